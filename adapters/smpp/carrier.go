@@ -1,0 +1,251 @@
+package smpp
+
+import (
+	"encoding/binary"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/linxGnu/gosmpp/data"
+	"github.com/linxGnu/gosmpp/pdu"
+
+	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+var _ ledger.Carrier = (*Client)(nil)
+
+// Account names the carrier account.
+func (c *Client) Account() string { return c.cfg.Account }
+
+// Changed receives a value after a bind came or went, a slot became free or the
+// rate was cut.
+func (c *Client) Changed() <-chan struct{} { return c.changed }
+
+// Free is how many more parts may be submitted now; see ledger.Carrier.
+func (c *Client) Free(now time.Time) (slots int, again time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.s.free(now)
+}
+
+// Submit writes one part as submit_sm (SMPP 3.4 §4.4.1). done is called exactly
+// once: from here when the part is refused at once, else from the session's
+// goroutines. If the process stops in between, nothing is told; the ledger's
+// answer_by settles it.
+func (c *Client) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
+	p := &submit{
+		callBy: h.CallBy, answerBy: h.AnswerBy,
+		done: func(r result) { done(handoffResult(r)) },
+	}
+	var err error
+	if p.octets, err = submitSM(h); err != nil {
+		done(ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: err.Error()})
+		return
+	}
+	c.step(func(s *session, now time.Time) { s.submit(p, now) })
+}
+
+var handoffStatus = [...]ledger.HandoffStatus{
+	unknown:   ledger.HandoffUnknown,
+	taken:     ledger.HandoffTaken,
+	retry:     ledger.HandoffRetry,
+	final:     ledger.HandoffFinal,
+	notCalled: ledger.HandoffNotCalled,
+}
+
+func handoffResult(r result) ledger.HandoffResult {
+	return ledger.HandoffResult{Status: handoffStatus[r.outcome], CarrierID: r.id, Code: r.code, Reason: r.reason}
+}
+
+// submitSM encodes a part; its sequence_number is still 0.
+func submitSM(h ledger.Handoff) ([]byte, error) {
+	m := &pdu.SubmitSM{}
+	m.CommandID = data.SUBMIT_SM
+	m.SourceAddr = sourceAddress(h.From)
+	m.DestAddr = address(1, 1, strings.TrimPrefix(string(h.To), "+"))
+	if h.Segment.UDH {
+		m.EsmClass = data.SM_UDH_GSM
+	}
+	m.PriorityFlag = byte(min(max(h.Priority, 0), 3)) // SMPP 3.4 §5.2.14
+	m.RegisteredDelivery = data.SM_SMSC_RECEIPT_REQUESTED
+	if !h.ValidUntil.IsZero() {
+		// Absolute time in UTC: tenths of a second, then quarter hours of difference (SMPP 3.4 §7.1.1).
+		m.ValidityPeriod = h.ValidUntil.UTC().Format("060102150405") + "000+"
+	}
+	if err := m.Message.SetMessageDataWithEncoding(h.Segment.Octets, wire.Coding(h.Segment.DataCoding)); err != nil {
+		return nil, err
+	}
+	m.OptionalParameters = map[pdu.Tag]pdu.Field{
+		pdu.TagUserMessageReference: {Tag: pdu.TagUserMessageReference, Data: binary.BigEndian.AppendUint16(nil, h.Reference)},
+	}
+	return wire.Append(nil, m), nil
+}
+
+func putSequence(octets []byte, sequence int32) {
+	binary.BigEndian.PutUint32(octets[12:], uint32(sequence))
+}
+
+// sourceAddress gives a sender its type of number and numbering plan (SMPP 3.4
+// §5.2.5, §5.2.6): alphanumeric 5 and 0, short code 3 and 0, long code 1 and 1.
+func sourceAddress(from sms.Sender) pdu.Address {
+	switch from.Type() {
+	case sms.Alphanumeric:
+		return address(data.GSM_TON_ALPHANUMERIC, data.GSM_NPI_UNKNOWN, string(from))
+	case sms.ShortCode:
+		return address(data.GSM_TON_NETWORK, data.GSM_NPI_UNKNOWN, string(from))
+	default:
+		return address(data.GSM_TON_INTERNATIONAL, data.GSM_NPI_ISDN, strings.TrimPrefix(string(from), "+"))
+	}
+}
+
+// address does not check a length: an E.164 number has 15 digits and a sender 11
+// characters at most, and the field takes 20.
+func address(ton, npi byte, digits string) pdu.Address {
+	a := pdu.NewAddressWithTonNpi(ton, npi)
+	a.SetAddress(digits)
+	return a
+}
+
+// deliver hands a deliver_sm or data_sm to the inbox.
+func (c *Client) deliver(d delivery) {
+	out, readable := readDelivery(d.message, c.cfg)
+	if !readable {
+		c.log.Warn("smpp: the text of an inbound message could not be read; its octets are kept",
+			"data_coding", d.message.DataCoding, "esm_class", d.message.EsmClass)
+	}
+	out.Account, out.Received = c.cfg.Account, c.now()
+	c.inbox.Deliver(out, func(err error) {
+		c.step(func(s *session, _ time.Time) { s.acked(d.ack, err) })
+	})
+}
+
+// Message types within esm_class of deliver_sm and data_sm (SMPP 3.4 §5.2.12).
+const (
+	typeMask         = 0x3C
+	typeReceipt      = 0x04
+	typeDeliveryAck  = 0x08
+	typeManualAck    = 0x10
+	typeIntermediate = 0x20
+)
+
+// readDelivery sorts a message into a receipt or an MO. It refuses nothing: what
+// cannot be read is delivered with its octets alone, and reported as unreadable,
+// because it may be an opt-out.
+func readDelivery(m *wire.Message, cfg Config) (d ledger.Delivery, readable bool) {
+	d = ledger.Delivery{Raw: m.Body, From: m.Source.Address(), To: m.Dest.Address()}
+	if v, ok := number(m, pdu.TagUserMessageReference); ok {
+		d.Reference = uint16(v)
+	}
+	switch m.EsmClass & typeMask {
+	case typeReceipt, typeReceipt | typeIntermediate:
+		d.Receipt, _ = readReceipt(m, cfg.Alphabet, m.EsmClass&typeIntermediate != 0)
+		return d, true
+	case typeIntermediate:
+		d.Receipt, _ = readReceipt(m, cfg.Alphabet, true)
+		return d, true
+	case typeDeliveryAck, typeManualAck:
+		r, parsed := readReceipt(m, cfg.Alphabet, true)
+		d.Receipt = r
+		if parsed {
+			return d, true
+		}
+		// A person may have typed the acknowledgement: keep what it says as well.
+	default:
+		if cfg.SniffReceipts && m.EsmClass&typeMask == 0 {
+			if r, parsed := readReceipt(m, cfg.Alphabet, false); parsed && r.ID != "" {
+				d.Receipt = r
+				return d, true
+			}
+		}
+	}
+	octets := m.Octets
+	readable = true
+	if m.EsmClass&data.SM_UDH_GSM != 0 {
+		concat, rest, err := sms.SplitUDH(octets)
+		if err != nil {
+			readable = false
+		} else {
+			d.Concat, octets = concat, rest
+		}
+	}
+	if d.Concat == nil {
+		d.Concat = sar(m)
+	}
+	// What can be read of a damaged text is kept: it may still hold a STOP.
+	text, err := sms.DecodeText(m.DataCoding, octets, cfg.Alphabet)
+	d.Text = text
+	return d, readable && err == nil
+}
+
+// sar is concatenation by optional parameters (SMPP 3.4 §5.3.2.22 to 24).
+func sar(m *wire.Message) *sms.Concat {
+	ref, ok1 := number(m, pdu.TagSarMsgRefNum)
+	total, ok2 := number(m, pdu.TagSarTotalSegments)
+	part, ok3 := number(m, pdu.TagSarSegmentSeqnum)
+	if !ok1 || !ok2 || !ok3 || total < 2 || total > 255 || part < 1 || part > total {
+		return nil
+	}
+	return &sms.Concat{Reference: uint16(ref), Part: int(part), Parts: int(total)}
+}
+
+// number reads an optional parameter that is an integer of 1, 2 or 4 octets.
+func number(m *wire.Message, tag pdu.Tag) (uint32, bool) {
+	switch b := m.TLVs[tag].Data; len(b) {
+	case 1:
+		return uint32(b[0]), true
+	case 2:
+		return uint32(binary.BigEndian.Uint16(b)), true
+	case 4:
+		return binary.BigEndian.Uint32(b), true
+	}
+	return 0, false
+}
+
+// readReceipt reads a receipt from its text (SMPP 3.4 appendix B) and over that
+// its optional parameters, which are exact. parsed says that the text was one.
+func readReceipt(m *wire.Message, alphabet sms.Encoding, intermediate bool) (*sms.Receipt, bool) {
+	// The text of a receipt is ASCII, whatever alphabet the account has: '_' in an
+	// id would be '§' in GSM 03.38.
+	text := string(m.Octets)
+	if m.DataCoding == data.UCS2Coding {
+		if t, err := sms.DecodeText(m.DataCoding, m.Octets, alphabet); err == nil {
+			text = t
+		}
+	}
+	r, parsed := sms.ParseReceipt(text)
+	if !parsed {
+		r = sms.Receipt{State: sms.StateUnknown}
+	}
+	if f, ok := m.TLVs[pdu.TagReceiptedMessageID]; ok {
+		if id := strings.TrimRight(f.String(), "\x00"); id != "" {
+			r.ID = id
+		}
+	}
+	if v, ok := number(m, pdu.TagMessageStateOption); ok && v <= uint32(sms.StateSkipped) {
+		r.State = sms.MessageState(v)
+	}
+	if e := networkError(m.TLVs[pdu.TagNetworkErrorCode].Data); strings.Trim(e, "0") != "" {
+		r.Error = e
+	}
+	if strings.Trim(r.Error, "0") == "" {
+		r.Error = "" // err:000
+	}
+	r.Intermediate = intermediate
+	r.Final = r.State.Final() && !intermediate
+	return &r, parsed
+}
+
+// networkError is the code of network_error_code (SMPP 3.4 §5.3.2.31): one octet
+// of network type, two of code. Some carriers write three ASCII digits instead.
+func networkError(b []byte) string {
+	if len(b) != 3 {
+		return ""
+	}
+	digit := func(c byte) bool { return '0' <= c && c <= '9' }
+	if digit(b[0]) && digit(b[1]) && digit(b[2]) {
+		return string(b)
+	}
+	return strconv.Itoa(int(binary.BigEndian.Uint16(b[1:])))
+}

@@ -1,0 +1,158 @@
+package smpp
+
+import (
+	"testing"
+	"time"
+
+	"github.com/linxGnu/gosmpp/data"
+	"github.com/linxGnu/gosmpp/pdu"
+
+	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// TestSubmitSM is every field of a submit_sm, read back.
+func TestSubmitSM(t *testing.T) {
+	h := ledger.Handoff{
+		Reference: 0xBEEF, To: "+14155550123", Priority: 9,
+		Segment:    sms.Segment{Encoding: sms.UCS2, DataCoding: 8, UDH: true, Octets: []byte("\x05\x00\x03\x01\x02\x01\x00a")},
+		ValidUntil: time.Date(2026, 11, 24, 23, 30, 5, 0, time.FixedZone("", -3600)),
+	}
+	for from, want := range map[sms.Sender]struct {
+		address  string
+		ton, npi byte
+	}{
+		"+14155550100": {"14155550100", 1, 1}, "24273": {"24273", 3, 0}, "MyBank": {"MyBank", 5, 0},
+	} {
+		h.From = from
+		octets, err := submitSM(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		putSequence(octets, 77)
+		p, err := wire.Parse(octets)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := p.Message
+		if p.CommandID != data.SUBMIT_SM || p.SequenceNumber != 77 ||
+			m.Source.Address() != want.address || m.Source.Ton() != want.ton || m.Source.Npi() != want.npi ||
+			m.Dest.Address() != "14155550123" || m.Dest.Ton() != 1 || m.Dest.Npi() != 1 ||
+			m.EsmClass != 0x40 || m.PriorityFlag != 3 || m.RegisteredDelivery != 1 || m.DataCoding != 8 ||
+			m.ValidityPeriod != "261125003005000+" || string(m.Octets) != string(h.Segment.Octets) ||
+			string(m.TLVs[pdu.TagUserMessageReference].Data) != "\xbe\xef" {
+			t.Errorf("%s: %+v", from, m)
+		}
+	}
+	h.ValidUntil, h.Segment.UDH, h.Priority = time.Time{}, false, -1
+	octets, _ := submitSM(h)
+	if p, err := wire.Parse(octets); err != nil || p.Message.ValidityPeriod != "" || p.Message.EsmClass != 0 || p.Message.PriorityFlag != 0 {
+		t.Errorf("%+v, %v", p.Message, err)
+	}
+	h.Segment.Octets = make([]byte, 255)
+	if _, err := submitSM(h); err == nil {
+		t.Error("255 octets were taken")
+	}
+}
+
+func TestReadDelivery(t *testing.T) {
+	const text = "id:0000000042 sub:001 dlvrd:001 submit date:2611241200 done date:2611241201 stat:DELIVRD err:000 text:Your code"
+	tlvs := func(pairs ...any) map[pdu.Tag]pdu.Field {
+		m := map[pdu.Tag]pdu.Field{}
+		for i := 0; i < len(pairs); i += 2 {
+			m[pairs[i].(pdu.Tag)] = pdu.Field{Tag: pairs[i].(pdu.Tag), Data: []byte(pairs[i+1].(string))}
+		}
+		return m
+	}
+	type want struct {
+		receipt *sms.Receipt // Submitted and Done are not compared
+		ref     uint16
+		text    string
+		concat  *sms.Concat
+		damaged bool
+	}
+	delivered := &sms.Receipt{ID: "0000000042", State: sms.StateDelivered, Final: true}
+	cases := []struct {
+		name string
+		cfg  Config
+		m    wire.Message
+		want want
+	}{
+		{"receipt as text", Config{}, wire.Message{EsmClass: 0x04, Octets: []byte(text)}, want{receipt: delivered}},
+		{"receipt in UCS-2", Config{}, wire.Message{EsmClass: 0x04, DataCoding: 8, Octets: []byte("\x00i\x00d\x00:\x004\x00 \x00s\x00t\x00a\x00t\x00:\x00D\x00E\x00L\x00I\x00V\x00R\x00D")},
+			want{receipt: &sms.Receipt{ID: "4", State: sms.StateDelivered, Final: true}}},
+		{"optional parameters win over text", Config{}, wire.Message{EsmClass: 0x04, Octets: []byte(text), TLVs: tlvs(
+			pdu.TagReceiptedMessageID, "2a\x00", pdu.TagMessageStateOption, "\x05", pdu.TagNetworkErrorCode, "\x03\x00\x1b", pdu.TagUserMessageReference, "\x12\x34")},
+			want{receipt: &sms.Receipt{ID: "2a", State: sms.StateUndeliverable, Final: true, Error: "27"}, ref: 0x1234}},
+		{"optional parameters alone", Config{}, wire.Message{EsmClass: 0x04, TLVs: tlvs(pdu.TagReceiptedMessageID, "2a", pdu.TagMessageStateOption, "\x02", pdu.TagNetworkErrorCode, "034")},
+			want{receipt: &sms.Receipt{ID: "2a", State: sms.StateDelivered, Final: true, Error: "034"}}},
+		{"a state that does not exist", Config{}, wire.Message{EsmClass: 0x04, TLVs: tlvs(pdu.TagReceiptedMessageID, "2a", pdu.TagMessageStateOption, "\x63")},
+			want{receipt: &sms.Receipt{ID: "2a", State: sms.StateUnknown, Final: sms.StateUnknown.Final()}}},
+		{"a receipt that says nothing", Config{}, wire.Message{EsmClass: 0x04, Octets: []byte("?")}, want{receipt: &sms.Receipt{State: sms.StateUnknown, Final: sms.StateUnknown.Final()}}},
+		{"receipt with messaging mode and reply path", Config{}, wire.Message{EsmClass: 0x87, Octets: []byte(text)}, want{receipt: delivered}},
+		{"intermediate notification", Config{}, wire.Message{EsmClass: 0x20, Octets: []byte(text)},
+			want{receipt: &sms.Receipt{ID: "0000000042", State: sms.StateDelivered, Intermediate: true}}},
+		{"delivery acknowledgement", Config{}, wire.Message{EsmClass: 0x08, Octets: []byte(text)},
+			want{receipt: &sms.Receipt{ID: "0000000042", State: sms.StateDelivered, Intermediate: true}}},
+		{"manual acknowledgement typed by a person", Config{}, wire.Message{EsmClass: 0x10, Octets: []byte("STOP")},
+			want{receipt: &sms.Receipt{State: sms.StateUnknown, Intermediate: true}, text: "STOP"}},
+		{"a handset's receipt text is a message", Config{}, wire.Message{Octets: []byte("id:7 stat:DELIVRD")}, want{text: "id:7 stat:DELIVRD"}},
+		{"unless the connector sniffs", Config{SniffReceipts: true}, wire.Message{Octets: []byte(text)}, want{receipt: delivered}},
+		{"sniffing leaves messages alone", Config{SniffReceipts: true}, wire.Message{Octets: []byte("STOP")}, want{text: "STOP"}},
+		{"GSM 03.38", Config{}, wire.Message{Octets: []byte("\x00 \x1be")}, want{text: "@ €"}},
+		{"Latin-1 as the default alphabet", Config{Alphabet: sms.Latin1}, wire.Message{Octets: []byte("caf\xe9@")}, want{text: "café@"}},
+		{"UCS-2", Config{}, wire.Message{DataCoding: 8, Octets: []byte("\x50\x5c\x6b\x62")}, want{text: "停止"}},
+		{"8-bit reference", Config{}, wire.Message{EsmClass: 0x40, Octets: []byte("\x05\x00\x03\x07\x02\x01STO")}, want{text: "STO", concat: &sms.Concat{Reference: 7, Part: 1, Parts: 2}}},
+		{"16-bit reference", Config{}, wire.Message{EsmClass: 0x40, Octets: []byte("\x06\x08\x04\x01\x07\x02\x02P")}, want{text: "P", concat: &sms.Concat{Reference: 0x107, Part: 2, Parts: 2}}},
+		{"SAR", Config{}, wire.Message{Octets: []byte("STO"), TLVs: tlvs(pdu.TagSarMsgRefNum, "\x01\x07", pdu.TagSarTotalSegments, "\x02", pdu.TagSarSegmentSeqnum, "\x01")},
+			want{text: "STO", concat: &sms.Concat{Reference: 0x107, Part: 1, Parts: 2}}},
+		{"SAR that contradicts itself", Config{}, wire.Message{Octets: []byte("STO"), TLVs: tlvs(pdu.TagSarMsgRefNum, "\x01\x07", pdu.TagSarTotalSegments, "\x02", pdu.TagSarSegmentSeqnum, "\x03")}, want{text: "STO"}},
+		{"broken user data header", Config{}, wire.Message{EsmClass: 0x40, Octets: []byte("STOP")}, want{text: "STOP", damaged: true}},
+		{"binary", Config{}, wire.Message{DataCoding: 4, Octets: []byte{1, 2}}, want{damaged: true}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			c.m.Source, c.m.Dest, c.m.Body = address(1, 1, "14155550123"), address(1, 1, "14155550100"), []byte("raw")
+			d, readable := readDelivery(&c.m, c.cfg)
+			if d.From != "14155550123" || d.To != "14155550100" || string(d.Raw) != "raw" || d.Reference != c.want.ref || d.Text != c.want.text || readable == c.want.damaged {
+				t.Fatalf("%+v, readable %v", d, readable)
+			}
+			if d.Receipt != nil {
+				d.Receipt.Submitted, d.Receipt.Done = time.Time{}, time.Time{}
+			}
+			if (d.Receipt == nil) != (c.want.receipt == nil) || d.Receipt != nil && *d.Receipt != *c.want.receipt {
+				t.Fatalf("receipt %+v", d.Receipt)
+			}
+			if (d.Concat == nil) != (c.want.concat == nil) || d.Concat != nil && *d.Concat != *c.want.concat {
+				t.Fatalf("concat %+v", d.Concat)
+			}
+		})
+	}
+}
+
+// FuzzDelivery: no deliver_sm panics on its way to the inbox, and none loses its octets.
+func FuzzDelivery(f *testing.F) {
+	f.Add(byte(0x04), byte(0), []byte("id:1 stat:DELIVRD err:000"), []byte{0, 0x1e, 0, 1, '1'}, false)
+	f.Add(byte(0x40), byte(8), []byte("\x05\x00\x03\x07\x02\x01\x00a"), []byte{0x02, 0x0c, 0, 2, 0, 1}, true)
+	f.Fuzz(func(t *testing.T, esm, coding byte, octets, tlvs []byte, sniff bool) {
+		d := &pdu.DeliverSM{EsmClass: esm}
+		d.CommandID = data.DELIVER_SM
+		if d.Message.SetMessageDataWithEncoding(octets, wire.Coding(coding)) != nil {
+			t.Skip()
+		}
+		frame := append(wire.Append(nil, d), tlvs...)
+		frame[2], frame[3] = byte(len(frame)>>8), byte(len(frame))
+		p, err := wire.Parse(frame)
+		if err != nil {
+			return
+		}
+		got, _ := readDelivery(p.Message, Config{Alphabet: sms.GSM7, SniffReceipts: sniff})
+		if string(got.Raw) != string(frame[wire.HeaderLen:]) {
+			t.Fatal("the body is not what came")
+		}
+		if esm&0x3c == 0x04 && got.Receipt == nil || esm&0x3c == 0 && !sniff && got.Receipt != nil {
+			t.Fatalf("esm_class %#x: %+v", esm, got)
+		}
+	})
+}

@@ -1,0 +1,410 @@
+// Package smpp is a carrier account reached over SMPP 3.4: one transceiver bind,
+// kept up for as long as Run runs.
+//
+// The session is ours: a window that is entered before a PDU is written,
+// responses matched by sequence_number, deliveries acknowledged only when the
+// inbox has made them durable. It is a deterministic step (session.go); the
+// goroutines and the socket here are a thin layer around it. gosmpp's pdu package
+// does the encoding and the decoding.
+package smpp
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// Config is one account at one message centre.
+type Config struct {
+	// Account names the account in the ledger. Required.
+	Account string
+	// Addr is the centre's host:port. Required.
+	Addr string
+	// TLS, when set, wraps the connection.
+	TLS *tls.Config
+	// SystemID, Password and SystemType go into bind_transceiver (SMPP 3.4 §4.1.5);
+	// at most 15, 8 and 12 octets. SystemID is required.
+	SystemID, Password, SystemType string
+
+	// Window is how many submits may be unanswered. Default 64; carriers say what
+	// they allow.
+	Window int
+	// TPS is how many submits a second the account allows (a part counts as one).
+	// 0 is no limit of ours; the carrier's throttling still slows it down.
+	TPS float64
+	// ResponseTimeout is how long a response may take, for submits (then
+	// HandoffUnknown), the bind and enquire_link. Default 5s; keep it below the
+	// time between a hand-off's call_by and its answer_by. (response_timer)
+	ResponseTimeout time.Duration
+	// EnquireLink is the silence after which enquire_link asks whether the centre
+	// is still there. Default 30s; below any idle limit of the carrier and of the
+	// firewalls between. (enquire_link_timer)
+	EnquireLink time.Duration
+	// ReconnectMin and ReconnectMax bound the wait before the next bind: doubled at
+	// each failure, and half of it random. Default 500ms and 30s.
+	ReconnectMin, ReconnectMax time.Duration
+	// Jitter is where the random half comes from, in [0,1). Default math/rand.
+	Jitter func() float64
+	// DrainTimeout bounds the wait for open responses and acknowledgements when Run
+	// is told to stop. Default 10s.
+	DrainTimeout time.Duration
+	// Deliveries is how many deliver_sm may wait for the inbox. Beyond it they are
+	// answered with ESME_RX_T_APPN, so that the carrier delivers them again.
+	// Default 512.
+	Deliveries int
+
+	// Alphabet is what data_coding 0 means at this carrier: sms.GSM7 (the default)
+	// or sms.Latin1. (SMSC default alphabet, SMPP 3.4 §5.2.19)
+	Alphabet sms.Encoding
+	// SniffReceipts takes an ordinary message whose text reads like a receipt for
+	// one. Only for a carrier that sends receipts with esm_class 0: elsewhere a
+	// handset could forge its own delivery. Default off.
+	SniffReceipts bool
+	// HexIDs: this carrier writes ids in hexadecimal in submit_sm_resp and in
+	// decimal in receipts. Ids are handed on as they are written; the matcher asks.
+	HexIDs bool
+	// RetryStatuses are further command_status values that this carrier documents
+	// as "not taken, try later", such as 8 (ESME_RSYSERR).
+	RetryStatuses []uint32
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.Account == "":
+		return errors.New("smpp: account is missing: name the carrier account")
+	case c.Addr == "":
+		return errors.New("smpp: addr is missing: give the message centre's host:port")
+	case c.SystemID == "" || len(c.SystemID) > 15:
+		return errors.New("smpp: system_id must have 1 to 15 characters")
+	case len(c.Password) > 8:
+		return errors.New("smpp: password must have at most 8 characters (SMPP 3.4 §5.2.2)")
+	case len(c.SystemType) > 12:
+		return errors.New("smpp: system_type must have at most 12 characters")
+	case c.Window < 0 || c.TPS < 0 || c.ResponseTimeout < 0 || c.EnquireLink < 0 || c.ReconnectMin < 0 ||
+		c.ReconnectMax < 0 || c.DrainTimeout < 0 || c.Deliveries < 0:
+		return errors.New("smpp: window, tps, time-outs and bounds must not be negative")
+	case c.Alphabet != "" && c.Alphabet != sms.GSM7 && c.Alphabet != sms.Latin1:
+		return fmt.Errorf("smpp: alphabet must be %s or %s", sms.GSM7, sms.Latin1)
+	}
+	set(&c.Window, 64)
+	set(&c.ResponseTimeout, 5*time.Second)
+	set(&c.EnquireLink, 30*time.Second)
+	set(&c.ReconnectMin, 500*time.Millisecond)
+	set(&c.ReconnectMax, max(30*time.Second, c.ReconnectMin))
+	set(&c.DrainTimeout, 10*time.Second)
+	set(&c.Deliveries, 512)
+	set(&c.Alphabet, sms.GSM7)
+	if c.ReconnectMin > c.ReconnectMax {
+		return errors.New("smpp: reconnect_min must not be above reconnect_max")
+	}
+	if c.Jitter == nil {
+		c.Jitter = rand.Float64
+	}
+	return nil
+}
+
+func set[T comparable](v *T, to T) {
+	var zero T
+	if *v == zero {
+		*v = to
+	}
+}
+
+// Client is one account's session. It is a ledger.Carrier.
+type Client struct {
+	cfg     Config
+	inbox   ledger.Inbox
+	log     *slog.Logger
+	now     func() time.Time
+	changed chan struct{}
+	wake    chan struct{}
+
+	mu sync.Mutex
+	s  *session
+}
+
+// New checks cfg and makes a client; nothing is connected before Run.
+func New(cfg Config, inbox ledger.Inbox, log *slog.Logger) (*Client, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	return &Client{
+		cfg: cfg, inbox: inbox, log: log.With("account", cfg.Account), now: time.Now,
+		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		s: newSession(cfg),
+	}, nil
+}
+
+// State is what /readyz says of the session.
+type State struct {
+	// Bound: submits are taken.
+	Bound bool
+	// Since is when the bind came or went; zero before the first.
+	Since time.Time
+	// LastError is why there is no bind, in words for the operator; "" while bound.
+	LastError string
+}
+
+// State is how the session stands now.
+func (c *Client) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st := State{Bound: c.s.phase == bound, Since: c.s.since}
+	switch {
+	case st.Bound:
+	case c.s.err != nil:
+		st.LastError = c.s.err.Error()
+	default:
+		st.LastError = "not bound yet"
+	}
+	return st
+}
+
+// Stats counts what the session did since it was made.
+type Stats struct {
+	// Submits are submit_sm written; the six below say how submits ended.
+	Submits, Taken, Retry, Final, Unknown, NotCalled uint64
+	// TimedOut are those of Unknown that had no response in time; Late are their
+	// responses that came after all.
+	TimedOut, Late uint64
+	// Throttled are responses that asked for a lower rate.
+	Throttled uint64
+	// Deliveries are deliver_sm and data_sm handed to the inbox, acknowledged or
+	// refused by it; Overflowed were refused for want of room.
+	Deliveries, DeliveriesAcked, DeliveriesRefused, DeliveriesOverflowed uint64
+	// Malformed could not be decoded, Unexpected belonged to nothing, Nacked are
+	// generic_nack received.
+	Malformed, Unexpected, Nacked uint64
+	// Binds, BindsRefused, ConnectionsLost and EnquireLinks count the session's own life.
+	Binds, BindsRefused, ConnectionsLost, EnquireLinks uint64
+
+	// Open is how many submits are unanswered now, Unacked how many deliveries the
+	// inbox holds now, TPS the rate allowed now (0 is no limit).
+	Open, Unacked int
+	TPS           float64
+}
+
+// Stats is a snapshot of the counters.
+func (c *Client) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st := c.s.stats
+	st.Open, st.Unacked, st.TPS = len(c.s.window), len(c.s.unacked), c.s.rate.limit
+	return st
+}
+
+// step runs f under the lock, then does what it asked for.
+func (c *Client) step(f func(s *session, now time.Time)) {
+	c.mu.Lock()
+	f(c.s, c.now())
+	out := c.s.take()
+	c.mu.Unlock()
+	c.do(out)
+}
+
+func (c *Client) do(out effects) {
+	if out.flush || out.close {
+		signal(c.wake)
+	}
+	for _, n := range out.notes {
+		level := slog.LevelInfo
+		if n.warn {
+			level = slog.LevelWarn
+		}
+		c.log.Log(context.Background(), level, n.text, n.args...)
+	}
+	for _, r := range out.settled {
+		r.done(r.result)
+	}
+	for _, d := range out.deliveries {
+		c.deliver(d)
+	}
+	if out.changed {
+		signal(c.changed)
+	}
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// Run keeps the account bound until ctx is done. Then it takes no more submits,
+// waits up to DrainTimeout for open responses and for the inbox, unbinds and
+// closes. It returns nil after that; what could not be settled has been told
+// HandoffUnknown. A bind that is refused is no error: it is in State, and Run
+// tries again. Run is called once.
+func (c *Client) Run(ctx context.Context) error {
+	var fails int
+	for ctx.Err() == nil {
+		conn, err := c.dial(ctx)
+		if err != nil {
+			c.mu.Lock()
+			c.s.err = err
+			c.mu.Unlock()
+		} else {
+			before := c.Stats().Binds
+			c.serve(ctx, conn)
+			if c.Stats().Binds != before {
+				fails = 0
+			}
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		wait := c.backoff(fails)
+		fails++
+		c.log.Warn("smpp: no bind, trying again", "cause", c.State().LastError, "wait", wait)
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+// backoff is how long to wait before the next bind after so many failures.
+func (c *Client) backoff(fails int) time.Duration {
+	d := c.cfg.ReconnectMax
+	if fails < 30 && c.cfg.ReconnectMin<<fails < d {
+		d = c.cfg.ReconnectMin << fails
+	}
+	return d/2 + time.Duration(c.cfg.Jitter()*float64(d/2))
+}
+
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	d := net.Dialer{Timeout: c.cfg.ResponseTimeout}
+	if c.cfg.TLS != nil {
+		return (&tls.Dialer{NetDialer: &d, Config: c.cfg.TLS}).DialContext(ctx, "tcp", c.cfg.Addr)
+	}
+	return d.DialContext(ctx, "tcp", c.cfg.Addr)
+}
+
+// serve runs one connection from bind to close.
+func (c *Client) serve(ctx context.Context, conn net.Conn) {
+	end := make(chan struct{})
+	stop := sync.OnceFunc(func() {
+		conn.Close()
+		close(end)
+	})
+	c.step((*session).connected)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if c.read(conn) {
+			stop()
+		}
+	})
+	wg.Go(func() {
+		c.write(conn, end)
+		stop()
+	})
+	ticker := time.NewTicker(min(max(min(c.cfg.ResponseTimeout, c.cfg.EnquireLink)/20, time.Millisecond), 100*time.Millisecond))
+	defer ticker.Stop()
+	done := ctx.Done()
+	for running := true; running; {
+		select {
+		case <-end:
+			running = false
+		case <-done:
+			done = nil
+			c.step(func(s *session, now time.Time) { s.drain(now.Add(c.cfg.DrainTimeout), now) })
+		case <-ticker.C:
+			c.step((*session).tick)
+		}
+	}
+	// Only when nobody reads or writes any more is it certain what was written.
+	wg.Wait()
+	c.step(func(s *session, now time.Time) { s.lost(errors.New("the connection was closed"), now) })
+}
+
+// readBatch is how many PDUs are taken in one step when they have come together.
+const readBatch = 64
+
+// read takes PDUs until the connection ends. It reports whether the connection
+// is to be closed at once: not when a last answer is still to be written.
+func (c *Client) read(conn net.Conn) bool {
+	type parsed struct {
+		pdu wire.PDU
+		err error
+	}
+	r := wire.NewReader(conn)
+	batch := make([]parsed, 0, readBatch)
+	for {
+		var frame []byte
+		var err error
+		batch = batch[:0]
+		for {
+			if frame, err = r.Next(); err != nil {
+				break
+			}
+			p, perr := wire.Parse(frame)
+			batch = append(batch, parsed{p, perr})
+			if len(batch) == readBatch || !r.Buffered() {
+				break
+			}
+		}
+		c.step(func(s *session, now time.Time) {
+			for _, p := range batch {
+				s.receive(p.pdu, p.err, now)
+			}
+			if errors.Is(err, wire.ErrLength) {
+				s.unframed(int32(binary.BigEndian.Uint32(frame[12:])), now)
+			} else if errors.Is(err, io.EOF) {
+				s.quit(errors.New("the carrier closed the connection"), now)
+			} else if err != nil {
+				s.quit(fmt.Errorf("read: %w", err), now)
+			}
+		})
+		if err != nil {
+			return !errors.Is(err, wire.ErrLength)
+		}
+	}
+}
+
+// write writes what the session has queued, all of it in one call each time.
+func (c *Client) write(conn net.Conn, end <-chan struct{}) {
+	var buf []byte
+	for {
+		select {
+		case <-end:
+			return
+		case <-c.wake:
+		}
+		for {
+			var by time.Time
+			var last bool
+			c.step(func(s *session, now time.Time) {
+				buf, by = s.flush(buf[:0], now)
+				last = s.phase == closing
+			})
+			if len(buf) == 0 {
+				if last {
+					return
+				}
+				break
+			}
+			conn.SetWriteDeadline(by)
+			n, err := conn.Write(buf)
+			c.step(func(s *session, now time.Time) { s.wrote(n, err, now) })
+			if err != nil {
+				return
+			}
+		}
+	}
+}

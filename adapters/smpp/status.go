@@ -1,0 +1,70 @@
+package smpp
+
+import (
+	"github.com/linxGnu/gosmpp/data"
+
+	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+)
+
+// verdicts is what a command_status in submit_sm_resp means for the part, with
+// the reason as a person reads it (SMPP 3.4 §5.1.3). Any status but ESME_ROK says
+// that the centre did not take the message; what is not listed is final, because
+// sending the same again would be refused again.
+var verdicts = map[data.CommandStatusType]struct {
+	outcome outcome
+	reason  string
+}{
+	data.ESME_RTHROTTLED:       {retry, "the carrier takes no more for now: its rate limit is exceeded"},
+	data.ESME_RMSGQFUL:         {retry, "the carrier takes no more for now: its message queue is full"},
+	data.ESME_RX_T_APPN:        {retry, "the carrier has a temporary fault and did not take the message"},
+	data.ESME_RINVBNDSTS:       {retry, "the carrier says the bind is gone and did not look at the message"},
+	data.ESME_RINVMSGLEN:       {final, "the message is too long or too short for the carrier"},
+	data.ESME_RINVCMDLEN:       {final, "the carrier could not read the submit: its length is wrong"},
+	data.ESME_RINVCMDID:        {final, "the carrier does not accept submits on this bind"},
+	data.ESME_RINVPRTFLG:       {final, "the carrier does not accept this priority"},
+	data.ESME_RSYSERR:          {final, "the carrier has a system error and did not take the message"},
+	data.ESME_RINVSRCADR:       {final, "the carrier does not accept this sender"},
+	data.ESME_RINVSRCTON:       {final, "the carrier does not accept this type of sender"},
+	data.ESME_RINVSRCNPI:       {final, "the carrier does not accept this type of sender"},
+	data.ESME_RINVDSTADR:       {final, "the carrier does not accept this recipient number"},
+	data.ESME_RINVDSTTON:       {final, "the carrier does not accept this type of recipient number"},
+	data.ESME_RINVDSTNPI:       {final, "the carrier does not accept this type of recipient number"},
+	data.ESME_RINVSERTYP:       {final, "the carrier does not accept this service type"},
+	data.ESME_RINVESMCLASS:     {final, "the carrier does not accept this kind of message"},
+	data.ESME_RSUBMITFAIL:      {final, "the carrier refused the message"},
+	data.ESME_RINVEXPIRY:       {final, "the carrier does not accept this validity period"},
+	data.ESME_RINVSCHED:        {final, "the carrier does not accept this delivery time"},
+	data.ESME_RPROVNOTALLWD:    {final, "the account is not provisioned for this message"},
+	data.ESME_RX_P_APPN:        {final, "the carrier refused the message for good"},
+	data.ESME_RX_R_APPN:        {final, "the carrier rejected the message"},
+	data.ESME_RINVOPTPARSTREAM: {final, "the carrier could not read the submit's optional parameters"},
+	data.ESME_ROPTPARNOTALLWD:  {final, "the carrier does not accept one of the optional parameters"},
+	data.ESME_RINVPARLEN:       {final, "the carrier does not accept the length of an optional parameter"},
+	data.ESME_RMISSINGOPTPARAM: {final, "the carrier misses an optional parameter"},
+	data.ESME_RINVOPTPARAMVAL:  {final, "the carrier does not accept the value of an optional parameter"},
+	data.ESME_RUNKNOWNERR:      {final, "the carrier refused the message without saying why"},
+}
+
+// judge turns the command_status of a submit_sm_resp into a result. also lists
+// the statuses that this carrier documents as "not taken, try later".
+func judge(status data.CommandStatusType, also []uint32) result {
+	r := result{outcome: final, code: wire.StatusCode(status), reason: "the carrier refused the message with a code of its own"}
+	name := wire.StatusName(status)
+	if v, ok := verdicts[status]; ok {
+		r.outcome, r.reason = v.outcome, v.reason
+	} else if name != r.code {
+		r.reason = "the carrier refused the message"
+	}
+	for _, s := range also {
+		if uint32(status) == s {
+			r.outcome = retry
+		}
+	}
+	r.reason += " (" + name + ")"
+	return r
+}
+
+// slowDown says which statuses ask for a lower rate.
+func slowDown(status data.CommandStatusType) bool {
+	return status == data.ESME_RTHROTTLED || status == data.ESME_RMSGQFUL
+}

@@ -1,0 +1,221 @@
+package sqldb_test
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chirograph/chirograph/adapters/sqldb"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/projections"
+)
+
+const benchPartitions = 16
+
+// bench makes whole messages to new recipients, of the size that real ones have.
+type bench struct {
+	next             [benchPartitions]int64
+	parts            [benchPartitions]recipient.Partition
+	now              time.Time
+	keys, references bool
+}
+
+// life is one message's six events, judged, and its stream after each.
+type life struct {
+	judged [6]ledger.Judged
+	state  *recipient.State
+}
+
+func (g *bench) message(p int) *life {
+	g.now = g.now.Add(100 * time.Microsecond)
+	now := event.Millis(g.now)
+	var subject event.Pseudonym
+	rand.Read(subject[:])
+	s := recipient.New("bank", subject)
+	box := make([]byte, 260)
+	rand.Read(box)
+	id := event.NewMessageID(now, p)
+	submit := &event.MessageSubmitted{Program: "account", Purpose: "account", Priority: 1, From: "12025550100", Country: "US",
+		Places: []event.Place{"US-NY America/New_York"}, Encoding: "gsm7", Segments: 1, ValidUntil: now.Add(24 * time.Hour),
+		By: "01932c07-9f3a-7003", Sealed: event.Sealed{SubjectKey: event.NewID(now), ClassKey: "message/2026-11", Box: box}}
+	if g.keys {
+		submit.Key, submit.Input = hex.EncodeToString(box[:16]), hex.EncodeToString(box[16:32])
+		submit.Referenced = g.references
+	}
+	check := func(name, rule string) event.Check {
+		return event.Check{Check: name, Outcome: "allow", Rules: []string{rule}}
+	}
+	l := &life{state: s}
+	for i, d := range []event.Data{
+		submit,
+		&event.MessageDecided{Outcome: "allow", Until: now.Add(time.Hour), Senders: []string{"12025550100"},
+			Checks: []event.Check{check("opt_outs", "opt_outs.none"), check("quiet_hours", "us.federal.hours"), check("countries", "countries.allowed"), check("senders", "senders.own")},
+			Clocks: []event.Clock{"America/New_York 2026-11-24T08:40"}, ZoneData: "2026b", Revision: "2026-11-20", Digest: hex.EncodeToString(box[:16])},
+		&event.MessageRouted{Rule: "default", Table: 3, Carrier: "simulated", From: "12025550100", Encoding: "gsm7", Parts: 1},
+		&event.HandoffStarted{Attempt: 1, Parts: []event.StartedPart{{Part: 1, Digest: hex.EncodeToString(box[:16])}}, CallBy: now.Add(2 * time.Second), AnswerBy: now.Add(30 * time.Second), Reference: 7},
+		&event.HandoffAccepted{Attempt: 1, Part: 1, Carrier: "simulated", CarrierID: strconv.FormatUint(uint64(box[0])<<32|uint64(now.UnixNano()), 10)},
+		&event.ReceiptReceived{Account: "simulated", CarrierID: "x", Attempt: 1, Part: 1, State: "delivered", Final: true, Error: "000", Grade: "network", Match: "id", Sealed: submit.Sealed},
+	} {
+		e := &event.Event{ID: id, Source: "/ledger", Subject: subject, Time: now, Tenant: "bank", Node: "n1", Data: d}
+		if i > 0 {
+			e.ID, e.Message = event.NewID(now), id
+		}
+		if d.Type().Kind() == event.Outcome {
+			e.After, e.Control = s.Last, g.parts[p].Control
+		}
+		why := s.Evolve(&g.parts[p], 0, e)
+		if why != "" {
+			panic(why)
+		}
+		l.judged[i] = ledger.Judged{Record: ledger.Record{Event: e}, Why: why, Status: s.Message(id).Status}
+	}
+	return l
+}
+
+// batch has the events from one number to another of each message.
+func (g *bench) batch(p int, lives []*life, from, to int) *ledger.Batch {
+	b := &ledger.Batch{Partition: event.Partition(p)}
+	for _, l := range lives {
+		for _, j := range l.judged[from:to] {
+			j.Index = g.next[p]
+			g.next[p]++
+			b.Judged = append(b.Judged, j)
+		}
+		state, err := json.Marshal(l.state)
+		if err != nil {
+			panic(err)
+		}
+		b.Streams = append(b.Streams, ledger.Folded{Subject: l.state.Subject, State: state})
+	}
+	b.Mark = ledger.Mark{Next: g.next[p], Partition: g.parts[p]}
+	return b
+}
+
+func cpu() time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		panic(err)
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// BenchmarkWrite measures CPU a message, all rows included, 500 messages a batch,
+// every recipient new. "whole": the six events come in one batch. "receipts
+// later": the receipts come in a batch of their own. "keys": each message has an
+// idempotency key, which is a second entry under a random key; "references": and a
+// reference of its own, a third.
+func BenchmarkWrite(b *testing.B) {
+	for _, c := range []struct {
+		name             string
+		cuts             []int
+		keys, references bool
+	}{
+		{name: "whole", cuts: []int{0, 6}},
+		{name: "receipts later", cuts: []int{0, 5, 6}},
+		{name: "keys", cuts: []int{0, 6}, keys: true},
+		{name: "keys and references", cuts: []int{0, 6}, keys: true, references: true},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			db, err := sqldb.OpenSQLite(filepath.Join(b.TempDir(), "views.db"), sqldb.Options{Partitions: benchPartitions,
+				Reference: func(e *event.Event) (string, error) { return e.Data.(*event.MessageSubmitted).Key, nil }})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer db.Close()
+			g := &bench{now: time.Now(), keys: c.keys, references: c.references}
+			var used, longest time.Duration
+			var doc []byte
+			done := make(chan error, 1)
+			for n, p := 0, 0; n < b.N; n, p = n+500, (p+1)%benchPartitions {
+				var lives []*life
+				for range 500 {
+					lives = append(lives, g.message(p))
+				}
+				var batches []*ledger.Batch
+				for i := 1; i < len(c.cuts); i++ {
+					batches = append(batches, g.batch(p, lives, c.cuts[i-1], c.cuts[i]))
+				}
+				was := cpu()
+				for _, batch := range batches {
+					at := time.Now()
+					db.Write(batch, func(err error) { done <- err })
+					if err := <-done; err != nil {
+						b.Fatal(err)
+					}
+					longest = max(longest, time.Since(at))
+				}
+				used += cpu() - was
+				if doc == nil {
+					m, err := db.Message(b.Context(), "bank", lives[0].judged[0].Event.ID)
+					if err != nil || m.Status != recipient.Delivered {
+						b.Fatal(m, err)
+					}
+					doc, _ = m.AppendBinary(nil)
+				}
+			}
+			b.ReportMetric(float64(used.Microseconds())/float64((b.N+499)/500*500), "cpu-µs/message")
+			b.ReportMetric(float64(longest.Milliseconds()), "longest-ms/batch")
+			b.ReportMetric(float64(len(doc)), "doc-bytes")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkSearch measures pages of 50 over 50,000 messages.
+func BenchmarkSearch(b *testing.B) {
+	db, err := sqldb.OpenSQLite(filepath.Join(b.TempDir(), "views.db"), sqldb.Options{Partitions: benchPartitions})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	g := &bench{now: time.Now()}
+	var last *life
+	done := make(chan error, 1)
+	for n := range 100 {
+		p := n % benchPartitions
+		var lives []*life
+		for range 500 {
+			last = g.message(p)
+			lives = append(lives, last)
+		}
+		db.Write(g.batch(p, lives, 0, 6), func(err error) { done <- err })
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name string
+		f    projections.Filter
+	}{
+		{"all", projections.Filter{Limit: 50}},
+		{"status", projections.Filter{Limit: 50, Status: recipient.Delivered}},
+		{"rare status", projections.Filter{Limit: 50, Status: recipient.Held}},
+		{"recipient", projections.Filter{Limit: 50, Subject: last.state.Subject}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for range b.N {
+				if _, err := db.Search(b.Context(), "bank", c.f); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("opt-outs of 10000", func(b *testing.B) {
+		subjects := make([]event.Pseudonym, 10000)
+		for i := range subjects {
+			rand.Read(subjects[i][:])
+		}
+		for range b.N {
+			if _, _, err := db.OptOuts(b.Context(), "bank", subjects); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,43 @@
+package sqldb
+
+import (
+	"container/list"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/projections"
+)
+
+// cache holds the messages that were written last, as they stand in the database.
+type cache struct {
+	max   int
+	order *list.List // newest first, of *projections.Message
+	byID  map[event.ID]*list.Element
+}
+
+func newCache(max int) *cache {
+	return &cache{max: max, order: list.New(), byID: map[event.ID]*list.Element{}}
+}
+
+func (c *cache) get(id event.ID) *projections.Message {
+	if el := c.byID[id]; el != nil {
+		return el.Value.(*projections.Message)
+	}
+	return nil
+}
+
+func (c *cache) put(m *projections.Message) {
+	if el := c.byID[m.ID]; el != nil {
+		el.Value = m
+		c.order.MoveToFront(el)
+		return
+	}
+	c.byID[m.ID] = c.order.PushFront(m)
+	if c.order.Len() > c.max {
+		delete(c.byID, c.order.Remove(c.order.Back()).(*projections.Message).ID)
+	}
+}
+
+func (c *cache) clear() {
+	c.order.Init()
+	clear(c.byID)
+}

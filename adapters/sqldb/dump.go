@@ -1,0 +1,116 @@
+package sqldb
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/chirograph/chirograph/projections"
+)
+
+// dumps are the tables and their rows in canonical order. What a partition's time
+// has passed by is left out, pruned or not. No column depends on the order in
+// which partitions were read, on how events were cut into batches, or on a clock.
+var dumps = []struct{ table, text string }{
+	{"partitions", `SELECT partition, next, hash, control, control_event, time FROM partitions ORDER BY partition`},
+	{"streams", `SELECT subject, partition, state, due, latest FROM streams ORDER BY subject`},
+	{"messages", `SELECT id, partition, tenant, program, status, reference, previous, doc FROM messages ORDER BY id`},
+	{"opt_outs", `SELECT subject, event, partition, position, tenant, scope, name, source, since, occurred, unclear, review
+		FROM opt_outs ORDER BY subject, event`},
+	{"handoffs", `SELECT h.message, h.attempt, h.part, h.partition, h.tenant, h.subject, h.account, h.key, h.carrier_id, p.time
+		FROM handoffs h JOIN partitions p ON p.partition = h.partition ORDER BY h.message, h.attempt, h.part`},
+	{"reserved", `SELECT r.partition, r.tenant, r.key, r.message, r.input, r.keep_until FROM reserved r
+		JOIN partitions p ON p.partition = r.partition WHERE r.keep_until > p.time ORDER BY r.tenant, r.key, r.message`},
+}
+
+// Dump writes every row of every table as one line of text, in canonical order, as
+// of one commit: table and columns, separated by tabs; bytes in hexadecimal,
+// folds and messages as JSON, "-" for none. Two databases that hold the same folds dump the same lines.
+func (d *DB) Dump(ctx context.Context, w io.Writer) error {
+	out := bufio.NewWriterSize(w, 64<<10)
+	err := d.view(ctx, "dump the views", func(tx *sql.Tx) error {
+		for _, t := range dumps {
+			if err := dumpTable(ctx, tx, out, t.table, t.text); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+func dumpTable(ctx context.Context, tx *sql.Tx, out *bufio.Writer, table, text string) error {
+	rows, err := tx.QueryContext(ctx, text)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	names, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	values, ptrs := make([]any, len(names)), make([]any, len(names))
+	for i := range values {
+		ptrs[i] = &values[i]
+	}
+	var line []byte
+	for rows.Next() {
+		if err := rows.Scan(ptrs...); err != nil {
+			return err
+		}
+		shown := values
+		if table == "handoffs" {
+			now, _ := values[len(values)-1].(int64)
+			bound := oldest(fromMillis(sql.NullInt64{Int64: now, Valid: true}).Add(-projections.KeepHandoff))
+			if id, _ := values[0].([]byte); bytes.Compare(id, bound[:]) < 0 {
+				continue
+			}
+			shown = values[:len(values)-1]
+		}
+		line = append(line[:0], table...)
+		for i, v := range shown {
+			line = append(line, '\t')
+			switch v := v.(type) {
+			case nil:
+				line = append(line, '-')
+			case int64:
+				line = strconv.AppendInt(line, v, 10)
+			case string:
+				line = strconv.AppendQuote(line, v)
+			case []byte:
+				switch names[i] {
+				case "state":
+					line = append(line, v...)
+				case "doc":
+					m, err := decode(v)
+					if err != nil {
+						return err
+					}
+					doc, err := json.Marshal(m)
+					if err != nil {
+						return err
+					}
+					line = append(line, doc...)
+				default:
+					line = hex.AppendEncode(line, v)
+				}
+			default:
+				return fmt.Errorf("column %s of %s is a %T", names[i], table, v)
+			}
+		}
+		line = append(line, '\n')
+		if _, err := out.Write(line); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}

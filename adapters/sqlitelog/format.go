@@ -1,0 +1,109 @@
+package sqlitelog
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+
+	"github.com/chirograph/chirograph/domain/event"
+)
+
+// A commit is one row: (id, dir, body), ids dense from 1.
+//
+//	dir   for each slot, that is each partition (control, inbox, 00, 01, …), as
+//	      uvarints: its head after the commit, how many events the commit adds to
+//	      it, and how many bytes its segment has · CRC-32C of the body, 4 bytes ·
+//	      CRC-32C of the id (8 bytes) and of dir so far, 4 bytes
+//	body  the segments, in the order of the slots; a segment is its events, each
+//	      its length as a uvarint and its bytes
+//
+// Every row has all heads, so a position's commit is found by a binary search
+// over ids: there is no index to keep, and no row for an event or a partition.
+// dir stands before body in the row, so that a search reads no body's pages.
+// CRCs are big-endian.
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// slot is where a partition stands in dir.
+func slot(p event.Partition) int { return int(p - event.InboxPartition) }
+
+// segment is what one commit says of one partition.
+type segment struct {
+	head  int64 // after the commit
+	count int64
+	size  int64
+}
+
+func appendDir(b []byte, id int64, segments []segment, body []byte) []byte {
+	for _, s := range segments {
+		b = binary.AppendUvarint(b, uint64(s.head))
+		b = binary.AppendUvarint(b, uint64(s.count))
+		b = binary.AppendUvarint(b, uint64(s.size))
+	}
+	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
+	return binary.BigEndian.AppendUint32(b, dirSum(id, b))
+}
+
+func dirSum(id int64, dir []byte) uint32 {
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(id))
+	return crc32.Update(crc32.Checksum(n[:], castagnoli), castagnoli, dir)
+}
+
+var (
+	errDir  = errors.New("its directory does not match its checksum")
+	errBody = errors.New("its events do not match their checksum")
+)
+
+// parseDir checks a row's dir and returns its segments and the body's checksum.
+func parseDir(id int64, dir []byte, slots int) ([]segment, uint32, error) {
+	n := len(dir) - 4
+	if n < 4 || binary.BigEndian.Uint32(dir[n:]) != dirSum(id, dir[:n]) {
+		return nil, 0, errDir
+	}
+	sum := binary.BigEndian.Uint32(dir[n-4:])
+	rest := dir[:n-4]
+	segments := make([]segment, slots)
+	for i := range segments {
+		for _, v := range [3]*int64{&segments[i].head, &segments[i].count, &segments[i].size} {
+			u, k := binary.Uvarint(rest)
+			if k <= 0 || u > 1<<62 {
+				return nil, 0, errDir
+			}
+			*v, rest = int64(u), rest[k:]
+		}
+		if segments[i].count > segments[i].head {
+			return nil, 0, errDir
+		}
+	}
+	if len(rest) != 0 {
+		return nil, 0, errDir
+	}
+	return segments, sum, nil
+}
+
+// split cuts a segment of a checked body into its events.
+func split(body []byte, segments []segment, slot int) ([][]byte, error) {
+	at := int64(0)
+	for _, s := range segments[:slot] {
+		at += s.size
+	}
+	s := segments[slot]
+	if at+s.size > int64(len(body)) {
+		return nil, errBody
+	}
+	rest := body[at : at+s.size : at+s.size]
+	raws := make([][]byte, 0, s.count)
+	for range s.count {
+		n, k := binary.Uvarint(rest)
+		if k <= 0 || n > uint64(len(rest)-k) {
+			return nil, errBody
+		}
+		raws = append(raws, rest[k:k+int(n):k+int(n)])
+		rest = rest[k+int(n):]
+	}
+	if len(rest) != 0 {
+		return nil, errBody
+	}
+	return raws, nil
+}

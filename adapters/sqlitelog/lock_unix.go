@@ -1,0 +1,41 @@
+//go:build unix
+
+package sqlitelog
+
+import (
+	"os"
+	"syscall"
+)
+
+// lockFile opens path and takes the exclusive lock that the system drops with the
+// process; ok is false when another holds it.
+func lockFile(path string) (f *os.File, ok bool, err error) {
+	f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, false, err
+	}
+	for {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err != syscall.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		if err == syscall.EWOULDBLOCK {
+			return nil, false, nil
+		}
+		return nil, false, &os.PathError{Op: "flock", Path: path, Err: err}
+	}
+	return f, true, nil
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

@@ -1,0 +1,216 @@
+package sqlitelog
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"sync"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// store reads what is older than the tail from the file.
+type store struct {
+	slots            int
+	getDir, getWhole *sql.Stmt
+
+	mu sync.Mutex
+	// hints is, for each slot, the commit in which its last read ended: the next
+	// read mostly goes on there.
+	hints []int64
+	// rows are the commits read last, for the other partitions' readers.
+	rows  map[int64]*row
+	order []int64 // of rows, oldest first
+	bytes int
+}
+
+// cacheBytes bounds the commits that are kept for other partitions' readers.
+const cacheBytes = 16 << 20
+
+type row struct {
+	segments []segment
+	body     []byte
+}
+
+func newStore(db *sql.DB, slots int) (*store, error) {
+	s := &store{slots: slots, hints: make([]int64, slots), rows: map[int64]*row{}}
+	var err error
+	if s.getDir, err = db.Prepare("SELECT dir FROM commits WHERE id = ?"); err != nil {
+		return nil, err
+	}
+	s.getWhole, err = db.Prepare("SELECT dir, body FROM commits WHERE id = ?")
+	return s, err
+}
+
+var errMissing = errors.New("it is missing")
+
+// dir reads a commit's directory, not its events.
+func (s *store) dir(id int64) ([]segment, error) {
+	s.mu.Lock()
+	r := s.rows[id]
+	s.mu.Unlock()
+	if r != nil {
+		return r.segments, nil
+	}
+	var raw []byte
+	if err := s.getDir.QueryRow(id).Scan(&raw); err != nil {
+		return nil, missing(err)
+	}
+	segments, _, err := parseDir(id, raw, s.slots)
+	return segments, err
+}
+
+func missing(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return errMissing
+	}
+	return err
+}
+
+// whole reads a commit and checks it.
+func (s *store) whole(id int64) (*row, error) {
+	s.mu.Lock()
+	r := s.rows[id]
+	s.mu.Unlock()
+	if r != nil {
+		return r, nil
+	}
+	var raw, body []byte
+	if err := s.getWhole.QueryRow(id).Scan(&raw, &body); err != nil {
+		return nil, missing(err)
+	}
+	segments, sum, err := parseDir(id, raw, s.slots)
+	if err != nil {
+		return nil, err
+	}
+	if crc32.Checksum(body, castagnoli) != sum {
+		return nil, errBody
+	}
+	r = &row{segments, body}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rows[id] == nil {
+		s.rows[id] = r
+		s.order = append(s.order, id)
+		for s.bytes += len(body); s.bytes > cacheBytes && len(s.order) > 1; s.order = s.order[1:] {
+			s.bytes -= len(s.rows[s.order[0]].body)
+			delete(s.rows, s.order[0])
+		}
+	}
+	return r, nil
+}
+
+// find returns the commit that holds an index: the first whose head lies past it.
+// It gallops from the hint, so that reading on costs one look and a seek costs
+// the logarithm of the distance.
+func (s *store) find(p event.Partition, index int64) (int64, error) {
+	at := slot(p)
+	past := func(id int64) (bool, error) {
+		segments, err := s.dir(id)
+		if errors.Is(err, errMissing) {
+			// Past the last commit, or a hole, which the commit that is found will show.
+			return true, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("commit %d is damaged: %w", id, err)
+		}
+		return segments[at].head > index, nil
+	}
+	s.mu.Lock()
+	lo := s.hints[at]
+	s.mu.Unlock()
+	// Invariant: the head at lo is not past index (lo 0: there is none), at hi it is.
+	if lo > 0 {
+		beyond, err := past(lo)
+		if err != nil {
+			return 0, err
+		}
+		if beyond {
+			// The hint may be the commit itself: a read that ended within it.
+			if before, err := past(lo - 1); err != nil {
+				return 0, err
+			} else if lo == 1 || !before {
+				return lo, nil
+			}
+			lo = 0
+		}
+	}
+	step := int64(1)
+	hi := lo + step
+	for {
+		beyond, err := past(hi)
+		if err != nil {
+			return 0, err
+		}
+		if beyond {
+			break
+		}
+		lo = hi
+		step *= 2
+		hi += step
+	}
+	for hi-lo > 1 {
+		mid := lo + (hi-lo)/2
+		beyond, err := past(mid)
+		if err != nil {
+			return 0, err
+		}
+		if beyond {
+			hi = mid
+		} else {
+			lo = mid
+		}
+	}
+	return hi, nil
+}
+
+// records reads and decodes up to max events of a partition from an index on,
+// below head. What is damaged is an error that names the first position it keeps
+// from being read; events before it are returned first, by an earlier call.
+func (s *store) records(p event.Partition, from, head int64, max int) ([]ledger.Record, error) {
+	at := slot(p)
+	var out []ledger.Record
+	size := 0
+	broken := func(err error) ([]ledger.Record, error) {
+		if len(out) > 0 {
+			return out, nil
+		}
+		return nil, fmt.Errorf("the ledger cannot be read at %s: %w", event.Position{Partition: p, Index: from}, err)
+	}
+	for from < head && len(out) < max && size < maxRead {
+		id, err := s.find(p, from)
+		if err != nil {
+			return broken(err)
+		}
+		r, err := s.whole(id)
+		if err != nil {
+			return broken(fmt.Errorf("commit %d is damaged: %w", id, err))
+		}
+		first := r.segments[at].head - r.segments[at].count
+		if from < first {
+			return broken(fmt.Errorf("commit %d begins at index %d", id, first))
+		}
+		raws, err := split(r.body, r.segments, at)
+		if err != nil {
+			return broken(fmt.Errorf("commit %d is damaged: %w", id, err))
+		}
+		for _, raw := range raws[from-first:] {
+			if from == head || len(out) == max || size >= maxRead {
+				break
+			}
+			e, err := event.Decode(raw)
+			if err != nil {
+				return broken(err)
+			}
+			out = append(out, ledger.Record{Index: from, Event: e, Raw: raw})
+			size += len(raw)
+			from++
+		}
+		s.mu.Lock()
+		s.hints[at] = id
+		s.mu.Unlock()
+	}
+	return out, nil
+}

@@ -1,0 +1,409 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/sms"
+	"github.com/chirograph/chirograph/projections"
+)
+
+// What every test sends, and what no log line and no metric may hold.
+const (
+	testNumber = "+14155550123"
+	testBody   = "Pelican 482913 is your code."
+	testRef    = "visit-3107-pelican"
+	testToken  = "k_test_all_scopes"
+)
+
+// written is everything that any test's API wrote: logs and metrics. TestMain
+// searches it when all tests are done.
+var writtenByAll lockedBuffer
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestMain(m *testing.M) {
+	openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.PlainBodyDecoder)
+	code := m.Run()
+	all := writtenByAll.String()
+	for _, secret := range []string{testNumber, testNumber[1:], testNumber[2:], "Pelican", "pelican", "482913", testToken, "at_least="} {
+		if i := strings.Index(all, secret); i >= 0 {
+			os.Stderr.WriteString("a log line or a metric holds " + secret + ": …" + all[max(0, i-200):min(len(all), i+100)] + "…\n")
+			code = 1
+		}
+	}
+	if code == 0 && !strings.Contains(all, "/v1/messages/{id}") && !testing.Short() && strings.Contains(all, "request") {
+		os.Stderr.WriteString("the logs of the tests name no route: the search above found nothing to search\n")
+		code = 1
+	}
+	os.Exit(code)
+}
+
+type fakeLedger struct {
+	submit   func(ledger.Caller, *ledger.SubmitRequest) (*ledger.Submitted, error)
+	cancel   func(event.ID) (*ledger.Cancelled, error)
+	optOut   func(*ledger.OptOutRequest) (*ledger.OptedOutResult, error)
+	lift     func(*ledger.OptOutRequest) (*ledger.OptedOutResult, error)
+	programs map[string]*event.ProgramChanged
+	pause    func(*ledger.PauseRequest) (*ledger.Pausing, error)
+}
+
+func (f *fakeLedger) Submit(_ context.Context, c ledger.Caller, r *ledger.SubmitRequest) (*ledger.Submitted, error) {
+	return f.submit(c, r)
+}
+func (f *fakeLedger) Cancel(_ context.Context, _ ledger.Caller, id event.ID) (*ledger.Cancelled, error) {
+	return f.cancel(id)
+}
+func (f *fakeLedger) OptOut(_ context.Context, _ ledger.Caller, r *ledger.OptOutRequest) (*ledger.OptedOutResult, error) {
+	return f.optOut(r)
+}
+func (f *fakeLedger) Lift(_ context.Context, _ ledger.Caller, r *ledger.OptOutRequest) (*ledger.OptedOutResult, error) {
+	return f.lift(r)
+}
+func (f *fakeLedger) Program(_ context.Context, _ ledger.Caller, name string) (*ledger.ProgramView, error) {
+	p, ok := f.programs[name]
+	if !ok {
+		return nil, &ledger.Refusal{Code: "program_not_found", Text: "There is no such program.", Status: ledger.NotFound}
+	}
+	return f.programView(p), nil
+}
+func (f *fakeLedger) PutProgram(_ context.Context, _ ledger.Caller, p *event.ProgramChanged) (*ledger.ProgramView, error) {
+	f.programs[p.Name] = p
+	v := f.programView(p)
+	v.Warnings = []string{"A reminder that asks for the answer CANCEL is read as an opt-out."}
+	return v, nil
+}
+func (f *fakeLedger) programView(p *event.ProgramChanged) *ledger.ProgramView {
+	return &ledger.ProgramView{Program: p, Event: testID(90), Position: event.Position{Partition: event.ControlPartition, Index: 4}, By: "key1", At: testTime}
+}
+func (f *fakeLedger) Pause(_ context.Context, _ ledger.Caller, r *ledger.PauseRequest) (*ledger.Pausing, error) {
+	return f.pause(r)
+}
+func (f *fakeLedger) Resume(_ context.Context, _ ledger.Caller, r *ledger.PauseRequest) (*ledger.Pausing, error) {
+	return f.pause(r)
+}
+
+type fakeViews struct {
+	mu         sync.Mutex
+	messages   map[event.ID]*projections.Message
+	optOuts    map[event.Pseudonym][]projections.OptOut
+	filter     projections.Filter
+	waitFor    func(context.Context, event.Position) error
+	waitChange func(context.Context, event.ID, recipient.Status) error
+	err        error
+}
+
+func (f *fakeViews) Message(_ context.Context, tenant string, id event.ID) (*projections.Message, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return nil, f.err
+	}
+	m := f.messages[id]
+	if m == nil || m.Tenant != tenant {
+		return nil, projections.ErrNotFound
+	}
+	return m, nil
+}
+
+func (f *fakeViews) put(m *projections.Message) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.messages[m.ID] = m
+}
+
+func (f *fakeViews) Search(_ context.Context, tenant string, q projections.Filter) ([]*projections.Message, error) {
+	f.filter = q
+	var out []*projections.Message
+	for _, m := range f.messages {
+		if m.Tenant == tenant && (q.After.IsZero() || bytes.Compare(m.ID[:], q.After[:]) < 0) {
+			out = append(out, m)
+		}
+	}
+	slices.SortFunc(out, func(a, b *projections.Message) int { return bytes.Compare(b.ID[:], a.ID[:]) })
+	return out[:min(len(out), q.Limit)], nil
+}
+
+func (f *fakeViews) OptOuts(_ context.Context, _ string, subjects []event.Pseudonym) ([][]projections.OptOut, []event.Position, error) {
+	rows := make([][]projections.OptOut, len(subjects))
+	for i, s := range subjects {
+		rows[i] = f.optOuts[s]
+	}
+	return rows, []event.Position{{Partition: 0, Index: 81}, {Partition: 7, Index: 1251}}, nil
+}
+
+func (f *fakeViews) WaitFor(ctx context.Context, p event.Position) error {
+	if f.waitFor != nil {
+		return f.waitFor(ctx, p)
+	}
+	return nil
+}
+
+func (f *fakeViews) WaitChange(ctx context.Context, _ string, id event.ID, from recipient.Status) error {
+	return f.waitChange(ctx, id, from)
+}
+
+type fakeLog struct {
+	records map[event.Partition][]ledger.Record
+}
+
+func (f *fakeLog) Partitions() int { return 16 }
+
+func (f *fakeLog) Read(ctx context.Context, p event.Partition, from int64, n int) ([]ledger.Record, int64, error) {
+	all := f.records[p]
+	if int(from) >= len(all) {
+		<-ctx.Done()
+		return nil, int64(len(all)), nil
+	}
+	// At most two at once, as a log may answer less than was asked for.
+	return all[from:min(int(from)+min(n, 2), len(all))], int64(len(all)), nil
+}
+
+// fakeVault seals in the clear; what it has erased it does not open.
+type fakeVault struct{ erased map[event.ID]bool }
+
+func (fakeVault) Pseudonym(tenant, name string) event.Pseudonym {
+	return event.NewPseudonym([]byte("test"), tenant, name)
+}
+func (v fakeVault) Open(_ string, id event.ID, s *event.Sealed) ([]byte, error) {
+	if v.erased[id] {
+		return nil, ledger.ErrErased
+	}
+	return s.Box, nil
+}
+func (fakeVault) Digest(_, purpose string, data []byte) string { return purpose + ":" + string(data) }
+
+type fakeRules struct{}
+
+func (fakeRules) Rule(id string) (ledger.Rule, bool) {
+	r, ok := map[string]ledger.Rule{
+		"opt_out.legal_entity": {ID: "opt_out.legal_entity", Text: "The recipient opted out of every message of this legal entity.", Citation: "47 CFR 64.1200(a)(10)"},
+		"opt_out.none":         {ID: "opt_out.none", Text: "No opt-out of the recipient stands."},
+	}[id]
+	return r, ok
+}
+
+type fakeKeys struct{}
+
+func (fakeKeys) Authenticate(token string) (ledger.Caller, []string, bool) {
+	switch token {
+	case testToken:
+		return ledger.Caller{Tenant: "acme", Key: "key1"}, []string{"messages:write", "messages:read", "opt-outs:write", "opt-outs:read", "control:write", "operate"}, true
+	case "k_none":
+		return ledger.Caller{Tenant: "acme", Key: "key2"}, nil, true
+	case "k_other_tenant":
+		return ledger.Caller{Tenant: "other", Key: "key3"}, []string{"messages:write", "messages:read"}, true
+	}
+	return ledger.Caller{}, nil, false
+}
+
+type fakeHealth struct{ ok bool }
+
+func (f *fakeHealth) Ready(context.Context) (bool, []Component) {
+	return f.ok, []Component{{Name: "log", Ok: f.ok, Detail: "no space left", Since: testTime}}
+}
+
+var testTime = time.Date(2026, 11, 24, 13, 40, 0, 123e6, time.UTC)
+
+func testID(n byte) event.ID {
+	id := event.NewMessageID(testTime, 7)
+	copy(id[8:], []byte{0x80, 0, 0, 0, 0, 0, 0, n})
+	return id
+}
+
+func box(v any) event.Sealed {
+	plain, _ := json.Marshal(v)
+	return event.Sealed{SubjectKey: testID(99), ClassKey: "message/2026-11", Box: plain}
+}
+
+// env is an API over fakes.
+type env struct {
+	t       *testing.T
+	h       http.Handler
+	ledger  *fakeLedger
+	views   *fakeViews
+	log     *fakeLog
+	vault   fakeVault
+	health  *fakeHealth
+	metrics *prometheus.Registry
+}
+
+func newEnv(t *testing.T, change ...func(*Deps)) *env {
+	e := &env{t: t, ledger: &fakeLedger{programs: map[string]*event.ProgramChanged{}},
+		views:  &fakeViews{messages: map[event.ID]*projections.Message{}, optOuts: map[event.Pseudonym][]projections.OptOut{}},
+		log:    &fakeLog{records: map[event.Partition][]ledger.Record{}},
+		vault:  fakeVault{erased: map[event.ID]bool{}},
+		health: &fakeHealth{ok: true}, metrics: prometheus.NewRegistry()}
+	e.ledger.submit = accept
+	d := Deps{Ledger: e.ledger, Views: e.views, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Keys: fakeKeys{}, Health: e.health,
+		Logger:  slog.New(slog.NewJSONHandler(&writtenByAll, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Metrics: promhttp.HandlerFor(e.metrics, promhttp.HandlerOpts{}), Registerer: e.metrics}
+	for _, c := range change {
+		c(&d)
+	}
+	e.h = New(d)
+	t.Cleanup(func() {
+		families, err := e.metrics.Gather()
+		if err != nil {
+			t.Error(err)
+		}
+		for _, f := range families {
+			io.WriteString(&writtenByAll, f.String()+"\n")
+		}
+	})
+	return e
+}
+
+func accept(_ ledger.Caller, r *ledger.SubmitRequest) (*ledger.Submitted, error) {
+	n, err := sms.ParseNumber(r.To, r.Country)
+	if err != nil {
+		return nil, number("/to", err)
+	}
+	return &ledger.Submitted{ID: testID(1), To: n, From: "+14155550199", Program: "otp", Purpose: "otp", Encoding: sms.GSM7, Segments: 1,
+		Position: event.Position{Partition: 7, Index: 1234}}, nil
+}
+
+// contract is the document, as another implementation reads it.
+var contract = sync.OnceValues(func() (*openapi3.T, error) {
+	doc, err := openapi3.NewLoader().LoadFromData(openapi)
+	if err != nil {
+		return nil, err
+	}
+	return doc, doc.Validate(context.Background())
+})
+
+var contractRouter = sync.OnceValues(func() (routers.Router, error) {
+	doc, err := contract()
+	if err != nil {
+		return nil, err
+	}
+	return gorillamux.NewRouter(doc)
+})
+
+type answered struct {
+	*httptest.ResponseRecorder
+	t *testing.T
+}
+
+// do sends a request with the key of all scopes and holds the answer against the
+// document: its status, its headers and its body must be what is written there.
+func (e *env) do(method, target, body string, change ...func(*http.Request)) answered {
+	e.t.Helper()
+	r := httptest.NewRequest(method, "http://127.0.0.1:8080"+target, strings.NewReader(body))
+	if body == "" {
+		r.Body, r.ContentLength = http.NoBody, 0
+	} else {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	r.Header.Set("Authorization", "Bearer "+testToken)
+	for _, c := range change {
+		c(r)
+	}
+	w := httptest.NewRecorder()
+	e.h.ServeHTTP(w, r)
+	e.conforms(r, w)
+	return answered{w, e.t}
+}
+
+func (e *env) conforms(r *http.Request, w *httptest.ResponseRecorder) {
+	e.t.Helper()
+	router, err := contractRouter()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if strings.HasPrefix(w.Header().Get("Content-Type"), "application/problem+json") {
+		doc, _ := contract()
+		var v any
+		if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil {
+			e.t.Fatalf("problem is no JSON: %v", err)
+		}
+		if err := doc.Components.Schemas["Problem"].Value.VisitJSON(v); err != nil {
+			e.t.Errorf("%s %s: the problem is not as documented: %v\n%s", r.Method, r.URL.Path, err, w.Body)
+		}
+	}
+	route, params, err := router.FindRoute(r)
+	if err != nil {
+		if w.Code != 404 && w.Code != 405 && w.Code != 302 {
+			e.t.Errorf("%s %s is not in the document and answers %d", r.Method, r.URL.Path, w.Code)
+		}
+		return
+	}
+	if err := openapi3filter.ValidateResponse(context.Background(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: r, PathParams: params, Route: route},
+		Status:                 w.Code, Header: w.Header(), Body: io.NopCloser(bytes.NewReader(w.Body.Bytes())),
+		Options: &openapi3filter.Options{IncludeResponseStatus: true},
+	}); err != nil {
+		e.t.Errorf("%s %s: the answer is not as documented: %v\n%d %s", r.Method, r.URL.Path, err, w.Code, w.Body)
+	}
+}
+
+func (a answered) is(status int) answered {
+	a.t.Helper()
+	if a.Code != status {
+		a.t.Fatalf("status %d, want %d: %s", a.Code, status, a.Body)
+	}
+	return a
+}
+
+func (a answered) into(v any) {
+	a.t.Helper()
+	if err := json.Unmarshal(a.Body.Bytes(), v); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// problem checks that the answer is this problem, whole and about this field.
+func (a answered) problem(status int, code, pointer string) Problem {
+	a.t.Helper()
+	var p Problem
+	if a.Header().Get("Content-Type") != "application/problem+json" {
+		a.t.Fatalf("%d %s is not a problem", a.Code, a.Body)
+	}
+	a.into(&p)
+	if a.Code != status || p.Status != status || p.Type != "/problems/"+code || p.Pointer != pointer {
+		a.t.Errorf("got %d %s at %q, want %d /problems/%s at %q: %s", a.Code, p.Type, p.Pointer, status, code, pointer, p.Detail)
+	}
+	if p.Title == "" || p.Detail == "" || p.Reference == "" {
+		a.t.Errorf("the problem is not whole: %s", a.Body)
+	}
+	if strings.Contains(a.Body.String(), testBody) || strings.Contains(a.Body.String(), testNumber[1:]) {
+		a.t.Errorf("the problem quotes what it was sent: %s", a.Body)
+	}
+	return p
+}

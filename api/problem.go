@@ -1,0 +1,227 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/sms"
+	"github.com/chirograph/chirograph/projections"
+)
+
+// problem is an answer that is an error (RFC 9457). Its detail is public: it
+// tells a person what to do and holds nothing personal. cause is for the log alone.
+type problem struct {
+	code    string
+	detail  string
+	pointer string
+	// header is set on the answer: WWW-Authenticate, Retry-After, Allow.
+	header [2]string
+	// state and position are members of message_left.
+	state    recipient.Status
+	position string
+	cause    error
+}
+
+func (p *problem) Error() string { return p.code + ": " + p.detail }
+func (p *problem) Unwrap() error { return p.cause }
+
+// kind is what is fixed about a problem: the one table of all that this API
+// answers, which the document must list too.
+type kind struct {
+	status int
+	title  string
+	// help is the problem's page at /problems/<code>.
+	help string
+}
+
+const prefix = "/problems/"
+
+var problems = map[string]kind{
+	// What HTTP and the key say.
+	"unauthorized":           {401, "The key is missing or wrong", "Send your API key in the header Authorization, as: Bearer, a space, the key. A key that was revoked or that belongs to another server is answered alike."},
+	"forbidden":              {403, "The key lacks a scope", "The detail names the scope that the operation needs. Use a key that has it, or ask whoever gives out keys."},
+	"not_found":              {404, "There is nothing at this address", "Look up the path in /docs."},
+	"method_not_allowed":     {405, "The method does not fit the address", "The header Allow lists the methods that do."},
+	"not_acceptable":         {406, "Answers are JSON", "Accept application/json, or leave the header Accept out."},
+	"body_too_large":         {413, "The body is larger than 1 MiB", "Send less at once; divide a long list over several calls."},
+	"unsupported_media_type": {415, "The body must be JSON", "Send the header Content-Type: application/json, in UTF-8 and without a Content-Encoding."},
+	"bad_parameter":          {400, "A parameter is malformed", "The detail names the parameter and says how it is written. Give each one once."},
+
+	// What the body's form says.
+	"malformed_json":    {400, "The body is not JSON", "The pointer says how far it could be read. Use a JSON library to write it (RFC 8259)."},
+	"trailing_data":     {400, "Something follows the JSON object", "Send exactly one object."},
+	"invalid_utf8":      {400, "A text is not valid Unicode", "Encode the body as UTF-8, and characters past U+FFFF in escapes as both halves of their surrogate pair."},
+	"duplicate_field":   {400, "A field stands twice", "Programs differ on which of the two counts, so neither does. Send it once."},
+	"nested_too_deep":   {400, "The body is nested too deep", "No request needs more than 8 levels."},
+	"unknown_field":     {422, "There is no such field", "Names are exact, in lower case. A misspelt field would otherwise be ignored without a word."},
+	"missing_field":     {422, "A required field is missing", "The pointer names it."},
+	"wrong_type":        {422, "A field has the wrong type", "The detail says which type it takes."},
+	"null_not_allowed":  {422, "A field is null", "Leave the field out instead."},
+	"out_of_range":      {422, "A number is out of its range", "The detail gives the range."},
+	"invalid_time":      {422, "A time is malformed", "Write it as RFC 3339 says: 2026-11-26T15:00:00Z."},
+	"invalid_duration":  {422, "A duration is malformed or out of its range", "Write it as 30s, 15m or 1h30m."},
+	"invalid_value":     {422, "A field has a value that it cannot have", "The detail lists the values or says how the field is written."},
+	"invalid_cursor":    {422, "The cursor belongs to another search", "Send the next_cursor of the page before with exactly the same search, or leave it out to begin again."},
+	"invalid_position":  {422, "A position is malformed or is not in this ledger", "Pass a position as this server answered it, such as 07-1234."},
+	"too_many":          {422, "A list is too long", "The detail gives the bound. Divide the list over several calls."},
+	"message_not_found": {404, "There is no such message", "Check the id. A message of another tenant is answered alike."},
+	"message_left":      {409, "The message had left, or was over", "The member state says where it stands. No later attempt will be made."},
+
+	// What the number says.
+	sms.NotE164:          {422, "The number is not in E.164", "Write a plus sign, the country calling code and the number, or the national number with its country."},
+	sms.UnknownCountry:   {422, "The country is not known", "Give two letters of ISO 3166-1, such as US or GB."},
+	sms.InvalidNumber:    {422, "The number does not exist", "Its country's numbering plan has no such number. Check its digits, its length and its country."},
+	sms.CannotReceiveSMS: {422, "The number cannot receive SMS", "It is a fixed line, a premium-rate number or the like. Ask for a mobile number."},
+
+	// What the ledger refuses.
+	"idempotency_key_reused":  {422, "The Idempotency-Key was used with another input", "A key stands for one message. Use a new one for a new message, and the old one only to repeat the very same call."},
+	"invalid_idempotency_key": {422, "The Idempotency-Key is malformed", "It has 1 to 255 bytes of text. A UUID or your own order number will do."},
+	"unknown_program":         {422, "There is no such program", "Name a registered program of your tenant, or register it first with PUT /v1/programs."},
+	"program_not_found":       {404, "There is no such program", "Check the name. Programs of other tenants are answered alike."},
+	"program_required":        {422, "The scope needs a program", "Name the program that it is about. For legal_entity it stands for its legal entity."},
+	"purpose_not_registered":  {422, "The program is not registered for this purpose", "A message may narrow what its program is registered for and never widen it. Name a purpose of the program's, or another program."},
+	"invalid_program":         {422, "The registration cannot be taken", "The pointer names the field and the detail says what it takes."},
+	"invalid_priority":        {422, "The priority is out of its range", "A priority is 1 (last) to 9 (first)."},
+	"invalid_sender":          {422, "The sender ID is malformed", "A sender is an E.164 number with its plus, a short code of 3 to 8 digits, or 1 to 11 letters and digits with at least one letter."},
+	"empty_body":              {422, "The body is empty", "A message needs a text."},
+	"body_too_long":           {422, "The text is too long", "A text has at most 8,192 bytes, and at most 10 segments."},
+	"too_many_segments":       {422, "The text takes more than 10 segments", "Shorten it. A single character outside the GSM alphabet, such as a curly quote, more than halves what a segment holds."},
+	"invalid_body":            {422, "The text is not valid", "Send valid UTF-8."},
+	"invalid_reference":       {422, "The reference is malformed", "It has at most 200 printable characters."},
+	"invalid_metadata":        {422, "The metadata is malformed", "It has at most 20 entries; names have 1 to 64 bytes and values at most 512, of printable text."},
+	"send_at_too_far":         {422, "send_at lies too far ahead", "Schedule at most 35 days ahead."},
+	"send_at_past":            {422, "send_at has passed", "Leave it out to send at once."},
+	"invalid_valid_for":       {422, "valid_for is out of its range", "It is one minute to 7 days, counted from send_at, such as 30m or 24h."},
+	"invalid_scope":           {422, "There is no such scope", "A scope is sender, program, legal_entity or tenant."},
+	"invalid_source":          {422, "The source is malformed", "Say in at most 40 characters where it came from: phone, email, web, letter."},
+	"invalid_evidence":        {422, "The evidence is too long or no text", "It has at most 4,096 bytes of text."},
+	"occurred_at_future":      {422, "occurred_at lies in the future", "Say when the person opted out, or leave it out."},
+	"nothing_to_lift":         {409, "No opt-out of that scope stands", "A lift ends the opt-outs of exactly its scope and name. Check which ones stand with POST /v1/opt-outs/check."},
+	"reason_required":         {422, "A reason is required", "Say why, in at most 500 characters. It is shown on every held message, so keep personal data out of it."},
+	"not_paused":              {409, "No such pause is in force", "A resume ends the pause of exactly the same program and carrier. GET /readyz lists the pauses in force."},
+	"unknown_carrier":         {422, "There is no such carrier", "Name a carrier account that a route leads to."},
+
+	// What the ledger could not do.
+	"internal":        {500, "Something went wrong here", "The reference finds the cause in the server's log. Whether a write was taken is not known: repeat it with the same Idempotency-Key, or ask first."},
+	"unavailable":     {503, "The ledger takes nothing now", "Nothing was written. Try again after the time in Retry-After."},
+	"overloaded":      {503, "Too many requests at once", "Nothing was done. Try again after the time in Retry-After."},
+	"behind":          {503, "The views have not read that far yet", "Try again after the time in Retry-After, or read without at_least."},
+	"outcome_unknown": {504, "It is not known whether the ledger took it", "Repeat a submit with the same Idempotency-Key: it is then sent once. To repeat a cancel, an opt-out, a lift or a pause does no harm."},
+}
+
+// Problem is the document that every error answers with (RFC 9457).
+type Problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	Pointer   string `json:"pointer,omitempty"`
+	Reference string `json:"reference"`
+	State     string `json:"state,omitempty"`
+	Position  string `json:"position,omitempty"`
+}
+
+func (s *server) writeProblem(c echo.Context, p *problem, status int, reference string) {
+	w := c.Response()
+	if w.Committed { // part of an answer is out; the log has the rest
+		return
+	}
+	title := problems[p.code].title
+	if title == "" {
+		title = "The request cannot be processed"
+	}
+	body, err := json.Marshal(Problem{Type: prefix + p.code, Title: title, Status: status, Detail: p.detail,
+		Pointer: p.pointer, Reference: reference, State: string(p.state), Position: p.position})
+	if err != nil { // texts always have a JSON form
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	if p.header[0] != "" {
+		w.Header().Set(p.header[0], p.header[1])
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	w.Write(append(body, '\n'))
+}
+
+func refuse(code, pointer, detail string) *problem {
+	return &problem{code: code, pointer: pointer, detail: detail}
+}
+
+func retryLater(code, detail string, seconds int, cause error) *problem {
+	return &problem{code: code, detail: detail, header: [2]string{"Retry-After", strconv.Itoa(seconds)}, cause: cause}
+}
+
+var errMessageNotFound = refuse("message_not_found", "", "There is no message with this id in your tenant.")
+
+// problemOf turns what any handler returned into what the caller is told.
+func problemOf(err error) *problem {
+	var p *problem
+	var refusal *ledger.Refusal
+	var number *sms.NumberError
+	var httpErr *echo.HTTPError
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.As(err, &refusal):
+		return refuse(refusal.Code, refusal.Field, refusal.Text)
+	case errors.As(err, &number):
+		return refuse(number.Code, "", number.Detail)
+	case errors.Is(err, projections.ErrNotFound):
+		return errMessageNotFound
+	case errors.Is(err, ledger.ErrRefused):
+		return retryLater("unavailable", "Nothing was written, and nothing will be. Try again in a second.", 1, err)
+	case errors.Is(err, ledger.ErrUnknown):
+		return &problem{code: "outcome_unknown", cause: err,
+			detail: "It may or may not be in the ledger. Retry with the same Idempotency-Key; a call that takes none may simply be repeated."}
+	case errors.As(err, &httpErr):
+		switch httpErr.Code {
+		case http.StatusNotFound:
+			return refuse("not_found", "", "Nothing is served at this address; see /docs.")
+		case http.StatusMethodNotAllowed:
+			return refuse("method_not_allowed", "", "Use one of the methods in the header Allow.")
+		case http.StatusBadRequest: // the generated binding of parameters; its text may quote a value
+			return refuse("bad_parameter", "", "A parameter or header is malformed or was given twice; see /docs.")
+		}
+	}
+	return &problem{code: "internal", cause: err, detail: "The cause is in the server's log under the reference."}
+}
+
+// status is the HTTP status of an answer to err's problem.
+func (p *problem) status(err error) int {
+	if k, ok := problems[p.code]; ok {
+		return k.status
+	}
+	var refusal *ledger.Refusal
+	if errors.As(err, &refusal) {
+		switch refusal.Status {
+		case ledger.NotFound:
+			return http.StatusNotFound
+		case ledger.Conflict:
+			return http.StatusConflict
+		}
+	}
+	return http.StatusUnprocessableEntity
+}
+
+// written marks the errors of a write whose context ended before the ledger
+// answered: nobody can know, so 504 and not 500.
+func written(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return errors.Join(ledger.ErrUnknown, err)
+	}
+	return err
+}
+
+// left is the 409 of a cancel.
+func left(c *ledger.Cancelled) *problem {
+	return &problem{code: "message_left", state: c.Status, position: c.Position.String(),
+		detail: "It is " + string(c.Status) + " and can no longer be cancelled; no later attempt will be made."}
+}

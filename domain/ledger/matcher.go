@@ -1,0 +1,384 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+const (
+	// MaxRemembered bounds the hand-offs kept in memory for matching; older ones are
+	// found in the views.
+	MaxRemembered = 200_000
+	// MaxParked bounds the receipts that wait in memory for their hand-off. They are
+	// durable in the inbox; beyond the bound the oldest waits there alone.
+	MaxParked = 100_000
+	// ParkFor is how long a receipt waits for its hand-off before it is an orphan.
+	ParkFor = 72 * time.Hour
+)
+
+// Matcher finds the message that a receipt is about, within its carrier account:
+// by the carrier's id, or, for a hand-off that was never answered, by
+// user_message_reference. What it cannot place goes to the inbox and waits there.
+type Matcher struct {
+	node *Node
+
+	mu     sync.Mutex
+	known  map[string]HandoffRef // by account and id
+	order  []string
+	refs   map[string]unanswered // by account and reference
+	parked map[string][]*parked  // by account and id, and by account and reference
+	count  int
+	orphan int64
+}
+
+// unanswered is a hand-off that was called.
+type unanswered struct {
+	ref     HandoffRef
+	to      sms.Number
+	unknown bool // its answer will not come
+	at      time.Time
+}
+
+// parked is a receipt that came before it could be placed.
+type parked struct {
+	id      event.ID // its inbox event
+	d       Delivery
+	keys    []string
+	at      time.Time
+	moved   bool
+	durable bool
+}
+
+func newMatcher(n *Node) *Matcher {
+	return &Matcher{node: n, known: map[string]HandoffRef{}, refs: map[string]unanswered{}, parked: map[string][]*parked{}}
+}
+
+func idKey(account, id string) string        { return account + "\x00" + id }
+func refKey(account string, r uint16) string { return fmt.Sprintf("%s\x01%d", account, r) }
+
+// called remembers that a part was handed to a carrier, before it is.
+func (m *Matcher) called(account string, c *Call, h *Handoff) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.refs) >= 1<<16 { // more than references exist for one account; the oldest are past settling
+		clear(m.refs)
+	}
+	m.refs[refKey(account, h.Reference)] = unanswered{ref: m.ref(c, h, ""), to: h.To, at: m.node.cfg.Clock.Now()}
+}
+
+func (m *Matcher) ref(c *Call, h *Handoff, id string) HandoffRef {
+	return HandoffRef{Partition: event.Partition(h.Message.Partition()), Tenant: c.Tenant, Subject: c.Subject, Message: h.Message,
+		Attempt: h.Attempt, Part: h.Part, Key: c.Key, CarrierID: id}
+}
+
+// answered takes what the carrier said of a part, and moves on the receipts that
+// outran it.
+func (m *Matcher) answered(account string, c *Call, h *Handoff, r HandoffResult) {
+	m.mu.Lock()
+	var move []*parked
+	var ref HandoffRef
+	how := "id"
+	switch rk := refKey(account, h.Reference); r.Status {
+	case HandoffTaken:
+		delete(m.refs, rk)
+		ref = m.ref(c, h, r.CarrierID)
+		for _, id := range m.node.idKeys(account, r.CarrierID) {
+			k := idKey(account, id)
+			m.remember(k, ref)
+			move = append(move, m.unpark(k)...)
+		}
+	case HandoffUnknown:
+		u := m.refs[rk]
+		if u.ref.Message == h.Message {
+			u.unknown = true
+			m.refs[rk] = u
+			ref, how = u.ref, "reference"
+			for _, p := range m.unpark(rk) {
+				if addressed(p.d.From, u.to) {
+					move = append(move, p)
+				}
+			}
+		}
+	default:
+		delete(m.refs, rk)
+	}
+	m.mu.Unlock()
+	for _, p := range move {
+		m.move(p, ref, how)
+	}
+}
+
+func (m *Matcher) remember(k string, ref HandoffRef) {
+	if _, there := m.known[k]; !there {
+		m.order = append(m.order, k)
+	}
+	m.known[k] = ref
+	if len(m.order) > MaxRemembered {
+		for _, old := range m.order[:MaxRemembered/4] {
+			delete(m.known, old)
+		}
+		m.order = append([]string(nil), m.order[MaxRemembered/4:]...)
+	}
+}
+
+// unpark takes the receipts parked under a key; the caller holds the lock.
+func (m *Matcher) unpark(k string) (out []*parked) {
+	for _, p := range m.parked[k] {
+		if !p.moved {
+			p.moved = true
+			m.count--
+			out = append(out, p)
+		}
+	}
+	delete(m.parked, k)
+	return out
+}
+
+// receipt places a receipt, or parks it in the inbox. ack follows durability.
+func (m *Matcher) receipt(d Delivery, ack func(error)) {
+	ids := m.node.idKeys(d.Account, d.Receipt.ID)
+	m.mu.Lock()
+	for _, id := range ids {
+		if ref, ok := m.known[idKey(d.Account, id)]; ok {
+			m.mu.Unlock()
+			m.record(d, m.node.newID(), ref, how(d.Receipt.ID, ref.CarrierID), time.Time{}, ack)
+			return
+		}
+	}
+	if u, ok := m.refs[refKey(d.Account, d.Reference)]; ok && u.unknown && d.Reference != 0 && addressed(d.From, u.to) {
+		m.mu.Unlock()
+		m.record(d, m.node.newID(), u.ref, "reference", time.Time{}, ack)
+		return
+	}
+	m.mu.Unlock()
+	if len(ids) > 0 {
+		ref, ok, err := m.node.cfg.Views.Handoff(context.Background(), d.Account, ids)
+		if err != nil {
+			ack(err)
+			return
+		}
+		if ok {
+			m.record(d, m.node.newID(), ref, how(d.Receipt.ID, ref.CarrierID), time.Time{}, ack)
+			return
+		}
+	}
+	p := &parked{id: m.node.newID(), d: d, at: m.node.cfg.Clock.Now()}
+	for _, id := range ids {
+		p.keys = append(p.keys, idKey(d.Account, id))
+	}
+	if d.Reference != 0 {
+		p.keys = append(p.keys, refKey(d.Account, d.Reference))
+	}
+	m.park(p)
+	m.node.inboxReceipt(p, ack)
+	// Its answer may have come between the look and the parking.
+	m.mu.Lock()
+	for _, id := range ids {
+		if ref, ok := m.known[idKey(d.Account, id)]; ok && !p.moved {
+			p.moved = true
+			m.count--
+			m.mu.Unlock()
+			m.move(p, ref, how(d.Receipt.ID, ref.CarrierID))
+			return
+		}
+	}
+	m.mu.Unlock()
+}
+
+func (m *Matcher) park(p *parked) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.count >= MaxParked {
+		m.orphan++
+		return
+	}
+	m.count++
+	for _, k := range p.keys {
+		m.parked[k] = append(m.parked[k], p)
+	}
+}
+
+// Waiting is how many receipts wait in the inbox for their hand-off.
+func (m *Matcher) Waiting() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.count
+}
+
+// move writes a parked receipt into its message's stream, under an id that follows
+// from its inbox event: moved twice, it lands once.
+func (m *Matcher) move(p *parked, ref HandoffRef, how string) {
+	m.record(p.d, event.Derive(p.id, "matched"), ref, how, p.at, nil)
+}
+
+func (m *Matcher) record(d Delivery, id event.ID, ref HandoffRef, how string, received time.Time, ack func(error)) {
+	n := m.node
+	done := func(err error) {
+		if ack != nil {
+			ack(err)
+		}
+	}
+	if ref.Key.IsZero() {
+		key, err := n.streamKey(context.Background(), ref.Tenant, ref.Partition, ref.Subject)
+		if err != nil {
+			done(err)
+			return
+		}
+		ref.Key = key
+	}
+	sealed, err := n.seal(ref.Tenant, ref.Key, "carrier", id, event.Inbound{Raw: d.Raw})
+	if err != nil {
+		done(err)
+		return
+	}
+	r := d.Receipt
+	data := &event.ReceiptReceived{Account: d.Account, CarrierID: r.ID, Reference: int(d.Reference), Attempt: ref.Attempt, Part: ref.Part,
+		State: r.State.String(), Final: r.Final && !r.Intermediate, Error: r.Error, Grade: "network", Match: how,
+		Received: event.Millis(received), Sealed: sealed}
+	if how == "reference" {
+		data.Grade = "inferred"
+	}
+	e := n.event(id, ref.Tenant, ref.Subject, data)
+	e.Message = ref.Message
+	if ack == nil { // already durable in the inbox
+		n.facts.Append(ref.Partition, e, nil)
+		return
+	}
+	n.cfg.Log.Append(ref.Partition, []*event.Event{e}, func(a Appended) { ack(a.Err) })
+}
+
+// how says by which form of the id a receipt was matched.
+func how(receipt, answered string) string {
+	switch {
+	case receipt == answered || answered == "":
+		return "id"
+	case strings.EqualFold(strings.TrimLeft(receipt, "0"), strings.TrimLeft(answered, "0")):
+		return "id_zeros"
+	}
+	return "id_hex"
+}
+
+// addressed reports whether a receipt's address is, as far as it is legible, the
+// number that a message went to: masked digits match any, a national form its end.
+func addressed(from string, to sms.Number) bool {
+	digits := func(s string) string {
+		return strings.Map(func(r rune) rune {
+			switch {
+			case r >= '0' && r <= '9':
+				return r
+			case r == '*' || r == 'x' || r == 'X':
+				return '*'
+			}
+			return -1
+		}, s)
+	}
+	a, b := strings.TrimLeft(digits(from), "0"), digits(string(to))
+	if len(a) > len(b) || len(a) == 0 {
+		return a == ""
+	}
+	b = b[len(b)-len(a):]
+	for i := range a {
+		if a[i] != '*' && a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// resume parks again what the inbox holds from the last ParkFor: the receipts that
+// were not placed before a restart. What was placed meanwhile is placed again
+// under the same id, which changes nothing.
+func (m *Matcher) resume(ctx context.Context, log *slog.Logger) error {
+	n := m.node
+	_, head, err := n.cfg.Log.Read(ctx, event.InboxPartition, 0, 0)
+	if err != nil {
+		return err
+	}
+	for from := int64(0); from < head; {
+		records, _, err := n.cfg.Log.Read(ctx, event.InboxPartition, from, 1000)
+		if err != nil {
+			return err
+		}
+		for i := range records {
+			e := records[i].Event
+			d, ok := e.Data.(*event.ReceiptReceived)
+			if !ok || n.cfg.Clock.Now().Sub(e.Time) > ParkFor {
+				continue
+			}
+			if err := m.again(ctx, e, d); err != nil {
+				log.Warn("a receipt in the inbox could not be read", "position", event.Position{Partition: event.InboxPartition, Index: records[i].Index}.String(), "error", err)
+			}
+		}
+		from += int64(len(records))
+		if len(records) == 0 {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (m *Matcher) again(ctx context.Context, e *event.Event, d *event.ReceiptReceived) error {
+	n := m.node
+	plain, err := n.cfg.Vault.Open(e.Tenant, e.ID, &d.Sealed)
+	if err != nil {
+		return err
+	}
+	var in event.Inbound
+	if err := json.Unmarshal(plain, &in); err != nil {
+		return err
+	}
+	r := &sms.Receipt{ID: d.CarrierID, Final: d.Final, Error: d.Error}
+	for s := sms.StateScheduled; s <= sms.StateSkipped; s++ {
+		if s.String() == d.State {
+			r.State = s
+		}
+	}
+	del := Delivery{Account: d.Account, Raw: in.Raw, From: in.From, Reference: uint16(d.Reference), Receipt: r, Received: e.Time}
+	p := &parked{id: e.ID, d: del, at: e.Time, durable: true}
+	ids := n.idKeys(d.Account, d.CarrierID)
+	if len(ids) > 0 {
+		ref, ok, err := n.cfg.Views.Handoff(ctx, d.Account, ids)
+		if err != nil {
+			return err
+		}
+		if ok {
+			m.move(p, ref, how(d.CarrierID, ref.CarrierID))
+			return nil
+		}
+	}
+	for _, id := range ids {
+		p.keys = append(p.keys, idKey(d.Account, id))
+	}
+	if d.Reference != 0 {
+		p.keys = append(p.keys, refKey(d.Account, uint16(d.Reference)))
+	}
+	m.park(p)
+	return nil
+}
+
+// inboxReceipt makes a receipt durable in its account's inbox stream.
+func (n *Node) inboxReceipt(p *parked, ack func(error)) {
+	subject := n.cfg.Vault.Pseudonym("", "account:"+p.d.Account)
+	key, err := n.accountKey(p.d.Account, subject)
+	if err != nil {
+		ack(err)
+		return
+	}
+	sealed, err := n.seal("", key, "carrier", p.id, event.Inbound{From: p.d.From, Raw: p.d.Raw})
+	if err != nil {
+		ack(err)
+		return
+	}
+	r := p.d.Receipt
+	e := n.event(p.id, "", subject, &event.ReceiptReceived{Account: p.d.Account, CarrierID: r.ID, Reference: int(p.d.Reference),
+		State: r.State.String(), Final: r.Final && !r.Intermediate, Error: r.Error, Sealed: sealed})
+	n.cfg.Log.Append(event.InboxPartition, []*event.Event{e}, func(a Appended) { ack(a.Err) })
+}

@@ -1,0 +1,406 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// Config is what a node is made of.
+type Config struct {
+	Log    Log
+	Views  Views
+	Vault  Vault
+	Policy Policy
+	Finder Finder
+	Clock  *Clock
+	Logger *slog.Logger
+	Source string // "/" and the ledger's short id
+	Node   string // this node's name, written into events
+	// Accounts are the carrier accounts, by name: how each writes text and ids.
+	Accounts map[string]Account
+	// AppendWithin bounds how long a request waits to be durable; then it is
+	// unknown (504). Default 5 s.
+	AppendWithin time.Duration
+	// MaxBacklog refuses submits (503) while more streams than this wait in one
+	// partition to be worked on. Default 50,000.
+	MaxBacklog int
+	// MaxLag refuses submits while a partition has more unread events than this.
+	// Default 50,000.
+	MaxLag int64
+	Clerk  ClerkConfig // CallWindow, AnswerWithin and the bounds; the rest is filled in
+}
+
+// Account is how one carrier account writes.
+type Account struct {
+	// Alphabet is what data_coding 0 means there: sms.GSM7 or sms.Latin1.
+	Alphabet sms.Encoding
+	// HexIDs: submit_sm_resp and receipts write ids one in hexadecimal and the
+	// other in decimal. Learned per account, never guessed per receipt: a guess can
+	// match a neighbour's id.
+	HexIDs bool
+}
+
+// Finder looks up what the views know of a message.
+type Finder interface {
+	// Find is where a tenant's message stands; false: the views know none.
+	Find(ctx context.Context, tenant string, id event.ID) (Found, bool, error)
+	// WaitFor returns when the views have applied the event at a position.
+	WaitFor(ctx context.Context, p event.Position) error
+}
+
+// Found is where a message stands.
+type Found struct {
+	Position event.Position // of its submit
+	Subject  event.Pseudonym
+	Status   recipient.Status
+}
+
+// Node serves a ledger: its partitions' clerks, its carriers' dispatchers, the
+// receipts' matcher, and the requests of senders and officers.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	control *Control
+	lines   []*pipeline
+	facts   *Recorder
+	matcher *Matcher
+
+	dispatchers map[string]*Dispatcher
+	carriers    map[string]Carrier
+	deliveries  chan delivered
+	reservation reservations
+	keys        keyCache
+
+	mu      sync.Mutex
+	notify  chan struct{} // closed and made anew when a partition moved on
+	ready   atomic.Bool
+	stopped atomic.Bool
+	metrics metrics
+}
+
+type metrics struct {
+	submitted, refused, receipts, inbound, orphans atomic.Int64
+	handoffs                                       [5]atomic.Int64 // by HandoffStatus
+	effective, void                                atomic.Int64
+	lost                                           atomic.Int64
+}
+
+// New assembles a node; Attach its carriers, then Run it.
+func New(cfg Config) *Node {
+	if cfg.AppendWithin == 0 {
+		cfg.AppendWithin = 5 * time.Second
+	}
+	if cfg.MaxBacklog == 0 {
+		cfg.MaxBacklog = 50_000
+	}
+	if cfg.MaxLag == 0 {
+		cfg.MaxLag = 50_000
+	}
+	n := &Node{cfg: cfg, log: cfg.Logger, control: NewControl(cfg.Log), dispatchers: map[string]*Dispatcher{},
+		carriers: map[string]Carrier{}, deliveries: make(chan delivered, 4096), notify: make(chan struct{})}
+	n.facts = NewRecorder(cfg.Log, cfg.Clock.Now, func(p event.Partition, e *event.Event, err error) {
+		n.metrics.lost.Add(1)
+		n.log.Error("a fact could not be appended", "partition", p.String(), "type", string(e.Data.Type()), "event", e.ID.String(), "error", err)
+	})
+	n.matcher = newMatcher(n)
+	n.reservation.init()
+	n.keys.init(100_000)
+	for p := range cfg.Log.Partitions() {
+		n.lines = append(n.lines, newPipeline(n, event.Partition(p)))
+	}
+	return n
+}
+
+// Attach serves a carrier account on this node. Call it before Run.
+func (n *Node) Attach(c Carrier) {
+	n.carriers[c.Account()] = c
+	n.dispatchers[c.Account()] = NewDispatcher(c, func(g Granted) {
+		n.lines[g.Want.Partition].do(func(c *Clerk, now time.Time) []Call {
+			c.Granted(g, now)
+			return nil
+		})
+	})
+}
+
+// Start reads control to its end, starts every partition, and returns when each
+// has read what was there. Then requests may be served. Run until ctx is done
+// happens in goroutines; Stop waits for them.
+func (n *Node) Start(ctx context.Context) (*Running, error) {
+	_, head, err := n.cfg.Log.Read(ctx, event.ControlPartition, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	for n.control.read < head {
+		records, _, err := n.cfg.Log.Read(ctx, event.ControlPartition, n.control.read, 1000)
+		if err != nil {
+			return nil, err
+		}
+		n.control.Take(records)
+	}
+	heads := make([]int64, len(n.lines))
+	for i := range n.lines {
+		if _, heads[i], err = n.cfg.Log.Read(ctx, event.Partition(i), 0, 0); err != nil {
+			return nil, err
+		}
+	}
+	// What observes (carriers' answers, deliveries) outlives what proposes, so that
+	// a drain loses no answer.
+	r := &Running{node: n}
+	outer, stopOuter := context.WithCancel(context.WithoutCancel(ctx))
+	inner, stopInner := context.WithCancel(outer)
+	r.stopOuter, r.stopInner = stopOuter, stopInner
+	r.outer.Go(func() { n.facts.Run(outer) })
+	r.outer.Go(func() { n.deliver(outer) })
+	r.outer.Go(func() {
+		if err := n.control.Run(outer); err != nil && outer.Err() == nil {
+			n.log.Error("the control stream cannot be read", "error", err)
+			n.ready.Store(false)
+		}
+	})
+	for _, d := range n.dispatchers {
+		r.inner.Go(func() { d.Run(inner, n.cfg.Clock.Now) })
+	}
+	for _, l := range n.lines {
+		r.inner.Go(func() { l.run(inner) })
+	}
+	r.inner.Go(func() { n.controlWake(inner) })
+	for i, l := range n.lines {
+		if err := n.until(ctx, func() bool { return l.applied.Load() >= heads[i] || l.failed.Load() != nil }); err != nil {
+			return r, err
+		}
+	}
+	if err := n.matcher.resume(ctx, n.log); err != nil {
+		return r, err
+	}
+	n.ready.Store(true)
+	return r, nil
+}
+
+// Running is a started node.
+type Running struct {
+	node                 *Node
+	stopOuter, stopInner context.CancelFunc
+	outer, inner         sync.WaitGroup
+}
+
+// Stop proposes nothing more, waits (within ctx) until what was observed is
+// durable, and returns when every goroutine has ended. Carriers must have been
+// drained before; they may still deliver until Stop returns.
+func (r *Running) Stop(ctx context.Context) error {
+	r.Quiet()
+	err := r.node.facts.Drain(ctx)
+	r.stopOuter()
+	r.outer.Wait()
+	return err
+}
+
+// Quiet ends all proposing: no new start, no new call. Call it before the
+// carriers are drained.
+func (r *Running) Quiet() {
+	r.node.stopped.Store(true)
+	r.stopInner()
+	r.inner.Wait()
+}
+
+// controlWake wakes every partition when control moved on, so that clerks append
+// what is missing.
+func (n *Node) controlWake(ctx context.Context) {
+	for {
+		_, changed := n.control.Latest()
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+			for _, l := range n.lines {
+				l.do(func(*Clerk, time.Time) []Call { return nil })
+			}
+		}
+	}
+}
+
+func (n *Node) clerkConfig(l *pipeline) ClerkConfig {
+	c := n.cfg.Clerk
+	c.Partition, c.Source, c.Node = l.p, n.cfg.Source, n.cfg.Node
+	c.Decider = &Decider{Policy: n.cfg.Policy, Zone: sms.LoadZone, ZoneData: sms.ZoneVersion()}
+	c.Vault, c.Control = n.cfg.Vault, n.control
+	c.Slots = func(account string) Slots {
+		if d := n.dispatchers[account]; d != nil {
+			return d
+		}
+		return nil
+	}
+	c.Alphabet = func(account string) sms.Encoding { return n.cfg.Accounts[account].Alphabet }
+	c.Event = func(index int64) (*event.Event, error) {
+		return n.Event(context.Background(), event.Position{Partition: l.p, Index: index})
+	}
+	return c
+}
+
+// Event reads the event at a position.
+func (n *Node) Event(ctx context.Context, p event.Position) (*event.Event, error) {
+	records, _, err := n.cfg.Log.Read(ctx, p.Partition, p.Index, 1)
+	if err != nil {
+		return nil, err
+	}
+	if len(records) == 0 {
+		return nil, fmt.Errorf("no event at %s", p)
+	}
+	return records[0].Event, nil
+}
+
+// now is the time, and what is wrong with this node's means to decide.
+func (n *Node) now() (t time.Time, fault, detail string) {
+	t, ok := n.cfg.Clock.Trusted()
+	if !ok {
+		return t, FaultClock, "the wall clock was set; it is watched for a while before it is trusted"
+	}
+	return t, "", ""
+}
+
+func (n *Node) newID() event.ID { return event.NewID(n.cfg.Clock.Now()) }
+
+func (n *Node) event(id event.ID, tenant string, subject event.Pseudonym, d event.Data) *event.Event {
+	return &event.Event{ID: id, Source: n.cfg.Source, Subject: subject, Time: event.Millis(n.cfg.Clock.Now()), Tenant: tenant, Node: n.cfg.Node, Data: d}
+}
+
+func (n *Node) idKeys(account, id string) []string {
+	if id == "" {
+		return nil
+	}
+	keys := sms.IDKeys(id)
+	if !n.cfg.Accounts[account].HexIDs && len(keys) > 2 {
+		keys = keys[:2] // exact, without leading zeros
+	}
+	return keys
+}
+
+// call makes the carrier calls of one start and records what comes of them.
+func (n *Node) call(c *Call) {
+	d := n.dispatchers[c.Grant.Account]
+	for i := range c.Handoffs {
+		n.matcher.called(c.Grant.Account, c, &c.Handoffs[i])
+	}
+	d.Call(*c, n.cfg.Clock.Now, func(h Handoff, r HandoffResult) {
+		n.metrics.handoffs[r.Status].Add(1)
+		n.matcher.answered(c.Grant.Account, c, &h, r)
+		var data event.Data
+		switch r.Status {
+		case HandoffUnknown:
+			return // past answer_by it is in doubt
+		case HandoffTaken:
+			data = &event.HandoffAccepted{Attempt: h.Attempt, Part: h.Part, Carrier: c.Grant.Account, CarrierID: r.CarrierID}
+		default:
+			data = &event.HandoffRefused{Attempt: h.Attempt, Part: h.Part, Carrier: c.Grant.Account,
+				Retry: r.Status != HandoffFinal, NotCalled: r.Status == HandoffNotCalled, Code: r.Code, Reason: r.Reason}
+		}
+		e := n.event(n.newID(), c.Tenant, c.Subject, data)
+		e.Message = h.Message
+		n.facts.Append(event.Partition(h.Message.Partition()), e, nil)
+	})
+}
+
+// observe learns from judged events what the rest of the node remembers.
+func (n *Node) observe(p event.Partition, batch []Record, c *Clerk) {
+	judged := c.judged[len(c.judged)-len(batch):]
+	for i := range judged {
+		if judged[i].Why != "" {
+			n.metrics.void.Add(1)
+			continue
+		}
+		n.metrics.effective.Add(1)
+		if d, ok := judged[i].Event.Data.(*event.MessageSubmitted); ok {
+			n.reservation.seen(judged[i].Event, d, event.Position{Partition: p, Index: judged[i].Index})
+		}
+	}
+}
+
+func (n *Node) changed() {
+	n.mu.Lock()
+	close(n.notify)
+	n.notify = make(chan struct{})
+	n.mu.Unlock()
+}
+
+// until waits until cond holds, looking whenever a partition moved on.
+func (n *Node) until(ctx context.Context, cond func() bool) error {
+	for {
+		n.mu.Lock()
+		moved := n.notify
+		n.mu.Unlock()
+		if cond() {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// read is how many events of a partition this node has applied.
+func (n *Node) read(p event.Partition) int64 { return n.lines[p].applied.Load() }
+
+// Stats are figures for metrics and readiness.
+type Stats struct {
+	Submitted, Refused, Receipts, Inbound, Orphans, Effective, Void, Lost int64
+	// Handoffs by what came of them: unknown, taken, retry, final, not called.
+	Handoffs [5]int64
+	// Waiting messages by carrier account, and receipts in the inbox.
+	Waiting map[string]int
+	Parked  int
+	Backlog int64
+	// Failed are the partitions that stopped, and why.
+	Failed map[string]error
+	Pauses []*Pause
+	Ready  bool
+}
+
+// Stats reads the figures.
+func (n *Node) Stats() Stats {
+	m := &n.metrics
+	s := Stats{Submitted: m.submitted.Load(), Refused: m.refused.Load(), Receipts: m.receipts.Load(), Inbound: m.inbound.Load(),
+		Orphans: m.orphans.Load(), Effective: m.effective.Load(), Void: m.void.Load(), Lost: m.lost.Load(),
+		Waiting: map[string]int{}, Parked: n.matcher.Waiting(), Failed: map[string]error{}, Ready: n.ready.Load() && !n.stopped.Load()}
+	for i := range s.Handoffs {
+		s.Handoffs[i] = m.handoffs[i].Load()
+	}
+	for name, d := range n.dispatchers {
+		s.Waiting[name] = d.Waiting()
+	}
+	for _, l := range n.lines {
+		s.Backlog += l.backlog.Load()
+		if err := l.failed.Load(); err != nil {
+			s.Failed[l.p.String()] = *err
+		}
+	}
+	reg, _ := n.control.Latest()
+	s.Pauses = reg.Pauses()
+	return s
+}
+
+// Applied is how many events of each partition this node has applied.
+func (n *Node) Applied() []int64 {
+	out := make([]int64, len(n.lines))
+	for i, l := range n.lines {
+		out[i] = l.applied.Load()
+	}
+	return out
+}
+
+// Registry is control as this node has read it.
+func (n *Node) Registry() *Registry {
+	r, _ := n.control.Latest()
+	return r
+}
+
+var errStopping = errors.Join(ErrRefused, errors.New("the node is stopping"))

@@ -1,0 +1,315 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+)
+
+const (
+	readBatch  = 512                   // events of one read
+	flushEvery = 50 * time.Millisecond // how long applied events wait for their batch
+	flushAt    = 2048                  // or how many
+)
+
+// pipeline is the thin layer around one partition's clerk: it reads, loads what
+// the clerk needs, appends what it proposes and hands calls to dispatchers. All of
+// the clerk's state is touched by its goroutine alone.
+type pipeline struct {
+	node  *Node
+	p     event.Partition
+	clerk *Clerk
+
+	mu   sync.Mutex
+	mail []func(*Clerk, time.Time) []Call // what others want done on the clerk
+	wake chan struct{}
+
+	records  chan []Record
+	readErr  chan error
+	applied  atomic.Int64 // events applied
+	control  atomic.Int64 // control position in force
+	backlog  atomic.Int64
+	written  uint64 // batches handed to the views
+	failed   atomic.Pointer[error]
+	lastCut  time.Time
+	lastLook time.Time
+}
+
+func newPipeline(n *Node, p event.Partition) *pipeline {
+	return &pipeline{node: n, p: p, wake: make(chan struct{}, 1)}
+}
+
+// do runs f on the pipeline's goroutine, soon.
+func (l *pipeline) do(f func(*Clerk, time.Time) []Call) {
+	l.mu.Lock()
+	l.mail = append(l.mail, f)
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run serves the partition until ctx is done. When its position does not follow
+// the log any more (a restored ledger, a topic that lost its tail), or a batch
+// could not be written, it drops what it had in memory and starts from its mark,
+// or from nothing. An event that it cannot understand stops it for good.
+func (l *pipeline) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := l.serve(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		l.node.log.Error("a partition starts again", "partition", l.p.String(), "error", err)
+		l.failed.Store(&err)
+		l.node.changed()
+		if errors.Is(err, event.ErrUnknownType) || errors.Is(err, ErrDamaged) {
+			<-ctx.Done() // never skipped: the others go on
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// ErrDamaged: an event cannot be read. It is never skipped.
+var ErrDamaged = errors.New("an event cannot be read")
+
+func (l *pipeline) serve(parent context.Context) error {
+	n := l.node
+	ctx, cancel := context.WithCancel(parent)
+	var reading sync.WaitGroup
+	defer func() { cancel(); reading.Wait() }()
+	mark, err := l.mark(ctx)
+	if err != nil {
+		return err
+	}
+	reg, err := n.control.Wait(ctx, mark.Partition.Control)
+	if err != nil {
+		return err
+	}
+	l.clerk = NewClerk(n.clerkConfig(l))
+	l.clerk.Restore(mark, reg)
+	l.written, l.lastLook = 0, time.Time{}
+	l.applied.Store(mark.Next)
+	l.control.Store(mark.Partition.Control)
+	l.records, l.readErr = make(chan []Record, 2), make(chan error, 1)
+	reading.Go(func() { l.read(ctx, mark.Next) })
+	writeFailed := make(chan error, 1)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		var batch []Record
+		select {
+		case <-ctx.Done():
+			return l.last(writeFailed)
+		case err := <-l.readErr:
+			return err
+		case err := <-writeFailed:
+			return err
+		case batch = <-l.records:
+		case <-l.wake:
+		case <-timer.C:
+		}
+		again, err := l.step(ctx, batch, writeFailed)
+		if err != nil {
+			return err
+		}
+		timer.Reset(again)
+	}
+}
+
+// mark is where the views stand, if the log still says the same there.
+func (l *pipeline) mark(ctx context.Context) (Mark, error) {
+	n := l.node
+	mark, err := n.cfg.Views.Mark(ctx, l.p)
+	if err != nil || mark.Next == 0 {
+		return mark, err
+	}
+	_, head, err := n.cfg.Log.Read(ctx, l.p, 0, 0)
+	if err != nil {
+		return mark, err
+	}
+	if mark.Next <= head {
+		records, _, err := n.cfg.Log.Read(ctx, l.p, mark.Next-1, 1)
+		if err != nil {
+			return mark, err
+		}
+		if len(records) == 1 && sha256.Sum256(records[0].Raw) == mark.Hash {
+			return mark, nil
+		}
+	}
+	n.log.Warn("the views do not fit this ledger; they are made again", "partition", l.p.String(), "position", mark.Next)
+	if err := n.cfg.Views.Reset(ctx, l.p); err != nil {
+		return mark, err
+	}
+	return Mark{}, nil
+}
+
+func (l *pipeline) read(ctx context.Context, from int64) {
+	for ctx.Err() == nil {
+		records, _, err := l.node.cfg.Log.Read(ctx, l.p, from, readBatch)
+		if err != nil {
+			l.readErr <- fmt.Errorf("read %s: %w", event.Position{Partition: l.p, Index: from}, err)
+			return
+		}
+		if len(records) == 0 {
+			continue
+		}
+		from += int64(len(records))
+		select {
+		case l.records <- records:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// step takes what came in, acts, and says when to come back at the latest.
+func (l *pipeline) step(ctx context.Context, batch []Record, writeFailed chan error) (time.Duration, error) {
+	n, c := l.node, l.clerk
+	now, fault, detail := n.now()
+	for batch != nil {
+		if err := l.load(ctx, c.Missing(batch)); err != nil {
+			return 0, err
+		}
+		calls, err := c.Apply(ctx, batch, now)
+		if err != nil {
+			return 0, err
+		}
+		n.observe(l.p, batch, c)
+		l.call(calls)
+		select {
+		case batch = <-l.records:
+		default:
+			batch = nil
+		}
+		if c.Pending() >= flushAt {
+			if err := l.cut(writeFailed); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if next := c.Next(); next != l.applied.Load() {
+		l.applied.Store(next)
+		l.control.Store(c.Partition().Control)
+		n.changed()
+	}
+	l.mu.Lock()
+	mail := l.mail
+	l.mail = nil
+	l.mu.Unlock()
+	for _, f := range mail {
+		l.call(f(c, now))
+	}
+	if now.Sub(l.lastLook) > c.cfg.Horizon/2 {
+		due, err := n.cfg.Views.Due(ctx, l.p, now.Add(c.cfg.Horizon))
+		if err != nil {
+			return 0, err
+		}
+		c.Look(due)
+		l.lastLook = now
+	}
+	out := c.Act(ctx, now, fault, detail)
+	l.backlog.Store(int64(c.Backlog()))
+	for _, p := range out.Proposals {
+		n.cfg.Log.Append(l.p, p.Events, func(a Appended) {
+			l.do(func(now *Clerk, _ time.Time) []Call {
+				if now != c {
+					return nil // started again meanwhile: what was proposed is nobody's to call
+				}
+				return now.Acked(p.ID, a.Err)
+			})
+		})
+	}
+	l.call(out.Calls)
+	if err := l.load(ctx, out.Need); err != nil {
+		return 0, err
+	}
+	if c.Pending() > 0 && (c.Pending() >= flushAt || now.Sub(l.lastCut) >= flushEvery) {
+		if err := l.cut(writeFailed); err != nil {
+			return 0, err
+		}
+		l.lastCut = now
+	}
+	again := time.Second
+	if !out.Again.IsZero() {
+		again = min(again, max(out.Again.Sub(now), 0))
+	}
+	if c.Pending() > 0 {
+		again = min(again, max(flushEvery-now.Sub(l.lastCut), 0))
+	}
+	if out.More {
+		again = 0
+	}
+	return again, nil
+}
+
+func (l *pipeline) load(ctx context.Context, subjects []event.Pseudonym) error {
+	if len(subjects) == 0 {
+		return nil
+	}
+	folds, err := l.node.cfg.Views.Streams(ctx, l.p, subjects)
+	if err != nil {
+		return err
+	}
+	l.clerk.Load(subjects, folds)
+	return nil
+}
+
+func (l *pipeline) cut(writeFailed chan error) error {
+	b, err := l.clerk.Cut()
+	if err != nil || b == nil {
+		return err
+	}
+	l.written++
+	nth := l.written
+	clerk := l.clerk
+	l.node.cfg.Views.Write(b, func(err error) {
+		if err != nil {
+			select {
+			case writeFailed <- err:
+			default:
+			}
+			return
+		}
+		l.do(func(c *Clerk, _ time.Time) []Call {
+			if c == clerk {
+				c.Committed(nth)
+			}
+			return nil
+		})
+	})
+	return nil
+}
+
+// last writes what was applied before the partition stops. What is lost here is
+// read again.
+func (l *pipeline) last(writeFailed chan error) error {
+	b, err := l.clerk.Cut()
+	if err != nil || b == nil {
+		return err
+	}
+	done := make(chan error, 1)
+	l.node.cfg.Views.Write(b, func(err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case err := <-writeFailed:
+		return err
+	}
+}
+
+// call hands starts to their carriers. The clerk has forgotten them already.
+func (l *pipeline) call(calls []Call) {
+	for i := range calls {
+		l.node.call(&calls[i])
+	}
+}

@@ -1,0 +1,145 @@
+package sms
+
+import "slices"
+
+// The zones below are one IANA name for each set of rules in force since 2007, so
+// that Detroit is America/New_York and Juneau is America/Anchorage.
+const (
+	eastern  = "America/New_York"
+	central  = "America/Chicago"
+	mountain = "America/Denver"
+	arizona  = "America/Phoenix"
+	pacific  = "America/Los_Angeles"
+	alaska   = "America/Anchorage"
+	aleutian = "America/Adak"
+	hawaii   = "Pacific/Honolulu"
+)
+
+// usState is one state (or the District of Columbia), the zones that its law or
+// 49 CFR part 71 sets anywhere in it, and its area codes by zone.
+type usState struct {
+	code  string
+	areas []usArea
+}
+
+// usArea is a set of area codes of one state, overlays included, and every zone
+// that lies within them.
+type usArea struct {
+	zones []string
+	codes []int
+}
+
+// usStates holds the geographic area codes of the United States as the North
+// American Numbering Plan assigns them, overlays included: every one that the number
+// metadata accepts, which a test holds. An area code in several zones lists all of
+// them: the prefix after it says where a number was first given out, not where its
+// holder lives, and a mobile number moves freely within its area code.
+var usStates = []usState{
+	{"AK", []usArea{{[]string{alaska, aleutian}, []int{907}}}},
+	{"AL", []usArea{{[]string{central}, []int{205, 251, 256, 334, 659, 938}}}},
+	{"AR", []usArea{{[]string{central}, []int{327, 479, 501, 870}}}},
+	// The Navajo Nation, in 928, observes daylight saving time; the rest of Arizona does not.
+	{"AZ", []usArea{{[]string{arizona}, []int{480, 520, 602, 623}}, {[]string{arizona, mountain}, []int{928}}}},
+	{"CA", []usArea{{[]string{pacific}, []int{
+		209, 213, 279, 310, 323, 341, 350, 369, 408, 415, 424, 442, 510, 530, 559, 562, 619, 626, 628,
+		650, 657, 661, 669, 707, 714, 738, 747, 760, 805, 818, 820, 831, 840, 858, 909, 916, 925, 949, 951}}}},
+	{"CO", []usArea{{[]string{mountain}, []int{303, 719, 720, 748, 970, 983}}}},
+	{"CT", []usArea{{[]string{eastern}, []int{203, 475, 860, 959}}}},
+	{"DC", []usArea{{[]string{eastern}, []int{202, 771}}}},
+	{"DE", []usArea{{[]string{eastern}, []int{302}}}},
+	{"FL", []usArea{
+		{[]string{eastern}, []int{239, 305, 321, 324, 352, 386, 407, 561, 645, 656, 689, 727, 728, 754, 772, 786, 813, 863, 904, 941, 954}},
+		{[]string{central, eastern}, []int{448, 850}}, // the panhandle, on both sides of the Apalachicola
+	}},
+	{"GA", []usArea{{[]string{eastern}, []int{229, 404, 470, 478, 678, 706, 762, 770, 912, 943}}}},
+	{"HI", []usArea{{[]string{hawaii}, []int{808}}}},
+	{"IA", []usArea{{[]string{central}, []int{319, 515, 563, 641, 712}}}},
+	{"ID", []usArea{{[]string{mountain, pacific}, []int{208, 986}}}},
+	{"IL", []usArea{{[]string{central}, []int{
+		217, 224, 309, 312, 331, 447, 464, 618, 630, 708, 730, 773, 779, 815, 847, 872}}}},
+	{"IN", []usArea{
+		{[]string{eastern}, []int{260, 317, 463, 765}},
+		{[]string{central, eastern}, []int{219, 574, 812, 930}}, // the north-west and the south-west are Central
+	}},
+	// Sherman, Wallace, Greeley and Hamilton counties are Mountain.
+	{"KS", []usArea{{[]string{central}, []int{316, 913}}, {[]string{central, mountain}, []int{620, 785}}}},
+	{"KY", []usArea{
+		{[]string{eastern}, []int{502, 859}},
+		{[]string{central, eastern}, []int{270, 364, 606}}, // 606 has Clinton County, which is Central
+	}},
+	{"LA", []usArea{{[]string{central}, []int{225, 318, 337, 504, 985}}}},
+	{"MA", []usArea{{[]string{eastern}, []int{339, 351, 413, 508, 617, 774, 781, 857, 978}}}},
+	{"MD", []usArea{{[]string{eastern}, []int{227, 240, 301, 410, 443, 667}}}},
+	{"ME", []usArea{{[]string{eastern}, []int{207}}}},
+	{"MI", []usArea{
+		{[]string{eastern}, []int{231, 248, 269, 313, 517, 586, 616, 734, 810, 947, 989}},
+		{[]string{central, eastern}, []int{906}}, // four counties of the Upper Peninsula are Central
+	}},
+	{"MN", []usArea{{[]string{central}, []int{218, 320, 507, 612, 651, 763, 952}}}},
+	{"MO", []usArea{{[]string{central}, []int{235, 314, 417, 557, 573, 636, 660, 816, 975}}}},
+	{"MS", []usArea{{[]string{central}, []int{228, 601, 662, 769}}}},
+	{"MT", []usArea{{[]string{mountain}, []int{406}}}},
+	{"NC", []usArea{{[]string{eastern}, []int{252, 336, 472, 704, 743, 828, 910, 919, 980, 984}}}},
+	{"ND", []usArea{{[]string{central, mountain}, []int{701}}}},
+	{"NE", []usArea{{[]string{central}, []int{402, 531}}, {[]string{central, mountain}, []int{308}}}},
+	{"NH", []usArea{{[]string{eastern}, []int{603}}}},
+	{"NJ", []usArea{{[]string{eastern}, []int{201, 551, 609, 640, 732, 848, 856, 862, 908, 973}}}},
+	{"NM", []usArea{{[]string{mountain}, []int{505, 575}}}},
+	// West Wendover and Jackpot keep Mountain time.
+	{"NV", []usArea{{[]string{pacific}, []int{702, 725}}, {[]string{mountain, pacific}, []int{775}}}},
+	{"NY", []usArea{{[]string{eastern}, []int{
+		212, 315, 329, 332, 347, 363, 516, 518, 585, 607, 631, 646, 680, 716, 718, 838, 845, 914, 917, 929, 934}}}},
+	{"OH", []usArea{{[]string{eastern}, []int{216, 220, 234, 283, 326, 330, 380, 419, 440, 513, 567, 614, 740, 937}}}},
+	{"OK", []usArea{{[]string{central}, []int{405, 539, 572, 580, 918}}}},
+	// Malheur County is Mountain.
+	{"OR", []usArea{{[]string{pacific}, []int{503, 971}}, {[]string{mountain, pacific}, []int{458, 541}}}},
+	{"PA", []usArea{{[]string{eastern}, []int{215, 223, 267, 272, 412, 445, 484, 570, 582, 610, 717, 724, 814, 835, 878}}}},
+	{"RI", []usArea{{[]string{eastern}, []int{401}}}},
+	{"SC", []usArea{{[]string{eastern}, []int{803, 821, 839, 843, 854, 864}}}},
+	{"SD", []usArea{{[]string{central, mountain}, []int{605}}}},
+	{"TN", []usArea{
+		{[]string{central}, []int{615, 629, 731, 901, 931}},
+		{[]string{eastern}, []int{865}},
+		{[]string{central, eastern}, []int{423}}, // Marion and Sequatchie counties are Central
+	}},
+	{"TX", []usArea{
+		{[]string{central}, []int{
+			210, 214, 254, 281, 325, 346, 361, 409, 430, 469, 512, 682, 713, 726, 737, 806, 817, 830, 832, 903,
+			936, 940, 945, 956, 972, 979}},
+		{[]string{mountain}, []int{915}},
+		{[]string{central, mountain}, []int{432}}, // the north-west of Culberson County
+	}},
+	{"UT", []usArea{{[]string{mountain}, []int{385, 435, 801}}}},
+	{"VA", []usArea{{[]string{eastern}, []int{276, 434, 540, 571, 686, 703, 757, 804, 826, 948}}}},
+	{"VT", []usArea{{[]string{eastern}, []int{802}}}},
+	{"WA", []usArea{{[]string{pacific}, []int{206, 253, 360, 425, 509, 564}}}},
+	{"WI", []usArea{{[]string{central}, []int{262, 274, 353, 414, 534, 608, 715, 920}}}},
+	{"WV", []usArea{{[]string{eastern}, []int{304, 681}}}},
+	{"WY", []usArea{{[]string{mountain}, []int{307}}}},
+}
+
+// usByArea has the places of each geographic area code; usEverywhere has every
+// place in the United States, for a number that has no area code of a place
+// (toll-free, 500) or one that the table does not know yet.
+var usByArea, usEverywhere = buildUS()
+
+func buildUS() (byArea [1000][]Place, everywhere []Place) {
+	for _, s := range usStates {
+		for _, a := range s.areas {
+			var places []Place
+			for _, z := range a.zones {
+				p := Place{Country: "US", State: s.code, Zone: z}
+				places = append(places, p)
+				if !slices.Contains(everywhere, p) {
+					everywhere = append(everywhere, p)
+				}
+			}
+			slices.SortFunc(places, comparePlaces)
+			for _, c := range a.codes {
+				byArea[c] = places
+			}
+		}
+	}
+	slices.SortFunc(everywhere, comparePlaces)
+	return byArea, everywhere
+}

@@ -1,0 +1,335 @@
+// Package sms knows the field's own formats and words: numbers and sender IDs, the
+// places and zones a number may be in, GSM 03.38 and its parts, the text of delivery
+// receipts, and what an inbound text asks. It has no clock and does no I/O; everything
+// in it is safe for concurrent use.
+package sms
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nyaruka/phonenumbers"
+)
+
+// NumberError says why a text is no number that SMS can be sent to. Code is stable
+// and meant for programs; Detail tells a person what to do. Neither holds the number.
+type NumberError struct {
+	Code   string
+	Detail string
+}
+
+// The codes of a NumberError.
+const (
+	NotE164          = "not_e164"           // neither E.164 with its plus, nor national with a country
+	UnknownCountry   = "unknown_country"    // the country is not an ISO 3166-1 code with a numbering plan
+	InvalidNumber    = "invalid_number"     // no subscriber can have it
+	CannotReceiveSMS = "cannot_receive_sms" // fixed line, premium rate, shared cost, ...
+)
+
+func (e *NumberError) Error() string { return e.Detail }
+
+var (
+	errNotE164 = &NumberError{NotE164,
+		"write the number in E.164, a plus sign and the country calling code first, or give it in national form with its country"}
+	errForm = &NumberError{NotE164,
+		"write the number in digits; only a leading plus sign, spaces, dashes, dots and parentheses may stand beside them"}
+	errUnknownCountry = &NumberError{UnknownCountry, "give the country as two letters of ISO 3166-1, such as US or GB"}
+	errInvalidNumber  = &NumberError{InvalidNumber,
+		"the number does not exist in its country's numbering plan; check its digits, its length and its country"}
+	errCannotReceive = &NumberError{CannotReceiveSMS,
+		"the number belongs to a service that does not receive SMS, such as a fixed line or a premium-rate number; ask for a mobile number"}
+)
+
+// CanonicalForms is the version of the canonical forms that ParseNumber makes. A
+// ledger's stream keys are made from them, so it keeps the version it was created
+// with; a change of form is a new version.
+const CanonicalForms = 1
+
+const (
+	callingNANP      = 1
+	callingMexico    = 52
+	callingArgentina = 54
+)
+
+// ParseNumber reads a number in E.164 with its plus sign or, with an ISO 3166-1
+// alpha-2 country, in national form. Spaces, dashes, dots and parentheses are
+// ignored. A country is checked even where the plus makes it unnecessary.
+//
+// The result is the one canonical form of a subscriber, so that a STOP finds the
+// deed however a carrier writes the number:
+//
+//   - Argentina's 9 is always in. An Argentine number without it is read as the
+//     mobile of the same digits: the numbering plan gives them to one subscriber
+//     only, and carriers leave the 9 out.
+//   - Mexico's 1 after +52, abolished in 2019, is always out.
+//
+// The error is a *NumberError. ParseNumber(string(n), "") is n for every n that it
+// returned. It keeps nothing.
+func ParseNumber(s, country string) (Number, error) {
+	p, kind, err := parseCanonical(s, country)
+	if err != nil {
+		return "", err
+	}
+	switch kind {
+	case phonenumbers.MOBILE, phonenumbers.FIXED_LINE_OR_MOBILE, phonenumbers.VOIP, phonenumbers.PERSONAL_NUMBER:
+	case phonenumbers.TOLL_FREE:
+		// North American toll-free numbers can be text-enabled; elsewhere they cannot.
+		if p.GetCountryCode() != callingNANP {
+			return "", errCannotReceive
+		}
+	case phonenumbers.UNKNOWN:
+		return "", errInvalidNumber
+	default:
+		return "", errCannotReceive
+	}
+	return Number(phonenumbers.Format(p, phonenumbers.E164)), nil
+}
+
+// parseCanonical parses a number of any kind and brings it to its canonical form.
+// The kind is UNKNOWN for what no subscriber can have.
+func parseCanonical(s, country string) (*phonenumbers.PhoneNumber, phonenumbers.PhoneNumberType, error) {
+	digits, err := squeeze(s)
+	if err != nil {
+		return nil, 0, err
+	}
+	region := ""
+	if country != "" {
+		region = strings.ToUpper(country)
+		if len(region) != 2 || phonenumbers.GetCountryCodeForRegion(region) == 0 {
+			return nil, 0, errUnknownCountry
+		}
+	}
+	if digits[0] == '+' {
+		region = ""
+	} else if region == "" {
+		return nil, 0, errNotE164
+	}
+	p, kind := direct(digits)
+	if kind == phonenumbers.UNKNOWN {
+		// Not as it stands: national, or with a trunk prefix in it ("+44 (0)20 ...").
+		p, err = phonenumbers.Parse(digits, region)
+		if err != nil {
+			if errors.Is(err, phonenumbers.ErrInvalidCountryCode) {
+				return nil, 0, errNotE164
+			}
+			return nil, 0, errInvalidNumber
+		}
+		if p.GetCountryCode() == callingMexico && p.GetNationalNumber()/1e10 == 1 {
+			p.NationalNumber = new(p.GetNationalNumber() % 1e10)
+		}
+		kind = phonenumbers.GetNumberType(p)
+	}
+	if p.GetCountryCode() == callingArgentina && kind == phonenumbers.FIXED_LINE && p.GetNationalNumber() < 1e10 {
+		mobile := &phonenumbers.PhoneNumber{CountryCode: p.CountryCode, NationalNumber: new(9e10 + p.GetNationalNumber())}
+		if k := phonenumbers.GetNumberType(mobile); k == phonenumbers.MOBILE || k == phonenumbers.FIXED_LINE_OR_MOBILE {
+			p, kind = mobile, k
+		}
+	}
+	return p, kind, nil
+}
+
+// direct reads digits with a plus as a calling code and a national number, without a
+// look for trunk and carrier prefixes, which takes the library most of its time. Every
+// canonical form is read so, which is also why it stays as it is.
+func direct(digits string) (*phonenumbers.PhoneNumber, phonenumbers.PhoneNumberType) {
+	if digits[0] != '+' || len(digits) > 16 {
+		return nil, phonenumbers.UNKNOWN
+	}
+	code := 0
+	for i := 1; i < len(digits) && i <= 3; i++ {
+		code = code*10 + int(digits[i]-'0')
+		if code == 0 {
+			break
+		}
+		// No calling code begins another.
+		if phonenumbers.GetRegionCodeForCountryCode(code) == phonenumbers.UNKNOWN_REGION {
+			continue
+		}
+		national := digits[i+1:]
+		n, err := strconv.ParseUint(national, 10, 64)
+		if err != nil {
+			break
+		}
+		p := &phonenumbers.PhoneNumber{CountryCode: new(int32(code)), NationalNumber: &n}
+		zeros := 0
+		for zeros < len(national)-1 && national[zeros] == '0' {
+			zeros++
+		}
+		if zeros > 0 {
+			p.ItalianLeadingZero, p.NumberOfLeadingZeros = new(true), new(int32(zeros))
+		}
+		return p, phonenumbers.GetNumberType(p)
+	}
+	return nil, phonenumbers.UNKNOWN
+}
+
+// squeeze takes out what people write between the digits. What is left is digits
+// with at most a leading plus, at least one digit and at most 24.
+func squeeze(s string) (string, error) {
+	const most = 24 // E.164 has 15; international prefixes and trunk digits come on top
+	var buf [most + 1]byte
+	n, digits := 0, 0
+	for _, r := range s {
+		switch {
+		case r >= '0' && r <= '9':
+			if digits == most {
+				return "", errInvalidNumber
+			}
+			digits++
+			buf[n] = byte(r)
+			n++
+		case r == '+' && n == 0:
+			buf[n] = '+'
+			n++
+		case strings.ContainsRune(" \t-.()\u00a0\u2007\u2009\u202f\u2010\u2011\u2012\u2013\u2014\u2212", r):
+		default:
+			return "", errForm
+		}
+	}
+	if digits == 0 {
+		return "", errForm
+	}
+	return string(buf[:n]), nil
+}
+
+// areaCode returns the three digits after +1, or 0.
+func (n Number) areaCode() int {
+	if len(n) != 12 || n[:2] != "+1" {
+		return 0
+	}
+	code, err := strconv.ParseUint(string(n[2:5]), 10, 10)
+	if err != nil {
+		return 0
+	}
+	return int(code)
+}
+
+// Country returns the ISO 3166-1 alpha-2 code of the country or territory whose
+// numbering plan the number belongs to: under +1 by area code (US, CA, PR, DO, ...).
+// It is "" for a number that belongs to none, such as a satellite phone's. It says
+// nothing about where the holder is.
+func (n Number) Country() string {
+	if c := n.areaCode(); c != 0 && usByArea[c] != nil {
+		return "US"
+	}
+	if n == "" {
+		return ""
+	}
+	p, kind := direct(string(n))
+	if kind == phonenumbers.UNKNOWN {
+		return ""
+	}
+	region := phonenumbers.GetRegionCodeForNumber(p)
+	if region == phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY {
+		return ""
+	}
+	return region
+}
+
+// Places returns every place in which the number says its holder may be, sorted by
+// country, state and zone, without duplicates; rules that depend on place apply the
+// strictest. Numbers move with people, so better evidence (a ZIP code, a zone that
+// the sender knows) goes before this.
+//
+//   - A US number is in the state of its area code and in every zone of that area
+//     code. One without a place (toll-free, 500) or with an area code that the table
+//     does not have may be in every state and zone of the 50 states and the District
+//     of Columbia. Territories are countries of their own here.
+//   - A Canadian or Brazilian number is in every zone of its area code. Where mobile
+//     numbers do not tell the place (Australia, Russia, Indonesia, ...), it is in every
+//     zone of the country; else in every zone that the number metadata gives. State is "".
+//
+// It is empty where no zone is known: then the caller defers or holds. No zone is
+// never UTC. Every zone it returns is one that LoadZone knows.
+func (n Number) Places() []Place {
+	country, area := n.Country(), n.areaCode()
+	if country == "" {
+		return nil
+	}
+	if country == "US" {
+		if p := usByArea[area]; p != nil {
+			return slices.Clone(p)
+		}
+		return slices.Clone(usEverywhere)
+	}
+	var places []Place
+	for _, z := range n.zones(country) {
+		places = append(places, Place{Country: country, Zone: z})
+	}
+	slices.SortFunc(places, comparePlaces)
+	return slices.Compact(places)
+}
+
+func comparePlaces(a, b Place) int {
+	return cmp.Or(strings.Compare(a.Country, b.Country), strings.Compare(a.State, b.State), strings.Compare(a.Zone, b.Zone))
+}
+
+// SenderError says why a text is no sender ID. Detail tells a person what to do and
+// does not hold the text.
+type SenderError struct{ Detail string }
+
+func (e *SenderError) Error() string { return e.Detail }
+
+var (
+	errSenderForm = &SenderError{
+		"write the sender as a number with its plus sign, a short code of 3 to 8 digits, or 1 to 11 letters and digits with at least one letter"}
+	errSenderNumber = &SenderError{"the sender's number is not possible in its country's numbering plan; check its digits"}
+)
+
+// ParseSender reads a sender ID.
+//
+//   - With a leading plus it is a long code: a number in E.164 that its numbering
+//     plan allows by length, brought to the same canonical form as a Number. Fixed
+//     lines and toll-free numbers may send, and a range that the metadata does not
+//     know yet may too.
+//   - 3 to 8 digits are a short code.
+//   - 1 to 11 characters with at least one letter are an alphanumeric sender
+//     (3GPP TS 23.040 §9.1.2.5). Of the default alphabet it takes what SMPP's
+//     source_addr carries alike everywhere: ASCII letters and digits, space, and
+//     & + - . _ '. A space may not stand at either end.
+//
+// The error is a *SenderError.
+func ParseSender(s string) (Sender, error) {
+	if strings.HasPrefix(s, "+") {
+		p, _, err := parseCanonical(s, "")
+		if err != nil || !phonenumbers.IsPossibleNumber(p) {
+			return "", errSenderNumber
+		}
+		return Sender(phonenumbers.Format(p, phonenumbers.E164)), nil
+	}
+	if s == "" || len(s) > 11 || s[0] == ' ' || s[len(s)-1] == ' ' {
+		return "", errSenderForm
+	}
+	letters, digits := 0, 0
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z':
+			letters++
+		case c >= '0' && c <= '9':
+			digits++
+		case strings.IndexByte(" &+-._'", c) < 0:
+			return "", errSenderForm
+		}
+	}
+	if letters == 0 && (digits != len(s) || digits < 3 || digits > 8) {
+		return "", errSenderForm
+	}
+	return Sender(s), nil
+}
+
+// Type returns what kind of sender s is. It is meant for what ParseSender returned.
+func (s Sender) Type() SenderType {
+	if strings.HasPrefix(string(s), "+") {
+		return LongCode
+	}
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return Alphanumeric
+		}
+	}
+	return ShortCode
+}

@@ -1,0 +1,262 @@
+package sms
+
+import (
+	"errors"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// MaxSegments is how many parts a message may have. 3GPP TS 23.040 allows 255, but
+// phones and carriers drop long ones.
+const MaxSegments = 10
+
+// Errors of Segments and Count. They hold no text.
+var (
+	ErrTooLong     = errors.New("the body needs more than 10 parts; shorten it")
+	ErrEmpty       = errors.New("the body is empty; write a text")
+	ErrInvalidUTF8 = errors.New("the body is not valid UTF-8; encode it as UTF-8")
+)
+
+// SegmentOptions say how a connector wants a body written.
+type SegmentOptions struct {
+	// Alphabet is what data_coding 0 means at this connector (its "SMSC default
+	// alphabet", SMPP 3.4 §5.2.19): GSM7, the default, or Latin1. With Latin1 a body
+	// of ISO 8859-1 is written so, and any other in UCS-2: such a carrier has no
+	// coding for the rest of GSM 03.38.
+	Alphabet Encoding
+	// Reference tells this message's parts from those of another to the same
+	// recipient from the same sender; not used for a single part. Without
+	// WideReference its low 8 bits count.
+	Reference uint16
+	// WideReference writes the 16-bit reference (UDH 06 08 04) in place of the 8-bit
+	// one (UDH 05 00 03). It costs a character a part.
+	WideReference bool
+}
+
+// Octets of user data in one message (3GPP TS 23.040 §9.2.3.16) and of the two
+// headers that concatenate (§9.2.3.24.1 and .8), their length octet included.
+const (
+	userData   = 140
+	narrowUDH  = 6
+	wideUDH    = 7
+	userSeptet = userData * 8 / 7
+)
+
+// limits are what one part holds.
+type limits struct{ octets, septets int }
+
+func (o SegmentOptions) limits(alone bool) limits {
+	udh := 0
+	if !alone {
+		udh = narrowUDH
+		if o.WideReference {
+			udh = wideUDH
+		}
+	}
+	// The header takes whole septets: 7 for 6 octets and 8 for 7.
+	return limits{userData - udh, userSeptet - (udh*8+6)/7}
+}
+
+// encoding chooses how to write body: the first of the carrier's default alphabet
+// and UCS-2 that has every character.
+func (o SegmentOptions) encoding(body string) (Encoding, error) {
+	if body == "" {
+		return "", ErrEmpty
+	}
+	if !utf8.ValidString(body) {
+		return "", ErrInvalidUTF8
+	}
+	if o.Alphabet == Latin1 {
+		for _, r := range body {
+			if !inLatin1(r) {
+				return UCS2, nil
+			}
+		}
+		return Latin1, nil
+	}
+	for _, r := range body {
+		if gsmEncode(r).septets == 0 {
+			return UCS2, nil
+		}
+	}
+	return GSM7, nil
+}
+
+// cost is what one character takes of a part: octets in short_message, and septets
+// if the carrier packs it for the air.
+func (e Encoding) cost(r rune) limits {
+	switch e {
+	case UCS2:
+		return limits{octets: 2 * utf16.RuneLen(r)}
+	case Latin1:
+		return limits{1, max(1, int(gsmEncode(r).septets))}
+	}
+	return limits{septets: int(gsmEncode(r).septets)}
+}
+
+// split finds the parts of body. It fills each part as far as it goes and never
+// divides a character, so an escape pair and a surrogate pair stay whole. ends[i] is
+// where part i ends in body.
+func (o SegmentOptions) split(body string, e Encoding) (ends [MaxSegments]int, parts int, err error) {
+	single, most := o.limits(true), o.limits(false)
+	var used, total limits
+	alone := true
+	for i, r := range body {
+		c := e.cost(r)
+		total.octets += c.octets
+		total.septets += c.septets
+		alone = alone && total.octets <= single.octets && total.septets <= single.septets
+		if used.octets+c.octets > most.octets || used.septets+c.septets > most.septets {
+			if parts == MaxSegments-1 {
+				return ends, 0, ErrTooLong
+			}
+			ends[parts] = i
+			parts++
+			used = limits{}
+		}
+		used.octets += c.octets
+		used.septets += c.septets
+	}
+	if alone {
+		parts = 0
+	}
+	ends[parts] = len(body)
+	return ends, parts + 1, nil
+}
+
+// Count returns how Segments would write body and in how many parts, for a fraction
+// of the work: it makes no octets.
+func Count(body string, o SegmentOptions) (Encoding, int, error) {
+	e, err := o.encoding(body)
+	if err != nil {
+		return "", 0, err
+	}
+	_, parts, err := o.split(body, e)
+	if err != nil {
+		return "", 0, err
+	}
+	return e, parts, nil
+}
+
+// Segments encodes body and divides it into as few parts as it takes.
+//
+//	             alone  8-bit reference  16-bit reference
+//	GSM7           160              153               152  septets; an extension character takes two
+//	Latin1         140              134               133  octets
+//	UCS2            70               67                66  code units; a character past U+FFFF takes two
+//
+// A Latin1 body goes out under data_coding 0, and only the carrier knows whether it
+// then sends it as 8-bit data or packs it in GSM 03.38. A part therefore keeps to
+// both limits: at most 140, 134 or 133 octets, and at most 160, 153 or 152 septets
+// once it is packed, in which "[" takes two.
+//
+// Where there are several parts, each begins with a user data header (3GPP TS 23.040
+// §9.2.3.24) and its esm_class must have the UDHI bit. Errors: ErrEmpty,
+// ErrInvalidUTF8, ErrTooLong.
+func Segments(body string, o SegmentOptions) ([]Segment, error) {
+	e, err := o.encoding(body)
+	if err != nil {
+		return nil, err
+	}
+	ends, parts, err := o.split(body, e)
+	if err != nil {
+		return nil, err
+	}
+	segments := make([]Segment, parts)
+	start := 0
+	for i := range segments {
+		text := body[start:ends[i]]
+		start = ends[i]
+		octets := make([]byte, 0, wideUDH+userSeptet)
+		if parts > 1 {
+			octets = o.appendUDH(octets, i+1, parts)
+		}
+		s := Segment{Encoding: e, UDH: parts > 1, Octets: e.append(octets, text), Text: text}
+		if e == UCS2 {
+			s.DataCoding = 0x08
+		}
+		segments[i] = s
+	}
+	return segments, nil
+}
+
+func (o SegmentOptions) appendUDH(b []byte, part, parts int) []byte {
+	if o.WideReference {
+		return append(b, 6, ieConcat16, 4, byte(o.Reference>>8), byte(o.Reference), byte(parts), byte(part))
+	}
+	return append(b, 5, ieConcat8, 3, byte(o.Reference), byte(parts), byte(part))
+}
+
+// append writes text, every character of which e has.
+func (e Encoding) append(b []byte, text string) []byte {
+	for _, r := range text {
+		switch e {
+		case UCS2:
+			if r > 0xffff {
+				high, low := utf16.EncodeRune(r)
+				b = append(b, byte(high>>8), byte(high), byte(low>>8), byte(low))
+			} else {
+				b = append(b, byte(r>>8), byte(r))
+			}
+		case Latin1:
+			b = append(b, byte(r))
+		default:
+			c := gsmEncode(r)
+			if c.septets == 2 {
+				b = append(b, gsmEscape)
+			}
+			b = append(b, c.code)
+		}
+	}
+	return b
+}
+
+// Information element identifiers (3GPP TS 23.040 §9.2.3.24).
+const (
+	ieConcat8  = 0x00
+	ieConcat16 = 0x08
+)
+
+// ErrMalformedUDH: the user data header does not hold together.
+var ErrMalformedUDH = errors.New("the user data header is malformed")
+
+// SplitUDH takes the user data header off the octets of a short_message whose
+// esm_class has the UDHI bit. rest is what follows it, one octet a septet or whole
+// octets as SMPP carries them (a packed payload with fill bits is not undone), and
+// shares memory with octets. concat is nil where no element says where the part
+// belongs. Of several such elements the last counts; one whose numbers make no sense
+// (part 0, part 3 of 2) is ignored, as 3GPP TS 23.040 §9.2.3.24.1 asks; elements of
+// other kinds are passed over. ErrMalformedUDH where lengths contradict each other:
+// then rest is all of octets.
+func SplitUDH(octets []byte) (concat *Concat, rest []byte, err error) {
+	if len(octets) == 0 || len(octets) < 1+int(octets[0]) {
+		return nil, octets, ErrMalformedUDH
+	}
+	end := 1 + int(octets[0])
+	for ie := octets[1:end]; len(ie) > 0; {
+		if len(ie) < 2 || len(ie) < 2+int(ie[1]) {
+			return nil, octets, ErrMalformedUDH
+		}
+		id, v := ie[0], ie[2:2+int(ie[1])]
+		ie = ie[2+len(v):]
+		var c Concat
+		switch id {
+		case ieConcat8:
+			if len(v) != 3 {
+				return nil, octets, ErrMalformedUDH
+			}
+			c = Concat{uint16(v[0]), int(v[2]), int(v[1])}
+		case ieConcat16:
+			if len(v) != 4 {
+				return nil, octets, ErrMalformedUDH
+			}
+			c = Concat{uint16(v[0])<<8 | uint16(v[1]), int(v[3]), int(v[2])}
+		default:
+			continue
+		}
+		if c.Part >= 1 && c.Part <= c.Parts {
+			concat = &c
+		}
+	}
+	return concat, octets[end:], nil
+}

@@ -1,0 +1,86 @@
+package sms
+
+import "time"
+
+// Number is a phone number in E.164 with its plus sign ("+14155550123"), in the
+// one canonical form a subscriber has (Argentina's mobile 9 in, Mexico's old 1 out).
+// Made by ParseNumber alone.
+type Number string
+
+// Sender is a sender ID: an E.164 number with its plus, a short code (digits
+// only) or an alphanumeric sender of 1 to 11 characters. Made by ParseSender alone.
+type Sender string
+
+// SenderType is alphanumeric, short_code or long_code.
+type SenderType string
+
+const (
+	Alphanumeric SenderType = "alphanumeric"
+	ShortCode    SenderType = "short_code"
+	LongCode     SenderType = "long_code"
+)
+
+// Place is one place in which a number's holder may be.
+type Place struct {
+	Country string // ISO 3166-1 alpha-2
+	State   string // "FL"; "" where it is unknown or does not matter
+	Zone    string // IANA name
+}
+
+// Encoding names how a body is written.
+type Encoding string
+
+const (
+	GSM7   Encoding = "gsm7"
+	Latin1 Encoding = "latin1"
+	UCS2   Encoding = "ucs2"
+)
+
+// Segment is one part as it goes out.
+type Segment struct {
+	Encoding Encoding
+	// DataCoding is SMPP's data_coding (SMPP 3.4 §5.2.19).
+	DataCoding byte
+	// UDH says that Octets begins with a user data header (esm_class 0x40).
+	UDH    bool
+	Octets []byte // exactly what short_message carries; one octet a septet for GSM7
+	Text   string // the part's text
+}
+
+// Concat is where a part belongs in a concatenated message (3GPP TS 23.040 §9.2.3.24.1).
+type Concat struct {
+	Reference uint16
+	Part      int // from 1
+	Parts     int
+}
+
+// MessageState is SMPP's message_state (SMPP 3.4 §5.2.28; 0 and 9 from 5.0).
+type MessageState uint8
+
+const (
+	StateScheduled     MessageState = 0
+	StateEnroute       MessageState = 1
+	StateDelivered     MessageState = 2
+	StateExpired       MessageState = 3
+	StateDeleted       MessageState = 4
+	StateUndeliverable MessageState = 5
+	StateAccepted      MessageState = 6
+	StateUnknown       MessageState = 7
+	StateRejected      MessageState = 8
+	StateSkipped       MessageState = 9
+)
+
+// Receipt is a delivery receipt as parsed, from TLVs, from text, or from both.
+type Receipt struct {
+	// ID is the carrier's id as written in the receipt; "" when there is none.
+	ID    string
+	State MessageState
+	// Final: the state can no longer change at the carrier.
+	Final bool
+	// Error is the carrier's error code ("err:" or network_error_code), "" when there is none.
+	Error string
+	// Submitted and Done are the carrier's own dates, as local as it wrote them; zero when missing.
+	Submitted, Done time.Time
+	// Intermediate notification, delivery or manual acknowledgement (esm_class), not a receipt of a final state.
+	Intermediate bool
+}

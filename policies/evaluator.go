@@ -1,0 +1,133 @@
+// Package policies is the policy engine: four packs of rules in Rego with their
+// parameters as data, and the evaluator that asks OPA and believes only a
+// complete answer.
+//
+// The evaluator is a pure function of the facts and the bundle. It reads no
+// clock, no network and no ledger, and the builtins that could are not there to
+// call. OPA on its own fails open: a rule that goes undefined is simply absent.
+// So what is not a whole answer (every check once, in order, each with an
+// outcome that exists and rules that are annotated) is an error here, and the
+// caller holds the message.
+package policies
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+//go:embed packs
+var builtin embed.FS
+
+// decideWithin bounds one evaluation, which takes some 50 µs. Running out of it
+// is a fault, and no part of an answer.
+const decideWithin = time.Second
+
+// Evaluator decides by one bundle. It is safe for concurrent use and never changes.
+type Evaluator struct {
+	query    rego.PreparedEvalQuery
+	revision string
+	digest   string
+	checks   []string
+	rules    map[string]ledger.Rule
+	memo     memo
+}
+
+var _ ledger.Policy = (*Evaluator)(nil)
+
+// Builtin loads the packs that are built into the binary.
+func Builtin() (*Evaluator, error) {
+	packs, err := fs.Sub(builtin, "packs")
+	if err != nil {
+		return nil, err
+	}
+	return Load(packs)
+}
+
+// Load reads a bundle: manifest.json at the root, and in the folder of each pack
+// its policies (*.rego) and its parameters (params.json, which they see as
+// data.params.<folder>). Files named *_test.rego, and files of other types, are
+// no part of it. An error names the file or the rule that is wrong.
+func Load(fsys fs.FS) (*Evaluator, error) {
+	b, err := readBundle(fsys)
+	if err != nil {
+		return nil, fmt.Errorf("policies: %w", err)
+	}
+	e := &Evaluator{
+		revision: b.manifest.Revision,
+		digest:   b.digest,
+		checks:   b.manifest.Checks,
+	}
+	if e.rules, err = b.annotations(); err != nil {
+		return nil, fmt.Errorf("policies: %w", err)
+	}
+	if e.query, err = b.prepare(context.Background()); err != nil {
+		return nil, fmt.Errorf("policies: %w", err)
+	}
+	return e, nil
+}
+
+// Bundle returns the manifest's revision, and the SHA-256 in hex over path and
+// content of every file of the bundle in order of their paths, each preceded by
+// its length as 8 octets, most significant first.
+func (e *Evaluator) Bundle() (revision, digest string) { return e.revision, e.digest }
+
+// Rule describes a rule of this bundle.
+func (e *Evaluator) Rule(id string) (ledger.Rule, bool) {
+	r, ok := e.rules[id]
+	return r, ok
+}
+
+// Decide answers for the facts. An error is a fault: OPA failed or took longer
+// than a second, or its answer was not a whole one. The answer is the caller's
+// own; equal facts are answered from memory.
+func (e *Evaluator) Decide(ctx context.Context, f *ledger.Facts) (*ledger.Answer, error) {
+	key := keys.Get().(*[]byte)
+	defer keys.Put(key)
+	*key = appendFacts((*key)[:0], f)
+	if a := e.memo.get(*key); a != nil {
+		return clone(a), nil
+	}
+	a, err := e.evaluate(ctx, f)
+	if err != nil {
+		return nil, fmt.Errorf("policies: %w", err)
+	}
+	e.memo.put(string(*key), a)
+	return clone(a), nil
+}
+
+func (e *Evaluator) evaluate(ctx context.Context, f *ledger.Facts) (*ledger.Answer, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := checkClocks(f); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, decideWithin)
+	defer cancel()
+	var decision ast.Value
+	results, err := e.query.Eval(ctx,
+		rego.EvalParsedInput(factsValue(f)),
+		rego.EvalTime(time.Unix(0, 0).UTC()),
+		// The answer is read from OPA's own values; plain Go values are not needed.
+		rego.EvalGenerateJSON(func(t *ast.Term, _ *rego.EvalContext) (any, error) {
+			decision = t.Value
+			return nil, nil
+		}),
+	)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(results) != 1 || decision == nil:
+		return nil, errors.New("the decision is undefined: a check did not report")
+	}
+	return e.answer(decision, f)
+}

@@ -1,0 +1,259 @@
+package policies
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"pgregory.net/rapid"
+
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// anyFacts draws facts of any strings and any shape.
+func anyFacts(t *rapid.T) *ledger.Facts {
+	s := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "US", `a"b\c`, "<&>", "\u2028\u2029", "\x00\x1f\x7f", "é", "日本"}))
+	list := func(name string) []string {
+		return rapid.OneOf(rapid.Just([]string(nil)), rapid.SliceOfN(s, 0, 3)).Draw(t, name)
+	}
+	f := &ledger.Facts{
+		Purpose:   s.Draw(t, "purpose"),
+		Program:   ledger.FactProgram{Name: s.Draw(t, "name"), LegalEntity: s.Draw(t, "entity"), Purposes: list("purposes"), Countries: list("countries")},
+		Recipient: ledger.FactRecipient{Country: s.Draw(t, "country")},
+		Sender:    ledger.FactSender{ID: s.Draw(t, "id"), Type: s.Draw(t, "type"), Owned: rapid.Bool().Draw(t, "owned")},
+		ZoneData:  s.Draw(t, "zone data"),
+	}
+	if rapid.Bool().Draw(t, "has places") {
+		f.Recipient.Places = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) ledger.FactPlace {
+			return ledger.FactPlace{Country: s.Draw(t, "country"), State: s.Draw(t, "state"), Zone: s.Draw(t, "zone")}
+		}), 0, 4).Draw(t, "places")
+	}
+	if rapid.Bool().Draw(t, "has opt-outs") {
+		f.OptOuts = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) ledger.FactOptOut {
+			b := rapid.Bool()
+			return ledger.FactOptOut{Scope: s.Draw(t, "scope"), Same: b.Draw(t, "same"), Unclear: b.Draw(t, "unclear"), Answers: b.Draw(t, "answers")}
+		}), 0, 3).Draw(t, "opt-outs")
+	}
+	if rapid.Bool().Draw(t, "has clocks") {
+		f.Clocks = rapid.MapOfN(s, rapid.Custom(func(t *rapid.T) ledger.FactClock {
+			return ledger.FactClock{Date: s.Draw(t, "date"), Time: s.Draw(t, "time"), Weekday: rapid.Int().Draw(t, "weekday")}
+		}), 0, 12).Draw(t, "clocks")
+	}
+	return f
+}
+
+func TestFactsEncodeAsJSONDoes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := anyFacts(t)
+		want, err := json.Marshal(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := appendFacts(nil, f); !bytes.Equal(got, want) {
+			t.Fatalf("\n%s, want\n%s", got, want)
+		}
+		parsed, err := ast.ValueFromReader(bytes.NewReader(want))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := factsValue(f); got.Compare(parsed) != 0 {
+			t.Fatalf("\n%v, want\n%v", got, parsed)
+		}
+	})
+}
+
+// The property knows the law of its own places, apart from the packs.
+type hours struct{ opens, closes, sundayOpens int }
+
+func (h hours) on(weekday int) [2]int {
+	if weekday == 7 {
+		return [2]int{h.sundayOpens * 60, h.closes * 60}
+	}
+	return [2]int{h.opens * 60, h.closes * 60}
+}
+
+func law(purpose string, p ledger.FactPlace) map[string]hours {
+	us := map[string]bool{"US": true, "PR": true}[p.Country]
+	switch {
+	case purpose == "collection" && us:
+		return map[string]hours{"quiet_hours.us.collection": {8, 21, 8}}
+	case purpose == "marketing" && us:
+		rules := map[string]hours{"quiet_hours.us.federal": {8, 21, 8}}
+		if unknown := p.Country == "US" && p.State == ""; unknown || p.State == "FL" {
+			rules["quiet_hours.us.fl"] = hours{8, 20, 8}
+		}
+		if unknown := p.Country == "US" && p.State == ""; unknown || p.State == "TX" {
+			rules["quiet_hours.us.tx"] = hours{9, 21, 12}
+		}
+		return rules
+	case purpose == "marketing" && p.Country == "IN":
+		return map[string]hours{"quiet_hours.in": {10, 21, 10}}
+	}
+	return nil
+}
+
+var allPurposes = []string{"marketing", "otp", "fraud_alert", "account", "delivery", "healthcare", "collection", "reply", "emergency", "compliance_reply"}
+
+// plausibleFacts draws facts as the ledger makes them.
+func plausibleFacts(t *rapid.T) *ledger.Facts {
+	f := facts()
+	f.Purpose = rapid.OneOf(rapid.SampledFrom(allPurposes), rapid.Just("marketing")).Draw(t, "purpose")
+	f.Program.Countries = rapid.SliceOfN(rapid.SampledFrom([]string{"*", "US", "PR", "GB", "IN", "FR"}), 0, 3).Draw(t, "countries")
+	f.Recipient.Country = rapid.SampledFrom([]string{"", "US", "US", "PR", "GB", "IN", "FR"}).Draw(t, "country")
+	f.Recipient.Places = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) ledger.FactPlace {
+		return rapid.SampledFrom([]ledger.FactPlace{
+			{Country: "US", State: "NY", Zone: "America/New_York"},
+			{Country: "US", State: "FL", Zone: "America/New_York"},
+			{Country: "US", State: "FL", Zone: "America/Chicago"},
+			{Country: "US", State: "TX", Zone: "America/Chicago"},
+			{Country: "US", State: "TX", Zone: "America/Denver"},
+			{Country: "US", State: "CA", Zone: "America/Los_Angeles"},
+			{Country: "US", Zone: "America/Denver"},
+			{Country: "PR", Zone: "America/Puerto_Rico"},
+			{Country: "IN", Zone: "Asia/Kolkata"},
+			{Country: "GB", Zone: "Europe/London"},
+			{Country: "GB", Zone: ""},
+			{Country: "", Zone: "Europe/London"},
+		}).Draw(t, "place")
+	}), 0, 5).Draw(t, "places")
+	f.Clocks = map[string]ledger.FactClock{}
+	minutes := rapid.OneOf(rapid.SampledFrom([]int{0, 479, 480, 539, 540, 599, 600, 719, 720, 1199, 1200, 1259, 1260, 1439}), rapid.IntRange(600, 1199))
+	for _, p := range f.Recipient.Places {
+		if p.Zone != "" {
+			m := minutes.Draw(t, "minute")
+			f.Clocks[p.Zone] = ledger.FactClock{
+				Date: "2026-11-24", Time: fmt.Sprintf("%02d:%02d", m/60, m%60),
+				Weekday: rapid.IntRange(1, 7).Draw(t, "weekday"),
+			}
+		}
+	}
+	f.Sender.Type = rapid.SampledFrom([]string{"alphanumeric", "long_code", "short_code"}).Draw(t, "type")
+	f.Sender.Owned = rapid.Bool().Draw(t, "owned")
+	f.OptOuts = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) ledger.FactOptOut {
+		b := rapid.Bool()
+		return ledger.FactOptOut{
+			Scope: rapid.SampledFrom([]string{"sender", "program", "legal_entity", "tenant"}).Draw(t, "scope"),
+			Same:  b.Draw(t, "same"), Unclear: b.Draw(t, "unclear"), Answers: b.Draw(t, "answers"),
+		}
+	}), 0, 3).Draw(t, "opt-outs")
+	return f
+}
+
+// TestEveryAnswerIsWhole holds over whatever the ledger may ask: the packs always
+// answer; the hours are the law's; a defer means a clock outside a window, and
+// nothing else does; nothing but the confirmation passes a covering opt-out; each
+// rule can be told to a person.
+func TestEveryAnswerIsWhole(t *testing.T) {
+	e := load(t)
+	rapid.Check(t, func(t *rapid.T) {
+		f := plausibleFacts(t)
+		a, err := e.Decide(context.Background(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := e.Decide(context.Background(), f)
+		if err != nil || fmt.Sprint(again) != fmt.Sprint(a) {
+			t.Fatalf("asked again: %v, %v, want %v", again, err, a)
+		}
+
+		outcomes := map[string]int{}
+		for i, c := range a.Checks {
+			outcomes[c.Outcome]++
+			if c.Check != e.checks[i] {
+				t.Fatalf("check %d is %s", i, c.Check)
+			}
+			for _, id := range c.Rules {
+				if r, ok := e.Rule(id); !ok || r.ID != id || r.Text == "" {
+					t.Fatalf("rule %s is %+v", id, r)
+				}
+			}
+		}
+		want := ledger.Allow
+		if outcomes[ledger.Deny] > 0 {
+			want = ledger.Deny
+		} else if outcomes[ledger.Defer] > 0 {
+			want = ledger.Defer
+		}
+		if len(a.Checks) != len(e.checks) || a.Outcome != want {
+			t.Fatalf("%s of %+v", a.Outcome, a.Checks)
+		}
+
+		restricted := f.Purpose == "marketing" || f.Purpose == "collection"
+		unknown, closed, windows := len(f.Recipient.Places) == 0, false, map[string][7][2]int{}
+		for _, p := range f.Recipient.Places {
+			unknown = unknown || p.Zone == "" || p.Country == ""
+			if p.Zone == "" {
+				continue
+			}
+			for id, h := range law(f.Purpose, p) {
+				var days [7][2]int
+				for i := range days {
+					days[i] = h.on(i + 1)
+				}
+				windows[p.Zone+" "+id] = days
+			}
+		}
+		for _, w := range a.Windows {
+			if days, ok := windows[w.Zone+" "+w.Rule]; !ok || days != w.Days {
+				t.Fatalf("window %+v, want %v", w, windows)
+			}
+			c := f.Clocks[w.Zone]
+			m, _ := minute(c.Time)
+			day := w.Days[c.Weekday-1]
+			closed = closed || m < day[0] || m >= day[1]
+		}
+		if len(a.Windows) != len(windows) {
+			t.Fatalf("%d windows, want %v", len(a.Windows), windows)
+		}
+		switch {
+		case restricted && unknown:
+			want = ledger.Deny
+		case closed:
+			want = ledger.Defer
+		default:
+			want = ledger.Allow
+		}
+		if got := a.Checks[1].Outcome; got != want {
+			t.Fatalf("quiet hours: %s, want %s", got, want)
+		}
+
+		var covering, confirmed []int
+		for i, o := range f.OptOuts {
+			if o.Same || o.Scope == "tenant" {
+				covering = append(covering, i)
+				if o.Answers && f.Purpose == "compliance_reply" {
+					confirmed = append(confirmed, i)
+				}
+			}
+		}
+		switch got := a.Checks[0]; {
+		case len(confirmed) > 0:
+			if got.Outcome != ledger.Allow || !slices.Equal(got.OptOuts, confirmed) {
+				t.Fatalf("the confirmation: %+v", got)
+			}
+		case len(covering) > 0:
+			if got.Outcome != ledger.Deny || !slices.Equal(got.OptOuts, covering) {
+				t.Fatalf("opted out: %+v", got)
+			}
+		case got.Outcome != ledger.Allow:
+			t.Fatalf("not opted out: %+v", got)
+		}
+	})
+}
+
+// Every purpose is known to both packs that tell them apart.
+func TestPurposes(t *testing.T) {
+	e := load(t)
+	for _, purpose := range allPurposes {
+		f := facts()
+		f.Purpose = purpose
+		f.OptOuts = []ledger.FactOptOut{{Scope: "legal_entity", Same: true}}
+		if got := decide(t, e, f).Checks[0]; len(got.Rules) != 2 {
+			t.Errorf("%s after an opt-out is denied by %v: it needs a rule of its own beside the scope's", purpose, got.Rules)
+		}
+	}
+}

@@ -1,0 +1,263 @@
+package projections
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+)
+
+// docVersion is the first byte of a stored message. Views can be made again from
+// the log, so a layout has no successor that reads it: it gets another number.
+const docVersion = 1
+
+var errDoc = errors.New("a message's view is of another version or damaged: rebuild the projections")
+
+// AppendBinary appends the message as it is stored. JSON would be 2.3 KB, of
+// which a page holds one, and take 15 µs to write; this is 0.9 KB and 1 µs.
+func (m *Message) AppendBinary(b []byte) ([]byte, error) {
+	c := codec{out: append(b, docVersion)}
+	c.message(m)
+	return c.out, nil
+}
+
+// UnmarshalBinary reads what AppendBinary wrote.
+func (m *Message) UnmarshalBinary(doc []byte) error {
+	if len(doc) == 0 || doc[0] != docVersion {
+		return errDoc
+	}
+	// One copy: every text of the message is a piece of it.
+	c := codec{in: string(doc[1:]), reading: true}
+	*m = Message{}
+	c.message(m)
+	if c.bad || c.in != "" {
+		return errDoc
+	}
+	return nil
+}
+
+// codec writes or reads fields in a fixed order; one description of the layout
+// serves both, so that they cannot differ.
+type codec struct {
+	out     []byte
+	in      string
+	reading bool
+	bad     bool
+}
+
+func (c *codec) message(m *Message) {
+	c.id((*[16]byte)(&m.ID))
+	text(c, &m.Tenant)
+	c.id((*[16]byte)(&m.Subject))
+	num(c, &m.Position.Partition)
+	num(c, &m.Position.Index)
+	text(c, &m.Status)
+	text(c, &m.Program)
+	text(c, &m.Purpose)
+	num(c, &m.Priority)
+	text(c, &m.From)
+	text(c, &m.Country)
+	list(c, &m.Places, text)
+	text(c, &m.Encoding)
+	num(c, &m.Segments)
+	c.time(&m.SendAt)
+	c.time(&m.ValidUntil)
+	text(c, &m.By)
+	c.maybe((*[16]byte)(&m.Answers))
+	c.maybe((*[16]byte)(&m.Content.SubjectKey))
+	text(c, &m.Content.ClassKey)
+	c.bytes(&m.Content.Box)
+	if some(c, &m.Decision) {
+		c.id((*[16]byte)(&m.Decision.Event))
+		c.time(&m.Decision.At)
+		num(c, &m.Decision.Control)
+		if some(c, &m.Decision.Data) {
+			c.decided(m.Decision.Data)
+		}
+	}
+	num(c, &m.Decisions)
+	if some(c, &m.Route) && some(c, &m.Route.Data) {
+		d := m.Route.Data
+		text(c, &d.Rule)
+		num(c, &d.Table)
+		text(c, &d.Carrier)
+		text(c, &d.From)
+		text(c, &d.Encoding)
+		num(c, &d.Parts)
+	}
+	list(c, &m.Attempts, attempt)
+	for _, t := range []*time.Time{&m.CancelRequested, &m.Accepted, &m.Decided, &m.Started, &m.Sent, &m.Settled, &m.Changed} {
+		c.time(t)
+	}
+	// Positions are packed as the distance to the one before.
+	var last int64
+	list(c, &m.Events, func(c *codec, e *Entry) {
+		delta := e.Index - last
+		num(c, &delta)
+		last += delta
+		if c.reading {
+			e.Index = last
+		}
+		text(c, &e.Why)
+	})
+}
+
+func (c *codec) decided(d *event.MessageDecided) {
+	text(c, &d.Outcome)
+	c.time(&d.Until)
+	list(c, &d.Senders, text)
+	list(c, &d.Checks, func(c *codec, x *event.Check) {
+		text(c, &x.Check)
+		text(c, &x.Outcome)
+		list(c, &x.Rules, text)
+		list(c, &x.OptOuts, eventID)
+	})
+	text(c, &d.Fault)
+	text(c, &d.Detail)
+	list(c, &d.Clocks, text)
+	text(c, &d.ZoneData)
+	list(c, &d.OptOuts, eventID)
+	text(c, &d.Revision)
+	text(c, &d.Digest)
+}
+
+func attempt(c *codec, a *Attempt) {
+	num(c, &a.Number)
+	text(c, &a.Carrier)
+	text(c, &a.From)
+	c.time(&a.StartedAt)
+	c.time(&a.CallBy)
+	c.time(&a.AnswerBy)
+	c.flag(&a.Duplicate)
+	list(c, &a.Parts, func(c *codec, p *Part) {
+		num(c, &p.Part)
+		text(c, &p.Status)
+		text(c, &p.CarrierID)
+		c.time(&p.AnsweredAt)
+		c.flag(&p.NotCalled)
+		text(c, &p.Code)
+		text(c, &p.Reason)
+		text(c, &p.Receipt)
+		c.flag(&p.Final)
+		text(c, &p.Grade)
+		text(c, &p.Match)
+		text(c, &p.Error)
+		c.time(&p.ReceiptAt)
+		num(c, &p.Receipts)
+	})
+}
+
+func eventID(c *codec, id *event.ID) { c.id((*[16]byte)(id)) }
+
+// num is a zigzag varint.
+func num[T ~int | ~int64](c *codec, p *T) {
+	if !c.reading {
+		c.out = binary.AppendVarint(c.out, int64(*p))
+		return
+	}
+	var u uint64
+	for shift := 0; ; shift += 7 {
+		if len(c.in) == 0 || shift > 63 {
+			c.bad = true
+			return
+		}
+		b := c.in[0]
+		c.in = c.in[1:]
+		u |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			break
+		}
+	}
+	*p = T(int64(u>>1) ^ -int64(u&1))
+}
+
+// take is the next n bytes.
+func (c *codec) take(n int) string {
+	if n < 0 || n > len(c.in) {
+		c.bad, c.in = true, ""
+		return ""
+	}
+	s := c.in[:n]
+	c.in = c.in[n:]
+	return s
+}
+
+func text[S ~string](c *codec, p *S) {
+	n := len(*p)
+	num(c, &n)
+	if c.reading {
+		*p = S(c.take(n))
+	} else {
+		c.out = append(c.out, *p...)
+	}
+}
+
+func (c *codec) bytes(p *[]byte) {
+	n := len(*p)
+	num(c, &n)
+	if !c.reading {
+		c.out = append(c.out, *p...)
+	} else if s := c.take(n); s != "" {
+		*p = []byte(s)
+	}
+}
+
+func (c *codec) id(p *[16]byte) {
+	if c.reading {
+		copy(p[:], c.take(16))
+	} else {
+		c.out = append(c.out, p[:]...)
+	}
+}
+
+// maybe is an id that is mostly none.
+func (c *codec) maybe(p *[16]byte) {
+	has := *p != [16]byte{}
+	if c.flag(&has); has {
+		c.id(p)
+	}
+}
+
+func (c *codec) flag(p *bool) {
+	n := 0
+	if *p {
+		n = 1
+	}
+	num(c, &n)
+	*p = n == 1
+}
+
+// time is in milliseconds, as every event's is.
+func (c *codec) time(p *time.Time) {
+	var ms int64
+	if !c.reading && !p.IsZero() {
+		ms = p.UnixMilli()
+	}
+	if num(c, &ms); c.reading && ms != 0 {
+		*p = time.UnixMilli(ms).UTC()
+	}
+}
+
+// some is whether a pointer has something, which is made when reading.
+func some[T any](c *codec, p **T) bool {
+	has := *p != nil
+	if c.flag(&has); has && c.reading {
+		*p = new(T)
+	}
+	return has
+}
+
+func list[T any](c *codec, p *[]T, each func(*codec, *T)) {
+	n := len(*p)
+	if num(c, &n); c.reading && n != 0 {
+		if n < 0 || n > len(c.in) { // an element has at least a byte
+			c.bad, c.in = true, ""
+			return
+		}
+		*p = make([]T, n)
+	}
+	for i := range *p {
+		each(c, &(*p)[i])
+	}
+}

@@ -1,0 +1,128 @@
+package projections
+
+import (
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/recipient"
+)
+
+// Message is one message's whole life, as the events say it. It holds no number
+// and no body: those stay sealed in Content and are opened by whoever may read
+// them.
+type Message struct {
+	ID      event.ID        `json:"id"`
+	Tenant  string          `json:"tenant"`
+	Subject event.Pseudonym `json:"subject"`
+	// Position is where its submit stands.
+	Position event.Position   `json:"position"`
+	Status   recipient.Status `json:"status"`
+
+	Program    string        `json:"program"`
+	Purpose    string        `json:"purpose"`
+	Priority   int           `json:"priority,omitempty"`
+	From       string        `json:"from"` // asked for
+	Country    string        `json:"country,omitempty"`
+	Places     []event.Place `json:"places,omitempty"`
+	Encoding   string        `json:"encoding"`
+	Segments   int           `json:"segments"`
+	SendAt     time.Time     `json:"send_at,omitzero"`
+	ValidUntil time.Time     `json:"valid_until"`
+	By         string        `json:"by"`
+	Answers    event.ID      `json:"answers,omitzero"`
+	Content    event.Sealed  `json:"content"`
+
+	// Decision is the last effective one; Decisions counts them.
+	Decision  *Decision `json:"decision,omitempty"`
+	Decisions int       `json:"decisions,omitempty"`
+	Route     *Route    `json:"route,omitempty"`
+	Attempts  []Attempt `json:"attempts,omitempty"`
+	// CancelRequested is when a cancel was asked for.
+	CancelRequested time.Time `json:"cancel_requested,omitzero"`
+
+	Accepted time.Time `json:"accepted"`         // the submit's time
+	Decided  time.Time `json:"decided,omitzero"` // the last decision
+	Started  time.Time `json:"started,omitzero"` // the last attempt's start
+	Sent     time.Time `json:"sent,omitzero"`    // the first time every part was taken
+	Settled  time.Time `json:"settled,omitzero"` // when it came into a state that is not open
+	Changed  time.Time `json:"changed"`          // the last event's time
+
+	// Events are all its events in order, void ones included.
+	Events []Entry `json:"events"`
+}
+
+// Entry is where one of a message's events stands, and whether it counts.
+type Entry struct {
+	Index int64         `json:"i"`
+	Why   recipient.Why `json:"why,omitempty"`
+}
+
+// Decision is an effective MessageDecided.
+type Decision struct {
+	Event   event.ID              `json:"event"`
+	At      time.Time             `json:"at"`
+	Control int64                 `json:"control"`
+	Data    *event.MessageDecided `json:"data"`
+}
+
+// Route is an effective MessageRouted.
+type Route struct {
+	Data *event.MessageRouted `json:"data"`
+}
+
+// Attempt is an effective HandoffStarted and what came of it.
+type Attempt struct {
+	Number    int       `json:"number"`
+	Carrier   string    `json:"carrier"`
+	From      string    `json:"from"`
+	StartedAt time.Time `json:"started_at"`
+	CallBy    time.Time `json:"call_by"`
+	AnswerBy  time.Time `json:"answer_by"`
+	Duplicate bool      `json:"duplicate,omitempty"`
+	Parts     []Part    `json:"parts"`
+}
+
+// Part is one part of an attempt.
+type Part struct {
+	Part   int                  `json:"part"`
+	Status recipient.PartStatus `json:"status"`
+	// CarrierID and AnsweredAt are the carrier's answer; Code and Reason its refusal.
+	CarrierID  string    `json:"carrier_id,omitempty"`
+	AnsweredAt time.Time `json:"answered_at,omitzero"`
+	NotCalled  bool      `json:"not_called,omitempty"`
+	Code       string    `json:"code,omitempty"`
+	Reason     string    `json:"reason,omitempty"`
+	// Receipt is the state of the receipt that counts, and its grade (network,
+	// handset, inferred), match and error; Receipts counts all that came.
+	Receipt   string    `json:"receipt,omitempty"`
+	Final     bool      `json:"final,omitempty"`
+	Grade     string    `json:"grade,omitempty"`
+	Match     string    `json:"match,omitempty"`
+	Error     string    `json:"error,omitempty"`
+	ReceiptAt time.Time `json:"receipt_at,omitzero"`
+	Receipts  int       `json:"receipts,omitempty"`
+}
+
+// OptOut is one that stands.
+type OptOut struct {
+	Event    event.ID       `json:"event"`
+	Position event.Position `json:"position"`
+	Reach    event.Reach    `json:"reach"`
+	Source   string         `json:"source"`
+	Since    time.Time      `json:"since"`
+	Occurred time.Time      `json:"occurred,omitzero"`
+	Unclear  bool           `json:"unclear,omitempty"`
+}
+
+// Filter narrows a search; empty fields match all. All of it lies within one tenant.
+type Filter struct {
+	Subject   event.Pseudonym // one recipient
+	Reference string          // the reference's keyed digest
+	Status    recipient.Status
+	Program   string
+	// Since and Until bound the submit's time, half-open.
+	Since, Until time.Time
+	// After is the last id of the page before; zero for the first page. Newest first.
+	After event.ID
+	Limit int // 1 to 200
+}
