@@ -146,6 +146,27 @@ type partition struct {
 // tailed is a commit's part of a partition's tail.
 type tailed struct{ slot, count, bytes int }
 
+// Lock takes dir for this process, as Open does; closing the file gives it back.
+// It is for what must touch a ledger's files without opening it.
+func Lock(dir string) (*os.File, error) {
+	path := filepath.Join(dir, "ledger.lock")
+	f, ok, err := lockFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		pid, _ := os.ReadFile(path)
+		return nil, fmt.Errorf("another chirograph (pid %s) is using %s", strings.TrimSpace(string(pid)), dir)
+	}
+	if err = f.Truncate(0); err == nil {
+		_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 // Open opens the ledger in dir, or creates it there. It holds dir's lock file
 // until Close, or the end of the process: a second Open says who has it.
 func Open(dir string, o Options) (_ *Log, err error) {
@@ -176,20 +197,7 @@ func Open(dir string, o Options) (_ *Log, err error) {
 			l.release()
 		}
 	}()
-	lockPath := filepath.Join(dir, "ledger.lock")
-	lock, ok, err := lockFile(lockPath)
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		pid, _ := os.ReadFile(lockPath)
-		return nil, fmt.Errorf("another chirograph (pid %s) is using %s", strings.TrimSpace(string(pid)), dir)
-	}
-	l.lock = lock
-	if err := lock.Truncate(0); err == nil {
-		_, err = fmt.Fprintf(lock, "%d\n", os.Getpid())
-	}
-	if err != nil {
+	if l.lock, err = Lock(dir); err != nil {
 		return nil, err
 	}
 	if err := l.openFile(); err != nil {

@@ -171,8 +171,8 @@ func (w *encoder) time(k string, t time.Time) {
 	if t.IsZero() {
 		return
 	}
-	if t.Nanosecond()%int(time.Millisecond) != 0 || t.Location() != time.UTC {
-		w.err = fmt.Errorf("%s is not in whole milliseconds, UTC", k)
+	if t.Nanosecond()%int(time.Millisecond) != 0 || t.Location() != time.UTC || t.Year() < 0 || t.Year() > 9999 {
+		w.err = fmt.Errorf("%s is not in whole milliseconds, UTC, of a year of four digits", k)
 	}
 	w.key(k)
 	w.b = append(w.b, '"')
@@ -282,7 +282,13 @@ func Decode(raw []byte) (*Event, error) {
 func strict(raw []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
-	return d.Decode(into)
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if d.InputOffset() != int64(len(raw)) {
+		return errors.New("something follows it")
+	}
+	return nil
 }
 
 // Canonical reports whether raw is exactly what Encode makes of what Decode reads

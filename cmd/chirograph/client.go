@@ -1,0 +1,237 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// client talks to the API. It never repeats a call by itself: every call has a
+// connection of its own and a body that can be read once, so that Go's transport
+// cannot repeat it either, which it would for one with an Idempotency-Key.
+type client struct {
+	base string
+	key  string
+	http *http.Client
+}
+
+// answerWithin bounds one call; the API itself waits for at most 60 s.
+const answerWithin = 100 * time.Second
+
+// maxAnswer bounds an answer: 10,000 numbers with their opt-outs fit well.
+const maxAnswer = 64 << 20
+
+func (g *Globals) client() (*client, error) {
+	u, err := url.Parse(g.URL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, usageError("--url must be an address such as http://127.0.0.1:8080")
+	}
+	key, err := g.key()
+	if err != nil {
+		return nil, err
+	}
+	return newClient(strings.TrimRight(g.URL, "/"), key), nil
+}
+
+func newClient(base, key string) *client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DisableKeepAlives = true
+	return &client{base: base, key: key, http: &http.Client{
+		Transport: transport,
+		Timeout:   answerWithin,
+		// A redirect would turn a POST into a GET and take the key elsewhere.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// problem is an answer that is an error (RFC 9457), as the API writes it.
+type problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	Pointer   string `json:"pointer,omitempty"`
+	Reference string `json:"reference,omitempty"`
+	State     string `json:"state,omitempty"`
+
+	raw        []byte
+	base       string
+	retryAfter time.Duration
+}
+
+// code is the last element of the type: not_e164.
+func (p *problem) code() string {
+	if !strings.HasPrefix(p.Type, "/") {
+		return ""
+	}
+	return p.Type[strings.LastIndexByte(p.Type, '/')+1:]
+}
+
+// Error is the whole problem, for a person.
+func (p *problem) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s (%d", plain(p.Title), p.Status)
+	if c := p.code(); c != "" {
+		fmt.Fprintf(&b, " %s", plain(c))
+	}
+	b.WriteString(")")
+	line := func(name, text string) {
+		if text != "" {
+			fmt.Fprintf(&b, "\n  %-10s %s", name, plain(text))
+		}
+	}
+	line("detail", p.Detail)
+	line("field", p.Pointer)
+	line("state", p.State)
+	if p.retryAfter > 0 {
+		line("try again", "in "+p.retryAfter.String())
+	}
+	if strings.HasPrefix(p.Type, "/") {
+		line("about", p.base+p.Type)
+	}
+	line("reference", p.Reference)
+	return b.String()
+}
+
+// call is one call of the API.
+type call struct {
+	method, path string
+	query        url.Values
+	body         any
+	// idempotencyKey is sent if it is not "".
+	idempotencyKey string
+	// reads: it changes nothing, so that a lost answer leaves nothing unknown.
+	reads bool
+}
+
+// lost is what a lost answer to a call that changes something leaves.
+const lost = "the connection was lost after the request was sent: it is not known whether it was done"
+
+// do makes a call and returns the document of a 2xx answer. The error of any other
+// is a *problem; where nobody can know whether the call was done, it is an
+// *exitError with exitUnknown around it.
+func (c *client) do(ctx context.Context, r call) ([]byte, error) {
+	var body io.Reader
+	if r.body != nil {
+		raw, err := json.Marshal(r.body)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(raw)
+	}
+	var written atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { written.Store(true) }})
+	address := c.base + r.path
+	if len(r.query) > 0 {
+		address += "?" + r.query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, address, body)
+	if err != nil {
+		return nil, err
+	}
+	req.GetBody = nil
+	req.Header.Set("Accept", "application/json")
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	if r.body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if r.idempotencyKey != "" {
+		req.Header.Set("Idempotency-Key", r.idempotencyKey)
+	}
+	unknown := func(err error) error {
+		if r.reads {
+			return err
+		}
+		return &exitError{exitUnknown, err}
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		cause := reason(err)
+		if !written.Load() {
+			return nil, fmt.Errorf("%s cannot be reached (%s): is the node running? --url or CHIROGRAPH_URL says where", c.base, cause)
+		}
+		if r.reads {
+			return nil, fmt.Errorf("%s did not answer (%s)", c.base, cause)
+		}
+		return nil, unknown(fmt.Errorf("%s (%s)", lost, cause))
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err == nil && len(raw) > maxAnswer {
+		err = errors.New("it is too long")
+	}
+	good := resp.StatusCode >= 200 && resp.StatusCode < 300
+	if err != nil {
+		err = fmt.Errorf("the answer (%s) could not be read to its end (%s)", resp.Status, reason(err))
+		if good || resp.StatusCode >= 500 {
+			return nil, unknown(err)
+		}
+		return nil, err
+	}
+	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if good {
+		if media != "application/json" || !json.Valid(raw) {
+			return nil, unknown(fmt.Errorf("%s answered %s without JSON: this is not Chirograph's API", c.base, resp.Status))
+		}
+		return raw, nil
+	}
+	p := &problem{}
+	if media != "application/problem+json" || json.Unmarshal(raw, p) != nil {
+		p = &problem{Title: resp.Status, Detail: "This answer does not come from Chirograph's API: look at --url and at what stands between.",
+			Reference: resp.Header.Get("X-Request-Id")}
+	} else {
+		p.raw = raw
+	}
+	p.Status, p.base = resp.StatusCode, c.base
+	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
+		p.retryAfter = time.Duration(s) * time.Second
+	}
+	// 503 is refused before any append. Of every other 5xx, a proxy's among them,
+	// nobody can say how far it went.
+	if p.Status >= 500 && p.Status != http.StatusServiceUnavailable {
+		return nil, unknown(p)
+	}
+	return nil, p
+}
+
+// reason is why a call failed, without the address that Go's errors repeat.
+func reason(err error) string {
+	var u *url.Error
+	if errors.As(err, &u) {
+		if u.Timeout() {
+			return "no answer within " + answerWithin.String()
+		}
+		err = u.Err
+	}
+	if errors.Is(err, context.Canceled) {
+		return "interrupted"
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return "it was closed"
+	}
+	return err.Error()
+}
+
+// failed hands a problem to a script, where one asked for JSON, and the error on.
+func (g *Globals) failed(err error) error {
+	var p *problem
+	if g.JSON && errors.As(err, &p) && p.raw != nil {
+		if e := g.printJSON(p.raw); e != nil {
+			return e
+		}
+	}
+	return err
+}

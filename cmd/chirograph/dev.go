@@ -1,0 +1,295 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	_ "net/http/pprof" // on its own listener, with --dev-pprof
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/chirograph/chirograph/adapters/smpp"
+	"github.com/chirograph/chirograph/adapters/smpp/smsc"
+	"github.com/chirograph/chirograph/adapters/sqlitelog"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// DevFlags are for tests and benchmarks of a development node.
+type DevFlags struct {
+	Smsc            string        `help:"Use a centre at this address instead of one of its own (chirograph simulate smsc)." placeholder:"ADDR"`
+	Window          int           `help:"Submits that may be unanswered." default:"250"`
+	Tps             float64       `help:"Submits a second; 0 is no limit." default:"0"`
+	Pprof           string        `help:"Serve net/http/pprof on this loopback address." hidden:""`
+	Quiet           bool          `help:"Do not print what the centre receives."`
+	Hex             bool          `help:"The centre writes ids in hexadecimal in its responses and in decimal in its receipts."`
+	ResponseTimeout time.Duration `help:"How long a submit may be unanswered." default:"5s"`
+}
+
+// Names of the development tenant.
+const (
+	devTenant  = "dev"
+	devCarrier = "simulated"
+	devEntity  = "Example Bank Ltd"
+)
+
+// dev runs a development node: everything on loopback, keys in the data folder.
+func (c *ServeCmd) dev(ctx context.Context, g *Globals) error {
+	if !loopback(c.Listen) {
+		return fmt.Errorf("--dev listens on loopback only, not on %s: its key and its simulated carrier are for trying it out; use --config for anything else", c.Listen)
+	}
+	started := time.Now()
+	l, err := listen(c.Listen)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if c.Reset {
+		if err := resetData(c.Data); err != nil {
+			return err
+		}
+	}
+	d, err := openData(c.Data, "", true)
+	if err != nil {
+		return err
+	}
+	key, fresh, err := devKey(filepath.Join(c.Data, "dev-key"))
+	if err == nil {
+		err = d.begin("dev")
+	}
+	if err != nil {
+		return errors.Join(err, d.close())
+	}
+	out := &lines{w: g.Stdout}
+	log := slog.New(slog.NewTextHandler(g.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+
+	// The simulated carrier: a message centre behind a real TCP bind.
+	addr := c.Smsc
+	var centre sync.WaitGroup
+	centreCtx, stopCentre := context.WithCancel(context.Background())
+	defer func() { stopCentre(); centre.Wait() }()
+	control := ""
+	if addr == "" {
+		sl, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return errors.Join(err, d.close())
+		}
+		addr = sl.Addr().String()
+		var hands *handsets
+		s := smsc.New(smsc.Config{ReceiptDelay: 300 * time.Millisecond, OnMessage: func(m smsc.Message) {
+			hands.saw(m)
+			if !c.Quiet {
+				out.message(m)
+			}
+		}})
+		hands = simulateControl(s, log)
+		centre.Go(func() { s.Serve(centreCtx, sl) })
+		cl, err := net.Listen("tcp", defaultControl)
+		if err != nil { // another simulation has it
+			if cl, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+				return errors.Join(err, d.close())
+			}
+			control = " --control " + cl.Addr().String()
+		}
+		srv := &http.Server{Handler: hands, ReadHeaderTimeout: 5 * time.Second}
+		centre.Go(func() { srv.Serve(cl) })
+		defer srv.Close()
+	}
+	carrier := smpp.Config{Account: devCarrier, Addr: addr, SystemID: "dev", Password: "dev", Window: c.Window, TPS: c.Tps, HexIDs: c.Hex,
+		ResponseTimeout: c.ResponseTimeout, ReconnectMin: 100 * time.Millisecond, ReconnectMax: 2 * time.Second}
+	node, clients, err := newNode(d, "dev", []smpp.Config{carrier}, ledger.ClerkConfig{AnswerWithin: 2 * c.ResponseTimeout}, log)
+	if err != nil {
+		return errors.Join(err, d.close())
+	}
+	if c.Pprof != "" {
+		if !loopback(c.Pprof) {
+			return errors.Join(errors.New("--dev-pprof takes a loopback address only"), d.close())
+		}
+		pl, err := net.Listen("tcp", c.Pprof)
+		if err != nil {
+			return errors.Join(err, d.close())
+		}
+		srv := &http.Server{Handler: http.DefaultServeMux, ReadHeaderTimeout: 5 * time.Second}
+		centre.Go(func() { srv.Serve(pl) })
+		defer srv.Close()
+	}
+	keys := apiKeys{hashKey(key): {caller: ledger.Caller{Tenant: devTenant, Key: "dev-key"}, scopes: allScopes}}
+	r := &running{d: d, node: node, clients: clients, listener: l, keys: keys, drain: c.Drain, log: log}
+	r.started = func(ctx context.Context) error {
+		if err := apply(ctx, node, d, "dev", devPrograms(), []event.Route{{Rule: "everything", Carrier: devCarrier}}); err != nil {
+			return err
+		}
+		out.welcome(welcome{URL: "http://" + l.Addr().String(), Key: key, Dir: c.Data, Fresh: fresh, Took: time.Since(started), Control: control})
+		return nil
+	}
+	err = r.run(ctx)
+	if ctx.Err() != nil {
+		out.print("Stopped. Everything is in " + c.Data + "; start again to go on.\n")
+	}
+	return err
+}
+
+// devPrograms are one program a purpose, named after it.
+func devPrograms() map[string][]*event.ProgramChanged {
+	var out []*event.ProgramChanged
+	for i, purpose := range slices.Sorted(maps.Keys(ledger.Purposes)) {
+		out = append(out, &event.ProgramChanged{Name: purpose, LegalEntity: devEntity, Brand: "Example Bank", Purposes: []string{purpose},
+			Countries: []string{"*"}, Senders: []string{fmt.Sprintf("+1202555%04d", 101+i), "ExampleBank"},
+			PrefersDuplicate: purpose == "otp", Default: purpose == "account"})
+	}
+	return map[string][]*event.ProgramChanged{devTenant: out}
+}
+
+// apply makes the ledger's control say what it should, with an event for each
+// difference and none where it says so already.
+func apply(ctx context.Context, node *ledger.Node, d *data, by string, programs map[string][]*event.ProgramChanged, routes []event.Route) error {
+	reg := node.Registry()
+	if _, digest := d.policy.Bundle(); reg.Policy() == nil || reg.Policy().Digest != digest {
+		if _, err := node.ActivatePolicy(ctx, ledger.Caller{Key: by}); err != nil {
+			return err
+		}
+	}
+	if !reflect.DeepEqual(reg.Routes(), routes) && len(routes) > 0 {
+		if _, err := node.SetRoutes(ctx, ledger.Caller{Key: by}, routes); err != nil {
+			return err
+		}
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(programs)) {
+		for _, p := range programs[tenant] {
+			if now := reg.Program(tenant, p.Name); now != nil {
+				same := *now.ProgramChanged
+				same.By = p.By
+				if reflect.DeepEqual(&same, p) {
+					continue
+				}
+			}
+			if _, err := node.PutProgram(ctx, ledger.Caller{Tenant: tenant, Key: by}, p); err != nil {
+				return fmt.Errorf("program %s of tenant %s: %w", p.Name, tenant, err)
+			}
+		}
+	}
+	return nil
+}
+
+// devKey reads the development key, or makes one, readable by its owner alone.
+func devKey(path string) (key string, fresh bool, err error) {
+	raw, err := os.ReadFile(path)
+	if err == nil {
+		if key = strings.TrimSpace(string(raw)); len(key) < 20 {
+			return "", false, fmt.Errorf("%s holds no key; delete it to get a new one", path)
+		}
+		return key, false, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", false, err
+	}
+	var b [32]byte
+	rand.Read(b[:])
+	key = "dev_" + base64.RawURLEncoding.EncodeToString(b[:])
+	return key, true, os.WriteFile(path, []byte(key+"\n"), 0o600)
+}
+
+// resetData deletes what serve made in a data folder, and nothing else.
+func resetData(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "dev-key")); err != nil {
+		if _, err := os.Stat(filepath.Join(dir, "ledger.db")); err == nil {
+			return fmt.Errorf("%s holds a ledger that --dev did not make; --reset leaves it alone", dir)
+		}
+	}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	lock, err := sqlitelog.Lock(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	for _, name := range []string{"ledger.db", "vault.db", "views.db", "master.key", "dev-key"} {
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if err := os.Remove(filepath.Join(dir, name+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// lines prints whole lines from several goroutines.
+type lines struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lines) print(s string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	io.WriteString(l.w, s)
+}
+
+// message is what a handset of the simulation shows: the only place where this
+// program prints a number and a text, and none of them is real.
+func (l *lines) message(m smsc.Message) {
+	part := ""
+	if m.Parts > 1 {
+		part = fmt.Sprintf(" (part %d of %d)", m.Part, m.Parts)
+	}
+	fate := ""
+	if m.Fate != "taken" {
+		fate = " [" + m.Fate + "]"
+	}
+	l.print(fmt.Sprintf("%s  carrier got %s -> %s%s%s  %q\n", m.Time.Local().Format("15:04:05"), m.From, m.To, part, fate, m.Text))
+}
+
+type welcome struct {
+	URL, Key, Dir, Control string
+	Fresh                  bool
+	Took                   time.Duration
+}
+
+func (l *lines) welcome(w welcome) {
+	var b strings.Builder
+	p := func(format string, a ...any) { fmt.Fprintf(&b, format+"\n", a...) }
+	p("")
+	p("Chirograph is up (%.1f s): a development node with a simulated carrier. API docs: %s/docs", w.Took.Seconds(), w.URL)
+	p("Data and keys are in %s.", w.Dir)
+	if w.Fresh {
+		p("A new ledger: its master.key and vault.db are the keys to everything in it. In production, back both up, apart from the ledger.")
+	}
+	p("Dev API key: %s", w.Key)
+	p("")
+	p("Paste these one after the other:")
+	p("")
+	p("1. Send a message. 202 means that it is durable; the answer has its id.")
+	p(`   ID=$(curl -s %s/v1/messages -H "Authorization: Bearer %s" -H "Content-Type: application/json" -d '{"to":"+14155550123","body":"Your statement is ready."}' | tee /dev/stderr | sed 's/.*"id":"\([^"]*\)".*/\1/')`, w.URL, w.Key)
+	p("")
+	p("2. Wait for what becomes of it, and read the decision in words.")
+	p(`   curl -s "%s/v1/messages/$ID?wait=10s" -H "Authorization: Bearer %s"`, w.URL, w.Key)
+	p("")
+	p("3. The recipient opts out, by phone. Then send again: the answer is still 202, because the message was recorded;")
+	p("   the refusal is the decision, and it is evidence too. The last line shows it.")
+	p(`   curl -s %s/v1/opt-outs -H "Authorization: Bearer %s" -H "Content-Type: application/json" -d '{"number":"+14155550123","scope":"legal_entity","source":"phone","evidence":"Called and asked us to stop."}'`, w.URL, w.Key)
+	p(`   ID=$(curl -s %s/v1/messages -H "Authorization: Bearer %s" -H "Content-Type: application/json" -d '{"to":"+14155550123","body":"Your statement is ready."}' | tee /dev/stderr | sed 's/.*"id":"\([^"]*\)".*/\1/')`, w.URL, w.Key)
+	p(`   curl -s "%s/v1/messages/$ID?wait=10s" -H "Authorization: Bearer %s"`, w.URL, w.Key)
+	p("")
+	p("4. The same from a shell, with a handset that answers STOP: the second message is refused, and cites it.")
+	p(`   bin/chirograph send --wait +14155550199 "Your card was used at Example Shop."`)
+	p(`   bin/chirograph simulate inbound%s --from +14155550199 STOP`, w.Control)
+	p(`   bin/chirograph send --wait +14155550199 "Your card was used again."`)
+	p("")
+	p("What the carrier receives is shown below. Ctrl-C stops.")
+	p("")
+	l.print(b.String())
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chirograph/chirograph/adapters/smpp"
+	"github.com/chirograph/chirograph/adapters/sqldb"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// figures turns the node's own counters into Prometheus ones. None has a label
+// that could hold personal data.
+type figures struct {
+	node    *ledger.Node
+	clients []*smpp.Client
+	views   *sqldb.DB
+}
+
+var (
+	descSubmits  = prometheus.NewDesc("chirograph_submits_total", "Submits by answer.", []string{"answer"}, nil)
+	descEvents   = prometheus.NewDesc("chirograph_events_total", "Events judged by this process.", []string{"verdict"}, nil)
+	descHandoffs = prometheus.NewDesc("chirograph_handoffs_total", "Parts handed to carriers, by what came of them.", []string{"result"}, nil)
+	descInbound  = prometheus.NewDesc("chirograph_deliveries_total", "What carriers delivered.", []string{"kind"}, nil)
+	descOrphans  = prometheus.NewDesc("chirograph_orphans_total", "Inbound messages that belong to no tenant.", nil, nil)
+	descLost     = prometheus.NewDesc("chirograph_facts_lost_total", "Facts that could not be appended within an hour.", nil, nil)
+	descWaiting  = prometheus.NewDesc("chirograph_waiting_messages", "Messages that are allowed and wait for a place at a carrier.", []string{"account"}, nil)
+	descParked   = prometheus.NewDesc("chirograph_parked_receipts", "Receipts in the inbox that wait for their message.", nil, nil)
+	descBacklog  = prometheus.NewDesc("chirograph_backlog_streams", "Streams that wait to be worked on.", nil, nil)
+	descStopped  = prometheus.NewDesc("chirograph_partitions_stopped", "Partitions that stopped and need an operator.", nil, nil)
+	descPauses   = prometheus.NewDesc("chirograph_pauses", "Pauses in force.", nil, nil)
+	descLag      = prometheus.NewDesc("chirograph_views_lag_events", "Events applied that the views do not hold yet, over all partitions.", nil, nil)
+	descBound    = prometheus.NewDesc("chirograph_carrier_bound", "1 while the account has a bind.", []string{"account"}, nil)
+	descOpen     = prometheus.NewDesc("chirograph_carrier_open_submits", "Submits that are unanswered.", []string{"account"}, nil)
+	descSubmitSM = prometheus.NewDesc("chirograph_carrier_submits_total", "submit_sm written.", []string{"account"}, nil)
+	descThrottle = prometheus.NewDesc("chirograph_carrier_throttled_total", "Responses that asked for a lower rate.", []string{"account"}, nil)
+)
+
+// Describe is part of prometheus.Collector.
+func (f *figures) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(f, ch) }
+
+// Collect is part of prometheus.Collector.
+func (f *figures) Collect(ch chan<- prometheus.Metric) {
+	count := func(d *prometheus.Desc, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	s := f.node.Stats()
+	count(descSubmits, s.Submitted, "accepted")
+	count(descSubmits, s.Refused, "refused")
+	count(descEvents, s.Effective, "effective")
+	count(descEvents, s.Void, "void")
+	for status, name := range map[ledger.HandoffStatus]string{ledger.HandoffUnknown: "unknown", ledger.HandoffTaken: "accepted",
+		ledger.HandoffRetry: "retry", ledger.HandoffFinal: "refused", ledger.HandoffNotCalled: "not_called"} {
+		count(descHandoffs, s.Handoffs[status], name)
+	}
+	count(descInbound, s.Receipts, "receipt")
+	count(descInbound, s.Inbound, "inbound")
+	count(descOrphans, s.Orphans)
+	count(descLost, s.Lost)
+	for account, n := range s.Waiting {
+		gauge(descWaiting, float64(n), account)
+	}
+	gauge(descParked, float64(s.Parked))
+	gauge(descBacklog, float64(s.Backlog))
+	gauge(descStopped, float64(len(s.Failed)))
+	gauge(descPauses, float64(len(s.Pauses)))
+	var lag int64
+	marks := f.views.Progress().Marks
+	for p, n := range f.node.Applied() {
+		lag += max(n-marks[event.Partition(p)], 0)
+	}
+	gauge(descLag, float64(lag))
+	for _, c := range f.clients {
+		bound := 0.0
+		if c.State().Bound {
+			bound = 1
+		}
+		st := c.Stats()
+		gauge(descBound, bound, c.Account())
+		gauge(descOpen, float64(st.Open), c.Account())
+		count(descSubmitSM, int64(st.Submits), c.Account())
+		count(descThrottle, int64(st.Throttled), c.Account())
+	}
+}

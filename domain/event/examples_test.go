@@ -1,0 +1,71 @@
+package event
+
+import (
+	"bytes"
+	"time"
+)
+
+// The examples: one event of each type, as docs/events.md shows it and as the
+// golden files under testdata hold it.
+
+func at(ms int64) time.Time { return Millis(time.UnixMilli(1_795_507_200_000 + ms)) }
+
+func exampleID(n byte) ID {
+	id := Derive(ID{6: 0x70}, string(rune('a'+n)))
+	id.stamp(at(int64(n)).UnixMilli())
+	id.setPartition(7)
+	return id
+}
+
+func exampleSealed(n byte) Sealed {
+	return Sealed{SubjectKey: exampleID(1), ClassKey: "message/2026-11", Box: bytes.Repeat([]byte{n, 0xfb}, 12)}
+}
+
+func examples() []*Event {
+	sealed := exampleSealed(3)
+	digest := "5f1d0a9be2c34788a1b2c3d4e5f60718"
+	subject := Pseudonym{0x4b, 0x1e, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20}
+	stream := func(n byte, d Data) *Event {
+		return &Event{ID: exampleID(n), Source: "/k3v9", Subject: subject, Time: at(int64(n)), Tenant: "acme", Node: "a", Data: d}
+	}
+	about := func(e *Event) *Event { e.Message = exampleID(2); return e }
+	outcome := func(e *Event) *Event { about(e); e.After, e.Control = exampleID(30), 5; return e }
+	control := func(n byte, tenant string, d Data) *Event {
+		return &Event{ID: exampleID(n), Source: "/k3v9", Time: at(int64(n)), Tenant: tenant, Node: "a", Data: d}
+	}
+	return []*Event{
+		stream(2, &MessageSubmitted{Program: "account", Purpose: "account", Priority: 6, From: "+15005550006", Country: "US",
+			Places: []Place{"US-FL America/New_York", "US-FL America/Chicago"}, Encoding: "gsm7", Segments: 1,
+			SendAt: at(3_600_000), ValidUntil: at(90_000_000), PrefersDuplicate: true, Key: digest, Input: digest, Referenced: true,
+			Answers: exampleID(9), By: "key-1", Sealed: sealed}),
+		about(stream(3, &CancelRequested{By: "key-1"})),
+		stream(4, &OptedOut{Reach: Reach{ScopeProgram, "account"}, Source: "phone", Occurred: at(-86_400_000), Unclear: true,
+			Answers: exampleID(9), Lifts: []ID{exampleID(9), exampleID(10)}, By: "key-2", Sealed: &sealed}),
+		stream(5, &SuppressionLifted{Lifts: []ID{exampleID(4)}, Source: "letter", Answers: exampleID(9), By: "key-2", Sealed: &sealed}),
+		outcome(stream(6, &MessageDecided{Outcome: "deny", Until: at(3_600_000), Senders: []string{"+15005550006"},
+			Checks: []Check{{"countries", "allow", []string{"countries.program"}, nil}, {"opt_out", "deny", []string{"opt_out.program"}, []ID{exampleID(4)}}},
+			Fault:  "pause", Detail: "paused: an incident at the carrier", Clocks: []Clock{"America/New_York 2026-11-24T08:40"},
+			ZoneData: "2026b", OptOuts: []ID{exampleID(4)}, Revision: "2026-11-24", Digest: digest})),
+		outcome(stream(7, &MessageRouted{Rule: "default", Table: 3, Carrier: "smsc-1", From: "+15005550006", Encoding: "gsm7", Parts: 2})),
+		outcome(stream(8, &HandoffStarted{Attempt: 1, Parts: []StartedPart{{1, digest}, {2, digest}}, CallBy: at(5_000), AnswerBy: at(15_000),
+			Duplicate: true, Reference: 4097})),
+		about(stream(11, &HandoffAccepted{Attempt: 1, Part: 1, Carrier: "smsc-1", CarrierID: "00a1f9"})),
+		about(stream(12, &HandoffRefused{Attempt: 1, Part: 2, Carrier: "smsc-1", Retry: true, NotCalled: true, Code: "0x00000058", Reason: "the carrier asked to slow down"})),
+		outcome(stream(13, &HandoffInDoubt{Attempt: 1, Parts: []int{1, 2}, Why: "the carrier did not answer in time"})),
+		stream(14, &InboundReceived{Account: "smsc-1", To: "+15005550006", Ask: "stop", Match: "STOP", Program: "account",
+			Concat: &Concat{17, 1, 2}, Revokes: &Reach{ScopeLegalEntity, "Acme Bank"}, Unclear: true, Holds: &Reach{ScopeTenant, ""}, Read: 1234, Sealed: sealed}),
+		about(stream(15, &ReceiptReceived{Account: "smsc-1", CarrierID: "00A1F9", Reference: 4097, Attempt: 1, Part: 1, State: "delivered",
+			Final: true, Error: "000", Grade: "network", Match: "id_zeros", Received: at(9), Sealed: sealed})),
+		outcome(stream(16, &MessageExpired{})),
+		outcome(stream(17, &ReceiptOverdue{})),
+		control(18, "", &ControlApplied{Position: 5, Event: exampleID(23)}),
+		control(19, "", &LedgerCreated{Ledger: "k3v9", Partitions: 16, NumberForms: 1}),
+		control(20, "acme", &ProgramChanged{Name: "account", LegalEntity: "Acme Bank", Brand: "Acme", Purposes: []string{"account", "delivery"},
+			Countries: []string{"US", "GB"}, Senders: []string{"+15005550006", "ACME"}, Priority: 6, PrefersDuplicate: true,
+			HelpText: "Acme: write to help@acme.example", StopText: "Acme: you are opted out.", Default: true, By: "key-3"}),
+		control(21, "", &RoutesChanged{Routes: []Route{{"us-otp", []string{"US"}, []string{"otp"}, "smsc-2"}, {"default", nil, nil, "smsc-1"}}, By: "key-3"}),
+		control(22, "", &PolicyActivated{Revision: "2026-11-24", Digest: digest + digest, By: "key-3"}),
+		control(23, "acme", &Paused{Program: "marketing", Carrier: "smsc-1", Reason: "an incident at the carrier", By: "key-3"}),
+		control(24, "acme", &Resumed{Program: "marketing", Carrier: "smsc-1", Reason: "the incident is over", By: "key-3"}),
+	}
+}
