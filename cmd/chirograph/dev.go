@@ -37,6 +37,7 @@ type DevFlags struct {
 	Quiet           bool          `help:"Do not print what the centre receives."`
 	Hex             bool          `help:"The centre writes ids in hexadecimal in its responses and in decimal in its receipts."`
 	ResponseTimeout time.Duration `help:"How long a submit may be unanswered." default:"5s"`
+	CallWindow      time.Duration `help:"How long after it was proposed a hand-off may be called." default:"5s"`
 }
 
 // Names of the development tenant.
@@ -110,7 +111,7 @@ func (c *ServeCmd) dev(ctx context.Context, g *Globals) error {
 	}
 	carrier := smpp.Config{Account: devCarrier, Addr: addr, SystemID: "dev", Password: "dev", Window: c.Window, TPS: c.Tps, HexIDs: c.Hex,
 		ResponseTimeout: c.ResponseTimeout, ReconnectMin: 100 * time.Millisecond, ReconnectMax: 2 * time.Second}
-	node, clients, err := newNode(d, "dev", []smpp.Config{carrier}, ledger.ClerkConfig{AnswerWithin: 2 * c.ResponseTimeout}, log)
+	node, clients, err := newNode(d, "dev", []smpp.Config{carrier}, ledger.ClerkConfig{CallWindow: c.CallWindow, AnswerWithin: 2 * c.ResponseTimeout}, log)
 	if err != nil {
 		return errors.Join(err, d.close())
 	}

@@ -12,16 +12,18 @@ import (
 type cli struct {
 	Globals
 
-	Serve    ServeCmd    `cmd:"" help:"Run a node."`
-	Send     SendCmd     `cmd:"" help:"Send a message."`
-	Status   StatusCmd   `cmd:"" help:"Show what became of a message."`
-	Optout   OptoutCmd   `cmd:"" help:"Record, lift and check opt-outs."`
-	Pause    PauseCmd    `cmd:"" help:"Stop sending, for a program, a carrier or everything."`
-	Resume   ResumeCmd   `cmd:"" help:"End a pause."`
-	Simulate SimulateCmd `cmd:"" help:"Play a message centre or a handset."`
-	Config   ConfigCmd   `cmd:"" help:"Explain and apply a configuration file."`
-	Bench    BenchCmd    `cmd:"" help:"Measure the whole path on this machine."`
-	Version  VersionCmd  `cmd:"" help:"Show what this binary is."`
+	Serve       ServeCmd       `cmd:"" help:"Run a node."`
+	Send        SendCmd        `cmd:"" help:"Send a message."`
+	Status      StatusCmd      `cmd:"" help:"Show what became of a message."`
+	Optout      OptoutCmd      `cmd:"" help:"Record, lift and check opt-outs."`
+	Pause       PauseCmd       `cmd:"" help:"Stop sending, for a program, a carrier or everything."`
+	Resume      ResumeCmd      `cmd:"" help:"End a pause."`
+	Simulate    SimulateCmd    `cmd:"" help:"Play a message centre or a handset."`
+	Audit       AuditCmd       `cmd:"" help:"Check a ledger."`
+	Config      ConfigCmd      `cmd:"" help:"Explain and apply a configuration file."`
+	Projections ProjectionsCmd `cmd:"" help:"Look after the views."`
+	Bench       BenchCmd       `cmd:"" help:"Measure the whole path on this machine."`
+	Version     VersionCmd     `cmd:"" help:"Show what this binary is."`
 }
 
 func main() { os.Exit(run(os.Args[1:])) }

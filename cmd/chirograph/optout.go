@@ -147,20 +147,22 @@ type checkRequest struct {
 }
 
 type checkResult struct {
-	AsOf    []string `json:"as_of"`
-	Results []struct {
-		Number   string `json:"number"`
-		OptedOut bool   `json:"opted_out"`
-		Scopes   []struct {
-			Scope    string    `json:"scope"`
-			Name     string    `json:"name"`
-			Since    time.Time `json:"since"`
-			Source   string    `json:"source"`
-			Unclear  bool      `json:"unclear"`
-			Event    string    `json:"event"`
-			Position string    `json:"position"`
-		} `json:"scopes"`
-	} `json:"results"`
+	AsOf    []string  `json:"as_of"`
+	Results []checked `json:"results"`
+}
+
+type checked struct {
+	Number   string `json:"number"`
+	OptedOut bool   `json:"opted_out"`
+	Scopes   []struct {
+		Scope    string    `json:"scope"`
+		Name     string    `json:"name"`
+		Since    time.Time `json:"since"`
+		Source   string    `json:"source"`
+		Unclear  bool      `json:"unclear"`
+		Event    string    `json:"event"`
+		Position string    `json:"position"`
+	} `json:"scopes"`
 }
 
 // Run asks in batches, each answered as it comes.

@@ -349,7 +349,7 @@ func (m *message) write(w io.Writer, colours bool) {
 				text += ", " + plain(p.Code)
 			}
 			if p.Reason != "" {
-				text += ": " + plain(p.Reason)
+				text += ": " + strings.TrimSuffix(plain(p.Reason), ".")
 			}
 			if p.AnsweredAt != nil {
 				text += ", " + instant(*p.AnsweredAt)

@@ -32,6 +32,9 @@ type ClerkConfig struct {
 	Event func(index int64) (*event.Event, error)
 	// Alphabet is what data_coding 0 means at an account.
 	Alphabet func(account string) sms.Encoding
+	// Unanswered is told of attempts that this process did not make and that nobody
+	// has answered yet, when their streams are loaded; nil: nobody is.
+	Unanswered func(s *recipient.State, m *recipient.Message)
 	// NewID makes an id; event.NewID, or a drawn one in a simulation.
 	NewID func(now time.Time) event.ID
 
@@ -58,6 +61,9 @@ type ClerkConfig struct {
 	Horizon time.Duration
 	// Budget is how many streams one Act works on. Default 256.
 	Budget int
+	// FoldOnly: fold what is applied and look for nothing to do. Rebuilding views is
+	// this, and nothing else of the pipeline differs.
+	FoldOnly bool
 }
 
 func (c *ClerkConfig) defaults() {
@@ -279,6 +285,13 @@ func (c *Clerk) Load(subjects []event.Pseudonym, folds map[event.Pseudonym]*reci
 			st.state = recipient.New("", s)
 			continue
 		}
+		if c.cfg.Unanswered != nil {
+			for _, m := range st.state.Messages {
+				if m.Status == recipient.Sending || m.Status == recipient.InDoubt {
+					c.cfg.Unanswered(st.state, m)
+				}
+			}
+		}
 		c.wake(st)
 	}
 }
@@ -459,6 +472,9 @@ func (c *Clerk) wake(st *stream) {
 }
 
 func (c *Clerk) queueSubject(s event.Pseudonym) {
+	if c.cfg.FoldOnly {
+		return
+	}
 	prio := 0
 	if st := c.streams[s]; st != nil {
 		if st.queued || st.flight != nil {
@@ -645,6 +661,9 @@ func (c *Clerk) Cut() (*Batch, error) {
 	c.judged = nil
 	return b, nil
 }
+
+// Cuts is how many batches Cut has made.
+func (c *Clerk) Cuts() uint64 { return c.cuts }
 
 // Pending is how many applied events no batch has taken yet.
 func (c *Clerk) Pending() int { return len(c.judged) }

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
@@ -93,7 +95,7 @@ func (m *Matcher) answered(account string, c *Call, h *Handoff, r HandoffResult)
 		for _, id := range m.node.idKeys(account, r.CarrierID) {
 			k := idKey(account, id)
 			m.remember(k, ref)
-			move = append(move, m.unpark(k)...)
+			move = append(move, m.unpark(k, "")...)
 		}
 	case HandoffUnknown:
 		u := m.refs[rk]
@@ -101,11 +103,7 @@ func (m *Matcher) answered(account string, c *Call, h *Handoff, r HandoffResult)
 			u.unknown = true
 			m.refs[rk] = u
 			ref, how = u.ref, "reference"
-			for _, p := range m.unpark(rk) {
-				if addressed(p.d.From, u.to) {
-					move = append(move, p)
-				}
-			}
+			move = m.unpark(rk, u.to)
 		}
 	default:
 		delete(m.refs, rk)
@@ -114,6 +112,53 @@ func (m *Matcher) answered(account string, c *Call, h *Handoff, r HandoffResult)
 	for _, p := range move {
 		m.move(p, ref, how)
 	}
+}
+
+// left takes an attempt of another process, or of this one before it restarted:
+// its answers will not come, but a receipt that names its reference settles it.
+func (m *Matcher) left(p event.Partition, s *recipient.State, msg *recipient.Message) {
+	var to sms.Number
+	for i, a := range msg.Attempts {
+		for _, part := range a.Parts {
+			if a.Reference == 0 || part.Status != recipient.PartOpen && part.Status != recipient.PartInDoubt {
+				continue
+			}
+			rk := refKey(a.Carrier, a.Reference+uint16(part.Part-1))
+			m.mu.Lock()
+			u, ok := m.refs[rk]
+			m.mu.Unlock()
+			if ok && u.ref.Message == msg.ID {
+				continue // this process called it
+			}
+			if to == "" {
+				if to = m.node.recipientOf(event.Position{Partition: p, Index: msg.Index}); to == "" {
+					return
+				}
+			}
+			u = unanswered{to: to, unknown: true, at: m.node.cfg.Clock.Now(), ref: HandoffRef{Partition: p, Tenant: s.Tenant, Subject: s.Subject,
+				Message: msg.ID, Attempt: i + 1, Part: part.Part, Key: s.Key}}
+			m.mu.Lock()
+			m.refs[rk] = u
+			move := m.unpark(rk, to)
+			m.mu.Unlock()
+			for _, waiting := range move {
+				m.move(waiting, u.ref, "reference")
+			}
+		}
+	}
+}
+
+// recipientOf is the number that a submit is for; "" when it cannot be read.
+func (n *Node) recipientOf(p event.Position) sms.Number {
+	e, err := n.Event(context.Background(), p)
+	if err != nil {
+		return ""
+	}
+	out, err := n.answerOf(e)
+	if err != nil {
+		return ""
+	}
+	return out.To
 }
 
 func (m *Matcher) remember(k string, ref HandoffRef) {
@@ -129,16 +174,20 @@ func (m *Matcher) remember(k string, ref HandoffRef) {
 	}
 }
 
-// unpark takes the receipts parked under a key; the caller holds the lock.
-func (m *Matcher) unpark(k string) (out []*parked) {
-	for _, p := range m.parked[k] {
-		if !p.moved {
+// unpark takes the receipts parked under a key whose address is to, as far as it
+// is legible ("": any). The caller holds the lock.
+func (m *Matcher) unpark(k string, to sms.Number) (out []*parked) {
+	m.parked[k] = slices.DeleteFunc(m.parked[k], func(p *parked) bool {
+		if !p.moved && (to == "" || addressed(p.d.From, to)) {
 			p.moved = true
 			m.count--
 			out = append(out, p)
 		}
+		return p.moved
+	})
+	if len(m.parked[k]) == 0 {
+		delete(m.parked, k)
 	}
-	delete(m.parked, k)
 	return out
 }
 

@@ -239,6 +239,7 @@ func (n *Node) clerkConfig(l *pipeline) ClerkConfig {
 		return nil
 	}
 	c.Alphabet = func(account string) sms.Encoding { return n.cfg.Accounts[account].Alphabet }
+	c.Unanswered = func(s *recipient.State, m *recipient.Message) { n.matcher.left(l.p, s, m) }
 	c.Event = func(index int64) (*event.Event, error) {
 		return n.Event(context.Background(), event.Position{Partition: l.p, Index: index})
 	}

@@ -106,6 +106,10 @@ const (
 	Repeat Why = "repeat"
 )
 
+// without takes away one part of the rule, so that the ledger's property test can
+// show that each of them matters. Nothing else sets it.
+var without struct{ after, state, repeat, control, names, time bool }
+
 // Partition is what the streams of one partition share.
 type Partition struct {
 	// Control is the control position in force, counted from 1; 0: none yet.
@@ -120,7 +124,7 @@ type Partition struct {
 func (p *Partition) Apply(e *event.Event) Why {
 	d := e.Data.(*event.ControlApplied)
 	p.pass(e.Time)
-	if d.Position <= p.Control {
+	if d.Position <= p.Control && !without.control {
 		return Overtaken
 	}
 	p.Control, p.ControlEvent = d.Position, d.Event
@@ -309,7 +313,7 @@ func (s *State) Message(id event.ID) *Message {
 // has come since, and control is still the one it was made under. Whether its
 // time has passed is for whoever has a clock.
 func (s *State) Allowed(p *Partition, m *Message) bool {
-	return m.Status == Allowed && m.AllowFacts == s.Facts && m.DecidedUnder == p.Control
+	return m.Status == Allowed && m.AllowFacts == s.Facts && (m.DecidedUnder == p.Control || without.control)
 }
 
 // Evolve takes the event at index of the partition and says whether it is
@@ -317,8 +321,7 @@ func (s *State) Allowed(p *Partition, m *Message) bool {
 func (s *State) Evolve(p *Partition, index int64, e *event.Event) Why {
 	p.pass(e.Time)
 	s.prune(p)
-	if _, submit := e.Data.(*event.MessageSubmitted); submit && s.Message(e.ID) != nil ||
-		slices.ContainsFunc(s.Seen, func(x Seen) bool { return x.ID == e.ID }) {
+	if s.taken(e) && !without.repeat {
 		return Repeat
 	}
 	if e.Data.Type().Kind() == event.Outcome {
@@ -327,6 +330,14 @@ func (s *State) Evolve(p *Partition, index int64, e *event.Event) Why {
 	s.Seen = append(s.Seen, Seen{e.ID, p.Time})
 	s.fact(p, index, e)
 	return ""
+}
+
+// taken reports whether e is a copy of a fact that was taken before.
+func (s *State) taken(e *event.Event) bool {
+	if _, submit := e.Data.(*event.MessageSubmitted); submit && s.Message(e.ID) != nil {
+		return true
+	}
+	return slices.ContainsFunc(s.Seen, func(x Seen) bool { return x.ID == e.ID })
 }
 
 // turn marks e as the last event that can change a decision.
@@ -502,6 +513,9 @@ func (s *State) Joins(now time.Time) (whole []Joined, until time.Time) {
 }
 
 func (s *State) lift(ids []event.ID) {
+	if without.names && len(ids) > 0 {
+		s.OptOuts, s.Inbound = nil, nil
+	}
 	s.OptOuts = slices.DeleteFunc(s.OptOuts, func(o OptOut) bool { return slices.Contains(ids, o.Event) })
 	s.Inbound = slices.DeleteFunc(s.Inbound, func(x InboundPart) bool { return slices.Contains(ids, x.Event) })
 }
@@ -544,7 +558,7 @@ func (s *State) outcome(p *Partition, e *event.Event) Why {
 	switch {
 	case e.ID == s.Last:
 		return Repeat
-	case e.Control != p.Control || e.After != s.Last:
+	case e.Control != p.Control && !without.control, e.After != s.Last && !without.after:
 		return Overtaken
 	}
 	m := s.Message(e.Message)
@@ -562,12 +576,12 @@ func (s *State) outcome(p *Partition, e *event.Event) Why {
 	case *event.HandoffInDoubt:
 		why = m.doubt(p, e, d)
 	case *event.MessageExpired:
-		if !m.Status.Unsent() || e.Time.Before(m.ValidUntil) {
+		if (!m.Status.Unsent() || e.Time.Before(m.ValidUntil)) && !without.state {
 			return Settled
 		}
 		m.end(p, ExpiredUnsent)
 	case *event.ReceiptOverdue:
-		if m.Status != Sent || e.Time.Before(m.ReceiptBy) {
+		if (m.Status != Sent || e.Time.Before(m.ReceiptBy)) && !without.state {
 			return Settled
 		}
 		m.Status, m.Changed = Unconfirmed, p.Time
@@ -581,16 +595,16 @@ func (s *State) outcome(p *Partition, e *event.Event) Why {
 }
 
 func (s *State) decided(p *Partition, m *Message, e *event.Event, d *event.MessageDecided) Why {
-	if !m.Status.Unsent() || e.Time.Before(m.SendAt) {
+	if (!m.Status.Unsent() || e.Time.Before(m.SendAt)) && !without.state {
 		return Settled
 	}
-	if s.Allowed(p, m) && e.Time.Before(m.AllowUntil) {
+	if s.Allowed(p, m) && e.Time.Before(m.AllowUntil) && !without.state {
 		return Settled // one allow stands already
 	}
-	if !e.Time.Before(m.ValidUntil) {
+	if !e.Time.Before(m.ValidUntil) && !without.time {
 		return Late
 	}
-	if d.Outcome == "allow" && (!e.Time.Before(d.Until) || d.Until.After(m.ValidUntil)) {
+	if d.Outcome == "allow" && (!e.Time.Before(d.Until) || d.Until.After(m.ValidUntil)) && !without.time {
 		return Late
 	}
 	m.AllowUntil, m.AllowSenders, m.Carrier, m.Sender, m.Fault, m.Due = time.Time{}, nil, "", "", "", d.Until
@@ -613,13 +627,13 @@ func (s *State) decided(p *Partition, m *Message, e *event.Event, d *event.Messa
 }
 
 func (s *State) routed(p *Partition, m *Message, e *event.Event, d *event.MessageRouted) Why {
-	if !s.Allowed(p, m) || !slices.Contains(m.AllowSenders, d.From) || d.Carrier == "" || d.Parts < 1 {
+	if (!s.Allowed(p, m) || !slices.Contains(m.AllowSenders, d.From) || d.Carrier == "" || d.Parts < 1) && !without.state {
 		return Settled
 	}
-	if m.taken() > 0 && m.Parts != d.Parts {
+	if m.taken() > 0 && m.Parts != d.Parts && !without.state {
 		return Settled // what is left of it must fit what was taken
 	}
-	if !e.Time.Before(m.AllowUntil) {
+	if !e.Time.Before(m.AllowUntil) && !without.time {
 		return Late
 	}
 	m.Carrier, m.Sender, m.Parts, m.Changed = d.Carrier, d.From, d.Parts, p.Time
@@ -627,10 +641,10 @@ func (s *State) routed(p *Partition, m *Message, e *event.Event, d *event.Messag
 }
 
 func (s *State) started(p *Partition, m *Message, e *event.Event, d *event.HandoffStarted) Why {
-	if !s.Allowed(p, m) || m.Carrier == "" || m.NoLater || d.Attempt != len(m.Attempts)+1 || d.Attempt > MaxAttempts || !m.fits(d) {
+	if (!s.Allowed(p, m) || m.Carrier == "" || m.NoLater || d.Attempt != len(m.Attempts)+1 || d.Attempt > MaxAttempts || !m.fits(d)) && !without.state {
 		return Settled
 	}
-	if !e.Time.Before(d.CallBy) || d.CallBy.After(m.AllowUntil) || !d.AnswerBy.After(d.CallBy) {
+	if (!e.Time.Before(d.CallBy) || d.CallBy.After(m.AllowUntil) || !d.AnswerBy.After(d.CallBy)) && !without.time {
 		return Late
 	}
 	a := Attempt{Start: e.ID, Carrier: m.Carrier, CallBy: d.CallBy, AnswerBy: d.AnswerBy, Reference: d.Reference}
@@ -724,7 +738,7 @@ func (m *Message) end(p *Partition, status Status) {
 }
 
 func (m *Message) doubt(p *Partition, e *event.Event, d *event.HandoffInDoubt) Why {
-	if m.Status != Sending || d.Attempt != len(m.Attempts) {
+	if (m.Status != Sending || d.Attempt != len(m.Attempts)) && !without.state || d.Attempt < 1 || d.Attempt > len(m.Attempts) {
 		return Settled
 	}
 	a := &m.Attempts[d.Attempt-1]
@@ -734,11 +748,11 @@ func (m *Message) doubt(p *Partition, e *event.Event, d *event.HandoffInDoubt) W
 			open = append(open, part.Part)
 		}
 	}
-	if !e.Time.After(a.AnswerBy) || len(open) == 0 || !slices.Equal(open, d.Parts) {
+	if (!e.Time.After(a.AnswerBy) || len(open) == 0 || !slices.Equal(open, d.Parts)) && !without.state {
 		return Settled
 	}
 	for i := range a.Parts {
-		if a.Parts[i].Status == PartOpen {
+		if a.Parts[i].Status == PartOpen || without.state {
 			a.Parts[i].Status = PartInDoubt
 		}
 	}

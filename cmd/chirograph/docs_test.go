@@ -1,0 +1,228 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+)
+
+// The tables of the documents are made from the code: `go test -run TestDocuments
+// -update` writes them, and appends a section for a command that has none.
+
+// block replaces what stands between the markers of a table.
+func block(doc, name, content string) (string, bool) {
+	open, end := "<!-- "+name+" -->\n", "<!-- end -->"
+	i := strings.Index(doc, open)
+	if i < 0 {
+		return doc, false
+	}
+	i += len(open)
+	j := strings.Index(doc[i:], end)
+	if j < 0 {
+		return doc, false
+	}
+	return doc[:i] + "\n" + content + "\n" + doc[i+j:], true
+}
+
+func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
+
+// commands are the leaves of the command line.
+func commands(n *kong.Node) []*kong.Node {
+	if len(n.Children) == 0 {
+		return []*kong.Node{n}
+	}
+	var out []*kong.Node
+	for _, c := range n.Children {
+		if !c.Hidden {
+			out = append(out, commands(c)...)
+		}
+	}
+	return out
+}
+
+// flagTable is what the document says of some flags and arguments.
+func flagTable(args []*kong.Positional, flags []*kong.Flag) string {
+	var b strings.Builder
+	row := func(name, help, fallback string) {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", cell(name), cell(help), cell(fallback))
+	}
+	for _, a := range args {
+		row(a.Summary(), a.Help, code(a.Default))
+	}
+	for _, f := range flags {
+		if f.Hidden || f.Name == "help" {
+			continue
+		}
+		name := "--" + f.Name
+		if !f.IsBool() {
+			name += "=" + strings.Trim(f.FormatPlaceHolder(), `"`)
+		}
+		fallback := code(f.Default)
+		if f.Required {
+			fallback = "required"
+		}
+		for _, e := range f.Envs {
+			fallback = strings.TrimPrefix(fallback+", `$"+e+"`", ", ")
+		}
+		row(name, f.Help, fallback)
+	}
+	if b.Len() == 0 {
+		return "It has no flags of its own.\n"
+	}
+	return "| | | default |\n| --- | --- | --- |\n" + b.String()
+}
+
+func code(s string) string {
+	if s == "" || s == "0" || s == "0s" {
+		return ""
+	}
+	return "`" + s + "`"
+}
+
+func path(n *kong.Node) string {
+	var words []string
+	for ; n != nil; n = n.Parent {
+		words = append([]string{n.Name}, words...)
+	}
+	return strings.Join(words, " ")
+}
+
+func TestDocumentsOfTheCommandLine(t *testing.T) {
+	var c cli
+	parser, err := kong.New(&c, kong.Name("chirograph"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"every command": flagTable(nil, parser.Model.Flags)}
+	order := []string{}
+	helps := map[string]string{}
+	for _, n := range commands(parser.Model.Node) {
+		flags := n.Flags
+		for p := n.Parent; p != nil && p.Parent != nil; p = p.Parent {
+			flags = append(flags, p.Flags...)
+		}
+		want[path(n)] = flagTable(n.Positional, flags)
+		order = append(order, path(n))
+		helps[path(n)] = n.Help
+	}
+	document(t, "cli.md", want, func(doc string) string {
+		for _, p := range order {
+			if !strings.Contains(doc, "<!-- "+p+" -->\n") {
+				doc = strings.TrimRight(doc, "\n") + fmt.Sprintf("\n\n## `%s`\n\n%s\n\n<!-- %s -->\n<!-- end -->\n", p, helps[p], p)
+			}
+		}
+		return doc
+	})
+}
+
+// fieldTable is what the document says of a struct's fields.
+func fieldTable(t *testing.T, v reflect.Type) string {
+	var b strings.Builder
+	b.WriteString("| field | | default |\n| --- | --- | --- |\n")
+	for i := range v.NumField() {
+		f := v.Field(i)
+		name := f.Tag.Get("yaml")
+		if name == "" {
+			continue
+		}
+		doc := f.Tag.Get("doc")
+		if doc == "" {
+			t.Errorf("%s.%s has no doc", v.Name(), f.Name)
+		}
+		fallback := code(f.Tag.Get("default"))
+		if s := f.Tag.Get("default"); strings.Contains(s, " ") || s == "all" || strings.HasSuffix(s, "'s") {
+			fallback = s
+		} else if s == "0" {
+			fallback = "`0`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, cell(doc), fallback)
+	}
+	return b.String()
+}
+
+func TestDocumentsOfTheConfiguration(t *testing.T) {
+	want := map[string]string{"top": fieldTable(t, reflect.TypeFor[Config]())}
+	for i := range reflect.TypeFor[Config]().NumField() {
+		f := reflect.TypeFor[Config]().Field(i)
+		of := f.Type
+		if of.Kind() == reflect.Slice {
+			of = of.Elem()
+		}
+		if of.Kind() == reflect.Struct && f.Tag.Get("yaml") != "" {
+			want[f.Tag.Get("yaml")] = fieldTable(t, of)
+		}
+	}
+	doc := document(t, "configuration.md", want, func(doc string) string { return doc })
+
+	// The example must be a configuration, whose one missing thing is its secret.
+	example := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(doc)
+	if example == nil {
+		t.Fatal("there is no example")
+	}
+	c, problems := parseConfig([]byte(example[1]), func(string) (string, bool) { return "secret", true })
+	if len(problems) > 0 {
+		t.Fatal(Problems(problems))
+	}
+	if p := c.Check(); len(p) > 0 {
+		t.Error(Problems(p))
+	}
+}
+
+// What the code fills in for a field that is left out is what its `default` says.
+func TestDefaults(t *testing.T) {
+	c, problems := parseConfig([]byte("carriers: [{account: a}]"), nil)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for _, v := range []reflect.Value{reflect.ValueOf(*c), reflect.ValueOf(c.Log), reflect.ValueOf(c.Limits), reflect.ValueOf(c.Carriers[0])} {
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			if want := f.Tag.Get("default"); want != "" && !strings.Contains(want, " ") {
+				if got := fmt.Sprint(v.Field(i).Interface()); got != want {
+					t.Errorf("%s.%s is %s, and documented as %s", v.Type().Name(), f.Name, got, want)
+				}
+			}
+		}
+	}
+}
+
+// document compares the tables of one with what they should be.
+func document(t *testing.T, name string, want map[string]string, missing func(string) string) string {
+	t.Helper()
+	file := filepath.Join("..", "..", "docs", name)
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(raw)
+	if *update {
+		doc = missing(doc)
+		for of, content := range want {
+			doc, _ = block(doc, of, content)
+		}
+		if doc != string(raw) {
+			if err := os.WriteFile(file, []byte(doc), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for of, content := range want {
+		if now, ok := block(doc, of, content); !ok {
+			t.Errorf("%s has no table of %q; go test -run TestDocuments -update adds it", name, of)
+		} else if now != doc {
+			t.Errorf("the table of %q in %s is not what the code says; go test -run TestDocuments -update corrects it", of, name)
+		}
+	}
+	for _, m := range regexp.MustCompile(`<!-- ([^>]*) -->\n`).FindAllStringSubmatch(doc, -1) {
+		if _, ok := want[m[1]]; !ok && m[1] != "end" {
+			t.Errorf("%s has a table of %q, which there is not", name, m[1])
+		}
+	}
+	return doc
+}

@@ -1,0 +1,297 @@
+// Package chirograph_test holds what is true of the whole tree: who may import whom
+// (this file), and what the documents say of the code (docs_test.go).
+package chirograph_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+const module = "github.com/chirograph/chirograph"
+
+// A room is a folder of the house with everything under it, and what its code may
+// import. The standard library is open to all rooms but the pure ones.
+type room struct {
+	folder string
+	// own are the folders of this module that it may import, each with what is under it.
+	own []string
+	// others are the modules that it may import; nil is every one that has no home elsewhere.
+	others []string
+	// pure: no clock, no I/O and no randomness. The same input gives the same output, for ever.
+	pure bool
+	// except are imports that a pure room may have all the same.
+	except []string
+}
+
+// rooms are tried in order; a folder that is in none is a violation.
+var rooms = []room{
+	// Ids have random bits; nothing else here is drawn.
+	{folder: "domain/event", own: []string{}, others: []string{}, pure: true, except: []string{"crypto/rand"}},
+	{folder: "domain/recipient", own: []string{"domain/event"}, others: []string{}, pure: true},
+	{folder: "domain/sms", own: []string{"domain/event"}, others: []string{"github.com/nyaruka/phonenumbers"}, pure: true},
+	{folder: "domain/proof", own: []string{"domain/event", "domain/recipient", "domain/sms"},
+		others: []string{"github.com/transparency-dev/merkle", "golang.org/x/mod"}, pure: true},
+	{folder: "domain/ledger", own: []string{"domain/event", "domain/recipient", "domain/sms"}, others: []string{}},
+	{folder: "policies", own: []string{"domain/ledger"}, others: []string{"github.com/open-policy-agent/opa"}, pure: true},
+	// A harness for the tests of whatever keeps the views.
+	{folder: "projections/viewtest", own: []string{"domain", "projections"}, others: []string{"pgregory.net/rapid"}},
+	{folder: "projections", own: []string{"domain"}, others: []string{}, pure: true},
+	{folder: "migrations", own: []string{}, others: []string{}, pure: true},
+	{folder: "api", own: []string{"domain", "projections"}},
+	{folder: "adapters", own: []string{"domain", "projections", "migrations"}},
+	{folder: "cmd", own: []string{"domain", "projections", "policies", "migrations", "adapters", "api"}},
+}
+
+// homes says which folder alone may import a package, with what is under it, so that
+// an outside library can be exchanged in one place. It binds tests too.
+var homes = []struct{ pkg, folder string }{
+	{"github.com/labstack/echo", "api"},
+	{"github.com/open-policy-agent/opa", "policies"},
+	{"github.com/linxGnu/gosmpp", "adapters/smpp"},
+	{"database/sql", "adapters"},
+	{"modernc.org/sqlite", "adapters"},
+	{"github.com/jackc/pgx", "adapters"},
+	{"github.com/pressly/goose", "adapters"},
+	{"github.com/twmb/franz-go", "adapters"},
+	{"github.com/EventStore/EventStore-Client-Go", "adapters"},
+	{"github.com/alecthomas/kong", "cmd"},
+}
+
+// harness are packages for tests alone; a log in memory promises nothing.
+var harness = []string{"adapters/logtest", "adapters/memlog", "adapters/carriertest", "projections/viewtest"}
+
+// impure are the packages that have a clock, I/O or chance in them.
+var impure = []string{"os", "net", "database/sql", "syscall", "log", "plugin", "path/filepath", "io/ioutil",
+	"math/rand", "crypto/rand", "runtime", "unsafe"}
+
+// clocks are the names in package time that read a clock, wait for one, or depend on
+// the machine's zones.
+var clocks = []string{"Now", "Since", "Until", "After", "AfterFunc", "Tick", "NewTicker", "NewTimer", "Sleep", "Local", "LoadLocation"}
+
+func TestWalls(t *testing.T) {
+	found, files, err := walls(os.DirFS("."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range found {
+		t.Error(v)
+	}
+	if files < 50 {
+		t.Errorf("%d files were read; the walls stand around more than that", files)
+	}
+}
+
+// walls reads every Go file of the module in fsys, whatever its build constraints,
+// and says what goes through a wall. files is how many it read.
+func walls(fsys fs.FS) (violations []string, files int, err error) {
+	err = fs.WalkDir(fsys, ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if p == "." {
+				return nil
+			}
+			if strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_") || d.Name() == "testdata" || d.Name() == "bin" || d.Name() == "data" {
+				return fs.SkipDir
+			}
+			if _, err := fs.Stat(fsys, path.Join(p, "go.mod")); err == nil {
+				return fs.SkipDir // a module of its own
+			}
+			return nil
+		}
+		if !strings.HasSuffix(p, ".go") {
+			return nil
+		}
+		src, err := fs.ReadFile(fsys, p)
+		if err != nil {
+			return err
+		}
+		files++
+		file, err := parser.ParseFile(token.NewFileSet(), p, src, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		violations = append(violations, through(p, file)...)
+		return nil
+	})
+	return violations, files, err
+}
+
+// through says what is wrong with one file.
+func through(p string, file *ast.File) (violations []string) {
+	bad := func(format string, a ...any) {
+		violations = append(violations, p+": "+fmt.Sprintf(format, a...))
+	}
+	folder, test := path.Dir(p), strings.HasSuffix(p, "_test.go")
+	if folder == "." {
+		if !test {
+			bad("the root of the module has tests only")
+		}
+		return violations
+	}
+	i := slices.IndexFunc(rooms, func(r room) bool { return under(folder, r.folder) })
+	if i < 0 {
+		bad("%s is no room of the house; give it one in walls_test.go", folder)
+		return violations
+	}
+	r := rooms[i]
+	timeName := ""
+	for _, spec := range file.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			bad("%v", err)
+			continue
+		}
+		for _, h := range homes {
+			if under(imported, h.pkg) && !under(folder, h.folder) {
+				bad("imports %s, which belongs in %s", imported, h.folder)
+			}
+		}
+		own, ours := strings.CutPrefix(imported, module+"/")
+		std := !strings.Contains(strings.Split(imported, "/")[0], ".")
+		switch {
+		case ours && under(own, "cmd"):
+			bad("imports %s: nothing does", own)
+		case ours && anyUnder(own, harness):
+			if !test && !anyUnder(folder, harness) {
+				bad("imports %s, which is for tests", own)
+			}
+		case ours && neighbours(folder, own):
+			bad("imports %s: one adapter never imports another", own)
+		case ours && under(own, r.folder):
+		case ours && !anyUnder(own, r.own):
+			bad("imports %s; %s may import %s", own, r.folder, list(r.own))
+		case test:
+		case !ours && !std && r.others != nil && !anyUnder(imported, r.others):
+			bad("imports %s; of other modules, %s may import %s", imported, r.folder, list(r.others))
+		case std && r.pure && anyUnder(imported, impure) && !slices.Contains(r.except, imported):
+			bad("imports %s; %s has no clock, no I/O and no chance", imported, r.folder)
+		}
+		if imported == "time" {
+			timeName = "time"
+			if spec.Name != nil {
+				timeName = spec.Name.Name
+			}
+		}
+	}
+	if test || !r.pure || timeName == "" {
+		return violations
+	}
+	if timeName == "." {
+		bad("imports time without its name, so that a clock could not be seen")
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok {
+			if x, ok := s.X.(*ast.Ident); ok && x.Name == timeName && slices.Contains(clocks, s.Sel.Name) {
+				bad("uses time.%s; %s has no clock", s.Sel.Name, r.folder)
+			}
+		}
+		return true
+	})
+	return violations
+}
+
+// under reports whether a path is the folder or lies under it.
+func under(p, folder string) bool { return p == folder || strings.HasPrefix(p, folder+"/") }
+
+func anyUnder(p string, folders []string) bool {
+	return slices.ContainsFunc(folders, func(f string) bool { return under(p, f) })
+}
+
+// neighbours reports whether both lie in adapters, and not in the same one.
+func neighbours(a, b string) bool {
+	return under(a, "adapters") && under(b, "adapters") && adapter(a) != adapter(b)
+}
+
+// adapter is the folder of the adapter that p lies in: its first two elements.
+func adapter(p string) string {
+	parts := strings.SplitN(p, "/", 3)
+	return strings.Join(parts[:min(2, len(parts))], "/")
+}
+
+func list(s []string) string {
+	if len(s) == 0 {
+		return "none"
+	}
+	return strings.Join(s, ", ")
+}
+
+// TestWallsCatch plants one violation at a time in a tree that exists in memory only.
+func TestWallsCatch(t *testing.T) {
+	const own = `"` + module + `/`
+	tests := []struct {
+		name, file, source string
+		want               string // part of the violation; empty: none
+	}{
+		{"the fold reads its own past", "domain/recipient/a.go", `package recipient; import ` + own + `domain/event"`, ""},
+		{"events know nobody", "domain/event/a.go", `package event; import ` + own + `domain/sms"`, "may import none"},
+		{"ids are drawn", "domain/event/a.go", `package event; import "crypto/rand"`, ""},
+		{"the fold draws nothing", "domain/recipient/a.go", `package recipient; import "crypto/rand"`, "no chance"},
+		{"the fold reads no clock", "domain/recipient/a.go", `package recipient; import "time"; var _ = time.Now`, "time.Now"},
+		{"nor under another name", "domain/recipient/a.go", `package recipient; import t "time"; var _ = t.Since(t.Time{})`, "time.Since"},
+		{"nor under none", "domain/recipient/a.go", `package recipient; import . "time"; var _ = Now()`, "without its name"},
+		{"a written time is no clock", "domain/recipient/a.go", `package recipient; import "time"; var _ = time.Unix(0, 0)`, ""},
+		{"a test may look at the clock", "domain/recipient/a_test.go", `package recipient; import "time"; var _ = time.Now`, ""},
+		{"the machine's zones", "domain/sms/a.go", `package sms; import "time"; var _, _ = time.LoadLocation("Europe/Paris")`, "time.LoadLocation"},
+		{"files in sms", "domain/sms/a.go", `package sms; import "os"`, "no I/O"},
+		{"sockets in proof", "domain/proof/a.go", `package proof; import "net/http"`, "no I/O"},
+		{"trees in proof", "domain/proof/a.go", `package proof; import "github.com/transparency-dev/merkle/rfc6962"`, ""},
+		{"numbers in sms alone", "domain/ledger/a.go", `package ledger; import "github.com/nyaruka/phonenumbers"`, "of other modules"},
+		{"an adapter in the domain", "domain/ledger/a.go", `package ledger; import ` + own + `adapters/sqlitelog"`, "may import domain/event"},
+		{"a log in memory for a test", "domain/ledger/a_test.go", `package ledger_test; import ` + own + `adapters/memlog"`, ""},
+		{"a log in memory for a user", "cmd/chirograph/a.go", `package main; import ` + own + `adapters/memlog"`, "for tests"},
+		{"SQL in the domain", "domain/ledger/a.go", `package ledger; import "database/sql"`, "belongs in adapters"},
+		{"SQL in a test of the domain", "domain/ledger/a_test.go", `package ledger; import _ "modernc.org/sqlite"`, "belongs in adapters"},
+		{"policies see no events", "policies/a.go", `package policies; import ` + own + `domain/event"`, "may import domain/ledger"},
+		{"policies see no log", "policies/a.go", `package policies; import "log/slog"`, "no I/O"},
+		{"policies have no clock", "policies/a.go", `package policies; import "time"; var _ = time.Now()`, "time.Now"},
+		{"OPA elsewhere", "api/a.go", `package api; import "github.com/open-policy-agent/opa/v1/rego"`, "belongs in policies"},
+		{"views from a clock", "projections/a.go", `package projections; import "time"; var _ = time.Now()`, "time.Now"},
+		{"views from an adapter", "projections/a.go", `package projections; import ` + own + `adapters/sqldb"`, "may import domain"},
+		{"an adapter in the API", "api/a.go", `package api; import ` + own + `adapters/vault"`, "may import domain"},
+		{"echo elsewhere", "cmd/chirograph/a.go", `package main; import "github.com/labstack/echo/v4"`, "belongs in api"},
+		{"one adapter imports another", "adapters/sqldb/a.go", `package sqldb; import ` + own + `adapters/vault"`, "never imports another"},
+		{"even in a test", "adapters/sqldb/a_test.go", `package sqldb; import ` + own + `adapters/vault"`, "never imports another"},
+		{"the centre is a part of smpp", "adapters/smpp/smsc/a.go", `package smsc; import ` + own + `adapters/smpp/internal/wire"`, ""},
+		{"the suite for a test", "adapters/sqlitelog/a_test.go", `package sqlitelog; import ` + own + `adapters/logtest"`, ""},
+		{"the API in an adapter", "adapters/vault/a.go", `package vault; import ` + own + `api"`, "may import domain"},
+		{"SMPP in another adapter", "adapters/twilio/a.go", `package twilio; import "github.com/linxGnu/gosmpp/pdu"`, "belongs in adapters/smpp"},
+		{"a new adapter", "adapters/kafkalog/a.go", `package kafkalog; import "github.com/twmb/franz-go/pkg/kgo"`, ""},
+		{"cmd in anything", "api/a.go", `package api; import ` + own + `cmd/chirograph"`, "nothing does"},
+		{"whatever the build", "domain/sms/a.go", "//go:build plan9\n\npackage sms\nimport \"os\"", "no I/O"},
+		{"a new room", "util/a.go", `package util`, "no room"},
+		{"code at the root", "a.go", `package chirograph`, "tests only"},
+		{"another module's", "tools/a.go", `package tools; import "os"`, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			found, files, err := walls(fstest.MapFS{
+				tt.file:                {Data: []byte(tt.source)},
+				"tools/go.mod":         {},
+				"domain/event/ok.go":   {Data: []byte("package event")},
+				"adapters/smpp/doc.go": {Data: []byte("package smpp")},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if files < 2 {
+				t.Fatalf("%d files were read", files)
+			}
+			got := strings.Join(found, "\n")
+			if tt.want == "" && got != "" || tt.want != "" && (len(found) != 1 || !strings.Contains(got, tt.want)) {
+				t.Errorf("found %q, want one with %q", got, tt.want)
+			}
+		})
+	}
+}
