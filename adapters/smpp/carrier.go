@@ -104,7 +104,7 @@ func sourceAddress(from sms.Sender) pdu.Address {
 // characters at most, and the field takes 20.
 func address(ton, npi byte, digits string) pdu.Address {
 	a := pdu.NewAddressWithTonNpi(ton, npi)
-	a.SetAddress(digits)
+	_ = a.SetAddress(digits)
 	return a
 }
 

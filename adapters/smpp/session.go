@@ -236,7 +236,7 @@ func (s *session) leave(err error, now time.Time) {
 	if s.phase == closing || s.phase == down {
 		return
 	}
-	if (s.phase == bound || s.phase == draining) && err != errStopped {
+	if (s.phase == bound || s.phase == draining) && !errors.Is(err, errStopped) {
 		s.stats.ConnectionsLost++
 	}
 	s.err, s.since = err, now

@@ -185,6 +185,9 @@ type Clerk struct {
 	flying  []*flight            // in the order in which they were proposed
 	appends map[uint64][]*flight // whose events went out in which append
 	starts  map[event.ID]*start
+	// given are starts of proposals that were given up. One that comes back effective
+	// after all is not called, and this process says so: nobody need be in doubt.
+	given   map[event.ID]*start
 	grants  map[event.ID]Grant // by message
 	waiting map[event.ID]int   // messages in a dispatcher's queue, and their priority
 	counts  [10]int            // how many of those, by priority
@@ -241,7 +244,7 @@ type start struct {
 func NewClerk(cfg ClerkConfig) *Clerk {
 	cfg.defaults()
 	return &Clerk{cfg: cfg, reg: &Registry{}, streams: map[event.Pseudonym]*stream{}, resting: map[event.Pseudonym]bool{},
-		appends: map[uint64][]*flight{}, starts: map[event.ID]*start{}, grants: map[event.ID]Grant{},
+		appends: map[uint64][]*flight{}, starts: map[event.ID]*start{}, given: map[event.ID]*start{}, grants: map[event.ID]Grant{},
 		waiting: map[event.ID]int{}, dirty: map[event.Pseudonym]*stream{}}
 }
 
@@ -355,6 +358,12 @@ func (c *Clerk) apply(j *Judged, now time.Time) (calls []Call) {
 		}
 		st.submits[e.ID] = e
 	}
+	if s := c.given[e.ID]; s != nil {
+		delete(c.given, e.ID)
+		if j.Why == "" {
+			calls = append(calls, c.uncalled(s))
+		}
+	}
 	f := st.flight
 	switch {
 	case f != nil && f.events[f.landed] == e.ID:
@@ -363,9 +372,12 @@ func (c *Clerk) apply(j *Judged, now time.Time) (calls []Call) {
 		if s := c.starts[e.ID]; s != nil && j.Why == "" {
 			delete(c.starts, e.ID) // taken out of memory before it is called
 			delete(c.grants, s.message)
-			if f.acked {
+			switch {
+			case f.acked:
 				calls = append(calls, c.call(s))
-			} else {
+			case f.failed:
+				calls = append(calls, c.uncalled(s))
+			default:
 				f.back = append(f.back, s)
 			}
 		}
@@ -404,6 +416,17 @@ func (c *Clerk) call(s *start) Call {
 		Tenant: s.stream.state.Tenant, Subject: s.stream.subject, Handoffs: s.handoffs}
 }
 
+// uncalled is a call whose call_by has passed: it is not made, and its parts are
+// recorded as not called.
+func (c *Clerk) uncalled(s *start) Call {
+	call := c.call(s)
+	call.Handoffs = slices.Clone(call.Handoffs)
+	for i := range call.Handoffs {
+		call.Handoffs[i].CallBy = time.Time{}
+	}
+	return call
+}
+
 // Acked takes the answer to a proposal's append, and returns the calls of starts
 // that had come back before it. After an error they are still returned, with a
 // call_by that has passed: they are not called, and say so.
@@ -411,13 +434,11 @@ func (c *Clerk) Acked(id uint64, err error) (calls []Call) {
 	for _, f := range c.appends[id] {
 		f.acked, f.failed = err == nil, err != nil
 		for _, s := range f.back {
-			call := c.call(s)
 			if err != nil {
-				for i := range call.Handoffs {
-					call.Handoffs[i].CallBy = time.Time{}
-				}
+				calls = append(calls, c.uncalled(s))
+			} else {
+				calls = append(calls, c.call(s))
 			}
-			calls = append(calls, call)
 		}
 		f.back = nil
 	}
@@ -549,12 +570,18 @@ func (c *Clerk) Act(ctx context.Context, now time.Time, fault, detail string) Ac
 
 // giveUp stops waiting for proposals that did not come back.
 func (c *Clerk) giveUp(now time.Time) {
+	maps.DeleteFunc(c.given, func(_ event.ID, s *start) bool { return now.Sub(s.proposed) > RetryFor })
 	c.flying = slices.DeleteFunc(c.flying, func(f *flight) bool {
 		wait := c.cfg.GiveUp
 		if f.failed {
 			wait = time.Second
 		}
 		if !f.over && now.Sub(f.sent) > wait {
+			for _, id := range f.starts {
+				if s := c.starts[id]; s != nil {
+					c.given[id] = s
+				}
+			}
 			c.drop(f, now)
 			c.wake(f.stream)
 		}

@@ -254,7 +254,8 @@ func checkSegments(t interface {
 			octets = rest
 		}
 		// On the air: packed septets or octets, header included, in 140 octets.
-		header, air := len(s.Octets)-len(octets), 0
+		header := len(s.Octets) - len(octets)
+		var air int
 		if enc == GSM7 {
 			air = (header*8+6)/7 + len(octets)
 			if air > 160 {

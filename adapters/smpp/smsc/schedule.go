@@ -63,7 +63,7 @@ func (it *item) encode(dst []byte, sequence int32) []byte {
 	d.SetSequenceNumber(sequence)
 	d.SourceAddr, d.DestAddr = address(it.from), address(it.to)
 	d.EsmClass = it.esm
-	d.Message.SetMessageDataWithEncoding(it.octets, wire.Coding(it.coding))
+	_ = d.Message.SetMessageDataWithEncoding(it.octets, wire.Coding(it.coding))
 	d.OptionalParameters = map[pdu.Tag]pdu.Field{}
 	if r := it.receipt; r != nil {
 		put := func(tag pdu.Tag, b []byte) { d.OptionalParameters[tag] = pdu.Field{Tag: tag, Data: b} }
@@ -81,7 +81,7 @@ func (it *item) encode(dst []byte, sequence int32) []byte {
 
 // address guesses type of number and numbering plan as a centre would write them.
 func address(s string) pdu.Address {
-	ton, npi := byte(data.GSM_TON_INTERNATIONAL), byte(data.GSM_NPI_ISDN)
+	ton, npi := data.GSM_TON_INTERNATIONAL, byte(data.GSM_NPI_ISDN)
 	switch {
 	case strings.Trim(s, "0123456789*") != "":
 		ton, npi = data.GSM_TON_ALPHANUMERIC, data.GSM_NPI_UNKNOWN
@@ -89,7 +89,7 @@ func address(s string) pdu.Address {
 		ton, npi = data.GSM_TON_NETWORK, data.GSM_NPI_UNKNOWN
 	}
 	a := pdu.NewAddressWithTonNpi(ton, npi)
-	a.SetAddress(s)
+	_ = a.SetAddress(s) // one of more than 20 characters stays empty
 	return a
 }
 

@@ -219,7 +219,7 @@ func (s *Server) run(ctx context.Context) {
 		case <-timer.C:
 		case <-sweep.C:
 			s.sweep(time.Now())
-			s.record.flush()
+			_ = s.record.flush() // Serve ends with the first error of any
 		}
 		now := time.Now()
 		s.mu.Lock()

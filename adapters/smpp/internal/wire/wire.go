@@ -42,7 +42,7 @@ func NewReader(r io.Reader) *Reader { return &Reader{b: bufio.NewReaderSize(r, M
 // Next returns the octets of one whole PDU, valid until the next call. With
 // ErrLength it returns the header alone; every other error is the connection's.
 func (r *Reader) Next() ([]byte, error) {
-	r.b.Discard(r.last)
+	_, _ = r.b.Discard(r.last) // it was peeked, so it is there
 	r.last = 0
 	head, err := r.b.Peek(HeaderLen)
 	if err != nil {

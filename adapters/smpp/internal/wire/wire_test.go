@@ -171,7 +171,7 @@ func TestReader(t *testing.T) {
 				t.Errorf("after PDU %d: buffered %v", i, r.Buffered())
 			}
 		}
-		if _, err := r.Next(); err != io.EOF {
+		if _, err := r.Next(); !errors.Is(err, io.EOF) {
 			t.Errorf("%s: at the end: %v", name, err)
 		}
 	}

@@ -1,0 +1,117 @@
+package proof
+
+import (
+	"slices"
+
+	"github.com/chirograph/chirograph/domain/event"
+)
+
+// control is the control stream as far as the promises need it, by position.
+// Positions count from 1, as in an event's envelope. All of it is kept: control
+// events are few.
+type control struct {
+	ids      []event.ID // by position-1
+	programs map[programKey][]registration
+	policies []activation
+	tables   []routeTable
+	pauses   []pause
+}
+
+type programKey struct{ tenant, name string }
+
+// registration is a program's legal entity from a position on.
+type registration struct {
+	from   int64
+	entity string
+}
+
+// activation is which policies were in force from a position on.
+type activation struct {
+	from             int64
+	revision, digest string
+}
+
+type routeTable struct {
+	from   int64
+	routes []event.Route
+}
+
+// pause is in force from a position on, up to before another (0: still).
+type pause struct {
+	from, to                 int64
+	tenant, program, carrier string
+}
+
+func (c *control) take(e *event.Event) {
+	c.ids = append(c.ids, e.ID)
+	at := int64(len(c.ids))
+	switch d := e.Data.(type) {
+	case *event.ProgramChanged:
+		k := programKey{e.Tenant, d.Name}
+		if c.programs == nil {
+			c.programs = map[programKey][]registration{}
+		}
+		c.programs[k] = append(c.programs[k], registration{at, d.LegalEntity})
+	case *event.PolicyActivated:
+		c.policies = append(c.policies, activation{at, d.Revision, d.Digest})
+	case *event.RoutesChanged:
+		c.tables = append(c.tables, routeTable{at, d.Routes})
+	case *event.Paused:
+		c.pauses = append(c.pauses, pause{from: at, tenant: e.Tenant, program: d.Program, carrier: d.Carrier})
+	case *event.Resumed:
+		for i := range c.pauses {
+			p := &c.pauses[i]
+			if p.to == 0 && p.tenant == e.Tenant && p.program == d.Program && p.carrier == d.Carrier {
+				p.to = at
+			}
+		}
+	}
+}
+
+// entity is the legal entity that a program was registered for at a position.
+func (c *control) entity(at int64, tenant, program string) (entity string, ok bool) {
+	for _, r := range c.programs[programKey{tenant, program}] {
+		if r.from <= at {
+			entity, ok = r.entity, true
+		}
+	}
+	return entity, ok
+}
+
+// policy is what was activated last at a position; nil: nothing.
+func (c *control) policy(at int64) (in *activation) {
+	for i := range c.policies {
+		if c.policies[i].from <= at {
+			in = &c.policies[i]
+		}
+	}
+	return in
+}
+
+// routed reports whether the table in force at a position is the one of the given
+// position, and has that rule to that carrier.
+func (c *control) routed(at int64, d *event.MessageRouted) bool {
+	var in *routeTable
+	for i := range c.tables {
+		if c.tables[i].from <= at {
+			in = &c.tables[i]
+		}
+	}
+	return in != nil && in.from == d.Table &&
+		slices.ContainsFunc(in.routes, func(r event.Route) bool { return r.Rule == d.Rule && r.Carrier == d.Carrier })
+}
+
+// paused is a pause that keeps a program's messages from a carrier at a position;
+// nil: none does. A pause without a tenant is an operator's, for all.
+func (c *control) paused(at int64, tenant, program, carrier string) *pause {
+	for i := range c.pauses {
+		p := &c.pauses[i]
+		if p.from <= at && (p.to == 0 || at < p.to) &&
+			(p.tenant == "" || p.tenant == tenant) &&
+			(p.program == "" || p.program == program) &&
+			(p.carrier == "" || p.carrier == carrier) {
+			return p
+		}
+	}
+	return nil
+}
