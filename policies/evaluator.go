@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -74,6 +75,10 @@ func Load(fsys fs.FS) (*Evaluator, error) {
 	}
 	return e, nil
 }
+
+// Required are the checks that report on every message, in the order in which
+// they are read.
+func (e *Evaluator) Required() []string { return slices.Clone(e.checks) }
 
 // Bundle returns the manifest's revision, and the SHA-256 in hex over path and
 // content of every file of the bundle in order of their paths, each preceded by

@@ -162,6 +162,8 @@ type Actions struct {
 	Again time.Time
 	// More: the budget ended before the work.
 	More bool
+	// limited: what is due waits for the release rate.
+	limited bool
 }
 
 // Clerk serves one partition: it folds what is read, works out what there is to
@@ -192,9 +194,9 @@ type Clerk struct {
 	waiting map[event.ID]int   // messages in a dispatcher's queue, and their priority
 	counts  [10]int            // how many of those, by priority
 	parked  [10][]event.Pseudonym
-	// control that the partition lacks and this clerk has proposed
-	proposed   int64
-	proposedAt time.Time
+	// control that the partition lacks, and since when, or when it was last proposed
+	lacking    int64
+	lackingAt  time.Time
 	tokens     float64
 	tokensAt   time.Time
 	lag        time.Duration
@@ -589,13 +591,22 @@ func (c *Clerk) giveUp(now time.Time) {
 	})
 }
 
-// control proposes the newest control position where the partition lacks it.
+// control proposes the newest control position where the partition still lacks it
+// a second after this clerk first saw that it does: whoever changed control
+// appends it to every partition.
 func (c *Clerk) control(out *Actions, now time.Time) {
 	latest, _ := c.cfg.Control.Latest()
-	if latest.Position <= c.part.Control || latest.Position == c.proposed && now.Sub(c.proposedAt) < time.Second {
+	if latest.Position <= c.part.Control {
 		return
 	}
-	c.proposed, c.proposedAt = latest.Position, now
+	if latest.Position != c.lacking {
+		c.lacking, c.lackingAt = latest.Position, now
+	}
+	if now.Sub(c.lackingAt) < time.Second {
+		out.Again = c.lackingAt.Add(time.Second)
+		return
+	}
+	c.lackingAt = now
 	c.seq++
 	out.Proposals = append(out.Proposals, Proposal{ID: c.seq, Events: []*event.Event{
 		AppliedEvent(latest, c.cfg.Partition, c.cfg.Source, c.cfg.Node, now)}})
@@ -621,7 +632,10 @@ func (c *Clerk) fallDue(out *Actions, now time.Time) {
 		st := c.streams[c.timers[0].subject]
 		if st == nil || st.releases() {
 			if c.tokens < 1 {
-				out.Again = now.Add(time.Duration(float64(time.Second) / rate))
+				out.limited = true
+				if t := now.Add(time.Duration(float64(time.Second) / rate)); out.Again.IsZero() || t.Before(out.Again) {
+					out.Again = t
+				}
 				return
 			}
 			c.tokens--
@@ -649,7 +663,7 @@ func (c *Clerk) soonest(out *Actions) {
 			out.Again = t
 		}
 	}
-	if len(c.timers) > 0 && out.Again.IsZero() {
+	if len(c.timers) > 0 && !out.limited {
 		see(c.timers[0].at)
 	}
 	if len(c.flying) > 0 {

@@ -30,13 +30,27 @@ func (w *zoned) inside(t time.Time) bool {
 func (w *zoned) at(t time.Time, n, minute int, early bool) time.Time {
 	y, m, d := t.In(w.loc).Date()
 	i := time.Date(y, m, d+n, 0, minute, 0, 0, w.loc)
-	for _, shift := range []time.Duration{-time.Hour, time.Hour, -30 * time.Minute, 30 * time.Minute} {
-		twin := i.Add(shift)
-		if twin.In(w.loc).Format("15:04") == i.In(w.loc).Format("15:04") && twin.Before(i) == early {
-			return twin
-		}
+	_, before := i.Add(-4 * time.Hour).Zone()
+	_, after := i.Add(4 * time.Hour).Zone()
+	if before == after {
+		return i
 	}
-	return i
+	wall := time.Date(y, m, d+n, 0, minute, 0, 0, time.UTC)
+	by := func(offset int) (time.Time, bool) { // by the clock of before, or of after
+		c := wall.Add(-time.Duration(offset) * time.Second).In(w.loc)
+		_, is := c.Zone()
+		return c, is == offset
+	}
+	first, ok1 := by(before)
+	second, ok2 := by(after)
+	switch {
+	case ok1 && (early || !ok2):
+		return first
+	case ok2:
+		return second
+	}
+	jump, _ := first.ZoneBounds()
+	return jump
 }
 
 // closes is the first instant at or after t at which the window is closed; false
@@ -45,6 +59,15 @@ func (w *zoned) closes(t time.Time) (time.Time, bool) {
 	if !w.inside(t) {
 		return t, true
 	}
+	c, ok := w.closing(t)
+	// A clock that is set back may stand before the opening again.
+	if _, set := t.In(w.loc).ZoneBounds(); !set.IsZero() && set.Sub(t) < daysAhead*24*time.Hour && (!ok || set.Before(c)) && !w.inside(set) {
+		return set, true
+	}
+	return c, ok
+}
+
+func (w *zoned) closing(t time.Time) (time.Time, bool) {
 	first := (int(t.In(w.loc).Weekday()) + 6) % 7
 	for n := range daysAhead {
 		day := w.Days[(first+n)%7]
@@ -59,7 +82,8 @@ func (w *zoned) closes(t time.Time) (time.Time, bool) {
 }
 
 // opens is the first instant at or after t at which the window is open; false
-// when it does not open within a week.
+// when it does not open within a week. Where a local time comes twice it is later
+// rather than sooner.
 func (w *zoned) opens(t time.Time) (time.Time, bool) {
 	if w.inside(t) {
 		return t, true

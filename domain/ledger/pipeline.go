@@ -61,8 +61,12 @@ func (l *pipeline) do(f func(*Clerk, time.Time) []Call) {
 // could not be written, it drops what it had in memory and starts from its mark,
 // or from nothing. An event that it cannot understand stops it for good.
 func (l *pipeline) run(ctx context.Context) {
-	for ctx.Err() == nil {
+	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, time.Minute) {
+		began := l.node.cfg.Clock.Now()
 		err := l.serve(ctx)
+		if l.node.cfg.Clock.Now().Sub(began) > 5*time.Minute {
+			wait = time.Second
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -75,7 +79,7 @@ func (l *pipeline) run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(time.Second):
+		case <-time.After(wait):
 		}
 	}
 }
@@ -122,6 +126,9 @@ func (l *pipeline) serve(parent context.Context) error {
 		again, err := l.step(ctx, batch, writeFailed)
 		if err != nil {
 			return err
+		}
+		if batch != nil {
+			l.failed.Store(nil) // it reads and folds again
 		}
 		timer.Reset(again)
 	}

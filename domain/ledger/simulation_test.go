@@ -685,7 +685,10 @@ func (w *world) drive() {
 		halves := pick(w, [][2]string{{"ST", "OP"}, {"hel", "lo"}, {"", "STOP"}})
 		for p := range 1 + r.IntN(2) {
 			w.inbound(halves[p], func(d *event.InboundReceived) {
-				d.Concat = &event.Concat{Reference: w.parts, Part: p + 1, Parts: 2}
+				d.Concat = &event.Concat{Reference: max(1, w.parts-r.IntN(2)), Part: p + 1, Parts: 2}
+				if r.IntN(10) == 0 {
+					d.Concat.Part = 9 // of two
+				}
 			})
 		}
 	case k < 155 && len(w.facts) > 0 && r.IntN(2) == 0:

@@ -10,7 +10,8 @@ import (
 // Positions count from 1, as in an event's envelope. All of it is kept: control
 // events are few.
 type control struct {
-	ids      []event.ID // by position-1
+	ids      map[int64]event.ID // by position
+	head     int64              // the highest position
 	programs map[programKey][]registration
 	policies []activation
 	tables   []routeTable
@@ -42,9 +43,17 @@ type pause struct {
 	tenant, program, carrier string
 }
 
-func (c *control) take(e *event.Event) {
-	c.ids = append(c.ids, e.ID)
-	at := int64(len(c.ids))
+// stands notes the id at a position; none when the event could not be read.
+func (c *control) stands(at int64, id event.ID) {
+	if c.ids == nil {
+		c.ids = map[int64]event.ID{}
+	}
+	c.ids[at] = id
+	c.head = max(c.head, at)
+}
+
+func (c *control) take(at int64, e *event.Event) {
+	c.stands(at, e.ID)
 	switch d := e.Data.(type) {
 	case *event.ProgramChanged:
 		k := programKey{e.Tenant, d.Name}

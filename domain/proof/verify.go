@@ -31,7 +31,8 @@ type Verifier struct {
 	report Report
 
 	source     string
-	partitions int // 0: not known
+	headed     bool // control's first event was read
+	partitions int  // 0: not known
 	created    time.Time
 	control    control
 
@@ -86,7 +87,7 @@ func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
 		}
 		v.find(index, 0, code, what, err)
 		if p == event.ControlPartition {
-			v.control.ids = append(v.control.ids, event.ID{}) // it has a position all the same
+			v.control.stands(index+1, event.ID{}) // it has a position all the same
 		}
 		return
 	}
@@ -97,7 +98,7 @@ func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
 	judged := v.structure(p, index, e)
 	switch {
 	case p == event.ControlPartition:
-		v.control.take(e)
+		v.control.take(index+1, e)
 		v.report.Effective++
 	case !judged:
 	case p == event.InboxPartition:
@@ -109,8 +110,9 @@ func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
 
 // Finish ends the reading and returns what was found. The verifier is done.
 func (v *Verifier) Finish() *Report {
-	if !v.begun || v.source == "" {
-		v.current, v.flawed = event.ControlPartition, false
+	if !v.headed {
+		v.close()
+		v.current, v.flawed = event.ControlPartition, slices.ContainsFunc(v.report.First, func(f Finding) bool { return f.Position.Partition == event.ControlPartition })
 		v.find(0, 0, NotCreated, "there is no LedgerCreated at the beginning of control: this is no ledger, or it lost its first event")
 	}
 	v.close()
@@ -144,12 +146,17 @@ func (v *Verifier) turn(p event.Partition, index int64) {
 
 func (v *Verifier) close() {
 	for _, s := range v.live {
-		for _, m := range s.msgs {
-			v.report.Messages[m.folded.Status]++
-		}
+		v.over(s)
 	}
 	v.report.Streams += int64(len(v.live) + len(v.settled))
 	v.live, v.settled = nil, nil
+}
+
+// over counts a stream's messages as they were left.
+func (v *Verifier) over(s *stream) {
+	for _, m := range s.msgs {
+		v.report.Messages[m.folded.Status]++
+	}
 }
 
 func (v *Verifier) find(index int64, promise int, code Code, format string, args ...any) {
@@ -230,12 +237,13 @@ func (v *Verifier) structure(p event.Partition, index int64, e *event.Event) boo
 	v.times(index, e)
 	if created, ok := e.Data.(*event.LedgerCreated); p == event.ControlPartition && ok != (index == 0) {
 		if index == 0 {
+			v.headed = true
 			v.find(index, 0, NotCreated, "control begins with %s: the first event of a ledger is LedgerCreated", t.Name())
 		} else {
 			v.find(index, 0, NotCreated, "a ledger is created once, by its first event")
 		}
 	} else if ok && p == event.ControlPartition {
-		v.created = e.Time
+		v.headed, v.created = true, e.Time
 		if v.partitions = created.Partitions; created.Partitions < 1 || created.Partitions > event.MaxPartitions {
 			v.partitions = 0
 			v.find(index, 0, NotCreated, "a ledger has 1 to %d partitions, not %d", event.MaxPartitions, created.Partitions)
@@ -255,15 +263,15 @@ func (v *Verifier) structure(p event.Partition, index int64, e *event.Event) boo
 		return true
 	}
 	if s := e.Subject; !s.IsZero() && v.partitions > 0 && s.Partition(v.partitions) != int(p) {
-		v.find(index, 0, Misplaced, "the event's stream lies in the partition %s", event.Position{Partition: event.Partition(s.Partition(v.partitions))}.Partition)
+		v.find(index, 0, Misplaced, "the event's stream lies in the partition %s", event.Partition(s.Partition(v.partitions)))
 	}
 	if m := e.MessageID(); !m.IsZero() && m.Partition() != int(p) {
 		v.find(index, 0, Misplaced, "the message's id says that it lies in the partition %s", event.Partition(m.Partition()))
 	}
 	if t.Kind() == event.Outcome {
 		switch {
-		case e.Control < 0 || e.Control > int64(len(v.control.ids)):
-			v.find(index, 0, ControlUnknown, "%s was decided under the control position %d, and control has %d", t.Name(), e.Control, len(v.control.ids))
+		case e.Control < 0 || e.Control > v.control.head:
+			v.find(index, 0, ControlUnknown, "%s was decided under the control position %d, and control has %d", t.Name(), e.Control, v.control.head)
 		case e.Control > v.applied:
 			v.find(index, 0, ControlAhead, "%s was decided under the control position %d, and the partition had applied %d: a ControlApplied is missing before it", t.Name(), e.Control, v.applied)
 		}
@@ -382,10 +390,10 @@ func (v *Verifier) count(why recipient.Why) {
 }
 
 func (v *Verifier) controlApplied(index int64, e *event.Event, d *event.ControlApplied) {
-	switch n := int64(len(v.control.ids)); {
-	case d.Position < 1 || d.Position > n:
-		v.find(index, 0, ControlUnknown, "the control position %d is applied, and control has %d", d.Position, n)
-	case v.control.ids[d.Position-1] != d.Event:
+	switch {
+	case d.Position < 1 || d.Position > v.control.head:
+		v.find(index, 0, ControlUnknown, "the control position %d is applied, and control has %d", d.Position, v.control.head)
+	case v.control.ids[d.Position] != d.Event:
 		v.find(index, 0, ControlUnknown, "the control position %d is applied as another event than stands there", d.Position)
 	}
 	v.applied = max(v.applied, d.Position)
@@ -420,9 +428,7 @@ func (v *Verifier) sweep() {
 		if !ok {
 			continue
 		}
-		for _, m := range s.msgs {
-			v.report.Messages[m.folded.Status]++
-		}
+		v.over(s)
 		delete(v.live, subject)
 		v.settled[subject] = o
 	}

@@ -479,7 +479,8 @@ func (s *State) liftable(d *event.InboundReceived) []event.ID {
 type Joined struct {
 	// Holds are the parts' events, in order of arrival; the first names the message.
 	Holds []event.ID
-	// Parts are the positions of the parts, in order; -1 where one is missing.
+	// Parts are the positions of the parts, in order; -1 where one is missing. Those
+	// whose number is none of the message's come last.
 	Parts []int64
 	Reach event.Reach
 }
@@ -487,19 +488,26 @@ type Joined struct {
 // Joins are the inbound messages whose words can now be read: whole, or given up
 // after JoinWithin. until is when the next one is given up, zero for never.
 func (s *State) Joins(now time.Time) (whole []Joined, until time.Time) {
+	used := make([]bool, len(s.Inbound))
 	for i, first := range s.Inbound {
-		same := func(x InboundPart) bool {
-			return x.Account == first.Account && x.To == first.To && x.Concat.Reference == first.Concat.Reference && x.Concat.Parts == first.Concat.Parts
-		}
-		if slices.ContainsFunc(s.Inbound[:i], same) {
+		if used[i] {
 			continue
 		}
 		j := Joined{Parts: slices.Repeat([]int64{-1}, first.Concat.Parts), Reach: first.Reach}
-		for _, x := range s.Inbound[i:] {
-			if same(x) && x.Concat.Part >= 1 && x.Concat.Part <= len(j.Parts) {
-				j.Holds = append(j.Holds, x.Event)
-				j.Parts[x.Concat.Part-1] = x.Index
+		for k, x := range s.Inbound[i:] {
+			if used[i+k] || x.Account != first.Account || x.To != first.To || x.Concat.Reference != first.Concat.Reference || x.Concat.Parts != first.Concat.Parts {
+				continue
 			}
+			switch n := x.Concat.Part; {
+			case n < 1 || n > first.Concat.Parts:
+				j.Parts = append(j.Parts, x.Index) // a number that there is not: its words count all the same
+			case j.Parts[n-1] >= 0:
+				continue // a copy, or another message under the same reference
+			default:
+				j.Parts[n-1] = x.Index
+			}
+			used[i+k] = true
+			j.Holds = append(j.Holds, x.Event)
 		}
 		giveUp := first.At.Add(JoinWithin)
 		switch {
