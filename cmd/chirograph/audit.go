@@ -83,7 +83,7 @@ func (c *VerifyCmd) Run(g *Globals) (err error) {
 		}
 	}
 	out.Report = v.Finish()
-	if c.Views {
+	if c.Views && len(out.Unread) == 0 { // else there is nothing whole to compare with
 		if out.Views, err = compareViews(ctx, g, d); err != nil {
 			return err
 		}
