@@ -22,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/labstack/echo/v4"
+
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
@@ -714,6 +716,23 @@ func TestScopes(t *testing.T) {
 	}
 	if n != 12 {
 		t.Errorf("%d operations need a scope, want 12", n)
+	}
+}
+
+// TestNoOpenRoute: whatever is served under /v1/, documented or not, asks for a key.
+func TestNoOpenRoute(t *testing.T) {
+	e := newEnv(t)
+	n := 0
+	for _, r := range e.h.(*echo.Echo).Routes() {
+		if !strings.HasPrefix(r.Path, "/v1/") {
+			continue
+		}
+		n++
+		path := strings.NewReplacer(":id", testID(1).String(), ":name", "otp").Replace(r.Path)
+		e.do(r.Method, path, "", func(r *http.Request) { r.Header.Del("Authorization") }).problem(401, "unauthorized", "")
+	}
+	if n != 12 {
+		t.Errorf("%d routes under /v1/, want 12", n)
 	}
 }
 

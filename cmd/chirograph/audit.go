@@ -44,8 +44,8 @@ type verified struct {
 }
 
 type viewsReport struct {
-	Rows    int64 `json:"rows"`
-	Differ  int64 `json:"differ"`
+	Rows    int64  `json:"rows"`
+	Differ  int64  `json:"differ"`
 	Example string `json:"example,omitempty"`
 }
 
@@ -53,7 +53,7 @@ type viewsReport struct {
 func (c *VerifyCmd) Run(g *Globals) (err error) {
 	ctx, stop := interruptible()
 	defer stop()
-	d, err := openData(c.Data, c.MasterKey, false)
+	d, err := openData(c.Data, c.MasterKey, false, false)
 	if err != nil {
 		return err
 	}

@@ -397,7 +397,7 @@ func TestExitCodes(t *testing.T) {
 
 // A redirect must not take the key elsewhere, nor turn a submit into a read.
 func TestNoRedirect(t *testing.T) {
-	f := newFake(t, scripted{method: "POST", path: "/v1/messages", status: 307, header: map[string]string{"Location": "/v1/messages", "Content-Type": "text/html"}})
+	f := newFake(t, scripted{method: "POST", path: "/v1/messages", status: 302, header: map[string]string{"Location": "/v1/messages/" + testID, "Content-Type": "text/html"}})
 	f.run("", "send", "+14155550123", "x").is(t, exitFailed)
 }
 

@@ -34,6 +34,7 @@ type DevFlags struct {
 	Window          int           `help:"Submits that may be unanswered." default:"250"`
 	Tps             float64       `help:"Submits a second; 0 is no limit." default:"0"`
 	Pprof           string        `help:"Serve net/http/pprof on this loopback address." hidden:""`
+	Decode          bool          `help:"Decode every event as it is read, instead of handing it on in memory." hidden:""`
 	Quiet           bool          `help:"Do not print what the centre receives."`
 	Hex             bool          `help:"The centre writes ids in hexadecimal in its responses and in decimal in its receipts."`
 	ResponseTimeout time.Duration `help:"How long a submit may be unanswered." default:"5s"`
@@ -63,7 +64,7 @@ func (c *ServeCmd) dev(ctx context.Context, g *Globals) error {
 			return err
 		}
 	}
-	d, err := openData(c.Data, "", true)
+	d, err := openData(c.Data, "", true, c.Decode)
 	if err != nil {
 		return err
 	}

@@ -342,6 +342,8 @@ func TestCentre(t *testing.T) {
 		check   func(t *testing.T, v view)
 	}{
 		{name: "plain", want: []string{"delivered"}},
+		{name: "plain, every event decoded", node: []string{"--dev-decode"}, want: []string{"delivered"}},
+		{name: "mo", flags: []string{"--mo", "1", "--mo-text", "Thank you, see you then."}, want: []string{"delivered"}},
 		{name: "long", body: long, want: []string{"delivered"}, check: func(t *testing.T, v view) {
 			if n := len(v.Attempts[0].Parts); n != 3 {
 				t.Errorf("%d parts", n)
@@ -457,4 +459,135 @@ func TestThrottled(t *testing.T) {
 	if len(taken) != len(ids) {
 		t.Errorf("the centre took %d of %d messages", len(taken), len(ids))
 	}
+}
+
+// TestRequests asks a real node what the API's table says.
+func TestRequests(t *testing.T) {
+	t.Parallel()
+	c := newCentre(t)
+	n := newTestNode(t, "--dev-smsc", c.addr, "--dev-quiet")
+	status := func(what string, a httpAnswer, want int) httpAnswer {
+		t.Helper()
+		if a.status != want {
+			t.Errorf("%s: %d %s, expected %d", what, a.status, a.body, want)
+		}
+		return a
+	}
+	one := `{"to":"(415) 555-0123","country":"US","body":"Your statement is ready."}`
+	first := status("submit", n.call("POST", "/v1/messages", one, "Idempotency-Key", "k1"), 202)
+	var v, w struct{ ID, To, From, Program, Purpose, Status, Encoding, Position string }
+	first.into(t, &v)
+	if v.To != "+14155550123" || v.Program != "account" || v.Status != "accepted" || v.Encoding != "gsm7" || v.Position == "" {
+		t.Errorf("%s", first.body)
+	}
+	status("same key, same input", n.call("POST", "/v1/messages", one, "Idempotency-Key", "k1"), 202).into(t, &w)
+	if v != w {
+		t.Errorf("the same key gave %+v and %+v", v, w)
+	}
+	status("same key, other input", n.call("POST", "/v1/messages", strings.Replace(one, "ready", "late", 1), "Idempotency-Key", "k1"), 422)
+	n.becomes(v.ID, "delivered")
+	status("cancel of what was delivered", n.call("POST", "/v1/messages/"+v.ID+"/cancel", ""), 409)
+	later := n.send(`{"to":"+14155550123","body":"Tomorrow.","send_at":"` + time.Now().Add(20*time.Hour).UTC().Format(time.RFC3339) + `"}`)
+	status("cancel of what was scheduled", n.call("POST", "/v1/messages/"+later+"/cancel", ""), 200)
+	if got := n.get(later).Status; got != "cancelled" {
+		t.Errorf("a cancelled message is %s", got)
+	}
+	// The key's answer survives a kill, and so does everything else.
+	n.p.kill()
+	n.start()
+	status("same key after a kill", n.call("POST", "/v1/messages", one, "Idempotency-Key", "k1"), 202).into(t, &w)
+	if v != w {
+		t.Errorf("after a kill the same key gave %+v, before %+v", w, v)
+	}
+	status("too far ahead", n.call("POST", "/v1/messages", `{"to":"+14155550123","body":"x","send_at":"`+time.Now().Add(40*24*time.Hour).UTC().Format(time.RFC3339)+`"}`), 422)
+	status("eleven segments", n.call("POST", "/v1/messages", `{"to":"+14155550123","body":"`+strings.Repeat("x", 153*11)+`"}`), 422)
+	status("no key", func() httpAnswer {
+		r, _ := http.NewRequest("GET", "http://"+n.addr+"/v1/messages/"+v.ID, nil)
+		resp, err := n.http.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return httpAnswer{status: resp.StatusCode}
+	}(), 401)
+
+	// Opt-outs: in force at a position, checked as of one.
+	var done struct{ Event, Position string }
+	status("opt-out", n.call("POST", "/v1/opt-outs", `{"number":"+14155550188","scope":"program","program":"marketing","source":"web"}`), 201).into(t, &done)
+	var check struct {
+		AsOf    []string `json:"as_of"`
+		Results []struct {
+			Number   string
+			OptedOut bool `json:"opted_out"`
+			Scopes   []struct{ Scope, Event string }
+		}
+	}
+	within(t, "the check shows it", func() bool {
+		n.call("POST", "/v1/opt-outs/check", `{"numbers":["+14155550188","+14155550189"],"program":"marketing"}`).into(t, &check)
+		return len(check.Results) == 2 && check.Results[0].OptedOut && !check.Results[1].OptedOut && len(check.AsOf) > 0
+	})
+	if check.Results[0].Scopes[0].Event != done.Event {
+		t.Errorf("%+v is not %s", check.Results[0], done.Event)
+	}
+	n.becomes(n.send(`{"to":"+14155550188","body":"Sale!","program":"marketing"}`), "denied")
+	n.becomes(n.send(`{"to":"+14155550188","body":"Your statement is ready."}`), "delivered")
+
+	var page struct {
+		Messages   []view
+		NextCursor string `json:"next_cursor"`
+	}
+	seen := map[string]bool{}
+	for cursor := ""; ; cursor = page.NextCursor {
+		body := `{"limit":2}`
+		if cursor != "" {
+			body = `{"limit":2,"cursor":"` + cursor + `"}`
+		}
+		page.Messages, page.NextCursor = nil, ""
+		n.call("POST", "/v1/messages/search", body).into(t, &page)
+		for _, m := range page.Messages {
+			if seen[m.ID] {
+				t.Errorf("%s is on two pages", m.ID)
+			}
+			seen[m.ID] = true
+		}
+		if page.NextCursor == "" {
+			break
+		}
+	}
+	if len(seen) != 4 {
+		t.Errorf("a search finds %d of 4 messages", len(seen))
+	}
+	n.p.stop()
+	n.verify()
+}
+
+// TestTimes: what waits for its hour is there after a kill, and goes in time.
+func TestTimes(t *testing.T) {
+	t.Parallel()
+	c := newCentre(t)
+	n := newTestNode(t, "--dev-smsc", c.addr, "--dev-quiet")
+	soon := n.send(`{"to":"+14155550123","body":"In a moment.","send_at":"` + time.Now().Add(3*time.Second).UTC().Format(time.RFC3339Nano) + `"}`)
+	// Of these places one is always outside its hours.
+	numbers := []string{"+919876543210", "+14155550123", "+13055550123"}
+	var deferred string
+	for _, to := range numbers {
+		id := n.send(fmt.Sprintf(`{"to":%q,"body":"Sale!","program":"marketing"}`, to))
+		if v := n.becomes(id, "deferred", "delivered", "failed"); v.Status == "deferred" {
+			deferred = id
+		}
+	}
+	if deferred == "" {
+		t.Fatal("no marketing message was deferred anywhere")
+	}
+	if v := n.get(deferred); v.Decision.Outcome != "defer" || v.Decision.Until == "" || len(v.Decision.Reasons) == 0 {
+		t.Errorf("%+v", v.Decision)
+	}
+	n.p.kill()
+	n.start()
+	n.becomes(soon, "delivered")
+	if got := n.get(deferred).Status; got != "deferred" {
+		t.Errorf("after a kill the deferred message is %s", got)
+	}
+	n.p.stop()
+	n.verify()
 }

@@ -35,8 +35,9 @@ type data struct {
 }
 
 // openData opens a data folder, making it where create says so. The lock is
-// taken first: a second process stops before it touches anything.
-func openData(dir, masterKey string, create bool) (_ *data, err error) {
+// taken first: a second process stops before it touches anything. decode makes
+// every read decode what is stored.
+func openData(dir, masterKey string, create, decode bool) (_ *data, err error) {
 	if create {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
@@ -54,7 +55,7 @@ func openData(dir, masterKey string, create bool) (_ *data, err error) {
 			d.close()
 		}
 	}()
-	if d.log, err = sqlitelog.Open(dir, sqlitelog.Options{NumberForms: sms.CanonicalForms}); err != nil {
+	if d.log, err = sqlitelog.Open(dir, sqlitelog.Options{NumberForms: sms.CanonicalForms, Decode: decode}); err != nil {
 		return nil, err
 	}
 	if masterKey == "" {

@@ -35,7 +35,7 @@ type RebuildCmd struct {
 func (c *RebuildCmd) Run(g *Globals) (err error) {
 	ctx, stop := interruptible()
 	defer stop()
-	d, err := openData(c.Data, c.MasterKey, false)
+	d, err := openData(c.Data, c.MasterKey, false, false)
 	if err != nil {
 		return err
 	}

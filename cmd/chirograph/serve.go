@@ -163,7 +163,7 @@ func (c *ServeCmd) configured(ctx context.Context, g *Globals) error {
 		return err
 	}
 	_, existed := os.Stat(filepath.Join(cfg.Data, "ledger.db"))
-	d, err := openData(cfg.Data, cfg.MasterKeyFile, true)
+	d, err := openData(cfg.Data, cfg.MasterKeyFile, true, false)
 	if err != nil {
 		l.Close()
 		return err
@@ -196,7 +196,7 @@ func (c *ServeCmd) configured(ctx context.Context, g *Globals) error {
 // applyConfig puts a file's programs, routes and policies into the ledger, as
 // control events, offline: no other process may have the data folder.
 func applyConfig(ctx context.Context, cfg *Config) error {
-	d, err := openData(cfg.Data, cfg.MasterKeyFile, true)
+	d, err := openData(cfg.Data, cfg.MasterKeyFile, true, false)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package ledger
 import (
 	"container/heap"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -71,8 +72,13 @@ func (d *Dispatcher) take(places int, now time.Time) Grant {
 	return g
 }
 
-// trim drops forgotten messages from the head of the queue.
+// trim drops forgotten messages from the head of the queue, and from all of it when
+// they are the most of it.
 func (d *Dispatcher) trim() {
+	if len(d.queue) > 2*len(d.queued)+64 {
+		d.queue = slices.DeleteFunc(d.queue, func(w *wanted) bool { return w.gone })
+		heap.Init(&d.queue)
+	}
 	for len(d.queue) > 0 && d.queue[0].gone {
 		heap.Pop(&d.queue)
 	}

@@ -105,6 +105,7 @@ func (l *pipeline) serve(parent context.Context) error {
 	l.written, l.lastLook = 0, time.Time{}
 	l.applied.Store(mark.Next)
 	l.control.Store(mark.Partition.Control)
+	n.changed() // there may be nothing to read that would say so
 	l.records, l.readErr = make(chan []Record, 2), make(chan error, 1)
 	reading.Go(func() { l.read(ctx, mark.Next) })
 	writeFailed := make(chan error, 1)
