@@ -190,7 +190,7 @@ func (s *server) around(next echo.HandlerFunc) echo.HandlerFunc {
 func (s *server) guarded(c echo.Context, next echo.HandlerFunc, tenant *string) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			if r == http.ErrAbortHandler {
+			if r == any(http.ErrAbortHandler) {
 				panic(r)
 			}
 			// What a panic says may quote data; a runtime error's text and the stack do not.

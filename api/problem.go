@@ -148,7 +148,7 @@ func (s *server) writeProblem(c echo.Context, p *problem, status int, reference 
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
-	w.Write(append(body, '\n'))
+	_, _ = w.Write(append(body, '\n'))
 }
 
 func refuse(code, pointer, detail string) *problem {

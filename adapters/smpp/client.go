@@ -140,6 +140,9 @@ func New(cfg Config, inbox ledger.Inbox, log *slog.Logger) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+	if cfg.Window < sms.MaxSegments {
+		return nil, fmt.Errorf("smpp: window must be at least %d: the parts of a message are granted together", sms.MaxSegments)
+	}
 	return &Client{
 		cfg: cfg, inbox: inbox, log: log.With("account", cfg.Account), now: time.Now,
 		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),

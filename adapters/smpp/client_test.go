@@ -451,12 +451,12 @@ func TestDrop(t *testing.T) {
 // drain is bounded.
 func TestWindow(t *testing.T) {
 	var record lines
-	p := start(t, Config{Window: 8, ResponseTimeout: patience, DrainTimeout: time.Millisecond}, smsc.Config{Silent: 1, NoReceipts: 1, Record: &record})
+	p := start(t, Config{Window: 12, ResponseTimeout: patience, DrainTimeout: time.Millisecond}, smsc.Config{Silent: 1, NoReceipts: 1, Record: &record})
 	p.bound(t)
 	var mu sync.Mutex
 	var rs []ledger.HandoffResult
 	for i := range 20 {
-		if free, again := p.Free(time.Now()); free != max(8-i, 0) || !again.IsZero() {
+		if free, again := p.Free(time.Now()); free != max(12-i, 0) || !again.IsZero() {
 			t.Errorf("%d free after %d submits, again %v", free, i, again)
 		}
 		p.Submit(handoff(i), func(r ledger.HandoffResult) {
@@ -465,11 +465,11 @@ func TestWindow(t *testing.T) {
 			rs = append(rs, r)
 		})
 	}
-	for p.Stats().Submits < 8 { // until they are written
+	for p.Stats().Submits < 12 { // until they are written
 		runtime.Gosched()
 	}
 	p.stop()
-	if n := tally(rs); n[ledger.HandoffNotCalled] != 12 || n[ledger.HandoffUnknown] != 8 {
+	if n := tally(rs); n[ledger.HandoffNotCalled] != 12 || n[ledger.HandoffUnknown] != 12 {
 		t.Errorf("results by status: %v", n)
 	}
 	arrived := 0
@@ -478,7 +478,7 @@ func TestWindow(t *testing.T) {
 			arrived++
 		}
 	}
-	if arrived != 8 {
+	if arrived != 12 {
 		t.Errorf("%d submits arrived", arrived)
 	}
 }

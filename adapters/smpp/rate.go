@@ -3,10 +3,13 @@ package smpp
 import (
 	"math"
 	"time"
+
+	"github.com/chirograph/chirograph/domain/sms"
 )
 
 const (
-	// burst is how much of its rate a bucket may save up.
+	// burst is how much of its rate a bucket may save up, if that is more than the
+	// parts of the longest message.
 	burst = 100 * time.Millisecond
 	// cutEvery is how long a cut stands before the next one: a window's worth of
 	// ESME_RTHROTTLED is one signal, not sixty-four.
@@ -66,7 +69,9 @@ func (r *rate) advance(now time.Time) {
 	r.tokens = min(r.tokens+d*r.limit, r.depth())
 }
 
-func (r *rate) depth() float64 { return max(1, r.limit*burst.Seconds()) }
+// depth is never below the parts of the longest message: they are granted
+// together, so a smaller bucket would never let them go.
+func (r *rate) depth() float64 { return max(sms.MaxSegments, r.limit*burst.Seconds()) }
 
 // free is how many submits the rate allows now; without one, when to ask again.
 func (r *rate) free(now time.Time) (int, time.Time) {

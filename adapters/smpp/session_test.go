@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/linxGnu/gosmpp/data"
 	"github.com/linxGnu/gosmpp/pdu"
 	"pgregory.net/rapid"
@@ -785,5 +786,18 @@ func TestFlood(t *testing.T) {
 	}
 	if s.phase != closing || len(s.answers) > maxAnswers+wire.HeaderLen {
 		t.Fatalf("phase %d with %d octets queued", s.phase, len(s.answers))
+	}
+}
+
+// TestRateLetsLongMessagesGo: the parts of the longest message are granted together,
+// so a bucket must be able to hold that many, however low the rate.
+func TestRateLetsLongMessagesGo(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for _, tps := range []float64{0.5, 1, 10, 50} {
+		r := newRate(tps)
+		r.free(now)
+		if n, _ := r.free(now.Add(time.Minute)); n < sms.MaxSegments {
+			t.Errorf("at %v a second at most %d parts are ever free", tps, n)
+		}
 	}
 }

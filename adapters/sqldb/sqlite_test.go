@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -50,7 +51,7 @@ func TestReopen(t *testing.T) {
 		t.Fatal(err)
 	}
 	db.Write(w.Batch(0, 0, 1, false), func(err error) {
-		if err != sqldb.ErrClosed {
+		if !errors.Is(err, sqldb.ErrClosed) {
 			t.Error(err)
 		}
 	})

@@ -3,6 +3,7 @@
 package sqlitelog
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
@@ -16,13 +17,13 @@ func lockFile(path string) (f *os.File, ok bool, err error) {
 	}
 	for {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			break
 		}
 	}
 	if err != nil {
 		f.Close()
-		if err == syscall.EWOULDBLOCK {
+		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, false, nil
 		}
 		return nil, false, &os.PathError{Op: "flock", Path: path, Err: err}

@@ -194,7 +194,7 @@ func Open(dir string, o Options) (_ *Log, err error) {
 	l.queue.more = make(chan struct{}, 1)
 	defer func() {
 		if err != nil {
-			l.release()
+			_ = l.release() // why it cannot be opened is what is reported
 		}
 	}()
 	if l.lock, err = Lock(dir); err != nil {

@@ -183,7 +183,7 @@ func compareViews(ctx context.Context, g *Globals, d *data) (*viewsReport, error
 	if err != nil {
 		return nil, err
 	}
-	defer fresh.Close()
+	defer func() { _ = fresh.Close() }() // a scratch database
 	return diffDumps(ctx, d.views, fresh)
 }
 
@@ -200,8 +200,7 @@ func diffDumps(ctx context.Context, have, want *sqldb.DB) (*viewsReport, error) 
 	}
 	a, ra := dump(have)
 	b, rb := dump(want)
-	defer ra.Close()
-	defer rb.Close()
+	defer func() { _, _ = ra.Close(), rb.Close() }() // ends the dumps
 	out := &viewsReport{}
 	moreA, moreB := a.Scan(), b.Scan()
 	for moreA || moreB {

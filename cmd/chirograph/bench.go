@@ -211,7 +211,7 @@ func (b *bench) stop() {
 		}
 		p.Process.Signal(syscall.SIGTERM)
 		kill := time.AfterFunc(30*time.Second, func() { p.Process.Kill() })
-		p.Wait()
+		_ = p.Wait() // it was told to end
 		kill.Stop()
 	}
 }
@@ -442,7 +442,7 @@ func (b *bench) latency(ctx context.Context, g *Globals) error {
 	if err := b.settled(ctx); err != nil {
 		return err
 	}
-	time.Sleep(100 * time.Millisecond) // the centre writes its record within 50 ms
+	<-time.After(100 * time.Millisecond) // the centre writes its record within 50 ms
 	f, err := os.Open(b.record)
 	if err != nil {
 		return err

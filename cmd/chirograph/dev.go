@@ -98,7 +98,11 @@ func (c *ServeCmd) dev(ctx context.Context, g *Globals) error {
 			}
 		}})
 		hands = simulateControl(s, log)
-		centre.Go(func() { s.Serve(centreCtx, sl) })
+		centre.Go(func() {
+			if err := s.Serve(centreCtx, sl); err != nil {
+				log.Error("the simulated centre has stopped", "error", err)
+			}
+		})
 		cl, err := net.Listen("tcp", defaultControl)
 		if err != nil { // another simulation has it
 			if cl, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
@@ -107,7 +111,7 @@ func (c *ServeCmd) dev(ctx context.Context, g *Globals) error {
 			control = " --control " + cl.Addr().String()
 		}
 		srv := &http.Server{Handler: hands, ReadHeaderTimeout: 5 * time.Second}
-		centre.Go(func() { srv.Serve(cl) })
+		centre.Go(func() { _ = srv.Serve(cl) }) // until it is closed
 		defer srv.Close()
 	}
 	carrier := smpp.Config{Account: devCarrier, Addr: addr, SystemID: "dev", Password: "dev", Window: c.Window, TPS: c.Tps, HexIDs: c.Hex,
@@ -125,7 +129,7 @@ func (c *ServeCmd) dev(ctx context.Context, g *Globals) error {
 			return errors.Join(err, d.close())
 		}
 		srv := &http.Server{Handler: http.DefaultServeMux, ReadHeaderTimeout: 5 * time.Second}
-		centre.Go(func() { srv.Serve(pl) })
+		centre.Go(func() { _ = srv.Serve(pl) }) // until it is closed
 		defer srv.Close()
 	}
 	keys := apiKeys{hashKey(key): {caller: ledger.Caller{Tenant: devTenant, Key: "dev-key"}, scopes: allScopes}}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -109,7 +110,7 @@ func within(t *testing.T, what string, cond func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not within a minute", what)
 		}
-		time.Sleep(5 * time.Millisecond) // between two looks at another process
+		<-time.After(5 * time.Millisecond) // between two looks at another process
 	}
 }
 
@@ -313,7 +314,8 @@ func command(t *testing.T, dir string, args ...string) (string, int) {
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	out, err := cmd.CombinedOutput()
-	if _, ok := err.(*exec.ExitError); err != nil && !ok {
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
 	return string(out), cmd.ProcessState.ExitCode()
@@ -367,7 +369,7 @@ func TestCentre(t *testing.T) {
 		{name: "masked-numbers", flags: []string{"--masked-numbers"}, want: []string{"delivered"}},
 		{name: "undeliverable", flags: []string{"--undeliverable", "1"}, want: []string{"undelivered"}},
 		{name: "reject", flags: []string{"--reject", "1"}, want: []string{"failed"}},
-		{name: "throttle", flags: []string{"--throttle", "0.5", "--seed", "7"}, want: []string{"delivered"}},
+		{name: "throttle", flags: []string{"--throttle", "0.3", "--seed", "5"}, want: []string{"delivered"}},
 		// Taken, never answered, and its receipt names our reference: settled, inferred.
 		{name: "silent", flags: []string{"--silent", "1"}, want: []string{"delivered"}, check: func(t *testing.T, v view) {
 			if r := v.Attempts[0].Parts[0].Receipt; r.Grade != "inferred" || r.Match != "reference" {

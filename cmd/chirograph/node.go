@@ -52,7 +52,7 @@ func openData(dir, masterKey string, create, decode bool) (_ *data, err error) {
 	d := &data{dir: dir}
 	defer func() {
 		if err != nil {
-			d.close()
+			err = errors.Join(err, d.close())
 		}
 	}()
 	if d.log, err = sqlitelog.Open(dir, sqlitelog.Options{NumberForms: sms.CanonicalForms, Decode: decode}); err != nil {

@@ -91,7 +91,7 @@ func (c *SendCmd) Run(g *Globals) error {
 	if err != nil {
 		var e *exitError
 		if errors.As(err, &e) && e.code == exitUnknown {
-			err = &exitError{exitUnknown, fmt.Errorf("%w\nRepeat the same command with --idempotency-key %s: it is then sent once.", e.err, plain(key))}
+			err = &exitError{exitUnknown, fmt.Errorf("%w\nRepeat the same command with --idempotency-key %s: it is then sent once", e.err, plain(key))}
 		}
 		return g.failed(err)
 	}

@@ -110,7 +110,7 @@ func (r *running) run(ctx context.Context) (err error) {
 	if r.started != nil {
 		if err := r.started(ctx); err != nil && ctx.Err() == nil {
 			stopAPI()
-			<-served
+			err = errors.Join(err, <-served)
 			stop()
 			return err
 		}

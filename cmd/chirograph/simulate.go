@@ -233,7 +233,7 @@ func (h *handsets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	refuse := func(status int, title, detail, pointer string) {
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(status)
-		json.NewEncoder(w).Encode(problem{Type: "about:blank", Title: title, Status: status, Detail: detail, Pointer: pointer})
+		_ = json.NewEncoder(w).Encode(problem{Type: "about:blank", Title: title, Status: status, Detail: detail, Pointer: pointer})
 	}
 	host := r.Host
 	if _, _, err := net.SplitHostPort(host); err != nil {
@@ -293,5 +293,5 @@ func (h *handsets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if len(to) > 8 { // no short code
 		to = "+" + to
 	}
-	json.NewEncoder(w).Encode(inbound{From: "+" + from, To: to, Text: in.Text})
+	_ = json.NewEncoder(w).Encode(inbound{From: "+" + from, To: to, Text: in.Text})
 }

@@ -175,7 +175,7 @@ Whoever reads the raw log must apply this to tell an effective outcome from a vo
 		fmt.Fprintf(&b, "\n### `%s`\n\n%s\n\nKind: %s.\n\n", typ, d.doc, kinds[typ.Kind()])
 		fields := func(s *ast.StructType) {
 			b.WriteString("| field | type | holds |\n| --- | --- | --- |\n")
-			doc := ""
+			var doc string
 			for _, f := range s.Fields.List {
 				if text := one(f.Doc.Text()); text != "" {
 					doc = text

@@ -134,11 +134,13 @@ func ParseID(s string) (ID, error) {
 	}
 	for _, part := range [5][3]int{{0, 8, 0}, {9, 13, 4}, {14, 18, 6}, {19, 23, 8}, {24, 36, 10}} {
 		for i := part[0]; i < part[1]; i++ {
-			if c := s[i]; !('0' <= c && c <= '9' || 'a' <= c && c <= 'f') {
+			if 'A' <= s[i] && s[i] <= 'F' { // one spelling of an id, and no other
 				return ID{}, errID
 			}
 		}
-		hex.Decode(id[part[2]:], []byte(s[part[0]:part[1]]))
+		if _, err := hex.Decode(id[part[2]:], []byte(s[part[0]:part[1]])); err != nil {
+			return ID{}, errID
+		}
 	}
 	return id, nil
 }

@@ -1,3 +1,7 @@
+// Package ledger is the use cases and the ports that they need: the clerk that
+// decides and starts, the dispatcher that calls carriers, the matcher of receipts,
+// and the requests of senders and officers. What decides is a deterministic step;
+// goroutines and clocks are a thin layer around it.
 package ledger
 
 import (

@@ -191,7 +191,7 @@ type Clerk struct {
 	// after all is not called, and this process says so: nobody need be in doubt.
 	given   map[event.ID]*start
 	grants  map[event.ID]Grant // by message
-	waiting map[event.ID]int   // messages in a dispatcher's queue, and their priority
+	waiting map[event.ID]waits // messages in a dispatcher's queue
 	counts  [10]int            // how many of those, by priority
 	parked  [10][]event.Pseudonym
 	// control that the partition lacks, and since when, or when it was last proposed
@@ -203,6 +203,12 @@ type Clerk struct {
 	judged     []Judged
 	dirty      map[event.Pseudonym]*stream
 	cuts, done uint64
+}
+
+// waits says in whose queue a message is, and with which priority.
+type waits struct {
+	account  string
+	priority int
 }
 
 type stream struct {
@@ -247,7 +253,7 @@ func NewClerk(cfg ClerkConfig) *Clerk {
 	cfg.defaults()
 	return &Clerk{cfg: cfg, reg: &Registry{}, streams: map[event.Pseudonym]*stream{}, resting: map[event.Pseudonym]bool{},
 		appends: map[uint64][]*flight{}, starts: map[event.ID]*start{}, given: map[event.ID]*start{}, grants: map[event.ID]Grant{},
-		waiting: map[event.ID]int{}, dirty: map[event.Pseudonym]*stream{}}
+		waiting: map[event.ID]waits{}, dirty: map[event.Pseudonym]*stream{}}
 }
 
 // Restore begins at a mark: the fold's streams are loaded as they are needed.
@@ -459,10 +465,11 @@ func (c *Clerk) Granted(g Granted, now time.Time) {
 }
 
 func (c *Clerk) unwait(message event.ID) {
-	prio, ok := c.waiting[message]
+	w, ok := c.waiting[message]
 	if !ok {
 		return
 	}
+	prio := w.priority
 	delete(c.waiting, message)
 	c.counts[prio]--
 	if c.counts[prio] < c.cfg.MaxWaiting/2 && len(c.parked[prio]) > 0 {

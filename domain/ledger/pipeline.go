@@ -36,6 +36,7 @@ type pipeline struct {
 	control  atomic.Int64 // control position in force
 	backlog  atomic.Int64
 	written  uint64 // batches handed to the views
+	writing  sync.WaitGroup
 	failed   atomic.Pointer[error]
 	lastCut  time.Time
 	lastLook time.Time
@@ -90,8 +91,10 @@ var ErrDamaged = errors.New("an event cannot be read")
 func (l *pipeline) serve(parent context.Context) error {
 	n := l.node
 	ctx, cancel := context.WithCancel(parent)
+	// What this run began ends with it: a batch that is written after the next run
+	// read its mark would give it streams from ahead of its position.
 	var reading sync.WaitGroup
-	defer func() { cancel(); reading.Wait() }()
+	defer func() { cancel(); reading.Wait(); l.writing.Wait() }()
 	mark, err := l.mark(ctx)
 	if err != nil {
 		return err
@@ -280,7 +283,9 @@ func (l *pipeline) cut(writeFailed chan error) error {
 	l.written++
 	nth := l.written
 	clerk := l.clerk
+	l.writing.Add(1)
 	l.node.cfg.Views.Write(b, func(err error) {
+		defer l.writing.Done()
 		if err != nil {
 			select {
 			case writeFailed <- err:

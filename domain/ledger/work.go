@@ -89,11 +89,9 @@ func (w *work) letGo(m *recipient.Message) {
 		delete(c.grants, m.ID)
 		c.release(g, w.now)
 	}
-	if _, ok := c.waiting[m.ID]; ok {
-		if route, _, ok := c.reg.Route(m.Country, m.Program); ok {
-			if slots := c.cfg.Slots(route.Carrier); slots != nil {
-				slots.Forget(m.ID)
-			}
+	if w, ok := c.waiting[m.ID]; ok {
+		if slots := c.cfg.Slots(w.account); slots != nil {
+			slots.Forget(m.ID)
 		}
 		c.unwait(m.ID)
 	}
@@ -226,7 +224,7 @@ func (w *work) handoff(m *recipient.Message, r *prepared, until time.Time) {
 	if !ok {
 		g, ok = slots.Want(Want{Partition: c.cfg.Partition, Subject: w.st.subject, Message: m.ID, Priority: m.Priority, Places: len(parts)}, w.now)
 		if !ok {
-			c.waiting[m.ID] = m.Priority
+			c.waiting[m.ID] = waits{r.route.Carrier, m.Priority}
 			c.counts[m.Priority]++
 			return
 		}
@@ -370,7 +368,7 @@ func (w *work) reply(a recipient.Ask) {
 	w.fact(id, event.ID{}, sub)
 }
 
-// StopText is a program's confirmation of an opt-out; HelpText its answer to HELP.
+// StopText is a program's confirmation of an opt-out.
 func StopText(p *Program) string {
 	if p.StopText != "" {
 		return p.StopText
@@ -378,6 +376,7 @@ func StopText(p *Program) string {
 	return brand(p) + ": you are opted out and will get no more messages from us. Reply START to opt in again."
 }
 
+// HelpText is a program's answer to HELP.
 func HelpText(p *Program) string {
 	if p.HelpText != "" {
 		return p.HelpText

@@ -81,7 +81,7 @@ func (it *item) encode(dst []byte, sequence int32) []byte {
 
 // address guesses type of number and numbering plan as a centre would write them.
 func address(s string) pdu.Address {
-	ton, npi := data.GSM_TON_INTERNATIONAL, byte(data.GSM_NPI_ISDN)
+	ton, npi := data.GSM_TON_INTERNATIONAL, data.GSM_NPI_ISDN
 	switch {
 	case strings.Trim(s, "0123456789*") != "":
 		ton, npi = data.GSM_TON_ALPHANUMERIC, data.GSM_NPI_UNKNOWN
