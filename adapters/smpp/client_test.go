@@ -469,7 +469,7 @@ func TestWindow(t *testing.T) {
 		runtime.Gosched()
 	}
 	p.stop()
-	if n := tally(rs); n[ledger.HandoffNotCalled] != 12 || n[ledger.HandoffUnknown] != 12 {
+	if n := tally(rs); n[ledger.HandoffNotCalled] != 8 || n[ledger.HandoffUnknown] != 12 {
 		t.Errorf("results by status: %v", n)
 	}
 	arrived := 0

@@ -281,7 +281,7 @@ func (l *lines) welcome(w welcome) {
 	p("1. Send a message. 202 means that it is durable; the answer has its id.")
 	p(`   ID=$(curl -s %s/v1/messages -H "Authorization: Bearer %s" -H "Content-Type: application/json" -d '{"to":"+14155550123","body":"Your statement is ready."}' | tee /dev/stderr | sed 's/.*"id":"\([^"]*\)".*/\1/')`, w.URL, w.Key)
 	p("")
-	p("2. Wait for what becomes of it, and read the decision in words.")
+	p("2. Read what becomes of it, with the decision in words. It answers when the state changes; paste it again for the next.")
 	p(`   curl -s "%s/v1/messages/$ID?wait=10s" -H "Authorization: Bearer %s"`, w.URL, w.Key)
 	p("")
 	p("3. The recipient opts out, by phone. Then send again: the answer is still 202, because the message was recorded;")
