@@ -72,7 +72,10 @@ func (w *zoned) closing(t time.Time) (time.Time, bool) {
 	for n := range daysAhead {
 		day := w.Days[(first+n)%7]
 		if n > 0 && day[0] > 0 || day[0] >= day[1] {
-			return w.at(t, n, 0, true), true
+			// A clock that jumps over midnight may land past the opening: then it stays open.
+			if c := w.at(t, n, 0, true); day[0] >= day[1] || !w.inside(c) {
+				return c, true
+			}
 		}
 		if day[1] < 24*60 {
 			return w.at(t, n, day[1], true), true

@@ -719,6 +719,12 @@ func (m *Message) partStatus(n int) PartStatus {
 	return status
 }
 
+// refused reports whether the last attempt had a part refused for good: nothing
+// speaks for offering it again, whatever became of an attempt before.
+func (m *Message) refused() bool {
+	return slices.ContainsFunc(m.Attempts[len(m.Attempts)-1].Parts, func(p Part) bool { return p.Status == PartFinal })
+}
+
 func (m *Message) taken() int {
 	n := 0
 	for i := 1; i <= m.Parts; i++ {
@@ -807,7 +813,7 @@ func (m *Message) settle(p *Partition, at time.Time) {
 		m.Status = Sending
 	case final > 0:
 		m.Status = Failed
-	case doubt > 0 && !m.PrefersDuplicate:
+	case doubt > 0 && (!m.PrefersDuplicate || m.refused()):
 		m.Status = InDoubt
 	case m.NoLater && doubt > 0:
 		m.Status = InDoubt

@@ -1122,3 +1122,22 @@ func TestStatuses(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusedAfterDoubt: a duplicate that the carrier refuses for good is the last
+// attempt, even for a program that prefers one.
+func TestRefusedAfterDoubt(t *testing.T) {
+	x := newStream(t)
+	m := x.submit(prefers)
+	x.send(m, 1)
+	x.pass(time.Hour / 6)
+	if why := x.doubt(m, 1, 1); why != "" {
+		t.Fatal(why)
+	}
+	x.status(m, Accepted)
+	x.pass(time.Minute)
+	if why := x.again(m, 2, 1, true, 1); why != "" {
+		t.Fatal(why)
+	}
+	x.must(m, refused(2, 1, false))
+	x.status(m, InDoubt)
+}
