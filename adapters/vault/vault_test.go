@@ -421,7 +421,9 @@ func TestConcurrentUse(t *testing.T) {
 
 func TestSmallCaches(t *testing.T) {
 	v := open(t, t.TempDir(), true)
-	v.secrets, v.classes, v.ciphers = newLRU[event.ID, []byte](3), newLRU[classKey, []byte](1), newLRU[cipherKey, cipher.AEAD](2)
+	shrink(v.secrets, 3)
+	shrink(v.classes, 1)
+	shrink(v.ciphers, 2)
 	type box struct {
 		tenant string
 		id     event.ID
@@ -438,9 +440,26 @@ func TestSmallCaches(t *testing.T) {
 			t.Fatalf("opened %q, %v", plain, err)
 		}
 	}
-	if len(v.secrets.m) > 3 || len(v.ciphers.m) > 2 || len(v.classes.m) > 1 {
-		t.Errorf("the caches hold %d, %d and %d", len(v.secrets.m), len(v.ciphers.m), len(v.classes.m))
+	if s, x, c := held(v.secrets), held(v.ciphers), held(v.classes); s > 3 || x > 2 || c > 1 {
+		t.Errorf("the caches hold %d, %d and %d", s, x, c)
 	}
+}
+
+// shrink makes a cache smaller while others use it.
+func shrink[K comparable, V any](c *lru[K, V], n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.n = n; len(c.m) > n; {
+		e := c.root.prev
+		e.out()
+		delete(c.m, e.key)
+	}
+}
+
+func held[K comparable, V any](c *lru[K, V]) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.m)
 }
 
 func TestLRU(t *testing.T) {

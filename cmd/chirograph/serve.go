@@ -79,7 +79,7 @@ func (r *running) run(ctx context.Context) (err error) {
 			stopCarriers()
 			return
 		}
-		nodeRun.Quiet()
+		nodeRun.Quiet(within)
 		stopCarriers()
 		for range r.clients {
 			if e := <-ended; e != nil {

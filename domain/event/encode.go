@@ -489,6 +489,10 @@ func (d *InboundReceived) encode(w *encoder) {
 	w.reach("revokes", d.Revokes)
 	w.flag("unclear", d.Unclear)
 	w.reach("holds", d.Holds)
+	w.list("may_lift", len(d.MayLift), func(w *encoder, i int) {
+		w.str("scope", string(d.MayLift[i].Scope))
+		w.str("name", d.MayLift[i].Name)
+	})
 	w.num("read", d.Read)
 	w.sealed("sealed", &d.Sealed)
 }

@@ -53,7 +53,7 @@ func examples() []*Event {
 		about(stream(12, &HandoffRefused{Attempt: 1, Part: 2, Carrier: "smsc-1", Retry: true, NotCalled: true, Code: "0x00000058", Reason: "the carrier asked to slow down"})),
 		outcome(stream(13, &HandoffInDoubt{Attempt: 1, Parts: []int{1, 2}, Why: "the carrier did not answer in time"})),
 		stream(14, &InboundReceived{Account: "smsc-1", To: "+15005550006", Ask: "stop", Match: "STOP", Program: "account",
-			Concat: &Concat{17, 1, 2}, Revokes: &Reach{ScopeLegalEntity, "Acme Bank"}, Unclear: true, Holds: &Reach{ScopeTenant, ""}, Read: 1234, Sealed: sealed}),
+			Concat: &Concat{17, 1, 2}, Revokes: &Reach{ScopeLegalEntity, "Acme Bank"}, Unclear: true, Holds: &Reach{ScopeTenant, ""}, MayLift: []Reach{{ScopeLegalEntity, "Acme Bank"}, {ScopeSender, "+15005550006"}}, Read: 1234, Sealed: sealed}),
 		about(stream(15, &ReceiptReceived{Account: "smsc-1", CarrierID: "00A1F9", Reference: 4097, Attempt: 1, Part: 1, State: "delivered",
 			Final: true, Error: "000", Grade: "network", Match: "id_zeros", Received: at(9), Sealed: sealed})),
 		outcome(stream(16, &MessageExpired{})),

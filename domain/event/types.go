@@ -239,6 +239,9 @@ type InboundReceived struct {
 	Unclear bool   `json:"unclear,omitempty"`
 	// Holds is what a part suppresses until its siblings are there.
 	Holds *Reach `json:"holds,omitempty"`
+	// MayLift (a START to a number whose owner is known) are the reaches that a STOP
+	// to that number, or an officer for it, would have: nothing else is lifted.
+	MayLift []Reach `json:"may_lift,omitempty"`
 	// Read is how much of the partition its adapter had read (a count): a START
 	// lifts only what stood there.
 	Read   int64  `json:"read"`

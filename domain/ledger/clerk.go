@@ -162,8 +162,6 @@ type Actions struct {
 	Again time.Time
 	// More: the budget ended before the work.
 	More bool
-	// limited: what is due waits for the release rate.
-	limited bool
 }
 
 // Clerk serves one partition: it folds what is read, works out what there is to
@@ -193,16 +191,26 @@ type Clerk struct {
 	grants  map[event.ID]Grant // by message
 	waiting map[event.ID]waits // messages in a dispatcher's queue
 	counts  [10]int            // how many of those, by priority
-	parked  [10][]event.Pseudonym
+	// parked are streams that stay undecided while too much of a priority waits.
+	parked   [10][]event.Pseudonym
+	isParked map[park]bool
+	// releases are when scheduled and deferred messages that fell due together are
+	// taken up, one after the other; releaseAt is when the next one may be.
+	releases  map[event.ID]time.Time
+	releaseAt time.Time
 	// control that the partition lacks, and since when, or when it was last proposed
 	lacking    int64
 	lackingAt  time.Time
-	tokens     float64
-	tokensAt   time.Time
 	lag        time.Duration
 	judged     []Judged
 	dirty      map[event.Pseudonym]*stream
 	cuts, done uint64
+	quiet      bool
+}
+
+type park struct {
+	subject  event.Pseudonym
+	priority int
 }
 
 // waits says in whose queue a message is, and with which priority.
@@ -216,7 +224,6 @@ type stream struct {
 	state   *recipient.State
 	flight  *flight
 	queued  bool
-	parked  bool
 	timer   time.Time // the earliest in the timers
 	cut     uint64    // the last batch that it was in
 	// submits are recent ones, so that a body need not be read again.
@@ -253,7 +260,7 @@ func NewClerk(cfg ClerkConfig) *Clerk {
 	cfg.defaults()
 	return &Clerk{cfg: cfg, reg: &Registry{}, streams: map[event.Pseudonym]*stream{}, resting: map[event.Pseudonym]bool{},
 		appends: map[uint64][]*flight{}, starts: map[event.ID]*start{}, given: map[event.ID]*start{}, grants: map[event.ID]Grant{},
-		waiting: map[event.ID]waits{}, dirty: map[event.Pseudonym]*stream{}}
+		isParked: map[park]bool{}, releases: map[event.ID]time.Time{}, waiting: map[event.ID]waits{}, dirty: map[event.Pseudonym]*stream{}}
 }
 
 // Restore begins at a mark: the fold's streams are loaded as they are needed.
@@ -475,9 +482,7 @@ func (c *Clerk) unwait(message event.ID) {
 	if c.counts[prio] < c.cfg.MaxWaiting/2 && len(c.parked[prio]) > 0 {
 		n := min(c.cfg.MaxWaiting/2, len(c.parked[prio]))
 		for _, s := range c.parked[prio][:n] {
-			if st := c.streams[s]; st != nil {
-				st.parked = false
-			}
+			delete(c.isParked, park{s, prio})
 			c.queueSubject(s)
 		}
 		c.parked[prio] = slices.Clone(c.parked[prio][n:])
@@ -529,6 +534,9 @@ func (c *Clerk) queueSubject(s event.Pseudonym) {
 // is a hold.
 func (c *Clerk) Act(ctx context.Context, now time.Time, fault, detail string) Actions {
 	var out Actions
+	if c.quiet {
+		return out
+	}
 	c.giveUp(now)
 	c.control(&out, now)
 	c.fallDue(&out, now)
@@ -626,28 +634,11 @@ func AppliedEvent(r *Registry, p event.Partition, source, node string, now time.
 		Data: &event.ControlApplied{Position: r.Position, Event: r.Event}}
 }
 
-// fallDue queues what has come due, at a bounded rate for what was scheduled or
-// deferred.
+// fallDue queues what has come due.
 func (c *Clerk) fallDue(out *Actions, now time.Time) {
-	rate := float64(c.cfg.ReleaseRate)
-	c.tokens = min(rate, c.tokens+rate*max(now.Sub(c.tokensAt), 0).Seconds())
-	if c.tokensAt.IsZero() {
-		c.tokens = rate
-	}
-	c.tokensAt = now
 	for len(c.timers) > 0 && !c.timers[0].at.After(now) && len(out.Need) < c.cfg.Budget {
-		st := c.streams[c.timers[0].subject]
-		if st == nil || st.releases() {
-			if c.tokens < 1 {
-				out.limited = true
-				if t := now.Add(time.Duration(float64(time.Second) / rate)); out.Again.IsZero() || t.Before(out.Again) {
-					out.Again = t
-				}
-				return
-			}
-			c.tokens--
-		}
 		t := heap.Pop(&c.timers).(timer)
+		st := c.streams[t.subject]
 		if st == nil {
 			out.Need = append(out.Need, t.subject)
 			continue
@@ -657,11 +648,19 @@ func (c *Clerk) fallDue(out *Actions, now time.Time) {
 	}
 }
 
-// releases reports whether a message of the stream waits for an hour to come.
-func (st *stream) releases() bool {
-	return slices.ContainsFunc(st.state.Messages, func(m *recipient.Message) bool {
-		return m.Status == recipient.Scheduled || m.Status == recipient.Deferred
-	})
+// turnOf is when a message whose hour has come is taken up: at once while fewer
+// than a second's worth of them were lately, else in its turn at the release rate.
+func (c *Clerk) turnOf(message event.ID, now time.Time) time.Time {
+	if at, ok := c.releases[message]; ok {
+		return at
+	}
+	if c.releaseAt.Before(now) {
+		c.releaseAt = now
+	}
+	at := c.releaseAt.Add(-time.Second)
+	c.releaseAt = c.releaseAt.Add(time.Second / time.Duration(c.cfg.ReleaseRate))
+	c.releases[message] = at
+	return at
 }
 
 func (c *Clerk) soonest(out *Actions) {
@@ -670,7 +669,7 @@ func (c *Clerk) soonest(out *Actions) {
 			out.Again = t
 		}
 	}
-	if len(c.timers) > 0 && !out.limited {
+	if len(c.timers) > 0 {
 		see(c.timers[0].at)
 	}
 	if len(c.flying) > 0 {
@@ -708,6 +707,17 @@ func (c *Clerk) Cut() (*Batch, error) {
 	clear(c.dirty)
 	c.judged = nil
 	return b, nil
+}
+
+// Quiet ends all proposing: what is in flight comes back and is called, or says
+// that it was not; nothing follows. It reports how many starts are still out.
+func (c *Clerk) Quiet() (starts int) {
+	c.quiet = true
+	starts = len(c.starts)
+	for _, f := range c.flying {
+		starts += len(f.back)
+	}
+	return starts
 }
 
 // Cuts is how many batches Cut has made.

@@ -81,18 +81,22 @@ func (n *Node) inbound(ctx context.Context, d Delivery, ack func(error)) {
 		return
 	}
 	left := make(chan error, len(to2))
+	answer := func(err error) { left <- err }
+	if len(to2) == 1 { // the common case needs nobody who waits
+		answer = ack
+	}
 	for _, a := range to2 {
 		subject := n.cfg.Vault.Pseudonym(a.tenant, string(from))
 		p := event.Partition(subject.Partition(n.cfg.Log.Partitions()))
 		key, err := n.streamKey(ctx, a.tenant, p, subject)
 		if err != nil {
-			left <- err
+			answer(err)
 			continue
 		}
 		id := n.newID()
 		sealed, err := n.seal(a.tenant, key, "evidence", id, event.Inbound{From: string(from), Text: d.Text, Raw: d.Raw})
 		if err != nil {
-			left <- err
+			answer(err)
 			continue
 		}
 		data := &event.InboundReceived{Account: d.Account, To: to, Ask: ask.Kind.String(), Match: ask.Match, Read: n.read(p), Sealed: sealed}
@@ -109,17 +113,19 @@ func (n *Node) inbound(ctx context.Context, d Delivery, ack func(error)) {
 			data.Revokes, data.Unclear = &reach, a.unclear
 		case ask.Kind == sms.AskUnclear:
 			data.Revokes, data.Unclear = &reach, true
+		case ask.Kind == sms.AskStart && a.program != nil:
+			data.MayLift = []event.Reach{reach, {Scope: event.ScopeSender, Name: to}}
+			for _, p := range reg.Owners(to) {
+				if p.Tenant == a.tenant {
+					data.MayLift = append(data.MayLift, event.Reach{Scope: event.ScopeProgram, Name: p.Name})
+				}
+			}
 		}
 		e := n.event(id, a.tenant, subject, data)
-		n.cfg.Log.Append(p, []*event.Event{e}, func(r Appended) { left <- r.Err })
+		n.cfg.Log.Append(p, []*event.Event{e}, func(r Appended) { answer(r.Err) })
 	}
 	if len(to2) == 1 {
-		select { // the common case: no goroutine
-		case err := <-left:
-			ack(err)
-			return
-		default:
-		}
+		return
 	}
 	go func() {
 		var all error

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"container/list"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,8 +23,10 @@ const (
 	// MaxParked bounds the receipts that wait in memory for their hand-off. They are
 	// durable in the inbox; beyond the bound the oldest waits there alone.
 	MaxParked = 100_000
-	// ParkFor is how long a receipt waits for its hand-off before it is an orphan.
-	ParkFor = 72 * time.Hour
+	// ParkFor is how long a receipt waits for its hand-off before it is an orphan. It
+	// lies below recipient.RepeatWindow, within which a receipt that is moved twice is
+	// told from two.
+	ParkFor = 20 * time.Hour
 )
 
 // Matcher finds the message that a receipt is about, within its carrier account:
@@ -37,8 +40,7 @@ type Matcher struct {
 	order  []string
 	refs   map[string]unanswered // by account and reference
 	parked map[string][]*parked  // by account and id, and by account and reference
-	count  int
-	orphan int64
+	line   *list.List            // the same, in order of arrival
 }
 
 // unanswered is a hand-off that was called.
@@ -51,16 +53,15 @@ type unanswered struct {
 
 // parked is a receipt that came before it could be placed.
 type parked struct {
-	id      event.ID // its inbox event
-	d       Delivery
-	keys    []string
-	at      time.Time
-	moved   bool
-	durable bool
+	id    event.ID // its inbox event
+	d     Delivery
+	keys  []string
+	at    time.Time
+	place *list.Element // in the line; nil once it is out
 }
 
 func newMatcher(n *Node) *Matcher {
-	return &Matcher{node: n, known: map[string]HandoffRef{}, refs: map[string]unanswered{}, parked: map[string][]*parked{}}
+	return &Matcher{node: n, known: map[string]HandoffRef{}, refs: map[string]unanswered{}, parked: map[string][]*parked{}, line: list.New()}
 }
 
 func idKey(account, id string) string        { return account + "\x00" + id }
@@ -70,10 +71,11 @@ func refKey(account string, r uint16) string { return fmt.Sprintf("%s\x01%d", ac
 func (m *Matcher) called(account string, c *Call, h *Handoff) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.refs) >= 1<<16 { // more than references exist for one account; the oldest are past settling
-		clear(m.refs)
+	rk := refKey(account, h.Reference)
+	if u := m.refs[rk]; u.unknown && m.node.cfg.Clock.Now().Sub(u.at) < ParkFor {
+		return // that one has nothing but its reference to be settled by
 	}
-	m.refs[refKey(account, h.Reference)] = unanswered{ref: m.ref(c, h, ""), to: h.To, at: m.node.cfg.Clock.Now()}
+	m.refs[rk] = unanswered{ref: m.ref(c, h, ""), to: h.To, at: m.node.cfg.Clock.Now()}
 }
 
 func (m *Matcher) ref(c *Call, h *Handoff, id string) HandoffRef {
@@ -90,7 +92,7 @@ func (m *Matcher) answered(account string, c *Call, h *Handoff, r HandoffResult)
 	how := "id"
 	switch rk := refKey(account, h.Reference); r.Status {
 	case HandoffTaken:
-		delete(m.refs, rk)
+		m.settled(rk, h.Message)
 		ref = m.ref(c, h, r.CarrierID)
 		for _, id := range m.node.idKeys(account, r.CarrierID) {
 			k := idKey(account, id)
@@ -106,7 +108,7 @@ func (m *Matcher) answered(account string, c *Call, h *Handoff, r HandoffResult)
 			move = m.unpark(rk, u.to)
 		}
 	default:
-		delete(m.refs, rk)
+		m.settled(rk, h.Message)
 	}
 	m.mu.Unlock()
 	for _, p := range move {
@@ -161,6 +163,13 @@ func (n *Node) recipientOf(p event.Position) sms.Number {
 	return out.To
 }
 
+// settled forgets a hand-off's reference; another's under the same one stays.
+func (m *Matcher) settled(rk string, message event.ID) {
+	if m.refs[rk].ref.Message == message {
+		delete(m.refs, rk)
+	}
+}
+
 func (m *Matcher) remember(k string, ref HandoffRef) {
 	if _, there := m.known[k]; !there {
 		m.order = append(m.order, k)
@@ -177,18 +186,32 @@ func (m *Matcher) remember(k string, ref HandoffRef) {
 // unpark takes the receipts parked under a key whose address is to, as far as it
 // is legible ("": any). The caller holds the lock.
 func (m *Matcher) unpark(k string, to sms.Number) (out []*parked) {
-	m.parked[k] = slices.DeleteFunc(m.parked[k], func(p *parked) bool {
-		if !p.moved && (to == "" || addressed(p.d.From, to)) {
-			p.moved = true
-			m.count--
+	for _, p := range m.parked[k] {
+		if to == "" || addressed(p.d.From, to) {
 			out = append(out, p)
 		}
-		return p.moved
-	})
-	if len(m.parked[k]) == 0 {
-		delete(m.parked, k)
+	}
+	for _, p := range out {
+		m.unlink(p)
 	}
 	return out
+}
+
+// unlink takes a receipt out of the line and from under all of its keys; false when
+// somebody has already. The caller holds the lock.
+func (m *Matcher) unlink(p *parked) bool {
+	if p.place == nil {
+		return false
+	}
+	m.line.Remove(p.place)
+	p.place = nil
+	for _, k := range p.keys {
+		m.parked[k] = slices.DeleteFunc(m.parked[k], func(x *parked) bool { return x == p })
+		if len(m.parked[k]) == 0 {
+			delete(m.parked, k)
+		}
+	}
+	return true
 }
 
 // receipt places a receipt, or parks it in the inbox. ack follows durability.
@@ -230,26 +253,33 @@ func (m *Matcher) receipt(d Delivery, ack func(error)) {
 	m.node.inboxReceipt(p, ack)
 	// Its answer may have come between the look and the parking.
 	m.mu.Lock()
+	ref, by, found := HandoffRef{}, "", false
 	for _, id := range ids {
-		if ref, ok := m.known[idKey(d.Account, id)]; ok && !p.moved {
-			p.moved = true
-			m.count--
-			m.mu.Unlock()
-			m.move(p, ref, how(d.Receipt.ID, ref.CarrierID))
-			return
+		if ref, found = m.known[idKey(d.Account, id)]; found {
+			by = how(d.Receipt.ID, ref.CarrierID)
+			break
 		}
 	}
+	if u, ok := m.refs[refKey(d.Account, d.Reference)]; !found && ok && u.unknown && d.Reference != 0 && addressed(d.From, u.to) {
+		ref, by, found = u.ref, "reference", true
+	}
+	found = found && m.unlink(p)
 	m.mu.Unlock()
+	if found {
+		m.move(p, ref, by)
+	}
 }
 
+// park lets a receipt wait. What has waited longest goes, when there is no room or
+// its time is over: it stays in the inbox.
 func (m *Matcher) park(p *parked) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.count >= MaxParked {
-		m.orphan++
-		return
+	now := m.node.cfg.Clock.Now()
+	for e := m.line.Front(); e != nil && (m.line.Len() >= MaxParked || now.Sub(e.Value.(*parked).at) > ParkFor); e = m.line.Front() {
+		m.unlink(e.Value.(*parked))
 	}
-	m.count++
+	p.place = m.line.PushBack(p)
 	for _, k := range p.keys {
 		m.parked[k] = append(m.parked[k], p)
 	}
@@ -259,7 +289,7 @@ func (m *Matcher) park(p *parked) {
 func (m *Matcher) Waiting() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.count
+	return m.line.Len()
 }
 
 // move writes a parked receipt into its message's stream, under an id that follows
@@ -351,7 +381,19 @@ func (m *Matcher) resume(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	for from := int64(0); from < head; {
+	// Back from the head, as far as ParkFor reaches: the inbox may be long.
+	from := head
+	for from > 0 {
+		from = max(from-1000, 0)
+		first, _, err := n.cfg.Log.Read(ctx, event.InboxPartition, from, 1)
+		if err != nil {
+			return err
+		}
+		if len(first) == 1 && n.cfg.Clock.Now().Sub(first[0].Event.Time) > ParkFor {
+			break
+		}
+	}
+	for from < head {
 		records, _, err := n.cfg.Log.Read(ctx, event.InboxPartition, from, 1000)
 		if err != nil {
 			return err
@@ -391,7 +433,7 @@ func (m *Matcher) again(ctx context.Context, e *event.Event, d *event.ReceiptRec
 		}
 	}
 	del := Delivery{Account: d.Account, Raw: in.Raw, From: in.From, Reference: uint16(d.Reference), Receipt: r, Received: e.Time}
-	p := &parked{id: e.ID, d: del, at: e.Time, durable: true}
+	p := &parked{id: e.ID, d: del, at: e.Time}
 	ids := n.idKeys(d.Account, d.CarrierID)
 	if len(ids) > 0 {
 		ref, ok, err := n.cfg.Views.Handoff(ctx, d.Account, ids)

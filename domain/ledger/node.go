@@ -33,10 +33,7 @@ type Config struct {
 	// MaxBacklog refuses submits (503) while more streams than this wait in one
 	// partition to be worked on. Default 50,000.
 	MaxBacklog int
-	// MaxLag refuses submits while a partition has more unread events than this.
-	// Default 50,000.
-	MaxLag int64
-	Clerk  ClerkConfig // CallWindow, AnswerWithin and the bounds; the rest is filled in
+	Clerk      ClerkConfig // CallWindow, AnswerWithin and the bounds; the rest is filled in
 }
 
 // Account is how one carrier account writes.
@@ -84,7 +81,11 @@ type Node struct {
 	notify  chan struct{} // closed and made anew when a partition moved on
 	ready   atomic.Bool
 	stopped atomic.Bool
-	metrics metrics
+	// quieting is how many partitions still have starts out while the node stops.
+	quieting atomic.Int64
+	// controlLost: the last read of control failed.
+	controlLost atomic.Bool
+	metrics     metrics
 }
 
 type metrics struct {
@@ -102,15 +103,13 @@ func New(cfg Config) *Node {
 	if cfg.MaxBacklog == 0 {
 		cfg.MaxBacklog = 50_000
 	}
-	if cfg.MaxLag == 0 {
-		cfg.MaxLag = 50_000
-	}
 	n := &Node{cfg: cfg, log: cfg.Logger, control: NewControl(cfg.Log), dispatchers: map[string]*Dispatcher{},
 		carriers: map[string]Carrier{}, deliveries: make(chan delivered, 4096), notify: make(chan struct{})}
 	n.facts = NewRecorder(cfg.Log, cfg.Clock.Now, func(p event.Partition, e *event.Event, err error) {
 		n.metrics.lost.Add(1)
 		n.log.Error("a fact could not be appended", "partition", p.String(), "type", string(e.Data.Type()), "event", e.ID.String(), "error", err)
 	})
+	n.control.good = func() { n.controlLost.Store(false) }
 	n.matcher = newMatcher(n)
 	n.reservation.init()
 	n.keys.init(100_000)
@@ -160,12 +159,7 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 	r.stopOuter, r.stopInner = stopOuter, stopInner
 	r.outer.Go(func() { n.facts.Run(outer) })
 	r.outer.Go(func() { n.deliver(outer) })
-	r.outer.Go(func() {
-		if err := n.control.Run(outer); err != nil && outer.Err() == nil {
-			n.log.Error("the control stream cannot be read", "error", err)
-			n.ready.Store(false)
-		}
-	})
+	r.outer.Go(func() { n.readControl(outer) })
 	for _, d := range n.dispatchers {
 		r.inner.Go(func() { d.Run(inner, n.cfg.Clock.Now) })
 	}
@@ -174,7 +168,7 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 	}
 	r.inner.Go(func() { n.controlWake(inner) })
 	for i, l := range n.lines {
-		if err := n.until(ctx, func() bool { return l.applied.Load() >= heads[i] || l.failed.Load() != nil }); err != nil {
+		if err := n.until(ctx, func() bool { return l.applied.Load() >= heads[i] || l.stopped() != nil }); err != nil {
 			return r, err
 		}
 	}
@@ -183,6 +177,28 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 	}
 	n.ready.Store(true)
 	return r, nil
+}
+
+// readControl reads control until ctx is done, again and again: a pause must be in
+// force whatever happened to a read. While it fails the node is not ready.
+func (n *Node) readControl(ctx context.Context) {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
+		began := n.cfg.Clock.Now()
+		err := n.control.Run(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		n.log.Error("the control stream cannot be read", "error", err)
+		n.controlLost.Store(true)
+		if n.cfg.Clock.Now().Sub(began) > time.Minute {
+			wait = 100 * time.Millisecond
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
 }
 
 // Running is a started node.
@@ -196,17 +212,30 @@ type Running struct {
 // durable, and returns when every goroutine has ended. Carriers must have been
 // drained before; they may still deliver until Stop returns.
 func (r *Running) Stop(ctx context.Context) error {
-	r.Quiet()
+	r.Quiet(ctx)
 	err := r.node.facts.Drain(ctx)
 	r.stopOuter()
 	r.outer.Wait()
 	return err
 }
 
-// Quiet ends all proposing: no new start, no new call. Call it before the
-// carriers are drained.
-func (r *Running) Quiet() {
-	r.node.stopped.Store(true)
+// Quiet ends all proposing, lets the starts that are out come back to be called
+// (within ctx), and ends the partitions. Call it before the carriers are drained.
+// What does not come back in time is in doubt after the next start.
+func (r *Running) Quiet(ctx context.Context) {
+	n := r.node
+	if n.stopped.Swap(true) {
+		return
+	}
+	n.quieting.Store(int64(len(n.lines)))
+	for _, l := range n.lines {
+		if l.stopped() != nil {
+			n.quieting.Add(-1)
+			continue
+		}
+		l.do(func(c *Clerk, _ time.Time) []Call { l.quiet(c); return nil })
+	}
+	_ = n.until(ctx, func() bool { return n.quieting.Load() <= 0 }) // or as long as there is time
 	r.stopInner()
 	r.inner.Wait()
 }
@@ -371,7 +400,7 @@ func (n *Node) Stats() Stats {
 	m := &n.metrics
 	s := Stats{Submitted: m.submitted.Load(), Refused: m.refused.Load(), Receipts: m.receipts.Load(), Inbound: m.inbound.Load(),
 		Orphans: m.orphans.Load(), Effective: m.effective.Load(), Void: m.void.Load(), Lost: m.lost.Load(),
-		Waiting: map[string]int{}, Parked: n.matcher.Waiting(), Failed: map[string]error{}, Ready: n.ready.Load() && !n.stopped.Load()}
+		Waiting: map[string]int{}, Parked: n.matcher.Waiting(), Failed: map[string]error{}, Ready: n.ready.Load() && !n.stopped.Load() && !n.controlLost.Load()}
 	for i := range s.Handoffs {
 		s.Handoffs[i] = m.handoffs[i].Load()
 	}

@@ -40,10 +40,32 @@ type pipeline struct {
 	failed   atomic.Pointer[error]
 	lastCut  time.Time
 	lastLook time.Time
+	caught   int64 // the head when this run began: past it, the partition is well
+	quieting bool  // asked to be quiet, and not yet
+	// lastCall is the latest call_by that a carrier was handed, by any run, and
+	// floor that of the runs before this one, whose open attempts this one cannot see.
+	lastCall, floor time.Time
 }
 
 func newPipeline(n *Node, p event.Partition) *pipeline {
 	return &pipeline{node: n, p: p, wake: make(chan struct{}, 1)}
+}
+
+// stopped is why the partition stopped for good; nil while it runs or tries to.
+func (l *pipeline) stopped() error {
+	if err := l.failed.Load(); err != nil && (errors.Is(*err, event.ErrUnknownType) || errors.Is(*err, ErrDamaged)) {
+		return *err
+	}
+	return nil
+}
+
+// quiet counts the partition as quiet once none of its starts is out.
+func (l *pipeline) quiet(c *Clerk) {
+	l.quieting = c.Quiet() > 0
+	if !l.quieting {
+		l.node.quieting.Add(-1)
+		l.node.changed()
+	}
 }
 
 // do runs f on the pipeline's goroutine, soon.
@@ -74,7 +96,7 @@ func (l *pipeline) run(ctx context.Context) {
 		l.node.log.Error("a partition starts again", "partition", l.p.String(), "error", err)
 		l.failed.Store(&err)
 		l.node.changed()
-		if errors.Is(err, event.ErrUnknownType) || errors.Is(err, ErrDamaged) {
+		if l.stopped() != nil {
 			<-ctx.Done() // never skipped: the others go on
 			return
 		}
@@ -105,7 +127,10 @@ func (l *pipeline) serve(parent context.Context) error {
 	}
 	l.clerk = NewClerk(n.clerkConfig(l))
 	l.clerk.Restore(mark, reg)
-	l.written, l.lastLook = 0, time.Time{}
+	l.written, l.lastLook, l.floor = 0, time.Time{}, l.lastCall
+	if _, l.caught, err = n.cfg.Log.Read(ctx, l.p, 0, 0); err != nil {
+		return err
+	}
 	l.applied.Store(mark.Next)
 	l.control.Store(mark.Partition.Control)
 	n.changed() // there may be nothing to read that would say so
@@ -131,7 +156,7 @@ func (l *pipeline) serve(parent context.Context) error {
 		if err != nil {
 			return err
 		}
-		if batch != nil {
+		if l.clerk.Next() >= l.caught {
 			l.failed.Store(nil) // it reads and folds again
 		}
 		timer.Reset(again)
@@ -228,6 +253,9 @@ func (l *pipeline) step(ctx context.Context, batch []Record, writeFailed chan er
 		c.Look(due)
 		l.lastLook = now
 	}
+	if l.quieting {
+		l.quiet(c)
+	}
 	out := c.Act(ctx, now, fault, detail)
 	l.backlog.Store(int64(c.Backlog()))
 	for _, p := range out.Proposals {
@@ -323,6 +351,11 @@ func (l *pipeline) last(writeFailed chan error) error {
 // call hands starts to their carriers. The clerk has forgotten them already.
 func (l *pipeline) call(calls []Call) {
 	for i := range calls {
+		for _, h := range calls[i].Handoffs {
+			if h.CallBy.After(l.lastCall) {
+				l.lastCall = h.CallBy
+			}
+		}
 		l.node.call(&calls[i])
 	}
 }

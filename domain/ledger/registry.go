@@ -174,7 +174,8 @@ type Control struct {
 	mu      sync.Mutex
 	all     map[int64]*Registry
 	last    *Registry
-	read    int64 // events read
+	read    int64  // events read
+	good    func() // told of every read that succeeded; may be nil
 	changed chan struct{}
 }
 
@@ -214,6 +215,9 @@ func (c *Control) Run(ctx context.Context) error {
 		}
 		if len(records) > 0 {
 			c.Take(records)
+		}
+		if c.good != nil {
+			c.good()
 		}
 	}
 	return nil

@@ -85,7 +85,8 @@ type PauseRequest struct {
 type Pausing struct {
 	Event    event.ID
 	Position event.Position
-	// InForce is how many partitions have applied it: all of them.
+	// InForce is how many partitions have applied it: all but those that have stopped,
+	// which call nobody.
 	InForce int
 }
 

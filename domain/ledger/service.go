@@ -125,6 +125,13 @@ func (n *Node) again(ctx context.Context, res *reservation) (*Submitted, error) 
 	if out, err = n.land(ctx, res.event, out); err != nil {
 		return nil, err
 	}
+	// The first append may have landed after all: the answer is the first's.
+	if err := n.cfg.Finder.WaitFor(ctx, out.Position); err != nil {
+		return nil, errors.Join(ErrUnknown, err)
+	}
+	if out, err = n.recall(ctx, res.event.Tenant, res.event.ID); err != nil {
+		return nil, errors.Join(ErrUnknown, err)
+	}
 	res.answer = out
 	return out, nil
 }
@@ -291,10 +298,8 @@ func (n *Node) make(ctx context.Context, c Caller, r *SubmitRequest, key, input 
 // room refuses while a partition is too far behind to take more.
 func (n *Node) room(p event.Partition) error {
 	l := n.lines[p]
-	if err := l.failed.Load(); err != nil {
-		if errors.Is(*err, event.ErrUnknownType) || errors.Is(*err, ErrDamaged) {
-			return errors.Join(ErrRefused, errors.New("the recipient's partition has stopped"))
-		}
+	if l.failed.Load() != nil { // also because keys that were used may not be known
+		return errors.Join(ErrRefused, errors.New("the recipient's partition does not run"))
 	}
 	if l.backlog.Load() > int64(n.cfg.MaxBacklog) {
 		return errors.Join(ErrRefused, errors.New("too much waits to be decided"))
@@ -385,7 +390,7 @@ func (n *Node) Cancel(ctx context.Context, c Caller, id event.ID) (*Cancelled, e
 	}
 	f, err = n.find(ctx, c.Tenant, id)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(ErrUnknown, err)
 	}
 	return &Cancelled{Status: f.Status, Position: pos, Left: f.Status != recipient.Cancelled}, nil
 }
@@ -714,7 +719,13 @@ func pauseTenant(c Caller, r *PauseRequest) string {
 
 func (n *Node) pausing(pos event.Position) *Pausing {
 	reg := n.control.At(pos.Index + 1)
-	return &Pausing{Event: reg.Event, Position: pos, InForce: len(n.lines)}
+	out := &Pausing{Event: reg.Event, Position: pos}
+	for _, l := range n.lines {
+		if l.stopped() == nil {
+			out.InForce++
+		}
+	}
+	return out
 }
 
 func (n *Node) checkPause(c Caller, r *PauseRequest) error {
@@ -732,10 +743,13 @@ func (n *Node) checkPause(c Caller, r *PauseRequest) error {
 
 // quiet returns when no attempt that the pause covers may still be called.
 func (n *Node) quiet(ctx context.Context, l *pipeline, p *event.Paused, tenant string) error {
-	for {
+	for l.stopped() == nil { // one that stopped calls nobody
 		answer := make(chan time.Time, 1)
 		l.do(func(c *Clerk, now time.Time) []Call {
 			until := c.OpenCalls(now, p, tenant)
+			if t := l.floor.Add(recipient.ClockBound); t.After(now) && t.After(until) {
+				until = t
+			}
 			if until.IsZero() {
 				answer <- until
 			} else {
@@ -766,6 +780,7 @@ func (n *Node) quiet(ctx context.Context, l *pipeline, p *event.Paused, tenant s
 			return ctx.Err()
 		}
 	}
+	return nil
 }
 
 // change appends a control event, brings it into every partition, and returns
@@ -784,7 +799,7 @@ func (n *Node) change(ctx context.Context, tenant string, d event.Data) (event.P
 	}
 	err = n.until(ctx, func() bool {
 		for _, l := range n.lines {
-			if l.control.Load() < reg.Position {
+			if l.control.Load() < reg.Position && l.stopped() == nil {
 				return false
 			}
 		}

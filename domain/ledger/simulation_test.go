@@ -632,6 +632,8 @@ func (w *world) inbound(text string, f func(*event.InboundReceived)) {
 		d.Revokes = &reach
 	case sms.AskUnclear:
 		d.Revokes, d.Unclear = &reach, true
+	case sms.AskStart:
+		d.MayLift = []event.Reach{reach, {Scope: event.ScopeSender, Name: number}, {Scope: event.ScopeProgram, Name: "news"}}
 	}
 	if f != nil {
 		d.Revokes, d.Unclear, d.Holds, d.Ask = nil, false, &reach, "part"

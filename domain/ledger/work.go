@@ -53,6 +53,9 @@ func (w *work) message(ctx context.Context, m *recipient.Message) {
 	if todo != recipient.Handoff {
 		w.letGo(m)
 	}
+	if todo != recipient.Decide {
+		delete(c.releases, m.ID)
+	}
 	switch todo {
 	case recipient.Nothing:
 		c.remind(w.st, again, w.now)
@@ -73,12 +76,23 @@ func (w *work) message(ctx context.Context, m *recipient.Message) {
 		w.decide(ctx, m)
 	case recipient.Handoff:
 		c.remind(w.st, again, w.now)
+		if w.fault != "" { // nothing leaves while this node cannot be trusted to decide
+			w.letGo(m)
+			c.remind(w.st, w.now.Add(time.Second), w.now)
+			return
+		}
 		if _, waits := c.waiting[m.ID]; waits {
 			return
 		}
-		if ready, _, _ := w.prepare(m); ready != nil {
-			w.handoff(m, ready, m.AllowUntil)
+		ready, fault, _ := w.prepare(m)
+		if ready == nil {
+			if fault != "" { // looked at again at once; when the allow runs out, the decision says what it is
+				w.letGo(m)
+				c.remind(w.st, w.now.Add(time.Second), w.now)
+			}
+			return
 		}
+		w.handoff(m, ready, m.AllowUntil)
 	}
 }
 
@@ -119,13 +133,20 @@ func (w *work) decide(ctx context.Context, m *recipient.Message) {
 		c.remind(w.st, t, w.now)
 		return
 	}
+	if m.Status == recipient.Scheduled || m.Status == recipient.Deferred {
+		if at := c.turnOf(m.ID, w.now); w.now.Before(at) {
+			c.remind(w.st, at, w.now)
+			return
+		}
+	}
 	if c.counts[m.Priority] >= c.cfg.MaxWaiting {
-		if !w.st.parked {
-			w.st.parked = true
+		if k := (park{w.st.subject, m.Priority}); !c.isParked[k] {
+			c.isParked[k] = true
 			c.parked[m.Priority] = append(c.parked[m.Priority], w.st.subject)
 		}
 		return
 	}
+	delete(c.releases, m.ID)
 	ready, fault, detail := w.prepare(m)
 	if w.fault != "" {
 		fault, detail = w.fault, w.detail
@@ -292,8 +313,9 @@ func (w *work) joined(j recipient.Joined) (string, bool) {
 	var b strings.Builder
 	whole := true
 	for _, index := range j.Parts {
-		if index < 0 {
-			continue // given up: what came is read as it is
+		if index < 0 { // given up: what came is read, and what is missing makes it unclear
+			whole = false
+			continue
 		}
 		in, _, err := w.inbound(index)
 		if err != nil {

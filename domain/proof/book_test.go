@@ -335,11 +335,17 @@ func (b *book) read(v *Verifier) {
 
 // name of the event at a finding's position.
 func (b *book) at(f Finding) string {
-	list := b.parts[f.Position.Partition]
-	for name, e := range b.names {
-		if i := int(f.Position.Index - b.skip[e]); i >= 0 && i < len(list) && list[i] == e {
-			return name
+	var index int64
+	for _, e := range b.parts[f.Position.Partition] {
+		index += b.skip[e]
+		if index == f.Position.Index {
+			for name, named := range b.names {
+				if named == e {
+					return name
+				}
+			}
 		}
+		index++
 	}
 	return f.Position.String()
 }

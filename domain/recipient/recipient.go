@@ -33,8 +33,12 @@ const (
 	ReplyWithin = 5 * time.Minute
 	// JoinWithin is how long a part of an inbound message waits for its siblings.
 	JoinWithin = 5 * time.Minute
-	// MaxAttempts is how often one message is offered to carriers.
-	MaxAttempts = 10
+	// MaxAttempts is how often one message is offered to carriers; with Backoff that
+	// outlasts a day.
+	MaxAttempts = 120
+	// MaxDoubts is how many attempts of one message may end in doubt, for a program
+	// that prefers a duplicate.
+	MaxDoubts = 3
 )
 
 // Status is where a message stands. Each says who leaves it.
@@ -458,8 +462,8 @@ func (s *State) Reaches(r event.Reach) bool {
 	})
 }
 
-// liftable are the opt-outs that a START lifts: those that stood where its
-// adapter had read to. If a STOP came in between, it lifts nothing. What an
+// liftable are the opt-outs that a START lifts: those within what it may lift that
+// stood where its adapter had read to. If a STOP came in between, it lifts nothing. What an
 // officer recorded for the whole tenant is the officer's to lift, and so is what
 // only holds.
 func (s *State) liftable(d *event.InboundReceived) []event.ID {
@@ -468,7 +472,7 @@ func (s *State) liftable(d *event.InboundReceived) []event.ID {
 		if o.Index >= d.Read {
 			return nil
 		}
-		if o.Reach.Scope != event.ScopeTenant && !o.Part {
+		if !o.Part && o.Reach.Scope != event.ScopeTenant && slices.Contains(d.MayLift, o.Reach) {
 			ids = append(ids, o.Event)
 		}
 	}
@@ -725,6 +729,16 @@ func (m *Message) refused() bool {
 	return slices.ContainsFunc(m.Attempts[len(m.Attempts)-1].Parts, func(p Part) bool { return p.Status == PartFinal })
 }
 
+// doubts counts the attempts that ended in doubt.
+func (m *Message) doubts() (n int) {
+	for _, a := range m.Attempts {
+		if slices.ContainsFunc(a.Parts, func(p Part) bool { return p.Status == PartInDoubt }) {
+			n++
+		}
+	}
+	return n
+}
+
 func (m *Message) taken() int {
 	n := 0
 	for i := 1; i <= m.Parts; i++ {
@@ -775,7 +789,7 @@ func (m *Message) doubt(p *Partition, e *event.Event, d *event.HandoffInDoubt) W
 }
 
 // Backoff is how long a message waits before its next attempt, after n of them.
-func Backoff(n int) time.Duration { return min(time.Second<<min(n-1, 6), time.Minute) }
+func Backoff(n int) time.Duration { return min(time.Second<<min(n-1, 10), 15*time.Minute) }
 
 // settle derives the status of a message that was handed off from its parts. at
 // is the time of the event that changed one.
@@ -813,7 +827,7 @@ func (m *Message) settle(p *Partition, at time.Time) {
 		m.Status = Sending
 	case final > 0:
 		m.Status = Failed
-	case doubt > 0 && (!m.PrefersDuplicate || m.refused()):
+	case doubt > 0 && (!m.PrefersDuplicate || m.refused() || m.doubts() >= MaxDoubts):
 		m.Status = InDoubt
 	case m.NoLater && doubt > 0:
 		m.Status = InDoubt

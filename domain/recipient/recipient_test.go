@@ -742,7 +742,7 @@ func TestRetries(t *testing.T) {
 	x.status(m, Sent) // the second attempt's answer for part 3 does not matter any more
 	x.must(m, refused(2, 3, true))
 	x.status(m, Sent)
-	for n, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 6: 32 * time.Second, 7: time.Minute, 10: time.Minute} {
+	for n, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 6: 32 * time.Second, 7: 64 * time.Second, 10: 512 * time.Second, 11: 15 * time.Minute, 100: 15 * time.Minute} {
 		if got := Backoff(n); got != want {
 			t.Errorf("after %d attempts it waits %s, not %s", n, got, want)
 		}
@@ -753,6 +753,9 @@ func inbound(ask string, read int64) *event.InboundReceived {
 	d := &event.InboundReceived{Account: "c1", To: "+1500", Ask: ask, Program: "news", Read: read, Sealed: event.Sealed{SubjectKey: event.ID{7}}}
 	if ask == "stop" {
 		d.Revokes = &event.Reach{Scope: event.ScopeLegalEntity, Name: "Acme"}
+	}
+	if ask == "start" {
+		d.MayLift = []event.Reach{{Scope: event.ScopeLegalEntity, Name: "Acme"}, {Scope: event.ScopeSender, Name: "+1500"}, {Scope: event.ScopeProgram, Name: "news"}}
 	}
 	return d
 }
@@ -775,6 +778,23 @@ func TestStart(t *testing.T) {
 		"before any": {0, func(x *stream) { x.must(event.ID{}, inbound("start", 0)) }},
 		"an officer's, for the whole tenant": {0, func(x *stream) {
 			x.must(event.ID{}, &event.OptedOut{Reach: event.Reach{Scope: event.ScopeTenant}})
+			x.must(event.ID{}, inbound("start", x.index))
+		}},
+		"another legal entity's, another sender's, another program's": {0, func(x *stream) {
+			for _, r := range []event.Reach{{Scope: event.ScopeLegalEntity, Name: "Collections"}, {Scope: event.ScopeSender, Name: "+1600"}, {Scope: event.ScopeProgram, Name: "loans"}} {
+				x.must(event.ID{}, &event.OptedOut{Reach: r})
+			}
+			x.must(event.ID{}, inbound("start", x.index))
+		}},
+		"to a number that nobody is known to own": {0, func(x *stream) {
+			x.must(event.ID{}, inbound("stop", 0))
+			d := inbound("start", x.index)
+			d.MayLift = nil
+			x.must(event.ID{}, d)
+		}},
+		"its sender's and its program's": {2, func(x *stream) {
+			x.must(event.ID{}, &event.OptedOut{Reach: event.Reach{Scope: event.ScopeSender, Name: "+1500"}})
+			x.must(event.ID{}, &event.OptedOut{Reach: event.Reach{Scope: event.ScopeProgram, Name: "news"}})
 			x.must(event.ID{}, inbound("start", x.index))
 		}},
 		"one of two": {1, func(x *stream) {
