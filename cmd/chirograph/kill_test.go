@@ -127,3 +127,45 @@ func TestKill(t *testing.T) {
 	}
 	t.Logf("%d kills, %d acknowledged: %s (%d of those in doubt had reached the centre)", kills, len(acknowledged), strings.Join(all, ", "), reached)
 }
+
+// TestStop stops the node in the middle of a backlog, several times. A clean stop
+// leaves nothing in doubt: starts that are out come back and are called, or say that
+// they were not.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	c := newCentre(t)
+	n := newTestNode(t, "--dev-smsc", c.addr, "--dev-quiet", "--dev-tps", "400")
+	var ids []string
+	for round := range 4 {
+		var mu sync.Mutex
+		var load sync.WaitGroup
+		for i := range 8 {
+			load.Go(func() {
+				for k := range 40 {
+					id := n.send(fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, benchNumber(1_000_000+round*1000+i*100+k)))
+					mu.Lock()
+					ids = append(ids, id)
+					mu.Unlock()
+				}
+			})
+		}
+		load.Wait()
+		if code := n.p.stop(); code != 0 {
+			t.Errorf("the node's exit code is %d", code)
+		}
+		n.start()
+	}
+	for _, id := range ids {
+		if v := n.becomes(id, "delivered", "in_doubt", "failed"); v.Status != "delivered" || len(v.Attempts) > 2 {
+			t.Errorf("after a clean stop message %s is %s, with %d attempts", id, v.Status, len(v.Attempts))
+		}
+	}
+	n.p.stop()
+	n.verify()
+	c.p.stop()
+	for _, times := range submits(c.lines(t)) {
+		if times > 1 {
+			t.Errorf("a message reached the centre %d times", times)
+		}
+	}
+}
