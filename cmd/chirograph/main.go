@@ -40,6 +40,9 @@ func run(args []string) int {
 	if err != nil {
 		panic(err) // the command line's own definition is wrong
 	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
 	ctx, err := parser.Parse(args)
 	if exit >= 0 {
 		return exit
