@@ -9,17 +9,22 @@ export CGO_ENABLED = 0
 # Packages that start goroutines.
 RACE_PACKAGES = ./adapters/... ./domain/ledger/... ./api/... ./cmd/...
 FUZZTIME ?= 10s
+SOAK ?= 30m
 
-.PHONY: help build run test check fmt vet lint walls generated tidy race fuzz bench
+SERVERS = deploy/servers/servers
+
+.PHONY: help build run test servers servers-down check fmt vet lint walls generated tidy race fuzz bench bench-cluster soak-cluster
 
 help:
 	@echo 'make run     build, and start a development node with a simulated carrier'
-	@echo 'make test    every test'
+	@echo 'make test    every test, on real Kafka and PostgreSQL where they can be had'
+	@echo 'make servers Kafka (BROKERS=3: three brokers) and PostgreSQL for tests, without Docker; make servers-down ends them'
 	@echo 'make check   formatting, vet, linter, walls, generated code, go.mod'
 	@echo 'make build   bin/chirograph'
 	@echo 'make race    the tests of what runs concurrently, under the race detector (needs cgo and gcc)'
 	@echo 'make fuzz    every fuzz target for FUZZTIME=10s'
-	@echo 'make bench   messages a second, end to end, on this machine'
+	@echo 'make bench   messages a second, end to end, on this machine; make bench-cluster: over Kafka and PostgreSQL'
+	@echo 'make soak-cluster  nodes, brokers and PostgreSQL killed under load, again and again, for SOAK=30m'
 
 build:
 	@echo 'building bin/chirograph (a first build takes a few minutes)'
@@ -29,10 +34,19 @@ build:
 run: build
 	@exec bin/chirograph serve --dev $(ARGS)
 
+# On the servers that the environment names, else on those of `make servers`, else on some of its
+# own where Java, Maven and PostgreSQL are found; it says what it could not try.
 # -count=1 where it matters is the caller's: make test TESTFLAGS=-count=1
 test:
-	$(GO) test $(TESTFLAGS) ./...
+	$(SERVERS) run --allow-missing $(GO) test $(TESTFLAGS) ./...
 	@echo 'Left out: the race detector (make race; it needs cgo and gcc) and fuzzing beyond the seeds (make fuzz).'
+
+# eval "$$(make -s servers)" gives their addresses to a shell; they are in .servers/env too.
+servers:
+	@$(SERVERS) up
+
+servers-down:
+	@$(SERVERS) down
 
 check: fmt vet lint walls generated tidy
 
@@ -75,3 +89,10 @@ fuzz:
 # ARGS go to bench: make bench ARGS='--messages=10000'
 bench: build
 	bin/chirograph bench $(ARGS)
+
+bench-cluster: build
+	$(SERVERS) run bin/chirograph bench --cluster $(ARGS)
+
+# It starts three brokers and PostgreSQL of its own, and stops them.
+soak-cluster:
+	CHIROGRAPH_SOAK=$(SOAK) CHIROGRAPH_REQUIRE_SERVERS=1 $(GO) test -count=1 -v -timeout 0 -run '^TestClusterSurvives$$' ./cmd/chirograph

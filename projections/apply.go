@@ -11,6 +11,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/sms"
 )
 
 // ErrNotFound: there is no such message, or it is another tenant's.
@@ -37,9 +38,12 @@ func (m *Message) Submitted() bool { return !m.Accepted.IsZero() }
 // overtook it. m is changed in place; the event is shared and only read.
 //
 // A void event adds its entry and nothing else. An event of another stream than
-// the message's own changes nothing at all.
+// the message's own changes nothing at all, nor does a record that is no event.
 func Apply(m *Message, p event.Partition, j *ledger.Judged) *Message {
 	e := j.Event
+	if e == nil {
+		return m
+	}
 	if m == nil {
 		switch e.Data.(type) {
 		case *event.MessageSubmitted, *event.CancelRequested:
@@ -94,7 +98,7 @@ func (m *Message) take(j *ledger.Judged) {
 		m.Route = &Route{Data: d}
 	case *event.HandoffStarted:
 		a := Attempt{Number: d.Attempt, StartedAt: e.Time, CallBy: d.CallBy, AnswerBy: d.AnswerBy, Duplicate: d.Duplicate,
-			Parts: make([]Part, len(d.Parts))}
+			Reference: int(d.Reference), Parts: make([]Part, len(d.Parts))}
 		if m.Route != nil {
 			a.Carrier, a.From = m.Route.Data.Carrier, m.Route.Data.From
 		}
@@ -191,24 +195,35 @@ func (m *Message) sent(at time.Time) {
 }
 
 // Handoffs appends the message's open hand-offs to refs: every part that a carrier
-// took under an id, and that has no final receipt yet. Account returns the carrier
-// account of each.
+// took under an id and that has no final receipt yet, under the id; and every part
+// that is in doubt and went out with a reference, under that.
 func (m *Message) Handoffs(refs []Handoff) []Handoff {
 	for i := range m.Attempts {
 		a := &m.Attempts[i]
 		for _, part := range a.Parts {
-			if part.Status == recipient.PartTaken && !part.Final && part.CarrierID != "" {
-				refs = append(refs, Handoff{Account: a.Carrier, Ref: ledger.HandoffRef{Partition: m.Position.Partition, Tenant: m.Tenant,
-					Subject: m.Subject, Message: m.ID, Attempt: a.Number, Part: part.Part, CarrierID: part.CarrierID}})
+			h := Handoff{Account: a.Carrier, Ref: ledger.HandoffRef{Partition: m.Position.Partition, Tenant: m.Tenant,
+				Subject: m.Subject, Message: m.ID, Attempt: a.Number, Part: part.Part, CarrierID: part.CarrierID}}
+			switch {
+			case part.Status == recipient.PartTaken && !part.Final && part.CarrierID != "":
+				h.Key = sms.IDKeys(part.CarrierID)[1]
+			case part.Status == recipient.PartInDoubt && a.Reference != 0:
+				// A late answer or receipt for this part settles it; one for another attempt
+				// does not.
+				h.Key = ledger.ReferenceKey(uint16(a.Reference + part.Part - 1)) //nolint:gosec // it wraps, as the sender's does
+			default:
+				continue
 			}
+			refs = append(refs, h)
 		}
 	}
 	return refs
 }
 
-// Handoff is an open hand-off within a carrier account.
+// Handoff is an open hand-off within a carrier account, under its key: the canonical
+// key of the carrier's id (sms.IDKeys), or ledger.ReferenceKey.
 type Handoff struct {
 	Account string
+	Key     string
 	Ref     ledger.HandoffRef
 }
 
@@ -224,7 +239,7 @@ type Review struct {
 // are there; nobody reviews that.
 func OptOuts(p event.Partition, j *ledger.Judged) (lifts []event.ID, stands *OptOut, part bool) {
 	e := j.Event
-	if j.Why != "" {
+	if e == nil || j.Why != "" {
 		return nil, nil, false
 	}
 	out := OptOut{Event: e.ID, Position: event.Position{Partition: p, Index: j.Index}, Source: "handset", Since: e.Time}

@@ -79,7 +79,10 @@ type Attempt struct {
 	CallBy    time.Time `json:"call_by"`
 	AnswerBy  time.Time `json:"answer_by"`
 	Duplicate bool      `json:"duplicate,omitempty"`
-	Parts     []Part    `json:"parts"`
+	// Reference is the first part's user_message_reference, and part n has
+	// Reference+n-1; 0: none, or none that was stored.
+	Reference int    `json:"reference,omitempty"`
+	Parts     []Part `json:"parts"`
 }
 
 // Part is one part of an attempt.

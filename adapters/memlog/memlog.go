@@ -262,11 +262,7 @@ func (l *Log) Read(ctx context.Context, at event.Partition, from int64, max int)
 		}
 		for i := range out {
 			if decode {
-				e, err := event.Decode(out[i].Raw)
-				if err != nil {
-					return nil, head, fmt.Errorf("%s: %w", event.Position{Partition: at, Index: out[i].Index}, err)
-				}
-				out[i].Event = e
+				out[i].Event, out[i].Bad = event.Decode(out[i].Raw)
 			}
 		}
 		return out, head, nil

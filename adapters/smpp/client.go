@@ -130,6 +130,7 @@ type Client struct {
 	now     func() time.Time
 	changed chan struct{}
 	wake    chan struct{}
+	shared  chan struct{} // after SetShare
 
 	mu sync.Mutex
 	s  *session
@@ -145,7 +146,7 @@ func New(cfg Config, inbox ledger.Inbox, log *slog.Logger) (*Client, error) {
 	}
 	return &Client{
 		cfg: cfg, inbox: inbox, log: log.With("account", cfg.Account), now: time.Now,
-		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), shared: make(chan struct{}, 1),
 		s: newSession(cfg),
 	}, nil
 }
@@ -208,6 +209,42 @@ func (c *Client) Stats() Stats {
 	return st
 }
 
+// SetShare says what this node may use of an account that nodes share: whether it may
+// be bound, and with a bind how many submits a second it may write, in place of
+// Config.TPS; 0 is no limit. Both hold at once: a lower rate with no more than a tenth of a
+// second's worth saved up. Without a bind Free is 0; the client takes no more submits,
+// waits up to DrainTimeout for open responses and for the inbox, unbinds, and does
+// not connect again until it may. Until the first call the configuration holds. It
+// returns at once and may be called at any time.
+func (c *Client) SetShare(bind bool, tps float64) {
+	c.step(func(s *session, now time.Time) { s.share(bind, tps, now.Add(c.cfg.DrainTimeout), now) })
+	signal(c.shared)
+}
+
+// allowed waits until this node may be bound; false when ctx is done first.
+func (c *Client) allowed(ctx context.Context) bool {
+	for {
+		c.mu.Lock()
+		withheld := c.s.withheld
+		c.mu.Unlock()
+		if !withheld {
+			return ctx.Err() == nil
+		}
+		select {
+		case <-c.shared:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// gaveUp reports that the last connection ended because the share did.
+func (c *Client) gaveUp() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return errors.Is(c.s.err, errWithheld)
+}
+
 // step runs f under the lock, then does what it asked for.
 func (c *Client) step(f func(s *session, now time.Time)) {
 	c.mu.Lock()
@@ -246,14 +283,14 @@ func signal(ch chan struct{}) {
 	}
 }
 
-// Run keeps the account bound until ctx is done. Then it takes no more submits,
+// Run keeps the account bound until ctx is done, as far as SetShare allows. Then it takes no more submits,
 // waits up to DrainTimeout for open responses and for the inbox, unbinds and
 // closes. It returns nil after that; what could not be settled has been told
 // HandoffUnknown. A bind that is refused is no error: it is in State, and Run
 // tries again. Run is called once.
 func (c *Client) Run(ctx context.Context) error {
 	var fails int
-	for ctx.Err() == nil {
+	for c.allowed(ctx) {
 		conn, err := c.dial(ctx)
 		if err != nil {
 			c.mu.Lock()
@@ -268,6 +305,10 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		if ctx.Err() != nil {
 			break
+		}
+		if c.gaveUp() {
+			fails = 0
+			continue
 		}
 		wait := c.backoff(fails)
 		fails++

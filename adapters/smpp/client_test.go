@@ -483,6 +483,86 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// TestSetShare: without a share the client waits for its answers, unbinds, and stays
+// away until it has one again.
+func TestSetShare(t *testing.T) {
+	var record lines
+	arrived, answer := make(chan struct{}, 100), make(chan struct{})
+	p := start(t, Config{}, smsc.Config{NoReceipts: 1, Record: &record, OnMessage: func(smsc.Message) {
+		arrived <- struct{}{}
+		<-answer
+	}})
+	p.bound(t)
+	told := make(chan ledger.HandoffResult, 2)
+	p.Submit(handoff(1), func(r ledger.HandoffResult) { told <- r })
+	<-arrived // and not answered
+	p.SetShare(false, 0)
+	if free, again := p.Free(time.Now()); free != 0 || !again.IsZero() || p.State().Bound {
+		t.Errorf("%d free, again %v, %+v", free, again, p.State())
+	}
+	p.Submit(handoff(2), func(r ledger.HandoffResult) { told <- r })
+	if r := <-told; r.Status != ledger.HandoffNotCalled {
+		t.Errorf("a submit without a share: %+v", r)
+	}
+	close(answer)
+	if r := <-told; r.Status != ledger.HandoffTaken {
+		t.Errorf("what was open when the share ended: %+v", r)
+	}
+	// The client takes note of a share only while it waits for one.
+	p.SetShare(false, 0)
+	ctx := within(t)
+	for len(p.shared) > 0 {
+		if ctx.Err() != nil {
+			t.Fatal("the client does not wait for its share")
+		}
+		runtime.Gosched()
+	}
+	if st := p.State(); st.Bound || !strings.Contains(st.LastError, "no share") || p.Stats().ConnectionsLost != 0 {
+		t.Errorf("%+v, %+v", st, p.Stats())
+	}
+	p.SetShare(true, 50)
+	p.bound(t)
+	if st := p.Stats(); st.Binds != 2 || st.TPS != 50 {
+		t.Errorf("%+v", st)
+	}
+	if n := tally(p.send(t, 20)); n[ledger.HandoffTaken] != 20 {
+		t.Errorf("results by status: %v", n)
+	}
+	p.SetShare(true, 0)
+	if p.Stats().TPS != 0 {
+		t.Errorf("no limit, and %+v", p.Stats())
+	}
+	p.stop()
+	var commands []string
+	for _, l := range record.read(t) {
+		if l.Direction == "in" && l.Command != "submit_sm" && l.Command != "enquire_link" {
+			commands = append(commands, l.Command)
+		}
+	}
+	if got := strings.Join(commands, " "); got != "bind_transceiver unbind bind_transceiver unbind" {
+		t.Errorf("the client sent %s", got)
+	}
+}
+
+// TestStopWithoutShare: Run ends when it is told to, also while it may not bind.
+func TestStopWithoutShare(t *testing.T) {
+	c, err := New(Config{Account: "a", Addr: "127.0.0.1:1", SystemID: "s"}, newInbox(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetShare(false, 0)
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error)
+	go func() { ran <- c.Run(ctx) }()
+	cancel()
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+	if st := c.State(); st.Bound || !strings.Contains(st.LastError, "no share") {
+		t.Errorf("%+v", st)
+	}
+}
+
 // TestNoCentre: Run ends when it is told to, also while there is nobody to bind to.
 func TestNoCentre(t *testing.T) {
 	c, err := New(Config{Account: "a", Addr: "127.0.0.1:1", SystemID: "s", ReconnectMin: time.Millisecond, ReconnectMax: time.Hour}, newInbox(), slog.New(slog.DiscardHandler))

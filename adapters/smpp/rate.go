@@ -73,6 +73,26 @@ func (r *rate) advance(now time.Time) {
 // together, so a smaller bucket would never let them go.
 func (r *rate) depth() float64 { return max(sms.MaxSegments, r.limit*burst.Seconds()) }
 
+// set changes what the account allows and reports whether that is a change. A rate
+// that the carrier has cut grows on from where it is. What was saved up at a higher
+// rate is not spent at a lower one, but for a moment's worth.
+func (r *rate) set(tps float64, now time.Time) bool {
+	if tps == r.configured {
+		return false
+	}
+	r.advance(now)
+	cut := r.limit != r.configured
+	lower := tps > 0 && (r.limit == 0 || tps < r.limit)
+	r.configured = tps
+	if lower || !cut {
+		r.limit, r.ceiling = tps, tps
+	}
+	if lower {
+		r.tokens = min(r.tokens, tps*burst.Seconds())
+	}
+	return true
+}
+
 // free is how many submits the rate allows now; without one, when to ask again.
 func (r *rate) free(now time.Time) (int, time.Time) {
 	r.advance(now)
@@ -109,7 +129,11 @@ func (r *rate) throttled(now time.Time) bool {
 		r.limit = max(r.past, r.now, minRate)
 		r.ceiling = r.limit
 	}
-	r.limit = max(minRate, r.limit/2)
+	lowest := minRate
+	if r.configured > 0 {
+		lowest = min(lowest, r.configured)
+	}
+	r.limit = max(lowest, r.limit/2)
 	r.tokens = min(r.tokens, 0)
 	return true
 }

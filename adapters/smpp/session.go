@@ -86,10 +86,10 @@ const (
 	down phase = iota
 	// binding: bind_transceiver is out. Left by its response, or by lost.
 	binding
-	// bound: submits go out. Left by drain, by an unbind or by lost.
+	// bound: submits go out. Left by drain, by share, by an unbind or by lost.
 	bound
 	// draining: no new submits; responses and acknowledgements are awaited, until
-	// drainBy. Left by unbind, or by lost.
+	// drainBy. Left by unbind, by share or by lost.
 	draining
 	// unbinding: our unbind is out. Left by its response, or by lost.
 	unbinding
@@ -97,7 +97,11 @@ const (
 	closing
 )
 
-var errStopped = errors.New("the session has ended")
+var (
+	errStopped = errors.New("the session has ended")
+	// errWithheld: the account's binds are other nodes' for now.
+	errWithheld = errors.New("this node has no share of the account")
+)
 
 // session is one account's SMPP session over all its connections: pure, without
 // clock, goroutine or socket. Each method is a step; what it wants done is in
@@ -108,8 +112,10 @@ type session struct {
 	since time.Time // when the bind came or went
 	err   error     // why it went
 	// stop: drain was asked for; there will be no further bind.
-	stop    bool
-	drainBy time.Time
+	stop bool
+	// withheld: share took the bind away; there will be none until it gives one.
+	withheld bool
+	drainBy  time.Time
 
 	sequence int32
 	rate     rate
@@ -190,6 +196,10 @@ func (s *session) answer(id data.CommandIDType, status data.CommandStatusType, s
 // connected begins a bind on a fresh connection (SMPP 3.4 §4.1.5).
 func (s *session) connected(now time.Time) {
 	s.phase, s.received = binding, now
+	if s.withheld {
+		s.quit(errWithheld, now)
+		return
+	}
 	s.bindSeq = s.next()
 	s.requestBy = now.Add(s.cfg.ResponseTimeout)
 	b := pdu.NewBindRequest(pdu.Transceiver)
@@ -236,7 +246,7 @@ func (s *session) leave(err error, now time.Time) {
 	if s.phase == closing || s.phase == down {
 		return
 	}
-	if (s.phase == bound || s.phase == draining) && !errors.Is(err, errStopped) {
+	if (s.phase == bound || s.phase == draining) && !errors.Is(err, errStopped) && !errors.Is(err, errWithheld) {
 		s.stats.ConnectionsLost++
 	}
 	s.err, s.since = err, now
@@ -406,7 +416,7 @@ func (s *session) tick(now time.Time) {
 			s.phase = unbinding
 			for _, p := range s.queue {
 				if s.window[p.sequence] == p {
-					s.settle(p, result{outcome: notCalled, reason: "the session is stopping"})
+					s.settle(p, result{outcome: notCalled, reason: "the session is unbinding"})
 				}
 			}
 			s.queue = s.queue[:0]
@@ -420,7 +430,7 @@ func (s *session) tick(now time.Time) {
 		}
 	case unbinding:
 		if !now.Before(s.requestBy) {
-			s.quit(errStopped, now)
+			s.quit(s.why(), now)
 		}
 		return
 	}
@@ -450,15 +460,57 @@ func (s *session) forget(sequence int32) {
 
 // drain takes no more submits, waits until by for what is open, then unbinds.
 func (s *session) drain(by, now time.Time) {
-	s.stop, s.drainBy = true, by
+	s.stop = true
+	s.windUp(by, now)
+}
+
+func (s *session) windUp(by, now time.Time) {
+	s.drainBy = by
 	switch s.phase {
 	case bound:
-		s.phase, s.since, s.err = draining, now, errStopped
+		s.phase, s.since, s.err = draining, now, s.why()
 		s.out.changed = true
 	case binding:
-		s.quit(errStopped, now)
+		s.quit(s.why(), now)
 	}
 	s.tick(now)
+}
+
+// why is why we unbind.
+func (s *session) why() error {
+	if s.stop {
+		return errStopped
+	}
+	return errWithheld
+}
+
+// share changes what this node may use of the account. Without a bind it drains as if
+// it were to stop, until by; a drain that has not come to unbind is called off when
+// the bind comes back.
+func (s *session) share(bind bool, tps float64, by, now time.Time) {
+	was := s.withheld
+	s.withheld = !bind
+	switch {
+	case s.stop:
+	case !bind && !was:
+		if s.phase == down {
+			s.err = errWithheld
+		} else {
+			s.note(false, "smpp: this node has no share of the account any more, unbinding")
+		}
+		s.phase = unbinding
+	case bind && was:
+		if s.phase == draining {
+			s.phase, s.since = bound, now
+		}
+		if errors.Is(s.err, errWithheld) {
+			s.err = nil
+		}
+		s.out.changed = true
+	}
+	if bind && s.rate.set(tps, now) {
+		s.out.changed = true
+	}
 }
 
 // acked answers a delivery that the inbox has made durable (nil) or could not.
@@ -535,7 +587,7 @@ func (s *session) receive(p wire.PDU, err error, now time.Time) {
 			s.stats.Unexpected++
 			return
 		}
-		s.quit(errStopped, now)
+		s.quit(s.why(), now)
 	case data.ALERT_NOTIFICATION, data.OUTBIND:
 		s.stats.Unexpected++ // these have no response (SMPP 3.4 §4.12.1, §4.1.7)
 	default:
@@ -625,7 +677,7 @@ func (s *session) nacked(p wire.PDU, now time.Time) {
 	case seq == s.enquireSeq:
 		s.enquireSeq = 0 // it is alive
 	case seq == s.unbindSeq && s.phase == unbinding:
-		s.quit(errStopped, now)
+		s.quit(s.why(), now)
 	default:
 		if w, ok := s.open(seq); ok {
 			s.settle(w, result{outcome: unknown, code: wire.StatusCode(p.CommandStatus),

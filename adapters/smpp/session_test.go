@@ -123,6 +123,8 @@ func TestSession(t *testing.T) {
 		owed := map[int32]int{}    // responses to deliver_sm that may be written
 		var deliverSeq int32
 		drained := false
+		// Whether the bind was this node's at the last connect.
+		allowed := true
 
 		take := func() {
 			out := s.take()
@@ -175,7 +177,11 @@ func TestSession(t *testing.T) {
 				if s.phase != down || s.stop {
 					t.Skip()
 				}
+				allowed = !s.withheld
 				s.connected(now)
+				if allowed != (s.phase == binding) {
+					t.Fatalf("phase %d, and the bind allowed is %v", s.phase, allowed)
+				}
 				if rapid.IntRange(0, 5).Draw(t, "slow") != 0 {
 					s.receive(response(data.BIND_TRANSCEIVER_RESP, data.ESME_ROK, s.bindSeq, ""), nil, now)
 				}
@@ -212,8 +218,8 @@ func TestSession(t *testing.T) {
 				if should := free > 0 && !now.After(c.callBy); accepted != should {
 					t.Fatalf("accepted %v with %d free", accepted, free)
 				}
-				if accepted && drained {
-					t.Fatal("a submit was taken after drain")
+				if accepted && (drained || s.withheld) {
+					t.Fatal("a submit was taken after drain, or without a share")
 				}
 			},
 			"flush": func(t *rapid.T) {
@@ -227,6 +233,9 @@ func TestSession(t *testing.T) {
 				}
 				inFlight, flushed, outran = buf, true, false
 				for _, p := range frames(buf) {
+					if p.CommandID == data.BIND_TRANSCEIVER && !allowed {
+						t.Fatal("a bind was asked for without a share")
+					}
 					if c := open[p.SequenceNumber]; p.CommandID == data.SUBMIT_SM && (c == nil || now.After(c.callBy) || by.After(c.callBy)) {
 						t.Fatal("a submit is written past its callBy")
 					} else if c != nil && p.CommandID == data.SUBMIT_SM {
@@ -347,6 +356,13 @@ func TestSession(t *testing.T) {
 				s.receive(response(data.UNBIND, 0, 9, ""), nil, now)
 			},
 			"enquire": func(t *rapid.T) { s.receive(response(data.ENQUIRE_LINK_RESP, 0, s.enquireSeq, ""), nil, now) },
+			"share": func(t *rapid.T) {
+				bind, tps := rapid.IntRange(0, 2).Draw(t, "bind") != 0, rapid.SampledFrom([]float64{0, 0.3, 20, 50, 1000}).Draw(t, "tps")
+				s.share(bind, tps, now.Add(3*time.Second), now)
+				if bind && s.rate.configured != tps || s.rate.limit > tps && tps > 0 && bind || bind == s.withheld {
+					t.Fatalf("%v, %v: withheld %v, rate %+v", bind, tps, s.withheld, s.rate)
+				}
+			},
 			"drain": func(t *rapid.T) {
 				if rapid.IntRange(0, 9).Draw(t, "really") != 0 {
 					t.Skip()
@@ -611,6 +627,144 @@ func TestDrainBound(t *testing.T) {
 	settleAll(s)
 	if len(got) != 1 || got[0].outcome != unknown {
 		t.Fatalf("%+v", got)
+	}
+}
+
+// TestShare: without a bind the session drains and unbinds, as when it stops, and does
+// not bind again until it may.
+func TestShare(t *testing.T) {
+	cfg := testConfig()
+	share := func(s *session, bind bool, tps float64) { s.share(bind, tps, epoch.Add(cfg.DrainTimeout), epoch) }
+	s := boundSession(t, cfg)
+	var got []result
+	p := testSubmit(epoch.Add(time.Second), epoch.Add(time.Minute), func(r result) { got = append(got, r) })
+	s.submit(p, epoch)
+	write(s, epoch)
+	share(s, false, 0)
+	if free, again := s.free(epoch); free != 0 || !again.IsZero() || !settleAll(s).changed {
+		t.Fatalf("%d free, again %v", free, again)
+	}
+	s.submit(testSubmit(epoch.Add(time.Second), epoch.Add(time.Minute), func(r result) { got = append(got, r) }), epoch)
+	if settleAll(s); len(got) != 1 || got[0].outcome != notCalled {
+		t.Fatalf("a submit without a share: %+v", got)
+	}
+	if out := write(s, epoch); len(out) != 0 {
+		t.Fatalf("unbound before the answer: %+v", out)
+	}
+	s.receive(response(data.SUBMIT_SM_RESP, 0, p.sequence, "42"), nil, epoch)
+	s.tick(epoch)
+	out := write(s, epoch)
+	if len(out) != 1 || out[0].CommandID != data.UNBIND {
+		t.Fatalf("wrote %+v", out)
+	}
+	s.receive(response(data.UNBIND_RESP, 0, out[0].SequenceNumber, ""), nil, epoch)
+	s.lost(errors.New("EOF"), epoch)
+	settleAll(s)
+	if len(got) != 2 || got[1].outcome != taken || s.stats.ConnectionsLost != 0 || !errors.Is(s.err, errWithheld) {
+		t.Fatalf("%+v, %v, %+v", got, s.err, s.stats)
+	}
+	// A connection that was on its way is not used.
+	s.connected(epoch)
+	if out := write(s, epoch); len(out) != 0 || s.phase != closing {
+		t.Fatalf("phase %d, wrote %+v", s.phase, out)
+	}
+	s.lost(errors.New("EOF"), epoch)
+	share(s, true, 0)
+	s.connected(epoch)
+	if out := write(s, epoch); len(out) != 1 || out[0].CommandID != data.BIND_TRANSCEIVER {
+		t.Fatalf("with a share again: %+v", out)
+	}
+	// While it binds.
+	share(s, false, 0)
+	if s.phase != closing || !errors.Is(s.err, errWithheld) {
+		t.Fatalf("phase %d, %v", s.phase, s.err)
+	}
+}
+
+// TestShareComesBack: before the unbind the session simply goes on, after it the
+// connection ends and the next one binds.
+func TestShareComesBack(t *testing.T) {
+	cfg := testConfig()
+	share := func(s *session, bind bool) { s.share(bind, 0, epoch.Add(cfg.DrainTimeout), epoch) }
+	s := boundSession(t, cfg)
+	p := testSubmit(epoch.Add(time.Second), epoch.Add(time.Minute), func(result) {})
+	s.submit(p, epoch)
+	write(s, epoch)
+	share(s, false)
+	share(s, true)
+	if free, _ := s.free(epoch); s.phase != bound || free != cfg.Window-1 || s.err != nil {
+		t.Fatalf("phase %d, %d free, %v", s.phase, free, s.err)
+	}
+	s.receive(response(data.SUBMIT_SM_RESP, 0, p.sequence, "42"), nil, epoch)
+	share(s, false)
+	share(s, true)
+	if free, _ := s.free(epoch); s.phase != unbinding || free != 0 {
+		t.Fatalf("phase %d, %d free", s.phase, free)
+	}
+	// Who stops does not come back.
+	s = boundSession(t, cfg)
+	s.submit(testSubmit(epoch.Add(time.Second), epoch.Add(time.Minute), func(result) {}), epoch)
+	s.drain(epoch.Add(cfg.DrainTimeout), epoch)
+	share(s, false)
+	share(s, true)
+	if s.phase != draining || !errors.Is(s.err, errStopped) {
+		t.Fatalf("phase %d, %v", s.phase, s.err)
+	}
+}
+
+// TestRateSet: a new rate holds at once, without what was saved up at a higher one, and
+// what the carrier cut is not undone.
+func TestRateSet(t *testing.T) {
+	now := epoch
+	take := func(r *rate, d time.Duration) (n int) {
+		for end := now.Add(d); now.Before(end); now = now.Add(time.Millisecond) {
+			for r.take(now) {
+				n++
+			}
+		}
+		return n
+	}
+	r := newRate(0)
+	for range 1000 { // as many as anybody likes
+		r.take(now)
+	}
+	if !r.set(100, now) || r.set(100, now) {
+		t.Error("what is a change?")
+	}
+	if n := take(&r, time.Second); n < 95 || n > 111 {
+		t.Errorf("%d in the second after 100 was set", n)
+	}
+	now = now.Add(time.Minute) // saves up
+	r.set(10, now)
+	if n := take(&r, time.Second); n < 9 || n > 11 {
+		t.Errorf("%d in the second after 10 was set", n)
+	}
+	r.set(1000, now)
+	if n := take(&r, time.Second); n < 950 || n > 1010 {
+		t.Errorf("%d in the second after 1000 was set", n)
+	}
+	r.throttled(now)
+	if r.set(800, now); r.limit != 500 {
+		t.Errorf("cut to 500, and %v allowed after 800 was set", r.limit)
+	}
+	for range 60 {
+		now = now.Add(time.Second)
+		r.free(now)
+	}
+	if r.limit != 800 {
+		t.Errorf("%v after recovery", r.limit)
+	}
+	r.throttled(now)
+	if r.set(100, now); r.limit != 100 {
+		t.Errorf("%v allowed after 100 was set", r.limit)
+	}
+	// Of a share below one a second, throttling makes no more.
+	r.set(0.25, now)
+	if r.throttled(now.Add(cutEvery)); r.limit > 0.25 {
+		t.Errorf("0.25, throttled to %v", r.limit)
+	}
+	if r.set(0, now); r.limit != 0 {
+		t.Errorf("no limit, and %v allowed", r.limit)
 	}
 }
 

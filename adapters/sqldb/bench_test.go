@@ -1,14 +1,21 @@
 package sqldb_test
 
 import (
+	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/domain/event"
@@ -106,12 +113,68 @@ func cpu() time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
+// serverCPU is what all processes of the PostgreSQL at url have used, where it runs
+// on this machine.
+func serverCPU(b *testing.B, conn *pgx.Conn) (used time.Duration) {
+	rows, err := conn.Query(b.Context(), `SELECT pid FROM pg_stat_activity`)
+	if err != nil {
+		b.Fatal(err)
+	}
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, pid := range pids {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue
+		}
+		// proc(5): after the name in brackets, utime and stime are the 12th and 13th, in
+		// hundredths of a second.
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		for _, f := range fields[11:13] {
+			n, _ := strconv.Atoi(f)
+			used += time.Duration(n) * 10 * time.Millisecond
+		}
+	}
+	return used
+}
+
 // BenchmarkWrite measures CPU a message, all rows included, 500 messages a batch,
 // every recipient new. "whole": the six events come in one batch. "receipts
 // later": the receipts come in a batch of their own. "keys": each message has an
 // idempotency key, which is a second entry under a random key; "references": and a
 // reference of its own, a third.
 func BenchmarkWrite(b *testing.B) {
+	o := sqldb.Options{Partitions: benchPartitions,
+		Reference: func(e *event.Event) (string, error) { return e.Data.(*event.MessageSubmitted).Key, nil }}
+	b.Run("sqlite", func(b *testing.B) {
+		benchmarkWrite(b, func(b *testing.B) (*sqldb.DB, func() time.Duration) {
+			db, err := sqldb.OpenSQLite(filepath.Join(b.TempDir(), "views.db"), o)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return db, nil
+		})
+	})
+	b.Run("postgres", func(b *testing.B) {
+		benchmarkWrite(b, func(b *testing.B) (*sqldb.DB, func() time.Duration) {
+			url := database(b)
+			db, err := sqldb.OpenPostgres(b.Context(), url, o)
+			if err != nil {
+				b.Fatal(err)
+			}
+			conn, err := pgx.Connect(b.Context(), url)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { conn.Close(context.Background()) })
+			return db, func() time.Duration { return serverCPU(b, conn) }
+		})
+	})
+}
+
+func benchmarkWrite(b *testing.B, open func(b *testing.B) (*sqldb.DB, func() time.Duration)) {
 	for _, c := range []struct {
 		name             string
 		cuts             []int
@@ -123,16 +186,17 @@ func BenchmarkWrite(b *testing.B) {
 		{name: "keys and references", cuts: []int{0, 6}, keys: true, references: true},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			db, err := sqldb.OpenSQLite(filepath.Join(b.TempDir(), "views.db"), sqldb.Options{Partitions: benchPartitions,
-				Reference: func(e *event.Event) (string, error) { return e.Data.(*event.MessageSubmitted).Key, nil }})
-			if err != nil {
-				b.Fatal(err)
-			}
+			db, server := open(b)
 			defer db.Close()
 			g := &bench{now: time.Now(), keys: c.keys, references: c.references}
-			var used, longest time.Duration
+			var used, longest, took, served time.Duration
 			var doc []byte
+			state := 0
+			if server != nil {
+				served = server()
+			}
 			done := make(chan error, 1)
+			messages := (b.N + 499) / 500 * 500
 			for n, p := 0, 0; n < b.N; n, p = n+500, (p+1)%benchPartitions {
 				var lives []*life
 				for range 500 {
@@ -149,7 +213,9 @@ func BenchmarkWrite(b *testing.B) {
 					if err := <-done; err != nil {
 						b.Fatal(err)
 					}
+					took += time.Since(at)
 					longest = max(longest, time.Since(at))
+					state = len(batch.Streams[0].State)
 				}
 				used += cpu() - was
 				if doc == nil {
@@ -160,9 +226,14 @@ func BenchmarkWrite(b *testing.B) {
 					doc, _ = m.AppendBinary(nil)
 				}
 			}
-			b.ReportMetric(float64(used.Microseconds())/float64((b.N+499)/500*500), "cpu-µs/message")
+			b.ReportMetric(float64(used.Microseconds())/float64(messages), "cpu-µs/message")
+			if server != nil {
+				b.ReportMetric(float64((server()-served).Microseconds())/float64(messages), "server-cpu-µs/message")
+			}
+			b.ReportMetric(float64(took.Microseconds())/float64(messages), "µs/message")
 			b.ReportMetric(float64(longest.Milliseconds()), "longest-ms/batch")
 			b.ReportMetric(float64(len(doc)), "doc-bytes")
+			b.ReportMetric(float64(state), "state-bytes")
 			b.ReportMetric(0, "ns/op")
 		})
 	}

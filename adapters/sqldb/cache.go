@@ -41,3 +41,17 @@ func (c *cache) clear() {
 	c.order.Init()
 	clear(c.byID)
 }
+
+// drop forgets a partition's messages, and reports whether there were any.
+func (c *cache) drop(p event.Partition) (any bool) {
+	for el := c.order.Front(); el != nil; {
+		next := el.Next()
+		if m := el.Value.(*projections.Message); m.Position.Partition == p {
+			c.order.Remove(el)
+			delete(c.byID, m.ID)
+			any = true
+		}
+		el = next
+	}
+	return any
+}

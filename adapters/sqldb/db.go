@@ -3,27 +3,20 @@
 // together. All of it can be dropped and made again from the log.
 //
 // Batches of all partitions go through one writer, which merges what is queued
-// into one transaction and writes one row a message and one a stream.
+// into one transaction and writes one row a message and one a stream. On SQLite
+// that is the only writer there is. On PostgreSQL each process has one, and they
+// project different partitions, or for a while the same.
 package sqldb
 
 import (
-	"context"
 	"database/sql"
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"io"
-	"net/url"
-	"os"
 	"sync"
 	"time"
 
-	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // the driver "sqlite"
-
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/migrations"
+	"github.com/chirograph/chirograph/domain/recipient"
 )
 
 // ErrClosed: the database was closed.
@@ -47,17 +40,14 @@ type Options struct {
 	Queue int
 }
 
-// applicationID marks the file as ours ("ChVw") in the header of the SQLite file.
-const applicationID = 0x43685677
-
 // DB is a ledger.Views with the queries over it. All methods may be called from
 // any goroutine.
 type DB struct {
-	o     Options
-	write *sql.DB
-	conn  *sql.Conn // the writer's one connection
-	read  *sql.DB   // a few
-	stmt  statements
+	o      Options
+	engine engine
+	pg     *postgres // the engine, where it is one
+	read   *sql.DB   // a few
+	stmt   statements
 
 	queue  chan op
 	closed sync.RWMutex // held for reading while something is put into queue
@@ -68,82 +58,45 @@ type DB struct {
 	// pruned is the partition time of the last pruning; the writer's own.
 	pruned map[event.Partition]time.Time
 
-	mu        sync.Mutex
-	marks     map[event.Partition]ledger.Mark
+	mu sync.Mutex
+	// marks are where the partitions stand (Mark.Next), as far as this process has
+	// heard, and commits counts its own commits.
+	marks     map[event.Partition]int64
+	commits   int
 	committed time.Time
 	positions map[event.Partition][]positionWaiter
 	changes   map[event.ID][]*changeWaiter
+	health    health
 }
 
-// OpenSQLite opens the views in the file at path, or makes them: WAL with
-// synchronous=NORMAL, so a crash of the process loses nothing that was committed,
-// and a power cut leaves the file consistent and perhaps a little behind. A file
-// that is not ours, or is of a later version, is refused and left as it was.
-// Other processes must not write to it.
-func OpenSQLite(path string, o Options) (*DB, error) {
+// engine is what a database has of its own: how it is written.
+type engine interface {
+	// begin starts a transaction that may write these batches.
+	begin(batches []*ledger.Batch) (tx, error)
+	reset(p event.Partition) error
+	// away: an error says that the database cannot be reached or takes nothing, and
+	// not that something in particular cannot be written.
+	away(err error) bool
+	close() error
+}
+
+func newDB(o Options) (*DB, error) {
 	if o.Partitions < 1 {
 		return nil, errors.New("open the views: the number of partitions is missing")
 	}
-	fresh, err := checkFile(path)
-	if err != nil {
-		return nil, err
-	}
-	pragmas := []string{"busy_timeout(10000)"}
-	if fresh {
-		// In the header before anything else, and before WAL, so that no crash leaves a
-		// file of ours without its mark.
-		pragmas = append(pragmas, fmt.Sprintf("application_id(%d)", applicationID))
-	}
-	pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(NORMAL)", "temp_store(MEMORY)", "cache_size(-65536)", "wal_autocheckpoint(8000)")
-	d := &DB{
+	return &DB{
 		o:         o,
 		queue:     make(chan op, orDefault(o.Queue, 64)),
 		cache:     newCache(orDefault(o.Cache, 16384)),
 		pruned:    map[event.Partition]time.Time{},
-		marks:     map[event.Partition]ledger.Mark{},
+		marks:     map[event.Partition]int64{},
 		positions: map[event.Partition][]positionWaiter{},
 		changes:   map[event.ID][]*changeWaiter{},
-	}
-	if d.write, err = sql.Open("sqlite", dsn(path, pragmas)+"&_txlock=immediate"); err != nil {
-		return nil, fmt.Errorf("open the views: %w", err)
-	}
-	d.write.SetMaxOpenConns(1)
-	d.write.SetMaxIdleConns(1)
-	if err := d.start(path); err != nil {
-		d.write.Close()
-		if d.read != nil {
-			d.read.Close()
-		}
-		return nil, err
-	}
-	return d, nil
+		health:    health{ok: true, since: time.Now()},
+	}, nil
 }
 
-func (d *DB) start(path string) (err error) {
-	ctx := context.Background()
-	if err := migrate(ctx, d.write, goose.DialectSQLite3); err != nil {
-		return err
-	}
-	// Readers share a snapshot with nobody and never wait for the writer.
-	if d.read, err = sql.Open("sqlite", dsn(path, []string{"busy_timeout(10000)", "query_only(1)", "temp_store(MEMORY)", "cache_size(-16384)"})); err != nil {
-		return fmt.Errorf("open the views: %w", err)
-	}
-	d.read.SetMaxOpenConns(4)
-	d.read.SetMaxIdleConns(4)
-	if d.conn, err = d.write.Conn(ctx); err != nil {
-		return fmt.Errorf("open the views: %w", err)
-	}
-	if err := d.stmt.prepare(ctx, d.conn, d.read); err != nil {
-		return fmt.Errorf("open the views: %w", err)
-	}
-	if err := d.loadMarks(ctx); err != nil {
-		return fmt.Errorf("open the views: %w", err)
-	}
-	d.wg.Go(d.writer)
-	return nil
-}
-
-// Close commits what is queued and closes the file. A Write that comes later is
+// Close commits what is queued and closes the database. A Write that comes later is
 // answered with ErrClosed.
 func (d *DB) Close() error {
 	d.closed.Lock()
@@ -157,7 +110,11 @@ func (d *DB) Close() error {
 	if already {
 		return nil
 	}
-	return errors.Join(d.read.Close(), d.conn.Close(), d.write.Close())
+	if d.pg != nil {
+		d.pg.stop()
+		d.pg.watching.Wait()
+	}
+	return errors.Join(d.read.Close(), d.engine.close())
 }
 
 func orDefault(n, or int) int {
@@ -167,75 +124,69 @@ func orDefault(n, or int) int {
 	return n
 }
 
-func dsn(path string, pragmas []string) string {
-	q := url.Values{"_pragma": pragmas}
-	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
+type health struct {
+	ok     bool
+	since  time.Time
+	detail string
 }
 
-// checkFile reads the SQLite header: 16 bytes of magic, and at 68 the application
-// id, big-endian (sqlite.org/fileformat2.html §1.3).
-func checkFile(path string) (fresh bool, err error) {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return true, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("open the views: %w", err)
-	}
-	defer f.Close()
-	var header [72]byte
-	switch n, err := io.ReadFull(f, header[:]); {
-	case n == 0 && errors.Is(err, io.EOF):
-		return true, nil
-	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
-		return false, fmt.Errorf("open the views: %w", err)
-	case string(header[:16]) != "SQLite format 3\x00":
-		return false, fmt.Errorf("%s is not a database: name another file for the views, or move this one away", path)
-	case binary.BigEndian.Uint32(header[68:]) != applicationID:
-		return false, fmt.Errorf("%s is a database of something else, not of Chirograph's views: name another file for the views, or move this one away", path)
-	}
-	return false, nil
+// Health says whether the database can be reached and takes what is written, since
+// when that is so, and, when it is not, why, in words that name no address and no
+// secret. It remembers the last attempt and makes none.
+func (d *DB) Health() (ok bool, since time.Time, detail string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.health.ok, d.health.since, d.health.detail
 }
 
-func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect) error {
-	p, err := goose.NewProvider(dialect, db, migrations.FS, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+// noteHealth remembers how an attempt ended.
+func (d *DB) noteHealth(err error) {
+	if err != nil && !d.engine.away(err) {
+		return // it answered
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := health{ok: err == nil, since: d.health.since}
 	if err != nil {
-		return fmt.Errorf("migrate the views: %w", err)
+		h.detail = err.Error()
 	}
-	have, err := p.GetDBVersion(ctx)
-	if err != nil {
-		return fmt.Errorf("migrate the views: %w", err)
+	if h.ok != d.health.ok {
+		h.since = time.Now()
 	}
-	sources := p.ListSources()
-	if known := sources[len(sources)-1].Version; have > known {
-		return fmt.Errorf("the views were written by a later version of Chirograph (theirs is %d, this one knows %d): run that version, or remove the views and let this one rebuild them", have, known)
-	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("migrate the views: %w", err)
-	}
-	return nil
+	d.health = h
 }
 
-func (d *DB) loadMarks(ctx context.Context) error {
-	rows, err := d.conn.QueryContext(ctx, `SELECT partition, next, hash, control, control_event, time FROM partitions`)
-	if err != nil {
-		return err
+const markColumns = `partition, next, hash, control, control_event, time, call_by`
+
+// callByUnknown is for how long after its time a partition may still call a carrier
+// whose row is from before call_by was stored. It bounds every call_by that was
+// written until then: a start gives its carrier a minute at most.
+const callByUnknown = time.Minute
+
+func scanMark(scan func(...any) error) (p event.Partition, m ledger.Mark, err error) {
+	var hash, control []byte
+	var at, callBy sql.NullInt64
+	if err := scan(&p, &m.Next, &hash, &m.Partition.Control, &control, &at, &callBy); err != nil {
+		return p, m, err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var p event.Partition
-		var m ledger.Mark
-		var hash, control []byte
-		var at sql.NullInt64
-		if err := rows.Scan(&p, &m.Next, &hash, &m.Partition.Control, &control, &at); err != nil {
-			return err
-		}
-		copy(m.Hash[:], hash)
-		copy(m.Partition.ControlEvent[:], control)
-		m.Partition.Time = fromMillis(at)
-		d.marks[p] = m
+	copy(m.Hash[:], hash)
+	copy(m.Partition.ControlEvent[:], control)
+	m.Partition.Time = fromMillis(at)
+	switch {
+	case !callBy.Valid && at.Valid:
+		m.Partition.CallBy = m.Partition.Time.Add(callByUnknown)
+	case callBy.Int64 != 0:
+		m.Partition.CallBy = fromMillis(callBy)
 	}
-	return rows.Err()
+	return p, m, nil
+}
+
+// callBy is stored as 0 when nothing was started yet: NULL is not known.
+func callBy(p recipient.Partition) int64 {
+	if p.CallBy.IsZero() {
+		return 0
+	}
+	return p.CallBy.UnixMilli()
 }
 
 func millis(t time.Time) sql.NullInt64 {

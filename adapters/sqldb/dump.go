@@ -18,7 +18,7 @@ import (
 // has passed by is left out, pruned or not. No column depends on the order in
 // which partitions were read, on how events were cut into batches, or on a clock.
 var dumps = []struct{ table, text string }{
-	{"partitions", `SELECT partition, next, hash, control, control_event, time FROM partitions ORDER BY partition`},
+	{"partitions", `SELECT partition, next, hash, control, control_event, time, call_by FROM partitions WHERE next > 0 ORDER BY partition`},
 	{"streams", `SELECT subject, partition, state, due, latest FROM streams ORDER BY subject`},
 	{"messages", `SELECT id, partition, tenant, program, status, reference, previous, doc FROM messages ORDER BY id`},
 	{"opt_outs", `SELECT subject, event, partition, position, tenant, scope, name, source, since, occurred, unclear, review
@@ -26,7 +26,7 @@ var dumps = []struct{ table, text string }{
 	{"handoffs", `SELECT h.message, h.attempt, h.part, h.partition, h.tenant, h.subject, h.account, h.key, h.carrier_id, p.time
 		FROM handoffs h JOIN partitions p ON p.partition = h.partition ORDER BY h.message, h.attempt, h.part`},
 	{"reserved", `SELECT r.partition, r.tenant, r.key, r.message, r.input, r.keep_until FROM reserved r
-		JOIN partitions p ON p.partition = r.partition WHERE r.keep_until > p.time ORDER BY r.tenant, r.key, r.message`},
+		JOIN partitions p ON p.partition = r.partition WHERE r.keep_until > p.time ORDER BY r.message`},
 }
 
 // Dump writes every row of every table as one line of text, in canonical order, as

@@ -20,43 +20,65 @@ import (
 )
 
 // Mark is part of ledger.Views.
-func (d *DB) Mark(_ context.Context, p event.Partition) (ledger.Mark, error) { return d.mark(p), nil }
-
-func (d *DB) mark(p event.Partition) ledger.Mark {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.marks[p]
+func (d *DB) Mark(ctx context.Context, p event.Partition) (ledger.Mark, error) {
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
+	_, m, err := scanMark(d.stmt.mark.QueryRowContext(ctx, int64(p)).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return ledger.Mark{}, nil
+	}
+	if err != nil {
+		return ledger.Mark{}, fmt.Errorf("read where the views of partition %s stand: %w", p, clean(err))
+	}
+	return m, nil
 }
+
+// ProgressAge bounds how old the marks of Progress are that other processes made.
+const ProgressAge = time.Second
 
 // Progress is how far the views are.
 type Progress struct {
-	// Marks has, for each partition that holds something, the index of the next event.
+	// Marks has, for each partition that holds something, the index of the next event,
+	// whichever process projects it.
 	Marks map[event.Partition]int64
 	// Committed is the wall clock's time of this process's last commit; zero before the first.
 	Committed time.Time
 }
 
 // Progress tells how far the views are: compared with the log's heads, that is
-// how much they lag.
+// how much they lag. It asks nobody: what other processes have committed shows
+// within ProgressAge, while the database can be reached.
 func (d *DB) Progress() Progress {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	p := Progress{Marks: make(map[event.Partition]int64, len(d.marks)), Committed: d.committed}
-	for n, m := range d.marks {
-		p.Marks[n] = m.Next
+	for n, next := range d.marks {
+		p.Marks[n] = next
 	}
 	return p
 }
 
+// bound gives a query its time.
+func (d *DB) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if d.pg == nil {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, d.pg.times.read)
+}
+
 // view runs f on one snapshot of the last commit.
 func (d *DB) view(ctx context.Context, what string, f func(tx *sql.Tx) error) error {
-	tx, err := d.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	o := &sql.TxOptions{ReadOnly: true}
+	if d.pg != nil {
+		o.Isolation = sql.LevelRepeatableRead // else each statement has a snapshot of its own
+	}
+	tx, err := d.read.BeginTx(ctx, o)
 	if err == nil {
 		err = f(tx)
 		tx.Rollback()
 	}
 	if err != nil && !errors.Is(err, projections.ErrNotFound) {
-		return fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("%s: %w", what, clean(err))
 	}
 	return err
 }
@@ -77,35 +99,75 @@ func each(ctx context.Context, stmt *sql.Stmt, args []any, f func(scan func(...a
 }
 
 // Streams is part of ledger.Views.
-func (d *DB) Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (map[event.Pseudonym]*recipient.State, error) {
-	found := make(map[event.Pseudonym]*recipient.State, len(subjects))
-	err := d.view(ctx, "load streams", func(tx *sql.Tx) error {
+func (d *DB) Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (folds map[event.Pseudonym]*recipient.State, asOf int64, err error) {
+	folds = make(map[event.Pseudonym]*recipient.State, len(subjects))
+	take := func(subject event.Pseudonym, state []byte) error {
+		s := new(recipient.State)
+		folds[subject] = s
+		return json.Unmarshal(state, s)
+	}
+	if d.pg != nil {
+		ctx, cancel := d.bound(ctx)
+		defer cancel()
+		err = each(ctx, d.stmt.streams, []any{int64(p), ids(subjects)}, func(scan func(...any) error) error {
+			var subject, state sql.RawBytes
+			var next int64
+			if err := scan(&subject, &state, &next); err != nil {
+				return err
+			}
+			if subject == nil {
+				asOf = next
+				return nil
+			}
+			return take(event.Pseudonym(toID(subject)), state)
+		})
+		if err != nil {
+			return nil, 0, fmt.Errorf("load streams: %w", clean(err))
+		}
+		return folds, asOf, nil
+	}
+	err = d.view(ctx, "load streams", func(tx *sql.Tx) error {
+		switch _, m, err := scanMark(tx.StmtContext(ctx, d.stmt.mark).QueryRowContext(ctx, int64(p)).Scan); {
+		case err == nil:
+			asOf = m.Next
+		case !errors.Is(err, sql.ErrNoRows):
+			return err
+		}
 		stmt := tx.StmtContext(ctx, d.stmt.streamState)
 		for _, subject := range subjects {
-			var b []byte
-			err := stmt.QueryRowContext(ctx, subject[:], int64(p)).Scan(&b)
+			var state []byte
+			err := stmt.QueryRowContext(ctx, subject[:], int64(p)).Scan(&state)
 			if errors.Is(err, sql.ErrNoRows) {
 				continue
+			}
+			if err == nil {
+				err = take(subject, state)
 			}
 			if err != nil {
 				return err
 			}
-			s := new(recipient.State)
-			if err := json.Unmarshal(b, s); err != nil {
-				return err
-			}
-			found[subject] = s
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return found, nil
+	return folds, asOf, nil
+}
+
+// ids are the bytes of each.
+func ids[T ~[16]byte](all []T) [][]byte {
+	out := make([][]byte, len(all))
+	for i := range all {
+		out[i] = all[i][:]
+	}
+	return out
 }
 
 // Due is part of ledger.Views; the earliest come first.
 func (d *DB) Due(ctx context.Context, p event.Partition, before time.Time) ([]ledger.Due, error) {
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
 	var due []ledger.Due
 	err := each(ctx, d.stmt.due, []any{int64(p), before.UnixMilli()}, func(scan func(...any) error) error {
 		var subject []byte
@@ -117,7 +179,7 @@ func (d *DB) Due(ctx context.Context, p event.Partition, before time.Time) ([]le
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list what is due: %w", err)
+		return nil, fmt.Errorf("list what is due: %w", clean(err))
 	}
 	return due, nil
 }
@@ -126,6 +188,8 @@ func (d *DB) Due(ctx context.Context, p event.Partition, before time.Time) ([]le
 // something decides; keys[0] is the id as the receipt wrote it, and picks among
 // several hand-offs under one key (carriers use ids again; then the newest counts).
 func (d *DB) Handoff(ctx context.Context, account string, keys []string) (ledger.HandoffRef, bool, error) {
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
 	for i, key := range keys {
 		if slices.Contains(keys[:i], key) {
 			continue
@@ -146,7 +210,7 @@ func (d *DB) Handoff(ctx context.Context, account string, keys []string) (ledger
 			return nil
 		})
 		if err != nil {
-			return ledger.HandoffRef{}, false, fmt.Errorf("look a carrier's id up: %w", err)
+			return ledger.HandoffRef{}, false, fmt.Errorf("look a carrier's id up: %w", clean(err))
 		}
 		if found != nil {
 			return *found, true, nil
@@ -158,6 +222,8 @@ func (d *DB) Handoff(ctx context.Context, account string, keys []string) (ledger
 // Reserved is part of ledger.Views. Should two submits have used one key (a lost
 // answer, two processes), the older one counts.
 func (d *DB) Reserved(ctx context.Context, tenant, key string) (ledger.Reserved, bool, error) {
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
 	var r ledger.Reserved
 	var id []byte
 	err := d.stmt.reserved.QueryRowContext(ctx, reservedHash(tenant, key), tenant, key).Scan(&id, &r.Input)
@@ -165,7 +231,7 @@ func (d *DB) Reserved(ctx context.Context, tenant, key string) (ledger.Reserved,
 		return ledger.Reserved{}, false, nil
 	}
 	if err != nil {
-		return ledger.Reserved{}, false, fmt.Errorf("look an idempotency key up: %w", err)
+		return ledger.Reserved{}, false, fmt.Errorf("look an idempotency key up: %w", clean(err))
 	}
 	r.Message = toID(id)
 	return r, true, nil
@@ -174,13 +240,15 @@ func (d *DB) Reserved(ctx context.Context, tenant, key string) (ledger.Reserved,
 // Message returns a message of the tenant; projections.ErrNotFound when there is
 // none, or none yet.
 func (d *DB) Message(ctx context.Context, tenant string, id event.ID) (*projections.Message, error) {
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
 	var doc []byte
 	err := d.stmt.message.QueryRowContext(ctx, id[:], tenant).Scan(&doc)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, projections.ErrNotFound
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read a message: %w", err)
+		return nil, fmt.Errorf("read a message: %w", clean(err))
 	}
 	return decode(doc)
 }
@@ -196,6 +264,8 @@ const (
 // one recipient in the order of the log. The next page is the one after the last
 // id; messages that come meanwhile shift nothing. Limit is brought within 1 to 200.
 func (d *DB) Search(ctx context.Context, tenant string, f projections.Filter) (page []*projections.Message, err error) {
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
 	f.Limit = min(max(f.Limit, 1), 200)
 	err = d.view(ctx, "search messages", func(tx *sql.Tx) error {
 		s := search{ctx: ctx, d: d, tx: tx, tenant: tenant, f: f}
@@ -258,22 +328,27 @@ func (s *search) chain() error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
-	link := s.tx.StmtContext(s.ctx, s.d.stmt.link)
-	for err == nil && next != nil && !s.full() {
-		var tenant string
-		var doc, previous []byte
-		var reference sql.NullString
-		if err = link.QueryRowContext(s.ctx, next).Scan(&tenant, &doc, &previous, &reference); err != nil {
-			return err
-		}
-		if tenant == s.tenant && (s.f.Reference == "" || s.f.Reference == reference.String) {
-			m, err := decode(doc)
-			if err != nil {
+	chain := s.tx.StmtContext(s.ctx, s.d.stmt.chain)
+	// What the filter leaves out makes it look further, each time at more.
+	for n := s.f.Limit; err == nil && next != nil && !s.full(); n = min(2*n, 1000) {
+		from := next
+		next = nil
+		err = each(s.ctx, chain, []any{from, n}, func(scan func(...any) error) error {
+			var tenant string
+			var doc []byte
+			var reference sql.NullString
+			if err := scan(&tenant, &doc, &next, &reference); err != nil || s.full() {
 				return err
 			}
-			s.add(m)
-		}
-		next = previous
+			if tenant != s.tenant || s.f.Reference != "" && s.f.Reference != reference.String {
+				return nil
+			}
+			m, err := decode(doc)
+			if err == nil {
+				s.add(m)
+			}
+			return err
+		})
 	}
 	return err
 }
@@ -330,10 +405,9 @@ func (s *search) merge(sources []source) error {
 	if !s.f.Since.IsZero() {
 		lower = oldest(s.f.Since.Add(-idBehind))
 	}
-	message := s.tx.StmtContext(s.ctx, s.d.stmt.message)
 	for more := true; more && !s.full(); {
 		more = false
-		var ids []event.ID
+		var found []event.ID
 		var end event.ID // ids below it may be missing
 		for _, src := range sources {
 			n := 0
@@ -345,7 +419,7 @@ func (s *search) merge(sources []source) error {
 					return err
 				}
 				last = toID(b)
-				ids = append(ids, last)
+				found = append(found, last)
 				n++
 				return nil
 			})
@@ -359,10 +433,25 @@ func (s *search) merge(sources []source) error {
 				}
 			}
 		}
-		slices.SortFunc(ids, func(a, b event.ID) int { return bytes.Compare(b[:], a[:]) })
-		for _, id := range ids {
-			if s.full() || bytes.Compare(id[:], end[:]) < 0 {
-				break
+		slices.SortFunc(found, func(a, b event.ID) int { return bytes.Compare(b[:], a[:]) })
+		if n := slices.IndexFunc(found, func(id event.ID) bool { return bytes.Compare(id[:], end[:]) < 0 }); n >= 0 {
+			found = found[:n]
+		}
+		if err := s.read(found); err != nil {
+			return err
+		}
+		upper = end
+	}
+	return nil
+}
+
+// read adds messages in the order of their ids, until the page is full.
+func (s *search) read(all []event.ID) error {
+	if s.d.pg == nil {
+		message := s.tx.StmtContext(s.ctx, s.d.stmt.message)
+		for _, id := range all {
+			if s.full() {
+				return nil
 			}
 			var doc []byte
 			if err := message.QueryRowContext(s.ctx, id[:], s.tenant).Scan(&doc); err != nil {
@@ -374,7 +463,33 @@ func (s *search) merge(sources []source) error {
 			}
 			s.add(m)
 		}
-		upper = end
+		return nil
+	}
+	docs := s.tx.StmtContext(s.ctx, s.d.stmt.docs)
+	for part := range slices.Chunk(all, s.f.Limit) {
+		if s.full() {
+			return nil
+		}
+		messages := make(map[event.ID]*projections.Message, len(part))
+		err := each(s.ctx, docs, []any{ids(part), s.tenant}, func(scan func(...any) error) error {
+			var doc sql.RawBytes
+			if err := scan(&doc); err != nil {
+				return err
+			}
+			m, err := decode(doc)
+			if err == nil {
+				messages[m.ID] = m
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, id := range part {
+			if m := messages[id]; m != nil && !s.full() {
+				s.add(m)
+			}
+		}
 	}
 	return nil
 }
@@ -386,11 +501,16 @@ const chunk = 100
 // the last position of every partition that one of them lies in: the answer is
 // true as of exactly these. A partition that holds nothing has none.
 func (d *DB) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) (stand [][]projections.OptOut, asOf []event.Position, err error) {
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
 	stand = make([][]projections.OptOut, len(subjects))
 	at := map[event.Pseudonym][]int{}
+	var distinct []event.Pseudonym
 	involved := map[event.Partition]bool{}
 	for i, s := range subjects {
-		at[s] = append(at[s], i)
+		if at[s] = append(at[s], i); len(at[s]) == 1 {
+			distinct = append(distinct, s)
+		}
 		involved[event.Partition(s.Partition(d.o.Partitions))] = true
 	}
 	err = d.view(ctx, "read opt-outs", func(tx *sql.Tx) error {
@@ -408,7 +528,7 @@ func (d *DB) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudo
 		if err != nil {
 			return err
 		}
-		for part := range slices.Chunk(subjects, chunk) {
+		for part := range slices.Chunk(distinct, chunk) {
 			if err := d.optOuts(ctx, tx, tenant, part, func(s event.Pseudonym, o projections.OptOut) {
 				for _, i := range at[s] {
 					stand[i] = append(stand[i], o)
@@ -429,15 +549,20 @@ func (d *DB) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudo
 }
 
 func (d *DB) optOuts(ctx context.Context, tx *sql.Tx, tenant string, subjects []event.Pseudonym, f func(event.Pseudonym, projections.OptOut)) error {
-	var q strings.Builder
-	q.WriteString(`SELECT subject, event, partition, position, scope, name, source, since, occurred, unclear FROM opt_outs WHERE tenant = $1 AND subject IN (`)
-	args := []any{tenant}
-	seen := map[event.Pseudonym]bool{}
-	for _, s := range subjects {
-		if seen[s] {
-			continue
+	take := func(scan func(...any) error) error {
+		s, o, err := scanOptOut(scan)
+		if err == nil {
+			f(s, o)
 		}
-		seen[s] = true
+		return err
+	}
+	if d.pg != nil {
+		return each(ctx, tx.StmtContext(ctx, d.stmt.optOuts), []any{tenant, ids(subjects)}, take)
+	}
+	var q strings.Builder
+	q.WriteString(`SELECT ` + optOutColumns + ` FROM opt_outs WHERE tenant = $1 AND subject IN (`)
+	args := []any{tenant}
+	for _, s := range subjects {
 		args = append(args, s[:])
 		if len(args) > 2 {
 			q.WriteByte(',')
@@ -451,11 +576,9 @@ func (d *DB) optOuts(ctx context.Context, tx *sql.Tx, tenant string, subjects []
 	}
 	defer rows.Close()
 	for rows.Next() {
-		s, o, err := scanOptOut(rows.Scan)
-		if err != nil {
+		if err := take(rows.Scan); err != nil {
 			return err
 		}
-		f(s, o)
 	}
 	return rows.Err()
 }
@@ -473,6 +596,8 @@ func scanOptOut(scan func(...any) error) (event.Pseudonym, projections.OptOut, e
 // Reviews lists the tenant's standing opt-outs that an officer has yet to read,
 // the oldest first.
 func (d *DB) Reviews(ctx context.Context, tenant string) ([]projections.Review, error) {
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
 	var all []projections.Review
 	err := each(ctx, d.stmt.review, []any{tenant}, func(scan func(...any) error) error {
 		s, o, err := scanOptOut(scan)
@@ -480,7 +605,7 @@ func (d *DB) Reviews(ctx context.Context, tenant string) ([]projections.Review, 
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list reviews: %w", err)
+		return nil, fmt.Errorf("list reviews: %w", clean(err))
 	}
 	return all, nil
 }

@@ -117,7 +117,7 @@ func TestRefusesForeignFiles(t *testing.T) {
 	later := filepath.Join(dir, "later.db")
 	open(t, later).Close()
 	if raw, err = sql.Open("sqlite", later); err == nil {
-		_, err = raw.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)`)
+		_, err = raw.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1); UPDATE compatible SET oldest = 9999`)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package sqldb
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"encoding/binary"
 	"errors"
@@ -13,7 +14,6 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
-	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/projections"
 )
 
@@ -95,39 +95,94 @@ func (d *DB) writer() {
 	}
 }
 
+// tx is one write transaction of the writer, the statements of one engine. An
+// engine may answer from what it loaded when the transaction began, and send
+// everything at commit: a message and a stream are each written by one call at most,
+// but for insertStream and insertMessage that found a row.
+type tx interface {
+	// mark is where a partition stands. Nobody else moves it while the transaction lasts.
+	mark(p event.Partition) ledger.Mark
+	// message reads a message; nil when there is none.
+	message(id event.ID) (*projections.Message, error)
+
+	// insertStream does nothing, and is not fresh, if the stream has a row.
+	insertStream(s *streamRow, latest event.ID) (fresh bool, err error)
+	// latest is the latest message of a stream that has a row; zero: none.
+	latest(subject event.Pseudonym) (event.ID, error)
+	linkStream(subject event.Pseudonym, latest event.ID) error
+	// putStream writes the fold; and the latest message, unless that is zero.
+	putStream(s *streamRow, latest event.ID) error
+
+	// insertMessage does nothing, and is not fresh, if the message has a row.
+	insertMessage(m *projections.Message, reference sql.NullString, previous event.ID, doc []byte) (fresh bool, err error)
+	fillMessage(m *projections.Message, reference sql.NullString, previous event.ID, doc []byte) error
+	// updateMessage writes the document, and the status where it is another.
+	updateMessage(m *projections.Message, was recipient.Status, doc []byte) error
+
+	putHandoff(h *projections.Handoff) error
+	deleteHandoff(h *projections.Handoff) error
+	putOptOut(o *optOutRow) error
+	deleteOptOut(o *optOutRow) error
+	insertReserved(m *projections.Message, submit *event.MessageSubmitted) error
+
+	putMark(p event.Partition, m ledger.Mark) error
+	// prune deletes what the partition's time has passed by.
+	prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID) error
+
+	commit() error
+	rollback()
+}
+
 // commit writes batches in one transaction; when that fails, each in one of its
 // own, so that only those fail that cannot be written.
 func (d *DB) commit(ops []op) {
-	t := d.begin()
-	var taken []op
-	for _, o := range ops {
-		if err := t.take(o.batch); err != nil {
-			o.done(err)
-			continue
-		}
-		taken = append(taken, o)
+	batches := make([]*ledger.Batch, len(ops))
+	for i, o := range ops {
+		batches[i] = o.batch
 	}
-	if len(taken) == 0 {
-		return
-	}
-	err := t.err
-	if err == nil {
-		err = t.flush()
-	}
-	if err == nil {
-		d.publish(t)
-	} else {
+	errs := make([]error, len(ops))
+	t, err := d.apply(batches, errs)
+	if err != nil {
 		d.cache.clear() // its messages may have been changed
-		if len(taken) > 1 {
-			for _, o := range taken {
+		if len(ops) > 1 && !d.engine.away(err) {
+			for _, o := range ops {
 				d.commit([]op{o})
 			}
 			return
 		}
+	} else if len(t.marks) > 0 {
+		d.publish(t)
 	}
-	for _, o := range taken {
-		o.done(err)
+	d.noteHealth(err)
+	for i, o := range ops {
+		o.done(errors.Join(errs[i], err))
 	}
+}
+
+// apply writes what can be written of the batches, and says in errs which could not
+// be. After an error, nothing was written.
+func (d *DB) apply(batches []*ledger.Batch, errs []error) (_ *txn, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write the views: %w", err)
+		}
+	}()
+	tx, err := d.engine.begin(batches)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.rollback()
+	t := &txn{d: d, tx: tx, marks: map[event.Partition]ledger.Mark{}, messages: map[event.ID]*messageRow{},
+		streams: map[event.Pseudonym]*streamRow{}, optOuts: map[optOutKey]*optOutRow{}}
+	for i, b := range batches {
+		if errs[i], err = t.take(b); err != nil {
+			return nil, err
+		}
+	}
+	if len(t.marks) == 0 {
+		return t, nil
+	}
+	return t, t.write()
 }
 
 // publish makes a commit known.
@@ -138,9 +193,10 @@ func (d *DB) publish(t *txn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for p, m := range t.marks {
-		d.marks[p] = m
+		d.marks[p] = m.Next
 		d.wakePositions(p, m.Next)
 	}
+	d.commits++
 	d.committed = time.Now()
 	if len(d.changes) > 0 {
 		for id, row := range t.messages {
@@ -151,8 +207,8 @@ func (d *DB) publish(t *txn) {
 
 // txn is what becomes one transaction: the rows as they shall be.
 type txn struct {
-	d   *DB
-	err error
+	d  *DB
+	tx tx
 
 	marks    map[event.Partition]ledger.Mark
 	messages map[event.ID]*messageRow
@@ -202,36 +258,45 @@ type optOutRow struct {
 	part   bool
 }
 
-func (d *DB) begin() *txn {
-	return &txn{d: d, marks: map[event.Partition]ledger.Mark{}, messages: map[event.ID]*messageRow{},
-		streams: map[event.Pseudonym]*streamRow{}, optOuts: map[optOutKey]*optOutRow{}}
-}
-
-// take adds a batch to the transaction. A batch that does not follow densely is
-// refused and leaves no trace.
-func (t *txn) take(b *ledger.Batch) error {
+// take adds a batch to the transaction. What lies before the mark was applied by
+// another process, which folded the same events to the same rows, and is left out. A
+// batch that does not follow densely is refused, and leaves no trace; err ends the
+// transaction.
+func (t *txn) take(b *ledger.Batch) (refused, err error) {
 	mark, ok := t.marks[b.Partition]
 	if !ok {
-		mark = t.d.mark(b.Partition)
+		mark = t.tx.mark(b.Partition)
 	}
+	begin := b.Mark.Next - int64(len(b.Judged))
 	for i := range b.Judged {
-		if at := b.Judged[i].Index; at != mark.Next+int64(i) {
-			return fmt.Errorf("the views of partition %s stand at %d: event %d does not follow", b.Partition, mark.Next, at)
+		if at := b.Judged[i].Index; at != begin+int64(i) {
+			return fmt.Errorf("a batch of partition %s that ends before %d has event %d in place %d of %d", b.Partition, b.Mark.Next, at, i, len(b.Judged)), nil
 		}
 	}
-	if end := mark.Next + int64(len(b.Judged)); b.Mark.Next != end {
-		return fmt.Errorf("the views of partition %s: a batch that ends before %d says %d", b.Partition, end, b.Mark.Next)
+	if begin > mark.Next {
+		return fmt.Errorf("the views of partition %s stand at %d: event %d does not follow", b.Partition, mark.Next, begin), nil
+	}
+	judged := b.Judged
+	if skip := mark.Next - begin; skip > 0 {
+		// Where the last of them is in this batch, its hash tells whether it was the same.
+		if skip <= int64(len(judged)) && sha256.Sum256(judged[skip-1].Raw) != mark.Hash {
+			return fmt.Errorf("the views of partition %s were folded from another event at %d than this one: read it again", b.Partition, mark.Next-1), nil
+		}
+		judged = judged[min(skip, int64(len(judged))):]
+	}
+	if len(judged) == 0 {
+		return nil, nil
 	}
 	t.marks[b.Partition] = b.Mark
-	for i := range b.Judged {
-		if t.err == nil {
-			t.apply(b.Partition, &b.Judged[i])
+	for i := range judged {
+		if err := t.apply(b.Partition, &judged[i]); err != nil {
+			return nil, err
 		}
 	}
 	for i := range b.Streams {
 		t.stream(b.Partition, b.Streams[i].Subject).folded = &b.Streams[i]
 	}
-	return nil
+	return nil, nil
 }
 
 func (t *txn) stream(p event.Partition, subject event.Pseudonym) *streamRow {
@@ -244,8 +309,11 @@ func (t *txn) stream(p event.Partition, subject event.Pseudonym) *streamRow {
 	return s
 }
 
-func (t *txn) apply(p event.Partition, j *ledger.Judged) {
+func (t *txn) apply(p event.Partition, j *ledger.Judged) error {
 	e := j.Event
+	if e == nil {
+		return nil // a record that is no event, and that control accepted
+	}
 	lifts, stands, part := projections.OptOuts(p, j)
 	for _, id := range lifts {
 		t.optOut(optOutKey{e.Subject, id}, e.Tenant, nil, false)
@@ -255,22 +323,22 @@ func (t *txn) apply(p event.Partition, j *ledger.Judged) {
 	}
 	id := e.MessageID()
 	if id.IsZero() {
-		return
+		return nil
 	}
 	row := t.messages[id]
 	if row == nil {
-		if row = t.load(id, j); row == nil {
-			return
+		var err error
+		if row, err = t.load(id, j); err != nil {
+			return err
 		}
 	}
-	if _, submit := e.Data.(*event.MessageSubmitted); submit && j.Why == "" && row.m != nil && row.m.Subject != e.Subject {
-		t.err = twoStreams(id)
-		return
+	if effectiveSubmit(j) && row.m != nil && row.m.Subject != e.Subject {
+		return twoStreams(id)
 	}
 	had := row.m != nil && row.m.Submitted()
 	row.m = projections.Apply(row.m, p, j)
 	if row.m == nil {
-		return
+		return nil
 	}
 	if t.messages[id] == nil {
 		t.messages[id] = row
@@ -284,25 +352,29 @@ func (t *txn) apply(p event.Partition, j *ledger.Judged) {
 		s := t.stream(p, e.Subject)
 		s.submitted = append(s.submitted, row)
 	}
+	return nil
+}
+
+func effectiveSubmit(j *ledger.Judged) bool {
+	_, submit := j.Event.Data.(*event.MessageSubmitted)
+	return submit && j.Why == ""
 }
 
 // load finds the message of an event that is the first for it in this
 // transaction. An effective submit is taken for a new message's without looking:
 // should there be a row all the same, inserting finds out.
-func (t *txn) load(id event.ID, j *ledger.Judged) *messageRow {
+func (t *txn) load(id event.ID, j *ledger.Judged) (*messageRow, error) {
 	m := t.d.cache.get(id)
-	if m == nil {
-		if _, submit := j.Event.Data.(*event.MessageSubmitted); submit && j.Why == "" {
-			return &messageRow{id: id}
-		}
-		if m, t.err = t.d.readMessage(id); t.err != nil {
-			return nil
-		}
-		if m == nil {
-			return &messageRow{id: id}
+	if m == nil && !effectiveSubmit(j) {
+		var err error
+		if m, err = t.tx.message(id); err != nil {
+			return nil, err
 		}
 	}
-	return known(m)
+	if m == nil {
+		return &messageRow{id: id}, nil
+	}
+	return known(m), nil
 }
 
 func known(m *projections.Message) *messageRow {
@@ -319,19 +391,6 @@ func (t *txn) optOut(key optOutKey, tenant string, stands *projections.OptOut, p
 	row.tenant, row.stands, row.part = tenant, stands, part
 }
 
-// readMessage reads a row on the writer's connection; nil when there is none.
-func (d *DB) readMessage(id event.ID) (*projections.Message, error) {
-	var doc []byte
-	err := d.stmt.loadMessage.QueryRow(id[:]).Scan(&doc)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read a message's view: %w", err)
-	}
-	return decode(doc)
-}
-
 func decode(doc []byte) (*projections.Message, error) {
 	m := new(projections.Message)
 	if err := m.UnmarshalBinary(doc); err != nil {
@@ -340,68 +399,63 @@ func decode(doc []byte) (*projections.Message, error) {
 	return m, nil
 }
 
-// flush writes the rows and commits.
-func (t *txn) flush() (err error) {
-	tx, err := t.d.conn.BeginTx(context.Background(), nil)
-	if err != nil {
-		return fmt.Errorf("write the views: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			tx.Rollback()
-			err = fmt.Errorf("write the views: %w", err)
-		}
-	}()
+func encode(m *projections.Message) ([]byte, error) { return m.AppendBinary(make([]byte, 0, 1024)) }
+
+// write writes the rows and commits.
+func (t *txn) write() error {
 	for _, s := range t.order {
-		if err := t.d.writeStream(s); err != nil {
+		if err := t.writeStream(s); err != nil {
 			return err
 		}
 	}
 	for _, row := range t.touched {
-		if err := t.d.writeMessage(row); err != nil {
+		if err := t.writeMessage(row); err != nil {
 			return err
 		}
 	}
 	for _, o := range t.optOrder {
-		if err := t.d.writeOptOut(o); err != nil {
+		put := t.tx.putOptOut
+		if o.stands == nil {
+			put = t.tx.deleteOptOut
+		}
+		if err := put(o); err != nil {
 			return err
 		}
 	}
 	for p, m := range t.marks {
-		if _, err := t.d.stmt.putMark.Exec(int64(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], millis(m.Partition.Time)); err != nil {
+		if err := t.tx.putMark(p, m); err != nil {
 			return err
 		}
-		if err := t.d.prune(p, m.Partition.Time); err != nil {
+		// Queries leave out already what a partition's own time has passed by; this only
+		// frees the room.
+		now := m.Partition.Time
+		if now.Sub(t.d.pruned[p]) < pruneEvery {
+			continue
+		}
+		t.d.pruned[p] = now
+		if err := t.tx.prune(p, now, oldest(now.Add(-projections.KeepHandoff))); err != nil {
 			return err
 		}
 	}
-	return tx.Commit()
+	return t.tx.commit()
 }
 
 // writeStream writes a stream's row and the messages that begin in it.
-func (d *DB) writeStream(s *streamRow) error {
-	var state []byte
-	var due sql.NullInt64
-	if s.folded != nil {
-		state, due = s.folded.State, millis(s.folded.Due)
-	}
+func (t *txn) writeStream(s *streamRow) error {
 	var latest event.ID
 	if n := len(s.submitted); n > 0 {
 		// A message that begins mostly begins its stream, too.
-		first := s.submitted[n-1].id
-		fresh, err := affected(d.stmt.insertStream.Exec(s.subject[:], int64(s.partition), state, due, first[:]))
+		fresh, err := t.tx.insertStream(s, s.submitted[n-1].id)
 		if err != nil {
 			return err
 		}
 		if !fresh {
-			var b []byte
-			if err := d.stmt.latest.QueryRow(s.subject[:]).Scan(&b); err != nil {
+			if latest, err = t.tx.latest(s.subject); err != nil {
 				return err
 			}
-			latest = toID(b)
 		}
 		for _, row := range s.submitted {
-			linked, err := d.begins(row, latest)
+			linked, err := t.begins(row, latest)
 			switch {
 			case err != nil:
 				return err
@@ -415,15 +469,10 @@ func (d *DB) writeStream(s *streamRow) error {
 			return nil
 		}
 		if s.folded == nil {
-			_, err := d.stmt.linkStream.Exec(s.subject[:], latest[:])
-			return err
+			return t.tx.linkStream(s.subject, latest)
 		}
 	}
-	old, err := affected(d.stmt.updateStream.Exec(s.subject[:], state, due, orNull(latest)))
-	if err == nil && !old {
-		_, err = d.stmt.insertStream.Exec(s.subject[:], int64(s.partition), state, due, nil)
-	}
-	return err
+	return t.tx.putStream(s, latest)
 }
 
 func twoStreams(id event.ID) error {
@@ -433,58 +482,55 @@ func twoStreams(id event.ID) error {
 // begins writes a message whose submit came, after the previous one of its chain.
 // It reports whether it is new to the chain; it is not when the fold had forgotten
 // the message and took a copy of its submit for the first.
-func (d *DB) begins(row *messageRow, previous event.ID) (linked bool, err error) {
+func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error) {
 	e := row.submit.Event
 	submit := e.Data.(*event.MessageSubmitted)
 	var reference sql.NullString
-	if submit.Referenced && d.o.Reference != nil {
-		if digest, err := d.o.Reference(e); err == nil {
+	if submit.Referenced && t.d.o.Reference != nil {
+		if digest, err := t.d.o.Reference(e); err == nil {
 			reference = sql.NullString{String: digest, Valid: true}
 		}
 	}
-	doc, err := row.m.AppendBinary(make([]byte, 0, 1024))
+	doc, err := encode(row.m)
 	if err != nil {
 		return false, err
 	}
 	fresh := false
 	if !row.exists {
-		fresh, err = affected(d.stmt.insertMessage.Exec(row.id[:], int64(row.m.Position.Partition), row.m.Tenant, row.m.Program,
-			string(row.m.Status), reference, orNull(previous), doc))
-		if err != nil {
+		if fresh, err = t.tx.insertMessage(row.m, reference, previous, doc); err != nil {
 			return false, err
 		}
 		if !fresh {
-			if err := d.again(row); err != nil || row.linked {
+			if err := t.again(row); err != nil || row.linked {
 				return false, err // writeMessage writes it
 			}
-			if doc, err = row.m.AppendBinary(make([]byte, 0, 1024)); err != nil {
+			if doc, err = encode(row.m); err != nil {
 				return false, err
 			}
 		}
 	}
 	if !fresh {
-		if _, err := d.stmt.fillMessage.Exec(row.id[:], row.m.Program, string(row.m.Status), reference, orNull(previous), doc); err != nil {
+		if err := t.tx.fillMessage(row.m, reference, previous, doc); err != nil {
 			return false, err
 		}
 	}
 	row.written = true
 	if submit.Key != "" {
-		if _, err := d.stmt.insertReserved.Exec(reservedHash(row.m.Tenant, submit.Key), int64(row.m.Position.Partition), row.m.Tenant,
-			submit.Key, row.id[:], submit.Input, submit.ValidUntil.Add(projections.KeepReserved).UnixMilli()); err != nil {
+		if err := t.tx.insertReserved(row.m, submit); err != nil {
 			return false, err
 		}
 	}
-	return true, d.writeHandoffs(row)
+	return true, t.writeHandoffs(row)
 }
 
 // again applies the events of a row that was taken for a new one to the row that
 // is there.
-func (d *DB) again(row *messageRow) error {
-	m, err := d.readMessage(row.id)
+func (t *txn) again(row *messageRow) error {
+	m, err := t.tx.message(row.id)
 	if err != nil {
 		return err
 	}
-	if m.Subject != row.m.Subject {
+	if m == nil || m.Subject != row.m.Subject {
 		return twoStreams(row.id)
 	}
 	submit, judged := row.submit, row.judged
@@ -497,76 +543,44 @@ func (d *DB) again(row *messageRow) error {
 }
 
 // writeMessage writes a message that did not begin in this transaction.
-func (d *DB) writeMessage(row *messageRow) error {
+func (t *txn) writeMessage(row *messageRow) error {
 	if row.written {
 		return nil
 	}
-	doc, err := row.m.AppendBinary(make([]byte, 0, 1024))
+	doc, err := encode(row.m)
 	if err != nil {
 		return err
 	}
-	switch {
-	case !row.exists: // a cancel that overtook its submit
-		_, err = d.stmt.insertMessage.Exec(row.id[:], int64(row.m.Position.Partition), row.m.Tenant, "", "", nil, nil, doc)
-	case row.status == row.m.Status:
-		_, err = d.stmt.updateDoc.Exec(row.id[:], doc) // leaves the indexes alone
-	default:
-		_, err = d.stmt.updateMessage.Exec(row.id[:], string(row.m.Status), doc)
+	if !row.exists { // a cancel that overtook its submit
+		_, err = t.tx.insertMessage(row.m, sql.NullString{}, event.ID{}, doc)
+	} else {
+		err = t.tx.updateMessage(row.m, row.status, doc)
 	}
 	if err != nil {
 		return err
 	}
-	return d.writeHandoffs(row)
+	return t.writeHandoffs(row)
 }
 
 // writeHandoffs brings the open hand-offs from what they were to what they are.
-func (d *DB) writeHandoffs(row *messageRow) error {
+func (t *txn) writeHandoffs(row *messageRow) error {
 	after := row.m.Handoffs(nil)
-	for _, h := range row.before {
+	for i := range row.before {
+		h := &row.before[i]
 		if !slices.ContainsFunc(after, func(x projections.Handoff) bool { return x.Ref.Attempt == h.Ref.Attempt && x.Ref.Part == h.Ref.Part }) {
-			if _, err := d.stmt.deleteHandoff.Exec(row.id[:], h.Ref.Attempt, h.Ref.Part); err != nil {
+			if err := t.tx.deleteHandoff(h); err != nil {
 				return err
 			}
 		}
 	}
-	for _, h := range after {
-		if !slices.Contains(row.before, h) {
-			if _, err := d.stmt.putHandoff.Exec(row.id[:], h.Ref.Attempt, h.Ref.Part, int64(h.Ref.Partition), h.Ref.Tenant, h.Ref.Subject[:],
-				h.Account, canonical(h.Ref.CarrierID), h.Ref.CarrierID); err != nil {
+	for i := range after {
+		if !slices.Contains(row.before, after[i]) {
+			if err := t.tx.putHandoff(&after[i]); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-// canonical is the key under which a carrier's id is stored (see sms.IDKeys).
-func canonical(carrierID string) string { return sms.IDKeys(carrierID)[1] }
-
-func (d *DB) writeOptOut(o *optOutRow) (err error) {
-	if o.stands == nil {
-		_, err = d.stmt.deleteOptOut.Exec(o.subject[:], o.event[:])
-		return err
-	}
-	x := o.stands
-	_, err = d.stmt.putOptOut.Exec(o.subject[:], o.event[:], int64(x.Position.Partition), x.Position.Index, o.tenant, string(x.Reach.Scope),
-		x.Reach.Name, x.Source, x.Since.UnixMilli(), millis(x.Occurred), flag(x.Unclear), flag(x.Unclear && !o.part))
-	return err
-}
-
-// prune forgets what the partition's own time has passed by. Queries leave it out
-// already; this only frees the room.
-func (d *DB) prune(p event.Partition, now time.Time) error {
-	if now.Sub(d.pruned[p]) < pruneEvery {
-		return nil
-	}
-	d.pruned[p] = now
-	if _, err := d.stmt.pruneReserved.Exec(int64(p), now.UnixMilli()); err != nil {
-		return err
-	}
-	before := oldest(now.Add(-projections.KeepHandoff))
-	_, err := d.stmt.pruneHandoffs.Exec(int64(p), before[:])
-	return err
 }
 
 // oldest is the least id of a time.
@@ -588,20 +602,7 @@ func reservedHash(tenant, key string) int64 {
 
 // reset drops everything of a partition in one transaction.
 func (d *DB) reset(p event.Partition) error {
-	err := func() error {
-		tx, err := d.conn.BeginTx(context.Background(), nil)
-		if err != nil {
-			return err
-		}
-		defer tx.Rollback()
-		for _, table := range []string{"partitions", "streams", "messages", "opt_outs", "handoffs", "reserved"} {
-			if _, err := tx.Exec("DELETE FROM "+table+" WHERE partition = $1", int64(p)); err != nil { //nolint:gosec // the names stand above
-				return err
-			}
-		}
-		return tx.Commit()
-	}()
-	if err != nil {
+	if err := d.engine.reset(p); err != nil {
 		return fmt.Errorf("reset the views of partition %s: %w", p, err)
 	}
 	d.cache.clear()
@@ -609,13 +610,25 @@ func (d *DB) reset(p event.Partition) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.marks, p)
+	d.commits++
 	return nil
 }
 
-func affected(r sql.Result, err error) (bool, error) {
-	if err != nil {
-		return false, err
+// tables have a column partition each.
+var tables = []string{"partitions", "streams", "messages", "opt_outs", "handoffs", "reserved"}
+
+// fold is what a stream's row holds of it.
+func (s *streamRow) fold() (state []byte, due sql.NullInt64) {
+	if s.folded == nil {
+		return nil, due
 	}
-	n, err := r.RowsAffected()
-	return n > 0, err
+	return s.folded.State, millis(s.folded.Due)
+}
+
+// review: an officer has yet to read it. Nobody reviews what only a part of an
+// inbound message holds.
+func (o *optOutRow) review() bool { return o.stands.Unclear && !o.part }
+
+func keepUntil(submit *event.MessageSubmitted) int64 {
+	return submit.ValidUntil.Add(projections.KeepReserved).UnixMilli()
 }

@@ -47,6 +47,9 @@ type Options struct {
 	// NumberForms is the version of the canonical number forms; of an existing ledger
 	// it must be the one it was created with.
 	NumberForms int
+	// Ledger is the short id that a new ledger gets; default a random one. A copy of a
+	// ledger has the id of its original. Of an existing ledger it must be "" or its own.
+	Ledger string
 	// Decode makes every read come from the file and be decoded: a test mode.
 	Decode bool
 	// TailBytes bounds the stored bytes of the newest events that are kept in memory,
@@ -266,6 +269,9 @@ func (l *Log) openFile() error {
 	if l.o.Partitions != 0 && l.o.Partitions != partitions {
 		return fmt.Errorf("this ledger has %d partitions, not %d: their number is fixed when a ledger is created", partitions, l.o.Partitions)
 	}
+	if l.o.Ledger != "" && l.o.Ledger != l.id {
+		return fmt.Errorf("this is the ledger %s, not %s", l.id, l.o.Ledger)
+	}
 	if forms != l.o.NumberForms {
 		return fmt.Errorf("this ledger has version %d of the canonical number forms, and this chirograph version %d: streams would be split", forms, l.o.NumberForms)
 	}
@@ -314,8 +320,11 @@ func (l *Log) create() error {
 	if l.o.Partitions == 0 {
 		l.o.Partitions = 16
 	}
-	var name [5]byte
-	rand.Read(name[:])
+	if l.o.Ledger == "" {
+		var name [5]byte
+		rand.Read(name[:])
+		l.o.Ledger = strings.ToLower(base32.StdEncoding.EncodeToString(name[:]))
+	}
 	if _, err := l.write.Exec("PRAGMA journal_mode = WAL"); err != nil {
 		return err
 	}
@@ -332,7 +341,7 @@ func (l *Log) create() error {
 		{fmt.Sprintf("PRAGMA user_version = %d", formatVersion), nil},
 		{"CREATE TABLE meta (ledger TEXT NOT NULL, partitions INTEGER NOT NULL, number_forms INTEGER NOT NULL)", nil},
 		{"CREATE TABLE commits (id INTEGER PRIMARY KEY, dir BLOB NOT NULL, body BLOB NOT NULL)", nil},
-		{"INSERT INTO meta VALUES (?, ?, ?)", []any{strings.ToLower(base32.StdEncoding.EncodeToString(name[:])), l.o.Partitions, l.o.NumberForms}},
+		{"INSERT INTO meta VALUES (?, ?, ?)", []any{l.o.Ledger, l.o.Partitions, l.o.NumberForms}},
 	} {
 		if _, err := tx.Exec(q.text, q.args...); err != nil {
 			return err

@@ -202,9 +202,9 @@ func (s *store) records(p event.Partition, from, head int64, max int) ([]ledger.
 			}
 			e, err := event.Decode(raw)
 			if err != nil {
-				return broken(err)
+				err = fmt.Errorf("%s: %w", event.Position{Partition: p, Index: from}, err)
 			}
-			out = append(out, ledger.Record{Index: from, Event: e, Raw: raw})
+			out = append(out, ledger.Record{Index: from, Event: e, Raw: raw, Bad: err})
 			size += len(raw)
 			from++
 		}

@@ -1,5 +1,6 @@
 // Package vault keeps the keys under which personal data is sealed, in one SQLite
-// file, all of them wrapped under a master key that lies in a file of its own.
+// file or, for the nodes of a cluster, in PostgreSQL, all of them wrapped under a
+// master key that lies in a file of its own.
 //
 // The keys, and what destroying one does:
 //
@@ -14,14 +15,16 @@
 // secret, salted with a class key, for the tenant. Both keys are needed to open
 // it, and nothing that is stored elsewhere replaces either.
 //
-// A key is durable before it is used: journal_mode=WAL, synchronous=FULL, and the
-// transaction's end is awaited. Subject secrets are made some thousand at a time,
+// A key is durable before it is used: SQLite with journal_mode=WAL and
+// synchronous=FULL, PostgreSQL with synchronous_commit=on, and the transaction's end
+// is awaited; nothing else is cached. Subject secrets are made some thousand at a time,
 // ahead of need, so that a new stream waits for no disk: a secret becomes a
 // stream's by being named in an event, and its row knows of no stream. The spare
 // ones of a process that ended are never used.
 package vault
 
 import (
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -34,8 +37,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -43,20 +44,25 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// Options of Open.
+// Options of Open and OpenPostgres.
 type Options struct {
 	// Create makes the vault, and the master key file, where they are missing.
 	// Without it a missing one is an error: a new key opens nothing that was sealed
 	// before, and a new vault gives every number another stream. A vault that is
 	// there never gets a new master key.
 	Create bool
+	// CopyOf is an open vault under the same master key whose keys are to be moved
+	// here with Copy: with Create, a new vault is made with the same pseudonym and
+	// digest keys. One that is there already and has others is an error.
+	CopyOf *Vault
+	// Timeout bounds each use of PostgreSQL, connecting included. Default 5 s. SQLite
+	// has no use for it.
+	Timeout time.Duration
 }
 
 const (
-	applicationID = 0x43485654 // "CHVT"
 	formatVersion = 1
 
 	keySize = 32
@@ -70,11 +76,13 @@ const (
 	maxSpares   = 4096
 )
 
-// Vault is a ledger.Vault.
+// Vault is a ledger.Vault. All methods may be called from any goroutine.
 type Vault struct {
-	db   *sql.DB
-	wrap cipher.AEAD
-	now  func() time.Time
+	db    *sql.DB
+	store store // what is done with db
+	wrap  cipher.AEAD
+	check []byte // tells whether a vault was made under the same master key
+	now   func() time.Time
 
 	pseudonym []byte
 	digest    []byte
@@ -84,15 +92,17 @@ type Vault struct {
 	classes *lru[classKey, []byte]
 	ciphers *lru[cipherKey, cipher.AEAD]
 
-	classMu sync.Mutex // held while a class key is made
-
-	getSecret, getClass *sql.Stmt
+	making struct {
+		sync.Mutex
+		classes map[classKey]*made
+	}
 
 	spare struct {
 		sync.Mutex
 		filled sync.Cond // after a fill, and at Close
 		ids    []event.ID
 		size   int   // of the next fill
+		fills  int   // how many have ended
 		err    error // of the last fill
 		closed bool
 		last   int64 // the latest millisecond of an id
@@ -108,103 +118,89 @@ type cipherKey struct {
 	subject event.ID
 }
 
-// Open opens the vault at path with the master key in masterKeyFile: 32 random
-// bytes, in hexadecimal or base64, in a file that only its owner may read. Who
-// has both files can read all that was sealed; who loses either, nothing.
-func Open(path, masterKeyFile string, o Options) (_ *Vault, err error) {
-	_, err = os.Stat(path)
-	missing := errors.Is(err, os.ErrNotExist)
-	if err != nil && !missing {
-		return nil, err
-	}
-	if missing && !o.Create {
-		return nil, fmt.Errorf("there is no vault at %s: restore it from its backup; a new one would open nothing that was sealed before", path)
-	}
-	master, err := readMasterKey(masterKeyFile)
-	if errors.Is(err, os.ErrNotExist) {
-		switch {
-		case !missing:
-			return nil, fmt.Errorf("the master key file %s of the vault %s is missing: restore it; without it nothing that was sealed can be read", masterKeyFile, path)
-		case !o.Create:
-			return nil, fmt.Errorf("there is no master key file %s", masterKeyFile)
-		}
-		master, err = createMasterKey(masterKeyFile)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer clear(master)
+// made is a class key that somebody makes now; done is closed when it is made or not.
+type made struct {
+	done chan struct{}
+	key  []byte
+	err  error
+}
+
+// store is what an engine does for a Vault. Keys are wrapped here. What is not there
+// is sql.ErrNoRows; what is added is durable when the call returns, and may be added
+// again. Each call of PostgreSQL's returns within Options.Timeout.
+type store interface {
+	secret(ctx context.Context, id event.ID) ([]byte, error)
+	addSecrets(ctx context.Context, secrets []subjectSecret) error
+	// secrets lists up to max, in order of id: those after one id and up to another.
+	secrets(ctx context.Context, after, upTo event.ID, max int) ([]subjectSecret, error)
+
+	class(ctx context.Context, k classKey) ([]byte, error)
+	// addClass leaves a key that is there as it is.
+	addClass(ctx context.Context, k classKey, box []byte) error
+	classes(ctx context.Context) (map[classKey][]byte, error)
+
+	health() (ok bool, since time.Time, detail string)
+	close() error
+}
+
+type subjectSecret struct {
+	id  event.ID
+	box []byte
+}
+
+// newVault is a vault without its store.
+func newVault(master []byte) *Vault {
 	v := &Vault{
 		now:     time.Now,
 		wrap:    newCipher(derive(master, nil, "chirograph vault: wrap")),
+		check:   derive(master, nil, "chirograph vault: check"),
 		secrets: newLRU[event.ID, []byte](cachedSecrets),
 		classes: newLRU[classKey, []byte](cachedClasses),
 		ciphers: newLRU[cipherKey, cipher.AEAD](cachedCiphers),
 		fill:    make(chan struct{}, 1),
 	}
+	v.making.classes = map[classKey]*made{}
 	v.spare.filled.L = &v.spare
 	v.spare.size = firstSpares
-	if err := v.open(path, derive(master, nil, "chirograph vault: check")); err != nil {
-		if v.db != nil {
-			v.db.Close()
-		}
-		return nil, fmt.Errorf("vault %s: %w", path, err)
-	}
+	return v
+}
+
+// start begins to make spares.
+func (v *Vault) start() {
 	v.filler.Add(1)
 	go v.fillSpares()
 	v.fill <- struct{}{}
-	return v, nil
 }
 
-func (v *Vault) open(path string, check []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	// The file is made here, so that it is never readable for others.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	f.Close()
-	dsn := "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(filepath.ToSlash(path)) +
-		"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)&_pragma=cell_size_check(1)"
-	if runtime.GOOS == "darwin" {
-		dsn += "&_pragma=fullfsync(1)&_pragma=checkpoint_fullfsync(1)"
-	}
-	if v.db, err = sql.Open("sqlite", dsn); err != nil {
-		return err
-	}
-	v.db.SetMaxOpenConns(4)
-	v.db.SetMaxIdleConns(4)
-	var app, version, tables int
-	for _, q := range []struct {
-		text string
-		into *int
-	}{{"PRAGMA application_id", &app}, {"PRAGMA user_version", &version}, {"SELECT count(*) FROM sqlite_schema", &tables}} {
-		if err := v.db.QueryRow(q.text).Scan(q.into); err != nil {
-			return fmt.Errorf("this is not a vault, or its first page is damaged: %w", err)
-		}
+// masterKey reads the master key, or makes one with a vault that is to be created.
+func masterKey(file string, o Options, exists bool) ([]byte, error) {
+	master, err := readMasterKey(file)
+	if !errors.Is(err, os.ErrNotExist) {
+		return master, err
 	}
 	switch {
-	case app == 0 && version == 0 && tables == 0: // new, or killed before it was made
-		if err := v.create(path, check); err != nil {
-			return err
-		}
-	case app != applicationID:
-		return errors.New("this is not a vault: the file belongs to another application")
-	case version != formatVersion:
-		return fmt.Errorf("this vault has format %d, and this chirograph reads format %d: use the version that wrote it, or a newer one", version, formatVersion)
+	case exists:
+		return nil, fmt.Errorf("the master key file %s of the vault is missing: restore it, or bring it from another node; without it nothing that was sealed can be read", file)
+	case o.CopyOf != nil:
+		return nil, fmt.Errorf("there is no master key file %s: a copy of a vault needs the file of the vault that it is a copy of", file)
+	case !o.Create:
+		return nil, fmt.Errorf("there is no master key file %s", file)
 	}
-	// Whatever a killed process left in the WAL is synced before it is used. Another
-	// process that has the vault open now did that when it opened it.
-	if _, err := v.db.Exec("PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
-		return err
+	return createMasterKey(file)
+}
+
+// newMeta makes the keys that a new vault has for ever, wrapped.
+func (v *Vault) newMeta(o Options) (pseudonym, digest []byte) {
+	p, d := newKey(), newKey()
+	if c := o.CopyOf; c != nil {
+		p, d = c.pseudonym, c.digest
 	}
-	var stored, pseudonym, digest []byte
-	if err := v.db.QueryRow("SELECT key_check, pseudonym, digest FROM meta").Scan(&stored, &pseudonym, &digest); err != nil {
-		return err
-	}
-	if subtle.ConstantTimeCompare(stored, check) != 1 {
+	return v.wrapped(p, "pseudonym"), v.wrapped(d, "digest")
+}
+
+// readMeta takes the keys that the vault was made with.
+func (v *Vault) readMeta(check, pseudonym, digest []byte, o Options) (err error) {
+	if subtle.ConstantTimeCompare(check, v.check) != 1 {
 		return errors.New("the master key does not fit: this vault was made with another one")
 	}
 	if v.pseudonym, err = v.unwrap(pseudonym, "pseudonym"); err != nil {
@@ -213,44 +209,20 @@ func (v *Vault) open(path string, check []byte) error {
 	if v.digest, err = v.unwrap(digest, "digest"); err != nil {
 		return err
 	}
-	if v.getSecret, err = v.db.Prepare("SELECT secret FROM subjects WHERE id = ?"); err != nil {
-		return err
+	if c := o.CopyOf; c != nil {
+		return v.sameMeta(c)
 	}
-	v.getClass, err = v.db.Prepare("SELECT key FROM classes WHERE tenant = ? AND class = ?")
-	return err
+	return nil
 }
 
-// create makes the tables in one transaction: a crash leaves a new vault or none.
-func (v *Vault) create(path string, check []byte) error {
-	if _, err := v.db.Exec("PRAGMA journal_mode = WAL"); err != nil {
-		return err
-	}
-	tx, err := v.db.Begin()
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	for _, q := range []struct {
-		text string
-		args []any
-	}{
-		{fmt.Sprintf("PRAGMA application_id = %d", applicationID), nil},
-		{fmt.Sprintf("PRAGMA user_version = %d", formatVersion), nil},
-		{"CREATE TABLE meta (key_check BLOB NOT NULL, pseudonym BLOB NOT NULL, digest BLOB NOT NULL)", nil},
-		// Ids are ordered by time, so rows are added at the end.
-		{"CREATE TABLE subjects (id BLOB PRIMARY KEY, secret BLOB NOT NULL) WITHOUT ROWID", nil},
-		{"CREATE TABLE classes (tenant TEXT NOT NULL, class TEXT NOT NULL, key BLOB NOT NULL, PRIMARY KEY (tenant, class)) WITHOUT ROWID", nil},
-		{"INSERT INTO meta VALUES (?, ?, ?)", []any{check, v.wrapped(newKey(), "pseudonym"), v.wrapped(newKey(), "digest")}},
-	} {
-		if _, err := tx.Exec(q.text, q.args...); err != nil {
-			return err
-		}
-	}
-	if err := tx.Commit(); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+func laterFormat(version int) error {
+	return fmt.Errorf("this vault has format %d, and this chirograph reads format %d: use the version that wrote it, or a newer one", version, formatVersion)
 }
+
+// Health says whether the vault's PostgreSQL answers, since when it does or does not,
+// and if not, why, in words for the operator. It is asked every two seconds at least,
+// so this returns at once. A vault in SQLite is always well.
+func (v *Vault) Health() (ok bool, since time.Time, detail string) { return v.store.health() }
 
 // Close ends the vault. What was sealed stays sealed under durable keys.
 func (v *Vault) Close() error {
@@ -264,7 +236,7 @@ func (v *Vault) Close() error {
 	v.spare.filled.Broadcast()
 	v.spare.Unlock()
 	v.filler.Wait()
-	return v.db.Close()
+	return v.store.close()
 }
 
 func newKey() []byte {
@@ -357,22 +329,20 @@ func (v *Vault) Digest(tenant, purpose string, data []byte) string {
 var errClosed = errors.New("the vault is closed")
 
 // SubjectKey is part of ledger.Vault. It takes a spare secret, which is durable
-// already, and waits only when streams come faster than secrets can be made. The
-// secret belongs to nobody until an event names it; the tenant is in what is
-// derived from it.
+// already, and waits only when streams come faster than secrets can be made: for one
+// fill at most, if that fails. The secret belongs to nobody until an event names it;
+// the tenant is in what is derived from it.
 func (v *Vault) SubjectKey(string, event.Pseudonym) (event.ID, error) {
 	s := &v.spare
 	s.Lock()
 	defer s.Unlock()
-	for len(s.ids) == 0 {
+	for fills := s.fills; len(s.ids) == 0; {
 		if s.closed {
 			return event.ID{}, errClosed
 		}
-		if err := s.err; err != nil {
-			// The next caller has it tried again.
-			s.err = nil
-			v.wantSpares()
-			return event.ID{}, fmt.Errorf("the vault cannot make a key: %w", err)
+		// The fill that failed while this caller waited; the next caller has it tried again.
+		if s.err != nil && s.fills != fills {
+			return event.ID{}, fmt.Errorf("the vault cannot make a key: %w", s.err)
 		}
 		v.wantSpares()
 		s.filled.Wait()
@@ -411,6 +381,7 @@ func (v *Vault) fillSpares() {
 		s.Lock()
 		s.ids = append(s.ids, ids...)
 		s.err = err
+		s.fills++
 		if err == nil {
 			s.size = min(2*n, maxSpares)
 		}
@@ -432,28 +403,16 @@ func (v *Vault) makeSecrets(n int) ([]event.ID, error) {
 		ids[i] = event.NewID(at)
 	}
 	slices.SortFunc(ids, func(a, b event.ID) int { return strings.Compare(string(a[:]), string(b[:])) })
-	tx, err := v.db.Begin()
-	if err != nil {
-		return nil, err
+	keys, boxes := make([][]byte, n), make([]subjectSecret, n)
+	for i, id := range ids {
+		keys[i] = newKey()
+		boxes[i] = subjectSecret{id, v.wrapped(keys[i], "subject", string(id[:]))}
 	}
-	defer tx.Rollback()
-	insert, err := tx.Prepare("INSERT INTO subjects (id, secret) VALUES (?, ?)")
-	if err != nil {
-		return nil, err
-	}
-	defer insert.Close()
-	secrets := make([][]byte, n)
-	for i := range ids {
-		secrets[i] = newKey()
-		if _, err := insert.Exec(ids[i][:], v.wrapped(secrets[i], "subject", string(ids[i][:]))); err != nil {
-			return nil, err
-		}
-	}
-	if err := tx.Commit(); err != nil {
+	if err := v.store.addSecrets(context.Background(), boxes); err != nil {
 		return nil, err
 	}
 	for i := range ids {
-		v.secrets.put(ids[i], secrets[i])
+		v.secrets.put(ids[i], keys[i])
 	}
 	return ids, nil
 }
@@ -463,8 +422,8 @@ func (v *Vault) secret(id event.ID) ([]byte, error) {
 	if s, ok := v.secrets.get(id); ok {
 		return s, nil
 	}
-	var box []byte
-	if err := v.getSecret.QueryRow(id[:]).Scan(&box); err != nil {
+	box, err := v.store.secret(context.Background(), id)
+	if err != nil {
 		return nil, erased(err)
 	}
 	s, err := v.unwrap(box, "subject", string(id[:]))
@@ -486,8 +445,8 @@ func (v *Vault) class(k classKey) ([]byte, error) {
 	if s, ok := v.classes.get(k); ok {
 		return s, nil
 	}
-	var box []byte
-	if err := v.getClass.QueryRow(k.tenant, k.class).Scan(&box); err != nil {
+	box, err := v.store.class(context.Background(), k)
+	if err != nil {
 		return nil, erased(err)
 	}
 	s, err := v.unwrap(box, "class", k.tenant, k.class)
@@ -505,11 +464,29 @@ func (v *Vault) classOrNew(k classKey) ([]byte, error) {
 	if err == nil || !errors.Is(err, ledger.ErrErased) {
 		return s, err
 	}
-	v.classMu.Lock()
-	defer v.classMu.Unlock()
-	// Another process may have been faster: its key stands.
-	if _, err := v.db.Exec("INSERT INTO classes (tenant, class, key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-		k.tenant, k.class, v.wrapped(newKey(), "class", k.tenant, k.class)); err != nil {
+	m := &v.making
+	m.Lock()
+	c, ok := m.classes[k]
+	if !ok {
+		c = &made{done: make(chan struct{})}
+		m.classes[k] = c
+	}
+	m.Unlock()
+	if ok {
+		<-c.done
+		return c.key, c.err
+	}
+	c.key, c.err = v.makeClass(k)
+	m.Lock()
+	delete(m.classes, k)
+	m.Unlock()
+	close(c.done)
+	return c.key, c.err
+}
+
+// makeClass makes a class key, unless another process was faster: then its key stands.
+func (v *Vault) makeClass(k classKey) ([]byte, error) {
+	if err := v.store.addClass(context.Background(), k, v.wrapped(newKey(), "class", k.tenant, k.class)); err != nil {
 		return nil, fmt.Errorf("the vault cannot make a key: %w", err)
 	}
 	return v.class(k)

@@ -53,7 +53,7 @@ type viewsReport struct {
 func (c *VerifyCmd) Run(g *Globals) (err error) {
 	ctx, stop := interruptible()
 	defer stop()
-	d, err := openData(c.Data, c.MasterKey, false, false)
+	d, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -65,8 +65,17 @@ func (c *VerifyCmd) Run(g *Globals) (err error) {
 	for p := range d.log.Partitions() {
 		parts = append(parts, event.Partition(p))
 	}
+	// Heads before control, so that all control that the partitions have applied is read.
+	heads := map[event.Partition]int64{event.ControlPartition: -1, event.InboxPartition: -1}
 	for _, p := range parts {
-		err := eachRecord(ctx, d.log, p, -1, func(rs []ledger.Record) error {
+		if p >= 0 {
+			if _, heads[p], err = d.log.Read(ctx, p, 0, 0); err != nil {
+				return err
+			}
+		}
+	}
+	for _, p := range parts {
+		err := eachRecord(ctx, d.log, p, 0, heads[p], func(rs []ledger.Record) error {
 			for i := range rs {
 				v.Take(p, rs[i].Index, rs[i].Raw)
 			}
@@ -114,6 +123,9 @@ func (o *verified) print(w io.Writer, most int) error {
 		voids = []string{"none"}
 	}
 	fmt.Fprintf(b, "Effective %d; void: %s.\n", r.Effective, strings.Join(voids, ", "))
+	if r.Opaque > 0 {
+		fmt.Fprintf(b, "Records that are no events and that an operator accepted: %d.\n", r.Opaque)
+	}
 	var states []string
 	for _, s := range slices.Sorted(maps.Keys(r.Messages)) {
 		states = append(states, fmt.Sprintf("%d %s", r.Messages[s], s))
@@ -159,11 +171,21 @@ func finding(w io.Writer, f proof.Finding) {
 }
 
 // compareViews folds the ledger anew, as far as the views have read it, and
-// compares every row.
+// compares every row. The views are dumped first, as of one commit: the nodes of a
+// cluster go on writing.
 func compareViews(ctx context.Context, g *Globals, d *data) (*viewsReport, error) {
-	marks := map[event.Partition]int64{}
+	dir, err := os.MkdirTemp(d.dir, "verify-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	have := filepath.Join(dir, "have")
+	marks, err := dumpViews(ctx, d.views, have)
+	if err != nil {
+		return nil, err
+	}
 	var n int64
-	for p, next := range d.views.Progress().Marks {
+	for p, next := range marks {
 		_, head, err := d.log.Read(ctx, p, 0, 0)
 		if err != nil {
 			return nil, err
@@ -171,36 +193,62 @@ func compareViews(ctx context.Context, g *Globals, d *data) (*viewsReport, error
 		if next > head {
 			return &viewsReport{Differ: 1, Example: fmt.Sprintf("the views have read partition %s to %d, where the ledger ends at %d", p, next, head)}, nil
 		}
-		marks[p] = next
 		n += next
 	}
-	dir, err := os.MkdirTemp(d.dir, "verify-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	fresh, _, err := rebuildViews(ctx, d, filepath.Join(dir, "views.db"), marks, newBar(g, "folding", n))
+	fresh, _, err := freshViews(ctx, d, filepath.Join(dir, "views.db"), marks, newBar(g, "folding", n))
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = fresh.Close() }() // a scratch database
-	return diffDumps(ctx, d.views, fresh)
+	f, err := os.Open(have)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return diffDumps(ctx, f, fresh)
 }
 
-// diffDumps compares two dumps line by line as they are written: neither is held.
-func diffDumps(ctx context.Context, have, want *sqldb.DB) (*viewsReport, error) {
+// dumpViews writes every row of the views to a file, and returns the marks that the
+// rows are as of.
+func dumpViews(ctx context.Context, db *sqldb.DB, path string) (map[event.Partition]int64, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := db.Dump(ctx, f); err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	marks := map[event.Partition]int64{}
+	s := bufio.NewScanner(f)
+	s.Buffer(nil, 64<<20)
+	for s.Scan() {
+		var p event.Partition
+		var next int64
+		if n, _ := fmt.Sscanf(s.Text(), "partitions\t%d\t%d\t", &p, &next); n != 2 {
+			break // they come first
+		}
+		marks[p] = next
+	}
+	return marks, s.Err()
+}
+
+// diffDumps compares a dump with what views dump, line by line: neither is held.
+func diffDumps(ctx context.Context, have io.Reader, want *sqldb.DB) (*viewsReport, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	dump := func(db *sqldb.DB) (*bufio.Scanner, *io.PipeReader) {
-		r, w := io.Pipe()
-		go func() { w.CloseWithError(db.Dump(ctx, w)) }()
+	lines := func(r io.Reader) *bufio.Scanner {
 		s := bufio.NewScanner(r)
 		s.Buffer(nil, 64<<20)
-		return s, r
+		return s
 	}
-	a, ra := dump(have)
-	b, rb := dump(want)
-	defer func() { _, _ = ra.Close(), rb.Close() }() // ends the dumps
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(want.Dump(ctx, w)) }()
+	defer func() { _ = r.Close() }() // ends the dump
+	a, b := lines(have), lines(r)
 	out := &viewsReport{}
 	moreA, moreB := a.Scan(), b.Scan()
 	for moreA || moreB {

@@ -36,6 +36,14 @@ type BenchCmd struct {
 	Keep        string        `help:"Keep the data folder here." type:"path" placeholder:"DIR"`
 	Profile     string        `help:"Write a CPU profile of the node during the throughput run." type:"path" placeholder:"FILE"`
 	Bound       time.Duration `help:"The whole run ends after this at the latest." default:"5m"`
+
+	Cluster    bool   `help:"Measure nodes over Kafka and PostgreSQL instead, and the brokers' own ceiling beside them. make bench-cluster starts the servers."`
+	Nodes      []int  `help:"With --cluster: how many nodes, one run each." default:"1,2,3"`
+	Partitions []int  `help:"With --cluster: how many partitions, one run each." default:"4,8,16"`
+	Kafka      string `help:"With --cluster: brokers, separated by commas." env:"CHIROGRAPH_TEST_KAFKA" placeholder:"ADDR"`
+	Postgres   string `help:"With --cluster: URL of a PostgreSQL server on which the runs may make databases." env:"CHIROGRAPH_TEST_POSTGRES" placeholder:"URL"`
+	ServerPIDs string `help:"With --cluster: process ids of the brokers and of PostgreSQL's postmaster, for their CPU time." env:"CHIROGRAPH_TEST_KAFKA_PIDS" hidden:""`
+	DBPID      int    `name:"postgres-pid" help:"The postmaster's process id." env:"CHIROGRAPH_TEST_POSTGRES_PID" hidden:""`
 }
 
 type percentiles struct{ P50, P90, P99, Max float64 }
@@ -59,7 +67,8 @@ func (p percentiles) String() string {
 type bench struct {
 	c      *BenchCmd
 	dir    string
-	url    string
+	urls   []string // of the nodes
+	asked  atomic.Int64
 	pprof  string
 	key    string
 	client *http.Client
@@ -73,6 +82,9 @@ func (c *BenchCmd) Run(g *Globals) (err error) {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, c.Bound)
 	defer cancel()
+	if c.Cluster {
+		return c.cluster(ctx, g)
+	}
 	b := &bench{c: c, dir: c.Keep}
 	if b.dir == "" {
 		if b.dir, err = os.MkdirTemp("", "chirograph-bench-"); err != nil {
@@ -85,42 +97,21 @@ func (c *BenchCmd) Run(g *Globals) (err error) {
 		return err
 	}
 	fmt.Fprintf(g.Stdout, "%d CPUs, %s/%s, %s; load, node and centre are three processes on loopback.\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
-	if _, _, err := b.load(ctx, 500, 0); err != nil { // warms up
-		return err
-	}
-	if err := b.settled(ctx); err != nil {
+	if err := b.warm(ctx); err != nil {
 		return err
 	}
 	profiled := make(chan error, 1)
 	if c.Profile != "" {
 		go func() { profiled <- b.profile(ctx) }()
 	}
-	cpu, err := b.cpu(ctx)
-	if err != nil {
-		return err
-	}
-	begin := time.Now()
-	took, sent, err := b.load(ctx, c.Messages, 0)
-	if err != nil {
-		return err
-	}
-	accepted := time.Since(begin)
-	if err := b.settled(ctx); err != nil {
-		return err
-	}
-	all := time.Since(begin)
-	after, err := b.cpu(ctx)
-	if err != nil {
-		return err
-	}
-	good, err := b.delivered(ctx, sent)
+	t, err := b.throughput(ctx, func() (float64, float64) { return 0, 0 })
 	if err != nil {
 		return err
 	}
 	n := float64(c.Messages)
-	fmt.Fprintf(g.Stdout, "throughput       %.0f messages a second end to end (%d submitted, %d of a sample of %d delivered, %.1f s)\n", n/all.Seconds(), c.Messages, good, len(sent), all.Seconds())
-	fmt.Fprintf(g.Stdout, "accepted         %.0f messages a second (%d requests at once); submit to 202: %s\n", n/accepted.Seconds(), c.Concurrency, percentile(took))
-	fmt.Fprintf(g.Stdout, "node             %.0f us of CPU a message\n", (after-cpu)/n*1e6)
+	fmt.Fprintf(g.Stdout, "throughput       %.0f messages a second end to end (%d submitted, %d of a sample of %d delivered, %.1f s)\n", n/t.all.Seconds(), c.Messages, t.good, t.sampled, t.all.Seconds())
+	fmt.Fprintf(g.Stdout, "accepted         %.0f messages a second (%d requests at once); submit to 202: %s\n", n/t.accepted.Seconds(), c.Concurrency, percentile(t.took))
+	fmt.Fprintf(g.Stdout, "node             %.0f us of CPU a message\n", t.cpu/n*1e6)
 	if c.Profile != "" {
 		if err := <-profiled; err != nil {
 			return err
@@ -132,6 +123,53 @@ func (c *BenchCmd) Run(g *Globals) (err error) {
 		}
 	}
 	return nil
+}
+
+// warm runs some messages through.
+func (b *bench) warm(ctx context.Context) error {
+	if _, _, err := b.load(ctx, 500, 0); err != nil {
+		return err
+	}
+	return b.settled(ctx)
+}
+
+// benchRun is what a throughput run measured. CPU is in seconds: the nodes', and two others'.
+type benchRun struct {
+	took          []time.Duration
+	accepted, all time.Duration
+	cpu           float64
+	first, second float64
+	good, sampled int
+}
+
+// throughput submits the messages as fast as it may, and waits until all have
+// settled. others is the CPU time so far of two other parties.
+func (b *bench) throughput(ctx context.Context, others func() (float64, float64)) (t benchRun, err error) {
+	before, err := b.cpu(ctx)
+	if err != nil {
+		return t, err
+	}
+	f, s := others()
+	begin := time.Now()
+	var sent []string
+	if t.took, sent, err = b.load(ctx, b.c.Messages, 0); err != nil {
+		return t, err
+	}
+	t.accepted = time.Since(begin)
+	if err := b.settled(ctx); err != nil {
+		return t, err
+	}
+	t.all = time.Since(begin)
+	after, err := b.cpu(ctx)
+	if err != nil {
+		return t, err
+	}
+	t.cpu = after - before
+	t.first, t.second = others()
+	t.first, t.second = t.first-f, t.second-s
+	t.sampled = len(sent)
+	t.good, err = b.delivered(ctx, sent)
+	return t, err
 }
 
 // start brings up a centre that records its PDUs and a node bound to it.
@@ -149,8 +187,8 @@ func (b *bench) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.url = "http://" + listen
-	if err := b.spawn(ctx, self, "simulate", "smsc", "--listen", addr, "--control", "-", "--quiet", "--record", b.record); err != nil {
+	b.urls = []string{"http://" + listen}
+	if err := b.spawnCentre(ctx, self, addr); err != nil {
 		return err
 	}
 	data := filepath.Join(b.dir, "data")
@@ -164,7 +202,7 @@ func (b *bench) start(ctx context.Context) error {
 	if err := b.spawn(ctx, self, args...); err != nil {
 		return err
 	}
-	b.client = &http.Client{Timeout: 90 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: b.c.Concurrency + 8}}
+	b.client = benchClient(b.c.Concurrency)
 	for {
 		raw, err := os.ReadFile(filepath.Join(data, "dev-key"))
 		if err == nil {
@@ -182,6 +220,14 @@ func (b *bench) start(ctx context.Context) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+func (b *bench) spawnCentre(ctx context.Context, self, addr string) error {
+	return b.spawn(ctx, self, "simulate", "smsc", "--listen", addr, "--control", "-", "--quiet", "--record", b.record)
+}
+
+func benchClient(concurrency int) *http.Client {
+	return &http.Client{Timeout: 90 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: concurrency + 8}}
 }
 
 func freeAddr() (string, error) {
@@ -218,7 +264,8 @@ func (b *bench) stop() {
 
 // call makes one API call; out (may be nil) gets the answer.
 func (b *bench) call(ctx context.Context, method, path string, body []byte, out any) (int, error) {
-	r, err := http.NewRequestWithContext(ctx, method, b.url+path, bytes.NewReader(body))
+	url := b.urls[int(b.asked.Add(1))%len(b.urls)]
+	r, err := http.NewRequestWithContext(ctx, method, url+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, err
 	}
@@ -370,9 +417,20 @@ func (b *bench) delivered(ctx context.Context, ids []string) (n int, err error) 
 	return n, nil
 }
 
-// cpu is the node's CPU time so far, in seconds.
-func (b *bench) cpu(ctx context.Context) (float64, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.url+"/metrics", nil)
+// cpu is the nodes' CPU time so far, in seconds.
+func (b *bench) cpu(ctx context.Context) (sum float64, err error) {
+	for _, url := range b.urls {
+		s, err := b.cpuOf(ctx, url)
+		if err != nil {
+			return 0, err
+		}
+		sum += s
+	}
+	return sum, nil
+}
+
+func (b *bench) cpuOf(ctx context.Context, url string) (float64, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/metrics", nil)
 	if err != nil {
 		return 0, err
 	}

@@ -29,7 +29,8 @@ import (
 // `file` is a path, relative to the folder of the configuration file; one with
 // `secret` takes nothing but a reference to the environment.
 type Config struct {
-	Data          string          `yaml:"data" file:"" doc:"Folder of the ledger, the vault and the views. Required. One process has it at a time."`
+	Engine        string          `yaml:"engine" default:"embedded" doc:"Where the ledger is: embedded (one machine, in data) or kafka (with kafka and postgres)."`
+	Data          string          `yaml:"data" file:"" doc:"Folder of the ledger, the vault and the views. Required with engine embedded. One process has it at a time."`
 	MasterKeyFile string          `yaml:"master_key_file" file:"" default:"master.key in the data folder" doc:"File with the vault's master key: 32 bytes in hexadecimal or base64, readable by this process alone. Made if it and the vault do not exist. Back it up apart from the ledger."`
 	Listen        string          `yaml:"listen" default:"127.0.0.1:8080" doc:"The API's address, host:port. It is plain HTTP: put what ends TLS in front of it before it listens beyond loopback."`
 	Node          string          `yaml:"node" default:"node-1" doc:"This node's name in the events it writes."`
@@ -39,6 +40,8 @@ type Config struct {
 	Tenants       []string        `yaml:"tenants" doc:"Names of the tenants: small letters, digits, - and _. A name is in every event and cannot be changed later. Required."`
 	APIKeys       []KeyConfig     `yaml:"api_keys" doc:"Who may call the API. chirograph config key makes one."`
 	Carriers      []CarrierConfig `yaml:"carriers" doc:"Carrier accounts, each one SMPP 3.4 transceiver bind."`
+	Kafka         KafkaConfig     `yaml:"kafka" doc:"The ledger's topics. chirograph log init makes them."`
+	Postgres      PostgresConfig  `yaml:"postgres" doc:"The database that the nodes of a cluster share: views, the vault, idempotency keys and carrier leases."`
 	Routes        []RouteConfig   `yaml:"routes" doc:"Which carrier takes a message: the first route that matches. In force by chirograph config apply."`
 	Programs      []ProgramConfig `yaml:"programs" doc:"The registered programs. In force by chirograph config apply."`
 
@@ -79,6 +82,7 @@ type CarrierConfig struct {
 	PasswordFile    string   `yaml:"password_file" file:"" doc:"File with the bind's password and nothing else; at most 8 characters. (SMPP 3.4 §5.2.2)"`
 	Password        string   `yaml:"password" secret:"" doc:"Instead of password_file, and only as a reference to the environment: ${ENV:NAME}."`
 	SystemType      string   `yaml:"system_type" doc:"For the bind, if the carrier asks for it; at most 12 characters. (SMPP 3.4 §5.2.3)"`
+	Binds           int      `yaml:"binds" default:"0" doc:"Nodes of a cluster that may hold a bind at once; 0: every node. Nodes without one stand by. tps is shared among those that hold one."`
 	Window          int      `yaml:"window" default:"64" doc:"Submits that may be unanswered. The carrier says what it allows."`
 	TPS             float64  `yaml:"tps" default:"0" doc:"Parts a second that the account allows. 0: no limit of ours; throttling by the carrier slows it down all the same."`
 	ResponseTimeout Duration `yaml:"response_timeout" default:"5s" doc:"How long a submit, a bind or enquire_link may be unanswered. Below limits.answer_within. (response_timer)"`
@@ -185,6 +189,7 @@ func LoadConfig(path string) (*Config, error) {
 	for i := range cfg.Carriers {
 		cfg.Carriers[i].readPassword(cfg, fmt.Sprintf("carriers[%d]", i))
 	}
+	cfg.readCluster()
 	return cfg, nil
 }
 
@@ -227,6 +232,8 @@ func (c *Config) defaults() {
 			*n = v
 		}
 	}
+	text(&c.Engine, engineEmbedded)
+	c.Kafka.defaults()
 	text(&c.Listen, "127.0.0.1:8080")
 	text(&c.Node, "node-1")
 	span(&c.Drain, 20*time.Second)
@@ -254,6 +261,9 @@ func (c *Config) resolve(dir string) {
 	}
 	abs(&c.Data)
 	abs(&c.MasterKeyFile)
+	for _, p := range []*string{&c.Kafka.CAFile, &c.Kafka.CertFile, &c.Kafka.KeyFile, &c.Kafka.PasswordFile, &c.Postgres.URLFile} {
+		abs(p)
+	}
 	for i := range c.Carriers {
 		abs(&c.Carriers[i].PasswordFile)
 	}
@@ -308,9 +318,7 @@ func (c *Config) Check() []Problem {
 	out := slices.Clone(c.problems)
 	bad := func(path, format string, a ...any) { c.note(&out, path, fmt.Sprintf(format, a...)) }
 
-	if c.Data == "" {
-		bad("data", "it is missing: name the folder of the ledger")
-	}
+	c.checkCluster(bad)
 	if host, port, err := net.SplitHostPort(c.Listen); err != nil || port == "" {
 		bad("listen", "write host:port, such as 127.0.0.1:8080")
 	} else if host == "" {
@@ -413,6 +421,9 @@ func (c *Config) Check() []Problem {
 				field += "_file"
 			}
 			bad(field, "a password has at most 8 characters (SMPP 3.4 §5.2.2)")
+		}
+		if x.Binds < 0 || x.Binds > 10_000 {
+			bad(path+".binds", "it is 0 (every node) to 10000")
 		}
 		if x.Window < 0 || x.Window > 10_000 {
 			bad(path+".window", "it is 1 to 10000")

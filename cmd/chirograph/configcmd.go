@@ -18,7 +18,7 @@ import (
 type ConfigCmd struct {
 	Check ConfigCheckCmd `cmd:"" help:"Say in words what a configuration would run, and what is wrong with it."`
 	Key   ConfigKeyCmd   `cmd:"" help:"Make an API key: shown once, with the line for the configuration that holds its hash."`
-	Apply ConfigApplyCmd `cmd:"" help:"Put a configuration's programs, routes and policies into the ledger. The node must not be running."`
+	Apply ConfigApplyCmd `cmd:"" help:"Put a configuration's programs, routes and policies into the ledger. The node of an embedded ledger must not be running; those of a cluster bring it into force."`
 }
 
 // ConfigCheckCmd explains a file.
@@ -75,7 +75,23 @@ func (c *ConfigCheckCmd) Run(g *Globals) error {
 func (c *Config) explain(w io.Writer) {
 	r := &rows{w: w}
 	r.row("Node", "%s, API on http://%s, stops within %s", c.Node, c.Listen, c.Drain)
-	r.row("Data", "%s (%s)", c.Data, state(filepath.Join(c.Data, "ledger.db"), "holds a ledger", "a new ledger will be made"))
+	if c.Engine == engineKafka {
+		k := &c.Kafka
+		how := "without TLS"
+		if k.TLS {
+			how = "in TLS"
+		}
+		if k.CertFile != "" {
+			how += " with a certificate of its own"
+		}
+		if k.SASL != "" {
+			how += ", as " + plain(k.User) + " (" + k.SASL + ")"
+		}
+		r.row("Ledger", "Kafka, topics %s.ledger, .control and .inbox at %s, %s; %d copies, %d in sync", k.Prefix, listed(k.Brokers), how, k.Replication, k.MinInsync)
+		r.row("PostgreSQL", "views, vault, idempotency keys and carrier leases")
+	} else {
+		r.row("Data", "%s (%s)", c.Data, state(filepath.Join(c.Data, "ledger.db"), "holds a ledger", "a new ledger will be made"))
+	}
 	r.row("Master key", "%s (%s)", c.masterKey(), state(c.masterKey(), "exists", "will be made with a new vault"))
 	r.row("Log", "%s and above, as %s, on standard error", c.Log.Level, c.Log.Format)
 	if p, err := policies.Builtin(); err == nil {
@@ -167,6 +183,14 @@ func (c *Config) notes() []string {
 	note := func(format string, a ...any) { out = append(out, fmt.Sprintf(format, a...)) }
 	if host, _, err := net.SplitHostPort(c.Listen); err == nil && !loopback(c.Listen) {
 		note("the API listens on %s in plain HTTP: keys and texts can be read on the way unless TLS ends in front of it", host)
+	}
+	if c.Engine == engineKafka {
+		if !c.Kafka.TLS && slices.ContainsFunc(c.Kafka.Brokers, func(b string) bool { return !loopback(b) }) {
+			note("the brokers are reached without TLS: pseudonyms and programs can be read on the way")
+		}
+		if c.Kafka.MinInsync < 2 {
+			note("min_insync is 1: an event is durable on one broker's word, and is lost with it")
+		}
 	}
 	if len(c.APIKeys) == 0 {
 		note("there is no API key, so nobody can call the API; `chirograph config key` makes one")
@@ -317,7 +341,11 @@ func (c *ConfigApplyCmd) Run(g *Globals) error {
 			Routes   int `json:"routes"`
 		}{len(cfg.Tenants), len(cfg.Programs), len(cfg.Routes)})
 	}
+	where := cfg.Data
+	if cfg.Engine == engineKafka {
+		where = "the topics " + cfg.Kafka.Prefix
+	}
 	_, err = fmt.Fprintf(g.Stdout, "In the ledger of %s: %s of %s, %s, and the built-in policies. A program that the file does not name stays as it is.\n",
-		cfg.Data, count(len(cfg.Programs), "program"), count(len(cfg.Tenants), "tenant"), count(len(cfg.Routes), "route"))
+		where, count(len(cfg.Programs), "program"), count(len(cfg.Tenants), "tenant"), count(len(cfg.Routes), "route"))
 	return err
 }

@@ -116,7 +116,7 @@ func (c *ServeCmd) dev(ctx context.Context, g *Globals) error {
 	}
 	carrier := smpp.Config{Account: devCarrier, Addr: addr, SystemID: "dev", Password: "dev", Window: c.Window, TPS: c.Tps, HexIDs: c.Hex,
 		ResponseTimeout: c.ResponseTimeout, ReconnectMin: 100 * time.Millisecond, ReconnectMax: 2 * time.Second}
-	node, clients, err := newNode(d, "dev", []smpp.Config{carrier}, ledger.ClerkConfig{CallWindow: c.CallWindow, AnswerWithin: 2 * c.ResponseTimeout}, log)
+	node, clients, err := newNode(d, "dev", nil, []smpp.Config{carrier}, ledger.ClerkConfig{CallWindow: c.CallWindow, AnswerWithin: 2 * c.ResponseTimeout}, log)
 	if err != nil {
 		return errors.Join(err, d.close())
 	}

@@ -22,6 +22,7 @@ type cli struct {
 	Audit       AuditCmd       `cmd:"" help:"Check a ledger."`
 	Config      ConfigCmd      `cmd:"" help:"Explain and apply a configuration file."`
 	Projections ProjectionsCmd `cmd:"" help:"Look after the views."`
+	Log         LogCmd         `cmd:"" help:"Make, mend and copy a ledger's log."`
 	Bench       BenchCmd       `cmd:"" help:"Measure the whole path on this machine."`
 	Version     VersionCmd     `cmd:"" help:"Show what this binary is."`
 }

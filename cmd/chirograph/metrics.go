@@ -1,11 +1,12 @@
 package main
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chirograph/chirograph/adapters/smpp"
 	"github.com/chirograph/chirograph/adapters/sqldb"
-	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
@@ -15,7 +16,13 @@ type figures struct {
 	node    *ledger.Node
 	clients []*smpp.Client
 	views   *sqldb.DB
+	parts   []part
 }
+
+// appendSeconds is the whole process's.
+var appendSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "chirograph_append_seconds",
+	Help:    "How long appends took until they were durable.",
+	Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10}})
 
 var (
 	descSubmits  = prometheus.NewDesc("chirograph_submits_total", "Submits by answer.", []string{"answer"}, nil)
@@ -30,6 +37,13 @@ var (
 	descStopped  = prometheus.NewDesc("chirograph_partitions_stopped", "Partitions that stopped and need an operator.", nil, nil)
 	descPauses   = prometheus.NewDesc("chirograph_pauses", "Pauses in force.", nil, nil)
 	descLag      = prometheus.NewDesc("chirograph_views_lag_events", "Events applied that the views do not hold yet, over all partitions.", nil, nil)
+	descDecided  = prometheus.NewDesc("chirograph_decisions_total", "Effective decisions that this node judged, by outcome and by the check that decided.", []string{"outcome", "check"}, nil)
+	descVoid     = prometheus.NewDesc("chirograph_void_total", "Void events that this node judged, by reason.", []string{"why"}, nil)
+	descReceipts = prometheus.NewDesc("chirograph_receipts_total", "Receipts matched to a message, by state.", []string{"state"}, nil)
+	descDoubts   = prometheus.NewDesc("chirograph_in_doubt_total", "Hand-offs that became in doubt.", nil, nil)
+	descOldest   = prometheus.NewDesc("chirograph_oldest_seconds", "Age of the oldest message that could leave now and has not, of the partitions that this node serves.", []string{"purpose"}, nil)
+	descServed   = prometheus.NewDesc("chirograph_partitions_served", "Partitions that this node serves.", nil, nil)
+	descUp       = prometheus.NewDesc("chirograph_dependency_up", "1 while an outside system answers.", []string{"name"}, nil)
 	descBound    = prometheus.NewDesc("chirograph_carrier_bound", "1 while the account has a bind.", []string{"account"}, nil)
 	descOpen     = prometheus.NewDesc("chirograph_carrier_open_submits", "Submits that are unanswered.", []string{"account"}, nil)
 	descSubmitSM = prometheus.NewDesc("chirograph_carrier_submits_total", "submit_sm written.", []string{"account"}, nil)
@@ -67,10 +81,31 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 	gauge(descBacklog, float64(s.Backlog))
 	gauge(descStopped, float64(len(s.Failed)))
 	gauge(descPauses, float64(len(s.Pauses)))
+	gauge(descServed, float64(s.Served))
+	for k, v := range s.Decided {
+		count(descDecided, v, k.Outcome, k.Check)
+	}
+	for why, v := range s.Voids {
+		count(descVoid, v, string(why))
+	}
+	for state, v := range s.States {
+		count(descReceipts, v, state)
+	}
+	count(descDoubts, s.Doubts)
+	for purpose, age := range f.node.Oldest(time.Second) {
+		gauge(descOldest, age.Seconds(), purpose)
+	}
+	for _, p := range f.parts {
+		up := 0.0
+		if ok, _, _ := p.state(); ok {
+			up = 1
+		}
+		gauge(descUp, up, p.name)
+	}
 	var lag int64
 	marks := f.views.Progress().Marks
 	for p, n := range f.node.Applied() {
-		lag += max(n-marks[event.Partition(p)], 0)
+		lag += max(n-marks[p], 0)
 	}
 	gauge(descLag, float64(lag))
 	for _, c := range f.clients {

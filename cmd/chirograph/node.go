@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/smpp"
@@ -24,14 +26,32 @@ import (
 	"github.com/chirograph/chirograph/projections"
 )
 
-// data is the embedded engine's folder, opened: the ledger, the vault and the
-// views. One process has it at a time.
+// engine is a ledger's log with what commands need besides the port.
+type engine interface {
+	ledger.Log
+	// Source is "/" and the ledger's short id.
+	Source() string
+	Close() error
+}
+
+// data is a ledger with its vault and its views, opened: the embedded engine's
+// folder, which one process has at a time, or what a cluster shares.
 type data struct {
-	dir    string
-	log    *sqlitelog.Log
+	dir    string // of the embedded engine
+	log    engine
 	vault  *vault.Vault
 	views  *sqldb.DB
 	policy *policies.Evaluator
+	// parts are the outside systems that /readyz names.
+	parts []part
+	// cluster is what the nodes share; nil on one machine.
+	cluster *shared
+}
+
+// part is an outside system: whether it answers, and since when it is as it is.
+type part struct {
+	name  string
+	state func() (ok bool, since time.Time, detail string)
 }
 
 // openData opens a data folder, making it where create says so. The lock is
@@ -55,9 +75,18 @@ func openData(dir, masterKey string, create, decode bool) (_ *data, err error) {
 			err = errors.Join(err, d.close())
 		}
 	}()
-	if d.log, err = sqlitelog.Open(dir, sqlitelog.Options{NumberForms: sms.CanonicalForms, Decode: decode}); err != nil {
+	log, err := sqlitelog.Open(dir, sqlitelog.Options{NumberForms: sms.CanonicalForms, Decode: decode})
+	if err != nil {
 		return nil, err
 	}
+	d.log = log
+	began := time.Now()
+	d.parts = append(d.parts, part{"ledger", func() (bool, time.Time, string) {
+		if log.Err() != nil {
+			return false, began, "the ledger takes no appends; restart the node and look at its log"
+		}
+		return true, began, ""
+	}})
 	if masterKey == "" {
 		masterKey = filepath.Join(dir, "master.key")
 	}
@@ -72,7 +101,11 @@ func openData(dir, masterKey string, create, decode bool) (_ *data, err error) {
 }
 
 func (d *data) openViews(path string) (*sqldb.DB, error) {
-	return sqldb.OpenSQLite(path, sqldb.Options{Partitions: d.log.Partitions(), Reference: d.reference})
+	return sqldb.OpenSQLite(path, d.viewOptions())
+}
+
+func (d *data) viewOptions() sqldb.Options {
+	return sqldb.Options{Partitions: d.log.Partitions(), Reference: d.reference}
 }
 
 // reference is the digest under which a message is found by its reference.
@@ -102,6 +135,9 @@ func (d *data) close() error {
 	}
 	if d.vault != nil {
 		err = errors.Join(err, d.vault.Close())
+	}
+	if d.cluster != nil {
+		err = errors.Join(err, d.cluster.Close())
 	}
 	return err
 }
@@ -171,15 +207,19 @@ func (h *health) Ready(context.Context) (bool, []api.Component) {
 	add := func(name string, good bool, since time.Time, detail string) {
 		out = append(out, api.Component{Name: name, Ok: good, Since: since.UTC(), Detail: detail})
 	}
-	detail := ""
-	if err := h.d.log.Err(); err != nil {
-		ok, detail = false, "the ledger takes no appends; restart the node and look at its log"
+	for _, p := range h.d.parts {
+		good, since, detail := p.state()
+		ok = ok && good
+		add(p.name, good, since, detail)
 	}
-	add("ledger", detail == "", h.since, detail)
-	detail = ""
-	for p := range st.Failed {
+	detail := ""
+	for _, p := range slices.Sorted(maps.Keys(st.Failed)) {
 		ok = false
-		detail += "partition " + p + " has stopped; "
+		detail += "partition " + p + " does not run"
+		if err := st.Failed[p]; errors.Is(err, ledger.ErrDamaged) {
+			detail += ": " + err.Error()
+		}
+		detail += "; "
 	}
 	if !st.Ready {
 		detail += "not started, or stopping"
@@ -188,7 +228,7 @@ func (h *health) Ready(context.Context) (bool, []api.Component) {
 	var behind int64
 	progress := h.d.views.Progress()
 	for p, n := range h.node.Applied() {
-		behind = max(behind, n-progress.Marks[event.Partition(p)])
+		behind = max(behind, n-progress.Marks[p])
 	}
 	detail = ""
 	if behind > h.lag {
@@ -216,8 +256,9 @@ func (h *health) Ready(context.Context) (bool, []api.Component) {
 	return ok, out
 }
 
-// newNode assembles the node over its data and its carriers.
-func newNode(d *data, name string, carriers []smpp.Config, clerk ledger.ClerkConfig, log *slog.Logger) (*ledger.Node, []*smpp.Client, error) {
+// newNode assembles the node over its data and its carriers. place is which
+// partitions it serves; nil: all.
+func newNode(d *data, name string, place ledger.Placement, carriers []smpp.Config, clerk ledger.ClerkConfig, log *slog.Logger) (*ledger.Node, []*smpp.Client, error) {
 	accounts := map[string]ledger.Account{}
 	for _, c := range carriers {
 		a := ledger.Account{Alphabet: c.Alphabet, HexIDs: c.HexIDs}
@@ -226,8 +267,12 @@ func newNode(d *data, name string, carriers []smpp.Config, clerk ledger.ClerkCon
 		}
 		accounts[c.Account] = a
 	}
-	n := ledger.New(ledger.Config{Log: d.log, Views: d.views, Vault: d.vault, Policy: d.policy, Finder: finder{d.views},
-		Clock: ledger.NewClock(time.Now), Logger: log, Source: d.log.Source(), Node: name, Accounts: accounts, Clerk: clerk})
+	cfg := ledger.Config{Log: timed{d.log}, Views: d.views, Vault: d.vault, Policy: d.policy, Finder: finder{d.views}, Placement: place,
+		Clock: ledger.NewClock(time.Now), Logger: log, Source: d.log.Source(), Node: name, Accounts: accounts, Clerk: clerk}
+	if d.cluster != nil {
+		cfg.Reservations = d.cluster
+	}
+	n := ledger.New(cfg)
 	var clients []*smpp.Client
 	for _, c := range carriers {
 		client, err := smpp.New(c, n, log)
@@ -238,4 +283,18 @@ func newNode(d *data, name string, carriers []smpp.Config, clerk ledger.ClerkCon
 		clients = append(clients, client)
 	}
 	return n, clients, nil
+}
+
+// timed is a log whose appends are measured.
+type timed struct{ engine }
+
+// Append is part of ledger.Log.
+func (t timed) Append(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
+	began := time.Now()
+	t.engine.Append(p, events, func(a ledger.Appended) {
+		if a.Err == nil {
+			appendSeconds.Observe(time.Since(began).Seconds())
+		}
+		done(a)
+	})
 }

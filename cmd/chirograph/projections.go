@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/domain/event"
@@ -19,10 +20,29 @@ type ProjectionsCmd struct {
 	Rebuild RebuildCmd `cmd:"" help:"Drop the views and make them again from the ledger."`
 }
 
-// DataFlags say where the ledger is. The node must not be running.
+// DataFlags say where the ledger is. The node of an embedded one must not be running.
 type DataFlags struct {
 	Data      string `help:"Data folder. Stop the node first: one process has it at a time." default:"data" type:"path"`
 	MasterKey string `help:"The vault's master key, where it is not in the data folder." type:"path" placeholder:"FILE"`
+	Config    string `help:"Configuration file that says where the ledger is, instead of --data. The nodes of a cluster may run meanwhile." type:"path" placeholder:"FILE"`
+}
+
+// open opens the ledger that the flags name; nothing is made.
+func (f *DataFlags) open(ctx context.Context) (*data, error) {
+	if f.Config == "" {
+		return openData(f.Data, f.MasterKey, false, false)
+	}
+	cfg, err := LoadConfig(f.Config)
+	if err != nil {
+		return nil, err
+	}
+	if problems := cfg.Check(); len(problems) > 0 {
+		return nil, fmt.Errorf("%s has %s:\n%w", f.Config, count(len(problems), "problem"), Problems(problems))
+	}
+	if cfg.Engine == engineKafka {
+		return openCluster(ctx, cfg)
+	}
+	return openData(cfg.Data, cfg.MasterKeyFile, false, false)
 }
 
 // RebuildCmd makes the views again. The former views stay until the new ones are
@@ -35,18 +55,21 @@ type RebuildCmd struct {
 func (c *RebuildCmd) Run(g *Globals) (err error) {
 	ctx, stop := interruptible()
 	defer stop()
-	d, err := openData(c.Data, c.MasterKey, false, false)
+	d, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
+	if d.cluster != nil {
+		return rebuildBeside(ctx, g, d)
+	}
 	before, err := digestViews(ctx, d.views)
 	if err != nil {
 		return err
 	}
 	marks := d.views.Progress().Marks
-	path := filepath.Join(c.Data, "views.rebuild.db")
-	fresh, n, err := rebuildViews(ctx, d, path, nil, newBar(g, "rebuilding", total(d)))
+	path := filepath.Join(d.dir, "views.rebuild.db")
+	fresh, n, err := freshViews(ctx, d, path, nil, newBar(g, "rebuilding", total(d)))
 	if err != nil {
 		return errors.Join(err, removeDB(path))
 	}
@@ -62,7 +85,7 @@ func (c *RebuildCmd) Run(g *Globals) (err error) {
 		return err
 	}
 	d.views = nil
-	live := filepath.Join(c.Data, "views.db")
+	live := filepath.Join(d.dir, "views.db")
 	if err := removeDB(live); err != nil {
 		return err
 	}
@@ -113,9 +136,9 @@ func digestViews(ctx context.Context, db *sqldb.DB) ([]byte, error) {
 	return h.Sum(nil), nil
 }
 
-// rebuildViews folds the whole ledger into new views at path: the same pipeline
-// as ever, from 0. upTo bounds each partition (nil: to its head).
-func rebuildViews(ctx context.Context, d *data, path string, upTo map[event.Partition]int64, step func(int)) (_ *sqldb.DB, n int64, err error) {
+// freshViews folds the whole ledger into new views in a file. upTo bounds each
+// partition (nil: to its head).
+func freshViews(ctx context.Context, d *data, path string, upTo map[event.Partition]int64, step func(int)) (_ *sqldb.DB, n int64, err error) {
 	if err := removeDB(path); err != nil {
 		return nil, 0, err
 	}
@@ -123,64 +146,101 @@ func rebuildViews(ctx context.Context, d *data, path string, upTo map[event.Part
 	if err != nil {
 		return nil, 0, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, db.Close())
-		}
-	}()
-	control := ledger.NewControl(d.log)
-	if err := eachRecord(ctx, d.log, event.ControlPartition, -1, func(rs []ledger.Record) error { control.Take(rs); return nil }); err != nil {
-		return nil, 0, err
-	}
-	for p := range d.log.Partitions() {
-		p := event.Partition(p)
-		to := int64(-1)
-		if upTo != nil {
-			to = upTo[p]
-		}
-		c := ledger.NewClerk(ledger.ClerkConfig{Partition: p, Control: control, FoldOnly: true})
-		cut := func() error {
-			b, err := c.Cut()
-			if err != nil || b == nil {
-				return err
-			}
-			written := make(chan error, 1)
-			db.Write(b, func(err error) { written <- err })
-			if err := <-written; err != nil {
-				return err
-			}
-			c.Committed(c.Cuts())
-			return nil
-		}
-		err := eachRecord(ctx, d.log, p, to, func(rs []ledger.Record) error {
-			missing := c.Missing(rs)
-			folds, err := db.Streams(ctx, p, missing)
-			if err != nil {
-				return err
-			}
-			c.Load(missing, folds)
-			if _, err := c.Apply(ctx, rs, rs[len(rs)-1].Event.Time); err != nil {
-				return err
-			}
-			n += int64(len(rs))
-			step(len(rs))
-			if c.Pending() >= 4096 {
-				return cut()
-			}
-			return nil
-		})
-		if err == nil {
-			err = cut()
-		}
-		if err != nil {
-			return nil, n, err
-		}
+	if n, err = newFolder(d, db).fold(ctx, upTo, step); err != nil {
+		return nil, n, errors.Join(err, db.Close())
 	}
 	return db, n, nil
 }
 
-// eachRecord reads a partition from 0 up to an index (-1: its head).
-func eachRecord(ctx context.Context, log ledger.Log, p event.Partition, to int64, f func([]ledger.Record) error) error {
+// folder folds a ledger into views: the same pipeline as ever, from 0.
+type folder struct {
+	d       *data
+	views   ledger.Views
+	control *ledger.Control
+	clerks  map[event.Partition]*ledger.Clerk
+	read    int64 // of control
+}
+
+func newFolder(d *data, views ledger.Views) *folder {
+	f := &folder{d: d, views: views, control: ledger.NewControl(d.log), clerks: map[event.Partition]*ledger.Clerk{}}
+	for p := range d.log.Partitions() {
+		f.clerks[event.Partition(p)] = ledger.NewClerk(ledger.ClerkConfig{Partition: event.Partition(p), Control: f.control, FoldOnly: true})
+	}
+	return f
+}
+
+// fold goes on from where it stands up to a bound of each partition (nil: its head
+// now). It returns how many events it took.
+func (f *folder) fold(ctx context.Context, upTo map[event.Partition]int64, step func(int)) (n int64, err error) {
+	if upTo == nil { // before control is read, so that all that they have applied is
+		upTo = map[event.Partition]int64{}
+		for p := range f.clerks {
+			if _, upTo[p], err = f.d.log.Read(ctx, p, 0, 0); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if err := eachRecord(ctx, f.d.log, event.ControlPartition, f.read, -1, func(rs []ledger.Record) error {
+		f.control.Take(rs)
+		f.read += int64(len(rs))
+		return f.control.Bad()
+	}); err != nil {
+		return 0, err
+	}
+	for p := range f.d.log.Partitions() {
+		k, err := f.foldOne(ctx, event.Partition(p), upTo[event.Partition(p)], step)
+		n += k
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (f *folder) foldOne(ctx context.Context, p event.Partition, to int64, step func(int)) (n int64, err error) {
+	c := f.clerks[p]
+	cut := func() error {
+		b, err := c.Cut()
+		if err != nil || b == nil {
+			return err
+		}
+		written := make(chan error, 1)
+		f.views.Write(b, func(err error) { written <- err })
+		if err := <-written; err != nil {
+			return err
+		}
+		c.Committed(c.Cuts())
+		return nil
+	}
+	if to <= c.Next() {
+		return 0, nil
+	}
+	err = eachRecord(ctx, f.d.log, p, c.Next(), to, func(rs []ledger.Record) error {
+		missing := c.Missing(rs)
+		folds, _, err := f.views.Streams(ctx, p, missing)
+		if err != nil {
+			return err
+		}
+		c.Load(missing, folds)
+		now := time.Time{} // a clerk that only folds looks at no clock
+		if _, err := c.Apply(ctx, rs, now); err != nil {
+			return err
+		}
+		n += int64(len(rs))
+		step(len(rs))
+		if c.Pending() >= 4096 {
+			return cut()
+		}
+		return nil
+	})
+	if err == nil {
+		err = cut()
+	}
+	return n, err
+}
+
+// eachRecord reads a partition from an index up to another (-1: its head).
+func eachRecord(ctx context.Context, log ledger.Log, p event.Partition, from, to int64, f func([]ledger.Record) error) error {
 	_, head, err := log.Read(ctx, p, 0, 0)
 	if err != nil {
 		return err
@@ -188,7 +248,7 @@ func eachRecord(ctx context.Context, log ledger.Log, p event.Partition, to int64
 	if to < 0 || to > head {
 		to = head
 	}
-	for from := int64(0); from < to; {
+	for from < to {
 		rs, _, err := log.Read(ctx, p, from, int(min(to-from, 1024)))
 		if err != nil {
 			return err
@@ -202,4 +262,36 @@ func eachRecord(ctx context.Context, log ledger.Log, p event.Partition, to int64
 		from += int64(len(rs))
 	}
 	return nil
+}
+
+// rebuildBeside makes a cluster's views again beside the live ones, and puts them in
+// their place. The nodes go on meanwhile.
+func rebuildBeside(ctx context.Context, g *Globals, d *data) (err error) {
+	r, err := d.views.Rebuild(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	f := newFolder(d, r)
+	n, err := f.fold(ctx, nil, newBar(g, "rebuilding", total(d)))
+	if err != nil {
+		return err
+	}
+	// What came meanwhile is little, and what comes while that is folded is less.
+	for range 3 {
+		k, err := f.fold(ctx, nil, func(int) {})
+		if n += k; err != nil {
+			return err
+		}
+	}
+	err = r.Switch(ctx, func(ctx context.Context, live map[event.Partition]int64) error {
+		k, err := f.fold(ctx, live, func(int) {})
+		n += k
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(g.Stdout, "%d events folded; the nodes use the new views. The former ones are kept until the next rebuild.\n", n)
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -57,6 +58,9 @@ type running struct {
 	keys     apiKeys
 	drain    time.Duration
 	log      *slog.Logger
+	// shares divides the carriers among the nodes of a cluster until ctx is done; nil on
+	// one machine.
+	shares func(ctx context.Context) error
 	// started is called once requests are answered.
 	started func(ctx context.Context) error
 }
@@ -68,6 +72,15 @@ func (r *running) run(ctx context.Context) (err error) {
 	carriers, stopCarriers := context.WithCancel(context.Background())
 	defer stopCarriers()
 	nodeRun, err := r.node.Start(ctx)
+	sharing := make(chan struct{})
+	go func() {
+		defer close(sharing)
+		if r.shares != nil {
+			if e := r.shares(carriers); e != nil {
+				r.log.Error("the carriers cannot be shared among the nodes; this one binds to none", "error", e)
+			}
+		}
+	}()
 	ended := make(chan error, len(r.clients))
 	for _, c := range r.clients {
 		go func() { ended <- c.Run(carriers) }()
@@ -77,10 +90,12 @@ func (r *running) run(ctx context.Context) (err error) {
 		defer cancel()
 		if nodeRun == nil {
 			stopCarriers()
+			<-sharing
 			return
 		}
 		nodeRun.Quiet(within)
 		stopCarriers()
+		<-sharing
 		for range r.clients {
 			if e := <-ended; e != nil {
 				r.log.Warn("a carrier's session ended badly", "error", e)
@@ -99,7 +114,7 @@ func (r *running) run(ctx context.Context) (err error) {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		&figures{node: r.node, clients: r.clients, views: r.d.views})
+		appendSeconds, &figures{node: r.node, clients: r.clients, views: r.d.views, parts: r.d.parts})
 	handler := api.New(api.Deps{Ledger: r.node, Views: r.d.views, Log: r.d.log, Vault: r.d.vault, Rules: r.d.policy, Keys: r.keys,
 		Health: &health{d: r.d, node: r.node, smpp: r.clients, since: time.Now(), lag: 20_000}, Logger: r.log,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Registerer: registry})
@@ -162,26 +177,17 @@ func (c *ServeCmd) configured(ctx context.Context, g *Globals) error {
 	if err != nil {
 		return err
 	}
-	_, existed := os.Stat(filepath.Join(cfg.Data, "ledger.db"))
-	d, err := openData(cfg.Data, cfg.MasterKeyFile, true, false)
+	r := &running{listener: l, keys: cfg.keys(), drain: cfg.drain(), log: log}
+	if cfg.Engine == engineKafka {
+		err = r.joined(ctx, cfg)
+	} else {
+		err = r.alone(cfg, g.Stderr)
+	}
 	if err != nil {
 		l.Close()
 		return err
 	}
-	if existed != nil {
-		fmt.Fprintf(g.Stderr, "A new ledger was made in %s.\nBack up %s and %s now, apart from the ledger: without them nobody can read what it says, and no number finds its stream.\n",
-			cfg.Data, cfg.masterKey(), filepath.Join(cfg.Data, "vault.db"))
-	}
-	if err := d.begin(cfg.Node); err != nil {
-		l.Close()
-		return errors.Join(err, d.close())
-	}
-	node, clients, err := newNode(d, cfg.Node, cfg.carriers(), cfg.clerk(), log)
-	if err != nil {
-		l.Close()
-		return errors.Join(err, d.close())
-	}
-	r := &running{d: d, node: node, clients: clients, listener: l, keys: cfg.keys(), drain: cfg.drain(), log: log}
+	d, node := r.d, r.node
 	r.started = func(ctx context.Context) error {
 		log.Info("serving", "address", l.Addr().String(), "ledger", d.log.Source()[1:])
 		_, digest := d.policy.Bundle()
@@ -193,17 +199,49 @@ func (c *ServeCmd) configured(ctx context.Context, g *Globals) error {
 	return r.run(ctx)
 }
 
-// applyConfig puts a file's programs, routes and policies into the ledger, as
-// control events, offline: no other process may have the data folder.
-func applyConfig(ctx context.Context, cfg *Config) error {
+// alone opens the embedded engine for a node of its own.
+func (r *running) alone(cfg *Config, stderr io.Writer) error {
+	_, existed := os.Stat(filepath.Join(cfg.Data, "ledger.db"))
 	d, err := openData(cfg.Data, cfg.MasterKeyFile, true, false)
 	if err != nil {
 		return err
 	}
+	if existed != nil {
+		fmt.Fprintf(stderr, "A new ledger was made in %s.\nBack up %s and %s now, apart from the ledger: without them nobody can read what it says, and no number finds its stream.\n",
+			cfg.Data, cfg.masterKey(), filepath.Join(cfg.Data, "vault.db"))
+	}
 	if err := d.begin(cfg.Node); err != nil {
 		return errors.Join(err, d.close())
 	}
-	node, _, err := newNode(d, cfg.Node, nil, ledger.ClerkConfig{}, cfg.logger(os.Stderr))
+	r.d = d
+	if r.node, r.clients, err = newNode(d, cfg.Node, nil, cfg.carriers(), cfg.clerk(), r.log); err != nil {
+		return errors.Join(err, d.close())
+	}
+	return nil
+}
+
+// applyConfig puts a file's programs, routes and policies into the ledger, as
+// control events. With the embedded engine no other process may have the data
+// folder; on a cluster the nodes that run bring them into force.
+func applyConfig(ctx context.Context, cfg *Config) error {
+	var d *data
+	var place ledger.Placement
+	var err error
+	if cfg.Engine == engineKafka {
+		if d, err = openCluster(ctx, cfg); err != nil {
+			return err
+		}
+		place, err = d.cluster.visitor(ctx)
+	} else if d, err = openData(cfg.Data, cfg.MasterKeyFile, true, false); err == nil {
+		err = d.begin(cfg.Node)
+	}
+	if err != nil {
+		if d != nil {
+			err = errors.Join(err, d.close())
+		}
+		return err
+	}
+	node, _, err := newNode(d, cfg.Node, place, nil, ledger.ClerkConfig{}, cfg.logger(os.Stderr))
 	if err != nil {
 		return errors.Join(err, d.close())
 	}

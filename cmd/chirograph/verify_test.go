@@ -46,7 +46,7 @@ func TestVerifyFinds(t *testing.T) {
 		}
 		p := event.Partition(m.Partition())
 		var all []ledger.Record
-		err = eachRecord(context.Background(), log, p, -1, func(rs []ledger.Record) error { all = append(all, rs...); return nil })
+		err = eachRecord(context.Background(), log, p, 0, -1, func(rs []ledger.Record) error { all = append(all, rs...); return nil })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -343,6 +343,7 @@ func init() {
 	register[PolicyActivated](Control)
 	register[Paused](Control)
 	register[Resumed](Control)
+	register[RecordAccepted](Control)
 }
 
 // Type names; each type's version stands here and nowhere else.
@@ -367,6 +368,7 @@ func (*RoutesChanged) Type() Type     { return "RoutesChanged.v1" }
 func (*PolicyActivated) Type() Type   { return "PolicyActivated.v1" }
 func (*Paused) Type() Type            { return "Paused.v1" }
 func (*Resumed) Type() Type           { return "Resumed.v1" }
+func (*RecordAccepted) Type() Type    { return "RecordAccepted.v1" }
 
 func (d *MessageSubmitted) encode(w *encoder) {
 	w.str("program", d.Program)
@@ -568,6 +570,13 @@ func (d *Paused) encode(w *encoder) {
 func (d *Resumed) encode(w *encoder) {
 	w.str("program", d.Program)
 	w.str("carrier", d.Carrier)
+	w.str("reason", d.Reason)
+	w.str("by", d.By)
+}
+
+func (d *RecordAccepted) encode(w *encoder) {
+	w.str("position", d.Position)
+	w.str("hash", d.Hash)
 	w.str("reason", d.Reason)
 	w.str("by", d.By)
 }

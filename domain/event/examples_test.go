@@ -67,5 +67,6 @@ func examples() []*Event {
 		control(22, "", &PolicyActivated{Revision: "2026-11-24", Digest: digest + digest, By: "key-3"}),
 		control(23, "acme", &Paused{Program: "marketing", Carrier: "smsc-1", Reason: "an incident at the carrier", By: "key-3"}),
 		control(24, "acme", &Resumed{Program: "marketing", Carrier: "smsc-1", Reason: "the incident is over", By: "key-3"}),
+		control(25, "", &RecordAccepted{Position: "07-1234", Hash: digest + digest, Reason: "a test tool wrote into the topic", By: "operator"}),
 	}
 }

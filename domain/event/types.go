@@ -228,7 +228,8 @@ type InboundReceived struct {
 	Account string `json:"account"`
 	// To is the number or short code that it was sent to: ours.
 	To string `json:"to"`
-	// Ask is stop, unclear, start, yes, help or none; Match the keyword of our lists.
+	// Ask is stop, unclear, start, yes, help or none, or part (its words count once it
+	// is joined); Match the keyword of our lists.
 	Ask   string `json:"ask"`
 	Match string `json:"match,omitempty"`
 	// Program owns the number it was sent to; "" when that is not known.
@@ -361,4 +362,15 @@ type Resumed struct {
 	Carrier string `json:"carrier,omitempty"`
 	Reason  string `json:"reason"`
 	By      string `json:"by"`
+}
+
+// RecordAccepted (control): an operator takes exactly one record, which is no event
+// of this ledger, as an opaque leaf: folds pass over it, and it proves nothing.
+type RecordAccepted struct {
+	// Position is where it stands, such as "07-1234".
+	Position string `json:"position"`
+	// Hash is SHA-256 of its bytes, in hexadecimal: no other record is accepted there.
+	Hash   string `json:"hash"`
+	Reason string `json:"reason"`
+	By     string `json:"by"`
 }

@@ -268,6 +268,21 @@ func (c *Clerk) Restore(m Mark, reg *Registry) {
 	c.next, c.hash, c.part, c.reg = m.Next, m.Hash, m.Partition, reg
 }
 
+// Inherit takes over from an earlier clerk of this process what it proposed and
+// will not call any more: a start that comes back effective after all is answered
+// with "not called", so that nobody need be in doubt. The calls that it returns say
+// so of those that had come back already.
+func (c *Clerk) Inherit(old *Clerk) (calls []Call) {
+	maps.Copy(c.given, old.given)
+	maps.Copy(c.given, old.starts)
+	for _, f := range old.flying {
+		for _, s := range f.back {
+			calls = append(calls, c.uncalled(s))
+		}
+	}
+	return calls
+}
+
 // Next is the index of the next event to apply.
 func (c *Clerk) Next() int64 { return c.next }
 
@@ -282,6 +297,9 @@ func (c *Clerk) Missing(records []Record) []event.Pseudonym {
 	var out []event.Pseudonym
 	seen := map[event.Pseudonym]bool{}
 	for i := range records {
+		if records[i].Bad != nil {
+			continue
+		}
 		s := records[i].Event.Subject
 		if !s.IsZero() && c.streams[s] == nil && !seen[s] {
 			seen[s] = true
@@ -331,7 +349,13 @@ func (c *Clerk) Apply(ctx context.Context, records []Record, now time.Time) (cal
 				event.Position{Partition: c.cfg.Partition, Index: c.next})
 		}
 		j := Judged{Record: *r}
-		if _, ok := r.Event.Data.(*event.ControlApplied); ok {
+		if r.Bad != nil {
+			at := event.Position{Partition: c.cfg.Partition, Index: r.Index}
+			if !c.cfg.Control.Accepted(at, r.Raw) {
+				return calls, fmt.Errorf("%w: %s: %w", ErrDamaged, at, r.Bad)
+			}
+			j.Why = Opaque
+		} else if _, ok := r.Event.Data.(*event.ControlApplied); ok {
 			before := c.part
 			if j.Why = c.part.Apply(r.Event); j.Why == "" {
 				reg, err := c.cfg.Control.Wait(ctx, c.part.Control)
@@ -812,4 +836,25 @@ func (q *timers) Pop() any {
 
 func sorted[V any](m map[event.Pseudonym]V) []event.Pseudonym {
 	return slices.SortedFunc(maps.Keys(m), func(a, b event.Pseudonym) int { return bytes.Compare(a[:], b[:]) })
+}
+
+// oldest is, by purpose, when the oldest message in memory was submitted that could
+// leave now.
+func (c *Clerk) oldest() map[string]time.Time {
+	out := map[string]time.Time{}
+	for _, st := range c.streams {
+		for _, m := range st.state.Messages {
+			if m.Status != recipient.Accepted && m.Status != recipient.Allowed {
+				continue
+			}
+			at := m.ID.Time()
+			if m.SendAt.After(at) {
+				at = m.SendAt
+			}
+			if old, ok := out[m.Purpose]; !ok || at.Before(old) {
+				out[m.Purpose] = at
+			}
+		}
+	}
+	return out
 }

@@ -26,6 +26,7 @@ const (
 	FaultBundle   = "bundle"    // the policies in force are not those loaded here
 	FaultZoneData = "zone_data" // a zone does not load
 	FaultClock    = "clock"     // the wall clock cannot be trusted
+	FaultControl  = "control"   // control cannot be read to its end
 	FaultProgram  = "program"   // the program is not registered
 	FaultRoute    = "route"     // no route leads anywhere
 	FaultPause    = "pause"     // an operator's or a tenant's pause

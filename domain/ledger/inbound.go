@@ -93,13 +93,18 @@ func (n *Node) inbound(ctx context.Context, d Delivery, ack func(error)) {
 			answer(err)
 			continue
 		}
+		read, err := n.read(ctx, p)
+		if err != nil {
+			answer(err)
+			continue
+		}
 		id := n.newID()
 		sealed, err := n.seal(a.tenant, key, "evidence", id, event.Inbound{From: string(from), Text: d.Text, Raw: d.Raw})
 		if err != nil {
 			answer(err)
 			continue
 		}
-		data := &event.InboundReceived{Account: d.Account, To: to, Ask: ask.Kind.String(), Match: ask.Match, Read: n.read(p), Sealed: sealed}
+		data := &event.InboundReceived{Account: d.Account, To: to, Ask: ask.Kind.String(), Match: ask.Match, Read: read, Sealed: sealed}
 		reach := event.Reach{Scope: event.ScopeTenant}
 		if a.program != nil {
 			data.Program = a.program.Name

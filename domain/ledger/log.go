@@ -20,8 +20,10 @@ type Log interface {
 	// position of the first event when all of them are durable; with an error that
 	// is ErrRefused when none was appended; and with any other error when nobody
 	// can know, in which case some, all or none may be in the log, now or later.
-	// Appends by one caller to one partition keep their order. Append takes
-	// ownership of the events: nobody may change them afterwards.
+	// Appends by one caller to one partition keep their order. The events of one
+	// append follow each other; where several processes append, another's may stand
+	// between them. Append takes ownership of the events: nobody may change them
+	// afterwards.
 	Append(p event.Partition, events []*event.Event, done func(Appended))
 
 	// Read returns up to max events of a partition from an index on, in order and
@@ -36,7 +38,7 @@ type Log interface {
 
 // Appended is what came of an Append.
 type Appended struct {
-	// First is the index of the first event; the others follow densely.
+	// First is the index of the first event; the others follow in order.
 	First int64
 	Err   error
 }
@@ -48,6 +50,10 @@ type Record struct {
 	Event *event.Event
 	// Raw is the exact bytes that are stored.
 	Raw []byte
+	// Bad says why these bytes are no event of this ledger: not of the encoder, of a
+	// type that is not known, another ledger's. Event is then nil. Whoever folds stops
+	// here, unless control has accepted this very record.
+	Bad error
 }
 
 var (

@@ -1,14 +1,17 @@
 package ledger
 
 import (
+	"container/heap"
 	"container/list"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -41,6 +44,11 @@ type Matcher struct {
 	refs   map[string]unanswered // by account and reference
 	parked map[string][]*parked  // by account and id, and by account and reference
 	line   *list.List            // the same, in order of arrival
+	looks  looks                 // the same, by when they are looked up again
+
+	// owner: this node has the inbox, and looks again for what waits in it.
+	owner atomic.Bool
+	bad   atomic.Pointer[error] // why the inbox cannot be read on
 }
 
 // unanswered is a hand-off that was called.
@@ -58,6 +66,33 @@ type parked struct {
 	keys  []string
 	at    time.Time
 	place *list.Element // in the line; nil once it is out
+	next  time.Time     // when it is looked up again
+	wait  time.Duration
+}
+
+const (
+	// firstLook is when a parked receipt is first looked up again in the views, where
+	// another node's hand-offs show; then it is looked up ever more seldom.
+	firstLook = 200 * time.Millisecond
+	lastLook  = 10 * time.Minute
+	// lookAt bounds how many are looked up in one go.
+	lookAt = 200
+	// crossNode is how long a receipt that nobody knows here waits, unacknowledged,
+	// for another node's hand-off to reach the views, before it goes to the inbox.
+	crossNode = 150 * time.Millisecond
+)
+
+// looks is a heap: the receipt that is due first.
+type looks []*parked
+
+func (q looks) Len() int           { return len(q) }
+func (q looks) Less(i, j int) bool { return q[i].next.Before(q[j].next) }
+func (q looks) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *looks) Push(x any)        { *q = append(*q, x.(*parked)) }
+func (q *looks) Pop() any {
+	x := (*q)[len(*q)-1]
+	*q = (*q)[:len(*q)-1]
+	return x
 }
 
 func newMatcher(n *Node) *Matcher {
@@ -215,7 +250,10 @@ func (m *Matcher) unlink(p *parked) bool {
 }
 
 // receipt places a receipt, or parks it in the inbox. ack follows durability.
-func (m *Matcher) receipt(d Delivery, ack func(error)) {
+func (m *Matcher) receipt(d Delivery, ack func(error)) { m.place(d, ack, m.node.cfg.Placement != nil) }
+
+// place is receipt; patient: it waits for a moment before it parks.
+func (m *Matcher) place(d Delivery, ack func(error), patient bool) {
 	ids := m.node.idKeys(d.Account, d.Receipt.ID)
 	m.mu.Lock()
 	for _, id := range ids {
@@ -231,16 +269,17 @@ func (m *Matcher) receipt(d Delivery, ack func(error)) {
 		return
 	}
 	m.mu.Unlock()
-	if len(ids) > 0 {
-		ref, ok, err := m.node.cfg.Views.Handoff(context.Background(), d.Account, ids)
-		if err != nil {
-			ack(err)
-			return
-		}
-		if ok {
-			m.record(d, m.node.newID(), ref, how(d.Receipt.ID, ref.CarrierID), time.Time{}, ack)
-			return
-		}
+	ref, by, ok, err := m.look(context.Background(), &d, ids)
+	switch {
+	case err != nil:
+		ack(err)
+		return
+	case ok:
+		m.record(d, m.node.newID(), ref, by, time.Time{}, ack)
+		return
+	case patient:
+		time.AfterFunc(crossNode, func() { m.place(d, ack, false) })
+		return
 	}
 	p := &parked{id: m.node.newID(), d: d, at: m.node.cfg.Clock.Now()}
 	for _, id := range ids {
@@ -253,7 +292,7 @@ func (m *Matcher) receipt(d Delivery, ack func(error)) {
 	m.node.inboxReceipt(p, ack)
 	// Its answer may have come between the look and the parking.
 	m.mu.Lock()
-	ref, by, found := HandoffRef{}, "", false
+	found := false
 	for _, id := range ids {
 		if ref, found = m.known[idKey(d.Account, id)]; found {
 			by = how(d.Receipt.ID, ref.CarrierID)
@@ -282,6 +321,88 @@ func (m *Matcher) park(p *parked) {
 	p.place = m.line.PushBack(p)
 	for _, k := range p.keys {
 		m.parked[k] = append(m.parked[k], p)
+	}
+	p.wait = firstLook
+	p.next = now.Add(p.wait)
+	if len(m.looks) > 2*m.line.Len()+64 { // most of them have been placed
+		m.looks = slices.DeleteFunc(m.looks, func(p *parked) bool { return p.place == nil })
+		heap.Init(&m.looks)
+	}
+	heap.Push(&m.looks, p)
+}
+
+// look finds in the views what a receipt is about: by its id, or a hand-off in doubt
+// by its reference and its recipient.
+func (m *Matcher) look(ctx context.Context, d *Delivery, ids []string) (ref HandoffRef, by string, ok bool, err error) {
+	n := m.node
+	if len(ids) > 0 {
+		if ref, ok, err = n.cfg.Views.Handoff(ctx, d.Account, ids); err != nil || ok {
+			return ref, how(d.Receipt.ID, ref.CarrierID), ok, err
+		}
+	}
+	if d.Reference == 0 {
+		return ref, "", false, nil
+	}
+	if ref, ok, err = n.cfg.Views.Handoff(ctx, d.Account, []string{ReferenceKey(d.Reference)}); err != nil || !ok {
+		return ref, "", false, err
+	}
+	f, ok, err := n.cfg.Finder.Find(ctx, ref.Tenant, ref.Message)
+	if err != nil || !ok {
+		return ref, "", false, err
+	}
+	to := n.recipientOf(f.Position)
+	return ref, "reference", to != "" && addressed(d.From, to), nil
+}
+
+// ReferenceKey is the key under which Views.Handoff finds a part that is in doubt by
+// its user_message_reference.
+func ReferenceKey(reference uint16) string { return "#" + strconv.Itoa(int(reference)) }
+
+// run looks again, while this node has the inbox, for receipts that wait in it: what
+// another node handed off shows in the views, and what is in doubt shows there later.
+func (m *Matcher) run(ctx context.Context) {
+	t := time.NewTicker(firstLook / 2)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if m.owner.Load() {
+				m.again(ctx)
+			}
+		}
+	}
+}
+
+// again looks up what is due.
+func (m *Matcher) again(ctx context.Context) {
+	n := m.node
+	now := n.cfg.Clock.Now()
+	var due []*parked
+	m.mu.Lock()
+	for len(due) < lookAt && len(m.looks) > 0 && !m.looks[0].next.After(now) {
+		p := heap.Pop(&m.looks).(*parked)
+		if p.place != nil {
+			due = append(due, p)
+		}
+	}
+	m.mu.Unlock()
+	for _, p := range due {
+		ref, by, ok, err := m.look(ctx, &p.d, n.idKeys(p.d.Account, p.d.Receipt.ID))
+		m.mu.Lock()
+		if ok && err == nil {
+			ok = m.unlink(p)
+		} else {
+			ok = false
+			p.wait = min(2*p.wait, lastLook)
+			p.next = now.Add(p.wait)
+			heap.Push(&m.looks, p)
+		}
+		m.mu.Unlock()
+		if ok {
+			m.move(p, ref, by)
+		}
 	}
 }
 
@@ -375,48 +496,123 @@ func addressed(from string, to sms.Number) bool {
 // resume parks again what the inbox holds from the last ParkFor: the receipts that
 // were not placed before a restart. What was placed meanwhile is placed again
 // under the same id, which changes nothing.
-func (m *Matcher) resume(ctx context.Context, log *slog.Logger) error {
-	n := m.node
-	_, head, err := n.cfg.Log.Read(ctx, event.InboxPartition, 0, 0)
-	if err != nil {
-		return err
+func (m *Matcher) resume(ctx context.Context) error {
+	m.owner.Store(true)
+	from, head, err := m.since(ctx)
+	for from < head && err == nil && ctx.Err() == nil {
+		var records []Record
+		if records, _, err = m.node.cfg.Log.Read(ctx, event.InboxPartition, from, 1000); err != nil {
+			return err
+		}
+		if err := m.take(ctx, records, true); err != nil {
+			m.bad.Store(&err)
+			m.node.log.Error("the inbox cannot be read on", "error", err)
+			return nil
+		}
+		from += int64(len(records))
 	}
-	// Back from the head, as far as ParkFor reaches: the inbox may be long.
-	from := head
+	return errors.Join(err, ctx.Err())
+}
+
+// follow is resume, and then takes what other nodes put into the inbox, until ctx is
+// done.
+func (m *Matcher) follow(ctx context.Context) {
+	n := m.node
+	m.owner.Store(true)
+	defer m.owner.Store(false)
+	defer m.bad.Store(nil)
+	begun := false
+	var from, head int64
+	for wait := 100 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 10*time.Second) {
+		_, control := n.control.Latest()
+		err := func() (err error) {
+			if !begun {
+				if from, head, err = m.since(ctx); err != nil {
+					return err
+				}
+				begun = true
+			}
+			for ctx.Err() == nil {
+				records, _, err := n.cfg.Log.Read(ctx, event.InboxPartition, from, 1000)
+				if err != nil {
+					return err
+				}
+				if err := m.take(ctx, records, from < head); err != nil {
+					return err
+				}
+				from += int64(len(records))
+				m.bad.Store(nil)
+				wait = 100 * time.Millisecond
+			}
+			return nil
+		}()
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		m.bad.Store(&err)
+		n.log.Error("the inbox cannot be read on", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-control: // it may accept the record
+		case <-time.After(wait):
+		}
+	}
+}
+
+// failed is why the inbox cannot be read on; nil when it can.
+func (m *Matcher) failed() error {
+	if err := m.bad.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// since is where in the inbox to begin: back from the head, as far as ParkFor
+// reaches, since the inbox may be long.
+func (m *Matcher) since(ctx context.Context) (from, head int64, err error) {
+	n := m.node
+	if _, head, err = n.cfg.Log.Read(ctx, event.InboxPartition, 0, 0); err != nil {
+		return 0, 0, err
+	}
+	from = head
 	for from > 0 {
 		from = max(from-1000, 0)
 		first, _, err := n.cfg.Log.Read(ctx, event.InboxPartition, from, 1)
 		if err != nil {
-			return err
+			return 0, 0, err
 		}
-		if len(first) == 1 && n.cfg.Clock.Now().Sub(first[0].Event.Time) > ParkFor {
+		if len(first) == 1 && first[0].Bad == nil && n.cfg.Clock.Now().Sub(first[0].Event.Time) > ParkFor {
 			break
 		}
 	}
-	for from < head {
-		records, _, err := n.cfg.Log.Read(ctx, event.InboxPartition, from, 1000)
-		if err != nil {
-			return err
-		}
-		for i := range records {
-			e := records[i].Event
-			d, ok := e.Data.(*event.ReceiptReceived)
-			if !ok || n.cfg.Clock.Now().Sub(e.Time) > ParkFor {
+	return from, head, nil
+}
+
+// take parks the receipts among records of the inbox: all of them, or those that
+// other nodes put there.
+func (m *Matcher) take(ctx context.Context, records []Record, all bool) error {
+	n := m.node
+	for i := range records {
+		at := event.Position{Partition: event.InboxPartition, Index: records[i].Index}
+		if records[i].Bad != nil {
+			if n.control.Accepted(at, records[i].Raw) {
 				continue
 			}
-			if err := m.again(ctx, e, d); err != nil {
-				log.Warn("a receipt in the inbox could not be read", "position", event.Position{Partition: event.InboxPartition, Index: records[i].Index}.String(), "error", err)
-			}
+			return fmt.Errorf("%w: %s: %w", ErrDamaged, at, records[i].Bad)
 		}
-		from += int64(len(records))
-		if len(records) == 0 {
-			return ctx.Err()
+		e := records[i].Event
+		d, ok := e.Data.(*event.ReceiptReceived)
+		if !ok || n.cfg.Clock.Now().Sub(e.Time) > ParkFor || !all && e.Node == n.cfg.Node {
+			continue
+		}
+		if err := m.restore(ctx, e, d); err != nil {
+			n.log.Warn("a receipt in the inbox could not be read", "position", at.String(), "error", err)
 		}
 	}
 	return nil
 }
 
-func (m *Matcher) again(ctx context.Context, e *event.Event, d *event.ReceiptReceived) error {
+func (m *Matcher) restore(ctx context.Context, e *event.Event, d *event.ReceiptReceived) error {
 	n := m.node
 	plain, err := n.cfg.Vault.Open(e.Tenant, e.ID, &d.Sealed)
 	if err != nil {
@@ -435,15 +631,10 @@ func (m *Matcher) again(ctx context.Context, e *event.Event, d *event.ReceiptRec
 	del := Delivery{Account: d.Account, Raw: in.Raw, From: in.From, Reference: uint16(d.Reference), Receipt: r, Received: e.Time}
 	p := &parked{id: e.ID, d: del, at: e.Time}
 	ids := n.idKeys(d.Account, d.CarrierID)
-	if len(ids) > 0 {
-		ref, ok, err := n.cfg.Views.Handoff(ctx, d.Account, ids)
-		if err != nil {
-			return err
-		}
-		if ok {
-			m.move(p, ref, how(d.CarrierID, ref.CarrierID))
-			return nil
-		}
+	// An error passes: it is looked up again.
+	if ref, by, ok, err := m.look(ctx, &del, ids); err == nil && ok {
+		m.move(p, ref, by)
+		return nil
 	}
 	for _, id := range ids {
 		p.keys = append(p.keys, idKey(d.Account, id))

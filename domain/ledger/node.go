@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,15 +22,22 @@ type Config struct {
 	Vault  Vault
 	Policy Policy
 	Finder Finder
-	Clock  *Clock
-	Logger *slog.Logger
-	Source string // "/" and the ledger's short id
-	Node   string // this node's name, written into events
+	// Placement says which partitions this node serves; nil: all, always. With it go
+	// Reservations, since then other processes take requests too.
+	Placement    Placement
+	Reservations Reservations
+	Clock        *Clock
+	Logger       *slog.Logger
+	Source       string // "/" and the ledger's short id
+	Node         string // this node's name, written into events
 	// Accounts are the carrier accounts, by name: how each writes text and ids.
 	Accounts map[string]Account
 	// AppendWithin bounds how long a request waits to be durable; then it is
 	// unknown (504). Default 5 s.
 	AppendWithin time.Duration
+	// DrainWithin bounds how long a partition that goes to another node waits for its
+	// starts to come back. Default 5 s.
+	DrainWithin time.Duration
 	// MaxBacklog refuses submits (503) while more streams than this wait in one
 	// partition to be worked on. Default 50,000.
 	MaxBacklog int
@@ -81,8 +89,6 @@ type Node struct {
 	notify  chan struct{} // closed and made anew when a partition moved on
 	ready   atomic.Bool
 	stopped atomic.Bool
-	// quieting is how many partitions still have starts out while the node stops.
-	quieting atomic.Int64
 	// controlLost: the last read of control failed.
 	controlLost atomic.Bool
 	metrics     metrics
@@ -93,18 +99,32 @@ type metrics struct {
 	handoffs                                       [5]atomic.Int64 // by HandoffStatus
 	effective, void                                atomic.Int64
 	lost                                           atomic.Int64
+
+	mu      sync.Mutex
+	decided map[Deciding]int64
+	voids   map[recipient.Why]int64
+	states  map[string]int64
+	doubts  int64
 }
+
+// Deciding is a decision's outcome, and the check (or the fault) that made it so; ""
+// for an allow.
+type Deciding struct{ Outcome, Check string }
 
 // New assembles a node; Attach its carriers, then Run it.
 func New(cfg Config) *Node {
 	if cfg.AppendWithin == 0 {
 		cfg.AppendWithin = 5 * time.Second
 	}
+	if cfg.DrainWithin == 0 {
+		cfg.DrainWithin = 5 * time.Second
+	}
 	if cfg.MaxBacklog == 0 {
 		cfg.MaxBacklog = 50_000
 	}
 	n := &Node{cfg: cfg, log: cfg.Logger, control: NewControl(cfg.Log), dispatchers: map[string]*Dispatcher{},
 		carriers: map[string]Carrier{}, deliveries: make(chan delivered, 4096), notify: make(chan struct{})}
+	n.metrics.decided, n.metrics.voids, n.metrics.states = map[Deciding]int64{}, map[recipient.Why]int64{}, map[string]int64{}
 	n.facts = NewRecorder(cfg.Log, cfg.Clock.Now, func(p event.Partition, e *event.Event, err error) {
 		n.metrics.lost.Add(1)
 		n.log.Error("a fact could not be appended", "partition", p.String(), "type", string(e.Data.Type()), "event", e.ID.String(), "error", err)
@@ -156,27 +176,76 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 	r := &Running{node: n}
 	outer, stopOuter := context.WithCancel(context.WithoutCancel(ctx))
 	inner, stopInner := context.WithCancel(outer)
-	r.stopOuter, r.stopInner = stopOuter, stopInner
+	placed, stopPlaced := context.WithCancel(inner)
+	r.stopOuter, r.stopInner, r.stopPlaced = stopOuter, stopInner, stopPlaced
 	r.outer.Go(func() { n.facts.Run(outer) })
 	r.outer.Go(func() { n.deliver(outer) })
+	r.outer.Go(func() { n.matcher.run(outer) })
 	r.outer.Go(func() { n.readControl(outer) })
 	for _, d := range n.dispatchers {
 		r.inner.Go(func() { d.Run(inner, n.cfg.Clock.Now) })
 	}
-	for _, l := range n.lines {
-		r.inner.Go(func() { l.run(inner) })
-	}
 	r.inner.Go(func() { n.controlWake(inner) })
+	if n.cfg.Placement != nil {
+		r.placed.Go(func() { n.place(placed, inner, outer) })
+		n.ready.Store(true)
+		return r, nil
+	}
+	for _, l := range n.lines {
+		l.begin(inner)
+	}
 	for i, l := range n.lines {
 		if err := n.until(ctx, func() bool { return l.applied.Load() >= heads[i] || l.stopped() != nil }); err != nil {
 			return r, err
 		}
 	}
-	if err := n.matcher.resume(ctx, n.log); err != nil {
+	if err := n.matcher.resume(ctx); err != nil {
 		return r, err
 	}
 	n.ready.Store(true)
 	return r, nil
+}
+
+// place serves what Placement says, again and again: its broker may be away. The
+// inbox goes with partition 0.
+func (n *Node) place(ctx, inner, outer context.Context) {
+	stopInbox := func() {}
+	gained := func(ps []event.Partition) {
+		for _, p := range ps {
+			n.lines[p].begin(inner)
+			if p == 0 {
+				follow, stop := context.WithCancel(outer)
+				ended := make(chan struct{})
+				go func() { defer close(ended); n.matcher.follow(follow) }()
+				stopInbox = func() { stop(); <-ended }
+			}
+		}
+	}
+	lost := func(ps []event.Partition) {
+		within, cancel := context.WithTimeout(inner, n.cfg.DrainWithin)
+		defer cancel()
+		var wg sync.WaitGroup
+		for _, p := range ps {
+			wg.Go(func() { n.lines[p].drain(within) })
+			if p == 0 {
+				stopInbox()
+			}
+		}
+		wg.Wait()
+	}
+	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, 30*time.Second) {
+		began := n.cfg.Clock.Now()
+		if err := n.cfg.Placement.Run(ctx, gained, lost); err != nil && ctx.Err() == nil {
+			n.log.Error("this node serves no partition for now", "error", err)
+		}
+		if n.cfg.Clock.Now().Sub(began) > time.Minute {
+			wait = time.Second
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
 }
 
 // readControl reads control until ctx is done, again and again: a pause must be in
@@ -203,9 +272,9 @@ func (n *Node) readControl(ctx context.Context) {
 
 // Running is a started node.
 type Running struct {
-	node                 *Node
-	stopOuter, stopInner context.CancelFunc
-	outer, inner         sync.WaitGroup
+	node                             *Node
+	stopOuter, stopInner, stopPlaced context.CancelFunc
+	outer, inner, placed             sync.WaitGroup
 }
 
 // Stop proposes nothing more, waits (within ctx) until what was observed is
@@ -227,15 +296,13 @@ func (r *Running) Quiet(ctx context.Context) {
 	if n.stopped.Swap(true) {
 		return
 	}
-	n.quieting.Store(int64(len(n.lines)))
+	r.stopPlaced()
+	r.placed.Wait()
+	var drains sync.WaitGroup
 	for _, l := range n.lines {
-		if l.stopped() != nil {
-			n.quieting.Add(-1)
-			continue
-		}
-		l.do(func(c *Clerk, _ time.Time) []Call { l.quiet(c); return nil })
+		drains.Go(func() { l.drain(ctx) })
 	}
-	_ = n.until(ctx, func() bool { return n.quieting.Load() <= 0 }) // or as long as there is time
+	drains.Wait()
 	r.stopInner()
 	r.inner.Wait()
 }
@@ -250,7 +317,9 @@ func (n *Node) controlWake(ctx context.Context) {
 			return
 		case <-changed:
 			for _, l := range n.lines {
-				l.do(func(*Clerk, time.Time) []Call { return nil })
+				if l.serving.Load() {
+					l.do(func(*Clerk, time.Time) []Call { return nil })
+				}
 			}
 		}
 	}
@@ -281,6 +350,9 @@ func (n *Node) Event(ctx context.Context, p event.Position) (*event.Event, error
 	if err != nil {
 		return nil, err
 	}
+	if len(records) == 1 && records[0].Bad != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, p, records[0].Bad)
+	}
 	if len(records) == 0 {
 		return nil, fmt.Errorf("no event at %s", p)
 	}
@@ -292,6 +364,9 @@ func (n *Node) now() (t time.Time, fault, detail string) {
 	t, ok := n.cfg.Clock.Trusted()
 	if !ok {
 		return t, FaultClock, "the wall clock was set; it is watched for a while before it is trusted"
+	}
+	if n.control.Bad() != nil {
+		return t, FaultControl, "a record in control is no event of this ledger"
 	}
 	return t, "", ""
 }
@@ -342,15 +417,80 @@ func (n *Node) call(c *Call) {
 func (n *Node) observe(p event.Partition, batch []Record, c *Clerk) {
 	judged := c.judged[len(c.judged)-len(batch):]
 	for i := range judged {
-		if judged[i].Why != "" {
+		if judged[i].Why != "" { // an opaque record among them
 			n.metrics.void.Add(1)
+			n.metrics.mu.Lock()
+			n.metrics.voids[judged[i].Why]++
+			n.metrics.mu.Unlock()
 			continue
 		}
 		n.metrics.effective.Add(1)
-		if d, ok := judged[i].Event.Data.(*event.MessageSubmitted); ok {
+		switch d := judged[i].Event.Data.(type) {
+		case *event.MessageSubmitted:
 			n.reservation.seen(judged[i].Event, d, event.Position{Partition: p, Index: judged[i].Index})
+		case *event.MessageDecided:
+			n.metrics.mu.Lock()
+			n.metrics.decided[deciding(d)]++
+			n.metrics.mu.Unlock()
+		case *event.ReceiptReceived:
+			n.metrics.mu.Lock()
+			n.metrics.states[d.State]++
+			n.metrics.mu.Unlock()
+		case *event.HandoffInDoubt:
+			n.metrics.mu.Lock()
+			n.metrics.doubts++
+			n.metrics.mu.Unlock()
 		}
 	}
+}
+
+// deciding is what made a decision what it is.
+func deciding(d *event.MessageDecided) Deciding {
+	out := Deciding{Outcome: d.Outcome}
+	if d.Outcome == Allow {
+		return out
+	}
+	if out.Check = d.Fault; out.Check == "" {
+		for _, c := range d.Checks {
+			if c.Outcome == d.Outcome {
+				out.Check = c.Check
+				break
+			}
+		}
+	}
+	return out
+}
+
+// Oldest is, by purpose, how long ago the oldest message was submitted that could
+// leave now and has not, as far as the partitions that this node serves know within
+// a time.
+func (n *Node) Oldest(within time.Duration) map[string]time.Duration {
+	var asked int
+	answers := make(chan map[string]time.Time, len(n.lines))
+	for _, l := range n.lines {
+		if l.serving.Load() {
+			asked++
+			l.do(func(c *Clerk, _ time.Time) []Call {
+				answers <- c.oldest()
+				return nil
+			})
+		}
+	}
+	late := time.NewTimer(within)
+	defer late.Stop()
+	now := n.cfg.Clock.Now()
+	out := map[string]time.Duration{}
+	for ; asked > 0; asked-- {
+		select {
+		case <-late.C:
+			return out
+		case a := <-answers:
+			for purpose, since := range a {
+				out[purpose] = max(out[purpose], now.Sub(since))
+			}
+		}
+	}
+	return out
 }
 
 func (n *Node) changed() {
@@ -360,12 +500,17 @@ func (n *Node) changed() {
 	n.mu.Unlock()
 }
 
+// moved is closed when a partition moved on.
+func (n *Node) moved() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.notify
+}
+
 // until waits until cond holds, looking whenever a partition moved on.
 func (n *Node) until(ctx context.Context, cond func() bool) error {
 	for {
-		n.mu.Lock()
-		moved := n.notify
-		n.mu.Unlock()
+		moved := n.moved()
 		if cond() {
 			return nil
 		}
@@ -377,8 +522,14 @@ func (n *Node) until(ctx context.Context, cond func() bool) error {
 	}
 }
 
-// read is how many events of a partition this node has applied.
-func (n *Node) read(p event.Partition) int64 { return n.lines[p].applied.Load() }
+// read is how many events of a partition this node has seen the effect of.
+func (n *Node) read(ctx context.Context, p event.Partition) (int64, error) {
+	if l := n.lines[p]; l.serving.Load() {
+		return l.applied.Load(), nil
+	}
+	mark, err := n.cfg.Views.Mark(ctx, p)
+	return mark.Next, err
+}
 
 // Stats are figures for metrics and readiness.
 type Stats struct {
@@ -389,6 +540,14 @@ type Stats struct {
 	Waiting map[string]int
 	Parked  int
 	Backlog int64
+	// Decided counts effective decisions, Voids void events, States receipts by their
+	// state, and Doubts hand-offs that became in doubt.
+	Decided map[Deciding]int64
+	Voids   map[recipient.Why]int64
+	States  map[string]int64
+	Doubts  int64
+	// Served is how many partitions this node serves.
+	Served int
 	// Failed are the partitions that stopped, and why.
 	Failed map[string]error
 	Pauses []*Pause
@@ -400,29 +559,44 @@ func (n *Node) Stats() Stats {
 	m := &n.metrics
 	s := Stats{Submitted: m.submitted.Load(), Refused: m.refused.Load(), Receipts: m.receipts.Load(), Inbound: m.inbound.Load(),
 		Orphans: m.orphans.Load(), Effective: m.effective.Load(), Void: m.void.Load(), Lost: m.lost.Load(),
-		Waiting: map[string]int{}, Parked: n.matcher.Waiting(), Failed: map[string]error{}, Ready: n.ready.Load() && !n.stopped.Load() && !n.controlLost.Load()}
+		Waiting: map[string]int{}, Parked: n.matcher.Waiting(), Failed: map[string]error{}, Ready: n.takes() == nil}
 	for i := range s.Handoffs {
 		s.Handoffs[i] = m.handoffs[i].Load()
 	}
+	m.mu.Lock()
+	s.Decided, s.Voids, s.States, s.Doubts = maps.Clone(m.decided), maps.Clone(m.voids), maps.Clone(m.states), m.doubts
+	m.mu.Unlock()
 	for name, d := range n.dispatchers {
 		s.Waiting[name] = d.Waiting()
 	}
 	for _, l := range n.lines {
+		if !l.serving.Load() {
+			continue
+		}
+		s.Served++
 		s.Backlog += l.backlog.Load()
 		if err := l.failed.Load(); err != nil {
 			s.Failed[l.p.String()] = *err
 		}
+	}
+	if err := n.control.Bad(); err != nil {
+		s.Failed[event.ControlPartition.String()] = err
+	}
+	if err := n.matcher.failed(); err != nil {
+		s.Failed[event.InboxPartition.String()] = err
 	}
 	reg, _ := n.control.Latest()
 	s.Pauses = reg.Pauses()
 	return s
 }
 
-// Applied is how many events of each partition this node has applied.
-func (n *Node) Applied() []int64 {
-	out := make([]int64, len(n.lines))
-	for i, l := range n.lines {
-		out[i] = l.applied.Load()
+// Applied is how many events of each partition that it serves this node has applied.
+func (n *Node) Applied() map[event.Partition]int64 {
+	out := map[event.Partition]int64{}
+	for _, l := range n.lines {
+		if l.serving.Load() {
+			out[l.p] = l.applied.Load()
+		}
 	}
 	return out
 }
@@ -433,4 +607,21 @@ func (n *Node) Registry() *Registry {
 	return r
 }
 
-var errStopping = errors.Join(ErrRefused, errors.New("the node is stopping"))
+// takes is why requests are not taken now; nil when they are.
+func (n *Node) takes() error {
+	switch {
+	case n.stopped.Load() || !n.ready.Load():
+		return errStopping
+	case n.controlLost.Load():
+		return errNoControl
+	}
+	if err := n.control.Bad(); err != nil {
+		return errors.Join(ErrRefused, err)
+	}
+	return nil
+}
+
+var (
+	errStopping  = errors.Join(ErrRefused, errors.New("the node is starting or stopping"))
+	errNoControl = errors.Join(ErrRefused, errors.New("control cannot be read"))
+)

@@ -40,31 +40,92 @@ type pipeline struct {
 	failed   atomic.Pointer[error]
 	lastCut  time.Time
 	lastLook time.Time
+	short    int   // how often the log ended before the mark
 	caught   int64 // the head when this run began: past it, the partition is well
-	quieting bool  // asked to be quiet, and not yet
-	// lastCall is the latest call_by that a carrier was handed, by any run, and
-	// floor that of the runs before this one, whose open attempts this one cannot see.
-	lastCall, floor time.Time
+	// quieting is closed once none of the starts that were out when it was set is out.
+	quieting chan struct{}
+	// floor is until when a carrier may be called for starts from before this run's
+	// mark, whose open attempts this run cannot see.
+	floor time.Time
+
+	serving atomic.Bool // this node serves the partition
+	end     context.CancelFunc
+	ended   chan struct{}
 }
 
 func newPipeline(n *Node, p event.Partition) *pipeline {
 	return &pipeline{node: n, p: p, wake: make(chan struct{}, 1)}
 }
 
+// begin serves the partition until it is drained or ctx is done.
+func (l *pipeline) begin(ctx context.Context) {
+	if l.serving.Swap(true) {
+		return
+	}
+	ctx, l.end = context.WithCancel(ctx)
+	l.ended = make(chan struct{})
+	l.mu.Lock()
+	l.mail, l.quieting = nil, nil
+	l.mu.Unlock()
+	l.failed.Store(nil)
+	go func() {
+		defer close(l.ended)
+		defer l.serving.Store(false)
+		l.run(ctx)
+	}()
+}
+
+// drain proposes nothing more, lets the starts that are out come back to be called
+// (within ctx), writes what was applied, and ends the partition. What does not come
+// back in time will be in doubt.
+func (l *pipeline) drain(ctx context.Context) {
+	if !l.serving.Load() {
+		return
+	}
+	quiet := make(chan struct{})
+	l.do(func(c *Clerk, _ time.Time) []Call {
+		l.quieting = quiet
+		l.quiet(c)
+		return nil
+	})
+	stopped := l.stopped() != nil
+	for !stopped {
+		moved := l.node.moved()
+		if stopped = l.stopped() != nil; stopped {
+			break
+		}
+		select {
+		case <-quiet:
+			stopped = true
+		case <-l.ended:
+			stopped = true
+		case <-ctx.Done():
+			stopped = true
+		case <-moved: // it may have stopped for good meanwhile
+		}
+	}
+	l.end()
+	<-l.ended
+	if l.clerk != nil { // of its memory only what it proposed is of use yet
+		after := NewClerk(l.node.clerkConfig(l))
+		l.call(after.Inherit(l.clerk))
+		l.clerk = after
+	}
+}
+
 // stopped is why the partition stopped for good; nil while it runs or tries to.
 func (l *pipeline) stopped() error {
-	if err := l.failed.Load(); err != nil && (errors.Is(*err, event.ErrUnknownType) || errors.Is(*err, ErrDamaged)) {
+	if err := l.failed.Load(); err != nil && errors.Is(*err, ErrDamaged) {
 		return *err
 	}
 	return nil
 }
 
-// quiet counts the partition as quiet once none of its starts is out.
+// quiet ends the clerk's proposing, and says so once none of its starts is out.
 func (l *pipeline) quiet(c *Clerk) {
-	l.quieting = c.Quiet() > 0
-	if !l.quieting {
-		l.node.quieting.Add(-1)
-		l.node.changed()
+	if c.Quiet() == 0 {
+		close(l.quieting)
+		l.quieting = nil
 	}
 }
 
@@ -82,10 +143,12 @@ func (l *pipeline) do(f func(*Clerk, time.Time) []Call) {
 // run serves the partition until ctx is done. When its position does not follow
 // the log any more (a restored ledger, a topic that lost its tail), or a batch
 // could not be written, it drops what it had in memory and starts from its mark,
-// or from nothing. An event that it cannot understand stops it for good.
+// or from nothing. An event that it cannot understand stops it until control
+// accepts that very record.
 func (l *pipeline) run(ctx context.Context) {
 	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, time.Minute) {
 		began := l.node.cfg.Clock.Now()
+		_, control := l.node.control.Latest()
 		err := l.serve(ctx)
 		if l.node.cfg.Clock.Now().Sub(began) > 5*time.Minute {
 			wait = time.Second
@@ -93,12 +156,21 @@ func (l *pipeline) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, errOutrun) {
+			l.node.log.Info("another node has projected this partition further; it is read on from there", "partition", l.p.String())
+			wait = time.Second
+			continue
+		}
 		l.node.log.Error("a partition starts again", "partition", l.p.String(), "error", err)
 		l.failed.Store(&err)
 		l.node.changed()
-		if l.stopped() != nil {
-			<-ctx.Done() // never skipped: the others go on
-			return
+		if l.stopped() != nil { // never skipped: the others go on
+			select {
+			case <-ctx.Done():
+			case <-control:
+				wait = time.Second
+			}
+			continue
 		}
 		select {
 		case <-ctx.Done():
@@ -107,8 +179,11 @@ func (l *pipeline) run(ctx context.Context) {
 	}
 }
 
-// ErrDamaged: an event cannot be read. It is never skipped.
-var ErrDamaged = errors.New("an event cannot be read")
+// ErrDamaged: a record is no event of this ledger. It is never skipped.
+var ErrDamaged = errors.New("a record is no event of this ledger; see `chirograph log accept`")
+
+// errOutrun: the views are ahead of what this run has read.
+var errOutrun = errors.New("another node has projected this partition further")
 
 func (l *pipeline) serve(parent context.Context) error {
 	n := l.node
@@ -125,9 +200,16 @@ func (l *pipeline) serve(parent context.Context) error {
 	if err != nil {
 		return err
 	}
+	before := l.clerk
 	l.clerk = NewClerk(n.clerkConfig(l))
 	l.clerk.Restore(mark, reg)
-	l.written, l.lastLook, l.floor = 0, time.Time{}, l.lastCall
+	if before != nil {
+		l.call(l.clerk.Inherit(before))
+	}
+	if l.quieting != nil {
+		l.quiet(l.clerk)
+	}
+	l.written, l.lastLook, l.floor = 0, time.Time{}, mark.Partition.CallBy
 	if _, l.caught, err = n.cfg.Log.Read(ctx, l.p, 0, 0); err != nil {
 		return err
 	}
@@ -174,6 +256,12 @@ func (l *pipeline) mark(ctx context.Context) (Mark, error) {
 	if err != nil {
 		return mark, err
 	}
+	if n.cfg.Placement != nil && mark.Next > head && l.short < 3 {
+		// A new leader may not know its own end at once: it is asked again.
+		l.short++
+		return mark, fmt.Errorf("%w: the views stand at %d, the log says that it ends at %d", ErrAhead, mark.Next, head)
+	}
+	l.short = 0
 	if mark.Next <= head {
 		records, _, err := n.cfg.Log.Read(ctx, l.p, mark.Next-1, 1)
 		if err != nil {
@@ -253,7 +341,7 @@ func (l *pipeline) step(ctx context.Context, batch []Record, writeFailed chan er
 		c.Look(due)
 		l.lastLook = now
 	}
-	if l.quieting {
+	if l.quieting != nil {
 		l.quiet(c)
 	}
 	out := c.Act(ctx, now, fault, detail)
@@ -295,9 +383,12 @@ func (l *pipeline) load(ctx context.Context, subjects []event.Pseudonym) error {
 	if len(subjects) == 0 {
 		return nil
 	}
-	folds, err := l.node.cfg.Views.Streams(ctx, l.p, subjects)
+	folds, asOf, err := l.node.cfg.Views.Streams(ctx, l.p, subjects)
 	if err != nil {
 		return err
+	}
+	if asOf > l.clerk.Next() {
+		return errOutrun // these folds hold events that this run would apply again
 	}
 	l.clerk.Load(subjects, folds)
 	return nil
@@ -351,11 +442,6 @@ func (l *pipeline) last(writeFailed chan error) error {
 // call hands starts to their carriers. The clerk has forgotten them already.
 func (l *pipeline) call(calls []Call) {
 	for i := range calls {
-		for _, h := range calls[i].Handoffs {
-			if h.CallBy.After(l.lastCall) {
-				l.lastCall = h.CallBy
-			}
-		}
 		l.node.call(&calls[i])
 	}
 }

@@ -2,6 +2,9 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -170,19 +173,23 @@ func (r *Registry) Paused(tenant, program, carrier string) *Pause {
 // which a decision could change, so that a partition finds the one that its own
 // ControlApplied names. Control events are few: hundreds in a year.
 type Control struct {
-	log     Log
-	mu      sync.Mutex
-	all     map[int64]*Registry
-	last    *Registry
-	read    int64  // events read
-	good    func() // told of every read that succeeded; may be nil
-	changed chan struct{}
+	log  Log
+	mu   sync.Mutex
+	all  map[int64]*Registry
+	last *Registry
+	read int64 // events read
+	// waiting are those that were read and not applied: the first is no event of this
+	// ledger, and none of the others accepts it.
+	waiting  []Record
+	accepted map[event.Position]string
+	good     func() // told of every read that succeeded; may be nil
+	changed  chan struct{}
 }
 
 // NewControl returns a control reader that has read nothing.
 func NewControl(log Log) *Control {
 	empty := &Registry{}
-	return &Control{log: log, all: map[int64]*Registry{0: empty}, last: empty, changed: make(chan struct{})}
+	return &Control{log: log, all: map[int64]*Registry{0: empty}, last: empty, accepted: map[event.Position]string{}, changed: make(chan struct{})}
 }
 
 // Take applies records read from the control stream, in order.
@@ -194,13 +201,56 @@ func (c *Control) Take(records []Record) {
 			continue
 		}
 		c.read++
-		if next, matters := c.last.Apply(r.Index, r.Event); matters {
+		c.waiting = append(c.waiting, r)
+		if r.Bad != nil {
+			continue
+		}
+		// Acceptances count as soon as they are read: they may be about what they wait behind.
+		if d, ok := r.Event.Data.(*event.RecordAccepted); ok {
+			if at, err := event.ParsePosition(d.Position); err == nil {
+				c.accepted[at] = d.Hash
+			}
+		}
+	}
+	for len(c.waiting) > 0 {
+		r := c.waiting[0]
+		if r.Bad != nil {
+			if c.accepted[event.Position{Partition: event.ControlPartition, Index: r.Index}] != hashOf(r.Raw) {
+				break
+			}
+		} else if next, matters := c.last.Apply(r.Index, r.Event); matters {
 			c.last = next
 			c.all[next.Position] = next
 		}
+		c.waiting = c.waiting[1:]
 	}
 	close(c.changed)
 	c.changed = make(chan struct{})
+}
+
+func hashOf(raw []byte) string {
+	h := sha256.Sum256(raw)
+	return hex.EncodeToString(h[:])
+}
+
+// Accepted reports whether an operator has accepted the record with these bytes, at
+// that position, as an opaque leaf.
+func (c *Control) Accepted(at event.Position, raw []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	hash, ok := c.accepted[at]
+	return ok && hash == hashOf(raw)
+}
+
+// Bad says why control cannot be read on: a record in it is no event of this ledger
+// and was not accepted. Nothing may be decided then, since a pause may stand behind it.
+func (c *Control) Bad() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.waiting) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s: %w", ErrDamaged, event.Position{Partition: event.ControlPartition, Index: c.waiting[0].Index}, c.waiting[0].Bad)
 }
 
 // Run reads the control stream until ctx is done.

@@ -139,7 +139,7 @@ func (n *Node) streamKey(ctx context.Context, tenant string, p event.Partition, 
 	if id, ok := n.keys.get(s); ok {
 		return id, nil
 	}
-	folds, err := n.cfg.Views.Streams(ctx, p, []event.Pseudonym{s})
+	folds, _, err := n.cfg.Views.Streams(ctx, p, []event.Pseudonym{s})
 	if err != nil {
 		return event.ID{}, err
 	}

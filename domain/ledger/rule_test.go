@@ -161,7 +161,7 @@ func (w *world) check(t *totals) {
 			t.refused++
 		}
 	}
-	for _, st := range fresh.views.streams(w.subjects) {
+	for _, st := range fresh.views.Streams(w.subjects) {
 		for _, m := range st.Messages {
 			t.statuses[m.Status]++
 			called := slices.ContainsFunc(w.writes, func(x write) bool { return x.h.Message == m.ID && x.h.Attempt == len(m.Attempts) })
@@ -185,7 +185,7 @@ func (w *world) folds(records []ledger.Record) *node {
 		for from := 0; from < len(records); from += chunk {
 			part := records[from:min(from+chunk, len(records))]
 			missing := n.clerk.Missing(part)
-			n.clerk.Load(missing, n.views.streams(missing))
+			n.clerk.Load(missing, n.views.Streams(missing))
 			if _, err := n.clerk.Apply(context.Background(), part, w.now); err != nil {
 				w.fail("a fresh fold: %v", err)
 				return n
@@ -196,7 +196,7 @@ func (w *world) folds(records []ledger.Record) *node {
 			n.cut()
 			n.commit()
 			if chunk < len(records) {
-				mark := n.views.mark
+				mark := n.views.Mark
 				n.clerk = ledger.NewClerk(n.config())
 				n.clerk.Restore(mark, n.control.At(mark.Partition.Control))
 			}
@@ -205,12 +205,12 @@ func (w *world) folds(records []ledger.Record) *node {
 	}
 	fresh := fold(len(records))
 	for _, n := range append(slices.Clone(w.nodes), fold(5+w.rng.IntN(60))) {
-		if n.views.mark != fresh.views.mark {
-			w.fail("promise 6: %s stands at %+v, a fresh fold at %+v", n.name, n.views.mark, fresh.views.mark)
+		if n.views.Mark != fresh.views.Mark {
+			w.fail("promise 6: %s stands at %+v, a fresh fold at %+v", n.name, n.views.Mark, fresh.views.Mark)
 		}
-		for s, raw := range fresh.views.states {
-			if !bytes.Equal(raw, n.views.states[s]) {
-				w.fail("promise 6: %s has folded\n%s\na fresh fold is\n%s", n.name, n.views.states[s], raw)
+		for s, raw := range fresh.views.States {
+			if !bytes.Equal(raw, n.views.States[s]) {
+				w.fail("promise 6: %s has folded\n%s\na fresh fold is\n%s", n.name, n.views.States[s], raw)
 			}
 		}
 		for i, j := range fresh.judged {
@@ -252,7 +252,7 @@ func stood(log []told, subject event.Pseudonym, i int64) map[event.ID]event.Reac
 }
 
 func (w *world) standing(log []told, fresh *node) {
-	for s, st := range fresh.views.streams(w.subjects) {
+	for s, st := range fresh.views.Streams(w.subjects) {
 		want := stood(log, s, int64(len(log)))
 		got := map[event.ID]event.Reach{}
 		for _, o := range st.OptOuts {
@@ -431,7 +431,7 @@ func (w *world) gated(log []told, i int64, submit *event.Event, sub *event.Messa
 
 // atRest: nothing stays open without a reason, and nobody keeps what is not used.
 func (w *world) atRest(fresh *node) {
-	for _, st := range fresh.views.streams(w.subjects) {
+	for _, st := range fresh.views.Streams(w.subjects) {
 		for _, m := range st.Messages {
 			if m.Status.Open() {
 				w.fail("%s is still %s after days", m.ID, m.Status)

@@ -39,8 +39,8 @@ func refuse(code, field, text string) error { return &Refusal{Code: code, Field:
 // is ErrRefused or a *Refusal left nothing behind, and after ErrUnknown the same
 // request with the same key appends the same event again.
 func (n *Node) Submit(ctx context.Context, c Caller, r *SubmitRequest) (*Submitted, error) {
-	if n.stopped.Load() || !n.ready.Load() {
-		return nil, errStopping
+	if err := n.takes(); err != nil {
+		return nil, err
 	}
 	out, err := n.submit(ctx, c, r)
 	if err == nil {
@@ -53,7 +53,7 @@ func (n *Node) Submit(ctx context.Context, c Caller, r *SubmitRequest) (*Submitt
 
 func (n *Node) submit(ctx context.Context, c Caller, r *SubmitRequest) (*Submitted, error) {
 	if r.IdempotencyKey == "" {
-		e, out, err := n.make(ctx, c, r, "", "")
+		e, out, err := n.make(ctx, c, r, "", "", event.ID{})
 		if err != nil {
 			return nil, err
 		}
@@ -89,7 +89,7 @@ func (n *Node) submit(ctx context.Context, c Caller, r *SubmitRequest) (*Submitt
 		}
 	}
 	if res.input != "" && res.input != input {
-		return nil, refuse("idempotency_key_reused", "", "This Idempotency-Key was used with another input. Use a new key for a new message.")
+		return nil, keyReused
 	}
 	switch {
 	case res.answer != nil:
@@ -101,10 +101,36 @@ func (n *Node) submit(ctx context.Context, c Caller, r *SubmitRequest) (*Submitt
 		// Its first append is not known to have landed: the same event again.
 		return n.again(ctx, res)
 	}
-	e, out, err := n.make(ctx, c, r, key, input)
+	e, out, err := n.make(ctx, c, r, key, input, event.ID{})
 	if err != nil {
 		forget = true
 		return nil, err
+	}
+	if n.cfg.Reservations != nil {
+		// Another process may have the key, or may have died with it.
+		stands, err := n.cfg.Reservations.Reserve(ctx, c.Tenant, key, Reserved{Message: e.ID, Input: input},
+			e.Data.(*event.MessageSubmitted).ValidUntil.Add(KeepReserved))
+		if err != nil {
+			forget = true
+			return nil, errors.Join(ErrRefused, err)
+		}
+		if stands.Input != input {
+			forget = true
+			return nil, keyReused
+		}
+		if stands.Message != e.ID {
+			if res.answer, err = n.recall(ctx, c.Tenant, stands.Message); err == nil {
+				res.input = input
+				return res.answer, nil
+			}
+			// Its submit may be nowhere. Under the reserved id it lands once, whoever appends it.
+			if e, _, err = n.make(ctx, c, r, key, input, stands.Message); err != nil {
+				forget = true
+				return nil, err
+			}
+			res.event, res.input = e, input
+			return n.again(ctx, res)
+		}
 	}
 	res.event, res.input = e, input
 	if out, err = n.land(ctx, e, out); err != nil {
@@ -116,6 +142,11 @@ func (n *Node) submit(ctx context.Context, c Caller, r *SubmitRequest) (*Submitt
 	res.answer = out
 	return out, nil
 }
+
+// KeepReserved is how long after a message's validity its idempotency key is known.
+const KeepReserved = 30 * 24 * time.Hour
+
+var keyReused = refuse("idempotency_key_reused", "", "This Idempotency-Key was used with another input. Use a new key for a new message.")
 
 func (n *Node) again(ctx context.Context, res *reservation) (*Submitted, error) {
 	out, err := n.answerOf(res.event)
@@ -201,8 +232,9 @@ func (n *Node) append(ctx context.Context, p event.Partition, e *event.Event) (e
 	}
 }
 
-// make checks a request and builds its submit.
-func (n *Node) make(ctx context.Context, c Caller, r *SubmitRequest, key, input string) (*event.Event, *Submitted, error) {
+// make checks a request and builds its submit, under the id that is reserved for it
+// or (zero) a new one.
+func (n *Node) make(ctx context.Context, c Caller, r *SubmitRequest, key, input string, id event.ID) (*event.Event, *Submitted, error) {
 	reg, _ := n.control.Latest()
 	prog := reg.Program(c.Tenant, r.Program)
 	if prog == nil {
@@ -287,7 +319,9 @@ func (n *Node) make(ctx context.Context, c Caller, r *SubmitRequest, key, input 
 	if err != nil {
 		return nil, nil, errors.Join(ErrRefused, err)
 	}
-	id := event.NewMessageID(now, int(p))
+	if id.IsZero() {
+		id = event.NewMessageID(now, int(p))
+	}
 	if d.Sealed, err = n.seal(c.Tenant, k, "message", id, event.Content{To: string(to), Body: r.Body, Reference: r.Reference, Metadata: r.Metadata}); err != nil {
 		return nil, nil, errors.Join(ErrRefused, err)
 	}
@@ -295,9 +329,13 @@ func (n *Node) make(ctx context.Context, c Caller, r *SubmitRequest, key, input 
 	return e, &Submitted{ID: id, To: to, From: d.From, Program: d.Program, Purpose: d.Purpose, Encoding: encoding, Segments: segments}, nil
 }
 
-// room refuses while a partition is too far behind to take more.
+// room refuses while a partition is too far behind to take more, as far as this node
+// serves it and knows.
 func (n *Node) room(p event.Partition) error {
 	l := n.lines[p]
+	if !l.serving.Load() {
+		return nil
+	}
 	if l.failed.Load() != nil { // also because keys that were used may not be known
 		return errors.Join(ErrRefused, errors.New("the recipient's partition does not run"))
 	}
@@ -541,7 +579,7 @@ func (n *Node) standing(ctx context.Context, p event.Partition, subject event.Ps
 	if err := n.cfg.Finder.WaitFor(ctx, event.Position{Partition: p, Index: head - 1}); err != nil {
 		return nil, errors.Join(ErrRefused, err)
 	}
-	folds, err := n.cfg.Views.Streams(ctx, p, []event.Pseudonym{subject})
+	folds, _, err := n.cfg.Views.Streams(ctx, p, []event.Pseudonym{subject})
 	if err != nil {
 		return nil, errors.Join(ErrRefused, err)
 	}
@@ -721,7 +759,7 @@ func (n *Node) pausing(pos event.Position) *Pausing {
 	reg := n.control.At(pos.Index + 1)
 	out := &Pausing{Event: reg.Event, Position: pos}
 	for _, l := range n.lines {
-		if l.stopped() == nil {
+		if !l.serving.Load() || l.stopped() == nil {
 			out.InForce++
 		}
 	}
@@ -741,9 +779,22 @@ func (n *Node) checkPause(c Caller, r *PauseRequest) error {
 	return nil
 }
 
-// quiet returns when no attempt that the pause covers may still be called.
+// quiet returns when no attempt that the pause covers may still be called. Where
+// another node serves the partition, that is when every start from before the pause
+// is past its call_by, answered or not.
 func (n *Node) quiet(ctx context.Context, l *pipeline, p *event.Paused, tenant string) error {
-	for l.stopped() == nil { // one that stopped calls nobody
+	for {
+		if !l.serving.Load() {
+			mark, err := n.cfg.Views.Mark(ctx, l.p)
+			if err != nil {
+				return err
+			}
+			return sleep(ctx, mark.Partition.CallBy.Add(recipient.ClockBound).Sub(n.cfg.Clock.Now()))
+		}
+		if l.stopped() != nil { // it calls nobody
+			return nil
+		}
+		moved := n.moved()
 		answer := make(chan time.Time, 1)
 		l.do(func(c *Clerk, now time.Time) []Call {
 			until := c.OpenCalls(now, p, tenant)
@@ -760,15 +811,14 @@ func (n *Node) quiet(ctx context.Context, l *pipeline, p *event.Paused, tenant s
 		var until time.Time
 		select {
 		case until = <-answer:
+		case <-l.ended: // it goes to another node
+			continue
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 		if until.IsZero() {
 			return nil
 		}
-		n.mu.Lock()
-		moved := n.notify
-		n.mu.Unlock()
 		over := time.NewTimer(time.Until(until))
 		select { // an answer came, or the time to call is over
 		case <-moved:
@@ -780,11 +830,27 @@ func (n *Node) quiet(ctx context.Context, l *pipeline, p *event.Paused, tenant s
 			return ctx.Err()
 		}
 	}
-	return nil
 }
 
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// elsewhere is how often the views are asked what another node's partitions apply.
+const elsewhere = 25 * time.Millisecond
+
 // change appends a control event, brings it into every partition, and returns
-// when each has applied it.
+// when each has applied it: the views say so of those that other nodes serve.
 func (n *Node) change(ctx context.Context, tenant string, d event.Data) (event.Position, error) {
 	pos, err := n.append(ctx, event.ControlPartition, n.event(n.newID(), tenant, event.Pseudonym{}, d))
 	if err != nil {
@@ -797,16 +863,36 @@ func (n *Node) change(ctx context.Context, tenant string, d event.Data) (event.P
 	for _, l := range n.lines {
 		n.facts.Append(l.p, AppliedEvent(reg, l.p, n.cfg.Source, n.cfg.Node, n.cfg.Clock.Now()), nil)
 	}
-	err = n.until(ctx, func() bool {
-		for _, l := range n.lines {
-			if l.control.Load() < reg.Position && l.stopped() == nil {
-				return false
-			}
+	for _, l := range n.lines {
+		if err := n.inForce(ctx, l, reg.Position); err != nil {
+			return pos, ErrUnknown
 		}
-		return true
-	})
-	if err != nil {
-		return pos, ErrUnknown
 	}
 	return pos, nil
+}
+
+// inForce returns when a partition has applied a control position, or has stopped.
+func (n *Node) inForce(ctx context.Context, l *pipeline, position int64) error {
+	for {
+		moved := n.moved()
+		if l.serving.Load() {
+			if l.control.Load() >= position || l.stopped() != nil {
+				return nil
+			}
+			select {
+			case <-moved:
+			case <-l.ended:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			continue
+		}
+		// An error passes: PostgreSQL may be away for a moment.
+		if mark, err := n.cfg.Views.Mark(ctx, l.p); err == nil && mark.Partition.Control >= position {
+			return nil
+		}
+		if err := sleep(ctx, elsewhere); err != nil {
+			return err
+		}
+	}
 }

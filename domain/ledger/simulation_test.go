@@ -2,9 +2,7 @@ package ledger_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -16,7 +14,7 @@ import (
 	"github.com/chirograph/chirograph/adapters/memlog"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/ledger/ledgertest"
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
@@ -27,73 +25,19 @@ import (
 const (
 	tenant = "acme"
 	entity = "Acme"
-	digest = "digest-of-the-policies"
 	number = "+15005550006" // the programs' sender
 )
 
-// quiet: marketing leaves from 8 to 21, by the one zone's clock.
-var opensAt, closesAt = 8 * 60, 21 * 60
+// Marketing leaves from 8 to 21, by the one zone's clock.
+const opensAt, closesAt = 8 * 60, 21 * 60
 
 func zone(string) (*time.Location, error) { return time.UTC, nil }
 
-// policy denies what an opt-out covers, but the one confirmation of it, and defers
-// marketing by night.
-type policy struct{}
-
-func (policy) Decide(_ context.Context, f *ledger.Facts) (*ledger.Answer, error) {
-	a := &ledger.Answer{Outcome: ledger.Allow}
-	opt := ledger.Check{Check: "opt_out", Outcome: ledger.Allow, Rules: []string{"opt_out.none"}}
-	for i, o := range f.OptOuts {
-		if o.Same && !(f.Purpose == "compliance_reply" && o.Answers) {
-			opt.Outcome, opt.Rules = ledger.Deny, []string{"opt_out.stands"}
-			opt.OptOuts = append(opt.OptOuts, i)
-		}
-	}
-	hours := ledger.Check{Check: "quiet_hours", Outcome: ledger.Allow, Rules: []string{"quiet_hours.open"}}
-	if f.Purpose == "marketing" {
-		w := ledger.Window{Zone: "Etc/UTC", Rule: "quiet_hours"}
-		for i := range w.Days {
-			w.Days[i] = [2]int{opensAt, closesAt}
-		}
-		a.Windows = []ledger.Window{w}
-		for _, c := range f.Clocks {
-			t, err := time.Parse("15:04", c.Time)
-			if err != nil {
-				return nil, err
-			}
-			if m := t.Hour()*60 + t.Minute(); m < opensAt || m >= closesAt {
-				hours.Outcome, hours.Rules = ledger.Defer, []string{"quiet_hours.closed"}
-			}
-		}
-	}
-	a.Checks = []ledger.Check{opt, hours}
-	switch {
-	case opt.Outcome == ledger.Deny:
-		a.Outcome = ledger.Deny
-	case hours.Outcome == ledger.Defer:
-		a.Outcome = ledger.Defer
-	}
-	return a, nil
-}
-
-func (policy) Rule(string) (ledger.Rule, bool) { return ledger.Rule{}, false }
-func (policy) Bundle() (string, string)        { return "r1", digest }
-
-// vault seals nothing.
-type vault struct{}
-
-func (vault) Pseudonym(tenant, name string) event.Pseudonym {
-	return event.NewPseudonym([]byte("k"), tenant, name)
-}
-func (vault) SubjectKey(string, event.Pseudonym) (event.ID, error) { return event.ID{1}, nil }
-func (vault) Seal(_ string, key event.ID, class string, _ event.ID, plain []byte) (event.Sealed, error) {
-	return event.Sealed{SubjectKey: key, ClassKey: class + "/2026-11", Box: plain}, nil
-}
-func (vault) Open(_ string, _ event.ID, s *event.Sealed) ([]byte, error) { return s.Box, nil }
-func (vault) Digest(_, purpose string, data []byte) string {
-	sum := sha256.Sum256(append([]byte(purpose), data...))
-	return hex.EncodeToString(sum[:16])
-}
+// policy and vault are those of the nodes.
+var (
+	policy = ledgertest.Policy{Opens: opensAt, Closes: closesAt}
+	vault  = ledgertest.Vault{}
+)
 
 // rules are the parts of the rule that a run does without.
 type rules struct{ after, state, repeat, control, names, time, memory bool }
@@ -166,51 +110,11 @@ type node struct {
 	looked time.Time
 	memory map[event.ID]*ledger.Start // of a node without the rule's memory
 
-	views   snapshot
-	history []snapshot
+	views   ledgertest.Snapshot
+	history []ledgertest.Snapshot
 	queue   []*ledger.Batch
 	commits uint64
 	judged  map[int64]ledger.Judged
-}
-
-type snapshot struct {
-	mark   ledger.Mark
-	states map[event.Pseudonym][]byte
-	dueAt  map[event.Pseudonym]time.Time
-}
-
-func (s snapshot) write(b *ledger.Batch) snapshot {
-	n := snapshot{b.Mark, maps.Clone(s.states), maps.Clone(s.dueAt)}
-	if n.states == nil {
-		n.states, n.dueAt = map[event.Pseudonym][]byte{}, map[event.Pseudonym]time.Time{}
-	}
-	for _, f := range b.Streams {
-		n.states[f.Subject], n.dueAt[f.Subject] = f.State, f.Due
-	}
-	return n
-}
-
-func (s snapshot) streams(subjects []event.Pseudonym) map[event.Pseudonym]*recipient.State {
-	out := map[event.Pseudonym]*recipient.State{}
-	for _, id := range subjects {
-		if raw, ok := s.states[id]; ok {
-			st := new(recipient.State)
-			if err := json.Unmarshal(raw, st); err != nil {
-				panic(err)
-			}
-			out[id] = st
-		}
-	}
-	return out
-}
-
-func (s snapshot) due(before time.Time) (out []ledger.Due) {
-	for _, id := range slices.SortedFunc(maps.Keys(s.states), func(a, b event.Pseudonym) int { return slices.Compare(a[:], b[:]) }) {
-		if t := s.dueAt[id]; !t.IsZero() && t.Before(before) {
-			out = append(out, ledger.Due{Subject: id, At: t})
-		}
-	}
-	return out
 }
 
 type carrier struct {
@@ -288,11 +192,12 @@ func newWorld(seed uint64, without rules) *world {
 	w.controlled(tenant, &event.ProgramChanged{Name: "codes", LegalEntity: entity, Purposes: []string{"otp"}, Countries: []string{"*"},
 		Senders: []string{number}, PrefersDuplicate: true, By: "x"})
 	w.controlled("", &event.RoutesChanged{Routes: []event.Route{{Rule: "default", Carrier: "c1"}}, By: "x"})
-	w.controlled("", &event.PolicyActivated{Revision: "r1", Digest: digest, By: "x"})
+	revision, digest := policy.Bundle()
+	w.controlled("", &event.PolicyActivated{Revision: revision, Digest: digest, By: "x"})
 	for i := range 1 + rng.IntN(2) {
 		to := fmt.Sprintf("+1305555012%d", i)
 		w.numbers = append(w.numbers, to)
-		w.subjects = append(w.subjects, vault{}.Pseudonym(tenant, to))
+		w.subjects = append(w.subjects, vault.Pseudonym(tenant, to))
 	}
 	for i := range 2 + rng.IntN(3) {
 		n := &node{w: w, name: fmt.Sprintf("n%d", i), skew: time.Duration(rng.IntN(1000)-500) * time.Millisecond}
@@ -341,13 +246,13 @@ func (n *node) load() {
 	n.grants = nil
 	n.commits = 0
 	n.clerk = ledger.NewClerk(n.config())
-	n.takeControl(n.views.mark.Partition.Control)
-	n.clerk.Restore(n.views.mark, n.control.At(n.views.mark.Partition.Control))
+	n.takeControl(n.views.Mark.Partition.Control)
+	n.clerk.Restore(n.views.Mark, n.control.At(n.views.Mark.Partition.Control))
 }
 
 func (n *node) config() ledger.ClerkConfig {
-	c := ledger.ClerkConfig{Source: "/sim", Node: n.name, Vault: vault{}, Control: n.control,
-		Decider: &ledger.Decider{Policy: policy{}, Zone: zone, ZoneData: "z1"},
+	c := ledger.ClerkConfig{Source: "/sim", Node: n.name, Vault: vault, Control: n.control,
+		Decider: &ledger.Decider{Policy: policy, Zone: zone, ZoneData: "z1"},
 		NewID:   func(time.Time) event.ID { return n.w.id() },
 		Slots: func(a string) ledger.Slots {
 			if d := n.disp[a]; d != nil {
@@ -394,7 +299,7 @@ func (n *node) read(max int) {
 		}
 	}
 	missing := n.clerk.Missing(records)
-	n.clerk.Load(missing, n.views.streams(missing))
+	n.clerk.Load(missing, n.views.Streams(missing))
 	calls, err := n.clerk.Apply(context.Background(), records, n.now())
 	if err != nil {
 		panic(err)
@@ -412,7 +317,7 @@ func (n *node) read(max int) {
 
 func (n *node) act() {
 	if n.looked.IsZero() || n.now().Sub(n.looked) > 5*time.Minute {
-		n.clerk.Look(n.views.due(n.now().Add(10 * time.Minute)))
+		n.clerk.Look(n.views.Due(n.now().Add(10 * time.Minute)))
 		n.looked = n.now()
 	}
 	for {
@@ -427,7 +332,7 @@ func (n *node) act() {
 			})
 		}
 		n.calls = append(n.calls, out.Calls...)
-		n.clerk.Load(out.Need, n.views.streams(out.Need))
+		n.clerk.Load(out.Need, n.views.Streams(out.Need))
 		if !out.More {
 			return
 		}
@@ -516,7 +421,7 @@ func (n *node) cut() {
 
 func (n *node) commit() {
 	for _, b := range n.queue {
-		n.views = n.views.write(b)
+		n.views = n.views.Write(b)
 		n.history = append(n.history, n.views)
 		n.commits++
 		n.clerk.Committed(n.commits)
@@ -528,7 +433,7 @@ func (n *node) commit() {
 func (n *node) rewind() {
 	i := n.w.rng.IntN(len(n.history) + 1)
 	n.history = n.history[:i]
-	n.views = snapshot{}
+	n.views = ledgertest.Snapshot{}
 	if i > 0 {
 		n.views = n.history[i-1]
 	}
@@ -897,7 +802,7 @@ func (w *world) rested() bool {
 	}
 	w.looked = true
 	w.nodes[0].commit()
-	for _, st := range w.nodes[0].views.streams(w.subjects) {
+	for _, st := range w.nodes[0].views.Streams(w.subjects) {
 		if len(st.Inbound) > 0 {
 			return false
 		}

@@ -8,6 +8,10 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
+// Opaque is why a record that an operator accepted changes nothing: it is no event,
+// and its Event is nil.
+const Opaque recipient.Why = "opaque"
+
 // Judged is an event that was read back and judged. Projections see nothing else.
 type Judged struct {
 	Record
@@ -77,16 +81,19 @@ type Reserved struct {
 // Views keeps folds and rows. They can be dropped at any time and made again
 // from the log; nothing is true because it stands here.
 type Views interface {
-	// Mark is where the partition's committed fold stands.
+	// Mark is where the partition's committed fold stands, read from the database.
 	Mark(ctx context.Context, p event.Partition) (Mark, error)
-	// Streams loads the folds of the subjects that have one, as of the mark.
-	Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (map[event.Pseudonym]*recipient.State, error)
+	// Streams loads the folds of the subjects that have one, and says where the
+	// committed fold stood then (Mark.Next). Where another process projects the same
+	// partition, that may be ahead of what this one has read.
+	Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (folds map[event.Pseudonym]*recipient.State, asOf int64, err error)
 	// Due lists the streams of the partition with something to do before an instant.
 	Due(ctx context.Context, p event.Partition, before time.Time) ([]Due, error)
 	// Write queues a batch; batches of a partition are applied in order. done is
-	// called once it is committed (WAL, NORMAL: a power cut may take it back whole)
-	// or failed; after a failure the partition must be read again from its mark.
-	// Write blocks while too much is queued.
+	// called once it is committed (SQLite: WAL, NORMAL, so a power cut may take it back
+	// whole) or failed; after a failure the partition must be read again from its mark.
+	// What another process has committed meanwhile is left as it is: its rows are the
+	// same, since both folded the same log. Write blocks while too much is queued.
 	Write(b *Batch, done func(error))
 	// Reset drops everything of a partition: its fold, rows and mark.
 	Reset(ctx context.Context, p event.Partition) error

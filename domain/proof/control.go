@@ -1,6 +1,8 @@
 package proof
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -16,6 +18,49 @@ type control struct {
 	policies []activation
 	tables   []routeTable
 	pauses   []pause
+	// accepted are the hashes of the records that an operator took as opaque leaves.
+	accepted map[event.Position]string
+	// doubted are records of control itself that are none of its events: a later one may
+	// accept them.
+	doubted []doubted
+}
+
+type doubted struct {
+	index int64
+	hash  string
+	code  Code
+	text  string
+}
+
+func hashOf(raw []byte) string {
+	h := sha256.Sum256(raw)
+	return hex.EncodeToString(h[:])
+}
+
+// accepts reports whether control takes these bytes, there, as an opaque leaf.
+func (c *control) accepts(at event.Position, raw []byte) bool {
+	hash, ok := c.accepted[at]
+	return ok && hash == hashOf(raw)
+}
+
+// doubt notes a record of control that cannot be one of its events. It has a
+// position all the same.
+func (c *control) doubt(index int64, raw []byte, code Code, text string) {
+	c.stands(index+1, event.ID{})
+	c.doubted = append(c.doubted, doubted{index, hashOf(raw), code, text})
+}
+
+// settle reports what was doubted and not accepted, and how many were.
+func (c *control) settle(find func(index int64, code Code, text string)) (accepted int64) {
+	for _, d := range c.doubted {
+		if c.accepted[event.Position{Partition: event.ControlPartition, Index: d.index}] == d.hash {
+			accepted++
+			continue
+		}
+		find(d.index, d.code, d.text)
+	}
+	c.doubted = nil
+	return accepted
 }
 
 type programKey struct{ tenant, name string }
@@ -55,6 +100,13 @@ func (c *control) stands(at int64, id event.ID) {
 func (c *control) take(at int64, e *event.Event) {
 	c.stands(at, e.ID)
 	switch d := e.Data.(type) {
+	case *event.RecordAccepted:
+		if p, err := event.ParsePosition(d.Position); err == nil {
+			if c.accepted == nil {
+				c.accepted = map[event.Position]string{}
+			}
+			c.accepted[p] = d.Hash
+		}
 	case *event.ProgramChanged:
 		k := programKey{e.Tenant, d.Name}
 		if c.programs == nil {

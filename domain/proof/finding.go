@@ -141,6 +141,8 @@ type Report struct {
 	Events    int64                   `json:"events"`
 	Effective int64                   `json:"effective"`
 	Void      map[recipient.Why]int64 `json:"void"`
+	// Opaque records are no events of this ledger; an operator accepted each, by hash.
+	Opaque int64 `json:"opaque,omitempty"`
 	// Streams of recipients.
 	Streams int64 `json:"streams"`
 	// Messages by the status in which the ledger leaves them.

@@ -79,16 +79,25 @@ func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
 			event.Position{Partition: p, Index: index}, event.Position{Partition: p, Index: v.next})
 	}
 	v.next = index + 1
+	if v.control.accepts(event.Position{Partition: p, Index: index}, raw) {
+		v.report.Opaque++
+		return
+	}
 	e, err := event.Decode(raw)
 	if err != nil {
 		code, what := Unreadable, "the bytes are not an event: %s"
 		if errors.Is(err, event.ErrUnknownType) {
 			code, what = UnknownType, "this build cannot read the event, and what cannot be read is never skipped: %s"
 		}
-		v.find(index, 0, code, what, err)
 		if p == event.ControlPartition {
-			v.control.stands(index+1, event.ID{}) // it has a position all the same
+			v.control.doubt(index, raw, code, fmt.Sprintf(what, err))
+			return
 		}
+		v.find(index, 0, code, what, err)
+		return
+	}
+	if p == event.ControlPartition && index > 0 && v.source != "" && e.Source != v.source {
+		v.control.doubt(index, raw, ForeignSource, fmt.Sprintf("the event says that it belongs to the ledger %q, the ledger's first event says %q", e.Source, v.source))
 		return
 	}
 	if !event.Canonical(raw, e) {
@@ -145,6 +154,9 @@ func (v *Verifier) turn(p event.Partition, index int64) {
 }
 
 func (v *Verifier) close() {
+	if v.begun && v.current == event.ControlPartition {
+		v.report.Opaque += v.control.settle(func(index int64, code Code, text string) { v.find(index, 0, code, "%s", text) })
+	}
 	for _, s := range v.live {
 		v.over(s)
 	}

@@ -122,6 +122,9 @@ type Partition struct {
 	ControlEvent event.ID `json:"control_event"`
 	// Time is the partition's time: the running maximum of its events' times.
 	Time time.Time `json:"time"`
+	// CallBy is until when a carrier may be called for any start so far: the running
+	// maximum of the effective starts' call_by.
+	CallBy time.Time `json:"call_by"`
 }
 
 // Apply takes a ControlApplied.
@@ -584,7 +587,9 @@ func (s *State) outcome(p *Partition, e *event.Event) Why {
 	case *event.MessageRouted:
 		why = s.routed(p, m, e, d)
 	case *event.HandoffStarted:
-		why = s.started(p, m, e, d)
+		if why = s.started(p, m, e, d); why == "" && d.CallBy.After(p.CallBy) {
+			p.CallBy = d.CallBy
+		}
 	case *event.HandoffInDoubt:
 		why = m.doubt(p, e, d)
 	case *event.MessageExpired:

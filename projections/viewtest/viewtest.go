@@ -46,9 +46,11 @@ func Exercise(t *testing.T, open func(t *testing.T) Store) {
 		{"a page is stable under concurrent writes", paging},
 		{"waits are woken", waits},
 		{"a batch that does not follow is refused whole", dense},
+		{"what was applied before is left out", trimmed},
 		{"a batch that cannot be written fails alone", alone},
 		{"a reset takes its turn", resets},
 		{"hand-offs are found under their ids", handoffs},
+		{"hand-offs in doubt are found under their references", doubts},
 		{"keys are remembered, and forgotten by the log's time", reserved},
 		{"opt-outs name the positions that they rest on", optOuts},
 		{"writers do not disturb each other", concurrent},
@@ -198,9 +200,9 @@ func agree(t fataler, w *World, s Store) {
 		for subject := range w.States[p] {
 			subjects = append(subjects, subject)
 		}
-		states, err := s.Streams(ctx, event.Partition(p), append(subjects, event.Pseudonym{1}))
-		if err != nil || len(states) != len(subjects) {
-			t.Fatalf("%d of %d streams, %v", len(states), len(subjects), err)
+		states, asOf, err := s.Streams(ctx, event.Partition(p), append(subjects, event.Pseudonym{1}))
+		if err != nil || len(states) != len(subjects) || asOf != mark.Next {
+			t.Fatalf("%d of %d streams as of %d, not %d; %v", len(states), len(subjects), asOf, mark.Next, err)
 		}
 		// Every stream's last folding says when it is due.
 		due := map[event.Pseudonym]time.Time{}
@@ -296,6 +298,9 @@ func compareParts(t fataler, m *recipient.Message, view *projections.Message) {
 func Model(w *World, p int) map[event.ID]*projections.Message {
 	all := map[event.ID]*projections.Message{}
 	for _, step := range w.Steps[p] {
+		if step.Judged.Event == nil {
+			continue // a record that is no event
+		}
 		if id := step.Judged.Event.MessageID(); !id.IsZero() {
 			if m := projections.Apply(all[id], event.Partition(p), &step.Judged); m != nil {
 				all[id] = m
@@ -524,7 +529,7 @@ func dense(t *testing.T, open func(*testing.T) Store) {
 	gap := w.Batch(0, 3, 6, false)
 	gap.Judged = slices.Delete(gap.Judged, 1, 2)
 	gap.Mark.Next--
-	refused := []*ledger.Batch{w.Batch(0, 4, 6, false), w.Batch(0, 2, 6, false), short, gap, w.Batch(1, 3, 4, false)}
+	refused := []*ledger.Batch{w.Batch(0, 4, 6, false), short, gap, w.Batch(1, 3, 4, false)}
 	answers := make(chan error, len(refused))
 	for _, b := range refused {
 		s.Write(b, func(err error) { answers <- err })
@@ -537,6 +542,52 @@ func dense(t *testing.T, open func(*testing.T) Store) {
 	same(t, "after refusals", Dump(t, s), before)
 	write(t, s, w.Batch(0, 3, len(w.Steps[0]), false))
 	write(t, s, w.Batch(1, 2, len(w.Steps[1]), false))
+}
+
+// trimmed: of a batch that begins before the mark, the rest is applied, and of one
+// that lies before it, nothing; unless its events are others than those that were.
+func trimmed(t *testing.T, open func(*testing.T) Store) {
+	s := open(t)
+	w := seeded(10)
+	for len(w.Steps[0]) < 30 || len(w.Steps[1]) < 5 {
+		w.Grow()
+	}
+	write(t, s, w.Batch(0, 0, 10, false))
+	for _, cut := range [][2]int{{0, 10}, {3, 7}, {9, 10}, {0, 1}, {10, 10}} {
+		before := Dump(t, s)
+		write(t, s, w.Batch(0, cut[0], cut[1], false))
+		same(t, "after a batch that was applied before", Dump(t, s), before)
+	}
+	write(t, s, w.Batch(0, 4, 12, false))
+	// Several at once, as two that read the same events might cut them.
+	answers := make(chan error, 5)
+	gathered := make(chan struct{})
+	s.Write(w.Batch(1, 0, 5, false), func(error) { <-gathered })
+	for _, cut := range [][2]int{{12, 16}, {11, 18}, {15, 17}, {2, 20}, {18, 30}} {
+		s.Write(w.Batch(0, cut[0], cut[1], false), func(err error) { answers <- err })
+	}
+	close(gathered)
+	for range 5 {
+		if err := <-answers; err != nil {
+			t.Fatal(err)
+		}
+	}
+	fresh := open(t)
+	write(t, fresh, w.Batch(0, 0, 30, false))
+	write(t, fresh, w.Batch(1, 0, 5, false))
+	same(t, "after batches that overlap", Dump(t, s), Dump(t, fresh))
+
+	other := seeded(11)
+	for len(other.Steps[0]) < 32 {
+		other.Grow()
+	}
+	for _, b := range []*ledger.Batch{other.Batch(0, 25, 32, false), other.Batch(0, 29, 30, false)} {
+		s.Write(b, func(err error) { answers <- err })
+		if err := <-answers; err == nil {
+			t.Fatal("another ledger's events were taken for those that were applied")
+		}
+	}
+	same(t, "after refusals", Dump(t, s), Dump(t, fresh))
 }
 
 // alone: of several batches that wait together, only the one fails that cannot be
@@ -596,20 +647,7 @@ func alone(t *testing.T, open func(*testing.T) Store) {
 
 // sent is a message that carrier alpha took under an id.
 func sent(w *World, p int, s *recipient.State, carrierID string) event.ID {
-	w.now = w.now.Add(time.Second)
-	w.submit(p, s, w.id(p))
-	id := w.messages[p][len(w.messages[p])-1].ID
-	after := func(d event.Data) {
-		e := w.event(p, s, d)
-		e.Message, e.After, e.Control = id, s.Last, w.parts[p].Control
-		w.append(p, e)
-	}
-	if m := s.Message(id); m.Status == recipient.Scheduled {
-		w.now = m.SendAt
-	}
-	after(&event.MessageDecided{Outcome: "allow", Until: event.Millis(w.now.Add(30 * time.Second)), Senders: []string{"BANK"}})
-	after(&event.MessageRouted{Carrier: "alpha", From: "BANK", Parts: 1})
-	after(&event.HandoffStarted{Attempt: 1, Parts: []event.StartedPart{{Part: 1, Digest: "00"}}, CallBy: event.Millis(w.now.Add(time.Second)), AnswerBy: event.Millis(w.now.Add(time.Minute))})
+	id := started(w, p, s, 0, 1)
 	w.add(p, s, &event.HandoffAccepted{Attempt: 1, Part: 1, Carrier: "alpha", CarrierID: carrierID}, id)
 	return id
 }
@@ -681,6 +719,103 @@ func handoffs(t *testing.T, open func(*testing.T) Store) {
 	if _, ok := find("alpha", "99"); !ok {
 		t.Error("another partition's time closed a hand-off")
 	}
+}
+
+// doubts: a part in doubt is found under its reference while it is in doubt.
+func doubts(t *testing.T, open func(*testing.T) Store) {
+	s := open(t)
+	ctx := context.Background()
+	w := seeded(12)
+	a, b := w.subjects[0][0], w.subjects[1][1]
+	old, next := started(w, 0, a, 4097, 2), started(w, 1, b, 65535, 3)
+	write(t, s, w.Batch(0, 0, len(w.Steps[0]), false))
+	write(t, s, w.Batch(1, 0, len(w.Steps[1]), false))
+	written := [Partitions]int{len(w.Steps[0]), len(w.Steps[1])}
+	flush := func() {
+		t.Helper()
+		for p := range 2 {
+			write(t, s, w.Batch(p, written[p], len(w.Steps[p]), false))
+			written[p] = len(w.Steps[p])
+		}
+	}
+	expect := func(when string, want map[string]ledger.HandoffRef) {
+		t.Helper()
+		for _, key := range []string{"#4097", "#4098", "#4099", "#65535", "#0", "#1"} {
+			ref, ok, err := s.Handoff(ctx, "alpha", []string{key})
+			if err != nil || ok != (want[key].Part > 0) || ref != want[key] {
+				t.Errorf("%s: %s finds %+v, not %+v; %v", when, key, ref, want[key], err)
+			}
+		}
+		if _, ok, err := s.Handoff(ctx, "beta", []string{"#4097"}); ok || err != nil {
+			t.Errorf("%s: another account's is found, %v", when, err)
+		}
+	}
+	ref := func(p, attempt, part int, message event.ID, of *recipient.State) ledger.HandoffRef {
+		return ledger.HandoffRef{Partition: event.Partition(p), Tenant: of.Tenant, Subject: of.Subject, Message: message, Attempt: attempt, Part: part}
+	}
+	expect("while they are open", nil)
+	w.add(0, a, &event.HandoffAccepted{Attempt: 1, Part: 1, Carrier: "alpha", CarrierID: "x1"}, old)
+	doubt(w, 0, a, old, 1)
+	doubt(w, 1, b, next, 1)
+	flush()
+	want := map[string]ledger.HandoffRef{"#4098": ref(0, 1, 2, old, a),
+		"#65535": ref(1, 1, 1, next, b), "#0": ref(1, 1, 2, next, b), "#1": ref(1, 1, 3, next, b)}
+	expect("in doubt", want)
+	// A late answer, a refusal and a receipt settle a part each, and no other.
+	w.add(0, a, &event.HandoffAccepted{Attempt: 1, Part: 2, Carrier: "alpha", CarrierID: "x2"}, old)
+	w.add(1, b, &event.HandoffRefused{Attempt: 1, Part: 1, Carrier: "alpha", Code: "0x58"}, next)
+	flush()
+	delete(want, "#4098")
+	delete(want, "#65535")
+	expect("after answers", want)
+	if ref, ok, err := s.Handoff(ctx, "alpha", sms.IDKeys("x2")); !ok || ref.Part != 2 || ref.CarrierID != "x2" || err != nil {
+		t.Errorf("what was in doubt and then taken is %+v, %v", ref, err)
+	}
+	w.add(1, b, &event.ReceiptReceived{Account: "alpha", CarrierID: "y2", Attempt: 1, Part: 2, State: "enroute"}, next)
+	w.add(1, b, &event.ReceiptReceived{Account: "alpha", CarrierID: "y3", Attempt: 1, Part: 3, State: "delivered", Final: true}, next)
+	flush()
+	expect("after receipts", nil)
+	if _, ok, _ := s.Handoff(ctx, "alpha", sms.IDKeys("y2")); !ok {
+		t.Error("a receipt that is not final closed a hand-off")
+	}
+	asOne(t, w, s, open)
+}
+
+// started is a message of some parts whose first attempt at carrier alpha went out
+// under a reference.
+func started(w *World, p int, s *recipient.State, reference uint16, parts int) event.ID {
+	w.now = w.now.Add(time.Second)
+	w.submit(p, s, w.id(p))
+	id := w.messages[p][len(w.messages[p])-1].ID
+	if m := s.Message(id); m.Status == recipient.Scheduled {
+		w.now = m.SendAt
+	}
+	d := &event.HandoffStarted{Attempt: 1, CallBy: event.Millis(w.now.Add(time.Second)), AnswerBy: event.Millis(w.now.Add(time.Minute)), Reference: reference}
+	for n := range parts {
+		d.Parts = append(d.Parts, event.StartedPart{Part: n + 1, Digest: "00"})
+	}
+	for _, d := range []event.Data{&event.MessageDecided{Outcome: "allow", Until: event.Millis(w.now.Add(30 * time.Second)), Senders: []string{"BANK"}},
+		&event.MessageRouted{Carrier: "alpha", From: "BANK", Parts: parts}, d} {
+		e := w.event(p, s, d)
+		e.Message, e.After, e.Control = id, s.Last, w.parts[p].Control
+		w.append(p, e)
+	}
+	return id
+}
+
+// doubt: nobody answered the open parts of an attempt.
+func doubt(w *World, p int, s *recipient.State, id event.ID, attempt int) {
+	a := s.Message(id).Attempts[attempt-1]
+	d := &event.HandoffInDoubt{Attempt: attempt, Why: "no answer"}
+	for _, part := range a.Parts {
+		if part.Status == recipient.PartOpen {
+			d.Parts = append(d.Parts, part.Part)
+		}
+	}
+	w.now = a.AnswerBy.Add(time.Second)
+	e := w.event(p, s, d)
+	e.Message, e.After, e.Control = id, s.Last, w.parts[p].Control
+	w.append(p, e)
 }
 
 func reserved(t *testing.T, open func(*testing.T) Store) {

@@ -145,9 +145,15 @@ func (w *World) Grow() {
 		if m := w.message(p, s); m != nil { // a receipt out of the blue
 			w.add(p, s, w.receipt(1+w.draw(2), 1+w.draw(3)), m.ID)
 		}
+	case n < 97: // what is no event, and control accepted
+		bad := []byte(fmt.Sprintf("not an event %d", w.draw(1000)))
+		w.Steps[p] = append(w.Steps[p], Step{Partition: w.parts[p],
+			Judged: ledger.Judged{Record: ledger.Record{Index: int64(len(w.Steps[p])), Raw: bad, Bad: errors.New("not of the encoder")}}})
 	default:
 		if n := len(w.Steps[p]); n > 0 { // a copy
-			w.append(p, w.Steps[p][max(0, n-1-w.draw(12))].Judged.Event)
+			if e := w.Steps[p][max(0, n-1-w.draw(12))].Judged.Event; e != nil {
+				w.append(p, e)
+			}
 		}
 	}
 }
@@ -246,7 +252,7 @@ func (w *World) advance(p int, s *recipient.State) {
 		w.add(p, s, &event.MessageRouted{Rule: "r1", Table: 1, Carrier: pick(w, "alpha", "beta"), From: "BANK", Encoding: "gsm7", Parts: 1 + w.draw(2)}, m.ID)
 	case m.Status == recipient.Allowed:
 		want, doubt := m.Sendable()
-		d := &event.HandoffStarted{Attempt: len(m.Attempts) + 1, CallBy: event.Millis(w.now.Add(5 * time.Second)), AnswerBy: event.Millis(w.now.Add(time.Minute)), Duplicate: doubt, Reference: 7}
+		d := &event.HandoffStarted{Attempt: len(m.Attempts) + 1, CallBy: event.Millis(w.now.Add(5 * time.Second)), AnswerBy: event.Millis(w.now.Add(time.Minute)), Duplicate: doubt, Reference: uint16(w.draw(40) * 16)} //nolint:gosec // below 640
 		for _, n := range want {
 			d.Parts = append(d.Parts, event.StartedPart{Part: n, Digest: "00112233445566778899aabbccddeeff"})
 		}
@@ -331,11 +337,7 @@ func (w *World) append(p int, e *event.Event) {
 	if m := s.Message(e.MessageID()); m != nil {
 		step.Judged.Status = m.Status
 	}
-	state, err := json.Marshal(s)
-	if err != nil {
-		panic(err)
-	}
-	step.Folded = &ledger.Folded{Subject: s.Subject, State: state}
+	step.Folded = &ledger.Folded{Subject: s.Subject, State: []byte(marshal(s))}
 	for _, m := range s.Messages {
 		todo, again := s.Next(&w.parts[p], m, e.Time)
 		if todo != recipient.Nothing {
@@ -349,6 +351,14 @@ func (w *World) append(p int, e *event.Event) {
 	w.Steps[p] = append(w.Steps[p], step)
 }
 
+func marshal(s *recipient.State) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
 // Batch is what a pipeline hands on of partition p's events from one index to
 // another. decoded: its events were read back from their bytes.
 func (w *World) Batch(p, from, to int, decoded bool) *ledger.Batch {
@@ -356,7 +366,7 @@ func (w *World) Batch(p, from, to int, decoded bool) *ledger.Batch {
 	at := map[event.Pseudonym]int{}
 	for _, step := range w.Steps[p][from:to] {
 		j := step.Judged
-		if decoded {
+		if decoded && j.Event != nil {
 			e, err := event.Decode(j.Raw)
 			if err != nil {
 				panic(err)

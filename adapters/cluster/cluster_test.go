@@ -1,0 +1,289 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"flag"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	// A run of the arithmetic costs 150 µs, and a rare order is what it is there to find.
+	for name, value := range map[string]string{"rapid.checks": "10000", "rapid.steps": "60", "rapid.nofailfile": "true"} {
+		if err := flag.Set(name, value); err != nil {
+			panic(err)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// patience bounds every wait in these tests; none passes or fails by a shorter time.
+const patience = 30 * time.Second
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// until polls for what gives no signal.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	ctx := within(t)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("gave up waiting: %s", what)
+		}
+	}
+}
+
+// database makes a database for one test and returns its URL.
+func database(t testing.TB) string {
+	t.Helper()
+	server := os.Getenv("CHIROGRAPH_TEST_POSTGRES")
+	if server == "" {
+		t.Skip("what nodes share: CHIROGRAPH_TEST_POSTGRES names no PostgreSQL server")
+	}
+	name := "cluster_test_" + strings.ToLower(rand.Text()[:12])
+	admin := func(text string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		conn, err := pgx.Connect(ctx, server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(ctx)
+		if _, err := conn.Exec(ctx, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	admin("CREATE DATABASE " + name)
+	t.Cleanup(func() { admin("DROP DATABASE " + name + " WITH (FORCE)") })
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+func open(t testing.TB, url string) *Cluster {
+	t.Helper()
+	c, err := Open(within(t), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// exec runs a statement beside the cluster.
+func (c *Cluster) exec(t testing.TB, text string, args ...any) {
+	t.Helper()
+	if _, err := c.pool.Exec(within(t), text, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (c *Cluster) number(t testing.TB, text string, args ...any) (n int64) {
+	t.Helper()
+	if err := c.pool.QueryRow(within(t), text, args...).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// proxy stands between a node and PostgreSQL.
+type proxy struct {
+	addr, server string
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+	mode  way
+	l     net.Listener
+	wg    sync.WaitGroup
+}
+
+type way int
+
+const (
+	forward way = iota
+	refuse      // nobody listens
+	hang        // connections are taken, and nothing comes or goes
+)
+
+// through returns a proxy and the URL that leads through it.
+func through(t testing.TB, server string) (*proxy, string) {
+	t.Helper()
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{server: u.Host, addr: "127.0.0.1:0", conns: map[net.Conn]bool{}}
+	p.listen(t)
+	t.Cleanup(func() {
+		p.set(t, refuse)
+		p.wg.Wait()
+	})
+	u.Host = p.addr
+	return p, u.String()
+}
+
+func (p *proxy) listen(t testing.TB) {
+	l, err := net.Listen("tcp", p.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.l, p.addr = l, l.Addr().String()
+	p.wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			p.wg.Go(func() { p.serve(c) })
+		}
+	})
+}
+
+// set cuts every connection, unless they are to hang.
+func (p *proxy) set(t testing.TB, mode way) {
+	p.mu.Lock()
+	was := p.mode
+	p.mode = mode
+	if mode != hang {
+		for c := range p.conns {
+			c.Close()
+		}
+	}
+	p.mu.Unlock()
+	switch {
+	case mode == refuse && was != refuse:
+		p.l.Close()
+	case mode != refuse && was == refuse:
+		p.listen(t)
+	}
+}
+
+func (p *proxy) keep(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.conns[c] = true
+}
+
+func (p *proxy) serve(c net.Conn) {
+	p.keep(c)
+	defer c.Close()
+	s, err := net.Dial("tcp", p.server)
+	if err != nil {
+		return
+	}
+	p.keep(s)
+	defer s.Close()
+	var wg sync.WaitGroup
+	pass := func(from, to net.Conn) {
+		defer from.Close()
+		defer to.Close()
+		buf := make([]byte, 32<<10)
+		for {
+			n, err := from.Read(buf)
+			if err != nil {
+				return
+			}
+			p.mu.Lock()
+			hangs := p.mode == hang
+			p.mu.Unlock()
+			if hangs {
+				io.Copy(io.Discard, from) // until it is cut
+				return
+			}
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}
+	wg.Go(func() { pass(c, s) })
+	wg.Go(func() { pass(s, c) })
+	wg.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.conns, c)
+	delete(p.conns, s)
+}
+
+// Nodes that open a new database at the same moment make one schema, and one that is
+// there is left alone.
+func TestOpen(t *testing.T) {
+	url := database(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			c, err := Open(within(t), url)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			c.Close()
+		})
+	}
+	wg.Wait()
+	c := open(t, url)
+	if n := c.number(t, "SELECT version FROM chirograph_cluster.version"); n != int64(len(schema)) {
+		t.Errorf("version %d", n)
+	}
+	var setting string
+	if err := c.pool.QueryRow(within(t), "SHOW synchronous_commit").Scan(&setting); err != nil || setting != "on" {
+		t.Errorf("synchronous_commit is %s, %v", setting, err)
+	}
+	c.exec(t, "UPDATE chirograph_cluster.version SET version = 99")
+	if _, err := Open(within(t), url); err == nil || !strings.Contains(err.Error(), "later version") {
+		t.Errorf("a later version: %v", err)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	for name, url := range map[string]string{
+		"no URL":      "postgres://somebody:hunter2@ho st:x/",
+		"nobody home": "postgres://somebody:hunter2@127.0.0.1:1/nowhere",
+	} {
+		_, err := Open(within(t), url)
+		if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "somebody") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestHealth: PostgreSQL away and back is noticed without a request.
+func TestHealth(t *testing.T) {
+	p, url := through(t, database(t))
+	c := open(t, url)
+	if ok, since, detail := c.Health(); !ok || since.IsZero() || detail != "" {
+		t.Errorf("health %v, %v, %q", ok, since, detail)
+	}
+	p.set(t, refuse)
+	until(t, "PostgreSQL away", func() bool { ok, _, _ := c.Health(); return !ok })
+	_, away, detail := c.Health()
+	if !strings.Contains(detail, "cannot be reached") {
+		t.Errorf("away: %q", detail)
+	}
+	p.set(t, forward)
+	until(t, "PostgreSQL back", func() bool { ok, _, _ := c.Health(); return ok })
+	if _, since, detail := c.Health(); !since.After(away) || detail != "" {
+		t.Errorf("back since %v, away since %v, %q", since, away, detail)
+	}
+}

@@ -1,0 +1,247 @@
+package cluster
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+const (
+	// maxWaiting is how many reservations may wait to be written; more are refused.
+	maxWaiting = 4096
+	// maxBatch is how many one statement takes.
+	maxBatch = 512
+
+	// pruneEvery is how often reservations that are over are deleted, pruneStep how many
+	// one statement deletes, and pruneSlack how long after, for clocks that disagree.
+	pruneEvery = time.Minute
+	pruneStep  = 2000
+	pruneSlack = time.Minute
+)
+
+var (
+	// errLost: a reservation was there and then was not, several times over.
+	errLost = errors.New("the reservations changed while they were read")
+	errLate = fmt.Errorf("PostgreSQL did not answer within %v", timeout)
+)
+
+// name is what a reservation is found by.
+type name struct {
+	tenant string
+	key    [16]byte
+}
+
+func (n name) compare(m name) int {
+	return cmp.Or(cmp.Compare(n.tenant, m.tenant), bytes.Compare(n.key[:], m.key[:]))
+}
+
+// request is one caller of Reserve.
+type request struct {
+	name
+	reserved ledger.Reserved
+	keep     time.Time
+	by       time.Time   // when the caller gives up
+	answer   chan answer // one
+}
+
+type answer struct {
+	reserved ledger.Reserved
+	err      error
+}
+
+// Reserve is part of ledger.Reservations. Callers that come together share one
+// statement and one commit, and whoever comes while it is on its way shares the next.
+// Of several that want one key, here or on other nodes, one wins and all are told. A
+// reservation is kept for a minute or so longer than it must be.
+//
+// Every error but one for malformed input is a ledger.ErrRefused, and the reservation
+// may have been made all the same: the same call may be repeated. It comes within 5 s,
+// or when ctx is done, which ends the wait and not the write; or at once, when 4,096
+// callers wait already.
+func (c *Cluster) Reserve(ctx context.Context, tenant, key string, r ledger.Reserved, keep time.Time) (ledger.Reserved, error) {
+	q := &request{name: name{tenant: tenant}, reserved: r, keep: keep, by: time.Now().Add(timeout), answer: make(chan answer, 1)}
+	digest, err := hex.DecodeString(key)
+	if err != nil || copy(q.key[:], digest) != len(digest) || len(digest) != len(q.key) {
+		return ledger.Reserved{}, errors.New("an idempotency key's digest must be 16 bytes in hexadecimal")
+	}
+	// One that PostgreSQL would not take would fail those that it shares a statement with.
+	for _, text := range []string{tenant, r.Input} {
+		if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+			return ledger.Reserved{}, errors.New("a reservation's tenant and input must be text")
+		}
+	}
+	refused := func(err error) (ledger.Reserved, error) {
+		return ledger.Reserved{}, fmt.Errorf("%w: the idempotency key could not be reserved: %w", ledger.ErrRefused, err)
+	}
+	if c.ctx.Err() != nil {
+		return refused(errClosed)
+	}
+	select {
+	case c.queue <- q:
+	default:
+		return refused(fmt.Errorf("%d wait already", maxWaiting))
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case a := <-q.answer:
+		if a.err != nil {
+			return refused(a.err)
+		}
+		return a.reserved, nil
+	case <-timer.C:
+		return refused(errLate)
+	case <-ctx.Done():
+		return refused(ctx.Err())
+	case <-c.ctx.Done():
+		return refused(errClosed)
+	}
+}
+
+// reserver writes what has been queued, one batch at a time.
+func (c *Cluster) reserver() {
+	batch := make([]*request, 0, maxBatch)
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case q := <-c.queue:
+			batch = append(batch[:0], q)
+		}
+		for more := true; more && len(batch) < maxBatch; {
+			select {
+			case q := <-c.queue:
+				batch = append(batch, q)
+			default:
+				more = false
+			}
+		}
+		c.reserve(batch)
+	}
+}
+
+// reserve answers a batch.
+func (c *Cluster) reserve(batch []*request) {
+	now := time.Now()
+	first := make(map[name]*request, len(batch))
+	rows := make([]*request, 0, len(batch))
+	for _, q := range batch {
+		// Those who gave up were told that it is not known; while PostgreSQL is away there
+		// are many, and writing for them would keep the others waiting.
+		if first[q.name] == nil && now.Before(q.by) {
+			first[q.name] = q
+			rows = append(rows, q)
+		}
+	}
+	// In one order on all nodes, so that no two statements wait for each other.
+	slices.SortFunc(rows, func(a, b *request) int { return a.compare(b.name) })
+	var stands map[name]ledger.Reserved
+	var err error
+	if len(rows) > 0 {
+		err = c.do(c.ctx, timeout, func(ctx context.Context) (err error) {
+			stands, err = c.insert(ctx, rows)
+			return err
+		})
+	}
+	for _, q := range batch {
+		a := answer{err: err}
+		if f := first[q.name]; f == nil {
+			a.err = errLate
+		} else if r, ok := stands[q.name]; ok {
+			a.reserved = r
+		} else {
+			a.reserved = f.reserved
+		}
+		q.answer <- a
+	}
+}
+
+// insert makes the reservations that are not there and returns those that were; nil
+// where all are new.
+func (c *Cluster) insert(ctx context.Context, rows []*request) (map[name]ledger.Reserved, error) {
+	tenants, inputs := make([]string, len(rows)), make([]string, len(rows))
+	keys, messages := make([][]byte, len(rows)), make([][]byte, len(rows))
+	keeps := make([]int64, len(rows))
+	for i, q := range rows {
+		tenants[i], keys[i], messages[i], inputs[i], keeps[i] = q.tenant, q.key[:], q.reserved.Message[:], q.reserved.Input, q.keep.UnixMilli()
+	}
+	const tries = 5
+	for range tries {
+		done, err := c.pool.Exec(ctx, `INSERT INTO chirograph_cluster.reservations (tenant, key, message, input, keep_until)
+			SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[], $5::bigint[]) ON CONFLICT DO NOTHING`,
+			tenants, keys, messages, inputs, keeps)
+		if err != nil {
+			return nil, err
+		}
+		if done.RowsAffected() == int64(len(rows)) {
+			return nil, nil
+		}
+		// A statement of its own, since the one above does not see what another node
+		// committed while it waited for that.
+		found, err := c.pool.Query(ctx, `SELECT tenant, key, message, input
+			FROM unnest($1::text[], $2::bytea[]) AS wanted (tenant, key) JOIN chirograph_cluster.reservations USING (tenant, key)`, tenants, keys)
+		if err != nil {
+			return nil, err
+		}
+		stands := make(map[name]ledger.Reserved, len(rows))
+		var n name
+		var key, message []byte
+		var r ledger.Reserved
+		if _, err := pgx.ForEachRow(found, []any{&n.tenant, &key, &message, &r.Input}, func() error {
+			n.key, r.Message = [16]byte(key), event.ID(message)
+			stands[n] = r
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+		if len(stands) == len(rows) {
+			return stands, nil
+		}
+		// One was pruned in between: it is free again.
+	}
+	return nil, errLost
+}
+
+// pruner deletes the reservations that need not be kept any longer.
+func (c *Cluster) pruner() {
+	ticker := time.NewTicker(pruneEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		_, _ = c.prune(c.ctx, pruneStep) // health has it; the next time deletes what is left
+	}
+}
+
+// prune deletes in steps that are short enough for nobody to wait long. Nodes that
+// prune together share the work.
+func (c *Cluster) prune(ctx context.Context, step int) (pruned int64, err error) {
+	for n := int64(step); n == int64(step); {
+		if err := c.do(ctx, timeout, func(ctx context.Context) error {
+			done, err := c.pool.Exec(ctx, `DELETE FROM chirograph_cluster.reservations WHERE ctid = ANY (ARRAY (
+				SELECT ctid FROM chirograph_cluster.reservations WHERE keep_until < extract(epoch FROM now()) * 1000 - $1::bigint
+				ORDER BY keep_until LIMIT $2 FOR UPDATE SKIP LOCKED))`, pruneSlack.Milliseconds(), step)
+			n = done.RowsAffected()
+			return err
+		}); err != nil {
+			return pruned, err
+		}
+		pruned += n
+	}
+	return pruned, nil
+}

@@ -1,0 +1,338 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// lease, renewEvery, retryAfter, margin and attempt: a lease holds for ten seconds and
+// is renewed every two, after a failure sooner; an attempt that has not been answered
+// within two is given up. A node stops a second before its lease ends, so that clocks
+// may differ in speed, and it may be late, by that much.
+const (
+	lease      = 10 * time.Second
+	renewEvery = 2 * time.Second
+	retryAfter = 500 * time.Millisecond
+	margin     = time.Second
+	attempt    = 2 * time.Second
+)
+
+// timing is the above; tests are in more of a hurry.
+type timing struct{ lease, every, retry, margin, attempt time.Duration }
+
+// Account is a carrier account as this node's configuration has it. While the nodes'
+// configurations differ, the lowest TPS and the lowest Binds count.
+type Account struct {
+	// Name is the account's in the ledger. Required.
+	Name string
+	// TPS is how many submits a second the account allows all nodes together. It is
+	// counted in thousandths. 0 is no limit.
+	TPS float64
+	// Binds is how many nodes may be bound to it. 0 is all of them.
+	Binds int
+}
+
+// Share is how much of an account this node may use. The zero Share is nothing.
+type Share struct {
+	// TPS is how many submits a second. 0 with Bind is no limit.
+	TPS float64
+	// Bind: the node may be bound.
+	Bind bool
+	// Until is when all of it ends unless it was renewed, on this process's clock.
+	Until time.Time
+}
+
+// Shares takes part in sharing the accounts until ctx is done, under the node's name,
+// which people read. It calls changed, one call at a time, for every account: with the
+// zero Share before anything else, after each renewal with what the node may use
+// from now on, as a rule the same as before with a later Until, and with the zero
+// Share when the lease has not been renewed in time. changed must return at once, and
+// what it was told must be so when it returns: what is taken from this node
+// is given to another after that. A bind that is ending may still be open at the carrier
+// when the next node binds, for as long as its last answers take.
+//
+// A bind stays with the node that has it for as long as it renews; free ones go to
+// those that have waited longest. The rate is shared equally among the nodes with a
+// bind. A new node has its part after the others have given it back, which takes two
+// renewals or so; a node that has died, and one that starts again after it was killed,
+// has none for ten seconds. A bind without a rate to use it is not told.
+//
+// The database's clock must not jump, and a database that is restored from a backup has
+// forgotten what was given: either may give something twice for ten seconds.
+//
+// When ctx is done everything is taken back with the zero Share and given to the
+// others at once. It returns an error only for accounts that it cannot share.
+func (c *Cluster) Shares(ctx context.Context, node string, accounts []Account, changed func(account string, s Share)) error {
+	l := &leases{c: c, node: node, id: make([]byte, 16), changed: changed}
+	_, _ = rand.Read(l.id) // never fails
+	for _, a := range accounts {
+		switch {
+		case a.Name == "":
+			return errors.New("share accounts: one has no name")
+		case !(a.TPS >= 0) || a.TPS > 1e12 || a.Binds < 0:
+			return fmt.Errorf("share account %s: tps and binds must not be negative", a.Name)
+		}
+		own := holding{id: string(l.id), tps: noLimit, binds: int64(a.Binds)}
+		if a.TPS > 0 {
+			own.tps = max(int64(math.Round(a.TPS*1000)), 1)
+		}
+		l.accounts = append(l.accounts, &account{name: a.Name, config: own})
+	}
+	// In one order on all nodes, so that no two wait for each other.
+	slices.SortFunc(l.accounts, func(a, b *account) int { return cmp.Compare(a.name, b.name) })
+	for i, a := range l.accounts {
+		if i > 0 && l.accounts[i-1].name == a.name {
+			return fmt.Errorf("share account %s: it is there twice", a.name)
+		}
+		l.names = append(l.names, a.name)
+	}
+	for _, a := range l.accounts {
+		changed(a.name, Share{})
+	}
+	if len(accounts) == 0 {
+		<-ctx.Done()
+		return nil
+	}
+	l.run(ctx)
+	return nil
+}
+
+// leases are what this node has of its accounts, by one call of Shares.
+type leases struct {
+	c        *Cluster
+	node     string
+	id       []byte
+	changed  func(string, Share)
+	accounts []*account
+	names    []string
+	known    bool      // the accounts have their rows
+	until    time.Time // of all that is held
+}
+
+// account is one of them. config has the node's configuration; told is what changed
+// was told last.
+type account struct {
+	name   string
+	config holding
+	told   share
+}
+
+func (l *leases) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	next := time.Now() // when to renew
+	for {
+		select {
+		case <-ctx.Done():
+			l.drop()
+			l.release()
+			return
+		case <-timer.C:
+		}
+		if now := time.Now(); l.over(now) {
+			l.drop()
+		} else if now.Before(next) {
+			timer.Reset(l.wait(now, next))
+			continue
+		}
+		began := time.Now()
+		again, err := l.renew(ctx)
+		switch {
+		case err != nil:
+			next = began.Add(l.c.timing.retry)
+		case again:
+			next = began // what was taken is given back at once
+		default:
+			next = began.Add(l.c.timing.every)
+		}
+		timer.Reset(l.wait(time.Now(), next))
+	}
+}
+
+// wait is how long there is nothing to do.
+func (l *leases) wait(now, next time.Time) time.Duration {
+	d := next.Sub(now)
+	if l.held() {
+		d = min(d, l.until.Sub(now))
+	}
+	return max(d, 0)
+}
+
+func (l *leases) held() bool {
+	return slices.ContainsFunc(l.accounts, func(a *account) bool { return a.told.bind })
+}
+
+// over reports whether what is held has run out. The monotonic clock may stand while
+// the machine sleeps; the wall clock does not.
+func (l *leases) over(now time.Time) bool {
+	return l.held() && (!now.Before(l.until) || !now.Round(0).Before(l.until.Round(0)))
+}
+
+// drop takes everything back.
+func (l *leases) drop() {
+	for _, a := range l.accounts {
+		l.tell(a, share{})
+	}
+}
+
+// tell says what may be used from now on.
+func (l *leases) tell(a *account, s share) {
+	was := a.told
+	a.told = s
+	switch {
+	case s.bind && s.rate == noLimit:
+		l.changed(a.name, Share{Bind: true, Until: l.until})
+	case s.bind && s.rate > 0: // a rate of 0 would be no limit
+		l.changed(a.name, Share{Bind: true, TPS: float64(s.rate) / 1000, Until: l.until})
+	case was.bind && was.rate > 0:
+		l.changed(a.name, Share{})
+	}
+}
+
+// renew renews all leases in one transaction and tells what they are. again: something
+// is to be given back.
+func (l *leases) renew(ctx context.Context) (again bool, err error) {
+	t := l.c.timing
+	began := time.Now()
+	within := t.attempt
+	if l.held() {
+		within = min(within, l.until.Sub(began))
+	}
+	var shares []share
+	if err := l.c.do(ctx, within, func(ctx context.Context) error {
+		if err := l.register(ctx); err != nil {
+			return err
+		}
+		return pgx.BeginFunc(ctx, l.c.pool, func(tx pgx.Tx) (err error) {
+			shares, err = l.divide(ctx, tx)
+			return err
+		})
+	}); err != nil {
+		return false, err
+	}
+	// The database began to count later.
+	l.until = began.Add(t.lease - t.margin)
+	for i, a := range l.accounts {
+		// Given up now, and so said with the next renewal.
+		again = again || a.told.bind && (!shares[i].bind || shares[i].rate < a.told.rate)
+		l.tell(a, shares[i])
+	}
+	return again, nil
+}
+
+// register makes the accounts' rows, which then stay.
+func (l *leases) register(ctx context.Context) error {
+	if l.known {
+		return nil
+	}
+	_, err := l.c.pool.Exec(ctx, "INSERT INTO chirograph_cluster.accounts SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", l.names)
+	l.known = err == nil
+	return err
+}
+
+// lock keeps the accounts to this transaction: no two nodes may take what is left.
+func (l *leases) lock(ctx context.Context, tx pgx.Tx) error {
+	done, err := tx.Exec(ctx, `SELECT FROM chirograph_cluster.accounts WHERE name = ANY ($1) ORDER BY name COLLATE "C" FOR UPDATE`, l.names)
+	if err == nil && done.RowsAffected() != int64(len(l.names)) {
+		l.known = false // a database that was restored
+		err = errGone
+	}
+	return err
+}
+
+var errGone = errors.New("carrier accounts are missing in the database; they are being made again")
+
+// divide renews the leases within a transaction and returns what each account's share
+// is, in order.
+func (l *leases) divide(ctx context.Context, tx pgx.Tx) ([]share, error) {
+	if err := l.lock(ctx, tx); err != nil {
+		return nil, err
+	}
+	// Nobody else changes these rows now.
+	rows, err := tx.Query(ctx, `SELECT account, holder, joined, bound, rate, tps, binds, until, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+		FROM (SELECT unnest($1::text[]) AS account) AS wanted LEFT JOIN chirograph_cluster.leases USING (account)`, l.names)
+	if err != nil {
+		return nil, err
+	}
+	var now int64
+	var of string
+	var holder []byte
+	var h [6]*int64
+	others := map[string][]holding{}
+	own := map[string]holding{}
+	if _, err := pgx.ForEachRow(rows, []any{&of, &holder, &h[0], &h[1], &h[2], &h[3], &h[4], &h[5], &now}, func() error {
+		if holder == nil {
+			return nil
+		}
+		o := holding{id: string(holder), joined: *h[0], bound: *h[1], rate: *h[2], tps: *h[3], binds: *h[4]}
+		switch {
+		case o.id == string(l.id):
+			own[of] = o
+		case *h[5] > now:
+			others[of] = append(others[of], o)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	shares := make([]share, len(l.accounts))
+	written := make([]holding, len(l.accounts))
+	for i, a := range l.accounts {
+		have, ok := own[a.name]
+		written[i], shares[i] = a.divide(have, ok, others[a.name], now)
+	}
+	return shares, l.write(ctx, tx, written, now)
+}
+
+// divide is what the account's lease becomes, and what the node is told.
+func (a *account) divide(have holding, ok bool, others []holding, now int64) (holding, share) {
+	own := a.config
+	own.joined = now
+	if ok {
+		own.joined = have.joined
+	}
+	// Where the lease is gone, others may have what was in it.
+	if ok && a.told.bind {
+		own.bound, own.rate = have.bound, a.told.rate
+	}
+	return divide(own, others, now)
+}
+
+// write stores the leases, and clears away those that ran out.
+func (l *leases) write(ctx context.Context, tx pgx.Tx, written []holding, now int64) error {
+	n := len(written)
+	joined, bound, rate, tps, binds := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+	for i, h := range written {
+		joined[i], bound[i], rate[i], tps[i], binds[i] = h.joined, h.bound, h.rate, h.tps, h.binds
+	}
+	b := &pgx.Batch{}
+	b.Queue("DELETE FROM chirograph_cluster.leases WHERE account = ANY ($1) AND until <= $2 AND holder <> $3", l.names, now, l.id)
+	b.Queue(`INSERT INTO chirograph_cluster.leases (account, holder, node, joined, bound, rate, tps, binds, until)
+		SELECT account, $2, $3, joined, bound, rate, tps, binds, $9
+		FROM unnest($1::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[]) AS w (account, joined, bound, rate, tps, binds)
+		ON CONFLICT (account, holder) DO UPDATE SET joined = excluded.joined, bound = excluded.bound, rate = excluded.rate,
+			tps = excluded.tps, binds = excluded.binds, until = excluded.until`,
+		l.names, l.id, l.node, joined, bound, rate, tps, binds, now+l.c.timing.lease.Microseconds())
+	return tx.SendBatch(ctx, b).Close()
+}
+
+// release gives everything back at once; where it fails, the leases run out.
+func (l *leases) release() {
+	_ = l.c.do(l.c.ctx, l.c.timing.attempt, func(ctx context.Context) error {
+		return pgx.BeginFunc(ctx, l.c.pool, func(tx pgx.Tx) error {
+			if err := l.lock(ctx, tx); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, "DELETE FROM chirograph_cluster.leases WHERE holder = $1", l.id)
+			return err
+		})
+	})
+}

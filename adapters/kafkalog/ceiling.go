@@ -1,0 +1,126 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// maxCeiling bounds the records whose bytes Ceiling holds in memory; it produces
+// them again and again.
+const maxCeiling = 100_000
+
+// Ceiling measures what the brokers take at most: a plain client of franz-go, with
+// acks=all, idempotent and zstd as here, produces n records with the bytes of those
+// that the ledger's topic begins with, to the same partitions of a topic of its own
+// (<Prefix>.ceiling, dropped afterwards), as fast as they are taken. It returns
+// records a second. It is for benchmarks.
+func Ceiling(ctx context.Context, cfg Config, n int) (perSecond float64, err error) {
+	if cfg, err = cfg.withDefaults(); err != nil {
+		return 0, err
+	}
+	names := topicNames(cfg.Prefix)
+	records, err := firstRecords(ctx, &cfg, names[ledgerTopic], min(n, maxCeiling))
+	if err != nil {
+		return 0, err
+	}
+	if len(records) == 0 {
+		return 0, errors.New("the ledger's topic has no records to measure with")
+	}
+	topic := cfg.Prefix + ".ceiling"
+	client, err := cfg.client(kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.RequiredAcks(kgo.AllISRAcks()))
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	insync := fmt.Sprint(cfg.MinISR)
+	if _, err := admin.CreateTopic(ctx, int32(cfg.Partitions), int16(cfg.Replication), map[string]*string{"min.insync.replicas": &insync}, topic); err != nil {
+		return 0, fmt.Errorf("make the topic %s: %w", topic, err)
+	}
+	defer func() {
+		_, e := admin.DeleteTopics(context.WithoutCancel(ctx), topic)
+		err = errors.Join(err, e)
+	}()
+	run := func(n int) error {
+		first := make(chan error, 1)
+		for i := range n {
+			r := records[i%len(records)]
+			client.Produce(ctx, &kgo.Record{Key: r.Key, Value: r.Value, Headers: r.Headers, Partition: r.Partition}, func(_ *kgo.Record, err error) {
+				if err != nil {
+					select {
+					case first <- err:
+					default:
+					}
+				}
+			})
+		}
+		if err := client.Flush(ctx); err != nil {
+			return err
+		}
+		select {
+		case err := <-first:
+			return err
+		default:
+			return nil
+		}
+	}
+	if err := run(min(n, 1000)); err != nil { // finds the leaders
+		return 0, err
+	}
+	began := time.Now()
+	if err := run(n); err != nil {
+		return 0, err
+	}
+	return float64(n) / time.Since(began).Seconds(), nil
+}
+
+// firstRecords reads the first n records of a topic, of all its partitions.
+func firstRecords(ctx context.Context, cfg *Config, topic string, n int) (out []*kgo.Record, err error) {
+	client, err := cfg.client(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	var there int64
+	ends.Each(func(o kadm.ListedOffset) { there += o.Offset })
+	for int64(len(out)) < min(int64(n), there) {
+		fetched := client.PollRecords(ctx, n-len(out))
+		if err := fetched.Err0(); err != nil {
+			return nil, err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		fetched.EachRecord(func(r *kgo.Record) { out = append(out, r) })
+	}
+	return out, nil
+}
+
+// Drop deletes a ledger's topics: a benchmark's own, once it is over. Nothing brings
+// them back.
+func Drop(ctx context.Context, cfg Config) error {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return err
+	}
+	client, err := cfg.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, cfg.DeliverWithin)
+	defer cancel()
+	names := topicNames(cfg.Prefix)
+	_, err = kadm.NewClient(client).DeleteTopics(ctx, names[:]...)
+	return err
+}

@@ -1,0 +1,261 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	// minFetch and maxFetch bound the bytes, as they are stored in Kafka, that one Read
+	// asks for, and eventGuess is how many an event is taken to have. A broker answers
+	// with whole batches, and with one at least.
+	minFetch, maxFetch, eventGuess = 16 << 10, 1 << 20, 512
+	// aheadBytes bounds the stored bytes of what was fetched with what was asked for, and
+	// is kept for a reader that goes on there; aheadFor is for how long.
+	aheadBytes, aheadFor = 16 << 20, 5 * time.Second
+)
+
+// decompressor is used by all readers at once.
+var decompressor = kgo.DefaultDecompressor()
+
+// fetched is what one partition's part of a fetch says.
+type fetched struct {
+	values [][]byte // from the offset asked for on, dense
+	// head is the high watermark that the broker knew; start, the first offset there is.
+	head, start int64
+	err         error // a *kerr.Error is the broker's
+}
+
+// want is one partition of a fetch.
+type want struct {
+	slot int
+	from int64
+}
+
+// fetch asks one broker, once, for the events of some partitions.
+func (c *cluster) fetch(ctx context.Context, client *kgo.Client, broker int32, wants []want, wait time.Duration, partitionBytes, bytes int) (map[int]fetched, error) {
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(wait.Milliseconds()), 1, int32(bytes)
+	var topics [3]kmsg.FetchRequestTopic
+	froms := make(map[int]int64, len(wants))
+	for _, w := range wants {
+		topic, partition := place(w.slot)
+		p := kmsg.NewFetchRequestTopicPartition()
+		p.Partition, p.FetchOffset, p.PartitionMaxBytes = partition, w.from, int32(partitionBytes)
+		topics[topic].Topic, topics[topic].TopicID = c.names[topic], c.ids[topic]
+		topics[topic].Partitions = append(topics[topic].Partitions, p)
+		froms[w.slot] = w.from
+	}
+	for _, t := range topics {
+		if len(t.Partitions) > 0 {
+			req.Topics = append(req.Topics, t)
+		}
+	}
+	r, err := client.Broker(int(broker)).Request(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	resp := r.(*kmsg.FetchResponse)
+	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+		return nil, err
+	}
+	out := make(map[int]fetched, len(wants))
+	for i := range resp.Topics {
+		t := &resp.Topics[i]
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			s, ok := c.slotOf(t.Topic, t.TopicID, p.Partition)
+			if !ok {
+				continue
+			}
+			if from, ok := froms[s]; ok {
+				out[s] = c.open(s, from, p)
+			}
+		}
+	}
+	return out, nil
+}
+
+// errGap is an offset that holds no event, and never will.
+var errGap = errors.New("a ledger's topic has neither transactions nor compaction")
+
+// open takes the values out of a partition's batches. Offsets must be dense: one that a
+// transaction's marker has, or that compaction or retention took away, is an error.
+func (c *cluster) open(slot int, from int64, p *kmsg.FetchResponseTopicPartition) fetched {
+	topic, partition := place(slot)
+	batches, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
+		KeepControlRecords: true, Offset: from, Topic: c.names[topic], Partition: partition,
+	}, p, decompressor, nil)
+	f := fetched{head: batches.HighWatermark, start: batches.LogStartOffset, err: batches.Err}
+	if len(batches.Records) > 0 {
+		f.values = make([][]byte, 0, len(batches.Records))
+	}
+	next := from
+	for _, r := range batches.Records {
+		switch {
+		case r.Offset >= f.head:
+			return f // not yet durable
+		case r.Attrs.IsControl():
+			f.err = fmt.Errorf("offset %d holds the marker of a transaction: %w", r.Offset, errGap)
+		case r.Offset != next:
+			f.err = fmt.Errorf("offset %d is missing, and %d follows: %w", next, r.Offset, errGap)
+		default:
+			f.values = append(f.values, r.Value)
+			next++
+			continue
+		}
+		break
+	}
+	if len(f.values) > 0 {
+		f.err = nil // what is there first; who goes on meets the error
+	}
+	return f
+}
+
+// fetchFrom reads from the leader what is there, without waiting for more: no values mean
+// that from is the head.
+func (l *Log) fetchFrom(slot int, from int64, bytes int) ([][]byte, int64, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, l.cfg.DeliverWithin)
+	defer cancel()
+	at := event.Position{Partition: partitionOf(slot), Index: from}
+	var last error
+	for tries := 1; ctx.Err() == nil; tries++ {
+		f := l.fetchOnce(ctx, slot, from, bytes)
+		switch {
+		case f.err == nil && (len(f.values) > 0 || f.head == from):
+			return f.values, f.head, nil
+		case f.err == nil && f.head > from:
+			last = fmt.Errorf("nothing stands at %s, and the log goes on to %d: %w", at, f.head, errGap)
+			return nil, f.head, last
+		case f.err == nil, errors.Is(f.err, kerr.OffsetOutOfRange):
+			// A leader that is new may not know its own end yet. Asked for its head, it
+			// answers only when it does.
+			head, err := l.heads.get(slot)
+			switch {
+			case err != nil:
+				return nil, 0, err
+			case from > head:
+				return nil, head, fmt.Errorf("%w: %s, where its head is %d", ledger.ErrAhead, at, head)
+			case f.err != nil && from < f.start:
+				return nil, head, fmt.Errorf("%s is gone: the topic begins at %d now, by retention or because records were deleted", at, f.start)
+			}
+			last = errors.New("the partition's leader does not know its end yet")
+		case errors.Is(f.err, errGap), !temporary(f.err):
+			return nil, 0, fmt.Errorf("read %s: %w", at, f.err)
+		default:
+			if last == nil || ctx.Err() == nil {
+				last = f.err
+			}
+			l.cluster.refresh(ctx)
+		}
+		pause(ctx, backoff(tries))
+		if gone := l.cluster.gone(); gone != nil {
+			last = gone
+			break
+		}
+	}
+	if l.ctx.Err() != nil {
+		return nil, 0, errClosed
+	}
+	return nil, 0, fmt.Errorf("read %s: %w", at, last)
+}
+
+func (l *Log) fetchOnce(ctx context.Context, slot int, from int64, bytes int) fetched {
+	leader := l.cluster.leader(slot)
+	if leader < 0 {
+		return fetched{err: errNoLeader}
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.attempt())
+	defer cancel()
+	l.stats.fetched.Add(1)
+	got, err := l.cluster.fetch(ctx, l.client, leader, []want{{slot, from}}, 0, bytes, bytes)
+	if err != nil {
+		return fetched{err: err}
+	}
+	f, ok := got[slot]
+	if !ok {
+		return fetched{err: errLeftOut}
+	}
+	return f
+}
+
+// ahead keeps what was fetched beyond what a Read asked for, decoded, for the Read that
+// goes on there.
+type ahead struct {
+	mu     sync.Mutex
+	chunks []chunk // oldest first
+	bytes  int
+}
+
+type chunk struct {
+	slot    int
+	records []ledger.Record
+	head    int64
+	bytes   int
+	at      time.Time
+}
+
+func (a *ahead) put(slot int, records []ledger.Record, head int64, at time.Time) {
+	c := chunk{slot: slot, records: records, head: head, at: at}
+	for _, r := range records {
+		c.bytes += len(r.Raw)
+	}
+	if c.bytes > aheadBytes || len(records) == 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.chunks = append(a.chunks, c)
+	a.bytes += c.bytes
+	for a.bytes > aheadBytes || at.Sub(a.chunks[0].at) > aheadFor {
+		a.bytes -= a.chunks[0].bytes
+		a.chunks[0] = chunk{}
+		a.chunks = a.chunks[1:]
+	}
+}
+
+// take finds what is kept from an index on, and forgets it.
+func (a *ahead) take(slot int, from int64, now time.Time) (chunk, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, c := range a.chunks {
+		if c.slot != slot || c.records[0].Index != from {
+			continue
+		}
+		a.bytes -= c.bytes
+		a.chunks = append(a.chunks[:i:i], a.chunks[i+1:]...)
+		return c, now.Sub(c.at) <= aheadFor
+	}
+	return chunk{}, false
+}
+
+// stored reads from an index on, from what was fetched ahead or from the leader.
+func (l *Log) stored(slot int, from int64, most int) ([]ledger.Record, int64, error) {
+	now := time.Now()
+	c, ok := l.ahead.take(slot, from, now)
+	if !ok {
+		values, head, err := l.fetchFrom(slot, from, min(max(most*eventGuess, minFetch), maxFetch))
+		if err != nil || len(values) == 0 {
+			return nil, head, err
+		}
+		c = chunk{records: make([]ledger.Record, len(values)), head: head, at: now}
+		for i, v := range values {
+			c.records[i] = l.judge(slot, from+int64(i), v)
+		}
+		l.stats.read.Add(int64(len(values)))
+	}
+	if len(c.records) > most {
+		l.ahead.put(slot, c.records[most:], c.head, c.at)
+		c.records = c.records[:most:most]
+	}
+	return c.records, c.head, nil
+}

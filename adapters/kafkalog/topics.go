@@ -1,0 +1,385 @@
+package kafkalog
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// founder is the producer of the first event, the same whoever writes it. So a broker takes
+// the second of two first events for a repeat of the first, and does not write it: however
+// many call Init at once, they make one ledger. Brokers count their own ids up from 0.
+var founder = producer{id: 0x43484c47 << 31, epoch: 0} // "CHLG"
+
+// settings are how a topic must be configured; Init sets them, Check looks.
+func settings(cfg *Config) []setting {
+	return []setting{
+		{"cleanup.policy", "delete", nil, "Kafka would take events out of the middle of the log"},
+		{"retention.ms", "-1", nil, "Kafka would delete events by their age"},
+		{"retention.bytes", "-1", nil, "Kafka would delete events when there are many"},
+		{"min.insync.replicas", strconv.Itoa(cfg.MinISR), atLeast, "an append could be on fewer replicas than configured when it is acknowledged"},
+		{"unclean.leader.election.enable", "false", nil, "a replica that lacks acknowledged events could come to lead"},
+		{"max.message.bytes", strconv.Itoa(minMessageBytes), atLeast, "a large batch of events would be refused"},
+	}
+}
+
+type setting struct {
+	name, value string
+	good        func(got, want string) bool // nil: equal
+	why         string
+}
+
+func atLeast(got, want string) bool {
+	g, err := strconv.ParseInt(got, 10, 64)
+	w, _ := strconv.ParseInt(want, 10, 64)
+	return err == nil && g >= w
+}
+
+// found is what check learned.
+type found struct {
+	partitions int
+	ids        [3][16]byte
+	control    bool // there is a control topic
+	// created is nil for the target of a copy.
+	created *event.LedgerCreated
+}
+
+// Init makes the topics of a ledger as they must be, and writes its first event,
+// event.LedgerCreated under a random short id, unless cfg.Copy leaves that to a copy. What
+// is there is checked like Check does, and never changed. It may be called again, after a
+// crash in the middle too, and by several at once: they make one ledger. created is
+// whether this call made anything. ctx bounds it, and so does DeliverWithin, for each step.
+func Init(ctx context.Context, cfg Config) (created bool, err error) {
+	if cfg, err = cfg.withDefaults(); err != nil {
+		return false, err
+	}
+	client, err := cfg.client()
+	if err != nil {
+		return false, err
+	}
+	defer client.Close()
+	if created, err = makeTopics(ctx, &cfg, client); err != nil {
+		return created, err
+	}
+	f, problems, err := examine(ctx, &cfg, client)
+	if err == nil {
+		err = refuse(problems)
+	}
+	if err != nil || cfg.Copy {
+		return created, err
+	}
+	c := newCluster(&cfg, client, f.partitions+ledgerTopic)
+	c.ids = f.ids
+	wrote, err := begin(ctx, c, f.partitions)
+	if err != nil {
+		return created, err
+	}
+	_, err = check(ctx, &cfg, client)
+	return created || wrote, err
+}
+
+// makeTopics makes those that are missing.
+func makeTopics(ctx context.Context, cfg *Config, client *kgo.Client) (made bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, cfg.DeliverWithin)
+	defer cancel()
+	configs := map[string]*string{"compression.type": kadm.StringPtr("producer")}
+	for _, s := range settings(cfg) {
+		configs[s.name] = kadm.StringPtr(s.value)
+	}
+	for topic, name := range topicNames(cfg.Prefix) {
+		partitions := 1
+		if topic == ledgerTopic {
+			if partitions = cfg.Partitions; partitions == 0 {
+				partitions = defaultPartitions
+			}
+		}
+		r, err := kadm.NewClient(client).CreateTopic(ctx, int32(partitions), int16(cfg.Replication), configs, name)
+		switch {
+		case err == nil:
+			made = true
+		case errors.Is(err, kerr.TopicAlreadyExists):
+		default:
+			if r.ErrMessage != "" {
+				err = fmt.Errorf("%w: %s", err, r.ErrMessage)
+			}
+			return made, fmt.Errorf("topic %s could not be made: %w", name, err)
+		}
+	}
+	return made, nil
+}
+
+// begin writes the first event where there is none.
+func begin(ctx context.Context, c *cluster, partitions int) (wrote bool, err error) {
+	var name [5]byte
+	rand.Read(name[:])
+	id := strings.ToLower(base32.StdEncoding.EncodeToString(name[:]))
+	now := time.Now()
+	e := &event.Event{ID: event.NewID(now), Source: "/" + id, Time: event.Millis(now),
+		Data: &event.LedgerCreated{Ledger: id, Partitions: partitions, NumberForms: c.cfg.NumberForms}}
+	raw, err := event.Encode(e)
+	if err != nil {
+		return false, err
+	}
+	batch := makeBatch([]*event.Event{e}, [][]byte{raw}, now)
+	stamp(batch, founder, 0)
+	f := &flight{slot: slot(event.ControlPartition), batch: batch}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.DeliverWithin)
+	defer cancel()
+	for tries := 1; ; tries++ {
+		_, empty, err := first(ctx, c)
+		if err == nil && !empty {
+			break
+		}
+		if err == nil {
+			err = c.produce(ctx, f)
+		}
+		if ctx.Err() != nil || f.refused || errors.Is(err, errNotFirst) {
+			return false, fmt.Errorf("the ledger's first event could not be written: %w", err)
+		}
+		pause(ctx, backoff(tries))
+	}
+	there, _, err := first(ctx, c)
+	return err == nil && there != nil && there.Ledger == id, err
+}
+
+// produce sends one flight, once, and is for where there is no sender.
+func (c *cluster) produce(ctx context.Context, f *flight) error {
+	leader := c.leader(f.slot)
+	if leader < 0 {
+		return errNoLeader
+	}
+	topic, partition := place(f.slot)
+	p := kmsg.NewProduceRequestTopicPartition()
+	p.Partition, p.Records = partition, f.batch
+	t := kmsg.NewProduceRequestTopic()
+	t.Topic, t.TopicID, t.Partitions = c.names[topic], c.ids[topic], []kmsg.ProduceRequestTopicPartition{p}
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks, req.TimeoutMillis = -1, int32(c.cfg.attempt().Milliseconds())
+	req.Topics = []kmsg.ProduceRequestTopic{t}
+	r, err := c.client.Broker(int(leader)).Request(ctx, req)
+	if err != nil {
+		return err
+	}
+	topics := r.(*kmsg.ProduceResponse).Topics
+	if len(topics) != 1 || len(topics[0].Partitions) != 1 {
+		return errLeftOut
+	}
+	f.judge(&topics[0].Partitions[0])
+	return f.err
+}
+
+// errNotFirst is a control topic that does not begin as a ledger does.
+var errNotFirst = errors.New("a ledger's control begins with LedgerCreated, and this one does not")
+
+// first reads the first event of control: the ledger's, or empty where there is none.
+func first(ctx context.Context, c *cluster) (created *event.LedgerCreated, empty bool, err error) {
+	control := slot(event.ControlPartition)
+	if trouble := c.look(ctx); c.leader(control) < 0 {
+		if trouble == "" {
+			trouble = errNoLeader.Error()
+		}
+		return nil, false, errors.New(trouble)
+	}
+	got, err := c.fetch(ctx, c.client, c.leader(control), []want{{control, 0}}, 0, minFetch, minFetch)
+	if err != nil {
+		return nil, false, err
+	}
+	f := got[control]
+	switch {
+	case errors.Is(f.err, kerr.OffsetOutOfRange):
+		return nil, false, fmt.Errorf("%w: the topic does not begin with offset 0 any more", errNotFirst)
+	case f.err != nil:
+		return nil, false, f.err
+	case len(f.values) == 0:
+		return nil, true, nil
+	}
+	e, err := event.Decode(f.values[0])
+	if err != nil {
+		return nil, false, fmt.Errorf("%w: %w", errNotFirst, err)
+	}
+	created, ok := e.Data.(*event.LedgerCreated)
+	if !ok || e.Source != "/"+created.Ledger || created.Ledger == "" {
+		return nil, false, fmt.Errorf("%w: control-0 is %s", errNotFirst, e.Data.Type())
+	}
+	return created, false, nil
+}
+
+// Check says what is wrong with a ledger's topics, all of it, and how to mend it: topics
+// that are missing, have other partitions or fewer replicas than they must have, or are
+// configured so that events could be deleted or lost. It changes nothing. Open does the same.
+func Check(ctx context.Context, cfg Config) error {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return err
+	}
+	client, err := cfg.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	_, err = check(ctx, &cfg, client)
+	return err
+}
+
+func check(ctx context.Context, cfg *Config, client *kgo.Client) (found, error) {
+	f, problems, err := examine(ctx, cfg, client)
+	if err != nil || cfg.Copy {
+		return f, errors.Join(err, refuse(problems))
+	}
+	if f.control {
+		more, err := f.examineFirst(ctx, cfg, client)
+		if err != nil {
+			return f, errors.Join(refuse(problems), err)
+		}
+		problems = append(problems, more...)
+	}
+	return f, refuse(problems)
+}
+
+func refuse(problems []string) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return fmt.Errorf("this ledger's topics are not as they must be:\n- %s", strings.Join(problems, "\n- "))
+}
+
+// examine looks at the topics.
+func examine(ctx context.Context, cfg *Config, client *kgo.Client) (f found, problems []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, cfg.DeliverWithin)
+	defer cancel()
+	say := func(format string, a ...any) { problems = append(problems, fmt.Sprintf(format, a...)) }
+	admin := kadm.NewClient(client)
+	names := topicNames(cfg.Prefix)
+	topics, err := described(ctx, admin, names[:])
+	if err != nil {
+		return f, nil, fmt.Errorf("the ledger's topics cannot be looked up: %w", err)
+	}
+	var there []string
+	for topic, name := range names {
+		t := topics[name]
+		if errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
+			say("topic %s is missing: run \"chirograph log init\"", name)
+			continue
+		}
+		if t.Err != nil {
+			return f, nil, fmt.Errorf("topic %s: %w", name, t.Err)
+		}
+		there = append(there, name)
+		f.ids[topic] = t.ID
+		f.control = f.control || topic == controlTopic
+		n := len(t.Partitions)
+		switch {
+		case topic == ledgerTopic:
+			f.partitions = n
+			if cfg.Partitions != 0 && cfg.Partitions != n {
+				say("topic %s has %d partitions, and %d are configured: their number is fixed when a ledger is created, so configure %d", name, n, cfg.Partitions, n)
+			}
+			if n > event.MaxPartitions {
+				say("topic %s has %d partitions, and a ledger can have %d", name, n, event.MaxPartitions)
+			}
+		case n != 1:
+			say("topic %s has %d partitions and must have 1: partitions cannot be taken away, so it must be made again, by \"chirograph log init\", and what is in it copied", name, n)
+		}
+		few := 0
+		least := cfg.Replication
+		for _, p := range t.Partitions {
+			if len(p.Replicas) < cfg.Replication {
+				few++
+				least = min(least, len(p.Replicas))
+			}
+		}
+		if few > 0 {
+			say("topic %s has %d partitions with fewer than %d replicas (%d at the least): give them more with kafka-reassign-partitions.sh, or configure a replication of %d", name, few, cfg.Replication, least, least)
+		}
+	}
+	configs, err := admin.DescribeTopicConfigs(ctx, there...)
+	if err != nil {
+		return f, nil, fmt.Errorf("the configuration of the ledger's topics cannot be read: %w", err)
+	}
+	slices.SortFunc(configs, func(a, b kadm.ResourceConfig) int { return strings.Compare(a.Name, b.Name) })
+	for _, t := range configs {
+		if t.Err != nil {
+			return f, nil, fmt.Errorf("the configuration of topic %s cannot be read: %w", t.Name, t.Err)
+		}
+		got := map[string]string{}
+		for _, c := range t.Configs {
+			got[c.Key] = c.MaybeValue()
+		}
+		for _, s := range settings(cfg) {
+			value, told := got[s.name]
+			if !told && s.value == "false" {
+				continue // a broker that does not know it does not do it
+			}
+			if value != s.value && (s.good == nil || !s.good(value, s.value)) {
+				say("topic %s has %s=%s, so that %s: kafka-configs.sh --bootstrap-server BROKER --alter --entity-type topics --entity-name %s --add-config %s=%s",
+					t.Name, s.name, value, s.why, t.Name, s.name, s.value)
+			}
+		}
+	}
+	return f, problems, nil
+}
+
+// described looks the topics up until those that were just made are known to the broker
+// that is asked, for a moment.
+func described(ctx context.Context, admin *kadm.Client, names []string) (kadm.TopicDetails, error) {
+	for tries := 1; ; tries++ {
+		topics, err := admin.ListTopics(ctx, names...)
+		if err != nil {
+			return nil, err
+		}
+		ready := true
+		for _, t := range topics {
+			ready = ready && t.Err == nil
+			for _, p := range t.Partitions {
+				ready = ready && p.Leader >= 0
+			}
+		}
+		if ready || tries == 5 || ctx.Err() != nil {
+			return topics, nil
+		}
+		pause(ctx, backoff(tries))
+	}
+}
+
+// examineFirst looks at the first event, as far as it can be read.
+func (f *found) examineFirst(ctx context.Context, cfg *Config, client *kgo.Client) (problems []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, cfg.DeliverWithin)
+	defer cancel()
+	c := newCluster(cfg, client, f.partitions+ledgerTopic)
+	c.ids = f.ids
+	var created *event.LedgerCreated
+	var empty bool
+	for tries := 1; ; tries++ {
+		if created, empty, err = first(ctx, c); err == nil || tries == 5 || ctx.Err() != nil || errors.Is(err, errNotFirst) {
+			break
+		}
+		pause(ctx, backoff(tries))
+	}
+	name := c.names[controlTopic]
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the first event of topic %s cannot be read: %w", name, err)
+	case empty:
+		return []string{fmt.Sprintf("topic %s has no first event: run \"chirograph log init\"", name)}, nil
+	}
+	f.created = created
+	if created.Partitions != f.partitions {
+		problems = append(problems, fmt.Sprintf("topic %s has %d partitions, and the ledger was created with %d: streams would be split; make the topic as it was and restore what was in it", c.names[ledgerTopic], f.partitions, created.Partitions))
+	}
+	if created.NumberForms != cfg.NumberForms {
+		problems = append(problems, fmt.Sprintf("this ledger has version %d of the canonical number forms, and this chirograph version %d: streams would be split; use the version that it was created with", created.NumberForms, cfg.NumberForms))
+	}
+	return problems, nil
+}

@@ -1,0 +1,152 @@
+package servertest_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/chirograph/chirograph/adapters/servertest"
+)
+
+func TestMain(m *testing.M) {
+	// What these tests use is no proof that anything else was tried.
+	os.Unsetenv(servertest.UsedEnv)
+	os.Exit(m.Run())
+}
+
+// ended is a test that says how it ended instead of ending.
+type ended struct{ testing.TB }
+
+func (e *ended) Skipf(format string, a ...any)  { panic("skipped: " + fmt.Sprintf(format, a...)) }
+func (e *ended) Fatalf(format string, a ...any) { panic("failed: " + fmt.Sprintf(format, a...)) }
+
+// how says how a test ends that asks for a server.
+func how(t *testing.T, ask func(testing.TB)) (end string) {
+	defer func() { end = fmt.Sprint(recover()) }()
+	ask(&ended{TB: t})
+	return "it went on"
+}
+
+// A missing server skips the test, and fails it where servers are required.
+func TestMissing(t *testing.T) {
+	for _, tt := range []struct {
+		variable string
+		ask      func(testing.TB)
+	}{
+		{servertest.KafkaEnv, func(t testing.TB) { servertest.Kafka(t) }},
+		{servertest.PostgresEnv, func(t testing.TB) { servertest.Postgres(t) }},
+	} {
+		t.Run(tt.variable, func(t *testing.T) {
+			t.Setenv(tt.variable, "")
+			for require, want := range map[string]string{"": "skipped: ", "0": "skipped: ", "1": "failed: "} {
+				t.Setenv(servertest.RequireEnv, require)
+				got := how(t, tt.ask)
+				if !strings.HasPrefix(got, want) || !strings.Contains(got, tt.variable) || strings.Contains(got, "\n") {
+					t.Errorf("required %q: %s", require, got)
+				}
+			}
+		})
+	}
+}
+
+// A server that is named and away fails the test, whatever is required.
+func TestAway(t *testing.T) {
+	// Port 1 of this host: nothing listens there.
+	t.Setenv(servertest.KafkaEnv, "127.0.0.1:1,127.0.0.1:1")
+	if got := how(t, func(t testing.TB) { servertest.Kafka(t) }); !strings.HasPrefix(got, "failed: ") {
+		t.Error(got)
+	}
+	t.Setenv(servertest.PostgresEnv, "postgres://someone:secret@127.0.0.1:1/postgres?sslmode=disable")
+	got := how(t, func(t testing.TB) { servertest.Postgres(t) })
+	if !strings.HasPrefix(got, "failed: ") || strings.Contains(got, "secret") {
+		t.Error(got)
+	}
+}
+
+func TestPostgres(t *testing.T) {
+	used := filepath.Join(t.TempDir(), "used")
+	t.Setenv(servertest.UsedEnv, used)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var left string
+	t.Run("a database", func(t *testing.T) {
+		left = servertest.Postgres(t)
+		other := servertest.Postgres(t)
+		if left == other {
+			t.Fatalf("two have one database")
+		}
+		c, err := pgx.Connect(ctx, left)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// It stays open: the database is dropped all the same.
+		var tables int
+		if err := c.QueryRow(ctx, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").Scan(&tables); err != nil || tables != 0 {
+			t.Errorf("%d tables in a fresh database, %v", tables, err)
+		}
+	})
+	if left == "" {
+		t.Skip("left out for want of PostgreSQL")
+	}
+	if c, err := pgx.Connect(ctx, left); err == nil {
+		c.Close(ctx)
+		t.Error("the database is there after its test")
+	}
+	b, err := os.ReadFile(used)
+	if want := "postgres servertest TestPostgres/a_database\n"; err != nil || string(b) != want+want {
+		t.Errorf("the trace is %q, %v", b, err)
+	}
+}
+
+func TestTopic(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	legal := regexp.MustCompile(`^test-[A-Za-z0-9-]{1,42}-[0-9a-f]{12}$`)
+	var prefix string
+	var admin *kadm.Client
+	t.Run("a name that is no name of a topic, long, with ü and spaces and slashes /", func(t *testing.T) {
+		prefix = servertest.Topic(t)
+		if !legal.MatchString(prefix) || servertest.Topic(t) == prefix {
+			t.Errorf("the prefix is %q", prefix)
+		}
+		if len(os.Getenv(servertest.KafkaEnv)) == 0 {
+			return
+		}
+		client, err := kgo.NewClient(kgo.SeedBrokers(servertest.Kafka(t)...), kgo.RecordDeliveryTimeout(30*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		admin = kadm.NewClient(client)
+		for _, topic := range []string{prefix, prefix + ".inbox"} {
+			if _, err := admin.CreateTopic(ctx, 1, -1, nil, topic); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// The server is one that keeps what it is given.
+		if err := client.ProduceSync(ctx, &kgo.Record{Topic: prefix, Value: []byte("a record")}).FirstErr(); err != nil {
+			t.Error(err)
+		}
+	})
+	if admin == nil {
+		t.Skip("left out for want of Kafka: that topics are deleted")
+	}
+	defer admin.Close()
+	topics, err := admin.ListTopics(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range topics.Names() {
+		if strings.HasPrefix(name, prefix) {
+			t.Errorf("%s is there after its test", name)
+		}
+	}
+}

@@ -1,0 +1,557 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/projections"
+)
+
+// pgWriter is the writer's connection, made again when it is next needed after it
+// broke. A transaction is two round trips: one that locks the partitions and loads
+// what the rows depend on, and one that writes them as sets and commits.
+type pgWriter struct {
+	p     *postgres
+	cache *cache
+
+	conn   *pgx.Conn
+	schema int64 // the connection's
+	// left are the marks as this writer left them. Where one is found elsewhere,
+	// another process has written, and what is remembered of the partition is old.
+	left map[event.Partition]left
+}
+
+type left struct {
+	next int64
+	hash [32]byte
+}
+
+// connect makes the connection if there is none to the schema in force.
+func (w *pgWriter) connect(ctx context.Context) error {
+	n := w.p.schema.Load()
+	if w.conn != nil && !w.conn.IsClosed() && w.schema == n {
+		return nil
+	}
+	if w.conn != nil {
+		closeConn(w.conn)
+		w.conn = nil
+	}
+	if w.schema != n {
+		w.forget()
+	}
+	config := w.p.config.Copy()
+	for name, value := range map[string]string{
+		"search_path": schemaName(n),
+		// Every statement looks up sets of keys. Left to itself the planner reads a young
+		// table through, and keeps that plan when it has grown.
+		"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
+		"plan_cache_mode": "force_generic_plan",
+	} {
+		config.RuntimeParams[name] = value
+	}
+	ctx, cancel := context.WithTimeout(ctx, config.ConnectTimeout)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	w.conn, w.schema = conn, n
+	return nil
+}
+
+func (w *pgWriter) forget() {
+	w.cache.clear()
+	clear(w.left)
+}
+
+// moved: the views are in another schema than the connection's.
+var errMoved = errors.New("the views have moved to another schema")
+
+func (p *postgres) begin(batches []*ledger.Batch) (tx, error) {
+	t := &pgTx{w: &p.writer}
+	t.ctx, t.cancel = context.WithTimeout(context.Background(), p.times.write)
+	err := t.begin(batches)
+	for n := 0; errors.Is(err, errMoved) && n < 3; n++ {
+		t.undo()
+		err = t.begin(batches)
+	}
+	if err != nil {
+		t.rollback()
+		return nil, clean(err)
+	}
+	return t, nil
+}
+
+// pgTx stages rows and sends them at commit.
+type pgTx struct {
+	w      *pgWriter
+	ctx    context.Context
+	cancel context.CancelFunc
+	open   bool
+
+	marks    map[event.Partition]ledger.Mark
+	docs     map[event.ID]*projections.Message
+	latests  map[event.Pseudonym]event.ID
+	staged   staged
+	put      map[event.Partition]ledger.Mark
+	prunings []pruning
+}
+
+type pruning struct {
+	p      event.Partition
+	until  int64
+	before event.ID
+}
+
+// begin locks the partitions, in order, and loads the messages that are not
+// remembered and the latest messages of streams in which others begin.
+func (t *pgTx) begin(batches []*ledger.Batch) error {
+	if err := t.w.connect(t.ctx); err != nil {
+		return err
+	}
+	t.marks, t.docs, t.latests = map[event.Partition]ledger.Mark{}, map[event.ID]*projections.Message{}, map[event.Pseudonym]event.ID{}
+	t.put = map[event.Partition]ledger.Mark{}
+	var name string
+	partitions := map[event.Partition]bool{}
+	for _, b := range batches {
+		partitions[b.Partition] = true
+	}
+	keys := make([]int16, 0, len(partitions))
+	for p := range partitions {
+		keys = append(keys, int16(p)) //nolint:gosec // there are 4,096 at most
+	}
+	b := new(pgx.Batch)
+	t.open = true
+	b.Queue(`BEGIN`)
+	if !t.w.p.pinned {
+		// A switch waits until nobody holds this, and then holds it itself.
+		b.Queue(`SELECT name FROM chirograph.current_views FOR SHARE`).QueryRow(func(row pgx.Row) error { return row.Scan(&name) })
+	}
+	b.Queue(`SELECT `+markColumns+` FROM partitions WHERE partition = ANY($1) ORDER BY partition FOR NO KEY UPDATE`, keys).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			p, m, err := scanMark(rows.Scan)
+			if err != nil {
+				return err
+			}
+			t.marks[p] = m
+		}
+		return rows.Err()
+	})
+	t.loads(b, batches)
+	if err := t.send(b); err != nil {
+		return err
+	}
+	if name != "" && name != schemaName(t.w.schema) {
+		if !t.w.p.follow(name) {
+			return fmt.Errorf("the views are in %s, and were in %s before", name, schemaName(t.w.schema))
+		}
+		return errMoved
+	}
+	if len(t.marks) < len(keys) {
+		// There must be rows to lock. Whoever makes them first, it is one row each.
+		if _, err := t.w.conn.Exec(t.ctx, `INSERT INTO partitions (partition, next, hash, control, control_event, call_by)
+			SELECT p, 0, '\x', 0, '\x', 0 FROM unnest($1::smallint[]) AS p ON CONFLICT (partition) DO NOTHING`, keys); err != nil {
+			return err
+		}
+		if _, err := t.w.conn.Exec(t.ctx, `COMMIT`); err != nil {
+			return err
+		}
+		t.open = false
+		return t.begin(batches)
+	}
+	stale := false
+	for p, m := range t.marks {
+		if t.w.left[p] != (left{m.Next, m.Hash}) {
+			stale = t.w.cache.drop(p) || stale
+			t.w.left[p] = left{m.Next, m.Hash}
+		}
+	}
+	if stale {
+		b := new(pgx.Batch)
+		t.loads(b, batches)
+		return t.send(b)
+	}
+	return nil
+}
+
+// loads queues the loading of what is not remembered and not loaded.
+func (t *pgTx) loads(b *pgx.Batch, batches []*ledger.Batch) {
+	var messages, streams [][]byte
+	for _, batch := range batches {
+		for i := range batch.Judged {
+			j := &batch.Judged[i]
+			if j.Event == nil {
+				continue
+			}
+			if id := j.Event.MessageID(); !id.IsZero() && t.w.cache.get(id) == nil {
+				if _, asked := t.docs[id]; !asked {
+					t.docs[id] = nil
+					messages = append(messages, id[:])
+				}
+			}
+			if effectiveSubmit(j) {
+				if _, asked := t.latests[j.Event.Subject]; !asked {
+					t.latests[j.Event.Subject] = unborn
+					streams = append(streams, j.Event.Subject[:])
+				}
+			}
+		}
+	}
+	if len(messages) > 0 {
+		b.Queue(`SELECT doc FROM messages WHERE id = ANY($1)`, messages).Query(func(rows pgx.Rows) error {
+			var doc pgtype.DriverBytes
+			for rows.Next() {
+				if err := rows.Scan(&doc); err != nil {
+					return err
+				}
+				m, err := decode(doc)
+				if err != nil {
+					return err
+				}
+				t.docs[m.ID] = m
+			}
+			return rows.Err()
+		})
+	}
+	if len(streams) > 0 {
+		b.Queue(`SELECT subject, latest FROM streams WHERE subject = ANY($1)`, streams).Query(func(rows pgx.Rows) error {
+			var subject, latest []byte
+			for rows.Next() {
+				if err := rows.Scan(&subject, &latest); err != nil {
+					return err
+				}
+				t.latests[event.Pseudonym(toID(subject))] = toID(latest)
+			}
+			return rows.Err()
+		})
+	}
+}
+
+// unborn stands for the latest message of a stream without a row.
+var unborn = event.ID{15: 1}
+
+func (t *pgTx) send(b *pgx.Batch) error { return t.w.conn.SendBatch(t.ctx, b).Close() }
+
+func (t *pgTx) mark(p event.Partition) ledger.Mark { return t.marks[p] }
+
+func (t *pgTx) message(id event.ID) (*projections.Message, error) { return t.docs[id], nil }
+
+func (t *pgTx) latest(subject event.Pseudonym) (event.ID, error) { return t.latests[subject], nil }
+
+func (t *pgTx) commit() error {
+	err := t.send(t.staged.batch(t.put, t.prunings))
+	t.open = err != nil
+	if err != nil {
+		return clean(err)
+	}
+	for p, m := range t.put {
+		t.w.left[p] = left{m.Next, m.Hash}
+	}
+	return nil
+}
+
+// undo ends the transaction, if it was begun and not committed.
+func (t *pgTx) undo() {
+	if t.open && t.w.conn != nil && !t.w.conn.IsClosed() {
+		if _, err := t.w.conn.Exec(t.ctx, `ROLLBACK`); err != nil {
+			closeConn(t.w.conn)
+		}
+	}
+	t.open = false
+}
+
+func (t *pgTx) rollback() {
+	t.undo()
+	t.cancel()
+}
+
+// staged are the rows to be written, column by column.
+type staged struct {
+	// Streams that have no row, those that may have one, and those of which only the
+	// latest message is another.
+	newStreams, streams, linked streamColumns
+	// Messages that have no row, those whose submit came after a cancel, and others.
+	newMessages, filled, messages messageColumns
+	handoffs, closed              handoffColumns
+	optOuts, lifted               optOutColumnsOf
+	reserved                      reservedColumns
+}
+
+// array is a column; this one is encoded without reflection.
+type array[T any] = pgtype.FlatArray[T]
+
+type streamColumns struct {
+	subject   array[[]byte]
+	partition array[int16]
+	state     array[[]byte]
+	due       array[pgtype.Int8]
+	latest    array[[]byte]
+}
+
+type messageColumns struct {
+	id                      array[[]byte]
+	partition               array[int16]
+	tenant, program, status array[string]
+	reference               array[pgtype.Text]
+	previous, doc           array[[]byte]
+}
+
+type handoffColumns struct {
+	message                array[[]byte]
+	attempt, part          array[int16]
+	partition              array[int16]
+	tenant                 array[string]
+	subject                array[[]byte]
+	account, key, carriers array[string]
+}
+
+type optOutColumnsOf struct {
+	subject, event              array[[]byte]
+	partition                   array[int16]
+	position                    array[int64]
+	tenant, scope, name, source array[string]
+	since                       array[int64]
+	occurred                    array[pgtype.Int8]
+	unclear, review             array[int16]
+}
+
+type reservedColumns struct {
+	hash        array[int64]
+	partition   array[int16]
+	tenant, key array[string]
+	message     array[[]byte]
+	input       array[string]
+	until       array[int64]
+}
+
+func (c *streamColumns) add(s *streamRow, latest event.ID) {
+	state, due := s.fold()
+	c.subject = append(c.subject, s.subject[:])
+	c.partition = append(c.partition, int16(s.partition)) //nolint:gosec // there are 4,096 at most
+	c.state = append(c.state, state)
+	c.due = append(c.due, pgtype.Int8(due))
+	c.latest = append(c.latest, orNull(latest))
+}
+
+func (c *messageColumns) add(m *projections.Message, reference sql.NullString, previous event.ID, doc []byte) {
+	c.id = append(c.id, m.ID[:])
+	c.partition = append(c.partition, int16(m.Position.Partition)) //nolint:gosec // there are 4,096 at most
+	c.tenant = append(c.tenant, m.Tenant)
+	c.program = append(c.program, m.Program)
+	c.status = append(c.status, string(m.Status))
+	c.reference = append(c.reference, pgtype.Text(reference))
+	c.previous = append(c.previous, orNull(previous))
+	c.doc = append(c.doc, doc)
+}
+
+func (c *handoffColumns) add(h *projections.Handoff) {
+	r := &h.Ref
+	c.message = append(c.message, r.Message[:])
+	c.attempt = append(c.attempt, int16(r.Attempt))       //nolint:gosec // recipient.MaxAttempts
+	c.part = append(c.part, int16(r.Part))                //nolint:gosec // a message has 255 at most
+	c.partition = append(c.partition, int16(r.Partition)) //nolint:gosec // there are 4,096 at most
+	c.tenant = append(c.tenant, r.Tenant)
+	c.subject = append(c.subject, r.Subject[:])
+	c.account = append(c.account, h.Account)
+	c.key = append(c.key, h.Key)
+	c.carriers = append(c.carriers, r.CarrierID)
+}
+
+func (t *pgTx) insertStream(s *streamRow, latest event.ID) (fresh bool, err error) {
+	if t.latests[s.subject] != unborn {
+		return false, nil
+	}
+	t.staged.newStreams.add(s, latest)
+	return true, nil
+}
+
+func (t *pgTx) linkStream(subject event.Pseudonym, latest event.ID) error {
+	t.staged.linked.add(&streamRow{subject: subject}, latest)
+	return nil
+}
+
+func (t *pgTx) putStream(s *streamRow, latest event.ID) error {
+	t.staged.streams.add(s, latest)
+	return nil
+}
+
+func (t *pgTx) insertMessage(m *projections.Message, reference sql.NullString, previous event.ID, doc []byte) (fresh bool, err error) {
+	if t.docs[m.ID] != nil {
+		return false, nil
+	}
+	t.staged.newMessages.add(m, reference, previous, doc)
+	return true, nil
+}
+
+func (t *pgTx) fillMessage(m *projections.Message, reference sql.NullString, previous event.ID, doc []byte) error {
+	t.staged.filled.add(m, reference, previous, doc)
+	return nil
+}
+
+// updateMessage writes the status in any case: one that is the same costs nothing.
+func (t *pgTx) updateMessage(m *projections.Message, _ recipient.Status, doc []byte) error {
+	c := &t.staged.messages
+	c.id, c.status, c.doc = append(c.id, m.ID[:]), append(c.status, string(m.Status)), append(c.doc, doc)
+	return nil
+}
+
+func (t *pgTx) putHandoff(h *projections.Handoff) error {
+	t.staged.handoffs.add(h)
+	return nil
+}
+
+func (t *pgTx) deleteHandoff(h *projections.Handoff) error {
+	t.staged.closed.add(h)
+	return nil
+}
+
+func (t *pgTx) putOptOut(o *optOutRow) error {
+	c, x := &t.staged.optOuts, o.stands
+	c.subject = append(c.subject, o.subject[:])
+	c.event = append(c.event, o.event[:])
+	c.partition = append(c.partition, int16(x.Position.Partition)) //nolint:gosec // there are 4,096 at most
+	c.position = append(c.position, x.Position.Index)
+	c.tenant = append(c.tenant, o.tenant)
+	c.scope = append(c.scope, string(x.Reach.Scope))
+	c.name = append(c.name, x.Reach.Name)
+	c.source = append(c.source, x.Source)
+	c.since = append(c.since, x.Since.UnixMilli())
+	c.occurred = append(c.occurred, pgtype.Int8(millis(x.Occurred)))
+	c.unclear = append(c.unclear, int16(flag(x.Unclear)))
+	c.review = append(c.review, int16(flag(o.review())))
+	return nil
+}
+
+func (t *pgTx) deleteOptOut(o *optOutRow) error {
+	c := &t.staged.lifted
+	c.subject, c.event = append(c.subject, o.subject[:]), append(c.event, o.event[:])
+	return nil
+}
+
+func (t *pgTx) insertReserved(m *projections.Message, submit *event.MessageSubmitted) error {
+	c := &t.staged.reserved
+	c.hash = append(c.hash, reservedHash(m.Tenant, submit.Key))
+	c.partition = append(c.partition, int16(m.Position.Partition)) //nolint:gosec // there are 4,096 at most
+	c.tenant = append(c.tenant, m.Tenant)
+	c.key = append(c.key, submit.Key)
+	c.message = append(c.message, m.ID[:])
+	c.input = append(c.input, submit.Input)
+	c.until = append(c.until, keepUntil(submit))
+	return nil
+}
+
+func (t *pgTx) putMark(p event.Partition, m ledger.Mark) error {
+	t.put[p] = m
+	return nil
+}
+
+func (t *pgTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID) error {
+	t.prunings = append(t.prunings, pruning{p, reservedUntil.UnixMilli(), handoffsBefore})
+	return nil
+}
+
+// batch is everything that is staged, and the commit.
+func (s *staged) batch(marks map[event.Partition]ledger.Mark, prunings []pruning) *pgx.Batch {
+	b := new(pgx.Batch)
+	if c := &s.newStreams; len(c.subject) > 0 {
+		b.Queue(`INSERT INTO streams (subject, partition, state, due, latest)
+			SELECT * FROM unnest($1::bytea[], $2::smallint[], $3::bytea[], $4::bigint[], $5::bytea[])`,
+			c.subject, c.partition, c.state, c.due, c.latest)
+	}
+	if c := &s.streams; len(c.subject) > 0 {
+		b.Queue(`INSERT INTO streams AS s (subject, partition, state, due, latest)
+			SELECT * FROM unnest($1::bytea[], $2::smallint[], $3::bytea[], $4::bigint[], $5::bytea[])
+			ON CONFLICT (subject) DO UPDATE SET state = excluded.state, due = excluded.due, latest = coalesce(excluded.latest, s.latest)`,
+			c.subject, c.partition, c.state, c.due, c.latest)
+	}
+	if c := &s.linked; len(c.subject) > 0 {
+		b.Queue(`UPDATE streams s SET latest = u.latest FROM unnest($1::bytea[], $2::bytea[]) AS u (subject, latest) WHERE s.subject = u.subject`,
+			c.subject, c.latest)
+	}
+	if c := &s.newMessages; len(c.id) > 0 {
+		b.Queue(`INSERT INTO messages (id, partition, tenant, program, status, reference, previous, doc)
+			SELECT * FROM unnest($1::bytea[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bytea[])`,
+			c.id, c.partition, c.tenant, c.program, c.status, c.reference, c.previous, c.doc)
+	}
+	if c := &s.filled; len(c.id) > 0 {
+		b.Queue(`UPDATE messages m SET program = u.program, status = u.status, reference = u.reference, previous = u.previous, doc = u.doc
+			FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[]) AS u (id, program, status, reference, previous, doc)
+			WHERE m.id = u.id`, c.id, c.program, c.status, c.reference, c.previous, c.doc)
+	}
+	if c := &s.messages; len(c.id) > 0 {
+		b.Queue(`UPDATE messages m SET status = u.status, doc = u.doc
+			FROM unnest($1::bytea[], $2::text[], $3::bytea[]) AS u (id, status, doc) WHERE m.id = u.id`, c.id, c.status, c.doc)
+	}
+	if c := &s.closed; len(c.message) > 0 {
+		b.Queue(`DELETE FROM handoffs h USING unnest($1::bytea[], $2::smallint[], $3::smallint[]) AS u (message, attempt, part)
+			WHERE h.message = u.message AND h.attempt = u.attempt AND h.part = u.part`, c.message, c.attempt, c.part)
+	}
+	if c := &s.handoffs; len(c.message) > 0 {
+		b.Queue(`INSERT INTO handoffs (message, attempt, part, partition, tenant, subject, account, key, carrier_id)
+			SELECT * FROM unnest($1::bytea[], $2::smallint[], $3::smallint[], $4::smallint[], $5::text[], $6::bytea[], $7::text[], $8::text[], $9::text[])
+			ON CONFLICT (message, attempt, part) DO UPDATE SET account = excluded.account, key = excluded.key, carrier_id = excluded.carrier_id`,
+			c.message, c.attempt, c.part, c.partition, c.tenant, c.subject, c.account, c.key, c.carriers)
+	}
+	if c := &s.lifted; len(c.subject) > 0 {
+		b.Queue(`DELETE FROM opt_outs o USING unnest($1::bytea[], $2::bytea[]) AS u (subject, event) WHERE o.subject = u.subject AND o.event = u.event`,
+			c.subject, c.event)
+	}
+	if c := &s.optOuts; len(c.subject) > 0 {
+		b.Queue(`INSERT INTO opt_outs (subject, event, partition, position, tenant, scope, name, source, since, occurred, unclear, review)
+			SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::smallint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
+				$9::bigint[], $10::bigint[], $11::smallint[], $12::smallint[])
+			ON CONFLICT (subject, event) DO UPDATE SET position = excluded.position`,
+			c.subject, c.event, c.partition, c.position, c.tenant, c.scope, c.name, c.source, c.since, c.occurred, c.unclear, c.review)
+	}
+	if c := &s.reserved; len(c.hash) > 0 {
+		b.Queue(`INSERT INTO reserved (hash, partition, tenant, key, message, input, keep_until)
+			SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bigint[])`,
+			c.hash, c.partition, c.tenant, c.key, c.message, c.input, c.until)
+	}
+	for p, m := range marks {
+		b.Queue(`UPDATE partitions SET next = $2, hash = $3, control = $4, control_event = $5, time = $6, call_by = $7 WHERE partition = $1`,
+			int16(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], pgtype.Int8(millis(m.Partition.Time)), callBy(m.Partition)) //nolint:gosec // there are 4,096 at most
+	}
+	for _, x := range prunings {
+		b.Queue(pruneReserved, int16(x.p), x.until)     //nolint:gosec // there are 4,096 at most
+		b.Queue(pruneHandoffs, int16(x.p), x.before[:]) //nolint:gosec // there are 4,096 at most
+	}
+	b.Queue(`COMMIT`)
+	return b
+}
+
+// reset drops everything of a partition. It reads every table through, and takes
+// as long as that takes.
+func (p *postgres) reset(part event.Partition) error {
+	ctx, cancel := context.WithTimeout(context.Background(), p.times.write)
+	defer cancel()
+	t := &pgTx{w: &p.writer, ctx: ctx, cancel: func() {}}
+	err := t.begin([]*ledger.Batch{{Partition: part}})
+	if errors.Is(err, errMoved) {
+		t.undo()
+		err = t.begin([]*ledger.Batch{{Partition: part}})
+	}
+	if err == nil {
+		t.ctx = context.Background()
+		b := new(pgx.Batch)
+		b.Queue(`SET LOCAL statement_timeout = 0`)
+		for _, table := range tables {
+			b.Queue("DELETE FROM "+table+" WHERE partition = $1", int16(part)) //nolint:gosec // the names stand in tables, and there are 4,096 at most
+		}
+		b.Queue(`COMMIT`)
+		err = t.send(b)
+		t.open = err != nil
+	}
+	t.undo()
+	delete(p.writer.left, part)
+	return clean(err)
+}

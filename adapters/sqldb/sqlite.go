@@ -1,0 +1,356 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/projections"
+)
+
+// applicationID marks the file as ours ("ChVw") in the header of the SQLite file.
+const applicationID = 0x43685677
+
+// OpenSQLite opens the views in the file at path, or makes them: WAL with
+// synchronous=NORMAL, so a crash of the process loses nothing that was committed,
+// and a power cut leaves the file consistent and perhaps a little behind. A file
+// that is not ours, or that a later version no longer lets this one use, is refused
+// and left as it was. Other processes must not write to it.
+func OpenSQLite(path string, o Options) (*DB, error) {
+	d, err := newDB(o)
+	if err != nil {
+		return nil, err
+	}
+	fresh, err := checkFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pragmas := []string{"busy_timeout(10000)"}
+	if fresh {
+		// In the header before anything else, and before WAL, so that no crash leaves a
+		// file of ours without its mark.
+		pragmas = append(pragmas, fmt.Sprintf("application_id(%d)", applicationID))
+	}
+	pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(NORMAL)", "temp_store(MEMORY)", "cache_size(-65536)", "wal_autocheckpoint(8000)")
+	e := &sqlite{marks: map[event.Partition]ledger.Mark{}}
+	d.engine = e
+	if e.db, err = sql.Open("sqlite", dsn(path, pragmas)+"&_txlock=immediate"); err != nil {
+		return nil, fmt.Errorf("open the views: %w", err)
+	}
+	e.db.SetMaxOpenConns(1)
+	e.db.SetMaxIdleConns(1)
+	if err := d.startSQLite(e, path); err != nil {
+		e.db.Close()
+		if d.read != nil {
+			d.read.Close()
+		}
+		return nil, err
+	}
+	d.wg.Go(d.writer)
+	return d, nil
+}
+
+func (d *DB) startSQLite(e *sqlite, path string) (err error) {
+	ctx := context.Background()
+	if err := migrate(ctx, e.db, goose.DialectSQLite3); err != nil {
+		return err
+	}
+	// Readers share a snapshot with nobody and never wait for the writer.
+	if d.read, err = sql.Open("sqlite", dsn(path, []string{"busy_timeout(10000)", "query_only(1)", "temp_store(MEMORY)", "cache_size(-16384)"})); err != nil {
+		return fmt.Errorf("open the views: %w", err)
+	}
+	d.read.SetMaxOpenConns(4)
+	d.read.SetMaxIdleConns(4)
+	err = func() error {
+		if e.conn, err = e.db.Conn(ctx); err != nil {
+			return err
+		}
+		if err := e.prepare(ctx); err != nil {
+			return err
+		}
+		if err := d.stmt.prepare(ctx, d.read, false); err != nil {
+			return err
+		}
+		return e.load(ctx)
+	}()
+	if err != nil {
+		return fmt.Errorf("open the views: %w", err)
+	}
+	for p, m := range e.marks {
+		d.marks[p] = m.Next
+	}
+	return nil
+}
+
+func dsn(path string, pragmas []string) string {
+	q := url.Values{"_pragma": pragmas}
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
+}
+
+// checkFile reads the SQLite header: 16 bytes of magic, and at 68 the application
+// id, big-endian (sqlite.org/fileformat2.html §1.3).
+func checkFile(path string) (fresh bool, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("open the views: %w", err)
+	}
+	defer f.Close()
+	var header [72]byte
+	switch n, err := io.ReadFull(f, header[:]); {
+	case n == 0 && errors.Is(err, io.EOF):
+		return true, nil
+	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
+		return false, fmt.Errorf("open the views: %w", err)
+	case string(header[:16]) != "SQLite format 3\x00":
+		return false, fmt.Errorf("%s is not a database: name another file for the views, or move this one away", path)
+	case binary.BigEndian.Uint32(header[68:]) != applicationID:
+		return false, fmt.Errorf("%s is a database of something else, not of Chirograph's views: name another file for the views, or move this one away", path)
+	}
+	return false, nil
+}
+
+// sqlite is the engine of a file that this process alone writes to, on one
+// connection, row by row.
+type sqlite struct {
+	db   *sql.DB
+	conn *sql.Conn
+	// marks are the committed ones; the writer's own.
+	marks map[event.Partition]ledger.Mark
+
+	insertStream, updateStream, linkStream, latest       *sql.Stmt
+	insertMessage, fillMessage, updateMessage, updateDoc *sql.Stmt
+	message                                              *sql.Stmt
+	putHandoff, deleteHandoff, putOptOut, deleteOptOut   *sql.Stmt
+	insertReserved, putMark                              *sql.Stmt
+	pruneReserved, pruneHandoffs                         *sql.Stmt
+}
+
+func (s *sqlite) prepare(ctx context.Context) (err error) {
+	for _, x := range []struct {
+		stmt **sql.Stmt
+		text string
+	}{
+		{&s.insertStream, `INSERT INTO streams (subject, partition, state, due, latest) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (subject) DO NOTHING`},
+		{&s.updateStream, `UPDATE streams SET state = $2, due = $3, latest = coalesce($4, latest) WHERE subject = $1`},
+		{&s.linkStream, `UPDATE streams SET latest = $2 WHERE subject = $1`},
+		{&s.latest, `SELECT latest FROM streams WHERE subject = $1`},
+		{&s.insertMessage, `INSERT INTO messages (id, partition, tenant, program, status, reference, previous, doc)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING`},
+		{&s.fillMessage, `UPDATE messages SET program = $2, status = $3, reference = $4, previous = $5, doc = $6 WHERE id = $1`},
+		{&s.updateMessage, `UPDATE messages SET status = $2, doc = $3 WHERE id = $1`},
+		{&s.updateDoc, `UPDATE messages SET doc = $2 WHERE id = $1`},
+		{&s.message, `SELECT doc FROM messages WHERE id = $1`},
+		{&s.putHandoff, `INSERT INTO handoffs (message, attempt, part, partition, tenant, subject, account, key, carrier_id)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+			ON CONFLICT (message, attempt, part) DO UPDATE SET account = excluded.account, key = excluded.key, carrier_id = excluded.carrier_id`},
+		{&s.deleteHandoff, `DELETE FROM handoffs WHERE message = $1 AND attempt = $2 AND part = $3`},
+		{&s.putOptOut, `INSERT INTO opt_outs (subject, event, partition, position, tenant, scope, name, source, since, occurred, unclear, review)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+			ON CONFLICT (subject, event) DO UPDATE SET position = excluded.position`},
+		{&s.deleteOptOut, `DELETE FROM opt_outs WHERE subject = $1 AND event = $2`},
+		{&s.insertReserved, `INSERT INTO reserved (hash, partition, tenant, key, message, input, keep_until) VALUES ($1, $2, $3, $4, $5, $6, $7)`},
+		{&s.putMark, `INSERT INTO partitions (partition, next, hash, control, control_event, time, call_by) VALUES ($1, $2, $3, $4, $5, $6, $7)
+			ON CONFLICT (partition) DO UPDATE SET next = excluded.next, hash = excluded.hash, control = excluded.control,
+			control_event = excluded.control_event, time = excluded.time, call_by = excluded.call_by`},
+		{&s.pruneReserved, pruneReserved},
+		{&s.pruneHandoffs, pruneHandoffs},
+	} {
+		if *x.stmt, err = s.conn.PrepareContext(ctx, x.text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	pruneReserved = `DELETE FROM reserved WHERE partition = $1 AND keep_until <= $2`
+	pruneHandoffs = `DELETE FROM handoffs WHERE partition = $1 AND message < $2`
+)
+
+func (s *sqlite) load(ctx context.Context) error {
+	rows, err := s.conn.QueryContext(ctx, `SELECT `+markColumns+` FROM partitions`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		p, m, err := scanMark(rows.Scan)
+		if err != nil {
+			return err
+		}
+		s.marks[p] = m
+	}
+	return rows.Err()
+}
+
+func (s *sqlite) begin([]*ledger.Batch) (tx, error) {
+	t, err := s.conn.BeginTx(context.Background(), nil)
+	if err != nil {
+		return nil, err
+	}
+	return &sqliteTx{sqlite: s, tx: t, put: map[event.Partition]ledger.Mark{}}, nil
+}
+
+func (s *sqlite) reset(p event.Partition) error {
+	t, err := s.conn.BeginTx(context.Background(), nil)
+	if err != nil {
+		return err
+	}
+	defer t.Rollback()
+	for _, table := range tables {
+		if _, err := t.Exec("DELETE FROM "+table+" WHERE partition = $1", int64(p)); err != nil { //nolint:gosec // the names stand in tables
+			return err
+		}
+	}
+	if err := t.Commit(); err != nil {
+		return err
+	}
+	delete(s.marks, p)
+	return nil
+}
+
+func (s *sqlite) away(error) bool { return false }
+
+func (s *sqlite) close() error { return errors.Join(s.conn.Close(), s.db.Close()) }
+
+// sqliteTx writes at once. Its connection serves nobody else meanwhile.
+type sqliteTx struct {
+	*sqlite
+	tx  *sql.Tx
+	put map[event.Partition]ledger.Mark
+}
+
+func (t *sqliteTx) mark(p event.Partition) ledger.Mark { return t.marks[p] }
+
+func (t *sqliteTx) message(id event.ID) (*projections.Message, error) {
+	var doc []byte
+	err := t.sqlite.message.QueryRow(id[:]).Scan(&doc)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decode(doc)
+}
+
+func (t *sqliteTx) insertStream(s *streamRow, latest event.ID) (fresh bool, err error) {
+	state, due := s.fold()
+	return affected(t.sqlite.insertStream.Exec(s.subject[:], int64(s.partition), state, due, orNull(latest)))
+}
+
+func (t *sqliteTx) latest(subject event.Pseudonym) (event.ID, error) {
+	var b []byte
+	err := t.sqlite.latest.QueryRow(subject[:]).Scan(&b)
+	return toID(b), err
+}
+
+func (t *sqliteTx) linkStream(subject event.Pseudonym, latest event.ID) error {
+	_, err := t.sqlite.linkStream.Exec(subject[:], latest[:])
+	return err
+}
+
+func (t *sqliteTx) putStream(s *streamRow, latest event.ID) error {
+	state, due := s.fold()
+	there, err := affected(t.updateStream.Exec(s.subject[:], state, due, orNull(latest)))
+	if err == nil && !there {
+		_, err = t.insertStream(s, latest)
+	}
+	return err
+}
+
+func (t *sqliteTx) insertMessage(m *projections.Message, reference sql.NullString, previous event.ID, doc []byte) (fresh bool, err error) {
+	return affected(t.sqlite.insertMessage.Exec(m.ID[:], int64(m.Position.Partition), m.Tenant, m.Program, string(m.Status), reference, orNull(previous), doc))
+}
+
+func (t *sqliteTx) fillMessage(m *projections.Message, reference sql.NullString, previous event.ID, doc []byte) error {
+	_, err := t.sqlite.fillMessage.Exec(m.ID[:], m.Program, string(m.Status), reference, orNull(previous), doc)
+	return err
+}
+
+func (t *sqliteTx) updateMessage(m *projections.Message, was recipient.Status, doc []byte) (err error) {
+	if m.Status == was {
+		_, err = t.updateDoc.Exec(m.ID[:], doc) // leaves the indexes alone
+	} else {
+		_, err = t.sqlite.updateMessage.Exec(m.ID[:], string(m.Status), doc)
+	}
+	return err
+}
+
+func (t *sqliteTx) putHandoff(h *projections.Handoff) error {
+	_, err := t.sqlite.putHandoff.Exec(h.Ref.Message[:], h.Ref.Attempt, h.Ref.Part, int64(h.Ref.Partition), h.Ref.Tenant, h.Ref.Subject[:],
+		h.Account, h.Key, h.Ref.CarrierID)
+	return err
+}
+
+func (t *sqliteTx) deleteHandoff(h *projections.Handoff) error {
+	_, err := t.sqlite.deleteHandoff.Exec(h.Ref.Message[:], h.Ref.Attempt, h.Ref.Part)
+	return err
+}
+
+func (t *sqliteTx) putOptOut(o *optOutRow) error {
+	x := o.stands
+	_, err := t.sqlite.putOptOut.Exec(o.subject[:], o.event[:], int64(x.Position.Partition), x.Position.Index, o.tenant, string(x.Reach.Scope),
+		x.Reach.Name, x.Source, x.Since.UnixMilli(), millis(x.Occurred), flag(x.Unclear), flag(o.review()))
+	return err
+}
+
+func (t *sqliteTx) deleteOptOut(o *optOutRow) error {
+	_, err := t.sqlite.deleteOptOut.Exec(o.subject[:], o.event[:])
+	return err
+}
+
+func (t *sqliteTx) insertReserved(m *projections.Message, submit *event.MessageSubmitted) error {
+	_, err := t.sqlite.insertReserved.Exec(reservedHash(m.Tenant, submit.Key), int64(m.Position.Partition), m.Tenant,
+		submit.Key, m.ID[:], submit.Input, keepUntil(submit))
+	return err
+}
+
+func (t *sqliteTx) putMark(p event.Partition, m ledger.Mark) error {
+	t.put[p] = m
+	_, err := t.sqlite.putMark.Exec(int64(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], millis(m.Partition.Time), callBy(m.Partition))
+	return err
+}
+
+func (t *sqliteTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID) error {
+	if _, err := t.pruneReserved.Exec(int64(p), reservedUntil.UnixMilli()); err != nil {
+		return err
+	}
+	_, err := t.pruneHandoffs.Exec(int64(p), handoffsBefore[:])
+	return err
+}
+
+func (t *sqliteTx) commit() error {
+	if err := t.tx.Commit(); err != nil {
+		return err
+	}
+	for p, m := range t.put {
+		t.marks[p] = m
+	}
+	return nil
+}
+
+func (t *sqliteTx) rollback() { t.tx.Rollback() }
+
+func affected(r sql.Result, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	n, err := r.RowsAffected()
+	return n > 0, err
+}

@@ -1,0 +1,125 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+
+	"github.com/chirograph/chirograph/domain/event"
+)
+
+// copyBatch is how many subject secrets one transaction of Copy takes.
+const copyBatch = 4096
+
+// Copy copies every key of one vault into another of either engine, which was made
+// with Options.CopyOf: both have one master key, one pseudonym key and one digest
+// key, else nothing is copied. n is how many keys were not there yet. What was copied
+// is durable in whole batches, and keys stay where they were, so that after an error
+// Copy is simply called again. Keys that somebody adds to from meanwhile may be
+// missed: copy once more when nobody uses it any longer. A key that was destroyed
+// in to, and not in from, comes back.
+//
+// A key that differs in the two is an error, and both stay as they are: what was
+// sealed under either opens under that one alone.
+func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
+	if err := to.sameMaster(from); err != nil {
+		return 0, err
+	}
+	if err := to.sameMeta(from); err != nil {
+		return 0, err
+	}
+	had, err := to.store.classes(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read the vault that is copied to: %w", err)
+	}
+	classes, err := from.store.classes(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read the vault that is copied: %w", err)
+	}
+	for k, box := range classes {
+		if have, ok := had[k]; ok && !to.sameKey(have, box, "class", k.tenant, k.class) {
+			return n, fmt.Errorf("both vaults have made a key of their own for tenant %q and class %s, and what was sealed under either opens under that one alone: copy into a vault that was not used yet", k.tenant, k.class)
+		} else if ok {
+			continue
+		}
+		if err := to.store.addClass(ctx, k, box); err != nil {
+			return n, fmt.Errorf("write to the vault that is copied to: %w", err)
+		}
+		n++
+	}
+	for after, end := (event.ID{}), lastID; ; {
+		batch, err := from.store.secrets(ctx, after, end, copyBatch)
+		if err != nil {
+			return n, fmt.Errorf("read the vault that is copied: %w", err)
+		}
+		if len(batch) == 0 {
+			return n, nil
+		}
+		missing, err := to.missing(ctx, after, batch)
+		if err != nil {
+			return n, err
+		}
+		if err := to.store.addSecrets(ctx, missing); err != nil {
+			return n, fmt.Errorf("write to the vault that is copied to: %w", err)
+		}
+		n += len(missing)
+		after = batch[len(batch)-1].id
+	}
+}
+
+var lastID = event.ID(bytes.Repeat([]byte{0xff}, len(event.ID{})))
+
+// missing are the secrets that this vault does not have, of a batch whose ids come after one.
+func (v *Vault) missing(ctx context.Context, after event.ID, batch []subjectSecret) (missing []subjectSecret, err error) {
+	have := map[event.ID][]byte{}
+	upTo := batch[len(batch)-1].id
+	for {
+		page, err := v.store.secrets(ctx, after, upTo, copyBatch)
+		if err != nil {
+			return nil, fmt.Errorf("read the vault that is copied to: %w", err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, s := range page {
+			have[s.id] = s.box
+		}
+		after = page[len(page)-1].id
+	}
+	for _, s := range batch {
+		box, ok := have[s.id]
+		if !ok {
+			missing = append(missing, s)
+		} else if !v.sameKey(box, s.box, "subject", string(s.id[:])) {
+			return nil, fmt.Errorf("the subject key %s differs in the two vaults: one of them is damaged", s.id)
+		}
+	}
+	return missing, nil
+}
+
+// sameKey reports whether two boxes hold one key. A key is wrapped anew by nobody, so
+// they are the same bytes as a rule.
+func (v *Vault) sameKey(a, b []byte, kind string, names ...string) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	x, err1 := v.unwrap(a, kind, names...)
+	y, err2 := v.unwrap(b, kind, names...)
+	return err1 == nil && err2 == nil && subtle.ConstantTimeCompare(x, y) == 1
+}
+
+func (v *Vault) sameMaster(other *Vault) error {
+	if other != nil && subtle.ConstantTimeCompare(v.check, other.check) != 1 {
+		return errors.New("the two vaults have different master keys: a copy is made under the master key file of the vault that it is a copy of")
+	}
+	return nil
+}
+
+func (v *Vault) sameMeta(other *Vault) error {
+	if subtle.ConstantTimeCompare(v.pseudonym, other.pseudonym)&subtle.ConstantTimeCompare(v.digest, other.digest) != 1 {
+		return errors.New("this vault was not made as a copy of the other one: its numbers have other pseudonyms, so no key of the other would be found in it")
+	}
+	return nil
+}

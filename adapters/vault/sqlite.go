@@ -1,0 +1,234 @@
+package vault
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+const applicationID = 0x43485654 // "CHVT"
+
+// Open opens the vault in the SQLite file at path with the master key in
+// masterKeyFile: 32 random bytes, in hexadecimal or base64, in a file that only its
+// owner may read. Who has both files can read all that was sealed; who loses either,
+// nothing.
+func Open(path, masterKeyFile string, o Options) (_ *Vault, err error) {
+	_, err = os.Stat(path)
+	missing := errors.Is(err, os.ErrNotExist)
+	if err != nil && !missing {
+		return nil, err
+	}
+	if missing && !o.Create {
+		return nil, fmt.Errorf("there is no vault at %s: restore it from its backup; a new one would open nothing that was sealed before", path)
+	}
+	master, err := masterKey(masterKeyFile, o, !missing)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(master)
+	v := newVault(master)
+	if err := v.sameMaster(o.CopyOf); err != nil {
+		return nil, err
+	}
+	if err := v.openSQLite(path, o); err != nil {
+		if v.db != nil {
+			v.db.Close()
+		}
+		return nil, fmt.Errorf("vault %s: %w", path, err)
+	}
+	v.start()
+	return v, nil
+}
+
+func (v *Vault) openSQLite(path string, o Options) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	// The file is made here, so that it is never readable for others.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	dsn := "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(filepath.ToSlash(path)) +
+		"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)&_pragma=cell_size_check(1)"
+	if runtime.GOOS == "darwin" {
+		dsn += "&_pragma=fullfsync(1)&_pragma=checkpoint_fullfsync(1)"
+	}
+	if v.db, err = sql.Open("sqlite", dsn); err != nil {
+		return err
+	}
+	v.db.SetMaxOpenConns(4)
+	v.db.SetMaxIdleConns(4)
+	var app, version, tables int
+	for _, q := range []struct {
+		text string
+		into *int
+	}{{"PRAGMA application_id", &app}, {"PRAGMA user_version", &version}, {"SELECT count(*) FROM sqlite_schema", &tables}} {
+		if err := v.db.QueryRow(q.text).Scan(q.into); err != nil {
+			return fmt.Errorf("this is not a vault, or its first page is damaged: %w", err)
+		}
+	}
+	switch {
+	case app == 0 && version == 0 && tables == 0: // new, or killed before it was made
+		if err := v.createSQLite(path, o); err != nil {
+			return err
+		}
+	case app != applicationID:
+		return errors.New("this is not a vault: the file belongs to another application")
+	case version != formatVersion:
+		return laterFormat(version)
+	}
+	// Whatever a killed process left in the WAL is synced before it is used. Another
+	// process that has the vault open now did that when it opened it.
+	if _, err := v.db.Exec("PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
+		return err
+	}
+	var check, pseudonym, digest []byte
+	if err := v.db.QueryRow("SELECT key_check, pseudonym, digest FROM meta").Scan(&check, &pseudonym, &digest); err != nil {
+		return err
+	}
+	if err := v.readMeta(check, pseudonym, digest, o); err != nil {
+		return err
+	}
+	s := &sqlite{db: v.db, since: time.Now()}
+	if s.getSecret, err = v.db.Prepare("SELECT secret FROM subjects WHERE id = ?"); err != nil {
+		return err
+	}
+	if s.getClass, err = v.db.Prepare("SELECT key FROM classes WHERE tenant = ? AND class = ?"); err != nil {
+		return err
+	}
+	v.store = s
+	return nil
+}
+
+// createSQLite makes the tables in one transaction: a crash leaves a new vault or none.
+func (v *Vault) createSQLite(path string, o Options) error {
+	pseudonym, digest := v.newMeta(o)
+	if _, err := v.db.Exec("PRAGMA journal_mode = WAL"); err != nil {
+		return err
+	}
+	tx, err := v.db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	for _, q := range []struct {
+		text string
+		args []any
+	}{
+		{fmt.Sprintf("PRAGMA application_id = %d", applicationID), nil},
+		{fmt.Sprintf("PRAGMA user_version = %d", formatVersion), nil},
+		{"CREATE TABLE meta (key_check BLOB NOT NULL, pseudonym BLOB NOT NULL, digest BLOB NOT NULL)", nil},
+		// Ids are ordered by time, so rows are added at the end.
+		{"CREATE TABLE subjects (id BLOB PRIMARY KEY, secret BLOB NOT NULL) WITHOUT ROWID", nil},
+		{"CREATE TABLE classes (tenant TEXT NOT NULL, class TEXT NOT NULL, key BLOB NOT NULL, PRIMARY KEY (tenant, class)) WITHOUT ROWID", nil},
+		{"INSERT INTO meta VALUES (?, ?, ?)", []any{v.check, pseudonym, digest}},
+	} {
+		if _, err := tx.Exec(q.text, q.args...); err != nil {
+			return err
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// sqlite is the store of a vault in one file.
+type sqlite struct {
+	db                  *sql.DB
+	getSecret, getClass *sql.Stmt
+	since               time.Time
+}
+
+func (s *sqlite) secret(ctx context.Context, id event.ID) (box []byte, err error) {
+	err = s.getSecret.QueryRowContext(ctx, id[:]).Scan(&box)
+	return box, err
+}
+
+func (s *sqlite) addSecrets(ctx context.Context, secrets []subjectSecret) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	insert, err := tx.PrepareContext(ctx, "INSERT INTO subjects (id, secret) VALUES (?, ?) ON CONFLICT DO NOTHING")
+	if err != nil {
+		return err
+	}
+	defer insert.Close()
+	for i := range secrets {
+		if _, err := insert.ExecContext(ctx, secrets[i].id[:], secrets[i].box); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+func (s *sqlite) secrets(ctx context.Context, after, upTo event.ID, max int) ([]subjectSecret, error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT id, secret FROM subjects WHERE id > ? AND id <= ? ORDER BY id LIMIT ?", after[:], upTo[:], max)
+	if err != nil {
+		return nil, err
+	}
+	return scanSecrets(rows)
+}
+
+func (s *sqlite) class(ctx context.Context, k classKey) (box []byte, err error) {
+	err = s.getClass.QueryRowContext(ctx, k.tenant, k.class).Scan(&box)
+	return box, err
+}
+
+func (s *sqlite) addClass(ctx context.Context, k classKey, box []byte) error {
+	_, err := s.db.ExecContext(ctx, "INSERT INTO classes (tenant, class, key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", k.tenant, k.class, box)
+	return err
+}
+
+func (s *sqlite) classes(ctx context.Context) (map[classKey][]byte, error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT tenant, class, key FROM classes")
+	if err != nil {
+		return nil, err
+	}
+	return scanClasses(rows)
+}
+
+func (s *sqlite) health() (bool, time.Time, string) { return true, s.since, "" }
+
+func (s *sqlite) close() error { return s.db.Close() }
+
+func scanSecrets(rows *sql.Rows) (out []subjectSecret, err error) {
+	defer rows.Close()
+	for rows.Next() {
+		var id []byte
+		var s subjectSecret
+		if err := rows.Scan(&id, &s.box); err != nil {
+			return nil, err
+		}
+		copy(s.id[:], id)
+		out = append(out, s)
+	}
+	return out, rows.Err()
+}
+
+func scanClasses(rows *sql.Rows) (map[classKey][]byte, error) {
+	defer rows.Close()
+	out := map[classKey][]byte{}
+	for rows.Next() {
+		var k classKey
+		var box []byte
+		if err := rows.Scan(&k.tenant, &k.class, &box); err != nil {
+			return nil, err
+		}
+		out[k] = box
+	}
+	return out, rows.Err()
+}

@@ -1,0 +1,448 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chirograph/chirograph/adapters/servertest"
+)
+
+// soakEnv says how long TestClusterSurvives goes on breaking things, such as 30m; without
+// it each thing is broken once.
+const soakEnv = "CHIROGRAPH_SOAK"
+
+// servers are three brokers and PostgreSQL that are this test's to kill.
+type servers struct {
+	t        *testing.T
+	script   string
+	env      []string
+	brokers  []string
+	postgres string
+}
+
+func newServers(t *testing.T) *servers {
+	t.Helper()
+	script, err := filepath.Abs(filepath.Join("..", "..", "deploy", "servers", "servers"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &servers{t: t, script: script, env: append(os.Environ(), "BROKERS=3", "CHIROGRAPH_SERVERS_STATE="+t.TempDir())}
+	out, code := s.run("up")
+	if code == 3 {
+		if os.Getenv(servertest.RequireEnv) == "1" {
+			t.Fatalf("the servers are required: %s", out)
+		}
+		t.Skipf("left out for want of servers: %s", strings.TrimSpace(out))
+	}
+	t.Cleanup(func() { s.run("down") })
+	if code != 0 {
+		t.Fatalf("servers up: exit %d\n%s", code, out)
+	}
+	for _, line := range strings.Split(out, "\n") {
+		line = strings.TrimPrefix(strings.TrimSpace(line), "export ")
+		if v, ok := strings.CutPrefix(line, servertest.KafkaEnv+"="); ok {
+			s.brokers = strings.Split(strings.Trim(v, `'"`), ",")
+		}
+		if v, ok := strings.CutPrefix(line, servertest.PostgresEnv+"="); ok {
+			s.postgres = strings.Trim(v, `'"`)
+		}
+	}
+	if len(s.brokers) != 3 || s.postgres == "" {
+		t.Fatalf("servers up printed no addresses:\n%s", out)
+	}
+	return s
+}
+
+func (s *servers) run(args ...string) (string, int) {
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, s.script, args...)
+	cmd.Env = s.env
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		s.t.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+func (s *servers) must(args ...string) {
+	s.t.Helper()
+	if out, code := s.run(args...); code != 0 {
+		s.t.Fatalf("servers %s: exit %d\n%s", strings.Join(args, " "), code, out)
+	}
+}
+
+// clusterKey is the API key of the tests' nodes.
+const clusterKey = "chirograph_cluster_test_key_of_no_secret_at_all"
+
+// testCluster is nodes over one ledger, under load.
+type testCluster struct {
+	t       *testing.T
+	dir     string
+	servers *servers
+	centre  *centre
+	nodes   []*clusterNode
+	http    *http.Client
+
+	mu           sync.Mutex
+	acknowledged map[string]string // by number: the message's id
+	asked        map[string]bool
+	next         int
+	answers      [600]atomic.Int64
+}
+
+type clusterNode struct {
+	c    *testCluster
+	name string
+	addr string
+	p    *proc // nil while it is down
+	mu   sync.Mutex
+}
+
+func newTestCluster(t *testing.T, nodes int) *testCluster {
+	t.Helper()
+	c := &testCluster{t: t, dir: t.TempDir(), servers: newServers(t), http: &http.Client{Timeout: 20 * time.Second},
+		acknowledged: map[string]string{}, asked: map[string]bool{}}
+	c.centre = newCentre(t, "--receipt-delay", "20ms")
+	c.write("postgres.url", c.servers.postgres+"\n")
+	hash := hashKey(clusterKey)
+	for i := range nodes + 1 { // one more than are started
+		n := &clusterNode{c: c, name: fmt.Sprintf("node-%d", i+1), addr: free(t)}
+		c.nodes = append(c.nodes, n)
+		c.write(n.name+".yaml", fmt.Sprintf(`engine: kafka
+node: %s
+listen: %s
+drain: 10s
+master_key_file: master.key
+limits: {call_window: 1s, answer_within: 2s}
+kafka: {brokers: [%s], partitions: 6, replication: 3, min_insync: 2, session: 3s}
+postgres: {url_file: postgres.url}
+tenants: [bank]
+api_keys:
+  - {id: test, sha256: %q, tenant: bank, scopes: [%s]}
+carriers:
+  - {account: sim, addr: %q, system_id: bank, response_timeout: 1s}
+routes:
+  - {rule: all, carrier: sim}
+programs:
+  - {tenant: bank, name: account, legal_entity: Example Bank Ltd, purposes: [account], countries: ["*"], senders: ["+12025550101"], default: true}
+`, n.name, n.addr, strings.Join(c.servers.brokers, ", "), hex.EncodeToString(hash[:]), strings.Join(allScopes, ", "), c.centre.addr))
+	}
+	c.command(0, "log", "init", "--config", "node-1.yaml")
+	c.command(0, "config", "apply", "node-1.yaml")
+	for _, n := range c.nodes[:nodes] {
+		n.start()
+	}
+	for _, n := range c.nodes[:nodes] {
+		n.ready()
+	}
+	return c
+}
+
+func (c *testCluster) write(name, text string) {
+	if err := os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *testCluster) command(want int, args ...string) string {
+	c.t.Helper()
+	out, code := command(c.t, c.dir, args...)
+	if code != want {
+		c.t.Fatalf("%s: exit %d\n%s", strings.Join(args, " "), code, out)
+	}
+	return out
+}
+
+func (n *clusterNode) start() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.p = spawn(n.c.t, n.c.dir, "serve", "--config", n.name+".yaml")
+}
+
+// ready waits until the node says so.
+func (n *clusterNode) ready() {
+	n.c.t.Helper()
+	var last string
+	defer func() {
+		if n.c.t.Failed() {
+			n.c.t.Logf("%s last said: %s", n.name, last)
+		}
+	}()
+	within(n.c.t, n.name+" is ready", func() bool {
+		if n.p.eofed() {
+			n.c.t.Fatalf("%s ended: %s", n.name, tail(n.p.text(), 2000))
+		}
+		a := n.c.call(n, http.MethodGet, "/readyz", "")
+		last = string(a.body)
+		return a.status == http.StatusOK
+	})
+}
+
+func (n *clusterNode) down(how func(*proc)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	how(n.p)
+	n.p = nil
+}
+
+func (n *clusterNode) up() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.p != nil
+}
+
+func (c *testCluster) call(n *clusterNode, method, path, body string, header ...string) httpAnswer {
+	r, err := http.NewRequestWithContext(context.Background(), method, "http://"+n.addr+path, strings.NewReader(body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	r.GetBody = nil // nothing is sent again behind our back
+	r.Header.Set("Authorization", "Bearer "+clusterKey)
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return httpAnswer{err: err}
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	return httpAnswer{resp.StatusCode, raw, err}
+}
+
+// load submits until ended, each message until it is acknowledged: the same key at
+// whatever node is up.
+func (c *testCluster) load(ended <-chan struct{}, workers int) *sync.WaitGroup {
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				c.mu.Lock()
+				c.next++
+				to := benchNumber(c.next)
+				c.asked[to] = true
+				c.mu.Unlock()
+				if !c.submit(to, ended) {
+					return
+				}
+			}
+		})
+	}
+	return &wg
+}
+
+func (c *testCluster) submit(to string, ended <-chan struct{}) bool {
+	body := fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, to)
+	for {
+		n := c.nodes[rand.IntN(len(c.nodes))]
+		if n.up() {
+			a := c.call(n, http.MethodPost, "/v1/messages", body, "Idempotency-Key", "soak-"+to)
+			if a.err == nil {
+				c.answers[min(a.status, 599)].Add(1)
+			}
+			switch {
+			case a.err == nil && a.status == http.StatusAccepted:
+				var v view
+				a.into(c.t, &v)
+				c.mu.Lock()
+				if old, ok := c.acknowledged[to]; ok && old != v.ID {
+					c.t.Errorf("one key, two messages: %s and %s", old, v.ID)
+				}
+				c.acknowledged[to] = v.ID
+				c.mu.Unlock()
+				return true
+			case a.err == nil && a.status != http.StatusServiceUnavailable && a.status != http.StatusGatewayTimeout:
+				c.t.Errorf("a submit was answered %d %s", a.status, a.body)
+				return false
+			}
+		}
+		select {
+		case <-ended:
+			return false
+		case <-time.After(20 * time.Millisecond): // as its sender would
+		}
+	}
+}
+
+func (c *testCluster) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.acknowledged)
+}
+
+// more waits until that many more submits were acknowledged.
+func (c *testCluster) more(what string, n int) {
+	c.t.Helper()
+	before := c.count()
+	within(c.t, what, func() bool { return c.count() >= before+n })
+}
+
+// settled checks, with the load ended: every acknowledged submit is there once and
+// has become something final; the ledger and its views verify; and the centre has no
+// message twice.
+func (c *testCluster) settled(after string) {
+	c.t.Helper()
+	status := map[string]int{}
+	doubtful := map[string]bool{}
+	var up *clusterNode
+	for _, n := range c.nodes {
+		if n.up() {
+			up = n
+		}
+	}
+	for to, id := range c.acknowledged {
+		var v view
+		within(c.t, "after "+after+": message "+id+" settles", func() bool {
+			a := c.call(up, http.MethodGet, "/v1/messages/"+id, "")
+			if a.err != nil || a.status != http.StatusOK {
+				return false
+			}
+			a.into(c.t, &v)
+			return v.Status == "delivered" || v.Status == "in_doubt"
+		})
+		status[v.Status]++
+		doubtful[to] = v.Status == "in_doubt"
+	}
+	out := c.command(0, "audit", "verify", "--views", "--config", "node-1.yaml")
+	got := submits(c.centre.lines(c.t))
+	for to, times := range got {
+		if times > 1 {
+			c.t.Errorf("after %s: a message reached the centre %d times", after, times)
+		}
+		if !c.asked[to] {
+			c.t.Errorf("after %s: the centre received a message that nobody sent", after)
+		}
+	}
+	for to, id := range c.acknowledged {
+		if got[to] == 0 && !doubtful[to] {
+			c.t.Errorf("after %s: message %s is delivered, and never reached the centre", after, id)
+		}
+	}
+	c.t.Logf("after %s: %d acknowledged, %v; %d answers 202, %d 503, %d 504; %s", after, len(c.acknowledged), status,
+		c.answers[202].Load(), c.answers[503].Load(), c.answers[504].Load(), strings.Join(strings.Split(strings.TrimSpace(out), "\n"), " "))
+}
+
+// TestClusterSurvives breaks, under load, whatever a cluster is made of. CHIROGRAPH_SOAK=30m
+// does so for that long, in any order (make soak-cluster).
+func TestClusterSurvives(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with -short: breaking a cluster takes minutes")
+	}
+	c := newTestCluster(t, 3)
+	victim := func() *clusterNode { return c.nodes[rand.IntN(3)] }
+	broken := []struct {
+		what string
+		do   func()
+	}{
+		{"nothing", func() { c.more("load", 100) }},
+		{"SIGKILL of a node", func() {
+			n := victim()
+			n.down((*proc).kill)
+			c.more("load without it", 50)
+			n.start()
+			n.ready()
+		}},
+		{"SIGKILL of a broker", func() {
+			c.servers.must("kill-broker", "1")
+			c.more("load without it", 50)
+			c.servers.must("restart-broker", "1")
+			c.more("load with it", 50)
+		}},
+		{"SIGKILL of two brokers, which leaves too few in sync", func() {
+			c.servers.must("kill-broker", "2")
+			c.servers.must("kill-broker", "3")
+			refused := c.answers[503].Load() + c.answers[504].Load()
+			within(t, "submits are refused", func() bool { return c.answers[503].Load()+c.answers[504].Load() >= refused+20 })
+			c.servers.must("restart-broker", "2")
+			c.servers.must("restart-broker", "3")
+			c.more("load with them", 50)
+		}},
+		{"SIGKILL of PostgreSQL", func() {
+			c.servers.must("kill-postgres")
+			refused := c.answers[503].Load()
+			within(t, "submits are refused", func() bool { return c.answers[503].Load() >= refused+20 })
+			c.servers.must("restart-postgres")
+			c.more("load with it", 50)
+		}},
+		{"SIGSTOP of a node past its session", func() {
+			n := victim()
+			n.p.cmd.Process.Signal(syscall.SIGSTOP)
+			from := time.Now()
+			within(t, "its partitions go to others", func() bool { return time.Since(from) > 8*time.Second })
+			n.p.cmd.Process.Signal(syscall.SIGCONT)
+			c.more("load with it", 100)
+		}},
+		{"a node more", func() {
+			c.nodes[3].start()
+			c.nodes[3].ready()
+			c.more("load with it", 100)
+		}},
+		{"a node less", func() {
+			c.nodes[3].down(func(p *proc) {
+				if code := p.stop(); code != 0 {
+					t.Errorf("%s stopped with exit code %d", c.nodes[3].name, code)
+				}
+			})
+			c.more("load without it", 100)
+		}},
+	}
+	run := func(i int) {
+		began := time.Now()
+		ended := make(chan struct{})
+		load := c.load(ended, 4)
+		c.more("load before", 50)
+		broken[i].do()
+		c.more("load after", 50)
+		close(ended)
+		load.Wait()
+		took := time.Since(began)
+		c.settled(broken[i].what)
+		t.Logf("%s: load for %s, all of it %s", broken[i].what, took.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+	}
+	for i := range broken {
+		run(i)
+		if t.Failed() {
+			return
+		}
+	}
+	soak, _ := time.ParseDuration(os.Getenv(soakEnv))
+	for until := time.Now().Add(soak); time.Now().Before(until) && !t.Failed(); {
+		i := rand.IntN(len(broken) - 1)
+		if i == len(broken)-2 { // a node more, and then less
+			run(i)
+			i++
+		}
+		run(i)
+	}
+	for _, n := range c.nodes[:3] {
+		n.down(func(p *proc) {
+			if code := p.stop(); code != 0 {
+				t.Errorf("%s stopped with exit code %d", n.name, code)
+			}
+		})
+	}
+}
