@@ -207,9 +207,7 @@ func (m *Message) Handoffs(refs []Handoff) []Handoff {
 			case part.Status == recipient.PartTaken && !part.Final && part.CarrierID != "":
 				h.Key = sms.IDKeys(part.CarrierID)[1]
 			case part.Status == recipient.PartInDoubt && a.Reference != 0:
-				// A late answer or receipt for this part settles it; one for another attempt
-				// does not.
-				h.Key = ledger.ReferenceKey(uint16(a.Reference + part.Part - 1)) //nolint:gosec // it wraps, as the sender's does
+				h.Key = ledger.ReferenceKey(uint16(a.Reference + part.Part - 1)) // it wraps, as the sender's does
 			default:
 				continue
 			}

@@ -127,6 +127,9 @@ func TestShares(t *testing.T) {
 
 	// Who leaves gives back; who waited longest is next.
 	leave1()
+	if n := open(t, server).number(t, "SELECT count(*) FROM chirograph_cluster.leases WHERE node = '1'"); n != 0 {
+		t.Errorf("a node that left still has %d leases", n)
+	}
 	w.share("rated", map[string]float64{"2": 50, "3": 50})
 	w.share("one", map[string]float64{"2": 10})
 	w.share("two", map[string]float64{"2": 0, "3": 0})
@@ -140,6 +143,45 @@ func TestShares(t *testing.T) {
 	w.share("rated", map[string]float64{"2": 50, "3": 50})
 	w.share("one", map[string]float64{"3": 10})
 	w.share("two", map[string]float64{"2": 0, "3": 0})
+}
+
+// TestComingAndGoing: nodes that come and go as fast as they can never have more than
+// there is, together.
+func TestComingAndGoing(t *testing.T) {
+	url := database(t)
+	w := watch(t, Account{Name: "rated", TPS: 100}, Account{Name: "few", TPS: 10, Binds: 2})
+	var list []Account
+	for _, a := range w.accounts {
+		list = append(list, a)
+	}
+	fast := hurried
+	fast.every, fast.retry = time.Millisecond, time.Millisecond
+	ctx := within(t)
+	var wg sync.WaitGroup
+	for node := range 6 {
+		c := open(t, url)
+		c.timing = fast
+		wg.Go(func() {
+			for run := range 20 {
+				name := fmt.Sprint(node, ".", run)
+				ctx, cancel := context.WithCancel(ctx)
+				told := 0
+				if err := c.Shares(ctx, name, list, func(account string, s Share) {
+					w.changed(name, account, s)
+					if told++; told == 12+node {
+						cancel()
+					}
+				}); err != nil {
+					t.Error(err)
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		t.Error("it took too long")
+	}
 }
 
 // TestForgotten: a database that was restored from before there was anything.

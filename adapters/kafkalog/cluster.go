@@ -239,7 +239,7 @@ func (c *cluster) probe(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.attempt())
 	defer cancel()
 	var wrong []string
-	for slot, answer := range c.listHeads(ctx, suspects) {
+	for slot, answer := range c.list(ctx, suspects, latest) {
 		if answer.err == nil {
 			c.cleared(slot)
 			continue
@@ -291,14 +291,18 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// answer is a head, or why it is not known.
+// answer is an offset, or why it is not known.
 type answer struct {
-	head int64
-	err  error
+	offset int64
+	err    error
 }
 
-// listHeads asks the leaders of some slots, once, for their heads: the high watermarks.
-func (c *cluster) listHeads(ctx context.Context, slots []int) map[int]answer {
+// What a broker is asked for, as a timestamp (ListOffsets): the high watermark, or the first
+// offset there is.
+const latest, earliest = -1, -2
+
+// list asks the leaders of some slots, once, for an offset.
+func (c *cluster) list(ctx context.Context, slots []int, which int64) map[int]answer {
 	answers := make(map[int]answer, len(slots))
 	byLeader := map[int32][]int{}
 	for _, s := range slots {
@@ -312,7 +316,7 @@ func (c *cluster) listHeads(ctx context.Context, slots []int) map[int]answer {
 	var wg sync.WaitGroup
 	for leader, slots := range byLeader {
 		wg.Go(func() {
-			got := c.headsFrom(ctx, leader, slots)
+			got := c.listFrom(ctx, leader, slots, which)
 			mu.Lock()
 			defer mu.Unlock()
 			for s, a := range got {
@@ -324,7 +328,7 @@ func (c *cluster) listHeads(ctx context.Context, slots []int) map[int]answer {
 	return answers
 }
 
-func (c *cluster) headsFrom(ctx context.Context, leader int32, slots []int) map[int]answer {
+func (c *cluster) listFrom(ctx context.Context, leader int32, slots []int, which int64) map[int]answer {
 	answers := make(map[int]answer, len(slots))
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.ReplicaID = -1
@@ -332,7 +336,7 @@ func (c *cluster) headsFrom(ctx context.Context, leader int32, slots []int) map[
 	for _, s := range slots {
 		topic, partition := place(s)
 		p := kmsg.NewListOffsetsRequestTopicPartition()
-		p.Partition, p.Timestamp = partition, -1 // the latest
+		p.Partition, p.Timestamp = partition, which
 		topics[topic].Topic = c.names[topic]
 		topics[topic].Partitions = append(topics[topic].Partitions, p)
 		answers[s] = answer{err: errLeftOut}
@@ -405,7 +409,7 @@ func (h *heads) get(slot int) (int64, error) {
 	h.mu.Unlock()
 	<-q.done
 	a := q.answers[slot]
-	return a.head, a.err
+	return a.offset, a.err
 }
 
 func (h *heads) run() {
@@ -435,7 +439,7 @@ func (h *heads) answer(q *question) {
 	}
 	for tries := 1; ; tries++ {
 		attempt, stop := context.WithTimeout(ctx, h.c.cfg.attempt())
-		got := h.c.listHeads(attempt, left)
+		got := h.c.list(attempt, left, latest)
 		stop()
 		left = left[:0]
 		for s, a := range got {

@@ -2,9 +2,11 @@ package kafkalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // Members is how many members the group has now: nodes that serve partitions, or are
@@ -17,9 +19,20 @@ func (p *Placement) Members(ctx context.Context) (int, error) {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.DeliverWithin)
 	defer cancel()
-	groups, err := kadm.NewClient(client).DescribeGroups(ctx, p.group)
-	if err != nil {
-		return 0, fmt.Errorf("ask for the members of the group %s: %w", p.group, err)
+	for tries := 1; ; tries++ {
+		groups, err := kadm.NewClient(client).DescribeGroups(ctx, p.group)
+		if err == nil {
+			err = groups[p.group].Err
+		}
+		if errors.Is(err, kerr.GroupIDNotFound) {
+			return 0, nil
+		}
+		if err == nil {
+			return len(groups[p.group].Members), nil
+		}
+		// A cluster that never had a group takes some seconds to find it a coordinator.
+		if pause(ctx, backoff(tries)); ctx.Err() != nil {
+			return 0, fmt.Errorf("ask for the members of the group %s: %w", p.group, err)
+		}
 	}
-	return len(groups[p.group].Members), nil
 }

@@ -30,9 +30,8 @@ var decompressor = kgo.DefaultDecompressor()
 // fetched is what one partition's part of a fetch says.
 type fetched struct {
 	values [][]byte // from the offset asked for on, dense
-	// head is the high watermark that the broker knew; start, the first offset there is.
-	head, start int64
-	err         error // a *kerr.Error is the broker's
+	head   int64    // the high watermark that the broker knew
+	err    error    // a *kerr.Error is the broker's
 }
 
 // want is one partition of a fetch.
@@ -95,7 +94,7 @@ func (c *cluster) open(slot int, from int64, p *kmsg.FetchResponseTopicPartition
 	batches, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
 		KeepControlRecords: true, Offset: from, Topic: c.names[topic], Partition: partition,
 	}, p, decompressor, nil)
-	f := fetched{head: batches.HighWatermark, start: batches.LogStartOffset, err: batches.Err}
+	f := fetched{head: batches.HighWatermark, err: batches.Err}
 	if len(batches.Records) > 0 {
 		f.values = make([][]byte, 0, len(batches.Records))
 	}
@@ -145,8 +144,11 @@ func (l *Log) fetchFrom(slot int, from int64, bytes int) ([][]byte, int64, error
 				return nil, 0, err
 			case from > head:
 				return nil, head, fmt.Errorf("%w: %s, where its head is %d", ledger.ErrAhead, at, head)
-			case f.err != nil && from < f.start:
-				return nil, head, fmt.Errorf("%s is gone: the topic begins at %d now, by retention or because records were deleted", at, f.start)
+			case f.err != nil:
+				first := l.cluster.list(ctx, []int{slot}, earliest)[slot]
+				if first.err == nil && from < first.offset {
+					return nil, head, fmt.Errorf("%s is gone: the topic begins at %d now, by retention or because records were deleted", at, first.offset)
+				}
 			}
 			last = errors.New("the partition's leader does not know its end yet")
 		case errors.Is(f.err, errGap), !temporary(f.err):

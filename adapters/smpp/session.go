@@ -246,7 +246,7 @@ func (s *session) leave(err error, now time.Time) {
 	if s.phase == closing || s.phase == down {
 		return
 	}
-	if (s.phase == bound || s.phase == draining) && !errors.Is(err, errStopped) && !errors.Is(err, errWithheld) {
+	if (s.phase == bound || s.phase == draining) && !errors.Is(err, errStopped) {
 		s.stats.ConnectionsLost++
 	}
 	s.err, s.since = err, now
@@ -498,7 +498,7 @@ func (s *session) share(bind bool, tps float64, by, now time.Time) {
 		} else {
 			s.note(false, "smpp: this node has no share of the account any more, unbinding")
 		}
-		s.phase = unbinding
+		s.windUp(by, now)
 	case bind && was:
 		if s.phase == draining {
 			s.phase, s.since = bound, now

@@ -2,7 +2,6 @@ package sqldb_test
 
 import (
 	"context"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -166,7 +165,7 @@ func try(db *sqldb.DB, b *ledger.Batch) error {
 func TestPostgresAway(t *testing.T) {
 	address := database(t)
 	p, behind := through(t, address)
-	const bound = 500 * time.Millisecond
+	const bound = 300 * time.Millisecond
 	db := openIn(t, behind, bound)
 	w := world(400)
 	next := 0
@@ -361,5 +360,3 @@ func TestPostgresProgress(t *testing.T) {
 	}
 	until(t, "a reset", func() bool { return len(here.Progress().Marks) == 0 })
 }
-
-var _ io.Reader

@@ -148,7 +148,7 @@ func (d *DB) noteHealth(err error) {
 	defer d.mu.Unlock()
 	h := health{ok: err == nil, since: d.health.since}
 	if err != nil {
-		h.detail = err.Error()
+		h.detail = clean(err).Error()
 	}
 	if h.ok != d.health.ok {
 		h.since = time.Now()

@@ -127,7 +127,7 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 	}
 	keys := make([]int16, 0, len(partitions))
 	for p := range partitions {
-		keys = append(keys, int16(p)) //nolint:gosec // there are 4,096 at most
+		keys = append(keys, int16(p))
 	}
 	b := new(pgx.Batch)
 	t.open = true
@@ -336,7 +336,7 @@ type reservedColumns struct {
 func (c *streamColumns) add(s *streamRow, latest event.ID) {
 	state, due := s.fold()
 	c.subject = append(c.subject, s.subject[:])
-	c.partition = append(c.partition, int16(s.partition)) //nolint:gosec // there are 4,096 at most
+	c.partition = append(c.partition, int16(s.partition))
 	c.state = append(c.state, state)
 	c.due = append(c.due, pgtype.Int8(due))
 	c.latest = append(c.latest, orNull(latest))
@@ -344,7 +344,7 @@ func (c *streamColumns) add(s *streamRow, latest event.ID) {
 
 func (c *messageColumns) add(m *projections.Message, reference sql.NullString, previous event.ID, doc []byte) {
 	c.id = append(c.id, m.ID[:])
-	c.partition = append(c.partition, int16(m.Position.Partition)) //nolint:gosec // there are 4,096 at most
+	c.partition = append(c.partition, int16(m.Position.Partition))
 	c.tenant = append(c.tenant, m.Tenant)
 	c.program = append(c.program, m.Program)
 	c.status = append(c.status, string(m.Status))
@@ -356,9 +356,9 @@ func (c *messageColumns) add(m *projections.Message, reference sql.NullString, p
 func (c *handoffColumns) add(h *projections.Handoff) {
 	r := &h.Ref
 	c.message = append(c.message, r.Message[:])
-	c.attempt = append(c.attempt, int16(r.Attempt))       //nolint:gosec // recipient.MaxAttempts
-	c.part = append(c.part, int16(r.Part))                //nolint:gosec // a message has 255 at most
-	c.partition = append(c.partition, int16(r.Partition)) //nolint:gosec // there are 4,096 at most
+	c.attempt = append(c.attempt, int16(r.Attempt))
+	c.part = append(c.part, int16(r.Part))
+	c.partition = append(c.partition, int16(r.Partition))
 	c.tenant = append(c.tenant, r.Tenant)
 	c.subject = append(c.subject, r.Subject[:])
 	c.account = append(c.account, h.Account)
@@ -418,7 +418,7 @@ func (t *pgTx) putOptOut(o *optOutRow) error {
 	c, x := &t.staged.optOuts, o.stands
 	c.subject = append(c.subject, o.subject[:])
 	c.event = append(c.event, o.event[:])
-	c.partition = append(c.partition, int16(x.Position.Partition)) //nolint:gosec // there are 4,096 at most
+	c.partition = append(c.partition, int16(x.Position.Partition))
 	c.position = append(c.position, x.Position.Index)
 	c.tenant = append(c.tenant, o.tenant)
 	c.scope = append(c.scope, string(x.Reach.Scope))
@@ -440,7 +440,7 @@ func (t *pgTx) deleteOptOut(o *optOutRow) error {
 func (t *pgTx) insertReserved(m *projections.Message, submit *event.MessageSubmitted) error {
 	c := &t.staged.reserved
 	c.hash = append(c.hash, reservedHash(m.Tenant, submit.Key))
-	c.partition = append(c.partition, int16(m.Position.Partition)) //nolint:gosec // there are 4,096 at most
+	c.partition = append(c.partition, int16(m.Position.Partition))
 	c.tenant = append(c.tenant, m.Tenant)
 	c.key = append(c.key, submit.Key)
 	c.message = append(c.message, m.ID[:])
@@ -519,11 +519,11 @@ func (s *staged) batch(marks map[event.Partition]ledger.Mark, prunings []pruning
 	}
 	for p, m := range marks {
 		b.Queue(`UPDATE partitions SET next = $2, hash = $3, control = $4, control_event = $5, time = $6, call_by = $7 WHERE partition = $1`,
-			int16(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], pgtype.Int8(millis(m.Partition.Time)), callBy(m.Partition)) //nolint:gosec // there are 4,096 at most
+			int16(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], pgtype.Int8(millis(m.Partition.Time)), callBy(m.Partition))
 	}
 	for _, x := range prunings {
-		b.Queue(pruneReserved, int16(x.p), x.until)     //nolint:gosec // there are 4,096 at most
-		b.Queue(pruneHandoffs, int16(x.p), x.before[:]) //nolint:gosec // there are 4,096 at most
+		b.Queue(pruneReserved, int16(x.p), x.until)
+		b.Queue(pruneHandoffs, int16(x.p), x.before[:])
 	}
 	b.Queue(`COMMIT`)
 	return b
@@ -545,7 +545,7 @@ func (p *postgres) reset(part event.Partition) error {
 		b := new(pgx.Batch)
 		b.Queue(`SET LOCAL statement_timeout = 0`)
 		for _, table := range tables {
-			b.Queue("DELETE FROM "+table+" WHERE partition = $1", int16(part)) //nolint:gosec // the names stand in tables, and there are 4,096 at most
+			b.Queue("DELETE FROM "+table+" WHERE partition = $1", int16(part))
 		}
 		b.Queue(`COMMIT`)
 		err = t.send(b)

@@ -384,6 +384,8 @@ func clean(err error) error {
 	case errors.As(err, &connect):
 		text = "PostgreSQL cannot be reached"
 	case errors.As(err, &network):
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, pgconn.ErrConnClosed):
+		text = "the connection to PostgreSQL broke"
 	default:
 		return err
 	}

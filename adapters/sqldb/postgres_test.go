@@ -2,10 +2,11 @@ package sqldb_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/url"
 	"os"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,15 +26,29 @@ func server(t testing.TB) string {
 	return s
 }
 
-var databases atomic.Int64
+// databases are those that this process made. Making one takes longer than most
+// tests, so those that nobody has any more are emptied and used again.
+var databases struct {
+	sync.Mutex
+	made int
+	free []string
+}
 
-// database makes an empty one, and drops it when the test ends.
+// database has an empty one, until the test ends.
 func database(t testing.TB) string {
 	t.Helper()
 	s := server(t)
-	name := fmt.Sprintf("sqldb_%d_%d", os.Getpid(), databases.Add(1))
+	databases.Lock()
+	defer databases.Unlock()
+	if n := len(databases.free); n > 0 {
+		address := databases.free[n-1]
+		databases.free = databases.free[:n-1]
+		give(t, address)
+		return address
+	}
+	databases.made++
+	name := fmt.Sprintf("sqldb_%d_%d", os.Getpid(), databases.made)
 	admin(t, s, "CREATE DATABASE "+name)
-	t.Cleanup(func() { admin(t, s, "DROP DATABASE "+name+" WITH (FORCE)") })
 	u, err := url.Parse(s)
 	if err != nil {
 		t.Fatal("CHIROGRAPH_TEST_POSTGRES is no URL")
@@ -42,7 +57,36 @@ func database(t testing.TB) string {
 	q := u.Query()
 	q.Set("synchronous_commit", "off") // no test cuts the power
 	u.RawQuery = q.Encode()
+	give(t, u.String())
 	return u.String()
+}
+
+// give takes a database back when the test ends.
+func give(t testing.TB, address string) {
+	t.Cleanup(func() {
+		admin(t, address, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+			`DO $$ DECLARE s text; BEGIN
+				FOR s IN SELECT nspname FROM pg_namespace WHERE nspname LIKE 'chirograph%' LOOP EXECUTE 'DROP SCHEMA ' || s || ' CASCADE'; END LOOP;
+			END $$`)
+		databases.Lock()
+		defer databases.Unlock()
+		databases.free = append(databases.free, address)
+	})
+}
+
+// drop removes what this process made.
+func drop() {
+	if databases.made == 0 {
+		return
+	}
+	conn, err := pgx.Connect(context.Background(), os.Getenv("CHIROGRAPH_TEST_POSTGRES"))
+	if err != nil {
+		return
+	}
+	defer conn.Close(context.Background())
+	for n := range databases.made {
+		_, _ = conn.Exec(context.Background(), fmt.Sprintf("DROP DATABASE IF EXISTS sqldb_%d_%d WITH (FORCE)", os.Getpid(), n+1))
+	}
 }
 
 // admin runs statements on a connection of its own.
@@ -72,7 +116,19 @@ func openPostgres(t testing.TB, url string) *sqldb.DB {
 	return db
 }
 
+// fewer makes property tests draw less often: a commit here is two round trips.
+func fewer(t *testing.T) {
+	t.Helper()
+	checks := flag.Lookup("rapid.checks").Value
+	was := checks.String()
+	t.Cleanup(func() { _ = checks.Set(was) })
+	if err := checks.Set("40"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestPostgres(t *testing.T) {
+	fewer(t)
 	viewtest.Exercise(t, func(t *testing.T) viewtest.Store { return openPostgres(t, database(t)) })
 }
 

@@ -20,7 +20,12 @@ import (
 	"github.com/chirograph/chirograph/projections/viewtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		drop()
+		os.Exit(code)
+	}))
+}
 
 var options = sqldb.Options{Partitions: viewtest.Partitions, Reference: viewtest.Reference, Cache: 8, Queue: 4}
 
@@ -139,17 +144,33 @@ func TestRefusesForeignFiles(t *testing.T) {
 	open(t, empty)
 }
 
-const helperFile = "CHIROGRAPH_TEST_VIEWS"
+// The helper process of TestKill opens one of these.
+const (
+	helperFile = "CHIROGRAPH_TEST_VIEWS"
+	helperURL  = "CHIROGRAPH_TEST_VIEWS_URL"
+)
 
-// A process that is killed leaves rows and mark of the same commit.
+// A process that is killed leaves rows and mark of the same commit, and nothing that
+// holds up the next.
 func TestKill(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "views.db")
+		kill(t, helperFile+"="+path, 6, func() *sqldb.DB { return open(t, path) })
+	})
+	t.Run("postgres", func(t *testing.T) {
+		url := database(t)
+		openPostgres(t, url).Close()
+		kill(t, helperURL+"="+url, 3, func() *sqldb.DB { return openPostgres(t, url) })
+	})
+}
+
+func kill(t *testing.T, env string, rounds int, open func() *sqldb.DB) {
 	w := world(3000)
-	path := filepath.Join(t.TempDir(), "views.db")
 	r := rand.New(rand.NewPCG(5, 5))
 	progressed := 0
-	for round := range 6 {
+	for round := range rounds {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestKillHelper$")
-		cmd.Env = append(os.Environ(), helperFile+"="+path)
+		cmd.Env = append(os.Environ(), env)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -167,7 +188,7 @@ func TestKill(t *testing.T) {
 		}
 		cmd.Process.Kill()
 		cmd.Wait()
-		db := open(t, path)
+		db := open()
 		var next [viewtest.Partitions]int
 		total := 0
 		for p := range next {
@@ -189,12 +210,17 @@ func TestKill(t *testing.T) {
 }
 
 func TestKillHelper(t *testing.T) {
-	path := os.Getenv(helperFile)
-	if path == "" {
+	path, url := os.Getenv(helperFile), os.Getenv(helperURL)
+	if path == "" && url == "" {
 		t.Skip("runs in a process of its own, for TestKill")
 	}
 	w := world(3000)
-	db := open(t, path)
+	var db *sqldb.DB
+	if url != "" {
+		db = openPostgres(t, url)
+	} else {
+		db = open(t, path)
+	}
 	for more := true; more; {
 		more = false
 		for p := range viewtest.Partitions {

@@ -435,3 +435,63 @@ func TestForeignRecordInControl(t *testing.T) {
 	eventually(t, func() bool { return p.nodes[0].Stats().Ready }, func() string { return "the node is not ready again" })
 	p.becomes(p.submit(0, "+12125550102", "").ID, recipient.Sent)
 }
+
+// broken is a log whose reads of control fail while it is so.
+type broken struct {
+	ledger.Log
+	mu   sync.Mutex
+	err  error
+	hurt chan struct{} // closed when err is set: waiting reads end
+}
+
+func (b *broken) set(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err = err; err != nil {
+		close(b.hurt)
+	} else {
+		b.hurt = make(chan struct{})
+	}
+}
+
+func (b *broken) Read(ctx context.Context, p event.Partition, from int64, most int) ([]ledger.Record, int64, error) {
+	if p != event.ControlPartition {
+		return b.Log.Read(ctx, p, from, most)
+	}
+	b.mu.Lock()
+	hurt := b.hurt
+	b.mu.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-hurt:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	records, head, err := b.Log.Read(ctx, p, from, most)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil {
+		return nil, 0, b.err
+	}
+	return records, head, err
+}
+
+// While control cannot be read requests are refused, and as soon as it can be they are
+// taken again, though nothing new stands in it.
+func TestControlAway(t *testing.T) {
+	b := &broken{hurt: make(chan struct{})}
+	p := newPair(t, func(l ledger.Log) ledger.Log { b.Log = l; return b })
+	p.places[0].give(all()...)
+	p.becomes(p.submit(0, "+12125550100", "").ID, recipient.Sent)
+	b.set(errors.New("away"))
+	eventually(t, func() bool { return !p.nodes[0].Stats().Ready }, func() string { return "the node is still ready" })
+	if _, err := p.nodes[0].Submit(t.Context(), sender, &ledger.SubmitRequest{To: "+12125550101", Body: "hello"}); !errors.Is(err, ledger.ErrRefused) {
+		t.Errorf("a submit is %v, want refused", err)
+	}
+	b.set(nil)
+	eventually(t, func() bool { return p.nodes[0].Stats().Ready }, func() string { return "the node is not ready again" })
+	p.becomes(p.submit(0, "+12125550102", "").ID, recipient.Sent)
+}

@@ -255,19 +255,24 @@ func (c *Control) Bad() error {
 
 // Run reads the control stream until ctx is done.
 func (c *Control) Run(ctx context.Context) error {
+	// At the head a read waits, perhaps for days: that it can be read is known before.
+	_, head, err := c.log.Read(ctx, event.ControlPartition, 0, 0)
+	if err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		c.mu.Lock()
 		from := c.read
 		c.mu.Unlock()
+		if c.good != nil && from >= head {
+			c.good()
+		}
 		records, _, err := c.log.Read(ctx, event.ControlPartition, from, 1000)
 		if err != nil {
 			return err
 		}
 		if len(records) > 0 {
 			c.Take(records)
-		}
-		if c.good != nil {
-			c.good()
 		}
 	}
 	return nil

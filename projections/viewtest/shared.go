@@ -39,7 +39,7 @@ func apart(t *testing.T, open func(*testing.T, int) []Store) {
 	}
 	var wg sync.WaitGroup
 	for p, s := range stores {
-		r := rand.New(rand.NewPCG(21, uint64(p))) //nolint:gosec // a number of a partition
+		r := rand.New(rand.NewPCG(21, uint64(p)))
 		wg.Go(func() {
 			if err := w.Project(s, p, len(w.Steps[p]), r); err != nil {
 				t.Error(err)
@@ -78,7 +78,7 @@ func together(t *testing.T, open func(*testing.T, int) []Store) {
 		failed := make(chan error, 2*Partitions)
 		for i, s := range stores {
 			for p := range Partitions {
-				r := rand.New(rand.NewPCG(seed, uint64(10*p+i))) //nolint:gosec // small numbers
+				r := rand.New(rand.NewPCG(seed, uint64(10*p+i)))
 				wg.Go(func() { failed <- w.Project(s, p, len(w.Steps[p]), r) })
 			}
 		}
@@ -100,31 +100,28 @@ func together(t *testing.T, open func(*testing.T, int) []Store) {
 // without progress. It cuts at random, and looks now and then whether the folds are
 // those of where the store says it stands.
 func (w *World) Project(s Store, p, to int, r *rand.Rand) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	for next := -1; next < to; {
-		mark, err := s.Mark(ctx, event.Partition(p))
-		if err != nil || int(mark.Next) < next {
-			if ctx.Err() != nil {
-				return fmt.Errorf("partition %d stands at %d, after it stood at %d; %w", p, mark.Next, next, err)
-			}
+	next, last := 0, time.Now()
+	for next < to {
+		mark, err := s.Mark(context.Background(), event.Partition(p))
+		if time.Since(last) > time.Minute {
+			return fmt.Errorf("partition %d stands at %d for a minute, %w", p, next, err)
+		}
+		if err != nil {
 			continue
 		}
-		next = int(mark.Next)
-		for failed := false; next < to && !failed; {
+		if int(mark.Next) < next {
+			return fmt.Errorf("partition %d stands at %d, and was committed up to %d", p, mark.Next, next)
+		}
+		for next = int(mark.Next); next < to; {
 			end := min(to, next+1+r.IntN(20))
 			done := make(chan error, 1)
 			s.Write(w.Batch(p, next, end, false), func(err error) { done <- err })
 			if err := <-done; err != nil {
-				failed = true
-				if ctx.Err() != nil {
-					return err
-				}
 				break
 			}
-			next = end
+			next, last = end, time.Now()
 			if r.IntN(4) == 0 {
-				if err := w.folds(ctx, s, p, end); err != nil {
+				if err := w.folds(s, p, end); err != nil {
 					return err
 				}
 			}
@@ -135,12 +132,12 @@ func (w *World) Project(s Store, p, to int, r *rand.Rand) error {
 
 // folds: the store has the folds of where it says it stands, and that is not before
 // what was committed.
-func (w *World) folds(ctx context.Context, s Store, p, committed int) error {
+func (w *World) folds(s Store, p, committed int) error {
 	var subjects []event.Pseudonym
 	for _, of := range w.subjects[p] {
 		subjects = append(subjects, of.Subject)
 	}
-	states, asOf, err := s.Streams(ctx, event.Partition(p), subjects)
+	states, asOf, err := s.Streams(context.Background(), event.Partition(p), subjects)
 	if err != nil {
 		return nil //nolint:nilerr // it is away
 	}

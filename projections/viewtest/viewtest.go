@@ -126,9 +126,15 @@ func splits(t *testing.T, open func(*testing.T) Store) {
 		for range n {
 			w.Grow()
 		}
+		alone := int(seed % Partitions) // a transaction an event, too
 		for p := range Partitions {
 			for i := range w.Steps[p] {
-				write(t, single, w.Batch(p, i, i+1, false))
+				if p == alone {
+					write(t, single, w.Batch(p, i, i+1, false))
+				}
+			}
+			if p != alone {
+				slice(t, w, single, p)
 			}
 		}
 		cut(t, w, merged, rand.New(rand.NewPCG(seed, 2)), false)
@@ -150,6 +156,21 @@ func splits(t *testing.T, open func(*testing.T) Store) {
 		agree(t, w, merged)
 		search(t, w, merged, r)
 	})
+}
+
+// slice writes a partition's events one in a batch, without waiting for any.
+func slice(t fataler, w *World, s Store, p int) {
+	t.Helper()
+	n := len(w.Steps[p])
+	done := make(chan error, n)
+	for i := range n {
+		s.Write(w.Batch(p, i, i+1, false), func(err error) { done <- err })
+	}
+	for range n {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // cut writes a world's events in random batches, without waiting for any.

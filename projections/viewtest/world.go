@@ -252,7 +252,7 @@ func (w *World) advance(p int, s *recipient.State) {
 		w.add(p, s, &event.MessageRouted{Rule: "r1", Table: 1, Carrier: pick(w, "alpha", "beta"), From: "BANK", Encoding: "gsm7", Parts: 1 + w.draw(2)}, m.ID)
 	case m.Status == recipient.Allowed:
 		want, doubt := m.Sendable()
-		d := &event.HandoffStarted{Attempt: len(m.Attempts) + 1, CallBy: event.Millis(w.now.Add(5 * time.Second)), AnswerBy: event.Millis(w.now.Add(time.Minute)), Duplicate: doubt, Reference: uint16(w.draw(40) * 16)} //nolint:gosec // below 640
+		d := &event.HandoffStarted{Attempt: len(m.Attempts) + 1, CallBy: event.Millis(w.now.Add(5 * time.Second)), AnswerBy: event.Millis(w.now.Add(time.Minute)), Duplicate: doubt, Reference: uint16(w.draw(40) * 16)}
 		for _, n := range want {
 			d.Parts = append(d.Parts, event.StartedPart{Part: n, Digest: "00112233445566778899aabbccddeeff"})
 		}

@@ -155,6 +155,13 @@ func (f *folded) same(s *server, want ledger.Mark) {
 		f.w.bad("%s has folded %s into %+v, the log says %+v", s.name, f.p, got.Mark, want)
 		return
 	}
+	verdicts := s.views.verdicts[f.p]
+	for i := range want.Next {
+		if verdicts[i].why != f.why[i] {
+			f.w.bad("%s judged the event at %s as %q, the log says %q", s.name, event.Position{Partition: f.p, Index: i}, verdicts[i].why, f.why[i])
+			return
+		}
+	}
 	if len(got.States) != len(f.streams) {
 		f.w.bad("%s has %d streams of %s, the log has %d", s.name, len(got.States), f.p, len(f.streams))
 	}
@@ -326,7 +333,7 @@ func (f *folded) settled() {
 	}
 	var open []handoff
 	accepted, refused := map[handoff]string{}, map[handoff]bool{}
-	over := map[handoff]bool{}
+	over, doubt := map[handoff]bool{}, map[handoff]bool{}
 	for i, r := range f.records {
 		if f.why[i] != "" {
 			continue
@@ -345,7 +352,8 @@ func (f *folded) settled() {
 			refused[k], over[k] = d.Retry, true
 		case *event.HandoffInDoubt:
 			for _, n := range d.Parts {
-				over[handoff{part{m, n}, d.Attempt}] = true
+				k := handoff{part{m, n}, d.Attempt}
+				over[k], doubt[k] = true, true
 			}
 		case *event.ReceiptReceived:
 			over[handoff{part{m, d.Part}, d.Attempt}] = true
@@ -361,6 +369,7 @@ func (f *folded) settled() {
 			continue
 		}
 		k := handoff{part{x.h.Message, x.h.Part}, x.h.Attempt}
+		delete(doubt, k)
 		retry, no := refused[k]
 		lost := false
 		switch x.status {
@@ -371,6 +380,12 @@ func (f *folded) settled() {
 		}
 		if lost {
 			f.w.bad("what %s answered %s of part %d, attempt %d of %s is not in the ledger", x.account, x.node, x.h.Part, x.h.Attempt, x.h.Message)
+		}
+	}
+	// Whoever proposed a start that it will not call says so.
+	for k := range doubt {
+		if !f.w.o.Faults {
+			f.w.bad("nothing failed, and part %d of attempt %d of %s is in doubt, for which no carrier was called", k.part.part, k.attempt, k.message)
 		}
 	}
 }

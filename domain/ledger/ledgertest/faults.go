@@ -19,9 +19,9 @@ const (
 )
 
 // line is one node's way to the log. With faults it delays appends, refuses some,
-// loses some or their answers, lets some land late, twice or in part; and it can be
-// frozen, so that nothing passes in either direction. It keeps the order of what it
-// does not lose.
+// loses some or their answers, lets some land late, twice, in part or not in one
+// piece; and it can be frozen, so that nothing passes in either direction. It keeps
+// the order of what it does not lose.
 type line struct {
 	ledger.Log
 	rng *chance
@@ -169,6 +169,9 @@ func (l *line) one(p event.Partition, a appending) {
 			l.land(p, slices.Clone(a.events[:n]), forget)
 		}
 		fail(ledger.ErrUnknown)
+	case k < 31 && len(a.events) > 1:
+		l.count("split")
+		l.split(p, a.events, a.done)
 	default:
 		l.land(p, a.events, a.done)
 	}
@@ -192,6 +195,28 @@ func (l *line) answer(done func(ledger.Appended), a ledger.Appended) {
 		_ = l.pass(context.Background())
 		done(a)
 	})
+}
+
+// split lets the events of an append land one by one, with others' between them.
+func (l *line) split(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
+	var first ledger.Appended
+	for i := range events {
+		landed := make(chan ledger.Appended, 1)
+		l.land(p, events[i:i+1:i+1], func(a ledger.Appended) { landed <- a })
+		a := <-landed
+		if i == 0 {
+			first = a
+		}
+		if a.Err != nil {
+			if i > 0 {
+				a.Err = ledger.ErrUnknown
+			}
+			first.Err = a.Err
+			break
+		}
+		<-time.After(l.rng.upTo(3 * time.Millisecond))
+	}
+	l.answer(done, first)
 }
 
 // late lands a copy some time from now, out of order.

@@ -42,7 +42,7 @@ type Options struct {
 	// has its own.
 	Shared bool
 	// Faults come between the nodes and the log: appends that are delayed, refused,
-	// doubled, cut short, lost or land late, lost answers, and nodes that freeze for
+	// doubled, split, cut short, lost or land late, lost answers, and nodes that freeze for
 	// longer than a start may be called.
 	Faults bool
 	// Pace is how long each of sixteen senders waits at the mean between two messages;
@@ -87,8 +87,8 @@ const (
 )
 
 // Exercise runs SeveralClerks with o in each of its modes, at the same time and each
-// over a ledger of its own: with the nodes' own views, without faults and with them,
-// and with shared views and faults. fresh makes a ledger and returns what opens it.
+// over a ledger of its own: with the nodes' own views and with shared ones, without
+// faults and with them. fresh makes a ledger and returns what opens it.
 // A short test has half of the messages, and a soak as many as MessagesEnv says.
 func Exercise(t *testing.T, o Options, fresh func(t *testing.T) (open func(t *testing.T, node string) ledger.Log)) {
 	if testing.Short() {
@@ -106,7 +106,7 @@ func Exercise(t *testing.T, o Options, fresh func(t *testing.T) (open func(t *te
 	for _, mode := range []struct {
 		name           string
 		shared, faults bool
-	}{{"own views", false, false}, {"own views and faults", false, true}, {"shared views and faults", true, true}} {
+	}{{"own views", false, false}, {"own views and faults", false, true}, {"shared views", true, false}, {"shared views and faults", true, true}} {
 		all.Go(func() {
 			t.Run(mode.name, func(t *testing.T) {
 				o := o
@@ -263,7 +263,7 @@ func run(t *testing.T, open func(t *testing.T, node string) ledger.Log, o Option
 			Logger: slog.New(slog.NewTextHandler(&w.journal, &slog.HandlerOptions{Level: slog.LevelInfo})).With("by", name),
 			Source: w.source, Node: name, AppendWithin: appendWithin,
 			// Few streams stay in memory, so that they are loaded again and again.
-			Clerk: ledger.ClerkConfig{CallWindow: callWindow, AnswerWithin: answerWithin, GiveUp: giveUp, MaxStreams: 12}})
+			Clerk: ledger.ClerkConfig{CallWindow: callWindow, AnswerWithin: answerWithin, GiveUp: giveUp, MaxStreams: 3}})
 		for _, a := range accounts {
 			c := &carrier{centre: w.centre, account: a, node: s, window: 6 + w.rng.n(6), changed: make(chan struct{}, 1)}
 			s.carriers = append(s.carriers, c)

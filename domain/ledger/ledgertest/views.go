@@ -87,6 +87,7 @@ type Views struct {
 
 	mu       sync.Mutex
 	at       map[event.Partition]Snapshot
+	verdicts map[event.Partition][]verdict // of every event
 	queued   map[event.Partition][]queued
 	submits  map[event.ID]submitted
 	handoffs map[string]ledger.HandoffRef // by account and carrier's id
@@ -101,6 +102,12 @@ type queued struct {
 	done  func(error)
 }
 
+// verdict is how an event was judged.
+type verdict struct {
+	why    recipient.Why
+	status recipient.Status
+}
+
 type submitted struct {
 	at      event.Position
 	tenant  string
@@ -109,7 +116,7 @@ type submitted struct {
 
 // NewViews returns views that hold nothing.
 func NewViews() *Views {
-	return &Views{rng: newChance(1), at: map[event.Partition]Snapshot{}, queued: map[event.Partition][]queued{}, submits: map[event.ID]submitted{},
+	return &Views{rng: newChance(1), at: map[event.Partition]Snapshot{}, verdicts: map[event.Partition][]verdict{}, queued: map[event.Partition][]queued{}, submits: map[event.ID]submitted{},
 		handoffs: map[string]ledger.HandoffRef{}, reserved: map[string]ledger.Reserved{}, moved: make(chan struct{})}
 }
 
@@ -175,23 +182,33 @@ func (v *Views) write(b *ledger.Batch) error {
 	}
 	if first < next {
 		v.trimmed++
+		v.compare(s, b)
 	}
 	if b.Mark.Next <= next {
-		if b.Mark.Next == next {
-			v.compare(s, b)
-		}
 		return nil
 	}
 	for _, j := range b.Judged[next-first:] {
 		v.index(b.Partition, &j)
+		v.verdicts[b.Partition] = append(v.verdicts[b.Partition], verdict{j.Why, j.Status})
 	}
 	v.at[b.Partition] = s.Write(b)
 	return nil
 }
 
-// compare: whoever folds the same log writes the same.
+// compare: whoever folds the same log writes the same, as far as both have written.
 func (v *Views) compare(s Snapshot, b *ledger.Batch) {
 	if v.differ != nil {
+		return
+	}
+	for _, j := range b.Judged {
+		if j.Index >= s.Mark.Next {
+			break
+		}
+		if was := v.verdicts[b.Partition][j.Index]; was != (verdict{j.Why, j.Status}) {
+			v.differ = fmt.Errorf("two nodes judged the event at %s as %+v and %+v", event.Position{Partition: b.Partition, Index: j.Index}, was, verdict{j.Why, j.Status})
+		}
+	}
+	if s.Mark.Next != b.Mark.Next {
 		return
 	}
 	if s.Mark != b.Mark {
@@ -229,6 +246,7 @@ func (v *Views) Reset(_ context.Context, p event.Partition) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	delete(v.at, p)
+	delete(v.verdicts, p)
 	return nil
 }
 

@@ -1,0 +1,553 @@
+package kafkalog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chirograph/chirograph/adapters/logtest"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// write produces records as anybody may who has access to the topics.
+func write(t *testing.T, cfg Config, records ...*kgo.Record) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(cfg.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func encoded(t *testing.T, e *event.Event) []byte {
+	t.Helper()
+	raw, err := event.Encode(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// Records that are no events of this ledger are handed on with the reason, by the tail and
+// from the broker, and everything around them is read.
+func TestBadRecords(t *testing.T) {
+	onBoth(t, func(t *testing.T, server string) {
+		cfg := config(t, server)
+		initLedger(t, cfg)
+		l := open(t, cfg)
+		good := func() []byte { return encoded(t, one(l, 1, 1)[0]) }
+		foreign := one(l, 1, 1)[0]
+		foreign.Source = "/another"
+		values := []struct {
+			name  string
+			value []byte
+			why   string // "" is good
+		}{
+			{"good", good(), ""},
+			{"no JSON", []byte("hello"), "decode event"},
+			{"no value", nil, "no value"},
+			{"an empty value", []byte{}, "no value"},
+			{"cut short", good()[:100], "decode event"},
+			{"good again", good(), ""},
+			{"an unknown type", bytes.Replace(good(), []byte("MessageRouted.v1"), []byte("MessageRouted.v9"), 1), "unknown event type"},
+			{"another spelling", append(good(), ' '), "follows it"},
+			{"spaces", bytes.Replace(good(), []byte(`{"specversion"`), []byte(`{ "specversion"`), 1), "not those that the encoder writes"},
+			{"another ledger's", encoded(t, foreign), `"/another"`},
+			{"another partition's", encoded(t, one(l, 2, 1)[0]), "lies in 02"},
+			{"the last", good(), ""},
+		}
+		follow := make(chan []ledger.Record)
+		go func() {
+			defer close(follow)
+			for next := int64(0); next < int64(len(values)); {
+				records, _, err := l.Read(context.Background(), 1, next, 3)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				follow <- records
+				next += int64(len(records))
+			}
+		}()
+		until(t, "the tail follows", func() bool { return l.tails.live(slot(1)) })
+		for _, v := range values {
+			write(t, cfg, &kgo.Record{Topic: cfg.Prefix + ".ledger", Partition: 1, Value: v.value})
+		}
+		var tailed, stored []ledger.Record
+		for records := range follow {
+			tailed = append(tailed, records...)
+		}
+		for next := int64(0); next < int64(len(values)); {
+			records, _, err := l.stored(slot(1), next, 5)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stored = append(stored, records...)
+			next += int64(len(records))
+		}
+		for _, got := range [][]ledger.Record{tailed, stored} {
+			if len(got) != len(values) {
+				t.Fatalf("%d records", len(got))
+			}
+			for i, r := range got {
+				v := values[i]
+				if r.Index != int64(i) || !bytes.Equal(r.Raw, v.value) {
+					t.Errorf("%s: index %d, bytes %q", v.name, r.Index, r.Raw)
+				}
+				if v.why == "" {
+					if r.Bad != nil || r.Event == nil {
+						t.Errorf("%s: bad, %v", v.name, r.Bad)
+					}
+					continue
+				}
+				position := event.Position{Partition: 1, Index: int64(i)}.String()
+				if r.Bad == nil || r.Event != nil || !strings.Contains(r.Bad.Error(), v.why) || !strings.Contains(r.Bad.Error(), position) {
+					t.Errorf("%s: %v", v.name, r.Bad)
+				}
+				if v.name == "an unknown type" && !errors.Is(r.Bad, event.ErrUnknownType) {
+					t.Errorf("%s: %v is not ErrUnknownType", v.name, r.Bad)
+				}
+			}
+		}
+		// The partition takes appends, and the others know nothing of it.
+		if a := logtest.Wait(l, 1, one(l, 1, 1)); a.Err != nil || a.First != int64(len(values)) {
+			t.Errorf("%+v", a)
+		}
+		if n := len(logtest.ReadAll(t, l, 2)); n != 0 {
+			t.Errorf("02 has %d events", n)
+		}
+	})
+}
+
+// An event of this process comes back as itself, equal to what decoding gives; another's
+// bytes under the same id do not.
+func TestOwnEvents(t *testing.T) {
+	onBoth(t, func(t *testing.T, server string) {
+		cfg := config(t, server)
+		initLedger(t, cfg)
+		l := open(t, cfg)
+		appended := one(l, 0, 50)
+		appended[7].Data = logtest.Events(1, 1)[0].Data
+		got := make(chan ledger.Record)
+		go func() {
+			defer close(got)
+			for next := int64(0); next < 52; {
+				records, _, err := l.Read(context.Background(), 0, next, 10)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, r := range records {
+					got <- r
+				}
+				next += int64(len(records))
+			}
+		}()
+		until(t, "the tail follows", func() bool { return l.tails.live(slot(0)) })
+		before := l.Stats()
+		for i := range appended {
+			l.Append(0, appended[i:i+1], func(a ledger.Appended) {
+				if a.Err != nil {
+					t.Error(a.Err)
+				}
+			})
+		}
+		for i := range appended {
+			r := <-got
+			if r.Event != appended[i] {
+				t.Errorf("event %d is not the one that was appended", i)
+			}
+			decoded, err := event.Decode(r.Raw)
+			if err != nil || !reflect.DeepEqual(decoded, r.Event) {
+				t.Errorf("event %d is not what its bytes say: %v", i, err)
+			}
+		}
+		after := l.Stats()
+		if after.Decoded != before.Decoded || after.Read-before.Read != 50 {
+			t.Errorf("%d of %d events were decoded", after.Decoded-before.Decoded, after.Read-before.Read)
+		}
+		// The same id, other bytes, before ours comes back.
+		mine := one(l, 0, 1)
+		other := *mine[0]
+		other.Node = "another"
+		l.own.put(slot(0), mine, [][]byte{encoded(t, mine[0])})
+		write(t, cfg, &kgo.Record{Topic: cfg.Prefix + ".ledger", Partition: 0, Value: encoded(t, &other)})
+		if r := <-got; r.Event == nil || r.Event.Node != "another" {
+			t.Errorf("another's event came back as %+v", r)
+		}
+		if a := logtest.Wait(l, 0, mine); a.Err != nil {
+			t.Fatal(a.Err)
+		}
+		if r := <-got; r.Event != mine[0] {
+			t.Errorf("ours came back as %+v", r)
+		}
+		l.own.mu.Lock()
+		defer l.own.mu.Unlock()
+		if len(l.own.events) != 0 || l.own.bytes != 0 {
+			t.Errorf("%d events, %d bytes are still kept", len(l.own.events), l.own.bytes)
+		}
+	})
+}
+
+// What is kept of our own is bounded, whatever is never read back.
+func TestOwnBound(t *testing.T) {
+	var o own
+	for i := range 2*ownEvents/1000 + 1 {
+		events := make([]*event.Event, 1000)
+		raws := make([][]byte, 1000)
+		for k := range events {
+			events[k] = &event.Event{ID: event.ID{byte(i), byte(k), byte(k >> 8), 1}}
+			raws[k] = make([]byte, 10)
+		}
+		o.put(3, events, raws)
+		if len(o.events) > ownEvents || len(o.order) > ownEvents {
+			t.Fatalf("%d events, %d in order", len(o.events), len(o.order))
+		}
+	}
+	o.put(3, []*event.Event{{ID: event.ID{255}}}, [][]byte{make([]byte, ownBytes)})
+	if o.bytes > ownBytes || len(o.events) != 1 {
+		t.Errorf("%d bytes of %d events", o.bytes, len(o.events))
+	}
+}
+
+// Two processes append and read at the same time: both read the same, and each append is
+// one run but for another's events between.
+func TestTwoProcesses(t *testing.T) {
+	onBoth(t, func(t *testing.T, server string) {
+		cfg := config(t, server)
+		initLedger(t, cfg)
+		const appends, each = 60, 4
+		logs := []*Log{open(t, cfg), open(t, cfg)}
+		var wg sync.WaitGroup
+		read := make([][]ledger.Record, len(logs))
+		sent := make([][]*event.Event, len(logs))
+		for i, l := range logs {
+			wg.Go(func() {
+				for int64(len(read[i])) < 2*appends*each {
+					records, _, err := l.Read(context.Background(), 0, int64(len(read[i])), 50)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					read[i] = append(read[i], records...)
+				}
+			})
+			wg.Go(func() {
+				var answers sync.WaitGroup
+				for k := range appends {
+					events := one(l, 0, each)
+					sent[i] = append(sent[i], events...)
+					answers.Add(1)
+					l.Append(0, events, func(a ledger.Appended) {
+						defer answers.Done()
+						if a.Err != nil {
+							t.Error(a.Err)
+						}
+					})
+					if k%5 == 0 {
+						answers.Wait()
+					}
+				}
+				answers.Wait()
+			})
+		}
+		wg.Wait()
+		place := map[event.ID]int{}
+		for k := range read[0] {
+			if !bytes.Equal(read[0][k].Raw, read[1][k].Raw) || read[0][k].Index != int64(k) {
+				t.Fatalf("at %d the two read different events", k)
+			}
+			place[read[0][k].Event.ID] = k
+		}
+		for i := range sent {
+			if !slices.IsSortedFunc(sent[i], func(a, b *event.Event) int { return place[a.ID] - place[b.ID] }) {
+				t.Errorf("the appends of process %d changed order", i)
+			}
+		}
+		if len(place) != 2*appends*each {
+			t.Errorf("%d different events", len(place))
+		}
+	})
+}
+
+// An offset without an event is an error that names it, never passed over.
+func TestGaps(t *testing.T) {
+	onBoth(t, func(t *testing.T, server string) {
+		cfg := config(t, server)
+		initLedger(t, cfg)
+		l := open(t, cfg)
+		for p := range event.Partition(2) {
+			if a := logtest.Wait(l, p, one(l, p, 5)); a.Err != nil {
+				t.Fatal(a.Err)
+			}
+		}
+		// A transaction leaves a marker, at 6.
+		client, err := kgo.NewClient(kgo.SeedBrokers(cfg.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID(cfg.Prefix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		waiting := make(chan error)
+		go func() {
+			var err error
+			for next := int64(5); err == nil; {
+				var records []ledger.Record
+				records, _, err = l.Read(context.Background(), 0, next, 10)
+				next += int64(len(records))
+			}
+			waiting <- err
+		}()
+		until(t, "the tail follows", func() bool { return l.tails.live(slot(0)) })
+		if err := client.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: cfg.Prefix + ".ledger", Partition: 0, Value: encoded(t, one(l, 0, 1)[0])}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-waiting; !errors.Is(err, errGap) || !strings.Contains(err.Error(), "00-6") {
+			t.Errorf("a reader that waited: %v", err)
+		}
+		if records, _, err := l.Read(t.Context(), 0, 4, 10); err != nil || len(records) != 2 {
+			t.Errorf("before the gap: %d, %v", len(records), err)
+		}
+		if _, _, err := l.Read(t.Context(), 0, 6, 10); !errors.Is(err, errGap) {
+			t.Errorf("at the gap: %v", err)
+		}
+		// Records that were deleted.
+		offsets := kadm.Offsets{}
+		offsets.AddOffset(cfg.Prefix+".ledger", 1, 3, -1)
+		if _, err := admin(t, cfg).DeleteRecords(t.Context(), offsets); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := l.Read(t.Context(), 1, 0, 10); err == nil || !strings.Contains(err.Error(), "01-0 is gone") || !strings.Contains(err.Error(), "begins at 3") {
+			t.Errorf("deleted: %v", err)
+		}
+		if records, _, err := l.Read(t.Context(), 1, 3, 10); err != nil || len(records) != 2 {
+			t.Errorf("what is left: %d, %v", len(records), err)
+		}
+	})
+}
+
+// A log that lost its end: whoever waits behind it is told, and nothing is reset.
+func TestLostEnd(t *testing.T) {
+	k := cluster1(t)
+	cfg := Config{Brokers: k.ListenAddrs(), Replication: 1, Partitions: 2, DeliverWithin: 2 * time.Second}
+	initLedger(t, cfg)
+	l := open(t, cfg)
+	if a := logtest.Wait(l, 0, one(l, 0, 5)); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	waiting := make(chan error)
+	go func() {
+		_, _, err := l.Read(context.Background(), 0, 5, 10)
+		waiting <- err
+	}()
+	until(t, "the tail follows", func() bool { return l.tails.live(slot(0)) })
+	// From here on the broker says what one says that came to lead without the last two.
+	k.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		k.KeepControl()
+		req := r.(*kmsg.FetchRequest)
+		resp := req.ResponseKind().(*kmsg.FetchResponse)
+		for _, t := range req.Topics {
+			rt := kmsg.NewFetchResponseTopic()
+			rt.Topic, rt.TopicID = t.Topic, t.TopicID
+			for _, p := range t.Partitions {
+				rp := kmsg.NewFetchResponseTopicPartition()
+				rp.Partition, rp.HighWatermark, rp.LogStartOffset = p.Partition, 3, 0
+				if p.FetchOffset > 3 {
+					rp.ErrorCode, rp.HighWatermark, rp.LogStartOffset = kerr.OffsetOutOfRange.Code, -1, -1
+				}
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+	k.ControlKey(int16(kmsg.ListOffsets), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		k.KeepControl()
+		req := r.(*kmsg.ListOffsetsRequest)
+		resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+		for _, t := range req.Topics {
+			rt := kmsg.NewListOffsetsResponseTopic()
+			rt.Topic = t.Topic
+			for _, p := range t.Partitions {
+				rp := kmsg.NewListOffsetsResponseTopicPartition()
+				rp.Partition, rp.Offset = p.Partition, 3
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+	if err := <-waiting; !errors.Is(err, ledger.ErrAhead) {
+		t.Errorf("who waited at the old head: %v, want ErrAhead", err)
+	}
+	if _, head, err := l.Read(t.Context(), 0, 4, 10); !errors.Is(err, ledger.ErrAhead) || head != 3 {
+		t.Errorf("a read past the new head: %v, head %d", err, head)
+	}
+	if _, head, err := l.Read(t.Context(), 0, 0, 0); err != nil || head != 3 {
+		t.Errorf("the head is %d, %v", head, err)
+	}
+}
+
+// A leader that is new and does not know its end yet is not taken for one that lost it.
+func TestNewLeader(t *testing.T) {
+	k := cluster1(t)
+	cfg := Config{Brokers: k.ListenAddrs(), Replication: 1, Partitions: 2, DeliverWithin: 5 * time.Second}
+	initLedger(t, cfg)
+	l := open(t, cfg)
+	if a := logtest.Wait(l, 0, one(l, 0, 5)); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	behind := 3
+	k.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		req := r.(*kmsg.FetchRequest)
+		if behind--; behind < 0 || req.MaxWaitMillis > 0 {
+			return nil, nil, false
+		}
+		k.KeepControl()
+		resp := req.ResponseKind().(*kmsg.FetchResponse)
+		for _, t := range req.Topics {
+			rt := kmsg.NewFetchResponseTopic()
+			rt.Topic, rt.TopicID = t.Topic, t.TopicID
+			for _, p := range t.Partitions {
+				rp := kmsg.NewFetchResponseTopicPartition()
+				rp.Partition, rp.HighWatermark = p.Partition, 2
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+	k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Err: kerr.OffsetNotAvailable, Count: 2})
+	if records, head, err := l.Read(t.Context(), 0, 3, 10); err != nil || len(records) != 2 || head != 5 {
+		t.Errorf("%d records, head %d, %v", len(records), head, err)
+	}
+}
+
+// Those who ask for heads while a question is on its way are answered together, and not
+// with what was true before they asked.
+func TestHeadsTogether(t *testing.T) {
+	k := cluster1(t)
+	cfg := Config{Brokers: k.ListenAddrs(), Replication: 1, Partitions: 2}
+	initLedger(t, cfg)
+	l := open(t, cfg)
+	asked := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Observe: true, Count: -1})
+	const callers, times = 50, 20
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for range times {
+				a := logtest.Wait(l, 0, one(l, 0, 1))
+				if a.Err != nil {
+					t.Error(a.Err)
+				}
+				if _, head, err := l.Read(context.Background(), 0, 0, 0); err != nil || head <= a.First {
+					t.Errorf("the head after %d was acknowledged is %d, %v", a.First, head, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := asked.Hits(); n > callers*times/2 {
+		t.Errorf("%d questions for %d answers", n, callers*times)
+	}
+}
+
+// A tail that nobody reads ends, and the next reader begins another.
+func TestIdleTail(t *testing.T) {
+	cfg := config(t, fake)
+	initLedger(t, cfg)
+	l := open(t, cfg)
+	read := func(from int64, want int) {
+		t.Helper()
+		ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
+		defer stop()
+		if records, _, err := l.Read(ctx, 0, from, 10); err != nil || len(records) != want {
+			t.Fatalf("%d records, %v", len(records), err)
+		}
+	}
+	reading := make(chan bool)
+	go func() { read(0, 1); reading <- true }()
+	until(t, "the tail follows", func() bool { return l.tails.live(slot(0)) })
+	if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	<-reading
+	l.tails.mu.Lock()
+	l.tails.bySlot[slot(0)].used = time.Now().Add(-tailIdle - time.Second)
+	l.tails.mu.Unlock()
+	until(t, "the tail ended", func() bool { return !l.tails.live(slot(0)) })
+	until(t, "nobody fetches", func() bool {
+		l.tails.mu.Lock()
+		defer l.tails.mu.Unlock()
+		return len(l.tails.brokers) == 0
+	})
+	go func() { read(1, 1); reading <- true }()
+	until(t, "the tail follows again", func() bool { return l.tails.live(slot(0)) })
+	if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	<-reading
+}
+
+// A tail is bounded, and who is behind it reads from the broker.
+func TestTailBound(t *testing.T) {
+	cfg := config(t, fake)
+	cfg.TailBytes = 10_000
+	initLedger(t, cfg)
+	l := open(t, cfg)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		for next := int64(0); ctx.Err() == nil; {
+			records, _, err := l.Read(ctx, 0, next, 10)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			next += int64(len(records))
+		}
+	}()
+	for range 20 {
+		if a := logtest.Wait(l, 0, one(l, 0, 50)); a.Err != nil {
+			t.Fatal(a.Err)
+		}
+	}
+	until(t, "the tail has all", func() bool {
+		l.tails.mu.Lock()
+		defer l.tails.mu.Unlock()
+		f := l.tails.bySlot[slot(0)]
+		return f != nil && f.next == 1000
+	})
+	l.tails.mu.Lock()
+	f := l.tails.bySlot[slot(0)]
+	if n := len(f.records); f.bytes > cfg.TailBytes || n == 0 || n > 40 || f.records[n-1].Index != 999 {
+		t.Errorf("%d bytes of %d events", f.bytes, n)
+	}
+	l.tails.mu.Unlock()
+	if n := len(logtest.ReadAll(t, l, 0)); n != 1000 {
+		t.Errorf("%d events", n)
+	}
+	stop()
+	<-done
+}
