@@ -221,6 +221,10 @@ func (h *health) Ready(context.Context) (bool, []api.Component) {
 		}
 		detail += "; "
 	}
+	if st.Unplaced != nil {
+		ok = false
+		detail += "this node serves none: " + st.Unplaced.Error() + "; "
+	}
 	if !st.Ready {
 		detail += "not started, or stopping"
 	}

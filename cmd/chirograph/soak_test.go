@@ -94,6 +94,7 @@ const clusterKey = "chirograph_cluster_test_key_of_no_secret_at_all"
 type testCluster struct {
 	t       *testing.T
 	dir     string
+	prefix  string // of its topics
 	servers *servers
 	centre  *centre
 	nodes   []*clusterNode
@@ -120,28 +121,10 @@ func newTestCluster(t *testing.T, nodes int) *testCluster {
 		acknowledged: map[string]string{}, asked: map[string]bool{}}
 	c.centre = newCentre(t, "--receipt-delay", "20ms")
 	c.write("postgres.url", c.servers.postgres+"\n")
-	hash := hashKey(clusterKey)
 	for i := range nodes + 1 { // one more than are started
 		n := &clusterNode{c: c, name: fmt.Sprintf("node-%d", i+1), addr: free(t)}
 		c.nodes = append(c.nodes, n)
-		c.write(n.name+".yaml", fmt.Sprintf(`engine: kafka
-node: %s
-listen: %s
-drain: 10s
-master_key_file: master.key
-limits: {call_window: 1s, answer_within: 2s}
-kafka: {brokers: [%s], partitions: 6, replication: 3, min_insync: 2, session: 3s}
-postgres: {url_file: postgres.url}
-tenants: [bank]
-api_keys:
-  - {id: test, sha256: %q, tenant: bank, scopes: [%s]}
-carriers:
-  - {account: sim, addr: %q, system_id: bank, response_timeout: 1s}
-routes:
-  - {rule: all, carrier: sim}
-programs:
-  - {tenant: bank, name: account, legal_entity: Example Bank Ltd, purposes: [account], countries: ["*"], senders: ["+12025550101"], default: true}
-`, n.name, n.addr, strings.Join(c.servers.brokers, ", "), hex.EncodeToString(hash[:]), strings.Join(allScopes, ", "), c.centre.addr))
+		c.write(n.name+".yaml", nodeConfig(n.name, n.addr, "chirograph", c.servers.brokers, c.centre.addr, "3s"))
 	}
 	c.command(0, "log", "init", "--config", "node-1.yaml")
 	c.command(0, "config", "apply", "node-1.yaml")
@@ -152,6 +135,30 @@ programs:
 		n.ready()
 	}
 	return c
+}
+
+// nodeConfig is a node's configuration over brokers of which one may be lost.
+func nodeConfig(name, addr, prefix string, brokers []string, centre, session string) string {
+	copies := min(3, len(brokers))
+	hash := hashKey(clusterKey)
+	return fmt.Sprintf(`engine: kafka
+node: %s
+listen: %s
+drain: 10s
+master_key_file: master.key
+limits: {call_window: 1s, answer_within: 2s}
+kafka: {brokers: [%s], prefix: %s, partitions: 6, replication: %d, min_insync: %d, session: %s}
+postgres: {url_file: postgres.url}
+tenants: [bank]
+api_keys:
+  - {id: test, sha256: %q, tenant: bank, scopes: [%s]}
+carriers:
+  - {account: sim, addr: %q, system_id: bank, response_timeout: 1s}
+routes:
+  - {rule: all, carrier: sim}
+programs:
+  - {tenant: bank, name: account, legal_entity: Example Bank Ltd, purposes: [account], countries: ["*"], senders: ["+12025550101"], default: true}
+`, name, addr, strings.Join(brokers, ", "), prefix, copies, max(1, copies-1), session, hex.EncodeToString(hash[:]), strings.Join(allScopes, ", "), centre)
 }
 
 func (c *testCluster) write(name, text string) {

@@ -91,6 +91,8 @@ type Node struct {
 	stopped atomic.Bool
 	// controlLost: the last read of control failed.
 	controlLost atomic.Bool
+	// unplaced is why this node can serve no partition.
+	unplaced atomic.Pointer[error]
 	metrics     metrics
 }
 
@@ -211,6 +213,7 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 func (n *Node) place(ctx, inner, outer context.Context) {
 	stopInbox := func() {}
 	gained := func(ps []event.Partition) {
+		n.unplaced.Store(nil)
 		for _, p := range ps {
 			n.lines[p].begin(inner)
 			if p == 0 {
@@ -237,6 +240,7 @@ func (n *Node) place(ctx, inner, outer context.Context) {
 		began := n.cfg.Clock.Now()
 		if err := n.cfg.Placement.Run(ctx, gained, lost); err != nil && ctx.Err() == nil {
 			n.log.Error("this node serves no partition for now", "error", err)
+			n.unplaced.Store(&err)
 		}
 		if n.cfg.Clock.Now().Sub(began) > time.Minute {
 			wait = time.Second
@@ -546,6 +550,8 @@ type Stats struct {
 	Voids   map[recipient.Why]int64
 	States  map[string]int64
 	Doubts  int64
+	// Unplaced is why this node can serve no partition; nil when it may, or stands by.
+	Unplaced error
 	// Served is how many partitions this node serves.
 	Served int
 	// Failed are the partitions that stopped, and why.
@@ -578,6 +584,9 @@ func (n *Node) Stats() Stats {
 		if err := l.failed.Load(); err != nil {
 			s.Failed[l.p.String()] = *err
 		}
+	}
+	if err := n.unplaced.Load(); err != nil {
+		s.Unplaced = *err
 	}
 	if err := n.control.Bad(); err != nil {
 		s.Failed[event.ControlPartition.String()] = err
