@@ -17,6 +17,8 @@ type figures struct {
 	clients []*smpp.Client
 	views   *sqldb.DB
 	parts   []part
+	// partitions are the ledger's.
+	partitions int
 }
 
 // appendSeconds is the whole process's.
@@ -43,6 +45,7 @@ var (
 	descDoubts   = prometheus.NewDesc("chirograph_in_doubt_total", "Hand-offs that became in doubt.", nil, nil)
 	descOldest   = prometheus.NewDesc("chirograph_oldest_seconds", "Age of the oldest message that could leave now and has not, of the partitions that this node serves.", []string{"purpose"}, nil)
 	descServed   = prometheus.NewDesc("chirograph_partitions_served", "Partitions that this node serves.", nil, nil)
+	descParts    = prometheus.NewDesc("chirograph_partitions", "Partitions of the ledger.", nil, nil)
 	descUp       = prometheus.NewDesc("chirograph_dependency_up", "1 while an outside system answers.", []string{"name"}, nil)
 	descBound    = prometheus.NewDesc("chirograph_carrier_bound", "1 while the account has a bind.", []string{"account"}, nil)
 	descOpen     = prometheus.NewDesc("chirograph_carrier_open_submits", "Submits that are unanswered.", []string{"account"}, nil)
@@ -82,6 +85,7 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 	gauge(descStopped, float64(len(s.Failed)))
 	gauge(descPauses, float64(len(s.Pauses)))
 	gauge(descServed, float64(s.Served))
+	gauge(descParts, float64(f.partitions))
 	for k, v := range s.Decided {
 		count(descDecided, v, k.Outcome, k.Check)
 	}

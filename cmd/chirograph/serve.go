@@ -114,7 +114,7 @@ func (r *running) run(ctx context.Context) (err error) {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		appendSeconds, &figures{node: r.node, clients: r.clients, views: r.d.views, parts: r.d.parts})
+		appendSeconds, &figures{node: r.node, clients: r.clients, views: r.d.views, parts: r.d.parts, partitions: r.d.log.Partitions()})
 	handler := api.New(api.Deps{Ledger: r.node, Views: r.d.views, Log: r.d.log, Vault: r.d.vault, Rules: r.d.policy, Keys: r.keys,
 		Health: &health{d: r.d, node: r.node, smpp: r.clients, since: time.Now(), lag: 20_000}, Logger: r.log,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Registerer: registry})
