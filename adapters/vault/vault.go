@@ -437,7 +437,7 @@ func erased(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return ledger.ErrErased
 	}
-	return fmt.Errorf("the vault cannot be read: %w", err)
+	return fmt.Errorf("%w: the vault cannot be read: %w", ledger.ErrRefused, err)
 }
 
 // class is a tenant's class key; ErrErased when it is not there.

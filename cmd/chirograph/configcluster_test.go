@@ -142,3 +142,17 @@ func TestClusterConfigRefuses(t *testing.T) {
 		})
 	}
 }
+
+// The configuration that compose.yaml gives its nodes is one.
+func TestComposeConfig(t *testing.T) {
+	for name, value := range map[string]string{"CHIROGRAPH_NODE": "node-1", "CHIROGRAPH_POSTGRES_URL": "postgres://c:pw@postgres/c", "CHIROGRAPH_KEY_SHA256": strings.Repeat("ab", 32)} {
+		t.Setenv(name, value)
+	}
+	c, err := LoadConfig(filepath.Join("..", "..", "deploy", "chirograph.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := c.Check(); len(p) > 0 {
+		t.Error(Problems(p))
+	}
+}
