@@ -144,7 +144,8 @@ func serverCPU(b *testing.B, conn *pgx.Conn) (used time.Duration) {
 // every recipient new. "whole": the six events come in one batch. "receipts
 // later": the receipts come in a batch of their own. "keys": each message has an
 // idempotency key, which is a second entry under a random key; "references": and a
-// reference of its own, a third.
+// reference of its own, a third. "two a batch": what a transaction costs, however
+// little it has.
 func BenchmarkWrite(b *testing.B) {
 	o := sqldb.Options{Partitions: benchPartitions,
 		Reference: func(e *event.Event) (string, error) { return e.Data.(*event.MessageSubmitted).Key, nil }}
@@ -179,12 +180,17 @@ func benchmarkWrite(b *testing.B, open func(b *testing.B) (*sqldb.DB, func() tim
 		name             string
 		cuts             []int
 		keys, references bool
+		batch            int
 	}{
 		{name: "whole", cuts: []int{0, 6}},
 		{name: "receipts later", cuts: []int{0, 5, 6}},
 		{name: "keys", cuts: []int{0, 6}, keys: true},
 		{name: "keys and references", cuts: []int{0, 6}, keys: true, references: true},
+		{name: "two a batch", cuts: []int{0, 6}, batch: 2},
 	} {
+		if c.batch == 0 {
+			c.batch = 500
+		}
 		b.Run(c.name, func(b *testing.B) {
 			db, server := open(b)
 			defer db.Close()
@@ -196,10 +202,10 @@ func benchmarkWrite(b *testing.B, open func(b *testing.B) (*sqldb.DB, func() tim
 				served = server()
 			}
 			done := make(chan error, 1)
-			messages := (b.N + 499) / 500 * 500
-			for n, p := 0, 0; n < b.N; n, p = n+500, (p+1)%benchPartitions {
+			messages := (b.N + c.batch - 1) / c.batch * c.batch
+			for n, p := 0, 0; n < b.N; n, p = n+c.batch, (p+1)%benchPartitions {
 				var lives []*life
-				for range 500 {
+				for range c.batch {
 					lives = append(lives, g.message(p))
 				}
 				var batches []*ledger.Batch
@@ -239,12 +245,26 @@ func benchmarkWrite(b *testing.B, open func(b *testing.B) (*sqldb.DB, func() tim
 	}
 }
 
-// BenchmarkSearch measures pages of 50 over 50,000 messages.
+// BenchmarkSearch measures pages of 50 over 50,000 messages, and loading 20 streams.
 func BenchmarkSearch(b *testing.B) {
-	db, err := sqldb.OpenSQLite(filepath.Join(b.TempDir(), "views.db"), sqldb.Options{Partitions: benchPartitions})
-	if err != nil {
-		b.Fatal(err)
-	}
+	o := sqldb.Options{Partitions: benchPartitions}
+	b.Run("sqlite", func(b *testing.B) {
+		db, err := sqldb.OpenSQLite(filepath.Join(b.TempDir(), "views.db"), o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		benchmarkSearch(b, db)
+	})
+	b.Run("postgres", func(b *testing.B) {
+		db, err := sqldb.OpenPostgres(b.Context(), database(b), o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		benchmarkSearch(b, db)
+	})
+}
+
+func benchmarkSearch(b *testing.B, db *sqldb.DB) {
 	defer db.Close()
 	g := &bench{now: time.Now()}
 	var last *life
@@ -278,6 +298,17 @@ func BenchmarkSearch(b *testing.B) {
 			}
 		})
 	}
+	b.Run("streams", func(b *testing.B) {
+		subjects := []event.Pseudonym{last.state.Subject}
+		for len(subjects) < 20 {
+			subjects = append(subjects, event.Pseudonym{byte(len(subjects))})
+		}
+		for range b.N {
+			if folds, _, err := db.Streams(b.Context(), 3, subjects); err != nil || len(folds) != 1 {
+				b.Fatal(len(folds), err)
+			}
+		}
+	})
 	b.Run("opt-outs of 10000", func(b *testing.B) {
 		subjects := make([]event.Pseudonym, 10000)
 		for i := range subjects {

@@ -31,10 +31,16 @@ var dumps = []struct{ table, text string }{
 
 // Dump writes every row of every table as one line of text, in canonical order, as
 // of one commit: table and columns, separated by tabs; bytes in hexadecimal,
-// folds and messages as JSON, "-" for none. Two databases that hold the same folds dump the same lines.
+// folds and messages as JSON, "-" for none. Two databases that hold the same folds
+// dump the same lines, SQLite or PostgreSQL. It takes as long as it takes: ctx ends it.
 func (d *DB) Dump(ctx context.Context, w io.Writer) error {
 	out := bufio.NewWriterSize(w, 64<<10)
 	err := d.view(ctx, "dump the views", func(tx *sql.Tx) error {
+		if d.pg != nil {
+			if _, err := tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0`); err != nil {
+				return err
+			}
+		}
 		for _, t := range dumps {
 			if err := dumpTable(ctx, tx, out, t.table, t.text); err != nil {
 				return err

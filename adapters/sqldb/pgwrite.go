@@ -5,9 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -58,8 +60,6 @@ func (w *pgWriter) connect(ctx context.Context) error {
 	} {
 		config.RuntimeParams[name] = value
 	}
-	ctx, cancel := context.WithTimeout(ctx, config.ConnectTimeout)
-	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (w *pgWriter) forget() {
 	clear(w.left)
 }
 
-// moved: the views are in another schema than the connection's.
+// errMoved: the views are in another schema than the connection's.
 var errMoved = errors.New("the views have moved to another schema")
 
 func (p *postgres) begin(batches []*ledger.Batch) (tx, error) {
@@ -97,6 +97,8 @@ type pgTx struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	open   bool
+	// readOnly: the server takes no writes.
+	readOnly bool
 
 	marks    map[event.Partition]ledger.Mark
 	docs     map[event.ID]*projections.Message
@@ -129,6 +131,7 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 	for p := range partitions {
 		keys = append(keys, int16(p))
 	}
+	slices.Sort(keys) // whoever makes rows makes them in one order
 	b := new(pgx.Batch)
 	t.open = true
 	b.Queue(`BEGIN`)
@@ -239,7 +242,12 @@ func (t *pgTx) loads(b *pgx.Batch, batches []*ledger.Batch) {
 // unborn stands for the latest message of a stream without a row.
 var unborn = event.ID{15: 1}
 
-func (t *pgTx) send(b *pgx.Batch) error { return t.w.conn.SendBatch(t.ctx, b).Close() }
+func (t *pgTx) send(b *pgx.Batch) error {
+	err := t.w.conn.SendBatch(t.ctx, b).Close()
+	var pg *pgconn.PgError
+	t.readOnly = errors.As(err, &pg) && pg.Code == readOnly
+	return err
+}
 
 func (t *pgTx) mark(p event.Partition) ledger.Mark { return t.marks[p] }
 
@@ -261,6 +269,9 @@ func (t *pgTx) commit() error {
 
 // undo ends the transaction, if it was begun and not committed.
 func (t *pgTx) undo() {
+	if t.readOnly { // the next connection may find another server
+		closeConn(t.w.conn)
+	}
 	if t.open && t.w.conn != nil && !t.w.conn.IsClosed() {
 		if _, err := t.w.conn.Exec(t.ctx, `ROLLBACK`); err != nil {
 			closeConn(t.w.conn)
@@ -331,6 +342,24 @@ type reservedColumns struct {
 	message     array[[]byte]
 	input       array[string]
 	until       array[int64]
+}
+
+type markColumnsOf struct {
+	partition          array[int16]
+	next, control      array[int64]
+	hash, controlEvent array[[]byte]
+	time               array[pgtype.Int8]
+	callBy             array[int64]
+}
+
+func (c *markColumnsOf) add(p event.Partition, m ledger.Mark) {
+	c.partition = append(c.partition, int16(p))
+	c.next = append(c.next, m.Next)
+	c.hash = append(c.hash, m.Hash[:])
+	c.control = append(c.control, m.Partition.Control)
+	c.controlEvent = append(c.controlEvent, m.Partition.ControlEvent[:])
+	c.time = append(c.time, pgtype.Int8(millis(m.Partition.Time)))
+	c.callBy = append(c.callBy, callBy(m.Partition))
 }
 
 func (c *streamColumns) add(s *streamRow, latest event.ID) {
@@ -517,10 +546,14 @@ func (s *staged) batch(marks map[event.Partition]ledger.Mark, prunings []pruning
 			SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bigint[])`,
 			c.hash, c.partition, c.tenant, c.key, c.message, c.input, c.until)
 	}
+	c := markColumnsOf{}
 	for p, m := range marks {
-		b.Queue(`UPDATE partitions SET next = $2, hash = $3, control = $4, control_event = $5, time = $6, call_by = $7 WHERE partition = $1`,
-			int16(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], pgtype.Int8(millis(m.Partition.Time)), callBy(m.Partition))
+		c.add(p, m)
 	}
+	b.Queue(`UPDATE partitions p SET next = u.next, hash = u.hash, control = u.control, control_event = u.control_event, time = u.time, call_by = u.call_by
+		FROM unnest($1::smallint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bigint[])
+			AS u (partition, next, hash, control, control_event, time, call_by) WHERE p.partition = u.partition`,
+		c.partition, c.next, c.hash, c.control, c.controlEvent, c.time, c.callBy)
 	for _, x := range prunings {
 		b.Queue(pruneReserved, int16(x.p), x.until)
 		b.Queue(pruneHandoffs, int16(x.p), x.before[:])

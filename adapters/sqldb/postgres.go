@@ -22,11 +22,13 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 // times bound everything that waits for PostgreSQL.
 type times struct {
-	// connect bounds the making of a connection, unless the URL says connect_timeout.
+	// connect bounds the making of a connection to one of the hosts, unless the URL
+	// says connect_timeout.
 	connect time.Duration
 	// statement is how long the server lets one statement run, its wait for locks
 	// included, unless the URL says statement_timeout.
@@ -48,16 +50,17 @@ type times struct {
 var standard = times{connect: 5 * time.Second, statement: 10 * time.Second, idle: 5 * time.Second,
 	read: 10 * time.Second, write: 20 * time.Second, hold: 8 * time.Second, grace: 5 * ProgressAge}
 
-// readers is how many connections answer queries. With the writer's, and one while a
-// node starts, a node has at most two more.
+// readers is how many connections answer queries. A node has one more for its writer,
+// and two more while it starts.
 const readers = 8
 
 // OpenPostgres opens the views in a PostgreSQL database, or makes them. The URL is
 // libpq's (postgresql.org/docs/current/libpq-connect.html, §34.1), with TLS and
 // everything else as it says there; with several hosts it should say
-// target_session_attrs=primary. The database is encoded in UTF-8, and the user may
-// create schemas in it the first time. Nodes that start together migrate once: one
-// does, and the others wait for it.
+// target_session_attrs=primary, and a pooler in between must give out whole
+// sessions. The database is encoded in UTF-8, and the user may create schemas in it,
+// the first time and for a rebuild. Nodes that start together migrate once: one does,
+// and the others wait for it.
 //
 // The views live in a schema of their own, chirograph_views_1 and so on, which the
 // one row of chirograph.current_views names (see Rebuild). Each process may project
@@ -65,10 +68,11 @@ const readers = 8
 // has committed the other leaves out.
 //
 // A commit waits for the disk of the primary (synchronous_commit=local, unless the
-// URL says otherwise), not for replicas: the rows can be made again, but a process that has forgotten what it
-// wrote must find it. After a failover that took commits back, rows and mark have
-// gone back together, the next batch does not follow, and its partition is read
-// again from the mark.
+// URL says otherwise) and not for replicas. All of it can be made again from the log;
+// but what a process has written and then dropped from memory it must find, so a
+// crash of the server should not take back what was answered. A failover may: then
+// rows and mark have gone back together, the next batch does not follow, and its
+// partition is read again from the mark.
 //
 // While PostgreSQL is away, queries and writes fail, at once where it refuses, and
 // after 10 s (queries) and 20 s (writes) where it says nothing. Connections are made
@@ -283,13 +287,6 @@ func (p *postgres) migrating(n int64) *sql.DB {
 	return stdlib.OpenDB(*config)
 }
 
-// connect makes a connection to no schema.
-func (p *postgres) connect(ctx context.Context) (*pgx.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.config.ConnectTimeout)
-	defer cancel()
-	return pgx.ConnectConfig(ctx, p.config)
-}
-
 func closeConn(c *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -351,15 +348,19 @@ func (p *postgres) close() error {
 	return nil
 }
 
-// away: connections (08), resources (53), the operator (57) and the lock (55P03),
-// time or nothing at all stood in the way (PostgreSQL 15, appendix A).
+// readOnly is the code of a server that takes no writes: a standby, or one that was
+// a primary.
+const readOnly = "25006"
+
+// away: connections (08), resources (53), the operator (57), a lock (55P03), time or
+// nothing at all stood in the way (PostgreSQL 15, appendix A).
 func (p *postgres) away(err error) bool {
 	if err == nil {
 		return false
 	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
-		return strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "53") || strings.HasPrefix(pg.Code, "57") || pg.Code == "55P03"
+		return strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "53") || strings.HasPrefix(pg.Code, "57") || pg.Code == "55P03" || pg.Code == readOnly
 	}
 	var connect *pgconn.ConnectError
 	var network net.Error
@@ -409,4 +410,7 @@ type quiet struct {
 }
 
 func (e *quiet) Error() string { return e.text }
-func (e *quiet) Unwrap() error { return e.err }
+
+// Unwrap: whoever reads is told that nothing was done; a writer reads its mark again
+// whatever the error.
+func (e *quiet) Unwrap() []error { return []error{ledger.ErrRefused, e.err} }

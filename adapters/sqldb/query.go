@@ -195,7 +195,7 @@ func (d *DB) Handoff(ctx context.Context, account string, keys []string) (ledger
 			continue
 		}
 		var found *ledger.HandoffRef
-		err := each(ctx, d.stmt.handoff, []any{key, account, keys[0]}, func(scan func(...any) error) error {
+		err := each(ctx, d.stmt.handoff, []any{plain(key), plain(account), plain(keys[0])}, func(scan func(...any) error) error {
 			var h ledger.HandoffRef
 			var subject, message []byte
 			var now sql.NullInt64
@@ -226,7 +226,7 @@ func (d *DB) Reserved(ctx context.Context, tenant, key string) (ledger.Reserved,
 	defer cancel()
 	var r ledger.Reserved
 	var id []byte
-	err := d.stmt.reserved.QueryRowContext(ctx, reservedHash(tenant, key), tenant, key).Scan(&id, &r.Input)
+	err := d.stmt.reserved.QueryRowContext(ctx, reservedHash(tenant, key), tenant, plain(key)).Scan(&id, &r.Input)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ledger.Reserved{}, false, nil
 	}
@@ -267,6 +267,7 @@ func (d *DB) Search(ctx context.Context, tenant string, f projections.Filter) (p
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	f.Limit = min(max(f.Limit, 1), 200)
+	f.Program, f.Reference = plain(f.Program), plain(f.Reference)
 	err = d.view(ctx, "search messages", func(tx *sql.Tx) error {
 		s := search{ctx: ctx, d: d, tx: tx, tenant: tenant, f: f}
 		switch {
@@ -494,7 +495,7 @@ func (s *search) read(all []event.ID) error {
 	return nil
 }
 
-// chunk is how many recipients one statement asks for.
+// chunk is how many recipients one statement asks for, on PostgreSQL ten times as many.
 const chunk = 100
 
 // OptOuts returns the opt-outs that stand for each of the subjects, in order, and
@@ -528,7 +529,11 @@ func (d *DB) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudo
 		if err != nil {
 			return err
 		}
-		for part := range slices.Chunk(distinct, chunk) {
+		n := chunk
+		if d.pg != nil {
+			n *= 10
+		}
+		for part := range slices.Chunk(distinct, n) {
 			if err := d.optOuts(ctx, tx, tenant, part, func(s event.Pseudonym, o projections.OptOut) {
 				for _, i := range at[s] {
 					stand[i] = append(stand[i], o)

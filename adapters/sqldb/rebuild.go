@@ -103,9 +103,9 @@ func (r *Rebuilding) begin(ctx context.Context) (err error) {
 	return err
 }
 
-// connectToWait makes a connection that may wait for locks as long as its callers do.
+// connectToWait makes a connection, to no schema, that may wait for locks as long as its callers do.
 func (p *postgres) connectToWait(ctx context.Context) (*pgx.Conn, error) {
-	conn, err := p.connect(ctx)
+	conn, err := pgx.ConnectConfig(ctx, p.config)
 	if err != nil {
 		return nil, err
 	}

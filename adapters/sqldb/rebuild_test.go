@@ -62,13 +62,13 @@ func TestRebuild(t *testing.T) {
 	const bound = 5 * time.Second
 	dbs := []*sqldb.DB{openIn(t, url, bound), openIn(t, url, bound), openIn(t, url, bound)}
 	reader := dbs[2]
-	w := world(8000)
+	w := world(5000)
 	all := [viewtest.Partitions]int{len(w.Steps[0]), len(w.Steps[1]), len(w.Steps[2]), len(w.Steps[3])}
 	// What the rows were is wrong, and a rebuild mends it.
 	for p := range all {
 		write(t, dbs[0], w, p, 0, 50)
 	}
-	admin(t, url, `UPDATE chirograph_views_1.messages SET doc = (SELECT doc FROM chirograph_views_1.messages ORDER BY id LIMIT 1)`,
+	admin(t, url, `UPDATE chirograph_views_1.messages SET program = 'wrong'`,
 		`DELETE FROM chirograph_views_1.opt_outs`, `UPDATE chirograph_views_1.streams SET latest = NULL`)
 
 	switched := make(chan struct{})
@@ -80,7 +80,7 @@ func TestRebuild(t *testing.T) {
 				// Not all of it before the switch.
 				err := w.Project(db, p, all[p]*2/3, r)
 				<-switched
-				if err == nil {
+				if err == nil && p%2 == i { // each partition has one from here on
 					err = w.Project(db, p, all[p], r)
 				}
 				if err != nil {
@@ -128,8 +128,26 @@ func TestRebuild(t *testing.T) {
 	if err := fold(dbs[1].Progress().Marks); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Switch(t.Context(), func(_ context.Context, live map[event.Partition]int64) error { return fold(live) }); err != nil {
+	// What comes while it switches waits, and goes to the new rows.
+	written := make(chan error, 1)
+	var end int64
+	err = r.Switch(t.Context(), func(_ context.Context, live map[event.Partition]int64) error {
+		if err := fold(live); err != nil {
+			return err
+		}
+		end = live[3] + 1
+		dbs[1].Write(w.Batch(3, int(live[3]), int(end), false), func(err error) { written <- err })
+		until(t, "a writer waits", func() bool { return len(written) == 1 || waits(t, url, "relation") })
+		return nil
+	})
+	if err != nil {
 		t.Fatal(err)
+	}
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	if m, err := dbs[1].Mark(t.Context(), 3); err != nil || m.Next < end {
+		t.Fatalf("what was written up to %d stands at %d, %v", end, m.Next, err)
 	}
 	in(t, url, "chirograph_views_2", "chirograph_views_1", "chirograph_views_2")
 	close(switched)
@@ -147,6 +165,21 @@ func TestRebuild(t *testing.T) {
 			t.Fatal("the rows are not what the log says")
 		}
 	}
+}
+
+// waits reports whether anybody waits for a lock of a kind.
+func waits(t testing.TB, url, kind string) (somebody bool) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if err := conn.QueryRow(t.Context(), `SELECT count(*) > 0 FROM pg_locks WHERE locktype = $1 AND NOT granted
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, kind).Scan(&somebody); err != nil {
+		t.Fatal(err)
+	}
+	return somebody
 }
 
 func fresh(t testing.TB, w *viewtest.World, next [viewtest.Partitions]int) *sqldb.DB {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -575,12 +576,19 @@ func (t *txn) writeHandoffs(row *messageRow) error {
 	}
 	for i := range after {
 		if !slices.Contains(row.before, after[i]) {
+			after[i].Key, after[i].Ref.CarrierID = plain(after[i].Key), plain(after[i].Ref.CarrierID)
 			if err := t.tx.putHandoff(&after[i]); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// plain is a text that comes from outside as both engines can hold it: PostgreSQL
+// takes no NUL, and nothing that is not UTF-8.
+func plain(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // oldest is the least id of a time.

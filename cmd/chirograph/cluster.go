@@ -41,9 +41,10 @@ func (c *Config) kafka() kafkalog.Config {
 	return out
 }
 
-// openCluster opens what a cluster shares. The vault is made where it is missing:
-// the first node makes it.
-func openCluster(ctx context.Context, cfg *Config) (_ *data, err error) {
+// openCluster opens what a cluster shares. With create a missing vault is made, by
+// whoever comes first, but only beside a new ledger: another vault would open nothing
+// and give every number another stream, so that no opt-out would be found.
+func openCluster(ctx context.Context, cfg *Config, create bool) (_ *data, err error) {
 	ctx, cancel := context.WithTimeout(ctx, openWithin)
 	defer cancel()
 	d := &data{}
@@ -57,8 +58,13 @@ func openCluster(ctx context.Context, cfg *Config) (_ *data, err error) {
 		return nil, err
 	}
 	d.log = log
+	if create {
+		if create, err = untouched(ctx, log); err != nil {
+			return nil, err
+		}
+	}
 	_, had := os.Stat(cfg.MasterKeyFile)
-	if d.vault, err = vault.OpenPostgres(ctx, cfg.Postgres.url, cfg.MasterKeyFile, vault.Options{Create: true}); err != nil {
+	if d.vault, err = vault.OpenPostgres(ctx, cfg.Postgres.url, cfg.MasterKeyFile, vault.Options{Create: create}); err != nil {
 		return nil, err
 	}
 	if had != nil {
@@ -78,9 +84,23 @@ func openCluster(ctx context.Context, cfg *Config) (_ *data, err error) {
 	return d, err
 }
 
+// untouched reports whether a ledger holds nothing but its beginning.
+func untouched(ctx context.Context, log ledger.Log) (bool, error) {
+	for _, p := range partitionsOf(log) {
+		_, head, err := log.Read(ctx, p, 0, 0)
+		if err != nil {
+			return false, err
+		}
+		if head > 1 || head == 1 && p != event.ControlPartition {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // joined opens what a cluster shares for one of its nodes.
 func (r *running) joined(ctx context.Context, cfg *Config) error {
-	d, err := openCluster(ctx, cfg)
+	d, err := openCluster(ctx, cfg, true)
 	if err != nil {
 		return err
 	}

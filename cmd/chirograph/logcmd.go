@@ -190,6 +190,12 @@ func (c *LogCopyCmd) Run(g *Globals) (err error) {
 		}
 	}
 	took := time.Since(began)
+	// Those too that were made meanwhile, where nodes run.
+	more, err := vault.Copy(ctx, from.vault, to.vault)
+	if err != nil {
+		return err
+	}
+	keys += more
 	began = time.Now()
 	step = newBar(g, "verifying", all)
 	for _, p := range partitionsOf(from.log) {

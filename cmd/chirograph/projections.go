@@ -40,7 +40,7 @@ func (f *DataFlags) open(ctx context.Context) (*data, error) {
 		return nil, fmt.Errorf("%s has %s:\n%w", f.Config, count(len(problems), "problem"), Problems(problems))
 	}
 	if cfg.Engine == engineKafka {
-		return openCluster(ctx, cfg)
+		return openCluster(ctx, cfg, false)
 	}
 	return openData(cfg.Data, cfg.MasterKeyFile, false, false)
 }
@@ -292,6 +292,6 @@ func rebuildBeside(ctx context.Context, g *Globals, d *data) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(g.Stdout, "%d events folded; the nodes use the new views. The former ones are kept until the next rebuild.\n", n)
+	_, err = fmt.Fprintf(g.Stdout, "%d events folded; the nodes use the new views.\n", n)
 	return err
 }

@@ -220,6 +220,9 @@ func (r *running) alone(cfg *Config, stderr io.Writer) error {
 	return nil
 }
 
+// applyWithin bounds how long it takes until what a configuration changes is in force.
+const applyWithin = 2 * time.Minute
+
 // applyConfig puts a file's programs, routes and policies into the ledger, as
 // control events. With the embedded engine no other process may have the data
 // folder; on a cluster the nodes that run bring them into force.
@@ -228,7 +231,7 @@ func applyConfig(ctx context.Context, cfg *Config) error {
 	var place ledger.Placement
 	var err error
 	if cfg.Engine == engineKafka {
-		if d, err = openCluster(ctx, cfg); err != nil {
+		if d, err = openCluster(ctx, cfg, true); err != nil {
 			return err
 		}
 		place, err = d.cluster.visitor(ctx)
@@ -247,7 +250,12 @@ func applyConfig(ctx context.Context, cfg *Config) error {
 	}
 	run, err := node.Start(ctx)
 	if err == nil {
-		err = apply(ctx, node, d, "config", cfg.programs(), cfg.routes())
+		within, cancel := context.WithTimeout(ctx, applyWithin)
+		err = apply(within, node, d, "config", cfg.programs(), cfg.routes())
+		cancel()
+		if errors.Is(err, ledger.ErrUnknown) {
+			err = fmt.Errorf("it was recorded, and is not in force in every partition after %s: look whether every partition is served, and at /readyz of the nodes: %w", applyWithin, err)
+		}
 	}
 	if run != nil {
 		err = errors.Join(err, run.Stop(ctx))

@@ -29,7 +29,7 @@ type ClerkConfig struct {
 	Slots func(account string) Slots
 	// Event reads the event at an index of the partition: a submit that is no longer
 	// in memory, an inbound message to be answered.
-	Event func(index int64) (*event.Event, error)
+	Event func(ctx context.Context, index int64) (*event.Event, error)
 	// Alphabet is what data_coding 0 means at an account.
 	Alphabet func(account string) sms.Encoding
 	// Unanswered is told of attempts that this process did not make and that nobody
@@ -271,13 +271,28 @@ func (c *Clerk) Restore(m Mark, reg *Registry) {
 // Inherit takes over from an earlier clerk of this process what it proposed and
 // will not call any more: a start that comes back effective after all is answered
 // with "not called", so that nobody need be in doubt. The calls that it returns say
-// so of those that had come back already.
-func (c *Clerk) Inherit(old *Clerk) (calls []Call) {
+// so of those that had come back already. What the earlier clerk waited for at
+// carriers, and its places there, it gives back.
+func (c *Clerk) Inherit(old *Clerk, now time.Time) (calls []Call) {
 	maps.Copy(c.given, old.given)
 	maps.Copy(c.given, old.starts)
-	for _, f := range old.flying {
-		for _, s := range f.back {
-			calls = append(calls, c.uncalled(s))
+	for _, id := range slices.Sorted(maps.Keys(old.appends)) {
+		for _, f := range old.appends[id] {
+			for _, s := range f.back {
+				calls = append(calls, c.uncalled(s))
+			}
+		}
+	}
+	for _, s := range old.starts {
+		c.release(s.grant, now)
+		delete(old.grants, s.message)
+	}
+	for _, g := range old.grants {
+		c.release(g, now)
+	}
+	for message, w := range old.waiting {
+		if slots := c.cfg.Slots(w.account); slots != nil {
+			slots.Forget(message)
 		}
 	}
 	return calls
@@ -349,12 +364,12 @@ func (c *Clerk) Apply(ctx context.Context, records []Record, now time.Time) (cal
 				event.Position{Partition: c.cfg.Partition, Index: c.next})
 		}
 		j := Judged{Record: *r}
-		if r.Bad != nil {
+		if bad := unfit(r); bad != nil {
 			at := event.Position{Partition: c.cfg.Partition, Index: r.Index}
 			if !c.cfg.Control.Accepted(at, r.Raw) {
-				return calls, fmt.Errorf("%w: %s: %w", ErrDamaged, at, r.Bad)
+				return calls, fmt.Errorf("%w: %s: %w", ErrDamaged, at, bad)
 			}
-			j.Why = Opaque
+			j.Why, j.Event = Opaque, nil
 		} else if _, ok := r.Event.Data.(*event.ControlApplied); ok {
 			before := c.part
 			if j.Why = c.part.Apply(r.Event); j.Why == "" {
@@ -378,6 +393,17 @@ func (c *Clerk) Apply(ctx context.Context, records []Record, now time.Time) (cal
 		c.hash = sha256.Sum256(records[n-1].Raw)
 	}
 	return calls, nil
+}
+
+// unfit says why a record cannot be folded in a recipients' partition; nil when it can.
+func unfit(r *Record) error {
+	if r.Bad != nil {
+		return r.Bad
+	}
+	if _, applied := r.Event.Data.(*event.ControlApplied); !applied && r.Event.Subject.IsZero() {
+		return fmt.Errorf("%s belongs to no recipient", r.Event.Data.Type().Name())
+	}
+	return nil
 }
 
 func (c *Clerk) apply(j *Judged, now time.Time) (calls []Call) {
@@ -567,6 +593,9 @@ func (c *Clerk) Act(ctx context.Context, now time.Time, fault, detail string) Ac
 	var p Proposal
 	var flown []*flight
 	for n := 0; len(c.ready) > 0; {
+		if ctx.Err() != nil { // what could not be read for it is no fault of a message
+			return out
+		}
 		if n >= c.cfg.Budget || len(p.Events) > MaxAppend/2 || len(out.Need) >= c.cfg.Budget {
 			out.More = true
 			break
@@ -582,8 +611,11 @@ func (c *Clerk) Act(ctx context.Context, now time.Time, fault, detail string) Ac
 			continue
 		}
 		n++
-		w := work{c: c, st: st, raw: now, now: event.Millis(now), last: st.state.Last, fault: fault, detail: detail}
+		w := work{c: c, ctx: ctx, st: st, raw: now, now: event.Millis(now), last: st.state.Last, fault: fault, detail: detail}
 		w.run(ctx)
+		if ctx.Err() != nil {
+			return out
+		}
 		if len(w.events) == 0 {
 			continue
 		}
@@ -738,8 +770,10 @@ func (c *Clerk) Cut() (*Batch, error) {
 func (c *Clerk) Quiet() (starts int) {
 	c.quiet = true
 	starts = len(c.starts)
-	for _, f := range c.flying {
-		starts += len(f.back)
+	for _, flown := range c.appends {
+		for _, f := range flown {
+			starts += len(f.back)
+		}
 	}
 	return starts
 }

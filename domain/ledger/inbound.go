@@ -13,16 +13,21 @@ import (
 // durability. When too much waits, or the event cannot be made durable, ack gets
 // an error and the carrier tries again.
 func (n *Node) Deliver(d Delivery, ack func(error)) {
+	in := delivered{d: d, ack: ack}
+	if d.Receipt == nil { // what had been read when it came, however long it waits here
+		in.read = n.reads()
+	}
 	select {
-	case n.deliveries <- delivered{d, ack}:
+	case n.deliveries <- in:
 	default:
 		ack(ErrRefused)
 	}
 }
 
 type delivered struct {
-	d   Delivery
-	ack func(error)
+	d    Delivery
+	ack  func(error)
+	read []int64
 }
 
 // deliver works through deliveries in the order in which they came.
@@ -37,7 +42,7 @@ func (n *Node) deliver(ctx context.Context) {
 				n.matcher.receipt(in.d, in.ack)
 			} else {
 				n.metrics.inbound.Add(1)
-				n.inbound(ctx, in.d, in.ack)
+				n.inbound(ctx, in.d, in.read, in.ack)
 			}
 		}
 	}
@@ -46,7 +51,7 @@ func (n *Node) deliver(ctx context.Context) {
 // inbound records an MO message in its sender's stream with the tenant that owns
 // the number it was sent to; with each that may, where that is not known. Words
 // that revoke are in force with this very event.
-func (n *Node) inbound(ctx context.Context, d Delivery, ack func(error)) {
+func (n *Node) inbound(ctx context.Context, d Delivery, read []int64, ack func(error)) {
 	reg, _ := n.control.Latest()
 	to := senderID(d.To)
 	from, err := sms.ParseNumber(withPlus(d.From), "")
@@ -93,18 +98,13 @@ func (n *Node) inbound(ctx context.Context, d Delivery, ack func(error)) {
 			answer(err)
 			continue
 		}
-		read, err := n.read(ctx, p)
-		if err != nil {
-			answer(err)
-			continue
-		}
 		id := n.newID()
 		sealed, err := n.seal(a.tenant, key, "evidence", id, event.Inbound{From: string(from), Text: d.Text, Raw: d.Raw})
 		if err != nil {
 			answer(err)
 			continue
 		}
-		data := &event.InboundReceived{Account: d.Account, To: to, Ask: ask.Kind.String(), Match: ask.Match, Read: read, Sealed: sealed}
+		data := &event.InboundReceived{Account: d.Account, To: to, Ask: ask.Kind.String(), Match: ask.Match, Read: read[p], Sealed: sealed}
 		reach := event.Reach{Scope: event.ScopeTenant}
 		if a.program != nil {
 			data.Program = a.program.Name

@@ -263,7 +263,7 @@ func (m *Matcher) place(d Delivery, ack func(error), patient bool) {
 			return
 		}
 	}
-	if u, ok := m.refs[refKey(d.Account, d.Reference)]; ok && u.unknown && d.Reference != 0 && addressed(d.From, u.to) {
+	if u, ok := m.refs[refKey(d.Account, d.Reference)]; ok && u.unknown && d.Reference != 0 && legible(d.From) && addressed(d.From, u.to) {
 		m.mu.Unlock()
 		m.record(d, m.node.newID(), u.ref, "reference", time.Time{}, ack)
 		return
@@ -299,7 +299,7 @@ func (m *Matcher) place(d Delivery, ack func(error), patient bool) {
 			break
 		}
 	}
-	if u, ok := m.refs[refKey(d.Account, d.Reference)]; !found && ok && u.unknown && d.Reference != 0 && addressed(d.From, u.to) {
+	if u, ok := m.refs[refKey(d.Account, d.Reference)]; !found && ok && u.unknown && d.Reference != 0 && legible(d.From) && addressed(d.From, u.to) {
 		ref, by, found = u.ref, "reference", true
 	}
 	found = found && m.unlink(p)
@@ -351,7 +351,7 @@ func (m *Matcher) look(ctx context.Context, d *Delivery, ids []string) (ref Hand
 		return ref, "", false, err
 	}
 	to := n.recipientOf(f.Position)
-	return ref, "reference", to != "" && addressed(d.From, to), nil
+	return ref, "reference", to != "" && legible(d.From) && addressed(d.From, to), nil
 }
 
 // ReferenceKey is the key under which Views.Handoff finds a part that is in doubt by
@@ -416,27 +416,26 @@ func (m *Matcher) Waiting() int {
 // move writes a parked receipt into its message's stream, under an id that follows
 // from its inbox event: moved twice, it lands once.
 func (m *Matcher) move(p *parked, ref HandoffRef, how string) {
-	m.record(p.d, event.Derive(p.id, "matched"), ref, how, p.at, nil)
+	m.record(p.d, event.Derive(p.id, "matched"), ref, how, p.at, func(err error) {
+		if err != nil { // it is durable in the inbox: it is tried again
+			m.park(p)
+		}
+	})
 }
 
 func (m *Matcher) record(d Delivery, id event.ID, ref HandoffRef, how string, received time.Time, ack func(error)) {
 	n := m.node
-	done := func(err error) {
-		if ack != nil {
-			ack(err)
-		}
-	}
 	if ref.Key.IsZero() {
 		key, err := n.streamKey(context.Background(), ref.Tenant, ref.Partition, ref.Subject)
 		if err != nil {
-			done(err)
+			ack(err)
 			return
 		}
 		ref.Key = key
 	}
 	sealed, err := n.seal(ref.Tenant, ref.Key, "carrier", id, event.Inbound{Raw: d.Raw})
 	if err != nil {
-		done(err)
+		ack(err)
 		return
 	}
 	r := d.Receipt
@@ -448,8 +447,8 @@ func (m *Matcher) record(d Delivery, id event.ID, ref HandoffRef, how string, re
 	}
 	e := n.event(id, ref.Tenant, ref.Subject, data)
 	e.Message = ref.Message
-	if ack == nil { // already durable in the inbox
-		n.facts.Append(ref.Partition, e, nil)
+	if !received.IsZero() { // already durable in the inbox
+		n.facts.Append(ref.Partition, e, ack)
 		return
 	}
 	n.cfg.Log.Append(ref.Partition, []*event.Event{e}, func(a Appended) { ack(a.Err) })
@@ -464,6 +463,18 @@ func how(receipt, answered string) string {
 		return "id_zeros"
 	}
 	return "id_hex"
+}
+
+// legible reports whether an address has digits enough to tell recipients apart, where
+// nothing but it and 16 bits of a reference do.
+func legible(from string) bool {
+	n := 0
+	for _, r := range from {
+		if r >= '0' && r <= '9' {
+			n++
+		}
+	}
+	return n >= 4
 }
 
 // addressed reports whether a receipt's address is, as far as it is legible, the
@@ -504,7 +515,7 @@ func (m *Matcher) resume(ctx context.Context) error {
 		if records, _, err = m.node.cfg.Log.Read(ctx, event.InboxPartition, from, 1000); err != nil {
 			return err
 		}
-		if err := m.take(ctx, records, true); err != nil {
+		if _, err := m.take(ctx, records, head); err != nil {
 			m.bad.Store(&err)
 			m.node.log.Error("the inbox cannot be read on", "error", err)
 			return nil
@@ -537,10 +548,11 @@ func (m *Matcher) follow(ctx context.Context) {
 				if err != nil {
 					return err
 				}
-				if err := m.take(ctx, records, from < head); err != nil {
+				took, err := m.take(ctx, records, head)
+				from += int64(took)
+				if err != nil {
 					return err
 				}
-				from += int64(len(records))
 				m.bad.Store(nil)
 				wait = 100 * time.Millisecond
 			}
@@ -588,9 +600,9 @@ func (m *Matcher) since(ctx context.Context) (from, head int64, err error) {
 	return from, head, nil
 }
 
-// take parks the receipts among records of the inbox: all of them, or those that
-// other nodes put there.
-func (m *Matcher) take(ctx context.Context, records []Record, all bool) error {
+// take parks the receipts among records of the inbox: all of them up to an index, and
+// past it those that other nodes put there. It returns how many records it took.
+func (m *Matcher) take(ctx context.Context, records []Record, upTo int64) (int, error) {
 	n := m.node
 	for i := range records {
 		at := event.Position{Partition: event.InboxPartition, Index: records[i].Index}
@@ -598,18 +610,18 @@ func (m *Matcher) take(ctx context.Context, records []Record, all bool) error {
 			if n.control.Accepted(at, records[i].Raw) {
 				continue
 			}
-			return fmt.Errorf("%w: %s: %w", ErrDamaged, at, records[i].Bad)
+			return i, fmt.Errorf("%w: %s: %w", ErrDamaged, at, records[i].Bad)
 		}
 		e := records[i].Event
 		d, ok := e.Data.(*event.ReceiptReceived)
-		if !ok || n.cfg.Clock.Now().Sub(e.Time) > ParkFor || !all && e.Node == n.cfg.Node {
+		if !ok || n.cfg.Clock.Now().Sub(e.Time) > ParkFor || records[i].Index >= upTo && e.Node == n.cfg.Node {
 			continue
 		}
 		if err := m.restore(ctx, e, d); err != nil {
 			n.log.Warn("a receipt in the inbox could not be read", "position", at.String(), "error", err)
 		}
 	}
-	return nil
+	return len(records), nil
 }
 
 func (m *Matcher) restore(ctx context.Context, e *event.Event, d *event.ReceiptReceived) error {

@@ -93,7 +93,7 @@ type Node struct {
 	controlLost atomic.Bool
 	// unplaced is why this node can serve no partition.
 	unplaced atomic.Pointer[error]
-	metrics     metrics
+	metrics  metrics
 }
 
 type metrics struct {
@@ -189,6 +189,7 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 	}
 	r.inner.Go(func() { n.controlWake(inner) })
 	if n.cfg.Placement != nil {
+		r.outer.Go(func() { n.hear(outer) })
 		r.placed.Go(func() { n.place(placed, inner, outer) })
 		n.ready.Store(true)
 		return r, nil
@@ -206,6 +207,35 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 	}
 	n.ready.Store(true)
 	return r, nil
+}
+
+// hearEvery is how often a node looks where the partitions of other nodes stand.
+const hearEvery = time.Second
+
+// hear keeps up with where the partitions stand that other nodes serve: a START from a
+// handset may lift what stood there when it came, and no more.
+func (n *Node) hear(ctx context.Context) {
+	t := time.NewTicker(hearEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		for _, l := range n.lines {
+			if l.serving.Load() {
+				continue
+			}
+			mark, err := n.cfg.Views.Mark(ctx, l.p)
+			if err != nil {
+				break // the views are away: what was heard before is still true
+			}
+			if !l.serving.Load() {
+				l.seen.Store(mark.Next)
+			}
+		}
+	}
 }
 
 // place serves what Placement says, again and again: its broker may be away. The
@@ -342,11 +372,16 @@ func (n *Node) clerkConfig(l *pipeline) ClerkConfig {
 	}
 	c.Alphabet = func(account string) sms.Encoding { return n.cfg.Accounts[account].Alphabet }
 	c.Unanswered = func(s *recipient.State, m *recipient.Message) { n.matcher.left(l.p, s, m) }
-	c.Event = func(index int64) (*event.Event, error) {
-		return n.Event(context.Background(), event.Position{Partition: l.p, Index: index})
+	c.Event = func(ctx context.Context, index int64) (*event.Event, error) {
+		ctx, cancel := context.WithTimeout(ctx, lookWithin)
+		defer cancel()
+		return n.Event(ctx, event.Position{Partition: l.p, Index: index})
 	}
 	return c
 }
+
+// lookWithin bounds how long a clerk waits for one event that it has to read again.
+const lookWithin = 2 * time.Second
 
 // Event reads the event at a position.
 func (n *Node) Event(ctx context.Context, p event.Position) (*event.Event, error) {
@@ -526,13 +561,13 @@ func (n *Node) until(ctx context.Context, cond func() bool) error {
 	}
 }
 
-// read is how many events of a partition this node has seen the effect of.
-func (n *Node) read(ctx context.Context, p event.Partition) (int64, error) {
-	if l := n.lines[p]; l.serving.Load() {
-		return l.applied.Load(), nil
+// reads is how many events of each partition this node has heard the effect of.
+func (n *Node) reads() []int64 {
+	out := make([]int64, len(n.lines))
+	for i, l := range n.lines {
+		out[i] = l.seen.Load()
 	}
-	mark, err := n.cfg.Views.Mark(ctx, p)
-	return mark.Next, err
+	return out
 }
 
 // Stats are figures for metrics and readiness.

@@ -30,18 +30,20 @@ type pipeline struct {
 	mail []func(*Clerk, time.Time) []Call // what others want done on the clerk
 	wake chan struct{}
 
-	records  chan []Record
-	readErr  chan error
-	applied  atomic.Int64 // events applied
-	control  atomic.Int64 // control position in force
-	backlog  atomic.Int64
-	written  uint64 // batches handed to the views
-	writing  sync.WaitGroup
-	failed   atomic.Pointer[error]
-	lastCut  time.Time
-	lastLook time.Time
-	short    int   // how often the log ended before the mark
-	caught   int64 // the head when this run began: past it, the partition is well
+	records chan []Record
+	readErr chan error
+	applied atomic.Int64 // events applied
+	control atomic.Int64 // control position in force
+	backlog atomic.Int64
+	written uint64 // batches handed to the views
+	// committed is up to where the views have said that they are committed.
+	committed atomic.Int64
+	writing   sync.WaitGroup
+	failed    atomic.Pointer[error]
+	lastCut   time.Time
+	lastLook  time.Time
+	short     int   // how often the log ended before the mark
+	caught    int64 // the head when this run began: past it, the partition is well
 	// quieting is closed once none of the starts that were out when it was set is out.
 	quieting chan struct{}
 	// floor is until when a carrier may be called for starts from before this run's
@@ -49,8 +51,11 @@ type pipeline struct {
 	floor time.Time
 
 	serving atomic.Bool // this node serves the partition
-	end     context.CancelFunc
-	ended   chan struct{}
+	halted  atomic.Bool // it waits for an operator
+	// seen is up to where this node has heard of the partition's fold, served or not.
+	seen  atomic.Int64
+	end   context.CancelFunc // of this service; with ended under mu
+	ended chan struct{}
 }
 
 func newPipeline(n *Node, p event.Partition) *pipeline {
@@ -59,20 +64,29 @@ func newPipeline(n *Node, p event.Partition) *pipeline {
 
 // begin serves the partition until it is drained or ctx is done.
 func (l *pipeline) begin(ctx context.Context) {
-	if l.serving.Swap(true) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.serving.Load() {
 		return
 	}
 	ctx, l.end = context.WithCancel(ctx)
-	l.ended = make(chan struct{})
-	l.mu.Lock()
+	ended := make(chan struct{})
+	l.ended = ended
 	l.mail, l.quieting = nil, nil
-	l.mu.Unlock()
 	l.failed.Store(nil)
+	l.serving.Store(true)
 	go func() {
-		defer close(l.ended)
+		defer close(ended)
 		defer l.serving.Store(false)
 		l.run(ctx)
 	}()
+}
+
+// over is closed when this service of the partition has ended.
+func (l *pipeline) over() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ended
 }
 
 // drain proposes nothing more, lets the starts that are out come back to be called
@@ -82,40 +96,40 @@ func (l *pipeline) drain(ctx context.Context) {
 	if !l.serving.Load() {
 		return
 	}
-	quiet := make(chan struct{})
+	ended, quiet := l.over(), make(chan struct{})
 	l.do(func(c *Clerk, _ time.Time) []Call {
 		l.quieting = quiet
 		l.quiet(c)
 		return nil
 	})
-	stopped := l.stopped() != nil
-	for !stopped {
+	for waiting := true; waiting; {
 		moved := l.node.moved()
-		if stopped = l.stopped() != nil; stopped {
+		if l.stopped() != nil {
 			break
 		}
 		select {
 		case <-quiet:
-			stopped = true
-		case <-l.ended:
-			stopped = true
+			waiting = false
+		case <-ended:
+			waiting = false
 		case <-ctx.Done():
-			stopped = true
-		case <-moved: // it may have stopped for good meanwhile
+			waiting = false
+		case <-moved: // it may have stopped meanwhile
 		}
 	}
 	l.end()
-	<-l.ended
+	<-ended
 	if l.clerk != nil { // of its memory only what it proposed is of use yet
 		after := NewClerk(l.node.clerkConfig(l))
-		l.call(after.Inherit(l.clerk))
+		l.call(after.Inherit(l.clerk, l.node.cfg.Clock.Now()))
 		l.clerk = after
 	}
 }
 
-// stopped is why the partition stopped for good; nil while it runs or tries to.
+// stopped is why the partition waits for an operator and calls nobody; nil while it
+// runs or tries to.
 func (l *pipeline) stopped() error {
-	if err := l.failed.Load(); err != nil && errors.Is(*err, ErrDamaged) {
+	if err := l.failed.Load(); err != nil && l.halted.Load() {
 		return *err
 	}
 	return nil
@@ -163,15 +177,18 @@ func (l *pipeline) run(ctx context.Context) {
 		}
 		l.node.log.Error("a partition starts again", "partition", l.p.String(), "error", err)
 		l.failed.Store(&err)
-		l.node.changed()
-		if l.stopped() != nil { // never skipped: the others go on
+		if errors.Is(err, ErrDamaged) { // never skipped: the others go on
+			l.halted.Store(true)
+			l.node.changed()
 			select {
 			case <-ctx.Done():
 			case <-control:
 				wait = time.Second
 			}
+			l.halted.Store(false)
 			continue
 		}
+		l.node.changed()
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
@@ -204,7 +221,7 @@ func (l *pipeline) serve(parent context.Context) error {
 	l.clerk = NewClerk(n.clerkConfig(l))
 	l.clerk.Restore(mark, reg)
 	if before != nil {
-		l.call(l.clerk.Inherit(before))
+		l.call(l.clerk.Inherit(before, n.cfg.Clock.Now()))
 	}
 	if l.quieting != nil {
 		l.quiet(l.clerk)
@@ -213,7 +230,9 @@ func (l *pipeline) serve(parent context.Context) error {
 	if _, l.caught, err = n.cfg.Log.Read(ctx, l.p, 0, 0); err != nil {
 		return err
 	}
+	l.committed.Store(mark.Next)
 	l.applied.Store(mark.Next)
+	l.seen.Store(mark.Next)
 	l.control.Store(mark.Partition.Control)
 	n.changed() // there may be nothing to read that would say so
 	l.records, l.readErr = make(chan []Record, 2), make(chan error, 1)
@@ -267,7 +286,10 @@ func (l *pipeline) mark(ctx context.Context) (Mark, error) {
 		if err != nil {
 			return mark, err
 		}
-		if len(records) == 1 && sha256.Sum256(records[0].Raw) == mark.Hash {
+		if len(records) == 0 { // nothing is said against the views
+			return mark, errors.Join(ctx.Err(), fmt.Errorf("nothing was read at %s", event.Position{Partition: l.p, Index: mark.Next - 1}))
+		}
+		if sha256.Sum256(records[0].Raw) == mark.Hash {
 			return mark, nil
 		}
 	}
@@ -305,11 +327,11 @@ func (l *pipeline) step(ctx context.Context, batch []Record, writeFailed chan er
 			return 0, err
 		}
 		calls, err := c.Apply(ctx, batch, now)
+		l.call(calls) // also of those before an error: the clerk has forgotten them
 		if err != nil {
 			return 0, err
 		}
 		n.observe(l.p, batch, c)
-		l.call(calls)
 		select {
 		case batch = <-l.records:
 		default:
@@ -323,6 +345,7 @@ func (l *pipeline) step(ctx context.Context, batch []Record, writeFailed chan er
 	}
 	if next := c.Next(); next != l.applied.Load() {
 		l.applied.Store(next)
+		l.seen.Store(next)
 		l.control.Store(c.Partition().Control)
 		n.changed()
 	}
@@ -383,12 +406,16 @@ func (l *pipeline) load(ctx context.Context, subjects []event.Pseudonym) error {
 	if len(subjects) == 0 {
 		return nil
 	}
+	committed := l.committed.Load() // before they are read: commits go on
 	folds, asOf, err := l.node.cfg.Views.Streams(ctx, l.p, subjects)
 	if err != nil {
 		return err
 	}
-	if asOf > l.clerk.Next() {
+	switch {
+	case asOf > l.clerk.Next():
 		return errOutrun // these folds hold events that this run would apply again
+	case asOf < committed:
+		return fmt.Errorf("the views stand at %d, and had committed up to %d: their database lost its tail", asOf, committed)
 	}
 	l.clerk.Load(subjects, folds)
 	return nil
@@ -412,6 +439,7 @@ func (l *pipeline) cut(writeFailed chan error) error {
 			}
 			return
 		}
+		l.committed.Store(b.Mark.Next)
 		l.do(func(c *Clerk, _ time.Time) []Call {
 			if c == clerk {
 				c.Committed(nth)

@@ -181,7 +181,7 @@ type Control struct {
 	// waiting are those that were read and not applied: the first is no event of this
 	// ledger, and none of the others accepts it.
 	waiting  []Record
-	accepted map[event.Position]string
+	accepted map[event.Position][]string
 	good     func() // told of every read that succeeded; may be nil
 	changed  chan struct{}
 }
@@ -189,7 +189,7 @@ type Control struct {
 // NewControl returns a control reader that has read nothing.
 func NewControl(log Log) *Control {
 	empty := &Registry{}
-	return &Control{log: log, all: map[int64]*Registry{0: empty}, last: empty, accepted: map[event.Position]string{}, changed: make(chan struct{})}
+	return &Control{log: log, all: map[int64]*Registry{0: empty}, last: empty, accepted: map[event.Position][]string{}, changed: make(chan struct{})}
 }
 
 // Take applies records read from the control stream, in order.
@@ -208,14 +208,14 @@ func (c *Control) Take(records []Record) {
 		// Acceptances count as soon as they are read: they may be about what they wait behind.
 		if d, ok := r.Event.Data.(*event.RecordAccepted); ok {
 			if at, err := event.ParsePosition(d.Position); err == nil {
-				c.accepted[at] = d.Hash
+				c.accepted[at] = append(c.accepted[at], d.Hash)
 			}
 		}
 	}
 	for len(c.waiting) > 0 {
 		r := c.waiting[0]
 		if r.Bad != nil {
-			if c.accepted[event.Position{Partition: event.ControlPartition, Index: r.Index}] != hashOf(r.Raw) {
+			if !slices.Contains(c.accepted[event.Position{Partition: event.ControlPartition, Index: r.Index}], hashOf(r.Raw)) {
 				break
 			}
 		} else if next, matters := c.last.Apply(r.Index, r.Event); matters {
@@ -238,8 +238,8 @@ func hashOf(raw []byte) string {
 func (c *Control) Accepted(at event.Position, raw []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	hash, ok := c.accepted[at]
-	return ok && hash == hashOf(raw)
+	hashes := c.accepted[at]
+	return len(hashes) > 0 && slices.Contains(hashes, hashOf(raw))
 }
 
 // Bad says why control cannot be read on: a record in it is no event of this ledger

@@ -149,6 +149,10 @@ const KeepReserved = 30 * 24 * time.Hour
 var keyReused = refuse("idempotency_key_reused", "", "This Idempotency-Key was used with another input. Use a new key for a new message.")
 
 func (n *Node) again(ctx context.Context, res *reservation) (*Submitted, error) {
+	if n.cfg.Clock.Now().Sub(res.event.ID.Time()) > recipient.RepeatWindow-time.Hour {
+		// A copy would not be told from a new message any more. It is in the views, or will be.
+		return nil, errors.Join(ErrRefused, errors.New("the key was used long ago, and the views do not know its message yet"))
+	}
 	out, err := n.answerOf(res.event)
 	if err != nil {
 		return nil, err
@@ -158,14 +162,17 @@ func (n *Node) again(ctx context.Context, res *reservation) (*Submitted, error) 
 	}
 	// The first append may have landed after all: the answer is the first's.
 	if err := n.cfg.Finder.WaitFor(ctx, out.Position); err != nil {
-		return nil, errors.Join(ErrUnknown, err)
+		return nil, unknown(err)
 	}
 	if out, err = n.recall(ctx, res.event.Tenant, res.event.ID); err != nil {
-		return nil, errors.Join(ErrUnknown, err)
+		return nil, unknown(err)
 	}
 	res.answer = out
 	return out, nil
 }
+
+// unknown is ErrUnknown because of an error that may itself say that nothing was done.
+func unknown(err error) error { return fmt.Errorf("%w: %s", ErrUnknown, err.Error()) }
 
 // recall is the answer to a submit that the views know.
 func (n *Node) recall(ctx context.Context, tenant string, id event.ID) (*Submitted, error) {
@@ -428,7 +435,7 @@ func (n *Node) Cancel(ctx context.Context, c Caller, id event.ID) (*Cancelled, e
 	}
 	f, err = n.find(ctx, c.Tenant, id)
 	if err != nil {
-		return nil, errors.Join(ErrUnknown, err)
+		return nil, unknown(err)
 	}
 	return &Cancelled{Status: f.Status, Position: pos, Left: f.Status != recipient.Cancelled}, nil
 }
@@ -721,7 +728,7 @@ func (n *Node) Pause(ctx context.Context, c Caller, r *PauseRequest) (*Pausing, 
 		return nil, err
 	}
 	for _, l := range n.lines {
-		if err := n.quiet(ctx, l, d, tenant); err != nil {
+		if err := n.quiet(ctx, l, pos.Index+1, d, tenant); err != nil {
 			return nil, ErrUnknown
 		}
 	}
@@ -782,47 +789,71 @@ func (n *Node) checkPause(c Caller, r *PauseRequest) error {
 // quiet returns when no attempt that the pause covers may still be called. Where
 // another node serves the partition, that is when every start from before the pause
 // is past its call_by, answered or not.
-func (n *Node) quiet(ctx context.Context, l *pipeline, p *event.Paused, tenant string) error {
+func (n *Node) quiet(ctx context.Context, l *pipeline, position int64, p *event.Paused, tenant string) error {
 	for {
+		moved := n.moved()
 		if !l.serving.Load() {
 			mark, err := n.cfg.Views.Mark(ctx, l.p)
-			if err != nil {
+			switch {
+			case err != nil:
 				return err
+			case mark.Partition.Control < position: // the views went back
+				if err := sleep(ctx, elsewhere); err != nil {
+					return err
+				}
+				continue
 			}
 			return sleep(ctx, mark.Partition.CallBy.Add(recipient.ClockBound).Sub(n.cfg.Clock.Now()))
 		}
 		if l.stopped() != nil { // it calls nobody
 			return nil
 		}
-		moved := n.moved()
-		answer := make(chan time.Time, 1)
+		type open struct {
+			behind bool
+			until  time.Time // zero: nothing is
+		}
+		ended, answer := l.over(), make(chan open, 1)
 		l.do(func(c *Clerk, now time.Time) []Call {
 			until := c.OpenCalls(now, p, tenant)
 			if t := l.floor.Add(recipient.ClockBound); t.After(now) && t.After(until) {
 				until = t
 			}
-			if until.IsZero() {
-				answer <- until
-			} else {
-				answer <- n.cfg.Clock.Now().Add(until.Sub(now)) // with its monotonic reading
+			if !until.IsZero() {
+				until = n.cfg.Clock.Now().Add(until.Sub(now)) // with its monotonic reading
 			}
+			answer <- open{c.Partition().Control < position, until}
 			return nil
 		})
-		var until time.Time
-		select {
-		case until = <-answer:
-		case <-l.ended: // it goes to another node
-			continue
-		case <-ctx.Done():
-			return ctx.Err()
+		var a open
+		gone := false
+		for waiting := true; waiting; {
+			select {
+			case a = <-answer:
+				waiting = false
+			case <-ended: // it goes to another node
+				gone, waiting = true, false
+			case <-moved: // it may have stopped
+				if moved = n.moved(); l.stopped() != nil {
+					return nil
+				}
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
-		if until.IsZero() {
+		if gone {
+			continue
+		}
+		if a.until.IsZero() && !a.behind {
 			return nil
 		}
-		over := time.NewTimer(time.Until(until))
+		over := time.NewTimer(time.Minute)
+		if !a.behind {
+			over.Reset(time.Until(a.until))
+		}
 		select { // an answer came, or the time to call is over
 		case <-moved:
 		case <-over.C:
+		case <-ended:
 		case <-ctx.Done():
 		}
 		over.Stop()
@@ -860,8 +891,19 @@ func (n *Node) change(ctx context.Context, tenant string, d event.Data) (event.P
 	if err != nil {
 		return pos, ErrUnknown
 	}
+	durable := make(chan error, len(n.lines))
 	for _, l := range n.lines {
-		n.facts.Append(l.p, AppliedEvent(reg, l.p, n.cfg.Source, n.cfg.Node, n.cfg.Clock.Now()), nil)
+		n.facts.Append(l.p, AppliedEvent(reg, l.p, n.cfg.Source, n.cfg.Node, n.cfg.Clock.Now()), func(err error) { durable <- err })
+	}
+	for range n.lines { // also where a partition has stopped: another node may serve it next
+		select {
+		case err := <-durable:
+			if err != nil {
+				return pos, ErrUnknown
+			}
+		case <-ctx.Done():
+			return pos, ErrUnknown
+		}
 	}
 	for _, l := range n.lines {
 		if err := n.inForce(ctx, l, reg.Position); err != nil {
@@ -881,7 +923,7 @@ func (n *Node) inForce(ctx context.Context, l *pipeline, position int64) error {
 			}
 			select {
 			case <-moved:
-			case <-l.ended:
+			case <-l.over():
 			case <-ctx.Done():
 				return ctx.Err()
 			}

@@ -260,7 +260,7 @@ func (n *node) config() ledger.ClerkConfig {
 			}
 			return nil
 		},
-		Event: func(i int64) (*event.Event, error) {
+		Event: func(_ context.Context, i int64) (*event.Event, error) {
 			r, _, err := n.w.log.Read(context.Background(), 0, i, 1)
 			if err != nil || len(r) == 0 {
 				return nil, fmt.Errorf("no event: %w", err)

@@ -18,6 +18,7 @@ import (
 // Its outcomes chain: each is decided after the one before.
 type work struct {
 	c      *Clerk
+	ctx    context.Context // of this Act
 	st     *stream
 	raw    time.Time // with its monotonic reading
 	now    time.Time // whole milliseconds: what the events will say
@@ -184,7 +185,7 @@ func (w *work) prepare(m *recipient.Message) (*prepared, string, string) {
 	e := w.st.submits[m.ID]
 	if e == nil {
 		var err error
-		if e, err = c.cfg.Event(m.Index); err != nil {
+		if e, err = c.cfg.Event(w.ctx, m.Index); err != nil {
 			return nil, FaultKey, "the submit cannot be read"
 		}
 	}
@@ -328,7 +329,7 @@ func (w *work) joined(j recipient.Joined) (string, bool) {
 }
 
 func (w *work) inbound(index int64) (*event.Inbound, *event.InboundReceived, error) {
-	e, err := w.c.cfg.Event(index)
+	e, err := w.c.cfg.Event(w.ctx, index)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -19,7 +19,7 @@ type control struct {
 	tables   []routeTable
 	pauses   []pause
 	// accepted are the hashes of the records that an operator took as opaque leaves.
-	accepted map[event.Position]string
+	accepted map[event.Position][]string
 	// doubted are records of control itself that are none of its events: a later one may
 	// accept them.
 	doubted []doubted
@@ -39,8 +39,8 @@ func hashOf(raw []byte) string {
 
 // accepts reports whether control takes these bytes, there, as an opaque leaf.
 func (c *control) accepts(at event.Position, raw []byte) bool {
-	hash, ok := c.accepted[at]
-	return ok && hash == hashOf(raw)
+	hashes := c.accepted[at]
+	return len(hashes) > 0 && slices.Contains(hashes, hashOf(raw))
 }
 
 // doubt notes a record of control that cannot be one of its events. It has a
@@ -53,7 +53,7 @@ func (c *control) doubt(index int64, raw []byte, code Code, text string) {
 // settle reports what was doubted and not accepted, and how many were.
 func (c *control) settle(find func(index int64, code Code, text string)) (accepted int64) {
 	for _, d := range c.doubted {
-		if c.accepted[event.Position{Partition: event.ControlPartition, Index: d.index}] == d.hash {
+		if slices.Contains(c.accepted[event.Position{Partition: event.ControlPartition, Index: d.index}], d.hash) {
 			accepted++
 			continue
 		}
@@ -103,9 +103,9 @@ func (c *control) take(at int64, e *event.Event) {
 	case *event.RecordAccepted:
 		if p, err := event.ParsePosition(d.Position); err == nil {
 			if c.accepted == nil {
-				c.accepted = map[event.Position]string{}
+				c.accepted = map[event.Position][]string{}
 			}
-			c.accepted[p] = d.Hash
+			c.accepted[p] = append(c.accepted[p], d.Hash)
 		}
 	case *event.ProgramChanged:
 		k := programKey{e.Tenant, d.Name}

@@ -32,6 +32,8 @@ const (
 	UnknownType Code = "unknown_type"
 	// NotCanonical: the bytes are not those that the ledger's encoder writes.
 	NotCanonical Code = "not_canonical"
+	// AcceptedEvent: an operator accepted as no event what is an event of this ledger.
+	AcceptedEvent Code = "accepted_event"
 	// ForeignSource: the event was written for another ledger.
 	ForeignSource Code = "foreign_source"
 	// NotCreated: control does not begin with LedgerCreated, or has a second one.

@@ -50,3 +50,26 @@ func TestAcceptedRecord(t *testing.T) {
 		})
 	}
 }
+
+// An event cannot be hidden by accepting it: it counts, and the acceptance is found.
+func TestAcceptedEventCounts(t *testing.T) {
+	v := New()
+	at := event.Millis(time.UnixMilli(1_795_507_200_000))
+	write := func(id string, d event.Data) *event.Event {
+		return &event.Event{ID: event.Derive(event.ID{6: 0x70}, id), Source: "/l", Time: at, Node: "n", Data: d}
+	}
+	raw := func(e *event.Event) []byte {
+		b, err := event.Encode(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	good := raw(write("good", &event.ControlApplied{Position: 1, Event: event.Derive(event.ID{6: 0x70}, "first")}))
+	v.Take(event.ControlPartition, 0, raw(write("first", &event.LedgerCreated{Ledger: "l", Partitions: 2, NumberForms: 1})))
+	v.Take(event.ControlPartition, 1, raw(write("accept", &event.RecordAccepted{Position: "00-0", Hash: hashOf(good), Reason: "to hide it", By: "op"})))
+	v.Take(0, 0, good)
+	if r := v.Finish(); r.Opaque != 0 || r.Codes[AcceptedEvent] != 1 {
+		t.Fatalf("%d opaque, %v", r.Opaque, r.Codes)
+	}
+}

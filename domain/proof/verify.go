@@ -79,29 +79,23 @@ func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
 			event.Position{Partition: p, Index: index}, event.Position{Partition: p, Index: v.next})
 	}
 	v.next = index + 1
-	if v.control.accepts(event.Position{Partition: p, Index: index}, raw) {
+	accepted := v.control.accepts(event.Position{Partition: p, Index: index}, raw)
+	e, code, text := v.read(p, index, raw)
+	switch {
+	case code != "" && accepted:
 		v.report.Opaque++
 		return
-	}
-	e, err := event.Decode(raw)
-	if err != nil {
-		code, what := Unreadable, "the bytes are not an event: %s"
-		if errors.Is(err, event.ErrUnknownType) {
-			code, what = UnknownType, "this build cannot read the event, and what cannot be read is never skipped: %s"
-		}
-		if p == event.ControlPartition {
-			v.control.doubt(index, raw, code, fmt.Sprintf(what, err))
+	case code != "" && p == event.ControlPartition: // a later event may accept it
+		v.control.doubt(index, raw, code, text)
+		return
+	case code == ForeignSource, code == Misplaced: // structure says so
+	case code != "":
+		v.find(index, 0, code, "%s", text)
+		if code != NotCanonical {
 			return
 		}
-		v.find(index, 0, code, what, err)
-		return
-	}
-	if p == event.ControlPartition && index > 0 && v.source != "" && e.Source != v.source {
-		v.control.doubt(index, raw, ForeignSource, fmt.Sprintf("the event says that it belongs to the ledger %q, the ledger's first event says %q", e.Source, v.source))
-		return
-	}
-	if !event.Canonical(raw, e) {
-		v.find(index, 0, NotCanonical, "the bytes are not what the ledger's encoder writes for this %s: they were altered, or written by something else", e.Data.Type())
+	case accepted:
+		v.find(index, 0, AcceptedEvent, "an operator accepted this %s as no event of the ledger, and it is one: it counts all the same", e.Data.Type())
 	}
 	v.slim(e)
 	judged := v.structure(p, index, e)
@@ -115,6 +109,25 @@ func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
 	default:
 		v.recipients(index, e)
 	}
+}
+
+// read decodes a record, and says why it is no event that may stand there. What an
+// event says of itself that is wrong is for structure.
+func (v *Verifier) read(p event.Partition, index int64, raw []byte) (e *event.Event, code Code, text string) {
+	e, err := event.Decode(raw)
+	switch {
+	case errors.Is(err, event.ErrUnknownType):
+		return nil, UnknownType, fmt.Sprintf("this build cannot read the event, and what cannot be read is never skipped: %s", err)
+	case err != nil:
+		return nil, Unreadable, fmt.Sprintf("the bytes are not an event: %s", err)
+	case !event.Canonical(raw, e):
+		return e, NotCanonical, fmt.Sprintf("the bytes are not what the ledger's encoder writes for this %s: they were altered, or written by something else", e.Data.Type())
+	case v.source != "" && e.Source != v.source && (p != event.ControlPartition || index > 0):
+		return e, ForeignSource, fmt.Sprintf("the event says that it belongs to the ledger %q, the ledger's first event says %q", e.Source, v.source)
+	case p >= 0 && (!v.placed(p, e.Data.Type()) || !e.Subject.IsZero() && v.partitions > 0 && e.Subject.Partition(v.partitions) != int(p)):
+		return e, Misplaced, ""
+	}
+	return e, "", ""
 }
 
 // Finish ends the reading and returns what was found. The verifier is done.

@@ -107,6 +107,7 @@ func (w *World) Project(s Store, p, to int, r *rand.Rand) error {
 			return fmt.Errorf("partition %d stands at %d for a minute, %w", p, next, err)
 		}
 		if err != nil {
+			<-time.After(5 * time.Millisecond) // it is away
 			continue
 		}
 		if int(mark.Next) < next {

@@ -716,6 +716,18 @@ func handoffs(t *testing.T, open func(*testing.T) Store) {
 			t.Errorf("%s %s finds %v, not %v", c.account, c.id, id, c.want)
 		}
 	}
+	// What no text can hold is an id like any other.
+	odd := sent(w, 0, a, "a\x00b")
+	flush()
+	if id, _ := find("alpha", "a\x00b"); id != odd {
+		t.Errorf("an id with a NUL finds %v, not %v", id, odd)
+	}
+	if id, ok := find("alpha", "\xff\xfe"); ok {
+		t.Errorf("an id that is no text finds %v", id)
+	}
+	if page, err := s.Search(ctx, a.Tenant, projections.Filter{Program: "\x00\xff", Limit: 1}); err != nil || len(page) > 0 {
+		t.Errorf("a program that is no text: %v, %v", page, err)
+	}
 	w.add(0, a, &event.ReceiptReceived{Account: "alpha", Attempt: 1, Part: 1, State: "enroute"}, hex)
 	w.add(1, b, &event.ReceiptReceived{Account: "alpha", Attempt: 1, Part: 1, State: "delivered", Final: true}, newer)
 	flush()

@@ -20,7 +20,7 @@ import (
 // What an event is worth follows from the fold; what stood where is worked out here,
 // from the log alone.
 func (w *world) audit() {
-	v := proof.New(Checks...)
+	v := proof.New(checks...)
 	w.events = map[event.Type]int{}
 	keys := map[string]int{}   // effective submits by tenant and key
 	texts := map[string]bool{} // handsets' texts
@@ -103,8 +103,12 @@ func (w *world) audit() {
 	}
 	for _, s := range w.servers {
 		if s.views.differ != nil {
-			w.bad("the views of %s: %v", s.name, s.views.differ)
+			w.bad("the views: %v", s.views.differ)
+			break
 		}
+	}
+	if void := w.report.Void; void[recipient.Overtaken] == 0 || w.o.Faults && void[recipient.Repeat] == 0 || len(w.centre.calls) == 0 {
+		w.bad("the nodes did not meet: %d calls, void %v", len(w.centre.calls), void)
 	}
 	if w.journal.errors > 0 {
 		w.bad("the nodes said %d times that something went wrong", w.journal.errors)
@@ -324,8 +328,8 @@ func covers(r event.Reach, tenant string, sub *event.MessageSubmitted) bool {
 	return true
 }
 
-// settled: what a carrier answered is in the ledger, and every effective start is
-// answered or in doubt.
+// settled: what a carrier answered is in the ledger, and every part of an effective
+// start is answered or in doubt, or was taken in another attempt.
 func (f *folded) settled() {
 	type handoff struct {
 		part
@@ -333,7 +337,7 @@ func (f *folded) settled() {
 	}
 	var open []handoff
 	accepted, refused := map[handoff]string{}, map[handoff]bool{}
-	over, doubt := map[handoff]bool{}, map[handoff]bool{}
+	over, doubt, took := map[handoff]bool{}, map[handoff]bool{}, map[part]bool{}
 	for i, r := range f.records {
 		if f.why[i] != "" {
 			continue
@@ -346,7 +350,7 @@ func (f *folded) settled() {
 			}
 		case *event.HandoffAccepted:
 			k := handoff{part{m, d.Part}, d.Attempt}
-			accepted[k], over[k] = d.Carrier+" "+d.CarrierID, true
+			accepted[k], over[k], took[k.part] = d.Carrier+" "+d.CarrierID, true, true
 		case *event.HandoffRefused:
 			k := handoff{part{m, d.Part}, d.Attempt}
 			refused[k], over[k] = d.Retry, true
@@ -356,11 +360,11 @@ func (f *folded) settled() {
 				over[k], doubt[k] = true, true
 			}
 		case *event.ReceiptReceived:
-			over[handoff{part{m, d.Part}, d.Attempt}] = true
+			over[handoff{part{m, d.Part}, d.Attempt}], took[part{m, d.Part}] = true, true
 		}
 	}
 	for _, k := range open {
-		if !over[k] {
+		if !over[k] && !took[k.part] {
 			f.w.bad("part %d of attempt %d of %s is neither answered nor in doubt", k.part.part, k.attempt, k.message)
 		}
 	}
@@ -382,8 +386,12 @@ func (f *folded) settled() {
 			f.w.bad("what %s answered %s of part %d, attempt %d of %s is not in the ledger", x.account, x.node, x.h.Part, x.h.Attempt, x.h.Message)
 		}
 	}
-	// Whoever proposed a start that it will not call says so.
+	// Whoever proposed a start that it will not call says so, if late.
 	for k := range doubt {
+		if _, said := refused[k]; said {
+			continue
+		}
+		f.w.counts["in doubt and not called"]++
 		if !f.w.o.Faults {
 			f.w.bad("nothing failed, and part %d of attempt %d of %s is in doubt, for which no carrier was called", k.part.part, k.attempt, k.message)
 		}

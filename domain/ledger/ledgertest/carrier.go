@@ -16,7 +16,6 @@ type call struct {
 	h             ledger.Handoff
 	status        ledger.HandoffStatus // what it answers
 	id            string               // under which it took the part
-	answered      bool                 // the node has been told
 }
 
 // centre is the message centre behind every node's carriers. It keeps the record
@@ -32,6 +31,9 @@ type centre struct {
 	told  []string // what was delivered and acknowledged: the texts' own words
 	texts int
 }
+
+// holdSlot is how long a part without an answer has a place in the window.
+const holdSlot = 300 * time.Millisecond
 
 // carrier is one node's account at the centre.
 type carrier struct {
@@ -95,7 +97,7 @@ func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 		wait = time.Until(h.AnswerBy) + m.rng.upTo(2500*time.Millisecond)
 	}
 	x.status, x.id = r.Status, r.CarrierID
-	answer := func() {
+	free := func() {
 		c.mu.Lock()
 		c.open--
 		c.mu.Unlock()
@@ -103,23 +105,26 @@ func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 		case c.changed <- struct{}{}:
 		default:
 		}
-		m.mu.Lock()
-		x.answered = true
-		m.mu.Unlock()
-		done(r)
 	}
 	receipt := took && m.rng.n(2) == 0
 	early := m.rng.n(8) == 0
 	if receipt && early { // it outruns the answer
 		m.receipt(c, x)
 	}
-	if m.rng.n(4) == 0 && wait < time.Second {
-		answer()
+	if m.rng.n(4) == 0 && wait < holdSlot {
+		free()
+		done(r)
 	} else {
 		m.busy.add()
 		c.busy.add()
+		if wait > holdSlot {
+			time.AfterFunc(holdSlot, free)
+		}
 		time.AfterFunc(wait, func() {
-			answer()
+			if wait <= holdSlot {
+				free()
+			}
+			done(r)
 			c.busy.done()
 			m.busy.done()
 		})

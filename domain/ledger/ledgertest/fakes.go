@@ -20,8 +20,8 @@ type Policy struct {
 	Opens, Closes int
 }
 
-// Checks are those that the policy reports.
-var Checks = []string{"opt_out", "quiet_hours"}
+// checks are those that the policy reports.
+var checks = []string{"opt_out", "quiet_hours"}
 
 // Decide is part of ledger.Policy.
 func (p Policy) Decide(_ context.Context, f *ledger.Facts) (*ledger.Answer, error) {
