@@ -25,6 +25,9 @@ const (
 	maxInterval, loadWindow = 5 * time.Millisecond, 200 * time.Millisecond
 	// trialEvery is how often a partition that took no append is tried again.
 	trialEvery = time.Second
+	// doubtful is how long a partition is held for down whose leader answers, and answered
+	// that it cannot take appends.
+	doubtful = 5 * time.Second
 )
 
 // pending is one append that waits for its answer.
@@ -84,8 +87,10 @@ type lane struct {
 // gate is what Append looks at before it queues.
 type gate struct {
 	waiting int // appends without an answer
-	// down is why the last append failed for want of brokers; nil when it did not.
+	// down is why the last append failed for want of brokers, and since is when; nil when
+	// it did not.
 	down  error
+	since time.Time
 	trial time.Time // when the next may be tried
 }
 
@@ -255,6 +260,21 @@ func (s *sender) up(slot int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gates[slot].down = nil
+}
+
+// answers says that a slot's leader answers questions. That is enough where it did not
+// before; an append that it answered with an error is remembered for a while. It returns
+// why the slot stays down.
+func (s *sender) answers(slot int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := &s.gates[slot]
+	var answer *kerr.Error
+	if errors.As(g.down, &answer) && time.Since(g.since) < doubtful {
+		return g.down
+	}
+	g.down = nil
+	return nil
 }
 
 // close makes every later append refused, and waits until those before are answered.
@@ -662,6 +682,10 @@ func (s *sender) fail(f *flight) {
 		// The next batch must not be taken for this one.
 		l.producer.id = -1
 	}
+	if !f.refused {
+		// Before anybody is told, so that who tries again at once is refused at once.
+		s.down(f.slot, cause, f.deadline.Add(trialEvery-s.cfg.DeliverWithin))
+	}
 	for _, p := range f.parts {
 		l.queue = l.queue[1:]
 		kind := ledger.ErrRefused
@@ -673,7 +697,6 @@ func (s *sender) fail(f *flight) {
 	if f.refused {
 		return
 	}
-	s.down(f.slot, cause, f.deadline.Add(trialEvery-s.cfg.DeliverWithin))
 	for _, a := range l.queue {
 		s.answer(a, fmt.Errorf("%w: %s takes no append: %w", ledger.ErrRefused, partitionOf(f.slot), cause))
 	}
@@ -687,7 +710,7 @@ func (s *sender) down(slot int, cause error, trial time.Time) {
 	if g.down == nil {
 		g.trial = trial
 	}
-	g.down = cause
+	g.down, g.since = cause, time.Now()
 	s.mu.Unlock()
 	s.cluster.ask()
 }

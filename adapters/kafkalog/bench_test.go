@@ -130,3 +130,64 @@ func atRate(b *testing.B, server string, rate int) {
 	b.ReportMetric(float64(after.Decoded-before.Decoded)/float64(n), "decoded/event")
 	b.ReportMetric(0, "ns/op")
 }
+
+// BenchmarkReads reads a partition that another process wrote, from its beginning and at
+// random. Run it with -benchtime=1x.
+func BenchmarkReads(b *testing.B) {
+	cfg := config(b, real)
+	cfg.Partitions = 1
+	initLedger(b, cfg)
+	writer := open(b, cfg)
+	const n = 100_000
+	var answered sync.WaitGroup
+	start := time.Now()
+	for i := 0; i < n; i += 1000 {
+		events := make([]*event.Event, 1000)
+		for k := range events {
+			events[k] = sample(writer.Source(), 0, 1, time.Now())
+		}
+		answered.Add(1)
+		writer.Append(0, events, func(a ledger.Appended) {
+			defer answered.Done()
+			if a.Err != nil {
+				b.Error(a.Err)
+			}
+		})
+		if i%20_000 == 0 {
+			answered.Wait()
+		}
+	}
+	answered.Wait()
+	b.Logf("%d events appended in %s", n, time.Since(start))
+	l := open(b, cfg)
+	b.Run("scan", func(b *testing.B) {
+		cpu, start := cpuTime(), time.Now()
+		for next := int64(0); next < n; {
+			records, _, err := l.Read(context.Background(), 0, next, 500)
+			if err != nil {
+				b.Fatal(err)
+			}
+			next += int64(len(records))
+		}
+		b.ReportMetric(n/time.Since(start).Seconds(), "events/s")
+		b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/1000/n, "cpu-µs/event")
+		b.ReportMetric(0, "ns/op")
+	})
+	b.Run("point", func(b *testing.B) {
+		var took []time.Duration
+		cpu := cpuTime()
+		for i := range int64(500) {
+			start := time.Now()
+			records, _, err := l.Read(context.Background(), 0, i*7919%n, 1)
+			if err != nil || len(records) != 1 {
+				b.Fatal(len(records), err)
+			}
+			took = append(took, time.Since(start))
+		}
+		slices.Sort(took)
+		b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+		b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+		b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/1000/500, "cpu-µs/read")
+		b.ReportMetric(0, "ns/op")
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,10 +60,13 @@ type cluster struct {
 	leaders atomic.Pointer[[]int32] // by slot; -1: none
 	// changed is called, from the watcher, after each answer.
 	changed func()
-	// suspect lists the slots whose last append failed, and cleared is told of those
-	// whose leader answers again.
+	// suspect lists the slots whose last append failed; cleared is told of those whose
+	// leader answers, and says which are held for down all the same, and why.
 	suspect func() []int
-	cleared func(slot int)
+	cleared func(slot int) error
+
+	// short are the slots with too few replicas in sync; the watcher's own.
+	short map[int]bool
 
 	mu      sync.Mutex
 	next    chan struct{} // closed by the next question that is not yet asked, when it is answered
@@ -75,7 +79,7 @@ type cluster struct {
 func newCluster(cfg *Config, client *kgo.Client, slots int) *cluster {
 	c := &cluster{cfg: cfg, client: client, names: topicNames(cfg.Prefix), slots: slots,
 		next: make(chan struct{}), asked: make(chan struct{}, 1), since: time.Now(),
-		changed: func() {}, suspect: func() []int { return nil }, cleared: func(int) {}}
+		changed: func() {}, suspect: func() []int { return nil }, cleared: func(int) error { return nil }}
 	none := make([]int32, slots)
 	for i := range none {
 		none[i] = -1
@@ -122,10 +126,7 @@ func (c *cluster) watch(ctx context.Context) {
 		answered := c.next
 		c.next = make(chan struct{})
 		c.mu.Unlock()
-		trouble := c.look(ctx)
-		if trouble == "" {
-			trouble = c.probe(ctx)
-		}
+		trouble := strings.Join(slices.DeleteFunc([]string{c.look(ctx), c.probe(ctx)}, func(s string) bool { return s == "" }), "; ")
 		c.mu.Lock()
 		if (trouble == "") != (c.trouble == "") {
 			c.since = time.Now()
@@ -167,6 +168,7 @@ func (c *cluster) look(ctx context.Context) string {
 	for i := range leaders {
 		leaders[i] = -1
 	}
+	short := map[int]bool{}
 	var wrong []string
 	say := func(format string, a ...any) { wrong = append(wrong, fmt.Sprintf(format, a...)) }
 	for _, t := range resp.Topics {
@@ -201,7 +203,7 @@ func (c *cluster) look(ctx context.Context) string {
 				say("%s-%d has no leader", c.names[topic], p.Partition)
 			case len(p.ISR) < c.cfg.MinISR:
 				say("%s-%d has %d of %d replicas in sync, and takes no append with fewer than %d", c.names[topic], p.Partition, len(p.ISR), len(p.Replicas), c.cfg.MinISR)
-				leaders[s] = p.Leader
+				leaders[s], short[s] = p.Leader, true
 			default:
 				leaders[s] = p.Leader
 			}
@@ -217,6 +219,7 @@ func (c *cluster) look(ctx context.Context) string {
 		say("%v", lost)
 	}
 	c.leaders.Store(&leaders)
+	c.short = short
 	return sum(wrong)
 }
 
@@ -230,9 +233,9 @@ func sum(wrong []string) string {
 }
 
 // probe asks the leaders of the slots whose last append failed for their heads, and
-// says which do not answer.
+// says which do not answer. One with too few replicas in sync stays as it is.
 func (c *cluster) probe(ctx context.Context) string {
-	suspects := c.suspect()
+	suspects := slices.DeleteFunc(c.suspect(), func(s int) bool { return c.short[s] })
 	if len(suspects) == 0 {
 		return ""
 	}
@@ -241,10 +244,11 @@ func (c *cluster) probe(ctx context.Context) string {
 	var wrong []string
 	for slot, answer := range c.list(ctx, suspects, latest) {
 		if answer.err == nil {
-			c.cleared(slot)
-			continue
+			answer.err = c.cleared(slot)
 		}
-		wrong = append(wrong, fmt.Sprintf("%s: %v", partitionOf(slot), answer.err))
+		if answer.err != nil {
+			wrong = append(wrong, fmt.Sprintf("%s takes no append: %v", partitionOf(slot), answer.err))
+		}
 	}
 	return sum(wrong)
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,7 +23,7 @@ import (
 func quick(c *Config) { c.DeliverWithin = time.Second }
 
 func TestFaults(t *testing.T) {
-	onBoth(t, func(t *testing.T, server string) {
+	waiting(t, func(t *testing.T, server string) {
 		for _, f := range []logtest.Fault{logtest.Failed, logtest.FailedButPersisted} {
 			t.Run(string(f), func(t *testing.T) { logtest.ExerciseFault(t, f, fixture(server, quick)) })
 		}
@@ -76,26 +78,31 @@ func TestAnswers(t *testing.T) {
 				t.Fatal(a.Err)
 			}
 			fault := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: c.answer, Count: c.count})
-			events := one(l, 0, 2)
-			a := logtest.Wait(l, 0, events)
+			answered := make(chan ledger.Appended)
+			down := false
+			l.Append(0, one(l, 0, 2), func(a ledger.Appended) {
+				down = len(l.sender.suspects()) > 0
+				answered <- a
+			})
+			a := <-answered
 			fault.Remove()
 			if !errors.Is(a.Err, c.want) || c.want == nil && a.First != 1 {
 				t.Fatalf("%+v, want %v", a, c.want)
 			}
-			if down := len(l.sender.suspects()) > 0; down != c.down {
+			if down != c.down {
 				t.Errorf("down: %v", down)
 			}
 			if got := int(headOf(t, l, 0)) - 1; got != c.there {
 				t.Errorf("%d of its events are there, want %d", got, c.there)
 			}
-			// It heals, and the next event is not taken for the failed one.
-			next := one(l, 0, 1)
+			// It heals, and the next batch, of the same size, is not taken for the failed one.
+			next := one(l, 0, 2)
 			if a := retry(t, l, 0, next); a.First != int64(1+c.there) {
 				t.Errorf("the next stands at %d", a.First)
 			}
 			all := logtest.ReadAll(t, l, 0)
-			if last := all[len(all)-1]; last.Event.ID != next[0].ID {
-				t.Errorf("the last event is %s, want %s", last.Event.ID, next[0].ID)
+			if last := all[len(all)-1]; last.Event.ID != next[1].ID {
+				t.Errorf("the last event is %s, want %s", last.Event.ID, next[1].ID)
 			}
 		})
 	}
@@ -112,6 +119,38 @@ func TestRefusedAfterDoubt(t *testing.T) {
 		t.Errorf("%v, want ErrUnknown", a.Err)
 	}
 	if head := headOf(t, l, 0); head != 1 {
+		t.Errorf("the head is %d", head)
+	}
+}
+
+// A producer that brokers do not take any more is replaced, and the append is there once.
+func TestNewProducer(t *testing.T) {
+	l, k := faulty(t)
+	if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	old := make(chan int64, 1)
+	refused := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.OutOfOrderSequenceNumber, Count: -1, When: func(r kmsg.Request) bool {
+		var b kmsg.RecordBatch
+		if err := b.ReadFrom(r.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records); err != nil {
+			t.Error(err)
+		}
+		select {
+		case old <- b.ProducerID:
+			return true
+		default:
+		}
+		first := <-old
+		old <- first
+		return b.ProducerID == first
+	}})
+	if a := logtest.Wait(l, 0, one(l, 0, 2)); a.Err != nil || a.First != 1 {
+		t.Errorf("%+v", a)
+	}
+	if refused.Hits() == 0 {
+		t.Error("the old producer was never refused")
+	}
+	if head := headOf(t, l, 0); head != 3 {
 		t.Errorf("the head is %d", head)
 	}
 }
@@ -142,7 +181,7 @@ func retry(t *testing.T, l ledger.Log, p event.Partition, events []*event.Event)
 // until waits for a condition.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); pause(context.Background(), 5*time.Millisecond) {
+	for deadline := time.Now().Add(90 * time.Second); !is(); pause(context.Background(), 5*time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it never was so: %s", what)
 		}
@@ -152,7 +191,7 @@ func until(t *testing.T, what string, is func() bool) {
 // Brokers that are away: what waits is answered within the time-out, what comes then is
 // refused at once, reads wait or fail, /readyz knows, and all of it heals by itself.
 func TestAway(t *testing.T) {
-	onBoth(t, func(t *testing.T, server string) {
+	waiting(t, func(t *testing.T, server string) {
 		for name, away := range map[string]struct{ off, on func(*wire) }{
 			"cut":    {func(w *wire) { w.sever(true) }, (*wire).mend},
 			"frozen": {(*wire).freeze, (*wire).thaw},
@@ -160,7 +199,7 @@ func TestAway(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				w := newWire(t)
 				cfg := config(t, server)
-				cfg.DeliverWithin, cfg.dial = 2*time.Second, w.dial
+				cfg.DeliverWithin, cfg.dial = time.Second, w.dial
 				initLedger(t, cfg)
 				l := open(t, cfg)
 				log := &acks{log: l, t: t}
@@ -175,11 +214,13 @@ func TestAway(t *testing.T) {
 
 				away.off(w)
 				began := time.Now()
+				tried := l.Stats().Requests
 				log.append(0, 4)
-				log.append(0, 1)
+				until(t, "it is tried", func() bool { return l.Stats().Requests > tried })
+				log.append(0, 1) // behind it
 				log.append(1, 2)
 				log.wait()
-				if took := time.Since(began); took > cfg.DeliverWithin+cfg.DeliverWithin/2 {
+				if took := time.Since(began); took > 3*cfg.DeliverWithin {
 					t.Errorf("the answers took %s", took)
 				}
 				// One trial a second each; the others are refused in no time.
@@ -390,7 +431,7 @@ func TestUnsteady(t *testing.T) {
 // A batch that brokers may have is given up; the next goes out as another producer's, so it
 // is not taken for a repeat, and what lands late lands behind it.
 func TestLateLanding(t *testing.T) {
-	onBoth(t, func(t *testing.T, server string) {
+	waiting(t, func(t *testing.T, server string) {
 		w := newWire(t)
 		cfg := config(t, server)
 		cfg.DeliverWithin, cfg.dial = time.Second, w.dial
@@ -415,6 +456,149 @@ func TestLateLanding(t *testing.T) {
 			t.Errorf("the given up append is there %d and %d times, the next %d", counts[late[0].ID], counts[late[1].ID], counts[next[0].ID])
 		}
 	})
+}
+
+// A request that was written, and its connection lost: nobody can know, however it goes on.
+func TestWrittenThenCut(t *testing.T) {
+	waiting(t, func(t *testing.T, server string) {
+		w := newWire(t)
+		cfg := config(t, server)
+		cfg.DeliverWithin, cfg.dial = time.Second, w.dial
+		initLedger(t, cfg)
+		l := open(t, cfg)
+		if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+			t.Fatal(a.Err)
+		}
+		w.freeze()
+		before := l.sender.wrote.to(l.cluster.leader(slot(0)))
+		answer := make(chan ledger.Appended, 1)
+		l.Append(0, one(l, 0, 1), func(a ledger.Appended) { answer <- a })
+		until(t, "the request is written", func() bool { return l.sender.wrote.to(l.cluster.leader(slot(0))) > before })
+		w.sever(true)
+		if a := <-answer; !errors.Is(a.Err, ledger.ErrUnknown) {
+			t.Errorf("%v, want ErrUnknown", a.Err)
+		}
+		// What was refused while it was away surely is not there.
+		if a := logtest.Wait(l, 0, one(l, 0, 1)); !errors.Is(a.Err, ledger.ErrRefused) {
+			t.Errorf("%v, want ErrRefused", a.Err)
+		}
+		w.thaw()
+		w.mend()
+	})
+}
+
+// A partition without a leader, and one with too few replicas: both are refused, /readyz
+// says which it is, and both heal.
+func TestPartitionsAway(t *testing.T) {
+	t.Parallel()
+	c, err := kfake.NewCluster(kfake.NumBrokers(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	cfg := Config{Brokers: c.ListenAddrs(), Prefix: "p", Replication: 3, MinISR: 2, Partitions: 2, DeliverWithin: time.Second}
+	initLedger(t, cfg)
+	l := open(t, cfg)
+	var mu sync.Mutex
+	change := func(*kmsg.MetadataResponseTopicPartition) {}
+	c.ControlKey(int16(kmsg.Metadata), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		req := r.(*kmsg.MetadataRequest)
+		if len(req.Topics) != 3 {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.MetadataResponse)
+		for i, addr := range c.ListenAddrs() {
+			b := kmsg.NewMetadataResponseBroker()
+			host, port, _ := net.SplitHostPort(addr)
+			n, _ := strconv.Atoi(port)
+			b.NodeID, b.Host, b.Port = int32(i), host, int32(n)
+			resp.Brokers = append(resp.Brokers, b)
+		}
+		for topic, name := range l.cluster.names {
+			rt := kmsg.NewMetadataResponseTopic()
+			rt.Topic, rt.TopicID = &name, l.cluster.ids[topic]
+			n := 1
+			if topic == ledgerTopic {
+				n = 2
+			}
+			for i := range n {
+				p := kmsg.NewMetadataResponseTopicPartition()
+				p.Partition, p.Leader = int32(i), c.LeaderFor(name, int32(i))
+				p.Replicas, p.ISR = []int32{0, 1, 2}, []int32{0, 1, 2}
+				if name == "p.ledger" && i == 1 {
+					mu.Lock()
+					change(&p)
+					mu.Unlock()
+				}
+				rt.Partitions = append(rt.Partitions, p)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+	set := func(f func(*kmsg.MetadataResponseTopicPartition)) {
+		mu.Lock()
+		change = f
+		mu.Unlock()
+		l.cluster.ask()
+	}
+	well := func() { set(func(*kmsg.MetadataResponseTopicPartition) {}) }
+	says := func(what string) func() bool {
+		return func() bool { ok, _, detail := l.Health(); return ok == (what == "") && strings.Contains(detail, what) }
+	}
+
+	set(func(p *kmsg.MetadataResponseTopicPartition) { p.Leader, p.ISR = -1, nil })
+	until(t, "it has no leader", says("p.ledger-1 has no leader"))
+	if a := logtest.Wait(l, 1, one(l, 1, 1)); !errors.Is(a.Err, ledger.ErrRefused) || !errors.Is(a.Err, errNoLeader) {
+		t.Errorf("without a leader: %v", a.Err)
+	}
+	if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+		t.Errorf("the other partition: %v", a.Err)
+	}
+	well()
+	until(t, "it has one", says(""))
+	if a := logtest.Wait(l, 1, one(l, 1, 1)); a.Err != nil {
+		t.Errorf("with a leader: %v", a.Err)
+	}
+
+	// A leader that answers questions, and appends with an error, is not asked to take any
+	// for a while, and is named.
+	slow := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "p.ledger", Partitions: []int32{1}, Err: kerr.RequestTimedOut, Count: -1})
+	if a := logtest.Wait(l, 1, one(l, 1, 1)); !errors.Is(a.Err, ledger.ErrUnknown) {
+		t.Errorf("too slow: %v", a.Err)
+	}
+	until(t, "it is too slow", says("01 takes no append: REQUEST_TIMED_OUT"))
+	l.cluster.refresh(t.Context())
+	if ok, _, _ := l.Health(); ok {
+		t.Error("that a leader answers questions is taken for that it takes appends")
+	}
+	slow.Remove()
+	head := headOf(t, l, 1)
+	if a := retry(t, l, 1, one(l, 1, 1)); a.First != head {
+		t.Errorf("not slow any more: %+v, want %d", a, head)
+	}
+	until(t, "it is not slow any more", says(""))
+
+	set(func(p *kmsg.MetadataResponseTopicPartition) { p.ISR = p.ISR[:1] })
+	fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "p.ledger", Partitions: []int32{1}, Err: kerr.NotEnoughReplicas, Count: -1})
+	until(t, "it has too few", says("p.ledger-1 has 1 of 3 replicas in sync"))
+	if a := logtest.Wait(l, 1, one(l, 1, 1)); !errors.Is(a.Err, ledger.ErrRefused) || !errors.Is(a.Err, kerr.NotEnoughReplicas) {
+		t.Errorf("with too few replicas: %v", a.Err)
+	}
+	// Its leader answers, and yet nothing is tried before it has enough.
+	for range 3 {
+		l.cluster.refresh(t.Context())
+	}
+	if len(l.sender.suspects()) != 1 {
+		t.Error("a partition with too few replicas is thought to take appends")
+	}
+	fault.Remove()
+	well()
+	until(t, "it has enough", says(""))
+	if a := retry(t, l, 1, one(l, 1, 1)); a.First != head+1 {
+		t.Errorf("with enough: %+v, want %d", a, head+1)
+	}
 }
 
 // Bounds: what is too much is refused at once, whatever the brokers do.

@@ -101,9 +101,9 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 	}
 	l.cluster.changed = func() {
 		l.sender.wake()
-		l.tails.moved()
+		l.tails.relead()
 	}
-	l.cluster.suspect, l.cluster.cleared = l.sender.suspects, l.sender.up
+	l.cluster.suspect, l.cluster.cleared = l.sender.suspects, l.sender.answers
 	l.watching.Go(func() { l.cluster.watch(l.ctx) })
 	l.cluster.refresh(ctx)
 	go l.sender.run(l.ctx)
@@ -184,9 +184,10 @@ func (l *Log) encode(p event.Partition, events []*event.Event) (*pending, error)
 
 // Read is part of ledger.Log. At the head it is served by a tail that this process keeps
 // of the partition, elsewhere by the partition's leader; with max 0 the leader is asked.
-// What ctx ends is the wait: what is there is read even when ctx is done, for as long as
-// DeliverWithin, after which the broker's error is returned. A record that is no event of
-// this ledger is returned with the reason (Record.Bad) and without an event.
+// What ctx ends is the wait: what is there is read even when ctx is done. Where a broker does
+// not answer, it is tried again until DeliverWithin is over, or ctx ends meanwhile, and the
+// error is the broker's. A record that is no event of this ledger is returned with the
+// reason (Record.Bad) and without an event.
 func (l *Log) Read(ctx context.Context, at event.Partition, from int64, max int) ([]ledger.Record, int64, error) {
 	if !l.has(at) || from < 0 || max < 0 {
 		return nil, 0, fmt.Errorf("read of partition %d from %d, at most %d: there is no such thing", int(at), from, max)
@@ -209,7 +210,7 @@ func (l *Log) Read(ctx context.Context, at event.Partition, from int64, max int)
 		if wake == nil || ctx.Err() != nil {
 			var err error
 			// What is there although ctx is done is not what the tail knows, but the leader.
-			if records, head, err = l.stored(s, from, max); err != nil || len(records) > 0 || ctx.Err() != nil {
+			if records, head, err = l.stored(ctx, s, from, max); err != nil || len(records) > 0 || ctx.Err() != nil {
 				return records, head, err
 			}
 			wake = l.tails.follow(s, from)

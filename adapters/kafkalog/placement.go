@@ -16,7 +16,7 @@ import (
 const (
 	// drainWithin is how long the group waits for a member that gives partitions away
 	// (Kafka's rebalance.timeout.ms); then it goes on without it.
-	drainWithin = 60 * time.Second
+	drainWithin = 30 * time.Second
 	// leaveWithin bounds how long a member that stops waits for the group's answer. If it
 	// has none, the group finds out after the session.
 	leaveWithin = 5 * time.Second
@@ -28,6 +28,7 @@ type Placement struct {
 	cfg     Config
 	group   string
 	session time.Duration
+	drain   time.Duration
 }
 
 // NewPlacement makes a member of a group; "" is the ledger's prefix. session is how long a
@@ -49,7 +50,7 @@ func NewPlacement(cfg Config, group string, session time.Duration) (*Placement, 
 	if session < time.Second {
 		return nil, fmt.Errorf("a session of a second at least, not %s", session)
 	}
-	return &Placement{cfg, group, session}, nil
+	return &Placement{cfg, group, session, drainWithin}, nil
 }
 
 // handing is a change of what this node serves, on its way to Run.
@@ -92,7 +93,7 @@ func (p *Placement) Run(ctx context.Context, gained, lost func([]event.Partition
 		kgo.RetryTimeout(p.session),
 		// Members learn by it that the group is changing.
 		kgo.HeartbeatInterval(p.session/10),
-		kgo.RebalanceTimeout(drainWithin),
+		kgo.RebalanceTimeout(p.drain),
 		kgo.DisableAutoCommit(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.AdjustFetchOffsetsFn(nowhere),

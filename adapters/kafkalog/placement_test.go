@@ -37,6 +37,9 @@ func join(t *testing.T, cfg Config, group string, session time.Duration) *member
 	if err != nil {
 		t.Fatal(err)
 	}
+	if session < 6*time.Second {
+		p.drain = 3 * time.Second // kfake waits that long for members whose session is over
+	}
 	m := &member{t: t, holds: map[event.Partition]bool{}, lostCall: make(chan []event.Partition, 10)}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -121,10 +124,15 @@ func shared(members ...*member) (held int, once bool) {
 	return len(count), once
 }
 
-const (
-	testPartitions = 6
-	testSession    = 6 * time.Second // Kafka's least
-)
+const testPartitions = 6
+
+// session is how long a member may be silent in a test.
+func session(server string) time.Duration {
+	if server == real {
+		return 6 * time.Second // the least that Kafka allows
+	}
+	return 2 * time.Second
+}
 
 func placed(t *testing.T, server string) Config {
 	t.Helper()
@@ -145,8 +153,7 @@ func placed(t *testing.T, server string) Config {
 // Members join and leave: each partition is served by one, about equally many each, and
 // what one keeps it does not lose for a moment.
 func TestPlacement(t *testing.T) {
-	onBoth(t, func(t *testing.T, server string) {
-		t.Parallel()
+	waiting(t, func(t *testing.T, server string) {
 		cfg := placed(t, server)
 		spread := func(members ...*member) func() bool {
 			return func() bool {
@@ -158,11 +165,11 @@ func TestPlacement(t *testing.T) {
 				return held == testPartitions && once && most-least <= 1
 			}
 		}
-		a := join(t, cfg, "", testSession)
+		a := join(t, cfg, "", session(server))
 		until(t, "one has all", spread(a))
-		b := join(t, cfg, "", testSession)
+		b := join(t, cfg, "", session(server))
 		until(t, "two share", spread(a, b))
-		c := join(t, cfg, "", testSession)
+		c := join(t, cfg, "", session(server))
 		until(t, "three share", spread(a, b, c))
 		if err := b.stop(); err != nil {
 			t.Error(err)
@@ -177,18 +184,17 @@ func TestPlacement(t *testing.T) {
 
 // A partition is given to nobody else before the one that had it has drained it.
 func TestDrain(t *testing.T) {
-	onBoth(t, func(t *testing.T, server string) {
-		t.Parallel()
+	waiting(t, func(t *testing.T, server string) {
 		cfg := placed(t, server)
-		a := join(t, cfg, "", testSession)
+		a := join(t, cfg, "", session(server))
 		until(t, "one has all", func() bool { return a.count() == testPartitions })
 		draining := make(chan struct{})
 		a.mu.Lock()
 		a.draining = draining
 		a.mu.Unlock()
-		b := join(t, cfg, "", testSession)
+		b := join(t, cfg, "", session(server))
 		giving := <-a.lostCall
-		pause(context.Background(), 1500*time.Millisecond) // more than two heartbeats
+		pause(context.Background(), session(server)/4) // two heartbeats: were it given on, it would be now
 		if n := b.count(); n != 0 {
 			t.Errorf("%d partitions went on while %v was being drained", n, giving)
 		}
@@ -222,15 +228,14 @@ func TestDrain(t *testing.T) {
 // A member that hangs longer than its session: the others get what it had; it loses it as
 // well, and comes back by itself when it can.
 func TestFrozenMember(t *testing.T) {
-	onBoth(t, func(t *testing.T, server string) {
-		t.Parallel()
+	waiting(t, func(t *testing.T, server string) {
 		cfg := placed(t, server)
 		w := newWire(t)
 		frozen := cfg
 		frozen.dial = w.dial
-		a := join(t, frozen, "", testSession)
+		a := join(t, frozen, "", session(server))
 		until(t, "one has all", func() bool { return a.count() == testPartitions })
-		b := join(t, cfg, "", testSession)
+		b := join(t, cfg, "", session(server))
 		until(t, "two share", func() bool { return a.count() == b.count() })
 		w.freeze()
 		until(t, "the other has all", func() bool { return b.count() == testPartitions })
@@ -245,12 +250,11 @@ func TestFrozenMember(t *testing.T) {
 
 // Brokers that break connections, and are away for a while, cost nobody anything for long.
 func TestPlacementBrokersAway(t *testing.T) {
-	onBoth(t, func(t *testing.T, server string) {
-		t.Parallel()
+	waiting(t, func(t *testing.T, server string) {
 		cfg := placed(t, server)
 		w := newWire(t)
 		cfg.dial = w.dial
-		a, b := join(t, cfg, "", testSession), join(t, cfg, "", testSession)
+		a, b := join(t, cfg, "", session(server)), join(t, cfg, "", session(server))
 		both := func() bool {
 			held, once := shared(a, b)
 			return held == testPartitions && once && a.count() == b.count()

@@ -121,10 +121,14 @@ func (c *cluster) open(slot int, from int64, p *kmsg.FetchResponseTopicPartition
 }
 
 // fetchFrom reads from the leader what is there, without waiting for more: no values mean
-// that from is the head.
-func (l *Log) fetchFrom(slot int, from int64, bytes int) ([][]byte, int64, error) {
+// that from is the head. It tries until asked is done, unless it was before: then whoever
+// reads does not want to wait for more, but does want what is there.
+func (l *Log) fetchFrom(asked context.Context, slot int, from int64, bytes int) ([][]byte, int64, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.cfg.DeliverWithin)
 	defer cancel()
+	if asked.Err() != nil {
+		asked = ctx
+	}
 	at := event.Position{Partition: partitionOf(slot), Index: from}
 	var last error
 	for tries := 1; ctx.Err() == nil; tries++ {
@@ -157,13 +161,18 @@ func (l *Log) fetchFrom(slot int, from int64, bytes int) ([][]byte, int64, error
 			if last == nil || ctx.Err() == nil {
 				last = f.err
 			}
-			l.cluster.refresh(ctx)
+			if asked.Err() == nil {
+				l.cluster.refresh(ctx)
+			}
 		}
-		pause(ctx, backoff(tries))
 		if gone := l.cluster.gone(); gone != nil {
 			last = gone
 			break
 		}
+		if asked.Err() != nil {
+			break
+		}
+		pause(ctx, backoff(tries))
 	}
 	if l.ctx.Err() != nil {
 		return nil, 0, errClosed
@@ -190,8 +199,7 @@ func (l *Log) fetchOnce(ctx context.Context, slot int, from int64, bytes int) fe
 	return f
 }
 
-// ahead keeps what was fetched beyond what a Read asked for, decoded, for the Read that
-// goes on there.
+// ahead keeps what was fetched beyond what a Read asked for, for the Read that goes on there.
 type ahead struct {
 	mu     sync.Mutex
 	chunks []chunk // oldest first
@@ -199,26 +207,27 @@ type ahead struct {
 }
 
 type chunk struct {
-	slot    int
-	records []ledger.Record
-	head    int64
-	bytes   int
-	at      time.Time
+	slot   int
+	from   int64
+	values [][]byte
+	head   int64
+	bytes  int
+	at     time.Time
 }
 
-func (a *ahead) put(slot int, records []ledger.Record, head int64, at time.Time) {
-	c := chunk{slot: slot, records: records, head: head, at: at}
-	for _, r := range records {
-		c.bytes += len(r.Raw)
+func (a *ahead) put(c chunk) {
+	c.bytes = 0
+	for _, v := range c.values {
+		c.bytes += len(v)
 	}
-	if c.bytes > aheadBytes || len(records) == 0 {
+	if c.bytes > aheadBytes {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.chunks = append(a.chunks, c)
 	a.bytes += c.bytes
-	for a.bytes > aheadBytes || at.Sub(a.chunks[0].at) > aheadFor {
+	for a.bytes > aheadBytes || c.at.Sub(a.chunks[0].at) > aheadFor {
 		a.bytes -= a.chunks[0].bytes
 		a.chunks[0] = chunk{}
 		a.chunks = a.chunks[1:]
@@ -230,7 +239,7 @@ func (a *ahead) take(slot int, from int64, now time.Time) (chunk, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i, c := range a.chunks {
-		if c.slot != slot || c.records[0].Index != from {
+		if c.slot != slot || c.from != from {
 			continue
 		}
 		a.bytes -= c.bytes
@@ -241,23 +250,24 @@ func (a *ahead) take(slot int, from int64, now time.Time) (chunk, bool) {
 }
 
 // stored reads from an index on, from what was fetched ahead or from the leader.
-func (l *Log) stored(slot int, from int64, most int) ([]ledger.Record, int64, error) {
+func (l *Log) stored(ctx context.Context, slot int, from int64, most int) ([]ledger.Record, int64, error) {
 	now := time.Now()
 	c, ok := l.ahead.take(slot, from, now)
 	if !ok {
-		values, head, err := l.fetchFrom(slot, from, min(max(most*eventGuess, minFetch), maxFetch))
+		values, head, err := l.fetchFrom(ctx, slot, from, min(max(most*eventGuess, minFetch), maxFetch))
 		if err != nil || len(values) == 0 {
 			return nil, head, err
 		}
-		c = chunk{records: make([]ledger.Record, len(values)), head: head, at: now}
-		for i, v := range values {
-			c.records[i] = l.judge(slot, from+int64(i), v)
-		}
-		l.stats.read.Add(int64(len(values)))
+		c = chunk{slot: slot, from: from, values: values, head: head, at: now}
 	}
-	if len(c.records) > most {
-		l.ahead.put(slot, c.records[most:], c.head, c.at)
-		c.records = c.records[:most:most]
+	n := min(len(c.values), most)
+	records := make([]ledger.Record, n)
+	for i, v := range c.values[:n] {
+		records[i] = l.judge(slot, from+int64(i), v)
 	}
-	return c.records, c.head, nil
+	l.stats.read.Add(int64(n))
+	if c.values, c.from = c.values[n:], from+int64(n); len(c.values) > 0 {
+		l.ahead.put(c)
+	}
+	return records, c.head, nil
 }

@@ -3,6 +3,7 @@ package kafkalog
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"reflect"
 	"slices"
@@ -93,7 +94,7 @@ func TestBadRecords(t *testing.T) {
 			tailed = append(tailed, records...)
 		}
 		for next := int64(0); next < int64(len(values)); {
-			records, _, err := l.stored(slot(1), next, 5)
+			records, _, err := l.stored(t.Context(), slot(1), next, 5)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -348,6 +349,12 @@ func TestGaps(t *testing.T) {
 
 // A log that lost its end: whoever waits behind it is told, and nothing is reset.
 func TestLostEnd(t *testing.T) {
+	for name, e := range map[string]*kerr.Error{"out of range": kerr.OffsetOutOfRange, "a lower head": nil} {
+		t.Run(name, func(t *testing.T) { lostEnd(t, e) })
+	}
+}
+
+func lostEnd(t *testing.T, e *kerr.Error) {
 	k := cluster1(t)
 	cfg := Config{Brokers: k.ListenAddrs(), Replication: 1, Partitions: 2, DeliverWithin: 2 * time.Second}
 	initLedger(t, cfg)
@@ -372,8 +379,8 @@ func TestLostEnd(t *testing.T) {
 			for _, p := range t.Partitions {
 				rp := kmsg.NewFetchResponseTopicPartition()
 				rp.Partition, rp.HighWatermark, rp.LogStartOffset = p.Partition, 3, 0
-				if p.FetchOffset > 3 {
-					rp.ErrorCode, rp.HighWatermark, rp.LogStartOffset = kerr.OffsetOutOfRange.Code, -1, -1
+				if p.FetchOffset > 3 && e != nil {
+					rp.ErrorCode, rp.HighWatermark, rp.LogStartOffset = e.Code, -1, -1
 				}
 				rt.Partitions = append(rt.Partitions, rp)
 			}
@@ -406,6 +413,81 @@ func TestLostEnd(t *testing.T) {
 	if _, head, err := l.Read(t.Context(), 0, 0, 0); err != nil || head != 3 {
 		t.Errorf("the head is %d, %v", head, err)
 	}
+}
+
+// Only what is below the high watermark is read.
+func TestNotYetDurable(t *testing.T) {
+	cfg := config(t, fake)
+	initLedger(t, cfg)
+	l := open(t, cfg)
+	events := one(l, 0, 5)
+	var raws [][]byte
+	for _, e := range events {
+		raws = append(raws, encoded(t, e))
+	}
+	batch := makeBatch(events, raws, time.Now())
+	stamp(batch, producer{1, 0}, 0)
+	p := kmsg.NewFetchResponseTopicPartition()
+	p.HighWatermark, p.RecordBatches = 2, batch
+	if f := l.cluster.open(slot(0), 0, &p); f.err != nil || len(f.values) != 2 || f.head != 2 {
+		t.Errorf("%d values, head %d, %v", len(f.values), f.head, f.err)
+	}
+	if f := l.cluster.open(slot(0), 1, &p); f.err != nil || len(f.values) != 1 || !bytes.Equal(f.values[0], raws[1]) {
+		t.Errorf("from 1: %d values, %v", len(f.values), f.err)
+	}
+	batch[len(batch)-1] ^= 1
+	p.HighWatermark = 5
+	if f := l.cluster.open(slot(0), 0, &p); f.err == nil {
+		t.Error("a damaged batch gave no error")
+	}
+}
+
+// More than one answer holds is followed all the same: what got nothing comes first.
+func TestFullAnswers(t *testing.T) {
+	onBoth(t, func(t *testing.T, server string) {
+		cfg := config(t, server)
+		cfg.Partitions = 12
+		initLedger(t, cfg)
+		l, writer := open(t, cfg), open(t, cfg)
+		const n = 12
+		var reading sync.WaitGroup
+		for p := range event.Partition(cfg.Partitions) {
+			reading.Go(func() {
+				for next := int64(0); next < n; {
+					records, _, err := l.Read(context.Background(), p, next, 100)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					next += int64(len(records))
+				}
+			})
+		}
+		for p := range cfg.Partitions {
+			until(t, "the tails follow", func() bool { return l.tails.live(slot(event.Partition(p))) })
+		}
+		before := l.Stats().Fetches
+		var writing sync.WaitGroup
+		for p := range event.Partition(cfg.Partitions) {
+			for _, e := range one(l, p, n) {
+				data := make([]byte, 90_000)
+				rand.Read(data)
+				e.Data = &event.InboundReceived{Sealed: event.Sealed{Box: data}}
+				writing.Add(1)
+				writer.Append(p, []*event.Event{e}, func(a ledger.Appended) {
+					defer writing.Done()
+					if a.Err != nil {
+						t.Error(a.Err)
+					}
+				})
+			}
+		}
+		writing.Wait()
+		reading.Wait()
+		if more := l.Stats().Fetches - before; more > 5 {
+			t.Errorf("readers left their tails %d times", more)
+		}
+	})
 }
 
 // A leader that is new and does not know its end yet is not taken for one that lost it.
@@ -507,6 +589,70 @@ func TestIdleTail(t *testing.T) {
 		t.Fatal(a.Err)
 	}
 	<-reading
+}
+
+// What a tail takes: what follows on what it has, and nothing else; and who got nothing is
+// asked for first.
+func TestTail(t *testing.T) {
+	cfg := config(t, fake)
+	initLedger(t, cfg)
+	l := open(t, cfg)
+	ts := &tails{log: l, client: l.client, brokers: map[int32]bool{l.cluster.leader(slot(0)): true}, bySlot: make([]*tail, l.cluster.slots)}
+	for p := range event.Partition(4) {
+		ts.follow(slot(p), int64(p))
+	}
+	raw := encoded(t, one(l, 2, 1)[0])
+	f := ts.bySlot[slot(2)]
+	for _, c := range []struct {
+		from, head, next int64
+		values           int
+	}{
+		{1, 5, 2, 1}, // an older fetch, of a leader that was
+		{3, 5, 2, 1},
+		{2, 5, 3, 1},
+		{2, 5, 3, 1}, // the same once more
+		{3, 3, 3, 0},
+		{3, 9, 3, 0}, // there is more, and others filled the answer
+		{3, 9, 3, 0},
+	} {
+		part := fetched{head: c.head}
+		for range c.values {
+			part.values = append(part.values, raw)
+		}
+		ts.extend(f, c.from, part)
+		if f.next != c.next || ts.bySlot[slot(2)] != f {
+			t.Errorf("%+v: next is %d", c, f.next)
+		}
+	}
+	if records, head, _ := ts.read(slot(2), 2, 10); len(records) != 1 || records[0].Index != 2 || head != 5 {
+		t.Errorf("%d records, head %d", len(records), head)
+	}
+	if wants, _, _ := ts.wants(l.cluster.leader(slot(0))); len(wants) != 4 || wants[0] != (want{slot(2), 3}) {
+		t.Errorf("it wants %v", wants)
+	}
+	// What may pass is waited for, on its own.
+	ts.extend(ts.bySlot[slot(1)], 1, fetched{err: kerr.NotLeaderForPartition})
+	if wants, _, wait := ts.wants(l.cluster.leader(slot(0))); len(wants) != 3 || wait <= 0 {
+		t.Errorf("it wants %v, and the rest in %s", wants, wait)
+	}
+	// What does not pass ends it.
+	for i, part := range []fetched{{head: 9}, {err: kerr.OffsetOutOfRange}, {err: errGap}, {head: 1}} {
+		p := event.Partition(2)
+		if i > 0 {
+			ts.follow(slot(2), 3)
+		}
+		f := ts.bySlot[slot(p)]
+		wake := f.wake
+		ts.extend(f, 3, part)
+		select {
+		case <-wake:
+		default:
+			t.Errorf("%+v does not wake who waits", part)
+		}
+		if ts.bySlot[slot(p)] != nil {
+			t.Errorf("%+v does not end the tail", part)
+		}
+	}
 }
 
 // A tail is bounded, and who is behind it reads from the broker.

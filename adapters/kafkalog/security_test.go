@@ -109,7 +109,7 @@ func TestSecurity(t *testing.T) {
 			if n := len(logtest.ReadAll(t, l, 1)); n != 2 {
 				t.Errorf("%d events", n)
 			}
-			m := join(t, good, "g", testSession)
+			m := join(t, good, "g", session(fake))
 			until(t, "it has what there is", func() bool { return m.count() == 2 })
 			for i, cfg := range c.bad {
 				cfg = fill(cfg)

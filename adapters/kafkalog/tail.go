@@ -3,6 +3,7 @@ package kafkalog
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,8 @@ const (
 	tailIdle = 30 * time.Second
 	// tailPartitionBytes and tailFetchBytes bound one fetch.
 	tailPartitionBytes, tailFetchBytes = 1 << 20, 8 << 20
+	// dryAtMost is after how many fetches that gave nothing of what there is a tail ends.
+	dryAtMost = 3
 )
 
 // tails follow the partitions that are being read at their heads, with one fetch at a
@@ -43,10 +46,16 @@ type tail struct {
 	head    int64
 	used    time.Time
 	wake    chan struct{} // closed at the next change
+	// After an error that may pass it is not fetched before again.
+	tries int
+	again time.Time
+	// dry counts the fetches in a row that gave nothing of what there is, since others'
+	// events filled them.
+	dry int
 }
 
-// read gives what the tail has from an index on. at: the index is where the tail ends, and
-// wake is closed when there is more or the tail has ended.
+// read gives what the tail has from an index on. Where it ends at that index, wake is closed
+// when there is more, or when the tail has ended. Neither: ask the leader.
 func (t *tails) read(slot int, from int64, most int) (records []ledger.Record, head int64, wake chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -115,8 +124,8 @@ func (t *tails) lead(slot int) {
 	go t.run(broker)
 }
 
-// moved looks at all leaders again.
-func (t *tails) moved() {
+// relead looks at all leaders again.
+func (t *tails) relead() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for slot, f := range t.bySlot {
@@ -134,65 +143,80 @@ func (t *tails) close() {
 	t.running.Wait()
 }
 
-// wants lists what is to be fetched from a broker; when it is nothing, the broker has nobody
-// who fetches from it any more.
-func (t *tails) wants(broker int32) ([]want, []*tail) {
+// wants lists what is to be fetched from a broker. When it is nothing, wait says when to
+// look again; with 0 the broker has nobody who fetches from it any more.
+func (t *tails) wants(broker int32) (wants []want, tails []*tail, wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var wants []want
-	var tails []*tail
 	now := time.Now()
 	for slot, f := range t.bySlot {
 		switch {
 		case f == nil:
 		case now.Sub(f.used) > tailIdle:
 			t.end(f)
-		case t.log.cluster.leader(slot) == broker:
-			wants = append(wants, want{slot, f.next})
+		case t.log.cluster.leader(slot) != broker:
+		case now.Before(f.again):
+			if rest := f.again.Sub(now); wait == 0 || rest < wait {
+				wait = rest
+			}
+		default:
 			tails = append(tails, f)
 		}
 	}
-	if len(wants) == 0 || t.closed {
-		delete(t.brokers, broker)
-		return nil, nil
+	// Brokers fill an answer in the order of the request.
+	slices.SortStableFunc(tails, func(a, b *tail) int { return b.dry - a.dry })
+	for _, f := range tails {
+		wants = append(wants, want{f.slot, f.next})
 	}
-	return wants, tails
+	if len(wants) == 0 && wait == 0 || t.closed {
+		delete(t.brokers, broker)
+		return nil, nil, 0
+	}
+	return wants, tails, wait
 }
 
 // run fetches from one broker as long as it leads a partition with a tail.
 func (t *tails) run(broker int32) {
 	defer t.running.Done()
 	for tries := 0; ; {
-		wants, tails := t.wants(broker)
+		wants, tails, wait := t.wants(broker)
 		if len(wants) == 0 {
-			return
+			if wait == 0 {
+				return
+			}
+			pause(t.log.ctx, wait)
+			continue
 		}
 		ctx, cancel := context.WithTimeout(t.log.ctx, tailWait+t.log.cfg.attempt())
 		got, err := t.log.cluster.fetch(ctx, t.client, broker, wants, tailWait, tailPartitionBytes, tailFetchBytes)
 		cancel()
-		again := err != nil
-		for i, f := range tails {
-			if part, ok := got[f.slot]; ok && !t.extend(f, wants[i].from, part) {
-				again = true
-			}
-		}
-		if !again {
-			tries = 0
+		if err != nil {
+			tries++
+			t.log.cluster.refresh(t.log.ctx)
+			pause(t.log.ctx, backoff(tries))
 			continue
 		}
-		tries++
-		t.log.cluster.refresh(t.log.ctx)
-		pause(t.log.ctx, backoff(tries))
+		tries = 0
+		for i, f := range tails {
+			if part, ok := got[f.slot]; ok {
+				t.extend(f, wants[i].from, part)
+			}
+		}
 	}
 }
 
-// extend adds what was fetched from an index on, and reports whether all is well. A tail that cannot go on
-// ends, and its readers ask the leader, who tells them why: a tail never skips anything,
-// and never begins anywhere but where somebody reads.
-func (t *tails) extend(f *tail, from int64, part fetched) bool {
+// extend adds what was fetched from an index on. A tail that cannot go on ends, and its
+// readers ask the leader, who tells them why: a tail never skips anything, and never begins
+// anywhere but where somebody reads.
+func (t *tails) extend(f *tail, from int64, part fetched) {
 	var answer *kerr.Error
 	if errors.As(part.err, &answer) && temporary(answer) {
-		return false
+		t.mu.Lock()
+		f.tries++
+		f.again = time.Now().Add(backoff(f.tries))
+		t.mu.Unlock()
+		t.log.cluster.ask()
+		return
 	}
 	records := make([]ledger.Record, 0, len(part.values))
 	size := 0
@@ -205,19 +229,20 @@ func (t *tails) extend(f *tail, from int64, part fetched) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.bySlot[f.slot] != f || f.next != from {
-		return true // it has ended, or a new leader was quicker
+		return // it has ended, or a new leader was quicker
 	}
-	switch {
-	case part.err != nil, len(records) == 0 && part.head > f.next:
-		t.end(f)
-		return false
-	case len(records) == 0:
-		// A head before next is a leader that is new, or a loss: who reads finds out.
-		if part.head < f.next {
+	f.tries = 0
+	if len(records) == 0 {
+		if part.head > f.next {
+			f.dry++
+		}
+		// A head before next is a leader that is new, or a loss.
+		if part.err != nil || part.head < f.next || f.dry >= dryAtMost {
 			t.end(f)
 		}
-		return true
+		return
 	}
+	f.dry = 0
 	f.records = append(f.records, records...)
 	f.bytes += size
 	f.next += int64(len(records))
@@ -231,5 +256,4 @@ func (t *tails) extend(f *tail, from int64, part fetched) bool {
 	f.records = f.records[drop:]
 	close(f.wake)
 	f.wake = make(chan struct{})
-	return true
 }

@@ -187,7 +187,9 @@ type Clerk struct {
 	starts  map[event.ID]*start
 	// given are starts of proposals that were given up. One that comes back effective
 	// after all is not called, and this process says so: nobody need be in doubt.
-	given   map[event.ID]*start
+	given map[event.ID]*start
+	// found are those of them that a stream's fold shows to be effective.
+	found   []Call
 	grants  map[event.ID]Grant // by message
 	waiting map[event.ID]waits // messages in a dispatcher's queue
 	counts  [10]int            // how many of those, by priority
@@ -276,6 +278,9 @@ func (c *Clerk) Restore(m Mark, reg *Registry) {
 func (c *Clerk) Inherit(old *Clerk, now time.Time) (calls []Call) {
 	maps.Copy(c.given, old.given)
 	maps.Copy(c.given, old.starts)
+	for _, id := range slices.SortedFunc(maps.Keys(c.given), func(a, b event.ID) int { return bytes.Compare(a[:], b[:]) }) {
+		c.queueSubject(c.given[id].stream.subject) // its fold says whether it came back before this clerk begins
+	}
 	for _, id := range slices.Sorted(maps.Keys(old.appends)) {
 		for _, f := range old.appends[id] {
 			for _, s := range f.back {
@@ -336,6 +341,7 @@ func (c *Clerk) Load(subjects []event.Pseudonym, folds map[event.Pseudonym]*reci
 			st.state = recipient.New("", s)
 			continue
 		}
+		c.find(st)
 		if c.cfg.Unanswered != nil {
 			for _, m := range st.state.Messages {
 				if m.Status == recipient.Sending || m.Status == recipient.InDoubt {
@@ -344,6 +350,22 @@ func (c *Clerk) Load(subjects []event.Pseudonym, folds map[event.Pseudonym]*reci
 			}
 		}
 		c.wake(st)
+	}
+}
+
+// find looks in a stream's fold for starts that were given up or inherited: another
+// node may have folded them while this clerk's predecessor had not read so far.
+func (c *Clerk) find(st *stream) {
+	if len(c.given) == 0 {
+		return
+	}
+	for _, m := range st.state.Messages {
+		for i := range m.Attempts {
+			if s := c.given[m.Attempts[i].Start]; s != nil {
+				delete(c.given, m.Attempts[i].Start)
+				c.found = append(c.found, c.uncalled(s))
+			}
+		}
 	}
 }
 
@@ -584,6 +606,7 @@ func (c *Clerk) queueSubject(s event.Pseudonym) {
 // is a hold.
 func (c *Clerk) Act(ctx context.Context, now time.Time, fault, detail string) Actions {
 	var out Actions
+	out.Calls, c.found = c.found, nil
 	if c.quiet {
 		return out
 	}

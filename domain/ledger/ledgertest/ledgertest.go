@@ -26,7 +26,7 @@ import (
 )
 
 // MessagesEnv is the environment's name for how many messages Exercise submits in each
-// mode: some 10,000 a minute, with faults 3,000.
+// mode: some 6,000 a minute, with faults 4,000.
 const MessagesEnv = "CHIROGRAPH_TEST_CLERKS"
 
 // Options of SeveralClerks. The zero value is good.
