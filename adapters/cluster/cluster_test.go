@@ -2,18 +2,16 @@ package cluster
 
 import (
 	"context"
-	"crypto/rand"
 	"flag"
 	"io"
 	"net"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/chirograph/chirograph/adapters/servertest"
 	"go.uber.org/goleak"
 )
 
@@ -51,36 +49,8 @@ func until(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// database makes a database for one test and returns its URL.
-func database(t testing.TB) string {
-	t.Helper()
-	server := os.Getenv("CHIROGRAPH_TEST_POSTGRES")
-	if server == "" {
-		t.Skip("what nodes share: CHIROGRAPH_TEST_POSTGRES names no PostgreSQL server")
-	}
-	name := "cluster_test_" + strings.ToLower(rand.Text()[:12])
-	admin := func(text string) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		conn, err := pgx.Connect(ctx, server)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close(ctx)
-		if _, err := conn.Exec(ctx, text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	admin("CREATE DATABASE " + name)
-	t.Cleanup(func() { admin("DROP DATABASE " + name + " WITH (FORCE)") })
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	return u.String()
-}
+// database is one test's own.
+func database(t testing.TB) string { return servertest.Postgres(t) }
 
 func open(t testing.TB, url string) *Cluster {
 	t.Helper()

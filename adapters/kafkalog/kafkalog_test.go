@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/logtest"
+	"github.com/chirograph/chirograph/adapters/servertest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -47,11 +46,7 @@ func waiting(t *testing.T, test func(t *testing.T, server string)) {
 // brokers are Kafka's, or the test is skipped.
 func brokers(t testing.TB) []string {
 	t.Helper()
-	named := os.Getenv("CHIROGRAPH_TEST_KAFKA")
-	if named == "" {
-		t.Skip("CHIROGRAPH_TEST_KAFKA names no brokers: not run on Kafka")
-	}
-	return strings.Split(named, ",")
+	return servertest.Kafka(t)
 }
 
 var prefixes atomic.Int64

@@ -56,14 +56,23 @@ func Kafka(t testing.TB) []string {
 	return brokers
 }
 
-// Postgres makes an empty database for this test and returns its URL. It is dropped
-// when the test ends, with whatever connections it has left open.
-func Postgres(t testing.TB) string {
+// PostgresServer returns the URL of the server itself, for tests that make databases
+// of their own.
+func PostgresServer(t testing.TB) string {
 	t.Helper()
 	server := os.Getenv(PostgresEnv)
 	if server == "" {
 		missing(t, "PostgreSQL", PostgresEnv)
 	}
+	used(t, "postgres")
+	return server
+}
+
+// Postgres makes an empty database for this test and returns its URL. It is dropped
+// when the test ends, with whatever connections it has left open.
+func Postgres(t testing.TB) string {
+	t.Helper()
+	server := PostgresServer(t)
 	u, err := url.Parse(server)
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		t.Fatalf("%s is no URL such as postgres://USER@HOST:PORT/postgres", PostgresEnv)
@@ -71,7 +80,6 @@ func Postgres(t testing.TB) string {
 	name := "test_" + random()
 	ask(t, server, "CREATE DATABASE "+name+" TEMPLATE template0")
 	t.Cleanup(func() { ask(t, server, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
-	used(t, "postgres")
 	u.Path = "/" + name
 	return u.String()
 }

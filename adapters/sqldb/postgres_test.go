@@ -12,19 +12,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chirograph/chirograph/adapters/servertest"
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/projections/viewtest"
 )
 
 // server is a PostgreSQL that tests may make databases in.
-func server(t testing.TB) string {
-	t.Helper()
-	s := os.Getenv("CHIROGRAPH_TEST_POSTGRES")
-	if s == "" {
-		t.Skip("CHIROGRAPH_TEST_POSTGRES is not set: the views on PostgreSQL were not tried")
-	}
-	return s
-}
+func server(t testing.TB) string { return servertest.PostgresServer(t) }
 
 // databases are those that this process made. Making one takes longer than most
 // tests, so those that nobody has any more are emptied and used again.

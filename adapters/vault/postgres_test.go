@@ -3,7 +3,6 @@ package vault
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -17,8 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
+	"github.com/chirograph/chirograph/adapters/servertest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -32,36 +30,8 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-// database makes a database for one test and returns its URL.
-func database(t testing.TB) string {
-	t.Helper()
-	server := os.Getenv("CHIROGRAPH_TEST_POSTGRES")
-	if server == "" {
-		t.Skip("the vault on PostgreSQL: CHIROGRAPH_TEST_POSTGRES names no server")
-	}
-	name := "vault_test_" + strings.ToLower(rand.Text()[:12])
-	admin := func(text string) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		conn, err := pgx.Connect(ctx, server)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close(ctx)
-		if _, err := conn.Exec(ctx, text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	admin("CREATE DATABASE " + name)
-	t.Cleanup(func() { admin("DROP DATABASE " + name + " WITH (FORCE)") })
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	return u.String()
-}
+// database is one test's own.
+func database(t testing.TB) string { return servertest.Postgres(t) }
 
 // masterFile is a master key file that all nodes of a test may use.
 func masterFile(t testing.TB) string {

@@ -371,7 +371,7 @@ func (w *world) all(p event.Partition) ([]ledger.Record, error) {
 		}
 		for _, r := range records {
 			if r.Index != next || r.Bad != nil {
-				return nil, fmt.Errorf("%s has %d where %d should follow (bad: %v)", p, r.Index, next, r.Bad)
+				return nil, fmt.Errorf("%s has %d where %d should follow (%v)", p, r.Index, next, r.Bad) //nolint:errorlint // it may be nil
 			}
 			next++
 		}
