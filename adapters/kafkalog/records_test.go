@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -663,21 +664,24 @@ func TestTailBound(t *testing.T) {
 	l := open(t, cfg)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan bool)
+	var read atomic.Int64
 	go func() {
 		defer close(done)
-		for next := int64(0); ctx.Err() == nil; {
-			records, _, err := l.Read(ctx, 0, next, 10)
+		for ctx.Err() == nil {
+			records, _, err := l.Read(ctx, 0, read.Load(), 10)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			next += int64(len(records))
+			read.Add(int64(len(records)))
 		}
 	}()
-	for range 20 {
+	for i := range int64(20) {
 		if a := logtest.Wait(l, 0, one(l, 0, 50)); a.Err != nil {
 			t.Fatal(a.Err)
 		}
+		// A reader that stays at the head is served by the tail.
+		until(t, "it is read", func() bool { return read.Load() == (i+1)*50 })
 	}
 	until(t, "the tail has all", func() bool {
 		l.tails.mu.Lock()

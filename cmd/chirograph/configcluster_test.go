@@ -130,7 +130,7 @@ func TestClusterConfigRefuses(t *testing.T) {
 				t.Fatalf("%q does not stand there", c.old)
 			}
 			cfg, err := loadCluster(t, text)
-			got := ""
+			var got string
 			if err != nil {
 				got = err.Error()
 			} else {

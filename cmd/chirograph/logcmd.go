@@ -47,7 +47,7 @@ type LogInitCmd struct {
 }
 
 // Run makes or checks them.
-func (c *LogInitCmd) Run(g *Globals) error {
+func (c *LogInitCmd) Run(g *Globals) (err error) {
 	ctx, stop := interruptible()
 	defer stop()
 	cfg, err := clusterConfig(c.Config)
@@ -64,7 +64,7 @@ func (c *LogInitCmd) Run(g *Globals) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { err = errors.Join(err, log.Close()) }()
 	what := "is there already, and as it should be"
 	if made {
 		what = "was made"

@@ -77,14 +77,26 @@ type taker struct {
 	changed chan struct{}
 
 	mu    sync.Mutex
+	free  int
 	calls []ledger.Handoff
 	hold  bool
 	held  []func()
 }
 
-func (c *taker) Account() string                 { return "c1" }
-func (c *taker) Free(time.Time) (int, time.Time) { return 100, time.Time{} }
-func (c *taker) Changed() <-chan struct{}        { return c.changed }
+// newTaker has 100 places, however many are taken.
+func newTaker(node string) *taker {
+	return &taker{node: node, changed: make(chan struct{}, 1), free: 100}
+}
+
+func (c *taker) Account() string          { return "c1" }
+func (c *taker) Changed() <-chan struct{} { return c.changed }
+
+func (c *taker) Free(time.Time) (int, time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.free, time.Time{}
+}
+
 func (c *taker) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -114,12 +126,13 @@ type pair struct {
 	nodes    [2]*ledger.Node
 	places   [2]*placement
 	carriers [2]*taker
+	latest   ledger.Registry // the newest control position, and its event
 }
 
 var sender = ledger.Caller{Tenant: "acme", Key: "test"}
 
-// newPair starts two nodes; wrap (may be nil) comes between both and the log.
-func newPair(t *testing.T, wrap func(ledger.Log) ledger.Log) *pair {
+// newLedger is a pair without its nodes: a route, policies and a program in control.
+func newLedger(t *testing.T) *pair {
 	t.Helper()
 	p := &pair{t: t, log: memlog.New(memlog.Options{Partitions: 4}), views: ledgertest.NewViews(), reserved: &reserved{all: map[string]ledger.Reserved{}}}
 	p.control(&event.LedgerCreated{Ledger: "l", Partitions: 4, NumberForms: 1})
@@ -127,47 +140,83 @@ func newPair(t *testing.T, wrap func(ledger.Log) ledger.Log) *pair {
 	revision, digest := ledgertest.Policy{}.Bundle()
 	p.control(&event.PolicyActivated{Revision: revision, Digest: digest, By: "test"})
 	p.control(&event.ProgramChanged{Name: "alerts", LegalEntity: "Acme", Purposes: []string{"account"}, Countries: []string{"*"}, Senders: []string{"+15005550006"}, Default: true, By: "test"})
+	return p
+}
+
+// newPair starts two nodes; wrap (may be nil) comes between both and the log.
+func newPair(t *testing.T, wrap func(ledger.Log) ledger.Log) *pair {
+	t.Helper()
+	p := newLedger(t)
 	var log ledger.Log = p.log
 	if wrap != nil {
 		log = wrap(log)
 	}
 	for i := range p.nodes {
-		name := fmt.Sprintf("node-%d", i)
-		p.places[i] = newPlacement()
-		p.carriers[i] = &taker{node: name, changed: make(chan struct{}, 1)}
-		n := ledger.New(ledger.Config{Log: log, Views: p.views, Finder: p.views, Vault: ledgertest.Vault{}, Policy: ledgertest.Policy{}, Clock: ledger.NewClock(time.Now),
-			Logger: slog.New(slog.DiscardHandler), Source: "/l", Node: name, Placement: p.places[i], Reservations: p.reserved,
-			Clerk: ledger.ClerkConfig{CallWindow: 500 * time.Millisecond, AnswerWithin: 300 * time.Millisecond}})
-		n.Attach(p.carriers[i])
-		r, err := n.Start(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.nodes[i] = n
-		t.Cleanup(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-			defer cancel()
-			_ = r.Stop(ctx)
-		})
+		p.start(i, func(c *ledger.Config) { c.Log = log })
 	}
 	return p
 }
 
-func (p *pair) control(d event.Data) event.Position {
+// start starts one node; change (may be nil) has the last word on how.
+func (p *pair) start(i int, change func(*ledger.Config)) {
 	p.t.Helper()
-	now := time.Now()
-	tenant := ""
-	if _, ok := d.(*event.ProgramChanged); ok {
-		tenant = "acme"
+	name := fmt.Sprintf("node-%d", i)
+	p.places[i], p.carriers[i] = newPlacement(), newTaker(name)
+	cfg := ledger.Config{Log: p.log, Views: p.views, Finder: p.views, Vault: ledgertest.Vault{}, Policy: ledgertest.Policy{}, Clock: ledger.NewClock(time.Now),
+		Logger: slog.New(slog.DiscardHandler), Source: "/l", Node: name, Placement: p.places[i], Reservations: p.reserved,
+		Clerk: ledger.ClerkConfig{CallWindow: 500 * time.Millisecond, AnswerWithin: 300 * time.Millisecond}}
+	if change != nil {
+		change(&cfg)
 	}
+	p.nodes[i] = ledger.New(cfg)
+	p.nodes[i].Attach(p.carriers[i])
+	r, err := p.nodes[i].Start(p.t.Context())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = r.Stop(ctx)
+	})
+}
+
+// put appends one event, and returns where it stands.
+func (p *pair) put(at event.Partition, e *event.Event) event.Position {
+	p.t.Helper()
 	done := make(chan ledger.Appended, 1)
-	p.log.Append(event.ControlPartition, []*event.Event{{ID: event.NewID(now), Source: "/l", Time: event.Millis(now), Tenant: tenant, Node: "test", Data: d}},
-		func(a ledger.Appended) { done <- a })
+	p.log.Append(at, []*event.Event{e}, func(a ledger.Appended) { done <- a })
 	a := <-done
 	if a.Err != nil {
 		p.t.Fatal(a.Err)
 	}
-	return event.Position{Partition: event.ControlPartition, Index: a.First}
+	return event.Position{Partition: at, Index: a.First}
+}
+
+// written is an event that nobody's stream has.
+func written(d event.Data) *event.Event {
+	now := time.Now()
+	return &event.Event{ID: event.NewID(now), Source: "/l", Time: event.Millis(now), Node: "test", Data: d}
+}
+
+func (p *pair) control(d event.Data) event.Position {
+	p.t.Helper()
+	e := written(d)
+	if _, ok := d.(*event.ProgramChanged); ok {
+		e.Tenant = "acme"
+	}
+	at := p.put(event.ControlPartition, e)
+	p.latest = ledger.Registry{Position: at.Index + 1, Event: e.ID}
+	return at
+}
+
+// apply brings the newest control position into every partition, before a clerk
+// misses it, which takes a second.
+func (p *pair) apply() {
+	p.t.Helper()
+	for _, at := range all() {
+		p.put(at, ledger.AppliedEvent(&p.latest, at, "/l", "test", time.Now()))
+	}
 }
 
 func (p *pair) submit(node int, to, key string) *ledger.Submitted {
@@ -188,6 +237,45 @@ func (p *pair) becomes(id event.ID, want recipient.Status) {
 		last = f.Status
 		return err == nil && f.Status == want
 	}, func() string { return fmt.Sprintf("the message is %s, not %s", last, want) })
+}
+
+// settles waits until a message has left, or never will, and returns its status.
+func (p *pair) settles(id event.ID) recipient.Status {
+	p.t.Helper()
+	var last recipient.Status
+	eventually(p.t, func() bool {
+		f, ok, err := p.views.Find(p.t.Context(), "acme", id)
+		last = f.Status
+		return err == nil && ok && !last.Unsent() && last != recipient.Sending
+	}, func() string { return fmt.Sprintf("the message is %s", last) })
+	return last
+}
+
+// count is how many events of a type stand in a partition.
+func count[T event.Data](p *pair, at event.Partition) int {
+	p.t.Helper()
+	records, _, err := p.log.Read(p.t.Context(), at, 0, 10_000)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	n := 0
+	for _, r := range records {
+		if _, ok := r.Event.Data.(T); ok {
+			n++
+		}
+	}
+	return n
+}
+
+// numbers are recipients of the tenant acme whose streams lie in a partition.
+func numbers(at event.Partition, n int) (out []string) {
+	for i := 0; len(out) < n; i++ {
+		to := fmt.Sprintf("+1206555%04d", 100+i)
+		if (ledgertest.Vault{}).Pseudonym("acme", to).Partition(4) == int(at) {
+			out = append(out, to)
+		}
+	}
+	return out
 }
 
 func eventually(t *testing.T, cond func() bool, or func() string) {
@@ -259,7 +347,7 @@ func TestOneKeyAtTwoNodes(t *testing.T) {
 		t.Errorf("without reservations a submit with a key is %v, want refused", err)
 	}
 	p.reserved.err = nil
-	partition := int(p.submit(0, "+12125550101", "k2").ID.Partition())
+	partition := p.submit(0, "+12125550101", "k2").ID.Partition()
 	lost := event.NewMessageID(time.Now(), partition)
 	p.reserved.all["acme\x00"+ledgertest.Vault{}.Digest("acme", "idempotency", []byte("k3"))] = ledger.Reserved{Message: lost, Input: inputOf(t, "+12125550101", "k3")}
 	for node := range p.nodes {
@@ -379,33 +467,22 @@ func TestForeignRecord(t *testing.T) {
 	junk := []byte("junk")
 	at := event.Position{Partition: 2, Index: 0}
 	p := newPair(t, func(l ledger.Log) ledger.Log { return &spoiled{l, map[event.Position][]byte{at: junk}} })
-	done := make(chan ledger.Appended, 1)
-	now := time.Now()
-	p.log.Append(2, []*event.Event{{ID: event.NewID(now), Source: "/l", Time: event.Millis(now), Node: "x", Data: &event.ControlApplied{Position: 1, Event: event.NewID(now)}}},
-		func(a ledger.Appended) { done <- a })
-	if a := <-done; a.Err != nil || a.First != 0 {
-		t.Fatalf("%+v", a)
+	if got := p.put(2, written(&event.ControlApplied{Position: 1, Event: event.NewID(time.Now())})); got != at {
+		t.Fatalf("it stands at %s", got)
 	}
 	p.places[0].give(all()...)
 	eventually(t, func() bool { return p.nodes[0].Stats().Failed["02"] != nil }, func() string { return "the partition did not stop" })
 	if err := p.nodes[0].Stats().Failed["02"]; !errors.Is(err, ledger.ErrDamaged) || !strings.Contains(err.Error(), "02-0") {
 		t.Errorf("it stopped with %v", err)
 	}
-	var there *ledger.Submitted // a message of the partition that stopped
-	for i := range 200 {
-		to := fmt.Sprintf("+1206555%04d", 100+i)
-		if (ledgertest.Vault{}).Pseudonym("acme", to).Partition(4) == 2 {
-			if _, err := p.nodes[0].Submit(t.Context(), sender, &ledger.SubmitRequest{To: to, Body: "hello"}); !errors.Is(err, ledger.ErrRefused) {
-				t.Errorf("the node that serves the stopped partition answers %v, want refused", err)
-			}
-			there = p.submit(1, to, "") // this one does not know
-			break
-		}
-		p.becomes(p.submit(0, to, "").ID, recipient.Sent)
+	for _, other := range []event.Partition{0, 1, 3} {
+		p.becomes(p.submit(0, numbers(other, 1)[0], "").ID, recipient.Sent)
 	}
-	if there == nil {
-		t.Fatal("no number lies in the partition")
+	to := numbers(2, 1)[0]
+	if _, err := p.nodes[0].Submit(t.Context(), sender, &ledger.SubmitRequest{To: to, Body: "hello"}); !errors.Is(err, ledger.ErrRefused) {
+		t.Errorf("the node that serves the stopped partition answers %v, want refused", err)
 	}
+	there := p.submit(1, to, "") // this one does not know
 	hash := sha256.Sum256([]byte("other"))
 	p.control(&event.RecordAccepted{Position: at.String(), Hash: hex.EncodeToString(hash[:]), Reason: "of other bytes", By: "op"})
 	hash = sha256.Sum256(junk)
