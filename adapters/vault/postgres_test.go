@@ -552,6 +552,7 @@ func TestCopy(t *testing.T) {
 			if from.Pseudonym("acme", "x") != to.Pseudonym("acme", "x") || from.Digest("acme", "p", nil) != to.Digest("acme", "p", nil) {
 				t.Fatal("the copy has other pseudonyms or digests")
 			}
+			settled(t, to) // its spares are made: nobody else looks at its store
 			// Interrupted anywhere, it is taken up again.
 			ctx, cancel := context.WithCancel(within(t))
 			to.store = &interrupted{to.store, 2, cancel}
@@ -579,6 +580,19 @@ func TestCopy(t *testing.T) {
 				t.Errorf("a copy of the copy brought %d keys back: %v", n, err)
 			}
 		})
+	}
+}
+
+// settled waits until a vault has made its first spares, and makes no more.
+func settled(t *testing.T, v *Vault) {
+	t.Helper()
+	v.spare.Lock()
+	defer v.spare.Unlock()
+	for len(v.spare.ids) == 0 {
+		if v.spare.err != nil {
+			t.Fatal(v.spare.err)
+		}
+		v.spare.filled.Wait()
 	}
 }
 
