@@ -70,8 +70,17 @@ func (c *BenchCmd) clusterRun(ctx context.Context, g *Globals, brokers []string,
 			pids = append(pids, pid)
 		}
 	}
+	profiled := make(chan error, 1)
+	if c.Profile != "" { // of the first node, and of the last run
+		go func() { profiled <- b.profile(ctx) }()
+	} else {
+		profiled <- nil
+	}
 	t, err := b.throughput(ctx, func() (float64, float64) { return cpuOf(pids...), cpuOf(family(c.DBPID)...) })
 	if err != nil {
+		return err
+	}
+	if err := <-profiled; err != nil {
 		return err
 	}
 	n := float64(c.Messages)
@@ -152,8 +161,15 @@ programs:
 			return fmt.Errorf("%s: %w: %s", strings.Join(args[:2], " "), err, out)
 		}
 	}
-	for _, path := range configs {
-		if err := b.spawn(ctx, self, "serve", "--config", path); err != nil {
+	for i, path := range configs {
+		args := []string{"serve", "--config", path}
+		if i == 0 && b.c.Profile != "" {
+			if b.pprof, err = freeAddr(); err != nil {
+				return err
+			}
+			args = append(args, "--dev-pprof", b.pprof)
+		}
+		if err := b.spawn(ctx, self, args...); err != nil {
 			return err
 		}
 	}

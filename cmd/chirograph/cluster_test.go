@@ -109,6 +109,60 @@ func TestCluster(t *testing.T) {
 	c.stop()
 }
 
+// TestNoVaultBesideOldLedger has a ledger whose database is empty, since it was lost or
+// another one was configured. No command makes a new vault there: under its keys every
+// number would have another stream, and no opt-out would be found.
+func TestNoVaultBesideOldLedger(t *testing.T) {
+	t.Parallel()
+	c := newSmallCluster(t)
+	refused := func(what, out string) {
+		t.Helper()
+		if !strings.Contains(out, "there is no vault in this database") {
+			t.Errorf("%s says: %s", what, out)
+		}
+	}
+	c.command(0, "log", "init", "--config", "node-1.yaml")
+	refused("a command that only reads a new ledger", c.command(1, "audit", "verify", "--config", "node-1.yaml"))
+	c.command(0, "config", "apply", "node-1.yaml")
+	key := filepath.Join(c.dir, "master.key")
+	was, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	c.write("postgres.url", servertest.Postgres(t)+"\n")
+	n := c.nodes[0]
+	n.start()
+	within(t, "serve ends or serves", func() bool {
+		return n.p.eofed() || c.call(n, http.MethodGet, "/readyz", "").status == http.StatusOK
+	})
+	if !n.p.eofed() {
+		t.Fatal("serve serves an old ledger with an empty database")
+	}
+	n.down(func(p *proc) {
+		if code := p.stop(); code != 1 {
+			t.Errorf("serve's exit code is %d", code)
+		}
+		refused("serve", p.text())
+	})
+	for _, args := range [][]string{{"config", "apply", "node-1.yaml"}, {"audit", "verify", "--config", "node-1.yaml"},
+		{"log", "accept", "00-0", "--reason", "a mistake", "--config", "node-1.yaml"}} {
+		refused(strings.Join(args, " "), c.command(1, args...))
+	}
+	// Without a master key none is made, either.
+	if err := os.Remove(key); err != nil {
+		t.Fatal(err)
+	}
+	refused("config apply without a master key", c.command(1, "config", "apply", "node-1.yaml"))
+	if _, err := os.Stat(key); !os.IsNotExist(err) {
+		t.Errorf("a master key was made beside an old ledger (%v)", err)
+	}
+
+	c.write("master.key", string(was))
+	c.write("postgres.url", c.servers.postgres+"\n")
+	c.command(0, "audit", "verify", "--config", "node-1.yaml")
+}
+
 // TestForeignRecord writes what is no event into the ledger's topic, with a tool of
 // others.
 func TestForeignRecord(t *testing.T) {

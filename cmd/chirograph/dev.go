@@ -120,18 +120,11 @@ func (c *ServeCmd) dev(ctx context.Context, g *Globals) error {
 	if err != nil {
 		return errors.Join(err, d.close())
 	}
-	if c.Pprof != "" {
-		if !loopback(c.Pprof) {
-			return errors.Join(errors.New("--dev-pprof takes a loopback address only"), d.close())
-		}
-		pl, err := net.Listen("tcp", c.Pprof)
-		if err != nil {
-			return errors.Join(err, d.close())
-		}
-		srv := &http.Server{Handler: http.DefaultServeMux, ReadHeaderTimeout: 5 * time.Second}
-		centre.Go(func() { _ = srv.Serve(pl) }) // until it is closed
-		defer srv.Close()
+	stopPprof, err := c.pprof()
+	if err != nil {
+		return errors.Join(err, d.close())
 	}
+	defer stopPprof()
 	keys := apiKeys{hashKey(key): {caller: ledger.Caller{Tenant: devTenant, Key: "dev-key"}, scopes: allScopes}}
 	r := &running{d: d, node: node, clients: clients, listener: l, keys: keys, drain: c.Drain, log: log}
 	r.started = func(ctx context.Context) error {
@@ -146,6 +139,24 @@ func (c *ServeCmd) dev(ctx context.Context, g *Globals) error {
 		out.print("Stopped. Everything is in " + c.Data + "; start again to go on.\n")
 	}
 	return err
+}
+
+// pprof serves net/http/pprof, where a benchmark asks for it, until stop.
+func (c *ServeCmd) pprof() (stop func(), err error) {
+	if c.Pprof == "" {
+		return func() {}, nil
+	}
+	if !loopback(c.Pprof) {
+		return nil, errors.New("--dev-pprof takes a loopback address only")
+	}
+	l, err := net.Listen("tcp", c.Pprof)
+	if err != nil {
+		return nil, err
+	}
+	srv := &http.Server{Handler: http.DefaultServeMux, ReadHeaderTimeout: 5 * time.Second}
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = srv.Serve(l) }() // until it is closed
+	return func() { srv.Close(); <-ended }, nil
 }
 
 // devPrograms are one program a purpose, named after it.

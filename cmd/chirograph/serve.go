@@ -173,6 +173,11 @@ func (c *ServeCmd) configured(ctx context.Context, g *Globals) error {
 		return fmt.Errorf("%s has %d problems; nothing was started", c.Config, len(problems))
 	}
 	log := cfg.logger(g.Stderr)
+	stopPprof, err := c.pprof()
+	if err != nil {
+		return err
+	}
+	defer stopPprof()
 	l, err := listen(cfg.Listen)
 	if err != nil {
 		return err
