@@ -126,7 +126,7 @@ type pair struct {
 	nodes    [2]*ledger.Node
 	places   [2]*placement
 	carriers [2]*taker
-	latest   ledger.Registry // the newest control position, and its event
+	registry *ledger.Registry // control as the test has written it
 }
 
 var sender = ledger.Caller{Tenant: "acme", Key: "test"}
@@ -134,7 +134,8 @@ var sender = ledger.Caller{Tenant: "acme", Key: "test"}
 // newLedger is a pair without its nodes: a route, policies and a program in control.
 func newLedger(t *testing.T) *pair {
 	t.Helper()
-	p := &pair{t: t, log: memlog.New(memlog.Options{Partitions: 4}), views: ledgertest.NewViews(), reserved: &reserved{all: map[string]ledger.Reserved{}}}
+	p := &pair{t: t, log: memlog.New(memlog.Options{Partitions: 4}), views: ledgertest.NewViews(), reserved: &reserved{all: map[string]ledger.Reserved{}},
+		registry: &ledger.Registry{}}
 	p.control(&event.LedgerCreated{Ledger: "l", Partitions: 4, NumberForms: 1})
 	p.control(&event.RoutesChanged{Routes: []event.Route{{Rule: "all", Carrier: "c1"}}, By: "test"})
 	revision, digest := ledgertest.Policy{}.Bundle()
@@ -206,16 +207,16 @@ func (p *pair) control(d event.Data) event.Position {
 		e.Tenant = "acme"
 	}
 	at := p.put(event.ControlPartition, e)
-	p.latest = ledger.Registry{Position: at.Index + 1, Event: e.ID}
+	p.registry, _ = p.registry.Apply(at.Index, e)
 	return at
 }
 
-// apply brings the newest control position into every partition, before a clerk
-// misses it, which takes a second.
+// apply brings control into every partition, as whoever changes it does; otherwise
+// clerks miss it after a second, and do so.
 func (p *pair) apply() {
 	p.t.Helper()
 	for _, at := range all() {
-		p.put(at, ledger.AppliedEvent(&p.latest, at, "/l", "test", time.Now()))
+		p.put(at, ledger.AppliedEvent(p.registry, at, "/l", "test", time.Now()))
 	}
 }
 

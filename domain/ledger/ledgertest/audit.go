@@ -336,6 +336,7 @@ func (f *folded) settled() {
 		attempt int
 	}
 	var open []handoff
+	by := map[handoff]string{} // who started it
 	accepted, refused := map[handoff]string{}, map[handoff]bool{}
 	over, doubt, took := map[handoff]bool{}, map[handoff]bool{}, map[part]bool{}
 	for i, r := range f.records {
@@ -346,7 +347,8 @@ func (f *folded) settled() {
 		switch d := r.Event.Data.(type) {
 		case *event.HandoffStarted:
 			for _, s := range d.Parts {
-				open = append(open, handoff{part{m, s.Part}, d.Attempt})
+				k := handoff{part{m, s.Part}, d.Attempt}
+				open, by[k] = append(open, k), r.Event.Node
 			}
 		case *event.HandoffAccepted:
 			k := handoff{part{m, d.Part}, d.Attempt}
@@ -393,7 +395,7 @@ func (f *folded) settled() {
 		}
 		f.w.counts["in doubt and not called"]++
 		if !f.w.o.Faults {
-			f.w.bad("nothing failed, and part %d of attempt %d of %s is in doubt, for which no carrier was called", k.part.part, k.attempt, k.message)
+			f.w.bad("nothing failed, and part %d of attempt %d of %s, which %s started, is in doubt and no carrier was called", k.part.part, k.attempt, k.message, by[k])
 		}
 	}
 }

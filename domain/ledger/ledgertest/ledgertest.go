@@ -370,8 +370,11 @@ func (w *world) all(p event.Partition) ([]ledger.Record, error) {
 			return nil, fmt.Errorf("%s ends at %d, its head is %d", p, next, head)
 		}
 		for _, r := range records {
-			if r.Index != next || r.Bad != nil {
-				return nil, fmt.Errorf("%s has %d where %d should follow (%v)", p, r.Index, next, r.Bad) //nolint:errorlint // it may be nil
+			if r.Bad != nil {
+				return nil, fmt.Errorf("%s: %w", event.Position{Partition: p, Index: r.Index}, r.Bad)
+			}
+			if r.Index != next {
+				return nil, fmt.Errorf("%s has %d where %d should follow", p, r.Index, next)
 			}
 			next++
 		}
