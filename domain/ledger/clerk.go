@@ -278,6 +278,7 @@ func (c *Clerk) Restore(m Mark, reg *Registry) {
 func (c *Clerk) Inherit(old *Clerk, now time.Time) (calls []Call) {
 	maps.Copy(c.given, old.given)
 	maps.Copy(c.given, old.starts)
+	calls = append(calls, old.found...) // found, and not handed out before its run ended
 	for _, id := range slices.SortedFunc(maps.Keys(c.given), func(a, b event.ID) int { return bytes.Compare(a[:], b[:]) }) {
 		c.queueSubject(c.given[id].stream.subject) // its fold says whether it came back before this clerk begins
 	}

@@ -182,14 +182,15 @@ type Control struct {
 	// ledger, and none of the others accepts it.
 	waiting  []Record
 	accepted map[event.Position][]string
-	good     func() // told of every read that succeeded; may be nil
+	seen     map[event.ID]bool // applied: a copy changes nothing
+	good     func()            // told of every read that succeeded; may be nil
 	changed  chan struct{}
 }
 
 // NewControl returns a control reader that has read nothing.
 func NewControl(log Log) *Control {
 	empty := &Registry{}
-	return &Control{log: log, all: map[int64]*Registry{0: empty}, last: empty, accepted: map[event.Position][]string{}, changed: make(chan struct{})}
+	return &Control{log: log, all: map[int64]*Registry{0: empty}, last: empty, accepted: map[event.Position][]string{}, seen: map[event.ID]bool{}, changed: make(chan struct{})}
 }
 
 // Take applies records read from the control stream, in order.
@@ -218,9 +219,12 @@ func (c *Control) Take(records []Record) {
 			if !slices.Contains(c.accepted[event.Position{Partition: event.ControlPartition, Index: r.Index}], hashOf(r.Raw)) {
 				break
 			}
-		} else if next, matters := c.last.Apply(r.Index, r.Event); matters {
-			c.last = next
-			c.all[next.Position] = next
+		} else if !c.seen[r.Event.ID] {
+			c.seen[r.Event.ID] = true
+			if next, matters := c.last.Apply(r.Index, r.Event); matters {
+				c.last = next
+				c.all[next.Position] = next
+			}
 		}
 		c.waiting = c.waiting[1:]
 	}

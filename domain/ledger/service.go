@@ -737,7 +737,7 @@ func (n *Node) Pause(ctx context.Context, c Caller, r *PauseRequest) (*Pausing, 
 
 // Resume ends the pause of exactly the same program and carrier.
 func (n *Node) Resume(ctx context.Context, c Caller, r *PauseRequest) (*Pausing, error) {
-	if err := n.checkPause(c, r); err != nil {
+	if err := checkReason(r); err != nil {
 		return nil, err
 	}
 	reg, _ := n.control.Latest()
@@ -773,11 +773,21 @@ func (n *Node) pausing(pos event.Position) *Pausing {
 	return out
 }
 
+func checkReason(r *PauseRequest) error {
+	if r.Reason == "" || len(r.Reason) > MaxReason || !text(r.Reason) {
+		return refuse("reason_required", "/reason", fmt.Sprintf("Say why, in at most %d characters; it is shown on every held message.", MaxReason))
+	}
+	return nil
+}
+
+// checkPause: a pause of what is not there would be believed to be in force. What was
+// paused may be resumed all the same, when its route or program is gone.
 func (n *Node) checkPause(c Caller, r *PauseRequest) error {
+	if err := checkReason(r); err != nil {
+		return err
+	}
 	reg, _ := n.control.Latest()
 	switch {
-	case r.Reason == "" || len(r.Reason) > MaxReason || !text(r.Reason):
-		return refuse("reason_required", "/reason", fmt.Sprintf("Say why, in at most %d characters; it is shown on every held message.", MaxReason))
 	case r.Program != "" && reg.Program(c.Tenant, r.Program) == nil:
 		return refuse("unknown_program", "/program", "This tenant has no program of that name.")
 	case r.Carrier != "" && !slices.ContainsFunc(reg.Routes(), func(t event.Route) bool { return t.Carrier == r.Carrier }):
