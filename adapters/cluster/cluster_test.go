@@ -3,9 +3,6 @@ package cluster
 import (
 	"context"
 	"flag"
-	"io"
-	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -78,124 +75,6 @@ func (c *Cluster) number(t testing.TB, text string, args ...any) (n int64) {
 	return n
 }
 
-// proxy stands between a node and PostgreSQL.
-type proxy struct {
-	addr, server string
-
-	mu    sync.Mutex
-	conns map[net.Conn]bool
-	mode  way
-	l     net.Listener
-	wg    sync.WaitGroup
-}
-
-type way int
-
-const (
-	forward way = iota
-	refuse      // nobody listens
-	hang        // connections are taken, and nothing comes or goes
-)
-
-// through returns a proxy and the URL that leads through it.
-func through(t testing.TB, server string) (*proxy, string) {
-	t.Helper()
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{server: u.Host, addr: "127.0.0.1:0", conns: map[net.Conn]bool{}}
-	p.listen(t)
-	t.Cleanup(func() {
-		p.set(t, refuse)
-		p.wg.Wait()
-	})
-	u.Host = p.addr
-	return p, u.String()
-}
-
-func (p *proxy) listen(t testing.TB) {
-	l, err := net.Listen("tcp", p.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.l, p.addr = l, l.Addr().String()
-	p.wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			p.wg.Go(func() { p.serve(c) })
-		}
-	})
-}
-
-// set cuts every connection, unless they are to hang.
-func (p *proxy) set(t testing.TB, mode way) {
-	p.mu.Lock()
-	was := p.mode
-	p.mode = mode
-	if mode != hang {
-		for c := range p.conns {
-			c.Close()
-		}
-	}
-	p.mu.Unlock()
-	switch {
-	case mode == refuse && was != refuse:
-		p.l.Close()
-	case mode != refuse && was == refuse:
-		p.listen(t)
-	}
-}
-
-func (p *proxy) keep(c net.Conn) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.conns[c] = true
-}
-
-func (p *proxy) serve(c net.Conn) {
-	p.keep(c)
-	defer c.Close()
-	s, err := net.Dial("tcp", p.server)
-	if err != nil {
-		return
-	}
-	p.keep(s)
-	defer s.Close()
-	var wg sync.WaitGroup
-	pass := func(from, to net.Conn) {
-		defer from.Close()
-		defer to.Close()
-		buf := make([]byte, 32<<10)
-		for {
-			n, err := from.Read(buf)
-			if err != nil {
-				return
-			}
-			p.mu.Lock()
-			hangs := p.mode == hang
-			p.mu.Unlock()
-			if hangs {
-				io.Copy(io.Discard, from) // until it is cut
-				return
-			}
-			if _, err := to.Write(buf[:n]); err != nil {
-				return
-			}
-		}
-	}
-	wg.Go(func() { pass(c, s) })
-	wg.Go(func() { pass(s, c) })
-	wg.Wait()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.conns, c)
-	delete(p.conns, s)
-}
-
 // Nodes that open a new database at the same moment make one schema, and one that is
 // there is left alone.
 func TestOpen(t *testing.T) {
@@ -240,18 +119,18 @@ func TestOpenRefuses(t *testing.T) {
 
 // TestHealth: PostgreSQL away and back is noticed without a request.
 func TestHealth(t *testing.T) {
-	p, url := through(t, database(t))
+	p, url := servertest.Through(t, database(t))
 	c := open(t, url)
 	if ok, since, detail := c.Health(); !ok || since.IsZero() || detail != "" {
 		t.Errorf("health %v, %v, %q", ok, since, detail)
 	}
-	p.set(t, refuse)
+	p.Set(t, servertest.Refuse)
 	until(t, "PostgreSQL away", func() bool { ok, _, _ := c.Health(); return !ok })
 	_, away, detail := c.Health()
 	if !strings.Contains(detail, "cannot be reached") {
 		t.Errorf("away: %q", detail)
 	}
-	p.set(t, forward)
+	p.Set(t, servertest.Forward)
 	until(t, "PostgreSQL back", func() bool { ok, _, _ := c.Health(); return ok })
 	if _, since, detail := c.Health(); !since.After(away) || detail != "" {
 		t.Errorf("back since %v, away since %v, %q", since, away, detail)

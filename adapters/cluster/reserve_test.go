@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/servertest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -154,13 +155,13 @@ func TestReserveRefuses(t *testing.T) {
 // for those beyond the bound, and heals. Cut connections are nobody's affair.
 func TestReserveAway(t *testing.T) {
 	server := database(t)
-	p, url := through(t, server)
+	p, url := servertest.Through(t, server)
 	c := open(t, url)
 	for i := range 5 {
 		if _, err := c.Reserve(within(t), "acme", keyOf(i), reserved(), later); err != nil {
 			t.Fatalf("after %d cuts: %v", i, err)
 		}
-		p.set(t, forward)
+		p.Set(t, servertest.Forward)
 	}
 	many := func() (full, late, other int) {
 		errs := make(chan error)
@@ -191,15 +192,15 @@ func TestReserveAway(t *testing.T) {
 		}
 		return full, late, other
 	}
-	p.set(t, hang)
+	p.Set(t, servertest.Hang)
 	if full, late, other := many(); full < maxWaiting-2*maxBatch || full > maxWaiting || late == 0 || other != 0 {
 		t.Errorf("hanging: %d found it full, %d were told that it is late, %d something else", full, late, other)
 	}
-	p.set(t, refuse)
+	p.Set(t, servertest.Refuse)
 	if _, err := c.Reserve(within(t), "acme", keyOf(0), reserved(), later); !errors.Is(err, ledger.ErrRefused) || !strings.Contains(err.Error(), "cannot be reached") {
 		t.Errorf("refused: %v", err)
 	}
-	p.set(t, forward)
+	p.Set(t, servertest.Forward)
 	until(t, "reservations again", func() bool {
 		_, err := c.Reserve(within(t), "acme", keyOf(0), reserved(), later)
 		return err == nil
@@ -209,7 +210,7 @@ func TestReserveAway(t *testing.T) {
 // TestReserveWhileCut: whatever was told stands, with connections cut at any moment.
 func TestReserveWhileCut(t *testing.T) {
 	server := database(t)
-	p, url := through(t, server)
+	p, url := servertest.Through(t, server)
 	c, other := open(t, url), open(t, server)
 	ctx, cancel := context.WithCancel(within(t))
 	done := make(chan struct{})
@@ -219,7 +220,7 @@ func TestReserveWhileCut(t *testing.T) {
 		defer tick.Stop()
 		for range 60 {
 			<-tick.C
-			p.set(t, forward)
+			p.Set(t, servertest.Forward)
 		}
 		cancel()
 	}()

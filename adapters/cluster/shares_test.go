@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/chirograph/chirograph/adapters/servertest"
 )
 
 // hurried is a fifth of what nodes take.
@@ -110,7 +112,7 @@ func (w *watched) joinWith(url, node string, accounts map[string]Account) (leave
 
 func TestShares(t *testing.T) {
 	server := database(t)
-	p, cut := through(t, server)
+	p, cut := servertest.Through(t, server)
 	w := watch(t, Account{Name: "rated", TPS: 100}, Account{Name: "one", TPS: 10, Binds: 1}, Account{Name: "two", Binds: 2})
 	leave1 := w.join(server, "1")
 	w.share("rated", map[string]float64{"1": 100})
@@ -135,11 +137,11 @@ func TestShares(t *testing.T) {
 	w.share("two", map[string]float64{"2": 0, "3": 0})
 
 	// Who cannot renew does without, before others have it.
-	p.set(t, hang)
+	p.Set(t, servertest.Hang)
 	w.share("rated", map[string]float64{"3": 100})
 	w.share("one", map[string]float64{"3": 10})
 	w.share("two", map[string]float64{"3": 0})
-	p.set(t, forward)
+	p.Set(t, servertest.Forward)
 	w.share("rated", map[string]float64{"2": 50, "3": 50})
 	w.share("one", map[string]float64{"3": 10})
 	w.share("two", map[string]float64{"2": 0, "3": 0})

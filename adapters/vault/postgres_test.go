@@ -6,9 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -215,124 +212,6 @@ func TestKeysAreDurable(t *testing.T) {
 	}
 }
 
-// proxy stands between a vault and PostgreSQL.
-type proxy struct {
-	addr, server string
-
-	mu    sync.Mutex
-	conns map[net.Conn]bool
-	mode  way
-	l     net.Listener
-	wg    sync.WaitGroup
-}
-
-type way int
-
-const (
-	forward way = iota
-	refuse      // nobody listens
-	hang        // connections are taken, and nothing comes or goes
-)
-
-// through returns a proxy and the URL that leads through it.
-func through(t testing.TB, server string) (*proxy, string) {
-	t.Helper()
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{server: u.Host, addr: "127.0.0.1:0", conns: map[net.Conn]bool{}}
-	p.listen(t)
-	t.Cleanup(func() {
-		p.set(t, refuse)
-		p.wg.Wait()
-	})
-	u.Host = p.addr
-	return p, u.String()
-}
-
-func (p *proxy) listen(t testing.TB) {
-	l, err := net.Listen("tcp", p.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.l, p.addr = l, l.Addr().String()
-	p.wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			p.wg.Go(func() { p.serve(c) })
-		}
-	})
-}
-
-// set cuts every connection, unless they are to hang.
-func (p *proxy) set(t testing.TB, mode way) {
-	p.mu.Lock()
-	was := p.mode
-	p.mode = mode
-	if mode != hang {
-		for c := range p.conns {
-			c.Close()
-		}
-	}
-	p.mu.Unlock()
-	switch {
-	case mode == refuse && was != refuse:
-		p.l.Close()
-	case mode != refuse && was == refuse:
-		p.listen(t)
-	}
-}
-
-func (p *proxy) keep(c net.Conn) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.conns[c] = true
-}
-
-func (p *proxy) serve(c net.Conn) {
-	p.keep(c)
-	defer c.Close()
-	s, err := net.Dial("tcp", p.server)
-	if err != nil {
-		return
-	}
-	p.keep(s)
-	defer s.Close()
-	var wg sync.WaitGroup
-	pass := func(from, to net.Conn) {
-		defer from.Close()
-		defer to.Close()
-		buf := make([]byte, 32<<10)
-		for {
-			n, err := from.Read(buf)
-			if err != nil {
-				return
-			}
-			p.mu.Lock()
-			hangs := p.mode == hang
-			p.mu.Unlock()
-			if hangs {
-				io.Copy(io.Discard, from) // until it is cut
-				return
-			}
-			if _, err := to.Write(buf[:n]); err != nil {
-				return
-			}
-		}
-	}
-	wg.Go(func() { pass(c, s) })
-	wg.Go(func() { pass(s, c) })
-	wg.Wait()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.conns, c)
-	delete(p.conns, s)
-}
-
 // until polls for what gives no signal.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
@@ -350,7 +229,7 @@ func until(t testing.TB, what string, ok func() bool) {
 
 func TestPostgresAway(t *testing.T) {
 	server, master := database(t), masterFile(t)
-	p, url := through(t, server)
+	p, url := servertest.Through(t, server)
 	v := node(t, url, master, Options{Timeout: 300 * time.Millisecond})
 	id := event.NewID(november)
 	key := subjectKey(t, v)
@@ -367,17 +246,17 @@ func TestPostgresAway(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		p.set(t, forward)
+		p.Set(t, servertest.Forward)
 		if _, err := v.store.secret(context.Background(), key); err != nil {
 			t.Errorf("after the cut: %v", err)
 		}
 	}
 
 	for _, c := range []struct {
-		mode way
+		mode servertest.Way
 		want string
-	}{{refuse, "cannot be reached"}, {hang, "did not answer within 300ms"}} {
-		p.set(t, c.mode)
+	}{{servertest.Refuse, "cannot be reached"}, {servertest.Hang, "did not answer within 300ms"}} {
+		p.Set(t, c.mode)
 		until(t, "health notices that PostgreSQL is away", func() bool { ok, _, _ := v.Health(); return !ok })
 		_, away, detail := v.Health()
 		if !strings.Contains(detail, c.want) {
@@ -418,7 +297,7 @@ func TestPostgresAway(t *testing.T) {
 				t.Fatalf("%d of %d callers were told", i, callers)
 			}
 		}
-		p.set(t, forward)
+		p.Set(t, servertest.Forward)
 		until(t, "health notices that PostgreSQL is back", func() bool { ok, _, _ := v.Health(); return ok })
 		if _, since, detail := v.Health(); !since.After(away) || detail != "" {
 			t.Errorf("back since %v, away since %v, %q", since, away, detail)
@@ -430,7 +309,7 @@ func TestPostgresAway(t *testing.T) {
 // Cuts at any moment: a key that was handed out is in the vault.
 func TestNothingIsUsedThatIsNotDurable(t *testing.T) {
 	server, master := database(t), masterFile(t)
-	p, url := through(t, server)
+	p, url := servertest.Through(t, server)
 	v := node(t, url, master, Options{})
 	ctx := within(t)
 	done := make(chan struct{})
@@ -441,7 +320,7 @@ func TestNothingIsUsedThatIsNotDurable(t *testing.T) {
 		for range 50 {
 			select {
 			case <-tick.C:
-				p.set(t, forward)
+				p.Set(t, servertest.Forward)
 			case <-ctx.Done():
 				return
 			}
