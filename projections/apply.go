@@ -20,7 +20,7 @@ var ErrNotFound = errors.New("no such message")
 const (
 	// KeepReserved is how long, in the log's own time, an idempotency key is
 	// remembered after the last moment at which its message could be sent.
-	KeepReserved = 30 * 24 * time.Hour
+	KeepReserved = ledger.KeepReserved
 	// KeepHandoff is how long, in the log's own time, after a message was made an
 	// open hand-off of it is still found: the longest schedule and validity, the
 	// wait for receipts and the time for which the fold keeps a settled message,

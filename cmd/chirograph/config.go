@@ -274,15 +274,7 @@ func (x *CarrierConfig) readPassword(c *Config, path string) {
 	if x.PasswordFile == "" {
 		return
 	}
-	raw, err := os.ReadFile(x.PasswordFile)
-	if err != nil {
-		c.note(&c.problems, path+".password_file", "it cannot be read: "+cause(err))
-		return
-	}
-	x.password = strings.TrimRight(string(raw), "\r\n")
-	if x.password == "" {
-		c.note(&c.problems, path+".password_file", "the file is empty; leave the field out if the carrier asks for no password")
-	}
+	x.password = c.readSecret(path+".password_file", x.PasswordFile, "the file is empty; leave the field out if the carrier asks for no password")
 }
 
 // cause is an error without the path that it repeats.

@@ -67,14 +67,14 @@ func (k *KafkaConfig) defaults() {
 	}
 }
 
-// read reads the files that the cluster's part of the configuration names.
+// readCluster reads the files that the cluster's part of the configuration names.
 func (c *Config) readCluster() {
 	k := &c.Kafka
 	if k.password = k.Password; k.PasswordFile != "" {
-		k.password = c.readSecret("kafka.password_file", k.PasswordFile)
+		k.password = c.readSecret("kafka.password_file", k.PasswordFile, "the file is empty")
 	}
 	if c.Postgres.url = c.Postgres.URL; c.Postgres.URLFile != "" {
-		c.Postgres.url = c.readSecret("postgres.url_file", c.Postgres.URLFile)
+		c.Postgres.url = c.readSecret("postgres.url_file", c.Postgres.URLFile, "the file is empty")
 	}
 	if !k.TLS {
 		return
@@ -99,8 +99,9 @@ func (c *Config) readCluster() {
 	}
 }
 
-// readSecret reads a file that holds one secret.
-func (c *Config) readSecret(path, file string) string {
+// readSecret reads a file that holds one secret. empty is what to say of one that has
+// none.
+func (c *Config) readSecret(path, file, empty string) string {
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		c.note(&c.problems, path, "it cannot be read: "+cause(err))
@@ -108,7 +109,7 @@ func (c *Config) readSecret(path, file string) string {
 	}
 	s := strings.TrimRight(string(raw), "\r\n")
 	if s == "" {
-		c.note(&c.problems, path, "the file is empty")
+		c.note(&c.problems, path, empty)
 	}
 	return s
 }

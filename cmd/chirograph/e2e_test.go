@@ -186,19 +186,24 @@ func (a httpAnswer) into(t *testing.T, v any) {
 }
 
 func (n *node) call(method, path, body string, header ...string) httpAnswer {
-	r, err := http.NewRequestWithContext(context.Background(), method, "http://"+n.addr+path, strings.NewReader(body))
+	return ask(n.t, n.http, n.addr, n.key(), method, path, body, header...)
+}
+
+// ask makes one request of a node's API, once.
+func ask(t *testing.T, client *http.Client, addr, key, method, path, body string, header ...string) httpAnswer {
+	r, err := http.NewRequestWithContext(context.Background(), method, "http://"+addr+path, strings.NewReader(body))
 	if err != nil {
-		n.t.Fatal(err)
+		t.Fatal(err)
 	}
 	r.GetBody = nil // nothing is sent again behind our back
-	r.Header.Set("Authorization", "Bearer "+n.key())
+	r.Header.Set("Authorization", "Bearer "+key)
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	resp, err := n.http.Do(r)
+	resp, err := client.Do(r)
 	if err != nil {
 		return httpAnswer{err: err}
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -215,25 +214,7 @@ func (n *clusterNode) up() bool {
 }
 
 func (c *testCluster) call(n *clusterNode, method, path, body string, header ...string) httpAnswer {
-	r, err := http.NewRequestWithContext(context.Background(), method, "http://"+n.addr+path, strings.NewReader(body))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	r.GetBody = nil // nothing is sent again behind our back
-	r.Header.Set("Authorization", "Bearer "+clusterKey)
-	if body != "" {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	resp, err := c.http.Do(r)
-	if err != nil {
-		return httpAnswer{err: err}
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
-	return httpAnswer{resp.StatusCode, raw, err}
+	return ask(c.t, c.http, n.addr, clusterKey, method, path, body, header...)
 }
 
 // load submits until ended, each message until it is acknowledged: the same key at

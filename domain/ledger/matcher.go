@@ -256,20 +256,12 @@ func (m *Matcher) receipt(d Delivery, ack func(error)) { m.place(d, ack, m.node.
 func (m *Matcher) place(d Delivery, ack func(error), patient bool) {
 	ids := m.node.idKeys(d.Account, d.Receipt.ID)
 	m.mu.Lock()
-	for _, id := range ids {
-		if ref, ok := m.known[idKey(d.Account, id)]; ok {
-			m.mu.Unlock()
-			m.record(d, m.node.newID(), ref, how(d.Receipt.ID, ref.CarrierID), time.Time{}, ack)
-			return
-		}
-	}
-	if u, ok := m.refs[refKey(d.Account, d.Reference)]; ok && u.unknown && d.Reference != 0 && legible(d.From) && addressed(d.From, u.to) {
-		m.mu.Unlock()
-		m.record(d, m.node.newID(), u.ref, "reference", time.Time{}, ack)
-		return
-	}
+	ref, by, ok := m.recall(&d, ids)
 	m.mu.Unlock()
-	ref, by, ok, err := m.look(context.Background(), &d, ids)
+	var err error
+	if !ok {
+		ref, by, ok, err = m.look(context.Background(), &d, ids)
+	}
 	switch {
 	case err != nil:
 		ack(err)
@@ -281,32 +273,42 @@ func (m *Matcher) place(d Delivery, ack func(error), patient bool) {
 		time.AfterFunc(crossNode, func() { m.place(d, ack, false) })
 		return
 	}
-	p := &parked{id: m.node.newID(), d: d, at: m.node.cfg.Clock.Now()}
+	p := newParked(m.node.newID(), d, m.node.cfg.Clock.Now(), ids)
+	m.park(p)
+	m.node.inboxReceipt(p, ack)
+	// Its answer may have come between the look and the parking.
+	m.mu.Lock()
+	ref, by, ok = m.recall(&d, ids)
+	ok = ok && m.unlink(p)
+	m.mu.Unlock()
+	if ok {
+		m.move(p, ref, by)
+	}
+}
+
+// recall finds in this node's memory what a receipt is about: by its id, or a hand-off
+// whose answer will not come by its reference and its recipient. The caller holds the lock.
+func (m *Matcher) recall(d *Delivery, ids []string) (ref HandoffRef, by string, ok bool) {
+	for _, id := range ids {
+		if ref, ok = m.known[idKey(d.Account, id)]; ok {
+			return ref, how(d.Receipt.ID, ref.CarrierID), true
+		}
+	}
+	u, ok := m.refs[refKey(d.Account, d.Reference)]
+	ok = ok && u.unknown && d.Reference != 0 && legible(d.From) && addressed(d.From, u.to)
+	return u.ref, "reference", ok
+}
+
+// newParked is a receipt under the keys by which it may be found.
+func newParked(id event.ID, d Delivery, at time.Time, ids []string) *parked {
+	p := &parked{id: id, d: d, at: at}
 	for _, id := range ids {
 		p.keys = append(p.keys, idKey(d.Account, id))
 	}
 	if d.Reference != 0 {
 		p.keys = append(p.keys, refKey(d.Account, d.Reference))
 	}
-	m.park(p)
-	m.node.inboxReceipt(p, ack)
-	// Its answer may have come between the look and the parking.
-	m.mu.Lock()
-	found := false
-	for _, id := range ids {
-		if ref, found = m.known[idKey(d.Account, id)]; found {
-			by = how(d.Receipt.ID, ref.CarrierID)
-			break
-		}
-	}
-	if u, ok := m.refs[refKey(d.Account, d.Reference)]; !found && ok && u.unknown && d.Reference != 0 && legible(d.From) && addressed(d.From, u.to) {
-		ref, by, found = u.ref, "reference", true
-	}
-	found = found && m.unlink(p)
-	m.mu.Unlock()
-	if found {
-		m.move(p, ref, by)
-	}
+	return p
 }
 
 // park lets a receipt wait. What has waited longest goes, when there is no room or
@@ -641,18 +643,12 @@ func (m *Matcher) restore(ctx context.Context, e *event.Event, d *event.ReceiptR
 		}
 	}
 	del := Delivery{Account: d.Account, Raw: in.Raw, From: in.From, Reference: uint16(d.Reference), Receipt: r, Received: e.Time}
-	p := &parked{id: e.ID, d: del, at: e.Time}
 	ids := n.idKeys(d.Account, d.CarrierID)
+	p := newParked(e.ID, del, e.Time, ids)
 	// An error passes: it is looked up again.
 	if ref, by, ok, err := m.look(ctx, &del, ids); err == nil && ok {
 		m.move(p, ref, by)
 		return nil
-	}
-	for _, id := range ids {
-		p.keys = append(p.keys, idKey(d.Account, id))
-	}
-	if d.Reference != 0 {
-		p.keys = append(p.keys, refKey(d.Account, uint16(d.Reference)))
 	}
 	m.park(p)
 	return nil
