@@ -12,6 +12,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -104,7 +105,7 @@ type sender struct {
 	cluster *cluster
 	client  *kgo.Client
 	stats   *counters
-	own     *own
+	reader  *stored.Reader
 
 	mu     sync.Mutex
 	in     []*pending
@@ -186,8 +187,8 @@ func (w *wrote) to(node int32) int {
 	return w.n[node]
 }
 
-func newSender(cfg *Config, slots int, stats *counters, own *own) *sender {
-	s := &sender{cfg: cfg, stats: stats, own: own, gates: make([]gate, slots), lanes: make([]lane, slots),
+func newSender(cfg *Config, slots int, stats *counters, reader *stored.Reader) *sender {
+	s := &sender{cfg: cfg, stats: stats, reader: reader, gates: make([]gate, slots), lanes: make([]lane, slots),
 		more: make(chan struct{}, 1), results: make(chan result, 16), stopped: make(chan struct{}), nodes: map[int32]*node{}}
 	for i := range s.lanes {
 		s.lanes[i].producer.id = -1
@@ -723,7 +724,7 @@ func (s *sender) answer(a *pending, err error) {
 	s.events -= len(a.events)
 	s.mu.Unlock()
 	if err != nil {
-		s.own.forget(a.slot, a.events)
+		s.reader.Forget(partitionOf(a.slot), a.events)
 		s.stats.failed.Add(int64(len(a.events)))
 		a.done(ledger.Appended{Err: err})
 		return
@@ -734,5 +735,5 @@ func (s *sender) answer(a *pending, err error) {
 
 // counters are what Stats reads.
 type counters struct {
-	appended, failed, requests, read, decoded, fetched atomic.Int64
+	appended, failed, requests, read, fetched atomic.Int64
 }

@@ -31,6 +31,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -42,7 +43,7 @@ type Log struct {
 	source     string
 	partitions int
 	sender     *sender
-	own        own
+	reader     *stored.Reader
 	heads      heads
 	ahead      ahead
 	tails      *tails
@@ -85,12 +86,13 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		l.source = "/" + found.created.Ledger
 	}
 	l.partitions = found.partitions
+	l.reader = &stored.Reader{Source: l.source, Partitions: l.partitions, Decode: l.cfg.Decode}
 	slots := l.partitions + ledgerTopic
 	l.cluster = newCluster(&l.cfg, l.client, slots)
 	l.cluster.ids = found.ids
 	l.heads.c, l.heads.ctx = l.cluster, l.ctx
 	l.tails.bySlot = make([]*tail, slots)
-	l.sender = newSender(&l.cfg, slots, &l.stats, &l.own)
+	l.sender = newSender(&l.cfg, slots, &l.stats, l.reader)
 	l.sender.cluster, l.sender.client, l.sender.wrote = l.cluster, l.client, sent
 	p, err := newProducer(ctx, l.client)
 	if err != nil {
@@ -127,12 +129,12 @@ func (l *Log) Append(p event.Partition, events []*event.Event, done func(ledger.
 	a, err := l.encode(p, events)
 	if err == nil {
 		a.done = done
-		follows := !l.cfg.Decode && l.tails.live(a.slot)
+		follows := l.tails.live(a.slot)
 		if follows {
-			l.own.put(a.slot, a.events, a.raws)
+			l.reader.Keep(p, a.events, a.raws)
 		}
 		if err = l.sender.enqueue(a); err != nil && follows {
-			l.own.forget(a.slot, a.events)
+			l.reader.Forget(p, a.events)
 		}
 	}
 	if err != nil {
@@ -146,9 +148,6 @@ func (l *Log) has(p event.Partition) bool {
 }
 
 func (l *Log) encode(p event.Partition, events []*event.Event) (*pending, error) {
-	if len(events) == 0 || len(events) > ledger.MaxAppend {
-		return nil, fmt.Errorf("an append has 1 to %d events, not %d", ledger.MaxAppend, len(events))
-	}
 	if !l.has(p) {
 		return nil, fmt.Errorf("there is no partition %d", int(p))
 	}
@@ -159,27 +158,8 @@ func (l *Log) encode(p event.Partition, events []*event.Event) (*pending, error)
 	if err != nil {
 		return nil, err
 	}
-	a := &pending{slot: slot(p), events: events, raws: make([][]byte, len(events))}
-	if len(events) == 1 {
-		a.raws[0], err = event.Encode(events[0])
-		a.size = len(a.raws[0])
-		return a, err
-	}
-	buf := make([]byte, 0, 640*len(events))
-	ends := make([]int, len(events))
-	for i, e := range events {
-		if buf, err = event.AppendEncoded(buf, e); err != nil {
-			return nil, err
-		}
-		ends[i] = len(buf)
-	}
-	from := 0
-	for i, end := range ends {
-		a.raws[i] = buf[from:end:end]
-		from = end
-	}
-	a.size = len(buf)
-	return a, nil
+	raws, size, err := stored.Encode(events)
+	return &pending{slot: slot(p), events: events, raws: raws, size: size}, err
 }
 
 // Read is part of ledger.Log. At the head it is served by a tail that this process keeps
@@ -254,7 +234,7 @@ func (l *Log) Stats() Stats {
 	return Stats{
 		Appended: l.stats.appended.Load(), Failed: l.stats.failed.Load(),
 		Requests: l.stats.requests.Load(), Fetches: l.stats.fetched.Load(),
-		Read: l.stats.read.Load(), Decoded: l.stats.decoded.Load(),
+		Read: l.stats.read.Load(), Decoded: l.reader.Decoded(),
 		QueuedBytes: bytes, QueuedEvents: events,
 	}
 }

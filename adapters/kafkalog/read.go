@@ -263,7 +263,7 @@ func (l *Log) stored(ctx context.Context, slot int, from int64, most int) ([]led
 	n := min(len(c.values), most)
 	records := make([]ledger.Record, n)
 	for i, v := range c.values[:n] {
-		records[i] = l.judge(slot, from+int64(i), v)
+		records[i] = l.reader.Record(partitionOf(slot), from+int64(i), v)
 	}
 	l.stats.read.Add(int64(n))
 	if c.values, c.from = c.values[n:], from+int64(n); len(c.values) > 0 {

@@ -187,7 +187,7 @@ func TestOwnEvents(t *testing.T) {
 		mine := one(l, 0, 1)
 		other := *mine[0]
 		other.Node = "another"
-		l.own.put(slot(0), mine, [][]byte{encoded(t, mine[0])})
+		l.reader.Keep(0, mine, [][]byte{encoded(t, mine[0])})
 		write(t, cfg, &kgo.Record{Topic: cfg.Prefix + ".ledger", Partition: 0, Value: encoded(t, &other)})
 		if r := <-got; r.Event == nil || r.Event.Node != "another" {
 			t.Errorf("another's event came back as %+v", r)
@@ -198,33 +198,10 @@ func TestOwnEvents(t *testing.T) {
 		if r := <-got; r.Event != mine[0] {
 			t.Errorf("ours came back as %+v", r)
 		}
-		l.own.mu.Lock()
-		defer l.own.mu.Unlock()
-		if len(l.own.events) != 0 || l.own.bytes != 0 {
-			t.Errorf("%d events, %d bytes are still kept", len(l.own.events), l.own.bytes)
+		if n, size := l.reader.Kept(); n != 0 || size != 0 {
+			t.Errorf("%d events, %d bytes are still kept", n, size)
 		}
 	})
-}
-
-// What is kept of our own is bounded, whatever is never read back.
-func TestOwnBound(t *testing.T) {
-	var o own
-	for i := range 2*ownEvents/1000 + 1 {
-		events := make([]*event.Event, 1000)
-		raws := make([][]byte, 1000)
-		for k := range events {
-			events[k] = &event.Event{ID: event.ID{byte(i), byte(k), byte(k >> 8), 1}}
-			raws[k] = make([]byte, 10)
-		}
-		o.put(3, events, raws)
-		if len(o.events) > ownEvents || len(o.order) > ownEvents {
-			t.Fatalf("%d events, %d in order", len(o.events), len(o.order))
-		}
-	}
-	o.put(3, []*event.Event{{ID: event.ID{255}}}, [][]byte{make([]byte, ownBytes)})
-	if o.bytes > ownBytes || len(o.events) != 1 {
-		t.Errorf("%d bytes of %d events", o.bytes, len(o.events))
-	}
 }
 
 // Two processes append and read at the same time: both read the same, and each append is

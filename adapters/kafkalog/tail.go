@@ -221,7 +221,7 @@ func (t *tails) extend(f *tail, from int64, part fetched) {
 	records := make([]ledger.Record, 0, len(part.values))
 	size := 0
 	for i, v := range part.values {
-		r := t.log.judge(f.slot, from+int64(i), v)
+		r := t.log.reader.Record(partitionOf(f.slot), from+int64(i), v)
 		records = append(records, r)
 		size += len(r.Raw)
 	}
