@@ -71,7 +71,7 @@ var homes = []struct{ pkg, folder, tests string }{
 }
 
 // harness are packages for tests alone; a log in memory promises nothing.
-var harness = []string{"adapters/logtest", "adapters/memlog", "adapters/servertest", "adapters/carriertest", "domain/ledger/ledgertest", "projections/viewtest"}
+var harness = []string{"adapters/eventstorelog/eventstoretest", "adapters/logtest", "adapters/memlog", "adapters/servertest", "adapters/carriertest", "domain/ledger/ledgertest", "projections/viewtest"}
 
 // impure are the packages that have a clock, I/O or chance in them.
 var impure = []string{"os", "net", "database/sql", "syscall", "log", "plugin", "path/filepath", "io/ioutil",

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,9 +20,6 @@ import (
 const (
 	// maxRequest bounds the stored bytes of one request, whose batches go to one broker.
 	maxRequest = 4 << 20
-	// maxInterval is the most that appends wait for others, and loadWindow how long
-	// the load is remembered by which they do.
-	maxInterval, loadWindow = 5 * time.Millisecond, 200 * time.Millisecond
 	// trialEvery is how often a partition that took no append is tried again.
 	trialEvery = time.Second
 	// doubtful is how long a partition is held for down whose leader answers, and answered
@@ -99,7 +95,7 @@ type gate struct {
 // and one for each request. A broker has one request at a time, with a batch of every
 // lane that it leads and that has something: while it is away the next gathers. So a
 // lone append leaves at once, and load makes requests larger by itself; a short wait
-// that grows with the load (interval) makes them cheaper still.
+// that grows with the load (stored.Pace) makes them cheaper still.
 type sender struct {
 	cfg     *Config
 	cluster *cluster
@@ -125,7 +121,7 @@ type sender struct {
 	lanes  []lane
 	active []int
 	nodes  map[int32]*node
-	load   load
+	pace   stored.Pace
 
 	// fault, where a test sets it, is asked before a flight is sent ("send") and after
 	// its answer came ("sent"); its error is taken for the network's.
@@ -140,26 +136,6 @@ type node struct {
 type result struct {
 	node    int32
 	flights []*flight
-}
-
-// load is how many events a second leave, by a decaying sum.
-type load struct {
-	sum float64
-	at  time.Time
-}
-
-func (l *load) add(n int, now time.Time) {
-	l.sum = l.sum*math.Exp(-now.Sub(l.at).Seconds()/loadWindow.Seconds()) + float64(n)
-	l.at = now
-}
-
-// interval is the least time between the beginnings of two requests to a broker. It
-// grows with the square of the load, so that it is nothing where latency counts, and
-// reaches its most at 8,000 events a second.
-func (l *load) interval(now time.Time) time.Duration {
-	rate := l.sum * math.Exp(-now.Sub(l.at).Seconds()/loadWindow.Seconds()) / loadWindow.Seconds()
-	share := min(1, rate/8000)
-	return time.Duration(share * share * float64(maxInterval))
 }
 
 // wrote is a hook of franz-go, called before a request's answer or error is handed on.
@@ -330,7 +306,7 @@ func (s *sender) take() (closed bool) {
 func (s *sender) send(ctx context.Context, now time.Time) time.Duration {
 	next := time.Hour
 	soon := func(d time.Duration) { next = min(next, max(d, 0)) }
-	interval := s.load.interval(now)
+	interval := s.pace.Interval(now)
 	requests := map[int32][]*flight{}
 	sizes := map[int32]int{}
 	crowded := false
@@ -405,7 +381,7 @@ func (s *sender) send(ctx context.Context, now time.Time) time.Duration {
 				count += f.events
 			}
 		}
-		s.load.add(count, now)
+		s.pace.Add(count, now)
 		go func() {
 			s.request(ctx, leader, flights)
 			s.results <- result{leader, flights}

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -30,10 +31,14 @@ const (
 	KafkaEnv = "CHIROGRAPH_TEST_KAFKA"
 	// PostgresEnv holds the URL of a database whose user may make others.
 	PostgresEnv = "CHIROGRAPH_TEST_POSTGRES"
-	// RequireEnv, set to 1, makes a test fail where it would be skipped.
+	// EventStoreDBEnv holds the connection string of an EventStoreDB, esdb://…, whose user
+	// may read and write streams that begin with "test-".
+	EventStoreDBEnv = "CHIROGRAPH_TEST_EVENTSTOREDB"
+	// RequireEnv, set to 1, makes a test fail where it would be skipped. EventStoreDB is
+	// never required.
 	RequireEnv = "CHIROGRAPH_REQUIRE_SERVERS"
 	// UsedEnv names a file to which every test that was given a server appends a
-	// line: the server (kafka or postgres), the test's folder and its name. Whoever
+	// line: the server (kafka, postgres or eventstoredb), the test's folder and its name. Whoever
 	// promises that the real servers were tried looks there.
 	UsedEnv = "CHIROGRAPH_TEST_SERVERS_USED"
 )
@@ -84,18 +89,43 @@ func Postgres(t testing.TB) string {
 	return u.String()
 }
 
+// EventStoreDB returns the connection string of a real EventStoreDB. Where none is named
+// the test is skipped, also under CHIROGRAPH_REQUIRE_SERVERS=1: no such server can be
+// had from Maven or Debian's packages, as the others can, so a run that must be possible
+// anywhere cannot ask for one. `make test-eventstoredb` refuses to run without it.
+func EventStoreDB(t testing.TB) string {
+	t.Helper()
+	connection := os.Getenv(EventStoreDBEnv)
+	if connection == "" {
+		t.Skipf("left out for want of a real EventStoreDB: %s names none", EventStoreDBEnv)
+	}
+	// What is wrong with it is not shown: the string holds a password.
+	cfg, err := esdb.ParseConnectionString(connection)
+	if err != nil {
+		t.Fatalf("%s is no connection string such as esdb://USER:PASSWORD@HOST:2113", EventStoreDBEnv)
+	}
+	var hosts []string
+	for _, s := range cfg.GossipSeeds {
+		hosts = append(hosts, net.JoinHostPort(s.Host, fmt.Sprint(s.Port)))
+	}
+	if len(hosts) == 0 {
+		hosts = []string{cfg.Address}
+	}
+	if !cfg.DnsDiscover { // else the name is none of a host
+		if err := reachable(hosts); err != nil {
+			t.Fatalf("the EventStoreDB that %s names does not answer: %v", EventStoreDBEnv, err)
+		}
+	}
+	used(t, "eventstoredb")
+	return connection
+}
+
 // Topic returns a prefix for the names of this test's topics and groups, which no
 // other test and no earlier run has: at most 60 letters, digits and hyphens. Topics
 // of that prefix are deleted when the test ends.
 func Topic(t testing.TB) string {
 	t.Helper()
-	name := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '-'
-	}, t.Name())
-	prefix := "test-" + name[:min(len(name), 42)] + "-" + random()
+	prefix := Ledger(t)
 	t.Cleanup(func() {
 		if brokers := brokers(); len(brokers) > 0 {
 			if err := deleteTopics(brokers, prefix); err != nil {
@@ -104,6 +134,19 @@ func Topic(t testing.TB) string {
 		}
 	})
 	return prefix
+}
+
+// Ledger returns a name for this test's ledger on an EventStoreDB, which no other test
+// and no earlier run has: at most 60 letters, digits and hyphens, "test-" first. Its
+// streams stay on the server when the test ends.
+func Ledger(t testing.TB) string {
+	name := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, t.Name())
+	return "test-" + name[:min(len(name), 42)] + "-" + random()
 }
 
 func brokers() []string {

@@ -3,6 +3,7 @@ package servertest_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -56,6 +57,48 @@ func TestMissing(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// EventStoreDB is required nowhere: it cannot be had everywhere.
+func TestEventStoreDB(t *testing.T) {
+	t.Setenv(servertest.EventStoreDBEnv, "")
+	for _, require := range []string{"", "1"} {
+		t.Setenv(servertest.RequireEnv, require)
+		got := how(t, func(t testing.TB) { servertest.EventStoreDB(t) })
+		if !strings.HasPrefix(got, "skipped: ") || !strings.Contains(got, servertest.EventStoreDBEnv) || strings.Contains(got, "\n") {
+			t.Errorf("required %q: %s", require, got)
+		}
+	}
+	used := filepath.Join(t.TempDir(), "used")
+	t.Setenv(servertest.UsedEnv, used)
+	for _, connection := range []string{"https://someone:secret@127.0.0.1:1", "esdb://someone:secret@:port", "esdb://someone:secret@127.0.0.1:1?tls=false",
+		"esdb://someone:secret@127.0.0.1:1,127.0.0.1:1?tls=false"} {
+		t.Setenv(servertest.EventStoreDBEnv, connection)
+		got := how(t, func(t testing.TB) { servertest.EventStoreDB(t) })
+		if !strings.HasPrefix(got, "failed: ") || !strings.Contains(got, servertest.EventStoreDBEnv) || strings.Contains(got, "secret") {
+			t.Errorf("%s: %s", connection, got)
+		}
+	}
+	if _, err := os.Stat(used); !os.IsNotExist(err) {
+		t.Errorf("a server that was not there was had (%v)", err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, connection := range []string{"esdb://someone:secret@" + l.Addr().String() + "?tls=false", "esdb://127.0.0.1:1," + l.Addr().String() + "?tls=false", "esdb+discover://name.invalid"} {
+		t.Setenv(servertest.EventStoreDBEnv, connection)
+		if got := servertest.EventStoreDB(t); got != connection {
+			t.Errorf("%s became %s", connection, got)
+		}
+	}
+	if b, err := os.ReadFile(used); err != nil || string(b) != strings.Repeat("eventstoredb servertest TestEventStoreDB\n", 3) {
+		t.Errorf("the trace is %q, %v", b, err)
+	}
+	if a, b := servertest.Ledger(t), servertest.Ledger(t); a == b || !strings.HasPrefix(a, "test-TestEventStoreDB-") {
+		t.Errorf("two tests have %s and %s", a, b)
 	}
 }
 

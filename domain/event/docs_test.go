@@ -159,6 +159,7 @@ below, empty ones left out. Its position (partition and dense index) is not insi
 - [Effective and void](#effective-and-void): the rule that whoever reads the raw log must apply
 - [The schemas](#the-schemas)
 - [In Kafka](#in-kafka): what a record looks like
+- [In EventStoreDB](#in-eventstoredb): what a stored event looks like
 - [The types](#the-types), each with an example
 
 ## The envelope
@@ -225,6 +226,7 @@ may loosen one (a new fault, a new state), and a field that is gone or means som
 
 `)
 	b.Write(kafka(t))
+	b.Write(eventStoreDB(t))
 	write("\n## The types\n")
 	for _, e := range examples() {
 		typ := e.Data.Type()
@@ -367,5 +369,48 @@ prints
 		"**Warning: the topic holds void outcomes too.** A `MessageDecided` that says allow, or a `HandoffStarted`, need not have taken\n" +
 		"effect. Apply [the rule](#effective-and-void), or read what Chirograph says of it. Write nothing into these topics: a record\n" +
 		"that is none of the ledger's events stops its partition until an operator has accepted exactly that record (`RecordAccepted.v1`).\n")
+	return b.Bytes()
+}
+
+// eventStoreDB says how an event looks there. A test of adapters/eventstorelog compares the
+// example with what it writes.
+func eventStoreDB(t *testing.T) []byte {
+	t.Helper()
+	e := kafkaExample()
+	metadata := fmt.Sprintf(`{"$correlationId":%q,"$causationId":%q`, e.Subject, e.Message)
+	for _, h := range kafkaHeaders(e) {
+		if name, ok := strings.CutPrefix(h[0], "ce_"); ok {
+			metadata += fmt.Sprintf(",%q:%q", name, h[1])
+		}
+	}
+	p := Position{Partition(e.Subject.Partition(kafkaPartitions)), kafkaOffset}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, strings.ReplaceAll(`
+## In EventStoreDB
+
+With EventStoreDB as the log, each partition is a stream, under the name that is configured (´chirograph´ by default):
+´chirograph-00´ and on for the recipients' streams, ´chirograph-control´ and ´chirograph-inbox´. ´chirograph.lease´ is none of
+the ledger: its newest event says which node serves what.
+
+| of the event | is |
+| --- | --- |
+| stream, revision | the position: ´%s´ is revision %d of ´chirograph-%s´. Revisions have no gaps |
+| id | made anew by each write, and nothing to Chirograph: the event's own is in the data |
+| type | the type: ´%s´ |
+| data | the event's exact bytes, as JSON. Only they count: they are what is hashed, folded and proved |
+| metadata | copies for those who filter and trace: each attribute that the event has, under its name; and before them ´$correlationId´, the subject, and ´$causationId´, the event that it was decided ´after´, or else its ´message´ |
+
+Where the system projection ´$by_correlation_id´ is enabled, ´$bc-%s´ shows that recipient's events, of that tenant, as a
+stream of their own. The metadata of the event above:
+
+<!-- metadata -->
+
+%sjson
+%s
+%s
+
+The streams hold void outcomes too, as Kafka's topics do. Write nothing into them, and give them no ´$maxCount´, ´$maxAge´ or
+´$tb´: a node does not start on a ledger from which events are taken away.
+`, "´", "`"), p, p.Index, p.Partition, e.Data.Type(), e.Subject, "```", metadata+"}", "```")
 	return b.Bytes()
 }

@@ -1,0 +1,638 @@
+package eventstorelog
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// maxMessage bounds one answer: an event and its metadata, of at most 16 MiB, which is
+	// what EventStoreDB itself can store.
+	maxMessage = 17 << 20
+	// callsPerConn is how many calls EventStoreDB takes over one connection at a time, a
+	// subscription among them for as long as it lasts; more would wait for ever. So appends
+	// and questions have a connection, and subscriptions of every subscribers partitions.
+	callsPerConn = 100
+	subscribers  = callsPerConn / maxCursors
+	// readWindow is how much a read or subscription may have on its way that nobody took.
+	readWindow = 1 << 20
+)
+
+// conn is the way to EventStoreDB: to the one node that leads, which every append and
+// read is sent to with "requires-leader". Another would pass an append on, and answer a
+// read from what it happens to have.
+//
+// The calls are the module's generated ones. Its Client is not used, because it does not say
+// whether a request that failed was complete (so every failure would be "unknown"), does not
+// send "requires-leader", waits for a connection whatever its context says, is closed for
+// ever when its attempts to connect are used up, and panics when it is closed in the middle
+// of a call.
+type conn struct {
+	conf *esdb.Configuration
+	// attempt bounds one question to one node.
+	attempt time.Duration
+	header  metadata.MD
+	opts    []grpc.DialOption
+	stats   *counters
+
+	mu     sync.Mutex
+	nodes  map[way]*grpc.ClientConn // as many as the cluster has had
+	leads  *link                    // nil: to be looked for
+	search *search                  // the one that is under way
+	closed bool
+}
+
+// way is one connection to a node: 0 for appends and questions, others for subscriptions.
+type way struct {
+	address string
+	number  int
+}
+
+// link is a node for as long as it is taken to lead.
+type link struct {
+	address string
+	streams streams.StreamsClient
+	cc      *grpc.ClientConn
+	over    context.Context // ends when another leads
+	end     context.CancelFunc
+}
+
+type search struct {
+	done chan struct{}
+	link *link
+	err  error
+}
+
+func newConn(cfg *Config, stats *counters) (*conn, error) {
+	conf, err := parse(cfg.Connection)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{conf: conf, attempt: cfg.attempt(), stats: stats, nodes: map[way]*grpc.ClientConn{},
+		header: metadata.Pairs("requires-leader", "true")}
+	secure := insecure.NewCredentials()
+	if !conf.DisableTLS {
+		t := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: conf.RootCAs, InsecureSkipVerify: conf.SkipCertificateVerification} //nolint:gosec // it is what the connection string says
+		if conf.UserCertFile != "" {
+			pair, err := tls.LoadX509KeyPair(conf.UserCertFile, conf.UserKeyFile)
+			if err != nil {
+				return nil, fmt.Errorf("the user's certificate and key cannot be used: %w", err)
+			}
+			t.Certificates = []tls.Certificate{pair}
+		}
+		secure = credentials.NewTLS(t)
+		if conf.Username != "" {
+			// Never without TLS: it is the password itself.
+			c.header.Set("authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(conf.Username+":"+conf.Password)))
+		}
+	}
+	c.opts = []grpc.DialOption{
+		grpc.WithTransportCredentials(secure),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: c.attempt,
+			Backoff: grpcbackoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 2, Jitter: 0.2, MaxDelay: 500 * time.Millisecond}}),
+		grpc.WithInitialWindowSize(readWindow),
+		grpc.WithInitialConnWindowSize(8 * readWindow),
+		grpc.WithUserAgent("chirograph"),
+	}
+	if conf.KeepAliveInterval > 0 {
+		c.opts = append(c.opts, grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: conf.KeepAliveInterval, Timeout: conf.KeepAliveTimeout, PermitWithoutStream: true}))
+	}
+	return c, nil
+}
+
+// parse reads a connection string without ever quoting it: it holds a password.
+func parse(s string) (*esdb.Configuration, error) {
+	const form = "it must be one of EventStoreDB's connection strings, such as esdb://user:password@host:2113 or esdb+discover://user:password@name:2113?tlsCaFile=ca.crt"
+	if !strings.HasPrefix(s, "esdb://") && !strings.HasPrefix(s, "esdb+discover://") {
+		return nil, errors.New(form)
+	}
+	_, query, _ := strings.Cut(s, "?")
+	for _, p := range strings.Split(query, "&") {
+		switch name, value, _ := strings.Cut(p, "="); strings.ToLower(name) {
+		case "defaultdeadline":
+			return nil, errors.New("leave defaultDeadline out: each append has its own")
+		case "nodepreference":
+			if !strings.EqualFold(value, "leader") {
+				return nil, errors.New("leave nodePreference out: a ledger is written and read at the leader")
+			}
+		}
+	}
+	conf, err := esdb.ParseConnectionString(s)
+	switch {
+	case err != nil:
+		// The parser's own words quote what it could not read.
+		return nil, errors.New(form + "; its host, port or one of its parameters cannot be read")
+	case (conf.UserCertFile == "") != (conf.UserKeyFile == ""):
+		return nil, errors.New("userCertFile and userKeyFile go together")
+	case conf.Username != "" && conf.DisableTLS:
+		return nil, errors.New("it has a user and tls=false: a password is sent over TLS alone; leave one of the two out")
+	}
+	return conf, nil
+}
+
+// with gives a call's context what every call carries.
+func (c *conn) with(ctx context.Context) context.Context {
+	return metadata.NewOutgoingContext(ctx, c.header)
+}
+
+// leader finds the node that leads. Whoever asks while it is looked for gets the same answer.
+func (c *conn) leader(ctx context.Context) (*link, error) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil, errClosed
+	}
+	if c.leads != nil {
+		defer c.mu.Unlock()
+		return c.leads, nil
+	}
+	s := c.search
+	if s == nil {
+		s = &search{done: make(chan struct{})}
+		c.search = s
+		go c.find(s)
+	}
+	c.mu.Unlock()
+	select {
+	case <-s.done:
+		return s.link, s.err
+	case <-ctx.Done():
+		return nil, errNoLeader
+	}
+}
+
+// find asks whoever may know.
+func (c *conn) find(s *search) {
+	ctx, cancel := context.WithTimeout(context.Background(), c.attempt)
+	defer cancel()
+	address, err := c.conf.Address, error(nil)
+	if seeds := c.seeds(); len(seeds) > 0 {
+		address, err = c.gossip(ctx, seeds)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		s.link, err = c.link(address)
+	}
+	s.err = err
+	c.leads, c.search = s.link, nil
+	close(s.done)
+}
+
+// seeds are the nodes that may say who leads; none: there is one node.
+func (c *conn) seeds() []string {
+	var seeds []string
+	if c.conf.DnsDiscover {
+		return []string{c.conf.Address}
+	}
+	for _, s := range c.conf.GossipSeeds {
+		seeds = append(seeds, s.String())
+	}
+	rand.Shuffle(len(seeds), func(i, k int) { seeds[i], seeds[k] = seeds[k], seeds[i] })
+	return seeds
+}
+
+// gossip asks nodes who leads, one after the other.
+func (c *conn) gossip(ctx context.Context, seeds []string) (string, error) {
+	var last error
+	for _, seed := range seeds {
+		c.mu.Lock()
+		cc, err := c.node(way{seed, 0})
+		c.mu.Unlock()
+		if err != nil {
+			return "", err
+		}
+		ctx, cancel := context.WithTimeout(ctx, time.Duration(c.conf.GossipTimeout)*time.Second)
+		info, err := gossip.NewGossipClient(cc).Read(c.with(ctx), &shared.Empty{})
+		cancel()
+		if err != nil {
+			last = cause(err)
+			continue
+		}
+		last = errNoLeader
+		for _, m := range info.GetMembers() {
+			if e := m.GetHttpEndPoint(); m.GetState() == gossip.MemberInfo_Leader && m.GetIsAlive() && e != nil {
+				return net.JoinHostPort(e.GetAddress(), strconv.Itoa(int(e.GetPort()))), nil
+			}
+		}
+	}
+	return "", last
+}
+
+// node is called with the lock held. It connects nothing yet.
+func (c *conn) node(w way) (*grpc.ClientConn, error) {
+	if c.closed {
+		return nil, errClosed
+	}
+	if cc := c.nodes[w]; cc != nil {
+		return cc, nil
+	}
+	cc, err := grpc.NewClient(w.address, c.opts...)
+	if err != nil {
+		return nil, err
+	}
+	c.nodes[w] = cc
+	return cc, nil
+}
+
+// link is called with the lock held.
+func (c *conn) link(address string) (*link, error) {
+	cc, err := c.node(way{address, 0})
+	if err != nil {
+		return nil, err
+	}
+	l := &link{address: address, cc: cc, streams: streams.NewStreamsClient(cc)}
+	l.over, l.end = context.WithCancel(context.Background())
+	return l, nil
+}
+
+// moved says that a node does not lead, and which does, if that is known.
+func (c *conn) moved(from *link, to string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.leads != from || from.address == to || c.closed {
+		return
+	}
+	from.end()
+	c.leads = nil
+	if to != "" {
+		if l, err := c.link(to); err == nil {
+			c.leads = l
+		}
+	}
+}
+
+// close ends every connection. Nothing may be under way.
+func (c *conn) close() {
+	c.mu.Lock()
+	s := c.search
+	c.closed = true
+	c.mu.Unlock()
+	if s != nil {
+		<-s.done
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.leads != nil {
+		c.leads.end()
+	}
+	for _, cc := range c.nodes {
+		_ = cc.Close() // it says only that it was closed before
+	}
+}
+
+// features asks the leader for its version; "" where it does not tell.
+func (c *conn) features(ctx context.Context) (version string, err error) {
+	l, err := c.leader(ctx)
+	if err != nil {
+		return "", err
+	}
+	m, err := serverfeatures.NewServerFeaturesClient(l.cc).GetSupportedMethods(c.with(ctx), &shared.Empty{})
+	if code := status.Code(err); code == codes.Unimplemented || code == codes.NotFound {
+		return "", nil // before 21.10
+	}
+	if err != nil {
+		return "", c.fault(l, true, err, nil)
+	}
+	return m.GetEventStoreServerVersion(), nil
+}
+
+// What came of a call. None of it says anything of the events.
+type outcome int
+
+const (
+	// later: nothing was done, and the same may work in a moment, or at another node.
+	later outcome = iota
+	// never: nothing was done, and it stays so until somebody changes something.
+	never
+	// doubt: nobody can know whether it was done.
+	doubt
+)
+
+// fault is a call that failed.
+type fault struct {
+	outcome outcome
+	cause   error
+}
+
+// Error says what to do about it, where that is known.
+func (f *fault) Error() string { return f.cause.Error() }
+
+// Unwrap gives the cause.
+func (f *fault) Unwrap() error { return f.cause }
+
+var (
+	errClosed   = errors.New("the ledger is closed")
+	errNoLeader = errors.New("no node of EventStoreDB leads, or none answers")
+	errDenied   = errors.New("EventStoreDB denies access: the user of the connection string must be one who may read and write the ledger's streams and their metadata")
+	// errMoved is an append whose expected revision is not the stream's.
+	errMoved = errors.New("the stream's revision is not the expected one: somebody else has written to it")
+)
+
+// How the answers of a node read (EventStoreDB's gRPC interface) that say nothing was done
+// and have no "exception" of their own.
+const (
+	notReady = "Server Is Not Ready"
+	tooBusy  = "Server Is Too Busy"
+	leadless = "No leader info available in response"
+)
+
+// fault sorts a failure. incomplete: the node cannot have had the whole request, so it has
+// done nothing. Each of its answers is listed with what it means; what is not listed is
+// doubt, and a read or an incomplete request is tried again then.
+func (c *conn) fault(l *link, incomplete bool, err error, trailer metadata.MD) *fault {
+	s := status.Convert(err)
+	exception := ""
+	if v := trailer.Get("exception"); len(v) > 0 {
+		exception = v[0]
+	}
+	f := &fault{doubt, cause(err)}
+	switch {
+	case exception == "not-leader":
+		to := ""
+		host, port := trailer.Get("leader-endpoint-host"), trailer.Get("leader-endpoint-port")
+		if len(host) > 0 && len(port) > 0 {
+			to = net.JoinHostPort(host[0], port[0])
+		}
+		c.moved(l, to)
+		return &fault{later, fmt.Errorf("%s does not lead any more", l.address)}
+	case s.Message() == leadless:
+		c.moved(l, "")
+		return &fault{later, errNoLeader}
+	case s.Code() == codes.Unavailable && (s.Message() == notReady || s.Message() == tooBusy):
+		if s.Message() == notReady {
+			c.moved(l, "")
+		}
+		f.outcome = later
+	case s.Code() == codes.PermissionDenied, s.Code() == codes.Unauthenticated:
+		return &fault{never, errDenied}
+	case exception == "stream-deleted":
+		return &fault{never, errors.New("a stream of the ledger was tombstoned: it is lost, and its name with it; restore the ledger under another name, from a backup or a copy")}
+	case s.Code() == codes.InvalidArgument, s.Code() == codes.Unimplemented:
+		f.outcome = never
+	case s.Code() == codes.Unavailable:
+		// The connection broke, or there was none. To the only node there is, gRPC makes
+		// a new one by itself.
+		if l.address != c.conf.Address || c.conf.DnsDiscover {
+			c.moved(l, "")
+		}
+	}
+	if f.outcome == doubt && incomplete {
+		f.outcome = later
+	}
+	return f
+}
+
+// cause puts a gRPC error into words without its code's name.
+func cause(err error) error {
+	s, ok := status.FromError(err)
+	switch {
+	case !ok:
+		return err
+	case s.Code() == codes.DeadlineExceeded || s.Code() == codes.Canceled:
+		return errors.New("EventStoreDB did not answer in time")
+	case s.Code() == codes.Unavailable:
+		return fmt.Errorf("EventStoreDB is not available: %s", s.Message())
+	}
+	return fmt.Errorf("EventStoreDB answered %s: %s", s.Code(), s.Message())
+}
+
+// Expected revisions other than one that a stream has.
+const (
+	anyRevision = -2
+	noStream    = -1
+)
+
+// append appends events to a stream at an expected revision, once, and returns the last
+// one's revision. Its errors are errMoved, when nothing was done, or a *fault.
+func (c *conn) append(ctx context.Context, stream string, expected int64, events []*streams.AppendReq_ProposedMessage) (int64, error) {
+	l, err := c.leader(ctx)
+	if err != nil {
+		return 0, &fault{later, err}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	call, err := l.streams.Append(c.with(ctx))
+	if err != nil {
+		return 0, c.fault(l, true, err, nil)
+	}
+	o := &streams.AppendReq_Options{StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(stream)}}
+	switch expected {
+	case anyRevision:
+		o.ExpectedStreamRevision = &streams.AppendReq_Options_Any{Any: &shared.Empty{}}
+	case noStream:
+		o.ExpectedStreamRevision = &streams.AppendReq_Options_NoStream{NoStream: &shared.Empty{}}
+	default:
+		o.ExpectedStreamRevision = &streams.AppendReq_Options_Revision{Revision: uint64(expected)}
+	}
+	// A node takes an append when the request ends, and not before.
+	err = call.Send(&streams.AppendReq{Content: &streams.AppendReq_Options_{Options: o}})
+	for i := 0; i < len(events) && err == nil; i++ {
+		err = call.Send(&streams.AppendReq{Content: &streams.AppendReq_ProposedMessage_{ProposedMessage: events[i]}})
+	}
+	c.stats.requests.Add(1)
+	if err != nil {
+		if errors.Is(err, io.EOF) { // it was answered before it ended; here is how
+			err = call.RecvMsg(new(streams.AppendResp))
+		}
+		return 0, c.fault(l, true, err, call.Trailer())
+	}
+	answer, err := call.CloseAndRecv()
+	if err != nil {
+		return 0, c.fault(l, false, err, call.Trailer())
+	}
+	if answer.GetWrongExpectedVersion() != nil {
+		return 0, errMoved
+	}
+	last, ok := answer.GetSuccess().GetCurrentRevisionOption().(*streams.AppendResp_Success_CurrentRevision)
+	if !ok || last.CurrentRevision > 1<<62 || int64(last.CurrentRevision) < int64(len(events))-1 {
+		return 0, &fault{doubt, errors.New("EventStoreDB did not say where it has put the events")}
+	}
+	return int64(last.CurrentRevision), nil
+}
+
+// page is what a read of a stream gave.
+type page struct {
+	events []*streams.ReadResp_ReadEvent_RecordedEvent
+	// head is the revision that the next event will have; -1 where the node did not say.
+	head int64
+	// none: there is no such stream, or it was deleted.
+	none bool
+}
+
+// backwards, as where to read from, is the newest event.
+const backwards = -1
+
+// read reads up to count events from a revision on, or the newest one, once; it ends early
+// after about most bytes. Its error is a *fault.
+func (c *conn) read(ctx context.Context, stream string, from int64, count, most int) (page, error) {
+	p := page{head: -1}
+	l, err := c.leader(ctx)
+	if err != nil {
+		return p, &fault{later, err}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.over, cancel)()
+	o := streamOptions(stream)
+	o.CountOption = &streams.ReadReq_Options_Count{Count: uint64(count)}
+	o.ControlOption = &streams.ReadReq_Options_ControlOption{Compatibility: 1} // it says where the stream ends
+	at := o.GetStream()
+	if from == backwards {
+		o.ReadDirection = streams.ReadReq_Options_Backwards
+		at.RevisionOption = &streams.ReadReq_Options_StreamOptions_End{End: &shared.Empty{}}
+	} else {
+		at.RevisionOption = &streams.ReadReq_Options_StreamOptions_Revision{Revision: uint64(from)}
+	}
+	c.stats.reads.Add(1)
+	call, err := l.streams.Read(c.with(ctx), &streams.ReadReq{Options: o})
+	if err != nil {
+		return p, c.fault(l, true, err, nil)
+	}
+	size := 0
+	for size < most {
+		m, err := call.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			f := c.fault(l, true, err, call.Trailer())
+			if len(p.events) > 0 {
+				break // what came is good; who goes on meets the error
+			}
+			return p, f
+		}
+		switch m := m.GetContent().(type) {
+		case *streams.ReadResp_Event:
+			e := m.Event.GetEvent()
+			p.events = append(p.events, e)
+			size += len(e.GetData())
+		case *streams.ReadResp_StreamNotFound_:
+			p.none = true
+		case *streams.ReadResp_LastStreamPosition:
+			p.head = int64(m.LastStreamPosition) + 1
+		}
+	}
+	return p, nil
+}
+
+func streamOptions(stream string) *streams.ReadReq_Options {
+	return &streams.ReadReq_Options{
+		StreamOption: &streams.ReadReq_Options_Stream{Stream: &streams.ReadReq_Options_StreamOptions{
+			StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(stream)}}},
+		FilterOption: &streams.ReadReq_Options_NoFilter{NoFilter: &shared.Empty{}},
+		UuidOption:   &streams.ReadReq_Options_UUIDOption{Content: &streams.ReadReq_Options_UUIDOption_Structured{Structured: &shared.Empty{}}},
+	}
+}
+
+// head asks for the revision that a stream's next event will have, once.
+func (c *conn) head(ctx context.Context, stream string) (int64, error) {
+	p, err := c.read(ctx, stream, backwards, 1, maxMessage)
+	switch {
+	case err != nil:
+		return 0, err
+	case p.none:
+		return 0, nil
+	case len(p.events) > 0:
+		return int64(p.events[0].GetStreamRevision()) + 1, nil
+	}
+	return max(p.head, 0), nil
+}
+
+// subscribe follows a partition's stream from a revision on, and gives every event to take until take
+// says false, ctx ends or the leader changes. Its error is a *fault; nil when take ended it.
+func (c *conn) subscribe(ctx context.Context, slot int, stream string, from int64, take func(*streams.ReadResp_ReadEvent_RecordedEvent) bool) error {
+	l, err := c.leader(ctx)
+	if err != nil {
+		return &fault{later, err}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.over, cancel)()
+	o := streamOptions(stream)
+	o.CountOption = &streams.ReadReq_Options_Subscription{Subscription: &streams.ReadReq_Options_SubscriptionOptions{}}
+	if from == 0 {
+		o.GetStream().RevisionOption = &streams.ReadReq_Options_StreamOptions_Start{Start: &shared.Empty{}}
+	} else { // what follows that revision
+		o.GetStream().RevisionOption = &streams.ReadReq_Options_StreamOptions_Revision{Revision: uint64(from - 1)}
+	}
+	c.stats.subscriptions.Add(1)
+	c.mu.Lock()
+	cc, err := c.node(way{l.address, 1 + slot/subscribers})
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	call, err := streams.NewStreamsClient(cc).Read(c.with(ctx), &streams.ReadReq{Options: o})
+	if err != nil {
+		return c.fault(l, true, err, nil)
+	}
+	for {
+		m, err := call.Recv()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = errors.New("EventStoreDB ended the subscription")
+			}
+			return c.fault(l, true, err, call.Trailer())
+		}
+		// Beside events there are confirmation, caught up and fell behind.
+		if e := m.GetEvent().GetEvent(); e != nil && !take(e) {
+			return nil
+		}
+	}
+}
+
+// insist does what may be done again, until it is done, never will be, within is over or
+// asked is done; unless asked was done before: then whoever asks does not want to wait, but
+// does want to know.
+func insist(ctx, asked context.Context, within, attempt time.Duration, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	if asked.Err() != nil {
+		asked = ctx
+	}
+	var last error
+	for tries := 1; ; tries++ {
+		one, stop := context.WithTimeout(ctx, attempt)
+		err := do(one)
+		stop()
+		var f *fault
+		if err == nil || !errors.As(err, &f) || f.outcome == never {
+			return err
+		}
+		// That the time was up says less than what came before.
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
+		if ctx.Err() != nil || asked.Err() != nil {
+			return last
+		}
+		pause(ctx, backoff(tries))
+	}
+}

@@ -1,0 +1,76 @@
+package eventstorelog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// leaseKept is how many states EventStoreDB keeps of a lease stream: the newest counts, the
+// others are for people.
+const leaseKept = 1000
+
+// storedLease is a leaseStream in EventStoreDB.
+type storedLease struct {
+	conn   *conn
+	stream string
+}
+
+// lease names the stream that says who serves which partition. It is of another category
+// than the ledger's.
+func (c *Config) lease() string { return c.Name + ".lease" }
+
+// openLease opens the lease stream of a ledger that is there.
+func openLease(ctx context.Context, cfg Config) (leaseStream, int, error) {
+	c, err := newConn(&cfg, new(counters))
+	if err != nil {
+		return nil, 0, err
+	}
+	created, err := check(ctx, &cfg, c)
+	if err == nil && created == nil {
+		err = errors.New("a copy that is under way is served by nobody")
+	}
+	if err != nil {
+		c.close()
+		return nil, 0, err
+	}
+	return &storedLease{c, cfg.lease()}, created.Partitions, nil
+}
+
+func (l *storedLease) last(ctx context.Context) (raw []byte, revision int64, err error) {
+	p, err := l.conn.read(ctx, l.stream, backwards, 1, maxMessage)
+	if err != nil {
+		return nil, 0, denied(err)
+	}
+	if len(p.events) == 0 {
+		return nil, max(p.head-1, -1), nil // -1: there is none
+	}
+	return p.events[0].GetData(), int64(p.events[0].GetStreamRevision()), nil
+}
+
+func (l *storedLease) put(ctx context.Context, raw []byte, after int64) (int64, error) {
+	if after < 0 {
+		// Before the first state: that older ones may go. Another may have done it, or the
+		// user may not; the stream is longer then.
+		keep := message("$metadata", fmt.Appendf(nil, `{"$maxCount":%d}`, leaseKept))
+		if _, err := l.conn.append(ctx, "$$"+l.stream, noStream, keep); err != nil && ctx.Err() != nil {
+			return 0, err
+		}
+	}
+	revision, err := l.conn.append(ctx, l.stream, after, message("chirograph.lease", raw))
+	return revision, denied(err)
+}
+
+func (l *storedLease) close() error {
+	l.conn.close()
+	return nil
+}
+
+// denied tells what stays so from what may pass.
+func denied(err error) error {
+	var f *fault
+	if errors.As(err, &f) && errors.Is(f.cause, errDenied) {
+		return fmt.Errorf("%w: %w", errLeaseDenied, err)
+	}
+	return err
+}

@@ -1,0 +1,331 @@
+package eventstorelog
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/chirograph/chirograph/domain/event"
+)
+
+const (
+	defaultSession = 6 * time.Second
+	// leaveWithin bounds how long a member that stops tries to say so. If it cannot, the
+	// others find out after the session.
+	leaveWithin = 5 * time.Second
+	// leaseRetry bounds how long a member waits after a call that failed.
+	leaseRetry = time.Second
+	// leaseFresh is how much older than the session a beat may be, by its wall time, of a
+	// member that counts.
+	leaseFresh = 2 * time.Second
+	// leaseNode bounds a node's name, in bytes.
+	leaseNode = 200
+)
+
+// Placement is a ledger.Placement: the members of a ledger agree in the stream <Name>.lease,
+// each change of which is appended at the expected revision of the state that it was made
+// from. Each partition is held by one member there, and each member holds as many as the
+// others, or one more.
+type Placement struct {
+	cfg     Config
+	node    string
+	session time.Duration
+	// open opens the stream and says how many partitions the ledger has. ctx bounds the
+	// opening alone.
+	open func(ctx context.Context) (leaseStream, int, error)
+}
+
+// NewPlacement makes a member. node is its name, for people, of 1 to 200 bytes: two members
+// may have the same. session is how long a node may be silent before its partitions are given
+// to others: 2 s to 5 min, 0 for the default of 6 s, and the same at every node. They have
+// them within a session and a third after its last word, and at once when it left.
+//
+// A node that is cut off, or finds EventStoreDB away, loses its partitions by itself after
+// five sixths of the session, before the others may take them. Two serve the same only while
+// one drains what it has lost that way, or was frozen and has not found out; that is safe.
+func NewPlacement(cfg Config, node string, session time.Duration) (*Placement, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if session == 0 {
+		session = defaultSession
+	}
+	switch {
+	case session < 2*time.Second || session > 5*time.Minute:
+		return nil, fmt.Errorf("a session is 2s to 5m, not %s", session)
+	case node == "" || len(node) > leaseNode || !utf8.ValidString(node):
+		return nil, fmt.Errorf("a node needs a name of 1 to %d bytes of UTF-8", leaseNode)
+	}
+	return &Placement{cfg: cfg, node: node, session: session,
+		open: func(ctx context.Context) (leaseStream, int, error) { return openLease(ctx, cfg) }}, nil
+}
+
+// Members is how many members there are whose last beat is younger than the session and 2 s,
+// by its wall time: nodes that serve partitions, or are about to. A member that was killed
+// counts for that long. It is for commands that look once; clocks that are apart make it
+// wrong by as much. DeliverWithin bounds it, and ctx.
+func (p *Placement) Members(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.DeliverWithin)
+	defer cancel()
+	var last error
+	for tries := 1; ; tries++ {
+		n, err := p.count(ctx)
+		var unreadable *leaseError
+		if err == nil || errors.Is(err, errLeaseDenied) || errors.As(err, &unreadable) {
+			return n, err
+		}
+		// That the time was up says less than what came before.
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
+		if pause(ctx, backoff(tries)); ctx.Err() != nil {
+			return 0, fmt.Errorf("ask for the members in stream %s: %w", p.stream(), last)
+		}
+	}
+}
+
+func (p *Placement) count(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.attempt())
+	defer cancel()
+	stream, partitions, err := p.open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer stream.close() //nolint:errcheck // it was only read
+	raw, revision, err := stream.last(ctx)
+	if err != nil {
+		return 0, err
+	}
+	s, err := p.read(raw, revision, partitions)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, m := range s.Members {
+		if time.Since(m.At) < p.session+leaseFresh {
+			n++
+		}
+	}
+	return n, nil
+}
+
+func (p *Placement) stream() string { return p.cfg.Name + ".lease" }
+
+// leaseError is what stands in the stream and cannot be read.
+type leaseError struct{ text string }
+
+// Error says what to do about it.
+func (e *leaseError) Error() string { return e.text }
+
+func (p *Placement) read(raw []byte, revision int64, partitions int) (leaseState, error) {
+	if revision < 0 {
+		return leaseState{Version: leaseVersion}, nil
+	}
+	s, err := readLease(raw, partitions)
+	what := fmt.Sprintf("stream %s says who serves which partition, and its revision %d, of %d bytes, cannot be read: ", p.stream(), revision, len(raw))
+	switch {
+	case errors.Is(err, errLeaseNewer):
+		return s, &leaseError{what + err.Error() + ", and this chirograph knows version 1 alone; use the version here that the other nodes use"}
+	case err != nil:
+		return s, &leaseError{what + err.Error() + ", so something else has written it; nobody is served by this node until it is gone: stop every node, delete the stream (do not tombstone it), and start them again"}
+	}
+	return s, nil
+}
+
+// leaseRun is one Run: the goroutine that calls gained and lost, and the one that looks and
+// beats, meet here.
+type leaseRun struct {
+	*Placement
+	began time.Time
+
+	mu sync.Mutex
+	h  *leaseHolder
+
+	hands chan struct{} // there may be something to gain or lose
+	looks chan struct{} // there is something to say before the next look
+}
+
+// now is the steady clock of leaseHolder.
+func (r *leaseRun) now() time.Duration { return time.Since(r.began) }
+
+func ring(bell chan struct{}) {
+	select {
+	case bell <- struct{}{}:
+	default:
+	}
+}
+
+// Run is part of ledger.Placement. It keeps on where EventStoreDB is away, and joins again by
+// itself. It returns nil when ctx is done, after everything that was gained is lost and the
+// others were told, for which it takes 5 s at most; and an error where it can never work:
+// access is denied, or what stands in the stream cannot be read, which is never overwritten.
+// After a crash the others find out when the session is over.
+func (p *Placement) Run(ctx context.Context, gained, lost func([]event.Partition)) error {
+	var run [10]byte
+	rand.Read(run[:])
+	r := &leaseRun{Placement: p, began: time.Now(), h: newLeaseHolder(hex.EncodeToString(run[:]), p.node, p.session),
+		hands: make(chan struct{}, 1), looks: make(chan struct{}, 1)}
+	// Beating goes on while partitions are drained at the end.
+	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- r.beat(beating) }()
+
+	expiry := time.NewTimer(0)
+	defer expiry.Stop()
+	var bound <-chan time.Time
+	stopping, over := ctx.Done(), false
+	var err error
+	for {
+		r.mu.Lock()
+		if ctx.Err() != nil || over {
+			stopping = nil
+			r.h.leave()
+		}
+		lose, gain := r.h.todo(r.now())
+		left := r.h.expires() - r.now()
+		idle := len(r.h.hands) == 0
+		r.mu.Unlock()
+		switch {
+		case len(lose) > 0:
+			lost(lose)
+			r.mu.Lock()
+			r.h.lost(lose)
+			r.mu.Unlock()
+			ring(r.looks)
+			continue
+		case len(gain) > 0:
+			gained(gain)
+			continue
+		case over && idle:
+			return err
+		}
+		if left > 0 {
+			expiry.Reset(left)
+		}
+		if stopping == nil && idle && bound == nil {
+			bound = time.After(leaveWithin)
+			ring(r.looks)
+		}
+		select {
+		case <-stopping:
+		case <-bound:
+			stop()
+		case err = <-ended:
+			over = true
+		case <-r.hands:
+		case <-expiry.C:
+		}
+	}
+}
+
+// beat looks and beats until the member has left. Its errors are those that stay.
+func (r *leaseRun) beat(ctx context.Context) error {
+	var stream leaseStream
+	defer func() {
+		if stream != nil {
+			_ = stream.close() // it tells nothing that was not answered before
+		}
+	}()
+	moved := 0
+	for ctx.Err() == nil {
+		began := r.now()
+		var err error
+		gone := false
+		if stream == nil {
+			stream, gone, err = r.join(ctx)
+		} else {
+			gone, err = r.turn(ctx, stream)
+		}
+		var unreadable *leaseError
+		if errors.Is(err, errLeaseDenied) || errors.As(err, &unreadable) {
+			return fmt.Errorf("this node cannot share the partitions: %w", err)
+		}
+		if gone {
+			return nil
+		}
+		var wait time.Duration
+		switch {
+		case errors.Is(err, errMoved):
+			if moved++; moved > 1 {
+				wait = mathrand.N(backoff(moved)) //nolint:gosec // so that two do not meet again and again
+			}
+		case err != nil:
+			wait = min(r.h.every()/2, leaseRetry)
+		default:
+			moved = 0
+			wait = began + r.h.every() - r.now()
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-r.looks:
+		case <-ctx.Done():
+		}
+		t.Stop()
+	}
+	return nil
+}
+
+// call bounds one call.
+func (r *leaseRun) call(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, min(r.session/3, r.cfg.attempt()))
+}
+
+// join opens the stream.
+func (r *leaseRun) join(ctx context.Context) (stream leaseStream, gone bool, err error) {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	stream, partitions, err := r.open(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		return nil, r.h.leaving, err
+	}
+	r.h.partitions = partitions
+	ring(r.looks)
+	return stream, false, nil
+}
+
+// turn looks once, and puts what is to be changed.
+func (r *leaseRun) turn(ctx context.Context, stream leaseStream) (gone bool, err error) {
+	one, cancel := r.call(ctx)
+	began := r.now()
+	raw, revision, err := stream.last(one)
+	cancel()
+	if err != nil {
+		return false, err
+	}
+	r.mu.Lock()
+	s, err := r.read(raw, revision, r.h.partitions)
+	if err != nil {
+		r.mu.Unlock()
+		return false, err
+	}
+	r.h.look(s, began, r.now())
+	do := r.h.plan(s, r.now(), time.Now())
+	gone = r.h.gone(s)
+	r.mu.Unlock()
+	ring(r.hands)
+	if do.next == nil || gone {
+		return gone, nil
+	}
+	one, cancel = r.call(ctx)
+	defer cancel()
+	if _, err = stream.put(one, do.next.write(), revision); err != nil {
+		return false, err
+	}
+	r.mu.Lock()
+	r.h.wrote(do, r.now())
+	gone = r.h.gone(*do.next)
+	r.mu.Unlock()
+	ring(r.hands)
+	return gone, nil
+}

@@ -1,0 +1,164 @@
+package eventstorelog
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/chirograph/chirograph/domain/event"
+)
+
+// Init makes a ledger: it writes its first event, event.LedgerCreated under a random short
+// id, into the control stream, unless cfg.Copy leaves that to a copy; the other streams are
+// there when something is written to them. What is there is checked like Open does, and never
+// changed. It may be called again, after a crash in the middle too, and by several at once:
+// the first event is written where there is no stream, so they make one ledger. created is
+// whether this call made it. ctx bounds it, and so does DeliverWithin, for each step.
+func Init(ctx context.Context, cfg Config) (created bool, err error) {
+	if cfg, err = cfg.withDefaults(); err != nil {
+		return false, err
+	}
+	c, err := newConn(&cfg, new(counters))
+	if err != nil {
+		return false, err
+	}
+	defer c.close()
+	if !cfg.Copy {
+		if created, err = begin(ctx, &cfg, c); err != nil {
+			return false, fmt.Errorf("the ledger's first event could not be written: %w", err)
+		}
+	}
+	_, err = check(ctx, &cfg, c)
+	return created, err
+}
+
+// begin writes the first event where there is none.
+func begin(ctx context.Context, cfg *Config, c *conn) (wrote bool, err error) {
+	var name [5]byte
+	rand.Read(name[:])
+	id := strings.ToLower(base32.StdEncoding.EncodeToString(name[:]))
+	partitions := cfg.Partitions
+	if partitions == 0 {
+		partitions = defaultPartitions
+	}
+	now := time.Now()
+	e := &event.Event{ID: event.NewID(now), Source: "/" + id, Time: event.Millis(now),
+		Data: &event.LedgerCreated{Ledger: id, Partitions: partitions, NumberForms: cfg.NumberForms}}
+	raw, err := event.Encode(e)
+	if err != nil {
+		return false, err
+	}
+	m := []*streams.AppendReq_ProposedMessage{propose(e, raw)}
+	identify(m) // once: a write whose answer was lost is known by it
+	err = insist(ctx, ctx, cfg.DeliverWithin, cfg.attempt(), func(ctx context.Context) error {
+		_, err := c.append(ctx, cfg.stream(event.ControlPartition), noStream, m)
+		return err
+	})
+	if errors.Is(err, errMoved) {
+		return false, nil // it is there
+	}
+	return err == nil, err
+}
+
+// Check says what is wrong with a ledger's streams, and how to mend it: there is no first
+// event, it is not the ledger that is configured, or a stream has metadata by which
+// EventStoreDB takes events away. It changes nothing. Open does the same.
+func Check(ctx context.Context, cfg Config) error {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return err
+	}
+	c, err := newConn(&cfg, new(counters))
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	_, err = check(ctx, &cfg, c)
+	return err
+}
+
+// check returns the ledger's first event; nil where the target of a copy has none yet.
+func check(ctx context.Context, cfg *Config, c *conn) (created *event.LedgerCreated, err error) {
+	var problems []string
+	say := func(format string, a ...any) { problems = append(problems, fmt.Sprintf(format, a...)) }
+	read := func(stream string, from int64) (p page, err error) {
+		err = insist(ctx, ctx, cfg.DeliverWithin, cfg.attempt(), func(ctx context.Context) error {
+			p, err = c.read(ctx, stream, from, 1, maxMessage)
+			return err
+		})
+		return p, err
+	}
+	control := cfg.stream(event.ControlPartition)
+	first, err := read(control, 0)
+	if err != nil {
+		return nil, fmt.Errorf("the ledger's first event cannot be read: %w", err)
+	}
+	partitions := cfg.Partitions
+	switch {
+	case len(first.events) > 0:
+		if created, err = ledgerCreated(first.events[0].GetStreamRevision(), first.events[0].GetData()); err != nil {
+			return nil, fmt.Errorf("stream %s: %w", control, err)
+		}
+		if cfg.Partitions != 0 && cfg.Partitions != created.Partitions {
+			say("the ledger %s has %d partitions, and %d are configured: their number is fixed when a ledger is created, so configure %d", created.Ledger, created.Partitions, cfg.Partitions, created.Partitions)
+		}
+		if created.NumberForms != cfg.NumberForms {
+			say("the ledger %s has version %d of the canonical number forms, and this chirograph version %d: streams would be split; use the version that it was created with", created.Ledger, created.NumberForms, cfg.NumberForms)
+		}
+		partitions = created.Partitions
+	case first.head > 0:
+		say("stream %s does not begin with revision 0 any more: %s", control, errGap)
+	case !cfg.Copy:
+		return nil, fmt.Errorf("there is no ledger %q in this EventStoreDB: stream %s has no first event; run \"chirograph log init\"", cfg.Name, control)
+	}
+	all := []event.Partition{event.ControlPartition, event.InboxPartition}
+	for p := range partitions {
+		all = append(all, event.Partition(p))
+	}
+	for _, p := range all {
+		stream := cfg.stream(p)
+		meta, err := read("$$"+stream, backwards)
+		if err != nil {
+			return nil, fmt.Errorf("the metadata of stream %s cannot be read: %w", stream, err)
+		}
+		if len(meta.events) == 0 {
+			continue
+		}
+		var m map[string]json.RawMessage
+		if err := json.Unmarshal(meta.events[0].GetData(), &m); err != nil {
+			say("the metadata of stream %s cannot be read: it is no JSON object", stream)
+			continue
+		}
+		for _, name := range []string{"$maxCount", "$maxAge", "$tb"} {
+			if v, ok := m[name]; ok && string(v) != "null" {
+				say("stream %s has %s=%.40s in its metadata, by which EventStoreDB takes events out of the ledger: write its metadata without it", stream, name, v)
+			}
+		}
+	}
+	if len(problems) > 0 {
+		return created, fmt.Errorf("this ledger's streams are not as they must be:\n- %s", strings.Join(problems, "\n- "))
+	}
+	return created, nil
+}
+
+// ledgerCreated reads the first event of control.
+func ledgerCreated(revision uint64, raw []byte) (*event.LedgerCreated, error) {
+	if revision != 0 {
+		return nil, fmt.Errorf("it begins with revision %d: %w", revision, errGap)
+	}
+	e, err := event.Decode(raw)
+	if err != nil {
+		return nil, fmt.Errorf("a ledger's control begins with LedgerCreated, and this one does not: %w", err)
+	}
+	created, ok := e.Data.(*event.LedgerCreated)
+	if !ok || e.Source != "/"+created.Ledger || created.Ledger == "" || created.Partitions < 1 || created.Partitions > event.MaxPartitions {
+		return nil, fmt.Errorf("a ledger's control begins with LedgerCreated, and this one with %s", e.Data.Type())
+	}
+	return created, nil
+}
