@@ -13,11 +13,12 @@ SOAK ?= 30m
 
 SERVERS = deploy/servers/servers
 
-.PHONY: help build run test servers servers-down check fmt vet lint walls generated tidy race fuzz bench bench-cluster soak-cluster
+.PHONY: help build run test servers servers-down check fmt vet lint walls generated tidy race fuzz bench bench-cluster soak-cluster test-eventstoredb
 
 help:
 	@echo 'make run     build, and start a development node with a simulated carrier'
 	@echo 'make test    every test, on real Kafka and PostgreSQL where they can be had'
+	@echo 'make test-eventstoredb  its tests, against the real EventStoreDB that CHIROGRAPH_TEST_EVENTSTOREDB names'
 	@echo 'make servers Kafka (BROKERS=3: three brokers) and PostgreSQL for tests, without Docker; make servers-down ends them'
 	@echo 'make check   formatting, vet, linter, walls, generated code, go.mod'
 	@echo 'make build   bin/chirograph'
@@ -40,6 +41,12 @@ run: build
 test:
 	$(SERVERS) run --allow-missing $(GO) test $(TESTFLAGS) ./...
 	@echo 'Left out: the race detector (make race; it needs cgo and gcc) and fuzzing beyond the seeds (make fuzz).'
+
+# Without it the same tests run against a server of their own that speaks EventStoreDB's
+# protocol (make test). The streams that they make, test-…, stay on the real one.
+test-eventstoredb:
+	@test -n "$$CHIROGRAPH_TEST_EVENTSTOREDB" || { echo 'CHIROGRAPH_TEST_EVENTSTOREDB names no EventStoreDB: set it to a connection string, esdb://USER:PASSWORD@HOST:2113, of one for tests'; exit 1; }
+	$(SERVERS) run --allow-missing sh -c '$(GO) test -count=1 $(TESTFLAGS) ./adapters/eventstorelog/... && $(GO) test -count=1 $(TESTFLAGS) -run EventStoreDB ./cmd/chirograph'
 
 # eval "$$(make -s servers)" gives their addresses to a shell; they are in .servers/env too.
 servers:

@@ -17,7 +17,8 @@ import (
 // leaseStream is the stream <Name>.lease, whose newest event is the whole state of who
 // serves which partition. Its calls return when their context is done.
 type leaseStream interface {
-	// last reads the newest state; revision -1 and nil where there is none.
+	// last reads the newest state. Where there is none it is nil, after revision -1 or that
+	// of the last one that there was.
 	last(ctx context.Context) (raw []byte, revision int64, err error)
 	// put appends a state after the revision; errMoved where another was quicker, in which
 	// case nothing was written. Any other error: nobody knows. With the first one (after -1)
@@ -321,7 +322,7 @@ func (h *leaseHolder) plan(s leaseState, now time.Duration, wall time.Time) leas
 	me.wall = wall
 	do := s.step(me)
 	if do.next == nil {
-		h.make(do, now)
+		h.make(do)
 	} else {
 		h.beat, h.tried = me.beat, now
 	}
@@ -329,16 +330,16 @@ func (h *leaseHolder) plan(s leaseState, now time.Duration, wall time.Time) leas
 }
 
 // wrote takes note that what was planned last stands.
-func (h *leaseHolder) wrote(do leaseMove, now time.Duration) {
-	h.beaten = h.tried
-	h.make(do, now)
+func (h *leaseHolder) wrote(do leaseMove) {
+	h.beaten = h.tried // not when it was answered: the others may have seen it long before
+	h.make(do)
 }
 
 // make does in this process what a move says. By now the hands may be others than those it
-// was planned with.
-func (h *leaseHolder) make(do leaseMove, now time.Duration) {
+// was planned with; what was drained meanwhile is not gained by it again.
+func (h *leaseHolder) make(do leaseMove) {
 	for _, p := range do.gain {
-		if now < h.expires() && !h.leaving {
+		if !h.leaving {
 			h.hands[p] = leaseGaining
 		}
 	}

@@ -32,7 +32,7 @@ func openLease(ctx context.Context, cfg Config) (leaseStream, int, error) {
 	}
 	if err != nil {
 		c.close()
-		return nil, 0, err
+		return nil, 0, denied(err)
 	}
 	return &storedLease{c, cfg.lease()}, created.Partitions, nil
 }
@@ -69,7 +69,7 @@ func (l *storedLease) close() error {
 // denied tells what stays so from what may pass.
 func denied(err error) error {
 	var f *fault
-	if errors.As(err, &f) && errors.Is(f.cause, errDenied) {
+	if errors.As(err, &f) && errors.Is(f, errDenied) {
 		return fmt.Errorf("%w: %w", errLeaseDenied, err)
 	}
 	return err

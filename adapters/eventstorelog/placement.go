@@ -24,8 +24,8 @@ const (
 	// leaseFresh is how much older than the session a beat may be, by its wall time, of a
 	// member that counts.
 	leaseFresh = 2 * time.Second
-	// leaseNode bounds a node's name, in bytes.
-	leaseNode = 200
+	// leaseNodeName bounds a node's name, in bytes.
+	leaseNodeName = 200
 )
 
 // Placement is a ledger.Placement: the members of a ledger agree in the stream <Name>.lease,
@@ -60,8 +60,8 @@ func NewPlacement(cfg Config, node string, session time.Duration) (*Placement, e
 	switch {
 	case session < 2*time.Second || session > 5*time.Minute:
 		return nil, fmt.Errorf("a session is 2s to 5m, not %s", session)
-	case node == "" || len(node) > leaseNode || !utf8.ValidString(node):
-		return nil, fmt.Errorf("a node needs a name of 1 to %d bytes of UTF-8", leaseNode)
+	case node == "" || len(node) > leaseNodeName || !utf8.ValidString(node):
+		return nil, fmt.Errorf("a node needs a name of 1 to %d bytes of UTF-8", leaseNodeName)
 	}
 	return &Placement{cfg: cfg, node: node, session: session,
 		open: func(ctx context.Context) (leaseStream, int, error) { return openLease(ctx, cfg) }}, nil
@@ -92,13 +92,13 @@ func (p *Placement) Members(ctx context.Context) (int, error) {
 }
 
 func (p *Placement) count(ctx context.Context) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.attempt())
-	defer cancel()
 	stream, partitions, err := p.open(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer stream.close() //nolint:errcheck // it was only read
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.attempt())
+	defer cancel()
 	raw, revision, err := stream.last(ctx)
 	if err != nil {
 		return 0, err
@@ -125,7 +125,7 @@ type leaseError struct{ text string }
 func (e *leaseError) Error() string { return e.text }
 
 func (p *Placement) read(raw []byte, revision int64, partitions int) (leaseState, error) {
-	if revision < 0 {
+	if len(raw) == 0 {
 		return leaseState{Version: leaseVersion}, nil
 	}
 	s, err := readLease(raw, partitions)
@@ -238,7 +238,7 @@ func (r *leaseRun) beat(ctx context.Context) error {
 	for ctx.Err() == nil {
 		began := r.now()
 		var err error
-		gone := false
+		var gone bool
 		if stream == nil {
 			stream, gone, err = r.join(ctx)
 		} else {
@@ -255,7 +255,7 @@ func (r *leaseRun) beat(ctx context.Context) error {
 		switch {
 		case errors.Is(err, errMoved):
 			if moved++; moved > 1 {
-				wait = mathrand.N(backoff(moved)) //nolint:gosec // so that two do not meet again and again
+				wait = mathrand.N(backoff(moved)) // so that two do not meet again and again
 			}
 		case err != nil:
 			wait = min(r.h.every()/2, leaseRetry)
@@ -279,9 +279,9 @@ func (r *leaseRun) call(ctx context.Context) (context.Context, context.CancelFun
 	return context.WithTimeout(ctx, min(r.session/3, r.cfg.attempt()))
 }
 
-// join opens the stream.
+// join opens the stream. That looks at the whole ledger, and may take longer than a call.
 func (r *leaseRun) join(ctx context.Context) (stream leaseStream, gone bool, err error) {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.DeliverWithin)
 	defer cancel()
 	stream, partitions, err := r.open(ctx)
 	r.mu.Lock()
@@ -323,7 +323,7 @@ func (r *leaseRun) turn(ctx context.Context, stream leaseStream) (gone bool, err
 		return false, err
 	}
 	r.mu.Lock()
-	r.h.wrote(do, r.now())
+	r.h.wrote(do)
 	gone = r.h.gone(*do.next)
 	r.mu.Unlock()
 	ring(r.hands)

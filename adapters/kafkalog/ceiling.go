@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // maxCeiling bounds the records whose bytes Ceiling holds in memory; it produces
@@ -106,8 +108,10 @@ func firstRecords(ctx context.Context, cfg *Config, topic string, n int) (out []
 	return out, nil
 }
 
-// Drop deletes a ledger's topics: a benchmark's own, once it is over. Nothing brings
-// them back.
+// Drop deletes a ledger's topics: a benchmark's own, once it is over, or those of a copy that
+// is no copy. Nothing brings them back. It returns nil when no broker knows the topics any
+// more, so that Init can make others under their names; DeliverWithin and ctx bound it. After
+// an error some may be there still: call it again.
 func Drop(ctx context.Context, cfg Config) error {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -121,6 +125,51 @@ func Drop(ctx context.Context, cfg Config) error {
 	ctx, cancel := context.WithTimeout(ctx, cfg.DeliverWithin)
 	defer cancel()
 	names := topicNames(cfg.Prefix)
-	_, err = kadm.NewClient(client).DeleteTopics(ctx, names[:]...)
-	return err
+	answers, err := kadm.NewClient(client).DeleteTopics(ctx, names[:]...)
+	if err != nil {
+		return fmt.Errorf("delete the topics of %s: %w", cfg.Prefix, err)
+	}
+	for _, a := range answers.Sorted() {
+		if a.Err != nil && !errors.Is(a.Err, kerr.UnknownTopicOrPartition) {
+			return fmt.Errorf("delete topic %s: %w", a.Topic, a.Err)
+		}
+	}
+	for tries := 1; ; tries++ {
+		left, err := knows(ctx, client, names[:])
+		if left == "" && err == nil {
+			return nil
+		}
+		if pause(ctx, backoff(tries)); ctx.Err() != nil {
+			if err == nil {
+				err = fmt.Errorf("topic %s is still there", left)
+			}
+			return fmt.Errorf("after the topics of %s were deleted: %w", cfg.Prefix, err)
+		}
+	}
+}
+
+// knows asks every broker and names a topic that one of them knows; "" for none.
+func knows(ctx context.Context, client *kgo.Client, topics []string) (string, error) {
+	brokers, err := kadm.NewClient(client).ListBrokers(ctx)
+	if err != nil {
+		return "", err
+	}
+	req := kmsg.NewPtrMetadataRequest()
+	for _, name := range topics {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = kmsg.StringPtr(name)
+		req.Topics = append(req.Topics, t)
+	}
+	for _, b := range brokers {
+		resp, err := client.Broker(int(b.NodeID)).Request(ctx, req)
+		if err != nil {
+			return "", err
+		}
+		for _, t := range resp.(*kmsg.MetadataResponse).Topics {
+			if err := kerr.ErrorForCode(t.ErrorCode); !errors.Is(err, kerr.UnknownTopicOrPartition) && t.Topic != nil {
+				return *t.Topic, nil
+			}
+		}
+	}
+	return "", nil
 }

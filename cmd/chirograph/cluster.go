@@ -5,18 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/cluster"
-	"github.com/chirograph/chirograph/adapters/kafkalog"
 	"github.com/chirograph/chirograph/adapters/smpp"
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/adapters/vault"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/policies"
 )
 
@@ -27,19 +24,8 @@ type shared struct {
 	cfg *Config
 }
 
-// openWithin bounds how long opening a cluster's data waits for Kafka and PostgreSQL.
+// openWithin bounds how long opening a cluster's data waits for its engine and PostgreSQL.
 const openWithin = time.Minute
-
-// kafka is where the ledger is.
-func (c *Config) kafka() kafkalog.Config {
-	k := &c.Kafka
-	out := kafkalog.Config{Brokers: k.Brokers, Prefix: k.Prefix, Partitions: k.Partitions, Replication: k.Replication, MinISR: k.MinInsync,
-		TLS: k.tls, NumberForms: sms.CanonicalForms}
-	if k.SASL != "" {
-		out.SASL = kafkalog.SASL{Mechanism: strings.ToUpper(k.SASL), User: k.User, Password: k.password}
-	}
-	return out
-}
 
 // openCluster opens what a cluster shares. With create a missing vault is made, by
 // whoever comes first, but only beside a new ledger: another vault would open nothing
@@ -53,7 +39,7 @@ func openCluster(ctx context.Context, cfg *Config, create bool) (_ *data, err er
 			err = errors.Join(err, d.close())
 		}
 	}()
-	log, err := kafkalog.Open(ctx, cfg.kafka())
+	log, err := cfg.cluster().open(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +64,7 @@ func openCluster(ctx context.Context, cfg *Config, create bool) (_ *data, err er
 		return nil, err
 	}
 	d.cluster = &shared{c, cfg}
-	d.parts = append(d.parts, part{"kafka", log.Health}, part{"postgres views", d.views.Health},
+	d.parts = append(d.parts, part{cfg.Engine, log.Health}, part{"postgres views", d.views.Health},
 		part{"postgres vault", d.vault.Health}, part{"postgres leases", c.Health})
 	d.policy, err = policies.Builtin()
 	return d, err
@@ -108,7 +94,7 @@ func (r *running) joined(ctx context.Context, cfg *Config) error {
 	for _, c := range cfg.Carriers {
 		accounts = append(accounts, cluster.Account{Name: c.Account, TPS: c.TPS, Binds: c.Binds})
 	}
-	place, err := d.cluster.placement()
+	place, err := cfg.cluster().member(cfg.Node)
 	if err != nil {
 		return errors.Join(err, d.close())
 	}
@@ -131,15 +117,10 @@ func (r *running) joined(ctx context.Context, cfg *Config) error {
 	return nil
 }
 
-// placement takes part in sharing the partitions.
-func (s *shared) placement() (*kafkalog.Placement, error) {
-	return kafkalog.NewPlacement(s.cfg.kafka(), s.cfg.Kafka.Prefix, time.Duration(s.cfg.Kafka.Session))
-}
-
 // visitor is the placement of a command that changes control: nothing, where nodes
 // run, which bring it into force; else everything, for a moment.
 func (s *shared) visitor(ctx context.Context) (ledger.Placement, error) {
-	p, err := s.placement()
+	p, err := s.cfg.cluster().member(s.cfg.Node)
 	if err != nil {
 		return nil, err
 	}

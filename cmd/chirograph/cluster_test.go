@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chirograph/chirograph/adapters/servertest"
 )
@@ -19,14 +18,9 @@ import (
 func newSmallCluster(t *testing.T) *testCluster {
 	t.Helper()
 	brokers, database, prefix := servertest.Kafka(t), servertest.Postgres(t), servertest.Topic(t)
-	c := &testCluster{t: t, dir: t.TempDir(), http: &http.Client{Timeout: 20 * time.Second}, acknowledged: map[string]string{}, asked: map[string]bool{}}
+	c := clusterOver(t, database, kafkaSection(prefix, brokers, "6s"), 1)
 	c.servers = &servers{t: t, brokers: brokers, postgres: database}
-	c.centre = newCentre(t, "--receipt-delay", "20ms")
-	c.write("postgres.url", database+"\n")
-	n := &clusterNode{c: c, name: "node-1", addr: free(t)}
-	c.nodes = []*clusterNode{n}
 	c.prefix = prefix
-	c.write("node-1.yaml", nodeConfig(n.name, n.addr, prefix, brokers, c.centre.addr, "6s"))
 	return c
 }
 
@@ -42,13 +36,17 @@ func (c *testCluster) stop() {
 	}
 }
 
-// TestCluster takes a message through a node on real servers, and looks at what it
-// says of itself.
+// TestCluster takes messages through a node on real servers.
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	c := newSmallCluster(t)
+	oneNode(t, newSmallCluster(t), engineKafka)
+}
+
+// oneNode takes messages through a node, looks at what it says of itself, and uses the
+// commands beside it.
+func oneNode(t *testing.T, c *testCluster, engine string) {
 	if out := c.command(1, "serve", "--config", "node-1.yaml"); !strings.Contains(out, "chirograph log init") {
-		t.Errorf("without topics serve says: %s", out)
+		t.Errorf("without a ledger serve says: %s", out)
 	}
 	c.command(0, "log", "init", "--config", "node-1.yaml")
 	if out := c.command(0, "log", "init", "--config", "node-1.yaml"); !strings.Contains(out, "is there already") {
@@ -70,13 +68,13 @@ func TestCluster(t *testing.T) {
 	for _, x := range ready.Components {
 		names[x.Name] = true
 	}
-	for _, want := range []string{"kafka", "postgres views", "postgres vault", "postgres leases", "partitions", "views", "carrier sim"} {
+	for _, want := range []string{engine, "postgres views", "postgres vault", "postgres leases", "partitions", "views", "carrier sim"} {
 		if !names[want] {
 			t.Errorf("/readyz does not name %q", want)
 		}
 	}
 	metrics := string(c.call(c.nodes[0], http.MethodGet, "/metrics", "").body)
-	for _, want := range []string{`chirograph_partitions_served 6`, `chirograph_dependency_up{name="kafka"} 1`, `chirograph_decisions_total{check="",outcome="allow"}`,
+	for _, want := range []string{`chirograph_partitions_served 6`, `chirograph_dependency_up{name="` + engine + `"} 1`, `chirograph_decisions_total{check="",outcome="allow"}`,
 		`chirograph_receipts_total{state="delivered"}`, `chirograph_append_seconds_count`} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("/metrics has no %s", want)
@@ -84,7 +82,7 @@ func TestCluster(t *testing.T) {
 	}
 
 	// A command that changes control leaves the partitions to the nodes that run.
-	c.write("more.yaml", strings.Replace(nodeConfig("operator", free(t), c.prefix, c.servers.brokers, c.centre.addr, "6s"), "programs:\n",
+	c.write("more.yaml", strings.Replace(c.config("operator", free(t)), "programs:\n",
 		"programs:\n  - {tenant: bank, name: codes, legal_entity: Example Bank Ltd, purposes: [otp], countries: [\"*\"], senders: [\"+12025550101\"]}\n", 1))
 	c.command(0, "config", "apply", "more.yaml")
 	c.asked["+14155550123"] = true
@@ -245,69 +243,4 @@ func TestForeignRecord(t *testing.T) {
 	if out := c.command(0, "audit", "verify", "--views", "--config", "node-1.yaml"); !strings.Contains(out, "accepted: 1") {
 		t.Errorf("audit verify says: %s", out)
 	}
-}
-
-// TestLogCopy moves a ledger from one machine to a cluster and back, cut short once.
-func TestLogCopy(t *testing.T) {
-	t.Parallel()
-	c := newSmallCluster(t)
-	n := newTestNode(t, "--dev-smsc", c.centre.addr, "--dev-quiet")
-	var ids []string
-	for i := range 60 {
-		ids = append(ids, n.send(fmt.Sprintf(`{"to":%q,"body":"Your statement is ready.","reference":"r-%d"}`, benchNumber(8_000_000+i%20), i)))
-	}
-	for _, id := range ids {
-		n.becomes(id, "delivered")
-	}
-	if code := n.p.stop(); code != 0 {
-		t.Fatalf("the node's exit code is %d", code)
-	}
-	data := filepath.Join(n.dir, "data")
-	// 16 partitions: what the copy's configuration says of new ledgers does not count.
-	key, err := os.ReadFile(filepath.Join(data, "master.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.write("master.key", "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n")
-	if out := c.command(1, "log", "copy", "--from", data, "--to", "node-1.yaml"); !strings.Contains(out, "master key") {
-		t.Errorf("under another master key copy says: %s", out)
-	}
-	c.write("master.key", string(key))
-	c.command(0, "log", "copy", "--from", data, "--to", "node-1.yaml", "--bound", "5")
-	out := c.command(0, "log", "copy", "--from", data, "--to", "node-1.yaml")
-	if !strings.Contains(out, "byte for byte") || strings.Contains(out, "(0 were there") {
-		t.Errorf("copy says: %s", out)
-	}
-	t.Log(strings.TrimSpace(out))
-	if out := c.command(0, "log", "copy", "--from", data, "--to", "node-1.yaml"); !strings.Contains(out, "Copied 0 events") {
-		t.Errorf("a copy of what is there says: %s", out)
-	}
-	// The copy is served: the same messages, in their tenant's name.
-	c.write("node-1.yaml", strings.ReplaceAll(strings.ReplaceAll(strings.Replace(nodeConfig("node-1", c.nodes[0].addr, c.prefix, c.servers.brokers, c.centre.addr, "6s"),
-		"partitions: 6", "partitions: 16", 1), "tenants: [bank]", "tenants: [dev]"), "tenant: bank", "tenant: dev"))
-	c.nodes[0].start()
-	c.nodes[0].ready()
-	for _, id := range ids {
-		within(t, "message "+id+" is in the copy's views", func() bool {
-			a := c.call(c.nodes[0], http.MethodGet, "/v1/messages/"+id, "")
-			return a.status == http.StatusOK && strings.Contains(string(a.body), `"delivered"`)
-		})
-	}
-	if a := c.call(c.nodes[0], http.MethodPost, "/v1/messages/search", fmt.Sprintf(`{"to":%q}`, benchNumber(8_000_000))); strings.Count(string(a.body), `"id"`) != 3 {
-		t.Errorf("a search by number finds %s", a.body)
-	}
-	c.stop()
-	c.command(0, "audit", "verify", "--views", "--config", "node-1.yaml")
-	back := filepath.Join(c.dir, "back")
-	if err := os.MkdirAll(back, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(back, "master.key"), key, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c.command(0, "log", "copy", "--from", "node-1.yaml", "--to", back)
-	if out := c.command(0, "log", "copy", "--from", data, "--to", back); !strings.Contains(out, "Copied 0 events") {
-		t.Errorf("the original and the copy's copy differ: %s", out)
-	}
-	c.command(0, "audit", "verify", "--data", back)
 }

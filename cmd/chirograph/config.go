@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -29,21 +30,22 @@ import (
 // `file` is a path, relative to the folder of the configuration file; one with
 // `secret` takes nothing but a reference to the environment.
 type Config struct {
-	Engine        string          `yaml:"engine" default:"embedded" doc:"Where the ledger is: embedded (one machine, in data) or kafka (with kafka and postgres)."`
-	Data          string          `yaml:"data" file:"" doc:"Folder of the ledger, the vault and the views. Required with engine embedded. One process has it at a time."`
-	MasterKeyFile string          `yaml:"master_key_file" file:"" default:"master.key in the data folder" doc:"File with the vault's master key: 32 bytes in hexadecimal or base64, readable by this process alone. Made if it and the vault do not exist. Back it up apart from the ledger."`
-	Listen        string          `yaml:"listen" default:"127.0.0.1:8080" doc:"The API's address, host:port. It is plain HTTP: put what ends TLS in front of it before it listens beyond loopback."`
-	Node          string          `yaml:"node" default:"node-1" doc:"This node's name in the events it writes."`
-	Drain         Duration        `yaml:"drain" default:"20s" doc:"How long stopping waits for what is under way. What is unanswered then is in doubt."`
-	Log           LogConfig       `yaml:"log" doc:"The process's own log, on standard error. No number and no text is ever in it."`
-	Limits        LimitsConfig    `yaml:"limits" doc:"Bounds of the work of one partition (there are 16)."`
-	Tenants       []string        `yaml:"tenants" doc:"Names of the tenants: small letters, digits, - and _. A name is in every event and cannot be changed later. Required."`
-	APIKeys       []KeyConfig     `yaml:"api_keys" doc:"Who may call the API. chirograph config key makes one."`
-	Carriers      []CarrierConfig `yaml:"carriers" doc:"Carrier accounts, each one SMPP 3.4 transceiver bind."`
-	Kafka         KafkaConfig     `yaml:"kafka" doc:"The ledger's topics. chirograph log init makes them."`
-	Postgres      PostgresConfig  `yaml:"postgres" doc:"The database that the nodes of a cluster share: views, the vault, idempotency keys and carrier leases."`
-	Routes        []RouteConfig   `yaml:"routes" doc:"Which carrier takes a message: the first route that matches. In force by chirograph config apply."`
-	Programs      []ProgramConfig `yaml:"programs" doc:"The registered programs. In force by chirograph config apply."`
+	Engine        string             `yaml:"engine" default:"embedded" doc:"Where the ledger is: embedded (one machine, in data), kafka or eventstoredb (each with the section of its name, and postgres)."`
+	Data          string             `yaml:"data" file:"" doc:"Folder of the ledger, the vault and the views. Required with engine embedded. One process has it at a time."`
+	MasterKeyFile string             `yaml:"master_key_file" file:"" default:"master.key in the data folder" doc:"File with the vault's master key: 32 bytes in hexadecimal or base64, readable by this process alone. Made if it and the vault do not exist. Back it up apart from the ledger."`
+	Listen        string             `yaml:"listen" default:"127.0.0.1:8080" doc:"The API's address, host:port. It is plain HTTP: put what ends TLS in front of it before it listens beyond loopback."`
+	Node          string             `yaml:"node" default:"node-1" doc:"This node's name in the events it writes."`
+	Drain         Duration           `yaml:"drain" default:"20s" doc:"How long stopping waits for what is under way. What is unanswered then is in doubt."`
+	Log           LogConfig          `yaml:"log" doc:"The process's own log, on standard error. No number and no text is ever in it."`
+	Limits        LimitsConfig       `yaml:"limits" doc:"Bounds of the work of one partition (there are 16)."`
+	Tenants       []string           `yaml:"tenants" doc:"Names of the tenants: small letters, digits, - and _. A name is in every event and cannot be changed later. Required."`
+	APIKeys       []KeyConfig        `yaml:"api_keys" doc:"Who may call the API. chirograph config key makes one."`
+	Carriers      []CarrierConfig    `yaml:"carriers" doc:"Carrier accounts, each one SMPP 3.4 transceiver bind."`
+	Kafka         KafkaConfig        `yaml:"kafka" doc:"The ledger's topics. chirograph log init makes them."`
+	EventStoreDB  EventStoreDBConfig `yaml:"eventstoredb" doc:"The ledger's streams. chirograph log init begins them."`
+	Postgres      PostgresConfig     `yaml:"postgres" doc:"The database that the nodes of a cluster share: views, the vault, idempotency keys and carrier leases."`
+	Routes        []RouteConfig      `yaml:"routes" doc:"Which carrier takes a message: the first route that matches. In force by chirograph config apply."`
+	Programs      []ProgramConfig    `yaml:"programs" doc:"The registered programs. In force by chirograph config apply."`
 
 	path     string
 	lines    map[string]int // of a path in the file
@@ -185,7 +187,7 @@ func LoadConfig(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.resolve(dir)
+	resolve(reflect.ValueOf(cfg).Elem(), dir)
 	for i := range cfg.Carriers {
 		cfg.Carriers[i].readPassword(cfg, fmt.Sprintf("carriers[%d]", i))
 	}
@@ -233,7 +235,9 @@ func (c *Config) defaults() {
 		}
 	}
 	text(&c.Engine, engineEmbedded)
-	c.Kafka.defaults()
+	for _, e := range c.engines() {
+		e.defaults()
+	}
 	text(&c.Listen, "127.0.0.1:8080")
 	text(&c.Node, "node-1")
 	span(&c.Drain, 20*time.Second)
@@ -252,20 +256,22 @@ func (c *Config) defaults() {
 	}
 }
 
-// resolve makes paths absolute.
-func (c *Config) resolve(dir string) {
-	abs := func(p *string) {
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(dir, *p)
+// resolve makes the paths in a configuration absolute: its fields with a `file` tag.
+func resolve(v reflect.Value, dir string) {
+	switch v.Kind() {
+	case reflect.Slice:
+		for i := range v.Len() {
+			resolve(v.Index(i), dir)
 		}
-	}
-	abs(&c.Data)
-	abs(&c.MasterKeyFile)
-	for _, p := range []*string{&c.Kafka.CAFile, &c.Kafka.CertFile, &c.Kafka.KeyFile, &c.Kafka.PasswordFile, &c.Postgres.URLFile} {
-		abs(p)
-	}
-	for i := range c.Carriers {
-		abs(&c.Carriers[i].PasswordFile)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			if _, file := f.Tag.Lookup("file"); !file {
+				resolve(v.Field(i), dir)
+			} else if p := v.Field(i).String(); p != "" && !filepath.IsAbs(p) {
+				v.Field(i).SetString(filepath.Join(dir, p))
+			}
+		}
 	}
 }
 

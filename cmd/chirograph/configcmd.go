@@ -75,19 +75,8 @@ func (c *ConfigCheckCmd) Run(g *Globals) error {
 func (c *Config) explain(w io.Writer) {
 	r := &rows{w: w}
 	r.row("Node", "%s, API on http://%s, stops within %s", c.Node, c.Listen, c.Drain)
-	if c.Engine == engineKafka {
-		k := &c.Kafka
-		how := "without TLS"
-		if k.TLS {
-			how = "in TLS"
-		}
-		if k.CertFile != "" {
-			how += " with a certificate of its own"
-		}
-		if k.SASL != "" {
-			how += ", as " + plain(k.User) + " (" + k.SASL + ")"
-		}
-		r.row("Ledger", "Kafka, topics %s.ledger, .control and .inbox at %s, %s; %d copies, %d in sync", k.Prefix, listed(k.Brokers), how, k.Replication, k.MinInsync)
+	if e := c.cluster(); e != nil {
+		r.row("Ledger", "%s", e.explain())
 		r.row("PostgreSQL", "views, vault, idempotency keys and carrier leases")
 	} else {
 		r.row("Data", "%s (%s)", c.Data, state(filepath.Join(c.Data, "ledger.db"), "holds a ledger", "a new ledger will be made"))
@@ -184,13 +173,8 @@ func (c *Config) notes() []string {
 	if host, _, err := net.SplitHostPort(c.Listen); err == nil && !loopback(c.Listen) {
 		note("the API listens on %s in plain HTTP: keys and texts can be read on the way unless TLS ends in front of it", host)
 	}
-	if c.Engine == engineKafka {
-		if !c.Kafka.TLS && slices.ContainsFunc(c.Kafka.Brokers, func(b string) bool { return !loopback(b) }) {
-			note("the brokers are reached without TLS: pseudonyms and programs can be read on the way")
-		}
-		if c.Kafka.MinInsync < 2 {
-			note("min_insync is 1: an event is durable on one broker's word, and is lost with it")
-		}
+	if e := c.cluster(); e != nil {
+		out = append(out, e.notes()...)
 	}
 	if len(c.APIKeys) == 0 {
 		note("there is no API key, so nobody can call the API; `chirograph config key` makes one")
@@ -342,8 +326,8 @@ func (c *ConfigApplyCmd) Run(g *Globals) error {
 		}{len(cfg.Tenants), len(cfg.Programs), len(cfg.Routes)})
 	}
 	where := cfg.Data
-	if cfg.Engine == engineKafka {
-		where = "the topics " + cfg.Kafka.Prefix
+	if e := cfg.cluster(); e != nil {
+		where = e.place()
 	}
 	_, err = fmt.Fprintf(g.Stdout, "In the ledger of %s: %s of %s, %s, and the built-in policies. A program that the file does not name stays as it is.\n",
 		where, count(len(cfg.Programs), "program"), count(len(cfg.Tenants), "tenant"), count(len(cfg.Routes), "route"))

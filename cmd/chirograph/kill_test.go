@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/chirograph/chirograph/adapters/smpp/smsc"
 )
 
-// kills is how often the node is killed under load.
+// kills is how often nodes are killed under load.
 const kills = 20
 
 // TestKill kills the node under load, again and again. Whatever was acknowledged is
@@ -22,74 +24,20 @@ func TestKill(t *testing.T) {
 	}
 	c := newCentre(t, "--receipt-delay", "20ms")
 	n := newTestNode(t, "--dev-smsc", c.addr, "--dev-quiet", "--dev-response-timeout", "300ms", "--dev-call-window", "500ms")
-	draw := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
-
-	var mu sync.Mutex
-	acknowledged := map[string]string{} // by number: the message's id
-	asked := map[string]bool{}
-	next := 0
+	s := newSenders(t, func(body, key string) httpAnswer { return n.call("POST", "/v1/messages", body, "Idempotency-Key", key) })
 	ended := make(chan struct{})
-	var load sync.WaitGroup
-	for range 8 {
-		load.Go(func() {
-			for {
-				select {
-				case <-ended:
-					return
-				default:
-				}
-				mu.Lock()
-				next++
-				to := benchNumber(next)
-				asked[to] = true
-				mu.Unlock()
-				body := fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, to)
-				for {
-					// The same key until there is an answer: a lost one is asked for again.
-					a := n.call("POST", "/v1/messages", body, "Idempotency-Key", "kill-"+to)
-					if a.err == nil && a.status == http.StatusAccepted {
-						var v view
-						a.into(t, &v)
-						mu.Lock()
-						if old, ok := acknowledged[to]; ok && old != v.ID {
-							t.Errorf("one key, two messages: %s and %s", old, v.ID)
-						}
-						acknowledged[to] = v.ID
-						mu.Unlock()
-						break
-					}
-					if a.err == nil && a.status != http.StatusServiceUnavailable && a.status != http.StatusGatewayTimeout {
-						t.Errorf("a submit was answered %d %s", a.status, a.body)
-						return
-					}
-					select {
-					case <-ended:
-						return
-					case <-time.After(10 * time.Millisecond): // the node is down
-					}
-				}
-			}
-		})
-	}
+	load := s.load(ended, 8)
 	for range kills {
-		mu.Lock()
-		before, some := len(acknowledged), 20+draw.IntN(120)
-		mu.Unlock()
-		within(t, "some submits", func() bool { mu.Lock(); defer mu.Unlock(); return len(acknowledged) >= before+some })
+		s.more("some submits", 20+rand.IntN(120))
 		n.p.kill()
 		n.start()
 	}
 	close(ended)
 	load.Wait()
-
-	status := map[string]int{}
-	doubtful := map[string]bool{}
-	for to, id := range acknowledged {
-		v := n.becomes(id, "delivered", "in_doubt")
-		status[v.Status]++
-		doubtful[to] = v.Status == "in_doubt"
+	final := s.final("20 kills", n.get)
+	for _, v := range final {
 		if len(v.Attempts) != 1 {
-			t.Errorf("message %s to a test number had %d attempts", id, len(v.Attempts))
+			t.Errorf("message %s to a test number had %d attempts", v.ID, len(v.Attempts))
 		}
 	}
 	if code := n.p.stop(); code != 0 {
@@ -97,35 +45,136 @@ func TestKill(t *testing.T) {
 	}
 	n.verify()
 	c.p.stop()
-	got := submits(c.lines(t))
-	twice := 0
+	s.once("20 kills", final, c.lines(t))
+}
+
+// senders submit under load, and remember what was acknowledged.
+type senders struct {
+	t *testing.T
+	// post makes one submit, of whatever node is up.
+	post func(body, key string) httpAnswer
+
+	mu           sync.Mutex
+	acknowledged map[string]string // by number: the message's id
+	asked        map[string]bool
+	next         int
+	answers      [600]atomic.Int64
+}
+
+func newSenders(t *testing.T, post func(body, key string) httpAnswer) *senders {
+	return &senders{t: t, post: post, acknowledged: map[string]string{}, asked: map[string]bool{}}
+}
+
+// load submits until ended, each message until it is acknowledged: under the same key,
+// so that a lost answer is asked for again.
+func (s *senders) load(ended <-chan struct{}, workers int) *sync.WaitGroup {
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				s.mu.Lock()
+				s.next++
+				to := benchNumber(s.next)
+				s.asked[to] = true
+				s.mu.Unlock()
+				if !s.submit(to, ended) {
+					return
+				}
+			}
+		})
+	}
+	return &wg
+}
+
+func (s *senders) submit(to string, ended <-chan struct{}) bool {
+	body := fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, to)
+	for {
+		a := s.post(body, "load-"+to)
+		if a.err == nil {
+			s.answers[min(a.status, 599)].Add(1)
+		}
+		switch {
+		case a.err == nil && a.status == http.StatusAccepted:
+			var v view
+			a.into(s.t, &v)
+			s.mu.Lock()
+			if old, ok := s.acknowledged[to]; ok && old != v.ID {
+				s.t.Errorf("one key, two messages: %s and %s", old, v.ID)
+			}
+			s.acknowledged[to] = v.ID
+			s.mu.Unlock()
+			return true
+		case a.err == nil && a.status != http.StatusServiceUnavailable && a.status != http.StatusGatewayTimeout:
+			s.t.Errorf("a submit was answered %d %s", a.status, a.body)
+			return false
+		}
+		select {
+		case <-ended:
+			return false
+		case <-time.After(20 * time.Millisecond): // as its sender would
+		}
+	}
+}
+
+func (s *senders) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.acknowledged)
+}
+
+// more waits until that many more submits were acknowledged.
+func (s *senders) more(what string, n int) {
+	s.t.Helper()
+	before := s.count()
+	within(s.t, what, func() bool { return s.count() >= before+n })
+}
+
+// final waits, with the load ended, until every acknowledged message has become something
+// final, and returns them by number. get asks for one once.
+func (s *senders) final(after string, get func(id string) view) map[string]view {
+	s.t.Helper()
+	out := map[string]view{}
+	for to, id := range s.acknowledged {
+		var v view
+		within(s.t, "after "+after+": message "+id+" settles", func() bool {
+			v = get(id)
+			return v.Status == "delivered" || v.Status == "in_doubt"
+		})
+		out[to] = v
+	}
+	return out
+}
+
+// once checks by the centre's record that no message reached it twice, and that each which
+// is delivered did.
+func (s *senders) once(after string, final map[string]view, record []smsc.Line) {
+	s.t.Helper()
+	got := submits(record)
 	for to, times := range got {
 		if times > 1 {
-			twice++
+			s.t.Errorf("after %s: a message reached the centre %d times", after, times)
 		}
-		if !asked[to] {
-			t.Errorf("the centre received a message that nobody sent")
-		}
-	}
-	for to, id := range acknowledged {
-		if got[to] == 0 && !doubtful[to] {
-			t.Errorf("message %s never reached the centre", id)
+		if !s.asked[to] {
+			s.t.Errorf("after %s: the centre received a message that nobody sent", after)
 		}
 	}
-	if twice > 0 {
-		t.Errorf("%d messages reached the centre twice", twice)
-	}
-	var all []string
-	for s, k := range status {
-		all = append(all, fmt.Sprintf("%d %s", k, s))
-	}
-	reached := 0
-	for to := range doubtful {
-		if doubtful[to] && got[to] > 0 {
+	status, reached := map[string]int{}, 0
+	for to, v := range final {
+		status[v.Status]++
+		switch {
+		case v.Status == "in_doubt" && got[to] > 0:
 			reached++
+		case v.Status != "in_doubt" && got[to] == 0:
+			s.t.Errorf("after %s: message %s is delivered, and never reached the centre", after, v.ID)
 		}
 	}
-	t.Logf("%d kills, %d acknowledged: %s (%d of those in doubt had reached the centre)", kills, len(acknowledged), strings.Join(all, ", "), reached)
+	s.t.Logf("after %s: %d acknowledged, %v (%d of those in doubt had reached the centre); %d answers 202, %d 503, %d 504", after, len(final), status, reached,
+		s.answers[202].Load(), s.answers[503].Load(), s.answers[504].Load())
 }
 
 // TestStop stops the node in the middle of a backlog, several times. A clean stop

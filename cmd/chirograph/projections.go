@@ -39,7 +39,7 @@ func (f *DataFlags) open(ctx context.Context) (*data, error) {
 	if problems := cfg.Check(); len(problems) > 0 {
 		return nil, fmt.Errorf("%s has %s:\n%w", f.Config, count(len(problems), "problem"), Problems(problems))
 	}
-	if cfg.Engine == engineKafka {
+	if cfg.cluster() != nil {
 		return openCluster(ctx, cfg, false)
 	}
 	return openData(cfg.Data, cfg.MasterKeyFile, false, false)

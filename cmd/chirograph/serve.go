@@ -183,7 +183,7 @@ func (c *ServeCmd) configured(ctx context.Context, g *Globals) error {
 		return err
 	}
 	r := &running{listener: l, keys: cfg.keys(), drain: cfg.drain(), log: log}
-	if cfg.Engine == engineKafka {
+	if cfg.cluster() != nil {
 		err = r.joined(ctx, cfg)
 	} else {
 		err = r.alone(cfg, g.Stderr)
@@ -235,7 +235,7 @@ func applyConfig(ctx context.Context, cfg *Config) error {
 	var d *data
 	var place ledger.Placement
 	var err error
-	if cfg.Engine == engineKafka {
+	if cfg.cluster() != nil {
 		if d, err = openCluster(ctx, cfg, true); err != nil {
 			return err
 		}

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -91,19 +90,14 @@ const clusterKey = "chirograph_cluster_test_key_of_no_secret_at_all"
 
 // testCluster is nodes over one ledger, under load.
 type testCluster struct {
-	t       *testing.T
+	*senders
 	dir     string
-	prefix  string // of its topics
+	section string // of the configuration: where the ledger is
+	prefix  string // of its topics, on the servers that the tests share
 	servers *servers
 	centre  *centre
 	nodes   []*clusterNode
 	http    *http.Client
-
-	mu           sync.Mutex
-	acknowledged map[string]string // by number: the message's id
-	asked        map[string]bool
-	next         int
-	answers      [600]atomic.Int64
 }
 
 type clusterNode struct {
@@ -114,17 +108,30 @@ type clusterNode struct {
 	mu   sync.Mutex
 }
 
-func newTestCluster(t *testing.T, nodes int) *testCluster {
+// clusterOver is nodes over a database and a ledger; nothing is started or made.
+func clusterOver(t *testing.T, database, section string, nodes int) *testCluster {
 	t.Helper()
-	c := &testCluster{t: t, dir: t.TempDir(), servers: newServers(t), http: &http.Client{Timeout: 20 * time.Second},
-		acknowledged: map[string]string{}, asked: map[string]bool{}}
+	c := &testCluster{dir: t.TempDir(), section: section, http: &http.Client{Timeout: 20 * time.Second}}
+	c.senders = newSenders(t, func(body, key string) (a httpAnswer) {
+		n := c.nodes[rand.IntN(len(c.nodes))]
+		if !n.up() {
+			return httpAnswer{err: errors.New("the node is down")}
+		}
+		return c.call(n, http.MethodPost, "/v1/messages", body, "Idempotency-Key", key)
+	})
 	c.centre = newCentre(t, "--receipt-delay", "20ms")
-	c.write("postgres.url", c.servers.postgres+"\n")
-	for i := range nodes + 1 { // one more than are started
+	c.write("postgres.url", database+"\n")
+	for i := range nodes {
 		n := &clusterNode{c: c, name: fmt.Sprintf("node-%d", i+1), addr: free(t)}
 		c.nodes = append(c.nodes, n)
-		c.write(n.name+".yaml", nodeConfig(n.name, n.addr, "chirograph", c.servers.brokers, c.centre.addr, "3s"))
+		c.write(n.name+".yaml", c.config(n.name, n.addr))
 	}
+	return c
+}
+
+// begin makes the ledger and starts some of the nodes.
+func (c *testCluster) begin(nodes int) {
+	c.t.Helper()
 	c.command(0, "log", "init", "--config", "node-1.yaml")
 	c.command(0, "config", "apply", "node-1.yaml")
 	for _, n := range c.nodes[:nodes] {
@@ -133,20 +140,41 @@ func newTestCluster(t *testing.T, nodes int) *testCluster {
 	for _, n := range c.nodes[:nodes] {
 		n.ready()
 	}
+}
+
+func newTestCluster(t *testing.T, nodes int) *testCluster {
+	t.Helper()
+	s := newServers(t)
+	c := clusterOver(t, s.postgres, kafkaSection("chirograph", s.brokers, "3s"), nodes+1) // one more than are started
+	c.servers = s
+	c.begin(nodes)
 	return c
 }
 
-// nodeConfig is a node's configuration over brokers of which one may be lost.
-func nodeConfig(name, addr, prefix string, brokers []string, centre, session string) string {
+// kafkaSection says that the ledger is on brokers of which one may be lost.
+func kafkaSection(prefix string, brokers []string, session string) string {
 	copies := min(3, len(brokers))
+	return fmt.Sprintf("engine: kafka\nkafka: {brokers: [%s], prefix: %s, partitions: 6, replication: %d, min_insync: %d, session: %s}\n",
+		strings.Join(brokers, ", "), prefix, copies, max(1, copies-1), session)
+}
+
+// nodeConfig is the configuration of a node on brokers.
+func nodeConfig(name, addr, prefix string, brokers []string, centre, session string) string {
+	return nodeConfigOn(name, addr, kafkaSection(prefix, brokers, session), centre)
+}
+
+func (c *testCluster) config(name, addr string) string {
+	return nodeConfigOn(name, addr, c.section, c.centre.addr)
+}
+
+// nodeConfigOn is a node's configuration; section says where the ledger is.
+func nodeConfigOn(name, addr, section, centre string) string {
 	hash := hashKey(clusterKey)
-	return fmt.Sprintf(`engine: kafka
-node: %s
+	return fmt.Sprintf(`%snode: %s
 listen: %s
 drain: 10s
 master_key_file: master.key
 limits: {call_window: 1s, answer_within: 2s}
-kafka: {brokers: [%s], prefix: %s, partitions: 6, replication: %d, min_insync: %d, session: %s}
 postgres: {url_file: postgres.url}
 tenants: [bank]
 api_keys:
@@ -157,7 +185,7 @@ routes:
   - {rule: all, carrier: sim}
 programs:
   - {tenant: bank, name: account, legal_entity: Example Bank Ltd, purposes: [account], countries: ["*"], senders: ["+12025550101"], default: true}
-`, name, addr, strings.Join(brokers, ", "), prefix, copies, max(1, copies-1), session, hex.EncodeToString(hash[:]), strings.Join(allScopes, ", "), centre)
+`, section, name, addr, hex.EncodeToString(hash[:]), strings.Join(allScopes, ", "), centre)
 }
 
 func (c *testCluster) write(name, text string) {
@@ -217,121 +245,26 @@ func (c *testCluster) call(n *clusterNode, method, path, body string, header ...
 	return ask(c.t, c.http, n.addr, clusterKey, method, path, body, header...)
 }
 
-// load submits until ended, each message until it is acknowledged: the same key at
-// whatever node is up.
-func (c *testCluster) load(ended <-chan struct{}, workers int) *sync.WaitGroup {
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() {
-			for {
-				select {
-				case <-ended:
-					return
-				default:
-				}
-				c.mu.Lock()
-				c.next++
-				to := benchNumber(c.next)
-				c.asked[to] = true
-				c.mu.Unlock()
-				if !c.submit(to, ended) {
-					return
-				}
-			}
-		})
-	}
-	return &wg
-}
-
-func (c *testCluster) submit(to string, ended <-chan struct{}) bool {
-	body := fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, to)
-	for {
-		n := c.nodes[rand.IntN(len(c.nodes))]
-		if n.up() {
-			a := c.call(n, http.MethodPost, "/v1/messages", body, "Idempotency-Key", "soak-"+to)
-			if a.err == nil {
-				c.answers[min(a.status, 599)].Add(1)
-			}
-			switch {
-			case a.err == nil && a.status == http.StatusAccepted:
-				var v view
-				a.into(c.t, &v)
-				c.mu.Lock()
-				if old, ok := c.acknowledged[to]; ok && old != v.ID {
-					c.t.Errorf("one key, two messages: %s and %s", old, v.ID)
-				}
-				c.acknowledged[to] = v.ID
-				c.mu.Unlock()
-				return true
-			case a.err == nil && a.status != http.StatusServiceUnavailable && a.status != http.StatusGatewayTimeout:
-				c.t.Errorf("a submit was answered %d %s", a.status, a.body)
-				return false
-			}
-		}
-		select {
-		case <-ended:
-			return false
-		case <-time.After(20 * time.Millisecond): // as its sender would
-		}
-	}
-}
-
-func (c *testCluster) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.acknowledged)
-}
-
-// more waits until that many more submits were acknowledged.
-func (c *testCluster) more(what string, n int) {
-	c.t.Helper()
-	before := c.count()
-	within(c.t, what, func() bool { return c.count() >= before+n })
-}
-
 // settled checks, with the load ended: every acknowledged submit is there once and
 // has become something final; the ledger and its views verify; and the centre has no
 // message twice.
 func (c *testCluster) settled(after string) {
 	c.t.Helper()
-	status := map[string]int{}
-	doubtful := map[string]bool{}
 	var up *clusterNode
 	for _, n := range c.nodes {
 		if n.up() {
 			up = n
 		}
 	}
-	for to, id := range c.acknowledged {
-		var v view
-		within(c.t, "after "+after+": message "+id+" settles", func() bool {
-			a := c.call(up, http.MethodGet, "/v1/messages/"+id, "")
-			if a.err != nil || a.status != http.StatusOK {
-				return false
-			}
+	final := c.final(after, func(id string) (v view) {
+		if a := c.call(up, http.MethodGet, "/v1/messages/"+id, ""); a.err == nil && a.status == http.StatusOK {
 			a.into(c.t, &v)
-			return v.Status == "delivered" || v.Status == "in_doubt"
-		})
-		status[v.Status]++
-		doubtful[to] = v.Status == "in_doubt"
-	}
+		}
+		return v
+	})
 	out := c.command(0, "audit", "verify", "--views", "--config", "node-1.yaml")
-	got := submits(c.centre.lines(c.t))
-	for to, times := range got {
-		if times > 1 {
-			c.t.Errorf("after %s: a message reached the centre %d times", after, times)
-		}
-		if !c.asked[to] {
-			c.t.Errorf("after %s: the centre received a message that nobody sent", after)
-		}
-	}
-	for to, id := range c.acknowledged {
-		if got[to] == 0 && !doubtful[to] {
-			c.t.Errorf("after %s: message %s is delivered, and never reached the centre", after, id)
-		}
-	}
-	c.t.Logf("after %s: %d acknowledged, %v; %d answers 202, %d 503, %d 504; %s", after, len(c.acknowledged), status,
-		c.answers[202].Load(), c.answers[503].Load(), c.answers[504].Load(), strings.Join(strings.Split(strings.TrimSpace(out), "\n"), " "))
+	c.once(after, final, c.centre.lines(c.t))
+	c.t.Log(strings.Join(strings.Split(strings.TrimSpace(out), "\n"), " "))
 }
 
 // TestClusterSurvives breaks, under load, whatever a cluster is made of. CHIROGRAPH_SOAK=30m
