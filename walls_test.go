@@ -63,9 +63,9 @@ var homes = []struct{ pkg, folder, tests string }{
 	{pkg: "github.com/linxGnu/gosmpp", folder: "adapters/smpp", tests: "cmd"},
 	{pkg: "database/sql", folder: "adapters", tests: "cmd"},
 	{pkg: "modernc.org/sqlite", folder: "adapters"},
-	{pkg: "github.com/jackc/pgx", folder: "adapters"},
+	{pkg: "github.com/jackc/pgx", folder: "adapters", tests: "cmd"},
 	{pkg: "github.com/pressly/goose", folder: "adapters"},
-	{pkg: "github.com/twmb/franz-go", folder: "adapters"},
+	{pkg: "github.com/twmb/franz-go", folder: "adapters", tests: "cmd"},
 	{pkg: "github.com/EventStore/EventStore-Client-Go", folder: "adapters"},
 	{pkg: "github.com/alecthomas/kong", folder: "cmd"},
 }

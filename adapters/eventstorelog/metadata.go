@@ -17,9 +17,15 @@ const (
 	causationKey   = "$causationId"
 )
 
+// opaqueType is the type of what a copy brings and is no event.
+const opaqueType, contentBytes = "chirograph.opaque", "application/octet-stream"
+
 // propose makes what EventStoreDB is to store for an event: its exact bytes as data, and
 // copies in the metadata.
 func propose(e *event.Event, raw []byte) *streams.AppendReq_ProposedMessage {
+	if _, ok := e.Data.(*event.Opaque); ok {
+		return &streams.AppendReq_ProposedMessage{Metadata: map[string]string{typeKey: opaqueType, contentTypeKey: contentBytes}, Data: raw}
+	}
 	return &streams.AppendReq_ProposedMessage{
 		Metadata:       map[string]string{typeKey: string(e.Data.Type()), contentTypeKey: contentJSON},
 		CustomMetadata: attributes(e),

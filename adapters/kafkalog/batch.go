@@ -156,6 +156,9 @@ func (w *encoder) add(delta int, later int64, e *event.Event, raw []byte) {
 		{"ce_node", e.Node},
 		{"content-type", contentType},
 	}
+	if _, ok := e.Data.(*event.Opaque); ok {
+		headers = [len(headers)]struct{ name, value string }{} // it says nothing of itself
+	}
 	n := int64(0)
 	for _, h := range headers {
 		if h.value != "" {

@@ -65,6 +65,7 @@ func Exercise(t *testing.T, open func(t *testing.T) Fixture) {
 		{"control and inbox", apart},
 		{"what is not an append is refused", refused},
 		{"a bad event refuses its append alone", unencodable},
+		{"what is no event is kept", opaque},
 		{"a read of nothing tells the head", headOnly},
 		{"what is no read is an error", misread},
 		{"after close", closed},
@@ -511,6 +512,33 @@ func unencodable(t *testing.T, f Fixture) {
 		t.Errorf("%d appends were refused, want the two that cannot be encoded", n)
 	}
 	same(t, ReadAll(t, f.Log, 0), append(Events(3, 1), Events(4, 1)...))
+}
+
+func opaque(t *testing.T, f Fixture) {
+	raws := [][]byte{[]byte("hello"), {}, {0xff, 0}}
+	good := Events(1, 2)
+	for _, raw := range raws {
+		mustAppend(t, f.Log, 1, []*event.Event{good[0], {Data: &event.Opaque{Raw: raw}}, good[1]})
+	}
+	check := func(l ledger.Log) {
+		t.Helper()
+		records, head, err := l.Read(done(), 1, 0, 100)
+		if err != nil || head != 9 || len(records) != 9 {
+			t.Fatalf("%d records, head %d, %v", len(records), head, err)
+		}
+		for i, r := range records {
+			switch {
+			case i%3 != 1:
+				same(t, records[i:i+1], good[i%3/2:i%3/2+1])
+			case r.Event != nil || r.Bad == nil || !bytes.Equal(r.Raw, raws[i/3]):
+				t.Errorf("%d: %+v", i, r)
+			}
+		}
+	}
+	check(f.Log)
+	if f.Reopen != nil {
+		check(f.Reopen(t))
+	}
 }
 
 func headOnly(t *testing.T, f Fixture) {

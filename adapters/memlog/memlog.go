@@ -177,7 +177,11 @@ func (a *Pending) settle(n int, keep bool, err error) {
 	p := l.partitions[a.Partition]
 	first := int64(len(p.records))
 	for i := range n {
-		p.records = append(p.records, ledger.Record{Index: first + int64(i), Event: a.Events[i], Raw: a.raws[i]})
+		r := ledger.Record{Index: first + int64(i), Event: a.Events[i], Raw: a.raws[i]}
+		if _, ok := r.Event.Data.(*event.Opaque); ok {
+			r.Event, r.Bad = nil, errors.New("it is a record that is no event")
+		}
+		p.records = append(p.records, r)
 	}
 	if n > 0 {
 		p.changed()

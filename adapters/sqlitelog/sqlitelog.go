@@ -361,6 +361,9 @@ func (l *Log) create() error {
 // Partitions is part of ledger.Log.
 func (l *Log) Partitions() int { return l.o.Partitions }
 
+// errOpaque is what a copy has brought, and is no event.
+var errOpaque = errors.New("it is a record that is no event, of the ledger that was copied")
+
 // Source is the ledger as events name it (CloudEvents "source"): "/" and its short id.
 func (l *Log) Source() string { return "/" + l.id }
 
@@ -674,7 +677,11 @@ func (l *Log) publish(batch []*pending) []int64 {
 		firsts[i] = p.head
 		if l.o.TailBytes > 0 {
 			for k, e := range a.events {
-				p.tail = append(p.tail, ledger.Record{Index: p.head + int64(k), Event: e, Raw: a.raws[k]})
+				r := ledger.Record{Index: p.head + int64(k), Event: e, Raw: a.raws[k]}
+				if _, ok := e.Data.(*event.Opaque); ok {
+					r.Event, r.Bad = nil, errOpaque
+				}
+				p.tail = append(p.tail, r)
 			}
 		}
 		p.head += int64(len(a.events))

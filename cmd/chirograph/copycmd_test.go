@@ -501,20 +501,23 @@ func TestCopyDoubled(t *testing.T) {
 	from, key := original(t, 1200)
 	all := from.records()
 	k, back := kafkaPlace(t, key), folderPlace(t, key)
-	for name, spoil := range map[string]func(){
-		"the only record": func() { k.empty(); k.produce(3, all[3][1]) },
-		"at the end":      func() { k.produce(5, all[5][len(all[5])-1]) },
-		"of control":      func() { k.produce(event.ControlPartition, all[event.ControlPartition][0]) },
-		"in the middle, and the copy went on": func() {
+	for _, tc := range []struct {
+		name  string
+		spoil func()
+	}{
+		{"the only record", func() { k.empty(); k.produce(3, all[3][1]) }},
+		{"at the end", func() { k.produce(5, all[5][len(all[5])-1]) }},
+		{"of control", func() { k.produce(event.ControlPartition, all[event.ControlPartition][0]) }},
+		{"in the middle, and the copy went on", func() {
 			k.empty()
 			k.produce(1, slices.Concat(all[1][:200], all[1][100:200], all[1][200:300])...)
-		},
-		"first a later one": func() { k.empty(); k.produce(1, slices.Concat(all[1][:200], all[1][300:400], all[1][200:])...) },
+		}},
+		{"first a later one", func() { k.empty(); k.produce(1, slices.Concat(all[1][:200], all[1][300:400], all[1][200:])...) }},
 	} {
-		spoil()
+		tc.spoil()
 		out := k.from(from, 0)
 		if !strings.Contains(out, "are deleted and made anew") || !strings.Contains(out, "; 0 were there already)") || !strings.Contains(out, "byte for byte") {
-			t.Errorf("%s: copy says: %s", name, out)
+			t.Errorf("%s: copy says: %s", tc.name, out)
 		}
 		back.from(k.place, 0) // an error, if it were no longer the same
 	}

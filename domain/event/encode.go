@@ -25,6 +25,12 @@ func Encode(e *Event) ([]byte, error) { return AppendEncoded(make([]byte, 0, 512
 
 // AppendEncoded is Encode into b.
 func AppendEncoded(b []byte, e *Event) ([]byte, error) {
+	if o, ok := e.Data.(*Opaque); ok {
+		if len(o.Raw) > MaxSize {
+			return b, fmt.Errorf("a record of %d bytes is more than a ledger may have (%d)", len(o.Raw), MaxSize)
+		}
+		return append(b, o.Raw...), nil
+	}
 	w := encoder{b: b, first: true}
 	start := len(b)
 	w.b = append(w.b, '{')

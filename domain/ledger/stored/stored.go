@@ -84,6 +84,9 @@ func (r *Reader) Keep(p event.Partition, events []*event.Event, raws [][]byte) {
 		r.events = map[key]kept{}
 	}
 	for i, e := range events {
+		if _, ok := e.Data.(*event.Opaque); ok {
+			continue // it comes back as what it is
+		}
 		k := key{p, e.ID}
 		r.drop(k) // appended again: it is the same event
 		r.events[k] = kept{e, raws[i]}
