@@ -172,15 +172,20 @@ func TestForeignRecord(t *testing.T) {
 		t.Skip("left out for want of kcat, which writes the foreign record")
 	}
 	c := newSmallCluster(t)
-	c.command(0, "log", "init", "--config", "node-1.yaml")
-	c.command(0, "config", "apply", "node-1.yaml")
-	c.nodes[0].start()
-	c.nodes[0].ready()
-	kcat := exec.Command("kcat", "-P", "-b", strings.Join(c.servers.brokers, ","), "-t", c.prefix+".ledger", "-p", "3")
-	kcat.Stdin = strings.NewReader("not an event\n")
-	if out, err := kcat.CombinedOutput(); err != nil {
-		t.Fatalf("kcat: %v %s", err, out)
-	}
+	foreignRecord(t, c, func() {
+		kcat := exec.Command("kcat", "-P", "-b", strings.Join(c.servers.brokers, ","), "-t", c.prefix+".ledger", "-p", "3")
+		kcat.Stdin = strings.NewReader("not an event\n")
+		if out, err := kcat.CombinedOutput(); err != nil {
+			t.Fatalf("kcat: %v %s", err, out)
+		}
+	})
+}
+
+// foreignRecord has somebody write what is no event into partition 3, and takes it as an
+// opaque leaf.
+func foreignRecord(t *testing.T, c *testCluster, write func()) {
+	c.begin(1)
+	write()
 	var detail string
 	within(t, "the partition stops", func() bool {
 		a := c.call(c.nodes[0], http.MethodGet, "/readyz", "")

@@ -42,6 +42,8 @@ const (
 	// copyTargets is how many targets one run makes at most, when the first turns out to
 	// be no copy, and so does what is made in its place.
 	copyTargets = 3
+	// copyAgain is the wait before a target that was just deleted is made once more.
+	copyAgain = 200 * time.Millisecond
 	// maxStrays bounds the hashes that are held while records are looked for in the original.
 	maxStrays = 1 << 16
 )
@@ -254,13 +256,17 @@ func copyPartition(ctx context.Context, from, to ledger.Log, p event.Partition, 
 			events := make([]*event.Event, 0, min(len(rs), copyEvents))
 			for size := 0; len(events) < min(len(rs), copyEvents); {
 				r := rs[len(events)]
+				e := r.Event
 				if r.Bad != nil {
-					return fmt.Errorf("a record that is no event cannot be copied to another engine: %w", r.Bad)
+					if err := keeps(to, r); err != nil {
+						return err
+					}
+					e = &event.Event{Data: &event.Opaque{Raw: r.Raw}}
 				}
 				if size += len(r.Raw); size > copyBytes && len(events) > 0 {
 					break
 				}
-				events = append(events, r.Event)
+				events = append(events, e)
 			}
 			for open >= copyAhead {
 				if err := settle(); err != nil {
@@ -274,6 +280,18 @@ func copyPartition(ctx context.Context, from, to ledger.Log, p event.Partition, 
 		}
 		return nil
 	})
+}
+
+// keeps says why a target cannot keep a record that is no event of the ledger. In a folder
+// only this process writes, and what can be decoded there is an event: another ledger's, say,
+// would begin to count.
+func keeps(to ledger.Log, r ledger.Record) error {
+	if _, err := event.Decode(r.Raw); err == nil {
+		if _, folder := to.(*sqlitelog.Log); folder {
+			return fmt.Errorf("in a folder it would be an event of this ledger, so it cannot be copied there; Kafka and EventStoreDB can have it: %w", r.Bad)
+		}
+	}
+	return nil
 }
 
 // samePartition compares the two from an index up to another.
@@ -393,7 +411,18 @@ func (t *target) afresh(ctx context.Context, g *Globals, from *data, why *noCopy
 	if err := can.drop(within); err != nil {
 		return fmt.Errorf("delete the target; run the command again, it goes on from there: %w", err)
 	}
-	return t.open(within, partitions)
+	// What is made right after it was deleted is known to every broker only after a while.
+	for {
+		err := t.open(within, partitions)
+		if err == nil || within.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(copyAgain):
+		case <-within.Done():
+			return err
+		}
+	}
 }
 
 // open makes what is missing of a target that nodes share, and opens its log.
@@ -527,7 +556,8 @@ func createPlace(ctx context.Context, place, key string, of *data) (t *target, e
 		return nil, err
 	}
 	t.dir = place
-	log, err := sqlitelog.Open(place, sqlitelog.Options{NumberForms: sms.CanonicalForms, Partitions: of.log.Partitions(), Ledger: of.log.Source()[1:]})
+	// What is compared comes from the file, not from memory.
+	log, err := sqlitelog.Open(place, sqlitelog.Options{NumberForms: sms.CanonicalForms, Partitions: of.log.Partitions(), Ledger: of.log.Source()[1:], Decode: true})
 	if err != nil {
 		return nil, err
 	}

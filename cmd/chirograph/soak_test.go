@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/eventstorelog/eventstoretest"
 	"github.com/chirograph/chirograph/adapters/servertest"
 )
 
@@ -93,11 +94,13 @@ type testCluster struct {
 	*senders
 	dir     string
 	section string // of the configuration: where the ledger is
-	prefix  string // of its topics, on the servers that the tests share
+	prefix  string // of its topics or streams, on the servers that the tests share
 	servers *servers
-	centre  *centre
-	nodes   []*clusterNode
-	http    *http.Client
+	// protocol is the EventStoreDB in this process; nil where it is a real one.
+	protocol *eventstoretest.Server
+	centre   *centre
+	nodes    []*clusterNode
+	http     *http.Client
 }
 
 type clusterNode struct {
