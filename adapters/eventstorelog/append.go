@@ -264,7 +264,7 @@ func (s *sender) write(p event.Partition, w *write) {
 	ctx, cancel := context.WithDeadline(s.ctx, w.deadline)
 	defer cancel()
 	stream := s.cfg.stream(p)
-	var cause error = errNoLeader
+	cause := errNoLeader
 	kind, wanting := ledger.ErrRefused, true
 	for tries := 1; ; tries++ {
 		last, err := s.once(ctx, stream, w)

@@ -69,7 +69,7 @@ func atRate(b *testing.B, rate int) {
 	for b.Loop() {
 		for k := range rate * 2 {
 			if d := time.Until(began.Add(time.Duration(n) * time.Second / time.Duration(rate))); d > time.Millisecond {
-				time.Sleep(d) // the load's own clock
+				pause(ctx, d)
 			}
 			n++
 			at := time.Now()

@@ -16,7 +16,6 @@ import (
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
-	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc"
@@ -128,7 +127,7 @@ func newConn(cfg *Config, stats *counters) (*conn, error) {
 
 // parse reads a connection string without ever quoting it: it holds a password.
 func parse(s string) (*esdb.Configuration, error) {
-	const form = "it must be one of EventStoreDB's connection strings, such as esdb://user:password@host:2113 or esdb+discover://user:password@name:2113?tlsCaFile=ca.crt"
+	const form = "it must be one of EventStoreDB's connection strings, such as esdb://user:password@host:2113 or esdb+discover://user:password@name:2113?tlsCaFile=ca.crt" //nolint:gosec // an example
 	if !strings.HasPrefix(s, "esdb://") && !strings.HasPrefix(s, "esdb+discover://") {
 		return nil, errors.New(form)
 	}
@@ -147,7 +146,7 @@ func parse(s string) (*esdb.Configuration, error) {
 	switch {
 	case err != nil:
 		// The parser's own words quote what it could not read.
-		return nil, errors.New(form + "; its host, port or one of its parameters cannot be read")
+		return nil, errors.New(form + "; its host, port or one of its parameters cannot be read, or a file that it names")
 	case (conf.UserCertFile == "") != (conf.UserKeyFile == ""):
 		return nil, errors.New("userCertFile and userKeyFile go together")
 	case conf.Username != "" && conf.DisableTLS:
@@ -305,22 +304,6 @@ func (c *conn) close() {
 	for _, cc := range c.nodes {
 		_ = cc.Close() // it says only that it was closed before
 	}
-}
-
-// features asks the leader for its version; "" where it does not tell.
-func (c *conn) features(ctx context.Context) (version string, err error) {
-	l, err := c.leader(ctx)
-	if err != nil {
-		return "", err
-	}
-	m, err := serverfeatures.NewServerFeaturesClient(l.cc).GetSupportedMethods(c.with(ctx), &shared.Empty{})
-	if code := status.Code(err); code == codes.Unimplemented || code == codes.NotFound {
-		return "", nil // before 21.10
-	}
-	if err != nil {
-		return "", c.fault(l, true, err, nil)
-	}
-	return m.GetEventStoreServerVersion(), nil
 }
 
 // What came of a call. None of it says anything of the events.

@@ -76,7 +76,7 @@ func open(t testing.TB, cfg Config) *Log {
 // within waits for something that comes by itself.
 func within(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !is(); pause(context.Background(), 2*time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not within 30 s", what)
 		}

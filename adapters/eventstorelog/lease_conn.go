@@ -45,7 +45,7 @@ func (l *storedLease) last(ctx context.Context) (raw []byte, revision int64, err
 	if len(p.events) == 0 {
 		return nil, max(p.head-1, -1), nil // -1: there is none
 	}
-	return p.events[0].GetData(), int64(p.events[0].GetStreamRevision()), nil
+	return append([]byte{}, p.events[0].GetData()...), int64(p.events[0].GetStreamRevision()), nil
 }
 
 func (l *storedLease) put(ctx context.Context, raw []byte, after int64) (int64, error) {

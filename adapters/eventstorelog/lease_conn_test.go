@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/eventstorelog/eventstoretest"
 	"github.com/chirograph/chirograph/adapters/servertest"
-	"github.com/chirograph/chirograph/domain/event"
 )
 
 // The lease stream as it is stored: a state is put after the one that it was made from, or
@@ -60,103 +57,43 @@ func TestStoredLease(t *testing.T) {
 	})
 }
 
-// served is what a member serves, and when it last changed.
-type served struct {
-	mu   sync.Mutex
-	has  map[event.Partition]bool
-	stop context.CancelFunc
-	done chan error
-}
-
-func serve(t *testing.T, cfg Config, node string, session time.Duration) *served {
-	t.Helper()
-	p, err := NewPlacement(cfg, node, session)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	s := &served{has: map[event.Partition]bool{}, stop: stop, done: make(chan error, 1)}
-	set := func(to bool) func([]event.Partition) {
-		return func(ps []event.Partition) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			for _, p := range ps {
-				if s.has[p] == to {
-					t.Errorf("%s: partition %s twice", node, p)
-				}
-				s.has[p] = to
-			}
-		}
-	}
-	go func() { s.done <- p.Run(ctx, set(true), set(false)) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-s.done; err != nil {
-			t.Error(err)
-		}
-		if n := len(s.now()); n > 0 {
-			t.Errorf("%s ended with %d partitions", node, n)
-		}
-	})
-	return s
-}
-
-func (s *served) now() (out []event.Partition) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for p, is := range s.has {
-		if is {
-			out = append(out, p)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// allServed reports whether each of n partitions is served once, and by all alike.
-func allServed(n int, members ...*served) bool {
-	var all []event.Partition
-	for _, m := range members {
-		has := m.now()
-		if len(has) < n/len(members) {
-			return false
-		}
-		all = append(all, has...)
-	}
-	slices.Sort(all)
-	return len(all) == n && len(slices.Compact(all)) == n
-}
-
 // Nodes share the partitions over the protocol server; one is cut off, lets go by itself,
 // and the others have what was its own; it comes back, and the leader changes meanwhile.
 func TestPlacementOverTheWire(t *testing.T) {
 	t.Parallel()
 	cfg, c := onCluster(t)
-	cfg.Partitions = 8
+	cfg.Partitions = placedPartitions
 	initLedger(t, cfg)
 	single := cfg
 	single.Connection = c.Node(0).Connection()
 	proxy, through := servertest.Through(t, single.Connection)
 	single.Connection = through
-	const session = 2 * time.Second
-	a, b := serve(t, cfg, "a", session), serve(t, cfg, "b", session)
-	within(t, "two share the partitions", func() bool { return allServed(8, a, b) })
-	cut := serve(t, single, "cut", session)
-	within(t, "three share them", func() bool { return allServed(8, a, b, cut) })
-	members, err := NewPlacement(cfg, "counts", session)
-	if err != nil {
-		t.Fatal(err)
+	join := func(cfg Config) *placedNode {
+		p, err := NewPlacement(cfg, "node", 2*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return start(t, p)
 	}
-	if n, err := members.Members(context.Background()); n != 3 || err != nil {
+	a, b := join(cfg), join(cfg)
+	within(t, "two share the partitions", spread(a, b))
+	cut := join(single)
+	within(t, "three share them", spread(a, b, cut))
+	if n, err := a.p.Members(t.Context()); n != 3 || err != nil {
 		t.Errorf("%d members, %v", n, err)
 	}
 	for _, mode := range []servertest.Way{servertest.Refuse, servertest.Hang} {
 		proxy.Set(t, mode)
-		within(t, "it lets go, and the others share the partitions", func() bool { return len(cut.now()) == 0 && allServed(8, a, b) })
+		within(t, "it lets go, and the others share the partitions", func() bool { return cut.count() == 0 && spread(a, b)() })
 		proxy.Set(t, servertest.Forward)
-		within(t, "three share them again", func() bool { return allServed(8, a, b, cut) })
+		within(t, "three share them again", spread(a, b, cut))
 	}
 	c.SetLeader(1)
 	c.SetLeader(0)
-	within(t, "after a change of leader three share them", func() bool { return allServed(8, a, b, cut) })
+	within(t, "after a change of leader three share them", spread(a, b, cut))
+	for _, n := range []*placedNode{a, b, cut} {
+		if err := n.leave(); err != nil {
+			t.Error(err)
+		}
+	}
 }

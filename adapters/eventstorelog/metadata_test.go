@@ -37,7 +37,7 @@ func TestAttributes(t *testing.T) {
 				continue
 			}
 			if n, ok := value.(float64); ok {
-				value = json.Number(json.Number(fmtInt(n))).String()
+				value = fmtInt(n)
 			}
 			if got[name] != value {
 				t.Errorf("%s is %q, and in the envelope %v", name, got[name], value)

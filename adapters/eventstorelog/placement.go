@@ -86,7 +86,7 @@ func (p *Placement) Members(ctx context.Context) (int, error) {
 			last = err
 		}
 		if pause(ctx, backoff(tries)); ctx.Err() != nil {
-			return 0, fmt.Errorf("ask for the members in stream %s: %w", p.stream(), last)
+			return 0, fmt.Errorf("ask for the members in stream %s: %w", p.cfg.lease(), last)
 		}
 	}
 }
@@ -116,8 +116,6 @@ func (p *Placement) count(ctx context.Context) (int, error) {
 	return n, nil
 }
 
-func (p *Placement) stream() string { return p.cfg.Name + ".lease" }
-
 // leaseError is what stands in the stream and cannot be read.
 type leaseError struct{ text string }
 
@@ -129,7 +127,7 @@ func (p *Placement) read(raw []byte, revision int64, partitions int) (leaseState
 		return leaseState{Version: leaseVersion}, nil
 	}
 	s, err := readLease(raw, partitions)
-	what := fmt.Sprintf("stream %s says who serves which partition, and its revision %d, of %d bytes, cannot be read: ", p.stream(), revision, len(raw))
+	what := fmt.Sprintf("stream %s says who serves which partition, and its revision %d, of %d bytes, cannot be read: ", p.cfg.lease(), revision, len(raw))
 	switch {
 	case errors.Is(err, errLeaseNewer):
 		return s, &leaseError{what + err.Error() + ", and this chirograph knows version 1 alone; use the version here that the other nodes use"}

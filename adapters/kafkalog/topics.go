@@ -73,7 +73,7 @@ func Init(ctx context.Context, cfg Config) (created bool, err error) {
 	if created, err = makeTopics(ctx, &cfg, client); err != nil {
 		return created, err
 	}
-	f, problems, err := examine(ctx, &cfg, client)
+	f, problems, err := examine(ctx, &cfg, client, created)
 	if err == nil {
 		err = refuse(problems)
 	}
@@ -234,7 +234,7 @@ func Check(ctx context.Context, cfg Config) error {
 }
 
 func check(ctx context.Context, cfg *Config, client *kgo.Client) (found, error) {
-	f, problems, err := examine(ctx, cfg, client)
+	f, problems, err := examine(ctx, cfg, client, false)
 	if err != nil || cfg.Copy {
 		return f, errors.Join(err, refuse(problems))
 	}
@@ -255,14 +255,14 @@ func refuse(problems []string) error {
 	return fmt.Errorf("this ledger's topics are not as they must be:\n- %s", strings.Join(problems, "\n- "))
 }
 
-// examine looks at the topics.
-func examine(ctx context.Context, cfg *Config, client *kgo.Client) (f found, problems []string, err error) {
+// examine looks at the topics; made says that some were made just now.
+func examine(ctx context.Context, cfg *Config, client *kgo.Client, made bool) (f found, problems []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.DeliverWithin)
 	defer cancel()
 	say := func(format string, a ...any) { problems = append(problems, fmt.Sprintf(format, a...)) }
 	admin := kadm.NewClient(client)
 	names := topicNames(cfg.Prefix)
-	topics, err := described(ctx, admin, names[:])
+	topics, err := described(ctx, admin, names[:], made)
 	if err != nil {
 		return f, nil, fmt.Errorf("the ledger's topics cannot be looked up: %w", err)
 	}
@@ -332,8 +332,8 @@ func examine(ctx context.Context, cfg *Config, client *kgo.Client) (f found, pro
 }
 
 // described looks the topics up until those that were just made are known to the broker
-// that is asked, for a moment.
-func described(ctx context.Context, admin *kadm.Client, names []string) (kadm.TopicDetails, error) {
+// that is asked: as long as ctx allows where that is so, else for a moment.
+func described(ctx context.Context, admin *kadm.Client, names []string, made bool) (kadm.TopicDetails, error) {
 	for tries := 1; ; tries++ {
 		topics, err := admin.ListTopics(ctx, names...)
 		if err != nil {
@@ -346,7 +346,7 @@ func described(ctx context.Context, admin *kadm.Client, names []string) (kadm.To
 				ready = ready && p.Leader >= 0
 			}
 		}
-		if ready || tries == 5 || ctx.Err() != nil {
+		if ready || tries >= 5 && !made || ctx.Err() != nil {
 			return topics, nil
 		}
 		pause(ctx, backoff(tries))

@@ -83,7 +83,7 @@ func TestOneFirstEvent(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer client.Close()
-		found, _, err := examine(t.Context(), &cfg, client)
+		found, _, err := examine(t.Context(), &cfg, client, false)
 		if err != nil {
 			t.Fatal(err)
 		}

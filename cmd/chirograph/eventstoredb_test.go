@@ -42,7 +42,21 @@ func overEventStoreDB(t *testing.T, nodes int, session time.Duration) *testClust
 // TestEventStoreDBNode is TestCluster on EventStoreDB.
 func TestEventStoreDBNode(t *testing.T) {
 	t.Parallel()
-	oneNode(t, overEventStoreDB(t, 1, 6*time.Second), engineEventStoreDB)
+	c := overEventStoreDB(t, 1, 6*time.Second)
+	oneNode(t, c, engineEventStoreDB)
+	if c.protocol == nil {
+		return
+	}
+	// The command that changed control beside the node never took part in sharing.
+	states := c.protocol.Events(c.prefix + ".lease")
+	for _, e := range states {
+		if strings.Contains(string(e.Data), `"operator"`) {
+			t.Errorf("the command is a member of the lease at revision %d", e.Revision)
+		}
+	}
+	if len(states) == 0 || !strings.Contains(string(states[0].Data), `"node-1"`) {
+		t.Errorf("the lease has %d states, and none names the node", len(states))
+	}
 }
 
 // TestEventStoreDBForeignRecord is TestForeignRecord on EventStoreDB.
