@@ -15,8 +15,10 @@ type Config struct {
 	// Connection is EventStoreDB's own connection string, esdb://… or esdb+discover://…
 	// It holds the password and is in no error. Of its parameters these are used: tls,
 	// tlsVerifyCert, tlsCaFile, userCertFile, userKeyFile, keepAliveInterval,
-	// keepAliveTimeout, gossipTimeout, discoveryInterval; the leader is asked whatever
-	// nodePreference says. defaultDeadline must not be there: DeliverWithin is.
+	// keepAliveTimeout and gossipTimeout; discoveryInterval and maxDiscoverAttempts are
+	// taken and not needed, since the leader is looked for whenever somebody asks. The leader
+	// is asked, so nodePreference is no other; and defaultDeadline must not be there:
+	// DeliverWithin is. What is not known is refused.
 	Connection string
 	// Name names the streams: <Name>-00 and on for the recipients' partitions,
 	// <Name>-control, <Name>-inbox, and <Name>.lease for who serves them. Default

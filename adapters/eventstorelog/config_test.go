@@ -31,6 +31,7 @@ func TestConnection(t *testing.T) {
 		"esdb://ops:s3cret@host?tlsCaFile=/none":         "cannot be read",
 		"esdb://ops:s3cret@host?defaultDeadline=1000":    "defaultDeadline",
 		"esdb://ops:s3cret@host?nodePreference=follower": "nodePreference",
+		"esdb://ops:s3cret@host?tlsCAFil=s3cret":         "not known",
 		"esdb://ops:s3cret@host?userCertFile=/a.crt":     "go together",
 		"esdb://ops:s3cret@host?tls=false":               "over TLS alone",
 	} {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -125,6 +126,10 @@ func newConn(cfg *Config, stats *counters) (*conn, error) {
 	return c, nil
 }
 
+// parameters of a connection string, in small letters, as they may be written in any.
+var parameters = []string{"tls", "tlsverifycert", "tlscafile", "usercertfile", "userkeyfile", "keepaliveinterval", "keepalivetimeout",
+	"gossiptimeout", "discoveryinterval", "maxdiscoverattempts", "nodepreference"}
+
 // parse reads a connection string without ever quoting it: it holds a password.
 func parse(s string) (*esdb.Configuration, error) {
 	const form = "it must be one of EventStoreDB's connection strings, such as esdb://user:password@host:2113 or esdb+discover://user:password@name:2113?tlsCaFile=ca.crt" //nolint:gosec // an example
@@ -132,14 +137,16 @@ func parse(s string) (*esdb.Configuration, error) {
 		return nil, errors.New(form)
 	}
 	_, query, _ := strings.Cut(s, "?")
-	for _, p := range strings.Split(query, "&") {
-		switch name, value, _ := strings.Cut(p, "="); strings.ToLower(name) {
-		case "defaultdeadline":
+	for _, p := range strings.FieldsFunc(query, func(r rune) bool { return r == '&' }) {
+		name, value, _ := strings.Cut(p, "=")
+		switch lower := strings.ToLower(name); {
+		case lower == "defaultdeadline":
 			return nil, errors.New("leave defaultDeadline out: each append has its own")
-		case "nodepreference":
-			if !strings.EqualFold(value, "leader") {
-				return nil, errors.New("leave nodePreference out: a ledger is written and read at the leader")
-			}
+		case lower == "nodepreference" && !strings.EqualFold(value, "leader"):
+			return nil, errors.New("leave nodePreference out: a ledger is written and read at the leader")
+		case !slices.Contains(parameters, lower):
+			// The parser would only log it, and a misspelt certificate would not be looked at.
+			return nil, errors.New("it has a parameter that is not known; they are " + strings.Join(parameters, ", "))
 		}
 	}
 	conf, err := esdb.ParseConnectionString(s)

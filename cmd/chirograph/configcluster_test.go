@@ -47,6 +47,7 @@ func loadCluster(t *testing.T, text string) (*Config, error) {
 	for name, content := range map[string]string{"c.yaml": text, "kafka.password": "hush\n", "postgres.url": "postgres://c:pw@db.example.com/c?sslmode=verify-full\n",
 		"ca.pem": cert, "node.pem": cert, "node.key": key, "empty": "", "no.url": "db.example.com", "eventstore.connection": "esdb://chirograph:hush@es.example.com:2113?tlsCaFile=" + filepath.Join(dir, "ca.pem") + "\n",
 		"no.connection": "https://chirograph:hush@es.example.com\n", "lines.connection": "esdb://chirograph:hush@es.example.com\nesdb://chirograph:hush@es.example.com\n",
+		"follower.connection": "esdb://chirograph:hush@es.example.com?nodePreference=follower\n", "plain.connection": "esdb://chirograph:hush@es.example.com?tls=false\n",
 		"deadline.connection": "esdb://chirograph:hush@es.example.com?defaultDeadline=5000\n", "ca.connection": "esdb://chirograph:hush@es.example.com?tlsCaFile=" + filepath.Join(dir, "none.pem") + "\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -220,12 +221,14 @@ func TestEventStoreDBConfigRefuses(t *testing.T) {
 		{"  " + file + "\n", "", "eventstoredb.connection_file: it is missing: name a file with EventStoreDB's connection string, esdb://"},
 		{file, "connection_file: empty", "eventstoredb.connection_file: the file is empty"},
 		{file, "connection_file: none", "eventstoredb.connection_file: it cannot be read"},
-		{file, "connection_file: no.connection", "line 6: eventstoredb.connection_file: "},
-		{file, "connection_file: lines.connection", "eventstoredb.connection_file: "},
-		{file, "connection_file: deadline.connection", "eventstoredb.connection_file: "},
-		{file, "connection_file: ca.connection", "eventstoredb.connection_file: "},
+		{file, "connection_file: no.connection", "line 6: eventstoredb.connection_file: it must be one of EventStoreDB's connection strings"},
+		{file, "connection_file: lines.connection", "eventstoredb.connection_file: it must be one of EventStoreDB's connection strings"},
+		{file, "connection_file: deadline.connection", "eventstoredb.connection_file: leave defaultDeadline out"},
+		{file, "connection_file: follower.connection", "eventstoredb.connection_file: leave nodePreference out"},
+		{file, "connection_file: plain.connection", "eventstoredb.connection_file: it has a user and tls=false"},
+		{file, "connection_file: ca.connection", "eventstoredb.connection_file: it must be one of EventStoreDB's connection strings, such as esdb://user:password@host:2113"},
 		{file, "connection: esdb://chirograph:hush@es.example.com", "eventstoredb.connection: a secret does not stand in the file"},
-		{file, "connection: ${ENV:NO_EVENTSTORE}", "eventstoredb.connection: "},
+		{file, "connection: ${ENV:NO_EVENTSTORE}", "eventstoredb.connection: it must be one of EventStoreDB's connection strings"},
 		{file, "connection: ${ENV:EVENTSTORE_IS_UNSET}", "eventstoredb.connection: the environment has no EVENTSTORE_IS_UNSET"},
 		{file, file + "\n  connection: ${ENV:EVENTSTORE}", "eventstoredb.connection: give connection_file or connection, not both"},
 		{"name: bank.sms", "name: $bank", "eventstoredb.name: it has 1 to 200 letters"},

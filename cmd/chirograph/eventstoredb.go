@@ -91,7 +91,7 @@ func hostsOf(connection string) (hosts []string, unsafely bool) {
 func (e *EventStoreDBConfig) notes() (out []string) {
 	hosts, unsafely := hostsOf(e.connection)
 	if unsafely && slices.ContainsFunc(hosts, func(h string) bool { return !loopback(h) && !loopback(h+":2113") }) {
-		out = append(out, "EventStoreDB is reached without TLS, or without a look at its certificate: the password, pseudonyms and programs can be read on the way")
+		out = append(out, "EventStoreDB is reached without TLS, or without a look at its certificate: pseudonyms, programs and a password can be read on the way")
 	}
 	return out
 }
