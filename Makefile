@@ -47,7 +47,7 @@ test:
 test-eventstoredb:
 	@test -n "$$CHIROGRAPH_TEST_EVENTSTOREDB" || { echo 'CHIROGRAPH_TEST_EVENTSTOREDB names no EventStoreDB: set it to a connection string, esdb://USER:PASSWORD@HOST:2113, of one for tests'; exit 1; }
 	$(SERVERS) run --allow-missing sh -c 'status=0; $(GO) test -count=1 $(TESTFLAGS) ./adapters/eventstorelog/... || status=1; \
-		$(GO) test -count=1 $(TESTFLAGS) -run 'EventStoreDB|TestCopy' ./cmd/chirograph || status=1; exit $$status'
+		$(GO) test -count=1 $(TESTFLAGS) -run "EventStoreDB|TestCopy" ./cmd/chirograph || status=1; exit $$status'
 
 # eval "$$(make -s servers)" gives their addresses to a shell; they are in .servers/env too.
 servers:
