@@ -33,3 +33,11 @@ func (c *Clerk) Tail(n int) []Judged { return c.judged[len(c.judged)-n:] }
 func (c *Clerk) Idle() (starts, grants, waiting, flying, appends int) {
 	return len(c.starts), len(c.grants), len(c.waiting), len(c.flying), len(c.appends)
 }
+
+// Occupy takes a carrier's places for a message of a partition, and lets them come to it
+// late, as a dispatcher does that had granted them just before the partition was given away.
+func (n *Node) Occupy(account string, p event.Partition, places int, now time.Time) (come func(), ok bool) {
+	w := Want{Partition: p, Message: event.NewMessageID(now, int(p)), Priority: 9, Places: places}
+	g, ok := n.dispatchers[account].Want(w, now)
+	return func() { n.lines[p].grant(Granted{w, g}) }, ok
+}

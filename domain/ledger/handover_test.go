@@ -179,6 +179,25 @@ func TestDispatcherForgetsWhatWasGivenAway(t *testing.T) {
 	p.becomes(p.submit(0, numbers(1, 1)[0], "").ID, recipient.Sent)
 }
 
+// A place that is granted to a partition just when it is given away is nobody's: it is given
+// back, and others need not wait until it expires.
+func TestPlaceForWhatWasGivenAway(t *testing.T) {
+	p := newLedger(t)
+	p.start(0, nil)
+	p.carriers[0].mu.Lock()
+	p.carriers[0].free = 1
+	p.carriers[0].mu.Unlock()
+	p.apply()
+	p.places[0].give(0, 1)
+	come, ok := p.nodes[0].Occupy("c1", 0, 1, time.Now())
+	if !ok {
+		t.Fatal("the only place is not free")
+	}
+	p.places[0].take(0)
+	come()
+	p.becomes(p.submit(0, numbers(1, 1)[0], "").ID, recipient.Sent)
+}
+
 // failover is views on two servers: the second has what the first has until it is cut
 // off, and answers once the first is lost.
 type failover struct {

@@ -144,12 +144,7 @@ func New(cfg Config) *Node {
 // Attach serves a carrier account on this node. Call it before Run.
 func (n *Node) Attach(c Carrier) {
 	n.carriers[c.Account()] = c
-	n.dispatchers[c.Account()] = NewDispatcher(c, func(g Granted) {
-		n.lines[g.Want.Partition].do(func(c *Clerk, now time.Time) []Call {
-			c.Granted(g, now)
-			return nil
-		})
-	})
+	n.dispatchers[c.Account()] = NewDispatcher(c, func(g Granted) { n.lines[g.Want.Partition].grant(g) })
 }
 
 // Start reads control to its end, starts every partition, and returns when each

@@ -28,7 +28,10 @@ type pipeline struct {
 
 	mu   sync.Mutex
 	mail []func(*Clerk, time.Time) []Call // what others want done on the clerk
-	wake chan struct{}
+	// granted are places on their way to the clerk, as long as it takes some: open.
+	granted []Granted
+	open    bool
+	wake    chan struct{}
 
 	records chan []Record
 	readErr chan error
@@ -72,7 +75,7 @@ func (l *pipeline) begin(ctx context.Context) {
 	ctx, l.end = context.WithCancel(ctx)
 	ended := make(chan struct{})
 	l.ended = ended
-	l.mail, l.quieting = nil, nil
+	l.mail, l.quieting, l.open = nil, nil, true
 	l.failed.Store(nil)
 	l.serving.Store(true)
 	go func() {
@@ -119,6 +122,13 @@ func (l *pipeline) drain(ctx context.Context) {
 	}
 	l.end()
 	<-ended
+	l.mu.Lock()
+	late := l.granted
+	l.granted, l.open = nil, false
+	l.mu.Unlock()
+	for _, g := range late {
+		l.giveBack(g)
+	}
 	if l.clerk != nil { // of its memory only what it proposed is of use yet
 		after := NewClerk(l.node.clerkConfig(l))
 		l.call(after.Inherit(l.clerk, l.node.cfg.Clock.Now()))
@@ -141,6 +151,29 @@ func (l *pipeline) quiet(c *Clerk) {
 		close(l.quieting)
 		l.quieting = nil
 	}
+}
+
+// grant brings a place to the clerk that waits for it. One that comes when the partition
+// is served no more is given back, or it would be kept from others until it expires.
+func (l *pipeline) grant(g Granted) {
+	l.mu.Lock()
+	open := l.open
+	if open {
+		l.granted = append(l.granted, g)
+	}
+	l.mu.Unlock()
+	if !open {
+		l.giveBack(g)
+		return
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *pipeline) giveBack(g Granted) {
+	l.node.dispatchers[g.Grant.Account].Release(g.Grant, l.node.cfg.Clock.Now())
 }
 
 // do runs f on the pipeline's goroutine, soon.
@@ -350,9 +383,12 @@ func (l *pipeline) step(ctx context.Context, batch []Record, writeFailed chan er
 		n.changed()
 	}
 	l.mu.Lock()
-	mail := l.mail
-	l.mail = nil
+	mail, granted := l.mail, l.granted
+	l.mail, l.granted = nil, nil
 	l.mu.Unlock()
+	for _, g := range granted {
+		c.Granted(g, now)
+	}
 	for _, f := range mail {
 		l.call(f(c, now))
 	}
