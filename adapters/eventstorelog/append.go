@@ -215,9 +215,6 @@ func (s *sender) next(p event.Partition) *write {
 		return nil
 	}
 	w := &write{deadline: l.queue[0].at.Add(s.cfg.DeliverWithin), next: l.next, trial: l.down != nil}
-	if l.queue[0].sent > 0 {
-		w.deadline = now.Add(s.cfg.DeliverWithin) // a part of it is in the log, so it has its time anew
-	}
 	queue := l.queue
 	s.mu.Unlock()
 	s.answer(p, late, fmt.Errorf("%w: %w", ledger.ErrRefused, errDelayed))
@@ -312,8 +309,7 @@ func (s *sender) once(ctx context.Context, stream string, w *write) (int64, erro
 		}
 		expected = w.next - 1 // of no event: noStream
 	}
-	// Each try is bounded, but one that has begun to write is given all the time there is:
-	// given up, it would be in doubt.
+	// It has all the time that is left: given up once it is written, it would be in doubt.
 	return s.conn.append(ctx, stream, expected, w.messages)
 }
 

@@ -59,6 +59,8 @@ type conn struct {
 	opts    []grpc.DialOption
 	stats   *counters
 
+	over   context.Context // ends when it is closed
+	end    context.CancelFunc
 	mu     sync.Mutex
 	nodes  map[way]*grpc.ClientConn // as many as the cluster has had
 	leads  *link                    // nil: to be looked for
@@ -76,7 +78,6 @@ type way struct {
 type link struct {
 	address string
 	streams streams.StreamsClient
-	cc      *grpc.ClientConn
 	over    context.Context // ends when another leads
 	end     context.CancelFunc
 }
@@ -94,6 +95,7 @@ func newConn(cfg *Config, stats *counters) (*conn, error) {
 	}
 	c := &conn{conf: conf, attempt: cfg.attempt(), stats: stats, nodes: map[way]*grpc.ClientConn{},
 		header: metadata.Pairs("requires-leader", "true")}
+	c.over, c.end = context.WithCancel(context.Background())
 	secure := insecure.NewCredentials()
 	if !conf.DisableTLS {
 		t := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: conf.RootCAs, InsecureSkipVerify: conf.SkipCertificateVerification} //nolint:gosec // it is what the connection string says
@@ -118,10 +120,8 @@ func newConn(cfg *Config, stats *counters) (*conn, error) {
 		grpc.WithInitialWindowSize(readWindow),
 		grpc.WithInitialConnWindowSize(8 * readWindow),
 		grpc.WithUserAgent("chirograph"),
-	}
-	if conf.KeepAliveInterval > 0 {
-		c.opts = append(c.opts, grpc.WithKeepaliveParams(keepalive.ClientParameters{
-			Time: conf.KeepAliveInterval, Timeout: conf.KeepAliveTimeout, PermitWithoutStream: true}))
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: conf.KeepAliveInterval, Timeout: conf.KeepAliveTimeout, PermitWithoutStream: true}),
 	}
 	return c, nil
 }
@@ -156,6 +156,10 @@ func parse(s string) (*esdb.Configuration, error) {
 		return nil, errors.New(form + "; its host, port or one of its parameters cannot be read, or a file that it names")
 	case (conf.UserCertFile == "") != (conf.UserKeyFile == ""):
 		return nil, errors.New("userCertFile and userKeyFile go together")
+	case conf.GossipTimeout < 1:
+		return nil, errors.New("gossipTimeout is a second at least, and whole seconds")
+	case conf.KeepAliveInterval <= 0 || conf.KeepAliveTimeout <= 0:
+		return nil, errors.New("keepAliveInterval and keepAliveTimeout cannot be switched off: a node that is gone without a word is found by them")
 	case conf.Username != "" && conf.DisableTLS:
 		return nil, errors.New("it has a user and tls=false: a password is sent over TLS alone; leave one of the two out")
 	}
@@ -195,7 +199,7 @@ func (c *conn) leader(ctx context.Context) (*link, error) {
 
 // find asks whoever may know.
 func (c *conn) find(s *search) {
-	ctx, cancel := context.WithTimeout(context.Background(), c.attempt)
+	ctx, cancel := context.WithTimeout(c.over, c.attempt)
 	defer cancel()
 	address, err := c.conf.Address, error(nil)
 	if seeds := c.seeds(); len(seeds) > 0 {
@@ -214,7 +218,7 @@ func (c *conn) find(s *search) {
 // seeds are the nodes that may say who leads; none: there is one node.
 func (c *conn) seeds() []string {
 	var seeds []string
-	if c.conf.DnsDiscover {
+	if c.conf.DnsDiscover && len(c.conf.GossipSeeds) == 0 {
 		return []string{c.conf.Address}
 	}
 	for _, s := range c.conf.GossipSeeds {
@@ -234,11 +238,13 @@ func (c *conn) gossip(ctx context.Context, seeds []string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		ctx, cancel := context.WithTimeout(ctx, time.Duration(c.conf.GossipTimeout)*time.Second)
+		// So that one that is silent leaves the others their time.
+		ctx, cancel := context.WithTimeout(ctx, min(time.Duration(c.conf.GossipTimeout)*time.Second, c.attempt/time.Duration(len(seeds))))
 		info, err := gossip.NewGossipClient(cc).Read(c.with(ctx), &shared.Empty{})
 		cancel()
 		if err != nil {
 			last = cause(err)
+			c.leave(seed)
 			continue
 		}
 		last = errNoLeader
@@ -248,7 +254,24 @@ func (c *conn) gossip(ctx context.Context, seeds []string) (string, error) {
 			}
 		}
 	}
+	for _, seed := range seeds {
+		c.leave(seed)
+	}
 	return "", last
+}
+
+// leave closes the connection to a name that stands for several nodes, so that the next one
+// is to another.
+func (c *conn) leave(seed string) {
+	if !c.conf.DnsDiscover {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cc := c.nodes[way{seed, 0}]; cc != nil {
+		_ = cc.Close() // it says only that it was closed before
+		delete(c.nodes, way{seed, 0})
+	}
 }
 
 // node is called with the lock held. It connects nothing yet.
@@ -259,7 +282,7 @@ func (c *conn) node(w way) (*grpc.ClientConn, error) {
 	if cc := c.nodes[w]; cc != nil {
 		return cc, nil
 	}
-	cc, err := grpc.NewClient(w.address, c.opts...)
+	cc, err := grpc.NewClient("passthrough:///"+w.address, c.opts...) // each connection looks the name up
 	if err != nil {
 		return nil, err
 	}
@@ -273,7 +296,7 @@ func (c *conn) link(address string) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link{address: address, cc: cc, streams: streams.NewStreamsClient(cc)}
+	l := &link{address: address, streams: streams.NewStreamsClient(cc)}
 	l.over, l.end = context.WithCancel(context.Background())
 	return l, nil
 }
@@ -294,8 +317,25 @@ func (c *conn) moved(from *link, to string) {
 	}
 }
 
-// close ends every connection. Nothing may be under way.
+// several reports whether another node than this one may lead.
+func (c *conn) several(l *link) bool { return l.address != c.conf.Address || c.conf.DnsDiscover }
+
+// doubted says that what the leader answered cannot be so: perhaps another leads by now, and
+// it does not know yet. It returns false where there is no other.
+func (c *conn) doubted() bool {
+	c.mu.Lock()
+	l := c.leads
+	c.mu.Unlock()
+	if l == nil || !c.several(l) {
+		return l == nil
+	}
+	c.moved(l, "")
+	return true
+}
+
+// close ends every connection, and what is under way with an error.
 func (c *conn) close() {
+	c.end()
 	c.mu.Lock()
 	s := c.search
 	c.closed = true
@@ -386,10 +426,10 @@ func (c *conn) fault(l *link, incomplete bool, err error, trailer metadata.MD) *
 		return &fault{never, errors.New("a stream of the ledger was tombstoned: it is lost, and its name with it; restore the ledger under another name, from a backup or a copy")}
 	case s.Code() == codes.InvalidArgument, s.Code() == codes.Unimplemented:
 		f.outcome = never
-	case s.Code() == codes.Unavailable:
-		// The connection broke, or there was none. To the only node there is, gRPC makes
-		// a new one by itself.
-		if l.address != c.conf.Address || c.conf.DnsDiscover {
+	case s.Code() == codes.Unavailable, s.Code() == codes.DeadlineExceeded:
+		// The connection broke, or there was none, or the node says nothing. To the only
+		// node there is, gRPC makes a new one by itself.
+		if c.several(l) {
 			c.moved(l, "")
 		}
 	}
@@ -577,7 +617,7 @@ func (c *conn) subscribe(ctx context.Context, slot int, stream string, from int6
 	cc, err := c.node(way{l.address, 1 + slot/subscribers})
 	c.mu.Unlock()
 	if err != nil {
-		return err
+		return &fault{never, err}
 	}
 	call, err := streams.NewStreamsClient(cc).Read(c.with(ctx), &streams.ReadReq{Options: o})
 	if err != nil {

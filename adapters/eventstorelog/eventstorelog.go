@@ -142,11 +142,14 @@ func (l *Log) append(p event.Partition, events []*event.Event, done func(ledger.
 // watch looks whether EventStoreDB answers, and follows its leader, whether or not anything
 // is appended.
 func (l *Log) watch() {
+	lost := 0
 	for {
 		pause(l.ctx, watchEvery)
 		if l.ctx.Err() != nil {
 			return
 		}
+		l.cursors.sweep(time.Now())
+		known := l.heads.known(event.ControlPartition)
 		ctx, cancel := context.WithTimeout(l.ctx, l.cfg.attempt())
 		head, err := l.conn.head(ctx, l.cfg.stream(event.ControlPartition))
 		cancel()
@@ -156,9 +159,13 @@ func (l *Log) watch() {
 			return
 		case err != nil:
 			trouble = err.Error()
-		case head < l.heads.known(event.ControlPartition):
-			trouble = fmt.Sprintf("control ends at %d, and was read up to %d: EventStoreDB has lost events; stop every node", head, l.heads.known(event.ControlPartition))
+		case head < known:
+			// One that does not know yet that another leads may say so once.
+			if lost++; lost > 1 || !l.conn.doubted() {
+				trouble = fmt.Sprintf("control ends at %d, and was read up to %d: EventStoreDB has lost events; stop every node", head, known)
+			}
 		default:
+			lost = 0
 			l.sender.recovered(time.Now())
 			if err := l.sender.suspect(); err != nil {
 				trouble = err.Error()

@@ -271,3 +271,16 @@ func TestNotALedger(t *testing.T) {
 		}
 	})
 }
+
+// A control stream that was deleted goes on where it ended: no ledger begins there.
+func TestDeletedLedger(t *testing.T) {
+	cfg, fake := onProtocol(t)
+	initLedger(t, cfg)
+	fake.Truncate(cfg.stream(event.ControlPartition), 1<<63-1)
+	if created, err := Init(context.Background(), cfg); created || err == nil || !strings.Contains(err.Error(), "$tb") {
+		t.Errorf("created %v, %v", created, err)
+	}
+	if n := len(fake.Events(cfg.stream(event.ControlPartition))); n != 1 {
+		t.Errorf("%d events are in control", n)
+	}
+}

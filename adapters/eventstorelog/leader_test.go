@@ -174,3 +174,28 @@ func TestLost(t *testing.T) {
 	}
 	within(t, "the log says so", func() bool { ok, _, detail := l.Health(); return !ok && strings.Contains(detail, "lost events") })
 }
+
+// A node that led and says nothing any more, though its connection stands, is not waited
+// for: another leads.
+func TestSilentLeader(t *testing.T) {
+	cfg, c := onCluster(t)
+	initLedger(t, cfg)
+	l := open(t, cfg)
+	if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	c.Node(0).SetFault(func(eventstoretest.Call) eventstoretest.Fault { return eventstoretest.Hang })
+	c.SetLeader(1)
+	within(t, "appends are taken at the new leader", func() bool { return logtest.Wait(l, 0, one(l, 0, 1)).Err == nil })
+	within(t, "the log is well", func() bool { ok, _, _ := l.Health(); return ok })
+}
+
+// Several seeds under the name of discovery are seeds.
+func TestDiscoverSeeds(t *testing.T) {
+	cfg, _ := onCluster(t)
+	cfg.Connection = strings.Replace(cfg.Connection, "esdb://", "esdb+discover://", 1)
+	initLedger(t, cfg)
+	if a := logtest.Wait(open(t, cfg), 0, logtest.Events(1, 0)); !errors.Is(a.Err, ledger.ErrRefused) {
+		t.Errorf("%v", a.Err)
+	}
+}

@@ -61,7 +61,6 @@ func (c *cursors) take(p event.Partition, from int64) *cursor {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.drop(now)
 	for i, x := range c.idle[p] {
 		if x.at() == from {
 			c.idle[p] = append(c.idle[p][:i:i], c.idle[p][i+1:]...)
@@ -109,7 +108,14 @@ func (c *cursors) put(x *cursor) {
 	c.idle[x.p] = append(c.idle[x.p], x)
 }
 
-// drop ends what nobody has read from for a while; with the lock held.
+// sweep ends what nobody has read from for a while.
+func (c *cursors) sweep(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop(now)
+}
+
+// drop is sweep with the lock held.
 func (c *cursors) drop(now time.Time) {
 	for p, all := range c.idle {
 		for len(all) > 0 && now.Sub(all[0].used) > cursorIdle {
@@ -334,13 +340,16 @@ func (l *Log) page(ctx context.Context, p event.Partition, from int64, most int)
 		head = got.head
 		if got.none {
 			head = 0
-		} else if head < 0 { // it was cut at maxRead, or the server is an old one
+		} else if head < 0 { // the page was cut, by us or by the way
+			if len(got.events) == 0 {
+				return &fault{later, errors.New("EventStoreDB did not say where the stream ends: it must be 21.10 or later")}
+			}
 			if head, err = l.conn.head(ctx, l.cfg.stream(p)); err != nil {
 				return err
 			}
 		}
 		if from > head {
-			return &fault{never, fmt.Errorf("%w: %s, where its head is %d", ledger.ErrAhead, at, head)}
+			return l.ahead(fmt.Errorf("%w: %s, where its head is %d", ledger.ErrAhead, at, head))
 		}
 		if len(got.events) == 0 && from < head {
 			return &fault{never, fmt.Errorf("nothing stands at %s, and the stream goes on to %d: %w", at, head, errGap)}
@@ -365,11 +374,27 @@ func (l *Log) page(ctx context.Context, p event.Partition, from int64, most int)
 	return records, head, nil
 }
 
+// ahead is a log that ends before what was read from it. Where another node may lead by now,
+// and the one that was asked has not found out, the question is put again until its time is
+// over.
+func (l *Log) ahead(err error) *fault {
+	if l.conn.doubted() {
+		return &fault{later, err}
+	}
+	return &fault{never, err}
+}
+
 // head asks the leader for a partition's head.
 func (l *Log) head(ctx context.Context, p event.Partition) (head int64, err error) {
+	known := l.heads.known(p)
 	err = l.ask(ctx, func(ctx context.Context) error {
-		head, err = l.conn.head(ctx, l.cfg.stream(p))
-		return err
+		if head, err = l.conn.head(ctx, l.cfg.stream(p)); err != nil || head >= known {
+			return err
+		}
+		if err := l.ahead(fmt.Errorf("%w: it was %d before, and is %d", ledger.ErrAhead, known, head)); err.outcome == later {
+			return err
+		}
+		return nil // whoever reads from there finds out
 	})
 	if err != nil {
 		return 0, fmt.Errorf("the head of partition %s: %w", p, err)

@@ -29,6 +29,11 @@ func Init(ctx context.Context, cfg Config) (created bool, err error) {
 		return false, err
 	}
 	defer c.close()
+	if problem, err := limits(ctx, &cfg, c, cfg.stream(event.ControlPartition)); err != nil {
+		return false, err
+	} else if problem != "" {
+		return false, errors.New(problem) // it was deleted, and goes on where it ended
+	}
 	if !cfg.Copy {
 		if created, err = begin(ctx, &cfg, c); err != nil {
 			return false, fmt.Errorf("the ledger's first event could not be written: %w", err)
@@ -122,29 +127,43 @@ func check(ctx context.Context, cfg *Config, c *conn) (created *event.LedgerCrea
 		all = append(all, event.Partition(p))
 	}
 	for _, p := range all {
-		stream := cfg.stream(p)
-		meta, err := read("$$"+stream, backwards)
+		problem, err := limits(ctx, cfg, c, cfg.stream(p))
 		if err != nil {
-			return nil, fmt.Errorf("the metadata of stream %s cannot be read: %w", stream, err)
+			return nil, err
 		}
-		if len(meta.events) == 0 {
-			continue
-		}
-		var m map[string]json.RawMessage
-		if err := json.Unmarshal(meta.events[0].GetData(), &m); err != nil {
-			say("the metadata of stream %s cannot be read: it is no JSON object", stream)
-			continue
-		}
-		for _, name := range []string{"$maxCount", "$maxAge", "$tb"} {
-			if v, ok := m[name]; ok && string(v) != "null" {
-				say("stream %s has %s=%.40s in its metadata, by which EventStoreDB takes events out of the ledger: write its metadata without it", stream, name, v)
-			}
+		if problem != "" {
+			say("%s", problem)
 		}
 	}
 	if len(problems) > 0 {
 		return created, fmt.Errorf("this ledger's streams are not as they must be:\n- %s", strings.Join(problems, "\n- "))
 	}
 	return created, nil
+}
+
+// limits says by which metadata EventStoreDB takes events out of a stream; "": by none.
+func limits(ctx context.Context, cfg *Config, c *conn, stream string) (problem string, err error) {
+	var meta page
+	err = insist(ctx, ctx, cfg.DeliverWithin, cfg.attempt(), func(ctx context.Context) error {
+		meta, err = c.read(ctx, "$$"+stream, backwards, 1, maxMessage)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("the metadata of stream %s cannot be read: %w", stream, err)
+	}
+	if len(meta.events) == 0 {
+		return "", nil
+	}
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(meta.events[0].GetData(), &m); err != nil {
+		return fmt.Sprintf("the metadata of stream %s cannot be read: it is no JSON object", stream), nil
+	}
+	for _, name := range []string{"$maxCount", "$maxAge", "$tb"} {
+		if v, ok := m[name]; ok && string(v) != "null" {
+			return fmt.Sprintf("stream %s has %s=%.40s in its metadata, by which EventStoreDB takes events out of the ledger, or has taken them when it was deleted: write its metadata without it where nothing is gone yet, else take another name", stream, name, v), nil
+		}
+	}
+	return "", nil
 }
 
 // ledgerCreated reads the first event of control.

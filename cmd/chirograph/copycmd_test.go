@@ -451,6 +451,9 @@ func (pl *place) same(other *place) {
 // TestCopyKilled copies a ledger from each engine to each other one, killing the command
 // again and again.
 func TestCopyKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with -short (the race detector's lane): copies in six directions, killed and resumed take a minute there")
+	}
 	t.Parallel()
 	for _, names := range [][]string{{engineKafka, engineEventStoreDB, engineEmbedded}, {engineEventStoreDB, engineKafka, engineEmbedded}} {
 		t.Run(strings.Join(names, ", "), func(t *testing.T) {
@@ -732,6 +735,9 @@ const copyEventsEnv = "CHIROGRAPH_COPY_EVENTS"
 // TestCopyMillion copies a ledger from SQLite by EventStoreDB and Kafka to SQLite, where it
 // must be the same, byte for byte.
 func TestCopyMillion(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with -short (the race detector's lane): a ledger through three engines takes a minute there")
+	}
 	events := 20_000
 	if s := os.Getenv(copyEventsEnv); s == "" {
 		t.Parallel()
