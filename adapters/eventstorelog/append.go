@@ -26,6 +26,10 @@ const (
 	// how long a partition is held for down whose write was in doubt although EventStoreDB
 	// answers questions.
 	trialEvery, doubtful = time.Second, 5 * time.Second
+	// refuseAfter is how long what was certainly not written is tried again. An election is
+	// over by then; whoever submits is told "refused" before it stops waiting, and need not
+	// take it for unknown.
+	refuseAfter = 4 * time.Second
 )
 
 // sender writes appends: one write at a time for each partition, so that they keep their
@@ -261,6 +265,7 @@ func (s *sender) write(p event.Partition, w *write) {
 	ctx, cancel := context.WithDeadline(s.ctx, w.deadline)
 	defer cancel()
 	stream := s.cfg.stream(p)
+	again := w.parts[0].a.at.Add(refuseAfter)
 	cause := errNoLeader
 	kind, wanting := ledger.ErrRefused, true
 	for tries := 1; ; tries++ {
@@ -286,7 +291,7 @@ func (s *sender) write(p event.Partition, w *write) {
 			if f == nil || ctx.Err() == nil || tries == 1 {
 				cause = err
 			}
-			if ctx.Err() == nil && !w.trial {
+			if ctx.Err() == nil && !w.trial && time.Now().Before(again) {
 				pause(ctx, backoff(tries))
 				continue
 			}

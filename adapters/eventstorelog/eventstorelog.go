@@ -107,8 +107,8 @@ func (l *Log) has(p event.Partition) bool {
 // Append is part of ledger.Log. What is refused at once, because too much is waiting, the
 // partition took no append just now, the log is closed or an event cannot be encoded, is
 // answered before Append returns. Everything else is answered within DeliverWithin: with
-// ledger.ErrRefused where it is certain that EventStoreDB has none of it and will not have,
-// else with ledger.ErrUnknown. After a failure for want of a server the partition's appends
+// ledger.ErrRefused, after 4 s of trying, where it is certain that EventStoreDB has none of it
+// and will not have, else with ledger.ErrUnknown. After a failure for want of a server the partition's appends
 // are refused at once, but for one a second, until EventStoreDB answers again.
 func (l *Log) Append(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
 	if err := l.append(p, events, done); err != nil {

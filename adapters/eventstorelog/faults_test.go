@@ -399,3 +399,32 @@ func TestSilence(t *testing.T) {
 	within(t, "appends are taken", func() bool { return logtest.Wait(l, 0, one(l, 0, 1)).Err == nil })
 	within(t, "the log is well", func() bool { ok, _, _ := l.Health(); return ok })
 }
+
+// What is certainly not written is refused before what nobody can know of is given up.
+func TestRefusedFirst(t *testing.T) {
+	t.Parallel()
+	cfg, fake := onProtocol(t)
+	cfg.DeliverWithin = refuseAfter * 3 / 2
+	initLedger(t, cfg)
+	l := open(t, cfg)
+	faults := map[string]eventstoretest.Fault{cfg.stream(0): eventstoretest.RefuseNotReady, cfg.stream(1): eventstoretest.Hang}
+	fake.SetFault(func(c eventstoretest.Call) eventstoretest.Fault {
+		if c.Method == eventstoretest.Append {
+			return faults[c.Stream]
+		}
+		return eventstoretest.None
+	})
+	answers := make(chan error, 2)
+	for _, p := range []event.Partition{1, 0} {
+		l.Append(p, one(l, p, 1), func(a ledger.Appended) { answers <- a.Err })
+	}
+	if err := <-answers; !errors.Is(err, ledger.ErrRefused) {
+		t.Errorf("first comes %v, want ErrRefused", err)
+	}
+	if err := <-answers; !errors.Is(err, ledger.ErrUnknown) {
+		t.Errorf("then comes %v, want ErrUnknown", err)
+	}
+	if n := len(fake.Events(cfg.stream(0))); n != 0 {
+		t.Errorf("%d events are there", n)
+	}
+}
