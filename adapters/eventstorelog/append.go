@@ -174,7 +174,7 @@ func (s *sender) run(p event.Partition) {
 	var last time.Time
 	for {
 		if d := s.pace.Interval(time.Now()) - time.Since(last); d > 0 {
-			pause(s.ctx, d)
+			stored.Pause(s.ctx, d)
 		}
 		w := s.next(p)
 		if w == nil {
@@ -284,7 +284,7 @@ func (s *sender) write(p event.Partition, w *write) {
 			cause, kind = f.cause, ledger.ErrUnknown
 			// Of an append at an exact revision, EventStoreDB knows a repeat.
 			if s.exact && ctx.Err() == nil {
-				pause(ctx, backoff(tries))
+				stored.Pause(ctx, stored.Backoff(tries))
 				continue
 			}
 		default:
@@ -292,7 +292,7 @@ func (s *sender) write(p event.Partition, w *write) {
 				cause = err
 			}
 			if ctx.Err() == nil && !w.trial && time.Now().Before(again) {
-				pause(ctx, backoff(tries))
+				stored.Pause(ctx, stored.Backoff(tries))
 				continue
 			}
 		}

@@ -19,8 +19,9 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"google.golang.org/grpc"
-	grpcbackoff "google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -116,7 +117,7 @@ func newConn(cfg *Config, stats *counters) (*conn, error) {
 		grpc.WithTransportCredentials(secure),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: c.attempt,
-			Backoff: grpcbackoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 2, Jitter: 0.2, MaxDelay: 500 * time.Millisecond}}),
+			Backoff: backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 2, Jitter: 0.2, MaxDelay: 500 * time.Millisecond}}),
 		grpc.WithInitialWindowSize(readWindow),
 		grpc.WithInitialConnWindowSize(8 * readWindow),
 		grpc.WithUserAgent("chirograph"),
@@ -663,6 +664,6 @@ func insist(ctx, asked context.Context, within, attempt time.Duration, do func(c
 		if ctx.Err() != nil || asked.Err() != nil {
 			return last
 		}
-		pause(ctx, backoff(tries))
+		stored.Pause(ctx, stored.Backoff(tries))
 	}
 }

@@ -144,7 +144,7 @@ func (l *Log) append(p event.Partition, events []*event.Event, done func(ledger.
 func (l *Log) watch() {
 	lost := 0
 	for {
-		pause(l.ctx, watchEvery)
+		stored.Pause(l.ctx, watchEvery)
 		if l.ctx.Err() != nil {
 			return
 		}
@@ -233,18 +233,3 @@ func (l *Log) Close() error {
 // A slot is a partition's place in a slice: inbox, control, and the recipients'.
 func slot(p event.Partition) int           { return int(p) + 2 }
 func partitionOf(slot int) event.Partition { return event.Partition(slot - 2) }
-
-// pause waits, or less when ctx is done.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
-
-// backoff is the wait before a try: 20 ms, doubled up to 500 ms.
-func backoff(tries int) time.Duration {
-	return min(500*time.Millisecond, 10*time.Millisecond<<min(tries, 8))
-}

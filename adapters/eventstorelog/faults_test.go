@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,15 +25,6 @@ func appends(stream string, n int, fault eventstoretest.Fault) func(eventstorete
 		}
 		return fault
 	}
-}
-
-// one makes events of the log's own in a partition.
-func one(l *Log, p event.Partition, n int) []*event.Event {
-	events := make([]*event.Event, n)
-	for i := range events {
-		events[i] = sample(l.Source(), p, l.Partitions(), time.Now())
-	}
-	return events
 }
 
 // What can go wrong with an append, what is said of it, and what is there then.
@@ -71,7 +61,7 @@ func TestFaults(t *testing.T) {
 			initLedger(t, cfg)
 			l := open(t, cfg)
 			fake.SetFault(appends(cfg.stream(0), c.times, c.fault))
-			events := one(l, 0, 2)
+			events := logtest.Own(l, 0, 2)
 			a := logtest.Wait(l, 0, events)
 			switch {
 			case c.want == nil && a.Err != nil, c.want != nil && !errors.Is(a.Err, c.want):
@@ -90,7 +80,7 @@ func TestFaults(t *testing.T) {
 			}
 			if c.want != nil {
 				// Others go on, and this one when it is tried again, in a second at most.
-				if a := logtest.Wait(l, 1, one(l, 1, 1)); a.Err != nil {
+				if a := logtest.Wait(l, 1, logtest.Own(l, 1, 1)); a.Err != nil {
 					t.Errorf("another partition: %v", a.Err)
 				}
 				within(t, "the append is taken", func() bool {
@@ -122,7 +112,7 @@ func TestRepeats(t *testing.T) {
 	onBoth(t, func(t *testing.T, cfg Config, _ *eventstoretest.Server) {
 		initLedger(t, cfg)
 		l := open(t, cfg)
-		events := one(l, 0, 3)
+		events := logtest.Own(l, 0, 3)
 		want := int64(0)
 		for _, part := range [][]*event.Event{events[:2], events[:2], events, events[1:], events[2:]} {
 			a := logtest.Wait(l, 0, part)
@@ -188,58 +178,7 @@ func TestExactAppends(t *testing.T) {
 func TestTwoNodes(t *testing.T) {
 	onBoth(t, func(t *testing.T, cfg Config, _ *eventstoretest.Server) {
 		initLedger(t, cfg)
-		const appends, each = 60, 4
-		logs := []*Log{open(t, cfg), open(t, cfg)}
-		read := make([][]ledger.Record, 2)
-		sent := make([][]*event.Event, 2)
-		var wg sync.WaitGroup
-		for i, l := range logs {
-			wg.Go(func() {
-				for int64(len(read[i])) < 2*appends*each {
-					records, _, err := l.Read(context.Background(), 0, int64(len(read[i])), 50)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					read[i] = append(read[i], records...)
-				}
-			})
-			wg.Go(func() {
-				var answers sync.WaitGroup
-				for range appends {
-					events := one(l, 0, each)
-					sent[i] = append(sent[i], events...)
-					answers.Add(1)
-					l.Append(0, events, func(a ledger.Appended) {
-						defer answers.Done()
-						if a.Err != nil {
-							t.Error(a.Err)
-						}
-					})
-				}
-				answers.Wait()
-			})
-		}
-		wg.Wait()
-		if t.Failed() {
-			return
-		}
-		for i := range read[0] {
-			if string(read[0][i].Raw) != string(read[1][i].Raw) || read[0][i].Index != int64(i) {
-				t.Fatalf("the two read different events at %d", i)
-			}
-		}
-		for i := range sent {
-			k := 0
-			for _, r := range read[0] {
-				if k < len(sent[i]) && r.Event.ID == sent[i][k].ID {
-					k++
-				}
-			}
-			if k != len(sent[i]) {
-				t.Errorf("node %d: %d of %d events are there in its order", i, k, len(sent[i]))
-			}
-		}
+		logtest.TwoProcesses(t, [2]logtest.Ledger{open(t, cfg), open(t, cfg)})
 	})
 }
 
@@ -251,7 +190,7 @@ func TestLargeAppend(t *testing.T) {
 	initLedger(t, cfg)
 	l := open(t, cfg)
 	large := func(n, size int) []*event.Event {
-		events := one(l, 0, n)
+		events := logtest.Own(l, 0, n)
 		for _, e := range events {
 			e.Data = &event.MessageSubmitted{Purpose: strings.Repeat("x", size)}
 		}
@@ -289,12 +228,12 @@ func TestServerLimit(t *testing.T) {
 	cfg, _ := onOptions(t, eventstoretest.Options{MaxAppendSize: 10_000})
 	initLedger(t, cfg)
 	l := open(t, cfg)
-	e := one(l, 0, 1)
+	e := logtest.Own(l, 0, 1)
 	e[0].Data = &event.MessageSubmitted{Purpose: strings.Repeat("x", 20_000)}
 	if a := logtest.Wait(l, 0, e); !errors.Is(a.Err, ledger.ErrRefused) || !strings.Contains(a.Err.Error(), "Maximum Append Size") {
 		t.Errorf("%v", a.Err)
 	}
-	if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil {
 		t.Errorf("the next one: %v", a.Err)
 	}
 }
@@ -310,7 +249,7 @@ func TestQueueBounds(t *testing.T) {
 	taken := 0
 	for range 100 {
 		refused := false
-		l.Append(0, one(l, 0, 1), func(a ledger.Appended) {
+		l.Append(0, logtest.Own(l, 0, 1), func(a ledger.Appended) {
 			if errors.Is(a.Err, errFull) {
 				refused = true
 				return
@@ -344,13 +283,13 @@ func TestAway(t *testing.T) {
 	l := open(t, cfg)
 	address := fake.Address()
 	fake.Close()
-	if a := logtest.Wait(l, 0, one(l, 0, 1)); !errors.Is(a.Err, ledger.ErrRefused) && !errors.Is(a.Err, ledger.ErrUnknown) {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); !errors.Is(a.Err, ledger.ErrRefused) && !errors.Is(a.Err, ledger.ErrUnknown) {
 		t.Errorf("%v", a.Err)
 	}
 	writes := l.Stats().Writes
 	refused := 0
 	for range 1000 {
-		if a := logtest.Wait(l, 0, one(l, 0, 1)); errors.Is(a.Err, ledger.ErrRefused) {
+		if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); errors.Is(a.Err, ledger.ErrRefused) {
 			refused++
 		}
 	}
@@ -384,11 +323,11 @@ func TestSilence(t *testing.T) {
 	proxy, through := servertest.Through(t, cfg.Connection)
 	cfg.Connection = through
 	l := open(t, cfg)
-	if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil {
 		t.Fatal(a.Err)
 	}
 	proxy.Set(t, servertest.Hang)
-	if a := logtest.Wait(l, 0, one(l, 0, 1)); !errors.Is(a.Err, ledger.ErrUnknown) {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); !errors.Is(a.Err, ledger.ErrUnknown) {
 		t.Errorf("%v, want ErrUnknown", a.Err)
 	}
 	if _, _, err := l.Read(context.Background(), 0, 0, 1); err == nil {
@@ -396,7 +335,7 @@ func TestSilence(t *testing.T) {
 	}
 	within(t, "the log is not well", func() bool { ok, _, _ := l.Health(); return !ok })
 	proxy.Set(t, servertest.Forward)
-	within(t, "appends are taken", func() bool { return logtest.Wait(l, 0, one(l, 0, 1)).Err == nil })
+	within(t, "appends are taken", func() bool { return logtest.Wait(l, 0, logtest.Own(l, 0, 1)).Err == nil })
 	within(t, "the log is well", func() bool { ok, _, _ := l.Health(); return ok })
 }
 
@@ -416,7 +355,7 @@ func TestRefusedFirst(t *testing.T) {
 	})
 	answers := make(chan error, 2)
 	for _, p := range []event.Partition{1, 0} {
-		l.Append(p, one(l, p, 1), func(a ledger.Appended) { answers <- a.Err })
+		l.Append(p, logtest.Own(l, p, 1), func(a ledger.Appended) { answers <- a.Err })
 	}
 	if err := <-answers; !errors.Is(err, ledger.ErrRefused) {
 		t.Errorf("first comes %v, want ErrRefused", err)

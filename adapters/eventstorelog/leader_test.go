@@ -13,6 +13,7 @@ import (
 	"github.com/chirograph/chirograph/adapters/logtest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/ledger/stored"
 )
 
 func onCluster(t testing.TB) (Config, *eventstoretest.Cluster) {
@@ -51,7 +52,7 @@ func TestLeaderChanges(t *testing.T) {
 						return
 					default:
 					}
-					e := one(l, 0, 2)
+					e := logtest.Own(l, 0, 2)
 					a := logtest.Wait(l, 0, e)
 					mu.Lock()
 					switch {
@@ -64,7 +65,7 @@ func TestLeaderChanges(t *testing.T) {
 					}
 					mu.Unlock()
 					if a.Err != nil {
-						pause(context.Background(), backoff(1)) // as a client does
+						stored.Pause(context.Background(), stored.Backoff(1)) // as a client does
 					}
 				}
 			})
@@ -147,7 +148,7 @@ func TestLaggingFollower(t *testing.T) {
 	cfg.Connection = c.Node(2).Connection()
 	other := open(t, cfg)
 	for n := int64(1); n <= 20; n++ {
-		if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+		if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil {
 			t.Fatal(a.Err)
 		}
 		if _, head, err := other.Read(context.Background(), 0, 0, 0); head != n || err != nil {
@@ -165,7 +166,7 @@ func TestLost(t *testing.T) {
 	initLedger(t, cfg)
 	l := open(t, cfg)
 	for _, p := range []event.Partition{0, event.ControlPartition} {
-		if a := logtest.Wait(l, p, one(l, p, 5)); a.Err != nil {
+		if a := logtest.Wait(l, p, logtest.Own(l, p, 5)); a.Err != nil {
 			t.Fatal(a.Err)
 		}
 	}
@@ -182,12 +183,12 @@ func TestSilentLeader(t *testing.T) {
 	cfg, c := onCluster(t)
 	initLedger(t, cfg)
 	l := open(t, cfg)
-	if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil {
 		t.Fatal(a.Err)
 	}
 	c.Node(0).SetFault(func(eventstoretest.Call) eventstoretest.Fault { return eventstoretest.Hang })
 	c.SetLeader(1)
-	within(t, "appends are taken at the new leader", func() bool { return logtest.Wait(l, 0, one(l, 0, 1)).Err == nil })
+	within(t, "appends are taken at the new leader", func() bool { return logtest.Wait(l, 0, logtest.Own(l, 0, 1)).Err == nil })
 	within(t, "the log is well", func() bool { ok, _, _ := l.Health(); return ok })
 }
 

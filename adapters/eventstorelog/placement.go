@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger/stored"
 )
 
 const (
@@ -85,7 +86,7 @@ func (p *Placement) Members(ctx context.Context) (int, error) {
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
-		if pause(ctx, backoff(tries)); ctx.Err() != nil {
+		if stored.Pause(ctx, stored.Backoff(tries)); ctx.Err() != nil {
 			return 0, fmt.Errorf("ask for the members in stream %s: %w", p.cfg.lease(), last)
 		}
 	}
@@ -253,7 +254,7 @@ func (r *leaseRun) beat(ctx context.Context) error {
 		switch {
 		case errors.Is(err, errMoved):
 			if moved++; moved > 1 {
-				wait = mathrand.N(backoff(moved)) // so that two do not meet again and again
+				wait = mathrand.N(stored.Backoff(moved)) // so that two do not meet again and again
 			}
 		case err != nil:
 			wait = min(r.h.every()/2, leaseRetry)

@@ -10,6 +10,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/ledger/stored"
 )
 
 const (
@@ -56,8 +57,9 @@ type cursor struct {
 	used    time.Time
 }
 
-// take finds a cursor that goes on at an index, or begins one; nil when there are too many.
-func (c *cursors) take(p event.Partition, from int64) *cursor {
+// take finds a cursor that goes on at an index, or else, with begin, begins one; nil when
+// there is none, or there are too many.
+func (c *cursors) take(p event.Partition, from int64, begin bool) *cursor {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -67,7 +69,7 @@ func (c *cursors) take(p event.Partition, from int64) *cursor {
 			return x
 		}
 	}
-	if c.closed {
+	if c.closed || !begin {
 		return nil
 	}
 	if c.counts[p] >= maxCursors {
@@ -277,21 +279,18 @@ func (l *Log) Read(ctx context.Context, p event.Partition, from int64, max int) 
 		if ctx.Err() != nil {
 			return nil, l.heads.known(p), nil
 		}
-		pause(ctx, backoff(tries)) // its subscription ended
+		stored.Pause(ctx, stored.Backoff(tries)) // its subscription ended
 	}
 }
 
 // follow reads from the cursor that stands at an index, if there is one; with wait it begins
 // one and waits. No records and no error: look at what is stored.
 func (l *Log) follow(ctx context.Context, p event.Partition, from int64, max int, wait bool) ([]ledger.Record, int64, error) {
-	if !wait && !l.cursors.stands(p, from) {
+	x := l.cursors.take(p, from, wait)
+	if x == nil {
 		return nil, 0, nil
 	}
-	x := l.cursors.take(p, from)
-	if x == nil {
-		return nil, 0, nil // too many readers of one partition at once
-	}
-	defer func() { l.cursors.put(x) }()
+	defer l.cursors.put(x)
 	for {
 		records, err := x.read(max)
 		if len(records) > 0 {
@@ -315,18 +314,6 @@ func (l *Log) follow(ctx context.Context, p event.Partition, from int64, max int
 			}
 		}
 	}
-}
-
-// stands reports whether a cursor waits at an index.
-func (c *cursors) stands(p event.Partition, from int64) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, x := range c.idle[p] {
-		if x.at() == from {
-			return true
-		}
-	}
-	return false
 }
 
 // page reads what is stored from an index on. No records: it is the head.

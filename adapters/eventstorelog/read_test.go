@@ -24,7 +24,7 @@ func TestCutOff(t *testing.T) {
 	const n = 600
 	var want []*event.Event
 	for range n / 10 {
-		want = append(want, one(l, 0, 10)...)
+		want = append(want, logtest.Own(l, 0, 10)...)
 	}
 	var mu sync.Mutex
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -94,13 +94,13 @@ func TestOneSubscription(t *testing.T) {
 		got := make(chan []ledger.Record)
 		go func() { got <- read(0, 10) }()
 		within(t, "the reader waits", func() bool { return l.cursors.has(0) })
-		if a := logtest.Wait(other, 0, one(l, 0, 1)); a.Err != nil {
+		if a := logtest.Wait(other, 0, logtest.Own(l, 0, 1)); a.Err != nil {
 			t.Fatal(a.Err)
 		}
 		<-got
 		const n = 3 * cursorEvents
 		for range n / 1000 {
-			if a := logtest.Wait(other, 0, one(l, 0, 1000)); a.Err != nil {
+			if a := logtest.Wait(other, 0, logtest.Own(l, 0, 1000)); a.Err != nil {
 				t.Fatal(a.Err)
 			}
 		}
@@ -151,7 +151,7 @@ func TestManyReaders(t *testing.T) {
 		})
 	}
 	for range 20 {
-		if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+		if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil {
 			t.Fatal(a.Err)
 		}
 	}
@@ -163,7 +163,7 @@ func TestGap(t *testing.T) {
 	onBoth(t, func(t *testing.T, cfg Config, _ *eventstoretest.Server) {
 		initLedger(t, cfg)
 		l := open(t, cfg)
-		if a := logtest.Wait(l, 0, one(l, 0, 10)); a.Err != nil {
+		if a := logtest.Wait(l, 0, logtest.Own(l, 0, 10)); a.Err != nil {
 			t.Fatal(a.Err)
 		}
 		if _, err := l.conn.append(context.Background(), "$$"+cfg.stream(0), noStream, message("$metadata", []byte(`{"$tb":4}`))); err != nil {
@@ -191,8 +191,8 @@ func TestForeign(t *testing.T) {
 	onBoth(t, func(t *testing.T, cfg Config, _ *eventstoretest.Server) {
 		initLedger(t, cfg)
 		l := open(t, cfg)
-		elsewhere := one(l, 1, 1)
-		good := one(l, 0, 2)
+		elsewhere := logtest.Own(l, 1, 1)
+		good := logtest.Own(l, 0, 2)
 		if a := logtest.Wait(l, 0, good[:1]); a.Err != nil {
 			t.Fatal(a.Err)
 		}
@@ -242,7 +242,7 @@ func TestOwn(t *testing.T) {
 		within(t, "the reader waits", func() bool { return l.cursors.has(0) })
 		before := l.Stats().Decoded
 		for range 50 {
-			e := one(l, 0, 1)
+			e := logtest.Own(l, 0, 1)
 			if a := logtest.Wait(l, 0, e); a.Err != nil {
 				t.Fatal(a.Err)
 			}

@@ -34,7 +34,7 @@ func TestSecurity(t *testing.T) {
 	good := at("chirograph:pass%3Aw0rd@", "?tlsCaFile="+file)
 	initLedger(t, good)
 	l := open(t, good)
-	if a := logtest.Wait(l, 0, one(l, 0, 2)); a.Err != nil {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 2)); a.Err != nil {
 		t.Fatal(a.Err)
 	}
 	if n := len(logtest.ReadAll(t, l, 0)); n != 2 {
@@ -58,7 +58,7 @@ func TestSecurity(t *testing.T) {
 	if _, err := l.conn.append(context.Background(), "$$bank-01", noStream, message("$metadata", []byte(`{"$acl":{"$w":"admin"}}`))); err != nil {
 		t.Fatal(err)
 	}
-	if a := logtest.Wait(l, 1, one(l, 1, 1)); !errors.Is(a.Err, ledger.ErrRefused) || !errors.Is(a.Err, errDenied) {
+	if a := logtest.Wait(l, 1, logtest.Own(l, 1, 1)); !errors.Is(a.Err, ledger.ErrRefused) || !errors.Is(a.Err, errDenied) {
 		t.Errorf("%v", a.Err)
 	}
 	for name, c := range map[string]struct {
@@ -97,7 +97,7 @@ func TestVendorClient(t *testing.T) {
 	onBoth(t, func(t *testing.T, cfg Config, _ *eventstoretest.Server) {
 		initLedger(t, cfg)
 		l := open(t, cfg)
-		want := one(l, 0, 3)
+		want := logtest.Own(l, 0, 3)
 		for range 2 { // the second time they are the same events, and others to EventStoreDB
 			if a := logtest.Wait(l, 0, want); a.Err != nil {
 				t.Fatal(a.Err)

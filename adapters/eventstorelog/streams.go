@@ -2,8 +2,6 @@ package eventstorelog
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger/stored"
 )
 
 // Init makes a ledger: it writes its first event, event.LedgerCreated under a random short
@@ -45,16 +44,11 @@ func Init(ctx context.Context, cfg Config) (created bool, err error) {
 
 // begin writes the first event where there is none.
 func begin(ctx context.Context, cfg *Config, c *conn) (wrote bool, err error) {
-	var name [5]byte
-	rand.Read(name[:])
-	id := strings.ToLower(base32.StdEncoding.EncodeToString(name[:]))
 	partitions := cfg.Partitions
 	if partitions == 0 {
 		partitions = defaultPartitions
 	}
-	now := time.Now()
-	e := &event.Event{ID: event.NewID(now), Source: "/" + id, Time: event.Millis(now),
-		Data: &event.LedgerCreated{Ledger: id, Partitions: partitions, NumberForms: cfg.NumberForms}}
+	e := stored.Begin(partitions, cfg.NumberForms, time.Now())
 	raw, err := event.Encode(e)
 	if err != nil {
 		return false, err
@@ -171,13 +165,9 @@ func ledgerCreated(revision uint64, raw []byte) (*event.LedgerCreated, error) {
 	if revision != 0 {
 		return nil, fmt.Errorf("it begins with revision %d: %w", revision, errGap)
 	}
-	e, err := event.Decode(raw)
-	if err != nil {
-		return nil, fmt.Errorf("a ledger's control begins with LedgerCreated, and this one does not: %w", err)
+	created, err := stored.Begun(raw)
+	if err == nil && (created.Partitions < 1 || created.Partitions > event.MaxPartitions) {
+		err = fmt.Errorf("%w: it says that there are %d partitions", stored.ErrNotFirst, created.Partitions)
 	}
-	created, ok := e.Data.(*event.LedgerCreated)
-	if !ok || e.Source != "/"+created.Ledger || created.Ledger == "" || created.Partitions < 1 || created.Partitions > event.MaxPartitions {
-		return nil, fmt.Errorf("a ledger's control begins with LedgerCreated, and this one with %s", e.Data.Type())
-	}
-	return created, nil
+	return created, err
 }

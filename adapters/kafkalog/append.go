@@ -613,7 +613,7 @@ func (s *sender) settle(r result) {
 		case f.refused:
 			s.fail(f)
 		default:
-			f.again = now.Add(backoff(f.tries))
+			f.again = now.Add(stored.Backoff(f.tries))
 			s.cluster.ask()
 		}
 	}

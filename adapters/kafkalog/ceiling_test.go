@@ -18,7 +18,7 @@ func TestDrop(t *testing.T) {
 			if head := headOf(t, l, 1); head != 0 {
 				t.Errorf("a new ledger begins at %d", head)
 			}
-			if a := logtest.Wait(l, 1, one(l, 1, 3)); a.Err != nil || a.First != 0 {
+			if a := logtest.Wait(l, 1, logtest.Own(l, 1, 3)); a.Err != nil || a.First != 0 {
 				t.Errorf("an append: %+v", a)
 			}
 			if err := l.Close(); err != nil {

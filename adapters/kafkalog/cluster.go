@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -285,16 +286,6 @@ func moved(err error) bool {
 	return false
 }
 
-// pause waits, or less when ctx is done.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
-
 // answer is an offset, or why it is not known.
 type answer struct {
 	offset int64
@@ -459,7 +450,7 @@ func (h *heads) answer(q *question) {
 			break
 		}
 		h.c.refresh(ctx)
-		pause(ctx, backoff(tries))
+		stored.Pause(ctx, stored.Backoff(tries))
 	}
 	for s, a := range q.answers {
 		if a.err == nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
@@ -145,7 +146,7 @@ func (c *Config) client(more ...kgo.Opt) (*kgo.Client, error) {
 		kgo.DialTimeout(c.attempt() / 4),
 		kgo.RequestTimeoutOverhead(c.attempt()),
 		kgo.RetryTimeout(c.DeliverWithin),
-		kgo.RetryBackoffFn(backoff),
+		kgo.RetryBackoffFn(stored.Backoff),
 		kgo.MetadataMinAge(100 * time.Millisecond),
 		// Brokers close idle connections after ten minutes.
 		kgo.ConnIdleTimeout(9 * time.Minute),
@@ -165,9 +166,4 @@ func (c *Config) client(more ...kgo.Opt) (*kgo.Client, error) {
 		opts = append(opts, sasl)
 	}
 	return kgo.NewClient(append(opts, more...)...)
-}
-
-// backoff is the wait before a try: 20 ms, doubled up to 500 ms.
-func backoff(tries int) time.Duration {
-	return min(500*time.Millisecond, 10*time.Millisecond<<min(tries, 8))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/chirograph/chirograph/adapters/logtest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -37,15 +38,6 @@ func faulty(t *testing.T) (*Log, *kfake.Cluster) {
 	cfg := Config{Brokers: c.ListenAddrs(), Replication: 1, Partitions: 2, DeliverWithin: time.Second}
 	initLedger(t, cfg)
 	return open(t, cfg), c
-}
-
-// one makes events of the log's own in a partition.
-func one(l *Log, p event.Partition, n int) []*event.Event {
-	out := make([]*event.Event, n)
-	for i := range out {
-		out[i] = sample(l.Source(), p, l.Partitions(), time.Now())
-	}
-	return out
 }
 
 // What a broker answers, and what the caller is told.
@@ -74,13 +66,13 @@ func TestAnswers(t *testing.T) {
 		t.Run(fmt.Sprintf("%s %d", c.answer.Message, c.count), func(t *testing.T) {
 			t.Parallel()
 			l, k := faulty(t)
-			if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+			if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil {
 				t.Fatal(a.Err)
 			}
 			fault := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: c.answer, Count: c.count})
 			answered := make(chan ledger.Appended)
 			down := false
-			l.Append(0, one(l, 0, 2), func(a ledger.Appended) {
+			l.Append(0, logtest.Own(l, 0, 2), func(a ledger.Appended) {
 				down = len(l.sender.suspects()) > 0
 				answered <- a
 			})
@@ -96,7 +88,7 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("%d of its events are there, want %d", got, c.there)
 			}
 			// It heals, and the next batch, of the same size, is not taken for the failed one.
-			next := one(l, 0, 2)
+			next := logtest.Own(l, 0, 2)
 			if a := retry(t, l, 0, next); a.First != int64(1+c.there) {
 				t.Errorf("the next stands at %d", a.First)
 			}
@@ -115,7 +107,7 @@ func TestRefusedAfterDoubt(t *testing.T) {
 		kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.RequestTimedOut, Count: 1},
 		kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed, Count: 1},
 	)
-	if a := logtest.Wait(l, 0, one(l, 0, 1)); !errors.Is(a.Err, ledger.ErrUnknown) {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); !errors.Is(a.Err, ledger.ErrUnknown) {
 		t.Errorf("%v, want ErrUnknown", a.Err)
 	}
 	if head := headOf(t, l, 0); head != 1 {
@@ -126,7 +118,7 @@ func TestRefusedAfterDoubt(t *testing.T) {
 // A producer that brokers do not take any more is replaced, and the append is there once.
 func TestNewProducer(t *testing.T) {
 	l, k := faulty(t)
-	if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil {
 		t.Fatal(a.Err)
 	}
 	old := make(chan int64, 1)
@@ -144,7 +136,7 @@ func TestNewProducer(t *testing.T) {
 		old <- first
 		return b.ProducerID == first
 	}})
-	if a := logtest.Wait(l, 0, one(l, 0, 2)); a.Err != nil || a.First != 1 {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 2)); a.Err != nil || a.First != 1 {
 		t.Errorf("%+v", a)
 	}
 	if refused.Hits() == 0 {
@@ -167,7 +159,7 @@ func headOf(t *testing.T, l *Log, p event.Partition) int64 {
 // retry appends until it is not refused any more.
 func retry(t *testing.T, l ledger.Log, p event.Partition, events []*event.Event) ledger.Appended {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); ; pause(context.Background(), 10*time.Millisecond) {
+	for deadline := time.Now().Add(15 * time.Second); ; stored.Pause(context.Background(), 10*time.Millisecond) {
 		a := logtest.Wait(l, p, events)
 		if a.Err == nil {
 			return a
@@ -181,7 +173,7 @@ func retry(t *testing.T, l ledger.Log, p event.Partition, events []*event.Event)
 // until waits for a condition.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(90 * time.Second); !is(); pause(context.Background(), 5*time.Millisecond) {
+	for deadline := time.Now().Add(90 * time.Second); !is(); stored.Pause(context.Background(), 5*time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it never was so: %s", what)
 		}
@@ -245,8 +237,8 @@ func TestAway(t *testing.T) {
 				away.on(w)
 				until(t, "it is well again", func() bool { ok, _, _ := l.Health(); return ok })
 				log.wait()
-				retry(t, l, 0, one(l, 0, 1))
-				retry(t, l, 1, one(l, 1, 1))
+				retry(t, l, 0, logtest.Own(l, 0, 1))
+				retry(t, l, 1, logtest.Own(l, 1, 1))
 				log.check()
 				head := headOf(t, l, 0)
 				until(t, "the tail caught up", func() bool { return int64(tail.read()) == head })
@@ -273,7 +265,7 @@ type told struct {
 }
 
 func (a *acks) append(p event.Partition, n int) {
-	events := one(a.log, p, n)
+	events := logtest.Own(a.log, p, n)
 	a.mu.Lock()
 	i := len(a.told)
 	a.told = append(a.told, told{p: p, events: events})
@@ -368,7 +360,7 @@ func (a *acks) follow(p event.Partition) *follower {
 				a.t.Error(err)
 			}
 			if err != nil {
-				pause(ctx, 20*time.Millisecond)
+				stored.Pause(ctx, 20*time.Millisecond)
 			}
 			f.mu.Lock()
 			for _, r := range records {
@@ -415,7 +407,7 @@ func TestUnsteady(t *testing.T) {
 			case 1:
 				move()
 			}
-			pause(context.Background(), time.Duration(rng.IntN(40))*time.Millisecond)
+			stored.Pause(context.Background(), time.Duration(rng.IntN(40))*time.Millisecond)
 		}
 		log.wait()
 		acked, refused, unknown := log.check()
@@ -437,16 +429,16 @@ func TestLateLanding(t *testing.T) {
 		cfg.DeliverWithin, cfg.dial = time.Second, w.dial
 		initLedger(t, cfg)
 		l := open(t, cfg)
-		if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+		if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil {
 			t.Fatal(a.Err)
 		}
 		w.freeze()
-		late := one(l, 0, 2)
+		late := logtest.Own(l, 0, 2)
 		if a := logtest.Wait(l, 0, late); !errors.Is(a.Err, ledger.ErrUnknown) {
 			t.Fatalf("%v, want ErrUnknown", a.Err)
 		}
 		w.thaw() // the proxy still holds the request
-		next := one(l, 0, 1)
+		next := logtest.Own(l, 0, 1)
 		retry(t, l, 0, next)
 		counts := map[event.ID]int{}
 		for _, r := range logtest.ReadAll(t, l, 0) {
@@ -466,20 +458,20 @@ func TestWrittenThenCut(t *testing.T) {
 		cfg.DeliverWithin, cfg.dial = time.Second, w.dial
 		initLedger(t, cfg)
 		l := open(t, cfg)
-		if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+		if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil {
 			t.Fatal(a.Err)
 		}
 		w.freeze()
 		before := l.sender.wrote.to(l.cluster.leader(slot(0)))
 		answer := make(chan ledger.Appended, 1)
-		l.Append(0, one(l, 0, 1), func(a ledger.Appended) { answer <- a })
+		l.Append(0, logtest.Own(l, 0, 1), func(a ledger.Appended) { answer <- a })
 		until(t, "the request is written", func() bool { return l.sender.wrote.to(l.cluster.leader(slot(0))) > before })
 		w.sever(true)
 		if a := <-answer; !errors.Is(a.Err, ledger.ErrUnknown) {
 			t.Errorf("%v, want ErrUnknown", a.Err)
 		}
 		// What was refused while it was away surely is not there.
-		if a := logtest.Wait(l, 0, one(l, 0, 1)); !errors.Is(a.Err, ledger.ErrRefused) {
+		if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); !errors.Is(a.Err, ledger.ErrRefused) {
 			t.Errorf("%v, want ErrRefused", a.Err)
 		}
 		w.thaw()
@@ -550,22 +542,22 @@ func TestPartitionsAway(t *testing.T) {
 
 	set(func(p *kmsg.MetadataResponseTopicPartition) { p.Leader, p.ISR = -1, nil })
 	until(t, "it has no leader", says("p.ledger-1 has no leader"))
-	if a := logtest.Wait(l, 1, one(l, 1, 1)); !errors.Is(a.Err, ledger.ErrRefused) || !errors.Is(a.Err, errNoLeader) {
+	if a := logtest.Wait(l, 1, logtest.Own(l, 1, 1)); !errors.Is(a.Err, ledger.ErrRefused) || !errors.Is(a.Err, errNoLeader) {
 		t.Errorf("without a leader: %v", a.Err)
 	}
-	if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil {
 		t.Errorf("the other partition: %v", a.Err)
 	}
 	well()
 	until(t, "it has one", says(""))
-	if a := logtest.Wait(l, 1, one(l, 1, 1)); a.Err != nil {
+	if a := logtest.Wait(l, 1, logtest.Own(l, 1, 1)); a.Err != nil {
 		t.Errorf("with a leader: %v", a.Err)
 	}
 
 	// A leader that answers questions, and appends with an error, is not asked to take any
 	// for a while, and is named.
 	slow := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "p.ledger", Partitions: []int32{1}, Err: kerr.RequestTimedOut, Count: -1})
-	if a := logtest.Wait(l, 1, one(l, 1, 1)); !errors.Is(a.Err, ledger.ErrUnknown) {
+	if a := logtest.Wait(l, 1, logtest.Own(l, 1, 1)); !errors.Is(a.Err, ledger.ErrUnknown) {
 		t.Errorf("too slow: %v", a.Err)
 	}
 	until(t, "it is too slow", says("01 takes no append: REQUEST_TIMED_OUT"))
@@ -575,7 +567,7 @@ func TestPartitionsAway(t *testing.T) {
 	}
 	slow.Remove()
 	head := headOf(t, l, 1)
-	if a := retry(t, l, 1, one(l, 1, 1)); a.First != head {
+	if a := retry(t, l, 1, logtest.Own(l, 1, 1)); a.First != head {
 		t.Errorf("not slow any more: %+v, want %d", a, head)
 	}
 	until(t, "it is not slow any more", says(""))
@@ -583,7 +575,7 @@ func TestPartitionsAway(t *testing.T) {
 	set(func(p *kmsg.MetadataResponseTopicPartition) { p.ISR = p.ISR[:1] })
 	fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "p.ledger", Partitions: []int32{1}, Err: kerr.NotEnoughReplicas, Count: -1})
 	until(t, "it has too few", says("p.ledger-1 has 1 of 3 replicas in sync"))
-	if a := logtest.Wait(l, 1, one(l, 1, 1)); !errors.Is(a.Err, ledger.ErrRefused) || !errors.Is(a.Err, kerr.NotEnoughReplicas) {
+	if a := logtest.Wait(l, 1, logtest.Own(l, 1, 1)); !errors.Is(a.Err, ledger.ErrRefused) || !errors.Is(a.Err, kerr.NotEnoughReplicas) {
 		t.Errorf("with too few replicas: %v", a.Err)
 	}
 	// Its leader answers, and yet nothing is tried before it has enough.
@@ -596,7 +588,7 @@ func TestPartitionsAway(t *testing.T) {
 	fault.Remove()
 	well()
 	until(t, "it has enough", says(""))
-	if a := retry(t, l, 1, one(l, 1, 1)); a.First != head+1 {
+	if a := retry(t, l, 1, logtest.Own(l, 1, 1)); a.First != head+1 {
 		t.Errorf("with enough: %+v, want %d", a, head+1)
 	}
 }
@@ -616,7 +608,7 @@ func TestBounds(t *testing.T) {
 	for range 30 {
 		log.append(1, 10)
 	}
-	big := one(l, 2, 1)
+	big := logtest.Own(l, 2, 1)
 	big[0].Data.(*event.MessageRouted).Rule = strings.Repeat("x", event.MaxSize/2)
 	n := 0
 	for range 20 {
@@ -649,7 +641,7 @@ func TestSequenceWraps(t *testing.T) {
 	// Answers come on the goroutine that owns the lane.
 	appending := func(n int, then func()) {
 		done := make(chan error)
-		l.Append(0, one(l, 0, n), func(a ledger.Appended) {
+		l.Append(0, logtest.Own(l, 0, n), func(a ledger.Appended) {
 			then()
 			done <- a.Err
 		})
@@ -678,8 +670,8 @@ func TestLargeAppends(t *testing.T) {
 		cfg := config(t, server)
 		initLedger(t, cfg)
 		l := open(t, cfg)
-		many := one(l, 0, ledger.MaxAppend)
-		largest := one(l, 0, 3)
+		many := logtest.Own(l, 0, ledger.MaxAppend)
+		largest := logtest.Own(l, 0, 3)
 		for _, e := range largest {
 			// Random, so that compression does not help.
 			for data := e.Data.(*event.MessageRouted); ; {
@@ -698,7 +690,7 @@ func TestLargeAppends(t *testing.T) {
 		report := func(a ledger.Appended) { answers <- a }
 		l.Append(0, many, report)
 		l.Append(0, largest, report)
-		l.Append(0, one(l, 0, 1), report)
+		l.Append(0, logtest.Own(l, 0, 1), report)
 		for _, want := range []int64{0, ledger.MaxAppend, ledger.MaxAppend + 3} {
 			if a := <-answers; a.Err != nil || a.First != want {
 				t.Fatalf("%+v, want %d", a, want)

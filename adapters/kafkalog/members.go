@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 )
@@ -31,7 +32,7 @@ func (p *Placement) Members(ctx context.Context) (int, error) {
 			return len(groups[p.group].Members), nil
 		}
 		// A cluster that never had a group takes some seconds to find it a coordinator.
-		if pause(ctx, backoff(tries)); ctx.Err() != nil {
+		if stored.Pause(ctx, stored.Backoff(tries)); ctx.Err() != nil {
 			return 0, fmt.Errorf("ask for the members of the group %s: %w", p.group, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -194,7 +195,7 @@ func TestDrain(t *testing.T) {
 		a.mu.Unlock()
 		b := join(t, cfg, "", session(server))
 		giving := <-a.lostCall
-		pause(context.Background(), session(server)/4) // two heartbeats: were it given on, it would be now
+		stored.Pause(context.Background(), session(server)/4) // two heartbeats: were it given on, it would be now
 		if n := b.count(); n != 0 {
 			t.Errorf("%d partitions went on while %v was being drained", n, giving)
 		}
@@ -261,7 +262,7 @@ func TestPlacementBrokersAway(t *testing.T) {
 		}
 		until(t, "two share", both)
 		w.sever(true)
-		pause(context.Background(), time.Second)
+		stored.Pause(context.Background(), time.Second)
 		w.mend()
 		until(t, "two share again", both)
 		// One that stops while brokers are away does stop.

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -52,8 +51,8 @@ func TestBadRecords(t *testing.T) {
 		cfg := config(t, server)
 		initLedger(t, cfg)
 		l := open(t, cfg)
-		good := func() []byte { return encoded(t, one(l, 1, 1)[0]) }
-		foreign := one(l, 1, 1)[0]
+		good := func() []byte { return encoded(t, logtest.Own(l, 1, 1)[0]) }
+		foreign := logtest.Own(l, 1, 1)[0]
 		foreign.Source = "/another"
 		values := []struct {
 			name  string
@@ -70,7 +69,7 @@ func TestBadRecords(t *testing.T) {
 			{"another spelling", append(good(), ' '), "follows it"},
 			{"spaces", bytes.Replace(good(), []byte(`{"specversion"`), []byte(`{ "specversion"`), 1), "not those that the encoder writes"},
 			{"another ledger's", encoded(t, foreign), `"/another"`},
-			{"another partition's", encoded(t, one(l, 2, 1)[0]), "lies in 02"},
+			{"another partition's", encoded(t, logtest.Own(l, 2, 1)[0]), "lies in 02"},
 			{"the last", good(), ""},
 		}
 		follow := make(chan []ledger.Record)
@@ -127,7 +126,7 @@ func TestBadRecords(t *testing.T) {
 			}
 		}
 		// The partition takes appends, and the others know nothing of it.
-		if a := logtest.Wait(l, 1, one(l, 1, 1)); a.Err != nil || a.First != int64(len(values)) {
+		if a := logtest.Wait(l, 1, logtest.Own(l, 1, 1)); a.Err != nil || a.First != int64(len(values)) {
 			t.Errorf("%+v", a)
 		}
 		if n := len(logtest.ReadAll(t, l, 2)); n != 0 {
@@ -143,7 +142,7 @@ func TestOwnEvents(t *testing.T) {
 		cfg := config(t, server)
 		initLedger(t, cfg)
 		l := open(t, cfg)
-		appended := one(l, 0, 50)
+		appended := logtest.Own(l, 0, 50)
 		appended[7].Data = logtest.Events(1, 1)[0].Data
 		got := make(chan ledger.Record)
 		go func() {
@@ -184,7 +183,7 @@ func TestOwnEvents(t *testing.T) {
 			t.Errorf("%d of %d events were decoded", after.Decoded-before.Decoded, after.Read-before.Read)
 		}
 		// The same id, other bytes, before ours comes back.
-		mine := one(l, 0, 1)
+		mine := logtest.Own(l, 0, 1)
 		other := *mine[0]
 		other.Node = "another"
 		l.reader.Keep(0, mine, [][]byte{encoded(t, mine[0])})
@@ -210,57 +209,7 @@ func TestTwoProcesses(t *testing.T) {
 	onBoth(t, func(t *testing.T, server string) {
 		cfg := config(t, server)
 		initLedger(t, cfg)
-		const appends, each = 60, 4
-		logs := []*Log{open(t, cfg), open(t, cfg)}
-		var wg sync.WaitGroup
-		read := make([][]ledger.Record, len(logs))
-		sent := make([][]*event.Event, len(logs))
-		for i, l := range logs {
-			wg.Go(func() {
-				for int64(len(read[i])) < 2*appends*each {
-					records, _, err := l.Read(context.Background(), 0, int64(len(read[i])), 50)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					read[i] = append(read[i], records...)
-				}
-			})
-			wg.Go(func() {
-				var answers sync.WaitGroup
-				for k := range appends {
-					events := one(l, 0, each)
-					sent[i] = append(sent[i], events...)
-					answers.Add(1)
-					l.Append(0, events, func(a ledger.Appended) {
-						defer answers.Done()
-						if a.Err != nil {
-							t.Error(a.Err)
-						}
-					})
-					if k%5 == 0 {
-						answers.Wait()
-					}
-				}
-				answers.Wait()
-			})
-		}
-		wg.Wait()
-		place := map[event.ID]int{}
-		for k := range read[0] {
-			if !bytes.Equal(read[0][k].Raw, read[1][k].Raw) || read[0][k].Index != int64(k) {
-				t.Fatalf("at %d the two read different events", k)
-			}
-			place[read[0][k].Event.ID] = k
-		}
-		for i := range sent {
-			if !slices.IsSortedFunc(sent[i], func(a, b *event.Event) int { return place[a.ID] - place[b.ID] }) {
-				t.Errorf("the appends of process %d changed order", i)
-			}
-		}
-		if len(place) != 2*appends*each {
-			t.Errorf("%d different events", len(place))
-		}
+		logtest.TwoProcesses(t, [2]logtest.Ledger{open(t, cfg), open(t, cfg)})
 	})
 }
 
@@ -271,7 +220,7 @@ func TestGaps(t *testing.T) {
 		initLedger(t, cfg)
 		l := open(t, cfg)
 		for p := range event.Partition(2) {
-			if a := logtest.Wait(l, p, one(l, p, 5)); a.Err != nil {
+			if a := logtest.Wait(l, p, logtest.Own(l, p, 5)); a.Err != nil {
 				t.Fatal(a.Err)
 			}
 		}
@@ -295,7 +244,7 @@ func TestGaps(t *testing.T) {
 		if err := client.BeginTransaction(); err != nil {
 			t.Fatal(err)
 		}
-		if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: cfg.Prefix + ".ledger", Partition: 0, Value: encoded(t, one(l, 0, 1)[0])}).FirstErr(); err != nil {
+		if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: cfg.Prefix + ".ledger", Partition: 0, Value: encoded(t, logtest.Own(l, 0, 1)[0])}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 		if err := client.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
@@ -337,7 +286,7 @@ func lostEnd(t *testing.T, e *kerr.Error) {
 	cfg := Config{Brokers: k.ListenAddrs(), Replication: 1, Partitions: 2, DeliverWithin: 2 * time.Second}
 	initLedger(t, cfg)
 	l := open(t, cfg)
-	if a := logtest.Wait(l, 0, one(l, 0, 5)); a.Err != nil {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 5)); a.Err != nil {
 		t.Fatal(a.Err)
 	}
 	waiting := make(chan error)
@@ -398,7 +347,7 @@ func TestNotYetDurable(t *testing.T) {
 	cfg := config(t, fake)
 	initLedger(t, cfg)
 	l := open(t, cfg)
-	events := one(l, 0, 5)
+	events := logtest.Own(l, 0, 5)
 	var raws [][]byte
 	for _, e := range events {
 		raws = append(raws, encoded(t, e))
@@ -447,7 +396,7 @@ func TestFullAnswers(t *testing.T) {
 		before := l.Stats().Fetches
 		var writing sync.WaitGroup
 		for p := range event.Partition(cfg.Partitions) {
-			for _, e := range one(l, p, n) {
+			for _, e := range logtest.Own(l, p, n) {
 				data := make([]byte, 90_000)
 				rand.Read(data)
 				e.Data = &event.InboundReceived{Sealed: event.Sealed{Box: data}}
@@ -474,7 +423,7 @@ func TestNewLeader(t *testing.T) {
 	cfg := Config{Brokers: k.ListenAddrs(), Replication: 1, Partitions: 2, DeliverWithin: 5 * time.Second}
 	initLedger(t, cfg)
 	l := open(t, cfg)
-	if a := logtest.Wait(l, 0, one(l, 0, 5)); a.Err != nil {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 5)); a.Err != nil {
 		t.Fatal(a.Err)
 	}
 	behind := 3
@@ -516,7 +465,7 @@ func TestHeadsTogether(t *testing.T) {
 	for range callers {
 		wg.Go(func() {
 			for range times {
-				a := logtest.Wait(l, 0, one(l, 0, 1))
+				a := logtest.Wait(l, 0, logtest.Own(l, 0, 1))
 				if a.Err != nil {
 					t.Error(a.Err)
 				}
@@ -548,7 +497,7 @@ func TestIdleTail(t *testing.T) {
 	reading := make(chan bool)
 	go func() { read(0, 1); reading <- true }()
 	until(t, "the tail follows", func() bool { return l.tails.live(slot(0)) })
-	if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil {
 		t.Fatal(a.Err)
 	}
 	<-reading
@@ -563,7 +512,7 @@ func TestIdleTail(t *testing.T) {
 	})
 	go func() { read(1, 1); reading <- true }()
 	until(t, "the tail follows again", func() bool { return l.tails.live(slot(0)) })
-	if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err != nil {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil {
 		t.Fatal(a.Err)
 	}
 	<-reading
@@ -579,7 +528,7 @@ func TestTail(t *testing.T) {
 	for p := range event.Partition(4) {
 		ts.follow(slot(p), int64(p))
 	}
-	raw := encoded(t, one(l, 2, 1)[0])
+	raw := encoded(t, logtest.Own(l, 2, 1)[0])
 	f := ts.bySlot[slot(2)]
 	for _, c := range []struct {
 		from, head, next int64
@@ -654,7 +603,7 @@ func TestTailBound(t *testing.T) {
 		}
 	}()
 	for i := range int64(20) {
-		if a := logtest.Wait(l, 0, one(l, 0, 50)); a.Err != nil {
+		if a := logtest.Wait(l, 0, logtest.Own(l, 0, 50)); a.Err != nil {
 			t.Fatal(a.Err)
 		}
 		// A reader that stays at the head is served by the tail.

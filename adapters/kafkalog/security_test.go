@@ -103,7 +103,7 @@ func TestSecurity(t *testing.T) {
 			good.DeliverWithin = 0
 			initLedger(t, good)
 			l := open(t, good)
-			if a := logtest.Wait(l, 1, one(l, 1, 2)); a.Err != nil {
+			if a := logtest.Wait(l, 1, logtest.Own(l, 1, 2)); a.Err != nil {
 				t.Fatal(a.Err)
 			}
 			if n := len(logtest.ReadAll(t, l, 1)); n != 2 {

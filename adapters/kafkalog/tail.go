@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -184,7 +185,7 @@ func (t *tails) run(broker int32) {
 			if wait == 0 {
 				return
 			}
-			pause(t.log.ctx, wait)
+			stored.Pause(t.log.ctx, wait)
 			continue
 		}
 		ctx, cancel := context.WithTimeout(t.log.ctx, tailWait+t.log.cfg.attempt())
@@ -193,7 +194,7 @@ func (t *tails) run(broker int32) {
 		if err != nil {
 			tries++
 			t.log.cluster.refresh(t.log.ctx)
-			pause(t.log.ctx, backoff(tries))
+			stored.Pause(t.log.ctx, stored.Backoff(tries))
 			continue
 		}
 		tries = 0
@@ -213,7 +214,7 @@ func (t *tails) extend(f *tail, from int64, part fetched) {
 	if errors.As(part.err, &answer) && temporary(answer) {
 		t.mu.Lock()
 		f.tries++
-		f.again = time.Now().Add(backoff(f.tries))
+		f.again = time.Now().Add(stored.Backoff(f.tries))
 		t.mu.Unlock()
 		t.log.cluster.ask()
 		return

@@ -2,8 +2,6 @@ package kafkalog
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -122,12 +121,8 @@ func makeTopics(ctx context.Context, cfg *Config, client *kgo.Client) (made bool
 
 // begin writes the first event where there is none.
 func begin(ctx context.Context, c *cluster, partitions int) (wrote bool, err error) {
-	var name [5]byte
-	rand.Read(name[:])
-	id := strings.ToLower(base32.StdEncoding.EncodeToString(name[:]))
 	now := time.Now()
-	e := &event.Event{ID: event.NewID(now), Source: "/" + id, Time: event.Millis(now),
-		Data: &event.LedgerCreated{Ledger: id, Partitions: partitions, NumberForms: c.cfg.NumberForms}}
+	e := stored.Begin(partitions, c.cfg.NumberForms, now)
 	raw, err := event.Encode(e)
 	if err != nil {
 		return false, err
@@ -145,13 +140,13 @@ func begin(ctx context.Context, c *cluster, partitions int) (wrote bool, err err
 		if err == nil {
 			err = c.produce(ctx, f)
 		}
-		if ctx.Err() != nil || f.refused || errors.Is(err, errNotFirst) {
+		if ctx.Err() != nil || f.refused || errors.Is(err, stored.ErrNotFirst) {
 			return false, fmt.Errorf("the ledger's first event could not be written: %w", err)
 		}
-		pause(ctx, backoff(tries))
+		stored.Pause(ctx, stored.Backoff(tries))
 	}
 	there, _, err := first(ctx, c)
-	return err == nil && there != nil && there.Ledger == id, err
+	return err == nil && there != nil && e.Source == "/"+there.Ledger, err
 }
 
 // produce sends one flight, once, and is for where there is no sender.
@@ -180,9 +175,6 @@ func (c *cluster) produce(ctx context.Context, f *flight) error {
 	return f.err
 }
 
-// errNotFirst is a control topic that does not begin as a ledger does.
-var errNotFirst = errors.New("a ledger's control begins with LedgerCreated, and this one does not")
-
 // first reads the first event of control: the ledger's, or empty where there is none.
 func first(ctx context.Context, c *cluster) (created *event.LedgerCreated, empty bool, err error) {
 	control := slot(event.ControlPartition)
@@ -199,21 +191,14 @@ func first(ctx context.Context, c *cluster) (created *event.LedgerCreated, empty
 	f := got[control]
 	switch {
 	case errors.Is(f.err, kerr.OffsetOutOfRange):
-		return nil, false, fmt.Errorf("%w: the topic does not begin with offset 0 any more", errNotFirst)
+		return nil, false, fmt.Errorf("%w: the topic does not begin with offset 0 any more", stored.ErrNotFirst)
 	case f.err != nil:
 		return nil, false, f.err
 	case len(f.values) == 0:
 		return nil, true, nil
 	}
-	e, err := event.Decode(f.values[0])
-	if err != nil {
-		return nil, false, fmt.Errorf("%w: %w", errNotFirst, err)
-	}
-	created, ok := e.Data.(*event.LedgerCreated)
-	if !ok || e.Source != "/"+created.Ledger || created.Ledger == "" {
-		return nil, false, fmt.Errorf("%w: control-0 is %s", errNotFirst, e.Data.Type())
-	}
-	return created, false, nil
+	created, err = stored.Begun(f.values[0])
+	return created, false, err
 }
 
 // Check says what is wrong with a ledger's topics, all of it, and how to mend it: topics
@@ -349,7 +334,7 @@ func described(ctx context.Context, admin *kadm.Client, names []string, made boo
 		if ready || tries >= 5 && !made || ctx.Err() != nil {
 			return topics, nil
 		}
-		pause(ctx, backoff(tries))
+		stored.Pause(ctx, stored.Backoff(tries))
 	}
 }
 
@@ -362,10 +347,10 @@ func (f *found) examineFirst(ctx context.Context, cfg *Config, client *kgo.Clien
 	var created *event.LedgerCreated
 	var empty bool
 	for tries := 1; ; tries++ {
-		if created, empty, err = first(ctx, c); err == nil || tries == 5 || ctx.Err() != nil || errors.Is(err, errNotFirst) {
+		if created, empty, err = first(ctx, c); err == nil || tries == 5 || ctx.Err() != nil || errors.Is(err, stored.ErrNotFirst) {
 			break
 		}
-		pause(ctx, backoff(tries))
+		stored.Pause(ctx, stored.Backoff(tries))
 	}
 	name := c.names[controlTopic]
 	switch {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/logtest"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -112,7 +113,7 @@ func TestCopy(t *testing.T) {
 	cfg := config(t, fake)
 	initLedger(t, cfg)
 	from := open(t, cfg)
-	want := one(from, 1, 20)
+	want := logtest.Own(from, 1, 20)
 	if a := logtest.Wait(from, 1, want); a.Err != nil {
 		t.Fatal(a.Err)
 	}
@@ -289,10 +290,10 @@ func TestNoLedger(t *testing.T) {
 			}
 			write(t, cfg, &kgo.Record{Topic: cfg.Prefix + ".control", Value: []byte(value)})
 			cfg.Copy = false
-			if _, err := Init(t.Context(), cfg); !errors.Is(err, errNotFirst) {
+			if _, err := Init(t.Context(), cfg); !errors.Is(err, stored.ErrNotFirst) {
 				t.Errorf("Init: %v", err)
 			}
-			if _, err := Open(t.Context(), cfg); !errors.Is(err, errNotFirst) {
+			if _, err := Open(t.Context(), cfg); !errors.Is(err, stored.ErrNotFirst) {
 				t.Errorf("Open: %v", err)
 			}
 		})
@@ -349,7 +350,7 @@ func TestMadeAgain(t *testing.T) {
 	cfg := Config{Brokers: k.ListenAddrs(), Prefix: "p", Replication: 1, Partitions: 2, DeliverWithin: time.Second}
 	initLedger(t, cfg)
 	l := open(t, cfg)
-	if a := logtest.Wait(l, 0, one(l, 0, 3)); a.Err != nil {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 3)); a.Err != nil {
 		t.Fatal(a.Err)
 	}
 	if err := k.DeleteTopic("p.ledger"); err != nil {
@@ -359,7 +360,7 @@ func TestMadeAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	const why = "deleted and made again"
-	if a := logtest.Wait(l, 0, one(l, 0, 1)); a.Err == nil || !strings.Contains(a.Err.Error(), why) {
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err == nil || !strings.Contains(a.Err.Error(), why) {
 		t.Errorf("an append: %v", a.Err)
 	}
 	if _, _, err := l.Read(t.Context(), 0, 0, 10); err == nil || !strings.Contains(err.Error(), why) {

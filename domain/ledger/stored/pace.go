@@ -1,6 +1,7 @@
 package stored
 
 import (
+	"context"
 	"math"
 	"sync"
 	"time"
@@ -38,4 +39,19 @@ func (p *Pace) Interval(now time.Time) time.Duration {
 	rate := p.sum * math.Exp(-now.Sub(p.at).Seconds()/loadWindow.Seconds()) / loadWindow.Seconds()
 	share := min(1, rate/fullLoad)
 	return time.Duration(share * share * float64(maxInterval))
+}
+
+// Backoff is the wait before a try: 20 ms, doubled up to 500 ms.
+func Backoff(tries int) time.Duration {
+	return min(500*time.Millisecond, 10*time.Millisecond<<min(tries, 8))
+}
+
+// Pause waits, or less when ctx is done.
+func Pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
