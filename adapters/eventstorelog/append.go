@@ -91,7 +91,7 @@ func newSender(ctx context.Context, cfg *Config, conn *conn, reader *stored.Read
 
 var (
 	errFull    = errors.New("too much is waiting to be written")
-	errDelayed = errors.New("it waited too long behind others")
+	errDelayed = fmt.Errorf("%w: it waited too long behind others", ledger.ErrRefused)
 )
 
 // enqueue takes an append, or says why not.
@@ -215,13 +215,13 @@ func (s *sender) next(p event.Partition) *write {
 	if len(l.queue) == 0 {
 		l.queue, l.running = nil, false
 		s.mu.Unlock()
-		s.answer(p, late, fmt.Errorf("%w: %w", ledger.ErrRefused, errDelayed))
+		s.answer(p, late, errDelayed)
 		return nil
 	}
 	w := &write{deadline: l.queue[0].at.Add(s.cfg.DeliverWithin), next: l.next, trial: l.down != nil}
 	queue := l.queue
 	s.mu.Unlock()
-	s.answer(p, late, fmt.Errorf("%w: %w", ledger.ErrRefused, errDelayed))
+	s.answer(p, late, errDelayed)
 	// Only run takes from the queue, and what is in it does not change.
 	size := 0
 	for _, a := range queue {

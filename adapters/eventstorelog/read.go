@@ -114,11 +114,6 @@ func (c *cursors) put(x *cursor) {
 func (c *cursors) sweep(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.drop(now)
-}
-
-// drop is sweep with the lock held.
-func (c *cursors) drop(now time.Time) {
 	for p, all := range c.idle {
 		for len(all) > 0 && now.Sub(all[0].used) > cursorIdle {
 			all[0].end()
