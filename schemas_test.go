@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
@@ -29,7 +30,7 @@ func TestSchemaLists(t *testing.T) {
 			asks = append(asks, s)
 		}
 	}
-	purposes := append(slices.Collect(maps.Keys(ledger.Purposes)), "compliance_reply")
+	purposes := append(slices.Collect(maps.Keys(control.Purposes)), "compliance_reply")
 	encodings := constants(t, "domain/sms", func(_, typ string) bool { return typ == "Encoding" })
 	for _, list := range []struct {
 		typ  event.Type

@@ -42,7 +42,7 @@ var rooms = []room{
 	{folder: "domain/proof", own: []string{"domain/event", "domain/recipient", "domain/sms"},
 		others: []string{"github.com/transparency-dev/merkle", "golang.org/x/mod"}, pure: true},
 	// A harness that runs whole nodes and verifies what they leave.
-	{folder: "domain/ledger/ledgertest", own: []string{"domain"}, others: []string{}},
+	{folder: "domain/node/nodetest", own: []string{"domain"}, others: []string{}},
 	{folder: "domain/ledger", own: []string{"domain/event", "domain/recipient", "domain/sms"}, others: []string{}},
 	{folder: "policies", own: []string{"domain/ledger"}, others: []string{"github.com/open-policy-agent/opa"}, pure: true},
 	// A harness for the tests of whatever keeps the views.
@@ -71,7 +71,7 @@ var homes = []struct{ pkg, folder, tests string }{
 }
 
 // harness are packages for tests alone; a log in memory promises nothing.
-var harness = []string{"adapters/eventstorelog/eventstoretest", "adapters/logtest", "adapters/memlog", "adapters/servertest", "adapters/carriertest", "domain/ledger/ledgertest", "projections/viewtest"}
+var harness = []string{"adapters/eventstorelog/eventstoretest", "adapters/logtest", "adapters/memlog", "adapters/servertest", "adapters/carriertest", "domain/node/nodetest", "projections/viewtest"}
 
 // impure are the packages that have a clock, I/O or chance in them.
 var impure = []string{"os", "net", "database/sql", "syscall", "log", "plugin", "path/filepath", "io/ioutil",

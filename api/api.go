@@ -19,8 +19,11 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/projections"
 )
@@ -30,14 +33,14 @@ import (
 // Ledger takes what callers ask for. An error is a *ledger.Refusal, or
 // ledger.ErrRefused (nothing was appended), or ledger.ErrUnknown, or a fault of ours.
 type Ledger interface {
-	Submit(ctx context.Context, c ledger.Caller, r *ledger.SubmitRequest) (*ledger.Submitted, error)
-	Cancel(ctx context.Context, c ledger.Caller, id event.ID) (*ledger.Cancelled, error)
-	OptOut(ctx context.Context, c ledger.Caller, r *ledger.OptOutRequest) (*ledger.OptedOutResult, error)
-	Lift(ctx context.Context, c ledger.Caller, r *ledger.OptOutRequest) (*ledger.OptedOutResult, error)
-	Program(ctx context.Context, c ledger.Caller, name string) (*ledger.ProgramView, error)
-	PutProgram(ctx context.Context, c ledger.Caller, p *event.ProgramChanged) (*ledger.ProgramView, error)
-	Pause(ctx context.Context, c ledger.Caller, r *ledger.PauseRequest) (*ledger.Pausing, error)
-	Resume(ctx context.Context, c ledger.Caller, r *ledger.PauseRequest) (*ledger.Pausing, error)
+	Submit(ctx context.Context, c ledger.Caller, r *intake.SubmitRequest) (*intake.Submitted, error)
+	Cancel(ctx context.Context, c ledger.Caller, id event.ID) (*intake.Cancelled, error)
+	OptOut(ctx context.Context, c ledger.Caller, r *intake.OptOutRequest) (*intake.OptedOut, error)
+	Lift(ctx context.Context, c ledger.Caller, r *intake.OptOutRequest) (*intake.OptedOut, error)
+	Program(ctx context.Context, c ledger.Caller, name string) (*control.ProgramView, error)
+	PutProgram(ctx context.Context, c ledger.Caller, p *event.ProgramChanged) (*control.ProgramView, error)
+	Pause(ctx context.Context, c ledger.Caller, r *control.PauseRequest) (*control.Pausing, error)
+	Resume(ctx context.Context, c ledger.Caller, r *control.PauseRequest) (*control.Pausing, error)
 }
 
 // Views answers reads.
@@ -69,7 +72,7 @@ type Vault interface {
 
 // Rules describes policy rules by their id.
 type Rules interface {
-	Rule(id string) (ledger.Rule, bool)
+	Rule(id string) (decision.Rule, bool)
 }
 
 // Keys knows API keys. It compares in constant time and keeps hashes only.

@@ -24,8 +24,11 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/projections"
@@ -39,9 +42,9 @@ func header(name, value string) func(*http.Request) {
 
 func TestSubmit(t *testing.T) {
 	e := newEnv(t)
-	var got *ledger.SubmitRequest
+	var got *intake.SubmitRequest
 	var by ledger.Caller
-	e.ledger.submit = func(c ledger.Caller, r *ledger.SubmitRequest) (*ledger.Submitted, error) {
+	e.ledger.submit = func(c ledger.Caller, r *intake.SubmitRequest) (*intake.Submitted, error) {
 		by, got = c, r
 		return accept(c, r)
 	}
@@ -64,7 +67,7 @@ func TestSubmit(t *testing.T) {
 func TestSubmitProblems(t *testing.T) {
 	fails := func(err error) func(*env) {
 		return func(e *env) {
-			e.ledger.submit = func(ledger.Caller, *ledger.SubmitRequest) (*ledger.Submitted, error) { return nil, err }
+			e.ledger.submit = func(ledger.Caller, *intake.SubmitRequest) (*intake.Submitted, error) { return nil, err }
 		}
 	}
 	for name, c := range map[string]struct {
@@ -111,11 +114,11 @@ func TestSubmitProblems(t *testing.T) {
 		"time is over":      {set: fails(context.DeadlineExceeded), status: 504, code: "outcome_unknown"},
 		"fault":             {set: fails(errors.New("secret cause")), status: 500, code: "internal"},
 		"panic": {set: func(e *env) {
-			e.ledger.submit = func(_ ledger.Caller, r *ledger.SubmitRequest) (*ledger.Submitted, error) { panic(r.To) }
+			e.ledger.submit = func(_ ledger.Caller, r *intake.SubmitRequest) (*intake.Submitted, error) { panic(r.To) }
 		}, status: 500, code: "internal"},
 		"runtime panic": {set: func(e *env) {
-			e.ledger.submit = func(ledger.Caller, *ledger.SubmitRequest) (*ledger.Submitted, error) {
-				var r *ledger.SubmitRequest
+			e.ledger.submit = func(ledger.Caller, *intake.SubmitRequest) (*intake.Submitted, error) {
+				var r *intake.SubmitRequest
 				_ = r.Body // a fault of ours
 				return nil, nil
 			}
@@ -149,7 +152,7 @@ func TestSubmitProblems(t *testing.T) {
 
 func TestCauseIsLogged(t *testing.T) {
 	e := newEnv(t)
-	e.ledger.submit = func(ledger.Caller, *ledger.SubmitRequest) (*ledger.Submitted, error) {
+	e.ledger.submit = func(ledger.Caller, *intake.SubmitRequest) (*intake.Submitted, error) {
 		return nil, errors.New("the disk is on fire")
 	}
 	p := e.do("POST", "/v1/messages", submitBody).problem(500, "internal", "")
@@ -217,7 +220,7 @@ func TestReady(t *testing.T) {
 func TestOverload(t *testing.T) {
 	inside, release := make(chan bool), make(chan bool)
 	e := newEnv(t, func(d *Deps) { d.MaxRequests = 1 })
-	e.ledger.submit = func(c ledger.Caller, r *ledger.SubmitRequest) (*ledger.Submitted, error) {
+	e.ledger.submit = func(c ledger.Caller, r *intake.SubmitRequest) (*intake.Submitted, error) {
 		inside <- true
 		<-release
 		return accept(c, r)
@@ -250,8 +253,8 @@ func life(e *env) *projections.Message {
 		Places: []event.Place{"US-CA America/Los_Angeles"}, Encoding: "gsm7", Segments: 2, ValidUntil: testTime.Add(time.Hour), By: "key1",
 		Content: box(content),
 		Decision: &projections.Decision{Event: testID(3), At: testTime, Control: 1, Data: &event.MessageDecided{
-			Outcome: ledger.Allow, Until: testTime.Add(time.Hour), Revision: "2026.11", Digest: "5f1d",
-			Checks: []event.Check{{Check: "opt_out", Outcome: ledger.Allow, Rules: []string{"opt_out.none"}}, {Check: "senders", Outcome: ledger.Allow, Rules: []string{"senders.gone"}}},
+			Outcome: decision.Allow, Until: testTime.Add(time.Hour), Revision: "2026.11", Digest: "5f1d",
+			Checks: []event.Check{{Check: "opt_out", Outcome: decision.Allow, Rules: []string{"opt_out.none"}}, {Check: "senders", Outcome: decision.Allow, Rules: []string{"senders.gone"}}},
 			Clocks: []event.Clock{"America/Los_Angeles 2026-11-24T05:40"}}},
 		Decisions: 2,
 		Route:     &projections.Route{Data: &event.MessageRouted{Rule: "default", Carrier: "simulator", From: "+14155550199", Encoding: "gsm7", Parts: 2}},
@@ -274,7 +277,7 @@ func life(e *env) *projections.Message {
 	add(100, event.ID{}, &event.ControlApplied{Position: 1, Event: testID(101)})
 	add(1, event.ID{}, &event.MessageSubmitted{Program: "otp", Purpose: "otp", Priority: 9, From: "+14155550199", Country: "US", Encoding: "gsm7", Segments: 2,
 		ValidUntil: testTime.Add(time.Hour), By: "key1", Sealed: box(content)})
-	add(2, id, &event.MessageDecided{Outcome: ledger.Allow, Revision: "2026.11"})
+	add(2, id, &event.MessageDecided{Outcome: decision.Allow, Revision: "2026.11"})
 	add(102, testID(103), &event.CancelRequested{By: "key1"})
 	add(3, id, m.Decision.Data)
 	for len(e.log.records[7]) < 300 {
@@ -416,18 +419,18 @@ func TestDecisionsInWords(t *testing.T) {
 	s := &server{Deps: Deps{Rules: fakeRules{}}}
 	ids := []event.ID{testID(9)}
 	checks := []event.Check{
-		{Check: "countries", Outcome: ledger.Allow, Rules: []string{"countries.ok"}},
-		{Check: "quiet_hours", Outcome: ledger.Defer, Rules: []string{"quiet_hours.us"}},
-		{Check: "opt_out", Outcome: ledger.Deny, Rules: []string{"opt_out.legal_entity", "opt_out.marketing"}, OptOuts: ids},
+		{Check: "countries", Outcome: decision.Allow, Rules: []string{"countries.ok"}},
+		{Check: "quiet_hours", Outcome: decision.Defer, Rules: []string{"quiet_hours.us"}},
+		{Check: "opt_out", Outcome: decision.Deny, Rules: []string{"opt_out.legal_entity", "opt_out.marketing"}, OptOuts: ids},
 	}
 	for name, c := range map[string]struct {
 		d    event.MessageDecided
 		want []string
 	}{
-		"deny":  {event.MessageDecided{Outcome: ledger.Deny, Checks: checks}, []string{"opt_out.legal_entity", "opt_out.marketing", "quiet_hours.us"}},
-		"defer": {event.MessageDecided{Outcome: ledger.Defer, Checks: checks[:2]}, []string{"quiet_hours.us"}},
-		"allow": {event.MessageDecided{Outcome: ledger.Allow, Checks: checks[:1]}, []string{"countries.ok"}},
-		"hold":  {event.MessageDecided{Outcome: ledger.Hold, Fault: ledger.FaultPause, Detail: "paused: wrong price"}, []string{"hold.pause"}},
+		"deny":  {event.MessageDecided{Outcome: decision.Deny, Checks: checks}, []string{"opt_out.legal_entity", "opt_out.marketing", "quiet_hours.us"}},
+		"defer": {event.MessageDecided{Outcome: decision.Defer, Checks: checks[:2]}, []string{"quiet_hours.us"}},
+		"allow": {event.MessageDecided{Outcome: decision.Allow, Checks: checks[:1]}, []string{"countries.ok"}},
+		"hold":  {event.MessageDecided{Outcome: decision.Hold, Fault: event.FaultPause, Detail: "paused: wrong price"}, []string{"hold.pause"}},
 	} {
 		d := s.decision(&projections.Decision{Data: &c.d})
 		var got []string
@@ -541,18 +544,18 @@ func TestCancel(t *testing.T) {
 	e := newEnv(t)
 	at := event.Position{Partition: 7, Index: 1240}
 	for _, c := range []struct {
-		answer *ledger.Cancelled
+		answer *intake.Cancelled
 		err    error
 		status int
 		code   string
 	}{
-		{&ledger.Cancelled{Status: recipient.Cancelled, Position: at}, nil, 200, ""},
-		{&ledger.Cancelled{Status: recipient.Sent, Position: at, Left: true}, nil, 409, "message_left"},
+		{&intake.Cancelled{Status: recipient.Cancelled, Position: at}, nil, 200, ""},
+		{&intake.Cancelled{Status: recipient.Sent, Position: at, Left: true}, nil, 409, "message_left"},
 		{nil, &ledger.Refusal{Code: "message_not_found", Status: ledger.NotFound, Text: "There is no such message."}, 404, "message_not_found"},
 		{nil, ledger.ErrUnknown, 504, "outcome_unknown"},
 		{nil, ledger.ErrRefused, 503, "unavailable"},
 	} {
-		e.ledger.cancel = func(event.ID) (*ledger.Cancelled, error) { return c.answer, c.err }
+		e.ledger.cancel = func(event.ID) (*intake.Cancelled, error) { return c.answer, c.err }
 		a := e.do("POST", "/v1/messages/"+testID(1).String()+"/cancel", "").is(c.status)
 		if c.code == "" {
 			var v Cancelled
@@ -572,20 +575,20 @@ func TestCancel(t *testing.T) {
 
 func TestOptOutAndLift(t *testing.T) {
 	e := newEnv(t)
-	var got *ledger.OptOutRequest
+	var got *intake.OptOutRequest
 	at := event.Position{Partition: 7, Index: 1251}
-	e.ledger.optOut = func(r *ledger.OptOutRequest) (*ledger.OptedOutResult, error) {
+	e.ledger.optOut = func(r *intake.OptOutRequest) (*intake.OptedOut, error) {
 		got = r
-		return &ledger.OptedOutResult{Event: testID(5), Position: at}, nil
+		return &intake.OptedOut{Event: testID(5), Position: at}, nil
 	}
-	e.ledger.lift = func(r *ledger.OptOutRequest) (*ledger.OptedOutResult, error) {
+	e.ledger.lift = func(r *intake.OptOutRequest) (*intake.OptedOut, error) {
 		got = r
-		return &ledger.OptedOutResult{Event: testID(6), Position: at, Lifted: []event.ID{testID(5)}}, nil
+		return &intake.OptedOut{Event: testID(6), Position: at, Lifted: []event.ID{testID(5)}}, nil
 	}
 	body := `{"number":"` + testNumber + `","country":"US","scope":"program","program":"marketing","sender":"+14155550199","source":"phone","evidence":"` + testBody + `"`
 	var o OptOutRecorded
 	e.do("POST", "/v1/opt-outs", body+`,"occurred_at":"2026-11-24T09:12:00Z"}`).is(201).into(&o)
-	want := ledger.OptOutRequest{Number: testNumber, Country: "US", Scope: event.ScopeProgram, Program: "marketing", Sender: "+14155550199", Source: "phone",
+	want := intake.OptOutRequest{Number: testNumber, Country: "US", Scope: event.ScopeProgram, Program: "marketing", Sender: "+14155550199", Source: "phone",
 		Evidence: testBody, OccurredAt: time.Date(2026, 11, 24, 9, 12, 0, 0, time.UTC)}
 	if o.Event != testID(5) || o.Position != at || *got != want {
 		t.Errorf("%+v, %+v", o, got)
@@ -598,7 +601,7 @@ func TestOptOutAndLift(t *testing.T) {
 	}
 	e.do("POST", "/v1/opt-outs/lift", body+`,"occurred_at":"2026-11-24T09:12:00Z"}`).problem(422, "unknown_field", "/occurred_at")
 	e.do("POST", "/v1/opt-outs", strings.Replace(body, `"program"`, `"world"`, 1)+"}").problem(422, "invalid_value", "/scope")
-	e.ledger.lift = func(*ledger.OptOutRequest) (*ledger.OptedOutResult, error) {
+	e.ledger.lift = func(*intake.OptOutRequest) (*intake.OptedOut, error) {
 		return nil, &ledger.Refusal{Code: "nothing_to_lift", Status: ledger.Conflict, Text: "No opt-out of that scope stands for this number."}
 	}
 	e.do("POST", "/v1/opt-outs/lift", body+"}").problem(409, "nothing_to_lift", "")
@@ -676,20 +679,20 @@ func TestPrograms(t *testing.T) {
 
 func TestPause(t *testing.T) {
 	e := newEnv(t)
-	var got *ledger.PauseRequest
-	e.ledger.pause = func(r *ledger.PauseRequest) (*ledger.Pausing, error) {
+	var got *control.PauseRequest
+	e.ledger.pause = func(r *control.PauseRequest) (*control.Pausing, error) {
 		got = r
-		return &ledger.Pausing{Event: testID(8), Position: event.Position{Partition: event.ControlPartition, Index: 13}, InForce: 16}, nil
+		return &control.Pausing{Event: testID(8), Position: event.Position{Partition: event.ControlPartition, Index: 13}, InForce: 16}, nil
 	}
 	for _, path := range []string{"/v1/pause", "/v1/resume"} {
 		var p Pausing
 		e.do("POST", path, `{"program":"marketing","carrier":"simulator","reason":"wrong price"}`).is(200).into(&p)
-		if p.InForce != 16 || p.Position.String() != "control-13" || *got != (ledger.PauseRequest{Program: "marketing", Carrier: "simulator", Reason: "wrong price"}) {
+		if p.InForce != 16 || p.Position.String() != "control-13" || *got != (control.PauseRequest{Program: "marketing", Carrier: "simulator", Reason: "wrong price"}) {
 			t.Errorf("%s: %+v, %+v", path, p, got)
 		}
 		e.do("POST", path, `{}`).problem(422, "missing_field", "/reason")
 	}
-	e.ledger.pause = func(*ledger.PauseRequest) (*ledger.Pausing, error) {
+	e.ledger.pause = func(*control.PauseRequest) (*control.Pausing, error) {
 		return nil, &ledger.Refusal{Code: "not_paused", Status: ledger.Conflict, Text: "No such pause is in force."}
 	}
 	e.do("POST", "/v1/resume", `{"reason":"done"}`).problem(409, "not_paused", "")
@@ -1004,8 +1007,8 @@ func BenchmarkSubmit(b *testing.B) {
 	for name, log := range map[string]*slog.Logger{
 		"quiet": slog.New(slog.DiscardHandler), "logging": slog.New(slog.NewJSONHandler(io.Discard, nil))} {
 		b.Run(name, func(b *testing.B) {
-			answer := &ledger.Submitted{ID: testID(1), To: testNumber, From: "+14155550199", Program: "otp", Purpose: "otp", Encoding: sms.GSM7, Segments: 1, Position: event.Position{Partition: 7, Index: 1}}
-			h := New(Deps{Keys: fakeKeys{}, Logger: log, Ledger: &fakeLedger{submit: func(ledger.Caller, *ledger.SubmitRequest) (*ledger.Submitted, error) { return answer, nil }}})
+			answer := &intake.Submitted{ID: testID(1), To: testNumber, From: "+14155550199", Program: "otp", Purpose: "otp", Encoding: sms.GSM7, Segments: 1, Position: event.Position{Partition: 7, Index: 1}}
+			h := New(Deps{Keys: fakeKeys{}, Logger: log, Ledger: &fakeLedger{submit: func(ledger.Caller, *intake.SubmitRequest) (*intake.Submitted, error) { return answer, nil }}})
 			body := strings.NewReader("")
 			r := httptest.NewRequest("POST", "/v1/messages", nil)
 			r.Header.Set("Content-Type", "application/json")

@@ -22,8 +22,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/projections"
@@ -76,46 +79,46 @@ func TestMain(m *testing.M) {
 }
 
 type fakeLedger struct {
-	submit   func(ledger.Caller, *ledger.SubmitRequest) (*ledger.Submitted, error)
-	cancel   func(event.ID) (*ledger.Cancelled, error)
-	optOut   func(*ledger.OptOutRequest) (*ledger.OptedOutResult, error)
-	lift     func(*ledger.OptOutRequest) (*ledger.OptedOutResult, error)
+	submit   func(ledger.Caller, *intake.SubmitRequest) (*intake.Submitted, error)
+	cancel   func(event.ID) (*intake.Cancelled, error)
+	optOut   func(*intake.OptOutRequest) (*intake.OptedOut, error)
+	lift     func(*intake.OptOutRequest) (*intake.OptedOut, error)
 	programs map[string]*event.ProgramChanged
-	pause    func(*ledger.PauseRequest) (*ledger.Pausing, error)
+	pause    func(*control.PauseRequest) (*control.Pausing, error)
 }
 
-func (f *fakeLedger) Submit(_ context.Context, c ledger.Caller, r *ledger.SubmitRequest) (*ledger.Submitted, error) {
+func (f *fakeLedger) Submit(_ context.Context, c ledger.Caller, r *intake.SubmitRequest) (*intake.Submitted, error) {
 	return f.submit(c, r)
 }
-func (f *fakeLedger) Cancel(_ context.Context, _ ledger.Caller, id event.ID) (*ledger.Cancelled, error) {
+func (f *fakeLedger) Cancel(_ context.Context, _ ledger.Caller, id event.ID) (*intake.Cancelled, error) {
 	return f.cancel(id)
 }
-func (f *fakeLedger) OptOut(_ context.Context, _ ledger.Caller, r *ledger.OptOutRequest) (*ledger.OptedOutResult, error) {
+func (f *fakeLedger) OptOut(_ context.Context, _ ledger.Caller, r *intake.OptOutRequest) (*intake.OptedOut, error) {
 	return f.optOut(r)
 }
-func (f *fakeLedger) Lift(_ context.Context, _ ledger.Caller, r *ledger.OptOutRequest) (*ledger.OptedOutResult, error) {
+func (f *fakeLedger) Lift(_ context.Context, _ ledger.Caller, r *intake.OptOutRequest) (*intake.OptedOut, error) {
 	return f.lift(r)
 }
-func (f *fakeLedger) Program(_ context.Context, _ ledger.Caller, name string) (*ledger.ProgramView, error) {
+func (f *fakeLedger) Program(_ context.Context, _ ledger.Caller, name string) (*control.ProgramView, error) {
 	p, ok := f.programs[name]
 	if !ok {
 		return nil, &ledger.Refusal{Code: "program_not_found", Text: "There is no such program.", Status: ledger.NotFound}
 	}
 	return f.programView(p), nil
 }
-func (f *fakeLedger) PutProgram(_ context.Context, _ ledger.Caller, p *event.ProgramChanged) (*ledger.ProgramView, error) {
+func (f *fakeLedger) PutProgram(_ context.Context, _ ledger.Caller, p *event.ProgramChanged) (*control.ProgramView, error) {
 	f.programs[p.Name] = p
 	v := f.programView(p)
 	v.Warnings = []string{"A reminder that asks for the answer CANCEL is read as an opt-out."}
 	return v, nil
 }
-func (f *fakeLedger) programView(p *event.ProgramChanged) *ledger.ProgramView {
-	return &ledger.ProgramView{Program: p, Event: testID(90), Position: event.Position{Partition: event.ControlPartition, Index: 4}, By: "key1", At: testTime}
+func (f *fakeLedger) programView(p *event.ProgramChanged) *control.ProgramView {
+	return &control.ProgramView{Program: p, Event: testID(90), Position: event.Position{Partition: event.ControlPartition, Index: 4}, By: "key1", At: testTime}
 }
-func (f *fakeLedger) Pause(_ context.Context, _ ledger.Caller, r *ledger.PauseRequest) (*ledger.Pausing, error) {
+func (f *fakeLedger) Pause(_ context.Context, _ ledger.Caller, r *control.PauseRequest) (*control.Pausing, error) {
 	return f.pause(r)
 }
-func (f *fakeLedger) Resume(_ context.Context, _ ledger.Caller, r *ledger.PauseRequest) (*ledger.Pausing, error) {
+func (f *fakeLedger) Resume(_ context.Context, _ ledger.Caller, r *control.PauseRequest) (*control.Pausing, error) {
 	return f.pause(r)
 }
 
@@ -211,8 +214,8 @@ func (fakeVault) Digest(_, purpose string, data []byte) string { return purpose 
 
 type fakeRules struct{}
 
-func (fakeRules) Rule(id string) (ledger.Rule, bool) {
-	r, ok := map[string]ledger.Rule{
+func (fakeRules) Rule(id string) (decision.Rule, bool) {
+	r, ok := map[string]decision.Rule{
 		"opt_out.legal_entity": {ID: "opt_out.legal_entity", Text: "The recipient opted out of every message of this legal entity.", Citation: "47 CFR 64.1200(a)(10)"},
 		"opt_out.none":         {ID: "opt_out.none", Text: "No opt-out of the recipient stands."},
 	}[id]
@@ -290,12 +293,12 @@ func newEnv(t *testing.T, change ...func(*Deps)) *env {
 	return e
 }
 
-func accept(_ ledger.Caller, r *ledger.SubmitRequest) (*ledger.Submitted, error) {
+func accept(_ ledger.Caller, r *intake.SubmitRequest) (*intake.Submitted, error) {
 	n, err := sms.ParseNumber(r.To, r.Country)
 	if err != nil {
 		return nil, number("/to", err)
 	}
-	return &ledger.Submitted{ID: testID(1), To: n, From: "+14155550199", Program: "otp", Purpose: "otp", Encoding: sms.GSM7, Segments: 1,
+	return &intake.Submitted{ID: testID(1), To: n, From: "+14155550199", Program: "otp", Purpose: "otp", Encoding: sms.GSM7, Segments: 1,
 		Position: event.Position{Partition: 7, Index: 1234}}, nil
 }
 

@@ -11,8 +11,10 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/projections"
@@ -46,7 +48,7 @@ func (s *server) SubmitMessage(ctx context.Context, r SubmitMessageRequestObject
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.AnswerWithin)
 	defer cancel()
-	m, err := s.Ledger.Submit(ctx, callerOf(ctx), &ledger.SubmitRequest{
+	m, err := s.Ledger.Submit(ctx, callerOf(ctx), &intake.SubmitRequest{
 		To: b.To, Country: b.Country, Body: b.Body, From: b.From, Program: b.Program, Purpose: b.Purpose,
 		Priority: priority, Reference: b.Reference, SendAt: b.SendAt, ValidFor: validFor, Metadata: b.Metadata,
 		IdempotencyKey: r.Params.IdempotencyKey,
@@ -269,7 +271,7 @@ func (s *server) RecordOptOut(ctx context.Context, r RecordOptOutRequestObject) 
 	b := r.Body
 	ctx, cancel := context.WithTimeout(ctx, s.AnswerWithin)
 	defer cancel()
-	o, err := s.Ledger.OptOut(ctx, callerOf(ctx), &ledger.OptOutRequest{
+	o, err := s.Ledger.OptOut(ctx, callerOf(ctx), &intake.OptOutRequest{
 		Number: b.Number, Country: b.Country, Scope: event.Scope(b.Scope), Program: b.Program, Sender: b.Sender,
 		Source: b.Source, Evidence: b.Evidence, OccurredAt: b.OccurredAt,
 	})
@@ -284,7 +286,7 @@ func (s *server) LiftOptOuts(ctx context.Context, r LiftOptOutsRequestObject) (L
 	b := r.Body
 	ctx, cancel := context.WithTimeout(ctx, s.AnswerWithin)
 	defer cancel()
-	o, err := s.Ledger.Lift(ctx, callerOf(ctx), &ledger.OptOutRequest{
+	o, err := s.Ledger.Lift(ctx, callerOf(ctx), &intake.OptOutRequest{
 		Number: b.Number, Country: b.Country, Scope: event.Scope(b.Scope), Program: b.Program, Sender: b.Sender,
 		Source: b.Source, Evidence: b.Evidence,
 	})
@@ -402,7 +404,7 @@ func (s *server) PutProgram(ctx context.Context, r PutProgramRequestObject) (Put
 	return PutProgram200JSONResponse(program(p)), nil
 }
 
-func program(v *ledger.ProgramView) Program {
+func program(v *control.ProgramView) Program {
 	p := v.Program
 	return Program{
 		Name: p.Name, LegalEntity: p.LegalEntity, Brand: p.Brand, Purposes: list(p.Purposes), Countries: list(p.Countries),
@@ -430,10 +432,10 @@ func (s *server) Resume(ctx context.Context, r ResumeRequestObject) (ResumeRespo
 	return Resume200JSONResponse(p), nil
 }
 
-func (s *server) pausing(ctx context.Context, b *PauseRequest, do func(context.Context, ledger.Caller, *ledger.PauseRequest) (*ledger.Pausing, error)) (Pausing, error) {
+func (s *server) pausing(ctx context.Context, b *PauseRequest, do func(context.Context, ledger.Caller, *control.PauseRequest) (*control.Pausing, error)) (Pausing, error) {
 	ctx, cancel := context.WithTimeout(ctx, max(maxWait, s.AnswerWithin))
 	defer cancel()
-	p, err := do(ctx, callerOf(ctx), &ledger.PauseRequest{Program: b.Program, Carrier: b.Carrier, Reason: b.Reason})
+	p, err := do(ctx, callerOf(ctx), &control.PauseRequest{Program: b.Program, Carrier: b.Carrier, Reason: b.Reason})
 	if err != nil {
 		return Pausing{}, written(err)
 	}

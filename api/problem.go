@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/projections"
@@ -221,7 +222,7 @@ func written(err error) error {
 }
 
 // left is the 409 of a cancel.
-func left(c *ledger.Cancelled) *problem {
+func left(c *intake.Cancelled) *problem {
 	return &problem{code: "message_left", state: c.Status, position: c.Position.String(),
 		detail: "It is " + string(c.Status) + " and can no longer be cancelled; no later attempt will be made."}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
@@ -139,12 +140,12 @@ func grade(m *projections.Message) string {
 func (s *server) decision(d *projections.Decision) Decision {
 	v := Decision{Outcome: d.Data.Outcome, Until: d.Data.Until, At: d.At, Event: d.Event, Reasons: []Reason{},
 		Policy: PolicyBundle{Revision: d.Data.Revision, Digest: d.Data.Digest}}
-	if d.Data.Outcome == ledger.Hold {
-		v.Reasons = append(v.Reasons, Reason{Rule: "hold." + d.Data.Fault, Outcome: ledger.Hold, Text: hold(d.Data)})
+	if d.Data.Outcome == decision.Hold {
+		v.Reasons = append(v.Reasons, Reason{Rule: "hold." + d.Data.Fault, Outcome: decision.Hold, Text: hold(d.Data)})
 		return v
 	}
 	// What refuses comes before what postpones; an allow rests on all checks.
-	order := map[string][]string{ledger.Deny: {ledger.Deny, ledger.Defer}, ledger.Defer: {ledger.Defer}, ledger.Allow: {ledger.Allow}}
+	order := map[string][]string{decision.Deny: {decision.Deny, decision.Defer}, decision.Defer: {decision.Defer}, decision.Allow: {decision.Allow}}
 	for _, outcome := range order[d.Data.Outcome] {
 		for _, c := range d.Data.Checks {
 			if c.Outcome != outcome {
@@ -167,15 +168,15 @@ func (s *server) decision(d *projections.Decision) Decision {
 // faults say in words what kept a decision from being made. The message is tried
 // again until its validity ends.
 var faults = map[string]string{
-	ledger.FaultPolicy:   "The policies could not be evaluated.",
-	ledger.FaultBundle:   "The policies in force are not those that this server has loaded.",
-	ledger.FaultZoneData: "The local time at the recipient could not be worked out.",
-	ledger.FaultClock:    "The server's clock cannot be trusted at the moment.",
-	ledger.FaultProgram:  "Its program is not registered.",
-	ledger.FaultRoute:    "No route leads to the recipient.",
-	ledger.FaultPause:    "Sending is paused.",
-	ledger.FaultKey:      "The message could not be unsealed.",
-	ledger.FaultEncoding: "It cannot be written for its carrier.",
+	event.FaultPolicy:   "The policies could not be evaluated.",
+	event.FaultBundle:   "The policies in force are not those that this server has loaded.",
+	event.FaultZoneData: "The local time at the recipient could not be worked out.",
+	event.FaultClock:    "The server's clock cannot be trusted at the moment.",
+	event.FaultProgram:  "Its program is not registered.",
+	event.FaultRoute:    "No route leads to the recipient.",
+	event.FaultPause:    "Sending is paused.",
+	event.FaultKey:      "The message could not be unsealed.",
+	event.FaultEncoding: "It cannot be written for its carrier.",
 }
 
 func hold(d *event.MessageDecided) string {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
-	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/decision"
 )
 
 // What an answer may hold at most. A bundle that says more is at fault.
@@ -18,8 +18,8 @@ const (
 )
 
 // answer reads a decision and believes it only when it is whole.
-func (e *Evaluator) answer(v ast.Value, f *ledger.Facts) (*ledger.Answer, error) {
-	var a ledger.Answer
+func (e *Evaluator) answer(v ast.Value, f *decision.Facts) (*decision.Answer, error) {
+	var a decision.Answer
 	err := fields(v, "the decision", func(name string, v ast.Value) (err error) {
 		switch name {
 		case "outcome":
@@ -47,34 +47,34 @@ func (e *Evaluator) answer(v ast.Value, f *ledger.Facts) (*ledger.Answer, error)
 	if len(a.Checks) != len(e.checks) {
 		return nil, fmt.Errorf("%d of %d checks reported", len(a.Checks), len(e.checks))
 	}
-	outcome := ledger.Allow
+	outcome := decision.Allow
 	for i, c := range a.Checks {
 		if c.Check != e.checks[i] {
 			return nil, fmt.Errorf("check %s did not report in its place", e.checks[i])
 		}
 		switch c.Outcome {
-		case ledger.Deny:
-			outcome = ledger.Deny
-		case ledger.Defer:
-			if outcome == ledger.Allow {
-				outcome = ledger.Defer
+		case decision.Deny:
+			outcome = decision.Deny
+		case decision.Defer:
+			if outcome == decision.Allow {
+				outcome = decision.Defer
 			}
 		}
 	}
 	if a.Outcome != outcome {
 		return nil, fmt.Errorf("the outcome is %q, but the checks make it %s", a.Outcome, outcome)
 	}
-	if outcome == ledger.Defer && len(a.Windows) == 0 {
+	if outcome == decision.Defer && len(a.Windows) == 0 {
 		return nil, errors.New("deferred without a window to wait for")
 	}
-	slices.SortFunc(a.Windows, func(x, y ledger.Window) int {
+	slices.SortFunc(a.Windows, func(x, y decision.Window) int {
 		return cmp.Or(cmp.Compare(x.Zone, y.Zone), cmp.Compare(x.Rule, y.Rule))
 	})
 	return &a, nil
 }
 
-func (e *Evaluator) check(v ast.Value, f *ledger.Facts) (ledger.Check, error) {
-	var c ledger.Check
+func (e *Evaluator) check(v ast.Value, f *decision.Facts) (decision.Check, error) {
+	var c decision.Check
 	err := fields(v, "a check", func(name string, v ast.Value) (err error) {
 		switch name {
 		case "check":
@@ -105,7 +105,7 @@ func (e *Evaluator) check(v ast.Value, f *ledger.Facts) (ledger.Check, error) {
 	switch {
 	case err != nil:
 		return c, err
-	case c.Outcome != ledger.Allow && c.Outcome != ledger.Deny && c.Outcome != ledger.Defer:
+	case c.Outcome != decision.Allow && c.Outcome != decision.Deny && c.Outcome != decision.Defer:
 		return c, fmt.Errorf("check %s has the unknown outcome %q", c.Check, c.Outcome)
 	case len(c.Rules) == 0:
 		return c, fmt.Errorf("check %s names no rule", c.Check)
@@ -115,8 +115,8 @@ func (e *Evaluator) check(v ast.Value, f *ledger.Facts) (ledger.Check, error) {
 	return c, nil
 }
 
-func (e *Evaluator) window(v ast.Value) (ledger.Window, error) {
-	var w ledger.Window
+func (e *Evaluator) window(v ast.Value) (decision.Window, error) {
+	var w decision.Window
 	days := 0
 	err := fields(v, "a window", func(name string, v ast.Value) (err error) {
 		switch name {
@@ -212,8 +212,8 @@ func ascending[T cmp.Ordered](list []T) bool {
 }
 
 // clone keeps what is remembered out of callers' hands.
-func clone(a *ledger.Answer) *ledger.Answer {
-	c := &ledger.Answer{
+func clone(a *decision.Answer) *decision.Answer {
+	c := &decision.Answer{
 		Outcome: a.Outcome,
 		Checks:  slices.Clone(a.Checks),
 		Windows: slices.Clone(a.Windows),

@@ -21,7 +21,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 
-	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/decision"
 )
 
 // requiredChecks report in every bundle; one may add more, and name them in its manifest.
@@ -196,9 +196,9 @@ func minute(s string) (int, bool) {
 
 // annotations collects what the rules say of themselves: METADATA over rules
 // written in Rego, and the rows of parameters that have an id and a description.
-func (b *bundle) annotations() (map[string]ledger.Rule, error) {
-	rules := map[string]ledger.Rule{}
-	add := func(where string, r ledger.Rule) error {
+func (b *bundle) annotations() (map[string]decision.Rule, error) {
+	rules := map[string]decision.Rule{}
+	add := func(where string, r decision.Rule) error {
 		if _, ok := rules[r.ID]; ok {
 			return fmt.Errorf("%s: the rule id %q is taken", where, r.ID)
 		}
@@ -256,8 +256,8 @@ func (b *bundle) annotations() (map[string]ledger.Rule, error) {
 	return rules, nil
 }
 
-func ruleOf(text string, fields map[string]any) (ledger.Rule, error) {
-	r := ledger.Rule{Text: text}
+func ruleOf(text string, fields map[string]any) (decision.Rule, error) {
+	r := decision.Rule{Text: text}
 	for name, to := range map[string]*string{
 		"id": &r.ID, "citation": &r.Citation, "effective": &r.Effective, "confidence": &r.Confidence,
 	} {
@@ -270,7 +270,7 @@ func ruleOf(text string, fields map[string]any) (ledger.Rule, error) {
 	return r, nil
 }
 
-func checkRule(r ledger.Rule) error {
+func checkRule(r decision.Rule) error {
 	switch {
 	case r.ID == "":
 		return errors.New("the id is empty")

@@ -10,7 +10,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
-	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/decision"
 )
 
 // files is a copy of the built-in packs, to be spoiled.
@@ -112,7 +112,7 @@ func TestADeferralNeedsAWindow(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := facts()
-	f.Clocks["America/New_York"] = ledger.FactClock{Date: "2026-11-24", Time: "03:00", Weekday: 2}
+	f.Clocks["America/New_York"] = decision.FactClock{Date: "2026-11-24", Time: "03:00", Weekday: 2}
 	if a, err := e.Decide(context.Background(), f); err == nil {
 		t.Errorf("%+v, want an error", a)
 	}
@@ -127,7 +127,7 @@ func TestChecksRestOnOptOutsInTheFacts(t *testing.T) {
 			t.Fatal(err)
 		}
 		f := facts()
-		f.OptOuts = []ledger.FactOptOut{{Scope: "tenant", Same: true}, {Scope: "sender"}}
+		f.OptOuts = []decision.FactOptOut{{Scope: "tenant", Same: true}, {Scope: "sender"}}
 		if a, err := e.Decide(context.Background(), f); err == nil {
 			t.Errorf("opt_outs %s: %+v, want an error", spoiled, a)
 		}

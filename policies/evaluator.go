@@ -22,7 +22,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 
-	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/decision"
 )
 
 //go:embed packs
@@ -38,11 +38,11 @@ type Evaluator struct {
 	revision string
 	digest   string
 	checks   []string
-	rules    map[string]ledger.Rule
+	rules    map[string]decision.Rule
 	memo     memo
 }
 
-var _ ledger.Policy = (*Evaluator)(nil)
+var _ decision.Policy = (*Evaluator)(nil)
 
 // Builtin loads the packs that are built into the binary.
 func Builtin() (*Evaluator, error) {
@@ -86,7 +86,7 @@ func (e *Evaluator) Required() []string { return slices.Clone(e.checks) }
 func (e *Evaluator) Bundle() (revision, digest string) { return e.revision, e.digest }
 
 // Rule describes a rule of this bundle.
-func (e *Evaluator) Rule(id string) (ledger.Rule, bool) {
+func (e *Evaluator) Rule(id string) (decision.Rule, bool) {
 	r, ok := e.rules[id]
 	return r, ok
 }
@@ -94,7 +94,7 @@ func (e *Evaluator) Rule(id string) (ledger.Rule, bool) {
 // Decide answers for the facts. An error is a fault: OPA failed or took longer
 // than a second, or its answer was not a whole one. The answer is the caller's
 // own; equal facts are answered from memory.
-func (e *Evaluator) Decide(ctx context.Context, f *ledger.Facts) (*ledger.Answer, error) {
+func (e *Evaluator) Decide(ctx context.Context, f *decision.Facts) (*decision.Answer, error) {
 	key := keys.Get().(*[]byte)
 	defer keys.Put(key)
 	*key = appendFacts((*key)[:0], f)
@@ -109,7 +109,7 @@ func (e *Evaluator) Decide(ctx context.Context, f *ledger.Facts) (*ledger.Answer
 	return clone(a), nil
 }
 
-func (e *Evaluator) evaluate(ctx context.Context, f *ledger.Facts) (*ledger.Answer, error) {
+func (e *Evaluator) evaluate(ctx context.Context, f *decision.Facts) (*decision.Answer, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/decision"
 )
 
 func load(t testing.TB) *Evaluator {
@@ -25,18 +25,18 @@ func load(t testing.TB) *Evaluator {
 
 // facts are a marketing message to a number in New York on a Tuesday at noon,
 // which every pack allows.
-func facts() *ledger.Facts {
-	return &ledger.Facts{
+func facts() *decision.Facts {
+	return &decision.Facts{
 		Purpose:   "marketing",
-		Program:   ledger.FactProgram{Name: "spring", LegalEntity: "Example Bank", Purposes: []string{"marketing"}, Countries: []string{"US", "GB"}},
-		Recipient: ledger.FactRecipient{Country: "US", Places: []ledger.FactPlace{{Country: "US", State: "NY", Zone: "America/New_York"}}},
-		Sender:    ledger.FactSender{ID: "+12125550100", Type: "long_code", Owned: true},
-		Clocks:    map[string]ledger.FactClock{"America/New_York": {Date: "2026-11-24", Time: "12:00", Weekday: 2}},
+		Program:   decision.FactProgram{Name: "spring", LegalEntity: "Example Bank", Purposes: []string{"marketing"}, Countries: []string{"US", "GB"}},
+		Recipient: decision.FactRecipient{Country: "US", Places: []decision.FactPlace{{Country: "US", State: "NY", Zone: "America/New_York"}}},
+		Sender:    decision.FactSender{ID: "+12125550100", Type: "long_code", Owned: true},
+		Clocks:    map[string]decision.FactClock{"America/New_York": {Date: "2026-11-24", Time: "12:00", Weekday: 2}},
 		ZoneData:  "2026b",
 	}
 }
 
-func decide(t testing.TB, e *Evaluator, f *ledger.Facts) *ledger.Answer {
+func decide(t testing.TB, e *Evaluator, f *decision.Facts) *decision.Answer {
 	t.Helper()
 	a, err := e.Decide(context.Background(), f)
 	if err != nil {
@@ -47,10 +47,10 @@ func decide(t testing.TB, e *Evaluator, f *ledger.Facts) *ledger.Answer {
 
 // tollFree is facts for a number that may be anywhere in the United States, by
 // the clock of an instant that is 12:00 on Wall Street.
-func tollFree() *ledger.Facts {
+func tollFree() *decision.Facts {
 	f := facts()
 	f.Recipient.Places = nil
-	f.Clocks = map[string]ledger.FactClock{}
+	f.Clocks = map[string]decision.FactClock{}
 	for zone, z := range map[string]struct{ time, states string }{
 		"America/New_York":    {"12:00", "CT DC DE FL GA IN KY MA MD ME MI NC NH NJ NY OH PA RI SC TN VA VT WV"},
 		"America/Chicago":     {"11:00", "AL AR FL IA IL IN KS KY LA MI MN MO MS ND NE OK SD TN TX WI"},
@@ -60,12 +60,12 @@ func tollFree() *ledger.Facts {
 		"America/Anchorage":   {"08:00", "AK"},
 		"Pacific/Honolulu":    {"07:00", "HI"},
 	} {
-		f.Clocks[zone] = ledger.FactClock{Date: "2026-11-24", Time: z.time, Weekday: 2}
+		f.Clocks[zone] = decision.FactClock{Date: "2026-11-24", Time: z.time, Weekday: 2}
 		for _, state := range strings.Fields(z.states) {
-			f.Recipient.Places = append(f.Recipient.Places, ledger.FactPlace{Country: "US", State: state, Zone: zone})
+			f.Recipient.Places = append(f.Recipient.Places, decision.FactPlace{Country: "US", State: state, Zone: zone})
 		}
 	}
-	slices.SortFunc(f.Recipient.Places, func(a, b ledger.FactPlace) int {
+	slices.SortFunc(f.Recipient.Places, func(a, b decision.FactPlace) int {
 		return cmp.Or(cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.State, b.State))
 	})
 	return f
@@ -78,7 +78,7 @@ func BenchmarkDecide(b *testing.B) {
 	otp.Purpose = "otp"
 	for _, c := range []struct {
 		name string
-		f    *ledger.Facts
+		f    *decision.Facts
 	}{{"marketing", facts()}, {"otp", otp}, {"toll-free", tollFree()}} {
 		b.Run(c.name+"/cold", func(b *testing.B) {
 			b.ReportAllocs()
@@ -106,7 +106,7 @@ func BenchmarkDecide(b *testing.B) {
 }
 
 // quiet returns the quiet hours' own report.
-func quiet(t testing.TB, a *ledger.Answer) ledger.Check {
+func quiet(t testing.TB, a *decision.Answer) decision.Check {
 	t.Helper()
 	if len(a.Checks) != 4 || a.Checks[1].Check != "quiet_hours" {
 		t.Fatalf("the second of four checks is to be quiet_hours: %+v", a.Checks)
@@ -117,8 +117,8 @@ func quiet(t testing.TB, a *ledger.Answer) ledger.Check {
 func TestHours(t *testing.T) {
 	e := load(t)
 	const mon, tue, sat, sun = 1, 2, 6, 7
-	place := func(country, state, zone string) ledger.FactPlace {
-		return ledger.FactPlace{Country: country, State: state, Zone: zone}
+	place := func(country, state, zone string) decision.FactPlace {
+		return decision.FactPlace{Country: country, State: state, Zone: zone}
 	}
 	var (
 		newYork   = place("US", "NY", "America/New_York")
@@ -132,74 +132,74 @@ func TestHours(t *testing.T) {
 	)
 	for _, c := range []struct {
 		purpose string
-		places  []ledger.FactPlace
+		places  []decision.FactPlace
 		weekday int
 		times   []string // one a place
 		outcome string
 		rules   string
 	}{
-		{"marketing", []ledger.FactPlace{newYork}, tue, []string{"07:59"}, ledger.Defer, "us.federal"},
-		{"marketing", []ledger.FactPlace{newYork}, tue, []string{"08:00"}, ledger.Allow, "us.federal"},
-		{"marketing", []ledger.FactPlace{newYork}, sun, []string{"20:59"}, ledger.Allow, "us.federal"},
-		{"marketing", []ledger.FactPlace{newYork}, sun, []string{"21:00"}, ledger.Defer, "us.federal"},
-		{"marketing", []ledger.FactPlace{newYork}, tue, []string{"00:00"}, ledger.Defer, "us.federal"},
-		{"marketing", []ledger.FactPlace{newYork}, tue, []string{"23:59"}, ledger.Defer, "us.federal"},
-		{"marketing", []ledger.FactPlace{guam}, tue, []string{"20:59"}, ledger.Allow, "us.federal"},
-		{"marketing", []ledger.FactPlace{guam}, tue, []string{"21:00"}, ledger.Defer, "us.federal"},
+		{"marketing", []decision.FactPlace{newYork}, tue, []string{"07:59"}, decision.Defer, "us.federal"},
+		{"marketing", []decision.FactPlace{newYork}, tue, []string{"08:00"}, decision.Allow, "us.federal"},
+		{"marketing", []decision.FactPlace{newYork}, sun, []string{"20:59"}, decision.Allow, "us.federal"},
+		{"marketing", []decision.FactPlace{newYork}, sun, []string{"21:00"}, decision.Defer, "us.federal"},
+		{"marketing", []decision.FactPlace{newYork}, tue, []string{"00:00"}, decision.Defer, "us.federal"},
+		{"marketing", []decision.FactPlace{newYork}, tue, []string{"23:59"}, decision.Defer, "us.federal"},
+		{"marketing", []decision.FactPlace{guam}, tue, []string{"20:59"}, decision.Allow, "us.federal"},
+		{"marketing", []decision.FactPlace{guam}, tue, []string{"21:00"}, decision.Defer, "us.federal"},
 
-		{"collection", []ledger.FactPlace{newYork}, tue, []string{"07:59"}, ledger.Defer, "us.collection"},
-		{"collection", []ledger.FactPlace{newYork}, tue, []string{"08:00"}, ledger.Allow, "us.collection"},
-		{"collection", []ledger.FactPlace{miami}, tue, []string{"20:59"}, ledger.Allow, "us.collection"},
-		{"collection", []ledger.FactPlace{miami}, tue, []string{"21:00"}, ledger.Defer, "us.collection"},
-		{"collection", []ledger.FactPlace{newYork, elPaso}, tue, []string{"09:59", "07:59"}, ledger.Defer, "us.collection"},
-		{"collection", []ledger.FactPlace{newYork, elPaso}, tue, []string{"10:00", "08:00"}, ledger.Allow, "us.collection"},
+		{"collection", []decision.FactPlace{newYork}, tue, []string{"07:59"}, decision.Defer, "us.collection"},
+		{"collection", []decision.FactPlace{newYork}, tue, []string{"08:00"}, decision.Allow, "us.collection"},
+		{"collection", []decision.FactPlace{miami}, tue, []string{"20:59"}, decision.Allow, "us.collection"},
+		{"collection", []decision.FactPlace{miami}, tue, []string{"21:00"}, decision.Defer, "us.collection"},
+		{"collection", []decision.FactPlace{newYork, elPaso}, tue, []string{"09:59", "07:59"}, decision.Defer, "us.collection"},
+		{"collection", []decision.FactPlace{newYork, elPaso}, tue, []string{"10:00", "08:00"}, decision.Allow, "us.collection"},
 
-		{"marketing", []ledger.FactPlace{miami}, tue, []string{"07:59"}, ledger.Defer, "us.federal us.fl"},
-		{"marketing", []ledger.FactPlace{miami}, tue, []string{"19:59"}, ledger.Allow, "us.federal us.fl"},
-		{"marketing", []ledger.FactPlace{miami}, tue, []string{"20:00"}, ledger.Defer, "us.fl"},
+		{"marketing", []decision.FactPlace{miami}, tue, []string{"07:59"}, decision.Defer, "us.federal us.fl"},
+		{"marketing", []decision.FactPlace{miami}, tue, []string{"19:59"}, decision.Allow, "us.federal us.fl"},
+		{"marketing", []decision.FactPlace{miami}, tue, []string{"20:00"}, decision.Defer, "us.fl"},
 		// Florida's two zones: the morning waits for the west, the evening for the east.
-		{"marketing", []ledger.FactPlace{miami, pensacola}, tue, []string{"08:59", "07:59"}, ledger.Defer, "us.federal us.fl"},
-		{"marketing", []ledger.FactPlace{miami, pensacola}, tue, []string{"09:00", "08:00"}, ledger.Allow, "us.federal us.fl"},
-		{"marketing", []ledger.FactPlace{miami, pensacola}, tue, []string{"19:59", "18:59"}, ledger.Allow, "us.federal us.fl"},
-		{"marketing", []ledger.FactPlace{miami, pensacola}, tue, []string{"20:00", "19:00"}, ledger.Defer, "us.fl"},
+		{"marketing", []decision.FactPlace{miami, pensacola}, tue, []string{"08:59", "07:59"}, decision.Defer, "us.federal us.fl"},
+		{"marketing", []decision.FactPlace{miami, pensacola}, tue, []string{"09:00", "08:00"}, decision.Allow, "us.federal us.fl"},
+		{"marketing", []decision.FactPlace{miami, pensacola}, tue, []string{"19:59", "18:59"}, decision.Allow, "us.federal us.fl"},
+		{"marketing", []decision.FactPlace{miami, pensacola}, tue, []string{"20:00", "19:00"}, decision.Defer, "us.fl"},
 
-		{"marketing", []ledger.FactPlace{dallas}, mon, []string{"08:59"}, ledger.Defer, "us.tx"},
-		{"marketing", []ledger.FactPlace{dallas}, mon, []string{"09:00"}, ledger.Allow, "us.federal us.tx"},
-		{"marketing", []ledger.FactPlace{dallas}, sat, []string{"09:00"}, ledger.Allow, "us.federal us.tx"},
-		{"marketing", []ledger.FactPlace{dallas}, sat, []string{"20:59"}, ledger.Allow, "us.federal us.tx"},
-		{"marketing", []ledger.FactPlace{dallas}, sat, []string{"21:00"}, ledger.Defer, "us.federal us.tx"},
-		{"marketing", []ledger.FactPlace{dallas}, sun, []string{"11:59"}, ledger.Defer, "us.tx"},
-		{"marketing", []ledger.FactPlace{dallas}, sun, []string{"12:00"}, ledger.Allow, "us.federal us.tx"},
-		{"marketing", []ledger.FactPlace{dallas}, sun, []string{"20:59"}, ledger.Allow, "us.federal us.tx"},
-		{"marketing", []ledger.FactPlace{dallas, elPaso}, sun, []string{"12:59", "11:59"}, ledger.Defer, "us.tx"},
+		{"marketing", []decision.FactPlace{dallas}, mon, []string{"08:59"}, decision.Defer, "us.tx"},
+		{"marketing", []decision.FactPlace{dallas}, mon, []string{"09:00"}, decision.Allow, "us.federal us.tx"},
+		{"marketing", []decision.FactPlace{dallas}, sat, []string{"09:00"}, decision.Allow, "us.federal us.tx"},
+		{"marketing", []decision.FactPlace{dallas}, sat, []string{"20:59"}, decision.Allow, "us.federal us.tx"},
+		{"marketing", []decision.FactPlace{dallas}, sat, []string{"21:00"}, decision.Defer, "us.federal us.tx"},
+		{"marketing", []decision.FactPlace{dallas}, sun, []string{"11:59"}, decision.Defer, "us.tx"},
+		{"marketing", []decision.FactPlace{dallas}, sun, []string{"12:00"}, decision.Allow, "us.federal us.tx"},
+		{"marketing", []decision.FactPlace{dallas}, sun, []string{"20:59"}, decision.Allow, "us.federal us.tx"},
+		{"marketing", []decision.FactPlace{dallas, elPaso}, sun, []string{"12:59", "11:59"}, decision.Defer, "us.tx"},
 
-		{"marketing", []ledger.FactPlace{delhi}, sun, []string{"09:59"}, ledger.Defer, "in"},
-		{"marketing", []ledger.FactPlace{delhi}, sun, []string{"10:00"}, ledger.Allow, "in"},
-		{"marketing", []ledger.FactPlace{delhi}, sun, []string{"20:59"}, ledger.Allow, "in"},
-		{"marketing", []ledger.FactPlace{delhi}, sun, []string{"21:00"}, ledger.Defer, "in"},
-		{"collection", []ledger.FactPlace{delhi}, sun, []string{"03:00"}, ledger.Allow, "none_recorded"},
-		{"marketing", []ledger.FactPlace{london}, sun, []string{"03:00"}, ledger.Allow, "none_recorded"},
+		{"marketing", []decision.FactPlace{delhi}, sun, []string{"09:59"}, decision.Defer, "in"},
+		{"marketing", []decision.FactPlace{delhi}, sun, []string{"10:00"}, decision.Allow, "in"},
+		{"marketing", []decision.FactPlace{delhi}, sun, []string{"20:59"}, decision.Allow, "in"},
+		{"marketing", []decision.FactPlace{delhi}, sun, []string{"21:00"}, decision.Defer, "in"},
+		{"collection", []decision.FactPlace{delhi}, sun, []string{"03:00"}, decision.Allow, "none_recorded"},
+		{"marketing", []decision.FactPlace{london}, sun, []string{"03:00"}, decision.Allow, "none_recorded"},
 		// One closed place of several is enough.
-		{"marketing", []ledger.FactPlace{london, delhi, newYork}, tue, []string{"14:00", "19:30", "09:00"}, ledger.Allow, "in none_recorded us.federal"},
-		{"marketing", []ledger.FactPlace{london, delhi, newYork}, tue, []string{"12:00", "17:30", "07:00"}, ledger.Defer, "us.federal"},
-		{"marketing", []ledger.FactPlace{london, delhi, newYork}, tue, []string{"16:00", "21:30", "11:00"}, ledger.Defer, "in"},
+		{"marketing", []decision.FactPlace{london, delhi, newYork}, tue, []string{"14:00", "19:30", "09:00"}, decision.Allow, "in none_recorded us.federal"},
+		{"marketing", []decision.FactPlace{london, delhi, newYork}, tue, []string{"12:00", "17:30", "07:00"}, decision.Defer, "us.federal"},
+		{"marketing", []decision.FactPlace{london, delhi, newYork}, tue, []string{"16:00", "21:30", "11:00"}, decision.Defer, "in"},
 
 		// A state that is not known may be Florida or Texas.
-		{"marketing", []ledger.FactPlace{place("US", "", "America/Chicago")}, sun, []string{"11:59"}, ledger.Defer, "us.tx"},
-		{"marketing", []ledger.FactPlace{place("US", "", "America/Chicago")}, sun, []string{"20:00"}, ledger.Defer, "us.fl"},
-		{"marketing", []ledger.FactPlace{place("US", "", "America/Chicago")}, sun, []string{"12:00"}, ledger.Allow, "us.federal us.fl us.tx"},
+		{"marketing", []decision.FactPlace{place("US", "", "America/Chicago")}, sun, []string{"11:59"}, decision.Defer, "us.tx"},
+		{"marketing", []decision.FactPlace{place("US", "", "America/Chicago")}, sun, []string{"20:00"}, decision.Defer, "us.fl"},
+		{"marketing", []decision.FactPlace{place("US", "", "America/Chicago")}, sun, []string{"12:00"}, decision.Allow, "us.federal us.fl us.tx"},
 
-		{"marketing", nil, tue, nil, ledger.Deny, "unknown_zone"},
-		{"collection", []ledger.FactPlace{}, tue, nil, ledger.Deny, "unknown_zone"},
-		{"marketing", []ledger.FactPlace{newYork, place("US", "", "")}, tue, []string{"12:00", ""}, ledger.Deny, "unknown_zone"},
-		{"marketing", []ledger.FactPlace{newYork, place("US", "", "")}, tue, []string{"03:00", ""}, ledger.Deny, "unknown_zone"},
-		{"marketing", []ledger.FactPlace{place("", "", "Europe/London")}, tue, []string{"12:00"}, ledger.Deny, "unknown_zone"},
+		{"marketing", nil, tue, nil, decision.Deny, "unknown_zone"},
+		{"collection", []decision.FactPlace{}, tue, nil, decision.Deny, "unknown_zone"},
+		{"marketing", []decision.FactPlace{newYork, place("US", "", "")}, tue, []string{"12:00", ""}, decision.Deny, "unknown_zone"},
+		{"marketing", []decision.FactPlace{newYork, place("US", "", "")}, tue, []string{"03:00", ""}, decision.Deny, "unknown_zone"},
+		{"marketing", []decision.FactPlace{place("", "", "Europe/London")}, tue, []string{"12:00"}, decision.Deny, "unknown_zone"},
 	} {
 		f := facts()
-		f.Purpose, f.Recipient.Places, f.Clocks = c.purpose, c.places, map[string]ledger.FactClock{}
+		f.Purpose, f.Recipient.Places, f.Clocks = c.purpose, c.places, map[string]decision.FactClock{}
 		for i, p := range c.places {
 			if p.Zone != "" {
-				f.Clocks[p.Zone] = ledger.FactClock{Date: "2026-11-24", Time: c.times[i], Weekday: c.weekday}
+				f.Clocks[p.Zone] = decision.FactClock{Date: "2026-11-24", Time: c.times[i], Weekday: c.weekday}
 			}
 		}
 		got := quiet(t, decide(t, e, f))
@@ -217,14 +217,14 @@ func TestTollFreeMayBeAnywhere(t *testing.T) {
 	e := load(t)
 	f := tollFree()
 	a := decide(t, e, f)
-	if got := quiet(t, a); a.Outcome != ledger.Defer || !slices.Equal(got.Rules, []string{"quiet_hours.us.federal"}) {
+	if got := quiet(t, a); a.Outcome != decision.Defer || !slices.Equal(got.Rules, []string{"quiet_hours.us.federal"}) {
 		t.Errorf("at 07:00 in Honolulu: %+v", a)
 	}
 	// Seven zones under the federal rule, Florida and Texas in two each.
 	if len(a.Windows) != 11 {
 		t.Errorf("%d windows, want 11: %v", len(a.Windows), a.Windows)
 	}
-	later := func(hours int) *ledger.Answer {
+	later := func(hours int) *decision.Answer {
 		g := tollFree()
 		for zone, c := range g.Clocks {
 			m, _ := minute(c.Time)
@@ -234,13 +234,13 @@ func TestTollFreeMayBeAnywhere(t *testing.T) {
 		}
 		return decide(t, e, g)
 	}
-	if a := later(1); a.Outcome != ledger.Allow || !slices.Equal(quiet(t, a).Rules, []string{"quiet_hours.us.federal", "quiet_hours.us.fl", "quiet_hours.us.tx"}) {
+	if a := later(1); a.Outcome != decision.Allow || !slices.Equal(quiet(t, a).Rules, []string{"quiet_hours.us.federal", "quiet_hours.us.fl", "quiet_hours.us.tx"}) {
 		t.Errorf("at 08:00 in Honolulu, 13:00 in Miami: %+v", a)
 	}
-	if a := later(8); a.Outcome != ledger.Defer || !slices.Equal(quiet(t, a).Rules, []string{"quiet_hours.us.fl"}) {
+	if a := later(8); a.Outcome != decision.Defer || !slices.Equal(quiet(t, a).Rules, []string{"quiet_hours.us.fl"}) {
 		t.Errorf("at 20:00 in Miami: %+v", a)
 	}
-	if a := later(9); a.Outcome != ledger.Defer || !slices.Equal(quiet(t, a).Rules, []string{"quiet_hours.us.federal", "quiet_hours.us.fl"}) {
+	if a := later(9); a.Outcome != decision.Defer || !slices.Equal(quiet(t, a).Rules, []string{"quiet_hours.us.federal", "quiet_hours.us.fl"}) {
 		t.Errorf("at 21:00 in Miami: %+v", a)
 	}
 }
@@ -248,27 +248,27 @@ func TestTollFreeMayBeAnywhere(t *testing.T) {
 func TestDenyOverDefer(t *testing.T) {
 	e := load(t)
 	f := facts()
-	f.Clocks["America/New_York"] = ledger.FactClock{Date: "2026-11-24", Time: "03:00", Weekday: 2}
-	if a := decide(t, e, f); a.Outcome != ledger.Defer {
+	f.Clocks["America/New_York"] = decision.FactClock{Date: "2026-11-24", Time: "03:00", Weekday: 2}
+	if a := decide(t, e, f); a.Outcome != decision.Defer {
 		t.Errorf("at 03:00: %+v", a)
 	}
-	f.OptOuts = []ledger.FactOptOut{{Scope: "program"}, {Scope: "legal_entity", Same: true}}
+	f.OptOuts = []decision.FactOptOut{{Scope: "program"}, {Scope: "legal_entity", Same: true}}
 	a := decide(t, e, f)
-	if a.Outcome != ledger.Deny || !slices.Equal(a.Checks[0].OptOuts, []int{1}) {
+	if a.Outcome != decision.Deny || !slices.Equal(a.Checks[0].OptOuts, []int{1}) {
 		t.Errorf("at 03:00 after STOP: %+v", a)
 	}
-	if got := quiet(t, a); got.Outcome != ledger.Defer {
+	if got := quiet(t, a); got.Outcome != decision.Defer {
 		t.Errorf("every check is to report, the quiet hours too: %+v", got)
 	}
 	f.Purpose, f.OptOuts[1].Answers = "compliance_reply", true
-	if a := decide(t, e, f); a.Outcome != ledger.Allow || !slices.Equal(a.Checks[0].OptOuts, []int{1}) {
+	if a := decide(t, e, f); a.Outcome != decision.Allow || !slices.Equal(a.Checks[0].OptOuts, []int{1}) {
 		t.Errorf("the confirmation at 03:00: %+v", a)
 	}
 }
 
 func TestFactsWithoutClocksAreAFault(t *testing.T) {
 	e := load(t)
-	for name, clock := range map[string]ledger.FactClock{
+	for name, clock := range map[string]decision.FactClock{
 		"missing":    {},
 		"unpadded":   {Date: "2026-11-24", Time: "8:00", Weekday: 2},
 		"no time":    {Date: "2026-11-24", Time: "", Weekday: 2},
@@ -297,11 +297,11 @@ func TestFactsWithoutClocksAreAFault(t *testing.T) {
 
 func TestUnknownFactsAreAFault(t *testing.T) {
 	e := load(t)
-	for name, change := range map[string]func(f *ledger.Facts){
-		"purpose":     func(f *ledger.Facts) { f.Purpose = "gossip" },
-		"no purpose":  func(f *ledger.Facts) { f.Purpose = "" },
-		"sender type": func(f *ledger.Facts) { f.Sender.Type = "pigeon" },
-		"scope":       func(f *ledger.Facts) { f.OptOuts = []ledger.FactOptOut{{Scope: "planet"}} },
+	for name, change := range map[string]func(f *decision.Facts){
+		"purpose":     func(f *decision.Facts) { f.Purpose = "gossip" },
+		"no purpose":  func(f *decision.Facts) { f.Purpose = "" },
+		"sender type": func(f *decision.Facts) { f.Sender.Type = "pigeon" },
+		"scope":       func(f *decision.Facts) { f.OptOuts = []decision.FactOptOut{{Scope: "planet"}} },
 	} {
 		f := facts()
 		change(f)
@@ -318,7 +318,7 @@ func TestACancelledEvaluationIsAFault(t *testing.T) {
 	if a, err := e.Decide(ctx, facts()); err == nil {
 		t.Errorf("%+v, want an error", a)
 	}
-	if a := decide(t, e, facts()); a.Outcome != ledger.Allow {
+	if a := decide(t, e, facts()); a.Outcome != decision.Allow {
 		t.Errorf("afterwards: %+v", a)
 	}
 }
@@ -326,8 +326,8 @@ func TestACancelledEvaluationIsAFault(t *testing.T) {
 func TestAnswersAreTheCallersOwn(t *testing.T) {
 	e := load(t)
 	f := facts()
-	f.OptOuts = []ledger.FactOptOut{{Scope: "tenant", Same: true}}
-	var want *ledger.Answer
+	f.OptOuts = []decision.FactOptOut{{Scope: "tenant", Same: true}}
+	var want *decision.Answer
 	for range 3 {
 		a := decide(t, e, f)
 		if want == nil {
@@ -348,9 +348,9 @@ func TestConcurrentCallers(t *testing.T) {
 		callers.Go(func() {
 			for n := range 60 {
 				f := facts()
-				want := ledger.Allow
+				want := decision.Allow
 				if f.Program.Name = strconv.Itoa(n % 20); (i+n)%2 == 0 {
-					f.Sender.Owned, want = false, ledger.Deny
+					f.Sender.Owned, want = false, decision.Deny
 				}
 				if a, err := e.Decide(context.Background(), f); err != nil || a.Outcome != want {
 					t.Errorf("%+v, %v, want %s", a, err, want)
@@ -363,10 +363,10 @@ func TestConcurrentCallers(t *testing.T) {
 
 func TestMemoIsBounded(t *testing.T) {
 	var m memo
-	kept := &ledger.Answer{}
+	kept := &decision.Answer{}
 	m.put("kept", kept)
 	for i := range 3 * generationAnswers {
-		m.put(strconv.Itoa(i), &ledger.Answer{})
+		m.put(strconv.Itoa(i), &decision.Answer{})
 		if n := len(m.young) + len(m.previous); n > 2*generationAnswers {
 			t.Fatalf("%d answers are remembered", n)
 		}
@@ -377,7 +377,7 @@ func TestMemoIsBounded(t *testing.T) {
 	if m.get([]byte("0")) != nil {
 		t.Error("the first of many is still remembered")
 	}
-	large := &ledger.Answer{Windows: make([]ledger.Window, 4000)}
+	large := &decision.Answer{Windows: make([]decision.Window, 4000)}
 	for i := range generationAnswers {
 		m.put("large"+strconv.Itoa(i), large)
 	}

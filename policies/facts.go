@@ -10,7 +10,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
-	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/decision"
 )
 
 // keys are buffers for the facts' JSON. They hold it one call long.
@@ -18,7 +18,7 @@ var keys = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
 
 // checkClocks refuses facts that do not say what time it is where the recipient
 // may be. The packs compare clocks as text, and "8:00" would sort after "20:00".
-func checkClocks(f *ledger.Facts) error {
+func checkClocks(f *decision.Facts) error {
 	for _, p := range f.Recipient.Places {
 		if _, ok := f.Clocks[p.Zone]; !ok && p.Zone != "" {
 			return fmt.Errorf("the facts have no clock for zone %q", p.Zone)
@@ -34,7 +34,7 @@ func checkClocks(f *ledger.Facts) error {
 }
 
 // appendFacts appends f's JSON, octet for octet what encoding/json makes of it.
-func appendFacts(b []byte, f *ledger.Facts) []byte {
+func appendFacts(b []byte, f *decision.Facts) []byte {
 	b = appendString(append(b, `{"purpose":`...), f.Purpose)
 
 	b = appendString(append(b, `,"program":{"name":`...), f.Program.Name)
@@ -172,7 +172,7 @@ var (
 )
 
 // factsValue is f's JSON as OPA's value, without a parser in between.
-func factsValue(f *ledger.Facts) ast.Value {
+func factsValue(f *decision.Facts) ast.Value {
 	places := ast.NullValue
 	if f.Recipient.Places != nil {
 		list := make([]*ast.Term, len(f.Recipient.Places))

@@ -11,36 +11,36 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"pgregory.net/rapid"
 
-	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/decision"
 )
 
 // anyFacts draws facts of any strings and any shape.
-func anyFacts(t *rapid.T) *ledger.Facts {
+func anyFacts(t *rapid.T) *decision.Facts {
 	s := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "US", `a"b\c`, "<&>", "\u2028\u2029", "\x00\x1f\x7f", "é", "日本"}))
 	list := func(name string) []string {
 		return rapid.OneOf(rapid.Just([]string(nil)), rapid.SliceOfN(s, 0, 3)).Draw(t, name)
 	}
-	f := &ledger.Facts{
+	f := &decision.Facts{
 		Purpose:   s.Draw(t, "purpose"),
-		Program:   ledger.FactProgram{Name: s.Draw(t, "name"), LegalEntity: s.Draw(t, "entity"), Purposes: list("purposes"), Countries: list("countries")},
-		Recipient: ledger.FactRecipient{Country: s.Draw(t, "country")},
-		Sender:    ledger.FactSender{ID: s.Draw(t, "id"), Type: s.Draw(t, "type"), Owned: rapid.Bool().Draw(t, "owned")},
+		Program:   decision.FactProgram{Name: s.Draw(t, "name"), LegalEntity: s.Draw(t, "entity"), Purposes: list("purposes"), Countries: list("countries")},
+		Recipient: decision.FactRecipient{Country: s.Draw(t, "country")},
+		Sender:    decision.FactSender{ID: s.Draw(t, "id"), Type: s.Draw(t, "type"), Owned: rapid.Bool().Draw(t, "owned")},
 		ZoneData:  s.Draw(t, "zone data"),
 	}
 	if rapid.Bool().Draw(t, "has places") {
-		f.Recipient.Places = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) ledger.FactPlace {
-			return ledger.FactPlace{Country: s.Draw(t, "country"), State: s.Draw(t, "state"), Zone: s.Draw(t, "zone")}
+		f.Recipient.Places = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) decision.FactPlace {
+			return decision.FactPlace{Country: s.Draw(t, "country"), State: s.Draw(t, "state"), Zone: s.Draw(t, "zone")}
 		}), 0, 4).Draw(t, "places")
 	}
 	if rapid.Bool().Draw(t, "has opt-outs") {
-		f.OptOuts = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) ledger.FactOptOut {
+		f.OptOuts = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) decision.FactOptOut {
 			b := rapid.Bool()
-			return ledger.FactOptOut{Scope: s.Draw(t, "scope"), Same: b.Draw(t, "same"), Unclear: b.Draw(t, "unclear"), Answers: b.Draw(t, "answers")}
+			return decision.FactOptOut{Scope: s.Draw(t, "scope"), Same: b.Draw(t, "same"), Unclear: b.Draw(t, "unclear"), Answers: b.Draw(t, "answers")}
 		}), 0, 3).Draw(t, "opt-outs")
 	}
 	if rapid.Bool().Draw(t, "has clocks") {
-		f.Clocks = rapid.MapOfN(s, rapid.Custom(func(t *rapid.T) ledger.FactClock {
-			return ledger.FactClock{Date: s.Draw(t, "date"), Time: s.Draw(t, "time"), Weekday: rapid.Int().Draw(t, "weekday")}
+		f.Clocks = rapid.MapOfN(s, rapid.Custom(func(t *rapid.T) decision.FactClock {
+			return decision.FactClock{Date: s.Draw(t, "date"), Time: s.Draw(t, "time"), Weekday: rapid.Int().Draw(t, "weekday")}
 		}), 0, 12).Draw(t, "clocks")
 	}
 	return f
@@ -76,7 +76,7 @@ func (h hours) on(weekday int) [2]int {
 	return [2]int{h.opens * 60, h.closes * 60}
 }
 
-func law(purpose string, p ledger.FactPlace) map[string]hours {
+func law(purpose string, p decision.FactPlace) map[string]hours {
 	us := map[string]bool{"US": true, "PR": true}[p.Country]
 	switch {
 	case purpose == "collection" && us:
@@ -99,13 +99,13 @@ func law(purpose string, p ledger.FactPlace) map[string]hours {
 var allPurposes = []string{"marketing", "otp", "fraud_alert", "account", "delivery", "healthcare", "collection", "reply", "emergency", "compliance_reply"}
 
 // plausibleFacts draws facts as the ledger makes them.
-func plausibleFacts(t *rapid.T) *ledger.Facts {
+func plausibleFacts(t *rapid.T) *decision.Facts {
 	f := facts()
 	f.Purpose = rapid.OneOf(rapid.SampledFrom(allPurposes), rapid.Just("marketing")).Draw(t, "purpose")
 	f.Program.Countries = rapid.SliceOfN(rapid.SampledFrom([]string{"*", "US", "PR", "GB", "IN", "FR"}), 0, 3).Draw(t, "countries")
 	f.Recipient.Country = rapid.SampledFrom([]string{"", "US", "US", "PR", "GB", "IN", "FR"}).Draw(t, "country")
-	f.Recipient.Places = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) ledger.FactPlace {
-		return rapid.SampledFrom([]ledger.FactPlace{
+	f.Recipient.Places = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) decision.FactPlace {
+		return rapid.SampledFrom([]decision.FactPlace{
 			{Country: "US", State: "NY", Zone: "America/New_York"},
 			{Country: "US", State: "FL", Zone: "America/New_York"},
 			{Country: "US", State: "FL", Zone: "America/Chicago"},
@@ -120,12 +120,12 @@ func plausibleFacts(t *rapid.T) *ledger.Facts {
 			{Country: "", Zone: "Europe/London"},
 		}).Draw(t, "place")
 	}), 0, 5).Draw(t, "places")
-	f.Clocks = map[string]ledger.FactClock{}
+	f.Clocks = map[string]decision.FactClock{}
 	minutes := rapid.OneOf(rapid.SampledFrom([]int{0, 479, 480, 539, 540, 599, 600, 719, 720, 1199, 1200, 1259, 1260, 1439}), rapid.IntRange(600, 1199))
 	for _, p := range f.Recipient.Places {
 		if p.Zone != "" {
 			m := minutes.Draw(t, "minute")
-			f.Clocks[p.Zone] = ledger.FactClock{
+			f.Clocks[p.Zone] = decision.FactClock{
 				Date: "2026-11-24", Time: fmt.Sprintf("%02d:%02d", m/60, m%60),
 				Weekday: rapid.IntRange(1, 7).Draw(t, "weekday"),
 			}
@@ -133,9 +133,9 @@ func plausibleFacts(t *rapid.T) *ledger.Facts {
 	}
 	f.Sender.Type = rapid.SampledFrom([]string{"alphanumeric", "long_code", "short_code"}).Draw(t, "type")
 	f.Sender.Owned = rapid.Bool().Draw(t, "owned")
-	f.OptOuts = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) ledger.FactOptOut {
+	f.OptOuts = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) decision.FactOptOut {
 		b := rapid.Bool()
-		return ledger.FactOptOut{
+		return decision.FactOptOut{
 			Scope: rapid.SampledFrom([]string{"sender", "program", "legal_entity", "tenant"}).Draw(t, "scope"),
 			Same:  b.Draw(t, "same"), Unclear: b.Draw(t, "unclear"), Answers: b.Draw(t, "answers"),
 		}
@@ -172,11 +172,11 @@ func TestEveryAnswerIsWhole(t *testing.T) {
 				}
 			}
 		}
-		want := ledger.Allow
-		if outcomes[ledger.Deny] > 0 {
-			want = ledger.Deny
-		} else if outcomes[ledger.Defer] > 0 {
-			want = ledger.Defer
+		want := decision.Allow
+		if outcomes[decision.Deny] > 0 {
+			want = decision.Deny
+		} else if outcomes[decision.Defer] > 0 {
+			want = decision.Defer
 		}
 		if len(a.Checks) != len(e.checks) || a.Outcome != want {
 			t.Fatalf("%s of %+v", a.Outcome, a.Checks)
@@ -211,11 +211,11 @@ func TestEveryAnswerIsWhole(t *testing.T) {
 		}
 		switch {
 		case restricted && unknown:
-			want = ledger.Deny
+			want = decision.Deny
 		case closed:
-			want = ledger.Defer
+			want = decision.Defer
 		default:
-			want = ledger.Allow
+			want = decision.Allow
 		}
 		if got := a.Checks[1].Outcome; got != want {
 			t.Fatalf("quiet hours: %s, want %s", got, want)
@@ -232,14 +232,14 @@ func TestEveryAnswerIsWhole(t *testing.T) {
 		}
 		switch got := a.Checks[0]; {
 		case len(confirmed) > 0:
-			if got.Outcome != ledger.Allow || !slices.Equal(got.OptOuts, confirmed) {
+			if got.Outcome != decision.Allow || !slices.Equal(got.OptOuts, confirmed) {
 				t.Fatalf("the confirmation: %+v", got)
 			}
 		case len(covering) > 0:
-			if got.Outcome != ledger.Deny || !slices.Equal(got.OptOuts, covering) {
+			if got.Outcome != decision.Deny || !slices.Equal(got.OptOuts, covering) {
 				t.Fatalf("opted out: %+v", got)
 			}
-		case got.Outcome != ledger.Allow:
+		case got.Outcome != decision.Allow:
 			t.Fatalf("not opted out: %+v", got)
 		}
 	})
@@ -251,7 +251,7 @@ func TestPurposes(t *testing.T) {
 	for _, purpose := range allPurposes {
 		f := facts()
 		f.Purpose = purpose
-		f.OptOuts = []ledger.FactOptOut{{Scope: "legal_entity", Same: true}}
+		f.OptOuts = []decision.FactOptOut{{Scope: "legal_entity", Same: true}}
 		if got := decide(t, e, f).Checks[0]; len(got.Rules) != 2 {
 			t.Errorf("%s after an opt-out is denied by %v: it needs a rule of its own beside the scope's", purpose, got.Rules)
 		}

@@ -3,7 +3,7 @@ package policies
 import (
 	"sync"
 
-	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/decision"
 )
 
 // A generation of answers ends at either bound; the one before it is then dropped.
@@ -20,12 +20,12 @@ const (
 type memo struct {
 	mu       sync.Mutex
 	bytes    int
-	young    map[string]*ledger.Answer
-	previous map[string]*ledger.Answer
+	young    map[string]*decision.Answer
+	previous map[string]*decision.Answer
 }
 
 // get returns nil for what is not remembered. The answer is not to be changed.
-func (m *memo) get(key []byte) *ledger.Answer {
+func (m *memo) get(key []byte) *decision.Answer {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if a := m.young[string(key)]; a != nil {
@@ -38,16 +38,16 @@ func (m *memo) get(key []byte) *ledger.Answer {
 	return a
 }
 
-func (m *memo) put(key string, a *ledger.Answer) {
+func (m *memo) put(key string, a *decision.Answer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.keep(key, a)
 }
 
-func (m *memo) keep(key string, a *ledger.Answer) {
+func (m *memo) keep(key string, a *decision.Answer) {
 	if m.young == nil || len(m.young) >= generationAnswers || m.bytes >= generationBytes {
 		m.previous = m.young
-		m.young = make(map[string]*ledger.Answer)
+		m.young = make(map[string]*decision.Answer)
 		m.bytes = 0
 	}
 	m.young[key] = a

@@ -13,8 +13,8 @@ import (
 	"github.com/chirograph/chirograph/adapters/servertest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/ledgertest"
 	"github.com/chirograph/chirograph/domain/ledger/stored"
+	"github.com/chirograph/chirograph/domain/node/nodetest"
 	"go.uber.org/goleak"
 )
 
@@ -170,7 +170,7 @@ func TestSeveralClerks(t *testing.T) {
 	}
 	onBoth(t, func(t *testing.T, cfg Config, _ *eventstoretest.Server) {
 		n := 0
-		ledgertest.Exercise(t, ledgertest.Options{}, func(t *testing.T) func(*testing.T, string) ledger.Log {
+		nodetest.Exercise(t, nodetest.Options{}, func(t *testing.T) func(*testing.T, string) ledger.Log {
 			cfg := cfg
 			n++
 			cfg.Name = fmt.Sprintf("%s.%d", cfg.Name, n)

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/ledgertest"
+	"github.com/chirograph/chirograph/domain/node/nodetest"
 )
 
 // TestSeveralClerks: each node is a client of its own. With CHIROGRAPH_TEST_CLERKS it
@@ -14,7 +14,7 @@ func TestSeveralClerks(t *testing.T) {
 		t.Skip("left out with -short (the race detector's lane): three owners of a partition are then slower than their own clocks; memlog and sqlitelog run them")
 	}
 	onBoth(t, func(t *testing.T, server string) {
-		ledgertest.Exercise(t, ledgertest.Options{}, func(t *testing.T) func(*testing.T, string) ledger.Log {
+		nodetest.Exercise(t, nodetest.Options{}, func(t *testing.T) func(*testing.T, string) ledger.Log {
 			cfg := config(t, server)
 			initLedger(t, cfg)
 			return func(t *testing.T, _ string) ledger.Log { return open(t, cfg) }

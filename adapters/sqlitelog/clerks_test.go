@@ -4,12 +4,12 @@ import (
 	"testing"
 
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/ledgertest"
+	"github.com/chirograph/chirograph/domain/node/nodetest"
 )
 
 // TestSeveralClerks: one process has the ledger, so all nodes are in it.
 func TestSeveralClerks(t *testing.T) {
-	ledgertest.Exercise(t, ledgertest.Options{}, func(t *testing.T) func(*testing.T, string) ledger.Log {
+	nodetest.Exercise(t, nodetest.Options{}, func(t *testing.T) func(*testing.T, string) ledger.Log {
 		l := open(t, t.TempDir(), Options{Partitions: 4})
 		return func(*testing.T, string) ledger.Log { return l }
 	})

@@ -15,9 +15,9 @@ import (
 	"strings"
 
 	"github.com/chirograph/chirograph/adapters/sqldb"
+	"github.com/chirograph/chirograph/domain/audit"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/proof"
 )
 
 // AuditCmd checks what the ledger says.
@@ -36,7 +36,7 @@ type VerifyCmd struct {
 type verified struct {
 	Ledger string        `json:"ledger"`
 	OK     bool          `json:"ok"`
-	Report *proof.Report `json:"report"`
+	Report *audit.Report `json:"report"`
 	// Views: rows compared and the first that differ; absent without --views.
 	Views *viewsReport `json:"views,omitempty"`
 	// Unread are partitions that could not be read to their end, and why.
@@ -59,7 +59,7 @@ func (c *VerifyCmd) Run(g *Globals) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
 	out := verified{Ledger: d.log.Source()[1:]}
-	v := proof.New(d.policy.Required()...)
+	v := audit.New(d.policy.Required()...)
 	step := newBar(g, "verifying", total(d))
 	parts := []event.Partition{event.ControlPartition, event.InboxPartition}
 	for p := range d.log.Partitions() {
@@ -162,7 +162,7 @@ func (o *verified) print(w io.Writer, most int) error {
 	return b.Flush()
 }
 
-func finding(w io.Writer, f proof.Finding) {
+func finding(w io.Writer, f audit.Finding) {
 	what := "structure"
 	if f.Promise > 0 {
 		what = fmt.Sprintf("promise %d", f.Promise)

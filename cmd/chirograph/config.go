@@ -20,8 +20,10 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/chirograph/chirograph/adapters/smpp"
+	"github.com/chirograph/chirograph/domain/clerk"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
@@ -505,7 +507,7 @@ func (p *ProgramConfig) check(bad func(field, text string)) {
 		bad(".purposes", "name at least one purpose")
 	}
 	for i, x := range p.Purposes {
-		if _, ok := ledger.Purposes[x]; !ok {
+		if _, ok := control.Purposes[x]; !ok {
 			bad(fmt.Sprintf(".purposes[%d]", i), fmt.Sprintf("%q is no purpose%s", x, perhaps(x, purposes())))
 		}
 	}
@@ -553,7 +555,7 @@ func country(s string) bool {
 
 func purposes() []string {
 	var out []string
-	for p := range ledger.Purposes {
+	for p := range control.Purposes {
 		out = append(out, p)
 	}
 	slices.Sort(out)
@@ -606,8 +608,8 @@ func (c *Config) logger(w io.Writer) *slog.Logger {
 }
 
 // clerk is what the file says of a partition's work.
-func (c *Config) clerk() ledger.ClerkConfig {
-	return ledger.ClerkConfig{CallWindow: time.Duration(c.Limits.CallWindow), AnswerWithin: time.Duration(c.Limits.AnswerWithin),
+func (c *Config) clerk() clerk.Config {
+	return clerk.Config{CallWindow: time.Duration(c.Limits.CallWindow), AnswerWithin: time.Duration(c.Limits.AnswerWithin),
 		ReleaseRate: c.Limits.ReleaseRate, MaxWaiting: c.Limits.MaxWaiting}
 }
 

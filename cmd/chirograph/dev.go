@@ -24,8 +24,10 @@ import (
 	"github.com/chirograph/chirograph/adapters/smpp"
 	"github.com/chirograph/chirograph/adapters/smpp/smsc"
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
+	"github.com/chirograph/chirograph/domain/clerk"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/node"
 )
 
 // DevFlags are for tests and benchmarks of a development node.
@@ -116,7 +118,7 @@ func (c *ServeCmd) dev(ctx context.Context, g *Globals) error {
 	}
 	carrier := smpp.Config{Account: devCarrier, Addr: addr, SystemID: "dev", Password: "dev", Window: c.Window, TPS: c.Tps, HexIDs: c.Hex,
 		ResponseTimeout: c.ResponseTimeout, ReconnectMin: 100 * time.Millisecond, ReconnectMax: 2 * time.Second}
-	node, clients, err := newNode(d, "dev", nil, []smpp.Config{carrier}, ledger.ClerkConfig{CallWindow: c.CallWindow, AnswerWithin: 2 * c.ResponseTimeout}, log)
+	node, clients, err := newNode(d, "dev", nil, []smpp.Config{carrier}, clerk.Config{CallWindow: c.CallWindow, AnswerWithin: 2 * c.ResponseTimeout}, log)
 	if err != nil {
 		return errors.Join(err, d.close())
 	}
@@ -162,7 +164,7 @@ func (c *ServeCmd) pprof() (stop func(), err error) {
 // devPrograms are one program a purpose, named after it.
 func devPrograms() map[string][]*event.ProgramChanged {
 	var out []*event.ProgramChanged
-	for i, purpose := range slices.Sorted(maps.Keys(ledger.Purposes)) {
+	for i, purpose := range slices.Sorted(maps.Keys(control.Purposes)) {
 		out = append(out, &event.ProgramChanged{Name: purpose, LegalEntity: devEntity, Brand: "Example Bank", Purposes: []string{purpose},
 			Countries: []string{"*"}, Senders: []string{fmt.Sprintf("+1202555%04d", 101+i), "ExampleBank"},
 			PrefersDuplicate: purpose == "otp", Default: purpose == "account"})
@@ -172,7 +174,7 @@ func devPrograms() map[string][]*event.ProgramChanged {
 
 // apply makes the ledger's control say what it should, with an event for each
 // difference and none where it says so already.
-func apply(ctx context.Context, node *ledger.Node, d *data, by string, programs map[string][]*event.ProgramChanged, routes []event.Route) error {
+func apply(ctx context.Context, node *node.Node, d *data, by string, programs map[string][]*event.ProgramChanged, routes []event.Route) error {
 	reg := node.Registry()
 	if _, digest := d.policy.Bundle(); reg.Policy() == nil || reg.Policy().Digest != digest {
 		if _, err := node.ActivatePolicy(ctx, ledger.Caller{Key: by}); err != nil {

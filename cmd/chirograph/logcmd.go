@@ -10,6 +10,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/node"
 )
 
 // LogCmd looks after the ledger's log.
@@ -69,8 +70,8 @@ func (c *LogAcceptCmd) Run(g *Globals) (err error) {
 	if err != nil {
 		return usageError("%s", err)
 	}
-	if len(c.Reason) > ledger.MaxReason || plain(c.Reason) != c.Reason || c.Reason == "" {
-		return usageError("--reason has 1 to %d printable characters", ledger.MaxReason)
+	if len(c.Reason) > control.MaxReason || plain(c.Reason) != c.Reason || c.Reason == "" {
+		return usageError("--reason has 1 to %d printable characters", control.MaxReason)
 	}
 	d, err := c.open(ctx)
 	if err != nil {

@@ -8,12 +8,13 @@ import (
 	"github.com/chirograph/chirograph/adapters/smpp"
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/node"
 )
 
 // figures turns the node's own counters into Prometheus ones. None has a label
 // that could hold personal data.
 type figures struct {
-	node    *ledger.Node
+	node    *node.Node
 	clients []*smpp.Client
 	views   *sqldb.DB
 	parts   []part

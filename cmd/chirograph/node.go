@@ -19,8 +19,10 @@ import (
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/adapters/vault"
 	"github.com/chirograph/chirograph/api"
+	"github.com/chirograph/chirograph/domain/clerk"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/policies"
 	"github.com/chirograph/chirograph/projections"
@@ -191,7 +193,7 @@ var allScopes = []string{"messages:write", "messages:read", "opt-outs:write", "o
 // health says how the process is.
 type health struct {
 	d     *data
-	node  *ledger.Node
+	node  *node.Node
 	smpp  []*smpp.Client
 	since time.Time
 	lag   int64 // views may be that many events behind
@@ -262,7 +264,7 @@ func (h *health) Ready(context.Context) (bool, []api.Component) {
 
 // newNode assembles the node over its data and its carriers. place is which
 // partitions it serves; nil: all.
-func newNode(d *data, name string, place ledger.Placement, carriers []smpp.Config, clerk ledger.ClerkConfig, log *slog.Logger) (*ledger.Node, []*smpp.Client, error) {
+func newNode(d *data, name string, place ledger.Placement, carriers []smpp.Config, clerk clerk.Config, log *slog.Logger) (*node.Node, []*smpp.Client, error) {
 	accounts := map[string]ledger.Account{}
 	for _, c := range carriers {
 		a := ledger.Account{Alphabet: c.Alphabet, HexIDs: c.HexIDs}
@@ -271,12 +273,12 @@ func newNode(d *data, name string, place ledger.Placement, carriers []smpp.Confi
 		}
 		accounts[c.Account] = a
 	}
-	cfg := ledger.Config{Log: timed{d.log}, Views: d.views, Vault: d.vault, Policy: d.policy, Finder: finder{d.views}, Placement: place,
-		Clock: ledger.NewClock(time.Now), Logger: log, Source: d.log.Source(), Node: name, Accounts: accounts, Clerk: clerk}
+	cfg := node.Config{Log: timed{d.log}, Views: d.views, Vault: d.vault, Policy: d.policy, Finder: finder{d.views}, Placement: place,
+		Clock: node.NewClock(time.Now), Logger: log, Source: d.log.Source(), Node: name, Accounts: accounts, Clerk: clerk}
 	if d.cluster != nil {
 		cfg.Reservations = d.cluster
 	}
-	n := ledger.New(cfg)
+	n := node.New(cfg)
 	var clients []*smpp.Client
 	for _, c := range carriers {
 		client, err := smpp.New(c, n, log)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/sqldb"
+	"github.com/chirograph/chirograph/domain/clerk"
+	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -156,15 +158,15 @@ func freshViews(ctx context.Context, d *data, path string, upTo map[event.Partit
 type folder struct {
 	d       *data
 	views   ledger.Views
-	control *ledger.Control
-	clerks  map[event.Partition]*ledger.Clerk
+	control *control.Control
+	clerks  map[event.Partition]*clerk.Clerk
 	read    int64 // of control
 }
 
 func newFolder(d *data, views ledger.Views) *folder {
-	f := &folder{d: d, views: views, control: ledger.NewControl(d.log), clerks: map[event.Partition]*ledger.Clerk{}}
+	f := &folder{d: d, views: views, control: control.NewControl(d.log), clerks: map[event.Partition]*clerk.Clerk{}}
 	for p := range d.log.Partitions() {
-		f.clerks[event.Partition(p)] = ledger.NewClerk(ledger.ClerkConfig{Partition: event.Partition(p), Control: f.control, FoldOnly: true})
+		f.clerks[event.Partition(p)] = clerk.New(clerk.Config{Partition: event.Partition(p), Control: f.control, FoldOnly: true})
 	}
 	return f
 }

@@ -21,7 +21,9 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/smpp"
 	"github.com/chirograph/chirograph/api"
+	"github.com/chirograph/chirograph/domain/clerk"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/node"
 )
 
 // ServeCmd runs a node.
@@ -52,7 +54,7 @@ func (c *ServeCmd) Run(g *Globals) error {
 // running is a node with its API and its carriers.
 type running struct {
 	d        *data
-	node     *ledger.Node
+	node     *node.Node
 	clients  []*smpp.Client
 	listener net.Listener
 	keys     apiKeys
@@ -249,7 +251,7 @@ func applyConfig(ctx context.Context, cfg *Config) error {
 		}
 		return err
 	}
-	node, _, err := newNode(d, cfg.Node, place, nil, ledger.ClerkConfig{}, cfg.logger(os.Stderr))
+	node, _, err := newNode(d, cfg.Node, place, nil, clerk.Config{}, cfg.logger(os.Stderr))
 	if err != nil {
 		return errors.Join(err, d.close())
 	}

@@ -107,6 +107,8 @@ func typeName(x ast.Expr) string {
 			return "text"
 		case "ID":
 			return "id"
+		case "DecisionOutcome", "Fault", "Source", "InboundAsk", "MessageState", "Grade", "Match":
+			return "text" // its words stand in its description
 		case "Place", "Clock", "Scope":
 			return "text (" + x.Name + ")"
 		}

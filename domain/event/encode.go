@@ -400,7 +400,7 @@ func (d *CancelRequested) encode(w *encoder) { w.str("by", d.By) }
 
 func (d *OptedOut) encode(w *encoder) {
 	w.reach("reach", &d.Reach)
-	w.str("source", d.Source)
+	w.str("source", string(d.Source))
 	w.time("occurred", d.Occurred)
 	w.flag("unclear", d.Unclear)
 	w.id("answers", d.Answers)
@@ -411,24 +411,24 @@ func (d *OptedOut) encode(w *encoder) {
 
 func (d *SuppressionLifted) encode(w *encoder) {
 	w.ids("lifts", d.Lifts)
-	w.str("source", d.Source)
+	w.str("source", string(d.Source))
 	w.id("answers", d.Answers)
 	w.str("by", d.By)
 	w.sealed("sealed", d.Sealed)
 }
 
 func (d *MessageDecided) encode(w *encoder) {
-	w.str("outcome", d.Outcome)
+	w.str("outcome", string(d.Outcome))
 	w.time("until", d.Until)
 	strs(w, "senders", d.Senders)
 	w.list("checks", len(d.Checks), func(w *encoder, i int) {
 		c := &d.Checks[i]
 		w.str("check", c.Check)
-		w.str("outcome", c.Outcome)
+		w.str("outcome", string(c.Outcome))
 		strs(w, "rules", c.Rules)
 		w.ids("opt_outs", c.OptOuts)
 	})
-	w.str("fault", d.Fault)
+	w.str("fault", string(d.Fault))
 	w.str("detail", d.Detail)
 	strs(w, "clocks", d.Clocks)
 	w.str("zone_data", d.ZoneData)
@@ -484,7 +484,7 @@ func (d *HandoffInDoubt) encode(w *encoder) {
 func (d *InboundReceived) encode(w *encoder) {
 	w.str("account", d.Account)
 	w.str("to", d.To)
-	w.str("ask", d.Ask)
+	w.str("ask", string(d.Ask))
 	w.str("match", d.Match)
 	w.str("program", d.Program)
 	if d.Concat != nil {
@@ -511,11 +511,11 @@ func (d *ReceiptReceived) encode(w *encoder) {
 	w.num("reference", int64(d.Reference))
 	w.num("attempt", int64(d.Attempt))
 	w.num("part", int64(d.Part))
-	w.str("state", d.State)
+	w.str("state", string(d.State))
 	w.flag("final", d.Final)
 	w.str("error", d.Error)
-	w.str("grade", d.Grade)
-	w.str("match", d.Match)
+	w.str("grade", string(d.Grade))
+	w.str("match", string(d.Match))
 	w.time("received", d.Received)
 	w.sealed("sealed", &d.Sealed)
 }

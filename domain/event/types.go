@@ -85,7 +85,7 @@ type Reach struct {
 type OptedOut struct {
 	Reach Reach `json:"reach"`
 	// Source says where it came from: handset, phone, email, web, letter, import, joined, …
-	Source string `json:"source"`
+	Source Source `json:"source"`
 	// Occurred is when the person said so, where it differs from when it was known
 	// here (the event's time).
 	Occurred time.Time `json:"occurred,omitzero"`
@@ -109,7 +109,7 @@ type Evidence struct {
 // SuppressionLifted (fact) undoes exactly the opt-outs that it names. It grants nothing.
 type SuppressionLifted struct {
 	Lifts  []ID   `json:"lifts"`
-	Source string `json:"source"`
+	Source Source `json:"source"`
 	// Answers is the handset's START, or the joined inbound part, that it follows from.
 	Answers ID      `json:"answers,omitzero"`
 	By      string  `json:"by"`
@@ -118,9 +118,9 @@ type SuppressionLifted struct {
 
 // Check is one required check's report inside a decision.
 type Check struct {
-	Check   string   `json:"check"`
-	Outcome string   `json:"outcome"`
-	Rules   []string `json:"rules"`
+	Check   string          `json:"check"`
+	Outcome DecisionOutcome `json:"outcome"`
+	Rules   []string        `json:"rules"`
 	// OptOuts are the events that the check rested on.
 	OptOuts []ID `json:"opt_outs,omitempty"`
 }
@@ -133,7 +133,7 @@ type Clock string
 // it holds every fact that the decision was made from.
 type MessageDecided struct {
 	// Outcome is allow, deny, defer or hold.
-	Outcome string `json:"outcome"`
+	Outcome DecisionOutcome `json:"outcome"`
 	// Until: an allow stands until then; a deferral or a hold is decided again then.
 	Until time.Time `json:"until,omitzero"`
 	// Senders are the sender IDs that an allow was made for; a route to another is void.
@@ -141,7 +141,7 @@ type MessageDecided struct {
 	Checks  []Check  `json:"checks,omitempty"`
 	// Fault says what kept a decision from being made (hold): policy, zone_data,
 	// clock, key, pause, route, …
-	Fault string `json:"fault,omitempty"`
+	Fault Fault `json:"fault,omitempty"`
 	// Detail is the fault's or the pause's reason in words.
 	Detail string `json:"detail,omitempty"`
 	// Clocks and ZoneData are the times that were evaluated and the zone database they come from.
@@ -230,8 +230,8 @@ type InboundReceived struct {
 	To string `json:"to"`
 	// Ask is stop, unclear, start, yes, help or none, or part (its words count once it
 	// is joined); Match the keyword of our lists.
-	Ask   string `json:"ask"`
-	Match string `json:"match,omitempty"`
+	Ask   InboundAsk `json:"ask"`
+	Match string     `json:"match,omitempty"`
 	// Program owns the number it was sent to; "" when that is not known.
 	Program string  `json:"program,omitempty"`
 	Concat  *Concat `json:"concat,omitempty"`
@@ -268,14 +268,14 @@ type ReceiptReceived struct {
 	Part    int `json:"part,omitempty"`
 	// State is SMPP's message_state by name (delivered, undeliverable, …); Final:
 	// it can no longer change.
-	State string `json:"state"`
-	Final bool   `json:"final,omitempty"`
-	Error string `json:"error,omitempty"`
+	State MessageState `json:"state"`
+	Final bool         `json:"final,omitempty"`
+	Error string       `json:"error,omitempty"`
 	// Grade is network (the carrier says so) or inferred (settled without an id);
 	// handset where a carrier vouches for that.
-	Grade string `json:"grade,omitempty"`
+	Grade Grade `json:"grade,omitempty"`
 	// Match is how it was matched: id, id_zeros, id_hex, reference.
-	Match string `json:"match,omitempty"`
+	Match Match `json:"match,omitempty"`
 	// Received is when it came, where that is not the event's time (it waited in the inbox).
 	Received time.Time `json:"received,omitzero"`
 	Sealed   Sealed    `json:"sealed"`

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"errors"
 
 	"github.com/chirograph/chirograph/domain/event"
 )
@@ -55,15 +54,6 @@ type Record struct {
 	// here, unless control has accepted this very record.
 	Bad error
 }
-
-var (
-	// ErrRefused: nothing was appended and nothing will be; try again later.
-	ErrRefused = errors.New("the ledger does not take appends now")
-	// ErrUnknown: the append may or may not be in the log. Append the same events again.
-	ErrUnknown = errors.New("it is not known whether the ledger took the append")
-	// ErrAhead: a position past the partition's head was asked for.
-	ErrAhead = errors.New("the ledger ends before a position that was read from it")
-)
 
 // MaxAppend bounds the events of one Append.
 const MaxAppend = 4096

@@ -2,6 +2,16 @@ package ledger
 
 import "github.com/chirograph/chirograph/domain/event"
 
+// Class is a retention class: personal data of one class expires together, by month.
+type Class string
+
+// The retention classes.
+const (
+	ClassMessage  Class = "message"  // the number, the body and the reference of a message
+	ClassEvidence Class = "evidence" // an inbound text, and what an opt-out or a lift rests on
+	ClassCarrier  Class = "carrier"  // what a carrier delivered: raw receipts, and inbound texts that belong to no recipient
+)
+
 // Vault keeps the keys under which personal data is sealed. It is never in the
 // ledger's backups. A key is durable before any ciphertext under it leaves Seal.
 type Vault interface {
@@ -15,8 +25,8 @@ type Vault interface {
 	SubjectKey(tenant string, subject event.Pseudonym) (event.ID, error)
 
 	// Seal encrypts plain for the event with the given id. class is the retention
-	// class ("message", "evidence", "carrier"); the month is the event's.
-	Seal(tenant string, key event.ID, class string, id event.ID, plain []byte) (event.Sealed, error)
+	// class; the month is the event's.
+	Seal(tenant string, key event.ID, class Class, id event.ID, plain []byte) (event.Sealed, error)
 
 	// Open decrypts what Seal made for that event. ErrErased: a key is destroyed.
 	Open(tenant string, id event.ID, s *event.Sealed) ([]byte, error)
@@ -26,10 +36,3 @@ type Vault interface {
 	// ("idempotency", "input", "reference", "octets").
 	Digest(tenant, purpose string, data []byte) string
 }
-
-// ErrErased: the key under which this was sealed has been destroyed.
-var ErrErased = errorString("the personal data was erased")
-
-type errorString string
-
-func (e errorString) Error() string { return string(e) }

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -104,3 +105,25 @@ type Views interface {
 	// Reserved finds a used idempotency key by its digest.
 	Reserved(ctx context.Context, tenant, key string) (Reserved, bool, error)
 }
+
+// Finder looks up what the views know of a message.
+type Finder interface {
+	// Find is where a tenant's message stands; false: the views know none.
+	Find(ctx context.Context, tenant string, id event.ID) (Found, bool, error)
+	// WaitFor returns when the views have applied the event at a position.
+	WaitFor(ctx context.Context, p event.Position) error
+}
+
+// Found is where a message stands.
+type Found struct {
+	Position event.Position // of its submit
+	Subject  event.Pseudonym
+	Status   recipient.Status
+}
+
+// KeepReserved is how long after a message's validity its idempotency key is known.
+const KeepReserved = 30 * 24 * time.Hour
+
+// ReferenceKey is the key under which Views.Handoff finds a part that is in doubt by
+// its user_message_reference.
+func ReferenceKey(reference uint16) string { return "#" + strconv.Itoa(int(reference)) }

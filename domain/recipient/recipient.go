@@ -176,13 +176,13 @@ type Seen struct {
 
 // OptOut is one that stands.
 type OptOut struct {
-	Event    event.ID    `json:"event"`
-	Index    int64       `json:"index"`
-	Reach    event.Reach `json:"reach"`
-	Source   string      `json:"source"`
-	Known    time.Time   `json:"known"`
-	Occurred time.Time   `json:"occurred,omitzero"`
-	Unclear  bool        `json:"unclear,omitempty"`
+	Event    event.ID     `json:"event"`
+	Index    int64        `json:"index"`
+	Reach    event.Reach  `json:"reach"`
+	Source   event.Source `json:"source"`
+	Known    time.Time    `json:"known"`
+	Occurred time.Time    `json:"occurred,omitzero"`
+	Unclear  bool         `json:"unclear,omitempty"`
 	// Part: a part of an inbound message suppresses until its siblings are there.
 	Part bool `json:"part,omitempty"`
 }
@@ -244,7 +244,7 @@ type Message struct {
 	// Due is the earliest time to decide again.
 	Due time.Time `json:"due,omitzero"`
 	// Fault says why it is held.
-	Fault string `json:"fault,omitempty"`
+	Fault event.Fault `json:"fault,omitempty"`
 	// DecidedUnder is the control position of the last decision.
 	DecidedUnder int64 `json:"decided_under,omitempty"`
 	// The standing allow.
@@ -297,8 +297,8 @@ type Part struct {
 	CarrierID string     `json:"carrier_id,omitempty"`
 	NotCalled bool       `json:"not_called,omitempty"`
 	// Receipt is the furthest state that a receipt reported, "" before the first.
-	Receipt string `json:"receipt,omitempty"`
-	Final   bool   `json:"final,omitempty"`
+	Receipt event.MessageState `json:"receipt,omitempty"`
+	Final   bool               `json:"final,omitempty"`
 }
 
 // New is a stream before its first event.
@@ -430,19 +430,19 @@ func (s *State) inbound(p *Partition, index int64, e *event.Event, d *event.Inbo
 	switch {
 	case d.Revokes != nil:
 		stood := s.Reaches(*d.Revokes)
-		s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: *d.Revokes, Source: "handset", Known: e.Time, Unclear: d.Unclear})
+		s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: *d.Revokes, Source: event.SourceHandset, Known: e.Time, Unclear: d.Unclear})
 		s.turn(e)
 		s.confirm(p, Ask{Inbound: e.ID, Index: index, To: d.To, Program: d.Program}, stood || d.Unclear)
 	case d.Holds != nil && d.Concat != nil:
-		s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: *d.Holds, Source: "handset", Known: e.Time, Unclear: true, Part: true})
+		s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: *d.Holds, Source: event.SourceHandset, Known: e.Time, Unclear: true, Part: true})
 		s.turn(e)
 		s.Inbound = append(s.Inbound, InboundPart{Event: e.ID, Index: index, Account: d.Account, To: d.To, Program: d.Program, Concat: *d.Concat, Reach: *d.Holds, At: e.Time})
-	case d.Ask == "start":
+	case d.Ask == event.InboundStart:
 		s.Asks = append(s.Asks, Ask{Inbound: e.ID, Index: index, Kind: AskLift, At: p.Time, To: d.To, Program: d.Program, Lifts: s.liftable(d)})
 		if len(s.Asks[len(s.Asks)-1].Lifts) == 0 {
 			s.Asks = s.Asks[:len(s.Asks)-1] // nothing stood, or a STOP came in between: an officer's affair
 		}
-	case d.Ask == "help" && d.Program != "":
+	case d.Ask == event.InboundHelp && d.Program != "":
 		s.Asks = append(s.Asks, Ask{Inbound: e.ID, Index: index, Kind: AskHelp, At: p.Time, To: d.To, Program: d.Program})
 	}
 }
@@ -621,20 +621,20 @@ func (s *State) decided(p *Partition, m *Message, e *event.Event, d *event.Messa
 	if !e.Time.Before(m.ValidUntil) && !without.time {
 		return Late
 	}
-	if d.Outcome == "allow" && (!e.Time.Before(d.Until) || d.Until.After(m.ValidUntil)) && !without.time {
+	if d.Outcome == event.Allow && (!e.Time.Before(d.Until) || d.Until.After(m.ValidUntil)) && !without.time {
 		return Late
 	}
 	m.AllowUntil, m.AllowSenders, m.Carrier, m.Sender, m.Fault, m.Due = time.Time{}, nil, "", "", "", d.Until
 	m.DecidedUnder, m.Changed = e.Control, p.Time
-	if d.Outcome != "hold" {
+	if d.Outcome != event.Hold {
 		m.Holds = 0
 	}
 	switch d.Outcome {
-	case "allow":
+	case event.Allow:
 		m.Status, m.AllowUntil, m.AllowFacts, m.AllowSenders, m.Due = Allowed, d.Until, s.Facts, d.Senders, time.Time{}
-	case "deny":
+	case event.Deny:
 		m.end(p, Denied)
-	case "defer":
+	case event.Defer:
 		m.Status = Deferred
 	default:
 		m.Status, m.Fault = Held, d.Fault
@@ -862,11 +862,11 @@ func (m *Message) delivered(at time.Time) {
 		}
 		final++
 		switch state {
-		case "delivered":
+		case event.StateDelivered:
 			good++
-		case "rejected":
+		case event.StateRejected:
 			bad = Rejected
-		case "expired":
+		case event.StateExpired:
 			bad = Expired
 		default:
 			bad = Undelivered
@@ -887,10 +887,10 @@ func (m *Message) delivered(at time.Time) {
 }
 
 // receiptOf is the best final receipt of part n over all attempts, else the last.
-func (m *Message) receiptOf(n int) (state string, final bool) {
+func (m *Message) receiptOf(n int) (state event.MessageState, final bool) {
 	for _, a := range m.Attempts {
 		for _, part := range a.Parts {
-			if part.Part == n && part.Receipt != "" && (!final || part.Receipt == "delivered") {
+			if part.Part == n && part.Receipt != "" && (!final || part.Receipt == event.StateDelivered) {
 				state, final = part.Receipt, part.Final
 			}
 		}

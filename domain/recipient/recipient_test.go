@@ -127,7 +127,7 @@ func refused(attempt, part int, retry bool) event.Data {
 	return &event.HandoffRefused{Attempt: attempt, Part: part, Carrier: "c1", Retry: retry}
 }
 
-func receipt(attempt, part int, state string) event.Data {
+func receipt(attempt, part int, state event.MessageState) event.Data {
 	return &event.ReceiptReceived{Account: "c1", CarrierID: "x", Attempt: attempt, Part: part, State: state, Final: state != "enroute" && state != "accepted"}
 }
 
@@ -749,7 +749,7 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-func inbound(ask string, read int64) *event.InboundReceived {
+func inbound(ask event.InboundAsk, read int64) *event.InboundReceived {
 	d := &event.InboundReceived{Account: "c1", To: "+1500", Ask: ask, Program: "news", Read: read, Sealed: event.Sealed{SubjectKey: event.ID{7}}}
 	if ask == "stop" {
 		d.Revokes = &event.Reach{Scope: event.ScopeLegalEntity, Name: "Acme"}
@@ -1097,7 +1097,7 @@ func TestSnapshot(t *testing.T) {
 			case 15:
 				d = &event.HandoffInDoubt{Attempt: att, Parts: []int{1, 2}}
 			case 16:
-				d = receipt(att, num, rapid.SampledFrom([]string{"delivered", "enroute", "rejected"}).Draw(rt, "state"))
+				d = receipt(att, num, rapid.SampledFrom([]event.MessageState{"delivered", "enroute", "rejected"}).Draw(rt, "state"))
 			case 17:
 				if len(x.log) > 0 {
 					e = rapid.SampledFrom(x.log).Draw(rt, "copy")

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"github.com/nyaruka/phonenumbers"
+
+	"github.com/chirograph/chirograph/domain/event"
 )
 
 // The number metadata knows zones by prefix, made for fixed lines: of a country in
@@ -80,4 +82,13 @@ func (n Number) zones(country string) []string {
 		return canadaZones
 	}
 	return z
+}
+
+// Event is the place as events hold it: "US-FL America/New_York", "GB Europe/London".
+func (p Place) Event() event.Place {
+	where := p.Country
+	if p.State != "" {
+		where += "-" + p.State
+	}
+	return event.Place(where + " " + p.Zone)
 }

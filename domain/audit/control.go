@@ -1,0 +1,186 @@
+package audit
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+
+	"github.com/chirograph/chirograph/domain/event"
+)
+
+// control is the control stream as far as the promises need it, by position.
+// Positions count from 1, as in an event's envelope. All of it is kept: control
+// events are few.
+type control struct {
+	ids      map[int64]event.ID // by position
+	head     int64              // the highest position
+	programs map[programKey][]registration
+	policies []activation
+	tables   []routeTable
+	pauses   []pause
+	seen     map[event.ID]bool
+	// accepted are the hashes of the records that an operator took as opaque leaves.
+	accepted map[event.Position][]string
+	// doubted are records of control itself that are none of its events: a later one may
+	// accept them.
+	doubted []doubted
+}
+
+type doubted struct {
+	index int64
+	hash  string
+	code  Code
+	text  string
+}
+
+func hashOf(raw []byte) string {
+	h := sha256.Sum256(raw)
+	return hex.EncodeToString(h[:])
+}
+
+// accepts reports whether control takes these bytes, there, as an opaque leaf.
+func (c *control) accepts(at event.Position, raw []byte) bool {
+	hashes := c.accepted[at]
+	return len(hashes) > 0 && slices.Contains(hashes, hashOf(raw))
+}
+
+// doubt notes a record of control that cannot be one of its events. It has a
+// position all the same.
+func (c *control) doubt(index int64, raw []byte, code Code, text string) {
+	c.stands(index+1, event.ID{})
+	c.doubted = append(c.doubted, doubted{index, hashOf(raw), code, text})
+}
+
+// settle reports what was doubted and not accepted, and how many were.
+func (c *control) settle(find func(index int64, code Code, text string)) (accepted int64) {
+	for _, d := range c.doubted {
+		if slices.Contains(c.accepted[event.Position{Partition: event.ControlPartition, Index: d.index}], d.hash) {
+			accepted++
+			continue
+		}
+		find(d.index, d.code, d.text)
+	}
+	c.doubted = nil
+	return accepted
+}
+
+type programKey struct{ tenant, name string }
+
+// registration is a program's legal entity from a position on.
+type registration struct {
+	from   int64
+	entity string
+}
+
+// activation is which policies were in force from a position on.
+type activation struct {
+	from             int64
+	revision, digest string
+}
+
+type routeTable struct {
+	from   int64
+	routes []event.Route
+}
+
+// pause is in force from a position on, up to before another (0: still).
+type pause struct {
+	from, to                 int64
+	tenant, program, carrier string
+}
+
+// stands notes the id at a position; none when the event could not be read.
+func (c *control) stands(at int64, id event.ID) {
+	if c.ids == nil {
+		c.ids = map[int64]event.ID{}
+	}
+	c.ids[at] = id
+	c.head = max(c.head, at)
+}
+
+func (c *control) take(at int64, e *event.Event) {
+	c.stands(at, e.ID)
+	if c.seen[e.ID] { // a copy changes nothing
+		return
+	}
+	if c.seen == nil {
+		c.seen = map[event.ID]bool{}
+	}
+	c.seen[e.ID] = true
+	switch d := e.Data.(type) {
+	case *event.RecordAccepted:
+		if p, err := event.ParsePosition(d.Position); err == nil {
+			if c.accepted == nil {
+				c.accepted = map[event.Position][]string{}
+			}
+			c.accepted[p] = append(c.accepted[p], d.Hash)
+		}
+	case *event.ProgramChanged:
+		k := programKey{e.Tenant, d.Name}
+		if c.programs == nil {
+			c.programs = map[programKey][]registration{}
+		}
+		c.programs[k] = append(c.programs[k], registration{at, d.LegalEntity})
+	case *event.PolicyActivated:
+		c.policies = append(c.policies, activation{at, d.Revision, d.Digest})
+	case *event.RoutesChanged:
+		c.tables = append(c.tables, routeTable{at, d.Routes})
+	case *event.Paused:
+		c.pauses = append(c.pauses, pause{from: at, tenant: e.Tenant, program: d.Program, carrier: d.Carrier})
+	case *event.Resumed:
+		for i := range c.pauses {
+			p := &c.pauses[i]
+			if p.to == 0 && p.tenant == e.Tenant && p.program == d.Program && p.carrier == d.Carrier {
+				p.to = at
+			}
+		}
+	}
+}
+
+// entity is the legal entity that a program was registered for at a position.
+func (c *control) entity(at int64, tenant, program string) (entity string, ok bool) {
+	for _, r := range c.programs[programKey{tenant, program}] {
+		if r.from <= at {
+			entity, ok = r.entity, true
+		}
+	}
+	return entity, ok
+}
+
+// policy is what was activated last at a position; nil: nothing.
+func (c *control) policy(at int64) (in *activation) {
+	for i := range c.policies {
+		if c.policies[i].from <= at {
+			in = &c.policies[i]
+		}
+	}
+	return in
+}
+
+// routed reports whether the table in force at a position is the one of the given
+// position, and has that rule to that carrier.
+func (c *control) routed(at int64, d *event.MessageRouted) bool {
+	var in *routeTable
+	for i := range c.tables {
+		if c.tables[i].from <= at {
+			in = &c.tables[i]
+		}
+	}
+	return in != nil && in.from == d.Table &&
+		slices.ContainsFunc(in.routes, func(r event.Route) bool { return r.Rule == d.Rule && r.Carrier == d.Carrier })
+}
+
+// paused is a pause that keeps a program's messages from a carrier at a position;
+// nil: none does. A pause without a tenant is an operator's, for all.
+func (c *control) paused(at int64, tenant, program, carrier string) *pause {
+	for i := range c.pauses {
+		p := &c.pauses[i]
+		if p.from <= at && (p.to == 0 || at < p.to) &&
+			(p.tenant == "" || p.tenant == tenant) &&
+			(p.program == "" || p.program == program) &&
+			(p.carrier == "" || p.carrier == carrier) {
+			return p
+		}
+	}
+	return nil
+}

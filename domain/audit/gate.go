@@ -1,0 +1,377 @@
+package audit
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/recipient"
+)
+
+// follow checks the promises on one event of a stream. From the fold it takes the
+// verdict only: what an allow is worth, what was started, answered and opted out of
+// is worked out here.
+func (v *Verifier) follow(index int64, s *stream, e *event.Event, why recipient.Why) {
+	m := s.message(e.MessageID())
+	if why != "" {
+		if d, ok := e.Data.(*event.HandoffStarted); ok && m != nil && !slices.Contains(m.void, d.Attempt) {
+			m.void = append(m.void, d.Attempt)
+		}
+		return
+	}
+	switch d := e.Data.(type) {
+	case *event.MessageSubmitted:
+		m := &message{id: e.ID, folded: s.fold.Message(e.ID), program: d.Program, purpose: d.Purpose, answers: d.Answers,
+			prefersDuplicate: d.PrefersDuplicate, sendAt: d.SendAt, validTo: d.ValidUntil}
+		if i := slices.Index(s.cancels, e.ID); i >= 0 {
+			s.cancels = slices.Delete(s.cancels, i, i+1)
+			m.cancelled = true
+		}
+		s.msgs = append(s.msgs, m)
+	case *event.CancelRequested:
+		if m != nil {
+			m.cancelled = true
+		} else if !slices.Contains(s.cancels, e.Message) {
+			s.cancels = append(s.cancels, e.Message)
+		}
+	case *event.OptedOut:
+		s.lift(d.Lifts)
+		s.optOuts = append(s.optOuts, optOut{e.ID, index, d.Reach})
+		s.changed(index, "the recipient opted out")
+	case *event.SuppressionLifted:
+		s.lift(d.Lifts)
+		s.changed(index, "an opt-out was lifted")
+	case *event.InboundReceived:
+		switch {
+		case d.Revokes != nil:
+			s.optOuts = append(s.optOuts, optOut{e.ID, index, *d.Revokes})
+			s.changed(index, "the recipient wrote words that opt out")
+		case d.Holds != nil && d.Concat != nil:
+			s.optOuts = append(s.optOuts, optOut{e.ID, index, *d.Holds})
+			s.changed(index, "a part of the recipient's message came, and may opt out")
+		}
+	case *event.MessageExpired:
+		if m != nil {
+			m.expired = true
+		}
+	case *event.MessageDecided:
+		v.decided(index, s, m, e, d)
+	case *event.MessageRouted:
+		if m != nil {
+			m.route = &route{d.Carrier, d.From, d.Parts}
+		}
+		if !v.control.routed(e.Control, d) {
+			v.find(index, 2, RouteUnknown, "the route %q to the carrier %q does not stand in the route table that was in force at the control position %d", d.Rule, d.Carrier, e.Control)
+		}
+	case *event.HandoffStarted:
+		v.started(index, s, m, e, d)
+	case *event.HandoffAccepted:
+		v.accepted(index, m, d)
+	case *event.HandoffRefused:
+		v.refused(index, m, d)
+	case *event.HandoffInDoubt:
+		v.doubted(index, m, e, d)
+	case *event.ReceiptReceived:
+		if m != nil {
+			if _, p := m.attempt(d.Attempt, d.Part); p != nil && (p.state == open || p.state == inDoubt) {
+				p.state, p.byReceipt = taken, true // a receipt is an answer
+			}
+		}
+	}
+}
+
+// decided checks promise 4, and takes note of an allow.
+func (v *Verifier) decided(index int64, s *stream, m *message, e *event.Event, d *event.MessageDecided) {
+	if m == nil {
+		return
+	}
+	m.allow, m.route = nil, nil
+	switch d.Outcome {
+	case "allow":
+		v.allowed(index, m, e, d)
+		m.allow = &allow{index: index, until: d.Until, control: e.Control, changes: s.changes, senders: d.Senders}
+	case "deny", "defer":
+		if !slices.ContainsFunc(d.Checks, func(c event.Check) bool {
+			return (c.Outcome == "defer" || c.Outcome == "deny" && d.Outcome == "deny") && len(c.Rules) > 0
+		}) {
+			v.find(index, 4, NoReason, "the decision is %s, and none of its checks says so with a rule", d.Outcome)
+		}
+		if d.Outcome == "defer" && d.Until.IsZero() {
+			v.find(index, 4, NoReason, "the decision is defer, and does not say until when")
+		}
+	case "hold":
+		if d.Fault == "" {
+			v.find(index, 4, NoReason, "the message is held, and no fault is named")
+		}
+		return // no policy answered
+	default:
+		v.find(index, 4, OutcomeUnknown, "the decision is %.40q: neither allow, deny, defer nor hold", d.Outcome)
+		return
+	}
+	if d.Fault != "" {
+		v.find(index, 4, FaultAllowed, "the decision is %s in spite of the fault %q: a fault holds", d.Outcome, d.Fault)
+	}
+	if p := v.control.policy(e.Control); p == nil {
+		v.find(index, 4, PolicyOther, "the decision is %s, and no policies were in force at the control position %d", d.Outcome, e.Control)
+	} else if d.Revision != p.revision || d.Digest == "" || d.Digest != p.digest[:min(len(p.digest), 32)] {
+		v.find(index, 4, PolicyOther, "the decision was made under the policies %q (%.12s…), and %q (%.12s…) were in force", d.Revision, d.Digest, p.revision, p.digest)
+	}
+	v.sameOptOuts(index, s, d)
+}
+
+// sameOptOuts: a policy's answer rests on every opt-out that stood, and on no other.
+func (v *Verifier) sameOptOuts(index int64, s *stream, d *event.MessageDecided) {
+	for _, o := range s.optOuts {
+		if !slices.Contains(d.OptOuts, o.id) {
+			v.find(index, 2, OptOutsDiffer, "the decision did not know the opt-out at %s, which stood", v.at(o.index))
+			return
+		}
+	}
+	for _, id := range d.OptOuts {
+		if !slices.ContainsFunc(s.optOuts, func(o optOut) bool { return o.id == id }) {
+			v.find(index, 2, OptOutsDiffer, "the decision names an opt-out that does not stand")
+			return
+		}
+	}
+}
+
+func (v *Verifier) allowed(index int64, m *message, e *event.Event, d *event.MessageDecided) {
+	for _, name := range v.required {
+		n := 0
+		for _, c := range d.Checks {
+			if c.Check == name {
+				n++
+			}
+		}
+		switch {
+		case n == 0:
+			v.find(index, 4, CheckMissing, "the message was allowed without the check %s", name)
+		case n > 1:
+			v.find(index, 4, CheckMissing, "the check %s reports %d times", name, n)
+		}
+	}
+	for _, c := range d.Checks {
+		if c.Outcome != "allow" {
+			v.find(index, 4, CheckNotAllow, "the message was allowed although the check %s says %.40q", c.Check, c.Outcome)
+		}
+		if len(c.Rules) == 0 || slices.Contains(c.Rules, "") {
+			v.find(index, 4, CheckNoRule, "the check %s names no rule", c.Check)
+		}
+	}
+	switch {
+	case !d.Until.After(e.Time):
+		v.find(index, 4, AllowNoTime, "the allow ends when it is made, or before")
+	case d.Until.After(m.validTo):
+		v.find(index, 4, AllowNoTime, "the allow stands longer than its message is valid")
+	}
+	if len(d.Senders) == 0 {
+		v.find(index, 4, AllowNoSender, "the allow does not say for which sender ID it was made")
+	}
+}
+
+// started checks that an effective start went through the gate (promise 2) and
+// sends no part again that may not be (promise 3).
+func (v *Verifier) started(index int64, s *stream, m *message, e *event.Event, d *event.HandoffStarted) {
+	v.report.Calls++
+	if m == nil {
+		v.find(index, 2, NoAllow, "a start of a message that the stream does not have")
+		return
+	}
+	v.gate(index, s, m, e, d)
+	v.resend(index, m, d)
+	a := attempt{answerBy: d.AnswerBy}
+	if m.route != nil {
+		a.carrier = m.route.carrier
+	}
+	for _, p := range d.Parts {
+		a.parts = append(a.parts, part{n: p.Part})
+	}
+	m.attempts = append(m.attempts, a)
+	m.allow, m.route = nil, nil
+}
+
+func (v *Verifier) gate(index int64, s *stream, m *message, e *event.Event, d *event.HandoffStarted) {
+	a, r := m.allow, m.route
+	switch {
+	case a == nil:
+		v.find(index, 2, NoAllow, "the start follows no allow: the message was not allowed since it was submitted, or since its last attempt")
+		return
+	case a.changes != s.changes:
+		v.find(index, 2, AllowTakenBack, "the allow at %s no longer stood: %s at %s, before the start", v.at(a.index), s.change.what, v.at(s.change.index))
+	case a.control != v.applied || e.Control != v.applied:
+		v.find(index, 2, AllowOldControl, "the allow at %s was made under the control position %d, and the partition had applied %d before the start", v.at(a.index), a.control, v.applied)
+	}
+	if m.cancelled {
+		v.find(index, 2, StartCancelled, "the message was cancelled before the start")
+	}
+	if m.expired || !e.Time.Before(m.validTo) {
+		v.find(index, 2, StartExpired, "the message was no longer valid")
+	}
+	// The allow may be another node's, whose clock may run ahead by the bound.
+	if e.Time.Add(recipient.ClockBound).Before(m.sendAt) {
+		v.find(index, 2, StartEarly, "the start comes %s before the time that its sender asked for", m.sendAt.Sub(e.Time))
+	}
+	switch {
+	case !e.Time.Before(a.until):
+		v.find(index, 2, StartLate, "the allow at %s was over when the start was written", v.at(a.index))
+	case d.CallBy.After(a.until):
+		v.find(index, 2, StartLate, "the carrier may be called after the allow at %s is over", v.at(a.index))
+	case !e.Time.Before(d.CallBy):
+		v.find(index, 2, StartLate, "the start was written when its time to be called had passed")
+	case !d.AnswerBy.After(d.CallBy):
+		v.find(index, 2, StartLate, "answer_by does not lie after call_by")
+	}
+	if r == nil {
+		v.find(index, 2, NoRoute, "the message was not routed since its allow at %s", v.at(a.index))
+		return
+	}
+	if !slices.Contains(a.senders, r.from) {
+		v.find(index, 2, SenderNotAllowed, "the message goes out as %q, and the allow at %s was made for other sender IDs", r.from, v.at(a.index))
+	}
+	entity, ok := v.control.entity(e.Control, s.tenant, m.program)
+	if !ok {
+		v.find(index, 2, ProgramUnknown, "the program %q was not registered at the control position %d", m.program, e.Control)
+	}
+	if o := s.stops(m, r.from, entity); o != nil {
+		v.find(index, 2, OptedOut, "the recipient had opted out at %s, of %s, which covers the message", v.at(o.index), name(o.reach))
+	}
+	if p := v.control.paused(e.Control, s.tenant, m.program, r.carrier); p != nil {
+		v.find(index, 2, StartPaused, "the pause at %s was in force", event.Position{Partition: event.ControlPartition, Index: p.from - 1})
+	}
+}
+
+// stops is an opt-out that covers the message; nil: none does. The one
+// confirmation of an opt-out that covers it is let through
+// (47 CFR 64.1200(a)(12)).
+func (s *stream) stops(m *message, from, entity string) *optOut {
+	var first *optOut
+	for i := range s.optOuts {
+		o := &s.optOuts[i]
+		covers := true // a scope that is not known covers all
+		switch o.reach.Scope {
+		case event.ScopeSender:
+			covers = o.reach.Name == from
+		case event.ScopeProgram:
+			covers = o.reach.Name == m.program
+		case event.ScopeLegalEntity:
+			covers = o.reach.Name == entity
+		}
+		if !covers {
+			continue
+		}
+		if m.purpose == "compliance_reply" && m.answers == o.id {
+			return nil
+		}
+		if first == nil {
+			first = o
+		}
+	}
+	return first
+}
+
+func name(r event.Reach) string {
+	if r.Scope == event.ScopeTenant {
+		return "everything from the tenant"
+	}
+	return fmt.Sprintf("the %s %q", r.Scope, r.Name)
+}
+
+// resend checks promise 3.
+func (v *Verifier) resend(index int64, m *message, d *event.HandoffStarted) {
+	if d.Attempt != len(m.attempts)+1 {
+		v.find(index, 3, AttemptOrder, "the start says attempt %d, and %d were started before it", d.Attempt, len(m.attempts))
+	}
+	if len(d.Parts) == 0 {
+		v.find(index, 3, PartUnknown, "the start has no part")
+	}
+	for i, p := range d.Parts {
+		if p.Part < 1 || m.route != nil && p.Part > m.route.parts ||
+			slices.ContainsFunc(d.Parts[:i], func(x event.StartedPart) bool { return x.Part == p.Part }) {
+			v.find(index, 3, PartUnknown, "the start names part %d twice, or the message has no such part", p.Part)
+			continue
+		}
+		for n := range m.attempts {
+			_, before := m.attempt(n+1, p.Part)
+			if before == nil {
+				continue
+			}
+			switch {
+			case before.state == taken:
+				v.find(index, 3, ResentAccepted, "part %d is started again, and attempt %d was accepted", p.Part, n+1)
+			case before.state == refused:
+				v.find(index, 3, ResentRefused, "part %d is started again, and attempt %d was refused for good", p.Part, n+1)
+			case before.state == open:
+				v.find(index, 3, ResentOpen, "part %d is started again, and attempt %d was not answered", p.Part, n+1)
+			case before.state == inDoubt && !m.prefersDuplicate:
+				v.find(index, 3, ResentInDoubt, "part %d is started again, attempt %d is in doubt, and the message does not prefer a duplicate", p.Part, n+1)
+			case before.state == inDoubt && !d.Duplicate:
+				v.find(index, 3, ResentInDoubt, "part %d is started again, attempt %d is in doubt, and the start does not say that it may be a duplicate", p.Part, n+1)
+			}
+		}
+	}
+}
+
+// called finds the attempt that a carrier answered; what it answers without one, it
+// was called for without the gate.
+func (v *Verifier) called(index int64, m *message, n, number int, carrier string) *part {
+	if m == nil {
+		v.find(index, 2, CalledWithoutStart, "the carrier %q answered for a message that the stream does not have, or that was over for more than a week", carrier)
+		return nil
+	}
+	a, p := m.attempt(n, number)
+	switch {
+	case a == nil && slices.Contains(m.void, n):
+		v.find(index, 2, CalledVoidStart, "the carrier %q was called for attempt %d, whose start is void", carrier, n)
+	case a == nil:
+		v.find(index, 2, CalledWithoutStart, "the carrier %q answered for attempt %d, and no start of it stands before", carrier, n)
+	case p == nil:
+		v.find(index, 2, CalledWithoutStart, "the carrier %q answered for part %d, which attempt %d does not have", carrier, number, n)
+	case a.carrier != carrier:
+		v.find(index, 2, CalledElsewhere, "the carrier %q answered, and attempt %d was routed to %q", carrier, n, a.carrier)
+	}
+	return p
+}
+
+func (v *Verifier) accepted(index int64, m *message, d *event.HandoffAccepted) {
+	p := v.called(index, m, d.Attempt, d.Part, d.Carrier)
+	if p == nil {
+		return
+	}
+	if p.state == taken && !p.byReceipt && p.id != d.CarrierID {
+		v.find(index, 3, AcceptedTwice, "part %d of attempt %d was accepted before, under another id: it was sent twice", d.Part, d.Attempt)
+	}
+	p.state, p.id, p.byReceipt = taken, d.CarrierID, false // what a carrier took is a fact
+}
+
+func (v *Verifier) refused(index int64, m *message, d *event.HandoffRefused) {
+	var p *part
+	if d.NotCalled {
+		if m != nil {
+			_, p = m.attempt(d.Attempt, d.Part)
+		}
+	} else {
+		p = v.called(index, m, d.Attempt, d.Part, d.Carrier)
+	}
+	if p == nil || p.state != open && p.state != inDoubt {
+		return
+	}
+	if p.state = refused; d.Retry {
+		p.state = retry
+	}
+}
+
+func (v *Verifier) doubted(index int64, m *message, e *event.Event, d *event.HandoffInDoubt) {
+	if m == nil {
+		return
+	}
+	for _, n := range d.Parts {
+		a, p := m.attempt(d.Attempt, n)
+		if p == nil || p.state != open {
+			continue
+		}
+		p.state = inDoubt
+		if !e.Time.After(a.answerBy) {
+			v.find(index, 3, DoubtEarly, "part %d of attempt %d is given up before its time to be answered is over", n, d.Attempt)
+		}
+	}
+}

@@ -1,0 +1,460 @@
+// Package proof checks a whole ledger from its log alone: its structure, and the
+// promises that no message leaves but as decided and gated (2), that none is
+// resent blindly (3) and that nothing leaves in doubt about a rule (4). It is
+// pure: no clock, no I/O.
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/recipient"
+)
+
+// Verifier reads a ledger once, event by event.
+//
+// What it keeps: the control stream, by position; for the partition that is being
+// read, the open and recent messages of its streams (the fold's own bounds: seven
+// days of the log's time after they were settled and their validity was over) and
+// some 150 bytes for every other stream; and at most MaxFindings findings. So its
+// memory grows with the streams of the largest partition, not with the events.
+//
+// A Verifier is for one goroutine.
+type Verifier struct {
+	required []string
+	// judge says what is effective: recipient's rule, but in tests.
+	judge  func(*recipient.State, *recipient.Partition, int64, *event.Event) recipient.Why
+	report Report
+
+	source     string
+	headed     bool // control's first event was read
+	partitions int  // 0: not known
+	created    time.Time
+	control    control
+
+	begun   bool
+	current event.Partition
+	next    int64
+	time    time.Time // the running maximum of the partition's times
+	applied int64     // the highest control position that it applied
+	flawed  bool      // it has a finding
+	fold    recipient.Partition
+	live    map[event.Pseudonym]*stream
+	settled map[event.Pseudonym]settled
+	touched int // events since the last sweep
+	texts   map[string]string
+}
+
+// New returns a verifier that has read nothing. required are the checks that every
+// allow must report: those that the ledger's policies are made of.
+func New(required ...string) *Verifier {
+	v := &Verifier{required: slices.Clone(required), texts: map[string]string{}}
+	v.judge = (*recipient.State).Evolve
+	v.report = Report{Void: map[recipient.Why]int64{}, Messages: map[recipient.Status]int64{}, Codes: map[Code]int64{}}
+	return v
+}
+
+// sweepEvery is how many events at least lie between two looks for streams that
+// have settled.
+const sweepEvery = 1 << 15
+
+// Take reads the event that stands at an index of a partition. Control comes
+// first, then the inbox, then the recipients' partitions from 0 on, each whole and
+// from its first event. For a ledger that is being written to, ask for the
+// recipients' heads before reading control, so that all control that they have
+// applied is read.
+//
+// raw is not kept.
+func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
+	if !v.begun || p != v.current {
+		v.turn(p, index)
+	}
+	v.report.Events++
+	if index != v.next {
+		v.find(index, 0, Gap, "%s stands where %s should follow: events are missing, or stand in another order",
+			event.Position{Partition: p, Index: index}, event.Position{Partition: p, Index: v.next})
+	}
+	v.next = index + 1
+	accepted := v.control.accepts(event.Position{Partition: p, Index: index}, raw)
+	e, code, text := v.read(p, index, raw)
+	switch {
+	case code != "" && accepted:
+		v.report.Opaque++
+		return
+	case code != "" && p == event.ControlPartition: // a later event may accept it
+		v.control.doubt(index, raw, code, text)
+		return
+	case code == ForeignSource, code == Misplaced: // structure says so
+	case code != "":
+		v.find(index, 0, code, "%s", text)
+		if code != NotCanonical {
+			return
+		}
+	case accepted:
+		v.find(index, 0, AcceptedEvent, "an operator accepted this %s as no event of the ledger, and it is one: it counts all the same", e.Data.Type())
+	}
+	v.slim(e)
+	judged := v.structure(p, index, e)
+	switch {
+	case p == event.ControlPartition:
+		v.control.take(index+1, e)
+		v.report.Effective++
+	case !judged:
+	case p == event.InboxPartition:
+		v.report.Effective++
+	default:
+		v.recipients(index, e)
+	}
+}
+
+// read decodes a record, and says why it is no event that may stand there. What an
+// event says of itself that is wrong is for structure.
+func (v *Verifier) read(p event.Partition, index int64, raw []byte) (e *event.Event, code Code, text string) {
+	e, err := event.Decode(raw)
+	switch {
+	case errors.Is(err, event.ErrUnknownType):
+		return nil, UnknownType, fmt.Sprintf("this build cannot read the event, and what cannot be read is never skipped: %s", err)
+	case err != nil:
+		return nil, Unreadable, fmt.Sprintf("the bytes are not an event: %s", err)
+	case !event.Canonical(raw, e):
+		return e, NotCanonical, fmt.Sprintf("the bytes are not what the ledger's encoder writes for this %s: they were altered, or written by something else", e.Data.Type())
+	case v.source != "" && e.Source != v.source && (p != event.ControlPartition || index > 0):
+		return e, ForeignSource, fmt.Sprintf("the event says that it belongs to the ledger %q, the ledger's first event says %q", e.Source, v.source)
+	case p >= 0 && (!v.placed(p, e.Data.Type()) || !e.Subject.IsZero() && v.partitions > 0 && e.Subject.Partition(v.partitions) != int(p)):
+		return e, Misplaced, ""
+	}
+	return e, "", ""
+}
+
+// Finish ends the reading and returns what was found. The verifier is done.
+func (v *Verifier) Finish() *Report {
+	if !v.headed {
+		v.close()
+		v.current, v.flawed = event.ControlPartition, slices.ContainsFunc(v.report.First, func(f Finding) bool { return f.Position.Partition == event.ControlPartition })
+		v.find(0, 0, NotCreated, "there is no LedgerCreated at the beginning of control: this is no ledger, or it lost its first event")
+	}
+	v.close()
+	r := v.report
+	return &r
+}
+
+// turn ends the partition that was read and begins the next.
+func (v *Verifier) turn(p event.Partition, index int64) {
+	rank := func(p event.Partition) int {
+		switch p {
+		case event.ControlPartition:
+			return -2
+		case event.InboxPartition:
+			return -1
+		}
+		return int(p)
+	}
+	unordered := v.begun && rank(p) < rank(v.current)
+	v.close()
+	v.begun, v.current, v.next, v.time, v.applied, v.flawed = true, p, 0, time.Time{}, 0, false
+	v.fold = recipient.Partition{}
+	v.live, v.settled = map[event.Pseudonym]*stream{}, map[event.Pseudonym]settled{}
+	if unordered {
+		v.find(index, 0, Unordered, "the partition %s was read after its turn: control comes first, then the inbox, then the others in order", p)
+	}
+	if p >= 0 && v.partitions > 0 && int(p) >= v.partitions {
+		v.find(index, 0, Misplaced, "the ledger was created with %d partitions; there is no partition %s", v.partitions, p)
+	}
+}
+
+func (v *Verifier) close() {
+	if v.begun && v.current == event.ControlPartition {
+		v.report.Opaque += v.control.settle(func(index int64, code Code, text string) { v.find(index, 0, code, "%s", text) })
+	}
+	for _, s := range v.live {
+		v.over(s)
+	}
+	v.report.Streams += int64(len(v.live) + len(v.settled))
+	v.live, v.settled = nil, nil
+}
+
+// over counts a stream's messages as they were left.
+func (v *Verifier) over(s *stream) {
+	for _, m := range s.msgs {
+		v.report.Messages[m.folded.Status]++
+	}
+}
+
+func (v *Verifier) find(index int64, promise int, code Code, format string, args ...any) {
+	r := &v.report
+	r.Found++
+	r.Codes[code]++
+	if v.flawed && len(r.Findings) >= MaxFindings {
+		return
+	}
+	f := Finding{Position: event.Position{Partition: v.current, Index: index}, Promise: promise, Code: code, Text: fmt.Sprintf(format, args...)}
+	if !v.flawed {
+		v.flawed = true
+		r.First = append(r.First, f)
+	}
+	if len(r.Findings) < MaxFindings {
+		r.Findings = append(r.Findings, f)
+	}
+}
+
+// at is a position of the partition that is being read, as people write it.
+func (v *Verifier) at(index int64) string {
+	return event.Position{Partition: v.current, Index: index}.String()
+}
+
+// slim gives texts that recur one copy, and drops what no check needs.
+func (v *Verifier) slim(e *event.Event) {
+	one := func(s *string) {
+		if *s == "" {
+			return
+		}
+		t, ok := v.texts[*s]
+		if !ok {
+			if len(v.texts) > 1<<14 {
+				clear(v.texts) // a ledger without recurring texts gains nothing
+			}
+			t = *s
+			v.texts[t] = t
+		}
+		*s = t
+	}
+	one(&e.Tenant)
+	switch d := e.Data.(type) {
+	case *event.MessageSubmitted:
+		one(&d.Program)
+		one(&d.Purpose)
+		one(&d.From)
+		one(&d.Country)
+		d.Places = nil
+	case *event.MessageDecided:
+		for i := range d.Senders {
+			one(&d.Senders[i])
+		}
+	case *event.MessageRouted:
+		one(&d.Carrier)
+		one(&d.From)
+	case *event.OptedOut:
+		one(&d.Reach.Name)
+		one((*string)(&d.Source))
+	case *event.InboundReceived:
+		one(&d.Account)
+		one(&d.To)
+		one(&d.Program)
+	case *event.ReceiptReceived:
+		one((*string)(&d.State))
+	}
+}
+
+// structure checks what holds for every event, whatever the rule makes of it, and
+// reports whether the event belongs to a stream where it stands, so that it can be judged.
+func (v *Verifier) structure(p event.Partition, index int64, e *event.Event) bool {
+	t := e.Data.Type()
+	switch {
+	case v.source == "":
+		v.source = e.Source
+	case e.Source != v.source:
+		v.find(index, 0, ForeignSource, "the event says that it belongs to the ledger %q, the ledger's first event says %q", e.Source, v.source)
+	}
+	v.times(index, e)
+	if created, ok := e.Data.(*event.LedgerCreated); p == event.ControlPartition && ok != (index == 0) {
+		if index == 0 {
+			v.headed = true
+			v.find(index, 0, NotCreated, "control begins with %s: the first event of a ledger is LedgerCreated", t.Name())
+		} else {
+			v.find(index, 0, NotCreated, "a ledger is created once, by its first event")
+		}
+	} else if ok && p == event.ControlPartition {
+		v.headed, v.created = true, e.Time
+		if v.partitions = created.Partitions; created.Partitions < 1 || created.Partitions > event.MaxPartitions {
+			v.partitions = 0
+			v.find(index, 0, NotCreated, "a ledger has 1 to %d partitions, not %d", event.MaxPartitions, created.Partitions)
+		}
+		if "/"+created.Ledger != e.Source {
+			v.find(index, 0, NotCreated, "the ledger is created as %q and written as %q", created.Ledger, e.Source)
+		}
+	}
+	if !v.placed(p, t) {
+		v.find(index, 0, Misplaced, "%s does not belong in the partition %s", t.Name(), p)
+		return false
+	}
+	if !v.envelope(p, index, e) {
+		return false
+	}
+	if p < 0 {
+		return true
+	}
+	if s := e.Subject; !s.IsZero() && v.partitions > 0 && s.Partition(v.partitions) != int(p) {
+		v.find(index, 0, Misplaced, "the event's stream lies in the partition %s", event.Partition(s.Partition(v.partitions)))
+	}
+	if m := e.MessageID(); !m.IsZero() && m.Partition() != int(p) {
+		v.find(index, 0, Misplaced, "the message's id says that it lies in the partition %s", event.Partition(m.Partition()))
+	}
+	if t.Kind() == event.Outcome {
+		switch {
+		case e.Control < 0 || e.Control > v.control.head:
+			v.find(index, 0, ControlUnknown, "%s was decided under the control position %d, and control has %d", t.Name(), e.Control, v.control.head)
+		case e.Control > v.applied:
+			v.find(index, 0, ControlAhead, "%s was decided under the control position %d, and the partition had applied %d: a ControlApplied is missing before it", t.Name(), e.Control, v.applied)
+		}
+	}
+	return true
+}
+
+func (v *Verifier) times(index int64, e *event.Event) {
+	if e.Time.IsZero() {
+		v.find(index, 0, TimeInsane, "the event has no time")
+		return
+	}
+	const bound = recipient.RepeatWindow // within it, copies are told by the log's own time
+	switch {
+	case !v.created.IsZero() && v.created.Sub(e.Time) > bound:
+		v.find(index, 0, TimeInsane, "the event's time lies %s before the ledger was created", v.created.Sub(e.Time))
+	case v.time.Sub(e.Time) > bound:
+		v.find(index, 0, TimeInsane, "the event's time lies %s behind its partition's: no writer is that late", v.time.Sub(e.Time))
+	}
+	if e.Time.After(v.time) {
+		v.time = e.Time
+	}
+}
+
+// placed reports whether events of the type are written to the partition.
+func (v *Verifier) placed(p event.Partition, t event.Type) bool {
+	switch p {
+	case event.ControlPartition:
+		return t.Kind() == event.Control
+	case event.InboxPartition:
+		return t == (*event.InboundReceived)(nil).Type() || t == (*event.ReceiptReceived)(nil).Type()
+	}
+	return t.Kind() != event.Control
+}
+
+// envelope checks which of the envelope's fields the type has. False: the event
+// cannot be judged.
+func (v *Verifier) envelope(p event.Partition, index int64, e *event.Event) bool {
+	var subject, tenant, message bool
+	either := false // tenant
+	switch e.Data.(type) {
+	case *event.ControlApplied:
+	case *event.MessageSubmitted, *event.OptedOut, *event.SuppressionLifted:
+		subject, tenant = true, true
+	case *event.InboundReceived:
+		subject, tenant = true, p >= 0
+	case *event.ReceiptReceived:
+		subject, tenant, message = true, p >= 0, p >= 0
+	default:
+		subject, tenant, message = true, true, true
+		if p == event.ControlPartition {
+			subject, message, either = false, false, true
+		}
+	}
+	outcome := e.Data.Type().Kind() == event.Outcome
+	var wrong []string
+	check := func(field string, has, must bool) {
+		switch {
+		case must && !has:
+			wrong = append(wrong, "lacks "+field)
+		case has && !must:
+			wrong = append(wrong, "must not have "+field)
+		}
+	}
+	check("id", !e.ID.IsZero(), true)
+	check("subject", !e.Subject.IsZero(), subject)
+	if !either {
+		check("tenant", e.Tenant != "", tenant)
+	}
+	check("message", !e.Message.IsZero(), message)
+	if !outcome {
+		check("after", !e.After.IsZero(), false)
+		check("control", e.Control != 0, false)
+	}
+	if len(wrong) > 0 {
+		v.find(index, 0, Envelope, "the envelope of %s %s", e.Data.Type().Name(), strings.Join(wrong, " and "))
+	}
+	return e.Subject.IsZero() != subject
+}
+
+// recipients takes an event of a recipients' partition.
+func (v *Verifier) recipients(index int64, e *event.Event) {
+	if d, ok := e.Data.(*event.ControlApplied); ok {
+		v.controlApplied(index, e, d)
+		return
+	}
+	s := v.open(e)
+	if s.tenant != e.Tenant {
+		v.find(index, 0, TenantChanged, "the stream is the tenant %q's, the event says %q", s.tenant, e.Tenant)
+	}
+	if e.Data.Type().Kind() == event.Outcome && !e.After.IsZero() && !s.knows(e.After) {
+		v.find(index, 0, AfterUnknown, "%s was decided after an event that does not stand before it in its stream: that event is missing, or stands later", e.Data.Type().Name())
+	}
+	why := v.judge(s.fold, &v.fold, index, e)
+	s.remember(e.ID)
+	v.count(why)
+	v.follow(index, s, e, why)
+	if len(s.fold.Messages) < len(s.msgs) {
+		s.msgs = slices.DeleteFunc(s.msgs, func(m *message) bool {
+			if slices.Contains(s.fold.Messages, m.folded) {
+				return false
+			}
+			v.report.Messages[m.folded.Status]++
+			return true
+		})
+	}
+	v.sweep()
+}
+
+func (v *Verifier) count(why recipient.Why) {
+	if why == "" {
+		v.report.Effective++
+	} else {
+		v.report.Void[why]++
+	}
+}
+
+func (v *Verifier) controlApplied(index int64, e *event.Event, d *event.ControlApplied) {
+	switch {
+	case d.Position < 1 || d.Position > v.control.head:
+		v.find(index, 0, ControlUnknown, "the control position %d is applied, and control has %d", d.Position, v.control.head)
+	case v.control.ids[d.Position] != d.Event:
+		v.find(index, 0, ControlUnknown, "the control position %d is applied as another event than stands there", d.Position)
+	}
+	v.applied = max(v.applied, d.Position)
+	v.count(v.fold.Apply(e))
+}
+
+// open is the event's stream.
+func (v *Verifier) open(e *event.Event) *stream {
+	s := v.live[e.Subject]
+	if s != nil {
+		return s
+	}
+	if o, ok := v.settled[e.Subject]; ok {
+		delete(v.settled, e.Subject)
+		s = o.stream(e.Subject)
+	} else {
+		s = newStream(e.Tenant, e.Subject)
+	}
+	v.live[e.Subject] = s
+	return s
+}
+
+// sweep puts streams away that have settled, often enough that few of them are
+// live and seldom enough that it costs a stream's events little.
+func (v *Verifier) sweep() {
+	if v.touched++; v.touched < max(sweepEvery, 2*len(v.live)) {
+		return
+	}
+	v.touched = 0
+	for subject, s := range v.live {
+		o, ok := s.settle(v.fold.Time)
+		if !ok {
+			continue
+		}
+		v.over(s)
+		delete(v.live, subject)
+		v.settled[subject] = o
+	}
+}

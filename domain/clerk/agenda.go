@@ -1,0 +1,153 @@
+package clerk
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
+)
+
+// agenda says which stream is looked at next: a queue of those that are ready, the most
+// urgent first, and timers that bring others back.
+type agenda struct {
+	horizon time.Duration // timers past it are read from the views in time
+	rate    int           // scheduled and deferred messages taken up in a second
+
+	ready  queue
+	timers timers
+	seq    uint64
+	// resting are the streams with held or allowed messages: a control change wakes them.
+	resting map[event.Pseudonym]bool
+	// turns are when scheduled and deferred messages that fell due together are taken up,
+	// one after the other; nextTurn is when the next one may be.
+	turns    map[event.ID]time.Time
+	nextTurn time.Time
+}
+
+func newAgenda(horizon time.Duration, rate int) agenda {
+	return agenda{horizon: horizon, rate: rate, resting: map[event.Pseudonym]bool{}, turns: map[event.ID]time.Time{}}
+}
+
+// queue makes a stream ready, unless it is already, or has a proposal in flight. st is nil
+// for a stream that is not in memory: it is loaded when its turn comes.
+func (a *agenda) queue(s event.Pseudonym, st *stream) {
+	priority := 0
+	if st != nil {
+		if st.queued || st.flight != nil {
+			return
+		}
+		st.queued = true
+		priority = urgency(st.state)
+	}
+	a.seq++
+	heap.Push(&a.ready, item{priority, a.seq, s})
+}
+
+// urgency is the highest priority of what waits in a stream. Answers to inbound messages,
+// a lift or an opt-out among them, go before every message.
+func urgency(s *recipient.State) (priority int) {
+	if len(s.Asks) > 0 || len(s.Inbound) > 0 {
+		return 10
+	}
+	for _, m := range s.Messages {
+		if m.Status.Unsent() {
+			priority = max(priority, m.Priority)
+		}
+	}
+	return priority
+}
+
+// wake makes a stream ready that has changed.
+func (a *agenda) wake(st *stream) {
+	rests := false
+	for _, m := range st.state.Messages {
+		rests = rests || m.Status == recipient.Held || m.Status == recipient.Allowed
+	}
+	if rests {
+		a.resting[st.subject] = true
+	} else {
+		delete(a.resting, st.subject)
+	}
+	a.queue(st.subject, st)
+}
+
+// next takes the most urgent stream out of the queue.
+func (a *agenda) next() event.Pseudonym { return heap.Pop(&a.ready).(item).subject }
+
+// remind sets a timer, unless an earlier one is set or it lies past the horizon (then the
+// views bring it back in time).
+func (a *agenda) remind(st *stream, t, now time.Time) {
+	if t.IsZero() || t.Sub(now) > a.horizon || !st.timer.IsZero() && !t.Before(st.timer) {
+		return
+	}
+	st.timer = t
+	heap.Push(&a.timers, timer{t, st.subject})
+}
+
+// set sets a timer for a stream that need not be in memory.
+func (a *agenda) set(d ledger.Due) { heap.Push(&a.timers, timer{d.At, d.Subject}) }
+
+// due is the subject of a timer that has come due, and takes it out; false when none has.
+func (a *agenda) due(now time.Time) (event.Pseudonym, bool) {
+	if len(a.timers) == 0 || a.timers[0].at.After(now) {
+		return event.Pseudonym{}, false
+	}
+	return heap.Pop(&a.timers).(timer).subject, true
+}
+
+// turn is when a message whose hour has come is taken up: at once while fewer than a
+// second's worth of them were lately, else in its turn at the rate. It keeps its turn.
+func (a *agenda) turn(message event.ID, now time.Time) time.Time {
+	if at, ok := a.turns[message]; ok {
+		return at
+	}
+	if a.nextTurn.Before(now) {
+		a.nextTurn = now
+	}
+	at := a.nextTurn.Add(-time.Second)
+	a.nextTurn = a.nextTurn.Add(time.Second / time.Duration(a.rate))
+	a.turns[message] = at
+	return at
+}
+
+// item is a stream in the ready queue.
+type item struct {
+	priority int
+	seq      uint64
+	subject  event.Pseudonym
+}
+
+// queue is a heap: the highest priority first, then in order of arrival.
+type queue []item
+
+func (q queue) Len() int { return len(q) }
+func (q queue) Less(i, j int) bool {
+	return q[i].priority > q[j].priority || q[i].priority == q[j].priority && q[i].seq < q[j].seq
+}
+func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *queue) Push(x any)   { *q = append(*q, x.(item)) }
+func (q *queue) Pop() any {
+	x := (*q)[len(*q)-1]
+	*q = (*q)[:len(*q)-1]
+	return x
+}
+
+type timer struct {
+	at      time.Time
+	subject event.Pseudonym
+}
+
+// timers is a heap: the earliest first.
+type timers []timer
+
+func (q timers) Len() int           { return len(q) }
+func (q timers) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
+func (q timers) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *timers) Push(x any)        { *q = append(*q, x.(timer)) }
+func (q *timers) Pop() any {
+	x := (*q)[len(*q)-1]
+	*q = (*q)[:len(*q)-1]
+	return x
+}

@@ -1,0 +1,59 @@
+package clerk
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// TestTimersAreNotStarved: what waits for its turn at the release rate, however much
+// it is, keeps nothing else from coming due.
+func TestTimersAreNotStarved(t *testing.T) {
+	now := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
+	c := New(Config{Control: control.NewControl(nil), ReleaseRate: 10})
+	const many = 5000
+	due := make([]ledger.Due, 0, many+1)
+	for i := range many {
+		due = append(due, ledger.Due{Subject: event.Pseudonym{1, byte(i >> 8), byte(i)}, At: now.Add(-time.Hour)})
+	}
+	urgent := event.Pseudonym{2}
+	c.Look(append(due, ledger.Due{Subject: urgent, At: now}))
+	for range many/c.cfg.Budget + 2 {
+		out := c.Act(context.Background(), now, "", "")
+		for _, s := range out.Need {
+			if s == urgent {
+				return // looked at within one pass over what is due, without a clock's tick
+			}
+		}
+	}
+	t.Error("a stream that is due was not looked at behind those that wait for a release")
+}
+
+// TestTurns: messages that fall due together are taken up at the release rate, after
+// a second's worth at once, and each keeps its turn.
+func TestTurns(t *testing.T) {
+	now := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
+	c := New(Config{Control: control.NewControl(nil), ReleaseRate: 10})
+	atOnce, last := 0, time.Time{}
+	for i := range 50 {
+		id := event.ID{byte(i + 1)}
+		at := c.agenda.turn(id, now)
+		if !at.After(now) {
+			atOnce++
+		}
+		if again := c.agenda.turn(id, now.Add(time.Minute)); !again.Equal(at) {
+			t.Fatalf("message %d loses its turn", i)
+		}
+		last = at
+	}
+	if atOnce != 11 {
+		t.Errorf("%d are taken up at once, at a rate of 10", atOnce)
+	}
+	if want := now.Add(3900 * time.Millisecond); !last.Equal(want) {
+		t.Errorf("the last of 50 has its turn at %s, not %s", last, want)
+	}
+}

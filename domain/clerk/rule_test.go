@@ -1,0 +1,462 @@
+package clerk_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+	_ "unsafe" // for linkname
+
+	"github.com/chirograph/chirograph/domain/clerk"
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
+)
+
+var (
+	runs = flag.Int("rule.runs", 0, "runs of the rule's property test (0: what fits in its share of a test run)")
+	seed = flag.Uint64("rule.seed", 0, "one run of the rule's property test, from this seed")
+)
+
+// without is recipient's switch: parts of the rule that the fold does without.
+//
+//go:linkname without github.com/chirograph/chirograph/domain/recipient.without
+var without struct{ after, state, repeat, control, names, time bool }
+
+// totals count what runs came to.
+type totals struct {
+	runs, events, calls, refused, uncalled int
+	void                                   map[recipient.Why]int
+	statuses                               map[recipient.Status]int
+}
+
+// run drives one world and checks what is left of it.
+func run(seed uint64, r rules, t *totals) (err error) {
+	without.after, without.state, without.repeat, without.control, without.names, without.time = r.after, r.state, r.repeat, r.control, r.names, r.time
+	defer func() {
+		without = struct{ after, state, repeat, control, names, time bool }{}
+		if p := recover(); p != nil {
+			if r == (rules{}) {
+				panic(fmt.Sprintf("seed %d: %v", seed, p))
+			}
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	w := newWorld(seed, r)
+	for range 100 + w.rng.IntN(400) {
+		w.drive()
+	}
+	w.settle()
+	if w.err == nil {
+		w.check(t)
+	}
+	return w.err
+}
+
+// The rule, against several clerks that all serve one partition, and a log that
+// does what logs do. Every run that fails says its seed: go test -run TestRule
+// -rule.seed=N makes it again.
+func TestRule(t *testing.T) {
+	sum := &totals{void: map[recipient.Why]int{}, statuses: map[recipient.Status]int{}}
+	if *seed != 0 {
+		if err := run(*seed, rules{}, sum); err != nil {
+			t.Fatalf("seed %d: %v", *seed, err)
+		}
+		return
+	}
+	n := *runs
+	if n == 0 {
+		n = 900
+		if testing.Short() {
+			n = 300
+		}
+	}
+	bad := 0
+	for s := range n {
+		if err := run(uint64(s)+1, rules{}, sum); err != nil {
+			t.Errorf("seed %d: %v", s+1, err)
+			if bad++; bad > 5 {
+				t.FailNow()
+			}
+		}
+	}
+	t.Logf("%d runs, %d events, %d carrier calls, %d not made, %d in doubt without one; void: %v; messages at the end: %v", sum.runs, sum.events, sum.calls, sum.refused, sum.uncalled, sum.void, sum.statuses)
+	if n < 300 {
+		return
+	}
+	for _, why := range []recipient.Why{recipient.Overtaken, recipient.Settled, recipient.Repeat} {
+		if sum.void[why] == 0 {
+			t.Errorf("nothing was void as %s: the runs are too tame", why)
+		}
+	}
+	for _, s := range []recipient.Status{recipient.Delivered, recipient.Denied, recipient.Cancelled, recipient.ExpiredUnsent, recipient.InDoubt, recipient.Failed, recipient.Unconfirmed} {
+		if sum.statuses[s] == 0 {
+			t.Errorf("no message ended as %s: the runs are too tame", s)
+		}
+	}
+}
+
+// Each part of the rule matters: without it, some run breaks a promise.
+func TestRuleWithout(t *testing.T) {
+	for name, r := range map[string]rules{
+		"after": {after: true}, "state": {state: true}, "repeat": {repeat: true}, "control": {control: true},
+		"names": {names: true}, "time": {time: true}, "memory": {memory: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const most = 400
+			for s := range most {
+				sum := &totals{void: map[recipient.Why]int{}, statuses: map[recipient.Status]int{}}
+				if err := run(uint64(s)+1, r, sum); err != nil {
+					t.Logf("without it, run %d fails: %v", s+1, err)
+					return
+				}
+			}
+			t.Errorf("%d runs without it fail in nothing", most)
+		})
+	}
+}
+
+// told is what the log says of one event, without the fold: its first copy counts.
+type told struct {
+	i     int64
+	e     *event.Event
+	first bool
+}
+
+// check looks for broken promises: in the log, by reading it as an auditor would
+// (nothing here uses Evolve but the comparison of folds), and in what the carriers
+// were called with.
+func (w *world) check(t *totals) {
+	records, head, err := w.log.Read(context.Background(), 0, 0, 1<<20)
+	if err != nil || int64(len(records)) != head {
+		if head > 0 {
+			w.fail("the log cannot be read: %v", err)
+		}
+		return
+	}
+	log := make([]told, len(records))
+	seen := map[event.ID]bool{}
+	for i, r := range records {
+		log[i] = told{int64(i), r.Event, !seen[r.Event.ID]}
+		seen[r.Event.ID] = true
+	}
+	fresh := w.folds(records)
+	if w.err != nil {
+		return
+	}
+	w.calls(log, fresh)
+	w.standing(log, fresh)
+	w.atRest(fresh)
+	t.runs++
+	t.events += len(records)
+	t.calls += len(w.writes)
+	for _, j := range fresh.judged {
+		if j.Why != "" {
+			t.void[j.Why]++
+		}
+		if d, ok := j.Event.Data.(*event.HandoffRefused); ok && d.NotCalled {
+			t.refused++
+		}
+	}
+	for _, st := range fresh.views.Streams(w.subjects) {
+		for _, m := range st.Messages {
+			t.statuses[m.Status]++
+			called := slices.ContainsFunc(w.writes, func(x write) bool { return x.h.Message == m.ID && x.h.Attempt == len(m.Attempts) })
+			if m.Status == recipient.InDoubt && !called {
+				t.uncalled++
+				if w.faults == 0 && w.without == (rules{}) {
+					w.fail("nothing failed, no carrier was called, and %s is in doubt", m.ID)
+				}
+			}
+		}
+	}
+}
+
+// folds: promise 6. A fold from 0, one through a chain of snapshots, and those that
+// the nodes have after all that happened to them, are equal.
+func (w *world) folds(records []ledger.Record) *node {
+	fold := func(chunk int) *node {
+		n := &node{w: w, name: "fresh", judged: map[int64]ledger.Judged{}, control: control.NewControl(nil)}
+		n.clerk = clerk.New(n.config())
+		n.takeControl(int64(len(w.control)))
+		for from := 0; from < len(records); from += chunk {
+			part := records[from:min(from+chunk, len(records))]
+			missing := n.clerk.Fold().Missing(part)
+			n.clerk.Load(missing, n.views.Streams(missing))
+			if _, err := n.clerk.Apply(context.Background(), part, w.now); err != nil {
+				w.fail("a fresh fold: %v", err)
+				return n
+			}
+			for _, j := range n.clerk.Fold().Tail(len(part)) {
+				n.judged[j.Index] = j
+			}
+			n.cut()
+			n.commit()
+			if chunk < len(records) {
+				mark := n.views.Mark
+				n.clerk = clerk.New(n.config())
+				n.clerk.Fold().Restore(mark, n.control.At(mark.Partition.Control))
+			}
+		}
+		return n
+	}
+	fresh := fold(len(records))
+	for _, n := range append(slices.Clone(w.nodes), fold(5+w.rng.IntN(60))) {
+		if n.views.Mark != fresh.views.Mark {
+			w.fail("promise 6: %s stands at %+v, a fresh fold at %+v", n.name, n.views.Mark, fresh.views.Mark)
+		}
+		for s, raw := range fresh.views.States {
+			if !bytes.Equal(raw, n.views.States[s]) {
+				w.fail("promise 6: %s has folded\n%s\na fresh fold is\n%s", n.name, n.views.States[s], raw)
+			}
+		}
+		for i, j := range fresh.judged {
+			if n.judged[i].Why != j.Why || n.judged[i].Status != j.Status {
+				w.fail("promise 6: %s judged %d as %q %q, a fresh fold as %q %q", n.name, i, n.judged[i].Why, n.judged[i].Status, j.Why, j.Status)
+			}
+		}
+	}
+	return fresh
+}
+
+// stood are the opt-outs that stand before index i of a stream: all that were
+// recorded, less those that a lift after them names.
+func stood(log []told, subject event.Pseudonym, i int64) map[event.ID]event.Reach {
+	out := map[event.ID]event.Reach{}
+	for _, x := range log[:i] {
+		if x.e.Subject != subject || !x.first {
+			continue
+		}
+		switch d := x.e.Data.(type) {
+		case *event.OptedOut:
+			for _, id := range d.Lifts {
+				delete(out, id)
+			}
+			out[x.e.ID] = d.Reach
+		case *event.InboundReceived:
+			if d.Revokes != nil {
+				out[x.e.ID] = *d.Revokes
+			} else if d.Holds != nil {
+				out[x.e.ID] = *d.Holds
+			}
+		case *event.SuppressionLifted:
+			for _, id := range d.Lifts {
+				delete(out, id)
+			}
+		}
+	}
+	return out
+}
+
+func (w *world) standing(log []told, fresh *node) {
+	for s, st := range fresh.views.Streams(w.subjects) {
+		want := stood(log, s, int64(len(log)))
+		got := map[event.ID]event.Reach{}
+		for _, o := range st.OptOuts {
+			got[o.Event] = o.Reach
+		}
+		if !maps.Equal(got, want) {
+			w.fail("opt-outs stand that were lifted, or do not that were not: the fold has %v, the log says %v", got, want)
+		}
+	}
+}
+
+func covers(r event.Reach, program string) bool {
+	switch r.Scope {
+	case event.ScopeProgram:
+		return r.Name == program
+	case event.ScopeSender:
+		return r.Name == number
+	case event.ScopeLegalEntity:
+		return r.Name == entity
+	}
+	return true
+}
+
+// inForce is the partition's control position before index i.
+func inForce(log []told, i int64) (p int64) {
+	for _, x := range log[:i] {
+		if d, ok := x.e.Data.(*event.ControlApplied); ok {
+			p = max(p, d.Position)
+		}
+	}
+	return p
+}
+
+// calls: promises 2 and 3, call by call.
+func (w *world) calls(log []told, fresh *node) {
+	type part struct {
+		message event.ID
+		part    int
+	}
+	earlier := map[part][]write{}
+	starts := map[event.ID]write{}
+	at := map[*write]int64{}
+	for i := range w.writes {
+		x := &w.writes[i]
+		found := int64(-1)
+		for _, l := range log {
+			d, ok := l.e.Data.(*event.HandoffStarted)
+			if ok && l.e.Message == x.h.Message && d.Attempt == x.h.Attempt && l.e.Node == x.node && l.e.Time.Equal(event.Millis(x.call.Proposed)) &&
+				fresh.judged[l.i].Why == "" {
+				found = l.i
+			}
+		}
+		if found < 0 {
+			w.fail("promise 2: %s called a carrier for a start of %s (attempt %d) that is not effective", x.node, x.h.Message, x.h.Attempt)
+			return
+		}
+		at[x] = found
+	}
+	order := make([]*write, len(w.writes))
+	for i := range w.writes {
+		order[i] = &w.writes[i]
+	}
+	slices.SortStableFunc(order, func(a, b *write) int { return int(at[a] - at[b]) })
+	for _, x := range order {
+		i := at[x]
+		start := log[i].e
+		d := start.Data.(*event.HandoffStarted)
+		submit := w.submits[x.h.Message]
+		var sub *event.MessageSubmitted
+		for _, l := range log[:i] {
+			if s, ok := l.e.Data.(*event.MessageSubmitted); ok && l.e.ID == x.h.Message {
+				sub, submit = s, l.e
+			}
+		}
+		if sub == nil {
+			w.fail("promise 2: a start of %s stands before its submit", x.h.Message)
+			return
+		}
+		w.gated(log, i, submit, sub, d, x)
+		// Promise 3.
+		k := part{x.h.Message, x.h.Part}
+		if _, again := starts[start.ID]; again && slices.ContainsFunc(earlier[k], func(y write) bool { return y.h.Attempt == x.h.Attempt }) {
+			w.fail("promise 3: part %d of %s was called twice for one start", x.h.Part, x.h.Message)
+		}
+		starts[start.ID] = *x
+		for _, y := range earlier[k] {
+			if y.h.Attempt == x.h.Attempt {
+				continue
+			}
+			retry := false
+			for _, l := range log[:i] {
+				switch f := l.e.Data.(type) {
+				case *event.HandoffRefused:
+					retry = retry || l.e.Message == x.h.Message && f.Attempt == y.h.Attempt && f.Part == x.h.Part && f.Retry
+				case *event.HandoffAccepted:
+					if l.e.Message == x.h.Message && f.Part == x.h.Part {
+						w.fail("promise 3: part %d of %s was called again after it was accepted", x.h.Part, x.h.Message)
+					}
+				}
+			}
+			if !retry && !(d.Duplicate && sub.PrefersDuplicate) {
+				w.fail("promise 3: part %d of %s was called again (attempt %d) though attempt %d was not refused with retry", x.h.Part, x.h.Message, x.h.Attempt, y.h.Attempt)
+			}
+		}
+		earlier[k] = append(earlier[k], *x)
+	}
+}
+
+// gated: an allow stood at the start's own position.
+func (w *world) gated(log []told, i int64, submit *event.Event, sub *event.MessageSubmitted, d *event.HandoffStarted, x *write) {
+	allowed := false
+	why := "there is no allow before it"
+	no := func(s string, args ...any) bool { why = fmt.Sprintf(s, args...); return false }
+	ok := func(j int64) bool {
+		e := log[j].e
+		a, isA := e.Data.(*event.MessageDecided)
+		if !isA || e.Message != submit.ID || a.Outcome != "allow" {
+			return false
+		}
+		for id, r := range stood(log, submit.Subject, j) {
+			if covers(r, sub.Program) && !(sub.Purpose == "compliance_reply" && sub.Answers == id) {
+				return no("at its allow an opt-out stood")
+			}
+		}
+		for _, l := range log[j:i] {
+			if l.e.Subject != submit.Subject || !l.first {
+				continue
+			}
+			switch f := l.e.Data.(type) {
+			case *event.OptedOut, *event.SuppressionLifted:
+				return no("%s came between", l.e.Data.Type())
+			case *event.InboundReceived:
+				if f.Revokes != nil || f.Holds != nil {
+					return no("a STOP came between")
+				}
+			}
+		}
+		if inForce(log, i) != inForce(log, j) || e.Control != inForce(log, j) {
+			return no("control changed between")
+		}
+		if a.Until.Before(d.CallBy) || a.Until.After(sub.ValidUntil) || !e.Time.Before(a.Until) {
+			return no("its time ran out")
+		}
+		if !slices.Contains(a.Senders, string(x.h.From)) {
+			return no("it was for another sender")
+		}
+		return true
+	}
+	for j := int64(0); j < i; j++ {
+		allowed = allowed || ok(j)
+	}
+	if !allowed {
+		w.fail("promise 2: the start at %d (of %s) is called, but %s", i, submit.ID, why)
+	}
+	for _, l := range log[:i] {
+		if _, c := l.e.Data.(*event.CancelRequested); c && l.e.Message == submit.ID {
+			w.fail("promise 2: the start at %d is called after a cancel at %d", i, l.i)
+		}
+	}
+	reg := w.registry[inForce(log, i)]
+	if reg.Paused(tenant, sub.Program, x.call.Grant.Account) != nil {
+		w.fail("promise 2: the start at %d is called under a pause", i)
+	}
+	if r, _ := reg.Routes().Choose("US", sub.Program); r.Carrier != x.call.Grant.Account {
+		w.fail("the start at %d is called at %s, its route is %s", i, x.call.Grant.Account, r.Carrier)
+	}
+	if !log[i].e.Time.Before(d.CallBy) || !x.local.Before(d.CallBy) {
+		w.fail("promise 2: the start at %d is called at %s, its call_by was %s", i, x.local, d.CallBy)
+	}
+	// The hours may have opened by the clock of another node, which gave the allow.
+	minute := func(t time.Time) int { return t.Hour()*60 + t.Minute() }
+	if sub.Purpose == "marketing" && (minute(x.local.Add(recipient.ClockBound)) < opensAt || minute(x.local) >= closesAt) {
+		w.fail("promise 2: the start at %d is called by night: %s", i, x.local)
+	}
+}
+
+// atRest: nothing stays open without a reason, and nobody keeps what is not used.
+func (w *world) atRest(fresh *node) {
+	for _, st := range fresh.views.Streams(w.subjects) {
+		for _, m := range st.Messages {
+			if m.Status.Open() {
+				w.fail("%s is still %s after days", m.ID, m.Status)
+			}
+		}
+		if len(st.Inbound) > 0 || slices.ContainsFunc(st.Asks, func(a recipient.Ask) bool { return a.Kind == recipient.AskLift }) {
+			w.fail("an inbound message was not answered: %+v %+v", st.Inbound, st.Asks)
+		}
+	}
+	if w.without != (rules{}) {
+		return // it is the promises that must break
+	}
+	for _, n := range w.nodes {
+		for a, d := range n.disp {
+			if load := d.Load(); load.Grants+load.Slots > 0 || load.Waiting > 0 {
+				w.fail("%s keeps in the queue of %s %+v", n.name, a, load)
+			}
+			if n.carrier[a].open != 0 {
+				w.fail("%s has %d parts open at %s", n.name, n.carrier[a].open, a)
+			}
+		}
+		if starts, grants, waiting, flying, appends := n.clerk.Idle(); starts+grants+waiting+flying+appends > 0 {
+			w.fail("%s keeps %d starts, %d grants, %d waiting, %d proposals, %d appends", n.name, starts, grants, waiting, flying, appends)
+		}
+	}
+}

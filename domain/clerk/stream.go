@@ -1,0 +1,64 @@
+package clerk
+
+import (
+	"slices"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
+)
+
+// stream is one recipient's stream in memory. The Fold makes it; each of the types of this
+// package has fields of its own in it, so that one look-up finds all of them.
+type stream struct {
+	subject   event.Pseudonym
+	partition event.Partition
+	state     *recipient.State
+
+	// The Fold's: the last batch for the views that it was in.
+	cut uint64
+
+	// The agenda's: whether it is in the ready queue, and its earliest timer.
+	queued bool
+	timer  time.Time
+
+	// The flights': its one proposal that has not come back.
+	flight *flight
+
+	// The work's: recent submits, so that a body need not be read from the log again, and
+	// when a held message is looked at next, where that leaves no event.
+	submits map[event.ID]*event.Event
+	lookAt  map[event.ID]time.Time
+}
+
+// to is where events of the stream are written.
+func (st *stream) to() ledger.Stream {
+	return ledger.Stream{Tenant: st.state.Tenant, Subject: st.subject, Partition: st.partition, Key: st.state.Key}
+}
+
+// busy reports whether something of it is going on, so that it must stay in memory.
+func (st *stream) busy() bool {
+	return st.flight != nil || st.queued ||
+		slices.ContainsFunc(st.state.Messages, func(m *recipient.Message) bool { return m.Status == recipient.Sending })
+}
+
+// remember keeps a submit for as long as its message may leave.
+func (st *stream) remember(e *event.Event) {
+	if st.submits == nil {
+		st.submits = map[event.ID]*event.Event{}
+	}
+	st.submits[e.ID] = e
+}
+
+// forget drops the submits of messages that have left or ended.
+func (st *stream) forget() {
+	if len(st.submits) == 0 {
+		return
+	}
+	for _, m := range st.state.Messages {
+		if !m.Status.Unsent() && m.Status != recipient.Sending {
+			delete(st.submits, m.ID)
+		}
+	}
+}

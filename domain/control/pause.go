@@ -1,0 +1,103 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// MaxReason bounds the reason of a pause, in bytes.
+const MaxReason = 500
+
+// PauseRequest pauses or resumes a program of the caller's tenant, a carrier
+// account, or (both empty) everything the tenant sends.
+type PauseRequest struct {
+	Program string
+	Carrier string
+	Reason  string
+}
+
+// Pausing is what a pause or a resume answers.
+type Pausing struct {
+	Event    event.ID
+	Position event.Position
+	// InForce is how many partitions have applied it: all but those that have stopped,
+	// which call nobody.
+	InForce int
+}
+
+// Pause stops what the request covers, and answers when it is in force in every
+// partition and every earlier start is settled or past its call_by.
+func (k *Commands) Pause(ctx context.Context, c ledger.Caller, r *PauseRequest) (*Pausing, error) {
+	if err := k.checkPause(c, r); err != nil {
+		return nil, err
+	}
+	d := &event.Paused{Program: r.Program, Carrier: r.Carrier, Reason: r.Reason, By: c.Key}
+	tenant := pauseTenant(c, r)
+	pos, err := k.change(ctx, tenant, d)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.partitions.Uncalled(ctx, pos.Index+1, d, tenant); err != nil {
+		return nil, ledger.ErrUnknown
+	}
+	return k.pausing(pos), nil
+}
+
+// Resume ends the pause of exactly the same program and carrier.
+func (k *Commands) Resume(ctx context.Context, c ledger.Caller, r *PauseRequest) (*Pausing, error) {
+	if err := checkReason(r); err != nil {
+		return nil, err
+	}
+	reg, _ := k.control.Latest()
+	tenant := pauseTenant(c, r)
+	if !slices.ContainsFunc(reg.Pauses(), func(p *Pause) bool {
+		return p.Tenant == tenant && p.Program == r.Program && p.Carrier == r.Carrier
+	}) {
+		return nil, &ledger.Refusal{Code: "not_paused", Status: ledger.Conflict, Text: "No pause of exactly that program and carrier is in force."}
+	}
+	pos, err := k.change(ctx, tenant, &event.Resumed{Program: r.Program, Carrier: r.Carrier, Reason: r.Reason, By: c.Key})
+	if err != nil {
+		return nil, err
+	}
+	return k.pausing(pos), nil
+}
+
+// pauseTenant: a carrier is everybody's, and so is its pause.
+func pauseTenant(c ledger.Caller, r *PauseRequest) string {
+	if r.Carrier != "" && r.Program == "" {
+		return ""
+	}
+	return c.Tenant
+}
+
+func (k *Commands) pausing(pos event.Position) *Pausing {
+	reg := k.control.At(pos.Index + 1)
+	return &Pausing{Event: reg.Event, Position: pos, InForce: k.partitions.Running()}
+}
+
+func checkReason(r *PauseRequest) error {
+	if r.Reason == "" || len(r.Reason) > MaxReason || !printable(r.Reason) {
+		return refuse("reason_required", "/reason", fmt.Sprintf("Say why, in at most %d characters; it is shown on every held message.", MaxReason))
+	}
+	return nil
+}
+
+// checkPause: a pause of what is not there would be believed to be in force. What was
+// paused may be resumed all the same, when its route or program is gone.
+func (k *Commands) checkPause(c ledger.Caller, r *PauseRequest) error {
+	if err := checkReason(r); err != nil {
+		return err
+	}
+	reg, _ := k.control.Latest()
+	switch {
+	case r.Program != "" && reg.Program(c.Tenant, r.Program) == nil:
+		return refuse("unknown_program", "/program", "This tenant has no program of that name.")
+	case r.Carrier != "" && !reg.Routes().Leads(r.Carrier):
+		return refuse("unknown_carrier", "/carrier", "No route leads to a carrier of that name.")
+	}
+	return nil
+}

@@ -1,0 +1,25 @@
+package control
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// SetRoutes replaces the route table, for every tenant.
+func (k *Commands) SetRoutes(ctx context.Context, c ledger.Caller, routes []event.Route) (event.Position, error) {
+	for i, r := range routes {
+		if r.Rule == "" || r.Carrier == "" {
+			return event.Position{}, refuse("invalid_route", fmt.Sprintf("/%d", i), "A route has a rule's name and a carrier.")
+		}
+	}
+	return k.change(ctx, "", &event.RoutesChanged{Routes: routes, By: c.Key})
+}
+
+// ActivatePolicy puts the bundle that this node has loaded into force.
+func (k *Commands) ActivatePolicy(ctx context.Context, c ledger.Caller) (event.Position, error) {
+	revision, digest := k.bundle.Bundle()
+	return k.change(ctx, "", &event.PolicyActivated{Revision: revision, Digest: digest, By: c.Key})
+}

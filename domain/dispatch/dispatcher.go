@@ -1,0 +1,200 @@
+// Package dispatch keeps the queue of one carrier account: messages of all partitions that
+// wait for slots of its window, by priority, and the grants of slots that are out. It is a
+// step under a lock: time comes in, and node runs it.
+package dispatch
+
+import (
+	"container/heap"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// GrantTTL is how long granted slots are kept for their message. A clerk whose proposal
+// takes longer asks again.
+const GrantTTL = 30 * time.Second
+
+// Dispatcher keeps one carrier account's queue, by priority over all partitions, and grants
+// its slots. It never holds a body: only ids wait.
+type Dispatcher struct {
+	carrier ledger.Carrier
+	wake    chan struct{}
+
+	mu      sync.Mutex
+	queue   queue
+	waiting map[event.ID]*waiter
+	grants  map[uint64]Grant
+	granted int // slots in grants
+	seq     uint64
+}
+
+// waiter is a message in the queue. forgotten: it no longer waits, and is passed over.
+type waiter struct {
+	Want
+	seq       uint64
+	forgotten bool
+}
+
+// New serves one carrier account.
+func New(c ledger.Carrier) *Dispatcher {
+	return &Dispatcher{carrier: c, waiting: map[event.ID]*waiter{}, grants: map[uint64]Grant{}, wake: make(chan struct{}, 1)}
+}
+
+// Want grants slots at once if they are free and no message of the same or a higher priority
+// waits for them; else the message waits, and Pump grants them later. A message that waits
+// already waits with the new want, behind those of its priority.
+func (d *Dispatcher) Want(w Want, now time.Time) (Grant, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.forget(w.Message)
+	d.trim()
+	if len(d.queue) == 0 || d.queue[0].Priority < w.Priority {
+		if free, _ := d.carrier.Free(now); free-d.granted >= w.Slots {
+			return d.grant(w.Slots, now), true
+		}
+	}
+	d.seq++
+	q := &waiter{Want: w, seq: d.seq}
+	d.waiting[w.Message] = q
+	heap.Push(&d.queue, q)
+	d.nudge()
+	return Grant{}, false
+}
+
+func (d *Dispatcher) grant(slots int, now time.Time) Grant {
+	d.seq++
+	g := Grant{ID: d.seq, Account: d.carrier.Account(), Slots: slots, Expires: now.Add(GrantTTL)}
+	d.grants[g.ID] = g
+	d.granted += slots
+	return g
+}
+
+// trim drops forgotten messages from the head of the queue, and from all of it when
+// most of it is forgotten.
+func (d *Dispatcher) trim() {
+	if len(d.queue) > 2*len(d.waiting)+64 {
+		d.queue = slices.DeleteFunc(d.queue, func(w *waiter) bool { return w.forgotten })
+		heap.Init(&d.queue)
+	}
+	for len(d.queue) > 0 && d.queue[0].forgotten {
+		heap.Pop(&d.queue)
+	}
+}
+
+// Release takes back a grant that is not used. One that has expired, or was released
+// before, changes nothing.
+func (d *Dispatcher) Release(g Grant) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.end(g)
+	d.nudge()
+}
+
+func (d *Dispatcher) end(g Grant) {
+	if _, out := d.grants[g.ID]; out {
+		delete(d.grants, g.ID)
+		d.granted -= g.Slots
+	}
+}
+
+// Forget takes a message out of the queue.
+func (d *Dispatcher) Forget(message event.ID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.forget(message)
+}
+
+func (d *Dispatcher) forget(message event.ID) {
+	if w := d.waiting[message]; w != nil {
+		w.forgotten = true
+		delete(d.waiting, message)
+	}
+}
+
+// Call hands the parts of one start to the carrier, and ends their grant. done is called
+// once a part, from any goroutine. A part whose call_by has passed, by the wall clock or by
+// the monotonic one, is not called, and done says so.
+func (d *Dispatcher) Call(c Call, clock func() time.Time, done func(ledger.Handoff, ledger.HandoffResult)) {
+	d.mu.Lock()
+	d.end(c.Grant)
+	d.mu.Unlock()
+	for _, h := range c.Handoffs {
+		if now := clock(); !now.Before(h.CallBy) || now.Sub(c.Proposed) >= c.Window {
+			done(h, ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: "its time to be called had passed"})
+			continue
+		}
+		d.carrier.Submit(h, func(r ledger.HandoffResult) { done(h, r) })
+	}
+	d.nudge()
+}
+
+func (d *Dispatcher) nudge() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Wake receives a value when Pump has something to look at that Changed does not tell.
+func (d *Dispatcher) Wake() <-chan struct{} { return d.wake }
+
+// Changed is the carrier's: a bind came or went, a slot became free or the rate changed.
+func (d *Dispatcher) Changed() <-chan struct{} { return d.carrier.Changed() }
+
+// Pump ends the grants that have expired, grants the slots that are free to the messages
+// that wait, and says when to look again at the latest; zero: when Wake or Changed says so.
+func (d *Dispatcher) Pump(now time.Time) (out []Granted, next time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, g := range d.grants {
+		if now.After(g.Expires) {
+			d.end(g)
+		}
+	}
+	for {
+		d.trim()
+		if len(d.queue) == 0 {
+			return out, time.Time{}
+		}
+		free, at := d.carrier.Free(now)
+		if free-d.granted < d.queue[0].Slots {
+			return out, at
+		}
+		w := heap.Pop(&d.queue).(*waiter)
+		delete(d.waiting, w.Message)
+		out = append(out, Granted{Want: w.Want, Grant: d.grant(w.Slots, now)})
+	}
+}
+
+// Load is what a dispatcher holds.
+type Load struct {
+	Waiting int // messages that wait for slots
+	Queued  int // entries of the queue, forgotten ones too
+	Grants  int // grants that are out
+	Slots   int // the slots in them
+}
+
+// Load is what the dispatcher holds now.
+func (d *Dispatcher) Load() Load {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return Load{Waiting: len(d.waiting), Queued: len(d.queue), Grants: len(d.grants), Slots: d.granted}
+}
+
+// queue is a heap: the highest priority first, then in order of arrival.
+type queue []*waiter
+
+func (q queue) Len() int { return len(q) }
+func (q queue) Less(i, j int) bool {
+	return q[i].Priority > q[j].Priority || q[i].Priority == q[j].Priority && q[i].seq < q[j].seq
+}
+func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *queue) Push(x any)   { *q = append(*q, x.(*waiter)) }
+func (q *queue) Pop() any {
+	x := (*q)[len(*q)-1]
+	*q = (*q)[:len(*q)-1]
+	return x
+}

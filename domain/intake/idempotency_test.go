@@ -1,0 +1,105 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/chirograph/chirograph/domain/event"
+)
+
+func message(n int) event.ID { return event.ID{0: 1, 14: byte(n >> 8), 15: byte(n)} }
+
+func TestReservations(t *testing.T) {
+	r := newReservations()
+	// The same key, from many at once: one makes the submit, the others have its answer.
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	made := 0
+	for range 50 {
+		wg.Go(func() {
+			res, fresh, err := r.hold(t.Context(), "k")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			if fresh != (res.answer == nil) {
+				t.Error("fresh, and answered")
+			}
+			if fresh {
+				made++
+				res.answer = &Submitted{ID: message(1)}
+			}
+			mu.Unlock()
+			r.pass(res, false)
+		})
+	}
+	wg.Wait()
+	if made != 1 {
+		t.Errorf("made %d times", made)
+	}
+	// Forgotten: the next starts anew.
+	res, _, _ := r.hold(t.Context(), "f")
+	r.pass(res, true)
+	if res, fresh, _ := r.hold(t.Context(), "f"); !fresh {
+		t.Error("a reservation that was given back is kept")
+	} else {
+		r.pass(res, true)
+	}
+	// Whoever waits can leave.
+	held, _, _ := r.hold(t.Context(), "w")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := r.hold(ctx, "w"); !errors.Is(err, context.Canceled) {
+		t.Errorf("waited: %v", err)
+	}
+	r.pass(held, false)
+	// Unknown: the same key finds the same event.
+	res, _, _ = r.hold(t.Context(), "u")
+	e := &event.Event{ID: message(7), Tenant: "acme", Data: &event.MessageSubmitted{Key: "x", Input: "i"}}
+	res.event, res.input = e, "i"
+	r.pass(res, false)
+	if again, fresh, _ := r.hold(t.Context(), "u"); fresh || again.event != e || again.input != "i" {
+		t.Error("after an unknown append the event is not the same")
+	} else {
+		r.pass(again, false)
+	}
+	// Read back: known by the digest of its key.
+	d := e.Data.(*event.MessageSubmitted)
+	in := &Intake{recent: newReservations()}
+	in.Seen(e, d)
+	if res, fresh, _ := in.recent.hold(t.Context(), "acme\x00x"); fresh || res.event != e || res.input != "i" {
+		t.Error("what was read back is not known")
+	}
+	in.Seen(e, d)
+	r.add("acme\x00"+d.Key, d.Input, e)
+	if res, fresh, _ := r.hold(t.Context(), "acme\x00x"); fresh || res.event != e || res.input != "i" {
+		t.Error("what was read back is not known")
+	} else {
+		r.pass(res, false)
+	}
+	in.Seen(&event.Event{Tenant: "acme", Data: &event.MessageSubmitted{}}, &event.MessageSubmitted{})
+	if _, ok := in.recent.byKey["acme\x00"]; ok {
+		t.Error("a submit without a key reserves one")
+	}
+}
+
+// What is remembered is bounded, and what a request holds is never dropped.
+func TestReservationsBound(t *testing.T) {
+	r := newReservations()
+	held, _, _ := r.hold(t.Context(), "held")
+	d := &event.MessageSubmitted{}
+	for i := range maxReservations + 5000 {
+		d.Key = string(rune(i%0xd000)) + string(rune(i/0xd000+1))
+		r.add("a\x00"+d.Key, "", &event.Event{Tenant: "a"})
+	}
+	if len(r.byKey) > maxReservations || r.order.Len() != len(r.byKey) {
+		t.Errorf("%d kept, %d in order", len(r.byKey), r.order.Len())
+	}
+	if r.byKey["held"] != held {
+		t.Error("a reservation that is held was dropped")
+	}
+	r.pass(held, false)
+}

@@ -1,0 +1,119 @@
+package intake
+
+import (
+	"context"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// maxEvidence bounds the evidence of an opt-out or a lift, in bytes.
+const maxEvidence = 4 << 10
+
+// OptOutRequest records an opt-out, or (without OccurredAt) lifts those that stand.
+type OptOutRequest struct {
+	Number     string
+	Country    string // ISO 3166-1 alpha-2, when Number is national
+	Scope      event.Scope
+	Program    string
+	Sender     string
+	Source     event.Source
+	Evidence   string
+	OccurredAt time.Time
+}
+
+// OptedOut is what an opt-out or a lift appended.
+type OptedOut struct {
+	Event    event.ID
+	Position event.Position
+	// Lifted are the opt-outs that a lift named; empty for an opt-out.
+	Lifted []event.ID
+}
+
+// OptOut records that a person does not want these messages. It is in force with
+// the event: whatever is decided after it, in the stream's order, knows it.
+func (in *Intake) OptOut(ctx context.Context, c ledger.Caller, r *OptOutRequest) (*OptedOut, error) {
+	reach, err := in.reach(c, r)
+	if err != nil {
+		return nil, err
+	}
+	if r.OccurredAt.After(in.cfg.Now().Add(time.Minute)) {
+		return nil, refuse("occurred_at_future", "/occurred_at", "occurred_at lies in the future.")
+	}
+	to, stream, err := in.person(ctx, c, r)
+	if err != nil {
+		return nil, err
+	}
+	return in.record(ctx, stream, to, r, func(sealed *event.Sealed) event.Data {
+		return &event.OptedOut{Reach: reach, Source: r.Source, Occurred: event.Millis(r.OccurredAt), By: c.Key, Sealed: sealed}
+	})
+}
+
+// reach is what an opt-out request covers, and checks what it rests on.
+func (in *Intake) reach(c ledger.Caller, r *OptOutRequest) (event.Reach, error) {
+	reach := event.Reach{Scope: r.Scope}
+	prog := in.registry().Program(c.Tenant, r.Program)
+	if r.Program != "" && prog == nil {
+		return reach, refuse("unknown_program", "/program", "This tenant has no program of that name.")
+	}
+	switch r.Scope {
+	case event.ScopeSender:
+		s, err := sms.ParseSender(r.Sender)
+		if err != nil {
+			return reach, refuse("invalid_sender", "/sender", "Scope sender needs the sender ID that it is about.")
+		}
+		reach.Name = string(s)
+	case event.ScopeProgram:
+		if r.Program == "" {
+			return reach, refuse("program_required", "/program", "Scope program needs the program that it is about.")
+		}
+		reach.Name = prog.Name
+	case event.ScopeLegalEntity:
+		if prog == nil {
+			return reach, refuse("program_required", "/program", "Scope legal_entity needs a program, whose legal entity it is about: this tenant has no default one.")
+		}
+		reach.Name = prog.LegalEntity
+	case event.ScopeTenant:
+	default:
+		return reach, refuse("invalid_scope", "/scope", "A scope is sender, program, legal_entity or tenant.")
+	}
+	if r.Source == "" || len(r.Source) > 40 || !printable(string(r.Source)) {
+		return reach, refuse("invalid_source", "/source", "Say in at most 40 characters where it came from: phone, email, web, letter, …")
+	}
+	if len(r.Evidence) > maxEvidence || !utf8.ValidString(r.Evidence) {
+		return reach, refuse("invalid_evidence", "/evidence", fmt.Sprintf("Evidence has at most %d bytes of text.", maxEvidence))
+	}
+	return reach, nil
+}
+
+// person is the number of the request and its stream with the caller's tenant.
+func (in *Intake) person(ctx context.Context, c ledger.Caller, r *OptOutRequest) (sms.Number, ledger.Stream, error) {
+	to, err := number(r.Number, r.Country, "/number")
+	if err != nil {
+		return "", ledger.Stream{}, err
+	}
+	stream, err := in.cfg.Writer.Keyed(ctx, in.cfg.Writer.Stream(c.Tenant, to))
+	if err != nil {
+		return "", stream, ledger.Refused(err)
+	}
+	return to, stream, nil
+}
+
+// record appends the event that data makes of the sealed evidence.
+func (in *Intake) record(ctx context.Context, stream ledger.Stream, to sms.Number, r *OptOutRequest, data func(*event.Sealed) event.Data) (*OptedOut, error) {
+	w := in.cfg.Writer
+	id := w.NewID()
+	sealed, err := w.Seal(stream, ledger.ClassEvidence, id, event.Evidence{Number: string(to), Text: r.Evidence})
+	if err != nil {
+		return nil, ledger.Refused(err)
+	}
+	pos, err := w.Append(ctx, stream.Partition, w.Write(stream, id, data(&sealed)))
+	if err != nil {
+		return nil, err
+	}
+	return &OptedOut{Event: id, Position: pos}, nil
+}

@@ -1,0 +1,231 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// Author names who writes an event: the ledger and the node.
+type Author struct {
+	Source string // "/" and the ledger's short id
+	Node   string
+}
+
+// Event is an event of this author, observed or decided at an instant, which is cut to
+// whole milliseconds. The zero Stream is that of a control event of no tenant.
+func (a Author) Event(s Stream, id event.ID, at time.Time, d event.Data) *event.Event {
+	return &event.Event{ID: id, Source: a.Source, Subject: s.Subject, Time: event.Millis(at), Tenant: s.Tenant, Node: a.Node, Data: d}
+}
+
+// Stream is where the events between one tenant and one recipient go, or those of one
+// carrier account's inbox, and the key under which their personal data is sealed.
+type Stream struct {
+	Tenant    string
+	Subject   event.Pseudonym
+	Partition event.Partition
+	Key       event.ID
+}
+
+// Seal seals the JSON of v for the event with that id. The key is durable before Seal returns.
+func Seal(vault Vault, s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return event.Sealed{}, err
+	}
+	return vault.Seal(s.Tenant, s.Key, class, id, plain)
+}
+
+// Opener is what opening needs of Vault.
+type Opener interface {
+	Open(tenant string, id event.ID, s *event.Sealed) ([]byte, error)
+}
+
+// Open reads what Seal sealed for an event of a tenant. The error is ErrErased where the
+// key was destroyed, and never quotes what it read.
+func Open[T any](vault Opener, tenant string, id event.ID, s *event.Sealed) (T, error) {
+	var v T
+	plain, err := vault.Open(tenant, id, s)
+	if err != nil {
+		return v, err
+	}
+	if json.Unmarshal(plain, &v) != nil { // its error may quote what it read
+		return v, errors.New("what is sealed in the event " + id.String() + " cannot be read")
+	}
+	return v, nil
+}
+
+// OpenContent reads the personal part of a submit.
+func OpenContent(vault Opener, e *event.Event) (*event.MessageSubmitted, event.Content, error) {
+	d, ok := e.Data.(*event.MessageSubmitted)
+	if !ok {
+		return nil, event.Content{}, errors.New("not a submit")
+	}
+	c, err := Open[event.Content](vault, e.Tenant, e.ID, &d.Sealed)
+	return d, c, err
+}
+
+// ReadEvent reads the event at a position. A record that is no event is ErrDamaged.
+func ReadEvent(ctx context.Context, log Log, at event.Position) (*event.Event, error) {
+	records, _, err := log.Read(ctx, at.Partition, at.Index, 1)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(records) == 0:
+		return nil, errors.New("no event at " + at.String())
+	case records[0].Bad != nil:
+		return nil, Damaged(at, records[0].Bad)
+	}
+	return records[0].Event, nil
+}
+
+// Folds loads streams that the views have folded. See Views.Streams.
+type Folds interface {
+	Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (folds map[event.Pseudonym]*recipient.State, asOf int64, err error)
+}
+
+// AppendWithin bounds how long a request waits for its event to be durable, where a
+// Writer's own bound is not set; then the outcome is unknown (504).
+const AppendWithin = 5 * time.Second
+
+// Writer is the one place where a number becomes a stream, personal data becomes a sealed
+// box, and both become an event in the log. Its methods may be called from any goroutine.
+type Writer struct {
+	Author
+	log    Log
+	vault  Vault
+	folds  Folds
+	now    func() time.Time
+	within time.Duration
+	keys   keyCache
+}
+
+// NewWriter writes to log as author. within bounds Append; 0: AppendWithin.
+func NewWriter(author Author, log Log, vault Vault, folds Folds, now func() time.Time, within time.Duration) *Writer {
+	if within == 0 {
+		within = AppendWithin
+	}
+	return &Writer{Author: author, log: log, vault: vault, folds: folds, now: now, within: within, keys: newKeyCache(100_000)}
+}
+
+// NewID is an id for a fact that was observed now. It is made once and kept for retries.
+func (w *Writer) NewID() event.ID { return event.NewID(w.now()) }
+
+// Write is an event that was observed now.
+func (w *Writer) Write(s Stream, id event.ID, d event.Data) *event.Event {
+	return w.Event(s, id, w.now(), d)
+}
+
+// Seal is the function Seal with this writer's vault.
+func (w *Writer) Seal(s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
+	return Seal(w.vault, s, class, id, v)
+}
+
+// Stream is the stream between a tenant and a number, without its key.
+func (w *Writer) Stream(tenant string, to sms.Number) Stream {
+	subject := w.vault.Pseudonym(tenant, string(to))
+	return Stream{Tenant: tenant, Subject: subject, Partition: event.Partition(subject.Partition(w.log.Partitions()))}
+}
+
+// Keyed is a recipient's stream with its key: the one that it has, the one in its fold, or a
+// new one. It may look into the views.
+func (w *Writer) Keyed(ctx context.Context, s Stream) (Stream, error) {
+	if !s.Key.IsZero() {
+		return s, nil
+	}
+	var ok bool
+	if s.Key, ok = w.keys.get(s.Subject); ok {
+		return s, nil
+	}
+	folds, _, err := w.folds.Streams(ctx, s.Partition, []event.Pseudonym{s.Subject})
+	if err != nil {
+		return s, err
+	}
+	if f := folds[s.Subject]; f != nil {
+		s.Key = f.Key
+	}
+	return w.newKey(s)
+}
+
+// Inbox is the inbox stream of a carrier account, whose key is a new one in each run.
+func (w *Writer) Inbox(account string) (Stream, error) {
+	s := Stream{Subject: w.vault.Pseudonym("", "account:"+account), Partition: event.InboxPartition}
+	s.Key, _ = w.keys.get(s.Subject)
+	return w.newKey(s)
+}
+
+// newKey gives a stream that has no key a new one.
+func (w *Writer) newKey(s Stream) (_ Stream, err error) {
+	if s.Key.IsZero() {
+		if s.Key, err = w.vault.SubjectKey(s.Tenant, s.Subject); err != nil {
+			return s, err
+		}
+	}
+	w.keys.put(s.Subject, s.Key)
+	return s, nil
+}
+
+// Append returns when the event is durable, with its position. The error is ErrRefused
+// when it was not appended, and ErrUnknown when that is not known: also when the writer's
+// bound passes or ctx ends first.
+func (w *Writer) Append(ctx context.Context, p event.Partition, e *event.Event) (event.Position, error) {
+	done := make(chan Appended, 1)
+	w.log.Append(p, []*event.Event{e}, func(a Appended) { done <- a })
+	t := time.NewTimer(w.within)
+	defer t.Stop()
+	select {
+	case a := <-done:
+		return event.Position{Partition: p, Index: a.First}, a.Err
+	case <-t.C:
+		return event.Position{}, ErrUnknown
+	case <-ctx.Done():
+		return event.Position{}, Unknown(ctx.Err())
+	}
+}
+
+// Queue appends an event and returns at once; done is called when it is durable, or with
+// the append's error.
+func (w *Writer) Queue(p event.Partition, e *event.Event, done func(error)) {
+	w.log.Append(p, []*event.Event{e}, func(a Appended) { done(a.Err) })
+}
+
+// keyCache remembers streams' keys, so that a submit need not look into the views for a
+// recipient that was texted lately. It forgets its older half when it is full.
+type keyCache struct {
+	mu           sync.Mutex
+	half         int
+	newer, older map[event.Pseudonym]event.ID
+}
+
+func newKeyCache(most int) keyCache {
+	return keyCache{half: most / 2, newer: map[event.Pseudonym]event.ID{}}
+}
+
+func (k *keyCache) get(s event.Pseudonym) (event.ID, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	id, ok := k.newer[s]
+	if !ok {
+		id, ok = k.older[s]
+	}
+	return id, ok
+}
+
+func (k *keyCache) put(s event.Pseudonym, id event.ID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.newer[s]; ok {
+		k.newer[s] = id
+		return
+	}
+	if len(k.newer) >= k.half {
+		k.newer, k.older = map[event.Pseudonym]event.ID{}, k.newer
+	}
+	k.newer[s] = id
+}

@@ -1,0 +1,51 @@
+package node
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// MaxStep is how far the wall clock may move against the monotonic one between
+	// two looks before it is not trusted.
+	MaxStep = 2 * time.Second
+	// Distrust is how long it is not trusted after a step.
+	Distrust = 30 * time.Second
+)
+
+// Clock is a wall clock that notices when it is set. Rules about hours are only
+// as good as it is: for a while after a step every decision is a hold.
+type Clock struct {
+	read func() time.Time // with a monotonic reading: time.Now
+
+	mu     sync.Mutex
+	base   time.Time // both readings, at the start
+	offset time.Duration
+	until  time.Time // monotonic: distrusted until then
+}
+
+// NewClock watches read, which is time.Now but in tests.
+func NewClock(read func() time.Time) *Clock {
+	return &Clock{read: read, base: read()}
+}
+
+// Now is the time, with its monotonic reading.
+func (c *Clock) Now() time.Time { return c.read() }
+
+// Trusted reports whether the wall clock ran with the monotonic one lately.
+func (c *Clock) Trusted() (time.Time, bool) {
+	now := c.read()
+	return now, c.look(now.Round(0), now.Sub(c.base))
+}
+
+// look compares the wall clock with the monotonic time since the start.
+func (c *Clock) look(wall time.Time, elapsed time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	offset := wall.Sub(c.base.Round(0)) - elapsed
+	if d := offset - c.offset; d > MaxStep || d < -MaxStep {
+		c.until = c.base.Add(elapsed + Distrust)
+	}
+	c.offset = offset
+	return !c.base.Add(elapsed).Before(c.until)
+}

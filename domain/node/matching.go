@@ -1,0 +1,304 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/dispatch"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/receipts"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+const (
+	// receiptsWaiting bounds the receipts that wait to be matched; further ones are refused,
+	// and their carrier delivers them again.
+	receiptsWaiting = 4096
+	// lookers is how many look-ups of receipts run side by side.
+	lookers = 4
+	// dueEvery is how often the matcher is asked which look-ups are due.
+	dueEvery = 50 * time.Millisecond
+	// unansweredWaiting bounds the parts without an answer whose recipients are looked up
+	// after a start. One beyond the bound is settled through the views once it is in doubt.
+	unansweredWaiting = 10_000
+)
+
+// matching runs the receipts' matcher: it asks the views, seals and appends what the step
+// says, and answers carriers.
+type matching struct {
+	log     *slog.Logger
+	writer  *ledger.Writer
+	ledger  ledger.Log
+	vault   ledger.Vault
+	views   ledger.Views
+	finder  ledger.Finder
+	facts   *Recorder
+	now     func() time.Time
+	arrived chan arrived
+	lookups chan receipts.Lookup
+	calls   chan unanswered
+
+	mu   sync.Mutex
+	step *receipts.Matcher
+}
+
+type arrived struct {
+	d   ledger.Delivery
+	ack func(error)
+}
+
+// unanswered is a part of an attempt that no answer will come to here.
+type unanswered struct {
+	account   string
+	reference uint16
+	ref       ledger.HandoffRef
+	submit    event.Position
+}
+
+func newMatching(cfg *Config, w *ledger.Writer, facts *Recorder) *matching {
+	return &matching{log: cfg.Logger, writer: w, ledger: cfg.Log, vault: cfg.Vault, views: cfg.Views, finder: cfg.Finder, facts: facts, now: cfg.Clock.Now,
+		arrived: make(chan arrived, receiptsWaiting), lookups: make(chan receipts.Lookup, receipts.MaxLookups), calls: make(chan unanswered, unansweredWaiting),
+		step: receipts.New(cfg.Accounts, cfg.Placement != nil, event.NewID)}
+}
+
+// deliver queues a receipt, and refuses it when too many wait.
+func (m *matching) deliver(d ledger.Delivery, ack func(error)) {
+	select {
+	case m.arrived <- arrived{d, ack}:
+	default:
+		ack(ledger.ErrRefused)
+	}
+}
+
+// run matches until ctx is done. owner says whether this node looks after the inbox.
+func (m *matching) run(ctx context.Context, owner func() bool) {
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case x := <-m.arrived:
+				m.do(func(now time.Time) receipts.Actions { return m.step.Receipt(x.d, x.ack, now) })
+			}
+		}
+	})
+	for range lookers {
+		all.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case l := <-m.lookups:
+					m.look(ctx, l)
+				}
+			}
+		})
+	}
+	all.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case x := <-m.calls:
+				m.unanswered(ctx, x)
+			}
+		}
+	})
+	all.Go(func() {
+		t := time.NewTicker(dueEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+				m.do(func(now time.Time) receipts.Actions {
+					out, _ := m.step.Due(now, owner())
+					return out
+				})
+			}
+		}
+	})
+	all.Wait()
+}
+
+// do makes one step and does what it asks for.
+func (m *matching) do(step func(now time.Time) receipts.Actions) {
+	m.mu.Lock()
+	out := step(m.now())
+	for _, l := range out.Lookups { // it has room for all that the step allows at a time
+		m.lookups <- l
+	}
+	m.mu.Unlock()
+	for i := range out.Matched {
+		m.record(&out.Matched[i])
+	}
+	for i := range out.Kept {
+		m.keep(&out.Kept[i])
+	}
+	for _, a := range out.Acks {
+		a.Ack(a.Err)
+	}
+}
+
+// look asks the views what a receipt is about.
+func (m *matching) look(ctx context.Context, l receipts.Lookup) {
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	ref, how, ok, err := m.find(ctx, l)
+	m.do(func(now time.Time) receipts.Actions { return m.step.Found(l.ID, ref, how, ok, err, now) })
+}
+
+// find looks for a hand-off by a receipt's id, or for one in doubt by its reference and its
+// recipient.
+func (m *matching) find(ctx context.Context, l receipts.Lookup) (ref ledger.HandoffRef, how event.Match, ok bool, err error) {
+	d := l.Delivery
+	if len(l.IDs) > 0 {
+		if ref, ok, err = m.views.Handoff(ctx, d.Account, l.IDs); err != nil || ok {
+			return ref, receipts.MatchOf(d.Receipt.ID, ref.CarrierID), ok, err
+		}
+	}
+	if d.Reference == 0 {
+		return ref, "", false, nil
+	}
+	if ref, ok, err = m.views.Handoff(ctx, d.Account, []string{ledger.ReferenceKey(d.Reference)}); err != nil || !ok {
+		return ref, "", false, err
+	}
+	f, ok, err := m.finder.Find(ctx, ref.Tenant, ref.Message)
+	if err != nil || !ok {
+		return ref, "", false, err
+	}
+	to := m.recipientOf(ctx, f.Position)
+	return ref, event.MatchReference, to != "" && receipts.SamePerson(d.From, to), nil
+}
+
+// recipientOf is the number that a submit is for; "" when it cannot be read.
+func (m *matching) recipientOf(ctx context.Context, at event.Position) sms.Number {
+	e, err := ledger.ReadEvent(ctx, m.ledger, at)
+	if err != nil {
+		return ""
+	}
+	_, content, err := ledger.OpenContent(m.vault, e)
+	if err != nil {
+		return ""
+	}
+	return sms.Number(content.To)
+}
+
+// record appends a receipt to its message's stream.
+func (m *matching) record(x *receipts.Matched) {
+	done := x.Ack
+	if done == nil { // it is durable in the inbox: it is tried again
+		done = func(err error) {
+			if err != nil {
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				m.step.Failed(x.Again, m.now())
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookWithin)
+	defer cancel()
+	stream, err := m.writer.Keyed(ctx, ledger.Stream{Tenant: x.Ref.Tenant, Subject: x.Ref.Subject, Partition: x.Ref.Partition, Key: x.Ref.Key})
+	if err != nil {
+		done(err)
+		return
+	}
+	data := received(&x.Delivery)
+	if data.Sealed, err = m.writer.Seal(stream, ledger.ClassCarrier, x.ID, event.Inbound{Raw: x.Delivery.Raw}); err != nil {
+		done(err)
+		return
+	}
+	data.Attempt, data.Part, data.Match, data.Received = x.Ref.Attempt, x.Ref.Part, x.Match, event.Millis(x.Received)
+	data.Grade = event.GradeNetwork
+	if x.Match == event.MatchReference {
+		data.Grade = event.GradeInferred
+	}
+	e := m.writer.Write(stream, x.ID, data)
+	e.Message = x.Ref.Message
+	if x.Ack == nil {
+		m.facts.Append(stream.Partition, e, done)
+		return
+	}
+	m.writer.Queue(stream.Partition, e, done)
+}
+
+// keep makes a receipt durable in its account's inbox.
+func (m *matching) keep(x *receipts.Kept) {
+	stream, err := m.writer.Inbox(x.Delivery.Account)
+	if err != nil {
+		x.Ack(err)
+		return
+	}
+	data := received(&x.Delivery)
+	if data.Sealed, err = m.writer.Seal(stream, ledger.ClassCarrier, x.ID, event.Inbound{From: x.Delivery.From, Raw: x.Delivery.Raw}); err != nil {
+		x.Ack(err)
+		return
+	}
+	m.writer.Queue(stream.Partition, m.writer.Write(stream, x.ID, data), x.Ack)
+}
+
+// received is a receipt as events hold it, before it is known what it is about.
+func received(d *ledger.Delivery) *event.ReceiptReceived {
+	r := d.Receipt
+	return &event.ReceiptReceived{Account: d.Account, CarrierID: r.ID, Reference: int(d.Reference),
+		State: event.MessageState(r.State.String()), Final: r.Final && !r.Intermediate, Error: r.Error}
+}
+
+// called remembers the parts of a call before it is made.
+func (m *matching) called(c *dispatch.Call) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range c.Handoffs {
+		m.step.Called(c.Grant.Account, c.Stream, &c.Handoffs[i], m.now())
+	}
+}
+
+// answered takes what the carrier said of a part.
+func (m *matching) answered(c *dispatch.Call, h *ledger.Handoff, r ledger.HandoffResult) {
+	m.do(func(time.Time) receipts.Actions { return m.step.Answered(c.Grant.Account, c.Stream, h, r) })
+}
+
+// unansweredOf queues the open parts of a message that another process called a carrier for,
+// or this one before it restarted.
+func (m *matching) unansweredOf(p event.Partition, s *recipient.State, msg *recipient.Message) {
+	for i, a := range msg.Attempts {
+		for _, part := range a.Parts {
+			if a.Reference == 0 || part.Status != recipient.PartOpen && part.Status != recipient.PartInDoubt {
+				continue
+			}
+			x := unanswered{a.Carrier, a.Reference + uint16(part.Part-1), ledger.HandoffRef{Partition: p, Tenant: s.Tenant, Subject: s.Subject,
+				Message: msg.ID, Attempt: i + 1, Part: part.Part, Key: s.Key}, event.Position{Partition: p, Index: msg.Index}}
+			m.mu.Lock()
+			own := m.step.Knows(x.account, x.reference, msg.ID)
+			m.mu.Unlock()
+			if own {
+				continue
+			}
+			select {
+			case m.calls <- x:
+			default:
+			}
+		}
+	}
+}
+
+func (m *matching) unanswered(ctx context.Context, x unanswered) {
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	if to := m.recipientOf(ctx, x.submit); to != "" {
+		m.do(func(now time.Time) receipts.Actions { return m.step.Unanswered(x.account, x.reference, x.ref, to, now) })
+	}
+}
+
+// waiting is how many receipts are parked.
+func (m *matching) waiting() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.step.Waiting()
+}

@@ -1,0 +1,148 @@
+package node
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
+)
+
+// metrics are the counts of a node since its start.
+type metrics struct {
+	receipts, inbound, orphans atomic.Int64
+	handoffs                   [5]atomic.Int64 // by HandoffStatus
+	effective, void            atomic.Int64
+	lost                       atomic.Int64
+
+	mu      sync.Mutex
+	decided map[Deciding]int64
+	voids   map[recipient.Why]int64
+	states  map[event.MessageState]int64
+	doubts  int64
+}
+
+func newMetrics() metrics {
+	return metrics{decided: map[Deciding]int64{}, voids: map[recipient.Why]int64{}, states: map[event.MessageState]int64{}}
+}
+
+// Deciding is a decision's outcome, and the check (or the fault) that made it so; ""
+// for an allow.
+type Deciding struct {
+	Outcome event.DecisionOutcome
+	Check   string
+}
+
+// deciding is what made a decision what it is.
+func deciding(d *event.MessageDecided) Deciding {
+	out := Deciding{Outcome: d.Outcome}
+	if d.Outcome == event.Allow {
+		return out
+	}
+	if out.Check = string(d.Fault); out.Check == "" {
+		for _, c := range d.Checks {
+			if c.Outcome == d.Outcome {
+				out.Check = c.Check
+				break
+			}
+		}
+	}
+	return out
+}
+
+// count takes judged events.
+func (m *metrics) count(judged []ledger.Judged) {
+	var effective int64
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range judged {
+		if judged[i].Why != "" {
+			m.voids[judged[i].Why]++
+			continue
+		}
+		effective++
+		switch d := judged[i].Event.Data.(type) {
+		case *event.MessageDecided:
+			m.decided[deciding(d)]++
+		case *event.ReceiptReceived:
+			m.states[d.State]++
+		case *event.HandoffInDoubt:
+			m.doubts++
+		}
+	}
+	m.effective.Add(effective)
+	m.void.Add(int64(len(judged)) - effective)
+}
+
+// Stats are figures for metrics and readiness.
+type Stats struct {
+	Submitted, Refused, Receipts, Inbound, Orphans, Effective, Void, Lost int64
+	// Handoffs by what came of them: unknown, taken, retry, final, not called.
+	Handoffs [5]int64
+	// Waiting messages by carrier account, and receipts in the inbox.
+	Waiting map[string]int
+	Parked  int
+	Backlog int64
+	// Decided counts effective decisions, Voids void events, States receipts by their
+	// state, and Doubts hand-offs that became in doubt.
+	Decided map[Deciding]int64
+	Voids   map[recipient.Why]int64
+	States  map[event.MessageState]int64
+	Doubts  int64
+	// Unserved is why this node can serve no partition; nil when it may, or stands by.
+	Unserved error
+	// Served is how many partitions this node serves.
+	Served int
+	// Failed are the partitions that stopped, and why.
+	Failed map[string]error
+	Pauses []*control.Pause
+	Ready  bool
+}
+
+// Stats reads the figures.
+func (n *Node) Stats() Stats {
+	m := &n.metrics
+	s := Stats{Receipts: m.receipts.Load(), Inbound: m.inbound.Load(),
+		Orphans: m.orphans.Load(), Effective: m.effective.Load(), Void: m.void.Load(), Lost: m.lost.Load(),
+		Waiting: map[string]int{}, Parked: n.matching.waiting(), Failed: map[string]error{}, Ready: n.Takes() == nil}
+	s.Submitted, s.Refused = n.intake.Counts()
+	for i := range s.Handoffs {
+		s.Handoffs[i] = m.handoffs[i].Load()
+	}
+	m.mu.Lock()
+	s.Decided, s.Voids, s.States, s.Doubts = maps.Clone(m.decided), maps.Clone(m.voids), maps.Clone(m.states), m.doubts
+	m.mu.Unlock()
+	for name, d := range n.dispatchers {
+		s.Waiting[name] = d.Load().Waiting
+	}
+	for _, l := range n.parts.all {
+		if !l.serving.Load() {
+			continue
+		}
+		s.Served++
+		s.Backlog += l.backlog.Load()
+		if err := l.failed.Load(); err != nil {
+			s.Failed[l.p.String()] = *err
+		}
+	}
+	if err := n.unserved.Load(); err != nil {
+		s.Unserved = *err
+	}
+	if err := n.control.Bad(); err != nil {
+		s.Failed[event.ControlPartition.String()] = err
+	}
+	if err := n.inbox.failed(); err != nil {
+		s.Failed[event.InboxPartition.String()] = err
+	}
+	s.Pauses = n.Registry().Pauses()
+	return s
+}
+
+// Oldest is, by purpose, how long ago the oldest message was submitted that could
+// leave now and has not, as far as the partitions that this node serves know within
+// a time.
+func (n *Node) Oldest(within time.Duration) map[string]time.Duration { return n.parts.oldest(within) }

@@ -1,0 +1,205 @@
+package nodetest
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// call is one part that a carrier was called with: what the centre itself knows.
+type call struct {
+	node, account string
+	at            time.Time // the true time
+	h             ledger.Handoff
+	status        ledger.HandoffStatus // what it answers
+	id            string               // under which it took the part
+}
+
+// centre is the message centre behind every node's carriers. It keeps the record
+// that the ledger is held against.
+type centre struct {
+	rng   *chance
+	nodes func() []*server // those that take deliveries
+
+	mu    sync.Mutex
+	calm  bool // it takes everything, and at once
+	calls []*call
+	busy  tally    // answers and deliveries on their way
+	told  []string // what was delivered and acknowledged: the texts' own words
+	texts int
+}
+
+// holdSlot is how long a part without an answer has a place in the window.
+const holdSlot = 300 * time.Millisecond
+
+// carrier is one node's account at the centre.
+type carrier struct {
+	centre  *centre
+	account string
+	node    *server
+	window  int
+	changed chan struct{}
+
+	mu   sync.Mutex
+	open int
+	busy tally // answers that this node waits for
+}
+
+func (c *carrier) Account() string          { return c.account }
+func (c *carrier) Changed() <-chan struct{} { return c.changed }
+
+func (c *carrier) Free(time.Time) (int, time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.window - c.open, time.Time{}
+}
+
+// Submit records the part and answers at once, soon, after its time, or that nobody
+// knows.
+func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
+	m := c.centre
+	if !c.node.clock.Now().Before(h.CallBy) {
+		done(ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: "its time to be called had passed"})
+		return
+	}
+	c.mu.Lock()
+	full := c.open >= c.window
+	if !full {
+		c.open++
+	}
+	c.mu.Unlock()
+	if full {
+		done(ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: "no slot is free"})
+		return
+	}
+	x := &call{node: c.node.name, account: c.account, at: time.Now(), h: h}
+	m.mu.Lock()
+	m.calls = append(m.calls, x)
+	n, calm := len(m.calls), m.calm
+	m.mu.Unlock()
+
+	r := ledger.HandoffResult{Status: ledger.HandoffTaken, CarrierID: fmt.Sprintf("m%d", n)}
+	wait := m.rng.upTo(20 * time.Millisecond)
+	took := true
+	switch k := m.rng.n(100); {
+	case calm || k < 84:
+	case k < 91:
+		r, took = ledger.HandoffResult{Status: ledger.HandoffRetry, Code: "0x00000058"}, false // ESME_RTHROTTLED
+	case k < 93:
+		r, took = ledger.HandoffResult{Status: ledger.HandoffFinal, Code: "0x0000000b"}, false // ESME_RINVDSTADR
+	case k < 97:
+		r = ledger.HandoffResult{Status: ledger.HandoffUnknown}
+		took = k < 95
+	default: // the answer comes when the part is in doubt already, or soon after
+		wait = time.Until(h.AnswerBy) + m.rng.upTo(2500*time.Millisecond)
+	}
+	x.status, x.id = r.Status, r.CarrierID
+	free := func() {
+		c.mu.Lock()
+		c.open--
+		c.mu.Unlock()
+		select {
+		case c.changed <- struct{}{}:
+		default:
+		}
+	}
+	receipt := took && m.rng.n(2) == 0
+	early := m.rng.n(8) == 0
+	if receipt && early { // it outruns the answer
+		m.receipt(c, x)
+	}
+	if m.rng.n(4) == 0 && wait < holdSlot {
+		free()
+		done(r)
+	} else {
+		m.busy.add()
+		c.busy.add()
+		if wait > holdSlot {
+			time.AfterFunc(holdSlot, free)
+		}
+		time.AfterFunc(wait, func() {
+			if wait <= holdSlot {
+				free()
+			}
+			done(r)
+			c.busy.done()
+			m.busy.done()
+		})
+	}
+	if receipt && !early {
+		m.receipt(c, x)
+	}
+}
+
+// receipt delivers a receipt to some node, or, for a part whose answer got lost, to
+// the one that called.
+func (m *centre) receipt(c *carrier, x *call) {
+	d := ledger.Delivery{Account: x.account, From: string(x.h.To), To: string(x.h.From), Received: time.Now(), Reference: x.h.Reference,
+		Receipt: &sms.Receipt{ID: x.id, State: sms.StateDelivered, Final: true}, Raw: []byte("receipt")}
+	if m.rng.n(5) == 0 {
+		d.Receipt.State = sms.StateUndeliverable
+	}
+	var to *server
+	if x.status == ledger.HandoffUnknown || m.rng.n(2) == 0 {
+		to = c.node
+	}
+	m.deliver(d, to, nil)
+}
+
+// text is a handset that writes to one of our numbers; once it is acknowledged it
+// must be in the ledger.
+func (m *centre) text(account, from, to, words string) {
+	m.mu.Lock()
+	m.texts++
+	raw := fmt.Sprintf("text %d", m.texts)
+	m.mu.Unlock()
+	m.deliver(ledger.Delivery{Account: account, From: from, To: to, Received: time.Now(), Text: words, Raw: []byte(raw)}, nil, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.told = append(m.told, raw)
+	})
+}
+
+// deliver hands a PDU to a node, and again, to any, until one acknowledges it.
+func (m *centre) deliver(d ledger.Delivery, to *server, acked func()) {
+	m.busy.add()
+	var try func()
+	again := func() { time.AfterFunc(m.rng.upTo(50*time.Millisecond), try) }
+	try = func() {
+		n := to
+		if n == nil || !n.enter() {
+			all := m.nodes()
+			if len(all) == 0 { // it did not come to rest
+				m.busy.done()
+				return
+			}
+			if n = pick(m.rng, all); !n.enter() {
+				again()
+				return
+			}
+		}
+		n.node.Deliver(d, func(err error) {
+			n.delivering.done()
+			if err != nil {
+				to = nil
+				again()
+				return
+			}
+			if acked != nil {
+				acked()
+			}
+			m.busy.done()
+		})
+	}
+	again()
+}
+
+// soothe ends the centre's own faults.
+func (m *centre) soothe() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calm = true
+}

@@ -1,0 +1,304 @@
+package nodetest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// Snapshot is one partition's fold as it was committed: a value that Write leaves
+// as it is, so that a test can go back to an older one. The zero value is a
+// partition before its first event.
+type Snapshot struct {
+	Mark ledger.Mark
+	// States are the streams' folds as they were written (recipient.State as JSON).
+	States map[event.Pseudonym][]byte
+	// DueAt is when each stream has something due; zero: never.
+	DueAt map[event.Pseudonym]time.Time
+}
+
+// Write is the snapshot after a batch.
+func (s Snapshot) Write(b *ledger.Batch) Snapshot {
+	n := Snapshot{b.Mark, maps.Clone(s.States), maps.Clone(s.DueAt)}
+	if n.States == nil {
+		n.States, n.DueAt = map[event.Pseudonym][]byte{}, map[event.Pseudonym]time.Time{}
+	}
+	for _, f := range b.Streams {
+		n.States[f.Subject], n.DueAt[f.Subject] = f.State, f.Due
+	}
+	return n
+}
+
+// Streams decodes the folds of the subjects that have one.
+func (s Snapshot) Streams(subjects []event.Pseudonym) map[event.Pseudonym]*recipient.State {
+	out := make(map[event.Pseudonym]*recipient.State, len(subjects))
+	for _, id := range subjects {
+		if raw, ok := s.States[id]; ok {
+			out[id] = state(raw)
+		}
+	}
+	return out
+}
+
+func state(raw []byte) *recipient.State {
+	st := new(recipient.State)
+	if err := json.Unmarshal(raw, st); err != nil {
+		panic(err) // it was marshalled by a clerk
+	}
+	return st
+}
+
+// Due lists the streams with something to do before an instant.
+func (s Snapshot) Due(before time.Time) (out []ledger.Due) {
+	for _, id := range s.subjects() {
+		if t := s.DueAt[id]; !t.IsZero() && t.Before(before) {
+			out = append(out, ledger.Due{Subject: id, At: t})
+		}
+	}
+	return out
+}
+
+// subjects are those that have a fold, in order.
+func (s Snapshot) subjects() []event.Pseudonym {
+	return slices.SortedFunc(maps.Keys(s.States), func(a, b event.Pseudonym) int { return bytes.Compare(a[:], b[:]) })
+}
+
+// commitWithin bounds how long a batch waits to be committed.
+const commitWithin = 20 * time.Millisecond
+
+// Views is ledger.Views and ledger.Finder in memory. Batches are committed in the
+// order in which they were written, each a little after that, as a database would.
+//
+// Several nodes may share one, as they share PostgreSQL: a batch whose events others
+// have written is left out, one that overlaps theirs is trimmed, and where two wrote
+// up to the same event they must have written the same.
+type Views struct {
+	rng *chance
+
+	mu       sync.Mutex
+	at       map[event.Partition]Snapshot
+	verdicts map[event.Partition][]verdict // of every event
+	queued   map[event.Partition][]queued
+	submits  map[event.ID]submitted
+	handoffs map[string]ledger.HandoffRef // by account and carrier's id
+	reserved map[string]ledger.Reserved   // by tenant and key
+	moved    chan struct{}                // closed, and made anew, with every commit
+	trimmed  int                          // batches of which others had written a part, or all
+	differ   error
+}
+
+type queued struct {
+	batch *ledger.Batch
+	done  func(error)
+}
+
+// verdict is how an event was judged.
+type verdict struct {
+	why    recipient.Why
+	status recipient.Status
+}
+
+type submitted struct {
+	at      event.Position
+	tenant  string
+	subject event.Pseudonym
+}
+
+// NewViews returns views that hold nothing.
+func NewViews() *Views {
+	return &Views{rng: newChance(1), at: map[event.Partition]Snapshot{}, verdicts: map[event.Partition][]verdict{}, queued: map[event.Partition][]queued{}, submits: map[event.ID]submitted{},
+		handoffs: map[string]ledger.HandoffRef{}, reserved: map[string]ledger.Reserved{}, moved: make(chan struct{})}
+}
+
+// Snapshot is a partition as it is committed now.
+func (v *Views) Snapshot(p event.Partition) Snapshot {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.at[p]
+}
+
+// Mark is part of ledger.Views.
+func (v *Views) Mark(_ context.Context, p event.Partition) (ledger.Mark, error) {
+	return v.Snapshot(p).Mark, nil
+}
+
+// Streams is part of ledger.Views.
+func (v *Views) Streams(_ context.Context, p event.Partition, subjects []event.Pseudonym) (map[event.Pseudonym]*recipient.State, int64, error) {
+	s := v.Snapshot(p)
+	return s.Streams(subjects), s.Mark.Next, nil
+}
+
+// Due is part of ledger.Views.
+func (v *Views) Due(_ context.Context, p event.Partition, before time.Time) ([]ledger.Due, error) {
+	return v.Snapshot(p).Due(before), nil
+}
+
+// Write is part of ledger.Views. It never blocks.
+func (v *Views) Write(b *ledger.Batch, done func(error)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.queued[b.Partition] = append(v.queued[b.Partition], queued{b, done})
+	if len(v.queued[b.Partition]) == 1 {
+		go v.commit(b.Partition)
+	}
+}
+
+// commit commits a partition's batches until none is queued.
+func (v *Views) commit(p event.Partition) {
+	for {
+		<-time.After(v.rng.upTo(commitWithin))
+		v.mu.Lock()
+		q := v.queued[p][0]
+		err := v.write(q.batch)
+		close(v.moved)
+		v.moved = make(chan struct{})
+		v.mu.Unlock()
+		q.done(err)
+		v.mu.Lock()
+		v.queued[p] = v.queued[p][1:]
+		last := len(v.queued[p]) == 0
+		v.mu.Unlock()
+		if last {
+			return
+		}
+	}
+}
+
+func (v *Views) write(b *ledger.Batch) error {
+	s := v.at[b.Partition]
+	next, first := s.Mark.Next, b.Mark.Next-int64(len(b.Judged))
+	if first > next {
+		return fmt.Errorf("a batch of %s begins at %d, and the views end at %d", b.Partition, first, next)
+	}
+	if first < next {
+		v.trimmed++
+		v.compare(s, b)
+	}
+	if b.Mark.Next <= next {
+		return nil
+	}
+	for _, j := range b.Judged[next-first:] {
+		v.index(b.Partition, &j)
+		v.verdicts[b.Partition] = append(v.verdicts[b.Partition], verdict{j.Why, j.Status})
+	}
+	v.at[b.Partition] = s.Write(b)
+	return nil
+}
+
+// compare: whoever folds the same log writes the same, as far as both have written.
+func (v *Views) compare(s Snapshot, b *ledger.Batch) {
+	if v.differ != nil {
+		return
+	}
+	for _, j := range b.Judged {
+		if j.Index >= s.Mark.Next {
+			break
+		}
+		if was := v.verdicts[b.Partition][j.Index]; was != (verdict{j.Why, j.Status}) {
+			v.differ = fmt.Errorf("two nodes judged the event at %s as %+v and %+v", event.Position{Partition: b.Partition, Index: j.Index}, was, verdict{j.Why, j.Status})
+		}
+	}
+	if s.Mark.Next != b.Mark.Next {
+		return
+	}
+	if s.Mark != b.Mark {
+		v.differ = fmt.Errorf("two nodes folded %s up to %d into the marks %+v and %+v", b.Partition, b.Mark.Next, s.Mark, b.Mark)
+	}
+	for _, f := range b.Streams {
+		if !bytes.Equal(f.State, s.States[f.Subject]) {
+			v.differ = fmt.Errorf("two nodes folded %s up to %d into\n%s\nand\n%s", b.Partition, b.Mark.Next, s.States[f.Subject], f.State)
+		}
+	}
+}
+
+// index takes what is looked up by other names than a subject.
+func (v *Views) index(p event.Partition, j *ledger.Judged) {
+	if j.Why != "" || j.Event == nil {
+		return
+	}
+	e := j.Event
+	switch d := e.Data.(type) {
+	case *event.MessageSubmitted:
+		v.submits[e.ID] = submitted{event.Position{Partition: p, Index: j.Index}, e.Tenant, e.Subject}
+		if d.Key != "" {
+			v.reserved[e.Tenant+"\x00"+d.Key] = ledger.Reserved{Message: e.ID, Input: d.Input}
+		}
+	case *event.HandoffAccepted:
+		for _, k := range sms.IDKeys(d.CarrierID) {
+			v.handoffs[d.Carrier+"\x00"+k] = ledger.HandoffRef{Partition: p, Tenant: e.Tenant, Subject: e.Subject,
+				Message: e.Message, Attempt: d.Attempt, Part: d.Part, CarrierID: d.CarrierID}
+		}
+	}
+}
+
+// Reset is part of ledger.Views.
+func (v *Views) Reset(_ context.Context, p event.Partition) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.at, p)
+	delete(v.verdicts, p)
+	return nil
+}
+
+// Handoff is part of ledger.Views.
+func (v *Views) Handoff(_ context.Context, account string, keys []string) (ledger.HandoffRef, bool, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, k := range keys {
+		if ref, ok := v.handoffs[account+"\x00"+k]; ok {
+			return ref, true, nil
+		}
+	}
+	return ledger.HandoffRef{}, false, nil
+}
+
+// Reserved is part of ledger.Views.
+func (v *Views) Reserved(_ context.Context, tenant, key string) (ledger.Reserved, bool, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	r, ok := v.reserved[tenant+"\x00"+key]
+	return r, ok, nil
+}
+
+// Find is part of ledger.Finder.
+func (v *Views) Find(_ context.Context, tenant string, id event.ID) (ledger.Found, bool, error) {
+	v.mu.Lock()
+	s, ok := v.submits[id]
+	raw := v.at[s.at.Partition].States[s.subject]
+	v.mu.Unlock()
+	if !ok || s.tenant != tenant || raw == nil {
+		return ledger.Found{}, false, nil
+	}
+	m := state(raw).Message(id)
+	if m == nil {
+		return ledger.Found{}, false, nil
+	}
+	return ledger.Found{Position: s.at, Subject: s.subject, Status: m.Status}, true, nil
+}
+
+// WaitFor is part of ledger.Finder.
+func (v *Views) WaitFor(ctx context.Context, p event.Position) error {
+	for {
+		v.mu.Lock()
+		next, moved := v.at[p.Partition].Mark.Next, v.moved
+		v.mu.Unlock()
+		if next > p.Index {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

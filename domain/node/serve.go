@@ -1,0 +1,196 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/clerk"
+	"github.com/chirograph/chirograph/domain/dispatch"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// serve serves what Placement says, again and again: its broker may be away. The
+// inbox goes with partition 0.
+func (n *Node) serve(ctx, inner, outer context.Context) {
+	stopInbox := func() {}
+	gained := func(ps []event.Partition) {
+		n.unserved.Store(nil)
+		for _, p := range ps {
+			n.parts.all[p].begin(inner)
+			if p == 0 {
+				follow, stop := context.WithCancel(outer)
+				ended := make(chan struct{})
+				go func() { defer close(ended); n.inbox.follow(follow) }()
+				stopInbox = func() { stop(); <-ended }
+			}
+		}
+	}
+	lost := func(ps []event.Partition) {
+		within, cancel := context.WithTimeout(inner, n.cfg.DrainWithin)
+		defer cancel()
+		var wg sync.WaitGroup
+		for _, p := range ps {
+			wg.Go(func() { n.parts.all[p].drain(within) })
+			if p == 0 {
+				stopInbox()
+			}
+		}
+		wg.Wait()
+	}
+	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, 30*time.Second) {
+		began := n.cfg.Clock.Now()
+		if err := n.cfg.Placement.Run(ctx, gained, lost); err != nil && ctx.Err() == nil {
+			n.log.Error("this node serves no partition for now", "error", err)
+			n.unserved.Store(&err)
+		}
+		if n.cfg.Clock.Now().Sub(began) > time.Minute {
+			wait = time.Second
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+// readControl reads control until ctx is done, again and again: a pause must be in
+// force whatever happened to a read. While it fails the node is not ready.
+func (n *Node) readControl(ctx context.Context) {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
+		began := n.cfg.Clock.Now()
+		err := n.control.Run(ctx, func() { n.controlUnread.Store(false) })
+		if ctx.Err() != nil {
+			return
+		}
+		n.log.Error("the control stream cannot be read", "error", err)
+		n.controlUnread.Store(true)
+		if n.cfg.Clock.Now().Sub(began) > time.Minute {
+			wait = 100 * time.Millisecond
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// wakeByControl wakes every partition when control moved on, so that clerks append
+// what is missing.
+func (n *Node) wakeByControl(ctx context.Context) {
+	for {
+		_, changed := n.control.Latest()
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+			for _, l := range n.parts.all {
+				if l.serving.Load() {
+					l.do(func(*clerk.Clerk, time.Time) []dispatch.Call { return nil })
+				}
+			}
+		}
+	}
+}
+
+// pump grants a carrier's slots as they become free, until ctx is done.
+func (n *Node) pump(ctx context.Context, d *dispatch.Dispatcher) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		now := n.cfg.Clock.Now()
+		out, next := d.Pump(now)
+		for _, g := range out {
+			n.parts.all[g.Want.Partition].grant(g)
+		}
+		wait := 5 * time.Second // expired grants are swept even when nothing else happens
+		if !next.IsZero() {
+			wait = min(wait, max(next.Sub(n.cfg.Clock.Now()), time.Millisecond))
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.Wake():
+		case <-d.Changed():
+		case <-timer.C:
+		}
+	}
+}
+
+// clerkConfig is what the clerk of a partition is told.
+func (n *Node) clerkConfig(p event.Partition) clerk.Config {
+	c := n.cfg.Clerk
+	c.Partition, c.Author, c.Decider, c.Vault, c.Control = p, n.cfg.Author, n.decider(), n.cfg.Vault, n.control
+	c.Slots = func(account string) clerk.Slots {
+		if d := n.dispatchers[account]; d != nil {
+			return d
+		}
+		return nil
+	}
+	c.Alphabet = func(account string) sms.Encoding { return n.cfg.Accounts[account].Alphabet }
+	c.Unanswered = func(s *recipient.State, m *recipient.Message) { n.matching.unansweredOf(p, s, m) }
+	c.Event = func(ctx context.Context, index int64) (*event.Event, error) {
+		ctx, cancel := context.WithTimeout(ctx, lookWithin)
+		defer cancel()
+		return ledger.ReadEvent(ctx, n.cfg.Log, event.Position{Partition: p, Index: index})
+	}
+	return c
+}
+
+// trusted is the time, and what is wrong with this node's means to decide.
+func (n *Node) trusted() (t time.Time, fault event.Fault, detail string) {
+	t, ok := n.cfg.Clock.Trusted()
+	if !ok {
+		return t, event.FaultClock, "the wall clock was set; it is watched for a while before it is trusted"
+	}
+	if n.control.Bad() != nil {
+		return t, event.FaultControl, "a record in control is no event of this ledger"
+	}
+	return t, "", ""
+}
+
+// call makes the carrier calls of one start and records what comes of them.
+func (n *Node) call(c *dispatch.Call) {
+	n.matching.called(c)
+	n.dispatchers[c.Grant.Account].Call(*c, n.cfg.Clock.Now, func(h ledger.Handoff, r ledger.HandoffResult) {
+		n.metrics.handoffs[r.Status].Add(1)
+		n.matching.answered(c, &h, r)
+		var data event.Data
+		switch r.Status {
+		case ledger.HandoffUnknown:
+			return // past answer_by it is in doubt
+		case ledger.HandoffTaken:
+			data = &event.HandoffAccepted{Attempt: h.Attempt, Part: h.Part, Carrier: c.Grant.Account, CarrierID: r.CarrierID}
+		default:
+			data = &event.HandoffRefused{Attempt: h.Attempt, Part: h.Part, Carrier: c.Grant.Account,
+				Retry: r.Status != ledger.HandoffFinal, NotCalled: r.Status == ledger.HandoffNotCalled, Code: r.Code, Reason: r.Reason}
+		}
+		now := n.cfg.Clock.Now()
+		e := n.cfg.Author.Event(c.Stream, event.NewID(now), now, data)
+		e.Message = h.Message
+		n.facts.Append(event.Partition(h.Message.Partition()), e, nil)
+	})
+}
+
+// observe learns from judged events what the rest of the node remembers.
+func (n *Node) observe(judged []ledger.Judged) {
+	n.metrics.count(judged)
+	for i := range judged {
+		if d, submit := submitted(&judged[i]); submit {
+			n.intake.Seen(judged[i].Event, d)
+		}
+	}
+}
+
+func submitted(j *ledger.Judged) (*event.MessageSubmitted, bool) {
+	if j.Why != "" { // an opaque record has no event
+		return nil, false
+	}
+	d, ok := j.Event.Data.(*event.MessageSubmitted)
+	return d, ok
+}

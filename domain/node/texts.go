@@ -1,0 +1,149 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"sync"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/receipts"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+const (
+	// textLanes is how many inbound texts are recorded side by side. Those of one handset
+	// share a lane, so that its STOP and its START keep their order.
+	textLanes = 8
+	// textsWaiting bounds the texts that wait in one lane; further ones are refused, and
+	// their carrier delivers them again.
+	textsWaiting = 1024
+	// lookWithin bounds every look-up: into the views, or of one event in the log.
+	lookWithin = 2 * time.Second
+)
+
+// texts records inbound messages. They have lanes of their own: a STOP never waits behind a
+// receipt, nor behind another handset's slow look-up.
+type texts struct {
+	writer  *ledger.Writer
+	control *control.Control
+	orphans func()
+	// lanes are by sender.
+	lanes [textLanes]chan text
+}
+
+type text struct {
+	d   ledger.Delivery
+	ack func(error)
+	// read is how many events of each partition had been read when the text came, however
+	// long it waits here: a START lifts only what stood there.
+	read []int64
+}
+
+func newTexts(w *ledger.Writer, c *control.Control, orphans func()) *texts {
+	t := &texts{writer: w, control: c, orphans: orphans}
+	for i := range t.lanes {
+		t.lanes[i] = make(chan text, textsWaiting)
+	}
+	return t
+}
+
+// deliver queues a text, and refuses it when too many wait.
+func (t *texts) deliver(x text) {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(x.d.From))
+	select {
+	case t.lanes[h.Sum32()%textLanes] <- x:
+	default:
+		x.ack(ledger.ErrRefused)
+	}
+}
+
+// run records the texts of every lane, until ctx is done.
+func (t *texts) run(ctx context.Context) {
+	var lanes sync.WaitGroup
+	for _, lane := range t.lanes {
+		lanes.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case x := <-lane:
+					t.record(ctx, &x)
+				}
+			}
+		})
+	}
+	lanes.Wait()
+}
+
+// record writes a text into its sender's stream with each tenant that it concerns, or, where
+// it concerns none, into the account's inbox. Words that revoke are in force with this very
+// event. The text is acknowledged when all of its events are durable.
+func (t *texts) record(ctx context.Context, x *text) {
+	reg, _ := t.control.Latest()
+	from, err := receipts.Sender(&x.d)
+	if err != nil { // a short code or a name is no recipient: it can opt out of nothing
+		t.unplaced(x)
+		return
+	}
+	concerns := receipts.Reach(reg, &x.d)
+	switch len(concerns) {
+	case 0:
+		t.unplaced(x)
+		return
+	case 1:
+		t.concern(ctx, x, from, &concerns[0], x.ack)
+		return
+	}
+	answers := make(chan error, len(concerns))
+	for i := range concerns {
+		t.concern(ctx, x, from, &concerns[i], func(err error) { answers <- err })
+	}
+	go func() {
+		var all error
+		for range concerns {
+			all = errors.Join(all, <-answers)
+		}
+		x.ack(all)
+	}()
+}
+
+func (t *texts) concern(ctx context.Context, x *text, from sms.Number, c *receipts.Concern, ack func(error)) {
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	w := t.writer
+	stream, err := w.Keyed(ctx, w.Stream(c.Tenant, from))
+	if err != nil {
+		ack(err)
+		return
+	}
+	c.Received.Read = x.read[stream.Partition]
+	t.append(stream, ledger.ClassEvidence, &c.Received, event.Inbound{From: string(from), Text: x.d.Text, Raw: x.d.Raw}, ack)
+}
+
+// unplaced keeps a text that concerns no recipient in its account's inbox.
+func (t *texts) unplaced(x *text) {
+	stream, err := t.writer.Inbox(x.d.Account)
+	if err != nil {
+		x.ack(err)
+		return
+	}
+	t.orphans()
+	received := receipts.Unplaced(&x.d)
+	t.append(stream, ledger.ClassCarrier, &received, event.Inbound{From: x.d.From, Text: x.d.Text, Raw: x.d.Raw}, x.ack)
+}
+
+func (t *texts) append(s ledger.Stream, class ledger.Class, received *event.InboundReceived, words event.Inbound, ack func(error)) {
+	w := t.writer
+	id := w.NewID()
+	var err error
+	if received.Sealed, err = w.Seal(s, class, id, words); err != nil {
+		ack(err)
+		return
+	}
+	w.Queue(s.Partition, w.Write(s, id, received), ack)
+}

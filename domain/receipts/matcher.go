@@ -1,0 +1,430 @@
+// Package receipts finds the message that a delivery receipt is about, and says whom the
+// words of an inbound message reach. Both are deterministic: the Matcher is a step, whose
+// look-ups and appends are done by node, and Reach is a pure function.
+package receipts
+
+import (
+	"container/list"
+	"slices"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// Bounds of a Matcher's memory.
+const (
+	// maxRemembered bounds the hand-offs kept for matching; older ones are found in the
+	// views.
+	maxRemembered = 200_000
+	// maxParked bounds the receipts that wait for their hand-off. They are durable in the
+	// inbox; beyond the bound the oldest waits there alone.
+	maxParked = 100_000
+)
+
+// MaxLookups bounds the look-ups that have not been answered. Beyond it a receipt that needs
+// one is refused: its carrier delivers it again.
+const MaxLookups = 4096
+
+// ParkFor is how long a receipt waits for its hand-off before it is an orphan. It lies below
+// recipient.RepeatWindow, within which a receipt that is moved twice is told from two.
+const ParkFor = 20 * time.Hour
+
+const (
+	// firstLook is when a parked receipt is first looked up again in the views, where
+	// another node's hand-offs show; then it is looked up ever more seldom, down to once in
+	// lastLook.
+	firstLook = 200 * time.Millisecond
+	lastLook  = 10 * time.Minute
+	// looksAtOnce bounds the look-ups that one Due asks for.
+	looksAtOnce = 200
+	// crossNode is how long a receipt that is unknown here waits, unacknowledged, for
+	// another node's hand-off to reach the views, before it goes to the inbox.
+	crossNode = 150 * time.Millisecond
+)
+
+// Matcher finds the message that a receipt is about, within its carrier account: by the
+// carrier's id, or, for a hand-off that was never answered, by user_message_reference and
+// the recipient. A receipt that outran the response to its hand-off is put into the inbox
+// and waits, parked, until the response or the views name its message.
+//
+// It is a step: it has no goroutine, no lock and no clock, looks nothing up and appends
+// nothing. What it wants done, its Actions say.
+type Matcher struct {
+	accounts map[string]ledger.Account
+	// shared: other nodes hand off too, and their hand-offs show in the views.
+	shared bool
+	newID  func(now time.Time) event.ID
+
+	known map[string]ledger.HandoffRef // by account and id
+	order []string                     // of known, the oldest first
+	calls map[string]calledPart        // by account and reference
+
+	parked  map[string][]*receipt // by account and id, and by account and reference
+	arrival *list.List            // the same, in order of arrival
+	looks   looks                 // receipts to be looked up, by when
+	lookups map[uint64]*receipt   // look-ups that have not been answered
+	lastID  uint64
+}
+
+// calledPart is a part that a carrier was called with. unanswerable: its answer will not
+// come, so that nothing but its reference settles it.
+type calledPart struct {
+	ref          ledger.HandoffRef
+	to           sms.Number
+	unanswerable bool
+	at           time.Time
+}
+
+// receipt is one that is not matched yet. Parked is its element in the order of arrival; nil
+// while its first look-ups run, and after it was matched or dropped.
+type receipt struct {
+	id      event.ID // of its event: the matched one, or the inbox's
+	d       ledger.Delivery
+	ack     func(error)
+	inbox   bool      // it is in the inbox, or on its way there: parked, and acknowledged from there
+	ids     []string  // the forms of its id
+	keys    []string  // under which it is parked
+	at      time.Time // when it came
+	waited  bool      // it has waited for another node's hand-off
+	element *list.Element
+	next    time.Time // when it is looked up
+	wait    time.Duration
+	index   int // in looks; -1 when it is not there
+}
+
+// Actions is what a step asks its thin layer to do, in any order.
+type Actions struct {
+	// Lookups are questions for the views. Each is answered by Found.
+	Lookups []Lookup
+	// Matched are receipts for the streams of their messages.
+	Matched []Matched
+	// Kept are receipts for the inboxes of their accounts.
+	Kept []Kept
+	// Acks are deliveries to be answered at once.
+	Acks []Ack
+}
+
+// Lookup asks for the hand-off that a receipt is about: under the forms of its id, else, if it
+// has a reference, of a part in doubt under that and with the receipt's recipient.
+type Lookup struct {
+	ID       uint64
+	IDs      []string
+	Delivery *ledger.Delivery
+}
+
+// Matched is a receipt whose message is known. It is appended to the message's stream, and
+// Ack is called when it is durable there.
+type Matched struct {
+	ID       event.ID
+	Ref      ledger.HandoffRef
+	Delivery ledger.Delivery
+	Match    event.Match
+	// Received is when it came, where it waited in the inbox: then it is durable there, Ack
+	// is nil, and an append that failed is told to Failed with Again.
+	Received time.Time
+	Ack      func(error)
+	Again    *Parked
+}
+
+// Parked is a receipt that waited in the inbox and was matched.
+type Parked struct{ r *receipt }
+
+// Kept is a receipt that is appended to its account's inbox, and then acknowledged.
+type Kept struct {
+	ID       event.ID
+	Delivery ledger.Delivery
+	Ack      func(error)
+}
+
+// Ack answers a delivery: nil is durable, an error makes the carrier deliver it again.
+type Ack struct {
+	Ack func(error)
+	Err error
+}
+
+// New returns a matcher that knows no hand-off. shared: other nodes hand off too.
+func New(accounts map[string]ledger.Account, shared bool, newID func(now time.Time) event.ID) *Matcher {
+	return &Matcher{accounts: accounts, shared: shared, newID: newID, known: map[string]ledger.HandoffRef{}, calls: map[string]calledPart{},
+		parked: map[string][]*receipt{}, arrival: list.New(), lookups: map[uint64]*receipt{}}
+}
+
+// Called remembers a part before the carrier is called with it.
+func (m *Matcher) Called(account string, s ledger.Stream, h *ledger.Handoff, now time.Time) {
+	k := referenceKey(account, h.Reference)
+	if c := m.calls[k]; c.unanswerable && now.Sub(c.at) < ParkFor {
+		return // that one has only its reference to be settled by
+	}
+	m.calls[k] = calledPart{ref: refOf(s, h, ""), to: h.To, at: now}
+}
+
+func refOf(s ledger.Stream, h *ledger.Handoff, id string) ledger.HandoffRef {
+	return ledger.HandoffRef{Partition: event.Partition(h.Message.Partition()), Tenant: s.Tenant, Subject: s.Subject, Message: h.Message,
+		Attempt: h.Attempt, Part: h.Part, Key: s.Key, CarrierID: id}
+}
+
+// Answered takes what a carrier said of a part, and moves the receipts that outran it.
+func (m *Matcher) Answered(account string, s ledger.Stream, h *ledger.Handoff, r ledger.HandoffResult) (out Actions) {
+	k := referenceKey(account, h.Reference)
+	switch r.Status {
+	case ledger.HandoffTaken:
+		m.settle(k, h.Message)
+		ref := refOf(s, h, r.CarrierID)
+		for _, id := range m.idForms(account, r.CarrierID) {
+			k := idKey(account, id)
+			m.remember(k, ref)
+			m.move(&out, m.unpark(k, ""), ref, event.MatchID)
+		}
+	case ledger.HandoffUnknown:
+		if c := m.calls[k]; c.ref.Message == h.Message {
+			c.unanswerable = true
+			m.calls[k] = c
+			m.move(&out, m.unpark(k, c.to), c.ref, event.MatchReference)
+		}
+	default:
+		m.settle(k, h.Message)
+	}
+	return out
+}
+
+// settle forgets a part's reference; another message's under the same one stays.
+func (m *Matcher) settle(k string, message event.ID) {
+	if m.calls[k].ref.Message == message {
+		delete(m.calls, k)
+	}
+}
+
+func (m *Matcher) remember(k string, ref ledger.HandoffRef) {
+	if _, ok := m.known[k]; !ok {
+		m.order = append(m.order, k)
+	}
+	m.known[k] = ref
+	if len(m.order) > maxRemembered {
+		for _, old := range m.order[:maxRemembered/4] {
+			delete(m.known, old)
+		}
+		m.order = append([]string(nil), m.order[maxRemembered/4:]...)
+	}
+}
+
+// Knows reports whether this process called a carrier for the message under that reference.
+func (m *Matcher) Knows(account string, reference uint16, message event.ID) bool {
+	c, ok := m.calls[referenceKey(account, reference)]
+	return ok && c.ref.Message == message
+}
+
+// Unanswered takes a part of an attempt of another process, or of this one before it
+// restarted: its answer will not come here, but a receipt that names its reference, from the
+// number that it went to, settles it.
+func (m *Matcher) Unanswered(account string, reference uint16, ref ledger.HandoffRef, to sms.Number, now time.Time) (out Actions) {
+	if m.Knows(account, reference, ref.Message) {
+		return out
+	}
+	k := referenceKey(account, reference)
+	m.calls[k] = calledPart{ref: ref, to: to, unanswerable: true, at: now}
+	m.move(&out, m.unpark(k, to), ref, event.MatchReference)
+	return out
+}
+
+// Receipt takes a receipt that a carrier delivered. ack is called once it is durable, or with
+// an error.
+func (m *Matcher) Receipt(d ledger.Delivery, ack func(error), now time.Time) (out Actions) {
+	r := &receipt{id: m.newID(now), d: d, ack: ack, at: now, ids: m.idForms(d.Account, d.Receipt.ID), index: -1}
+	switch {
+	case m.recall(&out, r):
+	case len(m.lookups) >= MaxLookups:
+		out.Acks = append(out.Acks, Ack{ack, ledger.ErrRefused})
+	default:
+		m.lookup(&out, r)
+	}
+	return out
+}
+
+// recall matches a receipt by this node's own hand-offs: by its id, or a part whose answer
+// will not come by its reference and its recipient.
+func (m *Matcher) recall(out *Actions, r *receipt) bool {
+	for _, id := range r.ids {
+		if ref, ok := m.known[idKey(r.d.Account, id)]; ok {
+			m.match(out, r, ref, MatchOf(r.d.Receipt.ID, ref.CarrierID))
+			return true
+		}
+	}
+	c := m.calls[referenceKey(r.d.Account, r.d.Reference)]
+	if r.d.Reference == 0 || !c.unanswerable || !SamePerson(r.d.From, c.to) {
+		return false
+	}
+	m.match(out, r, c.ref, event.MatchReference)
+	return true
+}
+
+// match ends a receipt: into its message's stream, under an id that follows from its inbox
+// event if it waited there, so that moved twice it lands once.
+func (m *Matcher) match(out *Actions, r *receipt, ref ledger.HandoffRef, how event.Match) {
+	x := Matched{ID: r.id, Ref: ref, Delivery: r.d, Match: how, Ack: r.ack}
+	if r.inbox {
+		x.ID, x.Received, x.Ack, x.Again = event.Derive(r.id, "matched"), r.at, nil, &Parked{r}
+	}
+	out.Matched = append(out.Matched, x)
+}
+
+func (m *Matcher) move(out *Actions, rs []*receipt, ref ledger.HandoffRef, how event.Match) {
+	for _, r := range rs {
+		m.match(out, r, ref, how)
+	}
+}
+
+func (m *Matcher) lookup(out *Actions, r *receipt) {
+	m.lastID++
+	m.lookups[m.lastID] = r
+	out.Lookups = append(out.Lookups, Lookup{ID: m.lastID, IDs: r.ids, Delivery: &r.d})
+}
+
+// Found takes the answer to a look-up: the hand-off, and how it matched; ok false when the
+// views know none, and an error when they did not answer.
+func (m *Matcher) Found(id uint64, ref ledger.HandoffRef, how event.Match, ok bool, err error, now time.Time) (out Actions) {
+	r := m.lookups[id]
+	if r == nil {
+		return out
+	}
+	delete(m.lookups, id)
+	switch {
+	case r.inbox && r.element == nil: // matched or dropped meanwhile
+	case r.inbox && (err != nil || !ok):
+		m.lookLater(r, now)
+	case r.inbox:
+		m.unlink(r)
+		m.match(&out, r, ref, how)
+	case err == nil && ok:
+		m.match(&out, r, ref, how)
+	case m.recall(&out, r): // its answer came between the look-up and now
+	case err != nil:
+		out.Acks = append(out.Acks, Ack{r.ack, err})
+	case m.shared && !r.waited:
+		r.waited, r.next = true, now.Add(crossNode)
+		m.looks.push(r)
+	default:
+		out.Kept = append(out.Kept, Kept{r.id, r.d, r.ack})
+		r.inbox = true
+		m.park(r, now, firstLook)
+	}
+	return out
+}
+
+// Restored takes a receipt that waits in the inbox: this node has that to look after. at is
+// when it was recorded.
+func (m *Matcher) Restored(id event.ID, d ledger.Delivery, at, now time.Time) {
+	r := &receipt{id: id, d: d, inbox: true, at: at, ids: m.idForms(d.Account, d.Receipt.ID), index: -1}
+	m.park(r, now, 0) // it may have been matched long ago: that shows at once
+}
+
+// Failed takes back a receipt whose append failed: it is durable in the inbox, and looked up
+// again.
+func (m *Matcher) Failed(p *Parked, now time.Time) { m.park(p.r, now, firstLook) }
+
+// park lets a receipt wait; first is when it is looked up. The one that has waited longest is dropped, when there is no room
+// or its time is over: it stays in the inbox.
+func (m *Matcher) park(r *receipt, now time.Time, first time.Duration) {
+	if r.element != nil {
+		return
+	}
+	for e := m.arrival.Front(); e != nil && (m.arrival.Len() >= maxParked || now.Sub(e.Value.(*receipt).at) > ParkFor); e = m.arrival.Front() {
+		m.unlink(e.Value.(*receipt))
+	}
+	r.element = m.arrival.PushBack(r)
+	r.keys = r.keys[:0]
+	for _, id := range r.ids { // the first two forms are often one
+		if k := idKey(r.d.Account, id); !slices.Contains(r.keys, k) {
+			r.keys = append(r.keys, k)
+		}
+	}
+	if r.d.Reference != 0 {
+		r.keys = append(r.keys, referenceKey(r.d.Account, r.d.Reference))
+	}
+	for _, k := range r.keys {
+		m.parked[k] = append(m.parked[k], r)
+	}
+	r.wait, r.next = firstLook, now.Add(first)
+	m.looks.push(r)
+}
+
+// unpark takes out the receipts parked under a key whose address is to, as far as it
+// is legible ("": any).
+func (m *Matcher) unpark(k string, to sms.Number) (out []*receipt) {
+	for _, r := range m.parked[k] {
+		if to == "" || addressed(r.d.From, to) {
+			out = append(out, r)
+		}
+	}
+	for _, r := range out {
+		m.unlink(r)
+	}
+	return out
+}
+
+// unlink takes a receipt out of the order of arrival, out of what is looked up, and from
+// under all of its keys.
+func (m *Matcher) unlink(r *receipt) {
+	m.looks.drop(r)
+	m.arrival.Remove(r.element)
+	r.element = nil
+	for _, k := range r.keys {
+		rest := m.parked[k][:0]
+		for _, x := range m.parked[k] {
+			if x != r {
+				rest = append(rest, x)
+			}
+		}
+		if len(rest) == 0 {
+			delete(m.parked, k)
+		} else {
+			m.parked[k] = rest
+		}
+	}
+}
+
+func (m *Matcher) lookLater(r *receipt, now time.Time) {
+	r.wait = min(2*r.wait, lastLook)
+	r.next = now.Add(r.wait)
+	m.looks.push(r)
+}
+
+// Due asks for the look-ups that are due, and says when there are more; zero: when a receipt
+// has been parked. owner: this node looks after the inbox; else parked receipts only wait for
+// answers to its own calls.
+func (m *Matcher) Due(now time.Time, owner bool) (out Actions, next time.Time) {
+	for len(m.looks) > 0 && len(out.Lookups) < looksAtOnce && len(m.lookups) < MaxLookups {
+		r := m.looks[0]
+		if r.next.After(now) {
+			return out, r.next
+		}
+		m.looks.pop()
+		switch {
+		case !r.inbox:
+			m.lookup(&out, r)
+		case owner:
+			m.lookup(&out, r)
+		default:
+			m.lookLater(r, now)
+		}
+	}
+	if len(m.looks) > 0 {
+		next = now
+	}
+	return out, next
+}
+
+// Waiting is how many receipts are parked.
+func (m *Matcher) Waiting() int { return m.arrival.Len() }
+
+// idForms are the forms under which an account's id is remembered and looked for.
+func (m *Matcher) idForms(account, id string) []string {
+	if id == "" {
+		return nil
+	}
+	forms := sms.IDKeys(id)
+	if !m.accounts[account].HexIDs && len(forms) > 2 {
+		forms = forms[:2] // exact, without leading zeros
+	}
+	return forms
+}
