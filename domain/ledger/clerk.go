@@ -64,6 +64,9 @@ type ClerkConfig struct {
 	// FoldOnly: fold what is applied and look for nothing to do. Rebuilding views is
 	// this, and nothing else of the pipeline differs.
 	FoldOnly bool
+	// Rule is the rule that events are folded by; nil: the standard one. A test gives its own copy,
+	// to show what breaks without a clause.
+	Rule *recipient.Rule
 }
 
 func (c *ClerkConfig) defaults() {
@@ -87,6 +90,10 @@ func (c *ClerkConfig) defaults() {
 	num(&c.Budget, 256)
 	if c.NewID == nil {
 		c.NewID = event.NewID
+	}
+	if c.Rule == nil {
+		standard := recipient.Standard()
+		c.Rule = &standard
 	}
 	if c.Alphabet == nil {
 		c.Alphabet = func(string) sms.Encoding { return sms.GSM7 }
@@ -395,7 +402,7 @@ func (c *Clerk) Apply(ctx context.Context, records []Record, now time.Time) (cal
 			j.Why, j.Event = Opaque, nil
 		} else if _, ok := r.Event.Data.(*event.ControlApplied); ok {
 			before := c.part
-			if j.Why = c.part.Apply(r.Event); j.Why == "" {
+			if j.Why = c.cfg.Rule.Apply(&c.part, r.Event); j.Why == "" {
 				reg, err := c.cfg.Control.Wait(ctx, c.part.Control)
 				if err != nil {
 					c.part = before
@@ -435,7 +442,7 @@ func (c *Clerk) apply(j *Judged, now time.Time) (calls []Call) {
 	if st.state.Tenant == "" {
 		st.state.Tenant = e.Tenant
 	}
-	j.Why = st.state.Evolve(&c.part, j.Index, e)
+	j.Why = c.cfg.Rule.Evolve(st.state, &c.part, j.Index, e)
 	if m := st.state.Message(e.MessageID()); m != nil {
 		j.Status = m.Status
 	}

@@ -50,7 +50,7 @@ func (w *work) run(ctx context.Context) {
 
 func (w *work) message(ctx context.Context, m *recipient.Message) {
 	s, c := w.st.state, w.c
-	todo, again := s.Next(&c.part, m, w.now)
+	todo, again := c.cfg.Rule.Next(s, &c.part, m, w.now)
 	if todo != recipient.Handoff {
 		w.letGo(m)
 	}
