@@ -49,7 +49,7 @@ func (r *Rule) Next(s *State, p *Partition, m *Message, now time.Time) (todo Tod
 		return Expire, time.Time{}
 	case r.allowStands(s, p, m) && now.Before(m.AllowUntil):
 		return Handoff, m.AllowUntil
-	case m.Status == Allowed: // the allow was taken back or ran out
+	case m.Status == Allowed: // the allow no longer stands, or ran out
 		return Decide, time.Time{}
 	case m.Status == Held && m.DecidedUnder != p.Control: // what it was held for may be gone
 		return Decide, time.Time{}

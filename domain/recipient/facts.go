@@ -6,8 +6,8 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// fact does what a fact does to the stream. A fact is what somebody observed: it is not asked here
-// whether it may be, only what follows from it.
+// fact does what a fact does to the stream. A fact is an observation: whether it may be is
+// not asked here, only what follows from it.
 func (r *Rule) fact(s *State, p *Partition, index int64, e *event.Event) {
 	switch d := e.Data.(type) {
 	case *event.MessageSubmitted:

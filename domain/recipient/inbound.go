@@ -95,8 +95,8 @@ func (s *State) reaches(r event.Reach) bool {
 // message lifts itself when it is joined.
 //
 // For example: a STOP stands at 10, the START's adapter had read to 20, and the START lands at 23. It
-// lifts the STOP at 10. If another STOP stands at 21, the adapter did not know of it, and which of the
-// two the person sent last nobody can tell: then it lifts nothing.
+// lifts the STOP at 10. If another STOP stands at 21, the adapter did not know of it, and there is no
+// telling which of the two the person sent last: then it lifts nothing.
 func (s *State) liftable(d *event.InboundReceived) []event.ID {
 	var ids []event.ID
 	for _, o := range s.OptOuts {

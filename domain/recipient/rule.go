@@ -177,8 +177,8 @@ func stateAllows(m *Message, allowStands bool, e *event.Event) bool {
 		usable := allowStands && e.Time.Before(m.AllowUntil)
 		return m.Status.Unsent() && !e.Time.Before(m.SendAt) && !usable
 	case *event.MessageRouted:
-		// Under an allow that stands, for a sender that it was given for. Once a carrier took a part of a
-		// text cut in three, the rest of it can only follow as parts of three.
+		// Under an allow that stands, for a sender that it was given for. Once a carrier accepted a part
+		// of a text cut in three, the rest of it can only follow as parts of three.
 		return allowStands && slices.Contains(m.AllowSenders, d.From) && d.Carrier != "" && d.Parts >= 1 &&
 			(m.tally().taken == 0 || d.Parts == m.Parts)
 	case *event.HandoffStarted:

@@ -9,8 +9,8 @@ package recipient
 type Status string
 
 const (
-	// Accepted: to be decided, for the first time or once more (a retry, an allow that was taken back
-	// or ran out). Left by MessageDecided.
+	// Accepted: to be decided, for the first time or once more (a retry, an allow that no longer
+	// stands or ran out). Left by MessageDecided.
 	Accepted Status = "accepted"
 	// Scheduled: the sender's own time has not come. Left by MessageDecided, from that time on.
 	Scheduled Status = "scheduled"
@@ -35,7 +35,7 @@ const (
 	// Denied: the policies say no. Left only by late answers to an earlier attempt, like the next three:
 	// what a carrier accepted is a fact, and shows.
 	Denied Status = "denied"
-	// Cancelled: the sender took it back before a carrier had any of it. Left like Denied.
+	// Cancelled: the sender cancelled it before a carrier had any of it. Left like Denied.
 	Cancelled Status = "cancelled"
 	// ExpiredUnsent: its validity ended before a carrier had any of it. Left like Denied.
 	ExpiredUnsent Status = "expired_unsent"
