@@ -181,7 +181,7 @@ func (s *server) SearchMessages(ctx context.Context, r SearchMessagesRequestObje
 		limit = defaultPage
 	}
 	f := projections.Filter{Status: recipient.Status(b.Status), Program: b.Program, Since: b.Since, Until: b.Until}
-	if f.Status != "" && !slices.Contains(recipient.Statuses, f.Status) {
+	if f.Status != "" && !slices.Contains(recipient.Statuses(), f.Status) {
 		return nil, refuse("invalid_value", "/status", "There is no such status; see Status in /docs.")
 	}
 	if b.To != "" {

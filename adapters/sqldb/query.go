@@ -378,7 +378,7 @@ func (s *search) groups() ([]source, error) {
 			programs, last = append(programs, next.String), next.String
 		}
 	}
-	statuses := recipient.Statuses
+	statuses := recipient.Statuses()
 	if s.f.Status != "" {
 		statuses = []recipient.Status{s.f.Status}
 	}

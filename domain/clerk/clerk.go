@@ -44,6 +44,10 @@ type Config struct {
 	// NewID makes an id; event.NewID, or a drawn one in a simulation.
 	NewID func(now time.Time) event.ID
 
+	// Rule is the rule that events are folded by; nil: the standard one. A test gives its own
+	// copy, to show what breaks without a clause.
+	Rule *recipient.Rule
+
 	// CallWindow is how long after it was proposed a start may be called. Default
 	// 5 s; it is stretched to eight times the measured lag between a proposal and
 	// its return.
@@ -90,6 +94,10 @@ func (c *Config) defaults() {
 	num(&c.Budget, 256)
 	if c.NewID == nil {
 		c.NewID = event.NewID
+	}
+	if c.Rule == nil {
+		standard := recipient.Standard()
+		c.Rule = &standard
 	}
 	if c.Alphabet == nil {
 		c.Alphabet = func(string) sms.Encoding { return sms.GSM7 }
@@ -141,7 +149,7 @@ func New(cfg Config) *Clerk {
 	cfg.defaults()
 	c := &Clerk{cfg: cfg, fold: NewFold(cfg.Partition, cfg.Control), agenda: newAgenda(cfg.Horizon, cfg.ReleaseRate),
 		windows: newWindows(cfg.Slots, cfg.MaxWaiting)}
-	c.fold.most = cfg.MaxStreams
+	c.fold.most, c.fold.rule = cfg.MaxStreams, cfg.Rule
 	c.flights = newFlights(&c.windows, cfg.GiveUp)
 	return c
 }

@@ -26,6 +26,7 @@ type Fold struct {
 	partition event.Partition
 	control   *control.Control
 	most      int // streams in memory
+	rule      *recipient.Rule
 
 	next    int64
 	hash    [32]byte
@@ -45,7 +46,8 @@ const MaxStreams = 8000
 // NewFold returns the fold of a partition before its first event. Its control reader is
 // waited for where the partition applies a position that was not read yet.
 func NewFold(p event.Partition, c *control.Control) *Fold {
-	return &Fold{partition: p, control: c, most: MaxStreams, reg: &control.Registry{},
+	rule := recipient.Standard()
+	return &Fold{partition: p, control: c, most: MaxStreams, rule: &rule, reg: &control.Registry{},
 		streams: map[event.Pseudonym]*stream{}, dirty: map[event.Pseudonym]*stream{}}
 }
 
@@ -153,7 +155,7 @@ func unfit(r *ledger.Record) error {
 
 func (f *Fold) applyControl(ctx context.Context, j *ledger.Judged) error {
 	before := f.part
-	if j.Why = f.part.Apply(j.Event); j.Why != "" {
+	if j.Why = f.rule.Apply(&f.part, j.Event); j.Why != "" {
 		return nil
 	}
 	reg, err := f.control.Wait(ctx, f.part.Control)
@@ -170,7 +172,7 @@ func (f *Fold) evolve(st *stream, j *ledger.Judged) {
 	if st.state.Tenant == "" {
 		st.state.Tenant = e.Tenant
 	}
-	j.Why = st.state.Evolve(&f.part, j.Index, e)
+	j.Why = f.rule.Evolve(st.state, &f.part, j.Index, e)
 	if m := st.state.Message(e.MessageID()); m != nil {
 		j.Status = m.Status
 	}

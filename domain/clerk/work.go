@@ -52,7 +52,7 @@ func (w *work) run() {
 
 func (w *work) message(m *recipient.Message) {
 	s, c := w.st.state, w.c
-	todo, next := s.Next(&c.fold.part, m, w.now)
+	todo, next := c.cfg.Rule.Next(s, &c.fold.part, m, w.now)
 	if todo != recipient.Handoff {
 		w.letGo(m)
 	}

@@ -1,0 +1,165 @@
+package recipient
+
+import (
+	"slices"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+)
+
+const (
+	// ReplyWithin bounds a confirmation or a HELP answer (47 CFR 64.1200(a)(12): a confirmation within
+	// five minutes).
+	ReplyWithin = 5 * time.Minute
+	// joinWithin is how long a part of an inbound message waits for the other parts.
+	joinWithin = 5 * time.Minute
+)
+
+// inboundReceived does what an inbound message does to the stream. Words that revoke are the opt-out
+// themselves: this one event is both, so nothing can come between. A part that cannot be understood
+// alone suppresses what it might revoke, until it is joined.
+func (s *State) inboundReceived(p *Partition, index int64, e *event.Event, d *event.InboundReceived) {
+	if s.Key.IsZero() {
+		s.Key = d.Sealed.SubjectKey
+	}
+	ask := Ask{Inbound: e.ID, Index: index, At: p.Time, To: d.To, Program: d.Program}
+	switch {
+	case d.Revokes != nil:
+		stood := s.reaches(*d.Revokes)
+		s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: *d.Revokes, Source: event.SourceHandset, Known: e.Time, Unclear: d.Unclear})
+		s.changesDecisions(e)
+		if !stood && !d.Unclear {
+			s.askConfirm(ask)
+		}
+	case d.Holds != nil && d.Concat != nil:
+		s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: *d.Holds, Source: event.SourceHandset, Known: e.Time, Unclear: true, Part: true})
+		s.changesDecisions(e)
+		s.Inbound = append(s.Inbound, inboundPart{Event: e.ID, Index: index, Account: d.Account, To: d.To, Program: d.Program, Concat: *d.Concat, Reach: *d.Holds, At: e.Time})
+	case d.Ask == event.InboundStart:
+		// Without one to lift, nothing stood, or a STOP came in between: that is for an officer.
+		if ask.Kind, ask.Lifts = AskLift, s.liftable(d); len(ask.Lifts) > 0 {
+			s.Asks = append(s.Asks, ask)
+		}
+	case d.Ask == event.InboundHelp && d.Program != "":
+		ask.Kind = AskHelp
+		s.Asks = append(s.Asks, ask)
+	}
+}
+
+// optedOut records an opt-out, which may take the place of others: joined parts of an inbound message
+// name the parts that suppressed until now.
+func (r *Rule) optedOut(s *State, p *Partition, index int64, e *event.Event, d *event.OptedOut) {
+	stood := s.reaches(d.Reach)
+	if i := slices.IndexFunc(s.Inbound, func(x inboundPart) bool { return slices.Contains(d.Lifts, x.Event) }); i >= 0 && !stood && !d.Unclear {
+		s.askConfirm(Ask{Inbound: e.ID, Index: s.Inbound[i].Index, At: p.Time, To: s.Inbound[i].To, Program: s.Inbound[i].Program})
+	}
+	r.lift(s, d.Lifts)
+	s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: d.Reach, Source: d.Source,
+		Known: e.Time, Occurred: d.Occurred, Unclear: d.Unclear})
+	s.removeAsk(d.Answers)
+	s.changesDecisions(e)
+}
+
+// askConfirm asks for the one confirmation of a clear and new opt-out: none to a person who was never
+// texted, none where it is not known for which program to speak.
+func (s *State) askConfirm(a Ask) {
+	if s.Texted && a.Program != "" {
+		a.Kind = AskConfirm
+		s.Asks = append(s.Asks, a)
+	}
+}
+
+// removeAsk removes the ask of an inbound message that is answered.
+func (s *State) removeAsk(inbound event.ID) {
+	if !inbound.IsZero() {
+		s.Asks = slices.DeleteFunc(s.Asks, func(a Ask) bool { return a.Inbound == inbound })
+	}
+}
+
+// lift takes away the opt-outs, and the parts of inbound messages that wait, which a lift names.
+func (r *Rule) lift(s *State, named []event.ID) {
+	s.OptOuts = slices.DeleteFunc(s.OptOuts, func(o OptOut) bool { return r.Names(named, o.Event) })
+	s.Inbound = slices.DeleteFunc(s.Inbound, func(x inboundPart) bool { return r.Names(named, x.Event) })
+}
+
+// reaches reports whether an opt-out of exactly that reach, or of the whole tenant, stands. Parts
+// that only suppress until they are joined do not count.
+func (s *State) reaches(r event.Reach) bool {
+	return slices.ContainsFunc(s.OptOuts, func(o OptOut) bool {
+		return !o.Part && (o.Reach == r || o.Reach.Scope == event.ScopeTenant)
+	})
+}
+
+// liftable are the opt-outs that a START lifts: those within what it may lift that stood where its
+// adapter had read to. An opt-out of the whole tenant is an officer's to lift, and a part of an inbound
+// message lifts itself when it is joined.
+//
+// For example: a STOP stands at 10, the START's adapter had read to 20, and the START lands at 23. It
+// lifts the STOP at 10. If another STOP stands at 21, the adapter did not know of it, and there is no
+// telling which of the two the person sent last: then it lifts nothing.
+func (s *State) liftable(d *event.InboundReceived) []event.ID {
+	var ids []event.ID
+	for _, o := range s.OptOuts {
+		if o.Index >= d.Read {
+			return nil
+		}
+		if !o.Part && o.Reach.Scope != event.ScopeTenant && slices.Contains(d.MayLift, o.Reach) {
+			ids = append(ids, o.Event)
+		}
+	}
+	return ids
+}
+
+// Joined is an inbound message whose parts are all there, or were waited for long enough.
+type Joined struct {
+	// Holds are the parts' events, in order of arrival; the first names the message.
+	Holds []event.ID
+	// Parts are the positions of the parts, in order; -1 where one is missing. Parts whose number the
+	// message does not have come last.
+	Parts []int64
+	Reach event.Reach
+}
+
+// Joins are the inbound messages whose words can now be read: all parts are there, or the first of
+// them came five minutes ago. until is when the wait for the next one ends, zero for never.
+//
+// Parts belong together by account, number, reference and count of parts. Handsets count references
+// from 0 to 255 and around, so two messages may have the same: a second part with the same number
+// begins a message of its own.
+func (s *State) Joins(now time.Time) (whole []Joined, until time.Time) {
+	used := make([]bool, len(s.Inbound))
+	for i, first := range s.Inbound {
+		if used[i] {
+			continue
+		}
+		j := Joined{Parts: slices.Repeat([]int64{-1}, first.Concat.Parts), Reach: first.Reach}
+		for k, x := range s.Inbound[i:] {
+			if used[i+k] || !x.joins(first) {
+				continue
+			}
+			switch n := x.Concat.Part; {
+			case n < 1 || n > first.Concat.Parts:
+				j.Parts = append(j.Parts, x.Index) // a number that there is not: its words count all the same
+			case j.Parts[n-1] >= 0:
+				continue // a copy, or another message under the same reference
+			default:
+				j.Parts[n-1] = x.Index
+			}
+			used[i+k] = true
+			j.Holds = append(j.Holds, x.Event)
+		}
+		end := first.At.Add(joinWithin)
+		switch {
+		case !slices.Contains(j.Parts, -1) || !now.Before(end):
+			whole = append(whole, j)
+		case until.IsZero() || end.Before(until):
+			until = end
+		}
+	}
+	return whole, until
+}
+
+// joins reports whether two parts may be of one message.
+func (x inboundPart) joins(other inboundPart) bool {
+	return x.Account == other.Account && x.To == other.To && x.Concat.Reference == other.Concat.Reference && x.Concat.Parts == other.Concat.Parts
+}

@@ -1,0 +1,225 @@
+package recipient
+
+import (
+	"slices"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+)
+
+// State is one stream, folded. Its JSON is what snapshots hold.
+type State struct {
+	Tenant  string          `json:"tenant"`
+	Subject event.Pseudonym `json:"subject"`
+	// Last is the last effective event that can change a decision.
+	Last event.ID `json:"last"`
+	// Facts counts the facts among those. An allow that was given at another count no longer stands.
+	Facts int64 `json:"facts,omitempty"`
+	// Key is the person's current key.
+	Key event.ID `json:"key"`
+	// Texted: something was once handed to a carrier for this recipient.
+	Texted   bool       `json:"texted,omitempty"`
+	OptOuts  []OptOut   `json:"opt_outs,omitempty"`
+	Messages []*Message `json:"messages,omitempty"`
+	// Cancels are cancels whose submit has not landed yet.
+	Cancels []Seen `json:"cancels,omitempty"`
+	// Asks are inbound messages that want an event of ours.
+	Asks []Ask `json:"asks,omitempty"`
+	// Inbound are parts of inbound messages that wait for the other parts.
+	Inbound []inboundPart `json:"inbound,omitempty"`
+	// Seen are the facts that were folded within RepeatWindow, to tell repeats.
+	Seen []Seen `json:"seen,omitempty"`
+}
+
+// Seen is an event (or a message) and when it was folded, in the partition's time.
+type Seen struct {
+	ID event.ID  `json:"id"`
+	At time.Time `json:"at"`
+}
+
+// OptOut is an opt-out that stands.
+type OptOut struct {
+	Event    event.ID     `json:"event"`
+	Index    int64        `json:"index"`
+	Reach    event.Reach  `json:"reach"`
+	Source   event.Source `json:"source"`
+	Known    time.Time    `json:"known"`
+	Occurred time.Time    `json:"occurred,omitzero"`
+	Unclear  bool         `json:"unclear,omitempty"`
+	// Part: it is a part of an inbound message, which suppresses until its words can be read with
+	// those of the other parts.
+	Part bool `json:"part,omitempty"`
+}
+
+// AskKind is what an inbound message wants of us.
+type AskKind string
+
+const (
+	// AskConfirm wants the one confirmation of an opt-out.
+	AskConfirm AskKind = "stop"
+	// AskHelp wants the HELP text.
+	AskHelp AskKind = "help"
+	// AskLift wants a lift of the opt-outs that stood.
+	AskLift AskKind = "start"
+)
+
+// Ask is an inbound message that wants an event of ours.
+type Ask struct {
+	// Inbound is the event that is answered: the inbound message, or the opt-out that its joined parts
+	// showed.
+	Inbound event.ID `json:"inbound"`
+	// Index is the position of an event that has the sender's number sealed in it.
+	Index int64     `json:"index"`
+	Kind  AskKind   `json:"kind"`
+	At    time.Time `json:"at"`
+	// To is our number that it was sent to, and Program the program that owns that number.
+	To      string `json:"to"`
+	Program string `json:"program,omitempty"`
+	// Lifts are the opt-outs that a START lifts.
+	Lifts []event.ID `json:"lifts,omitempty"`
+}
+
+// inboundPart is a part of an inbound message that waits for the other parts.
+type inboundPart struct {
+	Event   event.ID     `json:"event"`
+	Index   int64        `json:"index"`
+	Account string       `json:"account"`
+	To      string       `json:"to"`
+	Program string       `json:"program,omitempty"`
+	Concat  event.Concat `json:"concat"`
+	Reach   event.Reach  `json:"reach"`
+	At      time.Time    `json:"at"`
+}
+
+// Message is one message of the stream.
+type Message struct {
+	ID event.ID `json:"id"`
+	// Index is its submit's position.
+	Index    int64         `json:"index"`
+	Program  string        `json:"program"`
+	Purpose  string        `json:"purpose"`
+	Priority int           `json:"priority,omitempty"`
+	From     string        `json:"from"`
+	Country  string        `json:"country,omitempty"`
+	Places   []event.Place `json:"places,omitempty"`
+	Segments int           `json:"segments"`
+	Answers  event.ID      `json:"answers,omitzero"`
+
+	Status     Status    `json:"status"`
+	SendAt     time.Time `json:"send_at,omitzero"`
+	ValidUntil time.Time `json:"valid_until"`
+	// Due is the earliest time of the next decision; zero: now.
+	Due time.Time `json:"due,omitzero"`
+	// Fault says why it is held.
+	Fault event.Fault `json:"fault,omitempty"`
+	// DecidedUnder is the control position of the last decision.
+	DecidedUnder int64 `json:"decided_under,omitempty"`
+	// AllowUntil, AllowFacts and AllowSenders are the last allow: until when, at which State.Facts, and
+	// for which senders it was given. Whether it still stands, the rule says.
+	AllowUntil   time.Time `json:"allow_until,omitzero"`
+	AllowFacts   int64     `json:"allow_facts,omitempty"`
+	AllowSenders []string  `json:"allow_senders,omitempty"`
+	// Carrier and Sender are the route, once routed under that allow.
+	Carrier string `json:"carrier,omitempty"`
+	Sender  string `json:"sender,omitempty"`
+
+	PrefersDuplicate bool `json:"prefers_duplicate,omitempty"`
+	// NoLater: a cancel landed after a hand-off had started; no later attempt is made.
+	NoLater  bool      `json:"no_later,omitempty"`
+	Parts    int       `json:"parts,omitempty"`
+	Attempts []Attempt `json:"attempts,omitempty"`
+	// Changed is the partition's time when its status last changed.
+	Changed time.Time `json:"changed"`
+	// ReceiptBy is when its receipts are overdue.
+	ReceiptBy time.Time `json:"receipt_by,omitzero"`
+	// Holds counts holds in a row, for their back-off.
+	Holds int `json:"holds,omitempty"`
+}
+
+// Attempt is one hand-off of some or all parts of a message.
+type Attempt struct {
+	Start    event.ID  `json:"start"`
+	Carrier  string    `json:"carrier"`
+	CallBy   time.Time `json:"call_by"`
+	AnswerBy time.Time `json:"answer_by"`
+	// Reference is the first part's user_message_reference.
+	Reference uint16 `json:"reference,omitempty"`
+	Parts     []Part `json:"parts"`
+}
+
+// PartStatus is what came of one part in one attempt.
+type PartStatus string
+
+const (
+	// PartOpen: the carrier is called for it or will be, and has not answered.
+	PartOpen PartStatus = "open"
+	// PartTaken: the carrier accepted it and gave an id.
+	PartTaken PartStatus = "accepted"
+	// PartRetry: the carrier refused it, and it may be offered once more.
+	PartRetry PartStatus = "retry"
+	// PartFinal: the carrier refused it for good.
+	PartFinal PartStatus = "refused"
+	// PartInDoubt: the carrier did not answer in time, so it may have it or not.
+	PartInDoubt PartStatus = "in_doubt"
+)
+
+// Part is one part in one attempt.
+type Part struct {
+	Part      int        `json:"part"`
+	Status    PartStatus `json:"status"`
+	CarrierID string     `json:"carrier_id,omitempty"`
+	NotCalled bool       `json:"not_called,omitempty"`
+	// Receipt is the furthest state that a receipt reported, "" before the first.
+	Receipt event.MessageState `json:"receipt,omitempty"`
+	Final   bool               `json:"final,omitempty"`
+}
+
+// New is a stream before its first event.
+func New(tenant string, subject event.Pseudonym) *State {
+	return &State{Tenant: tenant, Subject: subject}
+}
+
+// Message finds a message of the stream; nil when the fold does not hold it.
+func (s *State) Message(id event.ID) *Message {
+	for _, m := range s.Messages {
+		if m.ID == id {
+			return m
+		}
+	}
+	return nil
+}
+
+// part finds a part of an attempt; nil when there is none.
+func (s *State) part(message event.ID, attempt, part int) (*Message, *Part) {
+	m := s.Message(message)
+	if m == nil || attempt < 1 || attempt > len(m.Attempts) {
+		return nil, nil
+	}
+	a := &m.Attempts[attempt-1]
+	for i := range a.Parts {
+		if a.Parts[i].Part == part {
+			return m, &a.Parts[i]
+		}
+	}
+	return m, nil
+}
+
+// KeepSettled is how long, in the log's own time, a message stays in the fold after its validity and
+// after its last change: late receipts still find it.
+const KeepSettled = 7 * 24 * time.Hour
+
+// prune forgets what the log's own time has passed: what tells repeats, cancels whose submit never
+// came, asks that are too late to answer, messages with nothing more to do.
+func (s *State) prune(p *Partition) {
+	old := func(x Seen) bool { return p.Time.Sub(x.At) > RepeatWindow }
+	if len(s.Seen) > 0 && old(s.Seen[0]) {
+		s.Seen = slices.DeleteFunc(s.Seen, old)
+	}
+	if len(s.Cancels) > 0 && old(s.Cancels[0]) {
+		s.Cancels = slices.DeleteFunc(s.Cancels, old)
+	}
+	s.Asks = slices.DeleteFunc(s.Asks, func(a Ask) bool { return a.Kind != AskLift && p.Time.Sub(a.At) > ReplyWithin })
+	s.Messages = slices.DeleteFunc(s.Messages, func(m *Message) bool {
+		return !m.Status.Open() && p.Time.Sub(m.Changed) > KeepSettled && p.Time.Sub(m.ValidUntil) > KeepSettled
+	})
+}
