@@ -1,4 +1,4 @@
-package api
+package v1
 
 import (
 	"bytes"
@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
@@ -254,7 +255,7 @@ func box(v any) event.Sealed {
 
 // env is an API over fakes.
 type env struct {
-	t       *testing.T
+	t       testing.TB
 	h       http.Handler
 	ledger  *fakeLedger
 	views   *fakeViews
@@ -264,19 +265,21 @@ type env struct {
 	metrics *prometheus.Registry
 }
 
-func newEnv(t *testing.T, change ...func(*Deps)) *env {
+func newEnv(t testing.TB, change ...func(*Deps, *door.Config)) *env {
 	e := &env{t: t, ledger: &fakeLedger{programs: map[string]*event.ProgramChanged{}},
 		views:  &fakeViews{messages: map[event.ID]*projections.Message{}, optOuts: map[event.Pseudonym][]projections.OptOut{}},
 		log:    &fakeLog{records: map[event.Partition][]ledger.Record{}},
 		vault:  fakeVault{erased: map[event.ID]bool{}},
 		health: &fakeHealth{ok: true}, metrics: prometheus.NewRegistry()}
 	e.ledger.submit = accept
-	d := Deps{Ledger: e.ledger, Views: e.views, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Keys: fakeKeys{}, Health: e.health,
-		Logger:  slog.New(slog.NewJSONHandler(&writtenByAll, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Metrics: promhttp.HandlerFor(e.metrics, promhttp.HandlerOpts{}), Registerer: e.metrics}
-	for _, c := range change {
-		c(&d)
+	d := Deps{Ledger: e.ledger, Views: e.views, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Health: e.health,
+		Metrics: promhttp.HandlerFor(e.metrics, promhttp.HandlerOpts{})}
+	c := door.Config{Keys: fakeKeys{}, Registerer: e.metrics,
+		Logger: slog.New(slog.NewJSONHandler(&writtenByAll, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	for _, f := range change {
+		f(&d, &c)
 	}
+	d.Door = door.New(c)
 	e.h = New(d)
 	t.Cleanup(func() {
 		families, err := e.metrics.Gather()
@@ -318,7 +321,7 @@ var contractRouter = sync.OnceValues(func() (routers.Router, error) {
 
 type answered struct {
 	*httptest.ResponseRecorder
-	t *testing.T
+	t testing.TB
 }
 
 // do sends a request with the key of all scopes and holds the answer against the
@@ -389,9 +392,9 @@ func (a answered) into(v any) {
 }
 
 // problem checks that the answer is this problem, whole and about this field.
-func (a answered) problem(status int, code, pointer string) Problem {
+func (a answered) problem(status int, code, pointer string) door.Document {
 	a.t.Helper()
-	var p Problem
+	var p door.Document
 	if a.Header().Get("Content-Type") != "application/problem+json" {
 		a.t.Fatalf("%d %s is not a problem", a.Code, a.Body)
 	}

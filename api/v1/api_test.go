@@ -1,4 +1,4 @@
-package api
+package v1
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
@@ -196,8 +198,8 @@ func TestAddresses(t *testing.T) {
 	if !strings.Contains(docs.Header().Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Error("/docs may load what it likes")
 	}
-	for code := range problems {
-		e.do("GET", "/problems/"+code, "").is(200)
+	for _, k := range door.Kinds() {
+		e.do("GET", "/problems/"+k.Code, "").is(200)
 	}
 	e.do("GET", "/healthz", "", func(r *http.Request) { r.Header.Del("Authorization") }).is(200)
 	e.do("GET", "/metrics", "").is(200)
@@ -216,7 +218,7 @@ func TestReady(t *testing.T) {
 
 func TestOverload(t *testing.T) {
 	inside, release := make(chan bool), make(chan bool)
-	e := newEnv(t, func(d *Deps) { d.MaxRequests = 1 })
+	e := newEnv(t, func(_ *Deps, c *door.Config) { c.MaxRequests = 1 })
 	e.ledger.submit = func(c ledger.Caller, r *ledger.SubmitRequest) (*ledger.Submitted, error) {
 		inside <- true
 		<-release
@@ -373,7 +375,7 @@ func TestReadYourWrites(t *testing.T) {
 }
 
 func TestWait(t *testing.T) {
-	e := newEnv(t, func(d *Deps) { d.MaxRequests, d.MaxWaiting = 1, 1 })
+	e := newEnv(t, func(_ *Deps, c *door.Config) { c.MaxRequests, c.MaxWaiting = 1, 1 })
 	m := *life(e)
 	m.Status = recipient.Sent
 	e.views.put(&m)
@@ -765,56 +767,59 @@ func TestEveryProblemIsDocumented(t *testing.T) {
 			underStatus[m[1]] = byName[name]
 		}
 	}
-	for code, k := range problems {
-		if !listed[code] || underStatus[code] != k.status {
-			t.Errorf("%s (%d): in the schema %v, under the response of %d", code, k.status, listed[code], underStatus[code])
+	problems := map[string]bool{}
+	for _, k := range door.Kinds() {
+		problems[k.Code] = true
+		if !listed[k.Code] || underStatus[k.Code] != k.Status {
+			t.Errorf("%s (%d): in the schema %v, under the response of %d", k.Code, k.Status, listed[k.Code], underStatus[k.Code])
 		}
-		if k.title == "" || k.help == "" {
-			t.Errorf("%s has no title or no help", code)
+		if k.Title == "" || k.Help == "" {
+			t.Errorf("%s has no title or no help", k.Code)
 		}
 	}
 	for code := range listed {
-		if _, ok := problems[code]; !ok {
+		if !problems[code] {
 			t.Errorf("the document lists %s, which there is not", code)
 		}
 	}
 	for code := range underStatus {
-		if _, ok := problems[code]; !ok {
+		if !problems[code] {
 			t.Errorf("a response lists %s, which there is not", code)
 		}
 	}
-	used := codesIn(t, ".", "refuse", "retryLater", "ranged")
+	used := codesIn(t, "..", "Refuse", "RetryLater", "ranged")
 	for code := range used {
-		if _, ok := problems[code]; !ok {
+		if !problems[code] {
 			t.Errorf("the code answers %s, which is not in the table", code)
 		}
 	}
 	// Routes are set from the command line only.
 	beside := map[string]bool{"invalid_route": true}
-	refusals := codesIn(t, "../domain/ledger", "refuse")
+	refusals := codesIn(t, "../../domain/ledger", "refuse")
 	if len(refusals) < 10 {
 		t.Errorf("found only %v in the ledger", refusals)
 	}
 	for code := range refusals {
-		if _, ok := problems[code]; !ok && !beside[code] {
+		if !problems[code] && !beside[code] {
 			t.Errorf("the ledger refuses with %s, which is not in the table", code)
 		}
 	}
+	numbers := []string{sms.NotE164, sms.UnknownCountry, sms.InvalidNumber, sms.CannotReceiveSMS}
+	for _, code := range numbers {
+		if !problems[code] {
+			t.Errorf("%s, which is wrong with a number, is not in the table", code)
+		}
+	}
 	for code := range problems {
-		number := slices.Contains([]string{sms.NotE164, sms.UnknownCountry, sms.InvalidNumber, sms.CannotReceiveSMS}, code)
-		if !used[code] && !refusals[code] && !number {
+		if !used[code] && !refusals[code] && !slices.Contains(numbers, code) {
 			t.Errorf("nothing answers %s", code)
 		}
 	}
 }
 
-// codesIn are the codes that the Go files of a folder give to these functions, or
-// to a field called Code or code.
+// codesIn are the codes that the Go files of a folder, and of those in it, give to
+// these functions, or to a field called Code of a Problem or a Refusal.
 func codesIn(t *testing.T, dir string, functions ...string) map[string]bool {
-	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	out := map[string]bool{}
 	add := func(e ast.Expr) {
 		if l, ok := e.(*ast.BasicLit); ok && l.Kind == token.STRING {
@@ -822,35 +827,48 @@ func codesIn(t *testing.T, dir string, functions ...string) map[string]bool {
 			out[code] = true
 		}
 	}
-	for _, name := range files {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return err
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.CallExpr:
-				if f, ok := n.Fun.(*ast.Ident); ok && slices.Contains(functions, f.Name) && len(n.Args) > 0 {
+				if slices.Contains(functions, nameOf(n.Fun)) && len(n.Args) > 0 {
 					add(n.Args[0])
 				}
 			case *ast.CompositeLit:
-				if typ, ok := n.Type.(*ast.Ident); ok && (typ.Name == "Refusal" || typ.Name == "problem") {
+				if typ := nameOf(n.Type); typ == "Refusal" || typ == "Problem" {
 					for _, el := range n.Elts {
-						if kv, ok := el.(*ast.KeyValueExpr); ok {
-							if k, ok := kv.Key.(*ast.Ident); ok && (k.Name == "Code" || k.Name == "code") {
-								add(kv.Value)
-							}
+						if kv, ok := el.(*ast.KeyValueExpr); ok && nameOf(kv.Key) == "Code" {
+							add(kv.Value)
 						}
 					}
 				}
 			}
 			return true
 		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return out
+}
+
+// nameOf is the last part of a name, whichever package it is of.
+func nameOf(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.Ident:
+		return e.Name
+	case *ast.SelectorExpr:
+		return e.Sel.Name
+	}
+	return ""
 }
 
 // TestDocument: the document is valid, its examples too, and every operation of it
@@ -923,7 +941,7 @@ func TestServe(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, l, e.h, time.Minute, slog.New(slog.DiscardHandler)) }()
+	go func() { served <- door.Serve(ctx, l, e.h, time.Minute, slog.New(slog.DiscardHandler)) }()
 	status := make(chan int, 1)
 	go func() {
 		r, _ := http.NewRequest("GET", "http://"+l.Addr().String()+"/v1/messages/"+m.ID.String()+"?wait=60s", nil)
@@ -961,7 +979,7 @@ func TestGenerated(t *testing.T) {
 	for _, op := range document().operations {
 		served := op.tag != "documents" && op.ID != "GetMetrics"
 		if has := strings.Contains(string(code), `"`+op.route+`"`) || strings.Contains(string(code), `"`+op.route+`",`); served && !has {
-			t.Errorf("api.gen.go has no %s: run go generate ./api", op.route)
+			t.Errorf("api.gen.go has no %s: run go generate ./api/v1", op.route)
 		}
 	}
 }
@@ -970,8 +988,7 @@ func FuzzSubmit(f *testing.F) {
 	f.Add([]byte(submitBody))
 	f.Add([]byte(`{"to":"+1","body":"\ud83d"}`))
 	f.Add([]byte(strings.Repeat(`{"a":`, 50)))
-	d := Deps{Ledger: &fakeLedger{submit: accept}, Keys: fakeKeys{}, Logger: slog.New(slog.DiscardHandler)}
-	h := New(d)
+	h := New(Deps{Ledger: &fakeLedger{submit: accept}, Door: door.New(door.Config{Keys: fakeKeys{}, Logger: slog.New(slog.DiscardHandler)})})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r := httptest.NewRequest("POST", "/v1/messages", strings.NewReader(string(body)))
 		r.Header.Set("Content-Type", "application/json")
@@ -1005,7 +1022,7 @@ func BenchmarkSubmit(b *testing.B) {
 		"quiet": slog.New(slog.DiscardHandler), "logging": slog.New(slog.NewJSONHandler(io.Discard, nil))} {
 		b.Run(name, func(b *testing.B) {
 			answer := &ledger.Submitted{ID: testID(1), To: testNumber, From: "+14155550199", Program: "otp", Purpose: "otp", Encoding: sms.GSM7, Segments: 1, Position: event.Position{Partition: 7, Index: 1}}
-			h := New(Deps{Keys: fakeKeys{}, Logger: log, Ledger: &fakeLedger{submit: func(ledger.Caller, *ledger.SubmitRequest) (*ledger.Submitted, error) { return answer, nil }}})
+			h := New(Deps{Door: door.New(door.Config{Keys: fakeKeys{}, Logger: log}), Ledger: &fakeLedger{submit: func(ledger.Caller, *ledger.SubmitRequest) (*ledger.Submitted, error) { return answer, nil }}})
 			body := strings.NewReader("")
 			r := httptest.NewRequest("POST", "/v1/messages", nil)
 			r.Header.Set("Content-Type", "application/json")
@@ -1018,6 +1035,44 @@ func BenchmarkSubmit(b *testing.B) {
 				body.Reset(submitBody)
 				h.ServeHTTP(w, r)
 				if w.status != 202 {
+					b.Fatal(w.status)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkRead is what the API itself costs a read of a message with its decision,
+// attempts and receipts, of its events, a page of a search and a check of opt-outs,
+// over views, a log and a vault that cost next to nothing.
+func BenchmarkRead(b *testing.B) {
+	e := newEnv(b, func(_ *Deps, c *door.Config) { c.Logger = slog.New(slog.DiscardHandler) })
+	m := life(e)
+	for n := byte(10); n < 20; n++ {
+		c := *m
+		c.ID = testID(n)
+		e.views.put(&c)
+	}
+	e.views.optOuts[e.vault.Pseudonym("acme", testNumber)] = []projections.OptOut{{Event: testID(1), Reach: event.Reach{Scope: event.ScopeTenant}, Source: "phone", Since: testTime}}
+	path := "/v1/messages/" + m.ID.String()
+	for _, c := range []struct{ name, method, target, body string }{
+		{"message", "GET", path, ""},
+		{"events", "GET", path + "/events", ""},
+		{"search", "POST", "/v1/messages/search", `{"program":"otp","limit":10}`},
+		{"check", "POST", "/v1/opt-outs/check", `{"numbers":["` + testNumber + `","+14155550124"]}`},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			body := strings.NewReader("")
+			r := httptest.NewRequest(c.method, c.target, nil)
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("Authorization", "Bearer "+testToken)
+			r.Body, r.ContentLength = io.NopCloser(body), int64(len(c.body))
+			w := &reply{h: http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				body.Reset(c.body)
+				e.h.ServeHTTP(w, r)
+				if w.status != 200 {
 					b.Fatal(w.status)
 				}
 			}

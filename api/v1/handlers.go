@@ -1,4 +1,4 @@
-package api
+package v1
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
@@ -38,10 +39,10 @@ func (s *server) SubmitMessage(ctx context.Context, r SubmitMessageRequestObject
 	var validFor time.Duration
 	if b.ValidFor != "" {
 		if validFor, err = time.ParseDuration(b.ValidFor); err != nil {
-			return nil, refuse("invalid_duration", "/valid_for", "Write the duration as 30s, 15m or 1h30m.")
+			return nil, door.Refuse("invalid_duration", "/valid_for", "Write the duration as 30s, 15m or 1h30m.")
 		}
 		if validFor <= 0 { // to the ledger it would be a default
-			return nil, refuse("invalid_valid_for", "/valid_for", "valid_for is one minute to 7 days, counted from send_at.")
+			return nil, door.Refuse("invalid_valid_for", "/valid_for", "valid_for is one minute to 7 days, counted from send_at.")
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.AnswerWithin)
@@ -63,13 +64,13 @@ func (s *server) SubmitMessage(ctx context.Context, r SubmitMessageRequestObject
 // GetMessage is GET /v1/messages/{id}.
 func (s *server) GetMessage(ctx context.Context, r GetMessageRequestObject) (GetMessageResponseObject, error) {
 	wait, err := time.ParseDuration(cmp.Or(r.Params.Wait, "0"))
-	if err != nil || wait < 0 || wait > maxWait {
-		return nil, refuse("bad_parameter", "", "The parameter wait is a duration such as 30s, at most 60s.")
+	if err != nil || wait < 0 || wait > door.MaxWait {
+		return nil, door.Refuse("bad_parameter", "", "The parameter wait is a duration such as 30s, at most 60s.")
 	}
 	if r.Params.AtLeast != "" {
 		p, err := event.ParsePosition(r.Params.AtLeast)
 		if err != nil || p.Partition < 0 || int(p.Partition) >= s.Log.Partitions() {
-			return nil, refuse("invalid_position", "", "The parameter at_least is a position of a message, such as 07-1234.")
+			return nil, door.Refuse("invalid_position", "", "The parameter at_least is a position of a message, such as 07-1234.")
 		}
 		if err := s.reach(ctx, p); err != nil {
 			return nil, err
@@ -124,30 +125,25 @@ func (s *server) message(ctx context.Context, text string) (*projections.Message
 
 // reach waits until the views hold the position.
 func (s *server) reach(ctx context.Context, p event.Position) error {
-	ctx, cancel := waitContext(ctx, catchUp)
+	ctx, cancel := door.WaitContext(ctx, catchUp)
 	defer cancel()
 	err := s.Views.WaitFor(ctx, p)
 	if err != nil && ctx.Err() != nil {
-		return retryLater("behind", "The views have not read this position yet. Try again in a second.", 1, err)
+		return door.RetryLater("behind", "The views have not read this position yet. Try again in a second.", 1, err)
 	}
 	return err
 }
 
-// waitChange gives its place among the requests back while it waits.
+// waitChange waits until the status of m is another, at most for as long as wait says.
 func (s *server) waitChange(ctx context.Context, m *projections.Message, wait time.Duration) error {
-	if s.waiting.Add(1) > int64(s.MaxWaiting) {
-		s.waiting.Add(-1)
-		return retryLater("overloaded", "Too many reads are waiting. Read without wait, or try again in five seconds.", 5, nil)
-	}
-	s.busy.Add(-1)
-	defer s.waiting.Add(-1)
-	defer s.busy.Add(1)
-	ctx, cancel := waitContext(ctx, wait)
-	defer cancel()
-	if err := s.Views.WaitChange(ctx, m.Tenant, m.ID, m.Status); err != nil && ctx.Err() == nil {
-		return err
-	}
-	return nil // changed, or the time is over
+	return s.Door.Wait(func() error {
+		ctx, cancel := door.WaitContext(ctx, wait)
+		defer cancel()
+		if err := s.Views.WaitChange(ctx, m.Tenant, m.ID, m.Status); err != nil && ctx.Err() == nil {
+			return err
+		}
+		return nil // changed, or the time is over
+	})
 }
 
 // over reports whether nothing but a contradiction changes the status any more.
@@ -180,7 +176,7 @@ func (s *server) SearchMessages(ctx context.Context, r SearchMessagesRequestObje
 	}
 	f := projections.Filter{Status: recipient.Status(b.Status), Program: b.Program, Since: b.Since, Until: b.Until}
 	if f.Status != "" && !slices.Contains(recipient.Statuses, f.Status) {
-		return nil, refuse("invalid_value", "/status", "There is no such status; see Status in /docs.")
+		return nil, door.Refuse("invalid_value", "/status", "There is no such status; see Status in /docs.")
 	}
 	if b.To != "" {
 		n, err := sms.ParseNumber(b.To, "")
@@ -234,7 +230,7 @@ func parseCursor(text string, sum uint64) (event.ID, error) {
 			return id, nil
 		}
 	}
-	return event.ID{}, refuse("invalid_cursor", "/cursor", "The cursor is not one of this search. Begin again without it.")
+	return event.ID{}, door.Refuse("invalid_cursor", "/cursor", "The cursor is not one of this search. Begin again without it.")
 }
 
 func searchSum(tenant string, f *projections.Filter) uint64 {
@@ -298,13 +294,13 @@ func (s *server) LiftOptOuts(ctx context.Context, r LiftOptOutsRequestObject) (L
 func (s *server) CheckOptOuts(ctx context.Context, r CheckOptOutsRequestObject) (CheckOptOutsResponseObject, error) {
 	b, caller := r.Body, callerOf(ctx)
 	if n := len(b.Numbers); n == 0 || n > maxCheck {
-		return nil, refuse("too_many", "/numbers", "Give 1 to 10,000 numbers.")
+		return nil, door.Refuse("too_many", "/numbers", "Give 1 to 10,000 numbers.")
 	}
 	asked := question{program: b.Program}
 	if b.Sender != "" {
 		sender, err := sms.ParseSender(b.Sender)
 		if err != nil {
-			return nil, refuse("invalid_sender", "/sender", "A sender is an E.164 number with its plus, a short code of 3 to 8 digits, or 1 to 11 letters and digits with at least one letter.")
+			return nil, door.Refuse("invalid_sender", "/sender", "A sender is an E.164 number with its plus, a short code of 3 to 8 digits, or 1 to 11 letters and digits with at least one letter.")
 		}
 		asked.senders = []string{string(sender)}
 	}
@@ -431,7 +427,7 @@ func (s *server) Resume(ctx context.Context, r ResumeRequestObject) (ResumeRespo
 }
 
 func (s *server) pausing(ctx context.Context, b *PauseRequest, do func(context.Context, ledger.Caller, *ledger.PauseRequest) (*ledger.Pausing, error)) (Pausing, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(maxWait, s.AnswerWithin))
+	ctx, cancel := context.WithTimeout(ctx, max(door.MaxWait, s.AnswerWithin))
 	defer cancel()
 	p, err := do(ctx, callerOf(ctx), &ledger.PauseRequest{Program: b.Program, Carrier: b.Carrier, Reason: b.Reason})
 	if err != nil {
@@ -459,7 +455,7 @@ func (s *server) GetReady(ctx context.Context, _ GetReadyRequestObject) (GetRead
 func number(pointer string, err error) error {
 	var n *sms.NumberError
 	if errors.As(err, &n) {
-		return refuse(n.Code, pointer, n.Detail)
+		return door.Refuse(n.Code, pointer, n.Detail)
 	}
 	return err
 }
@@ -470,7 +466,7 @@ func ranged(code, pointer string, n *int, low, high int) (int, error) {
 	case n == nil:
 		return 0, nil
 	case *n < low || *n > high:
-		return 0, refuse(code, pointer, "The number is "+strconv.Itoa(low)+" to "+strconv.Itoa(high)+".")
+		return 0, door.Refuse(code, pointer, "The number is "+strconv.Itoa(low)+" to "+strconv.Itoa(high)+".")
 	}
 	return *n, nil
 }
