@@ -28,9 +28,9 @@ import (
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
-	"github.com/chirograph/chirograph/projections"
 )
 
 const submitBody = `{"to":"` + testNumber + `","body":"` + testBody + `","reference":"` + testRef + `","program":"otp","priority":9,"valid_for":"30m","send_at":"2026-11-26T15:00:00Z","metadata":{"a":"b"}}`
@@ -241,28 +241,28 @@ func TestOverload(t *testing.T) {
 
 // life is a message that was denied once and then delivered in two parts, on two
 // attempts, with its events in the log.
-func life(e *env) *projections.Message {
+func life(e *env) *reading.Message {
 	const body = testBody
 	id := testID(1)
 	long := body + strings.Repeat(" and so on", 15) // two parts
 	content := event.Content{To: testNumber, Body: long, Reference: testRef, Metadata: map[string]string{"a": "b"}}
-	m := &projections.Message{
+	m := &reading.Message{
 		ID: id, Tenant: "acme", Subject: e.vault.Pseudonym("acme", testNumber), Position: event.Position{Partition: 7, Index: 1},
 		Status: recipient.Delivered, Program: "otp", Purpose: "otp", Priority: 9, From: "+14155550199", Country: "US",
 		Places: []event.Place{"US-CA America/Los_Angeles"}, Encoding: "gsm7", Segments: 2, ValidUntil: testTime.Add(time.Hour), By: "key1",
 		Content: box(content),
-		Decision: &projections.Decision{Event: testID(3), At: testTime, Control: 1, Data: &event.MessageDecided{
+		Decision: &reading.Decision{Event: testID(3), At: testTime, Control: 1, Data: &event.MessageDecided{
 			Outcome: ledger.Allow, Until: testTime.Add(time.Hour), Revision: "2026.11", Digest: "5f1d",
 			Checks: []event.Check{{Check: "opt_out", Outcome: ledger.Allow, Rules: []string{"opt_out.none"}}, {Check: "senders", Outcome: ledger.Allow, Rules: []string{"senders.gone"}}},
 			Clocks: []event.Clock{"America/Los_Angeles 2026-11-24T05:40"}}},
 		Decisions: 2,
-		Route:     &projections.Route{Data: &event.MessageRouted{Rule: "default", Carrier: "simulator", From: "+14155550199", Encoding: "gsm7", Parts: 2}},
-		Attempts: []projections.Attempt{{Number: 1, Carrier: "simulator", From: "+14155550199", StartedAt: testTime, CallBy: testTime, AnswerBy: testTime,
-			Parts: []projections.Part{
+		Route:     &reading.Route{Data: &event.MessageRouted{Rule: "default", Carrier: "simulator", From: "+14155550199", Encoding: "gsm7", Parts: 2}},
+		Attempts: []reading.Attempt{{Number: 1, Carrier: "simulator", From: "+14155550199", StartedAt: testTime, CallBy: testTime, AnswerBy: testTime,
+			Parts: []reading.Part{
 				{Part: 1, Status: recipient.PartTaken, CarrierID: "9f31", AnsweredAt: testTime, Receipt: "delivered", Final: true, Grade: "network", Match: "id", ReceiptAt: testTime, Receipts: 1},
 				{Part: 2, Status: recipient.PartTaken, CarrierID: "9f32", AnsweredAt: testTime, Receipt: "delivered", Final: true, Grade: "inferred", Match: "reference", ReceiptAt: testTime, Receipts: 2}}}},
 		Accepted: testTime, Decided: testTime, Started: testTime, Sent: testTime, Settled: testTime, Changed: testTime,
-		Events: []projections.Entry{{Index: 1}, {Index: 2, Why: recipient.Overtaken}, {Index: 4}, {Index: 300}},
+		Events: []reading.Entry{{Index: 1}, {Index: 2, Why: recipient.Overtaken}, {Index: 4}, {Index: 300}},
 	}
 	add := func(n byte, message event.ID, d event.Data) {
 		ev := &event.Event{ID: testID(n), Source: "/test", Subject: m.Subject, Time: testTime, Tenant: "acme", Message: message, Node: "n", Data: d}
@@ -412,47 +412,6 @@ func TestWait(t *testing.T) {
 	}
 	e.views.waitChange = func(context.Context, event.ID, recipient.Status) error { return errors.New("broken") }
 	e.do("GET", path, "").problem(500, "internal", "")
-}
-
-func TestDecisionsInWords(t *testing.T) {
-	s := &server{Deps: Deps{Rules: fakeRules{}}}
-	ids := []event.ID{testID(9)}
-	checks := []event.Check{
-		{Check: "countries", Outcome: ledger.Allow, Rules: []string{"countries.ok"}},
-		{Check: "quiet_hours", Outcome: ledger.Defer, Rules: []string{"quiet_hours.us"}},
-		{Check: "opt_out", Outcome: ledger.Deny, Rules: []string{"opt_out.legal_entity", "opt_out.marketing"}, OptOuts: ids},
-	}
-	for name, c := range map[string]struct {
-		d    event.MessageDecided
-		want []string
-	}{
-		"deny":  {event.MessageDecided{Outcome: ledger.Deny, Checks: checks}, []string{"opt_out.legal_entity", "opt_out.marketing", "quiet_hours.us"}},
-		"defer": {event.MessageDecided{Outcome: ledger.Defer, Checks: checks[:2]}, []string{"quiet_hours.us"}},
-		"allow": {event.MessageDecided{Outcome: ledger.Allow, Checks: checks[:1]}, []string{"countries.ok"}},
-		"hold":  {event.MessageDecided{Outcome: ledger.Hold, Fault: ledger.FaultPause, Detail: "paused: wrong price"}, []string{"hold.pause"}},
-	} {
-		d := s.decision(&projections.Decision{Data: &c.d})
-		var got []string
-		for _, r := range d.Reasons {
-			got = append(got, r.Rule)
-			if r.Text == "" {
-				t.Errorf("%s: %s says nothing", name, r.Rule)
-			}
-		}
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%s: reasons %v, want %v", name, got, c.want)
-		}
-		switch name {
-		case "deny":
-			if r := d.Reasons[0]; r.Citation != "47 CFR 64.1200(a)(10)" || !slices.Equal(r.OptOuts, ids) {
-				t.Errorf("the denial does not cite: %+v", r)
-			}
-		case "hold":
-			if d.Reasons[0].Text != "Sending is paused. Reason: wrong price." {
-				t.Errorf("the hold says %q", d.Reasons[0].Text)
-			}
-		}
-	}
 }
 
 func TestGetMessageEvents(t *testing.T) {
@@ -610,10 +569,10 @@ func TestCheck(t *testing.T) {
 	e := newEnv(t)
 	e.ledger.programs["marketing"] = &event.ProgramChanged{Name: "marketing", LegalEntity: "Example Bank", Senders: []string{"+14155550199"}}
 	const second = "+14155550124"
-	out := func(n byte, scope event.Scope, name string) projections.OptOut {
-		return projections.OptOut{Event: testID(n), Position: event.Position{Partition: 7, Index: int64(n)}, Reach: event.Reach{Scope: scope, Name: name}, Source: "phone", Since: testTime}
+	out := func(n byte, scope event.Scope, name string) reading.OptOut {
+		return reading.OptOut{Event: testID(n), Position: event.Position{Partition: 7, Index: int64(n)}, Reach: event.Reach{Scope: scope, Name: name}, Source: "phone", Since: testTime}
 	}
-	all := []projections.OptOut{out(1, event.ScopeSender, "+14155550199"), out(2, event.ScopeSender, "22333"), out(3, event.ScopeProgram, "marketing"),
+	all := []reading.OptOut{out(1, event.ScopeSender, "+14155550199"), out(2, event.ScopeSender, "22333"), out(3, event.ScopeProgram, "marketing"),
 		out(4, event.ScopeProgram, "otp"), out(5, event.ScopeLegalEntity, "Example Bank"), out(6, event.ScopeLegalEntity, "Other"), out(7, event.ScopeTenant, "")}
 	e.views.optOuts[e.vault.Pseudonym("acme", second)] = all
 	for _, c := range []struct {
@@ -650,8 +609,8 @@ func TestCheck(t *testing.T) {
 	many := func(n int) string {
 		return `{"numbers":[` + strings.TrimSuffix(strings.Repeat(`"`+second+`",`, n), ",") + `]}`
 	}
-	e.do("POST", "/v1/opt-outs/check", many(maxCheck)).is(200)
-	e.do("POST", "/v1/opt-outs/check", many(maxCheck+1)).problem(422, "too_many", "/numbers")
+	e.do("POST", "/v1/opt-outs/check", many(10_000)).is(200)
+	e.do("POST", "/v1/opt-outs/check", many(10_001)).problem(422, "too_many", "/numbers")
 	e.do("POST", "/v1/opt-outs/check", many(0)).problem(422, "too_many", "/numbers")
 	e.do("POST", "/v1/opt-outs/check", `{"numbers":["`+second+`","`+second+`","`+second+`","+1"]}`).problem(422, "invalid_number", "/numbers/3")
 	e.do("POST", "/v1/opt-outs/check", `{"numbers":["`+second+`"],"program":"nope"}`).problem(404, "program_not_found", "/program")
@@ -738,7 +697,7 @@ func TestNoOpenRoute(t *testing.T) {
 	}
 }
 
-// TestEveryProblemIsDocumented holds the table, the document and the ledger's
+// TestEveryProblemIsDocumented holds the table, the document and the domain's
 // refusals against one another, in all directions.
 func TestEveryProblemIsDocumented(t *testing.T) {
 	doc, err := contract()
@@ -795,13 +754,13 @@ func TestEveryProblemIsDocumented(t *testing.T) {
 	}
 	// Routes are set from the command line only.
 	beside := map[string]bool{"invalid_route": true}
-	refusals := codesIn(t, "../../domain/ledger", "refuse")
+	refusals := codesIn(t, "../../domain", "refuse")
 	if len(refusals) < 10 {
-		t.Errorf("found only %v in the ledger", refusals)
+		t.Errorf("found only %v in the domain", refusals)
 	}
 	for code := range refusals {
 		if !problems[code] && !beside[code] {
-			t.Errorf("the ledger refuses with %s, which is not in the table", code)
+			t.Errorf("the domain refuses with %s, which is not in the table", code)
 		}
 	}
 	numbers := []string{sms.NotE164, sms.UnknownCountry, sms.InvalidNumber, sms.CannotReceiveSMS}
@@ -1053,7 +1012,7 @@ func BenchmarkRead(b *testing.B) {
 		c.ID = testID(n)
 		e.views.put(&c)
 	}
-	e.views.optOuts[e.vault.Pseudonym("acme", testNumber)] = []projections.OptOut{{Event: testID(1), Reach: event.Reach{Scope: event.ScopeTenant}, Source: "phone", Since: testTime}}
+	e.views.optOuts[e.vault.Pseudonym("acme", testNumber)] = []reading.OptOut{{Event: testID(1), Reach: event.Reach{Scope: event.ScopeTenant}, Source: "phone", Since: testTime}}
 	path := "/v1/messages/" + m.ID.String()
 	for _, c := range []struct{ name, method, target, body string }{
 		{"message", "GET", path, ""},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -25,9 +26,9 @@ import (
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
-	"github.com/chirograph/chirograph/projections"
 )
 
 // What every test sends, and what no log line and no metric may hold.
@@ -122,15 +123,15 @@ func (f *fakeLedger) Resume(_ context.Context, _ ledger.Caller, r *ledger.PauseR
 
 type fakeViews struct {
 	mu         sync.Mutex
-	messages   map[event.ID]*projections.Message
-	optOuts    map[event.Pseudonym][]projections.OptOut
-	filter     projections.Filter
+	messages   map[event.ID]*reading.Message
+	optOuts    map[event.Pseudonym][]reading.OptOut
+	filter     reading.Filter
 	waitFor    func(context.Context, event.Position) error
 	waitChange func(context.Context, event.ID, recipient.Status) error
 	err        error
 }
 
-func (f *fakeViews) Message(_ context.Context, tenant string, id event.ID) (*projections.Message, error) {
+func (f *fakeViews) Message(_ context.Context, tenant string, id event.ID) (*reading.Message, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
@@ -138,31 +139,31 @@ func (f *fakeViews) Message(_ context.Context, tenant string, id event.ID) (*pro
 	}
 	m := f.messages[id]
 	if m == nil || m.Tenant != tenant {
-		return nil, projections.ErrNotFound
+		return nil, reading.ErrNotFound
 	}
 	return m, nil
 }
 
-func (f *fakeViews) put(m *projections.Message) {
+func (f *fakeViews) put(m *reading.Message) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.messages[m.ID] = m
 }
 
-func (f *fakeViews) Search(_ context.Context, tenant string, q projections.Filter) ([]*projections.Message, error) {
+func (f *fakeViews) Search(_ context.Context, tenant string, q reading.Filter) ([]*reading.Message, error) {
 	f.filter = q
-	var out []*projections.Message
+	var out []*reading.Message
 	for _, m := range f.messages {
 		if m.Tenant == tenant && (q.After.IsZero() || bytes.Compare(m.ID[:], q.After[:]) < 0) {
 			out = append(out, m)
 		}
 	}
-	slices.SortFunc(out, func(a, b *projections.Message) int { return bytes.Compare(b.ID[:], a.ID[:]) })
+	slices.SortFunc(out, func(a, b *reading.Message) int { return bytes.Compare(b.ID[:], a.ID[:]) })
 	return out[:min(len(out), q.Limit)], nil
 }
 
-func (f *fakeViews) OptOuts(_ context.Context, _ string, subjects []event.Pseudonym) ([][]projections.OptOut, []event.Position, error) {
-	rows := make([][]projections.OptOut, len(subjects))
+func (f *fakeViews) OptOuts(_ context.Context, _ string, subjects []event.Pseudonym) ([][]reading.OptOut, []event.Position, error) {
+	rows := make([][]reading.OptOut, len(subjects))
 	for i, s := range subjects {
 		rows[i] = f.optOuts[s]
 	}
@@ -267,12 +268,13 @@ type env struct {
 
 func newEnv(t testing.TB, change ...func(*Deps, *door.Config)) *env {
 	e := &env{t: t, ledger: &fakeLedger{programs: map[string]*event.ProgramChanged{}},
-		views:  &fakeViews{messages: map[event.ID]*projections.Message{}, optOuts: map[event.Pseudonym][]projections.OptOut{}},
+		views:  &fakeViews{messages: map[event.ID]*reading.Message{}, optOuts: map[event.Pseudonym][]reading.OptOut{}},
 		log:    &fakeLog{records: map[event.Partition][]ledger.Record{}},
 		vault:  fakeVault{erased: map[event.ID]bool{}},
 		health: &fakeHealth{ok: true}, metrics: prometheus.NewRegistry()}
 	e.ledger.submit = accept
-	d := Deps{Ledger: e.ledger, Views: e.views, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Health: e.health,
+	d := Deps{Ledger: e.ledger, Health: e.health,
+		Reading: reading.New(reading.Ports{Views: e.views, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Programs: e.ledger, Wait: door.WaitContext}),
 		Metrics: promhttp.HandlerFor(e.metrics, promhttp.HandlerOpts{})}
 	c := door.Config{Keys: fakeKeys{}, Registerer: e.metrics,
 		Logger: slog.New(slog.NewJSONHandler(&writtenByAll, &slog.HandlerOptions{Level: slog.LevelDebug}))}
@@ -296,7 +298,9 @@ func newEnv(t testing.TB, change ...func(*Deps, *door.Config)) *env {
 func accept(_ ledger.Caller, r *ledger.SubmitRequest) (*ledger.Submitted, error) {
 	n, err := sms.ParseNumber(r.To, r.Country)
 	if err != nil {
-		return nil, number("/to", err)
+		var bad *sms.NumberError
+		errors.As(err, &bad)
+		return nil, &ledger.Refusal{Code: bad.Code, Field: "/to", Text: bad.Detail}
 	}
 	return &ledger.Submitted{ID: testID(1), To: n, From: "+14155550199", Program: "otp", Purpose: "otp", Encoding: sms.GSM7, Segments: 1,
 		Position: event.Position{Partition: 7, Index: 1234}}, nil

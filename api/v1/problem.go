@@ -6,21 +6,22 @@ import (
 
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/sms"
-	"github.com/chirograph/chirograph/projections"
 )
 
-var errMessageNotFound = door.Refuse("message_not_found", "", "There is no message with this id in your tenant.")
-
-// problemOf turns the errors of this API's own operations into problems; nil for
-// the others, which the door knows.
+// problemOf turns the errors of reading and of numbers into problems; nil for the
+// others, which the door knows.
 func problemOf(err error) *door.Problem {
 	var number *sms.NumberError
+	var behind *reading.BehindError
 	switch {
 	case errors.As(err, &number):
 		return door.Refuse(number.Code, "", number.Detail)
-	case errors.Is(err, projections.ErrNotFound):
-		return errMessageNotFound
+	case errors.Is(err, reading.ErrNotFound):
+		return door.Refuse("message_not_found", "", "There is no message with this id in your tenant.")
+	case errors.As(err, &behind):
+		return door.RetryLater("behind", "The views have not read this position yet. Try again in a second.", 1, behind.Err)
 	}
 	return nil
 }

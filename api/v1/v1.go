@@ -14,8 +14,7 @@ import (
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/recipient"
-	"github.com/chirograph/chirograph/projections"
+	"github.com/chirograph/chirograph/domain/reading"
 )
 
 //go:generate go tool -modfile=codegen/go.mod oapi-codegen -config oapi-codegen.yaml openapi.yaml
@@ -33,38 +32,6 @@ type Ledger interface {
 	Resume(ctx context.Context, c ledger.Caller, r *ledger.PauseRequest) (*ledger.Pausing, error)
 }
 
-// Views answers reads.
-type Views interface {
-	// Message is projections.ErrNotFound for another tenant's too.
-	Message(ctx context.Context, tenant string, id event.ID) (*projections.Message, error)
-	// Search returns newest first.
-	Search(ctx context.Context, tenant string, f projections.Filter) ([]*projections.Message, error)
-	// OptOuts returns what stands for each subject, in order, as of one position a partition.
-	OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) (rows [][]projections.OptOut, asOf []event.Position, err error)
-	// WaitFor returns when the views hold everything up to and with the position.
-	WaitFor(ctx context.Context, p event.Position) error
-	// WaitChange returns when the message's status is no longer from.
-	WaitChange(ctx context.Context, tenant string, id event.ID, from recipient.Status) error
-}
-
-// Log is what reading events needs of ledger.Log.
-type Log interface {
-	Partitions() int
-	Read(ctx context.Context, p event.Partition, from int64, max int) (records []ledger.Record, head int64, err error)
-}
-
-// Vault is what reading personal data needs of ledger.Vault.
-type Vault interface {
-	Pseudonym(tenant, name string) event.Pseudonym
-	Open(tenant string, id event.ID, s *event.Sealed) ([]byte, error)
-	Digest(tenant, purpose string, data []byte) string
-}
-
-// Rules describes policy rules by their id.
-type Rules interface {
-	Rule(id string) (ledger.Rule, bool)
-}
-
 // Health says how the process is.
 type Health interface {
 	// Ready is false when the log cannot be written or the views are past their lag
@@ -75,13 +42,11 @@ type Health interface {
 // Deps is what the API stands on. All but Metrics and AnswerWithin are required.
 type Deps struct {
 	// Door stands before every handler.
-	Door   *door.Door
-	Ledger Ledger
-	Views  Views
-	Log    Log
-	Vault  Vault
-	Rules  Rules
-	Health Health
+	Door *door.Door
+	// Ledger takes writes, and Reading answers reads.
+	Ledger  Ledger
+	Reading *reading.Reader
+	Health  Health
 	// Metrics serves /metrics; without it that is 404.
 	Metrics http.Handler
 	// AnswerWithin bounds how long a write waits for the ledger; past it the answer

@@ -20,9 +20,9 @@ import (
 	v1 "github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/policies"
-	"github.com/chirograph/chirograph/projections"
 )
 
 // engine is a ledger's log with what commands need besides the port.
@@ -160,7 +160,7 @@ type finder struct{ *sqldb.DB }
 
 func (f finder) Find(ctx context.Context, tenant string, id event.ID) (ledger.Found, bool, error) {
 	m, err := f.Message(ctx, tenant, id)
-	if errors.Is(err, projections.ErrNotFound) {
+	if errors.Is(err, reading.ErrNotFound) {
 		return ledger.Found{}, false, nil
 	}
 	if err != nil {

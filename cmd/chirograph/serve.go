@@ -21,6 +21,7 @@ import (
 	"github.com/chirograph/chirograph/api/door"
 	v1 "github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
 )
 
 // ServeCmd runs a node.
@@ -115,7 +116,8 @@ func (r *running) run(ctx context.Context) (err error) {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		appendSeconds, &figures{node: r.node, clients: r.clients, views: r.d.views, parts: r.d.parts, partitions: r.d.log.Partitions()})
 	handler := v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.keys, Logger: r.log, Registerer: registry}),
-		Ledger: r.node, Views: r.d.views, Log: r.d.log, Vault: r.d.vault, Rules: r.d.policy,
+		Ledger:  r.node,
+		Reading: reading.New(reading.Ports{Views: r.d.views, Log: r.d.log, Vault: r.d.vault, Rules: r.d.policy, Programs: r.node, Wait: door.WaitContext}),
 		Health:  &health{d: r.d, node: r.node, smpp: r.clients, since: time.Now(), lag: 20_000},
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	served := make(chan error, 1)
