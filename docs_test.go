@@ -34,7 +34,7 @@ func TestDependencies(t *testing.T) {
 	}
 	// A tool's version is "indirect" in the go.mod of its own.
 	for file, tool := range map[string]string{".ci/tools/go.mod": "github.com/golangci/golangci-lint/v2",
-		"api/codegen/go.mod": "github.com/oapi-codegen/oapi-codegen/v2"} {
+		"api/v1/codegen/go.mod": "github.com/oapi-codegen/oapi-codegen/v2"} {
 		for _, r := range requirement.FindAllStringSubmatch(read(t, file), -1) {
 			if r[1] == tool {
 				want[tool] = r[2]

@@ -17,7 +17,6 @@ import (
 
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
@@ -42,9 +41,9 @@ func TestSchemaLists(t *testing.T) {
 		{"ProgramChanged.v1", "properties/data/properties/purposes/items", purposes},
 		{"MessageSubmitted.v1", "properties/data/properties/encoding", encodings},
 		{"MessageRouted.v1", "properties/data/properties/encoding", encodings},
-		{"MessageDecided.v1", "properties/data/properties/outcome", []string{ledger.Allow, ledger.Deny, ledger.Defer, ledger.Hold}},
-		{"MessageDecided.v1", "$defs/Check/properties/outcome", []string{ledger.Allow, ledger.Deny, ledger.Defer}},
-		{"MessageDecided.v1", "properties/data/properties/fault", constants(t, "domain/ledger", func(name, _ string) bool { return strings.HasPrefix(name, "Fault") })},
+		{"MessageDecided.v1", "properties/data/properties/outcome", constants(t, "domain/event", func(_, typ string) bool { return typ == "DecisionOutcome" })},
+		{"MessageDecided.v1", "$defs/Check/properties/outcome", []string{string(event.Allow), string(event.Deny), string(event.Defer)}},
+		{"MessageDecided.v1", "properties/data/properties/fault", constants(t, "domain/event", func(_, typ string) bool { return typ == "Fault" })},
 		{"InboundReceived.v1", "properties/data/properties/ask", asks},
 	} {
 		got := at(t, list.typ, list.path).Enum

@@ -23,7 +23,9 @@ func (e *Evaluator) answer(v ast.Value, f *decision.Facts) (*decision.Answer, er
 	err := fields(v, "the decision", func(name string, v ast.Value) (err error) {
 		switch name {
 		case "outcome":
-			a.Outcome, err = text(v)
+			var s string
+			s, err = text(v)
+			a.Outcome = decision.Outcome(s)
 		case "checks":
 			err = elements(v, "checks", len(e.checks), func(v ast.Value) error {
 				c, err := e.check(v, f)
@@ -80,7 +82,9 @@ func (e *Evaluator) check(v ast.Value, f *decision.Facts) (decision.Check, error
 		case "check":
 			c.Check, err = text(v)
 		case "outcome":
-			c.Outcome, err = text(v)
+			var s string
+			s, err = text(v)
+			c.Outcome = decision.Outcome(s)
 		case "rules":
 			err = elements(v, "rules", maxRules, func(v ast.Value) error {
 				id, err := e.ruleID(v)

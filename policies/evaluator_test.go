@@ -135,7 +135,7 @@ func TestHours(t *testing.T) {
 		places  []decision.FactPlace
 		weekday int
 		times   []string // one a place
-		outcome string
+		outcome decision.Outcome
 		rules   string
 	}{
 		{"marketing", []decision.FactPlace{newYork}, tue, []string{"07:59"}, decision.Defer, "us.federal"},

@@ -160,7 +160,7 @@ func TestEveryAnswerIsWhole(t *testing.T) {
 			t.Fatalf("asked again: %v, %v, want %v", again, err, a)
 		}
 
-		outcomes := map[string]int{}
+		outcomes := map[decision.Outcome]int{}
 		for i, c := range a.Checks {
 			outcomes[c.Outcome]++
 			if c.Check != e.checks[i] {

@@ -5,17 +5,14 @@
 package projections
 
 import (
-	"errors"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
 )
-
-// ErrNotFound: there is no such message, or it is another tenant's.
-var ErrNotFound = errors.New("no such message")
 
 const (
 	// KeepReserved is how long, in the log's own time, an idempotency key is
@@ -28,10 +25,6 @@ const (
 	KeepHandoff = 60 * 24 * time.Hour
 )
 
-// Submitted reports whether the submit was seen. Before that a message is a mere
-// placeholder for a cancel that came first, and no query shows it.
-func (m *Message) Submitted() bool { return !m.Accepted.IsZero() }
-
 // Apply takes one judged event of partition p into its message and returns the
 // message. m is nil before the message's first event; it stays nil for an event of
 // a message that was never seen, unless that is its submit, or a cancel that
@@ -39,7 +32,7 @@ func (m *Message) Submitted() bool { return !m.Accepted.IsZero() }
 //
 // A void event adds its entry and nothing else. An event of another stream than
 // the message's own changes nothing at all, nor does a record that is no event.
-func Apply(m *Message, p event.Partition, j *ledger.Judged) *Message {
+func Apply(m *reading.Message, p event.Partition, j *ledger.Judged) *reading.Message {
 	e := j.Event
 	if e == nil {
 		return m
@@ -50,7 +43,7 @@ func Apply(m *Message, p event.Partition, j *ledger.Judged) *Message {
 			if j.Why != "" {
 				return nil
 			}
-			m = &Message{ID: e.MessageID(), Tenant: e.Tenant, Subject: e.Subject, Position: event.Position{Partition: p, Index: j.Index}}
+			m = &reading.Message{ID: e.MessageID(), Tenant: e.Tenant, Subject: e.Subject, Position: event.Position{Partition: p, Index: j.Index}}
 		default:
 			return nil
 		}
@@ -58,10 +51,10 @@ func Apply(m *Message, p event.Partition, j *ledger.Judged) *Message {
 	if m.Subject != e.Subject || m.Position.Partition != p {
 		return m
 	}
-	m.Events = append(m.Events, Entry{Index: j.Index, Why: j.Why})
+	m.Events = append(m.Events, reading.Entry{Index: j.Index, Why: j.Why})
 	m.Changed = e.Time
 	if j.Why == "" {
-		m.take(j)
+		take(m, j)
 	}
 	if j.Status != "" && j.Status != m.Status {
 		m.Status = j.Status
@@ -74,7 +67,7 @@ func Apply(m *Message, p event.Partition, j *ledger.Judged) *Message {
 }
 
 // take is what an effective event says.
-func (m *Message) take(j *ledger.Judged) {
+func take(m *reading.Message, j *ledger.Judged) {
 	e := j.Event
 	switch d := e.Data.(type) {
 	case *event.MessageSubmitted:
@@ -91,32 +84,32 @@ func (m *Message) take(j *ledger.Judged) {
 			m.CancelRequested = e.Time
 		}
 	case *event.MessageDecided:
-		m.Decision = &Decision{Event: e.ID, At: e.Time, Control: e.Control, Data: d}
+		m.Decision = &reading.Decision{Event: e.ID, At: e.Time, Control: e.Control, Data: d}
 		m.Decisions++
 		m.Decided = e.Time
 	case *event.MessageRouted:
-		m.Route = &Route{Data: d}
+		m.Route = &reading.Route{Data: d}
 	case *event.HandoffStarted:
-		a := Attempt{Number: d.Attempt, StartedAt: e.Time, CallBy: d.CallBy, AnswerBy: d.AnswerBy, Duplicate: d.Duplicate,
-			Reference: int(d.Reference), Parts: make([]Part, len(d.Parts))}
+		a := reading.Attempt{Number: d.Attempt, StartedAt: e.Time, CallBy: d.CallBy, AnswerBy: d.AnswerBy, Duplicate: d.Duplicate,
+			Reference: int(d.Reference), Parts: make([]reading.Part, len(d.Parts))}
 		if m.Route != nil {
 			a.Carrier, a.From = m.Route.Data.Carrier, m.Route.Data.From
 		}
 		for i, part := range d.Parts {
-			a.Parts[i] = Part{Part: part.Part, Status: recipient.PartOpen}
+			a.Parts[i] = reading.Part{Part: part.Part, Status: recipient.PartOpen}
 		}
 		m.Attempts = append(m.Attempts, a)
 		m.Started = e.Time
 	case *event.HandoffAccepted:
 		// A receipt may have said before that the carrier has it; the id is still the
 		// carrier's own answer. The first answer counts.
-		if part := m.part(d.Attempt, d.Part); part != nil && (part.Status != recipient.PartTaken || part.AnsweredAt.IsZero()) {
+		if part := partOf(m, d.Attempt, d.Part); part != nil && (part.Status != recipient.PartTaken || part.AnsweredAt.IsZero()) {
 			part.Status, part.CarrierID, part.AnsweredAt = recipient.PartTaken, d.CarrierID, e.Time
 			part.NotCalled, part.Code, part.Reason = false, "", ""
-			m.sent(e.Time)
+			sent(m, e.Time)
 		}
 	case *event.HandoffRefused:
-		if part := m.part(d.Attempt, d.Part); part != nil && (part.Status == recipient.PartOpen || part.Status == recipient.PartInDoubt) {
+		if part := partOf(m, d.Attempt, d.Part); part != nil && (part.Status == recipient.PartOpen || part.Status == recipient.PartInDoubt) {
 			part.Status = recipient.PartFinal
 			if d.Retry {
 				part.Status = recipient.PartRetry
@@ -125,19 +118,19 @@ func (m *Message) take(j *ledger.Judged) {
 		}
 	case *event.HandoffInDoubt:
 		for _, n := range d.Parts {
-			if part := m.part(d.Attempt, n); part != nil && part.Status == recipient.PartOpen {
+			if part := partOf(m, d.Attempt, n); part != nil && part.Status == recipient.PartOpen {
 				part.Status = recipient.PartInDoubt
 			}
 		}
 	case *event.ReceiptReceived:
-		if part := m.part(d.Attempt, d.Part); part != nil {
-			part.receipt(e, d)
-			m.sent(e.Time)
+		if part := partOf(m, d.Attempt, d.Part); part != nil {
+			receipt(part, e, d)
+			sent(m, e.Time)
 		}
 	}
 }
 
-func (m *Message) part(attempt, n int) *Part {
+func partOf(m *reading.Message, attempt, n int) *reading.Part {
 	for i := range m.Attempts {
 		if m.Attempts[i].Number != attempt {
 			continue
@@ -153,11 +146,11 @@ func (m *Message) part(attempt, n int) *Part {
 
 // forward orders what a receipt that is not final may say (SMPP 3.4 §5.2.28; 5.0
 // adds SCHEDULED): towards the handset.
-var forward = map[string]int{"scheduled": 1, "unknown": 2, "enroute": 3, "accepted": 4}
+var forward = map[event.MessageState]int{"scheduled": 1, "unknown": 2, "enroute": 3, "accepted": 4}
 
 // receipt counts every receipt; the one that shows only moves forward, and a final
 // one stays.
-func (part *Part) receipt(e *event.Event, d *event.ReceiptReceived) {
+func receipt(part *reading.Part, e *event.Event, d *event.ReceiptReceived) {
 	part.Receipts++
 	if part.Final {
 		return
@@ -176,7 +169,7 @@ func (part *Part) receipt(e *event.Event, d *event.ReceiptReceived) {
 }
 
 // sent notes the first time at which every part was taken, in whichever attempt.
-func (m *Message) sent(at time.Time) {
+func sent(m *reading.Message, at time.Time) {
 	if !m.Sent.IsZero() || m.Route == nil {
 		return
 	}
@@ -194,10 +187,10 @@ func (m *Message) sent(at time.Time) {
 	m.Sent = at
 }
 
-// Handoffs appends the message's open hand-offs to refs: every part that a carrier
+// Handoffs appends the open hand-offs of m to refs: every part that a carrier
 // took under an id and that has no final receipt yet, under the id; and every part
 // that is in doubt and went out with a reference, under that.
-func (m *Message) Handoffs(refs []Handoff) []Handoff {
+func Handoffs(m *reading.Message, refs []Handoff) []Handoff {
 	for i := range m.Attempts {
 		a := &m.Attempts[i]
 		for _, part := range a.Parts {
@@ -225,22 +218,16 @@ type Handoff struct {
 	Ref     ledger.HandoffRef
 }
 
-// Review is an opt-out whose words an officer has yet to read. It suppresses meanwhile.
-type Review struct {
-	Subject event.Pseudonym
-	OptOut  OptOut
-}
-
 // OptOuts is what an event of partition p does to its stream's opt-outs: the ones
 // that it lifts, by name, and the one that stands from it on, nil for none. part
 // says that it is only held by a part of an inbound message, until its siblings
 // are there; nobody reviews that.
-func OptOuts(p event.Partition, j *ledger.Judged) (lifts []event.ID, stands *OptOut, part bool) {
+func OptOuts(p event.Partition, j *ledger.Judged) (lifts []event.ID, stands *reading.OptOut, part bool) {
 	e := j.Event
 	if e == nil || j.Why != "" {
 		return nil, nil, false
 	}
-	out := OptOut{Event: e.ID, Position: event.Position{Partition: p, Index: j.Index}, Source: "handset", Since: e.Time}
+	out := reading.OptOut{Event: e.ID, Position: event.Position{Partition: p, Index: j.Index}, Source: "handset", Since: e.Time}
 	switch d := e.Data.(type) {
 	case *event.OptedOut:
 		out.Reach, out.Source, out.Occurred, out.Unclear = d.Reach, d.Source, d.Occurred, d.Unclear

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/reading"
 )
 
 // docVersion is the first byte of a stored message. Version 1, which has no
@@ -18,27 +19,27 @@ const docVersion = 2
 
 var errDoc = errors.New("a message's view is of another version or damaged: rebuild the projections")
 
-// AppendBinary appends the message as it is stored. JSON would be 2.3 KB, of
+// AppendMessage appends m as it is stored. JSON would be 2.3 KB, of
 // which a page holds one, and take 15 µs to write; this is 0.9 KB and 1 µs.
-func (m *Message) AppendBinary(b []byte) ([]byte, error) {
+func AppendMessage(b []byte, m *reading.Message) []byte {
 	c := codec{out: append(b, docVersion), version: docVersion}
 	c.message(m)
-	return c.out, nil
+	return c.out
 }
 
-// UnmarshalBinary reads what AppendBinary wrote.
-func (m *Message) UnmarshalBinary(doc []byte) error {
+// ReadMessage reads what AppendMessage wrote.
+func ReadMessage(doc []byte) (*reading.Message, error) {
 	if len(doc) == 0 || doc[0] < 1 || doc[0] > docVersion {
-		return errDoc
+		return nil, errDoc
 	}
 	// One copy: every text of the message is a piece of it.
 	c := codec{in: string(doc[1:]), reading: true, version: doc[0]}
-	*m = Message{}
+	m := new(reading.Message)
 	c.message(m)
 	if c.bad || c.in != "" {
-		return errDoc
+		return nil, errDoc
 	}
-	return nil
+	return m, nil
 }
 
 // codec writes or reads fields in a fixed order; one description of the layout
@@ -51,7 +52,7 @@ type codec struct {
 	bad     bool
 }
 
-func (c *codec) message(m *Message) {
+func (c *codec) message(m *reading.Message) {
 	c.id((*[16]byte)(&m.ID))
 	text(c, &m.Tenant)
 	c.id((*[16]byte)(&m.Subject))
@@ -97,7 +98,7 @@ func (c *codec) message(m *Message) {
 	}
 	// Positions are packed as the distance to the one before.
 	var last int64
-	list(c, &m.Events, func(c *codec, e *Entry) {
+	list(c, &m.Events, func(c *codec, e *reading.Entry) {
 		delta := e.Index - last
 		num(c, &delta)
 		last += delta
@@ -127,7 +128,7 @@ func (c *codec) decided(d *event.MessageDecided) {
 	text(c, &d.Digest)
 }
 
-func attempt(c *codec, a *Attempt) {
+func attempt(c *codec, a *reading.Attempt) {
 	num(c, &a.Number)
 	text(c, &a.Carrier)
 	text(c, &a.From)
@@ -138,7 +139,7 @@ func attempt(c *codec, a *Attempt) {
 	if c.version > 1 {
 		num(c, &a.Reference)
 	}
-	list(c, &a.Parts, func(c *codec, p *Part) {
+	list(c, &a.Parts, func(c *codec, p *reading.Part) {
 		num(c, &p.Part)
 		text(c, &p.Status)
 		text(c, &p.CarrierID)

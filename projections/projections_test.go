@@ -13,6 +13,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/projections"
 	"github.com/chirograph/chirograph/projections/viewtest"
@@ -28,8 +29,8 @@ func TestApplyRandomLives(t *testing.T) {
 			w.Grow()
 		}
 		for p := range viewtest.Partitions {
-			views := map[event.ID]*projections.Message{}
-			entries := map[event.ID][]projections.Entry{}
+			views := map[event.ID]*reading.Message{}
+			entries := map[event.ID][]reading.Entry{}
 			for _, step := range w.Steps[p] {
 				j := &step.Judged
 				if j.Event == nil {
@@ -51,7 +52,7 @@ func TestApplyRandomLives(t *testing.T) {
 				if m == nil {
 					continue
 				}
-				entries[id] = append(entries[id], projections.Entry{Index: j.Index, Why: j.Why})
+				entries[id] = append(entries[id], reading.Entry{Index: j.Index, Why: j.Why})
 				if !slices.Equal(m.Events, entries[id]) {
 					t.Fatalf("entries %v, not %v", m.Events, entries[id])
 				}
@@ -77,20 +78,16 @@ type fataler interface {
 	Fatal(...any)
 }
 
-func store(t fataler, m *projections.Message) *projections.Message {
+func store(t fataler, m *reading.Message) *reading.Message {
 	t.Helper()
-	doc, err := m.AppendBinary(nil)
+	back, err := projections.ReadMessage(projections.AppendMessage(nil, m))
 	if err != nil {
-		t.Fatal(err)
-	}
-	back := new(projections.Message)
-	if err := back.UnmarshalBinary(doc); err != nil {
 		t.Fatal(err)
 	}
 	return back
 }
 
-func text(t fataler, m *projections.Message) string {
+func text(t fataler, m *reading.Message) string {
 	t.Helper()
 	b, err := json.Marshal(m)
 	if err != nil {
@@ -142,7 +139,7 @@ func TestEveryFieldIsStored(t *testing.T) {
 			t.Fatalf("a field of kind %s: say how it is stored", v.Kind())
 		}
 	}
-	m := new(projections.Message)
+	m := new(reading.Message)
 	fill(reflect.ValueOf(m).Elem())
 	if got := store(t, m); !reflect.DeepEqual(got, m) {
 		t.Fatalf("stored\n%s\nread\n%s", text(t, m), text(t, got))
@@ -151,31 +148,25 @@ func TestEveryFieldIsStored(t *testing.T) {
 
 // What is damaged, cut short or of another version is refused, or reads as some
 // message that is stored again in the same way; it never panics.
-func FuzzUnmarshalBinary(f *testing.F) {
+func FuzzReadMessage(f *testing.F) {
 	w := viewtest.NewWorld(rand.New(rand.NewPCG(1, 0)).IntN)
 	for range 300 {
 		w.Grow()
 	}
 	for _, m := range viewtest.Model(w, 0) {
-		doc, err := m.AppendBinary(nil)
-		if err != nil {
-			f.Fatal(err)
-		}
+		doc := projections.AppendMessage(nil, m)
 		f.Add(doc)
 		f.Add(doc[:len(doc)-3])
 	}
 	f.Add([]byte{2})
 	f.Fuzz(func(t *testing.T, doc []byte) {
-		var m projections.Message
-		if m.UnmarshalBinary(doc) != nil {
+		m, err := projections.ReadMessage(doc)
+		if err != nil {
 			return
 		}
-		once, err := m.AppendBinary(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		twice, err := store(t, &m).AppendBinary(nil)
-		if err != nil || !bytes.Equal(once, twice) {
+		once := projections.AppendMessage(nil, m)
+		twice := projections.AppendMessage(nil, store(t, m))
+		if !bytes.Equal(once, twice) {
 			t.Fatal("a message reads differently the second time")
 		}
 	})
@@ -184,7 +175,7 @@ func FuzzUnmarshalBinary(f *testing.F) {
 // life applies effective events to one message, one second apart.
 type life struct {
 	t *testing.T
-	m *projections.Message
+	m *reading.Message
 	n int64
 }
 
@@ -222,7 +213,7 @@ func TestWholeLife(t *testing.T) {
 	if !l.m.Sent.IsZero() {
 		t.Error("sent with one part of two")
 	}
-	if open := l.m.Handoffs(nil); len(open) != 1 || open[0].Account != "alpha" || open[0].Ref.CarrierID != "a1" || open[0].Ref.Partition != 3 {
+	if open := projections.Handoffs(l.m, nil); len(open) != 1 || open[0].Account != "alpha" || open[0].Ref.CarrierID != "a1" || open[0].Ref.Partition != 3 {
 		t.Errorf("open hand-offs %+v", open)
 	}
 	l.add(recipient.Sending, &event.HandoffRefused{Attempt: 1, Part: 2, Carrier: "alpha", Retry: true, Code: "0x58", Reason: "throttled"})
@@ -244,7 +235,7 @@ func TestWholeLife(t *testing.T) {
 	if p := l.m.Attempts[1].Parts[0]; !p.ReceiptAt.Equal(l.at(2)) {
 		t.Errorf("a receipt that waited in the inbox came at %s", p.ReceiptAt)
 	}
-	if open := l.m.Handoffs(nil); len(open) != 0 {
+	if open := projections.Handoffs(l.m, nil); len(open) != 0 {
 		t.Errorf("open hand-offs %+v", open)
 	}
 }

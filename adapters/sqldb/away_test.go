@@ -15,7 +15,7 @@ import (
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/projections"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/projections/viewtest"
 )
 
@@ -187,7 +187,7 @@ func TestPostgresAway(t *testing.T) {
 			"streams": func() error { _, _, err := db.Streams(ctx, 0, []event.Pseudonym{{1}}); return err },
 			"message": func() error { _, err := db.Message(ctx, viewtest.Tenants[0], id); return err },
 			"search": func() error {
-				_, err := db.Search(ctx, viewtest.Tenants[0], projections.Filter{})
+				_, err := db.Search(ctx, viewtest.Tenants[0], reading.Filter{})
 				return err
 			},
 			"opt-outs": func() error { _, _, err := db.OptOuts(ctx, viewtest.Tenants[0], []event.Pseudonym{{1}}); return err },

@@ -20,6 +20,7 @@ import (
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/projections"
 )
@@ -229,7 +230,7 @@ func benchmarkWrite(b *testing.B, open func(b *testing.B) (*sqldb.DB, func() tim
 					if err != nil || m.Status != recipient.Delivered {
 						b.Fatal(m, err)
 					}
-					doc, _ = m.AppendBinary(nil)
+					doc = projections.AppendMessage(nil, m)
 				}
 			}
 			b.ReportMetric(float64(used.Microseconds())/float64(messages), "cpu-µs/message")
@@ -283,12 +284,12 @@ func benchmarkSearch(b *testing.B, db *sqldb.DB) {
 	}
 	for _, c := range []struct {
 		name string
-		f    projections.Filter
+		f    reading.Filter
 	}{
-		{"all", projections.Filter{Limit: 50}},
-		{"status", projections.Filter{Limit: 50, Status: recipient.Delivered}},
-		{"rare status", projections.Filter{Limit: 50, Status: recipient.Held}},
-		{"recipient", projections.Filter{Limit: 50, Subject: last.state.Subject}},
+		{"all", reading.Filter{Limit: 50}},
+		{"status", reading.Filter{Limit: 50, Status: recipient.Delivered}},
+		{"rare status", reading.Filter{Limit: 50, Status: recipient.Held}},
+		{"recipient", reading.Filter{Limit: 50, Subject: last.state.Subject}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for range b.N {

@@ -4,13 +4,13 @@ import (
 	"container/list"
 
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/projections"
+	"github.com/chirograph/chirograph/domain/reading"
 )
 
 // cache holds the messages that were written last, as they stand in the database.
 type cache struct {
 	max   int
-	order *list.List // newest first, of *projections.Message
+	order *list.List // newest first, of *reading.Message
 	byID  map[event.ID]*list.Element
 }
 
@@ -18,14 +18,14 @@ func newCache(max int) *cache {
 	return &cache{max: max, order: list.New(), byID: map[event.ID]*list.Element{}}
 }
 
-func (c *cache) get(id event.ID) *projections.Message {
+func (c *cache) get(id event.ID) *reading.Message {
 	if el := c.byID[id]; el != nil {
-		return el.Value.(*projections.Message)
+		return el.Value.(*reading.Message)
 	}
 	return nil
 }
 
-func (c *cache) put(m *projections.Message) {
+func (c *cache) put(m *reading.Message) {
 	if el := c.byID[m.ID]; el != nil {
 		el.Value = m
 		c.order.MoveToFront(el)
@@ -33,7 +33,7 @@ func (c *cache) put(m *projections.Message) {
 	}
 	c.byID[m.ID] = c.order.PushFront(m)
 	if c.order.Len() > c.max {
-		delete(c.byID, c.order.Remove(c.order.Back()).(*projections.Message).ID)
+		delete(c.byID, c.order.Remove(c.order.Back()).(*reading.Message).ID)
 	}
 }
 
@@ -46,7 +46,7 @@ func (c *cache) clear() {
 func (c *cache) drop(p event.Partition) (any bool) {
 	for el := c.order.Front(); el != nil; {
 		next := el.Next()
-		if m := el.Value.(*projections.Message); m.Position.Partition == p {
+		if m := el.Value.(*reading.Message); m.Position.Partition == p {
 			c.order.Remove(el)
 			delete(c.byID, m.ID)
 			any = true

@@ -14,6 +14,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/projections"
 )
@@ -101,7 +102,7 @@ type pgTx struct {
 	readOnly bool
 
 	marks    map[event.Partition]ledger.Mark
-	docs     map[event.ID]*projections.Message
+	docs     map[event.ID]*reading.Message
 	latests  map[event.Pseudonym]event.ID
 	staged   staged
 	put      map[event.Partition]ledger.Mark
@@ -120,7 +121,7 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 	if err := t.w.connect(t.ctx); err != nil {
 		return err
 	}
-	t.marks, t.docs, t.latests = map[event.Partition]ledger.Mark{}, map[event.ID]*projections.Message{}, map[event.Pseudonym]event.ID{}
+	t.marks, t.docs, t.latests = map[event.Partition]ledger.Mark{}, map[event.ID]*reading.Message{}, map[event.Pseudonym]event.ID{}
 	t.put = map[event.Partition]ledger.Mark{}
 	var name string
 	partitions := map[event.Partition]bool{}
@@ -251,7 +252,7 @@ func (t *pgTx) send(b *pgx.Batch) error {
 
 func (t *pgTx) mark(p event.Partition) ledger.Mark { return t.marks[p] }
 
-func (t *pgTx) message(id event.ID) (*projections.Message, error) { return t.docs[id], nil }
+func (t *pgTx) message(id event.ID) (*reading.Message, error) { return t.docs[id], nil }
 
 func (t *pgTx) latest(subject event.Pseudonym) (event.ID, error) { return t.latests[subject], nil }
 
@@ -371,7 +372,7 @@ func (c *streamColumns) add(s *streamRow, latest event.ID) {
 	c.latest = append(c.latest, orNull(latest))
 }
 
-func (c *messageColumns) add(m *projections.Message, reference sql.NullString, previous event.ID, doc []byte) {
+func (c *messageColumns) add(m *reading.Message, reference sql.NullString, previous event.ID, doc []byte) {
 	c.id = append(c.id, m.ID[:])
 	c.partition = append(c.partition, int16(m.Position.Partition))
 	c.tenant = append(c.tenant, m.Tenant)
@@ -413,7 +414,7 @@ func (t *pgTx) putStream(s *streamRow, latest event.ID) error {
 	return nil
 }
 
-func (t *pgTx) insertMessage(m *projections.Message, reference sql.NullString, previous event.ID, doc []byte) (fresh bool, err error) {
+func (t *pgTx) insertMessage(m *reading.Message, reference sql.NullString, previous event.ID, doc []byte) (fresh bool, err error) {
 	if t.docs[m.ID] != nil {
 		return false, nil
 	}
@@ -421,13 +422,13 @@ func (t *pgTx) insertMessage(m *projections.Message, reference sql.NullString, p
 	return true, nil
 }
 
-func (t *pgTx) fillMessage(m *projections.Message, reference sql.NullString, previous event.ID, doc []byte) error {
+func (t *pgTx) fillMessage(m *reading.Message, reference sql.NullString, previous event.ID, doc []byte) error {
 	t.staged.filled.add(m, reference, previous, doc)
 	return nil
 }
 
 // updateMessage writes the status in any case: one that is the same costs nothing.
-func (t *pgTx) updateMessage(m *projections.Message, _ recipient.Status, doc []byte) error {
+func (t *pgTx) updateMessage(m *reading.Message, _ recipient.Status, doc []byte) error {
 	c := &t.staged.messages
 	c.id, c.status, c.doc = append(c.id, m.ID[:]), append(c.status, string(m.Status)), append(c.doc, doc)
 	return nil
@@ -452,7 +453,7 @@ func (t *pgTx) putOptOut(o *optOutRow) error {
 	c.tenant = append(c.tenant, o.tenant)
 	c.scope = append(c.scope, string(x.Reach.Scope))
 	c.name = append(c.name, x.Reach.Name)
-	c.source = append(c.source, x.Source)
+	c.source = append(c.source, string(x.Source))
 	c.since = append(c.since, x.Since.UnixMilli())
 	c.occurred = append(c.occurred, pgtype.Int8(millis(x.Occurred)))
 	c.unclear = append(c.unclear, int16(flag(x.Unclear)))
@@ -466,7 +467,7 @@ func (t *pgTx) deleteOptOut(o *optOutRow) error {
 	return nil
 }
 
-func (t *pgTx) insertReserved(m *projections.Message, submit *event.MessageSubmitted) error {
+func (t *pgTx) insertReserved(m *reading.Message, submit *event.MessageSubmitted) error {
 	c := &t.staged.reserved
 	c.hash = append(c.hash, reservedHash(m.Tenant, submit.Key))
 	c.partition = append(c.partition, int16(m.Position.Partition))

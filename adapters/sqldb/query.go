@@ -15,9 +15,12 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/projections"
 )
+
+var _ reading.Views = (*DB)(nil)
 
 // Mark is part of ledger.Views.
 func (d *DB) Mark(ctx context.Context, p event.Partition) (ledger.Mark, error) {
@@ -77,7 +80,7 @@ func (d *DB) view(ctx context.Context, what string, f func(tx *sql.Tx) error) er
 		err = f(tx)
 		tx.Rollback()
 	}
-	if err != nil && !errors.Is(err, projections.ErrNotFound) {
+	if err != nil && !errors.Is(err, reading.ErrNotFound) {
 		return fmt.Errorf("%s: %w", what, clean(err))
 	}
 	return err
@@ -237,15 +240,15 @@ func (d *DB) Reserved(ctx context.Context, tenant, key string) (ledger.Reserved,
 	return r, true, nil
 }
 
-// Message returns a message of the tenant; projections.ErrNotFound when there is
+// Message returns a message of the tenant; reading.ErrNotFound when there is
 // none, or none yet.
-func (d *DB) Message(ctx context.Context, tenant string, id event.ID) (*projections.Message, error) {
+func (d *DB) Message(ctx context.Context, tenant string, id event.ID) (*reading.Message, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	var doc []byte
 	err := d.stmt.message.QueryRowContext(ctx, id[:], tenant).Scan(&doc)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, projections.ErrNotFound
+		return nil, reading.ErrNotFound
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read a message: %w", clean(err))
@@ -262,11 +265,11 @@ const (
 
 // Search returns a page of the tenant's messages, newest first: by id, and within
 // one recipient in the order of the log. The next page is the one after the last
-// id; messages that come meanwhile shift nothing. Limit is brought within 1 to 200.
-func (d *DB) Search(ctx context.Context, tenant string, f projections.Filter) (page []*projections.Message, err error) {
+// id; messages that come meanwhile shift nothing. Limit is brought within 1 to reading.MaxPage.
+func (d *DB) Search(ctx context.Context, tenant string, f reading.Filter) (page []*reading.Message, err error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
-	f.Limit = min(max(f.Limit, 1), 200)
+	f.Limit = min(max(f.Limit, 1), reading.MaxPage)
 	f.Program, f.Reference = plain(f.Program), plain(f.Reference)
 	err = d.view(ctx, "search messages", func(tx *sql.Tx) error {
 		s := search{ctx: ctx, d: d, tx: tx, tenant: tenant, f: f}
@@ -295,15 +298,15 @@ type search struct {
 	d      *DB
 	tx     *sql.Tx
 	tenant string
-	f      projections.Filter
-	page   []*projections.Message
+	f      reading.Filter
+	page   []*reading.Message
 }
 
 func (s *search) full() bool { return len(s.page) == s.f.Limit }
 
 // add takes m into the page if it matches. The reference is no part of the
 // message: it stands in an index alone.
-func (s *search) add(m *projections.Message) {
+func (s *search) add(m *reading.Message) {
 	f := &s.f
 	switch {
 	case m.Status == "",
@@ -471,7 +474,7 @@ func (s *search) read(all []event.ID) error {
 		if s.full() {
 			return nil
 		}
-		messages := make(map[event.ID]*projections.Message, len(part))
+		messages := make(map[event.ID]*reading.Message, len(part))
 		err := each(s.ctx, docs, []any{ids(part), s.tenant}, func(scan func(...any) error) error {
 			var doc sql.RawBytes
 			if err := scan(&doc); err != nil {
@@ -501,10 +504,10 @@ const chunk = 100
 // OptOuts returns the opt-outs that stand for each of the subjects, in order, and
 // the last position of every partition that one of them lies in: the answer is
 // true as of exactly these. A partition that holds nothing has none.
-func (d *DB) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) (stand [][]projections.OptOut, asOf []event.Position, err error) {
+func (d *DB) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) (stand [][]reading.OptOut, asOf []event.Position, err error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
-	stand = make([][]projections.OptOut, len(subjects))
+	stand = make([][]reading.OptOut, len(subjects))
 	at := map[event.Pseudonym][]int{}
 	var distinct []event.Pseudonym
 	involved := map[event.Partition]bool{}
@@ -534,7 +537,7 @@ func (d *DB) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudo
 			n *= 10
 		}
 		for part := range slices.Chunk(distinct, n) {
-			if err := d.optOuts(ctx, tx, tenant, part, func(s event.Pseudonym, o projections.OptOut) {
+			if err := d.optOuts(ctx, tx, tenant, part, func(s event.Pseudonym, o reading.OptOut) {
 				for _, i := range at[s] {
 					stand[i] = append(stand[i], o)
 				}
@@ -548,12 +551,12 @@ func (d *DB) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudo
 		return nil, nil, err
 	}
 	for _, s := range stand {
-		slices.SortFunc(s, func(a, b projections.OptOut) int { return cmp.Compare(a.Position.Index, b.Position.Index) })
+		slices.SortFunc(s, func(a, b reading.OptOut) int { return cmp.Compare(a.Position.Index, b.Position.Index) })
 	}
 	return stand, asOf, nil
 }
 
-func (d *DB) optOuts(ctx context.Context, tx *sql.Tx, tenant string, subjects []event.Pseudonym, f func(event.Pseudonym, projections.OptOut)) error {
+func (d *DB) optOuts(ctx context.Context, tx *sql.Tx, tenant string, subjects []event.Pseudonym, f func(event.Pseudonym, reading.OptOut)) error {
 	take := func(scan func(...any) error) error {
 		s, o, err := scanOptOut(scan)
 		if err == nil {
@@ -588,8 +591,8 @@ func (d *DB) optOuts(ctx context.Context, tx *sql.Tx, tenant string, subjects []
 	return rows.Err()
 }
 
-func scanOptOut(scan func(...any) error) (event.Pseudonym, projections.OptOut, error) {
-	var o projections.OptOut
+func scanOptOut(scan func(...any) error) (event.Pseudonym, reading.OptOut, error) {
+	var o reading.OptOut
 	var subject, id []byte
 	var since, occurred sql.NullInt64
 	var unclear int64
@@ -600,13 +603,13 @@ func scanOptOut(scan func(...any) error) (event.Pseudonym, projections.OptOut, e
 
 // Reviews lists the tenant's standing opt-outs that an officer has yet to read,
 // the oldest first.
-func (d *DB) Reviews(ctx context.Context, tenant string) ([]projections.Review, error) {
+func (d *DB) Reviews(ctx context.Context, tenant string) ([]reading.Review, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
-	var all []projections.Review
+	var all []reading.Review
 	err := each(ctx, d.stmt.review, []any{tenant}, func(scan func(...any) error) error {
 		s, o, err := scanOptOut(scan)
-		all = append(all, projections.Review{Subject: s, OptOut: o})
+		all = append(all, reading.Review{Subject: s, OptOut: o})
 		return err
 	})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/projections"
 )
@@ -237,7 +238,7 @@ type sqliteTx struct {
 
 func (t *sqliteTx) mark(p event.Partition) ledger.Mark { return t.marks[p] }
 
-func (t *sqliteTx) message(id event.ID) (*projections.Message, error) {
+func (t *sqliteTx) message(id event.ID) (*reading.Message, error) {
 	var doc []byte
 	err := t.sqlite.message.QueryRow(id[:]).Scan(&doc)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -274,16 +275,16 @@ func (t *sqliteTx) putStream(s *streamRow, latest event.ID) error {
 	return err
 }
 
-func (t *sqliteTx) insertMessage(m *projections.Message, reference sql.NullString, previous event.ID, doc []byte) (fresh bool, err error) {
+func (t *sqliteTx) insertMessage(m *reading.Message, reference sql.NullString, previous event.ID, doc []byte) (fresh bool, err error) {
 	return affected(t.sqlite.insertMessage.Exec(m.ID[:], int64(m.Position.Partition), m.Tenant, m.Program, string(m.Status), reference, orNull(previous), doc))
 }
 
-func (t *sqliteTx) fillMessage(m *projections.Message, reference sql.NullString, previous event.ID, doc []byte) error {
+func (t *sqliteTx) fillMessage(m *reading.Message, reference sql.NullString, previous event.ID, doc []byte) error {
 	_, err := t.sqlite.fillMessage.Exec(m.ID[:], m.Program, string(m.Status), reference, orNull(previous), doc)
 	return err
 }
 
-func (t *sqliteTx) updateMessage(m *projections.Message, was recipient.Status, doc []byte) (err error) {
+func (t *sqliteTx) updateMessage(m *reading.Message, was recipient.Status, doc []byte) (err error) {
 	if m.Status == was {
 		_, err = t.updateDoc.Exec(m.ID[:], doc) // leaves the indexes alone
 	} else {
@@ -315,7 +316,7 @@ func (t *sqliteTx) deleteOptOut(o *optOutRow) error {
 	return err
 }
 
-func (t *sqliteTx) insertReserved(m *projections.Message, submit *event.MessageSubmitted) error {
+func (t *sqliteTx) insertReserved(m *reading.Message, submit *event.MessageSubmitted) error {
 	_, err := t.sqlite.insertReserved.Exec(reservedHash(m.Tenant, submit.Key), int64(m.Position.Partition), m.Tenant,
 		submit.Key, m.ID[:], submit.Input, keepUntil(submit))
 	return err

@@ -60,7 +60,7 @@ func (d *DB) wakePositions(p event.Partition, next int64) {
 }
 
 // WaitChange returns once the message's status is another than from, at once if it
-// is already, or with ctx's error; with projections.ErrNotFound if the tenant has
+// is already, or with ctx's error; with reading.ErrNotFound if the tenant has
 // no such message yet. What wakes it, and how soon, is as for WaitFor.
 func (d *DB) WaitChange(ctx context.Context, tenant string, id event.ID, from recipient.Status) error {
 	w := &changeWaiter{from, make(chan struct{})}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/projections"
 )
@@ -104,7 +105,7 @@ type tx interface {
 	// mark is where a partition stands. Nobody else moves it while the transaction lasts.
 	mark(p event.Partition) ledger.Mark
 	// message reads a message; nil when there is none.
-	message(id event.ID) (*projections.Message, error)
+	message(id event.ID) (*reading.Message, error)
 
 	// insertStream does nothing, and is not fresh, if the stream has a row.
 	insertStream(s *streamRow, latest event.ID) (fresh bool, err error)
@@ -115,16 +116,16 @@ type tx interface {
 	putStream(s *streamRow, latest event.ID) error
 
 	// insertMessage does nothing, and is not fresh, if the message has a row.
-	insertMessage(m *projections.Message, reference sql.NullString, previous event.ID, doc []byte) (fresh bool, err error)
-	fillMessage(m *projections.Message, reference sql.NullString, previous event.ID, doc []byte) error
+	insertMessage(m *reading.Message, reference sql.NullString, previous event.ID, doc []byte) (fresh bool, err error)
+	fillMessage(m *reading.Message, reference sql.NullString, previous event.ID, doc []byte) error
 	// updateMessage writes the document, and the status where it is another.
-	updateMessage(m *projections.Message, was recipient.Status, doc []byte) error
+	updateMessage(m *reading.Message, was recipient.Status, doc []byte) error
 
 	putHandoff(h *projections.Handoff) error
 	deleteHandoff(h *projections.Handoff) error
 	putOptOut(o *optOutRow) error
 	deleteOptOut(o *optOutRow) error
-	insertReserved(m *projections.Message, submit *event.MessageSubmitted) error
+	insertReserved(m *reading.Message, submit *event.MessageSubmitted) error
 
 	putMark(p event.Partition, m ledger.Mark) error
 	// prune deletes what the partition's time has passed by.
@@ -222,7 +223,7 @@ type txn struct {
 
 type messageRow struct {
 	id event.ID
-	m  *projections.Message
+	m  *reading.Message
 	// exists: there is a row, with this status and these hand-offs; linked: it is in
 	// its stream's chain; written: as it shall be.
 	exists, linked, written bool
@@ -255,7 +256,7 @@ type optOutKey struct {
 type optOutRow struct {
 	optOutKey
 	tenant string
-	stands *projections.OptOut // nil: lifted
+	stands *reading.OptOut // nil: lifted
 	part   bool
 }
 
@@ -378,11 +379,11 @@ func (t *txn) load(id event.ID, j *ledger.Judged) (*messageRow, error) {
 	return known(m), nil
 }
 
-func known(m *projections.Message) *messageRow {
-	return &messageRow{id: m.ID, m: m, exists: true, linked: m.Submitted(), status: m.Status, before: m.Handoffs(nil)}
+func known(m *reading.Message) *messageRow {
+	return &messageRow{id: m.ID, m: m, exists: true, linked: m.Submitted(), status: m.Status, before: projections.Handoffs(m, nil)}
 }
 
-func (t *txn) optOut(key optOutKey, tenant string, stands *projections.OptOut, part bool) {
+func (t *txn) optOut(key optOutKey, tenant string, stands *reading.OptOut, part bool) {
 	row := t.optOuts[key]
 	if row == nil {
 		row = &optOutRow{optOutKey: key}
@@ -392,15 +393,15 @@ func (t *txn) optOut(key optOutKey, tenant string, stands *projections.OptOut, p
 	row.tenant, row.stands, row.part = tenant, stands, part
 }
 
-func decode(doc []byte) (*projections.Message, error) {
-	m := new(projections.Message)
-	if err := m.UnmarshalBinary(doc); err != nil {
+func decode(doc []byte) (*reading.Message, error) {
+	m, err := projections.ReadMessage(doc)
+	if err != nil {
 		return nil, fmt.Errorf("read a message's view: %w", err)
 	}
 	return m, nil
 }
 
-func encode(m *projections.Message) ([]byte, error) { return m.AppendBinary(make([]byte, 0, 1024)) }
+func encode(m *reading.Message) []byte { return projections.AppendMessage(make([]byte, 0, 1024), m) }
 
 // write writes the rows and commits.
 func (t *txn) write() error {
@@ -492,12 +493,10 @@ func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error
 			reference = sql.NullString{String: digest, Valid: true}
 		}
 	}
-	doc, err := encode(row.m)
-	if err != nil {
-		return false, err
-	}
+	doc := encode(row.m)
 	fresh := false
 	if !row.exists {
+		var err error
 		if fresh, err = t.tx.insertMessage(row.m, reference, previous, doc); err != nil {
 			return false, err
 		}
@@ -505,9 +504,7 @@ func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error
 			if err := t.again(row); err != nil || row.linked {
 				return false, err // writeMessage writes it
 			}
-			if doc, err = encode(row.m); err != nil {
-				return false, err
-			}
+			doc = encode(row.m)
 		}
 	}
 	if !fresh {
@@ -548,10 +545,8 @@ func (t *txn) writeMessage(row *messageRow) error {
 	if row.written {
 		return nil
 	}
-	doc, err := encode(row.m)
-	if err != nil {
-		return err
-	}
+	doc := encode(row.m)
+	var err error
 	if !row.exists { // a cancel that overtook its submit
 		_, err = t.tx.insertMessage(row.m, sql.NullString{}, event.ID{}, doc)
 	} else {
@@ -565,7 +560,7 @@ func (t *txn) writeMessage(row *messageRow) error {
 
 // writeHandoffs brings the open hand-offs from what they were to what they are.
 func (t *txn) writeHandoffs(row *messageRow) error {
-	after := row.m.Handoffs(nil)
+	after := projections.Handoffs(row.m, nil)
 	for i := range row.before {
 		h := &row.before[i]
 		if !slices.ContainsFunc(after, func(x projections.Handoff) bool { return x.Ref.Attempt == h.Ref.Attempt && x.Ref.Part == h.Ref.Part }) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/cluster"
 	"github.com/chirograph/chirograph/adapters/kafkalog"
+	"github.com/chirograph/chirograph/api/door"
 )
 
 // eventsOfMessage is how many events one message has that is delivered.
@@ -55,7 +55,7 @@ func (c *BenchCmd) clusterRun(ctx context.Context, g *Globals, brokers []string,
 		return err
 	}
 	defer func() { err = errors.Join(err, drop()) }()
-	topics := kafkalog.Config{Brokers: brokers, Prefix: "bench-" + hexKey(newKey())[:12], Replication: min(3, len(brokers)), MinISR: max(1, min(3, len(brokers))-1), Partitions: partitions}
+	topics := kafkalog.Config{Brokers: brokers, Prefix: "bench-" + door.HashKey(newKey())[:12], Replication: min(3, len(brokers)), MinISR: max(1, min(3, len(brokers))-1), Partitions: partitions}
 	defer func() { err = errors.Join(err, kafkalog.Drop(context.WithoutCancel(ctx), topics)) }()
 	defer b.stop() // before the database and the topics go
 	if err := b.startCluster(ctx, topics, database, nodes); err != nil {
@@ -120,7 +120,6 @@ func (b *bench) startCluster(ctx context.Context, topics kafkalog.Config, databa
 		return err
 	}
 	b.key = newKey()
-	hash := hashKey(b.key)
 	if err := os.WriteFile(filepath.Join(b.dir, "postgres.url"), []byte(database), 0o600); err != nil {
 		return err
 	}
@@ -150,7 +149,7 @@ routes:
 programs:
   - {tenant: bench, name: %s, legal_entity: Example Bank Ltd, purposes: [%s], countries: ["*"], senders: ["+12025550101"], default: true}
 `, i+1, listen, strings.Join(topics.Brokers, ", "), topics.Prefix, topics.Partitions, topics.Replication, topics.MinISR,
-			hex.EncodeToString(hash[:]), strings.Join(allScopes, ", "), centre, b.c.Purpose, b.c.Purpose)
+			door.HashKey(b.key), strings.Join(door.Scopes(), ", "), centre, b.c.Purpose, b.c.Purpose)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			return err
 		}

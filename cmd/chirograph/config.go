@@ -20,10 +20,11 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/chirograph/chirograph/adapters/smpp"
+	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/clerk"
+	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
@@ -386,11 +387,11 @@ func (c *Config) Check() []Problem {
 		}
 		tenant(path+".tenant", k.Tenant)
 		if len(k.Scopes) == 0 {
-			bad(path+".scopes", "name what it may do: %s", listed(allScopes))
+			bad(path+".scopes", "name what it may do: %s", listed(door.Scopes()))
 		}
 		for j, s := range k.Scopes {
-			if !slices.Contains(allScopes, s) {
-				bad(fmt.Sprintf("%s.scopes[%d]", path, j), "%q is no scope%s", s, perhaps(s, allScopes))
+			if !slices.Contains(door.Scopes(), s) {
+				bad(fmt.Sprintf("%s.scopes[%d]", path, j), "%q is no scope%s", s, perhaps(s, door.Scopes()))
 			}
 		}
 	}
@@ -613,16 +614,13 @@ func (c *Config) clerk() clerk.Config {
 		ReleaseRate: c.Limits.ReleaseRate, MaxWaiting: c.Limits.MaxWaiting}
 }
 
-// keys are the API keys, by hash.
-func (c *Config) keys() apiKeys {
-	out := apiKeys{}
+// keys are the API keys that the file names; Check has looked at their hashes.
+func (c *Config) keys() (door.Keys, error) {
+	var keys []door.Key
 	for _, k := range c.APIKeys {
-		var h [sha256.Size]byte
-		if n, err := hex.Decode(h[:], []byte(k.SHA256)); err == nil && n == len(h) {
-			out[h] = apiKey{caller: ledger.Caller{Tenant: k.Tenant, Key: k.ID}, scopes: k.Scopes}
-		}
+		keys = append(keys, door.Key{Hash: k.SHA256, Caller: ledger.Caller{Tenant: k.Tenant, Key: k.ID}, Scopes: k.Scopes})
 	}
-	return out
+	return door.NewKeys(keys...)
 }
 
 // carriers are the accounts, with their passwords.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/policies"
 )
 
@@ -263,8 +264,8 @@ func (c *ConfigKeyCmd) Run(g *Globals) error {
 		return usageError("--id has 1 to 60 printable characters")
 	}
 	for _, s := range c.Scopes {
-		if !slices.Contains(allScopes, s) {
-			return usageError("--scopes: %q is no scope%s", s, perhaps(s, allScopes))
+		if !slices.Contains(door.Scopes(), s) {
+			return usageError("--scopes: %q is no scope%s", s, perhaps(s, door.Scopes()))
 		}
 	}
 	key := newKey()
@@ -275,7 +276,7 @@ func (c *ConfigKeyCmd) Run(g *Globals) error {
 			SHA256 string   `json:"sha256"`
 			Tenant string   `json:"tenant"`
 			Scopes []string `json:"scopes"`
-		}{key, c.ID, hexKey(key), c.Tenant, c.Scopes})
+		}{key, c.ID, door.HashKey(key), c.Tenant, c.Scopes})
 	}
 	_, err := fmt.Fprintf(g.Stdout, `The key, shown this once. Whoever calls the API sends it as "Authorization: Bearer …":
 
@@ -287,7 +288,7 @@ Under api_keys in the configuration; then restart the node. The hash gives the k
     sha256: "%s"
     tenant: %s
     scopes: ["%s"]
-`, key, c.ID, hexKey(key), c.Tenant, strings.Join(c.Scopes, `", "`))
+`, key, c.ID, door.HashKey(key), c.Tenant, strings.Join(c.Scopes, `", "`))
 	return err
 }
 

@@ -24,7 +24,9 @@ import (
 	"github.com/chirograph/chirograph/adapters/smpp"
 	"github.com/chirograph/chirograph/adapters/smpp/smsc"
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
+	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/clerk"
+	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
@@ -127,7 +129,10 @@ func (c *ServeCmd) dev(ctx context.Context, g *Globals) error {
 		return errors.Join(err, d.close())
 	}
 	defer stopPprof()
-	keys := apiKeys{hashKey(key): {caller: ledger.Caller{Tenant: devTenant, Key: "dev-key"}, scopes: allScopes}}
+	keys, err := door.NewKeys(door.Key{Hash: door.HashKey(key), Caller: ledger.Caller{Tenant: devTenant, Key: "dev-key"}, Scopes: door.Scopes()})
+	if err != nil {
+		return errors.Join(err, d.close())
+	}
 	r := &running{d: d, node: node, clients: clients, listener: l, keys: keys, drain: c.Drain, log: log}
 	r.started = func(ctx context.Context) error {
 		if err := apply(ctx, node, d, "dev", devPrograms(), []event.Route{{Rule: "everything", Carrier: devCarrier}}); err != nil {

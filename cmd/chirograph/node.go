@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,14 +17,14 @@ import (
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/adapters/vault"
-	"github.com/chirograph/chirograph/api"
+	v1 "github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/domain/clerk"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/policies"
-	"github.com/chirograph/chirograph/projections"
 )
 
 // engine is a ledger's log with what commands need besides the port.
@@ -163,7 +162,7 @@ type finder struct{ *sqldb.DB }
 
 func (f finder) Find(ctx context.Context, tenant string, id event.ID) (ledger.Found, bool, error) {
 	m, err := f.Message(ctx, tenant, id)
-	if errors.Is(err, projections.ErrNotFound) {
+	if errors.Is(err, reading.ErrNotFound) {
 		return ledger.Found{}, false, nil
 	}
 	if err != nil {
@@ -171,24 +170,6 @@ func (f finder) Find(ctx context.Context, tenant string, id event.ID) (ledger.Fo
 	}
 	return ledger.Found{Position: m.Position, Subject: m.Subject, Status: m.Status}, true, nil
 }
-
-// apiKeys are the hashes of the keys that this node takes.
-type apiKeys map[[sha256.Size]byte]apiKey
-
-type apiKey struct {
-	caller ledger.Caller
-	scopes []string
-}
-
-// Authenticate looks a key up by its hash; a key has 256 random bits, so neither
-// its hash nor the time that a look-up takes tells anything of it.
-func (k apiKeys) Authenticate(token string) (ledger.Caller, []string, bool) {
-	key, ok := k[sha256.Sum256([]byte(token))]
-	return key.caller, key.scopes, ok
-}
-
-// allScopes are every scope that a key may have.
-var allScopes = []string{"messages:write", "messages:read", "opt-outs:write", "opt-outs:read", "control:write", "operate"}
 
 // health says how the process is.
 type health struct {
@@ -202,12 +183,12 @@ type health struct {
 // Ready is false when the log takes no appends, a partition has stopped, or the
 // views are too far behind. A carrier without a bind is named, and does not make
 // the node unready: messages are accepted and wait.
-func (h *health) Ready(context.Context) (bool, []api.Component) {
+func (h *health) Ready(context.Context) (bool, []v1.Component) {
 	st := h.node.Stats()
 	ok := st.Ready
-	var out []api.Component
+	var out []v1.Component
 	add := func(name string, good bool, since time.Time, detail string) {
-		out = append(out, api.Component{Name: name, Ok: good, Since: since.UTC(), Detail: detail})
+		out = append(out, v1.Component{Name: name, Ok: good, Since: since.UTC(), Detail: detail})
 	}
 	for _, p := range h.d.parts {
 		good, since, detail := p.state()

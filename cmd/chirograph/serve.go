@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -20,10 +18,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/chirograph/chirograph/adapters/smpp"
-	"github.com/chirograph/chirograph/api"
+	"github.com/chirograph/chirograph/api/door"
+	v1 "github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/domain/clerk"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
+	"github.com/chirograph/chirograph/domain/reading"
 )
 
 // ServeCmd runs a node.
@@ -57,7 +57,7 @@ type running struct {
 	node     *node.Node
 	clients  []*smpp.Client
 	listener net.Listener
-	keys     apiKeys
+	keys     door.Keys
 	drain    time.Duration
 	log      *slog.Logger
 	// shares divides the carriers among the nodes of a cluster until ctx is done; nil on
@@ -117,13 +117,15 @@ func (r *running) run(ctx context.Context) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		appendSeconds, &figures{node: r.node, clients: r.clients, views: r.d.views, parts: r.d.parts, partitions: r.d.log.Partitions()})
-	handler := api.New(api.Deps{Ledger: r.node, Views: r.d.views, Log: r.d.log, Vault: r.d.vault, Rules: r.d.policy, Keys: r.keys,
-		Health: &health{d: r.d, node: r.node, smpp: r.clients, since: time.Now(), lag: 20_000}, Logger: r.log,
-		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Registerer: registry})
+	handler := v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.keys, Logger: r.log, Registerer: registry}),
+		Ledger:  r.node,
+		Reading: reading.New(reading.Ports{Views: r.d.views, Log: r.d.log, Vault: r.d.vault, Rules: r.d.policy, Programs: r.node, Wait: door.WaitContext}),
+		Health:  &health{d: r.d, node: r.node, smpp: r.clients, since: time.Now(), lag: 20_000},
+		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	served := make(chan error, 1)
 	apiCtx, stopAPI := context.WithCancel(ctx)
 	defer stopAPI()
-	go func() { served <- api.Serve(apiCtx, r.listener, handler, r.drain/2, r.log) }()
+	go func() { served <- door.Serve(apiCtx, r.listener, handler, r.drain/2, r.log) }()
 	if r.started != nil {
 		if err := r.started(ctx); err != nil && ctx.Err() == nil {
 			stopAPI()
@@ -180,11 +182,15 @@ func (c *ServeCmd) configured(ctx context.Context, g *Globals) error {
 		return err
 	}
 	defer stopPprof()
+	keys, err := cfg.keys()
+	if err != nil {
+		return err
+	}
 	l, err := listen(cfg.Listen)
 	if err != nil {
 		return err
 	}
-	r := &running{listener: l, keys: cfg.keys(), drain: cfg.drain(), log: log}
+	r := &running{listener: l, keys: keys, drain: cfg.drain(), log: log}
 	if cfg.cluster() != nil {
 		err = r.joined(ctx, cfg)
 	} else {
@@ -268,11 +274,4 @@ func applyConfig(ctx context.Context, cfg *Config) error {
 		err = errors.Join(err, run.Stop(ctx))
 	}
 	return errors.Join(err, d.close())
-}
-
-func hashKey(key string) [sha256.Size]byte { return sha256.Sum256([]byte(key)) }
-
-func hexKey(key string) string {
-	h := hashKey(key)
-	return hex.EncodeToString(h[:])
 }

@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/projections"
+	"github.com/chirograph/chirograph/domain/reading"
 )
 
 // Share runs the tests of a database that several processes write to. open makes an
@@ -175,7 +175,7 @@ func others(t *testing.T, open func(*testing.T, int) []Store) {
 	id := w.Steps[0][0].Judged.Event.ID
 	waited := make(chan error, 4)
 	go func() { waited <- here.WaitFor(ctx, event.Position{Partition: 0, Index: 0}) }()
-	if err := here.WaitChange(ctx, stream.Tenant, id, ""); !errors.Is(err, projections.ErrNotFound) {
+	if err := here.WaitChange(ctx, stream.Tenant, id, ""); !errors.Is(err, reading.ErrNotFound) {
 		t.Fatal(err)
 	}
 	write(t, there, w.Batch(0, 0, 1, false))

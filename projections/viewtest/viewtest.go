@@ -18,6 +18,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/projections"
@@ -26,10 +27,10 @@ import (
 // Store is a database of views with the queries over it.
 type Store interface {
 	ledger.Views
-	Message(ctx context.Context, tenant string, id event.ID) (*projections.Message, error)
-	Search(ctx context.Context, tenant string, f projections.Filter) ([]*projections.Message, error)
-	OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) ([][]projections.OptOut, []event.Position, error)
-	Reviews(ctx context.Context, tenant string) ([]projections.Review, error)
+	Message(ctx context.Context, tenant string, id event.ID) (*reading.Message, error)
+	Search(ctx context.Context, tenant string, f reading.Filter) ([]*reading.Message, error)
+	OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) ([][]reading.OptOut, []event.Position, error)
+	Reviews(ctx context.Context, tenant string) ([]reading.Review, error)
 	WaitFor(ctx context.Context, at event.Position) error
 	WaitChange(ctx context.Context, tenant string, id event.ID, from recipient.Status) error
 	Dump(ctx context.Context, w io.Writer) error
@@ -279,7 +280,7 @@ func agree(t fataler, w *World, s Store) {
 		for id, want := range model {
 			got, err := s.Message(ctx, want.Tenant, id)
 			if !want.Submitted() {
-				if !errors.Is(err, projections.ErrNotFound) {
+				if !errors.Is(err, reading.ErrNotFound) {
 					t.Fatalf("a message without a submit: %v", err)
 				}
 				continue
@@ -287,7 +288,7 @@ func agree(t fataler, w *World, s Store) {
 			if err != nil || jsonOf(t, got) != jsonOf(t, want) {
 				t.Fatalf("message %s, %v\n%s\n%s", id, err, jsonOf(t, got), jsonOf(t, want))
 			}
-			if _, err := s.Message(ctx, "another", id); !errors.Is(err, projections.ErrNotFound) {
+			if _, err := s.Message(ctx, "another", id); !errors.Is(err, reading.ErrNotFound) {
 				t.Fatalf("another tenant's message: %v", err)
 			}
 		}
@@ -298,7 +299,7 @@ func compareIDs(a, b event.ID) int { return bytes.Compare(a[:], b[:]) }
 
 // compareParts: a view that saw all of a message's life shows its parts as the
 // fold has them. (The fold begins anew when it had forgotten the message.)
-func compareParts(t fataler, m *recipient.Message, view *projections.Message) {
+func compareParts(t fataler, m *recipient.Message, view *reading.Message) {
 	if view.Position.Index != m.Index || len(view.Attempts) != len(m.Attempts) {
 		if view.Position.Index == m.Index {
 			t.Fatalf("message %s has %d attempts, the fold has %d", m.ID, len(view.Attempts), len(m.Attempts))
@@ -316,8 +317,8 @@ func compareParts(t fataler, m *recipient.Message, view *projections.Message) {
 }
 
 // Model applies a partition's events one by one.
-func Model(w *World, p int) map[event.ID]*projections.Message {
-	all := map[event.ID]*projections.Message{}
+func Model(w *World, p int) map[event.ID]*reading.Message {
+	all := map[event.ID]*reading.Message{}
 	for _, step := range w.Steps[p] {
 		if step.Judged.Event == nil {
 			continue // a record that is no event
@@ -343,7 +344,7 @@ func jsonOf(t fataler, v any) string {
 // search: every filter finds exactly what a look at every message finds, however
 // small the pages.
 func search(t fataler, w *World, s Store, r *rand.Rand) {
-	var all []*projections.Message
+	var all []*reading.Message
 	references := map[event.ID]string{}
 	for p := range Partitions {
 		for id, m := range Model(w, p) {
@@ -361,10 +362,10 @@ func search(t fataler, w *World, s Store, r *rand.Rand) {
 	if len(all) == 0 {
 		return
 	}
-	slices.SortFunc(all, func(a, b *projections.Message) int { return compareIDs(a.ID, b.ID) })
+	slices.SortFunc(all, func(a, b *reading.Message) int { return compareIDs(a.ID, b.ID) })
 	for range 6 {
 		like := all[r.IntN(len(all))]
-		f := projections.Filter{Limit: 1 + r.IntN(5)}
+		f := reading.Filter{Limit: 1 + r.IntN(5)}
 		if r.IntN(3) == 0 {
 			f.Subject = like.Subject
 		}
@@ -406,7 +407,7 @@ func search(t fataler, w *World, s Store, r *rand.Rand) {
 	}
 }
 
-func pages(t fataler, s Store, tenant string, f projections.Filter) (all []*projections.Message) {
+func pages(t fataler, s Store, tenant string, f reading.Filter) (all []*reading.Message) {
 	t.Helper()
 	for {
 		page, err := s.Search(context.Background(), tenant, f)
@@ -446,7 +447,7 @@ func paging(t *testing.T, open func(*testing.T) Store) {
 	for p := range Partitions {
 		written[p] = len(w.Steps[p])
 	}
-	f := projections.Filter{Limit: 7}
+	f := reading.Filter{Limit: 7}
 	seen := map[event.ID]bool{}
 	for {
 		page, err := s.Search(context.Background(), Tenants[0], f)
@@ -492,7 +493,7 @@ func waits(t *testing.T, open func(*testing.T) Store) {
 	id := w.Steps[0][0].Judged.Event.ID
 	waited := make(chan error)
 	go func() { waited <- s.WaitFor(ctx, event.Position{Partition: 0, Index: 0}) }()
-	if err := s.WaitChange(ctx, stream.Tenant, id, ""); !errors.Is(err, projections.ErrNotFound) {
+	if err := s.WaitChange(ctx, stream.Tenant, id, ""); !errors.Is(err, reading.ErrNotFound) {
 		t.Fatal(err)
 	}
 	write(t, s, w.Batch(0, 0, 1, false))
@@ -725,7 +726,7 @@ func handoffs(t *testing.T, open func(*testing.T) Store) {
 	if id, ok := find("alpha", "\xff\xfe"); ok {
 		t.Errorf("an id that is no text finds %v", id)
 	}
-	if page, err := s.Search(ctx, a.Tenant, projections.Filter{Program: "\x00\xff", Limit: 1}); err != nil || len(page) > 0 {
+	if page, err := s.Search(ctx, a.Tenant, reading.Filter{Program: "\x00\xff", Limit: 1}); err != nil || len(page) > 0 {
 		t.Errorf("a program that is no text: %v, %v", page, err)
 	}
 	w.add(0, a, &event.ReceiptReceived{Account: "alpha", Attempt: 1, Part: 1, State: "enroute"}, hex)

@@ -127,7 +127,7 @@ func (w *World) Grow() {
 		}
 		w.add(p, s, &event.CancelRequested{By: "key-1"}, id)
 	case n < 82:
-		d := &event.OptedOut{Reach: w.reach(), Source: pick(w, "phone", "web"), Unclear: w.chance(20), By: "key-1"}
+		d := &event.OptedOut{Reach: w.reach(), Source: pick[event.Source](w, "phone", "web"), Unclear: w.chance(20), By: "key-1"}
 		if w.chance(30) {
 			d.Occurred = event.Millis(w.now.Add(-time.Hour))
 		}
@@ -225,7 +225,7 @@ func (w *World) message(p int, s *recipient.State) *event.Event {
 }
 
 func (w *World) receipt(attempt, part int) *event.ReceiptReceived {
-	state := pick(w, "delivered", "delivered", "undeliverable", "rejected", "expired", "enroute", "accepted", "scheduled")
+	state := pick[event.MessageState](w, "delivered", "delivered", "undeliverable", "rejected", "expired", "enroute", "accepted", "scheduled")
 	d := &event.ReceiptReceived{Account: "alpha", CarrierID: w.carrierID(), Attempt: attempt, Part: part, State: state,
 		Final: state != "enroute" && state != "accepted" && state != "scheduled", Grade: "network", Match: "id", Sealed: w.sealed()}
 	if w.chance(20) {
@@ -258,7 +258,7 @@ func (w *World) advance(p int, s *recipient.State) {
 		}
 		w.add(p, s, d, m.ID)
 	case m.Status.Unsent():
-		d := &event.MessageDecided{Outcome: pick(w, "allow", "allow", "allow", "allow", "deny", "defer", "hold"), Until: event.Millis(w.now.Add(time.Duration(1+w.draw(30)) * time.Minute)),
+		d := &event.MessageDecided{Outcome: pick[event.DecisionOutcome](w, "allow", "allow", "allow", "allow", "deny", "defer", "hold"), Until: event.Millis(w.now.Add(time.Duration(1+w.draw(30)) * time.Minute)),
 			Senders: []string{"BANK"}, Checks: []event.Check{{Check: "opt_out", Outcome: "allow", Rules: []string{"o1"}}}, Revision: "r1", Digest: "d1"}
 		if d.Outcome == "hold" {
 			d.Fault = "clock"

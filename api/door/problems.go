@@ -1,49 +1,19 @@
-package api
+package door
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"net/http"
-	"strconv"
-
-	"github.com/labstack/echo/v4"
-
-	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/node"
-	"github.com/chirograph/chirograph/domain/recipient"
-	"github.com/chirograph/chirograph/domain/sms"
-	"github.com/chirograph/chirograph/projections"
+	"cmp"
+	"slices"
+	"strings"
 )
 
-// problem is an answer that is an error (RFC 9457). Its detail is public: it
-// tells a person what to do and holds nothing personal. cause is for the log alone.
-type problem struct {
-	code    string
-	detail  string
-	pointer string
-	// header is set on the answer: WWW-Authenticate, Retry-After, Allow.
-	header [2]string
-	// state and position are members of message_left.
-	state    recipient.Status
-	position string
-	cause    error
-}
-
-func (p *problem) Error() string { return p.code + ": " + p.detail }
-func (p *problem) Unwrap() error { return p.cause }
-
-// kind is what is fixed about a problem: the one table of all that this API
-// answers, which the document must list too.
+// kind is what is fixed about a problem. help is the text of its page.
 type kind struct {
-	status int
-	title  string
-	// help is the problem's page at /problems/<code>.
-	help string
+	status      int
+	title, help string
 }
 
-const prefix = "/problems/"
-
+// problems is the one table of all that the API answers to a request that it
+// refuses or cannot serve, by code. Each face's document lists what it answers.
 var problems = map[string]kind{
 	// What HTTP and the key say.
 	"unauthorized":           {401, "The key is missing or wrong", "Send your API key in the header Authorization, as: Bearer, a space, the key. A key that was revoked or that belongs to another server is answered alike."},
@@ -76,10 +46,10 @@ var problems = map[string]kind{
 	"message_left":      {409, "The message had left, or was over", "The member state says where it stands. No later attempt will be made."},
 
 	// What the number says.
-	sms.NotE164:          {422, "The number is not in E.164", "Write a plus sign, the country calling code and the number, or the national number with its country."},
-	sms.UnknownCountry:   {422, "The country is not known", "Give two letters of ISO 3166-1, such as US or GB."},
-	sms.InvalidNumber:    {422, "The number does not exist", "Its country's numbering plan has no such number. Check its digits, its length and its country."},
-	sms.CannotReceiveSMS: {422, "The number cannot receive SMS", "It is a fixed line, a premium-rate number or the like. Ask for a mobile number."},
+	"not_e164":           {422, "The number is not in E.164", "Write a plus sign, the country calling code and the number, or the national number with its country."},
+	"unknown_country":    {422, "The country is not known", "Give two letters of ISO 3166-1, such as US or GB."},
+	"invalid_number":     {422, "The number does not exist", "Its country's numbering plan has no such number. Check its digits, its length and its country."},
+	"cannot_receive_sms": {422, "The number cannot receive SMS", "It is a fixed line, a premium-rate number or the like. Ask for a mobile number."},
 
 	// What the ledger refuses.
 	"idempotency_key_reused":  {422, "The Idempotency-Key was used with another input", "A key stands for one message. Use a new one for a new message, and the old one only to repeat the very same call."},
@@ -117,112 +87,21 @@ var problems = map[string]kind{
 	"outcome_unknown": {504, "It is not known whether the ledger took it", "Repeat a submit with the same Idempotency-Key: it is then sent once. To repeat a cancel, an opt-out, a lift or a pause does no harm."},
 }
 
-// Problem is the document that every error answers with (RFC 9457).
-type Problem struct {
-	Type      string `json:"type"`
-	Title     string `json:"title"`
-	Status    int    `json:"status"`
-	Detail    string `json:"detail"`
-	Pointer   string `json:"pointer,omitempty"`
-	Reference string `json:"reference"`
-	State     string `json:"state,omitempty"`
-	Position  string `json:"position,omitempty"`
+// Kind is what is the same in every problem of one code.
+type Kind struct {
+	Code   string
+	Status int
+	Title  string
+	// Help says what to do; it is the text of the problem's page.
+	Help string
 }
 
-func (s *server) writeProblem(c echo.Context, p *problem, status int, reference string) {
-	w := c.Response()
-	if w.Committed { // part of an answer is out; the log has the rest
-		return
+// Kinds lists the problems of all faces, by status and then by code.
+func Kinds() []Kind {
+	all := make([]Kind, 0, len(problems))
+	for code, k := range problems {
+		all = append(all, Kind{code, k.status, k.title, k.help})
 	}
-	title := problems[p.code].title
-	if title == "" {
-		title = "The request cannot be processed"
-	}
-	body, err := json.Marshal(Problem{Type: prefix + p.code, Title: title, Status: status, Detail: p.detail,
-		Pointer: p.pointer, Reference: reference, State: string(p.state), Position: p.position})
-	if err != nil { // texts always have a JSON form
-		w.WriteHeader(http.StatusInternalServerError)
-		return
-	}
-	if p.header[0] != "" {
-		w.Header().Set(p.header[0], p.header[1])
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n'))
-}
-
-func refuse(code, pointer, detail string) *problem {
-	return &problem{code: code, pointer: pointer, detail: detail}
-}
-
-func retryLater(code, detail string, seconds int, cause error) *problem {
-	return &problem{code: code, detail: detail, header: [2]string{"Retry-After", strconv.Itoa(seconds)}, cause: cause}
-}
-
-var errMessageNotFound = refuse("message_not_found", "", "There is no message with this id in your tenant.")
-
-// problemOf turns what any handler returned into what the caller is told.
-func problemOf(err error) *problem {
-	var p *problem
-	var refusal *ledger.Refusal
-	var number *sms.NumberError
-	var httpErr *echo.HTTPError
-	switch {
-	case errors.As(err, &p):
-		return p
-	case errors.As(err, &refusal):
-		return refuse(refusal.Code, refusal.Field, refusal.Text)
-	case errors.As(err, &number):
-		return refuse(number.Code, "", number.Detail)
-	case errors.Is(err, projections.ErrNotFound):
-		return errMessageNotFound
-	case errors.Is(err, ledger.ErrRefused):
-		return retryLater("unavailable", "Nothing was written, and nothing will be. Try again in a second.", 1, err)
-	case errors.Is(err, ledger.ErrUnknown):
-		return &problem{code: "outcome_unknown", cause: err,
-			detail: "It may or may not be in the ledger. Retry with the same Idempotency-Key; a call that takes none may simply be repeated."}
-	case errors.As(err, &httpErr):
-		switch httpErr.Code {
-		case http.StatusNotFound:
-			return refuse("not_found", "", "Nothing is served at this address; see /docs.")
-		case http.StatusMethodNotAllowed:
-			return refuse("method_not_allowed", "", "Use one of the methods in the header Allow.")
-		case http.StatusBadRequest: // the generated binding of parameters; its text may quote a value
-			return refuse("bad_parameter", "", "A parameter or header is malformed or was given twice; see /docs.")
-		}
-	}
-	return &problem{code: "internal", cause: err, detail: "The cause is in the server's log under the reference."}
-}
-
-// status is the HTTP status of an answer to err's problem.
-func (p *problem) status(err error) int {
-	if k, ok := problems[p.code]; ok {
-		return k.status
-	}
-	var refusal *ledger.Refusal
-	if errors.As(err, &refusal) {
-		switch refusal.Status {
-		case ledger.NotFound:
-			return http.StatusNotFound
-		case ledger.Conflict:
-			return http.StatusConflict
-		}
-	}
-	return http.StatusUnprocessableEntity
-}
-
-// written marks the errors of a write whose context ended before the ledger
-// answered: nobody can know, so 504 and not 500.
-func written(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return errors.Join(ledger.ErrUnknown, err)
-	}
-	return err
-}
-
-// left is the 409 of a cancel.
-func left(c *intake.Cancelled) *problem {
-	return &problem{code: "message_left", state: c.Status, position: c.Position.String(),
-		detail: "It is " + string(c.Status) + " and can no longer be cancelled; no later attempt will be made."}
+	slices.SortFunc(all, func(a, b Kind) int { return cmp.Or(a.Status-b.Status, strings.Compare(a.Code, b.Code)) })
+	return all
 }

@@ -1,4 +1,4 @@
-package api
+package v1
 
 import (
 	"bytes"
@@ -12,8 +12,9 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/labstack/echo/v4"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/chirograph/chirograph/api/door"
 )
 
 //go:embed openapi.yaml
@@ -58,7 +59,6 @@ type answer struct {
 type documented struct {
 	operations []*operation
 	docs       []byte // the page at /docs
-	pages      map[string][]byte
 }
 
 // document is openapi.yaml, read once. It is embedded, so a fault in it is a fault
@@ -66,7 +66,7 @@ type documented struct {
 var document = sync.OnceValue(func() *documented {
 	d, err := readDocument(openapi)
 	if err != nil {
-		panic("api: openapi.yaml: " + err.Error())
+		panic("v1: openapi.yaml: " + err.Error())
 	}
 	return d
 })
@@ -80,7 +80,7 @@ func readDocument(raw []byte) (*documented, error) {
 		return nil, errors.New("there is no document")
 	}
 	doc := node{root.Content[0]}
-	d := &documented{pages: map[string][]byte{}}
+	d := &documented{}
 	paths := doc.at("paths")
 	for _, path := range paths.keys() {
 		item := paths.at(path)
@@ -107,8 +107,8 @@ func readDocument(raw []byte) (*documented, error) {
 		Text           template.HTML
 		Groups         []group
 		Schemas        []schema
-		Problems       []problemRow
-	}{Title: doc.at("info", "title").text(), Summary: doc.at("info", "summary").text(), Text: prose(doc.at("info", "description").text())}
+		Problems       []door.Kind
+	}{Title: doc.at("info", "title").text(), Summary: doc.at("info", "summary").text(), Text: prose(doc.at("info", "description").text()), Problems: door.Kinds()}
 	for _, tag := range doc.at("tags").items() {
 		g := group{Name: tag.at("name").text(), Text: prose(tag.at("description").text())}
 		for _, op := range d.operations {
@@ -124,16 +124,7 @@ func readDocument(raw []byte) (*documented, error) {
 			data.Schemas = append(data.Schemas, schema{name, prose(s.at("description").text()), fields(doc, s), strings.Join(texts(s.at("enum")), ", ")})
 		}
 	}
-	for code, k := range problems {
-		data.Problems = append(data.Problems, problemRow{code, k.status, k.title, k.help})
-	}
-	slices.SortFunc(data.Problems, func(a, b problemRow) int {
-		if a.Status != b.Status {
-			return a.Status - b.Status
-		}
-		return strings.Compare(a.Code, b.Code)
-	})
-	t, err := template.New("docs").Parse(docsTemplate)
+	t, err := door.Template().Parse(docsTemplate)
 	if err != nil {
 		return nil, err
 	}
@@ -142,20 +133,7 @@ func readDocument(raw []byte) (*documented, error) {
 		return nil, err
 	}
 	d.docs = b.Bytes()
-	for _, p := range data.Problems {
-		var b bytes.Buffer
-		if err := t.ExecuteTemplate(&b, "problem", p); err != nil {
-			return nil, err
-		}
-		d.pages[p.Code] = b.Bytes()
-	}
 	return d, nil
-}
-
-type problemRow struct {
-	Code        string
-	Status      int
-	Title, Help string
 }
 
 func readOperation(doc node, path, method string, item node) *operation {
@@ -373,20 +351,4 @@ func (n node) write(b *bytes.Buffer) {
 			b.Write(text)
 		}
 	}
-}
-
-// page serves a page of ours: no scripts, nothing from elsewhere.
-func page(c echo.Context, html []byte) error {
-	h := c.Response().Header()
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	h.Set("X-Content-Type-Options", "nosniff")
-	return c.HTMLBlob(http.StatusOK, html)
-}
-
-func problemPage(c echo.Context) error {
-	html, ok := document().pages[c.Param("code")]
-	if !ok {
-		return refuse("not_found", "", "There is no problem of this name; see /docs.")
-	}
-	return page(c, html)
 }

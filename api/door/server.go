@@ -1,4 +1,4 @@
-package api
+package door
 
 import (
 	"context"
@@ -13,10 +13,11 @@ import (
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 30 * time.Second // head and body
-	maxWait           = 60 * time.Second // of a read that waits, and of a pause
+	// MaxWait bounds a read that waits, and a pause.
+	MaxWait = 60 * time.Second
 	// writeTimeout counts from the end of the head, so it holds the longest wait
 	// and the time to answer after it.
-	writeTimeout   = maxWait + 30*time.Second
+	writeTimeout   = MaxWait + 30*time.Second
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 16 << 10
 )
@@ -61,8 +62,9 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, drain time.Durat
 	return err
 }
 
-// waitContext ends with ctx, after d, or when the server stops.
-func waitContext(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+// WaitContext is the context of a read that waits: it ends with ctx, after d, or when
+// the server that ctx comes from stops.
+func WaitContext(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	if stopping, ok := ctx.Value(stoppingKey{}).(context.Context); ok {
 		stop := context.AfterFunc(stopping, cancel)

@@ -1,4 +1,4 @@
-package api
+package v1
 
 import (
 	"bytes"
@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
+
+	"github.com/chirograph/chirograph/api/door"
 )
 
 const (
@@ -41,7 +43,7 @@ func (binder) Bind(into any, c echo.Context) error {
 	defer buffers.Put(b) // decode keeps nothing of it
 	n, err := b.ReadFrom(io.LimitReader(r.Body, maxBytes+1))
 	if err != nil {
-		return &problem{code: "malformed_json", detail: "The body ended before it was whole.", cause: err}
+		return &door.Problem{Code: "malformed_json", Detail: "The body ended before it was whole.", Cause: err}
 	}
 	if n > maxBytes {
 		return errTooLarge
@@ -49,18 +51,18 @@ func (binder) Bind(into any, c echo.Context) error {
 	return decode(b.Bytes(), into)
 }
 
-var errTooLarge = &problem{code: "body_too_large", detail: "The body is larger than 1 MiB. Divide it over several calls."}
+var errTooLarge = &door.Problem{Code: "body_too_large", Detail: "The body is larger than 1 MiB. Divide it over several calls."}
 
 func checkMediaType(h http.Header) error {
 	t := h.Get("Content-Type")
 	if t != "application/json" {
 		base, params, err := mime.ParseMediaType(t)
 		if err != nil || base != "application/json" || params["charset"] != "" && !strings.EqualFold(params["charset"], "utf-8") {
-			return refuse("unsupported_media_type", "", "Send the body as application/json in UTF-8.")
+			return door.Refuse("unsupported_media_type", "", "Send the body as application/json in UTF-8.")
 		}
 	}
 	if e := h.Get("Content-Encoding"); e != "" && e != "identity" {
-		return refuse("unsupported_media_type", "", "Send the body without a Content-Encoding.")
+		return door.Refuse("unsupported_media_type", "", "Send the body without a Content-Encoding.")
 	}
 	return nil
 }
@@ -76,14 +78,14 @@ func decode(raw []byte, into any) error {
 	d := decoder{b: raw}
 	d.space()
 	if d.i == len(raw) {
-		return refuse("malformed_json", "", "The body is empty; send a JSON object.")
+		return door.Refuse("malformed_json", "", "The body is empty; send a JSON object.")
 	}
 	if p := d.value(shapeOf(v.Type()), v); p != nil {
 		return p
 	}
 	d.space()
 	if d.i != len(raw) {
-		return refuse("trailing_data", "", "Something follows the JSON object; send exactly one.")
+		return door.Refuse("trailing_data", "", "Something follows the JSON object; send exactly one.")
 	}
 	return nil
 }
@@ -155,10 +157,10 @@ func shapeOf(t reflect.Type) *shape {
 			s.fields = append(s.fields, fieldShape{name, i, shapeOf(t.Field(i).Type)})
 		}
 		if len(s.fields) > 64 {
-			panic("api: " + t.String() + " has more than 64 fields")
+			panic("v1: " + t.String() + " has more than 64 fields")
 		}
 	default:
-		panic("api: no JSON shape for " + t.String())
+		panic("v1: no JSON shape for " + t.String())
 	}
 	shapes.Store(t, s)
 	return s
@@ -190,31 +192,31 @@ func (d *decoder) next() byte {
 	return d.b[d.i]
 }
 
-func (d *decoder) malformed() *problem {
+func (d *decoder) malformed() *door.Problem {
 	if d.i >= len(d.b) {
-		return refuse("malformed_json", "", "The body ends in the middle; it is not JSON.")
+		return door.Refuse("malformed_json", "", "The body ends in the middle; it is not JSON.")
 	}
-	return refuse("malformed_json", "", "The body is not JSON at byte "+strconv.Itoa(d.i)+".")
+	return door.Refuse("malformed_json", "", "The body is not JSON at byte "+strconv.Itoa(d.i)+".")
 }
 
-var errDeep = refuse("nested_too_deep", "", "The body is nested deeper than 8 levels.")
+var errDeep = door.Refuse("nested_too_deep", "", "The body is nested deeper than 8 levels.")
 
 // at puts a name before the pointer of a problem on its way out.
-func (p *problem) at(name string) *problem {
+func at(p *door.Problem, name string) *door.Problem {
 	q := *p
-	q.pointer = "/" + pointerName.Replace(name) + p.pointer
+	q.Pointer = "/" + pointerName.Replace(name) + p.Pointer
 	return &q
 }
 
 var pointerName = strings.NewReplacer("~", "~0", "/", "~1") // RFC 6901 §3
 
-func (d *decoder) value(s *shape, v reflect.Value) *problem {
+func (d *decoder) value(s *shape, v reflect.Value) *door.Problem {
 	c := d.next()
 	if c == 'n' && s.kind != shapePointer {
 		if p := d.literal("null"); p != nil {
 			return p
 		}
-		return refuse("null_not_allowed", "", "The field is null; leave it out instead.")
+		return door.Refuse("null_not_allowed", "", "The field is null; leave it out instead.")
 	}
 	switch s.kind {
 	case shapePointer:
@@ -239,7 +241,7 @@ func (d *decoder) value(s *shape, v reflect.Value) *problem {
 		}
 		v.SetString(t)
 		if s.enum && !v.Interface().(interface{ Valid() bool }).Valid() {
-			return refuse("invalid_value", "", "The field takes one of a few values; see /docs.")
+			return door.Refuse("invalid_value", "", "The field takes one of a few values; see /docs.")
 		}
 		return nil
 	case shapeTime:
@@ -251,7 +253,7 @@ func (d *decoder) value(s *shape, v reflect.Value) *problem {
 			return p
 		}
 		if v.Addr().Interface().(*time.Time).UnmarshalText([]byte(t)) != nil {
-			return refuse("invalid_time", "", "Write the time as RFC 3339 says, such as 2026-11-26T15:00:00Z.")
+			return door.Refuse("invalid_time", "", "Write the time as RFC 3339 says, such as 2026-11-26T15:00:00Z.")
 		}
 		return nil
 	case shapeInt:
@@ -279,24 +281,24 @@ func (d *decoder) value(s *shape, v reflect.Value) *problem {
 	}
 }
 
-func (d *decoder) object(s *shape, v reflect.Value) *problem {
+func (d *decoder) object(s *shape, v reflect.Value) *door.Problem {
 	var seen uint64
-	p := d.members(func(key []byte) *problem {
+	p := d.members(func(key []byte) *door.Problem {
 		n, ok := s.names[string(key)]
 		if !ok {
 			// A value that is no JSON, or a bomb, says so first.
 			if p := d.skip(); p != nil {
-				return p.at(string(key))
+				return at(p, string(key))
 			}
-			return refuse("unknown_field", "", "There is no field of this name here; see /docs.").at(string(key))
+			return at(door.Refuse("unknown_field", "", "There is no field of this name here; see /docs."), string(key))
 		}
 		f := &s.fields[n]
 		if seen&(1<<n) != 0 {
-			return refuse("duplicate_field", "", "The field stands twice; send it once.").at(f.name)
+			return at(door.Refuse("duplicate_field", "", "The field stands twice; send it once."), f.name)
 		}
 		seen |= 1 << n
 		if p := d.value(f.shape, v.Field(f.index)); p != nil {
-			return p.at(f.name)
+			return at(p, f.name)
 		}
 		return nil
 	})
@@ -306,7 +308,7 @@ func (d *decoder) object(s *shape, v reflect.Value) *problem {
 	if missing := s.required &^ seen; missing != 0 {
 		for i := range s.fields {
 			if missing&(1<<i) != 0 {
-				return refuse("missing_field", "/"+s.fields[i].name, "The field is required.")
+				return door.Refuse("missing_field", "/"+s.fields[i].name, "The field is required.")
 			}
 		}
 	}
@@ -314,7 +316,7 @@ func (d *decoder) object(s *shape, v reflect.Value) *problem {
 }
 
 // members reads an object; member finds the value where the decoder stands.
-func (d *decoder) members(member func(key []byte) *problem) *problem {
+func (d *decoder) members(member func(key []byte) *door.Problem) *door.Problem {
 	if d.depth++; d.depth > maxDepth {
 		return errDeep
 	}
@@ -353,7 +355,7 @@ func (d *decoder) members(member func(key []byte) *problem) *problem {
 }
 
 // elements reads a list in the same way.
-func (d *decoder) elements(element func(i int) *problem) *problem {
+func (d *decoder) elements(element func(i int) *door.Problem) *door.Problem {
 	if d.depth++; d.depth > maxDepth {
 		return errDeep
 	}
@@ -380,12 +382,12 @@ func (d *decoder) elements(element func(i int) *problem) *problem {
 	}
 }
 
-func (d *decoder) list(s *shape, v reflect.Value) *problem {
+func (d *decoder) list(s *shape, v reflect.Value) *door.Problem {
 	out := reflect.MakeSlice(v.Type(), 0, 4)
-	p := d.elements(func(i int) *problem {
+	p := d.elements(func(i int) *door.Problem {
 		out = reflect.Append(out, reflect.Zero(s.elemType))
 		if p := d.value(s.elem, out.Index(i)); p != nil {
-			return p.at(strconv.Itoa(i))
+			return at(p, strconv.Itoa(i))
 		}
 		return nil
 	})
@@ -393,26 +395,26 @@ func (d *decoder) list(s *shape, v reflect.Value) *problem {
 	return p
 }
 
-func (d *decoder) dict(v reflect.Value) *problem {
+func (d *decoder) dict(v reflect.Value) *door.Problem {
 	out := map[string]string{}
-	p := d.members(func(k []byte) *problem {
+	p := d.members(func(k []byte) *door.Problem {
 		key := string(k)
 		if _, twice := out[key]; twice {
-			return refuse("duplicate_field", "", "The field stands twice; send it once.").at(key)
+			return at(door.Refuse("duplicate_field", "", "The field stands twice; send it once."), key)
 		}
 		switch d.next() {
 		case '"':
 		case 'n':
 			if p := d.literal("null"); p != nil {
-				return p.at(key)
+				return at(p, key)
 			}
-			return refuse("null_not_allowed", "", "The field is null; leave it out instead.").at(key)
+			return at(door.Refuse("null_not_allowed", "", "The field is null; leave it out instead."), key)
 		default:
-			return d.wrong("a text").at(key)
+			return at(d.wrong("a text"), key)
 		}
 		t, p := d.text()
 		if p != nil {
-			return p.at(key)
+			return at(p, key)
 		}
 		out[key] = t
 		return nil
@@ -423,20 +425,20 @@ func (d *decoder) dict(v reflect.Value) *problem {
 
 // wrong is a value of another type than the field takes; if it is no JSON at all,
 // or a bomb, that is said instead.
-func (d *decoder) wrong(want string) *problem {
+func (d *decoder) wrong(want string) *door.Problem {
 	if p := d.skip(); p != nil {
 		return p
 	}
-	return refuse("wrong_type", "", "The field takes "+want+".")
+	return door.Refuse("wrong_type", "", "The field takes "+want+".")
 }
 
 // skip passes one value of any type.
-func (d *decoder) skip() *problem {
+func (d *decoder) skip() *door.Problem {
 	switch c := d.next(); c {
 	case '{':
-		return d.members(func([]byte) *problem { return d.skip() })
+		return d.members(func([]byte) *door.Problem { return d.skip() })
 	case '[':
-		return d.elements(func(int) *problem { return d.skip() })
+		return d.elements(func(int) *door.Problem { return d.skip() })
 	case '"':
 		_, p := d.textBytes()
 		return p
@@ -454,7 +456,7 @@ func (d *decoder) skip() *problem {
 	}
 }
 
-func (d *decoder) literal(word string) *problem {
+func (d *decoder) literal(word string) *door.Problem {
 	if !bytes.HasPrefix(d.b[d.i:], []byte(word)) {
 		return d.malformed()
 	}
@@ -499,7 +501,7 @@ func (d *decoder) number() ([]byte, bool) {
 	return d.b[start:d.i], true
 }
 
-func (d *decoder) integer(c byte, v reflect.Value) *problem {
+func (d *decoder) integer(c byte, v reflect.Value) *door.Problem {
 	if c != '-' && (c < '0' || c > '9') {
 		return d.wrong("a whole number")
 	}
@@ -508,24 +510,24 @@ func (d *decoder) integer(c byte, v reflect.Value) *problem {
 		return d.malformed()
 	}
 	if bytes.ContainsAny(text, ".eE") {
-		return refuse("wrong_type", "", "The field takes a whole number, without a fraction or an exponent.")
+		return door.Refuse("wrong_type", "", "The field takes a whole number, without a fraction or an exponent.")
 	}
 	n, err := strconv.ParseInt(string(text), 10, strconv.IntSize)
 	if err != nil {
-		return refuse("out_of_range", "", "The number is too large.")
+		return door.Refuse("out_of_range", "", "The number is too large.")
 	}
 	v.SetInt(n)
 	return nil
 }
 
-func (d *decoder) text() (string, *problem) {
+func (d *decoder) text() (string, *door.Problem) {
 	b, p := d.textBytes()
 	return string(b), p
 }
 
 // textBytes passes a string and returns it without escapes. Without any it is a
 // piece of the input.
-func (d *decoder) textBytes() ([]byte, *problem) {
+func (d *decoder) textBytes() ([]byte, *door.Problem) {
 	d.i++ // "
 	start := d.i
 	ascii := true
@@ -550,9 +552,9 @@ func (d *decoder) textBytes() ([]byte, *problem) {
 	return nil, d.malformed()
 }
 
-var errText = refuse("invalid_utf8", "", "The text is not valid Unicode: send UTF-8, and escapes of characters past U+FFFF in pairs.")
+var errText = door.Refuse("invalid_utf8", "", "The text is not valid Unicode: send UTF-8, and escapes of characters past U+FFFF in pairs.")
 
-func (d *decoder) escaped(start int) ([]byte, *problem) {
+func (d *decoder) escaped(start int) ([]byte, *door.Problem) {
 	out := append(make([]byte, 0, d.i-start+64), d.b[start:d.i]...)
 	for d.i < len(d.b) {
 		c := d.b[d.i]

@@ -1,9 +1,10 @@
-package api
+package v1
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -22,14 +23,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/node"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
-	"github.com/chirograph/chirograph/projections"
 )
 
 // What every test sends, and what no log line and no metric may hold.
@@ -124,15 +126,15 @@ func (f *fakeLedger) Resume(_ context.Context, _ ledger.Caller, r *control.Pause
 
 type fakeViews struct {
 	mu         sync.Mutex
-	messages   map[event.ID]*projections.Message
-	optOuts    map[event.Pseudonym][]projections.OptOut
-	filter     projections.Filter
+	messages   map[event.ID]*reading.Message
+	optOuts    map[event.Pseudonym][]reading.OptOut
+	filter     reading.Filter
 	waitFor    func(context.Context, event.Position) error
 	waitChange func(context.Context, event.ID, recipient.Status) error
 	err        error
 }
 
-func (f *fakeViews) Message(_ context.Context, tenant string, id event.ID) (*projections.Message, error) {
+func (f *fakeViews) Message(_ context.Context, tenant string, id event.ID) (*reading.Message, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
@@ -140,31 +142,31 @@ func (f *fakeViews) Message(_ context.Context, tenant string, id event.ID) (*pro
 	}
 	m := f.messages[id]
 	if m == nil || m.Tenant != tenant {
-		return nil, projections.ErrNotFound
+		return nil, reading.ErrNotFound
 	}
 	return m, nil
 }
 
-func (f *fakeViews) put(m *projections.Message) {
+func (f *fakeViews) put(m *reading.Message) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.messages[m.ID] = m
 }
 
-func (f *fakeViews) Search(_ context.Context, tenant string, q projections.Filter) ([]*projections.Message, error) {
+func (f *fakeViews) Search(_ context.Context, tenant string, q reading.Filter) ([]*reading.Message, error) {
 	f.filter = q
-	var out []*projections.Message
+	var out []*reading.Message
 	for _, m := range f.messages {
 		if m.Tenant == tenant && (q.After.IsZero() || bytes.Compare(m.ID[:], q.After[:]) < 0) {
 			out = append(out, m)
 		}
 	}
-	slices.SortFunc(out, func(a, b *projections.Message) int { return bytes.Compare(b.ID[:], a.ID[:]) })
+	slices.SortFunc(out, func(a, b *reading.Message) int { return bytes.Compare(b.ID[:], a.ID[:]) })
 	return out[:min(len(out), q.Limit)], nil
 }
 
-func (f *fakeViews) OptOuts(_ context.Context, _ string, subjects []event.Pseudonym) ([][]projections.OptOut, []event.Position, error) {
-	rows := make([][]projections.OptOut, len(subjects))
+func (f *fakeViews) OptOuts(_ context.Context, _ string, subjects []event.Pseudonym) ([][]reading.OptOut, []event.Position, error) {
+	rows := make([][]reading.OptOut, len(subjects))
 	for i, s := range subjects {
 		rows[i] = f.optOuts[s]
 	}
@@ -257,7 +259,7 @@ func box(v any) event.Sealed {
 
 // env is an API over fakes.
 type env struct {
-	t       *testing.T
+	t       testing.TB
 	h       http.Handler
 	ledger  *fakeLedger
 	views   *fakeViews
@@ -267,19 +269,22 @@ type env struct {
 	metrics *prometheus.Registry
 }
 
-func newEnv(t *testing.T, change ...func(*Deps)) *env {
+func newEnv(t testing.TB, change ...func(*Deps, *door.Config)) *env {
 	e := &env{t: t, ledger: &fakeLedger{programs: map[string]*event.ProgramChanged{}},
-		views:  &fakeViews{messages: map[event.ID]*projections.Message{}, optOuts: map[event.Pseudonym][]projections.OptOut{}},
+		views:  &fakeViews{messages: map[event.ID]*reading.Message{}, optOuts: map[event.Pseudonym][]reading.OptOut{}},
 		log:    &fakeLog{records: map[event.Partition][]ledger.Record{}},
 		vault:  fakeVault{erased: map[event.ID]bool{}},
 		health: &fakeHealth{ok: true}, metrics: prometheus.NewRegistry()}
 	e.ledger.submit = accept
-	d := Deps{Ledger: e.ledger, Views: e.views, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Keys: fakeKeys{}, Health: e.health,
-		Logger:  slog.New(slog.NewJSONHandler(&writtenByAll, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Metrics: promhttp.HandlerFor(e.metrics, promhttp.HandlerOpts{}), Registerer: e.metrics}
-	for _, c := range change {
-		c(&d)
+	d := Deps{Intake: e.ledger, Commands: e.ledger, Health: e.health,
+		Reading: reading.New(reading.Ports{Views: e.views, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Programs: e.ledger, Wait: door.WaitContext}),
+		Metrics: promhttp.HandlerFor(e.metrics, promhttp.HandlerOpts{})}
+	c := door.Config{Keys: fakeKeys{}, Registerer: e.metrics,
+		Logger: slog.New(slog.NewJSONHandler(&writtenByAll, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	for _, f := range change {
+		f(&d, &c)
 	}
+	d.Door = door.New(c)
 	e.h = New(d)
 	t.Cleanup(func() {
 		families, err := e.metrics.Gather()
@@ -296,7 +301,9 @@ func newEnv(t *testing.T, change ...func(*Deps)) *env {
 func accept(_ ledger.Caller, r *intake.SubmitRequest) (*intake.Submitted, error) {
 	n, err := sms.ParseNumber(r.To, r.Country)
 	if err != nil {
-		return nil, number("/to", err)
+		var bad *sms.NumberError
+		errors.As(err, &bad)
+		return nil, &ledger.Refusal{Code: bad.Code, Field: "/to", Text: bad.Detail}
 	}
 	return &intake.Submitted{ID: testID(1), To: n, From: "+14155550199", Program: "otp", Purpose: "otp", Encoding: sms.GSM7, Segments: 1,
 		Position: event.Position{Partition: 7, Index: 1234}}, nil
@@ -321,7 +328,7 @@ var contractRouter = sync.OnceValues(func() (routers.Router, error) {
 
 type answered struct {
 	*httptest.ResponseRecorder
-	t *testing.T
+	t testing.TB
 }
 
 // do sends a request with the key of all scopes and holds the answer against the
@@ -392,9 +399,9 @@ func (a answered) into(v any) {
 }
 
 // problem checks that the answer is this problem, whole and about this field.
-func (a answered) problem(status int, code, pointer string) Problem {
+func (a answered) problem(status int, code, pointer string) door.Document {
 	a.t.Helper()
-	var p Problem
+	var p door.Document
 	if a.Header().Get("Content-Type") != "application/problem+json" {
 		a.t.Fatalf("%d %s is not a problem", a.Code, a.Body)
 	}

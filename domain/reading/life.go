@@ -1,15 +1,15 @@
-package projections
+package reading
 
 import (
+	"strings"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// Message is one message's whole life, as the events say it. It holds no number
-// and no body: those stay sealed in Content and are opened by whoever may read
-// them.
+// Message is one message's whole life, as the views keep it. It holds no number
+// and no body: those stay sealed in Content, until a Reader opens them.
 type Message struct {
 	ID      event.ID        `json:"id"`
 	Tenant  string          `json:"tenant"`
@@ -97,35 +97,68 @@ type Part struct {
 	Reason     string    `json:"reason,omitempty"`
 	// Receipt is the state of the receipt that counts, and its grade (network,
 	// handset, inferred), match and error; Receipts counts all that came.
-	Receipt   string    `json:"receipt,omitempty"`
-	Final     bool      `json:"final,omitempty"`
-	Grade     string    `json:"grade,omitempty"`
-	Match     string    `json:"match,omitempty"`
-	Error     string    `json:"error,omitempty"`
-	ReceiptAt time.Time `json:"receipt_at,omitzero"`
-	Receipts  int       `json:"receipts,omitempty"`
+	Receipt   event.MessageState `json:"receipt,omitempty"`
+	Final     bool               `json:"final,omitempty"`
+	Grade     event.Grade        `json:"grade,omitempty"`
+	Match     event.Match        `json:"match,omitempty"`
+	Error     string             `json:"error,omitempty"`
+	ReceiptAt time.Time          `json:"receipt_at,omitzero"`
+	Receipts  int                `json:"receipts,omitempty"`
 }
 
-// OptOut is one that stands.
-type OptOut struct {
-	Event    event.ID       `json:"event"`
-	Position event.Position `json:"position"`
-	Reach    event.Reach    `json:"reach"`
-	Source   string         `json:"source"`
-	Since    time.Time      `json:"since"`
-	Occurred time.Time      `json:"occurred,omitzero"`
-	Unclear  bool           `json:"unclear,omitempty"`
+// Submitted reports whether the submit was seen. Before that a message is a mere
+// placeholder for a cancel that came first, and no query shows it.
+func (m *Message) Submitted() bool { return !m.Accepted.IsZero() }
+
+// MayChange reports whether more than a contradiction can still change the status.
+func (m *Message) MayChange() bool {
+	return m.Status.Open() || m.Status == recipient.InDoubt || m.Status == recipient.Unconfirmed
 }
 
-// Filter narrows a search; empty fields match all. All of it lies within one tenant.
-type Filter struct {
-	Subject   event.Pseudonym // one recipient
-	Reference string          // the reference's keyed digest
-	Status    recipient.Status
-	Program   string
-	// Since and Until bound the submit's time, half-open.
-	Since, Until time.Time
-	// After is the last id of the page before; zero for the first page. Newest first.
-	After event.ID
-	Limit int // 1 to 200
+// Carrier is the account of the last route; "" before the first.
+func (m *Message) Carrier() string {
+	if m.Route == nil {
+		return ""
+	}
+	return m.Route.Data.Carrier
+}
+
+// SentFrom is the sender of the last attempt; "" before the first.
+func (m *Message) SentFrom() string {
+	if n := len(m.Attempts); n > 0 {
+		return m.Attempts[n-1].From
+	}
+	return ""
+}
+
+// grades orders how well a receipt's word is known.
+var grades = map[event.Grade]int{event.GradeInferred: 1, event.GradeNetwork: 2, event.GradeHandset: 3}
+
+// Grade is the weakest among the receipts that count: a message is known no better
+// than its least known part. It is "" without a receipt.
+func (m *Message) Grade() event.Grade {
+	var weakest event.Grade
+	for _, a := range m.Attempts {
+		for _, p := range a.Parts {
+			if g := grades[p.Grade]; g > 0 && (weakest == "" || g < grades[weakest]) {
+				weakest = p.Grade
+			}
+		}
+	}
+	return weakest
+}
+
+// LocalTime is the time in a zone in which the recipient may be.
+type LocalTime struct{ Zone, Time string }
+
+// LocalTimes are the recipient's at the last decision; nil before the first.
+func (m *Message) LocalTimes() []LocalTime {
+	if m.Decision == nil {
+		return nil
+	}
+	out := make([]LocalTime, len(m.Decision.Data.Clocks))
+	for i, clock := range m.Decision.Data.Clocks {
+		out[i].Zone, out[i].Time, _ = strings.Cut(string(clock), " ")
+	}
+	return out
 }

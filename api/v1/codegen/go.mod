@@ -1,4 +1,4 @@
-module github.com/chirograph/chirograph/api/codegen
+module github.com/chirograph/chirograph/api/v1/codegen
 
 go 1.26.0
 

@@ -1,0 +1,217 @@
+// Package door is what stands before every face of the product: API keys and their
+// scopes, the bounds on requests, problem documents and their pages, the log line
+// and the histogram of a request, panics, and serving until a stop.
+package door
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// Authenticator knows API keys.
+type Authenticator interface {
+	// Authenticate returns who has the key and what it may do; ok is false for a key
+	// that is not known.
+	Authenticate(key string) (c ledger.Caller, scopes []string, ok bool)
+}
+
+// Config is what a door needs. Keys and Logger are required.
+type Config struct {
+	Keys Authenticator
+	// Logger gets one line a request (debug where no key is needed) and the cause of
+	// every problem that is ours. No line holds a number, a body or a query string.
+	Logger *slog.Logger
+	// Registerer gets chirograph_http_request_seconds; nil: none.
+	Registerer prometheus.Registerer
+	// MaxRequests bounds the requests being worked on; more are 503 with
+	// Retry-After. Default 1,024. Health checks and waits do not count.
+	MaxRequests int
+	// MaxWaiting bounds the reads that wait for a message to change. Default 1,024.
+	MaxWaiting int
+}
+
+// Operation is what the door needs to know of a face's operation.
+type Operation struct {
+	Method string
+	// Route is the path as echo writes it, and Path as documents do: the log and the
+	// histogram show that.
+	Route, Path string
+	// Scope is the one that a key needs; "": the operation needs no key.
+	Scope string
+}
+
+// Face is an API of the product, as far as the door needs to know it.
+type Face struct {
+	// Operations are those of its document. A route that is not among them is open to
+	// everybody.
+	Operations []Operation
+	// Accepts refuses a request with a good key whose headers the face cannot answer;
+	// nil: none.
+	Accepts func(http.Header) error
+	// Problem turns an error of the face's own operations into a problem; it returns
+	// nil for those of the ledger and of HTTP, which the door knows. nil: it has none.
+	Problem func(error) *Problem
+}
+
+// Door is what all faces of a process share. Its bounds are for all of them together.
+type Door struct {
+	c             Config
+	seconds       *prometheus.HistogramVec
+	busy, waiting atomic.Int64
+}
+
+// New makes a door, and registers its histogram.
+func New(c Config) *Door {
+	if c.MaxRequests <= 0 {
+		c.MaxRequests = 1024
+	}
+	if c.MaxWaiting <= 0 {
+		c.MaxWaiting = 1024
+	}
+	d := &Door{c: c}
+	if c.Registerer != nil {
+		d.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "chirograph_http_request_seconds",
+			Help:    "Time from a request's head to the end of its answer, by route and status.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"method", "route", "status"})
+		c.Registerer.MustRegister(d.seconds)
+	}
+	return d
+}
+
+// callerKey is under what the context of a request holds a pointer to its ledger.Caller.
+type callerKey struct{}
+
+// CallerOf is who sent a request; ok is false where no key was needed.
+func CallerOf(ctx context.Context) (c ledger.Caller, ok bool) {
+	p, ok := ctx.Value(callerKey{}).(*ledger.Caller)
+	if !ok {
+		return ledger.Caller{}, false
+	}
+	return *p, true
+}
+
+// Guard is all that happens around every handler of a face: the bound on requests,
+// the key and its scope, panics, problems, the log line and the histogram.
+func (d *Door) Guard(f Face) echo.MiddlewareFunc {
+	g := &guard{Door: d, face: f, operations: make(map[string]*Operation, len(f.Operations))}
+	for _, op := range f.Operations {
+		g.operations[op.Method+" "+op.Route] = &op
+	}
+	return g.around
+}
+
+// guard is a door before one face.
+type guard struct {
+	*Door
+	face       Face
+	operations map[string]*Operation // by method and route
+}
+
+func (g *guard) around(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		var caller ledger.Caller
+		r := request{start: time.Now(), reference: newReference(), op: g.operations[c.Request().Method+" "+c.Path()]}
+		if err := g.handle(c, next, r.op, &caller); err != nil {
+			r.problem = problemOf(&g.face, err)
+			r.problem.write(c, r.problem.status(err), r.reference)
+		}
+		g.record(c, &r, caller.Tenant)
+		return nil
+	}
+}
+
+// request is what the door knows of a request, but whose it is.
+type request struct {
+	start     time.Time
+	reference string
+	op        *Operation // nil: none of the face's operations
+	problem   *Problem   // nil: a handler's own answer
+}
+
+// handle calls the handler if the request may pass, and sets whose key it has. The
+// context of the handler's request points to caller.
+func (g *guard) handle(c echo.Context, next echo.HandlerFunc, op *Operation, caller *ledger.Caller) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			if p == any(http.ErrAbortHandler) {
+				panic(p)
+			}
+			// What a panic says may quote data; a runtime error's text and the stack do not.
+			cause := fmt.Errorf("panic: %T", p)
+			if re, ok := p.(interface{ RuntimeError() }); ok {
+				cause = fmt.Errorf("panic: %v", re)
+			}
+			err = errors.Join(cause, errors.New(string(debug.Stack())))
+		}
+	}()
+	if op == nil || op.Scope == "" {
+		// Open to all: health, documents, and echo's own 404 and 405.
+		return next(c)
+	}
+	if g.busy.Add(1) > int64(g.c.MaxRequests) {
+		g.busy.Add(-1)
+		return RetryLater("overloaded", "Too many requests are being worked on. Nothing was done; try again in a second.", 1, nil)
+	}
+	defer g.busy.Add(-1)
+	in := c.Request()
+	if err := g.identify(in.Header, op, caller); err != nil {
+		return err
+	}
+	if g.face.Accepts != nil {
+		if err := g.face.Accepts(in.Header); err != nil {
+			return err
+		}
+	}
+	c.SetRequest(in.WithContext(context.WithValue(in.Context(), callerKey{}, caller)))
+	return next(c)
+}
+
+// identify finds out whose key a request has, and fails unless the key has the scope
+// of the operation.
+func (d *Door) identify(h http.Header, op *Operation, caller *ledger.Caller) error {
+	scheme, token, _ := strings.Cut(h.Get("Authorization"), " ")
+	var scopes []string
+	ok := strings.EqualFold(scheme, "Bearer") && token != ""
+	if ok {
+		*caller, scopes, ok = d.c.Keys.Authenticate(strings.TrimSpace(token))
+	}
+	if !ok {
+		*caller = ledger.Caller{}
+		return &Problem{Code: "unauthorized", Detail: "Send a valid API key: Authorization: Bearer, a space, the key.",
+			Header: [2]string{"WWW-Authenticate", `Bearer realm="chirograph"`}}
+	}
+	if !slices.Contains(scopes, op.Scope) {
+		return &Problem{Code: "forbidden", Detail: "The key lacks the scope " + op.Scope + ".",
+			Header: [2]string{"WWW-Authenticate", `Bearer realm="chirograph", error="insufficient_scope", scope="` + op.Scope + `"`}}
+	}
+	return nil
+}
+
+// Wait calls f, which waits for something to change. The request does not count
+// among those being worked on meanwhile, but among those that wait: past the bound
+// of these f is not called, and the error is a *Problem.
+func (d *Door) Wait(f func() error) error {
+	if d.waiting.Add(1) > int64(d.c.MaxWaiting) {
+		d.waiting.Add(-1)
+		return RetryLater("overloaded", "Too many reads are waiting. Read without wait, or try again in five seconds.", 5, nil)
+	}
+	d.busy.Add(-1)
+	defer d.waiting.Add(-1)
+	defer d.busy.Add(1)
+	return f()
+}

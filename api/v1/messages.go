@@ -1,0 +1,139 @@
+package v1
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/chirograph/chirograph/api/door"
+	"github.com/chirograph/chirograph/domain/intake"
+	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/recipient"
+)
+
+// SubmitMessage is POST /v1/messages.
+func (s *server) SubmitMessage(ctx context.Context, r SubmitMessageRequestObject) (SubmitMessageResponseObject, error) {
+	b := r.Body
+	priority, err := ranged("invalid_priority", "/priority", b.Priority, 1, 9)
+	if err != nil {
+		return nil, err
+	}
+	var validFor time.Duration
+	if b.ValidFor != "" {
+		if validFor, err = time.ParseDuration(b.ValidFor); err != nil {
+			return nil, door.Refuse("invalid_duration", "/valid_for", "Write the duration as 30s, 15m or 1h30m.")
+		}
+		if validFor <= 0 { // to the ledger it would be a default
+			return nil, door.Refuse("invalid_valid_for", "/valid_for", "valid_for is one minute to 7 days, counted from send_at.")
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.AnswerWithin)
+	defer cancel()
+	m, err := s.Intake.Submit(ctx, callerOf(ctx), &intake.SubmitRequest{
+		To: b.To, Country: b.Country, Body: b.Body, From: b.From, Program: b.Program, Purpose: b.Purpose,
+		Priority: priority, Reference: b.Reference, SendAt: b.SendAt, ValidFor: validFor, Metadata: b.Metadata,
+		IdempotencyKey: r.Params.IdempotencyKey,
+	})
+	if err != nil {
+		return nil, written(err)
+	}
+	return SubmitMessage202JSONResponse{
+		Id: m.ID, Status: recipient.Accepted, To: string(m.To), From: m.From, Program: m.Program, Purpose: m.Purpose,
+		Encoding: m.Encoding, Segments: m.Segments, Position: m.Position,
+	}, nil
+}
+
+// GetMessage is GET /v1/messages/{id}.
+func (s *server) GetMessage(ctx context.Context, r GetMessageRequestObject) (GetMessageResponseObject, error) {
+	wait, err := time.ParseDuration(cmp.Or(r.Params.Wait, "0"))
+	if err != nil || wait < 0 || wait > door.MaxWait {
+		return nil, door.Refuse("bad_parameter", "", "The parameter wait is a duration such as 30s, at most 60s.")
+	}
+	if r.Params.AtLeast != "" {
+		p, err := s.Reading.ParsePosition(r.Params.AtLeast)
+		if err != nil {
+			return nil, door.Refuse("invalid_position", "", "The parameter at_least is a position of a message, such as 07-1234.")
+		}
+		if err := s.Reading.WaitFor(ctx, p); err != nil {
+			return nil, err
+		}
+	}
+	m, err := s.find(ctx, r.Id)
+	if err != nil {
+		return nil, err
+	}
+	if wait > 0 && m.MayChange() {
+		if err := s.Door.Wait(func() error { return s.Reading.WaitChange(ctx, m, wait) }); err != nil {
+			return nil, err
+		}
+		if m, err = s.find(ctx, r.Id); err != nil {
+			return nil, err
+		}
+	}
+	w, err := s.Reading.Open(m)
+	if err != nil {
+		return nil, err
+	}
+	return GetMessage200JSONResponse(message(&w)), nil
+}
+
+// find is the caller's message with an id.
+func (s *server) find(ctx context.Context, text string) (*reading.Message, error) {
+	id, err := s.Reading.ParseID(text)
+	if err != nil {
+		return nil, err
+	}
+	return s.Reading.Find(ctx, callerOf(ctx).Tenant, id)
+}
+
+// GetMessageEvents is GET /v1/messages/{id}/events.
+func (s *server) GetMessageEvents(ctx context.Context, r GetMessageEventsRequestObject) (GetMessageEventsResponseObject, error) {
+	m, err := s.find(ctx, r.Id)
+	if err != nil {
+		return nil, err
+	}
+	events, err := s.Reading.Events(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	return GetMessageEvents200JSONResponse{Events: all(events, messageEvent)}, nil
+}
+
+// SearchMessages is POST /v1/messages/search.
+func (s *server) SearchMessages(ctx context.Context, r SearchMessagesRequestObject) (SearchMessagesResponseObject, error) {
+	b := r.Body
+	limit, err := ranged("out_of_range", "/limit", b.Limit, 1, reading.MaxPage)
+	if err != nil {
+		return nil, err
+	}
+	status := recipient.Status(b.Status)
+	if status != "" && !slices.Contains(recipient.Statuses(), status) {
+		return nil, door.Refuse("invalid_value", "/status", "There is no such status; see Status in /docs.")
+	}
+	page, err := s.Reading.Search(ctx, callerOf(ctx).Tenant, reading.Query{
+		To: b.To, Reference: b.Reference, Status: status, Program: b.Program, Since: b.Since, Until: b.Until, Limit: limit, Cursor: b.Cursor,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return SearchMessages200JSONResponse(searchPage(&page)), nil
+}
+
+// CancelMessage is POST /v1/messages/{id}/cancel.
+func (s *server) CancelMessage(ctx context.Context, r CancelMessageRequestObject) (CancelMessageResponseObject, error) {
+	id, err := s.Reading.ParseID(r.Id)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.AnswerWithin)
+	defer cancel()
+	c, err := s.Intake.Cancel(ctx, callerOf(ctx), id)
+	switch {
+	case err != nil:
+		return nil, written(err)
+	case c.Late:
+		return nil, left(c)
+	}
+	return CancelMessage200JSONResponse{Id: id, Status: c.Status, Position: c.Position}, nil
+}

@@ -1,0 +1,43 @@
+package v1
+
+import (
+	"context"
+	"errors"
+
+	"github.com/chirograph/chirograph/api/door"
+	"github.com/chirograph/chirograph/domain/intake"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// problemOf turns the errors of reading and of numbers into problems; nil for the
+// others, which the door knows.
+func problemOf(err error) *door.Problem {
+	var number *sms.NumberError
+	var behind *reading.BehindError
+	switch {
+	case errors.As(err, &number):
+		return door.Refuse(number.Code, "", number.Detail)
+	case errors.Is(err, reading.ErrNotFound):
+		return door.Refuse("message_not_found", "", "There is no message with this id in your tenant.")
+	case errors.As(err, &behind):
+		return door.RetryLater("behind", "The views have not read this position yet. Try again in a second.", 1, behind.Err)
+	}
+	return nil
+}
+
+// written marks the errors of a write whose context ended before the ledger
+// answered: nobody can know, so 504 and not 500.
+func written(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return errors.Join(ledger.ErrUnknown, err)
+	}
+	return err
+}
+
+// left is the 409 of a cancel.
+func left(c *intake.Cancelled) *door.Problem {
+	return &door.Problem{Code: "message_left", State: string(c.Status), Position: c.Position.String(),
+		Detail: "It is " + string(c.Status) + " and can no longer be cancelled; no later attempt will be made."}
+}

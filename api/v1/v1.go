@@ -1,0 +1,122 @@
+// Package v1 is the HTTP API under /v1/: openapi.yaml, the handlers generated from
+// it, the strict decoding of bodies, and the mapping of what the domain answers to
+// the generated types.
+package v1
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/chirograph/chirograph/api/door"
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/intake"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
+)
+
+//go:generate go tool -modfile=codegen/go.mod oapi-codegen -config oapi-codegen.yaml openapi.yaml
+
+// Intake takes the requests of senders and officers; intake.Intake does. An error is a
+// *ledger.Refusal, or ledger.ErrRefused (nothing was appended), or ledger.ErrUnknown, or a
+// fault of ours.
+type Intake interface {
+	Submit(ctx context.Context, c ledger.Caller, r *intake.SubmitRequest) (*intake.Submitted, error)
+	Cancel(ctx context.Context, c ledger.Caller, id event.ID) (*intake.Cancelled, error)
+	OptOut(ctx context.Context, c ledger.Caller, r *intake.OptOutRequest) (*intake.OptedOut, error)
+	Lift(ctx context.Context, c ledger.Caller, r *intake.OptOutRequest) (*intake.OptedOut, error)
+}
+
+// Commands change control; control.Commands does. Its errors are those of Intake.
+type Commands interface {
+	Program(ctx context.Context, c ledger.Caller, name string) (*control.ProgramView, error)
+	PutProgram(ctx context.Context, c ledger.Caller, p *event.ProgramChanged) (*control.ProgramView, error)
+	Pause(ctx context.Context, c ledger.Caller, r *control.PauseRequest) (*control.Pausing, error)
+	Resume(ctx context.Context, c ledger.Caller, r *control.PauseRequest) (*control.Pausing, error)
+}
+
+// Health says how the process is.
+type Health interface {
+	// Ready is false when the log cannot be written or the views are past their lag
+	// bound. Components are the dependencies, and what is paused.
+	Ready(ctx context.Context) (ok bool, components []Component)
+}
+
+// Deps is what the API stands on. All but Metrics and AnswerWithin are required.
+type Deps struct {
+	// Door stands before every handler.
+	Door *door.Door
+	// Intake and Commands take writes, and Reading answers reads.
+	Intake   Intake
+	Commands Commands
+	Reading  *reading.Reader
+	Health   Health
+	// Metrics serves /metrics; without it that is 404.
+	Metrics http.Handler
+	// AnswerWithin bounds how long a write waits for the ledger; past it the answer
+	// is 504. Default 20 s; pauses, which wait for hand-offs, have 60 s.
+	AnswerWithin time.Duration
+}
+
+type server struct{ Deps }
+
+// New returns the handler of the whole API. Run it with door.Serve.
+func New(d Deps) http.Handler {
+	if d.AnswerWithin <= 0 {
+		d.AnswerWithin = 20 * time.Second
+	}
+	var guarded []door.Operation
+	scopes := map[string]string{} // by method and route
+	for _, op := range document().operations {
+		guarded = append(guarded, door.Operation{Method: op.Method, Route: op.route, Path: op.Path, Scope: op.Scope})
+		scopes[op.Method+" "+op.route] = op.Scope
+	}
+	e := echo.New()
+	e.Binder = binder{}
+	e.Use(d.Door.Guard(door.Face{Operations: guarded, Accepts: acceptsJSON, Problem: problemOf}))
+	RegisterHandlers(e, NewStrictHandler(&server{Deps: d}, nil))
+	for _, r := range e.Routes() {
+		// A route that the document gives no scope would be open to everybody.
+		if strings.HasPrefix(r.Path, "/v1/") && scopes[r.Method+" "+r.Path] == "" {
+			panic("v1: openapi.yaml gives no scope to " + r.Method + " " + r.Path)
+		}
+	}
+	e.GET("/", func(c echo.Context) error { return c.Redirect(http.StatusFound, "/docs") })
+	e.GET("/openapi.yaml", func(c echo.Context) error { return c.Blob(http.StatusOK, "application/yaml", openapi) })
+	e.GET("/docs", func(c echo.Context) error { return door.Page(c, document().docs) })
+	door.ServeProblems(e)
+	if d.Metrics != nil {
+		e.GET("/metrics", echo.WrapHandler(d.Metrics))
+	}
+	return e
+}
+
+// callerOf is whose key a request has.
+func callerOf(ctx context.Context) ledger.Caller {
+	c, _ := door.CallerOf(ctx)
+	return c
+}
+
+// acceptsJSON refuses a request that takes no JSON as its answer.
+func acceptsJSON(h http.Header) error {
+	accept := h["Accept"]
+	if len(accept) == 0 {
+		return nil
+	}
+	for _, line := range accept {
+		for t := range strings.SplitSeq(line, ",") {
+			t, weight, _ := strings.Cut(t, ";")
+			switch strings.ToLower(strings.TrimSpace(t)) {
+			case "application/json", "application/problem+json", "application/*", "*/*", "":
+				if w := strings.TrimSpace(weight); w != "q=0" && w != "q=0.0" {
+					return nil
+				}
+			}
+		}
+	}
+	return door.Refuse("not_acceptable", "", "Answers are application/json; accept it, or leave the header Accept out.")
+}

@@ -1,0 +1,150 @@
+package reading
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// maxCheck is how many numbers one check takes.
+const maxCheck = 10_000
+
+// OptOut is one that stands.
+type OptOut struct {
+	Event    event.ID       `json:"event"`
+	Position event.Position `json:"position"`
+	Reach    event.Reach    `json:"reach"`
+	Source   event.Source   `json:"source"`
+	Since    time.Time      `json:"since"`
+	Occurred time.Time      `json:"occurred,omitzero"`
+	Unclear  bool           `json:"unclear,omitempty"`
+}
+
+// Review is an opt-out whose words an officer has yet to read. It suppresses meanwhile.
+type Review struct {
+	Subject event.Pseudonym
+	OptOut  OptOut
+}
+
+// programs tells what a program is registered for.
+type programs interface {
+	// Program is a *ledger.Refusal when there is none of that name.
+	Program(ctx context.Context, c ledger.Caller, name string) (*control.ProgramView, error)
+}
+
+// Check asks who of some numbers opted out. Without a program and a sender every
+// opt-out counts.
+type Check struct {
+	Numbers []string // in E.164, 1 to 10,000
+	Program string
+	Sender  string
+}
+
+// Checked is the answer to a check.
+type Checked struct {
+	// Standing are the opt-outs that stand and count, for each number, in order.
+	Standing [][]OptOut
+	// AsOf are the last positions that the answer includes, one a partition.
+	AsOf []event.Position
+}
+
+// CheckOptOuts tells who opted out of what a check asks about. It leans towards a
+// yes: an opt-out is left out only where it plainly names something else. What is
+// wrong with a check is a *ledger.Refusal.
+func (r *Reader) CheckOptOuts(ctx context.Context, c ledger.Caller, ask Check) (Checked, error) {
+	if n := len(ask.Numbers); n == 0 || n > maxCheck {
+		return Checked{}, &ledger.Refusal{Code: "too_many", Field: "/numbers", Text: "Give 1 to 10,000 numbers."}
+	}
+	asked, err := r.asked(ctx, c, ask)
+	if err != nil {
+		return Checked{}, err
+	}
+	subjects := make([]event.Pseudonym, len(ask.Numbers))
+	for i, text := range ask.Numbers {
+		n, err := sms.ParseNumber(text, "")
+		if err != nil {
+			return Checked{}, refuseNumber("/numbers/"+strconv.Itoa(i), err)
+		}
+		subjects[i] = r.p.Vault.Pseudonym(c.Tenant, string(n))
+	}
+	rows, asOf, err := r.p.Views.OptOuts(ctx, c.Tenant, subjects)
+	if err != nil {
+		return Checked{}, err
+	}
+	for i := range rows {
+		rows[i] = asked.counting(rows[i])
+	}
+	return Checked{Standing: rows, AsOf: asOf}, nil
+}
+
+// asked works out what a check names: the program's legal entity, and its senders
+// unless the check names one.
+func (r *Reader) asked(ctx context.Context, c ledger.Caller, ask Check) (named, error) {
+	n := named{program: ask.Program}
+	if ask.Sender != "" {
+		sender, err := sms.ParseSender(ask.Sender)
+		if err != nil {
+			return n, &ledger.Refusal{Code: "invalid_sender", Field: "/sender", Text: "A sender is an E.164 number with its plus, a short code of 3 to 8 digits, or 1 to 11 letters and digits with at least one letter."}
+		}
+		n.senders = []string{string(sender)}
+	}
+	if ask.Program != "" {
+		p, err := r.p.Programs.Program(ctx, c, ask.Program)
+		if err != nil {
+			var refusal *ledger.Refusal
+			if errors.As(err, &refusal) && refusal.Field == "" {
+				return n, &ledger.Refusal{Code: refusal.Code, Field: "/program", Text: refusal.Text, Status: refusal.Status}
+			}
+			return n, err
+		}
+		n.entity = p.Program.LegalEntity
+		if n.senders == nil {
+			n.senders = p.Program.Senders
+		}
+	}
+	return n, nil
+}
+
+// named is what a check names. An empty field names nothing, and leaves no opt-out out.
+type named struct {
+	program, entity string
+	senders         []string
+}
+
+// counting are the opt-outs that count.
+func (n *named) counting(all []OptOut) []OptOut {
+	other := func(o OptOut) bool { return !n.covers(o.Reach) }
+	if !slices.ContainsFunc(all, other) {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), other) // the views may keep theirs
+}
+
+// covers reports whether an opt-out of this reach counts.
+func (n *named) covers(r event.Reach) bool {
+	switch r.Scope {
+	case event.ScopeSender:
+		return n.senders == nil || slices.Contains(n.senders, r.Name)
+	case event.ScopeProgram:
+		return n.program == "" || n.program == r.Name
+	case event.ScopeLegalEntity:
+		return n.entity == "" || n.entity == r.Name
+	}
+	return true
+}
+
+// refuseNumber points what is wrong with a number to its field.
+func refuseNumber(field string, err error) error {
+	var n *sms.NumberError
+	if errors.As(err, &n) {
+		return &ledger.Refusal{Code: n.Code, Field: field, Text: n.Detail}
+	}
+	return err
+}

@@ -1,0 +1,91 @@
+package reading
+
+import (
+	"strings"
+
+	"github.com/chirograph/chirograph/domain/decision"
+	"github.com/chirograph/chirograph/domain/event"
+)
+
+// rules describes policy rules by their id.
+type rules interface {
+	Rule(id string) (decision.Rule, bool)
+}
+
+// Reason is one rule that led to a decision, in words.
+type Reason struct {
+	Check   string // "" for a hold
+	Outcome event.DecisionOutcome
+	Rule    string // its id
+	Text    string
+	// Citation is where the law says so; "" where the text stands for itself.
+	Citation string
+	// OptOuts are the events that the rule rests on.
+	OptOuts []event.ID
+}
+
+// decisive are the outcomes of checks that led to a decision's outcome, in the order
+// in which they are told: what refuses comes before what postpones, and an allow
+// rests on all checks.
+var decisive = map[event.DecisionOutcome][]event.DecisionOutcome{
+	event.Deny:  {event.Deny, event.Defer},
+	event.Defer: {event.Defer},
+	event.Allow: {event.Allow},
+}
+
+// reasons puts a decision into words; nil for no event.
+func (r *Reader) reasons(d *Decision) []Reason {
+	if d == nil {
+		return nil
+	}
+	if d.Data.Outcome == event.Hold {
+		return []Reason{{Rule: "hold." + string(d.Data.Fault), Outcome: event.Hold, Text: hold(d.Data)}}
+	}
+	var out []Reason
+	for _, outcome := range decisive[d.Data.Outcome] {
+		for _, c := range d.Data.Checks {
+			if c.Outcome != outcome {
+				continue
+			}
+			for _, id := range c.Rules {
+				reason := Reason{Check: c.Check, Outcome: c.Outcome, Rule: id, OptOuts: c.OptOuts}
+				if rule, ok := r.p.Rules.Rule(id); ok {
+					reason.Text, reason.Citation = rule.Text, rule.Citation
+				} else {
+					reason.Text = "This rule's text is in the policies of revision " + d.Data.Revision + ", which are not loaded here."
+				}
+				out = append(out, reason)
+			}
+		}
+	}
+	return out
+}
+
+// faults say in words what kept a decision from being made. The message is tried
+// again until its validity ends.
+var faults = map[event.Fault]string{
+	event.FaultPolicy:   "The policies could not be evaluated.",
+	event.FaultBundle:   "The policies in force are not those that this server has loaded.",
+	event.FaultZoneData: "The local time at the recipient could not be worked out.",
+	event.FaultClock:    "The server's clock cannot be trusted at the moment.",
+	event.FaultProgram:  "Its program is not registered.",
+	event.FaultRoute:    "No route leads to the recipient.",
+	event.FaultPause:    "Sending is paused.",
+	event.FaultKey:      "The message could not be unsealed.",
+	event.FaultEncoding: "It cannot be written for its carrier.",
+}
+
+// hold says in words why a message is held.
+func hold(d *event.MessageDecided) string {
+	text, ok := faults[d.Fault]
+	if !ok {
+		text = "A decision could not be made (" + string(d.Fault) + ")."
+	}
+	if d.Detail != "" {
+		text += " Reason: " + strings.TrimPrefix(d.Detail, "paused: ")
+		if !strings.HasSuffix(text, ".") {
+			text += "."
+		}
+	}
+	return text
+}
