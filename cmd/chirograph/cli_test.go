@@ -20,6 +20,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
+
+	"github.com/chirograph/chirograph/api"
 )
 
 var update = flag.Bool("update", false, "write golden files and the generated parts of the documents")
@@ -254,7 +256,7 @@ func TestSend(t *testing.T) {
 	if k := f.calls[0].Header.Values("Idempotency-Key"); len(k) != 1 || k[0] != "order-1" {
 		t.Errorf("the key is %q", k)
 	}
-	want := `{"to":"4155550123","country":"US","body":"Your code is 482913.","from":"+14155550199","program":"otp","purpose":"otp","priority":9,"reference":"r-1","send_at":"2026-11-26T15:00:00Z","valid_for":"12h","metadata":{"a":"1;2","b":"x=y"}}`
+	want := `{"body":"Your code is 482913.","country":"US","from":"+14155550199","metadata":{"a":"1;2","b":"x=y"},"priority":9,"program":"otp","purpose":"otp","reference":"r-1","to":"4155550123","valid_for":"12h","send_at":"2026-11-26T15:00:00Z"}`
 	if f.body(0) != want {
 		t.Errorf("the body is\n%s\nwant\n%s", f.body(0), want)
 	}
@@ -264,7 +266,7 @@ func TestSend(t *testing.T) {
 	if r := f.run("from stdin\n", "--json", "send", "+14155550123", "-").is(t, 0); r.stdout != a.body+"\n" {
 		t.Errorf("--json printed %q", r.stdout)
 	}
-	if f.body(0) != `{"to":"+14155550123","body":"from stdin"}` {
+	if f.body(0) != `{"body":"from stdin","to":"+14155550123"}` {
 		t.Errorf("the body is %s", f.body(0))
 	}
 	if f.calls[0].Header.Get("Idempotency-Key") == "" {
@@ -291,7 +293,7 @@ func TestSendWait(t *testing.T) {
 			case "delivered", "denied":
 				golden(t, "wait_"+c.name+".txt", r.stdout+r.stderr)
 			default:
-				if !strings.Contains(r.stderr, "the message is "+c.name+": "+meanings[c.name]) {
+				if !strings.Contains(r.stderr, "the message is "+c.name+": "+meanings[api.Status(c.name)]) {
 					t.Errorf("%s", r.stderr)
 				}
 			}
@@ -410,7 +412,7 @@ func TestKey(t *testing.T) {
 	}
 	is := func(g Globals, want string) {
 		t.Helper()
-		if k, err := g.key(); k != want || (err == nil) != (want != "") {
+		if k, err := g.APIKey(); k != want || (err == nil) != (want != "") {
 			t.Errorf("%q, %v; want %q", k, err, want)
 		}
 	}
@@ -463,12 +465,12 @@ func TestTerminal(t *testing.T) {
 	if r := f.run("", "status", testID).is(t, 0); strings.ContainsAny(r.stdout, "\x1b\x07\u202e") {
 		t.Errorf("%q", r.stdout)
 	}
-	var m message
+	var m api.Message
 	if err := json.Unmarshal([]byte(viewOf("delivered", allowedMore)), &m); err != nil {
 		t.Fatal(err)
 	}
 	var coloured bytes.Buffer
-	m.write(&coloured, true)
+	writeMessage(&coloured, &m, true)
 	if !strings.Contains(coloured.String(), "\x1b[1;32mdelivered\x1b[0m: ") {
 		t.Errorf("%q", coloured.String())
 	}
@@ -490,7 +492,7 @@ func TestOptout(t *testing.T) {
 	f := newFake(t, add)
 	r := f.run("", "optout", "add", "4155550123", "--source", "phone", "--scope", "program", "--program", "marketing", "--sender", "12345",
 		"--evidence", "Call 2210.", "--country", "US", "--occurred-at", "2026-11-24T09:12:00Z").is(t, 0)
-	want := `{"number":"4155550123","country":"US","scope":"program","program":"marketing","sender":"12345","source":"phone","evidence":"Call 2210.","occurred_at":"2026-11-24T09:12:00Z"}`
+	want := `{"country":"US","evidence":"Call 2210.","number":"4155550123","program":"marketing","scope":"program","sender":"12345","source":"phone","occurred_at":"2026-11-24T09:12:00Z"}`
 	if f.body(0) != want {
 		t.Errorf("the body is %s", f.body(0))
 	}
@@ -516,7 +518,7 @@ func TestOptout(t *testing.T) {
 		{"number":"+14155550124","opted_out":false,"scopes":[]}]}`}
 	f = newFake(t, checked, checked, checked)
 	out += f.run("", "optout", "check", "+14155550123", "+14155550124", "--program", "marketing", "--sender", "12345", "--purpose", "otp").is(t, 0).stdout
-	if f.body(0) != `{"numbers":["+14155550123","+14155550124"],"program":"marketing","sender":"12345","purpose":"otp"}` {
+	if f.body(0) != `{"numbers":["+14155550123","+14155550124"],"program":"marketing","purpose":"otp","sender":"12345"}` {
 		t.Errorf("the body is %s", f.body(0))
 	}
 	golden(t, "optout.txt", out)
@@ -536,11 +538,11 @@ func TestOptout(t *testing.T) {
 func TestCheckBatches(t *testing.T) {
 	var sizes []int
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var in checkRequest
+		var in api.CheckRequest
 		json.NewDecoder(r.Body).Decode(&in)
 		sizes = append(sizes, len(in.Numbers))
-		var out checkResult
-		out.Results = make([]checked, len(in.Numbers))
+		var out api.CheckResult
+		out.Results = make([]api.Checked, len(in.Numbers))
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(out)
 	}))
@@ -560,7 +562,7 @@ func TestPause(t *testing.T) {
 	out += f.run("", "pause", "--reason", "Stop.").is(t, 0).stdout
 	out += f.run("", "resume", "--reason", "Corrected.", "--carrier", "acme").is(t, 0).stdout
 	golden(t, "pause.txt", out)
-	if f.body(0) != `{"program":"marketing","carrier":"acme","reason":"The offer has the wrong price."}` || f.body(1) != `{"reason":"Stop."}` {
+	if f.body(0) != `{"carrier":"acme","program":"marketing","reason":"The offer has the wrong price."}` || f.body(1) != `{"reason":"Stop."}` {
 		t.Errorf("the bodies are %s and %s", f.body(0), f.body(1))
 	}
 	f.run("", "resume", "--reason", "Again.").is(t, exitFailed)

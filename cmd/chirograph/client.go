@@ -15,12 +15,14 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/chirograph/chirograph/api"
 )
 
-// client talks to the API. It never repeats a call by itself: every call has a
+// Client talks to the API. It never repeats a call by itself: every call has a
 // connection of its own and a body that can be read once, so that Go's transport
 // cannot repeat it either, which it would for one with an Idempotency-Key.
-type client struct {
+type Client struct {
 	base string
 	key  string
 	http *http.Client
@@ -32,22 +34,25 @@ const answerWithin = 100 * time.Second
 // maxAnswer bounds an answer: 10,000 numbers with their opt-outs fit well.
 const maxAnswer = 64 << 20
 
-func (g *Globals) client() (*client, error) {
+// New makes a client of the API that the flags name, with their key. The error is one of
+// usage, or says what is missing; nothing is called yet.
+func New(g *Globals) (*Client, error) {
 	u, err := url.Parse(g.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, usageError("--url must be an address such as http://127.0.0.1:8080")
 	}
-	key, err := g.key()
+	key, err := g.APIKey()
 	if err != nil {
 		return nil, err
 	}
-	return newClient(strings.TrimRight(g.URL, "/"), key), nil
+	return At(strings.TrimRight(g.URL, "/"), key), nil
 }
 
-func newClient(base, key string) *client {
+// At makes a client of an address such as http://127.0.0.1:8080; key may be "".
+func At(base, key string) *Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableKeepAlives = true
-	return &client{base: base, key: key, http: &http.Client{
+	return &Client{base: base, key: key, http: &http.Client{
 		Transport: transport,
 		Timeout:   answerWithin,
 		// A redirect would turn a POST into a GET and take the key elsewhere.
@@ -55,23 +60,19 @@ func newClient(base, key string) *client {
 	}}
 }
 
-// problem is an answer that is an error (RFC 9457), as the API writes it.
-type problem struct {
-	Type      string `json:"type"`
-	Title     string `json:"title"`
-	Status    int    `json:"status"`
-	Detail    string `json:"detail"`
-	Pointer   string `json:"pointer,omitempty"`
-	Reference string `json:"reference,omitempty"`
-	State     string `json:"state,omitempty"`
+// Refusal is an answer that is an error (RFC 9457), as the API writes it.
+type Refusal struct {
+	api.Problem
 
-	raw        []byte
+	// Raw is the document as it came; nil where something else than the API answered.
+	Raw []byte
+	// RetryAfter is what the header of that name says; 0 without it.
+	RetryAfter time.Duration
 	base       string
-	retryAfter time.Duration
 }
 
 // code is the last element of the type: not_e164.
-func (p *problem) code() string {
+func (p *Refusal) code() string {
 	if !strings.HasPrefix(p.Type, "/") {
 		return ""
 	}
@@ -79,7 +80,7 @@ func (p *problem) code() string {
 }
 
 // Error is the whole problem, for a person.
-func (p *problem) Error() string {
+func (p *Refusal) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s (%d", plain(p.Title), p.Status)
 	if c := p.code(); c != "" {
@@ -94,8 +95,8 @@ func (p *problem) Error() string {
 	line("detail", p.Detail)
 	line("field", p.Pointer)
 	line("state", p.State)
-	if p.retryAfter > 0 {
-		line("try again", "in "+p.retryAfter.String())
+	if p.RetryAfter > 0 {
+		line("try again", "in "+p.RetryAfter.String())
 	}
 	if strings.HasPrefix(p.Type, "/") {
 		line("about", p.base+p.Type)
@@ -104,27 +105,27 @@ func (p *problem) Error() string {
 	return b.String()
 }
 
-// call is one call of the API.
-type call struct {
-	method, path string
-	query        url.Values
-	body         any
-	// idempotencyKey is sent if it is not "".
-	idempotencyKey string
-	// reads: it changes nothing, so that a lost answer leaves nothing unknown.
-	reads bool
+// Call is one call of the API.
+type Call struct {
+	Method, Path string
+	Query        url.Values
+	Body         any
+	// IdempotencyKey is sent if it is not "".
+	IdempotencyKey string
+	// Reads: it changes nothing, so that a lost answer leaves nothing unknown.
+	Reads bool
 }
 
 // lost is what a lost answer to a call that changes something leaves.
 const lost = "the connection was lost after the request was sent: it is not known whether it was done"
 
-// do makes a call and returns the document of a 2xx answer. The error of any other
-// is a *problem; where nobody can know whether the call was done, it is an
+// Do makes a call and returns the document of a 2xx answer. The error of any other
+// is a *Refusal; where nobody can know whether the call was done, it is an
 // *exitError with exitUnknown around it.
-func (c *client) do(ctx context.Context, r call) ([]byte, error) {
+func (c *Client) Do(ctx context.Context, r Call) ([]byte, error) {
 	var body io.Reader
-	if r.body != nil {
-		raw, err := json.Marshal(r.body)
+	if r.Body != nil {
+		raw, err := json.Marshal(r.Body)
 		if err != nil {
 			return nil, err
 		}
@@ -132,11 +133,11 @@ func (c *client) do(ctx context.Context, r call) ([]byte, error) {
 	}
 	var written atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { written.Store(true) }})
-	address := c.base + r.path
-	if len(r.query) > 0 {
-		address += "?" + r.query.Encode()
+	address := c.base + r.Path
+	if len(r.Query) > 0 {
+		address += "?" + r.Query.Encode()
 	}
-	req, err := http.NewRequestWithContext(ctx, r.method, address, body)
+	req, err := http.NewRequestWithContext(ctx, r.Method, address, body)
 	if err != nil {
 		return nil, err
 	}
@@ -145,17 +146,17 @@ func (c *client) do(ctx context.Context, r call) ([]byte, error) {
 	if c.key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.key)
 	}
-	if r.body != nil {
+	if r.Body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if r.idempotencyKey != "" {
-		req.Header.Set("Idempotency-Key", r.idempotencyKey)
+	if r.IdempotencyKey != "" {
+		req.Header.Set("Idempotency-Key", r.IdempotencyKey)
 	}
 	unknown := func(err error) error {
-		if r.reads {
+		if r.Reads {
 			return err
 		}
-		return &exitError{exitUnknown, err}
+		return &exitError{Code: exitUnknown, Err: err}
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -163,7 +164,7 @@ func (c *client) do(ctx context.Context, r call) ([]byte, error) {
 		if !written.Load() {
 			return nil, fmt.Errorf("%s cannot be reached (%s): is the node running? --url or CHIROGRAPH_URL says where", c.base, cause)
 		}
-		if r.reads {
+		if r.Reads {
 			return nil, fmt.Errorf("%s did not answer (%s)", c.base, cause)
 		}
 		return nil, unknown(fmt.Errorf("%s (%s)", lost, cause))
@@ -188,16 +189,16 @@ func (c *client) do(ctx context.Context, r call) ([]byte, error) {
 		}
 		return raw, nil
 	}
-	p := &problem{}
-	if media != "application/problem+json" || json.Unmarshal(raw, p) != nil {
-		p = &problem{Title: resp.Status, Detail: "This answer does not come from Chirograph's API: look at --url and at what stands between.",
-			Reference: resp.Header.Get("X-Request-Id")}
+	p := &Refusal{}
+	if media != "application/problem+json" || json.Unmarshal(raw, &p.Problem) != nil {
+		p = &Refusal{Problem: api.Problem{Title: resp.Status, Detail: "This answer does not come from Chirograph's API: look at --url and at what stands between.",
+			Reference: resp.Header.Get("X-Request-Id")}}
 	} else {
-		p.raw = raw
+		p.Raw = raw
 	}
 	p.Status, p.base = resp.StatusCode, c.base
 	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
-		p.retryAfter = time.Duration(s) * time.Second
+		p.RetryAfter = time.Duration(s) * time.Second
 	}
 	// 503 is refused before any append. Of every other 5xx, a proxy's among them,
 	// nobody can say how far it went.
@@ -225,11 +226,11 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// failed hands a problem to a script, where one asked for JSON, and the error on.
-func (g *Globals) failed(err error) error {
-	var p *problem
-	if g.JSON && errors.As(err, &p) && p.raw != nil {
-		if e := g.printJSON(p.raw); e != nil {
+// Failed hands a problem to a script, where one asked for JSON, and the error on.
+func Failed(g *Globals, err error) error {
+	var p *Refusal
+	if g.JSON && errors.As(err, &p) && p.Raw != nil {
+		if e := g.printJSON(p.Raw); e != nil {
 			return e
 		}
 	}

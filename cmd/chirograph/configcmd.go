@@ -73,21 +73,21 @@ func (c *ConfigCheckCmd) Run(g *Globals) error {
 
 // explain says in words what would run.
 func (c *Config) explain(w io.Writer) {
-	r := &rows{w: w}
-	r.row("Node", "%s, API on http://%s, stops within %s", c.Node, c.Listen, c.Drain)
+	r := newRows(w)
+	r.Row("Node", "%s, API on http://%s, stops within %s", c.Node, c.Listen, c.Drain)
 	if e := c.cluster(); e != nil {
-		r.row("Ledger", "%s", e.explain())
-		r.row("PostgreSQL", "views, vault, idempotency keys and carrier leases")
+		r.Row("Ledger", "%s", e.explain())
+		r.Row("PostgreSQL", "views, vault, idempotency keys and carrier leases")
 	} else {
-		r.row("Data", "%s (%s)", c.Data, state(filepath.Join(c.Data, "ledger.db"), "holds a ledger", "a new ledger will be made"))
+		r.Row("Data", "%s (%s)", c.Data, state(filepath.Join(c.Data, "ledger.db"), "holds a ledger", "a new ledger will be made"))
 	}
-	r.row("Master key", "%s (%s)", c.masterKey(), state(c.masterKey(), "exists", "will be made with a new vault"))
-	r.row("Log", "%s and above, as %s, on standard error", c.Log.Level, c.Log.Format)
+	r.Row("Master key", "%s (%s)", c.masterKey(), state(c.masterKey(), "exists", "will be made with a new vault"))
+	r.Row("Log", "%s and above, as %s, on standard error", c.Log.Level, c.Log.Format)
 	if p, err := policies.Builtin(); err == nil {
 		revision, digest := p.Bundle()
-		r.row("Policies", "built in, %s, digest %s", revision, digest)
+		r.Row("Policies", "built in, %s, digest %s", revision, digest)
 	}
-	r.row("Limits", "a hand-off is called within %s and in doubt %s later; a partition takes up %d due messages a second, and %d wait at a carrier for each priority",
+	r.Row("Limits", "a hand-off is called within %s and in doubt %s later; a partition takes up %d due messages a second, and %d wait at a carrier for each priority",
 		c.Limits.CallWindow, c.Limits.AnswerWithin, c.Limits.ReleaseRate, c.Limits.MaxWaiting)
 
 	fmt.Fprintln(w, "\nCarriers")

@@ -9,12 +9,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
-	"text/tabwriter"
-	"time"
 	"unicode"
 )
 
@@ -33,8 +29,9 @@ type Globals struct {
 // devKeyFile is where `serve --dev` keeps its key when it is not told otherwise.
 var devKeyFile = filepath.Join("data", "dev-key")
 
-// key finds the API key.
-func (g *Globals) key() (string, error) {
+// APIKey finds the API key: in the file of --key-file, in --key or CHIROGRAPH_KEY, or in
+// the file that serve --dev keeps. The error says what is missing.
+func (g *Globals) APIKey() (string, error) {
 	path := g.KeyFile
 	if path == "" {
 		if g.Key != "" {
@@ -61,39 +58,6 @@ func interruptible() (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 }
 
-// Exit codes, the same for every command.
-const (
-	exitFailed  = 1 // refused or failed: nothing was done
-	exitUsage   = 2 // the command line is wrong
-	exitUnknown = 3 // nobody can know whether it was done
-)
-
-// exitError is an error that ends the program with a code of its own.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-func usageError(format string, a ...any) error {
-	return &exitError{exitUsage, fmt.Errorf(format, a...)}
-}
-
-// exitCode tells a person what went wrong and returns what the process ends with.
-func exitCode(w io.Writer, err error) int {
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintln(w, "chirograph: "+err.Error())
-	var e *exitError
-	if errors.As(err, &e) {
-		return e.code
-	}
-	return exitFailed
-}
-
 // printJSON writes a document as it came, on a line of its own.
 func (g *Globals) printJSON(raw []byte) error {
 	_, err := fmt.Fprintf(g.Stdout, "%s\n", strings.TrimSpace(string(raw)))
@@ -107,58 +71,4 @@ func (g *Globals) printValue(v any) error {
 		return err
 	}
 	return g.printJSON(raw)
-}
-
-// table aligns columns that are separated by tabs.
-func table(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }
-
-// terminal says whether a person sits at it, who may be shown colours.
-func terminal(w any) bool {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" || runtime.GOOS == "windows" {
-		return false
-	}
-	st, err := f.Stat()
-	return err == nil && st.Mode()&os.ModeCharDevice != 0
-}
-
-// plain makes a text of somebody else's safe for a terminal: what could move the
-// cursor or change colours is shown escaped.
-func plain(s string) string {
-	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if unicode.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		q := strconv.QuoteRune(r)
-		b.WriteString(q[1 : len(q)-1])
-	}
-	return b.String()
-}
-
-// instant writes a time as the record has it: in UTC, to the millisecond.
-func instant(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000Z") }
-
-// count writes a number with its noun.
-func count(n int, one string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return strconv.Itoa(n) + " " + one + "s"
-}
-
-// listed joins words as a sentence does.
-func listed(words []string) string {
-	switch n := len(words); n {
-	case 0:
-		return ""
-	case 1:
-		return words[0]
-	default:
-		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
-	}
 }

@@ -10,7 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
+
+	"github.com/chirograph/chirograph/api"
 )
 
 // OptoutCmd records, lifts and looks up opt-outs.
@@ -44,68 +45,57 @@ type OptoutLiftCmd struct {
 	optoutFlags `embed:""`
 }
 
-type optoutRequest struct {
-	Number     string `json:"number"`
-	Country    string `json:"country,omitempty"`
-	Scope      string `json:"scope"`
-	Program    string `json:"program,omitempty"`
-	Sender     string `json:"sender,omitempty"`
-	Source     string `json:"source"`
-	Evidence   string `json:"evidence,omitempty"`
+// optout is what is sent, to record opt-outs and to lift them. The API, not this program,
+// judges the time that a person wrote.
+type optout struct {
+	api.LiftRequest
 	OccurredAt string `json:"occurred_at,omitempty"`
-}
-
-type optoutAnswer struct {
-	Event    string   `json:"event"`
-	Position string   `json:"position"`
-	Lifted   []string `json:"lifted"`
 }
 
 // Run records one opt-out a number.
 func (c *OptoutAddCmd) Run(g *Globals) error {
-	return c.each(g, "/v1/opt-outs", c.OccurredAt, func(number string, a optoutAnswer) string {
-		return fmt.Sprintf("%s  opted out, in force from %s on (event %s)", plain(number), plain(a.Position), plain(a.Event))
+	return c.each(g, "/v1/opt-outs", c.OccurredAt, func(number string, a api.Lifted) string {
+		return fmt.Sprintf("%s  opted out, in force from %s on (event %s)", plain(number), a.Position, a.Event)
 	})
 }
 
 // Run lifts what stands for each number.
 func (c *OptoutLiftCmd) Run(g *Globals) error {
-	return c.each(g, "/v1/opt-outs/lift", "", func(number string, a optoutAnswer) string {
-		return fmt.Sprintf("%s  %s lifted at %s (event %s): %s", plain(number), count(len(a.Lifted), "opt-out"), plain(a.Position), plain(a.Event),
-			plain(strings.Join(a.Lifted, ", ")))
+	return c.each(g, "/v1/opt-outs/lift", "", func(number string, a api.Lifted) string {
+		return fmt.Sprintf("%s  %s lifted at %s (event %s): %s", plain(number), count(len(a.Lifted), "opt-out"), a.Position, a.Event, joined(a.Lifted, ", "))
 	})
 }
 
 // each makes a call for every number, goes on after a refusal, and ends with the
 // worst of what happened.
-func (f *optoutFlags) each(g *Globals, path, occurredAt string, say func(string, optoutAnswer) string) error {
+func (f *optoutFlags) each(g *Globals, path, occurredAt string, say func(string, api.Lifted) string) error {
 	ctx, stop := interruptible()
 	defer stop()
-	cl, err := g.client()
+	cl, err := New(g)
 	if err != nil {
 		return err
 	}
 	refused, unknown := 0, 0
 	for i, number := range f.Numbers {
-		raw, err := cl.do(ctx, call{method: http.MethodPost, path: path, body: optoutRequest{Number: number, Country: f.Country,
-			Scope: f.Scope, Program: f.Program, Sender: f.Sender, Source: f.Source, Evidence: f.Evidence, OccurredAt: occurredAt}})
-		var a optoutAnswer
-		if err == nil && (json.Unmarshal(raw, &a) != nil || a.Event == "") {
-			err = &exitError{exitUnknown, errors.New("the answer is not that of Chirograph's API")}
+		raw, err := cl.Do(ctx, Call{Method: http.MethodPost, Path: path, Body: optout{OccurredAt: occurredAt, LiftRequest: api.LiftRequest{
+			Number: number, Country: f.Country, Scope: api.Scope(f.Scope), Program: f.Program, Sender: f.Sender, Source: f.Source, Evidence: f.Evidence}}})
+		var a api.Lifted // what records an opt-out is answered without Lifted
+		if err == nil && (json.Unmarshal(raw, &a) != nil || a.Event.IsZero()) {
+			err = &exitError{Code: exitUnknown, Err: errors.New("the answer is not that of Chirograph's API")}
 		}
 		if err != nil {
 			if len(f.Numbers) == 1 {
-				return g.failed(err)
+				return Failed(g, err)
 			}
 			var e *exitError
-			if errors.As(err, &e) && e.code == exitUnknown {
+			if errors.As(err, &e) && e.Code == exitUnknown {
 				unknown++
 			} else {
 				refused++
 			}
-			fmt.Fprintf(g.Stderr, "number %d of %d: %s\n", i+1, len(f.Numbers), g.failed(err))
+			fmt.Fprintf(g.Stderr, "number %d of %d: %s\n", i+1, len(f.Numbers), Failed(g, err))
 			if ctx.Err() != nil {
-				return &exitError{exitUnknown, fmt.Errorf("interrupted at number %d of %d; repeating the whole command does no harm", i+1, len(f.Numbers))}
+				return &exitError{Code: exitUnknown, Err: fmt.Errorf("interrupted at number %d of %d; repeating the whole command does no harm", i+1, len(f.Numbers))}
 			}
 			continue
 		}
@@ -120,7 +110,7 @@ func (f *optoutFlags) each(g *Globals, path, occurredAt string, say func(string,
 	}
 	switch {
 	case unknown > 0:
-		return &exitError{exitUnknown, fmt.Errorf("of %d numbers %d were refused, and of %d it is not known whether they were done; repeating the command does no harm", len(f.Numbers), refused, unknown)}
+		return &exitError{Code: exitUnknown, Err: fmt.Errorf("of %d numbers %d were refused, and of %d it is not known whether they were done; repeating the command does no harm", len(f.Numbers), refused, unknown)}
 	case refused > 0:
 		return fmt.Errorf("of %d numbers %d were refused", len(f.Numbers), refused)
 	}
@@ -139,37 +129,11 @@ type OptoutCheckCmd struct {
 // checkBatch is how many numbers one call takes.
 const checkBatch = 10_000
 
-type checkRequest struct {
-	Numbers []string `json:"numbers"`
-	Program string   `json:"program,omitempty"`
-	Sender  string   `json:"sender,omitempty"`
-	Purpose string   `json:"purpose,omitempty"`
-}
-
-type checkResult struct {
-	AsOf    []string  `json:"as_of"`
-	Results []checked `json:"results"`
-}
-
-type checked struct {
-	Number   string `json:"number"`
-	OptedOut bool   `json:"opted_out"`
-	Scopes   []struct {
-		Scope    string    `json:"scope"`
-		Name     string    `json:"name"`
-		Since    time.Time `json:"since"`
-		Source   string    `json:"source"`
-		Unclear  bool      `json:"unclear"`
-		Event    string    `json:"event"`
-		Position string    `json:"position"`
-	} `json:"scopes"`
-}
-
 // Run asks in batches, each answered as it comes.
 func (c *OptoutCheckCmd) Run(g *Globals) error {
 	ctx, stop := interruptible()
 	defer stop()
-	cl, err := g.client()
+	cl, err := New(g)
 	if err != nil {
 		return err
 	}
@@ -217,22 +181,22 @@ func (c *OptoutCheckCmd) Run(g *Globals) error {
 }
 
 // ask makes one call; done is how many numbers came before it.
-func (c *OptoutCheckCmd) ask(ctx context.Context, g *Globals, cl *client, batch []string, done int) error {
-	raw, err := cl.do(ctx, call{method: http.MethodPost, path: "/v1/opt-outs/check", reads: true,
-		body: checkRequest{Numbers: batch, Program: c.Program, Sender: c.Sender, Purpose: c.Purpose}})
+func (c *OptoutCheckCmd) ask(ctx context.Context, g *Globals, cl *Client, batch []string, done int) error {
+	raw, err := cl.Do(ctx, Call{Method: http.MethodPost, Path: "/v1/opt-outs/check", Reads: true,
+		Body: api.CheckRequest{Numbers: batch, Program: c.Program, Sender: c.Sender, Purpose: api.Purpose(c.Purpose)}})
 	if err != nil {
-		var p *problem
+		var p *Refusal
 		if errors.As(err, &p) {
 			if i, e := strconv.Atoi(strings.TrimPrefix(p.Pointer, "/numbers/")); e == nil {
 				err = fmt.Errorf("%w\n  that is number %d of yours", err, done+i+1)
 			}
 		}
-		return g.failed(err)
+		return Failed(g, err)
 	}
 	if g.JSON {
 		return g.printJSON(raw)
 	}
-	var v checkResult
+	var v api.CheckResult
 	if err := json.Unmarshal(raw, &v); err != nil || len(v.Results) != len(batch) {
 		return errors.New("the answer is not that of Chirograph's API")
 	}
@@ -243,19 +207,28 @@ func (c *OptoutCheckCmd) ask(ctx context.Context, g *Globals, cl *client, batch 
 			continue
 		}
 		for _, s := range r.Scopes {
-			scope := plain(s.Scope)
+			scope := plain(string(s.Scope))
 			if s.Name != "" {
 				scope += " " + plain(s.Name)
 			}
 			if s.Unclear {
 				scope += " (unclear, until an officer has looked)"
 			}
-			fmt.Fprintf(t, "%s\topted out\t%s\tsince %s\tby %s\t%s\n", plain(r.Number), scope, instant(s.Since), plain(s.Source), plain(s.Position))
+			fmt.Fprintf(t, "%s\topted out\t%s\tsince %s\tby %s\t%s\n", plain(r.Number), scope, instant(s.Since), plain(s.Source), s.Position)
 		}
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(g.Stdout, "as of %s\n", plain(strings.Join(v.AsOf, " ")))
+	_, err = fmt.Fprintf(g.Stdout, "as of %s\n", joined(v.AsOf, " "))
 	return err
+}
+
+// joined writes ids or positions one after the other.
+func joined[T fmt.Stringer](words []T, between string) string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = w.String()
+	}
+	return strings.Join(out, between)
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+
+	"github.com/chirograph/chirograph/api"
 )
 
 // pauseFlags are those of pause and resume.
@@ -22,18 +24,6 @@ type PauseCmd struct {
 // ResumeCmd ends a pause of exactly the same program and carrier.
 type ResumeCmd struct {
 	pauseFlags `embed:""`
-}
-
-type pauseRequest struct {
-	Program string `json:"program,omitempty"`
-	Carrier string `json:"carrier,omitempty"`
-	Reason  string `json:"reason"`
-}
-
-type pausing struct {
-	Event    string `json:"event"`
-	Position string `json:"position"`
-	InForce  int    `json:"in_force"`
 }
 
 // Run answers when the pause is in force everywhere.
@@ -61,22 +51,22 @@ func (f *pauseFlags) what() string {
 func (f *pauseFlags) call(g *Globals, path, said string) error {
 	ctx, stop := interruptible()
 	defer stop()
-	cl, err := g.client()
+	cl, err := New(g)
 	if err != nil {
 		return err
 	}
-	raw, err := cl.do(ctx, call{method: http.MethodPost, path: path, body: pauseRequest{Program: f.Program, Carrier: f.Carrier, Reason: f.Reason}})
+	raw, err := cl.Do(ctx, Call{Method: http.MethodPost, Path: path, Body: api.PauseRequest{Program: f.Program, Carrier: f.Carrier, Reason: f.Reason}})
 	if err != nil {
-		return g.failed(err)
+		return Failed(g, err)
 	}
 	if g.JSON {
 		return g.printJSON(raw)
 	}
-	var p pausing
-	if err := json.Unmarshal(raw, &p); err != nil || p.Event == "" {
-		return &exitError{exitUnknown, errors.New("the answer is not that of Chirograph's API")}
+	var p api.Pausing
+	if err := json.Unmarshal(raw, &p); err != nil || p.Event.IsZero() {
+		return &exitError{Code: exitUnknown, Err: errors.New("the answer is not that of Chirograph's API")}
 	}
 	fmt.Fprintf(g.Stdout, said+"\n", plain(f.what()))
-	_, err = fmt.Fprintf(g.Stdout, "In force in %s from %s on (event %s).\n", count(p.InForce, "partition"), plain(p.Position), plain(p.Event))
+	_, err = fmt.Fprintf(g.Stdout, "In force in %s from %s on (event %s).\n", count(p.InForce, "partition"), p.Position, p.Event)
 	return err
 }

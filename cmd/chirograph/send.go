@@ -1,17 +1,17 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/chirograph/chirograph/api"
 )
 
 // SendCmd submits a message.
@@ -33,30 +33,10 @@ type SendCmd struct {
 	WaitFor        time.Duration     `help:"How long --wait waits at most." default:"1m"`
 }
 
-type submitRequest struct {
-	To        string            `json:"to"`
-	Country   string            `json:"country,omitempty"`
-	Body      string            `json:"body"`
-	From      string            `json:"from,omitempty"`
-	Program   string            `json:"program,omitempty"`
-	Purpose   string            `json:"purpose,omitempty"`
-	Priority  int               `json:"priority,omitempty"`
-	Reference string            `json:"reference,omitempty"`
-	SendAt    string            `json:"send_at,omitempty"`
-	ValidFor  string            `json:"valid_for,omitempty"`
-	Metadata  map[string]string `json:"metadata,omitempty"`
-}
-
-type submitted struct {
-	ID       string `json:"id"`
-	Status   string `json:"status"`
-	To       string `json:"to"`
-	From     string `json:"from"`
-	Program  string `json:"program"`
-	Purpose  string `json:"purpose"`
-	Encoding string `json:"encoding"`
-	Segments int    `json:"segments"`
-	Position string `json:"position"`
+// submission is what is sent. The API, not this program, judges the time that a person wrote.
+type submission struct {
+	api.SubmitRequest
+	SendAt string `json:"send_at,omitempty"`
 }
 
 // maxBody is beyond what the API takes, which then says what it takes.
@@ -77,7 +57,7 @@ func (c *SendCmd) Run(g *Globals) error {
 	if !utf8.ValidString(body) {
 		return usageError("the text is not valid UTF-8")
 	}
-	cl, err := g.client()
+	cl, err := New(g)
 	if err != nil {
 		return err
 	}
@@ -85,125 +65,47 @@ func (c *SendCmd) Run(g *Globals) error {
 	if key == "" {
 		key = "cli-" + rand.Text()
 	}
-	raw, err := cl.do(ctx, call{method: http.MethodPost, path: "/v1/messages", idempotencyKey: key, body: submitRequest{
-		To: c.To, Country: c.Country, Body: body, From: c.From, Program: c.Program, Purpose: c.Purpose, Priority: c.Priority,
-		Reference: c.Reference, SendAt: c.SendAt, ValidFor: c.ValidFor, Metadata: c.Meta}})
+	raw, err := cl.Do(ctx, Call{Method: http.MethodPost, Path: "/v1/messages", IdempotencyKey: key, Body: c.submission(body)})
 	if err != nil {
 		var e *exitError
-		if errors.As(err, &e) && e.code == exitUnknown {
-			err = &exitError{exitUnknown, fmt.Errorf("%w\nRepeat the same command with --idempotency-key %s: it is then sent once", e.err, plain(key))}
+		if errors.As(err, &e) && e.Code == exitUnknown {
+			err = &exitError{Code: exitUnknown, Err: fmt.Errorf("%w\nRepeat the same command with --idempotency-key %s: it is then sent once", e.Err, plain(key))}
 		}
-		return g.failed(err)
+		return Failed(g, err)
 	}
-	var s submitted
-	if err := json.Unmarshal(raw, &s); err != nil || s.ID == "" {
-		return &exitError{exitUnknown, errors.New("the answer is not that of Chirograph's API")}
+	var s api.Submitted
+	if err := json.Unmarshal(raw, &s); err != nil || s.Id.IsZero() {
+		return &exitError{Code: exitUnknown, Err: errors.New("the answer is not that of Chirograph's API")}
 	}
 	if !c.Wait {
 		if g.JSON {
 			return g.printJSON(raw)
 		}
 		t := table(g.Stdout)
-		fmt.Fprintf(t, "%s\t%s\n", plain(s.Status), plain(s.ID))
+		fmt.Fprintf(t, "%s\t%s\n", plain(string(s.Status)), s.Id)
 		fmt.Fprintf(t, "from\t%s to %s\n", plain(s.From), plain(s.To))
 		fmt.Fprintf(t, "program\t%s, purpose %s\n", plain(s.Program), plain(s.Purpose))
-		fmt.Fprintf(t, "text\t%s, %s\n", plain(s.Encoding), count(s.Segments, "segment"))
-		fmt.Fprintf(t, "position\t%s\n", plain(s.Position))
+		fmt.Fprintf(t, "text\t%s, %s\n", plain(string(s.Encoding)), count(s.Segments, "segment"))
+		fmt.Fprintf(t, "position\t%s\n", s.Position)
 		return t.Flush()
 	}
-	m, raw, err := await(ctx, cl, s.ID, s.Position, c.WaitFor)
+	m, raw, err := await(ctx, cl, s.Id.String(), s.Position.String(), c.WaitFor)
 	if err != nil {
 		// It was accepted: no script may take this for a refusal and send again.
-		return g.failed(&exitError{exitUnknown, fmt.Errorf("the message was accepted as %s, but what became of it could not be read; ask with `chirograph status %s --wait`\n%w", plain(s.ID), plain(s.ID), err)})
+		return Failed(g, &exitError{Code: exitUnknown, Err: fmt.Errorf("the message was accepted as %s, but what became of it could not be read; ask with `chirograph status %s --wait`\n%w", s.Id, s.Id, err)})
 	}
-	if err := g.showMessage(m, raw); err != nil {
+	if err := showMessage(g, m, raw); err != nil {
 		return err
 	}
 	return ended(m)
 }
 
-// The states in which a message is over, and what `send --wait` says of them.
-var endStates = map[string]int{
-	"delivered":           0,
-	"denied":              exitFailed,
-	"undelivered":         exitFailed,
-	"rejected":            exitFailed,
-	"expired":             exitFailed,
-	"partially_delivered": exitFailed,
-	"failed":              exitFailed,
-	"cancelled":           exitFailed,
-	"expired_unsent":      exitFailed,
-	"unconfirmed":         exitUnknown,
-	"in_doubt":            exitUnknown,
-}
-
-// ended is nil for a message that was delivered, and otherwise says how it stands.
-func ended(m *message) error {
-	code, over := endStates[m.Status]
-	switch {
-	case !over:
-		return &exitError{exitUnknown, fmt.Errorf("no end yet: the message is %s; `chirograph status %s --wait` goes on waiting", plain(m.Status), plain(m.ID))}
-	case code != 0:
-		return &exitError{code, fmt.Errorf("the message is %s: %s", plain(m.Status), meanings[m.Status])}
+// submission is the request that the flags make of a text.
+func (c *SendCmd) submission(body string) submission {
+	r := submission{SendAt: c.SendAt, SubmitRequest: api.SubmitRequest{To: c.To, Country: c.Country, Body: body, From: c.From,
+		Program: c.Program, Purpose: c.Purpose, Reference: c.Reference, ValidFor: c.ValidFor, Metadata: c.Meta}}
+	if c.Priority != 0 {
+		r.Priority = &c.Priority
 	}
-	return nil
-}
-
-// pollPause keeps us from asking again at once where an answer brought nothing new.
-const pollPause = 250 * time.Millisecond
-
-// await reads a message until it is over, until it is plain that nothing will
-// happen before the time is out, or until then. It returns the last view.
-func await(ctx context.Context, cl *client, id, atLeast string, within time.Duration) (*message, []byte, error) {
-	deadline := time.Now().Add(within)
-	last := ""
-	for {
-		q := url.Values{}
-		if atLeast != "" {
-			q.Set("at_least", atLeast)
-		}
-		left := time.Until(deadline)
-		if left > 0 {
-			q.Set("wait", min(left, 30*time.Second).Round(time.Millisecond).String())
-		}
-		m, raw, err := readMessage(ctx, cl, id, q)
-		pause := time.Duration(0)
-		var p *problem
-		switch {
-		case errors.As(err, &p) && p.Status == http.StatusServiceUnavailable && left > 0:
-			pause = min(max(p.retryAfter, time.Second), left)
-		case err != nil:
-			return nil, nil, err
-		default:
-			if _, over := endStates[m.Status]; over || left <= 0 || m.idleUntil().After(deadline) {
-				return m, raw, nil
-			}
-			if m.Status == last {
-				pause = min(pollPause, left)
-			}
-			last = m.Status
-		}
-		if pause == 0 {
-			continue
-		}
-		t := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return nil, nil, errors.New("interrupted")
-		case <-t.C:
-		}
-	}
-}
-
-func readMessage(ctx context.Context, cl *client, id string, q url.Values) (*message, []byte, error) {
-	raw, err := cl.do(ctx, call{method: http.MethodGet, path: "/v1/messages/" + url.PathEscape(id), query: q, reads: true})
-	if err != nil {
-		return nil, nil, err
-	}
-	var m message
-	if err := json.Unmarshal(raw, &m); err != nil || m.Status == "" {
-		return nil, nil, errors.New("the answer is not that of Chirograph's API")
-	}
-	return &m, raw, nil
+	return r
 }

@@ -156,15 +156,15 @@ type inbound struct {
 func (c *SimulateInboundCmd) Run(g *Globals) error {
 	ctx, stop := interruptible()
 	defer stop()
-	cl := newClient("http://"+c.Control, "")
-	raw, err := cl.do(ctx, call{method: http.MethodPost, path: "/inbound", body: inbound{From: c.From, To: c.To, Text: c.Text}})
+	cl := At("http://"+c.Control, "")
+	raw, err := cl.Do(ctx, Call{Method: http.MethodPost, Path: "/inbound", Body: inbound{From: c.From, To: c.To, Text: c.Text}})
 	if err != nil {
 		var e *exitError
-		var p *problem
+		var p *Refusal
 		if !errors.As(err, &e) && !errors.As(err, &p) {
 			err = fmt.Errorf("no simulated centre answers at %s: start `chirograph serve --dev` or `chirograph simulate smsc`, or name its --control address", c.Control)
 		}
-		return g.failed(err)
+		return Failed(g, err)
 	}
 	if g.JSON {
 		return g.printJSON(raw)
@@ -228,12 +228,21 @@ func digits(number string) (string, bool) {
 	return d, ok
 }
 
+// controlProblem is how the control port says no: a problem (RFC 9457) without a reference.
+type controlProblem struct {
+	Type    string `json:"type"`
+	Title   string `json:"title"`
+	Status  int    `json:"status"`
+	Detail  string `json:"detail"`
+	Pointer string `json:"pointer,omitempty"`
+}
+
 // ServeHTTP takes an inbound text.
 func (h *handsets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	refuse := func(status int, title, detail, pointer string) {
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(problem{Type: "about:blank", Title: title, Status: status, Detail: detail, Pointer: pointer})
+		_ = json.NewEncoder(w).Encode(controlProblem{Type: "about:blank", Title: title, Status: status, Detail: detail, Pointer: pointer})
 	}
 	host := r.Host
 	if _, _, err := net.SplitHostPort(host); err != nil {
