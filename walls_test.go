@@ -25,6 +25,8 @@ type room struct {
 	folder string
 	// own are the folders of this module that it may import, each with what is under it.
 	own []string
+	// tests are the folders of this module that its tests may import too.
+	tests []string
 	// others are the modules that it may import; nil is every one that has no home elsewhere.
 	others []string
 	// pure: no clock, no I/O and no randomness. The same input gives the same output, for ever.
@@ -51,7 +53,19 @@ var rooms = []room{
 	{folder: "migrations", own: []string{}, others: []string{}, pure: true},
 	{folder: "api", own: []string{"domain", "projections"}},
 	{folder: "adapters", own: []string{"domain", "projections", "migrations"}},
-	{folder: "cmd", own: []string{"domain", "projections", "policies", "migrations", "adapters", "api"}},
+	{folder: "cmd/internal/terminal", own: []string{}},
+	{folder: "cmd/internal/client", own: []string{"api", "cmd/internal/terminal"}},
+	// What the API's answers are made of, and nothing that could open a ledger.
+	{folder: "cmd/internal/cli", own: []string{"api", "domain/event", "domain/sms", "domain/recipient", "cmd/internal/client", "cmd/internal/terminal"}},
+	{folder: "cmd/internal/config", own: []string{"domain", "adapters", "cmd/internal/terminal"}},
+	{folder: "cmd/internal/assemble", own: []string{"domain", "projections", "policies", "adapters", "api", "cmd/internal/config"}},
+	{folder: "cmd/internal/operate", own: []string{"domain", "projections", "policies", "adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
+	{folder: "cmd/internal/bench", own: []string{"adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
+	{folder: "cmd/internal/world", own: []string{"adapters/smpp", "cmd/internal/client", "cmd/internal/config", "cmd/internal/terminal"}},
+	{folder: "cmd/internal/serve", own: []string{"domain", "adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal", "cmd/internal/world"}},
+	{folder: "cmd/chirograph", own: []string{"cmd/internal/cli", "cmd/internal/operate", "cmd/internal/bench", "cmd/internal/world", "cmd/internal/serve", "cmd/internal/terminal"},
+		// They look at what the built binary leaves.
+		tests: []string{"domain", "policies", "adapters", "api", "cmd/internal"}},
 }
 
 // homes says which folder alone may import a package, with what is under it, so that
@@ -71,7 +85,7 @@ var homes = []struct{ pkg, folder, tests string }{
 }
 
 // harness are packages for tests alone; a log in memory promises nothing.
-var harness = []string{"adapters/eventstorelog/eventstoretest", "adapters/logtest", "adapters/memlog", "adapters/servertest", "adapters/carriertest", "domain/ledger/ledgertest", "projections/viewtest"}
+var harness = []string{"adapters/eventstorelog/eventstoretest", "adapters/logtest", "adapters/memlog", "adapters/servertest", "adapters/carriertest", "domain/ledger/ledgertest", "projections/viewtest", "cmd/internal/terminal/terminaltest"}
 
 // impure are the packages that have a clock, I/O or chance in them.
 var impure = []string{"os", "net", "database/sql", "syscall", "log", "plugin", "path/filepath", "io/ioutil",
@@ -164,8 +178,8 @@ func through(p string, file *ast.File) (violations []string) {
 		own, ours := strings.CutPrefix(imported, module+"/")
 		std := !strings.Contains(strings.Split(imported, "/")[0], ".")
 		switch {
-		case ours && under(own, "cmd"):
-			bad("imports %s: nothing does", own)
+		case ours && under(own, "cmd") && !under(folder, "cmd"):
+			bad("imports %s: nothing outside cmd does", own)
 		case ours && anyUnder(own, harness):
 			if !test && !anyUnder(folder, harness) {
 				bad("imports %s, which is for tests", own)
@@ -173,6 +187,7 @@ func through(p string, file *ast.File) (violations []string) {
 		case ours && neighbours(folder, own):
 			bad("imports %s: one adapter never imports another", own)
 		case ours && under(own, r.folder):
+		case ours && test && anyUnder(own, r.tests):
 		case ours && !anyUnder(own, r.own):
 			bad("imports %s; %s may import %s", own, r.folder, list(r.own))
 		case test:
@@ -274,7 +289,23 @@ func TestWallsCatch(t *testing.T) {
 		{"a test's own message centre", "cmd/chirograph/a_test.go", `package main; import "github.com/linxGnu/gosmpp/pdu"`, ""},
 		{"OPA in a command's test", "cmd/chirograph/a_test.go", `package main; import "github.com/open-policy-agent/opa/v1/rego"`, "belongs in policies"},
 		{"a new adapter", "adapters/kafkalog/a.go", `package kafkalog; import "github.com/twmb/franz-go/pkg/kgo"`, ""},
-		{"cmd in anything", "api/a.go", `package api; import ` + own + `cmd/chirograph"`, "nothing does"},
+		{"cmd in anything", "api/a.go", `package api; import ` + own + `cmd/chirograph"`, "nothing outside cmd does"},
+		{"a part of cmd in anything", "adapters/smpp/a.go", `package smpp; import ` + own + `cmd/internal/config"`, "nothing outside cmd does"},
+		{"main has flags", "cmd/chirograph/a.go", `package main; import ` + own + `cmd/internal/cli"`, ""},
+		{"main opens nothing", "cmd/chirograph/a.go", `package main; import ` + own + `cmd/internal/assemble"`, "may import cmd/internal/cli"},
+		{"a test of the binary opens what it left", "cmd/chirograph/a_test.go", `package main; import ` + own + `cmd/internal/assemble"`, ""},
+		{"the command line opens no ledger", "cmd/internal/cli/a.go", `package cli; import ` + own + `cmd/internal/assemble"`, "may import api"},
+		{"nor a log", "cmd/internal/cli/a.go", `package cli; import ` + own + `adapters/sqlitelog"`, "may import api"},
+		{"nor the domain's inside", "cmd/internal/cli/a.go", `package cli; import ` + own + `domain/ledger"`, "may import api"},
+		{"the command line reads statuses", "cmd/internal/cli/a.go", `package cli; import ` + own + `domain/recipient"`, ""},
+		{"an operator opens a ledger", "cmd/internal/operate/a.go", `package operate; import ` + own + `cmd/internal/assemble"`, ""},
+		{"assembling knows no command", "cmd/internal/assemble/a.go", `package assemble; import ` + own + `cmd/internal/operate"`, "may import domain"},
+		{"a file assembles nothing", "cmd/internal/config/a.go", `package config; import ` + own + `cmd/internal/assemble"`, "may import domain"},
+		{"nothing imports main", "cmd/internal/serve/a.go", `package serve; import ` + own + `cmd/chirograph"`, "may import domain"},
+		{"a harness for the command line's tests", "cmd/internal/cli/a.go", `package cli; import ` + own + `cmd/internal/terminal/terminaltest"`, "for tests"},
+		{"flags are parsed in cmd", "cmd/internal/terminal/terminaltest/a.go", `package terminaltest; import "github.com/alecthomas/kong"`, ""},
+		{"and nowhere else", "api/a.go", `package api; import "github.com/alecthomas/kong"`, "belongs in cmd"},
+		{"a new folder of cmd", "cmd/internal/util/a.go", `package util`, "no room"},
 		{"whatever the build", "domain/sms/a.go", "//go:build plan9\n\npackage sms\nimport \"os\"", "no I/O"},
 		{"a new room", "util/a.go", `package util`, "no room"},
 		{"code at the root", "a.go", `package chirograph`, "tests only"},

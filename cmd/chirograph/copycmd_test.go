@@ -7,11 +7,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,15 +23,37 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/eventstorelog"
 	"github.com/chirograph/chirograph/adapters/eventstorelog/eventstoretest"
+	"github.com/chirograph/chirograph/adapters/kafkalog"
 	"github.com/chirograph/chirograph/adapters/logtest"
-	"github.com/chirograph/chirograph/adapters/memlog"
 	"github.com/chirograph/chirograph/adapters/servertest"
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/adapters/vault"
+	"github.com/chirograph/chirograph/cmd/internal/assemble"
+	"github.com/chirograph/chirograph/cmd/internal/bench"
+	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
 )
+
+// wholePartition reads a partition from its first record to its head.
+func wholePartition(t *testing.T, log ledger.Log, p event.Partition) (all []ledger.Record) {
+	t.Helper()
+	for {
+		_, head, err := log.Read(t.Context(), p, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if int64(len(all)) >= head {
+			return all
+		}
+		rs, _, err := log.Read(t.Context(), p, int64(len(all)), 1024)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, rs...)
+	}
+}
 
 // pattern is the events of one message that a real node sent, as a pattern of others.
 type pattern struct {
@@ -49,7 +69,7 @@ func newLedger(t *testing.T, events int) (dir string) {
 	t.Helper()
 	c := newCentre(t, "--receipt-delay", "10ms")
 	n := newTestNode(t, "--dev-smsc", c.addr, "--dev-quiet")
-	id := n.send(fmt.Sprintf(`{"to":%q,"body":"Your statement is ready, and can be read in the app until the end of the month.","reference":"r-1"}`, benchNumber(7_000_000)))
+	id := n.send(fmt.Sprintf(`{"to":%q,"body":"Your statement is ready, and can be read in the app until the end of the month.","reference":"r-1"}`, bench.Number(7_000_000)))
 	n.becomes(id, "delivered")
 	if code := n.p.stop(); code != 0 {
 		t.Fatalf("the node's exit code is %d", code)
@@ -69,19 +89,16 @@ func newLedger(t *testing.T, events int) (dir string) {
 	if m.id, err = event.ParseID(id); err != nil {
 		t.Fatal(err)
 	}
-	err = eachRecord(t.Context(), log, event.Partition(m.id.Partition()), 0, -1, func(rs []ledger.Record) error {
-		for _, r := range rs {
-			if r.Event.MessageID() == m.id {
-				m.own = append(m.own, r.Event)
-			}
-			if s, ok := r.Event.Data.(*event.MessageSubmitted); ok && r.Event.ID == m.id {
-				m.key = s.Sealed.SubjectKey
-			}
+	for _, r := range wholePartition(t, log, event.Partition(m.id.Partition())) {
+		if r.Event.MessageID() == m.id {
+			m.own = append(m.own, r.Event)
 		}
-		return nil
-	})
-	if err != nil || len(m.own) < 6 {
-		t.Fatalf("the message has %d events (%v)", len(m.own), err)
+		if s, ok := r.Event.Data.(*event.MessageSubmitted); ok && r.Event.ID == m.id {
+			m.key = s.Sealed.SubjectKey
+		}
+	}
+	if len(m.own) < 6 {
+		t.Fatalf("the message has %d events", len(m.own))
 	}
 	var left sync.WaitGroup
 	for made, p := 0, 0; made < events; p = (p + 1) % log.Partitions() {
@@ -304,11 +321,15 @@ func (k *onKafka) produce(p event.Partition, raws ...[]byte) {
 // join makes a member of the group until the test ends, and waits until it is one.
 func (k *onKafka) join() {
 	k.t.Helper()
-	cfg, err := clusterConfig(k.arg)
+	cfg, err := config.LoadShared(k.arg)
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	m, err := cfg.cluster().member("a node")
+	engine, err := assemble.SharedEngine(cfg)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	m, err := engine.Member("a node")
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -392,15 +413,9 @@ func (pl *place) records() map[event.Partition][][]byte {
 	}
 	defer log.Close()
 	out := map[event.Partition][][]byte{}
-	for _, p := range partitionsOf(log) {
-		err := eachRecord(pl.t.Context(), log, p, 0, -1, func(rs []ledger.Record) error {
-			for _, r := range rs {
-				out[p] = append(out[p], r.Raw)
-			}
-			return nil
-		})
-		if err != nil {
-			pl.t.Fatal(err)
+	for _, p := range assemble.PartitionsOf(log) {
+		for _, r := range wholePartition(pl.t, log, p) {
+			out[p] = append(out[p], r.Raw)
 		}
 	}
 	return out
@@ -432,7 +447,7 @@ func (pl *place) same(other *place) {
 		}
 		return rs
 	}
-	for _, p := range partitionsOf(logs[0]) {
+	for _, p := range assemble.PartitionsOf(logs[0]) {
 		for at := int64(0); ; {
 			a, b := read(logs[0], p, at), read(logs[1], p, at)
 			n := min(len(a), len(b))
@@ -455,7 +470,7 @@ func TestCopyKilled(t *testing.T) {
 		t.Skip("left out with -short (the race detector's lane): copies in six directions, killed and resumed take a minute there")
 	}
 	t.Parallel()
-	for _, names := range [][]string{{engineKafka, engineEventStoreDB, engineEmbedded}, {engineEventStoreDB, engineKafka, engineEmbedded}} {
+	for _, names := range [][]string{{config.EngineKafka, config.EngineEventStoreDB, config.EngineEmbedded}, {config.EngineEventStoreDB, config.EngineKafka, config.EngineEmbedded}} {
 		t.Run(strings.Join(names, ", "), func(t *testing.T) {
 			t.Parallel()
 			first, key := original(t, 12_000)
@@ -463,9 +478,9 @@ func TestCopyKilled(t *testing.T) {
 			for _, name := range names {
 				var next *place
 				switch name {
-				case engineKafka:
+				case config.EngineKafka:
 					next = kafkaPlace(t, key).place
-				case engineEventStoreDB:
+				case config.EngineEventStoreDB:
 					next = eventStorePlace(t, key)
 				default:
 					next = folderPlace(t, key)
@@ -484,16 +499,17 @@ func TestCopyKilled(t *testing.T) {
 // empty makes the topics, or empties those that are there.
 func (k *onKafka) empty() {
 	k.t.Helper()
-	cfg, err := clusterConfig(k.arg)
+	cfg, err := config.LoadShared(k.arg)
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	if err := cfg.Kafka.drop(k.t.Context()); err != nil {
+	topics := cfg.Kafka.Adapter(0)
+	if err := kafkalog.Drop(k.t.Context(), topics); err != nil {
 		k.t.Fatal(err)
 	}
 	// On a busy machine brokers hear of new topics late, and Init says that they are missing.
 	within(k.t, "the topics are made", func() bool {
-		_, err := cfg.Kafka.init(k.t.Context(), 16)
+		_, err := kafkalog.Init(k.t.Context(), cfg.Kafka.Adapter(16))
 		return err == nil
 	})
 }
@@ -572,162 +588,6 @@ func TestCopyKept(t *testing.T) {
 	}
 }
 
-// Control comes when everything else is done, and not at all after an error.
-func TestEachPartition(t *testing.T) {
-	t.Parallel()
-	log := memlog.New(memlog.Options{Partitions: 40})
-	for _, fails := range []event.Partition{-100, 3, event.InboxPartition} {
-		var mu sync.Mutex
-		under, most, ended := 0, 0, map[event.Partition]bool{}
-		broken := errors.New("broken")
-		err := eachPartition(t.Context(), log, func(ctx context.Context, p event.Partition) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if under++; p == event.ControlPartition && (under > 1 || len(ended) != 41) {
-				t.Errorf("control is begun when %d others are under way and %d have ended", under-1, len(ended))
-			}
-			most = max(most, under)
-			mu.Unlock()
-			runtime.Gosched()
-			mu.Lock()
-			under--
-			ended[p] = true
-			if p == fails {
-				return broken
-			}
-			return nil
-		})
-		if failed := fails != -100; failed != errors.Is(err, broken) || failed == ended[event.ControlPartition] || !failed && len(ended) != 42 || most > copyWorkers {
-			t.Errorf("where %d fails: %v, %d ended, %d at a time", fails, err, len(ended), most)
-		}
-	}
-}
-
-// twice is a log to which an append lands twice.
-type twice struct {
-	ledger.Log
-	left int // appends before that one
-}
-
-func (l *twice) Append(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
-	if l.left--; l.left == 0 {
-		l.Log.Append(p, slices.Clone(events), func(ledger.Appended) {})
-	}
-	l.Log.Append(p, events, done)
-}
-
-// An append that lands twice is noticed by the next one's position, and is still nothing but
-// the original's.
-func TestCopyTwice(t *testing.T) {
-	t.Parallel()
-	from, to := memlog.New(memlog.Options{}), memlog.New(memlog.Options{})
-	for seed := range 3 {
-		if a := logtest.Wait(from, 1, logtest.Events(seed, 2000)); a.Err != nil {
-			t.Fatal(a.Err)
-		}
-	}
-	var no *noCopy
-	if _, err := copyPartition(t.Context(), from, &twice{to, 3}, 1, 0, 6000, func(int) {}); !errors.As(err, &no) {
-		t.Errorf("the copy's error is %v", err)
-	}
-	if _, err := begun(t.Context(), from, to, 1, 6000); !errors.As(err, &no) {
-		t.Errorf("when it goes on, the copy's error is %v", err)
-	}
-	if head, found, err := straysOf(t.Context(), from, to, 1); head == 0 || !found || err != nil {
-		t.Errorf("of %d records strays were found: %v, %v", head, found, err)
-	}
-}
-
-// late is a target in which a record lands once more while the copy is compared.
-type late struct {
-	engine
-	t    *testing.T
-	raw  *event.Event
-	done sync.Once
-}
-
-func (l *late) Read(ctx context.Context, p event.Partition, from int64, most int) ([]ledger.Record, int64, error) {
-	if p == 1 && from == 0 && most > 1 {
-		l.done.Do(func() {
-			if a := logtest.Wait(l.engine, 1, []*event.Event{l.raw}); a.Err != nil {
-				l.t.Error(a.Err)
-			}
-		})
-	}
-	return l.engine.Read(ctx, p, from, most)
-}
-
-// A record that lands behind the copy, before the command ends, is noticed.
-func TestCopyLate(t *testing.T) {
-	t.Parallel()
-	place, key := original(t, 1200)
-	from, err := openPlace(t.Context(), place.arg, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer from.close()
-	to, err := createPlace(t.Context(), folderPlace(t, key).arg, "", from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer to.close()
-	some, _, err := from.log.Read(t.Context(), 1, 3, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	to.log = &late{engine: to.log, t: t, raw: some[0].Event}
-	var no *noCopy
-	if _, err := copyLedger(t.Context(), &Globals{Stderr: io.Discard}, from, to.data); !errors.As(err, &no) || !strings.Contains(err.Error(), "partition 01 of it has") {
-		t.Errorf("the copy's error is %v", err)
-	}
-}
-
-func TestStrays(t *testing.T) {
-	t.Parallel()
-	var all []*event.Event
-	for seed := range 3 {
-		all = append(all, logtest.Events(seed, maxStrays/2)...)
-	}
-	other := logtest.Events(3, 1)
-	fill := func(events ...[]*event.Event) *memlog.Log {
-		log := memlog.New(memlog.Options{})
-		for some := range slices.Chunk(slices.Concat(events...), ledger.MaxAppend) {
-			if a := logtest.Wait(log, 2, some); a.Err != nil {
-				t.Fatal(a.Err)
-			}
-		}
-		return log
-	}
-	from := fill(all)
-	for _, tc := range []struct {
-		name    string
-		to      *memlog.Log
-		found   bool
-		foreign int64 // its index; -1: there is none
-	}{
-		{"nothing", fill(), false, -1},
-		{"a beginning", fill(all[:5000]), false, -1},
-		{"the whole", fill(all), false, -1},
-		{"the last one twice", fill(all, all[len(all)-1:]), true, -1},
-		{"some twice, and on", fill(all[:3000], all[1000:5000]), true, -1},
-		{"the first is missing: more strays than are held", fill(all[1:]), true, -1},
-		{"another first", fill(other, all[:10]), true, 0},
-		{"another last", fill(all[:1500], other), true, 1500},
-		{"another behind all", fill(all, other), true, int64(len(all))},
-		{"another among more strays than are held", fill(all[1:], other), true, int64(len(all) - 1)},
-	} {
-		_, found, err := straysOf(t.Context(), from, tc.to, 2)
-		at := int64(-1)
-		var not *foreign
-		if errors.As(err, &not) {
-			at, err = not.at.Index, nil
-		}
-		if err != nil || found != tc.found || at != tc.foreign {
-			t.Errorf("%s: strays %v, a foreign record at %d (%v), want %v, %d", tc.name, found, at, err, tc.found, tc.foreign)
-		}
-	}
-}
-
 // copyEventsEnv says how many events the ledger of TestCopyMillion has; without it there are
 // few.
 const copyEventsEnv = "CHIROGRAPH_COPY_EVENTS"
@@ -766,6 +626,18 @@ func TestCopyMillion(t *testing.T) {
 	first.same(last)
 }
 
+// openAt opens the ledger of a folder, or of a configuration.
+func openAt(ctx context.Context, arg string) (*assemble.Data, error) {
+	if info, err := os.Stat(arg); err != nil || info.IsDir() {
+		return assemble.OpenFolder(arg, "", false, false)
+	}
+	cfg, err := config.LoadShared(arg)
+	if err != nil {
+		return nil, err
+	}
+	return assemble.OpenShared(ctx, cfg, false)
+}
+
 // What is no copy in a folder or on EventStoreDB is left to a person.
 func TestCopyLeft(t *testing.T) {
 	t.Parallel()
@@ -778,14 +650,14 @@ func TestCopyLeft(t *testing.T) {
 		{eventStorePlace(t, key), "write another eventstoredb.name in "},
 	} {
 		tc.to.from(from, 0)
-		d, err := openPlace(t.Context(), tc.to.arg, "")
+		d, err := openAt(t.Context(), tc.to.arg)
 		if err != nil {
 			t.Fatal(err)
 		}
 		e := logtest.Events(1, 1)[0]
-		e.Source = d.log.Source()
-		a := logtest.Wait(d.log, 4, []*event.Event{e})
-		if err := errors.Join(a.Err, d.close()); err != nil {
+		e.Source = d.Log.Source()
+		a := logtest.Wait(d.Log, 4, []*event.Event{e})
+		if err := errors.Join(a.Err, d.Close()); err != nil {
 			t.Fatal(err)
 		}
 		out := tc.to.from(from, 1)
@@ -803,7 +675,7 @@ func TestLogCopy(t *testing.T) {
 	n := newTestNode(t, "--dev-smsc", c.centre.addr, "--dev-quiet")
 	var ids []string
 	for i := range 60 {
-		ids = append(ids, n.send(fmt.Sprintf(`{"to":%q,"body":"Your statement is ready.","reference":"r-%d"}`, benchNumber(8_000_000+i%20), i)))
+		ids = append(ids, n.send(fmt.Sprintf(`{"to":%q,"body":"Your statement is ready.","reference":"r-%d"}`, bench.Number(8_000_000+i%20), i)))
 	}
 	for _, id := range ids {
 		n.becomes(id, "delivered")
@@ -841,7 +713,7 @@ func TestLogCopy(t *testing.T) {
 			return a.status == http.StatusOK && strings.Contains(string(a.body), `"delivered"`)
 		})
 	}
-	if a := c.call(c.nodes[0], http.MethodPost, "/v1/messages/search", fmt.Sprintf(`{"to":%q}`, benchNumber(8_000_000))); strings.Count(string(a.body), `"id"`) != 3 {
+	if a := c.call(c.nodes[0], http.MethodPost, "/v1/messages/search", fmt.Sprintf(`{"to":%q}`, bench.Number(8_000_000))); strings.Count(string(a.body), `"id"`) != 3 {
 		t.Errorf("a search by number finds %s", a.body)
 	}
 	c.stop()
@@ -862,7 +734,7 @@ func TestLogCopy(t *testing.T) {
 	// A copy that took a message is another ledger from then on.
 	c.nodes[0].start()
 	c.nodes[0].ready()
-	if a := c.call(c.nodes[0], http.MethodPost, "/v1/messages", fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, benchNumber(8_000_000))); a.status != http.StatusAccepted {
+	if a := c.call(c.nodes[0], http.MethodPost, "/v1/messages", fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, bench.Number(8_000_000))); a.status != http.StatusAccepted {
 		t.Fatalf("a submit to the copy is answered %d %s", a.status, a.body)
 	}
 	if out := c.command(1, "log", "copy", "--from", data, "--to", "node-1.yaml"); !strings.Contains(out, "it is served: 1 node") {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -18,6 +17,8 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/eventstorelog/eventstoretest"
 	"github.com/chirograph/chirograph/adapters/servertest"
+	"github.com/chirograph/chirograph/cmd/internal/assemble"
+	"github.com/chirograph/chirograph/cmd/internal/config"
 )
 
 // soakEnv says how long TestClusterSurvives goes on breaking things, such as 30m; without
@@ -172,7 +173,6 @@ func (c *testCluster) config(name, addr string) string {
 
 // nodeConfigOn is a node's configuration; section says where the ledger is.
 func nodeConfigOn(name, addr, section, centre string) string {
-	hash := hashKey(clusterKey)
 	return fmt.Sprintf(`%snode: %s
 listen: %s
 drain: 10s
@@ -188,7 +188,7 @@ routes:
   - {rule: all, carrier: sim}
 programs:
   - {tenant: bank, name: account, legal_entity: Example Bank Ltd, purposes: [account], countries: ["*"], senders: ["+12025550101"], default: true}
-`, section, name, addr, hex.EncodeToString(hash[:]), strings.Join(allScopes, ", "), centre)
+`, section, name, addr, assemble.KeyHash(clusterKey), strings.Join(config.Scopes, ", "), centre)
 }
 
 func (c *testCluster) write(name, text string) {
