@@ -37,8 +37,8 @@ type commandLine struct {
 func main() { os.Exit(run(os.Args[1:])) }
 
 // run is the program without its process: its exit code is 0 when it did what was
-// asked, 1 when that was refused or failed, 2 for wrong usage, 3 when nobody can
-// know.
+// asked, 1 when that was refused or failed, 2 for wrong usage, 3 when it is
+// not known.
 func run(args []string) int {
 	var c commandLine
 	c.Globals.Stdin, c.Globals.Stdout, c.Globals.Stderr = os.Stdin, os.Stdout, os.Stderr

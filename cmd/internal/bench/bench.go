@@ -145,8 +145,8 @@ type benchRun struct {
 	good, sampled int
 }
 
-// throughput submits the messages as fast as it may, and waits until all have
-// settled. others is the CPU time so far of two other parties.
+// throughput submits the messages as fast as it may, and waits until all are
+// delivered or failed. others is the CPU time so far of two other parties.
 func (b *bench) throughput(ctx context.Context, others func() (float64, float64)) (t benchRun, err error) {
 	before, err := b.cpu(ctx)
 	if err != nil {
@@ -366,7 +366,7 @@ func (b *bench) submit(ctx context.Context, to string) (string, error) {
 		switch status {
 		case http.StatusAccepted:
 			return out.ID, nil
-		case http.StatusServiceUnavailable: // refused before any append: as asked, again later
+		case http.StatusServiceUnavailable: // refused before any append: as asked, later
 			select {
 			case <-time.After(100 * time.Millisecond):
 			case <-ctx.Done():

@@ -223,7 +223,7 @@ func family(pid int) []int {
 		return nil
 	}
 	out := []int{pid}
-	entries, _ := os.ReadDir("/proc") // elsewhere there is none
+	entries, _ := os.ReadDir("/proc") // other systems have none
 	for _, e := range entries {
 		child, err := strconv.Atoi(e.Name())
 		if err != nil {

@@ -41,7 +41,7 @@ func ended(m *api.Message) error {
 	return nil
 }
 
-// pollPause keeps us from asking again at once where an answer brought nothing new.
+// pollPause is the wait before the next call, where an answer brought nothing new.
 const pollPause = 250 * time.Millisecond
 
 // await reads a message until it is over, until it is plain that nothing will

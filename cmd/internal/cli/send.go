@@ -94,7 +94,7 @@ func (c *SendCmd) Run(g *terminal.Globals) error {
 	}
 	m, raw, err := await(ctx, cl, s.Id.String(), s.Position.String(), c.WaitFor)
 	if err != nil {
-		// It was accepted: no script may take this for a refusal and send again.
+		// It was accepted: no script may take this for a refusal and send it a second time.
 		return client.Failed(g, &terminal.ExitError{Code: terminal.ExitUnknown, Err: fmt.Errorf("the message was accepted as %s, but what became of it could not be read; ask with `chirograph status %s --wait`\n%w", s.Id, s.Id, err)})
 	}
 	if err := showMessage(g, m, raw); err != nil {

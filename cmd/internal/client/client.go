@@ -58,7 +58,7 @@ func At(base, key string) *Client {
 	return &Client{base: base, key: key, http: &http.Client{
 		Transport: transport,
 		Timeout:   answerWithin,
-		// A redirect would turn a POST into a GET and take the key elsewhere.
+		// A redirect would turn a POST into a GET and take the key to another server.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -123,7 +123,7 @@ type Call struct {
 const lost = "the connection was lost after the request was sent: it is not known whether it was done"
 
 // Do makes a call and returns the document of a 2xx answer. The error of any other
-// is a *Refusal; where nobody can know whether the call was done, it is an
+// is a *Refusal; where it is not known whether the call was done, it is an
 // *exitError with exitUnknown around it.
 func (c *Client) Do(ctx context.Context, r Call) ([]byte, error) {
 	var body io.Reader
@@ -203,8 +203,8 @@ func (c *Client) Do(ctx context.Context, r Call) ([]byte, error) {
 	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
 		p.RetryAfter = time.Duration(s) * time.Second
 	}
-	// 503 is refused before any append. Of every other 5xx, a proxy's among them,
-	// nobody can say how far it went.
+	// 503 is refused before any append. After every other 5xx, a proxy's among them,
+	// it is not known how far the call went.
 	if p.Status >= 500 && p.Status != http.StatusServiceUnavailable {
 		return nil, unknown(p)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ type note func(path, format string, a ...any)
 // of the file. It reads nothing but what Load read.
 func (c *Config) Check() []Problem {
 	k := &checker{c: c, out: slices.Clone(c.problems), tenants: once{}, accounts: once{}}
-	c.checkLedger(k.bad)
+	k.ledger()
 	k.process()
 	k.tenantNames()
 	k.keys()
@@ -42,6 +43,43 @@ type checker struct {
 
 func (k *checker) bad(path, format string, a ...any) {
 	k.c.note(&k.out, path, fmt.Sprintf(format, a...))
+}
+
+// ledger checks what says where the ledger is.
+func (k *checker) ledger() {
+	c, bad := k.c, k.bad
+	if c.Engine == EngineEmbedded {
+		if c.Data == "" {
+			bad("data", "it is missing: name the folder of the ledger")
+		}
+		return
+	}
+	e := c.section()
+	if e == nil {
+		bad("engine", "it is embedded, %s", strings.Join(slices.Sorted(maps.Keys(c.sections())), " or "))
+		return
+	}
+	if c.Data != "" {
+		bad("data", "with engine %s nothing is kept in a folder: leave it out", c.Engine)
+	}
+	if c.MasterKeyFile == "" {
+		bad("master_key_file", "it is missing: every node of a cluster needs the file, with the same key")
+	}
+	if c.lines["node"] == 0 {
+		bad("node", "it is missing: each node of a cluster needs a name of its own")
+	}
+	e.check(bad)
+	p := &c.Postgres
+	switch {
+	case p.URL != "" && p.URLFile != "":
+		bad("postgres.url", "give url_file or url, not both")
+	case p.url == "" && p.URLFile == "":
+		bad("postgres.url_file", "it is missing: the nodes share views, keys and leases in PostgreSQL")
+	case p.url != "":
+		if err := postgresURL(p.url); err != nil {
+			bad("postgres.url_file", "%s", err)
+		}
+	}
 }
 
 // process checks what is the node's own: its address, its name, its log and its bounds.

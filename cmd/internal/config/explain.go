@@ -170,14 +170,14 @@ func (c *Config) Notes() []string {
 		}
 	}
 	for _, p := range c.Programs {
-		if len(c.Routes) > 0 && !c.routed(&p) {
+		if len(c.Routes) > 0 && !p.routed(c.Routes) {
 			note("program %s of tenant %s: no route takes all that it may send", p.Name, p.Tenant)
 		}
 	}
 	return out
 }
 
-// covers: every name that b lets through, a lets through. Empty is all.
+// covers reports whether a lets every name through that b does. An empty list is all names.
 func covers(a, b []string) bool {
 	if len(a) == 0 {
 		return true
@@ -185,10 +185,10 @@ func covers(a, b []string) bool {
 	return len(b) > 0 && !slices.ContainsFunc(b, func(x string) bool { return !slices.Contains(a, x) })
 }
 
-// routed: every country of the program has a route.
-func (c *Config) routed(p *Program) bool {
+// routed reports whether every country of the program has a route.
+func (p *Program) routed(routes []Route) bool {
 	for _, country := range p.Countries {
-		if !slices.ContainsFunc(c.Routes, func(r Route) bool {
+		if !slices.ContainsFunc(routes, func(r Route) bool {
 			return covers(r.Programs, []string{p.Name}) && (len(r.Countries) == 0 || country != "*" && slices.Contains(r.Countries, country))
 		}) {
 			return false

@@ -3,11 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -100,42 +98,6 @@ func (c *Config) readSecret(path, file, empty string) string {
 		c.note(&c.problems, path, empty)
 	}
 	return s
-}
-
-// checkLedger says what keeps the ledger from being opened.
-func (c *Config) checkLedger(bad note) {
-	if c.Engine == EngineEmbedded {
-		if c.Data == "" {
-			bad("data", "it is missing: name the folder of the ledger")
-		}
-		return
-	}
-	e := c.section()
-	if e == nil {
-		bad("engine", "it is embedded, %s", strings.Join(slices.Sorted(maps.Keys(c.sections())), " or "))
-		return
-	}
-	if c.Data != "" {
-		bad("data", "with engine %s nothing is kept in a folder: leave it out", c.Engine)
-	}
-	if c.MasterKeyFile == "" {
-		bad("master_key_file", "it is missing: every node of a cluster needs the file, with the same key")
-	}
-	if c.lines["node"] == 0 {
-		bad("node", "it is missing: each node of a cluster needs a name of its own")
-	}
-	e.check(bad)
-	p := &c.Postgres
-	switch {
-	case p.URL != "" && p.URLFile != "":
-		bad("postgres.url", "give url_file or url, not both")
-	case p.url == "" && p.URLFile == "":
-		bad("postgres.url_file", "it is missing: the nodes share views, keys and leases in PostgreSQL")
-	case p.url != "":
-		if err := postgresURL(p.url); err != nil {
-			bad("postgres.url_file", "%s", err)
-		}
-	}
 }
 
 // checkSession bounds how long a node may be silent.

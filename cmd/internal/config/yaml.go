@@ -147,7 +147,7 @@ var reference = regexp.MustCompile(`\$\{[^}]*\}?`)
 var variable = regexp.MustCompile(`^\$\{ENV:([A-Za-z_][A-Za-z0-9_]*)\}$`)
 
 // expand puts the environment's values in for references, once: what a variable
-// holds is not looked at again.
+// holds is not expanded.
 func (w *walker) expand(n *yaml.Node, path string, secret bool) string {
 	if secret && !variable.MatchString(n.Value) {
 		w.bad(n, path, "a secret does not stand in the file: write ${ENV:NAME}, or use the field that names a file")

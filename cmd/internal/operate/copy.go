@@ -323,13 +323,13 @@ type target struct {
 
 // afresh puts an empty target in the place of one that is no copy. On Kafka that is needed
 // now and then: the batch of a producer that was given up can land later, at a position
-// that belongs to another event, and no record can be taken out again. What is deleted
+// that belongs to another event, and no record can be taken out. What is deleted
 // holds nothing but records of the original, and no node serves it.
 //
 // On the other engines it does not happen. An append on EventStoreDB is made at an exact
 // revision. A folder has one process at a time, and a commit that was not acknowledged is
-// in the file, whole, when that is opened again, or never. So there a target that is no
-// copy was written to by somebody, or is damaged, and is left to a person.
+// in the file, whole, the next time that it is opened, or never. So there a target that is
+// no copy is damaged, or something else wrote to it: a person decides what becomes of it.
 func (t *target) afresh(ctx context.Context, g *terminal.Globals, from *assemble.Data, why *noCopy) error {
 	if t.cfg == nil {
 		return fmt.Errorf("%w. It stays as it is: copy to another folder", why)
@@ -373,7 +373,7 @@ func (t *target) afresh(ctx context.Context, g *terminal.Globals, from *assemble
 		return err
 	}
 	if !differs {
-		// Both were read again, and the target is a beginning of the original: they are one
+		// Both were read a second time, and the target is a beginning of the original: they are one
 		// and the same ledger, or it was being written to.
 		return fmt.Errorf("%w, and now it is: somebody writes to it, or both places are one ledger. Nothing was deleted", why)
 	}

@@ -22,7 +22,7 @@ type ProjectionsCmd struct {
 	Rebuild RebuildCmd `cmd:"" help:"Drop the views and make them again from the ledger."`
 }
 
-// RebuildCmd makes the views again. The former views stay until the new ones are
+// RebuildCmd makes the views anew. The former views stay until the new ones are
 // whole: a rebuild that is cut short changes nothing.
 type RebuildCmd struct {
 	DataFlags
@@ -241,7 +241,7 @@ func eachRecord(ctx context.Context, log ledger.Log, p event.Partition, from, to
 	return nil
 }
 
-// rebuildBeside makes a cluster's views again beside the live ones, and puts them in
+// rebuildBeside makes a cluster's views anew beside the live ones, and puts them in
 // their place. The nodes go on meanwhile.
 func rebuildBeside(ctx context.Context, g *terminal.Globals, d *assemble.Data) (err error) {
 	r, err := d.Views.Rebuild(ctx)

@@ -10,7 +10,7 @@ import (
 const (
 	ExitFailed  = 1 // refused or failed: nothing was done
 	ExitUsage   = 2 // the command line is wrong
-	ExitUnknown = 3 // nobody can know whether it was done
+	ExitUnknown = 3 // it is not known whether it was done
 )
 
 // ExitError is an error that ends the program with a code of its own.

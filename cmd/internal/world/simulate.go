@@ -191,7 +191,7 @@ type handsets struct {
 }
 
 // maxHandsets bounds what is remembered: the last that many numbers, and up to
-// as many again.
+// as many before them.
 const maxHandsets = 50_000
 
 // simulateControl is the control port of s. Its saw must be told what s receives,

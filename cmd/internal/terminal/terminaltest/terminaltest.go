@@ -31,8 +31,8 @@ func Run(t *testing.T, commands any, g *terminal.Globals, stdin string, args ...
 	t.Helper()
 	for _, v := range []string{"CHIROGRAPH_URL", "CHIROGRAPH_KEY"} {
 		if old, ok := os.LookupEnv(v); ok {
-			os.Unsetenv(v)
-			t.Cleanup(func() { os.Setenv(v, old) })
+			_ = os.Unsetenv(v)
+			t.Cleanup(func() { _ = os.Setenv(v, old) })
 		}
 	}
 	var out, errs bytes.Buffer
@@ -63,7 +63,7 @@ func Golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
 	if *Update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return
