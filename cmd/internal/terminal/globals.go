@@ -1,3 +1,6 @@
+// Package terminal is what every command has in common with the person or the script that
+// runs it: the flags of every command, where it reads and writes, how that looks, and what
+// the process ends with.
 package terminal
 
 import (
