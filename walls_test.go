@@ -25,6 +25,8 @@ type room struct {
 	folder string
 	// own are the folders of this module that it may import, each with what is under it.
 	own []string
+	// tests are the folders of this module that its tests may import too.
+	tests []string
 	// others are the modules that it may import; nil is every one that has no home elsewhere.
 	others []string
 	// pure: no clock, no I/O and no randomness. The same input gives the same output, for ever.
@@ -39,13 +41,26 @@ var rooms = []room{
 	{folder: "domain/event", own: []string{}, others: []string{}, pure: true, except: []string{"crypto/rand"}},
 	{folder: "domain/recipient", own: []string{"domain/event"}, others: []string{}, pure: true},
 	{folder: "domain/sms", own: []string{"domain/event"}, others: []string{"github.com/nyaruka/phonenumbers"}, pure: true},
+	{folder: "domain/audit", own: []string{"domain/event", "domain/recipient", "domain/sms"}, others: []string{}, pure: true},
+	// Trees and checkpoints, once there are any.
 	{folder: "domain/proof", own: []string{"domain/event", "domain/recipient", "domain/sms"},
 		others: []string{"github.com/transparency-dev/merkle", "golang.org/x/mod"}, pure: true},
+	// Ports, errors, and the one writer of sealed events.
+	{folder: "domain/ledger", own: []string{"domain/event", "domain/recipient", "domain/sms"}, others: []string{}},
+	{folder: "domain/routing", own: []string{"domain/event"}, others: []string{}, pure: true},
+	{folder: "domain/control", own: []string{"domain/event", "domain/ledger", "domain/routing", "domain/sms"}, others: []string{}, pure: true},
+	{folder: "domain/decision", own: []string{"domain/control", "domain/event", "domain/recipient", "domain/sms"}, others: []string{}, pure: true},
+	{folder: "domain/dispatch", own: []string{"domain/event", "domain/ledger"}, others: []string{}, pure: true},
+	{folder: "domain/clerk", own: []string{"domain/control", "domain/decision", "domain/dispatch", "domain/event", "domain/ledger", "domain/recipient", "domain/routing", "domain/sms"},
+		others: []string{}, pure: true, tests: []string{"domain/node/nodetest", "domain/receipts"}},
+	{folder: "domain/receipts", own: []string{"domain/control", "domain/event", "domain/ledger", "domain/sms"}, others: []string{}, pure: true},
+	{folder: "domain/intake", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/recipient", "domain/sms"}, others: []string{}},
+	{folder: "domain/reading", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/recipient", "domain/sms"}, others: []string{}},
 	// A harness that runs whole nodes and verifies what they leave.
 	{folder: "domain/node/nodetest", own: []string{"domain"}, others: []string{}},
-	{folder: "domain/ledger", own: []string{"domain/event", "domain/recipient", "domain/sms"}, others: []string{}},
-	{folder: "domain/reading", own: []string{"domain/event", "domain/recipient", "domain/sms", "domain/ledger"}, others: []string{}},
-	{folder: "policies", own: []string{"domain/ledger"}, others: []string{"github.com/open-policy-agent/opa"}, pure: true},
+	// Goroutines, placement, clock and readiness, and no decisions.
+	{folder: "domain/node", own: []string{"domain/clerk", "domain/control", "domain/decision", "domain/dispatch", "domain/event", "domain/intake", "domain/ledger", "domain/receipts", "domain/recipient", "domain/sms"}, others: []string{}},
+	{folder: "policies", own: []string{"domain/decision"}, others: []string{"github.com/open-policy-agent/opa"}, pure: true},
 	// A harness for the tests of whatever keeps the views.
 	{folder: "projections/viewtest", own: []string{"domain", "projections"}, others: []string{"pgregory.net/rapid"}},
 	{folder: "projections", own: []string{"domain"}, others: []string{}, pure: true},
@@ -53,7 +68,19 @@ var rooms = []room{
 	{folder: "api/door", own: []string{"domain/ledger"}, others: []string{"github.com/labstack/echo", "github.com/prometheus/client_golang"}},
 	{folder: "api/v1", own: []string{"domain", "api/door"}},
 	{folder: "adapters", own: []string{"domain", "projections", "migrations"}},
-	{folder: "cmd", own: []string{"domain", "projections", "policies", "migrations", "adapters", "api"}},
+	{folder: "cmd/internal/terminal", own: []string{}},
+	{folder: "cmd/internal/client", own: []string{"api", "cmd/internal/terminal"}},
+	// What the API's answers are made of, and nothing that could open a ledger.
+	{folder: "cmd/internal/cli", own: []string{"api", "domain/event", "domain/sms", "domain/recipient", "cmd/internal/client", "cmd/internal/terminal"}},
+	{folder: "cmd/internal/config", own: []string{"domain", "adapters", "cmd/internal/terminal"}},
+	{folder: "cmd/internal/assemble", own: []string{"domain", "projections", "policies", "adapters", "api", "cmd/internal/config"}},
+	{folder: "cmd/internal/operate", own: []string{"domain", "projections", "policies", "adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
+	{folder: "cmd/internal/bench", own: []string{"adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
+	{folder: "cmd/internal/world", own: []string{"adapters/smpp", "cmd/internal/client", "cmd/internal/config", "cmd/internal/terminal"}},
+	{folder: "cmd/internal/serve", own: []string{"domain", "adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal", "cmd/internal/world"}},
+	{folder: "cmd/chirograph", own: []string{"cmd/internal/cli", "cmd/internal/operate", "cmd/internal/bench", "cmd/internal/world", "cmd/internal/serve", "cmd/internal/terminal"},
+		// They look at what the built binary leaves.
+		tests: []string{"domain", "policies", "adapters", "api", "cmd/internal"}},
 }
 
 // homes says which folder alone may import a package, with what is under it, so that
@@ -73,7 +100,7 @@ var homes = []struct{ pkg, folder, tests string }{
 }
 
 // harness are packages for tests alone; a log in memory promises nothing.
-var harness = []string{"adapters/eventstorelog/eventstoretest", "adapters/logtest", "adapters/memlog", "adapters/servertest", "adapters/carriertest", "domain/node/nodetest", "projections/viewtest"}
+var harness = []string{"adapters/eventstorelog/eventstoretest", "adapters/logtest", "adapters/memlog", "adapters/servertest", "adapters/carriertest", "domain/node/nodetest", "projections/viewtest", "cmd/internal/terminal/terminaltest"}
 
 // impure are the packages that have a clock, I/O or chance in them.
 var impure = []string{"os", "net", "database/sql", "syscall", "log", "plugin", "path/filepath", "io/ioutil",
@@ -166,8 +193,8 @@ func through(p string, file *ast.File) (violations []string) {
 		own, ours := strings.CutPrefix(imported, module+"/")
 		std := !strings.Contains(strings.Split(imported, "/")[0], ".")
 		switch {
-		case ours && under(own, "cmd"):
-			bad("imports %s: nothing does", own)
+		case ours && under(own, "cmd") && !under(folder, "cmd"):
+			bad("imports %s: nothing outside cmd does", own)
 		case ours && anyUnder(own, harness):
 			if !test && !anyUnder(folder, harness) {
 				bad("imports %s, which is for tests", own)
@@ -175,6 +202,7 @@ func through(p string, file *ast.File) (violations []string) {
 		case ours && neighbours(folder, own):
 			bad("imports %s: one adapter never imports another", own)
 		case ours && under(own, r.folder):
+		case ours && test && anyUnder(own, r.tests):
 		case ours && !anyUnder(own, r.own):
 			bad("imports %s; %s may import %s", own, r.folder, list(r.own))
 		case test:
@@ -258,7 +286,7 @@ func TestWallsCatch(t *testing.T) {
 		{"a log in memory for a user", "cmd/chirograph/a.go", `package main; import ` + own + `adapters/memlog"`, "for tests"},
 		{"SQL in the domain", "domain/ledger/a.go", `package ledger; import "database/sql"`, "belongs in adapters"},
 		{"SQL in a test of the domain", "domain/ledger/a_test.go", `package ledger; import _ "modernc.org/sqlite"`, "belongs in adapters"},
-		{"policies see no events", "policies/a.go", `package policies; import ` + own + `domain/event"`, "may import domain/ledger"},
+		{"policies see no events", "policies/a.go", `package policies; import ` + own + `domain/event"`, "may import domain/decision"},
 		{"policies see no log", "policies/a.go", `package policies; import "log/slog"`, "no I/O"},
 		{"policies have no clock", "policies/a.go", `package policies; import "time"; var _ = time.Now()`, "time.Now"},
 		{"OPA elsewhere", "api/v1/a.go", `package v1; import "github.com/open-policy-agent/opa/v1/rego"`, "belongs in policies"},
@@ -266,12 +294,22 @@ func TestWallsCatch(t *testing.T) {
 		{"views from an adapter", "projections/a.go", `package projections; import ` + own + `adapters/sqldb"`, "may import domain"},
 		{"an adapter in the API", "api/v1/a.go", `package v1; import ` + own + `adapters/vault"`, "may import domain"},
 		{"the API asks reading, not the views", "api/v1/a.go", `package v1; import ` + own + `projections"`, "may import domain"},
-		{"reading knows no projections", "domain/reading/a.go", `package reading; import ` + own + `projections"`, "may import domain/event"},
-		{"reading knows no face", "domain/reading/a.go", `package reading; import ` + own + `api/v1"`, "may import domain/event"},
+		{"reading knows no projections", "domain/reading/a.go", `package reading; import ` + own + `projections"`, "may import domain/"},
+		{"reading knows no face", "domain/reading/a.go", `package reading; import ` + own + `api/v1"`, "may import domain/"},
 		{"the writer knows no reader", "domain/ledger/a.go", `package ledger; import ` + own + `domain/reading"`, "may import domain/event"},
 		{"the door knows no face", "api/door/a.go", `package door; import ` + own + `api/v1"`, "may import domain/ledger"},
 		{"the door knows no numbers", "api/door/a.go", `package door; import ` + own + `domain/sms"`, "may import domain/ledger"},
 		{"a face has a folder", "api/a.go", `package api`, "no room"},
+		{"the clerk has no clock", "domain/clerk/a.go", `package clerk; import "time"; var _ = time.Now`, "time.Now"},
+		{"the clerk runs nothing of the node", "domain/clerk/a.go", `package clerk; import ` + own + `domain/node"`, "may import domain/control"},
+		{"the matcher looks nothing up", "domain/receipts/a.go", `package receipts; import ` + own + `domain/node"`, "may import domain/control"},
+		{"the matcher waits for nothing", "domain/receipts/a.go", `package receipts; import "time"; var _ = time.After`, "time.After"},
+		{"a dispatcher has no timer", "domain/dispatch/a.go", `package dispatch; import "time"; var _ = time.NewTimer`, "time.NewTimer"},
+		{"control decides nothing", "domain/control/a.go", `package control; import ` + own + `domain/decision"`, "may import domain/event"},
+		{"decisions read no clock", "domain/decision/a.go", `package decision; import "time"; var _ = time.Now`, "time.Now"},
+		{"routing is a table", "domain/routing/a.go", `package routing; import ` + own + `domain/ledger"`, "may import domain/event"},
+		{"intake knows no node", "domain/intake/a.go", `package intake; import ` + own + `domain/node"`, "may import domain/control"},
+		{"the audit does not ask the clerk", "domain/audit/a.go", `package audit; import ` + own + `domain/clerk"`, "may import domain/event"},
 		{"echo elsewhere", "cmd/chirograph/a.go", `package main; import "github.com/labstack/echo/v4"`, "belongs in api"},
 		{"one adapter imports another", "adapters/sqldb/a.go", `package sqldb; import ` + own + `adapters/vault"`, "never imports another"},
 		{"even in a test", "adapters/sqldb/a_test.go", `package sqldb; import ` + own + `adapters/vault"`, "never imports another"},
@@ -283,7 +321,23 @@ func TestWallsCatch(t *testing.T) {
 		{"a test's own message centre", "cmd/chirograph/a_test.go", `package main; import "github.com/linxGnu/gosmpp/pdu"`, ""},
 		{"OPA in a command's test", "cmd/chirograph/a_test.go", `package main; import "github.com/open-policy-agent/opa/v1/rego"`, "belongs in policies"},
 		{"a new adapter", "adapters/kafkalog/a.go", `package kafkalog; import "github.com/twmb/franz-go/pkg/kgo"`, ""},
-		{"cmd in anything", "api/v1/a.go", `package v1; import ` + own + `cmd/chirograph"`, "nothing does"},
+		{"cmd in anything", "api/v1/a.go", `package v1; import ` + own + `cmd/chirograph"`, "nothing outside cmd does"},
+		{"a part of cmd in anything", "adapters/smpp/a.go", `package smpp; import ` + own + `cmd/internal/config"`, "nothing outside cmd does"},
+		{"main has flags", "cmd/chirograph/a.go", `package main; import ` + own + `cmd/internal/cli"`, ""},
+		{"main opens nothing", "cmd/chirograph/a.go", `package main; import ` + own + `cmd/internal/assemble"`, "may import cmd/internal/cli"},
+		{"a test of the binary opens what it left", "cmd/chirograph/a_test.go", `package main; import ` + own + `cmd/internal/assemble"`, ""},
+		{"the command line opens no ledger", "cmd/internal/cli/a.go", `package cli; import ` + own + `cmd/internal/assemble"`, "may import api"},
+		{"nor a log", "cmd/internal/cli/a.go", `package cli; import ` + own + `adapters/sqlitelog"`, "may import api"},
+		{"nor the domain's inside", "cmd/internal/cli/a.go", `package cli; import ` + own + `domain/ledger"`, "may import api"},
+		{"the command line reads statuses", "cmd/internal/cli/a.go", `package cli; import ` + own + `domain/recipient"`, ""},
+		{"an operator opens a ledger", "cmd/internal/operate/a.go", `package operate; import ` + own + `cmd/internal/assemble"`, ""},
+		{"assembling knows no command", "cmd/internal/assemble/a.go", `package assemble; import ` + own + `cmd/internal/operate"`, "may import domain"},
+		{"a file assembles nothing", "cmd/internal/config/a.go", `package config; import ` + own + `cmd/internal/assemble"`, "may import domain"},
+		{"nothing imports main", "cmd/internal/serve/a.go", `package serve; import ` + own + `cmd/chirograph"`, "may import domain"},
+		{"a harness for the command line's tests", "cmd/internal/cli/a.go", `package cli; import ` + own + `cmd/internal/terminal/terminaltest"`, "for tests"},
+		{"flags are parsed in cmd", "cmd/internal/terminal/terminaltest/a.go", `package terminaltest; import "github.com/alecthomas/kong"`, ""},
+		{"and nowhere else", "api/v1/a.go", `package v1; import "github.com/alecthomas/kong"`, "belongs in cmd"},
+		{"a new folder of cmd", "cmd/internal/util/a.go", `package util`, "no room"},
 		{"whatever the build", "domain/sms/a.go", "//go:build plan9\n\npackage sms\nimport \"os\"", "no I/O"},
 		{"a new room", "util/a.go", `package util`, "no room"},
 		{"code at the root", "a.go", `package chirograph`, "tests only"},

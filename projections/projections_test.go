@@ -257,7 +257,7 @@ func TestReceiptsMoveForward(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			l := sending(t)
 			for _, state := range c.receipts {
-				d := &event.ReceiptReceived{CarrierID: "r", Attempt: 1, Part: 1, State: state}
+				d := &event.ReceiptReceived{CarrierID: "r", Attempt: 1, Part: 1, State: event.MessageState(state)}
 				if d.Final = state[len(state)-1] == '!'; d.Final {
 					d.State = state[:len(state)-1]
 				}

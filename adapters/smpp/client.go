@@ -26,7 +26,8 @@ import (
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
-// Config is one account at one message centre.
+// Config is one account at one message centre. A field that is left zero is what Defaults
+// says.
 type Config struct {
 	// Account names the account in the ledger. Required.
 	Account string
@@ -38,35 +39,32 @@ type Config struct {
 	// at most 15, 8 and 12 octets. SystemID is required.
 	SystemID, Password, SystemType string
 
-	// Window is how many submits may be unanswered. Default 64; carriers say what
-	// they allow.
+	// Window is how many submits may be unanswered; carriers say what they allow.
 	Window int
 	// TPS is how many submits a second the account allows (a part counts as one).
 	// 0 is no limit of ours; the carrier's throttling still slows it down.
 	TPS float64
 	// ResponseTimeout is how long a response may take, for submits (then
-	// HandoffUnknown), the bind and enquire_link. Default 5s; keep it below the
+	// HandoffUnknown), the bind and enquire_link. Keep it below the
 	// time between a hand-off's call_by and its answer_by. (response_timer)
 	ResponseTimeout time.Duration
 	// EnquireLink is the silence after which enquire_link asks whether the centre
-	// is still there. Default 30s; below any idle limit of the carrier and of the
+	// is still there; below any idle limit of the carrier and of the
 	// firewalls between. (enquire_link_timer)
 	EnquireLink time.Duration
 	// ReconnectMin and ReconnectMax bound the wait before the next bind: doubled at
-	// each failure, and half of it random. Default 500ms and 30s.
+	// each failure, and half of it random.
 	ReconnectMin, ReconnectMax time.Duration
 	// Jitter is where the random half comes from, in [0,1). Default math/rand.
 	Jitter func() float64
 	// DrainTimeout bounds the wait for open responses and acknowledgements when Run
-	// is told to stop. Default 10s.
+	// is told to stop.
 	DrainTimeout time.Duration
 	// Deliveries is how many deliver_sm may wait for the inbox. Beyond it they are
 	// answered with ESME_RX_T_APPN, so that the carrier delivers them again.
-	// Default 512.
 	Deliveries int
 
-	// Alphabet is what data_coding 0 means at this carrier: sms.GSM7 (the default)
-	// or sms.Latin1. (SMSC default alphabet, SMPP 3.4 §5.2.19)
+	// Alphabet is what data_coding 0 means at this carrier: sms.GSM7 or sms.Latin1. (SMSC default alphabet, SMPP 3.4 §5.2.19)
 	Alphabet sms.Encoding
 	// SniffReceipts takes an ordinary message whose text reads like a receipt for
 	// one. Only for a carrier that sends receipts with esm_class 0: elsewhere a
@@ -78,6 +76,13 @@ type Config struct {
 	// RetryStatuses are further command_status values that this carrier documents
 	// as "not taken, try later", such as 8 (ESME_RSYSERR).
 	RetryStatuses []uint32
+}
+
+// Defaults are the values that fields of a Config have when they are left zero: the one
+// list of them, for a configuration file and its documents too.
+func Defaults() Config {
+	return Config{Window: 64, ResponseTimeout: 5 * time.Second, EnquireLink: 30 * time.Second, ReconnectMin: 500 * time.Millisecond,
+		ReconnectMax: 30 * time.Second, DrainTimeout: 10 * time.Second, Deliveries: 512, Alphabet: sms.GSM7}
 }
 
 func (c *Config) check() error {
@@ -98,14 +103,15 @@ func (c *Config) check() error {
 	case c.Alphabet != "" && c.Alphabet != sms.GSM7 && c.Alphabet != sms.Latin1:
 		return fmt.Errorf("smpp: alphabet must be %s or %s", sms.GSM7, sms.Latin1)
 	}
-	set(&c.Window, 64)
-	set(&c.ResponseTimeout, 5*time.Second)
-	set(&c.EnquireLink, 30*time.Second)
-	set(&c.ReconnectMin, 500*time.Millisecond)
-	set(&c.ReconnectMax, max(30*time.Second, c.ReconnectMin))
-	set(&c.DrainTimeout, 10*time.Second)
-	set(&c.Deliveries, 512)
-	set(&c.Alphabet, sms.GSM7)
+	d := Defaults()
+	set(&c.Window, d.Window)
+	set(&c.ResponseTimeout, d.ResponseTimeout)
+	set(&c.EnquireLink, d.EnquireLink)
+	set(&c.ReconnectMin, d.ReconnectMin)
+	set(&c.ReconnectMax, max(d.ReconnectMax, c.ReconnectMin))
+	set(&c.DrainTimeout, d.DrainTimeout)
+	set(&c.Deliveries, d.Deliveries)
+	set(&c.Alphabet, d.Alphabet)
 	if c.ReconnectMin > c.ReconnectMax {
 		return errors.New("smpp: reconnect_min must not be above reconnect_max")
 	}

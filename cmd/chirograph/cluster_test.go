@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/chirograph/chirograph/adapters/servertest"
+	"github.com/chirograph/chirograph/cmd/internal/bench"
+	"github.com/chirograph/chirograph/cmd/internal/config"
 )
 
 // newSmallCluster is one node on the servers that the tests share; ready is not
@@ -39,7 +41,7 @@ func (c *testCluster) stop() {
 // TestCluster takes messages through a node on real servers.
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	oneNode(t, newSmallCluster(t), engineKafka)
+	oneNode(t, newSmallCluster(t), config.EngineKafka)
 }
 
 // oneNode takes messages through a node, looks at what it says of itself, and uses the
@@ -214,7 +216,7 @@ func foreignRecord(t *testing.T, c *testCluster, write func()) {
 	// The others go on.
 	sent := 0
 	for i := range 40 {
-		a := c.call(c.nodes[0], http.MethodPost, "/v1/messages", fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, benchNumber(9_000_000+i)))
+		a := c.call(c.nodes[0], http.MethodPost, "/v1/messages", fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, bench.Number(9_000_000+i)))
 		switch a.status {
 		case http.StatusAccepted:
 			sent++
@@ -240,12 +242,24 @@ func foreignRecord(t *testing.T, c *testCluster, write func()) {
 	}
 	c.nodes[0].ready()
 	for i := range 40 {
-		if a := c.call(c.nodes[0], http.MethodPost, "/v1/messages", fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, benchNumber(9_100_000+i))); a.status != http.StatusAccepted {
+		if a := c.call(c.nodes[0], http.MethodPost, "/v1/messages", fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, bench.Number(9_100_000+i))); a.status != http.StatusAccepted {
 			t.Errorf("after accept a submit is answered %d %s", a.status, a.body)
 		}
 	}
 	c.stop()
 	if out := c.command(0, "audit", "verify", "--views", "--config", "node-1.yaml"); !strings.Contains(out, "accepted: 1") {
 		t.Errorf("audit verify says: %s", out)
+	}
+}
+
+// What makes a ledger for nodes to share has nothing to make on one machine.
+func TestLogInitOnOneMachine(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "c.yaml"), []byte("data: data\ntenants: [bank]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, code := command(t, dir, "log", "init", "--config", "c.yaml")
+	if code != 1 || !strings.Contains(out, "names the engine embedded, which makes its folder by itself") {
+		t.Errorf("exit %d: %s", code, out)
 	}
 }

@@ -6,10 +6,8 @@ import (
 	"testing"
 
 	"github.com/chirograph/chirograph/adapters/logtest"
-	"github.com/chirograph/chirograph/adapters/memlog"
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
@@ -43,27 +41,4 @@ func TestCopyForeign(t *testing.T) {
 	back.from(kafka.place, 0)
 	back.same(from)
 	accepted(back)
-}
-
-// What would begin to count in a folder is not copied there.
-func TestCopyForeignEvent(t *testing.T) {
-	raw, err := event.Encode(logtest.Events(1, 1)[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	folder, err := sqlitelog.Open(t.TempDir(), sqlitelog.Options{NumberForms: sms.CanonicalForms})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer folder.Close()
-	no := errors.New("its source is another")
-	for _, c := range []struct {
-		to  ledger.Log
-		raw []byte
-		ok  bool
-	}{{folder, raw, false}, {folder, []byte("hello"), true}, {memlog.New(memlog.Options{Partitions: 4}), raw, true}} {
-		if err := keeps(c.to, ledger.Record{Raw: c.raw, Bad: no}); (err == nil) != c.ok || err != nil && !errors.Is(err, no) {
-			t.Errorf("%.20s: %v", c.raw, err)
-		}
-	}
 }

@@ -10,6 +10,9 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/chirograph/chirograph/cmd/internal/config"
+	"github.com/chirograph/chirograph/cmd/internal/terminal/terminaltest"
 )
 
 // The tables of the documents are made from the code: `go test -run TestDocuments
@@ -32,15 +35,15 @@ func block(doc, name, content string) (string, bool) {
 
 func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
-// commands are the leaves of the command line.
-func commands(n *kong.Node) []*kong.Node {
+// leaves are the commands at the ends of the command line.
+func leaves(n *kong.Node) []*kong.Node {
 	if len(n.Children) == 0 {
 		return []*kong.Node{n}
 	}
 	var out []*kong.Node
 	for _, c := range n.Children {
 		if !c.Hidden {
-			out = append(out, commands(c)...)
+			out = append(out, leaves(c)...)
 		}
 	}
 	return out
@@ -94,7 +97,7 @@ func path(n *kong.Node) string {
 }
 
 func TestDocumentsOfTheCommandLine(t *testing.T) {
-	var c cli
+	var c commandLine
 	parser, err := kong.New(&c, kong.Name("chirograph"))
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +105,7 @@ func TestDocumentsOfTheCommandLine(t *testing.T) {
 	want := map[string]string{"every command": flagTable(nil, parser.Model.Flags)}
 	order := []string{}
 	helps := map[string]string{}
-	for _, n := range commands(parser.Model.Node) {
+	for _, n := range leaves(parser.Model.Node) {
 		flags := n.Flags
 		for p := n.Parent; p != nil && p.Parent != nil; p = p.Parent {
 			flags = append(flags, p.Flags...)
@@ -121,8 +124,9 @@ func TestDocumentsOfTheCommandLine(t *testing.T) {
 	})
 }
 
-// fieldTable is what the document says of a struct's fields.
-func fieldTable(t *testing.T, v reflect.Type) string {
+// fieldTable is what the document says of a struct's fields. of has the defaults.
+func fieldTable(t *testing.T, of reflect.Value) string {
+	v := of.Type()
 	var b strings.Builder
 	b.WriteString("| field | | default |\n| --- | --- | --- |\n")
 	for i := range v.NumField() {
@@ -136,23 +140,33 @@ func fieldTable(t *testing.T, v reflect.Type) string {
 			t.Errorf("%s.%s has no doc", v.Name(), f.Name)
 		}
 		fallback := code(f.Tag.Get("default"))
-		if s := f.Tag.Get("default"); strings.Contains(s, " ") || s == "all" || strings.HasSuffix(s, "'s") {
-			fallback = s
-		} else if s == "0" {
+		switch {
+		case f.Tag.Get("otherwise") != "":
+			fallback = f.Tag.Get("otherwise")
+		case f.Tag.Get("default") == "0":
 			fallback = "`0`"
+		case fallback == "" && f.Type.Kind() != reflect.Slice && f.Type.Kind() != reflect.Struct && !of.Field(i).IsZero(): // what the adapter takes
+			fallback = code(fmt.Sprint(of.Field(i).Interface()))
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, cell(doc), fallback)
 	}
 	return b.String()
 }
 
+// leftOut is a configuration that leaves every field out, with one item in each list.
+const leftOut = "{api_keys: [{}], carriers: [{}], routes: [{}], programs: [{}]}"
+
 func TestDocumentsOfTheConfiguration(t *testing.T) {
-	want := map[string]string{"top": fieldTable(t, reflect.TypeFor[Config]())}
-	for i := range reflect.TypeFor[Config]().NumField() {
-		f := reflect.TypeFor[Config]().Field(i)
-		of := f.Type
-		if of.Kind() == reflect.Slice {
-			of = of.Elem()
+	nothing, problems := config.Parse([]byte(leftOut), nil)
+	if len(problems) > 0 {
+		t.Fatal(config.Problems(problems))
+	}
+	all := reflect.ValueOf(*nothing)
+	want := map[string]string{"top": fieldTable(t, all)}
+	for i := range all.NumField() {
+		f, of := all.Type().Field(i), all.Field(i)
+		if of.Kind() == reflect.Slice && of.Type().Elem().Kind() == reflect.Struct && f.Tag.Get("yaml") != "" {
+			of = of.Index(0)
 		}
 		if of.Kind() == reflect.Struct && f.Tag.Get("yaml") != "" {
 			want[f.Tag.Get("yaml")] = fieldTable(t, of)
@@ -165,31 +179,12 @@ func TestDocumentsOfTheConfiguration(t *testing.T) {
 	if example == nil {
 		t.Fatal("there is no example")
 	}
-	c, problems := parseConfig([]byte(example[1]), func(string) (string, bool) { return "secret", true })
+	c, problems := config.Parse([]byte(example[1]), func(string) (string, bool) { return "secret", true })
 	if len(problems) > 0 {
-		t.Fatal(Problems(problems))
+		t.Fatal(config.Problems(problems))
 	}
 	if p := c.Check(); len(p) > 0 {
-		t.Error(Problems(p))
-	}
-}
-
-// What the code fills in for a field that is left out is what its `default` says.
-func TestDefaults(t *testing.T) {
-	c, problems := parseConfig([]byte("carriers: [{account: a}]"), nil)
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	for _, v := range []reflect.Value{reflect.ValueOf(*c), reflect.ValueOf(c.Log), reflect.ValueOf(c.Limits), reflect.ValueOf(c.Carriers[0]),
-		reflect.ValueOf(c.Kafka), reflect.ValueOf(c.EventStoreDB)} {
-		for i := range v.NumField() {
-			f := v.Type().Field(i)
-			if want := f.Tag.Get("default"); want != "" && !strings.Contains(want, " ") {
-				if got := fmt.Sprint(v.Field(i).Interface()); got != want {
-					t.Errorf("%s.%s is %s, and documented as %s", v.Type().Name(), f.Name, got, want)
-				}
-			}
-		}
+		t.Error(config.Problems(p))
 	}
 }
 
@@ -202,7 +197,7 @@ func document(t *testing.T, name string, want map[string]string, missing func(st
 		t.Fatal(err)
 	}
 	doc := string(raw)
-	if *update {
+	if *terminaltest.Update {
 		doc = missing(doc)
 		for of, content := range want {
 			doc, _ = block(doc, of, content)

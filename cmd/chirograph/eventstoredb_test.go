@@ -12,6 +12,8 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/eventstorelog/eventstoretest"
 	"github.com/chirograph/chirograph/adapters/servertest"
+	"github.com/chirograph/chirograph/cmd/internal/bench"
+	"github.com/chirograph/chirograph/cmd/internal/config"
 )
 
 // overEventStoreDB is nodes over a ledger on the EventStoreDB that the environment names,
@@ -43,7 +45,7 @@ func overEventStoreDB(t *testing.T, nodes int, session time.Duration) *testClust
 func TestEventStoreDBNode(t *testing.T) {
 	t.Parallel()
 	c := overEventStoreDB(t, 1, 6*time.Second)
-	oneNode(t, c, engineEventStoreDB)
+	oneNode(t, c, config.EngineEventStoreDB)
 	if c.protocol == nil {
 		return
 	}
@@ -149,7 +151,7 @@ func (c *testCluster) works(n *clusterNode) {
 	c.t.Helper()
 	c.mu.Lock()
 	c.next++
-	to := benchNumber(c.next)
+	to := bench.Number(c.next)
 	c.asked[to] = true
 	c.mu.Unlock()
 	body, id := fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, to), ""

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/smpp/smsc"
+	"github.com/chirograph/chirograph/cmd/internal/bench"
 )
 
 // kills is how often nodes are killed under load.
@@ -79,7 +80,7 @@ func (s *senders) load(ended <-chan struct{}, workers int) *sync.WaitGroup {
 				}
 				s.mu.Lock()
 				s.next++
-				to := benchNumber(s.next)
+				to := bench.Number(s.next)
 				s.asked[to] = true
 				s.mu.Unlock()
 				if !s.submit(to, ended) {
@@ -191,7 +192,7 @@ func TestStop(t *testing.T) {
 		for i := range 8 {
 			load.Go(func() {
 				for k := range 40 {
-					id := n.send(fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, benchNumber(1_000_000+round*1000+i*100+k)))
+					id := n.send(fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, bench.Number(1_000_000+round*1000+i*100+k)))
 					mu.Lock()
 					ids = append(ids, id)
 					mu.Unlock()

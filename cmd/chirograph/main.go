@@ -6,34 +6,41 @@ import (
 	"os"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/chirograph/chirograph/cmd/internal/bench"
+	"github.com/chirograph/chirograph/cmd/internal/cli"
+	"github.com/chirograph/chirograph/cmd/internal/operate"
+	"github.com/chirograph/chirograph/cmd/internal/serve"
+	"github.com/chirograph/chirograph/cmd/internal/terminal"
+	"github.com/chirograph/chirograph/cmd/internal/world"
 )
 
-// cli is the command line.
-type cli struct {
-	Globals
+// commandLine is the command line.
+type commandLine struct {
+	terminal.Globals
 
-	Serve       ServeCmd       `cmd:"" help:"Run a node."`
-	Send        SendCmd        `cmd:"" help:"Send a message."`
-	Status      StatusCmd      `cmd:"" help:"Show what became of a message."`
-	Optout      OptoutCmd      `cmd:"" help:"Record, lift and check opt-outs."`
-	Pause       PauseCmd       `cmd:"" help:"Stop sending, for a program, a carrier or everything."`
-	Resume      ResumeCmd      `cmd:"" help:"End a pause."`
-	Simulate    SimulateCmd    `cmd:"" help:"Play a message centre or a handset."`
-	Audit       AuditCmd       `cmd:"" help:"Check a ledger."`
-	Config      ConfigCmd      `cmd:"" help:"Explain and apply a configuration file."`
-	Projections ProjectionsCmd `cmd:"" help:"Look after the views."`
-	Log         LogCmd         `cmd:"" help:"Make, mend and copy a ledger's log."`
-	Bench       BenchCmd       `cmd:"" help:"Measure the whole path on this machine."`
-	Version     VersionCmd     `cmd:"" help:"Show what this binary is."`
+	Serve       serve.Cmd              `cmd:"" help:"Run a node."`
+	Send        cli.SendCmd            `cmd:"" help:"Send a message."`
+	Status      cli.StatusCmd          `cmd:"" help:"Show what became of a message."`
+	Optout      cli.OptoutCmd          `cmd:"" help:"Record, lift and check opt-outs."`
+	Pause       cli.PauseCmd           `cmd:"" help:"Stop sending, for a program, a carrier or everything."`
+	Resume      cli.ResumeCmd          `cmd:"" help:"End a pause."`
+	Simulate    world.SimulateCmd      `cmd:"" help:"Play a message centre or a handset."`
+	Audit       operate.AuditCmd       `cmd:"" help:"Check a ledger."`
+	Config      operate.ConfigCmd      `cmd:"" help:"Explain and apply a configuration file."`
+	Projections operate.ProjectionsCmd `cmd:"" help:"Look after the views."`
+	Log         operate.LogCmd         `cmd:"" help:"Make, mend and copy a ledger's log."`
+	Bench       bench.Cmd              `cmd:"" help:"Measure the whole path on this machine."`
+	Version     operate.VersionCmd     `cmd:"" help:"Show what this binary is."`
 }
 
 func main() { os.Exit(run(os.Args[1:])) }
 
 // run is the program without its process: its exit code is 0 when it did what was
-// asked, 1 when that was refused or failed, 2 for wrong usage, 3 when nobody can
-// know.
+// asked, 1 when that was refused or failed, 2 for wrong usage, 3 when it is
+// not known.
 func run(args []string) int {
-	var c cli
+	var c commandLine
 	c.Globals.Stdin, c.Globals.Stdout, c.Globals.Stderr = os.Stdin, os.Stdout, os.Stderr
 	exit := -1
 	parser, err := kong.New(&c, kong.Name("chirograph"), kong.UsageOnError(), kong.Exit(func(code int) { exit = code }),
@@ -53,7 +60,7 @@ func run(args []string) int {
 		return 2
 	}
 	if err := ctx.Run(&c.Globals); err != nil {
-		return exitCode(os.Stderr, err)
+		return terminal.ExitCode(os.Stderr, err)
 	}
 	return 0
 }

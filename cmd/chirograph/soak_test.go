@@ -17,7 +17,8 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/eventstorelog/eventstoretest"
 	"github.com/chirograph/chirograph/adapters/servertest"
-	"github.com/chirograph/chirograph/api/door"
+	"github.com/chirograph/chirograph/cmd/internal/assemble"
+	"github.com/chirograph/chirograph/cmd/internal/config"
 )
 
 // soakEnv says how long TestClusterSurvives goes on breaking things, such as 30m; without
@@ -187,7 +188,7 @@ routes:
   - {rule: all, carrier: sim}
 programs:
   - {tenant: bank, name: account, legal_entity: Example Bank Ltd, purposes: [account], countries: ["*"], senders: ["+12025550101"], default: true}
-`, section, name, addr, door.HashKey(clusterKey), strings.Join(door.Scopes(), ", "), centre)
+`, section, name, addr, assemble.KeyHash(clusterKey), strings.Join(config.Scopes, ", "), centre)
 }
 
 func (c *testCluster) write(name, text string) {

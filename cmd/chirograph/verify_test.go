@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"database/sql"
 	"os"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
+	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -45,11 +45,7 @@ func TestVerifyFinds(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := event.Partition(m.Partition())
-		var all []ledger.Record
-		err = eachRecord(context.Background(), log, p, 0, -1, func(rs []ledger.Record) error { all = append(all, rs...); return nil })
-		if err != nil {
-			t.Fatal(err)
-		}
+		all := wholePartition(t, log, p)
 		var submit *event.Event
 		for _, r := range all {
 			if r.Event.ID == m {
@@ -169,7 +165,7 @@ func TestVerifyFinds(t *testing.T) {
 			}
 			tc.spoil(t, dir)
 			out, code := command(t, t.TempDir(), "audit", "verify", "--views", "--data", dir)
-			if code != exitFailed {
+			if code != terminal.ExitFailed {
 				t.Fatalf("exit %d\n%s", code, out)
 			}
 			for _, w := range tc.want {

@@ -1,0 +1,234 @@
+// Package assemble puts a node together from what a configuration names: it opens the
+// ledger, the vault and the views, joins the other nodes, starts, and stops in order. It
+// has the tables of engines (engines.go) and of carriers (carriers.go).
+package assemble
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/chirograph/chirograph/adapters/cluster"
+	"github.com/chirograph/chirograph/adapters/sqldb"
+	"github.com/chirograph/chirograph/adapters/sqlitelog"
+	"github.com/chirograph/chirograph/adapters/vault"
+	"github.com/chirograph/chirograph/cmd/internal/config"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/sms"
+	"github.com/chirograph/chirograph/policies"
+)
+
+// Data is a ledger with its vault and its views, opened: the embedded engine's
+// folder, which one process has at a time, or what a cluster shares.
+type Data struct {
+	// Dir is the folder of the embedded engine; "" where nodes share the ledger.
+	Dir    string
+	Log    Log
+	Vault  *vault.Vault
+	Views  *sqldb.DB
+	Policy *policies.Evaluator
+	// dependencies are the outside systems that /readyz names.
+	dependencies []dependency
+	// cluster is what the nodes share; nil on one machine.
+	cluster *shared
+}
+
+// dependency is an outside system: whether it answers, and since when it is as it is.
+type dependency struct {
+	name  string
+	state func() (ok bool, since time.Time, detail string)
+}
+
+// OpenFolder opens a data folder, making it where create says so. The lock is
+// taken first: a second process stops before it touches anything. decode makes
+// every read decode what is stored.
+func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error) {
+	if create {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+	} else if _, err := os.Stat(filepath.Join(dir, "ledger.db")); err != nil {
+		return nil, fmt.Errorf("%s holds no ledger; start `chirograph serve` there first", dir)
+	}
+	// A new vault beside an old ledger would open nothing and give every number
+	// another stream: it is made only together with its ledger.
+	_, statErr := os.Stat(filepath.Join(dir, "ledger.db"))
+	fresh := errors.Is(statErr, fs.ErrNotExist)
+	d := &Data{Dir: dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	log, err := sqlitelog.Open(dir, sqlitelog.Options{NumberForms: sms.CanonicalForms, Decode: decode})
+	if err != nil {
+		return nil, err
+	}
+	d.Log = log
+	began := time.Now()
+	d.dependencies = append(d.dependencies, dependency{"ledger", func() (bool, time.Time, string) {
+		if log.Err() != nil {
+			return false, began, "the ledger takes no appends; restart the node and look at its log"
+		}
+		return true, began, ""
+	}})
+	if masterKey == "" {
+		masterKey = filepath.Join(dir, "master.key")
+	}
+	if d.Vault, err = vault.Open(filepath.Join(dir, "vault.db"), masterKey, vault.Options{Create: create && fresh}); err != nil {
+		return nil, err
+	}
+	if d.Views, err = d.OpenViews(filepath.Join(dir, "views.db")); err != nil {
+		return nil, err
+	}
+	d.Policy, err = policies.Builtin()
+	return d, err
+}
+
+// OpenViews opens views of this ledger in a file.
+func (d *Data) OpenViews(path string) (*sqldb.DB, error) {
+	return sqldb.OpenSQLite(path, d.viewOptions())
+}
+
+func (d *Data) viewOptions() sqldb.Options {
+	return sqldb.Options{Partitions: d.Log.Partitions(), Reference: d.reference}
+}
+
+// reference is the digest under which a message is found by its reference.
+func (d *Data) reference(e *event.Event) (string, error) {
+	s, ok := e.Data.(*event.MessageSubmitted)
+	if !ok {
+		return "", errors.New("not a submit")
+	}
+	plain, err := d.Vault.Open(e.Tenant, e.ID, &s.Sealed)
+	if err != nil {
+		return "", err
+	}
+	var c event.Content
+	if err := json.Unmarshal(plain, &c); err != nil {
+		return "", err
+	}
+	return d.Vault.Digest(e.Tenant, "reference", []byte(c.Reference)), nil
+}
+
+// IsShared reports whether the nodes of a cluster share it.
+func (d *Data) IsShared() bool { return d.cluster != nil }
+
+// Close closes all that is open of it.
+func (d *Data) Close() error {
+	var err error
+	if d.Views != nil {
+		err = errors.Join(err, d.Views.Close())
+	}
+	if d.Log != nil {
+		err = errors.Join(err, d.Log.Close())
+	}
+	if d.Vault != nil {
+		err = errors.Join(err, d.Vault.Close())
+	}
+	if d.cluster != nil {
+		err = errors.Join(err, d.cluster.Close())
+	}
+	return err
+}
+
+// Begin writes a new ledger's first event.
+func (d *Data) Begin(node string) error {
+	_, head, err := d.Log.Read(context.Background(), event.ControlPartition, 0, 0)
+	if err != nil || head > 0 {
+		return err
+	}
+	now := time.Now()
+	e := &event.Event{ID: event.NewID(now), Source: d.Log.Source(), Time: event.Millis(now), Node: node,
+		Data: &event.LedgerCreated{Ledger: d.Log.Source()[1:], Partitions: d.Log.Partitions(), NumberForms: sms.CanonicalForms}}
+	done := make(chan error, 1)
+	d.Log.Append(event.ControlPartition, []*event.Event{e}, func(a ledger.Appended) { done <- a.Err })
+	return <-done
+}
+
+// shared is what the nodes of a cluster have in common besides the ledger and the
+// views.
+type shared struct {
+	*cluster.Cluster
+	cfg    *config.Config
+	engine Engine
+}
+
+// OpenWithin bounds how long opening a cluster's data waits for its engine and PostgreSQL.
+const OpenWithin = time.Minute
+
+// OpenShared opens what the nodes of a cluster share. With create a missing vault is made, by
+// whoever comes first, but only beside a new ledger: another vault would open nothing
+// and give every number another stream, so that no opt-out would be found.
+func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, err error) {
+	ctx, cancel := context.WithTimeout(ctx, OpenWithin)
+	defer cancel()
+	d := &Data{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	engine, err := SharedEngine(cfg)
+	if err != nil {
+		return nil, err
+	}
+	log, err := engine.Open(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	d.Log = log
+	if create {
+		if create, err = untouched(ctx, log); err != nil {
+			return nil, err
+		}
+	}
+	_, had := os.Stat(cfg.MasterKeyFile)
+	if d.Vault, err = vault.OpenPostgres(ctx, cfg.Postgres.Address(), cfg.MasterKeyFile, vault.Options{Create: create}); err != nil {
+		return nil, err
+	}
+	if had != nil {
+		fmt.Fprintf(os.Stderr, "A new vault was made in PostgreSQL, and its master key in %s. Back up both now, apart from the ledger, and give every node the file: without it nobody can read what the ledger says, and no number finds its stream.\n", cfg.MasterKeyFile)
+	}
+	if d.Views, err = sqldb.OpenPostgres(ctx, cfg.Postgres.Address(), d.viewOptions()); err != nil {
+		return nil, err
+	}
+	c, err := cluster.Open(ctx, cfg.Postgres.Address())
+	if err != nil {
+		return nil, err
+	}
+	d.cluster = &shared{c, cfg, engine}
+	d.dependencies = append(d.dependencies, dependency{cfg.Engine, log.Health}, dependency{"postgres views", d.Views.Health},
+		dependency{"postgres vault", d.Vault.Health}, dependency{"postgres leases", c.Health})
+	d.Policy, err = policies.Builtin()
+	return d, err
+}
+
+// untouched reports whether a ledger holds nothing but its beginning.
+func untouched(ctx context.Context, log ledger.Log) (bool, error) {
+	for _, p := range PartitionsOf(log) {
+		_, head, err := log.Read(ctx, p, 0, 0)
+		if err != nil {
+			return false, err
+		}
+		if head > 1 || head == 1 && p != event.ControlPartition {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// PartitionsOf are all partitions: the recipients', then inbox and control.
+func PartitionsOf(log ledger.Log) []event.Partition {
+	var out []event.Partition
+	for p := range log.Partitions() {
+		out = append(out, event.Partition(p))
+	}
+	return append(out, event.InboxPartition, event.ControlPartition)
+}

@@ -1,0 +1,68 @@
+package assemble
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/chirograph/chirograph/adapters/sqldb"
+	"github.com/chirograph/chirograph/domain/clerk"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/node"
+	"github.com/chirograph/chirograph/domain/reading"
+)
+
+// NewNode makes a node over its data, with a client for each account; nothing runs yet.
+// placement is which partitions it serves; nil: all.
+func NewNode(d *Data, name string, placement ledger.Placement, accounts []Account, clerk clerk.Config, log *slog.Logger) (*node.Node, []Carrier, error) {
+	known := map[string]ledger.Account{}
+	for _, a := range accounts {
+		known[a.Name] = a.Ids
+	}
+	cfg := node.Config{Log: timed{d.Log}, Views: d.Views, Vault: d.Vault, Policy: d.Policy, Finder: finder{d.Views}, Placement: placement,
+		Clock: node.NewClock(time.Now), Logger: log, Author: ledger.Author{Source: d.Log.Source(), Node: name}, Accounts: known, Clerk: clerk}
+	if d.cluster != nil {
+		cfg.Reservations = d.cluster
+	}
+	n := node.New(cfg)
+	var clients []Carrier
+	for _, a := range accounts {
+		client, err := a.connect(n, log)
+		if err != nil {
+			return nil, nil, err
+		}
+		n.Attach(client)
+		clients = append(clients, client)
+	}
+	return n, clients, nil
+}
+
+// finder answers what the domain asks of the views.
+type finder struct{ *sqldb.DB }
+
+func (f finder) Find(ctx context.Context, tenant string, id event.ID) (ledger.Found, bool, error) {
+	m, err := f.Message(ctx, tenant, id)
+	if errors.Is(err, reading.ErrNotFound) {
+		return ledger.Found{}, false, nil
+	}
+	if err != nil {
+		return ledger.Found{}, false, err
+	}
+	return ledger.Found{Position: m.Position, Subject: m.Subject, Status: m.Status}, true, nil
+}
+
+// timed is a log whose appends are measured.
+type timed struct{ Log }
+
+// Append is part of ledger.Log.
+func (t timed) Append(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
+	began := time.Now()
+	t.Log.Append(p, events, func(a ledger.Appended) {
+		if a.Err == nil {
+			appendSeconds.Observe(time.Since(began).Seconds())
+		}
+		done(a)
+	})
+}

@@ -1,0 +1,36 @@
+package assemble
+
+import (
+	"context"
+	"time"
+
+	"github.com/chirograph/chirograph/api/v1"
+	"github.com/chirograph/chirograph/domain/node"
+)
+
+// readiness is what /readyz says.
+type readiness struct {
+	d        *Data
+	node     *node.Node
+	carriers []Carrier
+	since    time.Time
+}
+
+// Ready is part of v1.Health.
+func (h *readiness) Ready(context.Context) (bool, []v1.Component) {
+	var dependencies, carriers []node.Component
+	for _, p := range h.d.dependencies {
+		ok, since, detail := p.state()
+		dependencies = append(dependencies, node.Component{Name: p.name, OK: ok, Since: since, Detail: detail})
+	}
+	for _, c := range h.carriers {
+		s := c.State()
+		carriers = append(carriers, node.Component{Name: "carrier " + c.Account(), OK: s.Bound, Since: s.Since, Detail: s.LastError})
+	}
+	ok, components := h.node.Ready(dependencies, carriers, h.d.Views.Progress().Marks, h.since)
+	out := make([]v1.Component, len(components))
+	for i, c := range components {
+		out[i] = v1.Component{Name: c.Name, Ok: c.OK, Since: c.Since.UTC(), Detail: c.Detail}
+	}
+	return ok, out
+}

@@ -1,0 +1,198 @@
+package assemble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/chirograph/chirograph/adapters/cluster"
+	"github.com/chirograph/chirograph/api/door"
+	"github.com/chirograph/chirograph/api/v1"
+	"github.com/chirograph/chirograph/cmd/internal/config"
+	"github.com/chirograph/chirograph/domain/node"
+	"github.com/chirograph/chirograph/domain/reading"
+)
+
+// Running is a node with its API and its carriers.
+type Running struct {
+	Data     *Data // closed by Run
+	Node     *node.Node
+	Carriers []Carrier
+	Listener net.Listener
+	Keys     door.Keys
+	Drain    time.Duration
+	Log      *slog.Logger
+	// shares divides the carriers among the nodes of a cluster until ctx is done; nil on
+	// one machine.
+	shares func(ctx context.Context) error
+	// Started is called once requests are answered; its error ends the node.
+	Started func(ctx context.Context) error
+}
+
+// Run serves until ctx is done, then stops in order: no more requests, no more
+// proposals, the carriers' answers, the facts that they made, the files.
+func (r *Running) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, r.Data.Close()) }()
+	carriers, stopCarriers := context.WithCancel(context.Background())
+	defer stopCarriers()
+	nodeRun, err := r.Node.Start(ctx)
+	sharing := make(chan struct{})
+	go func() {
+		defer close(sharing)
+		if r.shares != nil {
+			if e := r.shares(carriers); e != nil {
+				r.Log.Error("the carriers cannot be shared among the nodes; this one binds to none", "error", e)
+			}
+		}
+	}()
+	ended := make(chan error, len(r.Carriers))
+	for _, c := range r.Carriers {
+		go func() { ended <- c.Run(carriers) }()
+	}
+	stop := func() {
+		within, cancel := context.WithTimeout(context.Background(), r.Drain)
+		defer cancel()
+		if nodeRun == nil {
+			stopCarriers()
+			<-sharing
+			return
+		}
+		nodeRun.Drain(within)
+		stopCarriers()
+		<-sharing
+		for range r.Carriers {
+			if e := <-ended; e != nil {
+				r.Log.Warn("a carrier's session ended badly", "error", e)
+			}
+		}
+		if e := nodeRun.Stop(within); e != nil {
+			r.Log.Warn("stopped before every answer was recorded; open hand-offs will be in doubt", "error", e)
+		}
+	}
+	if err != nil {
+		stop()
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions()})
+	handler := v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Logger: r.Log, Registerer: registry}),
+		Intake: r.Node.Intake(), Commands: r.Node.Commands(),
+		Reading: reading.New(reading.Ports{Views: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
+			Programs: r.Node.Commands(), Wait: door.WaitContext}),
+		Health:  &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
+		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
+	served := make(chan error, 1)
+	apiCtx, stopAPI := context.WithCancel(ctx)
+	defer stopAPI()
+	go func() { served <- door.Serve(apiCtx, r.Listener, handler, r.Drain/2, r.Log) }()
+	if r.Started != nil {
+		if err := r.Started(ctx); err != nil && ctx.Err() == nil {
+			stopAPI()
+			err = errors.Join(err, <-served)
+			stop()
+			return err
+		}
+	}
+	err = <-served
+	if errors.Is(err, context.DeadlineExceeded) {
+		r.Log.Warn("some requests were cut off while stopping")
+		err = nil
+	}
+	stop()
+	return err
+}
+
+// Prepare opens what a configuration names, for a node that listens on l, and makes the node;
+// nothing runs yet. What it says
+// to a person, that something is to be backed up, goes to stderr.
+func Prepare(ctx context.Context, cfg *config.Config, l net.Listener, log *slog.Logger, stderr io.Writer) (r *Running, err error) {
+	keys, err := keysOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r = &Running{Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log}
+	if cfg.IsShared() {
+		err = r.join(ctx, cfg)
+	} else {
+		err = r.alone(cfg, stderr)
+	}
+	return r, err
+}
+
+// alone opens the embedded engine for a node of its own.
+func (r *Running) alone(cfg *config.Config, stderr io.Writer) error {
+	_, existed := os.Stat(filepath.Join(cfg.Data, "ledger.db"))
+	d, err := OpenFolder(cfg.Data, cfg.MasterKeyFile, true, false)
+	if err != nil {
+		return err
+	}
+	if existed != nil {
+		fmt.Fprintf(stderr, "A new ledger was made in %s.\nBack up %s and %s now, apart from the ledger: without them nobody can read what it says, and no number finds its stream.\n",
+			cfg.Data, cfg.MasterKey(), filepath.Join(cfg.Data, "vault.db"))
+	}
+	if err := d.Begin(cfg.Node); err != nil {
+		return errors.Join(err, d.Close())
+	}
+	r.Data = d
+	accounts, err := accountsOf(cfg)
+	if err == nil {
+		r.Node, r.Carriers, err = NewNode(d, cfg.Node, nil, accounts, cfg.Clerk(), r.Log)
+	}
+	if err != nil {
+		return errors.Join(err, d.Close())
+	}
+	return nil
+}
+
+// join opens what a cluster shares for one of its nodes.
+func (r *Running) join(ctx context.Context, cfg *config.Config) error {
+	d, err := OpenShared(ctx, cfg, true)
+	if err != nil {
+		return err
+	}
+	var shares []cluster.Account
+	var names []string
+	for _, c := range cfg.Carriers {
+		names = append(names, c.Account)
+		shares = append(shares, cluster.Account{Name: c.Account, TPS: c.TPS, Binds: c.Binds})
+	}
+	placement, err := d.cluster.engine.Member(cfg.Node)
+	if err != nil {
+		return errors.Join(err, d.Close())
+	}
+	g := node.NewGate(placement, names)
+	r.Data = d
+	accounts, err := accountsOf(cfg)
+	if err == nil {
+		r.Node, r.Carriers, err = NewNode(d, cfg.Node, g, accounts, cfg.Clerk(), r.Log)
+	}
+	if err != nil {
+		return errors.Join(err, d.Close())
+	}
+	clients := map[string]Carrier{}
+	for _, c := range r.Carriers {
+		c.SetShare(false, 0) // until there is a lease
+		clients[c.Account()] = c
+	}
+	r.shares = func(ctx context.Context) error {
+		return d.cluster.Shares(ctx, cfg.Node, shares, func(account string, s cluster.Share) {
+			clients[account].SetShare(s.Bind, s.TPS)
+			g.Set(account, s.Bind)
+		})
+	}
+	return nil
+}

@@ -1,0 +1,365 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/chirograph/chirograph/cmd/internal/terminal"
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// note is how a check says what is wrong with a path of the file.
+type note func(path, format string, a ...any)
+
+// Check says everything that keeps the configuration from running, in the order
+// of the file. It reads nothing but what Load read.
+func (c *Config) Check() []Problem {
+	k := &checker{c: c, out: slices.Clone(c.problems), tenants: once{}, accounts: once{}}
+	k.ledger()
+	k.process()
+	k.tenantNames()
+	k.keys()
+	k.carriers()
+	k.routes()
+	k.programs()
+	slices.SortStableFunc(k.out, func(a, b Problem) int { return a.Line - b.Line })
+	return k.out
+}
+
+// checker goes through a configuration, section by section.
+type checker struct {
+	c   *Config
+	out []Problem
+	// tenants and accounts are those of the file; later sections name them.
+	tenants, accounts once
+}
+
+func (k *checker) bad(path, format string, a ...any) {
+	k.c.note(&k.out, path, fmt.Sprintf(format, a...))
+}
+
+// ledger checks what says where the ledger is.
+func (k *checker) ledger() {
+	c, bad := k.c, k.bad
+	if c.Engine == EngineEmbedded {
+		if c.Data == "" {
+			bad("data", "it is missing: name the folder of the ledger")
+		}
+		return
+	}
+	e := c.section()
+	if e == nil {
+		bad("engine", "it is embedded, %s", strings.Join(slices.Sorted(maps.Keys(c.sections())), " or "))
+		return
+	}
+	if c.Data != "" {
+		bad("data", "with engine %s nothing is kept in a folder: leave it out", c.Engine)
+	}
+	if c.MasterKeyFile == "" {
+		bad("master_key_file", "it is missing: every node of a cluster needs the file, with the same key")
+	}
+	if c.lines["node"] == 0 {
+		bad("node", "it is missing: each node of a cluster needs a name of its own")
+	}
+	e.check(bad)
+	p := &c.Postgres
+	switch {
+	case p.URL != "" && p.URLFile != "":
+		bad("postgres.url", "give url_file or url, not both")
+	case p.url == "" && p.URLFile == "":
+		bad("postgres.url_file", "it is missing: the nodes share views, keys and leases in PostgreSQL")
+	case p.url != "":
+		if err := postgresURL(p.url); err != nil {
+			bad("postgres.url_file", "%s", err)
+		}
+	}
+}
+
+// process checks what is the node's own: its address, its name, its log and its bounds.
+func (k *checker) process() {
+	c := k.c
+	if host, port, err := net.SplitHostPort(c.Listen); err != nil || port == "" {
+		k.bad("listen", "write host:port, such as 127.0.0.1:8080")
+	} else if host == "" {
+		k.bad("listen", "name the host: 127.0.0.1 for this machine alone, 0.0.0.0 for every network")
+	}
+	if !IsName(c.Node) {
+		k.bad("node", NameRule)
+	}
+	if c.Drain < 0 {
+		k.bad("drain", "it must not be negative")
+	}
+	var level slog.Level
+	if level.UnmarshalText([]byte(c.Log.Level)) != nil {
+		k.bad("log.level", "it is debug, info, warn or error")
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		k.bad("log.format", "it is text or json")
+	}
+	if c.Limits.CallWindow < 0 {
+		k.bad("limits.call_window", "it must not be negative")
+	}
+	if c.Limits.AnswerWithin < 0 {
+		k.bad("limits.answer_within", "it must not be negative")
+	}
+	if c.Limits.ReleaseRate < 0 {
+		k.bad("limits.release_rate", "it must not be negative")
+	}
+	if c.Limits.MaxWaiting < 0 {
+		k.bad("limits.max_waiting", "it must not be negative")
+	}
+}
+
+func (k *checker) tenantNames() {
+	if len(k.c.Tenants) == 0 {
+		k.bad("tenants", "name at least one tenant")
+	}
+	for i, t := range k.c.Tenants {
+		path := fmt.Sprintf("tenants[%d]", i)
+		if !IsName(t) {
+			k.bad(path, NameRule)
+		} else if first := k.tenants.add(t, path); first != "" {
+			k.bad(path, "this tenant is already %s", first)
+		}
+	}
+}
+
+// tenant checks a field that names a tenant.
+func (k *checker) tenant(path, t string) {
+	switch {
+	case t == "":
+		k.bad(path, "it is missing: name one of the tenants")
+	case k.tenants[t] == "":
+		k.bad(path, "%q is not among tenants%s", t, Perhaps(t, k.c.Tenants))
+	}
+}
+
+func (k *checker) keys() {
+	ids, hashes := once{}, once{}
+	for i, x := range k.c.APIKeys {
+		path := fmt.Sprintf("api_keys[%d]", i)
+		if x.ID == "" || len(x.ID) > 60 || terminal.Plain(x.ID) != x.ID {
+			k.bad(path+".id", "give it a name of 1 to 60 characters, for the events that it makes")
+		} else if first := ids.add(x.ID, path); first != "" {
+			k.bad(path+".id", "%s has this id already", first)
+		}
+		if h, err := hex.DecodeString(x.SHA256); err != nil || len(h) != sha256.Size {
+			k.bad(path+".sha256", "write the SHA-256 of the key in 64 hexadecimal digits; `chirograph config key` makes a key and this line")
+		} else if first := hashes.add(strings.ToLower(x.SHA256), path); first != "" {
+			k.bad(path+".sha256", "%s has the same key", first)
+		}
+		k.tenant(path+".tenant", x.Tenant)
+		if len(x.Scopes) == 0 {
+			k.bad(path+".scopes", "name what it may do: %s", terminal.Listed(Scopes))
+		}
+		for j, s := range x.Scopes {
+			if !slices.Contains(Scopes, s) {
+				k.bad(fmt.Sprintf("%s.scopes[%d]", path, j), "%q is no scope%s", s, Perhaps(s, Scopes))
+			}
+		}
+	}
+}
+
+func (k *checker) carriers() {
+	for i := range k.c.Carriers {
+		x := &k.c.Carriers[i]
+		path := fmt.Sprintf("carriers[%d]", i)
+		if !IsName(x.Account) {
+			k.bad(path+".account", NameRule)
+		} else if first := k.accounts.add(x.Account, path); first != "" {
+			k.bad(path+".account", "%s has this name already", first)
+		}
+		x.check(path, k.c.Limits.AnswerWithin, k.bad)
+	}
+}
+
+// check says what keeps an account from being bound. answerWithin is limits.answer_within.
+func (x *Carrier) check(path string, answerWithin Duration, bad note) {
+	if host, port, err := net.SplitHostPort(x.Addr); err != nil || host == "" || port == "" {
+		bad(path+".addr", "write the message centre's host:port")
+	}
+	if len(x.SystemID) < 1 || len(x.SystemID) > 15 {
+		bad(path+".system_id", "it has 1 to 15 characters")
+	}
+	if len(x.SystemType) > 12 {
+		bad(path+".system_type", "it has at most 12 characters")
+	}
+	if x.PasswordFile != "" && x.Password != "" {
+		bad(path+".password", "give password_file or password, not both")
+	} else if len(x.password) > 8 {
+		field := path + ".password"
+		if x.PasswordFile != "" {
+			field += "_file"
+		}
+		bad(field, "a password has at most 8 characters (SMPP 3.4 §5.2.2)")
+	}
+	if x.Binds < 0 || x.Binds > 10_000 {
+		bad(path+".binds", "it is 0 (every node) to 10000")
+	}
+	if x.Window < 0 || x.Window > 10_000 {
+		bad(path+".window", "it is 1 to 10000")
+	}
+	if !(x.TPS >= 0 && x.TPS <= 1e6) {
+		bad(path+".tps", "it is 0 (no limit) to 1000000")
+	}
+	if x.ResponseTimeout < 0 {
+		bad(path+".response_timeout", "it must not be negative")
+	} else if x.ResponseTimeout >= answerWithin {
+		bad(path+".response_timeout", "it must be below limits.answer_within (%s), or answers come after their hand-off is in doubt", answerWithin)
+	}
+	if x.EnquireLink < 0 {
+		bad(path+".enquire_link", "it must not be negative")
+	}
+	if x.Alphabet != string(sms.GSM7) && x.Alphabet != string(sms.Latin1) {
+		bad(path+".alphabet", "it is gsm7 or latin1")
+	}
+}
+
+func (k *checker) routes() {
+	names := []string{}
+	for _, p := range k.c.Programs {
+		names = append(names, p.Name)
+	}
+	rules := once{}
+	for i, r := range k.c.Routes {
+		path := fmt.Sprintf("routes[%d]", i)
+		if !IsName(r.Rule) {
+			k.bad(path+".rule", NameRule)
+		} else if first := rules.add(r.Rule, path); first != "" {
+			k.bad(path+".rule", "%s has this name already", first)
+		}
+		switch {
+		case r.Carrier == "":
+			k.bad(path+".carrier", "it is missing: name a carrier's account")
+		case k.accounts[r.Carrier] == "":
+			k.bad(path+".carrier", "%q is no account of carriers%s", r.Carrier, Perhaps(r.Carrier, k.accounts.names()))
+		}
+		for j, x := range r.Countries {
+			if !country(x) {
+				k.bad(fmt.Sprintf("%s.countries[%d]", path, j), "a country is two capital letters (ISO 3166-1); leave countries out for all")
+			}
+		}
+		for j, x := range r.Programs {
+			if !slices.Contains(names, x) {
+				k.bad(fmt.Sprintf("%s.programs[%d]", path, j), "%q is none of programs%s", x, Perhaps(x, names))
+			}
+		}
+	}
+}
+
+func (k *checker) programs() {
+	programs, defaults := once{}, once{}
+	for i := range k.c.Programs {
+		p := &k.c.Programs[i]
+		path := fmt.Sprintf("programs[%d]", i)
+		k.tenant(path+".tenant", p.Tenant)
+		if !IsName(p.Name) {
+			k.bad(path+".name", NameRule)
+		} else if first := programs.add(p.Tenant+"\x00"+p.Name, path); first != "" {
+			k.bad(path+".name", "%s of the same tenant has this name already", first)
+		}
+		p.check(func(field, text string) { k.bad(path+field, "%s", text) })
+		if p.Default {
+			if first := defaults.add(p.Tenant, path); first != "" {
+				k.bad(path+".default", "%s is the tenant's default already", first)
+			}
+		}
+	}
+}
+
+// check says what the ledger would refuse of a registration.
+func (p *Program) check(bad func(field, text string)) {
+	if p.LegalEntity == "" || len(p.LegalEntity) > 200 || terminal.Plain(p.LegalEntity) != p.LegalEntity {
+		bad(".legal_entity", "name who sends, in at most 200 printable characters")
+	}
+	if len(p.Brand) > 60 || terminal.Plain(p.Brand) != p.Brand {
+		bad(".brand", "it has at most 60 printable characters")
+	}
+	if len(p.Purposes) == 0 {
+		bad(".purposes", "name at least one purpose")
+	}
+	for i, x := range p.Purposes {
+		if _, ok := control.Purposes[x]; !ok {
+			bad(fmt.Sprintf(".purposes[%d]", i), fmt.Sprintf("%q is no purpose%s", x, Perhaps(x, purposes())))
+		}
+	}
+	if len(p.Countries) == 0 || len(p.Countries) > 300 {
+		bad(".countries", `name the countries that it may reach, or "*" for all`)
+	}
+	for i, x := range p.Countries {
+		if x != "*" && !country(x) {
+			bad(fmt.Sprintf(".countries[%d]", i), `a country is two capital letters (ISO 3166-1), or "*" for all`)
+		}
+	}
+	if len(p.Senders) == 0 || len(p.Senders) > 200 {
+		bad(".senders", "name 1 to 200 sender IDs")
+	}
+	for i, x := range p.Senders {
+		if s, err := sms.ParseSender(x); err != nil || string(s) != x {
+			bad(fmt.Sprintf(".senders[%d]", i), "a sender is +E.164 in quotes, a short code of 3 to 8 digits in quotes, or 1 to 11 letters and digits with at least one letter")
+		}
+	}
+	if p.Priority < 0 || p.Priority > 9 {
+		bad(".priority", "it is 1 (last) to 9 (first)")
+	}
+	if p.PrefersDuplicate && slices.Contains(p.Purposes, "marketing") {
+		bad(".prefers_duplicate", "a marketing program may not prefer a duplicate")
+	}
+	for _, t := range []struct{ field, text string }{{".help_text", p.HelpText}, {".stop_text", p.StopText}} {
+		if t.text == "" {
+			continue
+		}
+		if _, n, err := sms.Count(t.text, sms.SegmentOptions{}); err != nil || n > 3 {
+			bad(t.field, "it has at most 3 segments")
+		}
+	}
+}
+
+// NameRule says how a tenant, an account, a rule or a program is named.
+const NameRule = "it has 1 to 60 small letters, digits, - and _"
+
+// IsName reports whether a name is as NameRule says.
+func IsName(s string) bool {
+	return len(s) >= 1 && len(s) <= 60 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") == ""
+}
+
+func country(s string) bool {
+	return len(s) == 2 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+}
+
+func purposes() []string {
+	var out []string
+	for p := range control.Purposes {
+		out = append(out, p)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// once remembers where a name stood first.
+type once map[string]string
+
+// add returns where the name stood before; "" if nowhere.
+func (o once) add(name, path string) string {
+	if first := o[name]; first != "" {
+		return first
+	}
+	o[name] = path
+	return ""
+}
+
+func (o once) names() []string {
+	var out []string
+	for n := range o {
+		out = append(out, n)
+	}
+	slices.Sort(out)
+	return out
+}

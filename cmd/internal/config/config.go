@@ -1,0 +1,404 @@
+// Package config is the configuration file: what it may say, how it is loaded, what is
+// wrong with one, and how one is explained in words. It opens nothing that a file names
+// but certificates and secrets.
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/chirograph/chirograph/adapters/smpp"
+	"github.com/chirograph/chirograph/domain/clerk"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// Config is what a configuration file says. `doc` is what docs/configuration.md
+// says of a field, `default` what a field is when it is left out; `otherwise` says so
+// where that is no value. A field with `file` is a path, relative to the folder of the configuration file; one with
+// `secret` takes nothing but a reference to the environment.
+type Config struct {
+	Engine        string       `yaml:"engine" default:"embedded" doc:"Where the ledger is: embedded (one machine, in data), kafka or eventstoredb (each with the section of its name, and postgres)."`
+	Data          string       `yaml:"data" file:"" doc:"Folder of the ledger, the vault and the views. Required with engine embedded. One process has it at a time."`
+	MasterKeyFile string       `yaml:"master_key_file" file:"" otherwise:"master.key in the data folder" doc:"File with the vault's master key: 32 bytes in hexadecimal or base64, readable by this process alone. Made if it and the vault do not exist. Back it up apart from the ledger."`
+	Listen        string       `yaml:"listen" default:"127.0.0.1:8080" doc:"The API's address, host:port. It is plain HTTP: put what ends TLS in front of it before it listens beyond loopback."`
+	Node          string       `yaml:"node" default:"node-1" doc:"This node's name in the events it writes."`
+	Drain         Duration     `yaml:"drain" default:"20s" doc:"How long stopping waits for what is under way. What is unanswered then is in doubt."`
+	Log           Log          `yaml:"log" doc:"The process's own log, on standard error. No number and no text is ever in it."`
+	Limits        Limits       `yaml:"limits" doc:"Bounds of the work of one partition (there are 16)."`
+	Tenants       []string     `yaml:"tenants" doc:"Names of the tenants: small letters, digits, - and _. A name is in every event and cannot be changed later. Required."`
+	APIKeys       []Key        `yaml:"api_keys" doc:"Who may call the API. chirograph config key makes one."`
+	Carriers      []Carrier    `yaml:"carriers" doc:"Carrier accounts, each one SMPP 3.4 transceiver bind."`
+	Kafka         Kafka        `yaml:"kafka" doc:"The ledger's topics. chirograph log init makes them."`
+	EventStoreDB  EventStoreDB `yaml:"eventstoredb" doc:"The ledger's streams. chirograph log init begins them."`
+	Postgres      Postgres     `yaml:"postgres" doc:"The database that the nodes of a cluster share: views, the vault, idempotency keys and carrier leases."`
+	Routes        []Route      `yaml:"routes" doc:"Which carrier takes a message: the first route that matches. In force by chirograph config apply."`
+	Programs      []Program    `yaml:"programs" doc:"The registered programs. In force by chirograph config apply."`
+
+	path     string
+	lines    map[string]int // of a path in the file
+	problems []Problem      // what was wrong with files and references
+}
+
+// Log is how the process logs.
+type Log struct {
+	Level  string `yaml:"level" default:"info" doc:"debug, info, warn or error."`
+	Format string `yaml:"format" default:"text" doc:"text or json."`
+}
+
+// Limits bounds a partition's work.
+type Limits struct {
+	CallWindow   Duration `yaml:"call_window" default:"5s" doc:"How long after it was proposed a hand-off may be called. Stretched to eight times the measured lag of the log."`
+	AnswerWithin Duration `yaml:"answer_within" default:"10s" doc:"How long after that a carrier may answer before the hand-off is in doubt. Above every carrier's response_timeout."`
+	ReleaseRate  int      `yaml:"release_rate" default:"100" doc:"Scheduled and deferred messages a second that one partition takes up when many fall due together."`
+	MaxWaiting   int      `yaml:"max_waiting" default:"2000" doc:"Messages of one priority that are allowed and wait for a carrier, a partition; the others stay undecided."`
+}
+
+// Key is one API key. A key has 256 random bits, so its plain SHA-256 gives
+// nothing away and needs neither salt nor a slow hash: there is nothing to guess.
+type Key struct {
+	ID     string   `yaml:"id" doc:"Its name in events and logs. Required, unique."`
+	SHA256 string   `yaml:"sha256" doc:"SHA-256 of the key, in hexadecimal. Required."`
+	Tenant string   `yaml:"tenant" doc:"The tenant whose key it is. Required."`
+	Scopes []string `yaml:"scopes" doc:"What it may do: messages:write, messages:read, opt-outs:write, opt-outs:read, control:write, operate. Required."`
+}
+
+// Carrier is one account at one message centre. What a field without `default` is
+// when it is left out, smpp.Defaults says.
+type Carrier struct {
+	Account         string   `yaml:"account" doc:"Its name in the ledger, which receipts are matched by: never give it to another account. Required."`
+	Addr            string   `yaml:"addr" doc:"The message centre's host:port. Required."`
+	TLS             bool     `yaml:"tls" default:"false" doc:"Wrap the connection in TLS; the centre's certificate must be one for its host."`
+	SystemID        string   `yaml:"system_id" doc:"For the bind; 1 to 15 characters. Required. (SMPP 3.4 §5.2.1)"`
+	PasswordFile    string   `yaml:"password_file" file:"" doc:"File with the bind's password and nothing else; at most 8 characters. (SMPP 3.4 §5.2.2)"`
+	Password        string   `yaml:"password" secret:"" doc:"Instead of password_file, and only as a reference to the environment: ${ENV:NAME}."`
+	SystemType      string   `yaml:"system_type" doc:"For the bind, if the carrier asks for it; at most 12 characters. (SMPP 3.4 §5.2.3)"`
+	Binds           int      `yaml:"binds" default:"0" doc:"Nodes of a cluster that may hold a bind at once; 0: every node. Nodes without one stand by. tps is shared among those that hold one."`
+	Window          int      `yaml:"window" doc:"Submits that may be unanswered. The carrier says what it allows."`
+	TPS             float64  `yaml:"tps" default:"0" doc:"Parts a second that the account allows. 0: no limit of ours; throttling by the carrier slows it down all the same."`
+	ResponseTimeout Duration `yaml:"response_timeout" doc:"How long a submit, a bind or enquire_link may be unanswered. Below limits.answer_within. (response_timer)"`
+	EnquireLink     Duration `yaml:"enquire_link" doc:"Silence after which enquire_link is sent. Below the idle limits of the carrier and of the firewalls between. (enquire_link_timer)"`
+	Alphabet        string   `yaml:"alphabet" doc:"What data_coding 0 means there: gsm7 or latin1. (SMPP 3.4 §5.2.19)"`
+	HexIDs          bool     `yaml:"hex_ids" default:"false" doc:"This carrier writes ids in hexadecimal in submit_sm_resp and in decimal in receipts."`
+	SniffReceipts   bool     `yaml:"sniff_receipts" default:"false" doc:"Take an inbound text that reads like a receipt for one. Only for a carrier that sends receipts with esm_class 0: elsewhere a handset could forge its own delivery."`
+
+	password string
+}
+
+// Route is event.Route.
+type Route struct {
+	Rule      string   `yaml:"rule" doc:"Its name, kept with every message that it routes. Required, unique."`
+	Countries []string `yaml:"countries" otherwise:"all" doc:"Countries of the recipient (ISO 3166-1 alpha-2)."`
+	Programs  []string `yaml:"programs" otherwise:"all" doc:"Names of programs, of every tenant."`
+	Carrier   string   `yaml:"carrier" doc:"The carrier account that takes it. Required."`
+}
+
+// Program is event.ProgramChanged and the tenant whose program it is.
+type Program struct {
+	Tenant           string   `yaml:"tenant" doc:"The tenant whose program it is. Required."`
+	Name             string   `yaml:"name" doc:"1 to 60 small letters, digits, - and _. Required, unique within the tenant."`
+	LegalEntity      string   `yaml:"legal_entity" doc:"Who sends. A STOP ends all programs of the entity, so write it alike in all of them. Required."`
+	Brand            string   `yaml:"brand" doc:"The name that recipients know, for the confirmation of a STOP."`
+	Purposes         []string `yaml:"purposes" doc:"marketing, otp, fraud_alert, account, delivery, healthcare, collection, reply or emergency; the first is the default. Required."`
+	Countries        []string `yaml:"countries" doc:"Countries it may reach (ISO 3166-1 alpha-2), or * for all. Required."`
+	Senders          []string `yaml:"senders" doc:"Its sender IDs, the default first; where one is not legal in a country, the first that is. Required."`
+	Priority         int      `yaml:"priority" otherwise:"the purpose's" doc:"9 goes first, 1 last."`
+	PrefersDuplicate bool     `yaml:"prefers_duplicate" default:"false" doc:"When a hand-off is in doubt, a second message is better than none. Not for marketing."`
+	HelpText         string   `yaml:"help_text" doc:"The answer to HELP; at most 3 segments."`
+	StopText         string   `yaml:"stop_text" doc:"The one confirmation of a STOP; at most 3 segments. Without marketing."`
+	Default          bool     `yaml:"default" default:"false" doc:"The tenant's program when a message names none. One a tenant."`
+}
+
+// Duration is written 500ms, 20s or 1h30m.
+type Duration time.Duration
+
+// Problem is one thing that is wrong with a configuration.
+type Problem struct {
+	// Path is where in the file, such as carriers[0].addr; "" is the whole of it.
+	Path string
+	// Line is where that stands, from 1; 0 where nothing stands.
+	Line int
+	// Text says what is wrong and what to do. It never quotes a value that may be secret.
+	Text string
+}
+
+// String is one line for a person.
+func (p Problem) String() string {
+	s := p.Text
+	if p.Path != "" {
+		s = p.Path + ": " + s
+	}
+	if p.Line > 0 {
+		s = fmt.Sprintf("line %d: %s", p.Line, s)
+	}
+	return s
+}
+
+// Problems are all that keep a file from being read, as one error.
+type Problems []Problem
+
+// Error is one line a problem.
+func (p Problems) Error() string {
+	var b strings.Builder
+	for i, x := range p {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		b.WriteString("  " + x.String())
+	}
+	return b.String()
+}
+
+// maxConfig bounds a configuration file.
+const maxConfig = 4 << 20
+
+// Load reads a file and fills in the defaults. The error lists everything
+// that is no configuration: unknown fields, wrong types, what stands twice. What
+// does not fit together, or a secret that cannot be read, is for Check.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("the configuration cannot be read: %w", err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return nil, fmt.Errorf("the configuration cannot be read: %w", err)
+	}
+	if len(raw) > maxConfig {
+		return nil, fmt.Errorf("%s is larger than 4 MiB: this is no configuration", path)
+	}
+	cfg, problems := Parse(raw, os.LookupEnv)
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("%s cannot be read as a configuration:\n%w", path, Problems(problems))
+	}
+	cfg.path = path
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	resolve(reflect.ValueOf(cfg).Elem(), dir)
+	for i := range cfg.Carriers {
+		cfg.Carriers[i].readPassword(cfg, fmt.Sprintf("carriers[%d]", i))
+	}
+	cfg.readLedger()
+	return cfg, nil
+}
+
+// Parse decodes a file's bytes; env looks the environment up.
+func Parse(raw []byte, env func(string) (string, bool)) (*Config, []Problem) {
+	d := yaml.NewDecoder(bytes.NewReader(raw))
+	var doc yaml.Node
+	if err := d.Decode(&doc); errors.Is(err, io.EOF) {
+		return nil, []Problem{{Text: "the file is empty"}}
+	} else if err != nil {
+		return nil, []Problem{{Text: "this is not YAML: " + strings.TrimPrefix(err.Error(), "yaml: ")}}
+	}
+	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, []Problem{{Text: "a configuration is one YAML document; something follows it"}}
+	}
+	cfg := &Config{lines: map[string]int{}}
+	w := &walker{env: env, lines: cfg.lines}
+	w.document(doc.Content[0], cfg)
+	if len(w.wrong) > 0 {
+		return nil, w.wrong
+	}
+	cfg.problems = w.later
+	cfg.defaults()
+	return cfg, nil
+}
+
+// defaults fills in what the file leaves out: a field's `default`, and for a carrier what
+// its adapter takes.
+func (c *Config) defaults() {
+	fill(reflect.ValueOf(c).Elem())
+	for i := range c.Carriers {
+		c.Carriers[i].defaults()
+	}
+}
+
+// fill sets every field that is zero to its `default`. A tag that does not fit its field
+// is a mistake in this package.
+func fill(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Slice:
+		for i := range v.Len() {
+			fill(v.Index(i))
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f, value := v.Field(i), v.Type().Field(i).Tag.Get("default")
+			if value == "" {
+				fill(f)
+			} else if f.IsZero() {
+				set(f, value)
+			}
+		}
+	}
+}
+
+func set(f reflect.Value, value string) {
+	var err error
+	switch {
+	case f.Type() == durationType:
+		var d time.Duration
+		d, err = time.ParseDuration(value)
+		f.SetInt(int64(d))
+	case f.Kind() == reflect.String:
+		f.SetString(value)
+	case f.Kind() == reflect.Int:
+		var n int
+		n, err = strconv.Atoi(value)
+		f.SetInt(int64(n))
+	case f.Kind() == reflect.Float64 && value == "0", f.Kind() == reflect.Bool && value == "false":
+	default:
+		err = errors.New("no such default can be filled in")
+	}
+	if err != nil {
+		panic("config: the default " + value + " of a " + f.Type().String() + ": " + err.Error())
+	}
+}
+
+// defaults fills in what the account's adapter takes where a file says nothing.
+func (x *Carrier) defaults() {
+	d := smpp.Defaults()
+	x.Window = cmp.Or(x.Window, d.Window)
+	x.ResponseTimeout = cmp.Or(x.ResponseTimeout, Duration(d.ResponseTimeout))
+	x.EnquireLink = cmp.Or(x.EnquireLink, Duration(d.EnquireLink))
+	x.Alphabet = cmp.Or(x.Alphabet, string(d.Alphabet))
+}
+
+// resolve makes the paths in a configuration absolute: its fields with a `file` tag.
+func resolve(v reflect.Value, dir string) {
+	switch v.Kind() {
+	case reflect.Slice:
+		for i := range v.Len() {
+			resolve(v.Index(i), dir)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			if _, file := f.Tag.Lookup("file"); !file {
+				resolve(v.Field(i), dir)
+			} else if p := v.Field(i).String(); p != "" && !filepath.IsAbs(p) {
+				v.Field(i).SetString(filepath.Join(dir, p))
+			}
+		}
+	}
+}
+
+func (x *Carrier) readPassword(c *Config, path string) {
+	x.password = x.Password
+	if x.PasswordFile == "" {
+		return
+	}
+	x.password = c.readSecret(path+".password_file", x.PasswordFile, "the file is empty; leave the field out if the carrier asks for no password")
+}
+
+// cause is an error without the path that it repeats.
+func cause(err error) string {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err.Error()
+	}
+	return err.Error()
+}
+
+func (c *Config) note(to *[]Problem, path, text string) {
+	*to = append(*to, Problem{Path: path, Line: c.line(path), Text: text})
+}
+
+// line is where a path stands, or where the nearest thing around it does.
+func (c *Config) line(path string) int {
+	for {
+		if n, ok := c.lines[path]; ok {
+			return n
+		}
+		i := strings.LastIndexAny(path, ".[")
+		if i < 0 {
+			return 0
+		}
+		path = path[:i]
+	}
+}
+
+// String writes a duration as it is written in a file.
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MasterKey is the file of the vault's master key.
+func (c *Config) MasterKey() string {
+	if c.MasterKeyFile != "" {
+		return c.MasterKeyFile
+	}
+	return filepath.Join(c.Data, "master.key")
+}
+
+// Logger is the process's own log.
+func (c *Config) Logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Log.Level)) // Check has looked
+	o := &slog.HandlerOptions{Level: level}
+	if c.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// Clerk is what the file says of a partition's work.
+func (c *Config) Clerk() clerk.Config {
+	return clerk.Config{CallWindow: time.Duration(c.Limits.CallWindow), AnswerWithin: time.Duration(c.Limits.AnswerWithin),
+		ReleaseRate: c.Limits.ReleaseRate, MaxWaiting: c.Limits.MaxWaiting}
+}
+
+// SMPP is the account as its adapter takes it, with its password.
+func (x *Carrier) SMPP() smpp.Config {
+	s := smpp.Config{Account: x.Account, Addr: x.Addr, SystemID: x.SystemID, Password: x.password, SystemType: x.SystemType,
+		Window: x.Window, TPS: x.TPS, ResponseTimeout: time.Duration(x.ResponseTimeout), EnquireLink: time.Duration(x.EnquireLink),
+		Alphabet: sms.Encoding(x.Alphabet), HexIDs: x.HexIDs, SniffReceipts: x.SniffReceipts}
+	if x.TLS {
+		host, _, _ := net.SplitHostPort(x.Addr) // Check has looked
+		s.TLS = &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+	}
+	return s
+}
+
+// RouteTable are the route table.
+func (c *Config) RouteTable() []event.Route {
+	var out []event.Route
+	for _, r := range c.Routes {
+		x := event.Route{Rule: r.Rule, Carrier: r.Carrier}
+		if len(r.Countries) > 0 { // an empty list is read back as none
+			x.Countries = r.Countries
+		}
+		if len(r.Programs) > 0 {
+			x.Programs = r.Programs
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// Registrations are the registrations of each tenant, in the order of the file.
+func (c *Config) Registrations() map[string][]*event.ProgramChanged {
+	out := map[string][]*event.ProgramChanged{}
+	for _, p := range c.Programs {
+		out[p.Tenant] = append(out[p.Tenant], &event.ProgramChanged{Name: p.Name, LegalEntity: p.LegalEntity, Brand: p.Brand,
+			Purposes: p.Purposes, Countries: p.Countries, Senders: p.Senders, Priority: p.Priority, PrefersDuplicate: p.PrefersDuplicate,
+			HelpText: p.HelpText, StopText: p.StopText, Default: p.Default})
+	}
+	return out
+}

@@ -1,0 +1,337 @@
+package config
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chirograph/chirograph/adapters/smpp"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// whole is a configuration that uses every field.
+//
+//go:embed testdata/whole.yaml
+var whole string
+
+// load writes a configuration, and the password that whole names, and loads it.
+func load(t *testing.T, text string) (*Config, string, error) {
+	t.Helper()
+	t.Setenv("SPARE", "s3cret")
+	dir := t.TempDir()
+	for name, content := range map[string]string{"c.yaml": text, "acme.password": "pass wd\r\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := Load(filepath.Join(dir, "c.yaml"))
+	return c, dir, err
+}
+
+func TestConfig(t *testing.T) {
+	c, dir, err := load(t, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := c.Check(); len(p) > 0 {
+		t.Fatal(p)
+	}
+	if c.Data != filepath.Join(dir, "data") || c.MasterKey() != "/keys/master.key" || c.Listen != "127.0.0.1:9000" || c.Node != "node-7" || time.Duration(c.Drain) != 30*time.Second {
+		t.Errorf("%+v", c)
+	}
+	if k := c.Clerk(); k.CallWindow != 2*time.Second || k.AnswerWithin != 12*time.Second || k.ReleaseRate != 50 || k.MaxWaiting != 900 {
+		t.Errorf("%+v", k)
+	}
+	var carriers []smpp.Config
+	for i := range c.Carriers {
+		carriers = append(carriers, c.Carriers[i].SMPP())
+	}
+	if carriers[0].TLS == nil || carriers[0].TLS.ServerName != "smpp.example.com" {
+		t.Errorf("%+v", carriers[0].TLS)
+	}
+	carriers[0].TLS = nil
+	if want := []smpp.Config{
+		{Account: "acme", Addr: "smpp.example.com:2776", SystemID: "bank", Password: "pass wd", SystemType: "SMPP", Window: 10, TPS: 12.5,
+			ResponseTimeout: 4 * time.Second, EnquireLink: 15 * time.Second, Alphabet: sms.Latin1, HexIDs: true, SniffReceipts: true},
+		{Account: "spare", Addr: "127.0.0.1:2775", SystemID: "bank", Password: "s3cret", Window: 64, ResponseTimeout: 5 * time.Second,
+			EnquireLink: 30 * time.Second, Alphabet: sms.GSM7},
+	}; !reflect.DeepEqual(carriers, want) {
+		t.Errorf("%+v", carriers)
+	}
+	if want := []event.Route{{Rule: "codes", Programs: []string{"otp"}, Countries: []string{"US", "NO"}, Carrier: "spare"}, {Rule: "rest", Carrier: "acme"}}; !reflect.DeepEqual(c.RouteTable(), want) {
+		t.Errorf("%+v", c.RouteTable())
+	}
+	want := map[string][]*event.ProgramChanged{
+		"bank": {{Name: "otp", LegalEntity: "Example Bank Ltd", Brand: "Example Bank", Purposes: []string{"otp", "account"}, Countries: []string{"US", "NO"},
+			Senders: []string{"+12025550101", "12345", "ExampleBank"}, Priority: 8, PrefersDuplicate: true, HelpText: "Example Bank: call us.",
+			StopText: "Example Bank: you will get no more texts.", Default: true}},
+		"clinic": {{Name: "otp", LegalEntity: "Example Clinic", Purposes: []string{"healthcare"}, Countries: []string{"*"}, Senders: []string{"+12025550102"}}},
+	}
+	if !reflect.DeepEqual(c.Registrations(), want) {
+		t.Errorf("%+v", c.Registrations())
+	}
+	// whole is whole: no field is left at its zero value in the first of each list.
+	unset(t, reflect.ValueOf(*c), "")
+
+	var b bytes.Buffer
+	c.Logger(&b).Info("no")
+	c.Logger(&b).Warn("yes")
+	if !strings.HasPrefix(b.String(), `{"time":`) || strings.Contains(b.String(), `"no"`) {
+		t.Errorf("%s", b.String())
+	}
+}
+
+func unset(t *testing.T, v reflect.Value, path string) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		// The embedded engine has none of these; the tests of the cluster's configuration
+		// look at them. What stands in the environment is given in a file there.
+		if f.Tag.Get("yaml") == "" || slices.Contains([]string{"Password", "URL", "Connection", "Kafka", "EventStoreDB", "Postgres"}, f.Name) {
+			continue
+		}
+		x := v.Field(i)
+		if x.IsZero() {
+			t.Errorf("%s%s is not set by the test", path, f.Name)
+		}
+		if x.Kind() == reflect.Slice && x.Len() > 0 && x.Index(0).Kind() == reflect.Struct {
+			unset(t, x.Index(0), path+f.Name+".")
+		}
+		if x.Kind() == reflect.Struct {
+			unset(t, x, path+f.Name+".")
+		}
+	}
+}
+
+// change replaces one line's text of a good configuration.
+func change(t *testing.T, old, by string) string {
+	t.Helper()
+	if strings.Count(whole, old) != 1 {
+		t.Fatalf("%q stands %d times", old, strings.Count(whole, old))
+	}
+	return strings.Replace(whole, old, by, 1)
+}
+
+func TestConfigIsRefused(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"an empty file", "", "the file is empty"},
+		{"no YAML", "data: [", "this is not YAML"},
+		{"a list", "- a", "a configuration is a list of fields"},
+		{"two documents", "data: a\n---\ndata: b\n", "one YAML document"},
+		{"an unknown field", change(t, "tenants:", "tenant:"), "line 12: tenant: there is no such field; did you mean tenants?"},
+		{"an unknown field inside", change(t, "    tps: 12.5", "    tpss: 12.5"), "line 26: carriers[0].tpss: there is no such field; did you mean tps?"},
+		{"a field like none", change(t, "node: node-7", "frobnicate: 1"), "line 4: frobnicate: there is no such field\n"},
+		{"a field that stands twice", whole + "node: node-8\n", "it stands twice, first in line 4"},
+		{"an alias", change(t, "node: node-7", "node: &a node-7"), "anchors and aliases"},
+		{"a duration without unit", change(t, "drain: 30s", "drain: 30"), "line 5: drain: it is a duration with its unit"},
+		{"a duration of nothing", change(t, "drain: 30s", "drain: 0s"), "line 5: drain: it must be longer than 0"},
+		{"a number for a text", change(t, `"12345"`, "12345"), "programs[0].senders[1]: it is a text: write it in quotes"},
+		{"a phone number without quotes", change(t, `"+12025550101"`, "+12025550101"), "programs[0].senders[0]: it is a text: write it in quotes"},
+		{"a text for a number", change(t, "window: 10", "window: ten"), "line 25: carriers[0].window: it is a whole number"},
+		{"a fraction for a whole number", change(t, "window: 10", "window: 1.5"), "carriers[0].window: it is a whole number"},
+		{"a text for a yes or no", change(t, "tls: true", "tls: yes please"), "carriers[0].tls: it is true or false"},
+		{"a value for a list", change(t, "tenants: [bank, clinic]", "tenants: bank"), "line 12: tenants: it is a list"},
+		{"a list for a value", change(t, "node: node-7", "node: [a]"), "node: it is one value"},
+		{"fields for a value", change(t, "node: node-7", "node: {a: b}"), "node: it is one value"},
+		{"a value for fields", change(t, "log: {level: warn, format: json}", "log: warn"), "log: it has fields"},
+		{"nothing", change(t, "node: node-7", "node:"), "line 4: node: a value is missing"},
+		{"a secret in the file", change(t, "${ENV:SPARE}", "hunter2"), "line 36: carriers[1].password: a secret does not stand in the file"},
+		{"half a reference", change(t, "node: node-7", `node: "${HOME}"`), "written ${ENV:NAME}"},
+		{"an open reference", change(t, "node: node-7", `node: "a${ENV:HOME"`), "written ${ENV:NAME}"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, _, err := load(t, c.text)
+			if err == nil || !strings.Contains(err.Error()+"\n", c.want) {
+				t.Fatalf("%v\nwant %s", err, c.want)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Error("a secret is in the error")
+			}
+		})
+	}
+	// All of them at once, with their lines.
+	_, _, err := load(t, "dta: x\nlisten: 1\ntenants: a\n")
+	for _, want := range []string{"line 1: dta: ", "line 2: listen: ", "line 3: tenants: "} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %v", want, err)
+		}
+	}
+}
+
+func TestConfigCheck(t *testing.T) {
+	for _, c := range []struct{ old, by, want string }{
+		{"data: data\n", "", "data: it is missing"},
+		{"listen: 127.0.0.1:9000", "listen: localhost", "line 3: listen: write host:port"},
+		{"listen: 127.0.0.1:9000", `listen: ":80"`, "line 3: listen: name the host"},
+		{"node: node-7", "node: Node 7", "line 4: node: it has 1 to 60 small letters"},
+		{"drain: 30s", "drain: -1s", "line 5: drain: it must not be negative"},
+		{"level: warn", "level: loud", "line 6: log.level: it is debug"},
+		{"format: json", "format: xml", "line 6: log.format: it is text or json"},
+		{"call_window: 2s", "call_window: -2s", "limits.call_window: "},
+		{"answer_within: 12s", "answer_within: 4s", "carriers[0].response_timeout: it must be below limits.answer_within (4s)"},
+		{"release_rate: 50", "release_rate: -1", "limits.release_rate: "},
+		{"max_waiting: 900", "max_waiting: -1", "limits.max_waiting: "},
+		{"tenants: [bank, clinic]", "tenants: [bank, clinics]", `programs[1].tenant: "clinic" is not among tenants; did you mean clinics?`},
+		{"tenants: [bank, clinic]", "tenants: [bank, bank, clinic]", "tenants[1]: this tenant is already tenants[0]"},
+		{"  - id: web", `  - id: ""`, "api_keys[0].id: give it a name"},
+		{`"9f86d`, `"Xf86d`, "api_keys[0].sha256: write the SHA-256"},
+		{"    tenant: bank\n    scopes", "    tenant: \"\"\n    scopes", "api_keys[0].tenant: it is missing"},
+		{"messages:write, messages:read", "messages:wrote", `api_keys[0].scopes[0]: "messages:wrote" is no scope; did you mean messages:write?`},
+		{"[messages:write, messages:read]", "[]", "api_keys[0].scopes: name what it may do"},
+		{"account: spare", "account: acme", "carriers[1].account: carriers[0] has this name already"},
+		{"addr: smpp.example.com:2776", "addr: smpp.example.com", "carriers[0].addr: write the message centre's host:port"},
+		{"system_type: SMPP", "system_type: SMPP_SMPP_SMPP", "carriers[0].system_type: "},
+		{"password_file: acme.password", "password_file: none", "carriers[0].password_file: it cannot be read: "},
+		{"password_file: acme.password", "password_file: c.yaml", "carriers[0].password_file: a password has at most 8"},
+		{"password: ${ENV:SPARE}", "password: ${ENV:NONE_SUCH}", "carriers[1].password: the environment has no NONE_SUCH"},
+		{"password_file: acme.password", "password_file: acme.password\n    password: ${ENV:SPARE}", "carriers[0].password: give password_file or password"},
+		{"window: 10", "window: -1", "carriers[0].window: "},
+		{"tps: 12.5", "tps: -1", "carriers[0].tps: "},
+		{"alphabet: latin1", "alphabet: utf8", "carriers[0].alphabet: it is gsm7 or latin1"},
+		{"carrier: acme", "carrier: acne", `routes[1].carrier: "acne" is no account of carriers; did you mean acme?`},
+		{"rule: rest", "rule: codes", "routes[1].rule: routes[0] has this name already"},
+		{"programs: [otp]", "programs: [oto]", `routes[0].programs[0]: "oto" is none of programs; did you mean otp?`},
+		{"programs: [otp], countries: [US, NO]", "programs: [otp], countries: [us]", "routes[0].countries[0]: a country is two capital letters"},
+		{"legal_entity: Example Clinic", "legal_entity: \"\"", "programs[1].legal_entity: name who sends"},
+		{"purposes: [healthcare]", "purposes: [heathcare]", `programs[1].purposes[0]: "heathcare" is no purpose; did you mean healthcare?`},
+		{"purposes: [otp, account]", "purposes: [otp, marketing]", "programs[0].prefers_duplicate: a marketing program"},
+		{`countries: ["*"]`, `countries: []`, "programs[1].countries: name the countries"},
+		{`senders: ["+12025550102"]`, `senders: ["+1 202 555 0102"]`, "programs[1].senders[0]: a sender is"},
+		{"priority: 8", "priority: 10", "programs[0].priority: "},
+		{`"Example Bank: call us."`, `"` + strings.Repeat("x", 500) + `"`, "programs[0].help_text: it has at most 3 segments"},
+		{"tenant: clinic", "tenant: bank", "programs[1].name: programs[0] of the same tenant has this name already"},
+		{"    tenant: clinic\n    name: otp", "    tenant: bank\n    default: true\n    name: rest", ""},
+	} {
+		if c.want == "" {
+			continue
+		}
+		t.Run(c.by, func(t *testing.T) {
+			cfg, _, err := load(t, change(t, c.old, c.by))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range cfg.Check() {
+				if strings.Contains(p.String(), c.want) {
+					return
+				}
+			}
+			t.Errorf("%v\nwant %s", cfg.Check(), c.want)
+		})
+	}
+	cfg, _, err := load(t, strings.Replace(whole, "  - tenant: clinic\n    name: otp", "  - tenant: bank\n    default: true\n    name: rest", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := cfg.Check(); len(p) != 1 || p[0].Path != "programs[1].default" {
+		t.Errorf("%v", p)
+	}
+	// The same, three at once, in the order of the file.
+	cfg, _, err = load(t, "listen: x\ntenants: [A]\nnode: B\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, p := range cfg.Check() {
+		paths = append(paths, p.Path)
+	}
+	if strings.Join(paths, " ") != "data listen tenants[0] node" {
+		t.Errorf("%v", cfg.Check())
+	}
+}
+
+func TestConfigNotes(t *testing.T) {
+	cfg, _, err := load(t, `data: d
+listen: 0.0.0.0:80
+tenants: [a, b]
+carriers:
+  - {account: x, addr: "smpp.example.com:1", system_id: s}
+  - {account: y, addr: "127.0.0.1:1", system_id: s}
+routes:
+  - {rule: one, carrier: x, countries: [US]}
+  - {rule: two, carrier: x, countries: [US], programs: [p]}
+programs:
+  - {tenant: a, name: p, legal_entity: E, purposes: [otp], countries: [US, CA], senders: [Example]}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := cfg.Check(); len(p) > 0 {
+		t.Fatal(p)
+	}
+	all := strings.Join(cfg.Notes(), "\n")
+	for _, want := range []string{"plain HTTP", "no API key", "no route leads to carrier y", "carrier x is reached without TLS", "route two never takes a message",
+		"tenant a has no default program", "tenant b has no program", "program p of tenant a: no route takes all"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("%q is not in\n%s", want, all)
+		}
+	}
+}
+
+// What the code fills in for a field that is left out is what its `default` says.
+func TestDefaults(t *testing.T) {
+	c, problems := Parse([]byte("carriers: [{account: a}]"), nil)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for _, v := range []reflect.Value{reflect.ValueOf(*c), reflect.ValueOf(c.Log), reflect.ValueOf(c.Limits), reflect.ValueOf(c.Carriers[0]),
+		reflect.ValueOf(c.Kafka), reflect.ValueOf(c.EventStoreDB)} {
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			if want := f.Tag.Get("default"); want != "" && !strings.Contains(want, " ") {
+				if got := fmt.Sprint(v.Field(i).Interface()); got != want {
+					t.Errorf("%s.%s is %s, and documented as %s", v.Type().Name(), f.Name, got, want)
+				}
+			}
+		}
+	}
+	// Those of an account are its adapter's.
+	carrier := reflect.ValueOf(c.Carriers[0])
+	for name, want := range map[string]string{"Window": "64", "ResponseTimeout": "5s", "EnquireLink": "30s", "Alphabet": "gsm7"} {
+		if got := fmt.Sprint(carrier.FieldByName(name).Interface()); got != want {
+			t.Errorf("%s of a carrier is %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"a", "", 1}, {"", "ab", 2}, {"tenant", "tenants", 1}, {"listne", "listen", 1}, {"abc", "axc", 1}, {"kitten", "sitting", 3}} {
+		if d := distance(c.a, c.b); d != c.want {
+			t.Errorf("%q to %q is %d, want %d", c.a, c.b, d, c.want)
+		}
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(whole))
+	f.Add([]byte("a: [*b"))
+	f.Add([]byte("? {a: b}\n: c"))
+	f.Add([]byte("tenants: ${ENV:A}"))
+	f.Add([]byte("<<: {data: x}"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c, problems := Parse(raw, func(string) (string, bool) { return "", false })
+		if (c == nil) != (len(problems) > 0) {
+			t.Fatal("neither a configuration nor a problem, or both")
+		}
+		if c == nil {
+			return
+		}
+		if len(c.Check()) == 0 {
+			c.Explain(new(bytes.Buffer), "")
+			c.Notes()
+			for i := range c.Carriers {
+				c.Carriers[i].SMPP()
+			}
+			c.Registrations()
+		}
+	})
+}

@@ -1,0 +1,198 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/chirograph/chirograph/cmd/internal/terminal"
+)
+
+// Explain says in words what would run. policies says which policies those are; "" leaves
+// them out.
+func (c *Config) Explain(w io.Writer, policies string) {
+	r := terminal.NewRows(w)
+	r.Row("Node", "%s, API on http://%s, stops within %s", c.Node, c.Listen, c.Drain)
+	if e := c.section(); e != nil {
+		r.Row("Ledger", "%s", e.explain())
+		r.Row("PostgreSQL", "views, vault, idempotency keys and carrier leases")
+	} else {
+		r.Row("Data", "%s (%s)", c.Data, state(filepath.Join(c.Data, "ledger.db"), "holds a ledger", "a new ledger will be made"))
+	}
+	r.Row("Master key", "%s (%s)", c.MasterKey(), state(c.MasterKey(), "exists", "will be made with a new vault"))
+	r.Row("Log", "%s and above, as %s, on standard error", c.Log.Level, c.Log.Format)
+	if policies != "" {
+		r.Row("Policies", "%s", policies)
+	}
+	r.Row("Limits", "a hand-off is called within %s and in doubt %s later; a partition takes up %d due messages a second, and %d wait at a carrier for each priority",
+		c.Limits.CallWindow, c.Limits.AnswerWithin, c.Limits.ReleaseRate, c.Limits.MaxWaiting)
+
+	fmt.Fprintln(w, "\nCarriers")
+	for i := range c.Carriers {
+		c.Carriers[i].explain(w)
+	}
+
+	fmt.Fprintln(w, "\nRoutes, the first that matches")
+	for i, x := range c.Routes {
+		fmt.Fprintf(w, "  %d. %s: %s to %s go to %s\n", i+1, x.Rule, or(x.Programs, "all programs"), or(x.Countries, "all countries"), x.Carrier)
+	}
+	for _, t := range c.Tenants {
+		c.explainTenant(w, t)
+	}
+}
+
+// explain says in words how an account is bound.
+func (x *Carrier) explain(w io.Writer) {
+	how := "SMPP 3.4"
+	if x.TLS {
+		how += " in TLS"
+	}
+	rate := "no limit of ours a second"
+	if x.TPS > 0 {
+		rate = fmt.Sprintf("%g parts a second", x.TPS)
+	}
+	password := "no password"
+	switch {
+	case x.PasswordFile != "":
+		password = "password from " + x.PasswordFile
+	case x.password != "":
+		password = "password from the environment"
+	}
+	fmt.Fprintf(w, "  %s: %s to %s as %s, %s\n", x.Account, how, x.Addr, terminal.Plain(x.SystemID), password)
+	fmt.Fprintf(w, "    %d submits unanswered, %s; answers within %s; enquire_link after %s of silence\n", x.Window, rate, x.ResponseTimeout, x.EnquireLink)
+	extra := []string{"data_coding 0 is " + x.Alphabet}
+	if x.HexIDs {
+		extra = append(extra, "ids in hexadecimal in responses, in decimal in receipts")
+	}
+	if x.SniffReceipts {
+		extra = append(extra, "texts that read like receipts are taken for receipts")
+	}
+	fmt.Fprintf(w, "    %s\n", strings.Join(extra, "; "))
+}
+
+// explainTenant says in words what a tenant may do.
+func (c *Config) explainTenant(w io.Writer, t string) {
+	fmt.Fprintf(w, "\nTenant %s\n", t)
+	for _, k := range c.APIKeys {
+		if k.Tenant == t {
+			fmt.Fprintf(w, "  key %s may %s\n", terminal.Plain(k.ID), terminal.Listed(k.Scopes))
+		}
+	}
+	for i := range c.Programs {
+		p := &c.Programs[i]
+		if p.Tenant != t {
+			continue
+		}
+		standing := ""
+		if p.Default {
+			standing = " (default)"
+		}
+		countries := terminal.Listed(p.Countries)
+		if slices.Contains(p.Countries, "*") {
+			countries = "all countries"
+		}
+		fmt.Fprintf(w, "  program %s%s of %s: %s to %s, from %s\n", p.Name, standing, terminal.Plain(p.LegalEntity), terminal.Listed(p.Purposes), countries, terminal.Listed(p.Senders))
+		if p.PrefersDuplicate {
+			fmt.Fprintf(w, "    in doubt it prefers a second message to none\n")
+		}
+	}
+}
+
+func or(words []string, all string) string {
+	if len(words) == 0 {
+		return all
+	}
+	return terminal.Listed(words)
+}
+
+func state(path, there, missing string) string {
+	if _, err := os.Stat(path); err == nil {
+		return there
+	}
+	return missing
+}
+
+// Notes are what is allowed and likely to go wrong.
+func (c *Config) Notes() []string {
+	var out []string
+	note := func(format string, a ...any) { out = append(out, fmt.Sprintf(format, a...)) }
+	if host, _, err := net.SplitHostPort(c.Listen); err == nil && !IsLoopback(c.Listen) {
+		note("the API listens on %s in plain HTTP: keys and texts can be read on the way unless TLS ends in front of it", host)
+	}
+	if e := c.section(); e != nil {
+		out = append(out, e.notes()...)
+	}
+	if len(c.APIKeys) == 0 {
+		note("there is no API key, so nobody can call the API; `chirograph config key` makes one")
+	}
+	if len(c.Carriers) == 0 {
+		note("there is no carrier, so nothing leaves: messages are decided and wait")
+	}
+	if len(c.Carriers) > 0 && len(c.Routes) == 0 {
+		note("there is no route, so nothing leaves")
+	}
+	for _, x := range c.Carriers {
+		if !slices.ContainsFunc(c.Routes, func(r Route) bool { return r.Carrier == x.Account }) {
+			note("no route leads to carrier %s: it is bound and gets nothing", x.Account)
+		}
+		if !x.TLS && !IsLoopback(x.Addr) {
+			note("carrier %s is reached without TLS: use it through a VPN or a leased line only", x.Account)
+		}
+		if st, err := os.Stat(x.PasswordFile); x.PasswordFile != "" && err == nil && st.Mode().Perm()&0o007 != 0 {
+			note("every user of this machine can read %s; chmod 600 it", x.PasswordFile)
+		}
+	}
+	for i, r := range c.Routes {
+		for _, before := range c.Routes[:i] {
+			if covers(before.Countries, r.Countries) && covers(before.Programs, r.Programs) {
+				note("route %s never takes a message: %s before it matches all that it would", r.Rule, before.Rule)
+				break
+			}
+		}
+	}
+	for _, t := range c.Tenants {
+		programs, standing := 0, false
+		for _, p := range c.Programs {
+			if p.Tenant == t {
+				programs++
+				standing = standing || p.Default
+			}
+		}
+		switch {
+		case programs == 0:
+			note("tenant %s has no program, so all that it sends is refused", t)
+		case !standing:
+			note("tenant %s has no default program: every message must name one", t)
+		}
+	}
+	for _, p := range c.Programs {
+		if len(c.Routes) > 0 && !p.routed(c.Routes) {
+			note("program %s of tenant %s: no route takes all that it may send", p.Name, p.Tenant)
+		}
+	}
+	return out
+}
+
+// covers reports whether a lets every name through that b does. An empty list is all names.
+func covers(a, b []string) bool {
+	if len(a) == 0 {
+		return true
+	}
+	return len(b) > 0 && !slices.ContainsFunc(b, func(x string) bool { return !slices.Contains(a, x) })
+}
+
+// routed reports whether every country of the program has a route.
+func (p *Program) routed(routes []Route) bool {
+	for _, country := range p.Countries {
+		if !slices.ContainsFunc(routes, func(r Route) bool {
+			return covers(r.Programs, []string{p.Name}) && (len(r.Countries) == 0 || country != "*" && slices.Contains(r.Countries, country))
+		}) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,276 @@
+// Package operate has an operator's commands, which open the ledger itself: log, audit,
+// projections and config.
+package operate
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/chirograph/chirograph/adapters/sqldb"
+	"github.com/chirograph/chirograph/cmd/internal/assemble"
+	"github.com/chirograph/chirograph/cmd/internal/terminal"
+	"github.com/chirograph/chirograph/domain/audit"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// AuditCmd checks what the ledger says.
+type AuditCmd struct {
+	Verify VerifyCmd `cmd:"" help:"Check the whole ledger, from the log alone: its structure and promises 2, 3 and 4; 6 with --views."`
+}
+
+// VerifyCmd reads the whole ledger once. Exit code 1: something is wrong with it.
+type VerifyCmd struct {
+	DataFlags
+	Views bool `help:"Also fold the ledger anew and compare every row of the views (promise 6)."`
+	Most  int  `help:"How many findings to print; all are counted." default:"20" placeholder:"N"`
+}
+
+// verified is what audit verify --json prints.
+type verified struct {
+	Ledger string        `json:"ledger"`
+	OK     bool          `json:"ok"`
+	Report *audit.Report `json:"report"`
+	// Views: rows compared and the first that differ; absent without --views.
+	Views *viewsReport `json:"views,omitempty"`
+	// Unread are partitions that could not be read to their end, and why.
+	Unread []string `json:"unread,omitempty"`
+}
+
+type viewsReport struct {
+	Rows    int64  `json:"rows"`
+	Differ  int64  `json:"differ"`
+	Example string `json:"example,omitempty"`
+}
+
+// Run verifies and prints what was found.
+func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
+	ctx, stop := terminal.Interruptible()
+	defer stop()
+	d, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	out := verified{Ledger: d.Log.Source()[1:]}
+	v := audit.New(d.Policy.Required()...)
+	step := terminal.NewBar(g, "verifying", total(d))
+	parts := []event.Partition{event.ControlPartition, event.InboxPartition}
+	for p := range d.Log.Partitions() {
+		parts = append(parts, event.Partition(p))
+	}
+	// Heads before control, so that all control that the partitions have applied is read.
+	heads := map[event.Partition]int64{event.ControlPartition: -1, event.InboxPartition: -1}
+	for _, p := range parts {
+		if p >= 0 {
+			if _, heads[p], err = d.Log.Read(ctx, p, 0, 0); err != nil {
+				return err
+			}
+		}
+	}
+	for _, p := range parts {
+		err := eachRecord(ctx, d.Log, p, 0, heads[p], func(rs []ledger.Record) error {
+			for i := range rs {
+				v.Take(p, rs[i].Index, rs[i].Raw)
+			}
+			if p >= 0 {
+				step(len(rs))
+			}
+			return nil
+		})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			out.Unread = append(out.Unread, err.Error())
+		}
+	}
+	out.Report = v.Finish()
+	if c.Views && len(out.Unread) == 0 { // else there is nothing whole to compare with
+		if out.Views, err = compareViews(ctx, g, d); err != nil {
+			return err
+		}
+	}
+	out.OK = out.Report.OK() && len(out.Unread) == 0 && (out.Views == nil || out.Views.Differ == 0)
+	if g.JSON {
+		e := json.NewEncoder(g.Stdout)
+		e.SetIndent("", "  ")
+		err = e.Encode(out)
+	} else {
+		err = out.print(g.Stdout, c.Most)
+	}
+	if err == nil && !out.OK {
+		err = errors.New("the ledger does not verify")
+	}
+	return err
+}
+
+func (o *verified) print(w io.Writer, most int) error {
+	b := bufio.NewWriter(w)
+	r := o.Report
+	fmt.Fprintf(b, "Ledger %s: %d events, %d streams.\n", o.Ledger, r.Events, r.Streams)
+	var voids []string
+	for _, why := range slices.Sorted(maps.Keys(r.Void)) {
+		voids = append(voids, fmt.Sprintf("%d %s", r.Void[why], why))
+	}
+	if len(voids) == 0 {
+		voids = []string{"none"}
+	}
+	fmt.Fprintf(b, "Effective %d; void: %s.\n", r.Effective, strings.Join(voids, ", "))
+	if r.Opaque > 0 {
+		fmt.Fprintf(b, "Records that are no events and that an operator accepted: %d.\n", r.Opaque)
+	}
+	var states []string
+	for _, s := range slices.Sorted(maps.Keys(r.Messages)) {
+		states = append(states, fmt.Sprintf("%d %s", r.Messages[s], s))
+	}
+	if len(states) > 0 {
+		fmt.Fprintf(b, "Messages: %s. Starts that a carrier may have been called for: %d.\n", strings.Join(states, ", "), r.Calls)
+	}
+	for _, u := range o.Unread {
+		fmt.Fprintf(b, "NOT READ TO ITS END: %s\n", u)
+	}
+	if r.Found > 0 {
+		fmt.Fprintf(b, "\n%d findings. The first of each partition; later ones may only follow from it:\n", r.Found)
+		for _, f := range r.First {
+			finding(b, f)
+		}
+		fmt.Fprintf(b, "\nAll, in order:\n")
+		for _, f := range r.Findings[:min(most, len(r.Findings))] {
+			finding(b, f)
+		}
+		if int64(most) < r.Found {
+			fmt.Fprintf(b, "  … and %d more\n", r.Found-int64(min(most, len(r.Findings))))
+		}
+	}
+	if v := o.Views; v != nil {
+		if v.Differ > 0 {
+			fmt.Fprintf(b, "VIEWS: %d of %d rows differ from what the ledger says (promise 6); chirograph projections rebuild makes them again. The first:\n%s\n", v.Differ, v.Rows, v.Example)
+		} else {
+			fmt.Fprintf(b, "Views: %d rows, all as the ledger says (promise 6).\n", v.Rows)
+		}
+	}
+	if o.OK {
+		fmt.Fprintf(b, "Verified: structure and promises 2, 3 and 4 hold.\n")
+	}
+	return b.Flush()
+}
+
+func finding(w io.Writer, f audit.Finding) {
+	what := "structure"
+	if f.Promise > 0 {
+		what = fmt.Sprintf("promise %d", f.Promise)
+	}
+	fmt.Fprintf(w, "  %-12s %-10s %s: %s\n", f.Position, what, f.Code, f.Text)
+}
+
+// compareViews folds the ledger anew, as far as the views have read it, and
+// compares every row. The views are dumped first, as of one commit: the nodes of a
+// cluster go on writing.
+func compareViews(ctx context.Context, g *terminal.Globals, d *assemble.Data) (*viewsReport, error) {
+	dir, err := os.MkdirTemp(d.Dir, "verify-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	have := filepath.Join(dir, "have")
+	marks, err := dumpViews(ctx, d.Views, have)
+	if err != nil {
+		return nil, err
+	}
+	var n int64
+	for p, next := range marks {
+		_, head, err := d.Log.Read(ctx, p, 0, 0)
+		if err != nil {
+			return nil, err
+		}
+		if next > head {
+			return &viewsReport{Differ: 1, Example: fmt.Sprintf("the views have read partition %s to %d, where the ledger ends at %d", p, next, head)}, nil
+		}
+		n += next
+	}
+	fresh, _, err := freshViews(ctx, d, filepath.Join(dir, "views.db"), marks, terminal.NewBar(g, "folding", n))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = fresh.Close() }() // a scratch database
+	f, err := os.Open(have)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return diffDumps(ctx, f, fresh)
+}
+
+// dumpViews writes every row of the views to a file, and returns the marks that the
+// rows are as of.
+func dumpViews(ctx context.Context, db *sqldb.DB, path string) (map[event.Partition]int64, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := db.Dump(ctx, f); err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	marks := map[event.Partition]int64{}
+	s := bufio.NewScanner(f)
+	s.Buffer(nil, 64<<20)
+	for s.Scan() {
+		var p event.Partition
+		var next int64
+		if n, _ := fmt.Sscanf(s.Text(), "partitions\t%d\t%d\t", &p, &next); n != 2 {
+			break // they come first
+		}
+		marks[p] = next
+	}
+	return marks, s.Err()
+}
+
+// diffDumps compares a dump with what views dump, line by line: neither is held.
+func diffDumps(ctx context.Context, have io.Reader, want *sqldb.DB) (*viewsReport, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	lines := func(r io.Reader) *bufio.Scanner {
+		s := bufio.NewScanner(r)
+		s.Buffer(nil, 64<<20)
+		return s
+	}
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(want.Dump(ctx, w)) }()
+	defer func() { _ = r.Close() }() // ends the dump
+	a, b := lines(have), lines(r)
+	out := &viewsReport{}
+	moreA, moreB := a.Scan(), b.Scan()
+	for moreA || moreB {
+		out.Rows++
+		if moreA != moreB || !bytes.Equal(a.Bytes(), b.Bytes()) {
+			out.Differ++
+			if out.Example == "" {
+				row := func(more bool, s *bufio.Scanner) string {
+					if !more {
+						return "(no such row)"
+					}
+					return s.Text()
+				}
+				out.Example = fmt.Sprintf("  view:   %.400s\n  ledger: %.400s", row(moreA, a), row(moreB, b))
+			}
+		}
+		moreA = moreA && a.Scan()
+		moreB = moreB && b.Scan()
+	}
+	return out, errors.Join(a.Err(), b.Err())
+}

@@ -1,0 +1,155 @@
+package operate
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/chirograph/chirograph/cmd/internal/assemble"
+	"github.com/chirograph/chirograph/cmd/internal/config"
+	"github.com/chirograph/chirograph/cmd/internal/terminal"
+	"github.com/chirograph/chirograph/policies"
+)
+
+// ConfigCmd explains, makes and applies what a node runs by.
+type ConfigCmd struct {
+	Check ConfigCheckCmd `cmd:"" help:"Say in words what a configuration would run, and what is wrong with it."`
+	Key   ConfigKeyCmd   `cmd:"" help:"Make an API key: shown once, with the line for the configuration that holds its hash."`
+	Apply ConfigApplyCmd `cmd:"" help:"Put a configuration's programs, routes and policies into the ledger. The node of an embedded ledger must not be running; those of a cluster bring it into force."`
+}
+
+// ConfigCheckCmd explains a file.
+type ConfigCheckCmd struct {
+	File string `arg:"" type:"path" help:"The configuration file (YAML)."`
+}
+
+// Run prints the problems, or what would run.
+func (c *ConfigCheckCmd) Run(g *terminal.Globals) error {
+	cfg, err := config.Load(c.File)
+	if err != nil {
+		return err
+	}
+	problems := cfg.Check()
+	notes := cfg.Notes()
+	if g.JSON {
+		type line struct {
+			Path string `json:"path"`
+			Line int    `json:"line,omitempty"`
+			Text string `json:"text"`
+		}
+		doc := struct {
+			OK       bool     `json:"ok"`
+			Problems []line   `json:"problems"`
+			Notes    []string `json:"notes"`
+		}{len(problems) == 0, []line{}, append([]string{}, notes...)}
+		for _, p := range problems {
+			doc.Problems = append(doc.Problems, line(p))
+		}
+		if err := g.PrintValue(doc); err != nil {
+			return err
+		}
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("%s has %s:\n%w", c.File, terminal.Count(len(problems), "problem"), config.Problems(problems))
+	}
+	if g.JSON {
+		return nil
+	}
+	var b strings.Builder
+	cfg.Explain(&b, builtinPolicies())
+	if len(notes) > 0 {
+		fmt.Fprintln(&b, "\nTo look at:")
+		for _, n := range notes {
+			fmt.Fprintf(&b, "  - %s\n", n)
+		}
+	}
+	fmt.Fprintln(&b, "\nNothing is wrong with it.")
+	_, err = io.WriteString(g.Stdout, b.String())
+	return err
+}
+
+// ConfigKeyCmd makes an API key.
+type ConfigKeyCmd struct {
+	ID     string   `name:"id" help:"Its name in events and logs." default:"key-1" placeholder:"NAME"`
+	Tenant string   `help:"The tenant whose key it is." required:"" placeholder:"NAME"`
+	Scopes []string `help:"What it may do. Default: ${default}." default:"messages:write,messages:read,opt-outs:write,opt-outs:read" placeholder:"SCOPE"`
+}
+
+// Run prints the key, once, and its hash.
+func (c *ConfigKeyCmd) Run(g *terminal.Globals) error {
+	if !config.IsName(c.Tenant) {
+		return terminal.UsageError("--tenant: %s", config.NameRule)
+	}
+	if c.ID == "" || terminal.Plain(c.ID) != c.ID || len(c.ID) > 60 {
+		return terminal.UsageError("--id has 1 to 60 printable characters")
+	}
+	for _, s := range c.Scopes {
+		if !slices.Contains(config.Scopes, s) {
+			return terminal.UsageError("--scopes: %q is no scope%s", s, config.Perhaps(s, config.Scopes))
+		}
+	}
+	key := assemble.NewKey()
+	if g.JSON {
+		return g.PrintValue(struct {
+			Key    string   `json:"key"`
+			ID     string   `json:"id"`
+			SHA256 string   `json:"sha256"`
+			Tenant string   `json:"tenant"`
+			Scopes []string `json:"scopes"`
+		}{key, c.ID, assemble.KeyHash(key), c.Tenant, c.Scopes})
+	}
+	_, err := fmt.Fprintf(g.Stdout, `The key, shown this once. Whoever calls the API sends it as "Authorization: Bearer …":
+
+  %s
+
+Under api_keys in the configuration; then restart the node. The hash gives the key away to nobody:
+
+  - id: %q
+    sha256: "%s"
+    tenant: %s
+    scopes: ["%s"]
+`, key, c.ID, assemble.KeyHash(key), c.Tenant, strings.Join(c.Scopes, `", "`))
+	return err
+}
+
+// ConfigApplyCmd makes a file's programs and routes control events.
+type ConfigApplyCmd struct {
+	File string `arg:"" type:"path" help:"The configuration file (YAML)."`
+}
+
+// Run applies it; what the ledger says already makes no new event.
+func (c *ConfigApplyCmd) Run(g *terminal.Globals) error {
+	ctx, stop := terminal.Interruptible()
+	defer stop()
+	cfg, err := config.Load(c.File)
+	if err != nil {
+		return err
+	}
+	if problems := cfg.Check(); len(problems) > 0 {
+		return fmt.Errorf("%s has %s; nothing was applied:\n%w", c.File, terminal.Count(len(problems), "problem"), config.Problems(problems))
+	}
+	if err := assemble.ApplyConfig(ctx, cfg); err != nil {
+		return fmt.Errorf("not all of it was applied; repeating the command goes on where it stopped: %w", err)
+	}
+	if g.JSON {
+		return g.PrintValue(struct {
+			Tenants  int `json:"tenants"`
+			Programs int `json:"programs"`
+			Routes   int `json:"routes"`
+		}{len(cfg.Tenants), len(cfg.Programs), len(cfg.Routes)})
+	}
+	_, err = fmt.Fprintf(g.Stdout, "In the ledger of %s: %s of %s, %s, and the built-in policies. A program that the file does not name stays as it is.\n",
+		cfg.Location(), terminal.Count(len(cfg.Programs), "program"), terminal.Count(len(cfg.Tenants), "tenant"), terminal.Count(len(cfg.Routes), "route"))
+	return err
+}
+
+// builtinPolicies says which policies this binary has.
+func builtinPolicies() string {
+	p, err := policies.Builtin()
+	if err != nil {
+		return ""
+	}
+	revision, digest := p.Bundle()
+	return fmt.Sprintf("built in, %s, digest %s", revision, digest)
+}

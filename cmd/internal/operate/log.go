@@ -1,0 +1,115 @@
+package operate
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/chirograph/chirograph/cmd/internal/assemble"
+	"github.com/chirograph/chirograph/cmd/internal/config"
+	"github.com/chirograph/chirograph/cmd/internal/terminal"
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// LogCmd looks after the ledger's log.
+type LogCmd struct {
+	Init   LogInitCmd   `cmd:"" help:"Begin a ledger on Kafka or EventStoreDB: make its topics or streams as they should be, or check those that are there."`
+	Accept LogAcceptCmd `cmd:"" help:"Take one record that is no event of this ledger as an opaque leaf, so that its partition goes on."`
+	Copy   LogCopyCmd   `cmd:"" help:"Copy a ledger and its keys to another engine, and verify the copy. Interrupted, it goes on where it stopped."`
+}
+
+// LogInitCmd makes a ledger that nodes can share.
+type LogInitCmd struct {
+	Config string `help:"Configuration file with engine kafka or eventstoredb." required:"" type:"path" placeholder:"FILE"`
+}
+
+// Run makes or checks it.
+func (c *LogInitCmd) Run(g *terminal.Globals) (err error) {
+	ctx, stop := terminal.Interruptible()
+	defer stop()
+	cfg, err := config.LoadShared(c.Config)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, assemble.OpenWithin)
+	defer cancel()
+	engine, err := assemble.SharedEngine(cfg)
+	if err != nil {
+		return err
+	}
+	made, err := engine.Init(ctx, 0)
+	if err != nil {
+		return err
+	}
+	log, err := engine.Open(ctx, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	what := "is there already, and as it should be"
+	if made {
+		what = "was made"
+	}
+	_, err = fmt.Fprintf(g.Stdout, "The ledger %s, with %d partitions for ever, %s: %s.\n",
+		log.Source()[1:], log.Partitions(), what, cfg.Location())
+	return err
+}
+
+// LogAcceptCmd accepts one foreign record.
+type LogAcceptCmd struct {
+	Position string `arg:"" help:"Where it stands, as the error says: 07-1234, control-3 or inbox-1."`
+	Reason   string `help:"Why; it is recorded, with the hash of the record." required:""`
+	By       string `help:"Who decided it." default:"operator"`
+	DataFlags
+}
+
+// Run records the acceptance. The nodes of a cluster read it within milliseconds
+// and go on.
+func (c *LogAcceptCmd) Run(g *terminal.Globals) (err error) {
+	ctx, stop := terminal.Interruptible()
+	defer stop()
+	at, err := event.ParsePosition(c.Position)
+	if err != nil {
+		return terminal.UsageError("%s", err)
+	}
+	if len(c.Reason) > control.MaxReason || terminal.Plain(c.Reason) != c.Reason || c.Reason == "" {
+		return terminal.UsageError("--reason has 1 to %d printable characters", control.MaxReason)
+	}
+	d, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	_, head, err := d.Log.Read(ctx, at.Partition, 0, 0)
+	if err != nil {
+		return err
+	}
+	if at.Index >= head {
+		return fmt.Errorf("there is no record at %s: the partition ends before %d", at, head)
+	}
+	records, _, err := d.Log.Read(ctx, at.Partition, at.Index, 1)
+	if err != nil {
+		return err
+	}
+	if len(records) != 1 || records[0].Bad == nil {
+		return fmt.Errorf("the record at %s is an event of this ledger: it is folded, and cannot be set aside", at)
+	}
+	hash := sha256.Sum256(records[0].Raw)
+	now := time.Now()
+	e := &event.Event{ID: event.NewID(now), Source: d.Log.Source(), Time: event.Millis(now), Node: "command",
+		Data: &event.RecordAccepted{Position: at.String(), Hash: hex.EncodeToString(hash[:]), Reason: c.Reason, By: c.By}}
+	done := make(chan ledger.Appended, 1)
+	d.Log.Append(event.ControlPartition, []*event.Event{e}, func(a ledger.Appended) { done <- a })
+	a := <-done
+	if a.Err != nil {
+		return a.Err
+	}
+	_, err = fmt.Fprintf(g.Stdout, "Accepted %s, %d bytes, SHA-256 %x, as an opaque leaf; recorded at %s. Why it was none: %s\n",
+		at, len(records[0].Raw), hash, event.Position{Partition: event.ControlPartition, Index: a.First}, records[0].Bad)
+	return err
+}

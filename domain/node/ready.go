@@ -1,0 +1,88 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// maxBehind is how many events the views of a partition may be behind what was read.
+const maxBehind = 20_000
+
+// Component is one thing that readiness depends on, or that is paused.
+type Component struct {
+	Name   string
+	OK     bool
+	Since  time.Time
+	Detail string // in words; "" when there is nothing to say
+}
+
+// Ready says whether this node does its work, and how each part of it is. dependencies are
+// the outside systems, carriers the binds, and marks how far the views of each partition
+// have committed; since is when the node started.
+//
+// It is not ready when a dependency is not, a partition has stopped, or the views are too
+// far behind. A carrier without a bind is named, and does not make the node unready:
+// messages are accepted and wait.
+func (n *Node) Ready(dependencies, carriers []Component, marks map[event.Partition]int64, since time.Time) (bool, []Component) {
+	st := n.Stats()
+	ready := st.Ready
+	out := slices.Clone(dependencies)
+	for _, d := range dependencies {
+		ready = ready && d.OK
+	}
+	partitions := partitionsDetail(&st)
+	out = append(out, Component{"partitions", partitions == "", since, partitions})
+	if len(st.Failed) > 0 || st.Unserved != nil {
+		ready = false
+	}
+	var behind int64
+	for p, applied := range n.Applied() {
+		behind = max(behind, applied-marks[p])
+	}
+	views := ""
+	if behind > maxBehind {
+		ready, views = false, fmt.Sprintf("a partition's views are %d events behind", behind)
+	}
+	out = append(out, Component{"views", views == "", since, views})
+	for _, c := range carriers {
+		if c.Since.IsZero() {
+			c.Since = since
+		}
+		out = append(out, c)
+	}
+	for _, p := range st.Pauses {
+		what := "everything"
+		switch {
+		case p.Program != "":
+			what = "program " + p.Program
+		case p.Carrier != "":
+			what = "carrier " + p.Carrier
+		}
+		out = append(out, Component{"pause " + what, false, p.At, p.Reason})
+	}
+	return ready, out
+}
+
+// partitionsDetail says which partitions do not run, and why none is served.
+func partitionsDetail(st *Stats) (detail string) {
+	for _, p := range slices.Sorted(maps.Keys(st.Failed)) {
+		detail += "partition " + p + " does not run"
+		if err := st.Failed[p]; errors.Is(err, ledger.ErrDamaged) {
+			detail += ": " + err.Error()
+		}
+		detail += "; "
+	}
+	if st.Unserved != nil {
+		detail += "this node serves none: " + st.Unserved.Error() + "; "
+	}
+	if !st.Ready {
+		detail += "not started, or stopping"
+	}
+	return detail
+}
