@@ -212,15 +212,23 @@ func anyUnder(p string, folders []string) bool {
 	return slices.ContainsFunc(folders, func(f string) bool { return under(p, f) })
 }
 
-// neighbours reports whether both lie in adapters, and not in the same one.
+// shared has what adapters have in common, in a folder each. An adapter may import
+// them, and they import no adapter.
+const shared = "adapters/internal"
+
+// neighbours reports whether both lie in adapters, not in the same one, and b is not shared.
 func neighbours(a, b string) bool {
-	return under(a, "adapters") && under(b, "adapters") && adapter(a) != adapter(b)
+	return under(a, "adapters") && under(b, "adapters") && adapter(a) != adapter(b) && !under(b, shared)
 }
 
-// adapter is the folder of the adapter that p lies in: its first two elements.
+// adapter is the folder of the adapter that p lies in: its first two elements, three in shared.
 func adapter(p string) string {
-	parts := strings.SplitN(p, "/", 3)
-	return strings.Join(parts[:min(2, len(parts))], "/")
+	n := 2
+	if under(p, shared) {
+		n = 3
+	}
+	parts := strings.SplitN(p, "/", n+1)
+	return strings.Join(parts[:min(n, len(parts))], "/")
 }
 
 func list(s []string) string {
@@ -266,6 +274,10 @@ func TestWallsCatch(t *testing.T) {
 		{"echo elsewhere", "cmd/chirograph/a.go", `package main; import "github.com/labstack/echo/v4"`, "belongs in api"},
 		{"one adapter imports another", "adapters/sqldb/a.go", `package sqldb; import ` + own + `adapters/vault"`, "never imports another"},
 		{"even in a test", "adapters/sqldb/a_test.go", `package sqldb; import ` + own + `adapters/vault"`, "never imports another"},
+		{"what adapters share", "adapters/sqldb/a.go", `package sqldb; import ` + own + `adapters/internal/postgres"`, ""},
+		{"an adapter in what adapters share", "adapters/internal/postgres/a.go", `package postgres; import ` + own + `adapters/vault"`, "never imports another"},
+		{"even in its test", "adapters/internal/postgres/a_test.go", `package postgres; import ` + own + `adapters/leases"`, "never imports another"},
+		{"the API in what adapters share", "adapters/internal/postgres/a.go", `package postgres; import ` + own + `api"`, "may import domain"},
 		{"the centre is a part of smpp", "adapters/smpp/smsc/a.go", `package smsc; import ` + own + `adapters/smpp/internal/wire"`, ""},
 		{"the suite for a test", "adapters/sqlitelog/a_test.go", `package sqlitelog; import ` + own + `adapters/logtest"`, ""},
 		{"the API in an adapter", "adapters/vault/a.go", `package vault; import ` + own + `api"`, "may import domain"},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chirograph/chirograph/adapters/internal/postgres"
 	"github.com/chirograph/chirograph/domain/event"
 )
 
@@ -37,16 +38,16 @@ func (d *DB) Rebuild(ctx context.Context) (*Rebuilding, error) {
 	r := &Rebuilding{live: d}
 	if err := r.begin(ctx); err != nil {
 		if r.conn != nil {
-			closeConn(r.conn)
+			postgres.CloseConn(r.conn)
 		}
-		return nil, fmt.Errorf("rebuild the views: %w", clean(err))
+		return nil, fmt.Errorf("rebuild the views: %w", d.pg.explain(err))
 	}
 	return r, nil
 }
 
 func (r *Rebuilding) begin(ctx context.Context) (err error) {
 	p := r.live.pg
-	if r.conn, err = p.connectToWait(ctx); err != nil {
+	if r.conn, err = p.client.ConnectToWait(ctx); err != nil {
 		return err
 	}
 	var alone bool
@@ -62,11 +63,11 @@ func (r *Rebuilding) begin(ctx context.Context) (err error) {
 	if r.from, err = current(ctx, r.conn); err != nil {
 		return err
 	}
-	behind, err := p.behind(ctx, r.from)
+	v, err := p.client.Versions(ctx, tablesOf(r.from))
 	if err != nil {
 		return err
 	}
-	if behind {
+	if v.Have > v.Know {
 		return errors.New("a later version of Chirograph uses these views: rebuild with that one")
 	}
 	r.to = r.from + 1
@@ -88,32 +89,20 @@ func (r *Rebuilding) begin(ctx context.Context) (err error) {
 		}
 		r.to = max(r.to, n+1) // a number never comes again: some node may still be at that one
 	}
-	if _, err := r.conn.Exec(ctx, `CREATE SCHEMA `+schemaName(r.to)); err != nil {
-		return permitted(err)
-	}
-	if err := p.migrate(ctx, r.to); err != nil {
+	if err := p.migrate(ctx, r.conn, r.to); err != nil {
 		return err
 	}
 	if _, err := r.conn.Exec(ctx, `SELECT pg_advisory_unlock($1)`, int64(lockSetUp)); err != nil {
 		return err
 	}
-	target := &postgres{config: p.config, times: p.times, pinned: true, waiting: make(chan struct{}, 1)}
+	target, err := newPgEngine(p.url, p.times)
+	if err != nil {
+		return err
+	}
+	target.pinned = true
 	target.schema.Store(r.to)
 	r.DB, err = target.open(ctx, r.live.o)
 	return err
-}
-
-// connectToWait makes a connection, to no schema, that may wait for locks as long as its callers do.
-func (p *postgres) connectToWait(ctx context.Context) (*pgx.Conn, error) {
-	conn, err := pgx.ConnectConfig(ctx, p.config)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := conn.Exec(ctx, `SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0`); err != nil {
-		closeConn(conn)
-		return nil, err
-	}
-	return conn, nil
 }
 
 func current(ctx context.Context, conn *pgx.Conn) (int64, error) {
@@ -135,7 +124,7 @@ func current(ctx context.Context, conn *pgx.Conn) (int64, error) {
 // Close finds out.
 func (r *Rebuilding) Switch(ctx context.Context, catchUp func(ctx context.Context, live map[event.Partition]int64) error) error {
 	if err := r.swap(ctx, catchUp); err != nil {
-		return fmt.Errorf("switch to the views that were made: %w", clean(err))
+		return fmt.Errorf("switch to the views that were made: %w", r.live.pg.explain(err))
 	}
 	return nil
 }
@@ -155,12 +144,12 @@ func (r *Rebuilding) swap(ctx context.Context, catchUp func(context.Context, map
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		if e := tx.Rollback(ctx); e != nil && !errors.Is(e, pgx.ErrTxClosed) {
-			closeConn(r.conn) // nobody shall wait for what this end has given up
+			postgres.CloseConn(r.conn) // nobody shall wait for what this end has given up
 		}
 	}()
 	// Nobody migrates meanwhile. Writers hold the second lock for as long as a
 	// transaction lasts; those that come now queue behind this one.
-	if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = `+milliseconds(t.statement)); err != nil {
+	if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = `+postgres.Milliseconds(t.statement)); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(lockSetUp)); err != nil {
@@ -235,9 +224,9 @@ func marksOf(ctx context.Context, tx pgx.Tx, schema int64) (map[event.Partition]
 func (r *Rebuilding) Close() error {
 	err := r.DB.Close()
 	if e := r.drop(); e != nil {
-		err = errors.Join(err, fmt.Errorf("drop the views that are no longer used (the next rebuild does it, too): %w", clean(e)))
+		err = errors.Join(err, fmt.Errorf("drop the views that are no longer used (the next rebuild does it, too): %w", r.live.pg.explain(e)))
 	}
-	closeConn(r.conn)
+	postgres.CloseConn(r.conn)
 	return err
 }
 
@@ -246,7 +235,7 @@ func (r *Rebuilding) drop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.times.write+p.times.grace)
 	defer cancel()
 	if r.conn.IsClosed() {
-		conn, err := p.connectToWait(ctx)
+		conn, err := p.client.ConnectToWait(ctx)
 		if err != nil {
 			return err
 		}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -58,19 +57,20 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 		}
 		return nil, err
 	}
-	d.wg.Go(d.writer)
+	d.wg.Go(d.writer.run)
 	return d, nil
 }
 
 func (d *DB) startSQLite(e *sqlite, path string) (err error) {
 	ctx := context.Background()
-	if err := migrate(ctx, e.db, goose.DialectSQLite3); err != nil {
+	if err := migrateSQLite(ctx, e.db); err != nil {
 		return err
 	}
 	// Readers share a snapshot with nobody and never wait for the writer.
 	if d.read, err = sql.Open("sqlite", dsn(path, []string{"busy_timeout(10000)", "query_only(1)", "temp_store(MEMORY)", "cache_size(-16384)"})); err != nil {
 		return fmt.Errorf("open the views: %w", err)
 	}
+	e.read = d.read
 	d.read.SetMaxOpenConns(4)
 	d.read.SetMaxIdleConns(4)
 	err = func() error {
@@ -129,6 +129,7 @@ func checkFile(path string) (fresh bool, err error) {
 type sqlite struct {
 	db   *sql.DB
 	conn *sql.Conn
+	read *sql.DB // of the readers, which it closes with its own
 	// marks are the committed ones; the writer's own.
 	marks map[event.Partition]ledger.Mark
 
@@ -226,7 +227,11 @@ func (s *sqlite) reset(p event.Partition) error {
 
 func (s *sqlite) away(error) bool { return false }
 
-func (s *sqlite) close() error { return errors.Join(s.conn.Close(), s.db.Close()) }
+func (s *sqlite) note(error) {}
+
+func (s *sqlite) close() error {
+	return errors.Join(s.read.Close(), s.conn.Close(), s.db.Close())
+}
 
 // sqliteTx writes at once. Its connection serves nobody else meanwhile.
 type sqliteTx struct {

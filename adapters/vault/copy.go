@@ -99,17 +99,6 @@ func (v *Vault) missing(ctx context.Context, after event.ID, batch []subjectSecr
 	return missing, nil
 }
 
-// sameKey reports whether two boxes hold one key. A key is wrapped anew by nobody, so
-// they are the same bytes as a rule.
-func (v *Vault) sameKey(a, b []byte, kind string, names ...string) bool {
-	if bytes.Equal(a, b) {
-		return true
-	}
-	x, err1 := v.unwrap(a, kind, names...)
-	y, err2 := v.unwrap(b, kind, names...)
-	return err1 == nil && err2 == nil && subtle.ConstantTimeCompare(x, y) == 1
-}
-
 func (v *Vault) sameMaster(other *Vault) error {
 	if other != nil && subtle.ConstantTimeCompare(v.check, other.check) != 1 {
 		return errors.New("the two vaults have different master keys: a copy is made under the master key file of the vault that it is a copy of")

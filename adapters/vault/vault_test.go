@@ -342,9 +342,9 @@ func TestSparesAreOrdered(t *testing.T) {
 	// Without its filler.
 	v.spare.Lock()
 	v.spare.closed = true
-	close(v.fill)
+	close(v.spare.fill)
 	v.spare.Unlock()
-	v.filler.Wait()
+	v.spare.filler.Wait()
 	t.Cleanup(func() { v.db.Close() })
 	v.now = func() time.Time { return november } // a clock that stands, and is behind
 	var last event.ID

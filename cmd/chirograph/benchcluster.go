@@ -15,8 +15,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chirograph/chirograph/adapters/cluster"
 	"github.com/chirograph/chirograph/adapters/kafkalog"
+	"github.com/chirograph/chirograph/adapters/leases"
 )
 
 // eventsOfMessage is how many events one message has that is delivered.
@@ -50,7 +50,7 @@ func (c *BenchCmd) clusterRun(ctx context.Context, g *Globals, brokers []string,
 	if c.Keep == "" {
 		defer os.RemoveAll(b.dir)
 	}
-	database, drop, err := cluster.Scratch(ctx, c.Postgres)
+	database, drop, err := leases.Scratch(ctx, c.Postgres)
 	if err != nil {
 		return err
 	}

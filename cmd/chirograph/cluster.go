@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/chirograph/chirograph/adapters/cluster"
+	"github.com/chirograph/chirograph/adapters/leases"
 	"github.com/chirograph/chirograph/adapters/smpp"
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/adapters/vault"
@@ -20,7 +20,7 @@ import (
 // shared is what the nodes of a cluster have in common besides the ledger and the
 // views.
 type shared struct {
-	*cluster.Cluster
+	*leases.Database
 	cfg *Config
 }
 
@@ -59,7 +59,7 @@ func openCluster(ctx context.Context, cfg *Config, create bool) (_ *data, err er
 	if d.views, err = sqldb.OpenPostgres(ctx, cfg.Postgres.url, d.viewOptions()); err != nil {
 		return nil, err
 	}
-	c, err := cluster.Open(ctx, cfg.Postgres.url)
+	c, err := leases.Open(ctx, cfg.Postgres.url)
 	if err != nil {
 		return nil, err
 	}
@@ -90,9 +90,9 @@ func (r *running) joined(ctx context.Context, cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	var accounts []cluster.Account
+	var accounts []leases.Account
 	for _, c := range cfg.Carriers {
-		accounts = append(accounts, cluster.Account{Name: c.Account, TPS: c.TPS, Binds: c.Binds})
+		accounts = append(accounts, leases.Account{Name: c.Account, TPS: c.TPS, Binds: c.Binds})
 	}
 	place, err := cfg.cluster().member(cfg.Node)
 	if err != nil {
@@ -109,7 +109,7 @@ func (r *running) joined(ctx context.Context, cfg *Config) error {
 		clients[c.Account()] = c
 	}
 	r.shares = func(ctx context.Context) error {
-		return d.cluster.Shares(ctx, cfg.Node, accounts, func(account string, s cluster.Share) {
+		return d.cluster.Shares(ctx, cfg.Node, accounts, func(account string, s leases.Share) {
 			clients[account].SetShare(s.Bind, s.TPS)
 			g.set(account, s.Bind)
 		})
@@ -154,7 +154,7 @@ type gate struct {
 	changed chan struct{}
 }
 
-func newGate(inner ledger.Placement, accounts []cluster.Account) *gate {
+func newGate(inner ledger.Placement, accounts []leases.Account) *gate {
 	g := &gate{inner: inner, missing: map[string]bool{}, changed: make(chan struct{})}
 	for _, a := range accounts {
 		g.missing[a.Name] = true

@@ -1,4 +1,4 @@
-package cluster
+package leases
 
 import (
 	"context"
@@ -49,7 +49,7 @@ func until(t testing.TB, what string, ok func() bool) {
 // database is one test's own.
 func database(t testing.TB) string { return servertest.Postgres(t) }
 
-func open(t testing.TB, url string) *Cluster {
+func open(t testing.TB, url string) *Database {
 	t.Helper()
 	c, err := Open(within(t), url)
 	if err != nil {
@@ -60,16 +60,16 @@ func open(t testing.TB, url string) *Cluster {
 }
 
 // exec runs a statement beside the cluster.
-func (c *Cluster) exec(t testing.TB, text string, args ...any) {
+func (c *Database) exec(t testing.TB, text string, args ...any) {
 	t.Helper()
-	if _, err := c.pool.Exec(within(t), text, args...); err != nil {
+	if _, err := c.db.ExecContext(within(t), text, args...); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (c *Cluster) number(t testing.TB, text string, args ...any) (n int64) {
+func (c *Database) number(t testing.TB, text string, args ...any) (n int64) {
 	t.Helper()
-	if err := c.pool.QueryRow(within(t), text, args...).Scan(&n); err != nil {
+	if err := c.db.QueryRowContext(within(t), text, args...).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -92,11 +92,11 @@ func TestOpen(t *testing.T) {
 	}
 	wg.Wait()
 	c := open(t, url)
-	if n := c.number(t, "SELECT version FROM chirograph_cluster.version"); n != int64(len(schema)) {
+	if n := c.number(t, "SELECT version FROM chirograph_cluster.version"); n != knownVersion {
 		t.Errorf("version %d", n)
 	}
 	var setting string
-	if err := c.pool.QueryRow(within(t), "SHOW synchronous_commit").Scan(&setting); err != nil || setting != "on" {
+	if err := c.db.QueryRowContext(within(t), "SHOW synchronous_commit").Scan(&setting); err != nil || setting != "on" {
 		t.Errorf("synchronous_commit is %s, %v", setting, err)
 	}
 	c.exec(t, "UPDATE chirograph_cluster.version SET version = 99")

@@ -1,4 +1,4 @@
-package cluster
+package leases
 
 import (
 	"context"
@@ -220,12 +220,12 @@ func TestFrozenInTransaction(t *testing.T) {
 	leave := w.join(url, "1")
 	w.share("a", map[string]float64{"1": 10})
 	leave()
-	tx, err := open(t, url).pool.Begin(within(t))
+	tx, err := open(t, url).db.BeginTx(within(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(context.Background())
-	if _, err := tx.Exec(within(t), "SELECT FROM chirograph_cluster.accounts FOR UPDATE"); err != nil {
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(within(t), "SELECT FROM chirograph_cluster.accounts FOR UPDATE"); err != nil {
 		t.Fatal(err)
 	}
 	w.join(url, "2")
