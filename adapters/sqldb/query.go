@@ -46,7 +46,7 @@ func (r *reader) Mark(ctx context.Context, p event.Partition) (m ledger.Mark, er
 // may be run twice, so it begins with empty answers.
 func (r *reader) do(ctx context.Context, what string, query func(context.Context) error) (err error) {
 	if r.pg != nil {
-		err = r.pg.do(ctx, r.pg.times.read, query)
+		err = r.pg.do(ctx, query)
 	} else {
 		err = query(ctx)
 	}

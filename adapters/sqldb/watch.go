@@ -49,6 +49,7 @@ func (w *watcher) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		w.pg.note(err)
 		next := ProgressAge
 		if err == nil && w.awaited() {
 			next = lookEvery

@@ -173,9 +173,12 @@ func (c *Client) reset(ctx context.Context, conn *pgx.Conn) error {
 	}
 	now := time.Now()
 	if now.Sub(s.used) > pingAfter {
-		ctx, cancel := context.WithTimeout(ctx, pingWithin)
+		bound, cancel := context.WithTimeout(ctx, pingWithin)
 		defer cancel()
-		if conn.Ping(ctx) != nil {
+		if conn.Ping(bound) != nil {
+			if ctx.Err() == nil {
+				c.Drop() // else each of the others would cost as long
+			}
 			return driver.ErrBadConn
 		}
 	}
@@ -214,12 +217,23 @@ func CloseConn(conn *pgx.Conn) {
 	_ = conn.Close(ctx)
 }
 
-// Do runs f, which may be run twice: a connection that broke under it, or that leads
+// Do is Try, and Health remembers how it ended.
+func (c *Client) Do(ctx context.Context, within time.Duration, f func(ctx context.Context) error) error {
+	err := c.Try(ctx, within, f)
+	switch {
+	case err == nil, errors.Is(err, sql.ErrNoRows):
+		c.Note(nil)
+	case c.ctx.Err() == nil && ctx.Err() == nil: // else it says nothing of the server
+		c.Note(err)
+	}
+	return err
+}
+
+// Try runs f, which may be run twice: a connection that broke under it, or that leads
 // to a server which takes no writes, is dropped with all others of the pool, and f
 // runs once more. It returns within the time given; f must heed its context. The error
-// is one that Explain has explained, or the caller's own where ctx is done. Health
-// remembers how it ended.
-func (c *Client) Do(ctx context.Context, within time.Duration, f func(ctx context.Context) error) error {
+// is one that Explain has explained; the end of ctx where that came first.
+func (c *Client) Try(ctx context.Context, within time.Duration, f func(ctx context.Context) error) error {
 	bound, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
@@ -235,18 +249,13 @@ func (c *Client) Do(ctx context.Context, within time.Duration, f func(ctx contex
 	}
 	switch {
 	case err == nil, errors.Is(err, sql.ErrNoRows):
-		c.Note(nil)
 		return err
 	case c.ctx.Err() != nil:
 		return c.o.Closed
-	case ctx.Err() != nil: // the caller gave it less time, or gave it up: that says nothing of the server
+	case ctx.Err() != nil: // the caller gave it less time, or gave it up
 		return c.Explain(ctx.Err(), 0)
-	case bound.Err() != nil:
-		c.Drop() // the others wait for the same silent server
 	}
-	err = c.Explain(err, within)
-	c.Note(err)
-	return err
+	return c.Explain(err, within)
 }
 
 // InTx runs f in a transaction and commits it, unless f fails.
