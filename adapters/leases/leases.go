@@ -104,16 +104,16 @@ func (d *Database) Health() (ok bool, since time.Time, detail string) { return d
 // use it.
 func (d *Database) setUp(ctx context.Context) error {
 	// First of all, within the time of a call, whether there is a server.
-	if err := d.do(ctx, timeout, d.db.PingContext); err != nil {
+	if err := d.client.Do(ctx, timeout, d.db.PingContext); err != nil {
 		return err
 	}
-	if err := d.do(ctx, setUpWithin, func(ctx context.Context) error {
+	if err := d.client.Do(ctx, setUpWithin, func(ctx context.Context) error {
 		return d.client.Migrate(ctx, postgres.Schema{Name: "chirograph_cluster", Files: migrations.Leases, Lock: schemaLock})
 	}); err != nil {
 		return err
 	}
 	var version int
-	if err := d.do(ctx, timeout, func(ctx context.Context) error {
+	if err := d.client.Do(ctx, timeout, func(ctx context.Context) error {
 		return d.db.QueryRowContext(ctx, "SELECT version FROM chirograph_cluster.version").Scan(&version)
 	}); err != nil {
 		return err
@@ -122,9 +122,4 @@ func (d *Database) setUp(ctx context.Context) error {
 		return fmt.Errorf("the schema chirograph_cluster was made by a later version of Chirograph (theirs is %d, this one knows %d): run that version", version, knownVersion)
 	}
 	return nil
-}
-
-// do runs what may be run twice, within the time given.
-func (d *Database) do(ctx context.Context, within time.Duration, f func(context.Context) error) error {
-	return d.client.Do(ctx, within, f)
 }

@@ -22,7 +22,7 @@ const (
 	// maxBatch is how many one statement takes.
 	maxBatch = 512
 
-	// pruneEvery is how often reservations that are over are deleted, pruneStep how many
+	// pruneEvery is how often reservations that have ended are deleted, pruneStep how many
 	// one statement deletes, and pruneSlack how long after, for clocks that disagree.
 	pruneEvery = time.Minute
 	pruneStep  = 2000
@@ -60,7 +60,7 @@ type answer struct {
 }
 
 // Reserve is part of ledger.Reservations. Callers that come together share one
-// statement and one commit, and whoever comes while it is on its way shares the next.
+// statement and one commit, and those that come while it is on its way share the next.
 // Of several that want one key, here or on other nodes, one wins and all are told. A
 // reservation is kept for a minute or so longer than it must be.
 //
@@ -148,7 +148,7 @@ func (d *Database) reserve(batch []*request) {
 	var stands map[name]ledger.Reserved
 	var err error
 	if len(rows) > 0 {
-		err = d.do(d.ctx, timeout, func(ctx context.Context) (err error) {
+		err = d.client.Do(d.ctx, timeout, func(ctx context.Context) (err error) {
 			stands, err = d.insert(ctx, rows)
 			return err
 		})
@@ -195,7 +195,7 @@ func (d *Database) insert(ctx context.Context, rows []*request) (map[name]ledger
 		if len(stands) == len(rows) {
 			return stands, nil
 		}
-		// One was pruned in between: it is free again.
+		// One was pruned in between: it is free now.
 	}
 	return nil, errLost
 }
@@ -232,15 +232,15 @@ func (d *Database) pruner() {
 			return
 		case <-ticker.C:
 		}
-		_, _ = d.prune(d.ctx, pruneStep) // health has it; the next time deletes what is left
+		_, _ = d.prune(d.ctx, pruneStep) // Health has it; the next time deletes the rest
 	}
 }
 
-// prune deletes in steps that are short enough for nobody to wait long. Nodes that
+// prune deletes in steps that are short, so that no caller waits long. Nodes that
 // prune together share the work.
 func (d *Database) prune(ctx context.Context, step int) (pruned int64, err error) {
 	for n := int64(step); n == int64(step); {
-		if err := d.do(ctx, timeout, func(ctx context.Context) error {
+		if err := d.client.Do(ctx, timeout, func(ctx context.Context) error {
 			done, err := d.db.ExecContext(ctx, `DELETE FROM chirograph_cluster.reservations WHERE ctid = ANY (ARRAY (
 				SELECT ctid FROM chirograph_cluster.reservations WHERE keep_until < extract(epoch FROM now()) * 1000 - $1::bigint
 				ORDER BY keep_until LIMIT $2 FOR UPDATE SKIP LOCKED))`, pruneSlack.Milliseconds(), step)

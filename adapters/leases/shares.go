@@ -138,18 +138,18 @@ func (l *leases) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		if now := time.Now(); l.over(now) {
+		if now := time.Now(); l.expired(now) {
 			l.drop()
 		} else if now.Before(next) {
 			timer.Reset(l.wait(now, next))
 			continue
 		}
 		began := time.Now()
-		again, err := l.renew(ctx)
+		surplus, err := l.renew(ctx)
 		switch {
 		case err != nil:
 			next = began.Add(l.d.timing.retry)
-		case again:
+		case surplus:
 			next = began // what was taken is given back at once
 		default:
 			next = began.Add(l.d.timing.every)
@@ -171,9 +171,9 @@ func (l *leases) held() bool {
 	return slices.ContainsFunc(l.accounts, func(a *account) bool { return a.told.bind })
 }
 
-// over reports whether what is held has run out. The monotonic clock may stand while
+// expired reports whether what is held has run out. The monotonic clock may stand while
 // the machine sleeps; the wall clock does not.
-func (l *leases) over(now time.Time) bool {
+func (l *leases) expired(now time.Time) bool {
 	return l.held() && (!now.Before(l.until) || !now.Round(0).Before(l.until.Round(0)))
 }
 
@@ -198,9 +198,9 @@ func (l *leases) tell(a *account, s share) {
 	}
 }
 
-// renew renews all leases in one transaction and tells what they are. again: something
-// is to be given back.
-func (l *leases) renew(ctx context.Context) (again bool, err error) {
+// renew renews all leases in one transaction and tells what they are. surplus: the node was
+// told to do with less, and is to say soon that it does.
+func (l *leases) renew(ctx context.Context) (surplus bool, err error) {
 	t := l.d.timing
 	began := time.Now()
 	within := t.attempt
@@ -208,7 +208,7 @@ func (l *leases) renew(ctx context.Context) (again bool, err error) {
 		within = min(within, l.until.Sub(began))
 	}
 	var shares []share
-	if err := l.d.do(ctx, within, func(ctx context.Context) error {
+	if err := l.d.client.Do(ctx, within, func(ctx context.Context) error {
 		if err := l.register(ctx); err != nil {
 			return err
 		}
@@ -223,10 +223,10 @@ func (l *leases) renew(ctx context.Context) (again bool, err error) {
 	l.until = began.Add(t.lease - t.margin)
 	for i, a := range l.accounts {
 		// Given up now, and so said with the next renewal.
-		again = again || a.told.bind && (!shares[i].bind || shares[i].rate < a.told.rate)
+		surplus = surplus || a.told.bind && (!shares[i].bind || shares[i].rate < a.told.rate)
 		l.tell(a, shares[i])
 	}
-	return again, nil
+	return surplus, nil
 }
 
 // register makes the accounts' rows, which then stay.
@@ -239,7 +239,7 @@ func (l *leases) register(ctx context.Context) error {
 	return err
 }
 
-// lock keeps the accounts to this transaction: no two nodes may take what is left.
+// lock keeps the accounts to this transaction: no two nodes may take what is free.
 func (l *leases) lock(ctx context.Context, tx *sql.Tx) error {
 	done, err := tx.ExecContext(ctx, `SELECT FROM chirograph_cluster.accounts WHERE name = ANY ($1) ORDER BY name COLLATE "C" FOR UPDATE`, l.names)
 	if err != nil {
@@ -340,7 +340,7 @@ func (l *leases) write(ctx context.Context, tx *sql.Tx, written []holding, now i
 
 // release gives everything back at once; where it fails, the leases run out.
 func (l *leases) release() {
-	_ = l.d.do(l.d.ctx, l.d.timing.attempt, func(ctx context.Context) error {
+	_ = l.d.client.Do(l.d.ctx, l.d.timing.attempt, func(ctx context.Context) error {
 		return postgres.InTx(ctx, l.d.db, func(tx *sql.Tx) error {
 			if err := l.lock(ctx, tx); err != nil {
 				return err

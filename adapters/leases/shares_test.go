@@ -254,16 +254,16 @@ func TestSharesRefuses(t *testing.T) {
 	}
 }
 
-// TestOver: a lease is over by whichever clock says so first; the monotonic one stands
+// TestExpired: a lease has expired by whichever clock says so first; the monotonic one stands
 // while a machine sleeps.
-func TestOver(t *testing.T) {
+func TestExpired(t *testing.T) {
 	now := time.Now()
 	l := &leases{accounts: []*account{{told: share{true, 1}}}, until: now.Add(time.Minute)}
-	if l.over(now) || !l.over(now.Add(time.Minute)) {
+	if l.expired(now) || !l.expired(now.Add(time.Minute)) {
 		t.Error("by the monotonic clock")
 	}
 	l.until = now.Round(0).Add(time.Minute) // a wall clock alone
-	if l.over(now) || !l.over(now.Round(0).Add(time.Hour)) {
+	if l.expired(now) || !l.expired(now.Round(0).Add(time.Hour)) {
 		t.Error("by the wall clock")
 	}
 }

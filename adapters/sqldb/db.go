@@ -1,6 +1,6 @@
 // Package sqldb keeps the views in an SQL database: the folds of the streams, the
 // rows that queries read, and the positions that both came from, committed
-// together. All of it can be dropped and made again from the log.
+// together. All of it can be dropped and made anew from the log.
 //
 // Batches of all partitions go through one writer, which merges what is queued
 // into one transaction and writes one row a message and one a stream. On SQLite

@@ -27,12 +27,12 @@ type pgWriter struct {
 
 	conn   *pgx.Conn
 	schema int64 // the connection's
-	// left are the marks as this writer left them. Where one is found elsewhere,
-	// another process has written, and what is remembered of the partition is old.
-	left map[event.Partition]left
+	// written are the marks that this writer wrote or read last. Where a row has another
+	// mark, another process has written, and what is remembered of the partition is old.
+	written map[event.Partition]written
 }
 
-type left struct {
+type written struct {
 	next int64
 	hash [32]byte
 }
@@ -66,7 +66,7 @@ func (w *pgWriter) connect(ctx context.Context) error {
 
 func (w *pgWriter) forget() {
 	w.cache.clear()
-	clear(w.left)
+	clear(w.written)
 }
 
 // errMoved: the views are in another schema than the connection's.
@@ -128,12 +128,12 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 	for p := range partitions {
 		keys = append(keys, int16(p))
 	}
-	slices.Sort(keys) // whoever makes rows makes them in one order
+	slices.Sort(keys) // all processes make rows in one order
 	b := new(pgx.Batch)
 	t.open = true
 	b.Queue(`BEGIN`)
 	if !t.w.p.pinned {
-		// A switch waits until nobody holds this, and then holds it itself.
+		// A switch waits until no transaction holds this lock, and then holds it itself.
 		b.Queue(`SELECT name FROM chirograph.current_views FOR SHARE`).QueryRow(func(row pgx.Row) error { return row.Scan(&name) })
 	}
 	b.Queue(`SELECT `+markColumns+` FROM partitions WHERE partition = ANY($1) ORDER BY partition FOR NO KEY UPDATE`, keys).Query(func(rows pgx.Rows) error {
@@ -157,7 +157,7 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 		return errMoved
 	}
 	if len(t.marks) < len(keys) {
-		// There must be rows to lock. Whoever makes them first, it is one row each.
+		// There must be rows to lock. Several processes may make them: it is one row each.
 		if _, err := t.w.conn.Exec(t.ctx, `INSERT INTO partitions (partition, next, hash, control, control_event, call_by)
 			SELECT p, 0, '\x', 0, '\x', 0 FROM unnest($1::smallint[]) AS p ON CONFLICT (partition) DO NOTHING`, keys); err != nil {
 			return err
@@ -170,9 +170,9 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 	}
 	stale := false
 	for p, m := range t.marks {
-		if t.w.left[p] != (left{m.Next, m.Hash}) {
+		if t.w.written[p] != (written{m.Next, m.Hash}) {
 			stale = t.w.cache.drop(p) || stale
-			t.w.left[p] = left{m.Next, m.Hash}
+			t.w.written[p] = written{m.Next, m.Hash}
 		}
 	}
 	if stale {
@@ -258,7 +258,7 @@ func (t *pgTx) commit() error {
 		return t.w.p.explain(err)
 	}
 	for p, m := range t.put {
-		t.w.left[p] = left{m.Next, m.Hash}
+		t.w.written[p] = written{m.Next, m.Hash}
 	}
 	return nil
 }
@@ -582,6 +582,6 @@ func (p *pgEngine) reset(part event.Partition) error {
 		t.open = err != nil
 	}
 	t.undo()
-	delete(p.writer.left, part)
+	delete(p.writer.written, part)
 	return p.explain(err)
 }

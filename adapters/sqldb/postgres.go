@@ -59,15 +59,15 @@ const readers = 8
 // has committed the other leaves out.
 //
 // A commit waits for the disk of the primary (synchronous_commit=local, unless the
-// URL says otherwise) and not for replicas. All of it can be made again from the log;
+// URL says otherwise) and not for replicas. All of it can be made anew from the log;
 // but what a process has written and then dropped from memory it must find, so a
 // crash of the server should not take back what was answered. A failover may: then
 // rows and mark have gone back together, the next batch does not follow, and its
-// partition is read again from the mark.
+// partition is read once more from the mark.
 //
 // While PostgreSQL is away, queries and writes fail, at once where it refuses, and
 // after 10 s (queries) and 20 s (writes) where it says nothing. Connections are made
-// again when they are next needed.
+// anew when they are next needed.
 func OpenPostgres(ctx context.Context, url string, o Options) (*DB, error) {
 	return openPostgres(ctx, url, o, standard)
 }
@@ -292,7 +292,7 @@ func (p *pgEngine) open(ctx context.Context, o Options) (_ *DB, err error) {
 		return nil, err
 	}
 	d.engine, d.pg, d.read = p, p, p.client.DB()
-	p.writer = pgWriter{p: p, cache: d.cache, left: map[event.Partition]left{}}
+	p.writer = pgWriter{p: p, cache: d.cache, written: map[event.Partition]written{}}
 	if err := d.stmt.prepare(ctx, d.read, true); err != nil {
 		return nil, fmt.Errorf("open the views: %w", p.explain(err))
 	}

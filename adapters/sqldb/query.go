@@ -188,7 +188,7 @@ func (r *reader) Due(ctx context.Context, p event.Partition, before time.Time) (
 
 // Handoff is part of ledger.Views. Keys come best first, and the first that finds
 // something decides; keys[0] is the id as the receipt wrote it, and picks among
-// several hand-offs under one key (carriers use ids again; then the newest counts).
+// several hand-offs under one key (carriers use an id more than once; then the newest counts).
 func (r *reader) Handoff(ctx context.Context, account string, keys []string) (ref ledger.HandoffRef, found bool, err error) {
 	for i, key := range keys {
 		if slices.Contains(keys[:i], key) {

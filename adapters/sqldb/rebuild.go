@@ -12,7 +12,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// Rebuilding are views that are being made again beside the live ones, while nodes
+// Rebuilding are views that are being made anew beside the live ones, while nodes
 // run: a database in a schema of its own. Fold the log into it, from the marks that
 // it has (none), with Write as ever; then Switch, then Close.
 //
@@ -27,7 +27,7 @@ type Rebuilding struct {
 	switched time.Time
 }
 
-// Rebuild begins to make the views again. On PostgreSQL only: on SQLite, fold into
+// Rebuild begins to make the views anew. On PostgreSQL only: on SQLite, fold into
 // another file and put it in the place of the first. One rebuild runs at a time, in
 // whichever process; a second is refused. So is one by a program that is older than
 // the live views.
@@ -87,7 +87,7 @@ func (r *Rebuilding) begin(ctx context.Context) (err error) {
 		if _, err := r.conn.Exec(ctx, `DROP SCHEMA `+name+` CASCADE`); err != nil {
 			return err
 		}
-		r.to = max(r.to, n+1) // a number never comes again: some node may still be at that one
+		r.to = max(r.to, n+1) // a number is used once: some node may still be at that one
 	}
 	if err := p.migrate(ctx, r.conn, r.to); err != nil {
 		return err
@@ -113,7 +113,7 @@ func current(ctx context.Context, conn *pgx.Conn) (int64, error) {
 	return schemaNumber(name)
 }
 
-// Switch puts these views in the place of the live ones. Fold them up to near the
+// Switch makes these views the live ones. Fold them up to near the
 // log's heads before. The writers of all nodes wait while catchUp folds the rest: up
 // to every one of the live marks (Mark.Next) at least, and it must not take more
 // than some seconds, or ctx, which it is given, ends it and nothing has changed.
@@ -144,10 +144,10 @@ func (r *Rebuilding) swap(ctx context.Context, catchUp func(context.Context, map
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		if e := tx.Rollback(ctx); e != nil && !errors.Is(e, pgx.ErrTxClosed) {
-			postgres.CloseConn(r.conn) // nobody shall wait for what this end has given up
+			postgres.CloseConn(r.conn) // the others must not wait for what this process has given up
 		}
 	}()
-	// Nobody migrates meanwhile. Writers hold the second lock for as long as a
+	// No process migrates meanwhile. Writers hold the second lock for as long as a
 	// transaction lasts; those that come now queue behind this one.
 	if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = `+postgres.Milliseconds(t.statement)); err != nil {
 		return err
@@ -258,7 +258,7 @@ func (r *Rebuilding) drop() error {
 		}
 	case r.from:
 	default:
-		return nil // somebody has rebuilt since, and dropped both
+		return nil // another process has rebuilt since, and dropped both
 	}
 	_, err = r.conn.Exec(ctx, `DROP SCHEMA IF EXISTS `+schemaName(drop)+` CASCADE`)
 	return err

@@ -26,7 +26,7 @@ const applicationID = 0x43685677
 // synchronous=NORMAL, so a crash of the process loses nothing that was committed,
 // and a power cut leaves the file consistent and perhaps a little behind. A file
 // that is not ours, or that a later version no longer lets this one use, is refused
-// and left as it was. Other processes must not write to it.
+// and stays as it was. Other processes must not write to it.
 func OpenSQLite(path string, o Options) (*DB, error) {
 	d, err := newDB(o)
 	if err != nil {
@@ -66,7 +66,7 @@ func (d *DB) startSQLite(e *sqlite, path string) (err error) {
 	if err := migrateSQLite(ctx, e.db); err != nil {
 		return err
 	}
-	// Readers share a snapshot with nobody and never wait for the writer.
+	// Each reader has a snapshot of its own, and never waits for the writer.
 	if d.read, err = sql.Open("sqlite", dsn(path, []string{"busy_timeout(10000)", "query_only(1)", "temp_store(MEMORY)", "cache_size(-16384)"})); err != nil {
 		return fmt.Errorf("open the views: %w", err)
 	}
@@ -233,7 +233,7 @@ func (s *sqlite) close() error {
 	return errors.Join(s.read.Close(), s.conn.Close(), s.db.Close())
 }
 
-// sqliteTx writes at once. Its connection serves nobody else meanwhile.
+// sqliteTx writes at once. Its connection serves nothing else meanwhile.
 type sqliteTx struct {
 	*sqlite
 	tx  *sql.Tx

@@ -44,7 +44,7 @@ func newProgress() *progress {
 }
 
 // Progress tells how far the views are: compared with the log's heads, that is
-// how much they lag. It asks nobody: what other processes have committed shows
+// how much they lag. It makes no query: what other processes have committed shows
 // within ProgressAge, while the database can be reached.
 func (g *progress) Progress() Progress {
 	g.mu.Lock()

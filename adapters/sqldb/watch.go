@@ -59,7 +59,7 @@ func (w *watcher) run(ctx context.Context) {
 }
 
 // look reads the marks, moves over to another schema where there is one, and wakes
-// who waited: for a position, and for a change in a partition that has moved.
+// the callers that wait: for a position, and for a change in a partition that has moved.
 func (w *watcher) look(ctx context.Context) error {
 	commits := w.own()
 	marks, name, err := w.marksNow(ctx)

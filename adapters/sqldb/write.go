@@ -131,7 +131,7 @@ func (w *writer) run() {
 // everything at commit: a message and a stream are each written by one call at most,
 // but for insertStream and insertMessage that found a row.
 type tx interface {
-	// mark is where a partition stands. Nobody else moves it while the transaction lasts.
+	// mark is where a partition stands. No other transaction moves it while this one lasts.
 	mark(p event.Partition) ledger.Mark
 	// message reads a message; nil when there is none.
 	message(id event.ID) (*projections.Message, error)
@@ -520,7 +520,7 @@ func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error
 			return false, err
 		}
 		if !fresh {
-			if err := t.again(row); err != nil || row.linked {
+			if err := t.reapply(row); err != nil || row.linked {
 				return false, err // writeMessage writes it
 			}
 			if doc, err = encode(row.m); err != nil {
@@ -542,9 +542,9 @@ func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error
 	return true, t.writeHandoffs(row)
 }
 
-// again applies the events of a row that was taken for a new one to the row that
+// reapply applies the events of a row that was taken for a new one to the row that
 // is there.
-func (t *txn) again(row *messageRow) error {
+func (t *txn) reapply(row *messageRow) error {
 	m, err := t.tx.message(row.id)
 	if err != nil {
 		return err
@@ -648,8 +648,8 @@ func (s *streamRow) fold() (state []byte, due sql.NullInt64) {
 	return s.folded.State, millis(s.folded.Due)
 }
 
-// review: an officer has yet to read it. Nobody reviews what only a part of an
-// inbound message holds.
+// review: an officer has yet to read it. What only a part of an inbound
+// message holds is not reviewed.
 func (o *optOutRow) review() bool { return o.stands.Unclear && !o.part }
 
 func keepUntil(submit *event.MessageSubmitted) int64 {

@@ -17,8 +17,8 @@ const copyBatch = 4096
 // with Options.CopyOf: both have one master key, one pseudonym key and one digest
 // key, else nothing is copied. n is how many keys were not there yet. What was copied
 // is durable in whole batches, and keys stay where they were, so that after an error
-// Copy is simply called again. Keys that somebody adds to from meanwhile may be
-// missed: copy once more when nobody uses it any longer. A key that was destroyed
+// Copy is simply called again. Keys that are added to from meanwhile may be
+// missed: copy once more when no process uses it any longer. A key that was destroyed
 // in to, and not in from, comes back.
 //
 // A key that differs in the two is an error, and both stay as they are: what was

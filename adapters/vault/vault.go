@@ -106,7 +106,7 @@ type cipherKey struct {
 	subject event.ID
 }
 
-// made is a class key that somebody makes now; done is closed when it is made or not.
+// made is a class key that a caller makes now; done is closed when it is made or not.
 type made struct {
 	done chan struct{}
 	key  []byte
@@ -288,7 +288,7 @@ var errClosed = errors.New("the vault is closed")
 
 // SubjectKey is part of ledger.Vault. It takes a spare secret, which is durable
 // already, and waits only when streams come faster than secrets can be made: for one
-// fill at most, if that fails. The secret belongs to nobody until an event names it;
+// fill at most, if that fails. The secret is no stream's until an event names it;
 // the tenant is in what is derived from it.
 func (v *Vault) SubjectKey(string, event.Pseudonym) (event.ID, error) { return v.spare.take() }
 

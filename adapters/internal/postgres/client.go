@@ -7,28 +7,17 @@ package postgres
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"maps"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 )
 
-const (
-	// pingAfter is how long a connection may have been idle before it is used without
-	// a question, and pingWithin is how long the answer to that question may take.
-	pingAfter  = time.Second
-	pingWithin = time.Second
-	// keepIdle is how long an idle connection is kept.
-	keepIdle = 5 * time.Minute
-	// closeWithin bounds how long Close waits for connections that do not end.
-	closeWithin = 2 * time.Second
-)
+// closeWithin bounds how long Close waits for connections that do not end.
+const closeWithin = 2 * time.Second
 
 // Options of a Client.
 type Options struct {
@@ -64,12 +53,10 @@ type Options struct {
 
 // Client is one user's way to a database. All methods may be called from any goroutine.
 type Client struct {
+	*pool
 	config *pgx.ConnConfig
 	o      Options
-	db     *sql.DB
-	// generation counts Drop. A connection of an earlier one serves no further call.
-	generation atomic.Int64
-	hidden     []string // what no text may have: user and hosts
+	hidden []string // what no text may have: user and hosts
 
 	ctx    context.Context // ends with Close
 	stop   context.CancelFunc
@@ -108,14 +95,7 @@ func Open(url string, o Options) (*Client, error) {
 			config.RuntimeParams[x.name] = x.value
 		}
 	}
-	c.db = stdlib.OpenDB(*config,
-		stdlib.OptionBeforeConnect(c.beforeConnect),
-		stdlib.OptionAfterConnect(c.afterConnect),
-		stdlib.OptionShouldPing(func(context.Context, stdlib.ShouldPingParams) bool { return false }), // reset does
-		stdlib.OptionResetSession(c.reset))
-	c.db.SetMaxOpenConns(o.Conns)
-	c.db.SetMaxIdleConns(o.Conns)
-	c.db.SetConnMaxIdleTime(keepIdle)
+	c.pool = newPool(config, o)
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	if o.Probe > 0 {
 		c.prober.Go(c.probe)
@@ -142,56 +122,6 @@ func (c *Client) hosts() []string {
 
 // Milliseconds is a duration as PostgreSQL's parameters have it.
 func Milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
-
-// state is what is known of a connection of the pool.
-type state struct {
-	generation int64
-	used       time.Time
-}
-
-// stateKey is where a connection keeps its state.
-const stateKey = "chirograph.state"
-
-func (c *Client) beforeConnect(_ context.Context, config *pgx.ConnConfig) error {
-	if c.o.BeforeConnect != nil {
-		config.RuntimeParams = maps.Clone(config.RuntimeParams) // all connections share them
-		c.o.BeforeConnect(config)
-	}
-	return nil
-}
-
-func (c *Client) afterConnect(_ context.Context, conn *pgx.Conn) error {
-	conn.PgConn().CustomData()[stateKey] = &state{c.generation.Load(), time.Now()}
-	return nil
-}
-
-// reset says whether a connection of the pool may serve one more call.
-func (c *Client) reset(ctx context.Context, conn *pgx.Conn) error {
-	s := conn.PgConn().CustomData()[stateKey].(*state)
-	if s.generation != c.generation.Load() || c.o.Usable != nil && !c.o.Usable(conn) {
-		return driver.ErrBadConn
-	}
-	now := time.Now()
-	if now.Sub(s.used) > pingAfter {
-		bound, cancel := context.WithTimeout(ctx, pingWithin)
-		defer cancel()
-		if conn.Ping(bound) != nil {
-			if ctx.Err() == nil {
-				c.Drop() // else each of the others would cost as long
-			}
-			return driver.ErrBadConn
-		}
-	}
-	s.used = now
-	return nil
-}
-
-// DB is the pool of connections. What is asked of it is asked within Do.
-func (c *Client) DB() *sql.DB { return c.db }
-
-// Drop keeps the connections of the pool that there are from serving further calls.
-// What they are at, they finish.
-func (c *Client) Drop() { c.generation.Add(1) }
 
 // Connect makes a connection beside the pool, with parameters of its own. The caller
 // closes it with CloseConn.
