@@ -37,7 +37,7 @@ func (r *reader) Dump(ctx context.Context, w io.Writer) error {
 	out := bufio.NewWriterSize(w, 64<<10)
 	err := r.snapshot(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if r.pg != nil {
-			if _, err := tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0`); err != nil {
+			if _, err := tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil {
 				return err
 			}
 		}
