@@ -58,9 +58,9 @@ func (s *spares) want() {
 	}
 }
 
-// run fills when asked, until close. make makes so many secrets, durable when it
+// run fills when asked, until close. makeSecrets makes so many, durable when it
 // returns their ids.
-func (s *spares) run(make func(n int) ([]event.ID, error)) {
+func (s *spares) run(makeSecrets func(n int) ([]event.ID, error)) {
 	for range s.fill {
 		s.Lock()
 		n := s.size
@@ -69,7 +69,7 @@ func (s *spares) run(make func(n int) ([]event.ID, error)) {
 			continue
 		}
 		s.Unlock()
-		ids, err := make(n)
+		ids, err := makeSecrets(n)
 		s.Lock()
 		s.ids = append(s.ids, ids...)
 		s.err = err

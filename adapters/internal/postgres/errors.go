@@ -110,7 +110,7 @@ func (c *Client) Explain(err error, within time.Duration) error {
 	if err == nil || errors.As(err, &known) {
 		return err
 	}
-	text := ""
+	var text string
 	said := c.said(err)
 	switch {
 	case failed(err) && late(err) && said == "":
