@@ -72,10 +72,10 @@ var rooms = []room{
 	{folder: "cmd/internal/client", own: []string{"api", "cmd/internal/terminal"}},
 	// What the API's answers are made of, and nothing that could open a ledger.
 	{folder: "cmd/internal/cli", own: []string{"api", "domain/event", "domain/sms", "domain/recipient", "cmd/internal/client", "cmd/internal/terminal"}},
-	{folder: "cmd/internal/config", own: []string{"domain", "adapters", "cmd/internal/terminal"}},
+	{folder: "cmd/internal/config", own: []string{"api/door", "domain", "adapters", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/assemble", own: []string{"domain", "projections", "policies", "adapters", "api", "cmd/internal/config"}},
-	{folder: "cmd/internal/operate", own: []string{"domain", "projections", "policies", "adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
-	{folder: "cmd/internal/bench", own: []string{"adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
+	{folder: "cmd/internal/operate", own: []string{"api/door", "domain", "projections", "policies", "adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
+	{folder: "cmd/internal/bench", own: []string{"adapters", "api/door", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/world", own: []string{"adapters/smpp", "cmd/internal/client", "cmd/internal/config", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/serve", own: []string{"domain", "adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal", "cmd/internal/world"}},
 	{folder: "cmd/chirograph", own: []string{"cmd/internal/cli", "cmd/internal/operate", "cmd/internal/bench", "cmd/internal/world", "cmd/internal/serve", "cmd/internal/terminal"},
@@ -242,15 +242,23 @@ func anyUnder(p string, folders []string) bool {
 	return slices.ContainsFunc(folders, func(f string) bool { return under(p, f) })
 }
 
-// neighbours reports whether both lie in adapters, and not in the same one.
+// shared has what adapters have in common, in a folder each. An adapter may import
+// them, and they import no adapter.
+const shared = "adapters/internal"
+
+// neighbours reports whether both lie in adapters, not in the same one, and b is not shared.
 func neighbours(a, b string) bool {
-	return under(a, "adapters") && under(b, "adapters") && adapter(a) != adapter(b)
+	return under(a, "adapters") && under(b, "adapters") && adapter(a) != adapter(b) && !under(b, shared)
 }
 
-// adapter is the folder of the adapter that p lies in: its first two elements.
+// adapter is the folder of the adapter that p lies in: its first two elements, three in shared.
 func adapter(p string) string {
-	parts := strings.SplitN(p, "/", 3)
-	return strings.Join(parts[:min(2, len(parts))], "/")
+	n := 2
+	if under(p, shared) {
+		n = 3
+	}
+	parts := strings.SplitN(p, "/", n+1)
+	return strings.Join(parts[:min(n, len(parts))], "/")
 }
 
 func list(s []string) string {
@@ -313,6 +321,10 @@ func TestWallsCatch(t *testing.T) {
 		{"echo elsewhere", "cmd/chirograph/a.go", `package main; import "github.com/labstack/echo/v4"`, "belongs in api"},
 		{"one adapter imports another", "adapters/sqldb/a.go", `package sqldb; import ` + own + `adapters/vault"`, "never imports another"},
 		{"even in a test", "adapters/sqldb/a_test.go", `package sqldb; import ` + own + `adapters/vault"`, "never imports another"},
+		{"what adapters share", "adapters/sqldb/a.go", `package sqldb; import ` + own + `adapters/internal/postgres"`, ""},
+		{"an adapter in what adapters share", "adapters/internal/postgres/a.go", `package postgres; import ` + own + `adapters/vault"`, "never imports another"},
+		{"even in its test", "adapters/internal/postgres/a_test.go", `package postgres; import ` + own + `adapters/leases"`, "never imports another"},
+		{"the API in what adapters share", "adapters/internal/postgres/a.go", `package postgres; import ` + own + `api"`, "may import domain"},
 		{"the centre is a part of smpp", "adapters/smpp/smsc/a.go", `package smsc; import ` + own + `adapters/smpp/internal/wire"`, ""},
 		{"the suite for a test", "adapters/sqlitelog/a_test.go", `package sqlitelog; import ` + own + `adapters/logtest"`, ""},
 		{"the API in an adapter", "adapters/vault/a.go", `package vault; import ` + own + `api/v1"`, "may import domain"},

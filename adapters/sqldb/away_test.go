@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chirograph/chirograph/adapters/servertest"
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -207,6 +209,7 @@ func TestPostgresAway(t *testing.T) {
 		if ok || time.Since(since) > time.Minute || detail == "" || strings.Contains(detail, database) || strings.Contains(detail, "127.0.0.1") {
 			t.Errorf("away, it says %v, %s, %q", ok, since, detail)
 		}
+		servertest.Nameless(t, detail, behind)
 		// Several partitions' batches wait for one attempt, not for one each.
 		answers := make(chan error, 40)
 		at := time.Now()
@@ -351,17 +354,42 @@ func TestPostgresReadOnly(t *testing.T) {
 	db := openIn(t, address, time.Second)
 	w := world(100)
 	write(t, db, w, 0, 0, 3)
-	name := strings.TrimPrefix(address[strings.LastIndex(address, "/"):strings.Index(address, "?")], "/")
-	admin(t, address, "ALTER DATABASE "+name+" SET default_transaction_read_only = on",
-		`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+	promote := servertest.Standby(t, address)
 	until(t, "a write is refused", func() bool {
 		err := try(db, w.Batch(0, 3, 6, false))
 		return err != nil && strings.Contains(err.Error(), "read-only")
 	})
-	admin(t, address, "SET default_transaction_read_only = off", "ALTER DATABASE "+name+" RESET default_transaction_read_only")
+	readers := backends(t, address)
+	promote()
 	if err := try(db, w.Batch(0, 3, 6, false)); err != nil {
 		t.Fatal(err)
 	}
+	// Those that read are to another server, too.
+	until(t, "other connections", func() bool {
+		if _, err := db.Mark(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		return !slices.ContainsFunc(backends(t, address), func(pid int) bool { return slices.Contains(readers, pid) })
+	})
+}
+
+// backends are the server's processes that answer a database's connections, of ours.
+func backends(t testing.TB, address string) []int {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	rows, err := conn.Query(t.Context(), `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'chirograph'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pids
 }
 
 // What cannot be opened is refused, within a bound, in words without secrets.

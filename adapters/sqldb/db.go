@@ -1,6 +1,6 @@
 // Package sqldb keeps the views in an SQL database: the folds of the streams, the
 // rows that queries read, and the positions that both came from, committed
-// together. All of it can be dropped and made again from the log.
+// together. All of it can be dropped and made anew from the log.
 //
 // Batches of all partitions go through one writer, which merges what is queued
 // into one transaction and writes one row a message and one a stream. On SQLite
@@ -11,7 +11,6 @@ package sqldb
 import (
 	"database/sql"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -41,33 +40,18 @@ type Options struct {
 }
 
 // DB is a ledger.Views with the queries over it. All methods may be called from
-// any goroutine.
+// any goroutine. What it does is in three types: reader answers queries, writer
+// writes, and progress knows how far the views are.
 type DB struct {
-	o      Options
-	engine engine
-	pg     *postgres // the engine, where it is one
-	read   *sql.DB   // a few
-	stmt   statements
-
-	queue  chan op
-	closed sync.RWMutex // held for reading while something is put into queue
-	done   bool
-	wg     sync.WaitGroup
-
-	cache *cache // the writer's own
-	// pruned is the partition time of the last pruning; the writer's own.
-	pruned map[event.Partition]time.Time
-
-	mu sync.Mutex
-	// marks are where the partitions stand (Mark.Next), as far as this process has
-	// heard, and commits counts its own commits.
-	marks     map[event.Partition]int64
-	commits   int
-	committed time.Time
-	positions map[event.Partition][]positionWaiter
-	changes   map[event.ID][]*changeWaiter
-	health    health
+	*reader
+	*writer
+	*progress
+	o       Options
+	began   time.Time
+	watcher *watcher // nil on SQLite
 }
+
+var _ ledger.Views = (*DB)(nil)
 
 // engine is what a database has of its own: how it is written.
 type engine interface {
@@ -77,6 +61,8 @@ type engine interface {
 	// away: an error says that the database cannot be reached or takes nothing, and
 	// not that something in particular cannot be written.
 	away(err error) bool
+	// note remembers for Health how a write ended.
+	note(err error)
 	close() error
 }
 
@@ -84,37 +70,42 @@ func newDB(o Options) (*DB, error) {
 	if o.Partitions < 1 {
 		return nil, errors.New("open the views: the number of partitions is missing")
 	}
+	g := newProgress()
 	return &DB{
-		o:         o,
-		queue:     make(chan op, orDefault(o.Queue, 64)),
-		cache:     newCache(orDefault(o.Cache, 16384)),
-		pruned:    map[event.Partition]time.Time{},
-		marks:     map[event.Partition]int64{},
-		positions: map[event.Partition][]positionWaiter{},
-		changes:   map[event.ID][]*changeWaiter{},
-		health:    health{ok: true, since: time.Now()},
+		reader: &reader{partitions: o.Partitions},
+		writer: &writer{
+			progress:  g,
+			reference: o.Reference,
+			queue:     make(chan op, orDefault(o.Queue, 64)),
+			cache:     newCache(orDefault(o.Cache, 16384)),
+			pruned:    map[event.Partition]time.Time{},
+		},
+		progress: g,
+		o:        o,
+		began:    time.Now(),
 	}, nil
 }
 
 // Close commits what is queued and closes the database. A Write that comes later is
 // answered with ErrClosed.
 func (d *DB) Close() error {
-	d.closed.Lock()
-	already := d.done
-	if !already {
-		d.done = true
-		close(d.queue)
-	}
-	d.closed.Unlock()
-	d.wg.Wait()
-	if already {
+	if !d.writer.finish() {
 		return nil
 	}
-	if d.pg != nil {
-		d.pg.stop()
-		d.pg.watching.Wait()
+	if d.watcher != nil {
+		d.watcher.close()
 	}
-	return errors.Join(d.read.Close(), d.engine.close())
+	return d.engine.close()
+}
+
+// Health says whether the database can be reached and takes what is written, since
+// when that is so, and, when it is not, why, in words that name no address and no
+// secret. It remembers the last attempt and makes none. SQLite is always well.
+func (d *DB) Health() (ok bool, since time.Time, detail string) {
+	if d.pg != nil {
+		return d.pg.client.Health()
+	}
+	return true, d.began, ""
 }
 
 func orDefault(n, or int) int {
@@ -122,38 +113,6 @@ func orDefault(n, or int) int {
 		return or
 	}
 	return n
-}
-
-type health struct {
-	ok     bool
-	since  time.Time
-	detail string
-}
-
-// Health says whether the database can be reached and takes what is written, since
-// when that is so, and, when it is not, why, in words that name no address and no
-// secret. It remembers the last attempt and makes none.
-func (d *DB) Health() (ok bool, since time.Time, detail string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.health.ok, d.health.since, d.health.detail
-}
-
-// noteHealth remembers how an attempt ended.
-func (d *DB) noteHealth(err error) {
-	if err != nil && !d.engine.away(err) {
-		return // it answered
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	h := health{ok: err == nil, since: d.health.since}
-	if err != nil {
-		h.detail = clean(err).Error()
-	}
-	if h.ok != d.health.ok {
-		h.since = time.Now()
-	}
-	d.health = h
 }
 
 const markColumns = `partition, next, hash, control, control_event, time, call_by`

@@ -33,11 +33,11 @@ var dumps = []struct{ table, text string }{
 // of one commit: table and columns, separated by tabs; bytes in hexadecimal,
 // folds and messages as JSON, "-" for none. Two databases that hold the same folds
 // dump the same lines, SQLite or PostgreSQL. It takes as long as it takes: ctx ends it.
-func (d *DB) Dump(ctx context.Context, w io.Writer) error {
+func (r *reader) Dump(ctx context.Context, w io.Writer) error {
 	out := bufio.NewWriterSize(w, 64<<10)
-	err := d.view(ctx, "dump the views", func(tx *sql.Tx) error {
-		if d.pg != nil {
-			if _, err := tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0`); err != nil {
+	err := r.snapshot(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if r.pg != nil {
+			if _, err := tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil {
 				return err
 			}
 		}
@@ -49,7 +49,10 @@ func (d *DB) Dump(ctx context.Context, w io.Writer) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		if r.pg != nil {
+			err = r.pg.explain(err)
+		}
+		return fmt.Errorf("dump the views: %w", err)
 	}
 	return out.Flush()
 }

@@ -8,49 +8,38 @@ import (
 
 	"github.com/pressly/goose/v3"
 
+	"github.com/chirograph/chirograph/adapters/internal/postgres"
 	"github.com/chirograph/chirograph/migrations"
 )
 
 // migrationFiles are the migrations that this program knows; tests add to them.
-var migrationFiles fs.FS = migrations.FS
+var migrationFiles fs.FS = migrations.Views
 
-// migrate brings a database up to what this program knows. One that a later program
-// has brought further is used as it is, if that program left it fit for this one:
-// the row in compatible says which is the oldest version that may.
-func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect) error {
-	err := func() error {
-		p, err := provider(dialect, db)
-		if err != nil {
-			return err
-		}
-		have, err := p.GetDBVersion(ctx)
-		if err != nil {
-			return err
-		}
-		sources := p.ListSources()
-		if know := sources[len(sources)-1].Version; have > know {
-			return fits(ctx, db, have, know)
-		}
-		_, err = p.Up(ctx)
-		return err
-	}()
+// migrateSQLite brings a file up to what this program knows.
+func migrateSQLite(ctx context.Context, db *sql.DB) error {
+	v, err := postgres.Up(ctx, db, goose.DialectSQLite3, migrationFiles)
+	if err == nil {
+		err = fits(ctx, db, v)
+	}
 	if err != nil {
 		return fmt.Errorf("migrate the views: %w", err)
 	}
 	return nil
 }
 
-func provider(dialect goose.Dialect, db *sql.DB) (*goose.Provider, error) {
-	return goose.NewProvider(dialect, db, migrationFiles, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
-}
-
-func fits(ctx context.Context, db *sql.DB, have, know int64) error {
+// fits is an error for a database that a later program has brought further, unless
+// that program left it fit for this one: the row in compatible says which is the oldest
+// version that may use it.
+func fits(ctx context.Context, db *sql.DB, v postgres.Versions) error {
+	if v.Have <= v.Know {
+		return nil
+	}
 	var oldest int64
 	if err := db.QueryRowContext(ctx, `SELECT max(oldest) FROM compatible`).Scan(&oldest); err != nil {
 		return err
 	}
-	if know < oldest {
-		return fmt.Errorf("they were written by a later version of Chirograph, which this one is too old to share them with (they are at %d and want at least %d; this one knows %d): run a later version, or remove the views and let this one rebuild them", have, oldest, know)
+	if v.Know < oldest {
+		return fmt.Errorf("they were written by a later version of Chirograph, which this one is too old to share them with (they are at %d and want at least %d; this one knows %d): run a later version, or remove the views and let this one rebuild them", v.Have, oldest, v.Know)
 	}
 	return nil
 }

@@ -22,12 +22,12 @@ import (
 func with(t *testing.T, more map[string]string) fs.FS {
 	t.Helper()
 	all := fstest.MapFS{}
-	names, err := fs.Glob(migrations.FS, "*.sql")
+	names, err := fs.Glob(migrations.Views, "*.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		b, err := migrations.FS.ReadFile(name)
+		b, err := fs.ReadFile(migrations.Views, name)
 		if err != nil {
 			t.Fatal(err)
 		}

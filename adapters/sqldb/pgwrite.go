@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/chirograph/chirograph/adapters/internal/postgres"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -23,17 +23,17 @@ import (
 // broke. A transaction is two round trips: one that locks the partitions and loads
 // what the rows depend on, and one that writes them as sets and commits.
 type pgWriter struct {
-	p     *postgres
+	p     *pgEngine
 	cache *cache
 
 	conn   *pgx.Conn
 	schema int64 // the connection's
-	// left are the marks as this writer left them. Where one is found elsewhere,
-	// another process has written, and what is remembered of the partition is old.
-	left map[event.Partition]left
+	// written are the marks that this writer wrote or read last. Where a row has another
+	// mark, another process has written, and what is remembered of the partition is old.
+	written map[event.Partition]written
 }
 
-type left struct {
+type written struct {
 	next int64
 	hash [32]byte
 }
@@ -45,23 +45,19 @@ func (w *pgWriter) connect(ctx context.Context) error {
 		return nil
 	}
 	if w.conn != nil {
-		closeConn(w.conn)
+		postgres.CloseConn(w.conn)
 		w.conn = nil
 	}
 	if w.schema != n {
 		w.forget()
 	}
-	config := w.p.config.Copy()
-	for name, value := range map[string]string{
+	conn, err := w.p.client.Connect(ctx, map[string]string{
 		"search_path": schemaName(n),
 		// Every statement looks up sets of keys. Left to itself the planner reads a young
 		// table through, and keeps that plan when it has grown.
 		"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
 		"plan_cache_mode": "force_generic_plan",
-	} {
-		config.RuntimeParams[name] = value
-	}
-	conn, err := pgx.ConnectConfig(ctx, config)
+	})
 	if err != nil {
 		return err
 	}
@@ -71,13 +67,13 @@ func (w *pgWriter) connect(ctx context.Context) error {
 
 func (w *pgWriter) forget() {
 	w.cache.clear()
-	clear(w.left)
+	clear(w.written)
 }
 
 // errMoved: the views are in another schema than the connection's.
 var errMoved = errors.New("the views have moved to another schema")
 
-func (p *postgres) begin(batches []*ledger.Batch) (tx, error) {
+func (p *pgEngine) begin(batches []*ledger.Batch) (tx, error) {
 	t := &pgTx{w: &p.writer}
 	t.ctx, t.cancel = context.WithTimeout(context.Background(), p.times.write)
 	err := t.begin(batches)
@@ -87,7 +83,7 @@ func (p *postgres) begin(batches []*ledger.Batch) (tx, error) {
 	}
 	if err != nil {
 		t.rollback()
-		return nil, clean(err)
+		return nil, p.explain(err)
 	}
 	return t, nil
 }
@@ -104,9 +100,10 @@ type pgTx struct {
 	marks    map[event.Partition]ledger.Mark
 	docs     map[event.ID]*reading.Message
 	latests  map[event.Pseudonym]event.ID
-	staged   staged
 	put      map[event.Partition]ledger.Mark
 	prunings []pruning
+
+	staged
 }
 
 type pruning struct {
@@ -132,12 +129,12 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 	for p := range partitions {
 		keys = append(keys, int16(p))
 	}
-	slices.Sort(keys) // whoever makes rows makes them in one order
+	slices.Sort(keys) // all processes make rows in one order
 	b := new(pgx.Batch)
 	t.open = true
 	b.Queue(`BEGIN`)
 	if !t.w.p.pinned {
-		// A switch waits until nobody holds this, and then holds it itself.
+		// A switch waits until no transaction holds this lock, and then holds it itself.
 		b.Queue(`SELECT name FROM chirograph.current_views FOR SHARE`).QueryRow(func(row pgx.Row) error { return row.Scan(&name) })
 	}
 	b.Queue(`SELECT `+markColumns+` FROM partitions WHERE partition = ANY($1) ORDER BY partition FOR NO KEY UPDATE`, keys).Query(func(rows pgx.Rows) error {
@@ -161,7 +158,7 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 		return errMoved
 	}
 	if len(t.marks) < len(keys) {
-		// There must be rows to lock. Whoever makes them first, it is one row each.
+		// There must be rows to lock. Several processes may make them: it is one row each.
 		if _, err := t.w.conn.Exec(t.ctx, `INSERT INTO partitions (partition, next, hash, control, control_event, call_by)
 			SELECT p, 0, '\x', 0, '\x', 0 FROM unnest($1::smallint[]) AS p ON CONFLICT (partition) DO NOTHING`, keys); err != nil {
 			return err
@@ -174,9 +171,9 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 	}
 	stale := false
 	for p, m := range t.marks {
-		if t.w.left[p] != (left{m.Next, m.Hash}) {
+		if t.w.written[p] != (written{m.Next, m.Hash}) {
 			stale = t.w.cache.drop(p) || stale
-			t.w.left[p] = left{m.Next, m.Hash}
+			t.w.written[p] = written{m.Next, m.Hash}
 		}
 	}
 	if stale {
@@ -245,8 +242,7 @@ var unborn = event.ID{15: 1}
 
 func (t *pgTx) send(b *pgx.Batch) error {
 	err := t.w.conn.SendBatch(t.ctx, b).Close()
-	var pg *pgconn.PgError
-	t.readOnly = errors.As(err, &pg) && pg.Code == readOnly
+	t.readOnly = postgres.ReadOnly(err)
 	return err
 }
 
@@ -257,25 +253,26 @@ func (t *pgTx) message(id event.ID) (*reading.Message, error) { return t.docs[id
 func (t *pgTx) latest(subject event.Pseudonym) (event.ID, error) { return t.latests[subject], nil }
 
 func (t *pgTx) commit() error {
-	err := t.send(t.staged.batch(t.put, t.prunings))
+	err := t.send(t.batch(t.put, t.prunings))
 	t.open = err != nil
 	if err != nil {
-		return clean(err)
+		return t.w.p.explain(err)
 	}
 	for p, m := range t.put {
-		t.w.left[p] = left{m.Next, m.Hash}
+		t.w.written[p] = written{m.Next, m.Hash}
 	}
 	return nil
 }
 
 // undo ends the transaction, if it was begun and not committed.
 func (t *pgTx) undo() {
-	if t.readOnly { // the next connection may find another server
-		closeConn(t.w.conn)
+	if t.readOnly { // the next connection may find another server, and so may those that read
+		postgres.CloseConn(t.w.conn)
+		t.w.p.client.Drop()
 	}
 	if t.open && t.w.conn != nil && !t.w.conn.IsClosed() {
 		if _, err := t.w.conn.Exec(t.ctx, `ROLLBACK`); err != nil {
-			closeConn(t.w.conn)
+			postgres.CloseConn(t.w.conn)
 		}
 	}
 	t.open = false
@@ -400,17 +397,17 @@ func (t *pgTx) insertStream(s *streamRow, latest event.ID) (fresh bool, err erro
 	if t.latests[s.subject] != unborn {
 		return false, nil
 	}
-	t.staged.newStreams.add(s, latest)
+	t.newStreams.add(s, latest)
 	return true, nil
 }
 
-func (t *pgTx) linkStream(subject event.Pseudonym, latest event.ID) error {
-	t.staged.linked.add(&streamRow{subject: subject}, latest)
+func (s *staged) linkStream(subject event.Pseudonym, latest event.ID) error {
+	s.linked.add(&streamRow{subject: subject}, latest)
 	return nil
 }
 
-func (t *pgTx) putStream(s *streamRow, latest event.ID) error {
-	t.staged.streams.add(s, latest)
+func (s *staged) putStream(row *streamRow, latest event.ID) error {
+	s.streams.add(row, latest)
 	return nil
 }
 
@@ -418,34 +415,34 @@ func (t *pgTx) insertMessage(m *reading.Message, reference sql.NullString, previ
 	if t.docs[m.ID] != nil {
 		return false, nil
 	}
-	t.staged.newMessages.add(m, reference, previous, doc)
+	t.newMessages.add(m, reference, previous, doc)
 	return true, nil
 }
 
-func (t *pgTx) fillMessage(m *reading.Message, reference sql.NullString, previous event.ID, doc []byte) error {
-	t.staged.filled.add(m, reference, previous, doc)
+func (s *staged) fillMessage(m *reading.Message, reference sql.NullString, previous event.ID, doc []byte) error {
+	s.filled.add(m, reference, previous, doc)
 	return nil
 }
 
 // updateMessage writes the status in any case: one that is the same costs nothing.
-func (t *pgTx) updateMessage(m *reading.Message, _ recipient.Status, doc []byte) error {
-	c := &t.staged.messages
+func (s *staged) updateMessage(m *reading.Message, _ recipient.Status, doc []byte) error {
+	c := &s.messages
 	c.id, c.status, c.doc = append(c.id, m.ID[:]), append(c.status, string(m.Status)), append(c.doc, doc)
 	return nil
 }
 
-func (t *pgTx) putHandoff(h *projections.Handoff) error {
-	t.staged.handoffs.add(h)
+func (s *staged) putHandoff(h *projections.Handoff) error {
+	s.handoffs.add(h)
 	return nil
 }
 
-func (t *pgTx) deleteHandoff(h *projections.Handoff) error {
-	t.staged.closed.add(h)
+func (s *staged) deleteHandoff(h *projections.Handoff) error {
+	s.closed.add(h)
 	return nil
 }
 
-func (t *pgTx) putOptOut(o *optOutRow) error {
-	c, x := &t.staged.optOuts, o.stands
+func (s *staged) putOptOut(o *optOutRow) error {
+	c, x := &s.optOuts, o.stands
 	c.subject = append(c.subject, o.subject[:])
 	c.event = append(c.event, o.event[:])
 	c.partition = append(c.partition, int16(x.Position.Partition))
@@ -461,14 +458,14 @@ func (t *pgTx) putOptOut(o *optOutRow) error {
 	return nil
 }
 
-func (t *pgTx) deleteOptOut(o *optOutRow) error {
-	c := &t.staged.lifted
+func (s *staged) deleteOptOut(o *optOutRow) error {
+	c := &s.lifted
 	c.subject, c.event = append(c.subject, o.subject[:]), append(c.event, o.event[:])
 	return nil
 }
 
-func (t *pgTx) insertReserved(m *reading.Message, submit *event.MessageSubmitted) error {
-	c := &t.staged.reserved
+func (s *staged) insertReserved(m *reading.Message, submit *event.MessageSubmitted) error {
+	c := &s.reserved
 	c.hash = append(c.hash, reservedHash(m.Tenant, submit.Key))
 	c.partition = append(c.partition, int16(m.Position.Partition))
 	c.tenant = append(c.tenant, m.Tenant)
@@ -565,7 +562,7 @@ func (s *staged) batch(marks map[event.Partition]ledger.Mark, prunings []pruning
 
 // reset drops everything of a partition. It reads every table through, and takes
 // as long as that takes.
-func (p *postgres) reset(part event.Partition) error {
+func (p *pgEngine) reset(part event.Partition) error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.times.write)
 	defer cancel()
 	t := &pgTx{w: &p.writer, ctx: ctx, cancel: func() {}}
@@ -586,6 +583,6 @@ func (p *postgres) reset(part event.Partition) error {
 		t.open = err != nil
 	}
 	t.undo()
-	delete(p.writer.left, part)
-	return clean(err)
+	delete(p.writer.written, part)
+	return p.explain(err)
 }

@@ -2,25 +2,16 @@ package sqldb
 
 import (
 	"context"
-	"crypto/tls"
-	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
-	"net"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
 
+	"github.com/chirograph/chirograph/adapters/internal/postgres"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -68,33 +59,35 @@ const readers = 8
 // has committed the other leaves out.
 //
 // A commit waits for the disk of the primary (synchronous_commit=local, unless the
-// URL says otherwise) and not for replicas. All of it can be made again from the log;
+// URL says otherwise) and not for replicas. All of it can be made anew from the log;
 // but what a process has written and then dropped from memory it must find, so a
 // crash of the server should not take back what was answered. A failover may: then
 // rows and mark have gone back together, the next batch does not follow, and its
-// partition is read again from the mark.
+// partition is read once more from the mark.
 //
 // While PostgreSQL is away, queries and writes fail, at once where it refuses, and
 // after 10 s (queries) and 20 s (writes) where it says nothing. Connections are made
-// again when they are next needed.
+// anew when they are next needed.
 func OpenPostgres(ctx context.Context, url string, o Options) (*DB, error) {
 	return openPostgres(ctx, url, o, standard)
 }
 
 func openPostgres(ctx context.Context, url string, o Options, t times) (*DB, error) {
-	p, err := newPostgres(url, t)
+	p, err := newPgEngine(url, t)
 	if err != nil {
 		return nil, err
 	}
 	if err := p.setUp(ctx); err != nil {
-		return nil, fmt.Errorf("open the views: %w", clean(err))
+		_ = p.client.Close()
+		return nil, fmt.Errorf("open the views: %w", p.explain(err))
 	}
 	return p.open(ctx, o)
 }
 
-// postgres is the engine of a database that several processes write to.
-type postgres struct {
-	config *pgx.ConnConfig // without a schema
+// pgEngine is the engine of a database that several processes write to.
+type pgEngine struct {
+	client *postgres.Client
+	url    string
 	times  times
 	// schema is the number of the schema that is read and written. It only grows: the
 	// writer and the watcher move it, and connections of another are made anew.
@@ -102,42 +95,43 @@ type postgres struct {
 	// pinned: it is a schema that is being made, and stays.
 	pinned bool
 
-	// Of the watcher.
-	waiting  chan struct{}
-	seen     map[event.Partition]int64
-	stop     context.CancelFunc
-	watching sync.WaitGroup
-
 	writer pgWriter
 }
 
-func newPostgres(url string, t times) (*postgres, error) {
-	c, err := pgx.ParseConfig(url)
-	if err != nil { // its text may have the password in it
-		return nil, errors.New("the address of PostgreSQL cannot be read: write it as postgres://user@host:5432/database?sslmode=verify-full, or as libpq's words")
+func newPgEngine(url string, t times) (*pgEngine, error) {
+	p := &pgEngine{url: url, times: t}
+	client, err := postgres.Open(url, postgres.Options{Name: "chirograph", Connect: t.connect, Statement: t.statement, Idle: t.idle,
+		Conns: readers, Closed: ErrClosed, BeforeConnect: p.intoSchema, Usable: p.inSchema})
+	if err != nil {
+		return nil, err
 	}
-	c.OnNotice = func(*pgconn.PgConn, *pgconn.Notice) {}
-	if c.ConnectTimeout == 0 {
-		c.ConnectTimeout = t.connect
-		// Keep-alive finds out within two minutes that a server is gone which this end
-		// only listens to.
-		c.DialFunc = (&net.Dialer{Timeout: t.connect}).DialContext
-	}
-	for _, x := range []struct{ name, value string }{
-		{"application_name", "chirograph"},
-		{"synchronous_commit", "local"}, // see OpenPostgres
-		{"statement_timeout", milliseconds(t.statement)},
-		{"idle_in_transaction_session_timeout", milliseconds(t.idle)},
-		{"jit", "off"}, // compiling costs more than any query here
-	} {
-		if _, said := c.RuntimeParams[x.name]; !said {
-			c.RuntimeParams[x.name] = x.value
-		}
-	}
-	return &postgres{config: c, times: t, waiting: make(chan struct{}, 1)}, nil
+	p.client = client
+	return p, nil
 }
 
-func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+// do runs a query that may be run twice, within its time. What a query meets says less
+// of the server than what the writer and the watcher do: Health has theirs.
+func (p *pgEngine) do(ctx context.Context, query func(context.Context) error) error {
+	return refused(p.client.Try(ctx, p.times.read, query))
+}
+
+// explain gives an error a text without addresses and names.
+func (p *pgEngine) explain(err error) error { return refused(p.client.Explain(err, 0)) }
+
+// refused makes an error of the way to PostgreSQL a ledger.ErrRefused: readers are told
+// that nothing was done, and a writer reads its mark again whatever the error.
+func refused(err error) error {
+	if postgres.Away(err) && !errors.Is(err, ledger.ErrRefused) {
+		return &refusal{err}
+	}
+	return err
+}
+
+// refusal is an error, under its own text, that is a ledger.ErrRefused.
+type refusal struct{ error }
+
+// Unwrap is part of errors.Is.
+func (r *refusal) Unwrap() []error { return []error{ledger.ErrRefused, r.error} }
 
 // schemaName is the schema of a number.
 func schemaName(n int64) string { return "chirograph_views_" + strconv.FormatInt(n, 10) }
@@ -152,7 +146,7 @@ func schemaNumber(name string) (int64, error) {
 
 // follow moves over to a schema, and reports whether that is another. Connections to
 // the one before serve out what they began.
-func (p *postgres) follow(name string) bool {
+func (p *pgEngine) follow(name string) bool {
 	n, err := schemaNumber(name)
 	if err != nil || p.pinned {
 		return false
@@ -168,74 +162,62 @@ func (p *postgres) follow(name string) bool {
 	}
 }
 
-// lockSetUp is the advisory lock of whoever creates, migrates or switches schemas;
-// lockRebuild is held as long as a rebuild lasts. ("Chirogr" and a number.)
+// lockSetUp is the advisory lock of a process that creates, migrates or switches
+// schemas; lockRebuild is held as long as a rebuild lasts. ("Chirogr" and a number.)
 const (
 	lockSetUp   = 0x43686972_6f677201
 	lockRebuild = 0x43686972_6f677202
 )
 
 // setUp makes the schemas, or brings them up to date.
-func (p *postgres) setUp(ctx context.Context) error {
-	conn, err := p.connectToWait(ctx)
-	if err != nil {
-		return err
-	}
-	defer closeConn(conn) // and the lock goes with it, whatever becomes of this process
-	var encoding string
-	if err := conn.QueryRow(ctx, `SELECT current_setting('server_encoding')`).Scan(&encoding); err != nil {
-		return err
-	}
-	if encoding != "UTF8" {
-		return fmt.Errorf("the database is encoded in %s, which cannot hold every text: create one with ENCODING 'UTF8'", encoding)
-	}
-	if _, err := conn.Exec(ctx, `SELECT pg_advisory_lock($1)`, int64(lockSetUp)); err != nil {
-		return err
-	}
-	var there bool
-	if err := conn.QueryRow(ctx, `SELECT to_regclass('chirograph.current_views') IS NOT NULL`).Scan(&there); err != nil {
-		return err
-	}
-	if !there {
-		if _, err := conn.Exec(ctx, `CREATE SCHEMA IF NOT EXISTS chirograph`); err != nil {
-			return permitted(err)
+func (p *pgEngine) setUp(ctx context.Context) error {
+	return p.client.Alone(ctx, lockSetUp, func(ctx context.Context, conn *pgx.Conn) error {
+		var encoding string
+		if err := conn.QueryRow(ctx, `SELECT current_setting('server_encoding')`).Scan(&encoding); err != nil {
+			return err
 		}
-		if _, err := conn.Exec(ctx, `CREATE TABLE chirograph.current_views (name text NOT NULL, one boolean PRIMARY KEY DEFAULT true CHECK (one))`); err != nil {
-			return permitted(err)
+		if encoding != "UTF8" {
+			return fmt.Errorf("the database is encoded in %s, which cannot hold every text: create one with ENCODING 'UTF8'", encoding)
 		}
-	}
-	var name string
-	err = conn.QueryRow(ctx, `SELECT name FROM chirograph.current_views`).Scan(&name)
-	first := errors.Is(err, pgx.ErrNoRows)
-	switch {
-	case first:
-		name = schemaName(1)
-		if _, err := conn.Exec(ctx, `CREATE SCHEMA IF NOT EXISTS `+name); err != nil {
-			return permitted(err)
+		name, first, err := p.currentOrFirst(ctx, conn)
+		if err != nil {
+			return err
 		}
-	case err != nil:
+		n, err := schemaNumber(name)
+		if err != nil {
+			return err
+		}
+		if err := p.migrate(ctx, conn, n); err != nil {
+			return err
+		}
+		p.schema.Store(n)
+		if first {
+			_, err = conn.Exec(ctx, `INSERT INTO chirograph.current_views (name) VALUES ($1)`, name)
+		}
 		return err
-	}
-	n, err := schemaNumber(name)
-	if err != nil {
-		return err
-	}
-	if err := p.migrate(ctx, n); err != nil {
-		return err
-	}
-	p.schema.Store(n)
-	if first {
-		_, err = conn.Exec(ctx, `INSERT INTO chirograph.current_views (name) VALUES ($1)`, name)
-	}
-	return err
+	})
 }
 
-func permitted(err error) error {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == "42501" {
-		return fmt.Errorf("the user may not create schemas in this database (GRANT CREATE ON DATABASE): %w", err)
+// currentOrFirst reads in which schema the views are. first: there are none yet, and it
+// is the schema in which the first are to be made.
+func (p *pgEngine) currentOrFirst(ctx context.Context, conn *pgx.Conn) (name string, first bool, err error) {
+	var there bool
+	if err := conn.QueryRow(ctx, `SELECT to_regclass('chirograph.current_views') IS NOT NULL`).Scan(&there); err != nil {
+		return "", false, err
 	}
-	return err
+	if !there {
+		for _, text := range []string{`CREATE SCHEMA IF NOT EXISTS chirograph`,
+			`CREATE TABLE chirograph.current_views (name text NOT NULL, one boolean PRIMARY KEY DEFAULT true CHECK (one))`} {
+			if _, err := conn.Exec(ctx, text); err != nil {
+				return "", false, p.client.Permitted(err)
+			}
+		}
+	}
+	err = conn.QueryRow(ctx, `SELECT name FROM chirograph.current_views`).Scan(&name)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return schemaName(1), true, nil
+	}
+	return name, false, err
 }
 
 // storage is how the tables are stored. It says nothing about what they hold, so it
@@ -250,167 +232,87 @@ const storage = `
 	ALTER TABLE streams ALTER COLUMN state SET STORAGE EXTERNAL;
 	ALTER TABLE messages ALTER COLUMN doc SET STORAGE EXTERNAL`
 
-// migrate brings a schema up to what this program knows.
-func (p *postgres) migrate(ctx context.Context, n int64) error {
-	db := p.migrating(n)
+// tablesOf are the tables of the views in a schema, and their migrations.
+func tablesOf(n int64) postgres.Schema {
+	return postgres.Schema{Name: schemaName(n), Files: migrationFiles, Lock: lockSetUp}
+}
+
+// migrate brings a schema up to what this program knows, or makes it. conn holds the
+// lock. It has no bound but the caller's.
+func (p *pgEngine) migrate(ctx context.Context, conn *pgx.Conn, n int64) error {
+	v, err := p.client.MigrateOn(ctx, conn, tablesOf(n))
+	if err != nil {
+		return fmt.Errorf("migrate the views: %w", p.explain(err))
+	}
+	db := p.client.OpenSchema(schemaName(n))
 	defer db.Close()
-	if err := migrate(ctx, db, goose.DialectPostgres); err != nil {
-		return err
+	if err := fits(ctx, db, v); err != nil {
+		return fmt.Errorf("migrate the views: %w", p.explain(err))
 	}
 	var stored bool
 	if err := db.QueryRowContext(ctx, `SELECT reloptions IS NOT NULL FROM pg_class WHERE oid = 'messages'::regclass`).Scan(&stored); err != nil || stored {
 		return err
 	}
-	_, err := db.ExecContext(ctx, storage) // as one transaction
+	_, err = db.ExecContext(ctx, storage) // as one transaction
 	return err
 }
 
-// behind reports whether a schema has migrations that this program does not know.
-func (p *postgres) behind(ctx context.Context, n int64) (bool, error) {
-	db := p.migrating(n)
-	defer db.Close()
-	g, err := provider(goose.DialectPostgres, db)
-	if err != nil {
-		return false, err
+// schemaKey is where a connection keeps the number of its schema.
+const schemaKey = "chirograph.schema"
+
+// intoSchema sets the schema of a connection that is to be made.
+func (p *pgEngine) intoSchema(c *pgx.ConnConfig) {
+	c.RuntimeParams["search_path"] = schemaName(p.schema.Load())
+}
+
+// inSchema reports whether a connection is to the schema in force. It serves one schema
+// for as long as it lives, so that no snapshot ever sees two.
+func (p *pgEngine) inSchema(c *pgx.Conn) bool {
+	known := c.PgConn().CustomData()
+	n, there := known[schemaKey].(int64)
+	if !there {
+		var err error
+		if n, err = schemaNumber(c.Config().RuntimeParams["search_path"]); err != nil {
+			return false
+		}
+		known[schemaKey] = n
 	}
-	have, err := g.GetDBVersion(ctx)
-	sources := g.ListSources()
-	return have > sources[len(sources)-1].Version, err
+	return n == p.schema.Load()
 }
-
-// migrating is for goose: one schema, and no bound but the caller's.
-func (p *postgres) migrating(n int64) *sql.DB {
-	config := p.config.Copy()
-	config.RuntimeParams["search_path"] = schemaName(n)
-	config.RuntimeParams["statement_timeout"] = "0"
-	config.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
-	return stdlib.OpenDB(*config)
-}
-
-func closeConn(c *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = c.Close(ctx) // what is left of it, the server ends
-}
-
-// inSchema is where a connection keeps the number of its schema.
-const inSchema = "chirograph.schema"
 
 // open starts a database over a schema that is set up.
-func (p *postgres) open(ctx context.Context, o Options) (_ *DB, err error) {
+func (p *pgEngine) open(ctx context.Context, o Options) (_ *DB, err error) {
+	defer func() {
+		if err != nil {
+			_ = p.client.Close()
+		}
+	}()
 	d, err := newDB(o)
 	if err != nil {
 		return nil, err
 	}
-	d.engine, d.pg = p, p
-	p.writer = pgWriter{p: p, cache: d.cache, left: map[event.Partition]left{}}
-	d.read = stdlib.OpenDB(*p.config,
-		stdlib.OptionBeforeConnect(func(_ context.Context, c *pgx.ConnConfig) error {
-			c.RuntimeParams = maps.Clone(c.RuntimeParams) // it is everybody's
-			c.RuntimeParams["search_path"] = schemaName(p.schema.Load())
-			return nil
-		}),
-		stdlib.OptionAfterConnect(func(_ context.Context, c *pgx.Conn) error {
-			n, err := schemaNumber(c.Config().RuntimeParams["search_path"])
-			c.PgConn().CustomData()[inSchema] = n
-			return err
-		}),
-		stdlib.OptionResetSession(func(_ context.Context, c *pgx.Conn) error {
-			// A connection serves one schema, so that no snapshot ever sees two.
-			if c.PgConn().CustomData()[inSchema] != p.schema.Load() {
-				return driver.ErrBadConn
-			}
-			return nil
-		}))
-	d.read.SetMaxOpenConns(readers)
-	d.read.SetMaxIdleConns(readers)
-	d.read.SetConnMaxIdleTime(5 * time.Minute)
+	d.engine, d.pg, d.read = p, p, p.client.DB()
+	p.writer = pgWriter{p: p, cache: d.cache, written: map[event.Partition]written{}}
 	if err := d.stmt.prepare(ctx, d.read, true); err != nil {
-		d.read.Close()
-		return nil, fmt.Errorf("open the views: %w", clean(err))
+		return nil, fmt.Errorf("open the views: %w", p.explain(err))
 	}
-	var watching context.Context
-	watching, p.stop = context.WithCancel(context.Background())
-	if err := d.look(ctx); err != nil {
-		p.stop()
-		d.read.Close()
-		return nil, fmt.Errorf("open the views: %w", clean(err))
+	d.waiting = make(chan struct{}, 1)
+	d.watcher = &watcher{reader: d.reader, progress: d.progress}
+	if err := d.watcher.look(ctx); err != nil {
+		return nil, fmt.Errorf("open the views: %w", err)
 	}
-	d.wg.Go(d.writer)
-	p.watching.Go(func() { d.watch(watching) })
+	d.wg.Go(d.writer.run)
+	d.watcher.start()
 	return d, nil
 }
 
-func (p *postgres) close() error {
+func (p *pgEngine) close() error {
 	if p.writer.conn != nil {
-		closeConn(p.writer.conn)
+		postgres.CloseConn(p.writer.conn)
 	}
-	return nil
+	return p.client.Close()
 }
 
-// readOnly is the code of a server that takes no writes: a standby, or one that was
-// a primary.
-const readOnly = "25006"
+func (p *pgEngine) away(err error) bool { return postgres.Away(err) }
 
-// away: connections (08), resources (53), the operator (57), a lock (55P03), time or
-// nothing at all stood in the way (PostgreSQL 15, appendix A).
-func (p *postgres) away(err error) bool {
-	if err == nil {
-		return false
-	}
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		return strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "53") || strings.HasPrefix(pg.Code, "57") || pg.Code == "55P03" || pg.Code == readOnly
-	}
-	var connect *pgconn.ConnectError
-	var network net.Error
-	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, pgconn.ErrConnClosed) ||
-		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded)
-}
-
-// undefined reports whether a table is not there (42P01), or its schema (3F000).
-func undefined(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "3F000")
-}
-
-// clean gives an error of the connection a text without addresses and names.
-func clean(err error) error {
-	var pg *pgconn.PgError
-	var connect *pgconn.ConnectError
-	var network *net.OpError
-	var certificate *tls.CertificateVerificationError
-	text := "PostgreSQL does not answer"
-	switch {
-	case errors.As(err, &connect):
-		text = "PostgreSQL cannot be reached"
-	case errors.As(err, &network):
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, pgconn.ErrConnClosed):
-		text = "the connection to PostgreSQL broke"
-	default:
-		return err
-	}
-	switch {
-	case errors.As(err, &pg):
-		text += ": " + pg.Message + " (SQLSTATE " + pg.Code + ")"
-	case errors.As(err, &certificate):
-		text += ": its certificate was refused"
-	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout():
-		text += " in time"
-	case network != nil:
-		text += ": " + network.Err.Error()
-	}
-	return &quiet{text, err}
-}
-
-// quiet is an error under another text.
-type quiet struct {
-	text string
-	err  error
-}
-
-func (e *quiet) Error() string { return e.text }
-
-// Unwrap: whoever reads is told that nothing was done; a writer reads its mark again
-// whatever the error.
-func (e *quiet) Unwrap() []error { return []error{ledger.ErrRefused, e.err} }
+func (p *pgEngine) note(err error) { p.client.Note(err) }

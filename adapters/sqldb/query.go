@@ -20,70 +20,60 @@ import (
 	"github.com/chirograph/chirograph/projections"
 )
 
-var _ reading.Views = (*DB)(nil)
+// reader answers queries, from what is committed. All methods may be called from any goroutine.
+type reader struct {
+	partitions int       // of the ledger
+	pg         *pgEngine // nil on SQLite
+	read       *sql.DB   // a few
+	stmt       statements
+}
 
 // Mark is part of ledger.Views.
-func (d *DB) Mark(ctx context.Context, p event.Partition) (ledger.Mark, error) {
-	ctx, cancel := d.bound(ctx)
-	defer cancel()
-	_, m, err := scanMark(d.stmt.mark.QueryRowContext(ctx, int64(p)).Scan)
-	if errors.Is(err, sql.ErrNoRows) {
-		return ledger.Mark{}, nil
-	}
+func (r *reader) Mark(ctx context.Context, p event.Partition) (m ledger.Mark, err error) {
+	err = r.do(ctx, fmt.Sprintf("read where the views of partition %s stand", p), func(ctx context.Context) (err error) {
+		_, m, err = scanMark(r.stmt.mark.QueryRowContext(ctx, int64(p)).Scan)
+		if errors.Is(err, sql.ErrNoRows) {
+			m, err = ledger.Mark{}, nil
+		}
+		return err
+	})
 	if err != nil {
-		return ledger.Mark{}, fmt.Errorf("read where the views of partition %s stand: %w", p, clean(err))
+		return ledger.Mark{}, err
 	}
 	return m, nil
 }
 
-// ProgressAge bounds how old the marks of Progress are that other processes made.
-const ProgressAge = time.Second
-
-// Progress is how far the views are.
-type Progress struct {
-	// Marks has, for each partition that holds something, the index of the next event,
-	// whichever process projects it.
-	Marks map[event.Partition]int64
-	// Committed is the wall clock's time of this process's last commit; zero before the first.
-	Committed time.Time
-}
-
-// Progress tells how far the views are: compared with the log's heads, that is
-// how much they lag. It asks nobody: what other processes have committed shows
-// within ProgressAge, while the database can be reached.
-func (d *DB) Progress() Progress {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	p := Progress{Marks: make(map[event.Partition]int64, len(d.marks)), Committed: d.committed}
-	for n, next := range d.marks {
-		p.Marks[n] = next
-	}
-	return p
-}
-
-// bound gives a query its time.
-func (d *DB) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	if d.pg == nil {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, d.pg.times.read)
-}
-
-// view runs f on one snapshot of the last commit.
-func (d *DB) view(ctx context.Context, what string, f func(tx *sql.Tx) error) error {
-	o := &sql.TxOptions{ReadOnly: true}
-	if d.pg != nil {
-		o.Isolation = sql.LevelRepeatableRead // else each statement has a snapshot of its own
-	}
-	tx, err := d.read.BeginTx(ctx, o)
-	if err == nil {
-		err = f(tx)
-		tx.Rollback()
+// do runs a query within its time, and says what it was for when it fails. The query
+// may be run twice, so it begins with empty answers.
+func (r *reader) do(ctx context.Context, what string, query func(context.Context) error) (err error) {
+	if r.pg != nil {
+		err = r.pg.do(ctx, query)
+	} else {
+		err = query(ctx)
 	}
 	if err != nil && !errors.Is(err, reading.ErrNotFound) {
-		return fmt.Errorf("%s: %w", what, clean(err))
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return err
+}
+
+// view is do for a query over one snapshot of the last commit.
+func (r *reader) view(ctx context.Context, what string, query func(ctx context.Context, tx *sql.Tx) error) error {
+	return r.do(ctx, what, func(ctx context.Context) error { return r.snapshot(ctx, query) })
+}
+
+// snapshot runs a query over one snapshot of the last commit.
+func (r *reader) snapshot(ctx context.Context, query func(ctx context.Context, tx *sql.Tx) error) error {
+	o := &sql.TxOptions{ReadOnly: true}
+	if r.pg != nil {
+		o.Isolation = sql.LevelRepeatableRead // else each statement has a snapshot of its own
+	}
+	tx, err := r.read.BeginTx(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	return query(ctx, tx)
 }
 
 // each runs a statement and scans its rows one by one.
@@ -102,41 +92,54 @@ func each(ctx context.Context, stmt *sql.Stmt, args []any, f func(scan func(...a
 }
 
 // Streams is part of ledger.Views.
-func (d *DB) Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (folds map[event.Pseudonym]*recipient.State, asOf int64, err error) {
-	folds = make(map[event.Pseudonym]*recipient.State, len(subjects))
-	take := func(subject event.Pseudonym, state []byte) error {
-		s := new(recipient.State)
-		folds[subject] = s
-		return json.Unmarshal(state, s)
-	}
-	if d.pg != nil {
-		ctx, cancel := d.bound(ctx)
-		defer cancel()
-		err = each(ctx, d.stmt.streams, []any{int64(p), ids(subjects)}, func(scan func(...any) error) error {
-			var subject, state sql.RawBytes
-			var next int64
-			if err := scan(&subject, &state, &next); err != nil {
-				return err
-			}
-			if subject == nil {
-				asOf = next
-				return nil
-			}
-			return take(event.Pseudonym(toID(subject)), state)
-		})
-		if err != nil {
-			return nil, 0, fmt.Errorf("load streams: %w", clean(err))
+func (r *reader) Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (folds map[event.Pseudonym]*recipient.State, asOf int64, err error) {
+	err = r.do(ctx, "load streams", func(ctx context.Context) (err error) {
+		folds, asOf = make(map[event.Pseudonym]*recipient.State, len(subjects)), 0
+		take := func(subject event.Pseudonym, state []byte) error {
+			s := new(recipient.State)
+			folds[subject] = s
+			return json.Unmarshal(state, s)
 		}
-		return folds, asOf, nil
+		if r.pg != nil {
+			asOf, err = r.streamsAtOnce(ctx, p, subjects, take)
+		} else {
+			asOf, err = r.streamsOneByOne(ctx, p, subjects, take)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
 	}
-	err = d.view(ctx, "load streams", func(tx *sql.Tx) error {
-		switch _, m, err := scanMark(tx.StmtContext(ctx, d.stmt.mark).QueryRowContext(ctx, int64(p)).Scan); {
+	return folds, asOf, nil
+}
+
+// streamsAtOnce loads streams with one statement, which is one snapshot.
+func (r *reader) streamsAtOnce(ctx context.Context, p event.Partition, subjects []event.Pseudonym, take func(event.Pseudonym, []byte) error) (asOf int64, err error) {
+	err = each(ctx, r.stmt.streams, []any{int64(p), ids(subjects)}, func(scan func(...any) error) error {
+		var subject, state sql.RawBytes
+		var next int64
+		if err := scan(&subject, &state, &next); err != nil {
+			return err
+		}
+		if subject == nil {
+			asOf = next
+			return nil
+		}
+		return take(event.Pseudonym(toID(subject)), state)
+	})
+	return asOf, err
+}
+
+// streamsOneByOne loads each stream with a statement of its own, over one snapshot.
+func (r *reader) streamsOneByOne(ctx context.Context, p event.Partition, subjects []event.Pseudonym, take func(event.Pseudonym, []byte) error) (asOf int64, err error) {
+	err = r.snapshot(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		switch _, m, err := scanMark(tx.StmtContext(ctx, r.stmt.mark).QueryRowContext(ctx, int64(p)).Scan); {
 		case err == nil:
 			asOf = m.Next
 		case !errors.Is(err, sql.ErrNoRows):
 			return err
 		}
-		stmt := tx.StmtContext(ctx, d.stmt.streamState)
+		stmt := tx.StmtContext(ctx, r.stmt.streamState)
 		for _, subject := range subjects {
 			var state []byte
 			err := stmt.QueryRowContext(ctx, subject[:], int64(p)).Scan(&state)
@@ -152,10 +155,7 @@ func (d *DB) Streams(ctx context.Context, p event.Partition, subjects []event.Ps
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, 0, err
-	}
-	return folds, asOf, nil
+	return asOf, err
 }
 
 // ids are the bytes of each.
@@ -168,37 +168,45 @@ func ids[T ~[16]byte](all []T) [][]byte {
 }
 
 // Due is part of ledger.Views; the earliest come first.
-func (d *DB) Due(ctx context.Context, p event.Partition, before time.Time) ([]ledger.Due, error) {
-	ctx, cancel := d.bound(ctx)
-	defer cancel()
-	var due []ledger.Due
-	err := each(ctx, d.stmt.due, []any{int64(p), before.UnixMilli()}, func(scan func(...any) error) error {
-		var subject []byte
-		var at int64
-		if err := scan(&subject, &at); err != nil {
-			return err
-		}
-		due = append(due, ledger.Due{Subject: event.Pseudonym(toID(subject)), At: time.UnixMilli(at).UTC()})
-		return nil
+func (r *reader) Due(ctx context.Context, p event.Partition, before time.Time) (due []ledger.Due, err error) {
+	err = r.do(ctx, "list what is due", func(ctx context.Context) error {
+		due = nil
+		return each(ctx, r.stmt.due, []any{int64(p), before.UnixMilli()}, func(scan func(...any) error) error {
+			var subject []byte
+			var at int64
+			if err := scan(&subject, &at); err != nil {
+				return err
+			}
+			due = append(due, ledger.Due{Subject: event.Pseudonym(toID(subject)), At: time.UnixMilli(at).UTC()})
+			return nil
+		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list what is due: %w", clean(err))
+		return nil, err
 	}
 	return due, nil
 }
 
 // Handoff is part of ledger.Views. Keys come best first, and the first that finds
 // something decides; keys[0] is the id as the receipt wrote it, and picks among
-// several hand-offs under one key (carriers use ids again; then the newest counts).
-func (d *DB) Handoff(ctx context.Context, account string, keys []string) (ledger.HandoffRef, bool, error) {
-	ctx, cancel := d.bound(ctx)
-	defer cancel()
+// several hand-offs under one key (carriers use an id more than once; then the newest counts).
+func (r *reader) Handoff(ctx context.Context, account string, keys []string) (ref ledger.HandoffRef, found bool, err error) {
 	for i, key := range keys {
 		if slices.Contains(keys[:i], key) {
 			continue
 		}
-		var found *ledger.HandoffRef
-		err := each(ctx, d.stmt.handoff, []any{plain(key), plain(account), plain(keys[0])}, func(scan func(...any) error) error {
+		if ref, found, err = r.handoff(ctx, account, key, keys[0]); found || err != nil {
+			return ref, found, err
+		}
+	}
+	return ledger.HandoffRef{}, false, nil
+}
+
+// handoff finds the best hand-off under one key; id is as the receipt wrote it.
+func (r *reader) handoff(ctx context.Context, account, key, id string) (ref ledger.HandoffRef, found bool, err error) {
+	err = r.do(ctx, "look a carrier's id up", func(ctx context.Context) error {
+		found = false
+		return each(ctx, r.stmt.handoff, []any{plain(key), plain(account), plain(id)}, func(scan func(...any) error) error {
 			var h ledger.HandoffRef
 			var subject, message []byte
 			var now sql.NullInt64
@@ -207,51 +215,51 @@ func (d *DB) Handoff(ctx context.Context, account string, keys []string) (ledger
 			}
 			h.Subject, h.Message = event.Pseudonym(toID(subject)), toID(message)
 			bound := oldest(fromMillis(now).Add(-projections.KeepHandoff))
-			if found == nil && bytes.Compare(h.Message[:], bound[:]) >= 0 {
-				found = &h
+			if !found && bytes.Compare(h.Message[:], bound[:]) >= 0 {
+				ref, found = h, true
 			}
 			return nil
 		})
-		if err != nil {
-			return ledger.HandoffRef{}, false, fmt.Errorf("look a carrier's id up: %w", clean(err))
-		}
-		if found != nil {
-			return *found, true, nil
-		}
+	})
+	if err != nil || !found {
+		return ledger.HandoffRef{}, false, err
 	}
-	return ledger.HandoffRef{}, false, nil
+	return ref, true, nil
 }
 
 // Reserved is part of ledger.Views. Should two submits have used one key (a lost
 // answer, two processes), the older one counts.
-func (d *DB) Reserved(ctx context.Context, tenant, key string) (ledger.Reserved, bool, error) {
-	ctx, cancel := d.bound(ctx)
-	defer cancel()
-	var r ledger.Reserved
+func (r *reader) Reserved(ctx context.Context, tenant, key string) (ledger.Reserved, bool, error) {
+	var x ledger.Reserved
 	var id []byte
-	err := d.stmt.reserved.QueryRowContext(ctx, reservedHash(tenant, key), tenant, plain(key)).Scan(&id, &r.Input)
-	if errors.Is(err, sql.ErrNoRows) {
-		return ledger.Reserved{}, false, nil
+	found := false
+	err := r.do(ctx, "look an idempotency key up", func(ctx context.Context) error {
+		err := r.stmt.reserved.QueryRowContext(ctx, reservedHash(tenant, key), tenant, plain(key)).Scan(&id, &x.Input)
+		found = err == nil
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	if err != nil || !found {
+		return ledger.Reserved{}, false, err
 	}
-	if err != nil {
-		return ledger.Reserved{}, false, fmt.Errorf("look an idempotency key up: %w", clean(err))
-	}
-	r.Message = toID(id)
-	return r, true, nil
+	x.Message = toID(id)
+	return x, true, nil
 }
 
 // Message returns a message of the tenant; reading.ErrNotFound when there is
 // none, or none yet.
-func (d *DB) Message(ctx context.Context, tenant string, id event.ID) (*reading.Message, error) {
-	ctx, cancel := d.bound(ctx)
-	defer cancel()
+func (r *reader) Message(ctx context.Context, tenant string, id event.ID) (*reading.Message, error) {
 	var doc []byte
-	err := d.stmt.message.QueryRowContext(ctx, id[:], tenant).Scan(&doc)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, reading.ErrNotFound
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read a message: %w", clean(err))
+	if err := r.do(ctx, "read a message", func(ctx context.Context) error {
+		err := r.stmt.message.QueryRowContext(ctx, id[:], tenant).Scan(&doc)
+		if errors.Is(err, sql.ErrNoRows) {
+			return reading.ErrNotFound
+		}
+		return err
+	}); err != nil {
+		return nil, err
 	}
 	return decode(doc)
 }
@@ -266,18 +274,16 @@ const (
 // Search returns a page of the tenant's messages, newest first: by id, and within
 // one recipient in the order of the log. The next page is the one after the last
 // id; messages that come meanwhile shift nothing. Limit is brought within 1 to reading.MaxPage.
-func (d *DB) Search(ctx context.Context, tenant string, f reading.Filter) (page []*reading.Message, err error) {
-	ctx, cancel := d.bound(ctx)
-	defer cancel()
+func (r *reader) Search(ctx context.Context, tenant string, f reading.Filter) (page []*reading.Message, err error) {
 	f.Limit = min(max(f.Limit, 1), reading.MaxPage)
 	f.Program, f.Reference = plain(f.Program), plain(f.Reference)
-	err = d.view(ctx, "search messages", func(tx *sql.Tx) error {
-		s := search{ctx: ctx, d: d, tx: tx, tenant: tenant, f: f}
+	err = r.view(ctx, "search messages", func(ctx context.Context, tx *sql.Tx) error {
+		s := search{ctx: ctx, r: r, tx: tx, tenant: tenant, f: f}
 		switch {
 		case !f.Subject.IsZero():
 			err = s.chain()
 		case f.Reference != "":
-			err = s.merge([]source{{stmt: tx.StmtContext(ctx, d.stmt.byReference), args: []any{tenant, f.Reference}}})
+			err = s.merge([]source{{stmt: tx.StmtContext(ctx, r.stmt.byReference), args: []any{tenant, f.Reference}}})
 		default:
 			var sources []source
 			if sources, err = s.groups(); err == nil {
@@ -295,7 +301,7 @@ func (d *DB) Search(ctx context.Context, tenant string, f reading.Filter) (page 
 
 type search struct {
 	ctx    context.Context
-	d      *DB
+	r      *reader
 	tx     *sql.Tx
 	tenant string
 	f      reading.Filter
@@ -325,14 +331,14 @@ func (s *search) chain() error {
 	var next []byte
 	var err error
 	if s.f.After.IsZero() {
-		err = s.tx.StmtContext(s.ctx, s.d.stmt.headOf).QueryRowContext(s.ctx, s.f.Subject[:]).Scan(&next)
+		err = s.tx.StmtContext(s.ctx, s.r.stmt.headOf).QueryRowContext(s.ctx, s.f.Subject[:]).Scan(&next)
 	} else {
-		err = s.tx.StmtContext(s.ctx, s.d.stmt.previousOf).QueryRowContext(s.ctx, s.f.After[:], s.tenant).Scan(&next)
+		err = s.tx.StmtContext(s.ctx, s.r.stmt.previousOf).QueryRowContext(s.ctx, s.f.After[:], s.tenant).Scan(&next)
 	}
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
-	chain := s.tx.StmtContext(s.ctx, s.d.stmt.chain)
+	chain := s.tx.StmtContext(s.ctx, s.r.stmt.chain)
 	// What the filter leaves out makes it look further, each time at more.
 	for n := s.f.Limit; err == nil && next != nil && !s.full(); n = min(2*n, 1000) {
 		from := next
@@ -369,7 +375,7 @@ func (s *search) groups() ([]source, error) {
 	programs := []string{s.f.Program}
 	if s.f.Program == "" {
 		programs = nil
-		stmt := s.tx.StmtContext(s.ctx, s.d.stmt.program)
+		stmt := s.tx.StmtContext(s.ctx, s.r.stmt.program)
 		for last := ""; ; {
 			var next sql.NullString
 			if err := stmt.QueryRowContext(s.ctx, s.tenant, last).Scan(&next); err != nil {
@@ -385,7 +391,7 @@ func (s *search) groups() ([]source, error) {
 	if s.f.Status != "" {
 		statuses = []recipient.Status{s.f.Status}
 	}
-	stmt := s.tx.StmtContext(s.ctx, s.d.stmt.byStatus)
+	stmt := s.tx.StmtContext(s.ctx, s.r.stmt.byStatus)
 	var sources []source
 	for _, program := range programs {
 		for _, status := range statuses {
@@ -451,8 +457,8 @@ func (s *search) merge(sources []source) error {
 
 // read adds messages in the order of their ids, until the page is full.
 func (s *search) read(all []event.ID) error {
-	if s.d.pg == nil {
-		message := s.tx.StmtContext(s.ctx, s.d.stmt.message)
+	if s.r.pg == nil {
+		message := s.tx.StmtContext(s.ctx, s.r.stmt.message)
 		for _, id := range all {
 			if s.full() {
 				return nil
@@ -469,7 +475,7 @@ func (s *search) read(all []event.ID) error {
 		}
 		return nil
 	}
-	docs := s.tx.StmtContext(s.ctx, s.d.stmt.docs)
+	docs := s.tx.StmtContext(s.ctx, s.r.stmt.docs)
 	for part := range slices.Chunk(all, s.f.Limit) {
 		if s.full() {
 			return nil
@@ -504,10 +510,7 @@ const chunk = 100
 // OptOuts returns the opt-outs that stand for each of the subjects, in order, and
 // the last position of every partition that one of them lies in: the answer is
 // true as of exactly these. A partition that holds nothing has none.
-func (d *DB) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) (stand [][]reading.OptOut, asOf []event.Position, err error) {
-	ctx, cancel := d.bound(ctx)
-	defer cancel()
-	stand = make([][]reading.OptOut, len(subjects))
+func (r *reader) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) (stand [][]reading.OptOut, asOf []event.Position, err error) {
 	at := map[event.Pseudonym][]int{}
 	var distinct []event.Pseudonym
 	involved := map[event.Partition]bool{}
@@ -515,10 +518,11 @@ func (d *DB) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudo
 		if at[s] = append(at[s], i); len(at[s]) == 1 {
 			distinct = append(distinct, s)
 		}
-		involved[event.Partition(s.Partition(d.o.Partitions))] = true
+		involved[event.Partition(s.Partition(r.partitions))] = true
 	}
-	err = d.view(ctx, "read opt-outs", func(tx *sql.Tx) error {
-		err := each(ctx, tx.StmtContext(ctx, d.stmt.heads), nil, func(scan func(...any) error) error {
+	err = r.view(ctx, "read opt-outs", func(ctx context.Context, tx *sql.Tx) error {
+		stand, asOf = make([][]reading.OptOut, len(subjects)), nil
+		err := each(ctx, tx.StmtContext(ctx, r.stmt.heads), nil, func(scan func(...any) error) error {
 			var p event.Position
 			if err := scan(&p.Partition, &p.Index); err != nil {
 				return err
@@ -533,11 +537,11 @@ func (d *DB) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudo
 			return err
 		}
 		n := chunk
-		if d.pg != nil {
+		if r.pg != nil {
 			n *= 10
 		}
 		for part := range slices.Chunk(distinct, n) {
-			if err := d.optOuts(ctx, tx, tenant, part, func(s event.Pseudonym, o reading.OptOut) {
+			if err := r.optOuts(ctx, tx, tenant, part, func(s event.Pseudonym, o reading.OptOut) {
 				for _, i := range at[s] {
 					stand[i] = append(stand[i], o)
 				}
@@ -556,7 +560,7 @@ func (d *DB) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudo
 	return stand, asOf, nil
 }
 
-func (d *DB) optOuts(ctx context.Context, tx *sql.Tx, tenant string, subjects []event.Pseudonym, f func(event.Pseudonym, reading.OptOut)) error {
+func (r *reader) optOuts(ctx context.Context, tx *sql.Tx, tenant string, subjects []event.Pseudonym, f func(event.Pseudonym, reading.OptOut)) error {
 	take := func(scan func(...any) error) error {
 		s, o, err := scanOptOut(scan)
 		if err == nil {
@@ -564,8 +568,8 @@ func (d *DB) optOuts(ctx context.Context, tx *sql.Tx, tenant string, subjects []
 		}
 		return err
 	}
-	if d.pg != nil {
-		return each(ctx, tx.StmtContext(ctx, d.stmt.optOuts), []any{tenant, ids(subjects)}, take)
+	if r.pg != nil {
+		return each(ctx, tx.StmtContext(ctx, r.stmt.optOuts), []any{tenant, ids(subjects)}, take)
 	}
 	var q strings.Builder
 	q.WriteString(`SELECT ` + optOutColumns + ` FROM opt_outs WHERE tenant = $1 AND subject IN (`)
@@ -603,17 +607,17 @@ func scanOptOut(scan func(...any) error) (event.Pseudonym, reading.OptOut, error
 
 // Reviews lists the tenant's standing opt-outs that an officer has yet to read,
 // the oldest first.
-func (d *DB) Reviews(ctx context.Context, tenant string) ([]reading.Review, error) {
-	ctx, cancel := d.bound(ctx)
-	defer cancel()
-	var all []reading.Review
-	err := each(ctx, d.stmt.review, []any{tenant}, func(scan func(...any) error) error {
-		s, o, err := scanOptOut(scan)
-		all = append(all, reading.Review{Subject: s, OptOut: o})
-		return err
+func (r *reader) Reviews(ctx context.Context, tenant string) (all []reading.Review, err error) {
+	err = r.do(ctx, "list reviews", func(ctx context.Context) error {
+		all = nil
+		return each(ctx, r.stmt.review, []any{tenant}, func(scan func(...any) error) error {
+			s, o, err := scanOptOut(scan)
+			all = append(all, reading.Review{Subject: s, OptOut: o})
+			return err
+		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list reviews: %w", clean(err))
+		return nil, err
 	}
 	return all, nil
 }

@@ -8,10 +8,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chirograph/chirograph/adapters/internal/postgres"
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// Rebuilding are views that are being made again beside the live ones, while nodes
+// Rebuilding are views that are being made anew beside the live ones, while nodes
 // run: a database in a schema of its own. Fold the log into it, from the marks that
 // it has (none), with Write as ever; then Switch, then Close.
 //
@@ -26,7 +27,7 @@ type Rebuilding struct {
 	switched time.Time
 }
 
-// Rebuild begins to make the views again. On PostgreSQL only: on SQLite, fold into
+// Rebuild begins to make the views anew. On PostgreSQL only: on SQLite, fold into
 // another file and put it in the place of the first. One rebuild runs at a time, in
 // whichever process; a second is refused. So is one by a program that is older than
 // the live views.
@@ -37,16 +38,16 @@ func (d *DB) Rebuild(ctx context.Context) (*Rebuilding, error) {
 	r := &Rebuilding{live: d}
 	if err := r.begin(ctx); err != nil {
 		if r.conn != nil {
-			closeConn(r.conn)
+			postgres.CloseConn(r.conn)
 		}
-		return nil, fmt.Errorf("rebuild the views: %w", clean(err))
+		return nil, fmt.Errorf("rebuild the views: %w", d.pg.explain(err))
 	}
 	return r, nil
 }
 
 func (r *Rebuilding) begin(ctx context.Context) (err error) {
 	p := r.live.pg
-	if r.conn, err = p.connectToWait(ctx); err != nil {
+	if r.conn, err = p.client.ConnectToWait(ctx); err != nil {
 		return err
 	}
 	var alone bool
@@ -62,11 +63,11 @@ func (r *Rebuilding) begin(ctx context.Context) (err error) {
 	if r.from, err = current(ctx, r.conn); err != nil {
 		return err
 	}
-	behind, err := p.behind(ctx, r.from)
+	v, err := p.client.Versions(ctx, tablesOf(r.from))
 	if err != nil {
 		return err
 	}
-	if behind {
+	if v.Have > v.Know {
 		return errors.New("a later version of Chirograph uses these views: rebuild with that one")
 	}
 	r.to = r.from + 1
@@ -86,34 +87,22 @@ func (r *Rebuilding) begin(ctx context.Context) (err error) {
 		if _, err := r.conn.Exec(ctx, `DROP SCHEMA `+name+` CASCADE`); err != nil {
 			return err
 		}
-		r.to = max(r.to, n+1) // a number never comes again: some node may still be at that one
+		r.to = max(r.to, n+1) // a number is used once: some node may still be at that one
 	}
-	if _, err := r.conn.Exec(ctx, `CREATE SCHEMA `+schemaName(r.to)); err != nil {
-		return permitted(err)
-	}
-	if err := p.migrate(ctx, r.to); err != nil {
+	if err := p.migrate(ctx, r.conn, r.to); err != nil {
 		return err
 	}
 	if _, err := r.conn.Exec(ctx, `SELECT pg_advisory_unlock($1)`, int64(lockSetUp)); err != nil {
 		return err
 	}
-	target := &postgres{config: p.config, times: p.times, pinned: true, waiting: make(chan struct{}, 1)}
+	target, err := newPgEngine(p.url, p.times)
+	if err != nil {
+		return err
+	}
+	target.pinned = true
 	target.schema.Store(r.to)
 	r.DB, err = target.open(ctx, r.live.o)
 	return err
-}
-
-// connectToWait makes a connection, to no schema, that may wait for locks as long as its callers do.
-func (p *postgres) connectToWait(ctx context.Context) (*pgx.Conn, error) {
-	conn, err := pgx.ConnectConfig(ctx, p.config)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := conn.Exec(ctx, `SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0`); err != nil {
-		closeConn(conn)
-		return nil, err
-	}
-	return conn, nil
 }
 
 func current(ctx context.Context, conn *pgx.Conn) (int64, error) {
@@ -124,7 +113,7 @@ func current(ctx context.Context, conn *pgx.Conn) (int64, error) {
 	return schemaNumber(name)
 }
 
-// Switch puts these views in the place of the live ones. Fold them up to near the
+// Switch makes these views the live ones. Fold them up to near the
 // log's heads before. The writers of all nodes wait while catchUp folds the rest: up
 // to every one of the live marks (Mark.Next) at least, and it must not take more
 // than some seconds, or ctx, which it is given, ends it and nothing has changed.
@@ -135,7 +124,7 @@ func current(ctx context.Context, conn *pgx.Conn) (int64, error) {
 // Close finds out.
 func (r *Rebuilding) Switch(ctx context.Context, catchUp func(ctx context.Context, live map[event.Partition]int64) error) error {
 	if err := r.swap(ctx, catchUp); err != nil {
-		return fmt.Errorf("switch to the views that were made: %w", clean(err))
+		return fmt.Errorf("switch to the views that were made: %w", r.live.pg.explain(err))
 	}
 	return nil
 }
@@ -155,12 +144,12 @@ func (r *Rebuilding) swap(ctx context.Context, catchUp func(context.Context, map
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		if e := tx.Rollback(ctx); e != nil && !errors.Is(e, pgx.ErrTxClosed) {
-			closeConn(r.conn) // nobody shall wait for what this end has given up
+			postgres.CloseConn(r.conn) // the others must not wait for what this process has given up
 		}
 	}()
-	// Nobody migrates meanwhile. Writers hold the second lock for as long as a
+	// No process migrates meanwhile. Writers hold the second lock for as long as a
 	// transaction lasts; those that come now queue behind this one.
-	if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = `+milliseconds(t.statement)); err != nil {
+	if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = `+postgres.Milliseconds(t.statement)); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(lockSetUp)); err != nil {
@@ -235,9 +224,9 @@ func marksOf(ctx context.Context, tx pgx.Tx, schema int64) (map[event.Partition]
 func (r *Rebuilding) Close() error {
 	err := r.DB.Close()
 	if e := r.drop(); e != nil {
-		err = errors.Join(err, fmt.Errorf("drop the views that are no longer used (the next rebuild does it, too): %w", clean(e)))
+		err = errors.Join(err, fmt.Errorf("drop the views that are no longer used (the next rebuild does it, too): %w", r.live.pg.explain(e)))
 	}
-	closeConn(r.conn)
+	postgres.CloseConn(r.conn)
 	return err
 }
 
@@ -246,7 +235,7 @@ func (r *Rebuilding) drop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.times.write+p.times.grace)
 	defer cancel()
 	if r.conn.IsClosed() {
-		conn, err := p.connectToWait(ctx)
+		conn, err := p.client.ConnectToWait(ctx)
 		if err != nil {
 			return err
 		}
@@ -269,7 +258,7 @@ func (r *Rebuilding) drop() error {
 		}
 	case r.from:
 	default:
-		return nil // somebody has rebuilt since, and dropped both
+		return nil // another process has rebuilt since, and dropped both
 	}
 	_, err = r.conn.Exec(ctx, `DROP SCHEMA IF EXISTS `+schemaName(drop)+` CASCADE`)
 	return err

@@ -11,7 +11,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -28,7 +27,7 @@ const applicationID = 0x43685677
 // synchronous=NORMAL, so a crash of the process loses nothing that was committed,
 // and a power cut leaves the file consistent and perhaps a little behind. A file
 // that is not ours, or that a later version no longer lets this one use, is refused
-// and left as it was. Other processes must not write to it.
+// and stays as it was. Other processes must not write to it.
 func OpenSQLite(path string, o Options) (*DB, error) {
 	d, err := newDB(o)
 	if err != nil {
@@ -59,19 +58,20 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 		}
 		return nil, err
 	}
-	d.wg.Go(d.writer)
+	d.wg.Go(d.writer.run)
 	return d, nil
 }
 
 func (d *DB) startSQLite(e *sqlite, path string) (err error) {
 	ctx := context.Background()
-	if err := migrate(ctx, e.db, goose.DialectSQLite3); err != nil {
+	if err := migrateSQLite(ctx, e.db); err != nil {
 		return err
 	}
-	// Readers share a snapshot with nobody and never wait for the writer.
+	// Each reader has a snapshot of its own, and never waits for the writer.
 	if d.read, err = sql.Open("sqlite", dsn(path, []string{"busy_timeout(10000)", "query_only(1)", "temp_store(MEMORY)", "cache_size(-16384)"})); err != nil {
 		return fmt.Errorf("open the views: %w", err)
 	}
+	e.read = d.read
 	d.read.SetMaxOpenConns(4)
 	d.read.SetMaxIdleConns(4)
 	err = func() error {
@@ -130,6 +130,7 @@ func checkFile(path string) (fresh bool, err error) {
 type sqlite struct {
 	db   *sql.DB
 	conn *sql.Conn
+	read *sql.DB // of the readers, which it closes with its own
 	// marks are the committed ones; the writer's own.
 	marks map[event.Partition]ledger.Mark
 
@@ -227,9 +228,13 @@ func (s *sqlite) reset(p event.Partition) error {
 
 func (s *sqlite) away(error) bool { return false }
 
-func (s *sqlite) close() error { return errors.Join(s.conn.Close(), s.db.Close()) }
+func (s *sqlite) note(error) {}
 
-// sqliteTx writes at once. Its connection serves nobody else meanwhile.
+func (s *sqlite) close() error {
+	return errors.Join(s.read.Close(), s.conn.Close(), s.db.Close())
+}
+
+// sqliteTx writes at once. Its connection serves nothing else meanwhile.
 type sqliteTx struct {
 	*sqlite
 	tx  *sql.Tx

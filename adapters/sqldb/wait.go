@@ -2,13 +2,59 @@ package sqldb
 
 import (
 	"context"
-	"database/sql"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
 )
+
+// ProgressAge bounds how old the marks of Progress are that other processes made.
+const ProgressAge = time.Second
+
+// Progress is how far the views are.
+type Progress struct {
+	// Marks has, for each partition that holds something, the index of the next event,
+	// whichever process projects it.
+	Marks map[event.Partition]int64
+	// Committed is the wall clock's time of this process's last commit; zero before the first.
+	Committed time.Time
+}
+
+// progress is what this process has heard of how far the views are, and who waits for
+// more. All methods may be called from any goroutine.
+type progress struct {
+	// waiting tells the watcher that a caller waits; nil where this process writes alone.
+	waiting chan struct{}
+
+	mu sync.Mutex
+	// marks are where the partitions stand (Mark.Next), as far as this process has
+	// heard, and commits counts its own commits.
+	marks     map[event.Partition]int64
+	commits   int
+	committed time.Time
+	positions map[event.Partition][]positionWaiter
+	changes   map[event.ID][]*changeWaiter
+}
+
+func newProgress() *progress {
+	return &progress{marks: map[event.Partition]int64{}, positions: map[event.Partition][]positionWaiter{}, changes: map[event.ID][]*changeWaiter{}}
+}
+
+// Progress tells how far the views are: compared with the log's heads, that is
+// how much they lag. It makes no query: what other processes have committed shows
+// within ProgressAge, while the database can be reached.
+func (g *progress) Progress() Progress {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p := Progress{Marks: make(map[event.Partition]int64, len(g.marks)), Committed: g.committed}
+	for n, next := range g.marks {
+		p.Marks[n] = next
+	}
+	return p
+}
 
 type positionWaiter struct {
 	index int64
@@ -23,39 +69,39 @@ type changeWaiter struct {
 // WaitFor returns once the event at the position is applied and its rows can be
 // read, or with ctx's error. Commits of this process wake it at once, those of
 // another, on PostgreSQL, within 20 ms or so. Close does not end the wait: ctx does.
-func (d *DB) WaitFor(ctx context.Context, at event.Position) error {
-	d.mu.Lock()
-	if d.marks[at.Partition] > at.Index {
-		d.mu.Unlock()
+func (g *progress) WaitFor(ctx context.Context, at event.Position) error {
+	g.mu.Lock()
+	if g.marks[at.Partition] > at.Index {
+		g.mu.Unlock()
 		return nil
 	}
 	w := positionWaiter{at.Index, make(chan struct{})}
-	d.positions[at.Partition] = append(d.positions[at.Partition], w)
-	d.mu.Unlock()
-	d.waits()
+	g.positions[at.Partition] = append(g.positions[at.Partition], w)
+	g.mu.Unlock()
+	g.waits()
 	select {
 	case <-w.wake:
 		return nil
 	case <-ctx.Done():
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.positions[at.Partition] = slices.DeleteFunc(d.positions[at.Partition], func(x positionWaiter) bool { return x == w })
-	if len(d.positions[at.Partition]) == 0 {
-		delete(d.positions, at.Partition)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.positions[at.Partition] = slices.DeleteFunc(g.positions[at.Partition], func(x positionWaiter) bool { return x == w })
+	if len(g.positions[at.Partition]) == 0 {
+		delete(g.positions, at.Partition)
 	}
 	return ctx.Err()
 }
 
-func (d *DB) wakePositions(p event.Partition, next int64) {
-	d.positions[p] = slices.DeleteFunc(d.positions[p], func(w positionWaiter) bool {
+func (g *progress) wakePositions(p event.Partition, next int64) {
+	g.positions[p] = slices.DeleteFunc(g.positions[p], func(w positionWaiter) bool {
 		if w.index < next {
 			close(w.wake)
 		}
 		return w.index < next
 	})
-	if len(d.positions[p]) == 0 {
-		delete(d.positions, p)
+	if len(g.positions[p]) == 0 {
+		delete(g.positions, p)
 	}
 }
 
@@ -63,18 +109,8 @@ func (d *DB) wakePositions(p event.Partition, next int64) {
 // is already, or with ctx's error; with reading.ErrNotFound if the tenant has
 // no such message yet. What wakes it, and how soon, is as for WaitFor.
 func (d *DB) WaitChange(ctx context.Context, tenant string, id event.ID, from recipient.Status) error {
-	w := &changeWaiter{from, make(chan struct{})}
-	d.mu.Lock()
-	d.changes[id] = append(d.changes[id], w)
-	d.mu.Unlock()
-	defer func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.changes[id] = slices.DeleteFunc(d.changes[id], func(x *changeWaiter) bool { return x == w })
-		if len(d.changes[id]) == 0 {
-			delete(d.changes, id)
-		}
-	}()
+	w, forget := d.waitChange(id, from)
+	defer forget()
 	// Read after the waiter stands: a commit in between is seen by one or the other.
 	m, err := d.Message(ctx, tenant, id)
 	if err != nil || m.Status != from {
@@ -89,136 +125,114 @@ func (d *DB) WaitChange(ctx context.Context, tenant string, id event.ID, from re
 	}
 }
 
-func (d *DB) wakeChanges(id event.ID, status recipient.Status) {
-	d.changes[id] = slices.DeleteFunc(d.changes[id], func(w *changeWaiter) bool {
+// waitChange begins to wait for a message's change; forget ends it.
+func (g *progress) waitChange(id event.ID, from recipient.Status) (w *changeWaiter, forget func()) {
+	w = &changeWaiter{from, make(chan struct{})}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.changes[id] = append(g.changes[id], w)
+	return w, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.changes[id] = slices.DeleteFunc(g.changes[id], func(x *changeWaiter) bool { return x == w })
+		if len(g.changes[id]) == 0 {
+			delete(g.changes, id)
+		}
+	}
+}
+
+func (g *progress) wakeChanges(id event.ID, status recipient.Status) {
+	g.changes[id] = slices.DeleteFunc(g.changes[id], func(w *changeWaiter) bool {
 		if w.from != status {
 			close(w.wake)
 		}
 		return w.from != status
 	})
-	if len(d.changes[id]) == 0 {
-		delete(d.changes, id)
+	if len(g.changes[id]) == 0 {
+		delete(g.changes, id)
 	}
 }
 
+// published makes a commit of this process known.
+func (g *progress) published(marks map[event.Partition]ledger.Mark, messages map[event.ID]*messageRow) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for p, m := range marks {
+		g.marks[p] = m.Next
+		g.wakePositions(p, m.Next)
+	}
+	g.commits++
+	g.committed = time.Now()
+	if len(g.changes) > 0 {
+		for id, row := range messages {
+			g.wakeChanges(id, row.m.Status)
+		}
+	}
+}
+
+// dropped makes it known that this process has dropped a partition.
+func (g *progress) dropped(p event.Partition) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.marks, p)
+	g.commits++
+}
+
 // lookEvery is how often a database that others write to is looked at while
-// somebody waits; otherwise that is every ProgressAge.
+// a caller waits; otherwise that is every ProgressAge.
 const lookEvery = 20 * time.Millisecond
 
-// waits tells the watcher that somebody waits.
-func (d *DB) waits() {
-	if d.pg == nil {
-		return
-	}
+// waits tells the watcher, where there is one, that a caller waits.
+func (g *progress) waits() {
 	select {
-	case d.pg.waiting <- struct{}{}:
+	case g.waiting <- struct{}{}:
 	default:
 	}
 }
 
-// watch looks at what other processes have committed until ctx is done.
-func (d *DB) watch(ctx context.Context) {
-	var last time.Time
-	for timer := time.NewTimer(0); ; {
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-d.pg.waiting:
-			timer.Reset(max(0, lookEvery-time.Since(last)))
-			continue
-		case <-timer.C:
-		}
-		last = time.Now()
-		err := d.look(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		d.noteHealth(err)
-		d.mu.Lock()
-		next := ProgressAge
-		if err == nil && len(d.positions)+len(d.changes) > 0 {
-			next = lookEvery
-		}
-		d.mu.Unlock()
-		timer.Reset(next)
-	}
+// awaited reports whether any caller waits.
+func (g *progress) awaited() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.positions)+len(g.changes) > 0
 }
 
-// look reads the marks, moves over to another schema where there is one, and wakes
-// who waited: for a position, and for a change in a partition that has moved.
-func (d *DB) look(ctx context.Context) error {
-	ctx, cancel := d.bound(ctx)
-	defer cancel()
-	d.mu.Lock()
-	commits := d.commits
-	d.mu.Unlock()
-	marks := map[event.Partition]int64{}
-	var name string
-	err := each(ctx, d.stmt.moved, nil, func(scan func(...any) error) error {
-		var p, next sql.NullInt64
-		if err := scan(&name, &p, &next); err != nil {
-			return err
-		}
-		if p.Valid {
-			marks[event.Partition(p.Int64)] = next.Int64
-		}
-		return nil
-	})
-	if undefined(err) { // the schema was dropped: this process did not run when it was left
-		err = d.stmt.now.QueryRowContext(ctx).Scan(&name)
-		marks = nil
-	}
-	if err != nil {
-		return err
-	}
-	if d.pg.follow(name) || marks == nil {
-		return nil // these marks are the former ones; the next look is at the new
-	}
-	changed := d.see(marks, commits)
-	if len(changed) == 0 {
-		d.pg.seen = marks
-		return nil
-	}
-	err = each(ctx, d.stmt.changed, []any{ids(changed)}, func(scan func(...any) error) error {
-		var id []byte
-		var status string
-		err := scan(&id, &status)
-		if err == nil {
-			d.mu.Lock()
-			d.wakeChanges(toID(id), recipient.Status(status))
-			d.mu.Unlock()
-		}
-		return err
-	})
-	if err == nil {
-		d.pg.seen = marks
-	}
-	return err
+// own is how many commits this process has made.
+func (g *progress) own() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.commits
 }
 
 // see takes the marks that were read when this process had made so many commits,
-// and returns the messages whose change is waited for in partitions that moved
-// since the last look.
-func (d *DB) see(marks map[event.Partition]int64, commits int) (messages []event.ID) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for p := range d.marks {
-		if _, there := marks[p]; !there && commits == d.commits {
-			delete(d.marks, p) // reset
+// and returns the messages whose change is waited for in partitions that have moved
+// since the marks before.
+func (g *progress) see(marks, before map[event.Partition]int64, commits int) (messages []event.ID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for p := range g.marks {
+		if _, there := marks[p]; !there && commits == g.commits {
+			delete(g.marks, p) // reset
 		}
 	}
 	for p, next := range marks {
-		if next < d.marks[p] && commits != d.commits {
+		if next < g.marks[p] && commits != g.commits {
 			continue // older than what this process has written meanwhile
 		}
-		d.marks[p] = next
-		d.wakePositions(p, next)
+		g.marks[p] = next
+		g.wakePositions(p, next)
 	}
-	for id := range d.changes {
-		if p := event.Partition(id.Partition()); marks[p] != d.pg.seen[p] {
+	for id := range g.changes {
+		if p := event.Partition(id.Partition()); marks[p] != before[p] {
 			messages = append(messages, id)
 		}
 	}
 	return messages
+}
+
+// changed tells those who wait for a message's change what its status is.
+func (g *progress) changed(id event.ID, status recipient.Status) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.wakeChanges(id, status)
 }

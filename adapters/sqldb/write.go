@@ -10,6 +10,7 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -26,6 +27,22 @@ const maxMerged = 8192
 // pruneEvery is how much of a partition's time passes between two prunings.
 const pruneEvery = time.Minute
 
+// writer writes what is queued, one transaction after the other.
+type writer struct {
+	engine    engine
+	progress  *progress
+	reference func(*event.Event) (string, error) // Options.Reference
+
+	queue  chan op
+	closed sync.RWMutex // held for reading while something is put into queue
+	done   bool
+	wg     sync.WaitGroup
+
+	// Both are its goroutine's own. pruned is the partition time of the last pruning.
+	cache  *cache
+	pruned map[event.Partition]time.Time
+}
+
 // op is one thing for the writer: a batch, or the reset of a partition.
 type op struct {
 	batch *ledger.Batch
@@ -35,15 +52,15 @@ type op struct {
 
 // Write is part of ledger.Views. done runs on the writer's goroutine: it must not
 // block and must not call Write.
-func (d *DB) Write(b *ledger.Batch, done func(error)) { d.put(op{batch: b, done: done}) }
+func (w *writer) Write(b *ledger.Batch, done func(error)) { w.put(op{batch: b, done: done}) }
 
 // Reset is part of ledger.Views: batches that were queued before are applied
 // first and dropped with the rest. After an error nothing was dropped, unless it is
 // ctx's: then the reset may still come. It reads every table through; to drop all
 // partitions, remove the file.
-func (d *DB) Reset(ctx context.Context, p event.Partition) error {
+func (w *writer) Reset(ctx context.Context, p event.Partition) error {
 	answer := make(chan error, 1)
-	d.put(op{reset: p, done: func(err error) { answer <- err }})
+	w.put(op{reset: p, done: func(err error) { answer <- err }})
 	select {
 	case err := <-answer:
 		return err
@@ -52,23 +69,36 @@ func (d *DB) Reset(ctx context.Context, p event.Partition) error {
 	}
 }
 
-func (d *DB) put(o op) {
-	d.closed.RLock()
-	if !d.done {
-		d.queue <- o
-		d.closed.RUnlock()
+func (w *writer) put(o op) {
+	w.closed.RLock()
+	if !w.done {
+		w.queue <- o
+		w.closed.RUnlock()
 		return
 	}
-	d.closed.RUnlock()
+	w.closed.RUnlock()
 	o.done(ErrClosed)
 }
 
-// writer takes what is queued, as one transaction if it can. It ends when the
+// finish commits what is queued and ends the writer. It reports whether this call did.
+func (w *writer) finish() bool {
+	w.closed.Lock()
+	already := w.done
+	if !already {
+		w.done = true
+		close(w.queue)
+	}
+	w.closed.Unlock()
+	w.wg.Wait()
+	return !already
+}
+
+// run takes what is queued, as one transaction if it can. It ends when the
 // queue is closed and empty.
-func (d *DB) writer() {
-	for first := range d.queue {
+func (w *writer) run() {
+	for first := range w.queue {
 		if first.batch == nil {
-			first.done(d.reset(first.reset))
+			first.done(w.reset(first.reset))
 			continue
 		}
 		merged, events := []op{first}, len(first.batch.Judged)
@@ -76,7 +106,7 @@ func (d *DB) writer() {
 	merge:
 		for events < maxMerged {
 			select {
-			case next, ok := <-d.queue:
+			case next, ok := <-w.queue:
 				switch {
 				case !ok:
 					break merge
@@ -90,9 +120,9 @@ func (d *DB) writer() {
 				break merge
 			}
 		}
-		d.commit(merged)
+		w.commit(merged)
 		if reset != nil {
-			reset.done(d.reset(reset.reset))
+			reset.done(w.reset(reset.reset))
 		}
 	}
 }
@@ -102,7 +132,7 @@ func (d *DB) writer() {
 // everything at commit: a message and a stream are each written by one call at most,
 // but for insertStream and insertMessage that found a row.
 type tx interface {
-	// mark is where a partition stands. Nobody else moves it while the transaction lasts.
+	// mark is where a partition stands. No other transaction moves it while this one lasts.
 	mark(p event.Partition) ledger.Mark
 	// message reads a message; nil when there is none.
 	message(id event.ID) (*reading.Message, error)
@@ -137,25 +167,25 @@ type tx interface {
 
 // commit writes batches in one transaction; when that fails, each in one of its
 // own, so that only those fail that cannot be written.
-func (d *DB) commit(ops []op) {
+func (w *writer) commit(ops []op) {
 	batches := make([]*ledger.Batch, len(ops))
 	for i, o := range ops {
 		batches[i] = o.batch
 	}
 	errs := make([]error, len(ops))
-	t, err := d.apply(batches, errs)
+	t, err := w.apply(batches, errs)
 	if err != nil {
-		d.cache.clear() // its messages may have been changed
-		if len(ops) > 1 && !d.engine.away(err) {
+		w.cache.clear() // its messages may have been changed
+		if len(ops) > 1 && !w.engine.away(err) {
 			for _, o := range ops {
-				d.commit([]op{o})
+				w.commit([]op{o})
 			}
 			return
 		}
 	} else if len(t.marks) > 0 {
-		d.publish(t)
+		w.publish(t)
 	}
-	d.noteHealth(err)
+	w.engine.note(err)
 	for i, o := range ops {
 		o.done(errors.Join(errs[i], err))
 	}
@@ -163,18 +193,18 @@ func (d *DB) commit(ops []op) {
 
 // apply writes what can be written of the batches, and says in errs which could not
 // be. After an error, nothing was written.
-func (d *DB) apply(batches []*ledger.Batch, errs []error) (_ *txn, err error) {
+func (w *writer) apply(batches []*ledger.Batch, errs []error) (_ *txn, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("write the views: %w", err)
 		}
 	}()
-	tx, err := d.engine.begin(batches)
+	tx, err := w.engine.begin(batches)
 	if err != nil {
 		return nil, err
 	}
 	defer tx.rollback()
-	t := &txn{d: d, tx: tx, marks: map[event.Partition]ledger.Mark{}, messages: map[event.ID]*messageRow{},
+	t := &txn{w: w, tx: tx, marks: map[event.Partition]ledger.Mark{}, messages: map[event.ID]*messageRow{},
 		streams: map[event.Pseudonym]*streamRow{}, optOuts: map[optOutKey]*optOutRow{}}
 	for i, b := range batches {
 		if errs[i], err = t.take(b); err != nil {
@@ -188,28 +218,16 @@ func (d *DB) apply(batches []*ledger.Batch, errs []error) (_ *txn, err error) {
 }
 
 // publish makes a commit known.
-func (d *DB) publish(t *txn) {
+func (w *writer) publish(t *txn) {
 	for _, row := range t.messages {
-		d.cache.put(row.m)
+		w.cache.put(row.m)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for p, m := range t.marks {
-		d.marks[p] = m.Next
-		d.wakePositions(p, m.Next)
-	}
-	d.commits++
-	d.committed = time.Now()
-	if len(d.changes) > 0 {
-		for id, row := range t.messages {
-			d.wakeChanges(id, row.m.Status)
-		}
-	}
+	w.progress.published(t.marks, t.messages)
 }
 
 // txn is what becomes one transaction: the rows as they shall be.
 type txn struct {
-	d  *DB
+	w  *writer
 	tx tx
 
 	marks    map[event.Partition]ledger.Mark
@@ -366,7 +384,7 @@ func effectiveSubmit(j *ledger.Judged) bool {
 // transaction. An effective submit is taken for a new message's without looking:
 // should there be a row all the same, inserting finds out.
 func (t *txn) load(id event.ID, j *ledger.Judged) (*messageRow, error) {
-	m := t.d.cache.get(id)
+	m := t.w.cache.get(id)
 	if m == nil && !effectiveSubmit(j) {
 		var err error
 		if m, err = t.tx.message(id); err != nil {
@@ -431,10 +449,10 @@ func (t *txn) write() error {
 		// Queries leave out already what a partition's own time has passed by; this only
 		// frees the room.
 		now := m.Partition.Time
-		if now.Sub(t.d.pruned[p]) < pruneEvery {
+		if now.Sub(t.w.pruned[p]) < pruneEvery {
 			continue
 		}
-		t.d.pruned[p] = now
+		t.w.pruned[p] = now
 		if err := t.tx.prune(p, now, oldest(now.Add(-projections.KeepHandoff))); err != nil {
 			return err
 		}
@@ -488,8 +506,8 @@ func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error
 	e := row.submit.Event
 	submit := e.Data.(*event.MessageSubmitted)
 	var reference sql.NullString
-	if submit.Referenced && t.d.o.Reference != nil {
-		if digest, err := t.d.o.Reference(e); err == nil {
+	if submit.Referenced && t.w.reference != nil {
+		if digest, err := t.w.reference(e); err == nil {
 			reference = sql.NullString{String: digest, Valid: true}
 		}
 	}
@@ -501,7 +519,7 @@ func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error
 			return false, err
 		}
 		if !fresh {
-			if err := t.again(row); err != nil || row.linked {
+			if err := t.reapply(row); err != nil || row.linked {
 				return false, err // writeMessage writes it
 			}
 			doc = encode(row.m)
@@ -521,9 +539,9 @@ func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error
 	return true, t.writeHandoffs(row)
 }
 
-// again applies the events of a row that was taken for a new one to the row that
+// reapply applies the events of a row that was taken for a new one to the row that
 // is there.
-func (t *txn) again(row *messageRow) error {
+func (t *txn) reapply(row *messageRow) error {
 	m, err := t.tx.message(row.id)
 	if err != nil {
 		return err
@@ -604,16 +622,13 @@ func reservedHash(tenant, key string) int64 {
 }
 
 // reset drops everything of a partition in one transaction.
-func (d *DB) reset(p event.Partition) error {
-	if err := d.engine.reset(p); err != nil {
+func (w *writer) reset(p event.Partition) error {
+	if err := w.engine.reset(p); err != nil {
 		return fmt.Errorf("reset the views of partition %s: %w", p, err)
 	}
-	d.cache.clear()
-	delete(d.pruned, p)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.marks, p)
-	d.commits++
+	w.cache.clear()
+	delete(w.pruned, p)
+	w.progress.dropped(p)
 	return nil
 }
 
@@ -628,8 +643,8 @@ func (s *streamRow) fold() (state []byte, due sql.NullInt64) {
 	return s.folded.State, millis(s.folded.Due)
 }
 
-// review: an officer has yet to read it. Nobody reviews what only a part of an
-// inbound message holds.
+// review: an officer has yet to read it. What only a part of an inbound
+// message holds is not reviewed.
 func (o *optOutRow) review() bool { return o.stands.Unclear && !o.part }
 
 func keepUntil(submit *event.MessageSubmitted) int64 {

@@ -17,8 +17,8 @@ const copyBatch = 4096
 // with Options.CopyOf: both have one master key, one pseudonym key and one digest
 // key, else nothing is copied. n is how many keys were not there yet. What was copied
 // is durable in whole batches, and keys stay where they were, so that after an error
-// Copy is simply called again. Keys that somebody adds to from meanwhile may be
-// missed: copy once more when nobody uses it any longer. A key that was destroyed
+// Copy is simply called again. Keys that are added to from meanwhile may be
+// missed: copy once more when no process uses it any longer. A key that was destroyed
 // in to, and not in from, comes back.
 //
 // A key that differs in the two is an error, and both stay as they are: what was
@@ -97,17 +97,6 @@ func (v *Vault) missing(ctx context.Context, after event.ID, batch []subjectSecr
 		}
 	}
 	return missing, nil
-}
-
-// sameKey reports whether two boxes hold one key. A key is wrapped anew by nobody, so
-// they are the same bytes as a rule.
-func (v *Vault) sameKey(a, b []byte, kind string, names ...string) bool {
-	if bytes.Equal(a, b) {
-		return true
-	}
-	x, err1 := v.unwrap(a, kind, names...)
-	y, err2 := v.unwrap(b, kind, names...)
-	return err1 == nil && err2 == nil && subtle.ConstantTimeCompare(x, y) == 1
 }
 
 func (v *Vault) sameMaster(other *Vault) error {

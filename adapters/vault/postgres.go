@@ -5,86 +5,84 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net"
-	"strconv"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/chirograph/chirograph/adapters/internal/postgres"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/migrations"
 )
 
 const (
-	// postgresConns is how many connections a node's vault has at most. Statements
-	// wait for one within their own time-out.
+	// postgresConns is how many connections a node's vault has at most. Calls wait for
+	// one within their own time.
 	postgresConns = 4
-	// probeEvery is after how much silence PostgreSQL is asked whether it is there.
+	// probeEvery is after how long without a call PostgreSQL is asked whether it is there.
 	probeEvery = 2 * time.Second
-	// createLock is the advisory lock under which the vault is made.
+	// createWithin is how many times Options.Timeout the making of a vault may take: it
+	// waits for the other nodes that are at it.
+	createWithin = 6
+	// createLock is the advisory lock under which the vault is made and migrated.
 	createLock = 0x43485654_43524541 // "CHVTCREA"
 )
 
+// schema is where the vault is, and the migrations that make its tables.
+var schema = postgres.Schema{Name: "chirograph_vault", Files: migrations.Vault, Lock: createLock}
+
 // OpenPostgres opens the vault in schema chirograph_vault of the database at url
-// (postgres://…, as pgx reads it), which the nodes of a cluster share. Each node has
+// (postgres://…, as libpq reads it), which the nodes of a cluster share. Each node has
 // the same master key in a file of its own, as Open describes it; with Options.Create
 // the node that makes the vault makes that file too, and the others are given it. Two
 // nodes that make it at the same moment make one vault.
 //
 // PostgreSQL away is an error within Options.Timeout, from here and from each method;
-// connections that broke are replaced when they are needed. A key that several nodes
-// want at once is made once and used by all. ctx ends this call only.
+// connections that broke are replaced when they are needed, and so are those to a
+// server that has become a standby. A key that several nodes want at once is made once
+// and used by all. ctx ends this call only.
 func OpenPostgres(ctx context.Context, url, masterKeyFile string, o Options) (*Vault, error) {
-	cfg, err := pgx.ParseConfig(url)
-	if err != nil {
-		// What pgx says quotes the URL.
-		return nil, errors.New("vault: the PostgreSQL URL cannot be read: write it as postgres://user@host:5432/database")
-	}
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second
 	}
-	if cfg.ConnectTimeout <= 0 || cfg.ConnectTimeout > o.Timeout {
-		cfg.ConnectTimeout = o.Timeout
+	client, err := postgres.Open(url, postgres.Options{Name: "chirograph vault", Connect: o.Timeout, Statement: o.Timeout, Idle: o.Timeout,
+		Durable: true, Conns: postgresConns, Probe: probeEvery, Closed: errClosed})
+	if err != nil {
+		return nil, fmt.Errorf("vault: %w", err)
 	}
-	set := func(name, value string) {
-		if _, ok := cfg.RuntimeParams[name]; !ok {
-			cfg.RuntimeParams[name] = value
-		}
-	}
-	cfg.RuntimeParams["synchronous_commit"] = "on"
-	set("application_name", "chirograph vault")
-	// A statement that we have given up does not go on there.
-	set("statement_timeout", strconv.FormatInt(o.Timeout.Milliseconds(), 10))
-	p := &postgres{db: stdlib.OpenDB(*cfg), timeout: o.Timeout, ok: true, since: time.Now(), probed: make(chan struct{})}
-	p.db.SetMaxOpenConns(postgresConns)
-	p.db.SetMaxIdleConns(postgresConns)
-	p.ctx, p.stop = context.WithCancel(context.Background())
+	p := &shared{client: client, db: client.DB(), timeout: o.Timeout}
 	v, err := p.open(ctx, masterKeyFile, o)
 	if err != nil {
-		p.stop()
-		p.db.Close()
+		_ = client.Close()
 		return nil, fmt.Errorf("vault in PostgreSQL: %w", err)
 	}
 	v.start()
-	go p.probe()
 	return v, nil
 }
 
-func (p *postgres) open(ctx context.Context, masterKeyFile string, o Options) (v *Vault, err error) {
-	exists, err := p.exists(ctx)
+// shared is the store that the nodes of a cluster share.
+type shared struct {
+	client  *postgres.Client
+	db      *sql.DB // the client's
+	timeout time.Duration
+}
+
+func (p *shared) open(ctx context.Context, masterKeyFile string, o Options) (v *Vault, err error) {
+	format, err := p.format(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if !exists && !o.Create {
+	switch {
+	case format == 0 && !o.Create:
 		return nil, errors.New("there is no vault in this database: restore it from its backup; a new one would open nothing that was sealed before")
-	}
-	if !exists {
+	case format == 0:
 		if err := p.create(ctx, masterKeyFile, o); err != nil {
 			return nil, err
 		}
+	case format != formatVersion:
+		return nil, laterFormat(format)
+	}
+	if err := p.client.Do(ctx, createWithin*p.timeout, func(ctx context.Context) error { return p.client.Migrate(ctx, schema) }); err != nil {
+		return nil, err
 	}
 	master, err := masterKey(masterKeyFile, o, true)
 	if err != nil {
@@ -96,200 +94,75 @@ func (p *postgres) open(ctx context.Context, masterKeyFile string, o Options) (v
 	if err := v.sameMaster(o.CopyOf); err != nil {
 		return nil, err
 	}
-	var format int
 	var check, pseudonym, digest []byte
 	if err := p.do(ctx, func(ctx context.Context) error {
-		return p.db.QueryRowContext(ctx, "SELECT format, key_check, pseudonym, digest FROM chirograph_vault.meta").Scan(&format, &check, &pseudonym, &digest)
+		return p.db.QueryRowContext(ctx, "SELECT key_check, pseudonym, digest FROM chirograph_vault.meta").Scan(&check, &pseudonym, &digest)
 	}); err != nil {
 		return nil, err
-	}
-	if format != formatVersion {
-		return nil, laterFormat(format)
 	}
 	return v, v.readMeta(check, pseudonym, digest, o)
 }
 
-// metaExists reads the catalogue itself: to_regclass may remember what another node
-// changed meanwhile.
-const metaExists = "EXISTS (SELECT FROM pg_tables WHERE schemaname = 'chirograph_vault' AND tablename = 'meta')"
-
-func (p *postgres) exists(ctx context.Context) (exists bool, err error) {
+// format is the vault's; 0 where there is none: no table, or no row in any, as a crash
+// amid create leaves it.
+func (p *shared) format(ctx context.Context) (format int, err error) {
+	keys := false
 	err = p.do(ctx, func(ctx context.Context) error {
-		return p.db.QueryRowContext(ctx, "SELECT "+metaExists).Scan(&exists)
+		err := p.db.QueryRowContext(ctx, "SELECT format FROM chirograph_vault.meta").Scan(&format)
+		if errors.Is(err, sql.ErrNoRows) {
+			format = 0
+			err = p.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM chirograph_vault.subjects)").Scan(&keys)
+		}
+		if postgres.Undefined(err) {
+			format, err = 0, nil
+		}
+		return err
 	})
-	return exists, err
+	if keys {
+		return 0, errors.New("the vault in this database has keys, and the row is missing under which they are wrapped: restore it from its backup")
+	}
+	return format, err
 }
 
-// create makes the tables, and the master key, in one transaction under a lock: of
-// nodes that come together one makes the vault, and no other makes a master key that
-// would not fit it. A crash leaves a new vault or none.
-func (p *postgres) create(ctx context.Context, masterKeyFile string, o Options) error {
-	var refused error // for a reason that is not the database's
-	err := p.do(ctx, func(ctx context.Context) error {
-		tx, err := p.db.BeginTx(ctx, nil)
+// create makes the tables, the master key and the one row that makes a vault of them,
+// under a lock: of nodes that come together one makes the vault, and no other makes a
+// master key that would not fit it. What a crash leaves is a new vault or none: a
+// master key or tables that the next call takes over.
+func (p *shared) create(ctx context.Context, masterKeyFile string, o Options) error {
+	ctx, cancel := context.WithTimeout(ctx, createWithin*p.timeout)
+	defer cancel()
+	return p.client.Explain(p.client.Alone(ctx, createLock, func(ctx context.Context, conn *pgx.Conn) error {
+		if format, err := p.format(ctx); err != nil || format != 0 {
+			return err // another node has made it
+		}
+		master, err := masterKey(masterKeyFile, o, false)
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback()
-		if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", int64(createLock)); err != nil {
-			return err
-		}
-		var schema, made bool
-		if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'chirograph_vault'), "+metaExists).Scan(&schema, &made); err != nil || made {
-			return err
-		}
-		var master []byte
-		if master, refused = masterKey(masterKeyFile, o, false); refused != nil {
-			return nil
-		}
 		defer clear(master)
 		v := newVault(master)
-		if refused = v.sameMaster(o.CopyOf); refused != nil {
-			return nil
-		}
-		if !schema { // a role that may make none is given one
-			if _, err := tx.ExecContext(ctx, "CREATE SCHEMA chirograph_vault"); err != nil {
-				return err
-			}
-		}
-		for _, text := range []string{
-			"CREATE TABLE chirograph_vault.meta (format integer NOT NULL, key_check bytea NOT NULL, pseudonym bytea NOT NULL, digest bytea NOT NULL)",
-			"CREATE TABLE chirograph_vault.subjects (id bytea PRIMARY KEY, secret bytea NOT NULL)",
-			"CREATE TABLE chirograph_vault.classes (tenant text NOT NULL, class text NOT NULL, key bytea NOT NULL, PRIMARY KEY (tenant, class))",
-		} {
-			if _, err := tx.ExecContext(ctx, text); err != nil {
-				return err
-			}
-		}
-		pseudonym, digest := v.newMeta(o)
-		if _, err := tx.ExecContext(ctx, "INSERT INTO chirograph_vault.meta VALUES ($1, $2, $3, $4)", formatVersion, v.check, pseudonym, digest); err != nil {
+		if err := v.sameMaster(o.CopyOf); err != nil {
 			return err
 		}
-		return tx.Commit()
-	})
-	return errors.Join(err, refused)
-}
-
-// postgres is the store that the nodes of a cluster share.
-type postgres struct {
-	db      *sql.DB
-	timeout time.Duration
-
-	ctx    context.Context // ends with the vault
-	stop   context.CancelFunc
-	probed chan struct{} // closed when the prober has ended
-
-	mu    sync.Mutex
-	ok    bool
-	since time.Time
-	last  time.Time // when it was heard of
-	why   error
-}
-
-// do runs what may be run twice, and again where it only met a connection that was
-// broken before: after a restart of PostgreSQL, each that was idle. It returns
-// within the time-out.
-func (p *postgres) do(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
-	defer context.AfterFunc(p.ctx, cancel)()
-	var err error
-	for range postgresConns + 1 {
-		if err = f(ctx); err == nil || !broken(err) || ctx.Err() != nil {
-			break
+		if _, err := p.client.MigrateOn(ctx, conn, schema); err != nil {
+			return err
 		}
-	}
-	switch {
-	case err == nil, errors.Is(err, sql.ErrNoRows):
-		p.note(nil)
+		pseudonym, digest := v.newMeta(o)
+		_, err = conn.Exec(ctx, "INSERT INTO chirograph_vault.meta (format, key_check, pseudonym, digest) VALUES ($1, $2, $3, $4)", formatVersion, v.check, pseudonym, digest)
 		return err
-	case p.ctx.Err() != nil:
-		return errClosed
-	case errors.Is(ctx.Err(), context.Canceled):
-		return context.Canceled // the caller's doing
-	}
-	err = explain(err, p.timeout)
-	p.note(err)
-	return err
+	}), 0)
 }
 
-// broken reports that a connection ended under a statement, rather than that none
-// could be made or that the statement failed.
-func broken(err error) bool {
-	var server *pgconn.PgError
-	if errors.As(err, &server) {
-		return server.Code == "57P01" || server.Code == "57P02" // admin_shutdown, crash_shutdown
-	}
-	var connect *pgconn.ConnectError
-	return !errors.Is(err, sql.ErrNoRows) && !errors.As(err, &connect)
+// do runs what may be run twice. It returns within the time-out.
+func (p *shared) do(ctx context.Context, f func(context.Context) error) error {
+	return p.client.Do(ctx, p.timeout, f)
 }
 
-// explain says what PostgreSQL or the way to it did, in words for the operator and
-// without the connection string, which pgx quotes.
-func explain(err error, timeout time.Duration) error {
-	var server *pgconn.PgError
-	var network *net.OpError
-	var connect *pgconn.ConnectError
-	switch {
-	case errors.As(err, &server):
-		return fmt.Errorf("PostgreSQL says: %s (SQLSTATE %s)", server.Message, server.Code)
-	case errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err):
-		return fmt.Errorf("PostgreSQL did not answer within %v", timeout)
-	case errors.As(err, &network):
-		return fmt.Errorf("PostgreSQL cannot be reached: %w", network)
-	case errors.As(err, &connect):
-		return errors.New("PostgreSQL cannot be reached: " + strings.ReplaceAll(connect.Unwrap().Error(), "\n", "; "))
-	}
-	return fmt.Errorf("the connection to PostgreSQL broke: %w", err)
-}
+func (p *shared) health() (ok bool, since time.Time, detail string) { return p.client.Health() }
 
-func (p *postgres) note(err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.last = time.Now()
-	if ok := err == nil; ok != p.ok {
-		p.ok, p.since = ok, p.last
-	}
-	p.why = err
-}
+func (p *shared) close() error { return p.client.Close() }
 
-func (p *postgres) health() (ok bool, since time.Time, detail string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.why != nil {
-		detail = p.why.Error()
-	}
-	return p.ok, p.since, detail
-}
-
-// probe asks when nobody else does: a node that is not ready gets no requests that
-// would find out that it could be.
-func (p *postgres) probe() {
-	defer close(p.probed)
-	ticker := time.NewTicker(probeEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-p.ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		p.mu.Lock()
-		quiet := time.Since(p.last) >= probeEvery
-		p.mu.Unlock()
-		if quiet {
-			_ = p.do(p.ctx, func(ctx context.Context) error { return p.db.PingContext(ctx) }) // noted
-		}
-	}
-}
-
-func (p *postgres) close() error {
-	p.stop()
-	<-p.probed
-	return p.db.Close()
-}
-
-func (p *postgres) secret(ctx context.Context, id event.ID) (box []byte, err error) {
+func (p *shared) secret(ctx context.Context, id event.ID) (box []byte, err error) {
 	err = p.do(ctx, func(ctx context.Context) error {
 		return p.db.QueryRowContext(ctx, "SELECT secret FROM chirograph_vault.subjects WHERE id = $1", id[:]).Scan(&box)
 	})
@@ -297,7 +170,7 @@ func (p *postgres) secret(ctx context.Context, id event.ID) (box []byte, err err
 }
 
 // addSecrets is one statement, and so one transaction.
-func (p *postgres) addSecrets(ctx context.Context, secrets []subjectSecret) error {
+func (p *shared) addSecrets(ctx context.Context, secrets []subjectSecret) error {
 	ids, boxes := make([][]byte, len(secrets)), make([][]byte, len(secrets))
 	for i := range secrets {
 		ids[i], boxes[i] = secrets[i].id[:], secrets[i].box
@@ -309,7 +182,7 @@ func (p *postgres) addSecrets(ctx context.Context, secrets []subjectSecret) erro
 	})
 }
 
-func (p *postgres) secrets(ctx context.Context, after, upTo event.ID, max int) (out []subjectSecret, err error) {
+func (p *shared) secrets(ctx context.Context, after, upTo event.ID, max int) (out []subjectSecret, err error) {
 	err = p.do(ctx, func(ctx context.Context) error {
 		rows, err := p.db.QueryContext(ctx, "SELECT id, secret FROM chirograph_vault.subjects WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3", after[:], upTo[:], max)
 		if err != nil {
@@ -321,21 +194,21 @@ func (p *postgres) secrets(ctx context.Context, after, upTo event.ID, max int) (
 	return out, err
 }
 
-func (p *postgres) class(ctx context.Context, k classKey) (box []byte, err error) {
+func (p *shared) class(ctx context.Context, k classKey) (box []byte, err error) {
 	err = p.do(ctx, func(ctx context.Context) error {
 		return p.db.QueryRowContext(ctx, "SELECT key FROM chirograph_vault.classes WHERE tenant = $1 AND class = $2", k.tenant, k.class).Scan(&box)
 	})
 	return box, err
 }
 
-func (p *postgres) addClass(ctx context.Context, k classKey, box []byte) error {
+func (p *shared) addClass(ctx context.Context, k classKey, box []byte) error {
 	return p.do(ctx, func(ctx context.Context) error {
 		_, err := p.db.ExecContext(ctx, "INSERT INTO chirograph_vault.classes (tenant, class, key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", k.tenant, k.class, box)
 		return err
 	})
 }
 
-func (p *postgres) classes(ctx context.Context) (out map[classKey][]byte, err error) {
+func (p *shared) classes(ctx context.Context) (out map[classKey][]byte, err error) {
 	err = p.do(ctx, func(ctx context.Context) error {
 		rows, err := p.db.QueryContext(ctx, "SELECT tenant, class, key FROM chirograph_vault.classes")
 		if err != nil {

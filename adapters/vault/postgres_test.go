@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/chirograph/chirograph/adapters/servertest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -262,6 +264,7 @@ func TestPostgresAway(t *testing.T) {
 		if !strings.Contains(detail, c.want) {
 			t.Errorf("away: %q", detail)
 		}
+		servertest.Nameless(t, detail, url)
 		// What is cached still opens.
 		if plain, err := v.Open("acme", id, &s); err != nil || string(plain) != "a body" {
 			t.Errorf("opened %q, %v", plain, err)
@@ -304,6 +307,145 @@ func TestPostgresAway(t *testing.T) {
 		}
 		until(t, "keys are made again", func() bool { _, err := v.SubjectKey("acme", event.Pseudonym{}); return err == nil })
 	}
+}
+
+// A server that takes no writes any more, as after a failover, is left as soon as it
+// says so: the next call has another connection.
+func TestPostgresStandby(t *testing.T) {
+	url, master := database(t), masterFile(t)
+	v := node(t, url, master, Options{})
+	settled(t, v)
+	promote := servertest.Standby(t, url)
+	class := func(n int) error {
+		return v.store.addClass(within(t), classKey{"acme", fmt.Sprint("class ", n)}, []byte("box"))
+	}
+	until(t, "a standby says so", func() bool {
+		err := class(1)
+		return err != nil && strings.Contains(err.Error(), "25006")
+	})
+	// All connections that there are now are to the standby.
+	var wg sync.WaitGroup
+	for range 2 * postgresConns {
+		wg.Go(func() { _, _ = v.store.classes(context.Background()) })
+	}
+	wg.Wait()
+	if err := class(1); err == nil {
+		t.Error("a standby took a key")
+	}
+	promote()
+	for n := range 2 * postgresConns {
+		if err := class(n); err != nil {
+			t.Errorf("call %d after that: %v", n, err)
+		}
+	}
+}
+
+// tables is how programs made the vault before there were migrations of it.
+var tables = []string{
+	"CREATE SCHEMA chirograph_vault",
+	"CREATE TABLE chirograph_vault.meta (format integer NOT NULL, key_check bytea NOT NULL, pseudonym bytea NOT NULL, digest bytea NOT NULL)",
+	"CREATE TABLE chirograph_vault.subjects (id bytea PRIMARY KEY, secret bytea NOT NULL)",
+	"CREATE TABLE chirograph_vault.classes (tenant text NOT NULL, class text NOT NULL, key bytea NOT NULL, PRIMARY KEY (tenant, class))",
+}
+
+// columns are the vault's columns and indexes as text.
+const columns = `SELECT string_agg(x, E'\n' ORDER BY x) FROM (
+	SELECT format('%s.%s %s %s %s', table_name, column_name, data_type, is_nullable, column_default) AS x
+		FROM information_schema.columns WHERE table_schema = 'chirograph_vault' AND table_name <> 'goose_db_version'
+	UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'chirograph_vault' AND tablename <> 'goose_db_version') AS all_of_it`
+
+// A vault that an earlier program made is used as it is, and opens what was sealed
+// with it; its tables are those that migrations make.
+func TestOpenVaultOfBefore(t *testing.T) {
+	master := masterFile(t)
+	file, err := Open(filepath.Join(t.TempDir(), "vault.db"), master, Options{Create: true}) // it has the keys
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	id := event.NewID(november)
+	key := subjectKey(t, file)
+	s := sealed(t, file, "acme", key, "message", id, "a body")
+
+	url := database(t)
+	conn, err := pgx.Connect(within(t), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	exec := func(text string, args ...any) {
+		t.Helper()
+		if _, err := conn.Exec(within(t), text, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, text := range tables {
+		exec(text)
+	}
+	box, err := file.store.secret(within(t), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec("INSERT INTO chirograph_vault.meta VALUES ($1, $2, $3, $4)", formatVersion, file.check, file.wrapped(file.pseudonym, "pseudonym"), file.wrapped(file.digest, "digest"))
+	exec("INSERT INTO chirograph_vault.subjects VALUES ($1, $2)", key[:], box)
+	classes, err := file.store.classes(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, box := range classes {
+		exec("INSERT INTO chirograph_vault.classes VALUES ($1, $2, $3)", k.tenant, k.class, box)
+	}
+	for _, create := range []bool{false, true} {
+		v, err := OpenPostgres(within(t), url, master, Options{Create: create})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		if plain, err := v.Open("acme", id, &s); err != nil || string(plain) != "a body" {
+			t.Errorf("opened %q, %v", plain, err)
+		}
+		if v.Pseudonym("acme", "x") != file.Pseudonym("acme", "x") {
+			t.Error("it gives other pseudonyms")
+		}
+	}
+	var was, is string
+	if err := conn.QueryRow(within(t), columns).Scan(&was); err != nil {
+		t.Fatal(err)
+	}
+	if err := node(t, database(t), master, Options{}).db.QueryRow(columns).Scan(&is); err != nil || is != was {
+		t.Errorf("migrations make\n%s\nand it was\n%s\n%v", is, was, err)
+	}
+}
+
+// What a crash amid the making of a vault leaves is none yet, and is taken over; but
+// keys without the row under which they are wrapped are never made another vault of.
+func TestHalfAVault(t *testing.T) {
+	url, master := database(t), masterFile(t)
+	v := node(t, url, master, Options{})
+	key := subjectKey(t, v)
+	if _, err := v.db.Exec("DELETE FROM chirograph_vault.meta"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenPostgres(within(t), url, master, Options{Create: true}); err == nil || !strings.Contains(err.Error(), "restore it from its backup") {
+		t.Errorf("keys without their row: %v", err)
+	}
+	v.Close()
+	conn, err := pgx.Connect(within(t), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(within(t), "DELETE FROM chirograph_vault.subjects"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenPostgres(within(t), url, master, Options{}); err == nil || !strings.Contains(err.Error(), "there is no vault") {
+		t.Errorf("tables alone: %v", err)
+	}
+	v = node(t, url, master, Options{})
+	if _, err := v.secret(key); !errors.Is(err, ledger.ErrErased) {
+		t.Errorf("a key that was deleted: %v", err)
+	}
+	subjectKey(t, v)
 }
 
 // Cuts at any moment: a key that was handed out is in the vault.

@@ -39,7 +39,7 @@ func Open(path, masterKeyFile string, o Options) (_ *Vault, err error) {
 	if err := v.sameMaster(o.CopyOf); err != nil {
 		return nil, err
 	}
-	if err := v.openSQLite(path, o); err != nil {
+	if err := openSQLite(v, path, o); err != nil {
 		if v.db != nil {
 			v.db.Close()
 		}
@@ -49,7 +49,7 @@ func Open(path, masterKeyFile string, o Options) (_ *Vault, err error) {
 	return v, nil
 }
 
-func (v *Vault) openSQLite(path string, o Options) error {
+func openSQLite(v *Vault, path string, o Options) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (v *Vault) openSQLite(path string, o Options) error {
 	}
 	switch {
 	case app == 0 && version == 0 && tables == 0: // new, or killed before it was made
-		if err := v.createSQLite(path, o); err != nil {
+		if err := createSQLite(v, path, o); err != nil {
 			return err
 		}
 	case app != applicationID:
@@ -112,7 +112,7 @@ func (v *Vault) openSQLite(path string, o Options) error {
 }
 
 // createSQLite makes the tables in one transaction: a crash leaves a new vault or none.
-func (v *Vault) createSQLite(path string, o Options) error {
+func createSQLite(v *Vault, path string, o Options) error {
 	pseudonym, digest := v.newMeta(o)
 	if _, err := v.db.Exec("PRAGMA journal_mode = WAL"); err != nil {
 		return err

@@ -78,10 +78,9 @@ const (
 
 // Vault is a ledger.Vault. All methods may be called from any goroutine.
 type Vault struct {
+	wrapping
 	db    *sql.DB
 	store store // what is done with db
-	wrap  cipher.AEAD
-	check []byte // tells whether a vault was made under the same master key
 	now   func() time.Time
 
 	pseudonym []byte
@@ -97,18 +96,7 @@ type Vault struct {
 		classes map[classKey]*made
 	}
 
-	spare struct {
-		sync.Mutex
-		filled sync.Cond // after a fill, and at Close
-		ids    []event.ID
-		size   int   // of the next fill
-		fills  int   // how many have ended
-		err    error // of the last fill
-		closed bool
-		last   int64 // the latest millisecond of an id
-	}
-	fill   chan struct{}
-	filler sync.WaitGroup
+	spare spares
 }
 
 type classKey struct{ tenant, class string } // class is "message/2026-11"
@@ -118,7 +106,7 @@ type cipherKey struct {
 	subject event.ID
 }
 
-// made is a class key that somebody makes now; done is closed when it is made or not.
+// made is a class key that a caller makes now; done is closed when it is made or not.
 type made struct {
 	done chan struct{}
 	key  []byte
@@ -151,15 +139,15 @@ type subjectSecret struct {
 // newVault is a vault without its store.
 func newVault(master []byte) *Vault {
 	v := &Vault{
+		wrapping: wrapping{newCipher(derive(master, nil, "chirograph vault: wrap")), derive(master, nil, "chirograph vault: check")},
+
 		now:     time.Now,
-		wrap:    newCipher(derive(master, nil, "chirograph vault: wrap")),
-		check:   derive(master, nil, "chirograph vault: check"),
 		secrets: newLRU[event.ID, []byte](cachedSecrets),
 		classes: newLRU[classKey, []byte](cachedClasses),
 		ciphers: newLRU[cipherKey, cipher.AEAD](cachedCiphers),
-		fill:    make(chan struct{}, 1),
 	}
 	v.making.classes = map[classKey]*made{}
+	v.spare.fill = make(chan struct{}, 1)
 	v.spare.filled.L = &v.spare
 	v.spare.size = firstSpares
 	return v
@@ -167,9 +155,8 @@ func newVault(master []byte) *Vault {
 
 // start begins to make spares.
 func (v *Vault) start() {
-	v.filler.Add(1)
-	go v.fillSpares()
-	v.fill <- struct{}{}
+	v.spare.filler.Go(func() { v.spare.run(v.makeSecrets) })
+	v.spare.fill <- struct{}{}
 }
 
 // masterKey reads the master key, or makes one with a vault that is to be created.
@@ -226,16 +213,9 @@ func (v *Vault) Health() (ok bool, since time.Time, detail string) { return v.st
 
 // Close ends the vault. What was sealed stays sealed under durable keys.
 func (v *Vault) Close() error {
-	v.spare.Lock()
-	if v.spare.closed {
-		v.spare.Unlock()
+	if !v.spare.close() {
 		return nil
 	}
-	v.spare.closed = true
-	close(v.fill)
-	v.spare.filled.Broadcast()
-	v.spare.Unlock()
-	v.filler.Wait()
 	return v.store.close()
 }
 
@@ -285,28 +265,6 @@ func unseal(aead cipher.AEAD, box, bound []byte) ([]byte, error) {
 	return aead.Open(nil, box[:12], box[12:], bound)
 }
 
-// bound says what a wrapped key is, so that none can stand in another's place.
-func bound(kind string, names []string) []byte {
-	b := []byte("chirograph vault: " + kind)
-	for _, n := range names {
-		b = append(b, byte(len(n)>>8), byte(len(n)))
-		b = append(b, n...)
-	}
-	return b
-}
-
-func (v *Vault) wrapped(key []byte, kind string, names ...string) []byte {
-	return seal(v.wrap, key, bound(kind, names))
-}
-
-func (v *Vault) unwrap(box []byte, kind string, names ...string) ([]byte, error) {
-	key, err := unseal(v.wrap, box, bound(kind, names))
-	if err != nil || len(key) != keySize {
-		return nil, fmt.Errorf("a %s key in the vault is damaged, or was put there by somebody else", kind)
-	}
-	return key, nil
-}
-
 // Pseudonym is part of ledger.Vault.
 func (v *Vault) Pseudonym(tenant, name string) event.Pseudonym {
 	return event.NewPseudonym(v.pseudonym, tenant, name)
@@ -330,65 +288,9 @@ var errClosed = errors.New("the vault is closed")
 
 // SubjectKey is part of ledger.Vault. It takes a spare secret, which is durable
 // already, and waits only when streams come faster than secrets can be made: for one
-// fill at most, if that fails. The secret belongs to nobody until an event names it;
+// fill at most, if that fails. The secret is no stream's until an event names it;
 // the tenant is in what is derived from it.
-func (v *Vault) SubjectKey(string, event.Pseudonym) (event.ID, error) {
-	s := &v.spare
-	s.Lock()
-	defer s.Unlock()
-	for fills := s.fills; len(s.ids) == 0; {
-		if s.closed {
-			return event.ID{}, errClosed
-		}
-		// The fill that failed while this caller waited; the next caller has it tried again.
-		if s.err != nil && s.fills != fills {
-			return event.ID{}, fmt.Errorf("the vault cannot make a key: %w", s.err)
-		}
-		v.wantSpares()
-		s.filled.Wait()
-	}
-	id := s.ids[len(s.ids)-1]
-	s.ids = s.ids[:len(s.ids)-1]
-	if len(s.ids) < s.size/2 {
-		v.wantSpares()
-	}
-	return id, nil
-}
-
-// wantSpares is called with the spares' lock held.
-func (v *Vault) wantSpares() {
-	if v.spare.closed {
-		return
-	}
-	select {
-	case v.fill <- struct{}{}:
-	default:
-	}
-}
-
-func (v *Vault) fillSpares() {
-	defer v.filler.Done()
-	s := &v.spare
-	for range v.fill {
-		s.Lock()
-		n := s.size
-		if s.closed || len(s.ids) >= n/2 && len(s.ids) > 0 {
-			s.Unlock()
-			continue
-		}
-		s.Unlock()
-		ids, err := v.makeSecrets(n)
-		s.Lock()
-		s.ids = append(s.ids, ids...)
-		s.err = err
-		s.fills++
-		if err == nil {
-			s.size = min(2*n, maxSpares)
-		}
-		s.filled.Broadcast()
-		s.Unlock()
-	}
-}
+func (v *Vault) SubjectKey(string, event.Pseudonym) (event.ID, error) { return v.spare.take() }
 
 // makeSecrets makes n secrets and returns their ids once they are durable.
 func (v *Vault) makeSecrets(n int) ([]event.ID, error) {
@@ -511,8 +413,8 @@ func (v *Vault) cipher(k cipherKey, class func(classKey) ([]byte, error)) (ciphe
 }
 
 // Seal is part of ledger.Vault.
-func (v *Vault) Seal(tenant string, key event.ID, class string, id event.ID, plain []byte) (event.Sealed, error) {
-	name := class + "/" + id.Time().Format("2006-01")
+func (v *Vault) Seal(tenant string, key event.ID, class ledger.Class, id event.ID, plain []byte) (event.Sealed, error) {
+	name := string(class) + "/" + id.Time().Format("2006-01")
 	c, err := v.cipher(cipherKey{classKey{tenant, name}, key}, v.classOrNew)
 	if err != nil {
 		return event.Sealed{}, err

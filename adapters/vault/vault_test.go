@@ -57,7 +57,7 @@ func subjectKey(t testing.TB, v *Vault) event.ID {
 	return key
 }
 
-func sealed(t testing.TB, v *Vault, tenant string, key event.ID, class string, id event.ID, plain string) event.Sealed {
+func sealed(t testing.TB, v *Vault, tenant string, key event.ID, class ledger.Class, id event.ID, plain string) event.Sealed {
 	t.Helper()
 	s, err := v.Seal(tenant, key, class, id, []byte(plain))
 	if err != nil {
@@ -342,9 +342,9 @@ func TestSparesAreOrdered(t *testing.T) {
 	// Without its filler.
 	v.spare.Lock()
 	v.spare.closed = true
-	close(v.fill)
+	close(v.spare.fill)
 	v.spare.Unlock()
-	v.filler.Wait()
+	v.spare.filler.Wait()
 	t.Cleanup(func() { v.db.Close() })
 	v.now = func() time.Time { return november } // a clock that stands, and is behind
 	var last event.ID

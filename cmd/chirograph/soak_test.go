@@ -188,7 +188,7 @@ routes:
   - {rule: all, carrier: sim}
 programs:
   - {tenant: bank, name: account, legal_entity: Example Bank Ltd, purposes: [account], countries: ["*"], senders: ["+12025550101"], default: true}
-`, section, name, addr, assemble.KeyHash(clusterKey), strings.Join(config.Scopes, ", "), centre)
+`, section, name, addr, door.HashKey(clusterKey), strings.Join(config.Scopes, ", "), centre)
 }
 
 func (c *testCluster) write(name, text string) {

@@ -57,3 +57,29 @@ type Record struct {
 
 // MaxAppend bounds the events of one Append.
 const MaxAppend = 4096
+
+// EachBatch reads a partition from an index up to another (-1: its head now), and calls f
+// with the records, in order, some at a time.
+func EachBatch(ctx context.Context, log Log, p event.Partition, from, to int64, f func([]Record) error) error {
+	_, head, err := log.Read(ctx, p, 0, 0)
+	if err != nil {
+		return err
+	}
+	if to < 0 || to > head {
+		to = head
+	}
+	for from < to {
+		records, _, err := log.Read(ctx, p, from, int(min(to-from, 1024)))
+		if err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := f(records); err != nil {
+			return err
+		}
+		from += int64(len(records))
+	}
+	return nil
+}

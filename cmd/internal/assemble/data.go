@@ -13,7 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/chirograph/chirograph/adapters/cluster"
+	"github.com/chirograph/chirograph/adapters/leases"
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/adapters/vault"
@@ -155,7 +155,7 @@ func (d *Data) Begin(node string) error {
 // shared is what the nodes of a cluster have in common besides the ledger and the
 // views.
 type shared struct {
-	*cluster.Cluster
+	*leases.Database
 	cfg    *config.Config
 	engine Engine
 }
@@ -199,7 +199,7 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 	if d.Views, err = sqldb.OpenPostgres(ctx, cfg.Postgres.Address(), d.viewOptions()); err != nil {
 		return nil, err
 	}
-	c, err := cluster.Open(ctx, cfg.Postgres.Address())
+	c, err := leases.Open(ctx, cfg.Postgres.Address())
 	if err != nil {
 		return nil, err
 	}

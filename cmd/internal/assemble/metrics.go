@@ -87,13 +87,13 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 	gauge(descServed, float64(s.Served))
 	gauge(descParts, float64(f.partitions))
 	for k, v := range s.Decided {
-		count(descDecided, v, k.Outcome, k.Check)
+		count(descDecided, v, string(k.Outcome), k.Check)
 	}
 	for why, v := range s.Voids {
 		count(descVoid, v, string(why))
 	}
 	for state, v := range s.States {
-		count(descReceipts, v, state)
+		count(descReceipts, v, string(state))
 	}
 	count(descDoubts, s.Doubts)
 	for purpose, age := range f.node.Oldest(time.Second) {

@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/chirograph/chirograph/adapters/cluster"
+	"github.com/chirograph/chirograph/adapters/leases"
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/cmd/internal/config"
@@ -164,11 +164,11 @@ func (r *Running) join(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	var shares []cluster.Account
+	var shares []leases.Account
 	var names []string
 	for _, c := range cfg.Carriers {
 		names = append(names, c.Account)
-		shares = append(shares, cluster.Account{Name: c.Account, TPS: c.TPS, Binds: c.Binds})
+		shares = append(shares, leases.Account{Name: c.Account, TPS: c.TPS, Binds: c.Binds})
 	}
 	placement, err := d.cluster.engine.Member(cfg.Node)
 	if err != nil {
@@ -189,7 +189,7 @@ func (r *Running) join(ctx context.Context, cfg *config.Config) error {
 		clients[c.Account()] = c
 	}
 	r.shares = func(ctx context.Context) error {
-		return d.cluster.Shares(ctx, cfg.Node, shares, func(account string, s cluster.Share) {
+		return d.cluster.Shares(ctx, cfg.Node, shares, func(account string, s leases.Share) {
 			clients[account].SetShare(s.Bind, s.TPS)
 			g.Set(account, s.Bind)
 		})

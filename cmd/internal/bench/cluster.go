@@ -14,8 +14,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chirograph/chirograph/adapters/cluster"
 	"github.com/chirograph/chirograph/adapters/kafkalog"
+	"github.com/chirograph/chirograph/adapters/leases"
+	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
@@ -52,12 +53,12 @@ func (c *Cmd) clusterRun(ctx context.Context, g *terminal.Globals, brokers []str
 	if c.Keep == "" {
 		defer os.RemoveAll(b.dir)
 	}
-	database, drop, err := cluster.Scratch(ctx, c.Postgres)
+	database, drop, err := leases.Scratch(ctx, c.Postgres)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, drop()) }()
-	topics := kafkalog.Config{Brokers: brokers, Prefix: "bench-" + assemble.KeyHash(assemble.NewKey())[:12], Replication: min(3, len(brokers)), MinISR: max(1, min(3, len(brokers))-1), Partitions: partitions}
+	topics := kafkalog.Config{Brokers: brokers, Prefix: "bench-" + door.HashKey(assemble.NewKey())[:12], Replication: min(3, len(brokers)), MinISR: max(1, min(3, len(brokers))-1), Partitions: partitions}
 	defer func() { err = errors.Join(err, kafkalog.Drop(context.WithoutCancel(ctx), topics)) }()
 	defer b.stop() // before the database and the topics go
 	if err := b.startCluster(ctx, topics, database, nodes); err != nil {
@@ -151,7 +152,7 @@ routes:
 programs:
   - {tenant: bench, name: %s, legal_entity: Example Bank Ltd, purposes: [%s], countries: ["*"], senders: ["+12025550101"], default: true}
 `, i+1, listen, strings.Join(topics.Brokers, ", "), topics.Prefix, topics.Partitions, topics.Replication, topics.MinISR,
-			assemble.KeyHash(b.key), strings.Join(config.Scopes, ", "), centre, b.c.Purpose, b.c.Purpose)
+			door.HashKey(b.key), strings.Join(config.Scopes, ", "), centre, b.c.Purpose, b.c.Purpose)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			return err
 		}

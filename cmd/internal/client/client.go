@@ -193,8 +193,8 @@ func (c *Client) Do(ctx context.Context, r Call) ([]byte, error) {
 		return raw, nil
 	}
 	p := &Refusal{}
-	if media != "application/problem+json" || json.Unmarshal(raw, &p.Problem) != nil {
-		p = &Refusal{Problem: door.Document{Title: resp.Status, Detail: "This answer does not come from Chirograph's API: look at --url and at what stands between.",
+	if media != "application/problem+json" || json.Unmarshal(raw, &p.Document) != nil {
+		p = &Refusal{Document: door.Document{Title: resp.Status, Detail: "This answer does not come from Chirograph's API: look at --url and at what stands between.",
 			Reference: resp.Header.Get("X-Request-Id")}}
 	} else {
 		p.Raw = raw

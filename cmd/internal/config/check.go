@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/sms"
@@ -157,11 +158,11 @@ func (k *checker) keys() {
 		}
 		k.tenant(path+".tenant", x.Tenant)
 		if len(x.Scopes) == 0 {
-			k.bad(path+".scopes", "name what it may do: %s", terminal.Listed(Scopes))
+			k.bad(path+".scopes", "name what it may do: %s", terminal.Listed(door.Scopes()))
 		}
 		for j, s := range x.Scopes {
-			if !slices.Contains(Scopes, s) {
-				k.bad(fmt.Sprintf("%s.scopes[%d]", path, j), "%q is no scope%s", s, Perhaps(s, Scopes))
+			if !slices.Contains(door.Scopes(), s) {
+				k.bad(fmt.Sprintf("%s.scopes[%d]", path, j), "%q is no scope%s", s, Perhaps(s, door.Scopes()))
 			}
 		}
 	}

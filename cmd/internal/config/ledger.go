@@ -25,9 +25,6 @@ const KindSMPP = "smpp"
 // Kind is which kind of carrier the account is at; the file has no field for it yet.
 func (x *Carrier) Kind() string { return KindSMPP }
 
-// Scopes are every scope that a key may have.
-var Scopes = []string{"messages:write", "messages:read", "opt-outs:write", "opt-outs:read", "control:write", "operate"}
-
 // sections are the sections of the engines that nodes can share, by what `engine` says.
 func (c *Config) sections() map[string]section {
 	return map[string]section{EngineKafka: &c.Kafka, EngineEventStoreDB: &c.EventStoreDB}

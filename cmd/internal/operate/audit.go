@@ -79,7 +79,7 @@ func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 		}
 	}
 	for _, p := range parts {
-		err := eachRecord(ctx, d.Log, p, 0, heads[p], func(rs []ledger.Record) error {
+		err := ledger.EachBatch(ctx, d.Log, p, 0, heads[p], func(rs []ledger.Record) error {
 			for i := range rs {
 				v.Take(p, rs[i].Index, rs[i].Raw)
 			}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
@@ -97,7 +98,7 @@ func (c *ConfigKeyCmd) Run(g *terminal.Globals) error {
 			SHA256 string   `json:"sha256"`
 			Tenant string   `json:"tenant"`
 			Scopes []string `json:"scopes"`
-		}{key, c.ID, assemble.KeyHash(key), c.Tenant, c.Scopes})
+		}{key, c.ID, door.HashKey(key), c.Tenant, c.Scopes})
 	}
 	_, err := fmt.Fprintf(g.Stdout, `The key, shown this once. Whoever calls the API sends it as "Authorization: Bearer …":
 
@@ -109,7 +110,7 @@ Under api_keys in the configuration; then restart the node. The hash gives the k
     sha256: "%s"
     tenant: %s
     scopes: ["%s"]
-`, key, c.ID, assemble.KeyHash(key), c.Tenant, strings.Join(c.Scopes, `", "`))
+`, key, c.ID, door.HashKey(key), c.Tenant, strings.Join(c.Scopes, `", "`))
 	return err
 }
 

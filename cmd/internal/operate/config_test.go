@@ -82,11 +82,11 @@ func TestConfigCommands(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(line), &keys); err != nil || len(keys) != 1 {
 		t.Fatalf("%v\n%s", err, r.Stdout)
 	}
-	if want := (config.Key{ID: "web: 1", SHA256: assemble.KeyHash(key), Tenant: "bank", Scopes: []string{"messages:write", "operate"}}); !reflect.DeepEqual(keys[0], want) || len(key) < 43 {
+	if want := (config.Key{ID: "web: 1", SHA256: door.HashKey(key), Tenant: "bank", Scopes: []string{"messages:write", "operate"}}); !reflect.DeepEqual(keys[0], want) || len(key) < 43 {
 		t.Errorf("%+v, want %+v", keys[0], want)
 	}
 	var v struct{ Key, SHA256 string }
-	if err := json.Unmarshal([]byte(shell(t, "", "--json", "config", "key", "--tenant", "bank").Is(t, 0).Stdout), &v); err != nil || v.SHA256 != assemble.KeyHash(v.Key) || v.Key == key {
+	if err := json.Unmarshal([]byte(shell(t, "", "--json", "config", "key", "--tenant", "bank").Is(t, 0).Stdout), &v); err != nil || v.SHA256 != door.HashKey(v.Key) || v.Key == key {
 		t.Errorf("%+v %v", v, err)
 	}
 	shell(t, "", "config", "key", "--tenant", "bank", "--scopes", "message:write").Is(t, terminal.ExitUsage)

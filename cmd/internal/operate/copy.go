@@ -244,7 +244,7 @@ func copyPartition(ctx context.Context, from, to ledger.Log, p event.Partition, 
 			}
 		}
 	}()
-	return n, eachRecord(ctx, from, p, next, end, func(rs []ledger.Record) error {
+	return n, ledger.EachBatch(ctx, from, p, next, end, func(rs []ledger.Record) error {
 		for len(rs) > 0 {
 			events := make([]*event.Event, 0, min(len(rs), copyEvents))
 			for size := 0; len(events) < min(len(rs), copyEvents); {
@@ -452,7 +452,7 @@ func straysOf(ctx context.Context, from, to ledger.Log, p event.Partition) (head
 		if len(strays) == 0 {
 			return nil
 		}
-		err := eachRecord(ctx, from, p, 0, end, func(rs []ledger.Record) error {
+		err := ledger.EachBatch(ctx, from, p, 0, end, func(rs []ledger.Record) error {
 			for i := range rs {
 				delete(strays, sha256.Sum256(rs[i].Raw))
 			}
@@ -471,7 +471,7 @@ func straysOf(ctx context.Context, from, to ledger.Log, p event.Partition) (head
 	}
 	var next []ledger.Record // of the original
 	at := int64(0)           // where next ends
-	err = eachRecord(ctx, to, p, 0, head, func(rs []ledger.Record) error {
+	err = ledger.EachBatch(ctx, to, p, 0, head, func(rs []ledger.Record) error {
 		for i := range rs {
 			if len(next) == 0 && at < end {
 				if next, _, err = from.Read(ctx, p, at, int(min(end-at, copyReads))); err != nil {

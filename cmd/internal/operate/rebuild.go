@@ -8,15 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
-	"github.com/chirograph/chirograph/domain/clerk"
-	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/node"
 )
 
 // ProjectionsCmd looks after the views.
@@ -125,122 +122,10 @@ func freshViews(ctx context.Context, d *assemble.Data, path string, upTo map[eve
 	if err != nil {
 		return nil, 0, err
 	}
-	if n, err = newFolder(d, db).fold(ctx, upTo, step); err != nil {
+	if n, err = node.NewRebuild(d.Log, db).Fold(ctx, upTo, step); err != nil {
 		return nil, n, errors.Join(err, db.Close())
 	}
 	return db, n, nil
-}
-
-// folder folds a ledger into views: the same pipeline as ever, from 0.
-type folder struct {
-	d       *assemble.Data
-	views   ledger.Views
-	control *control.Control
-	clerks  map[event.Partition]*clerk.Clerk
-	read    int64 // of control
-}
-
-func newFolder(d *assemble.Data, views ledger.Views) *folder {
-	f := &folder{d: d, views: views, control: control.NewControl(d.Log), clerks: map[event.Partition]*clerk.Clerk{}}
-	for p := range d.Log.Partitions() {
-		f.clerks[event.Partition(p)] = clerk.New(clerk.Config{Partition: event.Partition(p), Control: f.control, FoldOnly: true})
-	}
-	return f
-}
-
-// fold goes on from where it stands up to a bound of each partition (nil: its head
-// now). It returns how many events it took.
-func (f *folder) fold(ctx context.Context, upTo map[event.Partition]int64, step func(int)) (n int64, err error) {
-	if upTo == nil { // before control is read, so that all that they have applied is
-		upTo = map[event.Partition]int64{}
-		for p := range f.clerks {
-			if _, upTo[p], err = f.d.Log.Read(ctx, p, 0, 0); err != nil {
-				return 0, err
-			}
-		}
-	}
-	if err := eachRecord(ctx, f.d.Log, event.ControlPartition, f.read, -1, func(rs []ledger.Record) error {
-		f.control.Take(rs)
-		f.read += int64(len(rs))
-		return f.control.Bad()
-	}); err != nil {
-		return 0, err
-	}
-	for p := range f.d.Log.Partitions() {
-		k, err := f.foldOne(ctx, event.Partition(p), upTo[event.Partition(p)], step)
-		n += k
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
-
-func (f *folder) foldOne(ctx context.Context, p event.Partition, to int64, step func(int)) (n int64, err error) {
-	c := f.clerks[p]
-	cut := func() error {
-		b, err := c.Cut()
-		if err != nil || b == nil {
-			return err
-		}
-		written := make(chan error, 1)
-		f.views.Write(b, func(err error) { written <- err })
-		if err := <-written; err != nil {
-			return err
-		}
-		c.Committed(c.Cuts())
-		return nil
-	}
-	if to <= c.Next() {
-		return 0, nil
-	}
-	err = eachRecord(ctx, f.d.Log, p, c.Next(), to, func(rs []ledger.Record) error {
-		missing := c.Missing(rs)
-		folds, _, err := f.views.Streams(ctx, p, missing)
-		if err != nil {
-			return err
-		}
-		c.Load(missing, folds)
-		now := time.Time{} // a clerk that only folds looks at no clock
-		if _, err := c.Apply(ctx, rs, now); err != nil {
-			return err
-		}
-		n += int64(len(rs))
-		step(len(rs))
-		if c.Pending() >= 4096 {
-			return cut()
-		}
-		return nil
-	})
-	if err == nil {
-		err = cut()
-	}
-	return n, err
-}
-
-// eachRecord reads a partition from an index up to another (-1: its head).
-func eachRecord(ctx context.Context, log ledger.Log, p event.Partition, from, to int64, f func([]ledger.Record) error) error {
-	_, head, err := log.Read(ctx, p, 0, 0)
-	if err != nil {
-		return err
-	}
-	if to < 0 || to > head {
-		to = head
-	}
-	for from < to {
-		rs, _, err := log.Read(ctx, p, from, int(min(to-from, 1024)))
-		if err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err := f(rs); err != nil {
-			return err
-		}
-		from += int64(len(rs))
-	}
-	return nil
 }
 
 // rebuildBeside makes a cluster's views anew beside the live ones, and puts them in
@@ -251,20 +136,20 @@ func rebuildBeside(ctx context.Context, g *terminal.Globals, d *assemble.Data) (
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	f := newFolder(d, r)
-	n, err := f.fold(ctx, nil, terminal.NewBar(g, "rebuilding", total(d)))
+	f := node.NewRebuild(d.Log, r)
+	n, err := f.Fold(ctx, nil, terminal.NewBar(g, "rebuilding", total(d)))
 	if err != nil {
 		return err
 	}
 	// What came meanwhile is little, and what comes while that is folded is less.
 	for range 3 {
-		k, err := f.fold(ctx, nil, func(int) {})
+		k, err := f.Fold(ctx, nil, func(int) {})
 		if n += k; err != nil {
 			return err
 		}
 	}
 	err = r.Switch(ctx, func(ctx context.Context, live map[event.Partition]int64) error {
-		k, err := f.fold(ctx, live, func(int) {})
+		k, err := f.Fold(ctx, live, func(int) {})
 		n += k
 		return err
 	})

@@ -107,7 +107,11 @@ func (c *Cmd) dev(ctx context.Context, g *terminal.Globals) error {
 		return errors.Join(err, d.Close())
 	}
 	defer stopPprof()
-	r := &assemble.Running{Data: d, Node: node, Carriers: clients, Listener: l, Keys: assemble.OneKey(key, "dev-key", devTenant), Drain: c.Drain, Log: log}
+	keys, err := assemble.OneKey(key, "dev-key", devTenant)
+	if err != nil {
+		return errors.Join(err, d.Close())
+	}
+	r := &assemble.Running{Data: d, Node: node, Carriers: clients, Listener: l, Keys: keys, Drain: c.Drain, Log: log}
 	r.Started = func(ctx context.Context) error {
 		if err := assemble.Apply(ctx, node, d, "dev", devPrograms(), []event.Route{{Rule: "everything", Carrier: devCarrier}}); err != nil {
 			return err

@@ -1,4 +1,4 @@
-package cluster
+package leases
 
 import (
 	"cmp"
@@ -62,14 +62,14 @@ func divide(own holding, others []holding, now int64) (holding, share) {
 	if !entitled {
 		return own, share{}
 	}
-	equal, left := int64(noLimit), int64(noLimit)
+	equal, free := int64(noLimit), int64(noLimit)
 	if tps != noLimit {
-		equal, left = tps/(bound+1), max(tps-used, 0)
+		equal, free = tps/(bound+1), max(tps-used, 0)
 	}
 	if own.rate > equal {
 		return own, share{true, equal}
 	}
-	own.rate = max(own.rate, min(equal, left))
+	own.rate = max(own.rate, min(equal, free))
 	return own, share{true, own.rate}
 }
 

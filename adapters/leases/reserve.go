@@ -1,4 +1,4 @@
-package cluster
+package leases
 
 import (
 	"bytes"
@@ -12,8 +12,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -24,7 +22,7 @@ const (
 	// maxBatch is how many one statement takes.
 	maxBatch = 512
 
-	// pruneEvery is how often reservations that are over are deleted, pruneStep how many
+	// pruneEvery is how often reservations that have ended are deleted, pruneStep how many
 	// one statement deletes, and pruneSlack how long after, for clocks that disagree.
 	pruneEvery = time.Minute
 	pruneStep  = 2000
@@ -62,7 +60,7 @@ type answer struct {
 }
 
 // Reserve is part of ledger.Reservations. Callers that come together share one
-// statement and one commit, and whoever comes while it is on its way shares the next.
+// statement and one commit, and those that come while it is on its way share the next.
 // Of several that want one key, here or on other nodes, one wins and all are told. A
 // reservation is kept for a minute or so longer than it must be.
 //
@@ -70,7 +68,7 @@ type answer struct {
 // may have been made all the same: the same call may be repeated. It comes within 5 s,
 // or when ctx is done, which ends the wait and not the write; or at once, when 4,096
 // callers wait already.
-func (c *Cluster) Reserve(ctx context.Context, tenant, key string, r ledger.Reserved, keep time.Time) (ledger.Reserved, error) {
+func (d *Database) Reserve(ctx context.Context, tenant, key string, r ledger.Reserved, keep time.Time) (ledger.Reserved, error) {
 	q := &request{name: name{tenant: tenant}, reserved: r, keep: keep, by: time.Now().Add(timeout), answer: make(chan answer, 1)}
 	digest, err := hex.DecodeString(key)
 	if err != nil || copy(q.key[:], digest) != len(digest) || len(digest) != len(q.key) {
@@ -85,11 +83,11 @@ func (c *Cluster) Reserve(ctx context.Context, tenant, key string, r ledger.Rese
 	refused := func(err error) (ledger.Reserved, error) {
 		return ledger.Reserved{}, fmt.Errorf("%w: the idempotency key could not be reserved: %w", ledger.ErrRefused, err)
 	}
-	if c.ctx.Err() != nil {
+	if d.ctx.Err() != nil {
 		return refused(errClosed)
 	}
 	select {
-	case c.queue <- q:
+	case d.queue <- q:
 	default:
 		return refused(fmt.Errorf("%d wait already", maxWaiting))
 	}
@@ -105,35 +103,35 @@ func (c *Cluster) Reserve(ctx context.Context, tenant, key string, r ledger.Rese
 		return refused(errLate)
 	case <-ctx.Done():
 		return refused(ctx.Err())
-	case <-c.ctx.Done():
+	case <-d.ctx.Done():
 		return refused(errClosed)
 	}
 }
 
 // reserver writes what has been queued, one batch at a time.
-func (c *Cluster) reserver() {
+func (d *Database) reserver() {
 	batch := make([]*request, 0, maxBatch)
 	for {
 		select {
-		case <-c.ctx.Done():
+		case <-d.ctx.Done():
 			return
-		case q := <-c.queue:
+		case q := <-d.queue:
 			batch = append(batch[:0], q)
 		}
 		for more := true; more && len(batch) < maxBatch; {
 			select {
-			case q := <-c.queue:
+			case q := <-d.queue:
 				batch = append(batch, q)
 			default:
 				more = false
 			}
 		}
-		c.reserve(batch)
+		d.reserve(batch)
 	}
 }
 
 // reserve answers a batch.
-func (c *Cluster) reserve(batch []*request) {
+func (d *Database) reserve(batch []*request) {
 	now := time.Now()
 	first := make(map[name]*request, len(batch))
 	rows := make([]*request, 0, len(batch))
@@ -150,8 +148,8 @@ func (c *Cluster) reserve(batch []*request) {
 	var stands map[name]ledger.Reserved
 	var err error
 	if len(rows) > 0 {
-		err = c.do(c.ctx, timeout, func(ctx context.Context) (err error) {
-			stands, err = c.insert(ctx, rows)
+		err = d.client.Do(d.ctx, timeout, func(ctx context.Context) (err error) {
+			stands, err = d.insert(ctx, rows)
 			return err
 		})
 	}
@@ -170,7 +168,7 @@ func (c *Cluster) reserve(batch []*request) {
 
 // insert makes the reservations that are not there and returns those that were; nil
 // where all are new.
-func (c *Cluster) insert(ctx context.Context, rows []*request) (map[name]ledger.Reserved, error) {
+func (d *Database) insert(ctx context.Context, rows []*request) (map[name]ledger.Reserved, error) {
 	tenants, inputs := make([]string, len(rows)), make([]string, len(rows))
 	keys, messages := make([][]byte, len(rows)), make([][]byte, len(rows))
 	keeps := make([]int64, len(rows))
@@ -179,64 +177,76 @@ func (c *Cluster) insert(ctx context.Context, rows []*request) (map[name]ledger.
 	}
 	const tries = 5
 	for range tries {
-		done, err := c.pool.Exec(ctx, `INSERT INTO chirograph_cluster.reservations (tenant, key, message, input, keep_until)
+		done, err := d.db.ExecContext(ctx, `INSERT INTO chirograph_cluster.reservations (tenant, key, message, input, keep_until)
 			SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[], $5::bigint[]) ON CONFLICT DO NOTHING`,
 			tenants, keys, messages, inputs, keeps)
 		if err != nil {
 			return nil, err
 		}
-		if done.RowsAffected() == int64(len(rows)) {
-			return nil, nil
+		if n, err := done.RowsAffected(); err != nil || n == int64(len(rows)) {
+			return nil, err
 		}
 		// A statement of its own, since the one above does not see what another node
 		// committed while it waited for that.
-		found, err := c.pool.Query(ctx, `SELECT tenant, key, message, input
-			FROM unnest($1::text[], $2::bytea[]) AS wanted (tenant, key) JOIN chirograph_cluster.reservations USING (tenant, key)`, tenants, keys)
+		stands, err := d.standing(ctx, tenants, keys)
 		if err != nil {
-			return nil, err
-		}
-		stands := make(map[name]ledger.Reserved, len(rows))
-		var n name
-		var key, message []byte
-		var r ledger.Reserved
-		if _, err := pgx.ForEachRow(found, []any{&n.tenant, &key, &message, &r.Input}, func() error {
-			n.key, r.Message = [16]byte(key), event.ID(message)
-			stands[n] = r
-			return nil
-		}); err != nil {
 			return nil, err
 		}
 		if len(stands) == len(rows) {
 			return stands, nil
 		}
-		// One was pruned in between: it is free again.
+		// One was pruned in between: it is free now.
 	}
 	return nil, errLost
 }
 
+// standing reads the reservations that there are of some.
+func (d *Database) standing(ctx context.Context, tenants []string, keys [][]byte) (map[name]ledger.Reserved, error) {
+	rows, err := d.db.QueryContext(ctx, `SELECT tenant, key, message, input
+		FROM unnest($1::text[], $2::bytea[]) AS wanted (tenant, key) JOIN chirograph_cluster.reservations USING (tenant, key)`, tenants, keys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	stands := make(map[name]ledger.Reserved, len(keys))
+	for rows.Next() {
+		var n name
+		var key, message []byte
+		var r ledger.Reserved
+		if err := rows.Scan(&n.tenant, &key, &message, &r.Input); err != nil {
+			return nil, err
+		}
+		n.key, r.Message = [16]byte(key), event.ID(message)
+		stands[n] = r
+	}
+	return stands, rows.Err()
+}
+
 // pruner deletes the reservations that need not be kept any longer.
-func (c *Cluster) pruner() {
+func (d *Database) pruner() {
 	ticker := time.NewTicker(pruneEvery)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-c.ctx.Done():
+		case <-d.ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		_, _ = c.prune(c.ctx, pruneStep) // health has it; the next time deletes what is left
+		_, _ = d.prune(d.ctx, pruneStep) // Health has it; the next time deletes the rest
 	}
 }
 
-// prune deletes in steps that are short enough for nobody to wait long. Nodes that
+// prune deletes in steps that are short, so that no caller waits long. Nodes that
 // prune together share the work.
-func (c *Cluster) prune(ctx context.Context, step int) (pruned int64, err error) {
+func (d *Database) prune(ctx context.Context, step int) (pruned int64, err error) {
 	for n := int64(step); n == int64(step); {
-		if err := c.do(ctx, timeout, func(ctx context.Context) error {
-			done, err := c.pool.Exec(ctx, `DELETE FROM chirograph_cluster.reservations WHERE ctid = ANY (ARRAY (
+		if err := d.client.Do(ctx, timeout, func(ctx context.Context) error {
+			done, err := d.db.ExecContext(ctx, `DELETE FROM chirograph_cluster.reservations WHERE ctid = ANY (ARRAY (
 				SELECT ctid FROM chirograph_cluster.reservations WHERE keep_until < extract(epoch FROM now()) * 1000 - $1::bigint
 				ORDER BY keep_until LIMIT $2 FOR UPDATE SKIP LOCKED))`, pruneSlack.Milliseconds(), step)
-			n = done.RowsAffected()
+			if err == nil {
+				n, err = done.RowsAffected()
+			}
 			return err
 		}); err != nil {
 			return pruned, err

@@ -1,16 +1,17 @@
-package cluster
+package leases
 
 import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/chirograph/chirograph/adapters/internal/postgres"
 )
 
 // lease, renewEvery, retryAfter, margin and attempt: a lease holds for ten seconds and
@@ -70,8 +71,8 @@ type Share struct {
 //
 // When ctx is done everything is taken back with the zero Share and given to the
 // others at once. It returns an error only for accounts that it cannot share.
-func (c *Cluster) Shares(ctx context.Context, node string, accounts []Account, changed func(account string, s Share)) error {
-	l := &leases{c: c, node: node, id: make([]byte, 16), changed: changed}
+func (d *Database) Shares(ctx context.Context, node string, accounts []Account, changed func(account string, s Share)) error {
+	l := &leases{d: d, node: node, id: make([]byte, 16), changed: changed}
 	_, _ = rand.Read(l.id) // never fails
 	for _, a := range accounts {
 		switch {
@@ -107,7 +108,7 @@ func (c *Cluster) Shares(ctx context.Context, node string, accounts []Account, c
 
 // leases are what this node has of its accounts, by one call of Shares.
 type leases struct {
-	c        *Cluster
+	d        *Database
 	node     string
 	id       []byte
 	changed  func(string, Share)
@@ -137,21 +138,21 @@ func (l *leases) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		if now := time.Now(); l.over(now) {
+		if now := time.Now(); l.expired(now) {
 			l.drop()
 		} else if now.Before(next) {
 			timer.Reset(l.wait(now, next))
 			continue
 		}
 		began := time.Now()
-		again, err := l.renew(ctx)
+		surplus, err := l.renew(ctx)
 		switch {
 		case err != nil:
-			next = began.Add(l.c.timing.retry)
-		case again:
+			next = began.Add(l.d.timing.retry)
+		case surplus:
 			next = began // what was taken is given back at once
 		default:
-			next = began.Add(l.c.timing.every)
+			next = began.Add(l.d.timing.every)
 		}
 		timer.Reset(l.wait(time.Now(), next))
 	}
@@ -170,9 +171,9 @@ func (l *leases) held() bool {
 	return slices.ContainsFunc(l.accounts, func(a *account) bool { return a.told.bind })
 }
 
-// over reports whether what is held has run out. The monotonic clock may stand while
+// expired reports whether what is held has run out. The monotonic clock may stand while
 // the machine sleeps; the wall clock does not.
-func (l *leases) over(now time.Time) bool {
+func (l *leases) expired(now time.Time) bool {
 	return l.held() && (!now.Before(l.until) || !now.Round(0).Before(l.until.Round(0)))
 }
 
@@ -197,21 +198,21 @@ func (l *leases) tell(a *account, s share) {
 	}
 }
 
-// renew renews all leases in one transaction and tells what they are. again: something
-// is to be given back.
-func (l *leases) renew(ctx context.Context) (again bool, err error) {
-	t := l.c.timing
+// renew renews all leases in one transaction and tells what they are. surplus: the node was
+// told to do with less, and is to say soon that it does.
+func (l *leases) renew(ctx context.Context) (surplus bool, err error) {
+	t := l.d.timing
 	began := time.Now()
 	within := t.attempt
 	if l.held() {
 		within = min(within, l.until.Sub(began))
 	}
 	var shares []share
-	if err := l.c.do(ctx, within, func(ctx context.Context) error {
+	if err := l.d.client.Do(ctx, within, func(ctx context.Context) error {
 		if err := l.register(ctx); err != nil {
 			return err
 		}
-		return pgx.BeginFunc(ctx, l.c.pool, func(tx pgx.Tx) (err error) {
+		return postgres.InTx(ctx, l.d.db, func(tx *sql.Tx) (err error) {
 			shares, err = l.divide(ctx, tx)
 			return err
 		})
@@ -222,10 +223,10 @@ func (l *leases) renew(ctx context.Context) (again bool, err error) {
 	l.until = began.Add(t.lease - t.margin)
 	for i, a := range l.accounts {
 		// Given up now, and so said with the next renewal.
-		again = again || a.told.bind && (!shares[i].bind || shares[i].rate < a.told.rate)
+		surplus = surplus || a.told.bind && (!shares[i].bind || shares[i].rate < a.told.rate)
 		l.tell(a, shares[i])
 	}
-	return again, nil
+	return surplus, nil
 }
 
 // register makes the accounts' rows, which then stay.
@@ -233,15 +234,19 @@ func (l *leases) register(ctx context.Context) error {
 	if l.known {
 		return nil
 	}
-	_, err := l.c.pool.Exec(ctx, "INSERT INTO chirograph_cluster.accounts SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", l.names)
+	_, err := l.d.db.ExecContext(ctx, "INSERT INTO chirograph_cluster.accounts SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", l.names)
 	l.known = err == nil
 	return err
 }
 
-// lock keeps the accounts to this transaction: no two nodes may take what is left.
-func (l *leases) lock(ctx context.Context, tx pgx.Tx) error {
-	done, err := tx.Exec(ctx, `SELECT FROM chirograph_cluster.accounts WHERE name = ANY ($1) ORDER BY name COLLATE "C" FOR UPDATE`, l.names)
-	if err == nil && done.RowsAffected() != int64(len(l.names)) {
+// lock keeps the accounts to this transaction: no two nodes may take what is free.
+func (l *leases) lock(ctx context.Context, tx *sql.Tx) error {
+	done, err := tx.ExecContext(ctx, `SELECT FROM chirograph_cluster.accounts WHERE name = ANY ($1) ORDER BY name COLLATE "C" FOR UPDATE`, l.names)
+	if err != nil {
+		return err
+	}
+	n, err := done.RowsAffected()
+	if err == nil && n != int64(len(l.names)) {
 		l.known = false // a database that was restored
 		err = errGone
 	}
@@ -252,35 +257,12 @@ var errGone = errors.New("carrier accounts are missing in the database; they are
 
 // divide renews the leases within a transaction and returns what each account's share
 // is, in order.
-func (l *leases) divide(ctx context.Context, tx pgx.Tx) ([]share, error) {
+func (l *leases) divide(ctx context.Context, tx *sql.Tx) ([]share, error) {
 	if err := l.lock(ctx, tx); err != nil {
 		return nil, err
 	}
-	// Nobody else changes these rows now.
-	rows, err := tx.Query(ctx, `SELECT account, holder, joined, bound, rate, tps, binds, until, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
-		FROM (SELECT unnest($1::text[]) AS account) AS wanted LEFT JOIN chirograph_cluster.leases USING (account)`, l.names)
+	own, others, now, err := l.read(ctx, tx)
 	if err != nil {
-		return nil, err
-	}
-	var now int64
-	var of string
-	var holder []byte
-	var h [6]*int64
-	others := map[string][]holding{}
-	own := map[string]holding{}
-	if _, err := pgx.ForEachRow(rows, []any{&of, &holder, &h[0], &h[1], &h[2], &h[3], &h[4], &h[5], &now}, func() error {
-		if holder == nil {
-			return nil
-		}
-		o := holding{id: string(holder), joined: *h[0], bound: *h[1], rate: *h[2], tps: *h[3], binds: *h[4]}
-		switch {
-		case o.id == string(l.id):
-			own[of] = o
-		case *h[5] > now:
-			others[of] = append(others[of], o)
-		}
-		return nil
-	}); err != nil {
 		return nil, err
 	}
 	shares := make([]share, len(l.accounts))
@@ -290,6 +272,37 @@ func (l *leases) divide(ctx context.Context, tx pgx.Tx) ([]share, error) {
 		written[i], shares[i] = a.divide(have, ok, others[a.name], now)
 	}
 	return shares, l.write(ctx, tx, written, now)
+}
+
+// read reads the accounts' leases, this node's and those of others that have not run
+// out, and the database's time. No other transaction changes these rows meanwhile.
+func (l *leases) read(ctx context.Context, tx *sql.Tx) (own map[string]holding, others map[string][]holding, now int64, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT account, holder, joined, bound, rate, tps, binds, until, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+		FROM (SELECT unnest($1::text[]) AS account) AS wanted LEFT JOIN chirograph_cluster.leases USING (account)`, l.names)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	defer rows.Close()
+	own, others = map[string]holding{}, map[string][]holding{}
+	for rows.Next() {
+		var account string
+		var holder []byte
+		var h [6]sql.NullInt64 // NULL where the account has no lease
+		if err := rows.Scan(&account, &holder, &h[0], &h[1], &h[2], &h[3], &h[4], &h[5], &now); err != nil {
+			return nil, nil, 0, err
+		}
+		if holder == nil {
+			continue
+		}
+		o := holding{id: string(holder), joined: h[0].Int64, bound: h[1].Int64, rate: h[2].Int64, tps: h[3].Int64, binds: h[4].Int64}
+		switch {
+		case o.id == string(l.id):
+			own[account] = o
+		case h[5].Int64 > now:
+			others[account] = append(others[account], o)
+		}
+	}
+	return own, others, now, rows.Err()
 }
 
 // divide is what the account's lease becomes, and what the node is told.
@@ -307,31 +320,32 @@ func (a *account) divide(have holding, ok bool, others []holding, now int64) (ho
 }
 
 // write stores the leases, and clears away those that ran out.
-func (l *leases) write(ctx context.Context, tx pgx.Tx, written []holding, now int64) error {
+func (l *leases) write(ctx context.Context, tx *sql.Tx, written []holding, now int64) error {
 	n := len(written)
 	joined, bound, rate, tps, binds := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
 	for i, h := range written {
 		joined[i], bound[i], rate[i], tps[i], binds[i] = h.joined, h.bound, h.rate, h.tps, h.binds
 	}
-	b := &pgx.Batch{}
-	b.Queue("DELETE FROM chirograph_cluster.leases WHERE account = ANY ($1) AND until <= $2 AND holder <> $3", l.names, now, l.id)
-	b.Queue(`INSERT INTO chirograph_cluster.leases (account, holder, node, joined, bound, rate, tps, binds, until)
+	if _, err := tx.ExecContext(ctx, "DELETE FROM chirograph_cluster.leases WHERE account = ANY ($1) AND until <= $2 AND holder <> $3", l.names, now, l.id); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO chirograph_cluster.leases (account, holder, node, joined, bound, rate, tps, binds, until)
 		SELECT account, $2, $3, joined, bound, rate, tps, binds, $9
 		FROM unnest($1::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[]) AS w (account, joined, bound, rate, tps, binds)
 		ON CONFLICT (account, holder) DO UPDATE SET joined = excluded.joined, bound = excluded.bound, rate = excluded.rate,
 			tps = excluded.tps, binds = excluded.binds, until = excluded.until`,
-		l.names, l.id, l.node, joined, bound, rate, tps, binds, now+l.c.timing.lease.Microseconds())
-	return tx.SendBatch(ctx, b).Close()
+		l.names, l.id, l.node, joined, bound, rate, tps, binds, now+l.d.timing.lease.Microseconds())
+	return err
 }
 
 // release gives everything back at once; where it fails, the leases run out.
 func (l *leases) release() {
-	_ = l.c.do(l.c.ctx, l.c.timing.attempt, func(ctx context.Context) error {
-		return pgx.BeginFunc(ctx, l.c.pool, func(tx pgx.Tx) error {
+	_ = l.d.client.Do(l.d.ctx, l.d.timing.attempt, func(ctx context.Context) error {
+		return postgres.InTx(ctx, l.d.db, func(tx *sql.Tx) error {
 			if err := l.lock(ctx, tx); err != nil {
 				return err
 			}
-			_, err := tx.Exec(ctx, "DELETE FROM chirograph_cluster.leases WHERE holder = $1", l.id)
+			_, err := tx.ExecContext(ctx, "DELETE FROM chirograph_cluster.leases WHERE holder = $1", l.id)
 			return err
 		})
 	})

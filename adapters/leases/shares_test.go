@@ -1,4 +1,4 @@
-package cluster
+package leases
 
 import (
 	"context"
@@ -220,12 +220,12 @@ func TestFrozenInTransaction(t *testing.T) {
 	leave := w.join(url, "1")
 	w.share("a", map[string]float64{"1": 10})
 	leave()
-	tx, err := open(t, url).pool.Begin(within(t))
+	tx, err := open(t, url).db.BeginTx(within(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(context.Background())
-	if _, err := tx.Exec(within(t), "SELECT FROM chirograph_cluster.accounts FOR UPDATE"); err != nil {
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(within(t), "SELECT FROM chirograph_cluster.accounts FOR UPDATE"); err != nil {
 		t.Fatal(err)
 	}
 	w.join(url, "2")
@@ -254,16 +254,16 @@ func TestSharesRefuses(t *testing.T) {
 	}
 }
 
-// TestOver: a lease is over by whichever clock says so first; the monotonic one stands
+// TestExpired: a lease has expired by whichever clock says so first; the monotonic one stands
 // while a machine sleeps.
-func TestOver(t *testing.T) {
+func TestExpired(t *testing.T) {
 	now := time.Now()
 	l := &leases{accounts: []*account{{told: share{true, 1}}}, until: now.Add(time.Minute)}
-	if l.over(now) || !l.over(now.Add(time.Minute)) {
+	if l.expired(now) || !l.expired(now.Add(time.Minute)) {
 		t.Error("by the monotonic clock")
 	}
 	l.until = now.Round(0).Add(time.Minute) // a wall clock alone
-	if l.over(now) || !l.over(now.Round(0).Add(time.Hour)) {
+	if l.expired(now) || !l.expired(now.Round(0).Add(time.Hour)) {
 		t.Error("by the wall clock")
 	}
 }

@@ -1,4 +1,4 @@
-package cluster
+package leases
 
 import (
 	"context"
@@ -30,7 +30,7 @@ var later = time.Now().Add(24 * time.Hour)
 // and everybody is told who.
 func TestReserve(t *testing.T) {
 	url := database(t)
-	nodes := []*Cluster{open(t, url), open(t, url), open(t, url)}
+	nodes := []*Database{open(t, url), open(t, url), open(t, url)}
 	const callers, keys, rounds = 60, 7, 40
 	type told struct{ mine, stands ledger.Reserved }
 	answers := make([]map[string][]told, callers)
@@ -278,7 +278,7 @@ func TestPrune(t *testing.T) {
 	}
 	wg.Wait()
 	var pruned atomic.Int64
-	for _, node := range []*Cluster{c, other} {
+	for _, node := range []*Database{c, other} {
 		wg.Go(func() {
 			n, err := node.prune(within(t), 20)
 			if err != nil {

@@ -1,0 +1,100 @@
+package node
+
+import (
+	"context"
+
+	"github.com/chirograph/chirograph/domain/clerk"
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// rebuildBatch is how many events a rebuild hands to the views at once.
+const rebuildBatch = 4096
+
+// Rebuild folds a ledger into views from its first event, with the Fold that serves live
+// reading too. The views must be empty. What it folded before an error stays in them.
+type Rebuild struct {
+	log     ledger.Log
+	views   ledger.Views
+	control *control.Control
+	folds   []*clerk.Fold
+}
+
+// NewRebuild returns a rebuild that has folded nothing.
+func NewRebuild(log ledger.Log, views ledger.Views) *Rebuild {
+	r := &Rebuild{log: log, views: views, control: control.NewControl(log)}
+	for p := range log.Partitions() {
+		r.folds = append(r.folds, clerk.NewFold(event.Partition(p), r.control))
+	}
+	return r
+}
+
+// Fold goes on from where it stands up to a bound of each partition (nil: its head
+// now), and returns how many events it took. step is told of each batch.
+func (r *Rebuild) Fold(ctx context.Context, upTo map[event.Partition]int64, step func(events int)) (n int64, err error) {
+	if upTo == nil { // before control is read, so that every position that they have applied is in it
+		upTo = map[event.Partition]int64{}
+		for p := range r.folds {
+			if _, upTo[event.Partition(p)], err = r.log.Read(ctx, event.Partition(p), 0, 0); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if err := r.control.CatchUp(ctx); err != nil {
+		return 0, err
+	}
+	if err := r.control.Bad(); err != nil {
+		return 0, err
+	}
+	for p, fold := range r.folds {
+		k, err := r.partition(ctx, event.Partition(p), fold, upTo[event.Partition(p)], step)
+		n += k
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (r *Rebuild) partition(ctx context.Context, p event.Partition, fold *clerk.Fold, to int64, step func(int)) (n int64, err error) {
+	if to <= fold.Next() {
+		return 0, nil
+	}
+	err = ledger.EachBatch(ctx, r.log, p, fold.Next(), to, func(records []ledger.Record) error {
+		missing := fold.Missing(records)
+		states, _, err := r.views.Streams(ctx, p, missing)
+		if err != nil {
+			return err
+		}
+		fold.Load(missing, states)
+		if err := fold.Apply(ctx, records); err != nil {
+			return err
+		}
+		n += int64(len(records))
+		step(len(records))
+		if fold.Pending() < rebuildBatch {
+			return nil
+		}
+		return r.cut(fold)
+	})
+	if err == nil {
+		err = r.cut(fold)
+	}
+	return n, err
+}
+
+// cut hands what was folded to the views, and waits until it is committed there.
+func (r *Rebuild) cut(fold *clerk.Fold) error {
+	b, err := fold.Cut()
+	if err != nil || b == nil {
+		return err
+	}
+	written := make(chan error, 1)
+	r.views.Write(b, func(err error) { written <- err })
+	if err := <-written; err != nil {
+		return err
+	}
+	fold.Committed(fold.Cuts())
+	return nil
+}
