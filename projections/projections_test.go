@@ -259,12 +259,12 @@ func TestReceiptsMoveForward(t *testing.T) {
 			for _, state := range c.receipts {
 				d := &event.ReceiptReceived{CarrierID: "r", Attempt: 1, Part: 1, State: event.MessageState(state)}
 				if d.Final = state[len(state)-1] == '!'; d.Final {
-					d.State = state[:len(state)-1]
+					d.State = event.MessageState(state[:len(state)-1])
 				}
 				l.add(recipient.Sending, d)
 			}
 			p := l.m.Attempts[0].Parts[0]
-			if p.Receipt != c.shows || p.Final != c.final || p.Receipts != len(c.receipts) || p.Status != recipient.PartTaken || p.CarrierID != "r" {
+			if p.Receipt != event.MessageState(c.shows) || p.Final != c.final || p.Receipts != len(c.receipts) || p.Status != recipient.PartTaken || p.CarrierID != "r" {
 				t.Errorf("%+v", p)
 			}
 		})

@@ -17,8 +17,7 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/eventstorelog/eventstoretest"
 	"github.com/chirograph/chirograph/adapters/servertest"
-	"github.com/chirograph/chirograph/cmd/internal/assemble"
-	"github.com/chirograph/chirograph/cmd/internal/config"
+	"github.com/chirograph/chirograph/api/door"
 )
 
 // soakEnv says how long TestClusterSurvives goes on breaking things, such as 30m; without
@@ -188,7 +187,7 @@ routes:
   - {rule: all, carrier: sim}
 programs:
   - {tenant: bank, name: account, legal_entity: Example Bank Ltd, purposes: [account], countries: ["*"], senders: ["+12025550101"], default: true}
-`, section, name, addr, door.HashKey(clusterKey), strings.Join(config.Scopes, ", "), centre)
+`, section, name, addr, door.HashKey(clusterKey), strings.Join(door.Scopes(), ", "), centre)
 }
 
 func (c *testCluster) write(name, text string) {

@@ -18,7 +18,6 @@ import (
 	"github.com/chirograph/chirograph/adapters/leases"
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
-	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 )
 
@@ -152,7 +151,7 @@ routes:
 programs:
   - {tenant: bench, name: %s, legal_entity: Example Bank Ltd, purposes: [%s], countries: ["*"], senders: ["+12025550101"], default: true}
 `, i+1, listen, strings.Join(topics.Brokers, ", "), topics.Prefix, topics.Partitions, topics.Replication, topics.MinISR,
-			door.HashKey(b.key), strings.Join(config.Scopes, ", "), centre, b.c.Purpose, b.c.Purpose)
+			door.HashKey(b.key), strings.Join(door.Scopes(), ", "), centre, b.c.Purpose, b.c.Purpose)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			return err
 		}

@@ -86,8 +86,8 @@ func (c *ConfigKeyCmd) Run(g *terminal.Globals) error {
 		return terminal.UsageError("--id has 1 to 60 printable characters")
 	}
 	for _, s := range c.Scopes {
-		if !slices.Contains(config.Scopes, s) {
-			return terminal.UsageError("--scopes: %q is no scope%s", s, config.Perhaps(s, config.Scopes))
+		if !slices.Contains(door.Scopes(), s) {
+			return terminal.UsageError("--scopes: %q is no scope%s", s, config.Perhaps(s, door.Scopes()))
 		}
 	}
 	key := assemble.NewKey()
