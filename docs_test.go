@@ -101,6 +101,43 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+var (
+	anchored = regexp.MustCompile(`\]\(([^)#:\s]*)#([^)\s]+)\)`)
+	heading  = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	unsaid   = regexp.MustCompile("[^a-z0-9 _-]")
+)
+
+// TestAnchors: a link to a heading finds it.
+func TestAnchors(t *testing.T) {
+	files, err := fs.Glob(os.DirFS("."), "docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := 0
+	for _, file := range append(files, "README.md", "CONTRIBUTING.md") {
+		for _, m := range anchored.FindAllStringSubmatch(read(t, file), -1) {
+			links++
+			to := file
+			if m[1] != "" {
+				to = path.Join(path.Dir(file), m[1])
+			}
+			if _, err := os.Stat(to); err != nil {
+				continue // TestLinks says so
+			}
+			var anchors []string
+			for _, h := range heading.FindAllStringSubmatch(read(t, to), -1) {
+				anchors = append(anchors, strings.ReplaceAll(unsaid.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-"))
+			}
+			if !slices.Contains(anchors, m[2]) {
+				t.Errorf("%s points to %s#%s, and no heading there has that address", file, to, m[2])
+			}
+		}
+	}
+	if links < 20 {
+		t.Errorf("%d links to headings were found", links)
+	}
+}
+
 func read(t *testing.T, file string) string {
 	t.Helper()
 	b, err := os.ReadFile(file)

@@ -88,7 +88,7 @@ type Alive struct {
 
 // Attempt defines model for Attempt.
 type Attempt struct {
-	// AnswerBy What is not answered by then is in doubt.
+	// AnswerBy A part that is not answered by then is in doubt.
 	AnswerBy time.Time `json:"answer_by"`
 
 	// CallBy The carrier is not called after this.
@@ -111,7 +111,7 @@ type AttemptPart struct {
 	// Code The carrier's error code.
 	Code string `json:"code,omitempty,omitzero"`
 
-	// NotCalled The carrier never heard of it.
+	// NotCalled The carrier was never called.
 	NotCalled bool                 `json:"not_called,omitempty,omitzero"`
 	Part      int                  `json:"part"`
 	Reason    string               `json:"reason,omitempty,omitzero"`
@@ -124,10 +124,10 @@ type Cancelled struct {
 	// Id A UUID (RFC 9562).
 	Id ID `json:"id"`
 
-	// Position Where an event stands in the ledger: a partition and a dense index from 0.
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position Position `json:"position"`
 
-	// Status `accepted`: to be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause. `allowed`: waits for a carrier. `sending`: handed to a carrier, not answered in full. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: no receipt in time. `failed`: the carrier refused it. `in_doubt`: nobody answered, and it is not sent again blindly. `cancelled`. `expired_unsent`: its validity ended before it left.
+	// Status `accepted`: will be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause stops it for now. `allowed`: waits for a carrier. `sending`: handed to a carrier, which has not answered for every part. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: the carrier took it, and no final receipt came in time. `failed`: the carrier refused it. `in_doubt`: the carrier did not answer, so it may have been sent; it is not sent again blindly. `cancelled`: you cancelled it. `expired_unsent`: its validity ended before it left.
 	Status Status `json:"status"`
 }
 
@@ -137,7 +137,7 @@ type CheckRequest struct {
 	Numbers []string `json:"numbers"`
 	Program string   `json:"program,omitempty,omitzero"`
 
-	// Purpose Why the message is sent, in the law's eyes. Mixed content is marketing.
+	// Purpose Why the message is sent, as the law sees it. Mixed content is marketing.
 	Purpose Purpose `json:"purpose,omitempty,omitzero"`
 	Sender  string  `json:"sender,omitempty,omitzero"`
 }
@@ -160,7 +160,7 @@ type Checked struct {
 
 // Component defines model for Component.
 type Component struct {
-	// Detail What is wrong and what to do, or what is in force.
+	// Detail What is wrong and what to do, or which pause is in force.
 	Detail string    `json:"detail,omitempty,omitzero"`
 	Name   string    `json:"name"`
 	Ok     bool      `json:"ok"`
@@ -175,31 +175,31 @@ type Decision struct {
 	Event   ID     `json:"event"`
 	Outcome string `json:"outcome"`
 
-	// Policy The policies that decided. Empty when they were not asked.
+	// Policy The policies that decided. Empty if the policies were not asked.
 	Policy PolicyBundle `json:"policy"`
 
-	// Reasons What decided the outcome.
+	// Reasons The checks that decided the outcome.
 	Reasons []Reason `json:"reasons"`
 
-	// Until An allow stands until then; a deferral or a hold is decided again then.
+	// Until Allow: the message may leave until then. Defer, hold: the message is decided again then.
 	Until time.Time `json:"until,omitempty,omitzero"`
 }
 
 // Event defines model for Event.
 type Event struct {
-	// Data As stored, with personal data opened.
+	// Data The event's data as stored, with personal data opened.
 	Data      map[string]json.RawMessage `json:"data"`
 	Effective bool                       `json:"effective"`
 
 	// Id A UUID (RFC 9562).
 	Id ID `json:"id"`
 
-	// Position Where an event stands in the ledger: a partition and a dense index from 0.
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position Position  `json:"position"`
 	Time     time.Time `json:"time"`
 	Type     string    `json:"type"`
 
-	// Void Why it changed nothing.
+	// Void Why the event is void.
 	Void recipient.Why `json:"void,omitempty,omitzero"`
 }
 
@@ -211,7 +211,7 @@ type LiftRequest struct {
 	// Country ISO 3166-1 alpha-2, for a national `number`.
 	Country string `json:"country,omitempty,omitzero"`
 
-	// Evidence What it rests on. Sealed like a body.
+	// Evidence The evidence for it. Sealed like a body.
 	Evidence string `json:"evidence,omitempty,omitzero"`
 
 	// Number In E.164, or national with `country`.
@@ -234,7 +234,7 @@ type Lifted struct {
 	// Lifted The opt-outs that it lifted.
 	Lifted []ID `json:"lifted"`
 
-	// Position Where an event stands in the ledger: a partition and a dense index from 0.
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position Position `json:"position"`
 }
 
@@ -253,13 +253,13 @@ type Message struct {
 	Answers  ID        `json:"answers,omitempty,omitzero"`
 	Attempts []Attempt `json:"attempts"`
 
-	// Body As submitted; null once it was erased.
+	// Body The text as submitted; null after it was erased.
 	Body *string `json:"body"`
 
 	// By The id of the API key that submitted it, or `clerk`.
 	By string `json:"by"`
 
-	// Carrier The carrier of its route.
+	// Carrier The carrier that the message was routed to.
 	Carrier  string   `json:"carrier,omitempty,omitzero"`
 	Decision Decision `json:"decision,omitempty,omitzero"`
 
@@ -277,10 +277,10 @@ type Message struct {
 	Id       ID                `json:"id"`
 	Metadata map[string]string `json:"metadata,omitempty,omitzero"`
 
-	// Parts The parts as they were sent; left out before the first attempt and once erased.
+	// Parts The parts as they were sent; left out before the first attempt, and after the personal data was erased.
 	Parts []SentPart `json:"parts,omitempty,omitzero"`
 
-	// Position Where an event stands in the ledger: a partition and a dense index from 0.
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position Position `json:"position"`
 	Priority int      `json:"priority,omitempty,omitzero"`
 	Program  string   `json:"program"`
@@ -295,11 +295,11 @@ type Message struct {
 	// SentFrom The sender ID of the last attempt.
 	SentFrom string `json:"sent_from,omitempty,omitzero"`
 
-	// Status `accepted`: to be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause. `allowed`: waits for a carrier. `sending`: handed to a carrier, not answered in full. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: no receipt in time. `failed`: the carrier refused it. `in_doubt`: nobody answered, and it is not sent again blindly. `cancelled`. `expired_unsent`: its validity ended before it left.
+	// Status `accepted`: will be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause stops it for now. `allowed`: waits for a carrier. `sending`: handed to a carrier, which has not answered for every part. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: the carrier took it, and no final receipt came in time. `failed`: the carrier refused it. `in_doubt`: the carrier did not answer, so it may have been sent; it is not sent again blindly. `cancelled`: you cancelled it. `expired_unsent`: its validity ended before it left.
 	Status Status `json:"status"`
 	Times  Times  `json:"times"`
 
-	// To Left out once it was erased.
+	// To Left out after it was erased.
 	To string `json:"to,omitempty,omitzero"`
 }
 
@@ -318,7 +318,7 @@ type MessageSummary struct {
 	// Id A UUID (RFC 9562).
 	Id ID `json:"id"`
 
-	// Position Where an event stands in the ledger: a partition and a dense index from 0.
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position  Position `json:"position"`
 	Program   string   `json:"program"`
 	Purpose   string   `json:"purpose"`
@@ -326,10 +326,10 @@ type MessageSummary struct {
 	Segments  int      `json:"segments"`
 	SentFrom  string   `json:"sent_from,omitempty,omitzero"`
 
-	// Status `accepted`: to be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause. `allowed`: waits for a carrier. `sending`: handed to a carrier, not answered in full. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: no receipt in time. `failed`: the carrier refused it. `in_doubt`: nobody answered, and it is not sent again blindly. `cancelled`. `expired_unsent`: its validity ended before it left.
+	// Status `accepted`: will be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause stops it for now. `allowed`: waits for a carrier. `sending`: handed to a carrier, which has not answered for every part. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: the carrier took it, and no final receipt came in time. `failed`: the carrier refused it. `in_doubt`: the carrier did not answer, so it may have been sent; it is not sent again blindly. `cancelled`: you cancelled it. `expired_unsent`: its validity ended before it left.
 	Status Status `json:"status"`
 
-	// To Left out once it was erased.
+	// To Left out after it was erased.
 	To string `json:"to,omitempty,omitzero"`
 }
 
@@ -338,7 +338,7 @@ type OptOutRecorded struct {
 	// Event A UUID (RFC 9562).
 	Event ID `json:"event"`
 
-	// Position Where an event stands in the ledger: a partition and a dense index from 0.
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position Position `json:"position"`
 }
 
@@ -347,7 +347,7 @@ type OptOutRequest struct {
 	// Country ISO 3166-1 alpha-2, for a national `number`.
 	Country string `json:"country,omitempty,omitzero"`
 
-	// Evidence What it rests on. Sealed like a body.
+	// Evidence The evidence for it. Sealed like a body.
 	Evidence string `json:"evidence,omitempty,omitzero"`
 
 	// Number In E.164, or national with `country`.
@@ -380,20 +380,20 @@ type Pausing struct {
 	// Event A UUID (RFC 9562).
 	Event ID `json:"event"`
 
-	// InForce How many partitions have applied it: all of them.
+	// InForce The number of partitions in which it is in force: all of them.
 	InForce int `json:"in_force"`
 
-	// Position Where an event stands in the ledger: a partition and a dense index from 0.
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position Position `json:"position"`
 }
 
-// PolicyBundle The policies that decided. Empty when they were not asked.
+// PolicyBundle The policies that decided. Empty if the policies were not asked.
 type PolicyBundle struct {
 	Digest   string `json:"digest,omitempty,omitzero"`
 	Revision string `json:"revision,omitempty,omitzero"`
 }
 
-// Position Where an event stands in the ledger: a partition and a dense index from 0.
+// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 type Position = event.Position
 
 // Program defines model for Program.
@@ -412,7 +412,7 @@ type Program struct {
 	LegalEntity string `json:"legal_entity"`
 	Name        string `json:"name"`
 
-	// Position Where an event stands in the ledger: a partition and a dense index from 0.
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position         Position `json:"position"`
 	PrefersDuplicate bool     `json:"prefers_duplicate"`
 	Priority         int      `json:"priority,omitempty,omitzero"`
@@ -433,7 +433,7 @@ type ProgramRequest struct {
 	Default  bool   `json:"default,omitempty,omitzero"`
 	HelpText string `json:"help_text,omitempty,omitzero"`
 
-	// LegalEntity Who sends.
+	// LegalEntity The company or person that sends. A STOP covers all its programs, so write it alike in all of them.
 	LegalEntity string `json:"legal_entity"`
 
 	// PrefersDuplicate When a hand-off is in doubt, a second message is better than none.
@@ -441,12 +441,12 @@ type ProgramRequest struct {
 	Priority         *int      `json:"priority,omitempty"`
 	Purposes         []Purpose `json:"purposes"`
 
-	// Senders Its sender IDs, the default first.
+	// Senders The program's sender IDs, the default first.
 	Senders  []string `json:"senders"`
 	StopText string   `json:"stop_text,omitempty,omitzero"`
 }
 
-// Purpose Why the message is sent, in the law's eyes. Mixed content is marketing.
+// Purpose Why the message is sent, as the law sees it. Mixed content is marketing.
 type Purpose string
 
 // Ready defines model for Ready.
@@ -463,13 +463,13 @@ type Reason struct {
 	// Citation The law, the regulator's rule or the guideline behind it.
 	Citation string `json:"citation,omitempty,omitzero"`
 
-	// OptOuts The events that it rested on.
+	// OptOuts The opt-outs that the check relied on.
 	OptOuts []ID `json:"opt_outs,omitempty,omitzero"`
 
 	// Outcome What this check said.
 	Outcome string `json:"outcome,omitempty,omitzero"`
 
-	// Rule The rule's id, or `hold.` and the kind of fault.
+	// Rule The rule's id; for a hold, `hold.` and the kind of fault.
 	Rule string `json:"rule"`
 
 	// Text What the rule did, in a sentence.
@@ -480,7 +480,7 @@ type Reason struct {
 type Receipt struct {
 	At time.Time `json:"at,omitempty,omitzero"`
 
-	// Count How many receipts came for it.
+	// Count How many receipts came for this part.
 	Count int `json:"count"`
 
 	// Error The network's error code.
@@ -498,7 +498,7 @@ type Recipient struct {
 	// Country The number's country.
 	Country string `json:"country,omitempty,omitzero"`
 
-	// LocalTimes The recipient's local time in each of the zones, when it was last decided.
+	// LocalTimes The recipient's local time in each zone when the message was last decided.
 	LocalTimes []LocalTime `json:"local_times"`
 
 	// Places Where the recipient may be, such as `US-FL America/New_York`.
@@ -556,21 +556,21 @@ type StandingOptOut struct {
 	Name       string    `json:"name,omitempty,omitzero"`
 	OccurredAt time.Time `json:"occurred_at,omitempty,omitzero"`
 
-	// Position Where an event stands in the ledger: a partition and a dense index from 0.
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position Position `json:"position"`
 
 	// Scope How far an opt-out reaches.
 	Scope Scope `json:"scope"`
 
-	// Since When it became known here.
+	// Since When this ledger learned of it.
 	Since  time.Time `json:"since"`
 	Source string    `json:"source"`
 
-	// Unclear The words were not plain; it stands until an officer has looked.
+	// Unclear The words were not plain; the opt-out stands until an officer has looked at them.
 	Unclear bool `json:"unclear,omitempty,omitzero"`
 }
 
-// Status `accepted`: to be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause. `allowed`: waits for a carrier. `sending`: handed to a carrier, not answered in full. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: no receipt in time. `failed`: the carrier refused it. `in_doubt`: nobody answered, and it is not sent again blindly. `cancelled`. `expired_unsent`: its validity ended before it left.
+// Status `accepted`: will be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause stops it for now. `allowed`: waits for a carrier. `sending`: handed to a carrier, which has not answered for every part. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: the carrier took it, and no final receipt came in time. `failed`: the carrier refused it. `in_doubt`: the carrier did not answer, so it may have been sent; it is not sent again blindly. `cancelled`: you cancelled it. `expired_unsent`: its validity ended before it left.
 type Status = recipient.Status
 
 // SubmitRequest defines model for SubmitRequest.
@@ -581,10 +581,10 @@ type SubmitRequest struct {
 	// Country ISO 3166-1 alpha-2, for a national `to`.
 	Country string `json:"country,omitempty,omitzero"`
 
-	// From The sender ID: one of the program's. Default: the first of the program's that is legal in the recipient's country.
+	// From The sender ID: one of the program's. Default: the program's first that is legal in the recipient's country.
 	From string `json:"from,omitempty,omitzero"`
 
-	// Metadata Up to 20 texts of your own, kept and shown with the message. A name has at most 64 characters.
+	// Metadata Up to 20 texts of your own, stored and shown with the message. A name has at most 64 characters.
 	Metadata map[string]string `json:"metadata,omitempty,omitzero"`
 
 	// Priority 9 goes first. Default: the purpose's or the program's own.
@@ -593,19 +593,19 @@ type SubmitRequest struct {
 	// Program The program it belongs to. Default: the tenant's default program.
 	Program string `json:"program,omitempty,omitzero"`
 
-	// Purpose One of the program's purposes, which it may only narrow. Default: the program's first. See Purpose.
+	// Purpose One of the program's purposes. Default: the program's first. See Purpose.
 	Purpose string `json:"purpose,omitempty,omitzero"`
 
-	// Reference Your own name for it, that a search finds.
+	// Reference Your own name for the message; a search finds it.
 	Reference string `json:"reference,omitempty,omitzero"`
 
-	// SendAt Not before this. At most 35 days ahead. Default: at once.
+	// SendAt The message is not sent before this time. At most 35 days ahead. Default: at once.
 	SendAt time.Time `json:"send_at,omitempty,omitzero"`
 
 	// To The recipient, in E.164, or national with `country`.
 	To string `json:"to"`
 
-	// ValidFor How long after `send_at` (or now) it may still be sent: 1m to 168h, such as `30m`. Default: 24h.
+	// ValidFor How long after `send_at` (or now) the message may still be sent: 1m to 168h, such as `30m`. Default: 24h.
 	ValidFor string `json:"valid_for,omitempty,omitzero"`
 }
 
@@ -617,16 +617,16 @@ type Submitted struct {
 	// Id A UUID (RFC 9562).
 	Id ID `json:"id"`
 
-	// Position Where an event stands in the ledger: a partition and a dense index from 0.
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position Position `json:"position"`
 	Program  string   `json:"program"`
 	Purpose  string   `json:"purpose"`
 	Segments int      `json:"segments"`
 
-	// Status `accepted`: to be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause. `allowed`: waits for a carrier. `sending`: handed to a carrier, not answered in full. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: no receipt in time. `failed`: the carrier refused it. `in_doubt`: nobody answered, and it is not sent again blindly. `cancelled`. `expired_unsent`: its validity ended before it left.
+	// Status `accepted`: will be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause stops it for now. `allowed`: waits for a carrier. `sending`: handed to a carrier, which has not answered for every part. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: the carrier took it, and no final receipt came in time. `failed`: the carrier refused it. `in_doubt`: the carrier did not answer, so it may have been sent; it is not sent again blindly. `cancelled`: you cancelled it. `expired_unsent`: its validity ended before it left.
 	Status Status `json:"status"`
 
-	// To The recipient in its one canonical form.
+	// To The recipient's number in E.164.
 	To string `json:"to"`
 }
 
@@ -648,16 +648,16 @@ type MessageID = string
 
 // SubmitMessageParams defines parameters for SubmitMessage.
 type SubmitMessageParams struct {
-	// IdempotencyKey 1 to 255 characters of your own, one for each message that you mean to send.
+	// IdempotencyKey 1 to 255 characters that you choose, another key for each message that you mean to send.
 	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
 }
 
 // GetMessageParams defines parameters for GetMessage.
 type GetMessageParams struct {
-	// AtLeast Answer only once the views have read this position, such as the one that a submit answered.
+	// AtLeast Answer only after the views have read this position, such as the position in a submit's answer.
 	AtLeast string `form:"at_least,omitempty" json:"at_least,omitempty,omitzero"`
 
-	// Wait Answer when the message leaves its present status, or after this long, whichever is first. At most 60s. A message that can change no more is answered at once.
+	// Wait Answer when the message's status changes, or after this long, whichever is first. At most 60s. A message that can no longer change is answered at once.
 	Wait string `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
 }
 
@@ -687,10 +687,10 @@ type ResumeJSONRequestBody = PauseRequest
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// GetHealth Whether the process lives
+	// GetHealth Whether the process runs
 	// (GET /healthz)
 	GetHealth(ctx echo.Context) error
-	// GetReady Whether it can do its work
+	// GetReady Whether the node can take messages
 	// (GET /readyz)
 	GetReady(ctx echo.Context) error
 	// SubmitMessage Submit a message
@@ -1322,10 +1322,10 @@ func (response Resume200JSONResponse) VisitResumeResponse(w http.ResponseWriter)
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
-	// GetHealth Whether the process lives
+	// GetHealth Whether the process runs
 	// (GET /healthz)
 	GetHealth(ctx context.Context, request GetHealthRequestObject) (GetHealthResponseObject, error)
-	// GetReady Whether it can do its work
+	// GetReady Whether the node can take messages
 	// (GET /readyz)
 	GetReady(ctx context.Context, request GetReadyRequestObject) (GetReadyResponseObject, error)
 	// SubmitMessage Submit a message

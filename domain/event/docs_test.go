@@ -43,16 +43,16 @@ var kinds = map[Kind]string{
 // attributes say what each attribute of the envelope holds.
 var attributes = map[string]string{
 	"specversion": "1.0",
-	"id":          "a UUID (version 7), made once by whoever observed the fact; a copy has the same. A submit's is the message's, and has its partition in the 12 bits after the version",
+	"id":          "a UUID (version 7), made once by the node that observed the fact; a copy has the same id. A submit's id is the message's id, and has its partition in the 12 bits after the version",
 	"source":      `the ledger: "/" and its short id`,
 	"type":        "the type and its version",
 	"subject":     "the stream: the pseudonym of tenant and recipient; none on the control stream",
 	"time":        "the writer's clock, UTC, in whole milliseconds",
-	"tenant":      "whose it is; none for an operator's",
-	"message":     "the message that it is about; none for a submit",
-	"after":       "outcomes only: the last effective event of the stream that could change a decision when this was decided",
-	"control":     "outcomes only: the control position (from 1) that it was decided under",
-	"node":        "who wrote it",
+	"tenant":      "the tenant that the event belongs to; none for an operator's",
+	"message":     "the message that the event is about; none for a submit",
+	"after":       "outcomes only: of the stream's effective events that can change a decision, the last one when this was decided",
+	"control":     "outcomes only: the control position (from 1) under which it was decided",
+	"node":        "the node that wrote it",
 	"data":        "what an event of this type carries",
 }
 
@@ -154,11 +154,12 @@ func events(t *testing.T) []byte {
 
 <!-- Made from domain/event by: go test ./domain/event -update -->
 
-What a ledger holds. Each event is one CloudEvents 1.0 JSON object, stored as exactly these bytes: fields in the order
-below, empty ones left out. Its position (partition and dense index) is not inside.
+The events that a ledger holds. Each event is one CloudEvents 1.0 JSON object, stored as exactly these bytes: fields in the order
+below, empty ones left out. Its [position](glossary.md#position) (partition, and index without gaps) is not inside. Words in a special sense are in the
+[glossary](glossary.md).
 
 - [The envelope](#the-envelope)
-- [Effective and void](#effective-and-void): the rule that whoever reads the raw log must apply
+- [Effective and void](#effective-and-void): the rule that every reader of the raw log must apply
 - [The schemas](#the-schemas)
 - [In Kafka](#in-kafka): what a record looks like
 - [In EventStoreDB](#in-eventstoredb): what a stored event looks like
@@ -179,16 +180,26 @@ below, empty ones left out. Its position (partition and dense index) is not insi
 	write(`
 ## Effective and void
 
-An event in the log is effective, or it is void and changes nothing. A fact is void only as a *repeat*: its id was taken
-within the last 24 hours of the log's own time. A ´ControlApplied´ is void as *overtaken* if its position is not higher than
-the partition's. An outcome is void as
+An event in the log is effective, or it is void and changes nothing.
 
-- *repeat*: it is a copy of the stream's last event that can change a decision;
-- *overtaken*: ´after´ is not that last event, or ´control´ is not the partition's;
-- *settled*: its message's state does not allow it;
-- *late*: its own time lies past what was allowed.
+- A [fact](glossary.md#fact) is void only as a *repeat*: an event with its id was taken within the last 24 hours of the log's own time.
+- A ´ControlApplied´ is void as *overtaken* if its position is not higher than the partition's.
+- An [outcome](glossary.md#outcome) is void for one of four reasons:
+  - *repeat*: it is a copy of the stream's last event that can change a decision;
+  - *overtaken*: its ´after´ is not that last event, or its ´control´ is not the partition's;
+  - *settled*: its message's state does not allow it;
+  - *late*: its own time lies past what was allowed.
 
-**Whoever reads the raw log must apply this to tell an effective outcome from a void one.** Nothing in a record says which
+An example, with the positions of one stream:
+
+| position | event | is |
+| --- | --- | --- |
+| ´07-1200´ | ´MessageSubmitted´ | effective |
+| ´07-1210´ | ´OptedOut´ | effective; it is now the last event that can change a decision |
+| ´07-1211´ | ´MessageDecided´ allow, decided before the opt-out was read: its ´after´ is empty | void, *overtaken* |
+| ´07-1214´ | ´MessageDecided´ deny, its ´after´ names ´07-1210´'s event | effective |
+
+**A reader of the raw log must apply the rule to tell an effective outcome from a void one.** Nothing in a record says which
 it is: two nodes may both have decided, and both events stay. In short, partition by partition, in order of positions:
 
 1. *The partition's control* is the highest ´position´ of a ´ControlApplied´ so far, 0 before the first.
@@ -208,23 +219,26 @@ it is: two nodes may both have decided, and both events stay. In short, partitio
 	}
 	write("   - each outcome: %s\n", strings.Join(outcomes, ", "))
 	write(`3. An outcome is void if its ´control´ is not the partition's, or its ´after´ is not the stream's last (a field that is left
-   out is 0, or none). Void events count for nothing here: what was decided after one is void too.
-4. It is void if its message is not in a state that allows it: a decision while the message is unsent and no allow stands, a
-   route under an allow that stands, a start after its route under the same allow as the next attempt and for exactly the
-   parts that may be sent, in doubt for a start with unanswered parts, and so on. A fact that can change a decision and a new
-   control position end every allow.
-5. It is void if its ´time´ is late: a decision or a route not before ´valid_until´ or the allow's ´until´, a start not before
-   its own ´call_by´, or with a ´call_by´ past the allow's ´until´ or an ´answer_by´ not after it.
+   out is 0, or none). A void event is never the last; an outcome that was decided after a void event is void too.
+4. An outcome is void if its message's state does not allow it. These are allowed, for example:
+   - a decision, while the message is unsent and no allow stands;
+   - a route, while an allow stands;
+   - a start, after its route under the same allow, as the next attempt, for exactly the parts that may be sent;
+   - in doubt, for a start that has unanswered parts.
 
-This is the short form: ´domain/recipient´ is the rule. If you can, do not fold at all: ´chirograph audit verify´ applies it to
+   Every allow ends with a fact that can change a decision, and with a new control position.
+5. An outcome is void if its ´time´ is late: a decision or a route at or after ´valid_until´ or the allow's ´until´; a start at or after
+   its own ´call_by´, or with a ´call_by´ after the allow's ´until´, or with an ´answer_by´ not after its ´call_by´.
+
+This is the short form; the rule itself is ´domain/recipient´. If you can, let Chirograph apply it: ´chirograph audit verify´ applies the rule to
 the whole ledger, and every view, answer and command of Chirograph says *effective*, or *void* and why.
 
 ## The schemas
 
-Each type has a JSON Schema (2020-12) in [schemas](schemas), which every event that this version writes fits, envelope and
-data. An empty value is left out, never written: there is no ´""´, no ´0´, no ´false´, no ´[]´ and no ´null´. ´required´ is what is
-always there. A schema tells an event from what is none; it does not tell an effective one from a void one. A later version
-may loosen one (a new fault, a new state), and a field that is gone or means something else is a new version of the type.
+Each type has a JSON Schema (2020-12) in [schemas](schemas). Every event that this version writes fits its schema, envelope and
+data. An empty value is left out, never written: there is no ´""´, no ´0´, no ´false´, no ´[]´ and no ´null´. ´required´ lists the fields that are
+always there. A schema tells an event from a record that is no event; it does not tell an effective event from a void one. A later version
+may allow more (a new fault, a new state). If a field is removed or changes its meaning, the type gets a new version.
 
 `)
 	b.Write(kafka(t))
@@ -341,12 +355,12 @@ binary mode's headers as copies (§3.3.3):
 | --- | --- |
 | key | the subject, 32 hexadecimal digits; null for an event without one |
 | value | the event's exact bytes. Only they count: they are what is hashed, folded and proved |
-| headers | copies for those who filter and trace, one for each attribute that the event has: %s |
+| headers | copies for programs that filter and trace, one for each attribute that the event has: %s |
 | timestamp | the event's ´time´ |
 | partition, offset | the position: ´%s´ is offset %d of partition %d of ´chirograph.ledger´, ´control-3´ offset 3 of ´chirograph.control´. Offsets have no gaps |
 
-Which partition a stream lies in is not the Kafka client's choice: it is the first 64 bits of the subject, as a big-endian
-number, modulo the number of partitions. Each partition also has its own copy of each ´ControlApplied´.
+A stream's partition is the first 64 bits of the subject, as a big-endian
+number, modulo the number of partitions. The Kafka client does not choose it. Each partition also has its own copy of each ´ControlApplied´.
 
 `, "´", "`"), strings.Join(names, ", "), p, p.Index, int(p.Partition))
 	fmt.Fprintf(&b, `<!-- kcat -->
@@ -367,10 +381,10 @@ prints
 <!-- end -->
 
 `, "```", int(p.Partition), p.Index, e.Subject, strings.Join(headers, ","), raw)
-	b.WriteString("With `-J` it prints a JSON object a record, whose `payload` is the value.\n\n" +
-		"**Warning: the topic holds void outcomes too.** A `MessageDecided` that says allow, or a `HandoffStarted`, need not have taken\n" +
-		"effect. Apply [the rule](#effective-and-void), or read what Chirograph says of it. Write nothing into these topics: a record\n" +
-		"that is none of the ledger's events stops its partition until an operator has accepted exactly that record (`RecordAccepted.v1`).\n")
+	b.WriteString("With `-J` it prints one JSON object for each record; `payload` is the value.\n\n" +
+		"**Warning: the topic holds void outcomes too.** A `MessageDecided` that says allow, or a `HandoffStarted`, may be void.\n" +
+		"Apply [the rule](#effective-and-void), or ask Chirograph. Write nothing into these topics: a record\n" +
+		"that is no event of the ledger stops its partition until an operator has accepted exactly that record (`RecordAccepted.v1`).\n")
 	return b.Bytes()
 }
 
@@ -390,20 +404,20 @@ func eventStoreDB(t *testing.T) []byte {
 	fmt.Fprintf(&b, strings.ReplaceAll(`
 ## In EventStoreDB
 
-With EventStoreDB as the log, each partition is a stream, under the name that is configured (´chirograph´ by default):
-´chirograph-00´ and on for the recipients' streams, ´chirograph-control´ and ´chirograph-inbox´. ´chirograph.lease´ is none of
-the ledger: its newest event says which node serves what.
+With EventStoreDB as the log, each partition is a stream of EventStoreDB, under the name that is configured (´chirograph´ by default):
+´chirograph-00´, ´chirograph-01´ and so on for the recipients' streams, ´chirograph-control´ and ´chirograph-inbox´. The stream ´chirograph.lease´ does not belong to
+the ledger: its newest event says which node serves which partition.
 
 | of the event | is |
 | --- | --- |
 | stream, revision | the position: ´%s´ is revision %d of ´chirograph-%s´. Revisions have no gaps |
-| id | made anew by each write, and nothing to Chirograph: the event's own is in the data |
+| id | made anew by each write; Chirograph does not read it. The event's own id is in the data |
 | type | the type: ´%s´ |
 | data | the event's exact bytes, as JSON. Only they count: they are what is hashed, folded and proved |
-| metadata | copies for those who filter and trace: each attribute that the event has, under its name; and before them ´$correlationId´, the subject, and ´$causationId´, the event that it was decided ´after´, or else its ´message´ |
+| metadata | copies for programs that filter and trace: each attribute that the event has, under its name; and before them ´$correlationId´, the subject, and ´$causationId´, the event in ´after´, or else the ´message´ |
 
-Where the system projection ´$by_correlation_id´ is enabled, ´$bc-%s´ shows that recipient's events, of that tenant, as a
-stream of their own. The metadata of the event above:
+If the system projection ´$by_correlation_id´ is enabled, the stream ´$bc-%s´ shows the events of that tenant and recipient.
+The metadata of the event above:
 
 <!-- metadata -->
 
@@ -412,7 +426,7 @@ stream of their own. The metadata of the event above:
 %s
 
 The streams hold void outcomes too, as Kafka's topics do. Write nothing into them, and give them no ´$maxCount´, ´$maxAge´ or
-´$tb´: a node does not start on a ledger from which events are taken away.
+´$tb´: EventStoreDB would delete events, and a node does not start on such a ledger.
 `, "´", "`"), p, p.Index, p.Partition, e.Data.Type(), e.Subject, "```", metadata+"}", "```")
 	return b.Bytes()
 }
