@@ -212,15 +212,25 @@ func anyUnder(p string, folders []string) bool {
 	return slices.ContainsFunc(folders, func(f string) bool { return under(p, f) })
 }
 
-// neighbours reports whether both lie in adapters, and not in the same one.
+// neighbours reports whether both lie in adapters, and not in the same one. What lies in
+// adapters/internal is every adapter's to import, and is itself no part of one: each folder
+// there imports no other.
 func neighbours(a, b string) bool {
-	return under(a, "adapters") && under(b, "adapters") && adapter(a) != adapter(b)
+	return under(a, "adapters") && under(b, "adapters") && adapter(a) != adapter(b) && (under(a, shared) || !under(b, shared))
 }
 
-// adapter is the folder of the adapter that p lies in: its first two elements.
+// shared has the rooms that adapters have in common.
+const shared = "adapters/internal"
+
+// adapter is the folder of the adapter that p lies in: its first two elements, or three in
+// the shared folder.
 func adapter(p string) string {
-	parts := strings.SplitN(p, "/", 3)
-	return strings.Join(parts[:min(2, len(parts))], "/")
+	depth := 2
+	if under(p, shared) {
+		depth = 3
+	}
+	parts := strings.SplitN(p, "/", depth+1)
+	return strings.Join(parts[:min(depth, len(parts))], "/")
 }
 
 func list(s []string) string {
@@ -266,7 +276,10 @@ func TestWallsCatch(t *testing.T) {
 		{"echo elsewhere", "cmd/chirograph/a.go", `package main; import "github.com/labstack/echo/v4"`, "belongs in api"},
 		{"one adapter imports another", "adapters/sqldb/a.go", `package sqldb; import ` + own + `adapters/vault"`, "never imports another"},
 		{"even in a test", "adapters/sqldb/a_test.go", `package sqldb; import ` + own + `adapters/vault"`, "never imports another"},
-		{"the centre is a part of smpp", "adapters/smpp/smsc/a.go", `package smsc; import ` + own + `adapters/smpp/internal/wire"`, ""},
+		{"the centre is a part of smpp", "adapters/smpp/smsc/a.go", `package smsc; import ` + own + `adapters/smpp/wire"`, ""},
+		{"the engines' room for an engine", "adapters/kafkalog/a.go", `package kafkalog; import ` + own + `adapters/internal/engine"`, ""},
+		{"an engine in the engines' room", "adapters/internal/engine/a.go", `package engine; import ` + own + `adapters/kafkalog"`, "never imports another"},
+		{"the engines' room in the domain", "domain/ledger/a.go", `package ledger; import ` + own + `adapters/internal/engine"`, "may import domain/event"},
 		{"the suite for a test", "adapters/sqlitelog/a_test.go", `package sqlitelog; import ` + own + `adapters/logtest"`, ""},
 		{"the API in an adapter", "adapters/vault/a.go", `package vault; import ` + own + `api"`, "may import domain"},
 		{"SMPP in another adapter", "adapters/twilio/a.go", `package twilio; import "github.com/linxGnu/gosmpp/pdu"`, "belongs in adapters/smpp"},

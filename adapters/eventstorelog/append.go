@@ -12,9 +12,9 @@ import (
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 )
 
 const (
@@ -39,11 +39,11 @@ const (
 type sender struct {
 	cfg    *Config
 	conn   *conn
-	reader *stored.Reader
+	reader *engine.Reader
 	heads  *heads
 	stats  *counters
 	ctx    context.Context // until everything is answered
-	pace   stored.Pace
+	pace   engine.Pace
 	exact  bool // appends are made at exact revisions: the target of a copy
 
 	mu      sync.Mutex
@@ -81,7 +81,7 @@ type pending struct {
 	first  int64
 }
 
-func newSender(ctx context.Context, cfg *Config, conn *conn, reader *stored.Reader, heads *heads, stats *counters) *sender {
+func newSender(ctx context.Context, cfg *Config, conn *conn, reader *engine.Reader, heads *heads, stats *counters) *sender {
 	s := &sender{ctx: ctx, cfg: cfg, conn: conn, reader: reader, heads: heads, stats: stats, exact: cfg.Copy, lanes: make([]lane, len(heads.at))}
 	for i := range s.lanes {
 		s.lanes[i].next = -1
@@ -174,7 +174,7 @@ func (s *sender) run(p event.Partition) {
 	var last time.Time
 	for {
 		if d := s.pace.Interval(time.Now()) - time.Since(last); d > 0 {
-			stored.Pause(s.ctx, d)
+			engine.Pause(s.ctx, d)
 		}
 		w := s.next(p)
 		if w == nil {
@@ -284,7 +284,7 @@ func (s *sender) write(p event.Partition, w *write) {
 			cause, kind = f.cause, ledger.ErrUnknown
 			// Of an append at an exact revision, EventStoreDB knows a repeat.
 			if s.exact && ctx.Err() == nil {
-				stored.Pause(ctx, stored.Backoff(tries))
+				engine.Pause(ctx, engine.Backoff(tries))
 				continue
 			}
 		default:
@@ -292,7 +292,7 @@ func (s *sender) write(p event.Partition, w *write) {
 				cause = err
 			}
 			if ctx.Err() == nil && !w.trial && time.Now().Before(again) {
-				stored.Pause(ctx, stored.Backoff(tries))
+				engine.Pause(ctx, engine.Backoff(tries))
 				continue
 			}
 		}

@@ -28,9 +28,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 )
 
 // watchEvery is how often EventStoreDB is asked whether it is there.
@@ -40,7 +40,7 @@ const watchEvery = 2 * time.Second
 type Log struct {
 	cfg     Config
 	conn    *conn
-	reader  *stored.Reader
+	reader  *engine.Reader
 	heads   *heads
 	sender  *sender
 	cursors *cursors
@@ -82,7 +82,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 	if created != nil && !cfg.Copy {
 		partitions, source = created.Partitions, "/"+created.Ledger
 	}
-	l.reader = &stored.Reader{Source: source, Partitions: partitions, Decode: cfg.Decode}
+	l.reader = &engine.Reader{Source: source, Partitions: partitions, Decode: cfg.Decode}
 	l.heads = &heads{at: make([]int64, slot(event.Partition(partitions)))}
 	l.cursors = &cursors{log: l, idle: map[event.Partition][]*cursor{}, counts: map[event.Partition]int{}}
 	if created != nil {
@@ -124,7 +124,7 @@ func (l *Log) append(p event.Partition, events []*event.Event, done func(ledger.
 	if err := l.sender.space(p, len(events)); err != nil {
 		return err // encoding would be for nothing
 	}
-	raws, size, err := stored.Encode(events)
+	raws, size, err := engine.Encode(events)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (l *Log) append(p event.Partition, events []*event.Event, done func(ledger.
 func (l *Log) watch() {
 	lost := 0
 	for {
-		stored.Pause(l.ctx, watchEvery)
+		engine.Pause(l.ctx, watchEvery)
 		if l.ctx.Err() != nil {
 			return
 		}

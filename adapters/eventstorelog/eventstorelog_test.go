@@ -9,12 +9,12 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/eventstorelog/eventstoretest"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/adapters/logtest"
 	"github.com/chirograph/chirograph/adapters/servertest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/ledger/ledgertest"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"go.uber.org/goleak"
 )
 
@@ -77,7 +77,7 @@ func open(t testing.TB, cfg Config) *Log {
 // within waits for something that comes by itself.
 func within(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); stored.Pause(context.Background(), 2*time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !is(); engine.Pause(context.Background(), 2*time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not within 30 s", what)
 		}

@@ -11,8 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 )
 
 const (
@@ -86,7 +86,7 @@ func (p *Placement) Members(ctx context.Context) (int, error) {
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
-		if stored.Pause(ctx, stored.Backoff(tries)); ctx.Err() != nil {
+		if engine.Pause(ctx, engine.Backoff(tries)); ctx.Err() != nil {
 			return 0, fmt.Errorf("ask for the members in stream %s: %w", p.cfg.lease(), last)
 		}
 	}
@@ -254,7 +254,7 @@ func (r *leaseRun) beat(ctx context.Context) error {
 		switch {
 		case errors.Is(err, errMoved):
 			if moved++; moved > 1 {
-				wait = mathrand.N(stored.Backoff(moved)) // so that two do not meet again and again
+				wait = mathrand.N(engine.Backoff(moved)) // so that two do not meet again and again
 			}
 		case err != nil:
 			wait = min(r.h.every()/2, leaseRetry)

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 )
 
 const (
@@ -274,7 +274,7 @@ func (l *Log) Read(ctx context.Context, p event.Partition, from int64, max int) 
 		if ctx.Err() != nil {
 			return nil, l.heads.known(p), nil
 		}
-		stored.Pause(ctx, stored.Backoff(tries)) // its subscription ended
+		engine.Pause(ctx, engine.Backoff(tries)) // its subscription ended
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 )
 
 // Init makes a ledger: it writes its first event, event.LedgerCreated under a random short
@@ -48,7 +48,7 @@ func begin(ctx context.Context, cfg *Config, c *conn) (wrote bool, err error) {
 	if partitions == 0 {
 		partitions = defaultPartitions
 	}
-	e := stored.Begin(partitions, cfg.NumberForms, time.Now())
+	e := engine.Begin(partitions, cfg.NumberForms, time.Now())
 	raw, err := event.Encode(e)
 	if err != nil {
 		return false, err
@@ -165,9 +165,9 @@ func ledgerCreated(revision uint64, raw []byte) (*event.LedgerCreated, error) {
 	if revision != 0 {
 		return nil, fmt.Errorf("it begins with revision %d: %w", revision, errGap)
 	}
-	created, err := stored.Begun(raw)
+	created, err := engine.Begun(raw)
 	if err == nil && (created.Partitions < 1 || created.Partitions > event.MaxPartitions) {
-		err = fmt.Errorf("%w: it says that there are %d partitions", stored.ErrNotFirst, created.Partitions)
+		err = fmt.Errorf("%w: it says that there are %d partitions", engine.ErrNotFirst, created.Partitions)
 	}
 	return created, err
 }

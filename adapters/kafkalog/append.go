@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -95,13 +95,13 @@ type gate struct {
 // and one for each request. A broker has one request at a time, with a batch of every
 // lane that it leads and that has something: while it is away the next gathers. So a
 // lone append leaves at once, and load makes requests larger by itself; a short wait
-// that grows with the load (stored.Pace) makes them cheaper still.
+// that grows with the load (engine.Pace) makes them cheaper still.
 type sender struct {
 	cfg     *Config
 	cluster *cluster
 	client  *kgo.Client
 	stats   *counters
-	reader  *stored.Reader
+	reader  *engine.Reader
 
 	mu     sync.Mutex
 	in     []*pending
@@ -121,7 +121,7 @@ type sender struct {
 	lanes  []lane
 	active []int
 	nodes  map[int32]*node
-	pace   stored.Pace
+	pace   engine.Pace
 
 	// fault, where a test sets it, is asked before a flight is sent ("send") and after
 	// its answer came ("sent"); its error is taken for the network's.
@@ -163,7 +163,7 @@ func (w *wrote) to(node int32) int {
 	return w.n[node]
 }
 
-func newSender(cfg *Config, slots int, stats *counters, reader *stored.Reader) *sender {
+func newSender(cfg *Config, slots int, stats *counters, reader *engine.Reader) *sender {
 	s := &sender{cfg: cfg, stats: stats, reader: reader, gates: make([]gate, slots), lanes: make([]lane, slots),
 		more: make(chan struct{}, 1), results: make(chan result, 16), stopped: make(chan struct{}), nodes: map[int32]*node{}}
 	for i := range s.lanes {
@@ -613,7 +613,7 @@ func (s *sender) settle(r result) {
 		case f.refused:
 			s.fail(f)
 		default:
-			f.again = now.Add(stored.Backoff(f.tries))
+			f.again = now.Add(engine.Backoff(f.tries))
 			s.cluster.ask()
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/chirograph/chirograph/domain/ledger/stored"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -140,7 +140,7 @@ func Drop(ctx context.Context, cfg Config) error {
 		if left == "" && err == nil {
 			return nil
 		}
-		if stored.Pause(ctx, stored.Backoff(tries)); ctx.Err() != nil {
+		if engine.Pause(ctx, engine.Backoff(tries)); ctx.Err() != nil {
 			if err == nil {
 				err = fmt.Errorf("topic %s is still there", left)
 			}

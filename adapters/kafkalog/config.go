@@ -9,8 +9,8 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
@@ -146,7 +146,7 @@ func (c *Config) client(more ...kgo.Opt) (*kgo.Client, error) {
 		kgo.DialTimeout(c.attempt() / 4),
 		kgo.RequestTimeoutOverhead(c.attempt()),
 		kgo.RetryTimeout(c.DeliverWithin),
-		kgo.RetryBackoffFn(stored.Backoff),
+		kgo.RetryBackoffFn(engine.Backoff),
 		kgo.MetadataMinAge(100 * time.Millisecond),
 		// Brokers close idle connections after ten minutes.
 		kgo.ConnIdleTimeout(9 * time.Minute),

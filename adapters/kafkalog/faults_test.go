@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/adapters/logtest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -159,7 +159,7 @@ func headOf(t *testing.T, l *Log, p event.Partition) int64 {
 // retry appends until it is not refused any more.
 func retry(t *testing.T, l ledger.Log, p event.Partition, events []*event.Event) ledger.Appended {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); ; stored.Pause(context.Background(), 10*time.Millisecond) {
+	for deadline := time.Now().Add(15 * time.Second); ; engine.Pause(context.Background(), 10*time.Millisecond) {
 		a := logtest.Wait(l, p, events)
 		if a.Err == nil {
 			return a
@@ -173,7 +173,7 @@ func retry(t *testing.T, l ledger.Log, p event.Partition, events []*event.Event)
 // until waits for a condition.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(90 * time.Second); !is(); stored.Pause(context.Background(), 5*time.Millisecond) {
+	for deadline := time.Now().Add(90 * time.Second); !is(); engine.Pause(context.Background(), 5*time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it never was so: %s", what)
 		}
@@ -360,7 +360,7 @@ func (a *acks) follow(p event.Partition) *follower {
 				a.t.Error(err)
 			}
 			if err != nil {
-				stored.Pause(ctx, 20*time.Millisecond)
+				engine.Pause(ctx, 20*time.Millisecond)
 			}
 			f.mu.Lock()
 			for _, r := range records {
@@ -407,7 +407,7 @@ func TestUnsteady(t *testing.T) {
 			case 1:
 				move()
 			}
-			stored.Pause(context.Background(), time.Duration(rng.IntN(40))*time.Millisecond)
+			engine.Pause(context.Background(), time.Duration(rng.IntN(40))*time.Millisecond)
 		}
 		log.wait()
 		acked, refused, unknown := log.check()

@@ -29,9 +29,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -43,7 +43,7 @@ type Log struct {
 	source     string
 	partitions int
 	sender     *sender
-	reader     *stored.Reader
+	reader     *engine.Reader
 	heads      heads
 	ahead      ahead
 	tails      *tails
@@ -86,7 +86,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		l.source = "/" + found.created.Ledger
 	}
 	l.partitions = found.partitions
-	l.reader = &stored.Reader{Source: l.source, Partitions: l.partitions, Decode: l.cfg.Decode}
+	l.reader = &engine.Reader{Source: l.source, Partitions: l.partitions, Decode: l.cfg.Decode}
 	slots := l.partitions + ledgerTopic
 	l.cluster = newCluster(&l.cfg, l.client, slots)
 	l.cluster.ids = found.ids
@@ -158,7 +158,7 @@ func (l *Log) encode(p event.Partition, events []*event.Event) (*pending, error)
 	if err != nil {
 		return nil, err
 	}
-	raws, size, err := stored.Encode(events)
+	raws, size, err := engine.Encode(events)
 	return &pending{slot: slot(p), events: events, raws: raws, size: size}, err
 }
 

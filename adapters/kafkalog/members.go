@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/chirograph/chirograph/domain/ledger/stored"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 )
@@ -32,7 +32,7 @@ func (p *Placement) Members(ctx context.Context) (int, error) {
 			return len(groups[p.group].Members), nil
 		}
 		// A cluster that never had a group takes some seconds to find it a coordinator.
-		if stored.Pause(ctx, stored.Backoff(tries)); ctx.Err() != nil {
+		if engine.Pause(ctx, engine.Backoff(tries)); ctx.Err() != nil {
 			return 0, fmt.Errorf("ask for the members of the group %s: %w", p.group, err)
 		}
 	}

@@ -7,9 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -173,7 +173,7 @@ func (l *Log) fetchFrom(asked context.Context, slot int, from int64, bytes int) 
 		if asked.Err() != nil {
 			break
 		}
-		stored.Pause(ctx, stored.Backoff(tries))
+		engine.Pause(ctx, engine.Backoff(tries))
 	}
 	if l.ctx.Err() != nil {
 		return nil, 0, errClosed

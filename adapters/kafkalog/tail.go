@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -185,7 +185,7 @@ func (t *tails) run(broker int32) {
 			if wait == 0 {
 				return
 			}
-			stored.Pause(t.log.ctx, wait)
+			engine.Pause(t.log.ctx, wait)
 			continue
 		}
 		ctx, cancel := context.WithTimeout(t.log.ctx, tailWait+t.log.cfg.attempt())
@@ -194,7 +194,7 @@ func (t *tails) run(broker int32) {
 		if err != nil {
 			tries++
 			t.log.cluster.refresh(t.log.ctx)
-			stored.Pause(t.log.ctx, stored.Backoff(tries))
+			engine.Pause(t.log.ctx, engine.Backoff(tries))
 			continue
 		}
 		tries = 0
@@ -214,7 +214,7 @@ func (t *tails) extend(f *tail, from int64, part fetched) {
 	if errors.As(part.err, &answer) && temporary(answer) {
 		t.mu.Lock()
 		f.tries++
-		f.again = time.Now().Add(stored.Backoff(f.tries))
+		f.again = time.Now().Add(engine.Backoff(f.tries))
 		t.mu.Unlock()
 		t.log.cluster.ask()
 		return

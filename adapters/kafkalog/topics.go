@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -122,7 +122,7 @@ func makeTopics(ctx context.Context, cfg *Config, client *kgo.Client) (made bool
 // begin writes the first event where there is none.
 func begin(ctx context.Context, c *cluster, partitions int) (wrote bool, err error) {
 	now := time.Now()
-	e := stored.Begin(partitions, c.cfg.NumberForms, now)
+	e := engine.Begin(partitions, c.cfg.NumberForms, now)
 	raw, err := event.Encode(e)
 	if err != nil {
 		return false, err
@@ -140,10 +140,10 @@ func begin(ctx context.Context, c *cluster, partitions int) (wrote bool, err err
 		if err == nil {
 			err = c.produce(ctx, f)
 		}
-		if ctx.Err() != nil || f.refused || errors.Is(err, stored.ErrNotFirst) {
+		if ctx.Err() != nil || f.refused || errors.Is(err, engine.ErrNotFirst) {
 			return false, fmt.Errorf("the ledger's first event could not be written: %w", err)
 		}
-		stored.Pause(ctx, stored.Backoff(tries))
+		engine.Pause(ctx, engine.Backoff(tries))
 	}
 	there, _, err := first(ctx, c)
 	return err == nil && there != nil && e.Source == "/"+there.Ledger, err
@@ -191,13 +191,13 @@ func first(ctx context.Context, c *cluster) (created *event.LedgerCreated, empty
 	f := got[control]
 	switch {
 	case errors.Is(f.err, kerr.OffsetOutOfRange):
-		return nil, false, fmt.Errorf("%w: the topic does not begin with offset 0 any more", stored.ErrNotFirst)
+		return nil, false, fmt.Errorf("%w: the topic does not begin with offset 0 any more", engine.ErrNotFirst)
 	case f.err != nil:
 		return nil, false, f.err
 	case len(f.values) == 0:
 		return nil, true, nil
 	}
-	created, err = stored.Begun(f.values[0])
+	created, err = engine.Begun(f.values[0])
 	return created, false, err
 }
 
@@ -334,7 +334,7 @@ func described(ctx context.Context, admin *kadm.Client, names []string, made boo
 		if ready || tries >= 5 && !made || ctx.Err() != nil {
 			return topics, nil
 		}
-		stored.Pause(ctx, stored.Backoff(tries))
+		engine.Pause(ctx, engine.Backoff(tries))
 	}
 }
 
@@ -347,10 +347,10 @@ func (f *found) examineFirst(ctx context.Context, cfg *Config, client *kgo.Clien
 	var created *event.LedgerCreated
 	var empty bool
 	for tries := 1; ; tries++ {
-		if created, empty, err = first(ctx, c); err == nil || tries == 5 || ctx.Err() != nil || errors.Is(err, stored.ErrNotFirst) {
+		if created, empty, err = first(ctx, c); err == nil || tries == 5 || ctx.Err() != nil || errors.Is(err, engine.ErrNotFirst) {
 			break
 		}
-		stored.Pause(ctx, stored.Backoff(tries))
+		engine.Pause(ctx, engine.Backoff(tries))
 	}
 	name := c.names[controlTopic]
 	switch {

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/adapters/logtest"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -290,10 +290,10 @@ func TestNoLedger(t *testing.T) {
 			}
 			write(t, cfg, &kgo.Record{Topic: cfg.Prefix + ".control", Value: []byte(value)})
 			cfg.Copy = false
-			if _, err := Init(t.Context(), cfg); !errors.Is(err, stored.ErrNotFirst) {
+			if _, err := Init(t.Context(), cfg); !errors.Is(err, engine.ErrNotFirst) {
 				t.Errorf("Init: %v", err)
 			}
-			if _, err := Open(t.Context(), cfg); !errors.Is(err, stored.ErrNotFirst) {
+			if _, err := Open(t.Context(), cfg); !errors.Is(err, engine.ErrNotFirst) {
 				t.Errorf("Open: %v", err)
 			}
 		})

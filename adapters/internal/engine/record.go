@@ -1,7 +1,7 @@
-// Package stored is what the engines that are shared by several processes have in common:
+// Package engine is what the engines that are shared by several processes have in common:
 // the bytes of an append, and the records that are made of the bytes which come back. An
 // engine decides where they stand, and how they become durable.
-package stored
+package engine
 
 import (
 	"bytes"
