@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/cluster"
-	"github.com/chirograph/chirograph/adapters/smpp"
+	smpp "github.com/chirograph/chirograph/adapters/smpp/client"
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/adapters/vault"
 	"github.com/chirograph/chirograph/domain/event"

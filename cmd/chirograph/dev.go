@@ -21,7 +21,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/chirograph/chirograph/adapters/smpp"
+	smpp "github.com/chirograph/chirograph/adapters/smpp/client"
 	"github.com/chirograph/chirograph/adapters/smpp/smsc"
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/domain/event"

@@ -5,7 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/chirograph/chirograph/adapters/smpp"
+	smpp "github.com/chirograph/chirograph/adapters/smpp/client"
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/domain/ledger"
 )

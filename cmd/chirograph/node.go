@@ -14,7 +14,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/chirograph/chirograph/adapters/smpp"
+	smpp "github.com/chirograph/chirograph/adapters/smpp/client"
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/adapters/vault"

@@ -9,7 +9,7 @@ import (
 
 	"github.com/linxGnu/gosmpp/pdu"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 )
 
 // Line is one line of the record: one PDU as it went over the wire.

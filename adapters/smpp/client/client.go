@@ -1,4 +1,4 @@
-// Package smpp is a carrier account reached over SMPP 3.4: one transceiver bind,
+// Package client is a carrier account reached over SMPP 3.4: one transceiver bind,
 // kept up for as long as Run runs.
 //
 // The session is ours: a window that is entered before a PDU is written,
@@ -6,7 +6,7 @@
 // inbox has made them durable. It is a deterministic step (session.go); the
 // goroutines and the socket here are a thin layer around it. gosmpp's pdu package
 // does the encoding and the decoding.
-package smpp
+package client
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
 )

@@ -1,4 +1,4 @@
-package smpp
+package client
 
 import (
 	"encoding/binary"
@@ -15,7 +15,7 @@ import (
 	"github.com/linxGnu/gosmpp/pdu"
 	"pgregory.net/rapid"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 )
 
 var epoch = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)

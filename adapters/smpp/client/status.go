@@ -1,9 +1,9 @@
-package smpp
+package client
 
 import (
 	"github.com/linxGnu/gosmpp/data"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 )
 
 // verdicts is what a command_status in submit_sm_resp means for the part, with

@@ -1,4 +1,4 @@
-package smpp
+package client
 
 import (
 	"cmp"
@@ -10,7 +10,7 @@ import (
 	"github.com/linxGnu/gosmpp/data"
 	"github.com/linxGnu/gosmpp/pdu"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 )
 
 // outcome sorts what came of one submit.
