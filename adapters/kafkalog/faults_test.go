@@ -73,7 +73,7 @@ func TestAnswers(t *testing.T) {
 			answered := make(chan ledger.Appended)
 			down := false
 			l.Append(0, logtest.Own(l, 0, 2), func(a ledger.Appended) {
-				down = len(l.sender.suspects()) > 0
+				down = len(l.sender.backlog.suspects()) > 0
 				answered <- a
 			})
 			a := <-answered
@@ -462,10 +462,10 @@ func TestWrittenThenCut(t *testing.T) {
 			t.Fatal(a.Err)
 		}
 		w.freeze()
-		before := l.sender.wrote.to(l.cluster.leader(slot(0)))
+		before := l.sender.writes.to(l.cluster.leader(engine.Slot(0)))
 		answer := make(chan ledger.Appended, 1)
 		l.Append(0, logtest.Own(l, 0, 1), func(a ledger.Appended) { answer <- a })
-		until(t, "the request is written", func() bool { return l.sender.wrote.to(l.cluster.leader(slot(0))) > before })
+		until(t, "the request is written", func() bool { return l.sender.writes.to(l.cluster.leader(engine.Slot(0))) > before })
 		w.sever(true)
 		if a := <-answer; !errors.Is(a.Err, ledger.ErrUnknown) {
 			t.Errorf("%v, want ErrUnknown", a.Err)
@@ -582,7 +582,7 @@ func TestPartitionsAway(t *testing.T) {
 	for range 3 {
 		l.cluster.refresh(t.Context())
 	}
-	if len(l.sender.suspects()) != 1 {
+	if len(l.sender.backlog.suspects()) != 1 {
 		t.Error("a partition with too few replicas is thought to take appends")
 	}
 	fault.Remove()
@@ -637,7 +637,7 @@ func TestSequenceWraps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lane := &l.sender.lanes[slot(0)]
+	lane := &l.sender.lanes[engine.Slot(0)]
 	// Answers come on the goroutine that owns the lane.
 	appending := func(n int, then func()) {
 		done := make(chan error)

@@ -97,13 +97,13 @@ func TestOneFirstEvent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			f := &flight{slot: slot(event.ControlPartition), batch: makeBatch([]*event.Event{e}, [][]byte{raw}, time.Now())}
-			stamp(f.batch, founder, 0)
+			f := &flight{slot: engine.Slot(event.ControlPartition), batch: makeBatch([]*event.Event{e}, [][]byte{raw}, time.Now())}
+			stamp(f.batch, firstProducer, 0)
 			if err := c.produce(t.Context(), f); err != nil || f.base != 0 {
 				t.Errorf("the %dth stands at %d, %v", i+1, f.base, err)
 			}
 		}
-		if head := c.list(t.Context(), []int{slot(event.ControlPartition)}, latest)[slot(event.ControlPartition)]; head.offset != 1 || head.err != nil {
+		if head := c.list(t.Context(), []int{engine.Slot(event.ControlPartition)}, latest)[engine.Slot(event.ControlPartition)]; head.offset != 1 || head.err != nil {
 			t.Errorf("control's head is %+v", head)
 		}
 	})
