@@ -86,7 +86,7 @@ func (w *leaseWire) put(ctx context.Context, raw []byte, after int64) (int64, er
 	revision := w.revision
 	if after != revision {
 		w.leaseMemory.mu.Unlock()
-		return 0, errMoved
+		return 0, errWrongRevision
 	}
 	revision++
 	w.raw, w.revision = raw, revision
