@@ -65,24 +65,10 @@ func begin(ctx context.Context, cfg *Config, c *conn) (wrote bool, err error) {
 	return err == nil, err
 }
 
-// Check returns an error that says what is wrong with a ledger's streams, and how to mend it:
-// there is no first event, the ledger is not as configured, or a stream has metadata that makes
-// EventStoreDB remove events. It changes nothing. Open does the same.
-func Check(ctx context.Context, cfg Config) error {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
-		return err
-	}
-	c, err := newConn(&cfg, new(counters))
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	_, err = check(ctx, &cfg, c)
-	return err
-}
-
-// check returns the ledger's first event; nil for the target of a copy that has none yet.
+// check returns the ledger's first event; nil for the target of a copy that has none yet. Its error
+// says what is wrong with the ledger's streams, and how to mend it: there is no first event, the
+// ledger is not as configured, or a stream has metadata that makes EventStoreDB remove events. It
+// changes nothing.
 func check(ctx context.Context, cfg *Config, c *conn) (created *event.LedgerCreated, err error) {
 	var problems []string
 	say := func(format string, a ...any) { problems = append(problems, fmt.Sprintf(format, a...)) }

@@ -22,7 +22,7 @@ import (
 // at the same time make one ledger. Brokers give out ids from 0 up, and never reach this one.
 var firstProducer = producer{id: 0x43484c47 << 31, epoch: 0} // "CHLG"
 
-// settings are how a topic must be configured. Init sets them, and Check compares them.
+// settings are how a topic must be configured. Init sets them, and check compares them.
 func settings(cfg *Config) []setting {
 	return []setting{
 		{"cleanup.policy", "delete", nil, "Kafka would take events out of the middle of the log"},
@@ -58,7 +58,7 @@ type topicsState struct {
 
 // Init makes the topics of a ledger as they must be, and writes its first event,
 // event.LedgerCreated under a random short id, unless cfg.Copy leaves that to a copy. Topics
-// that exist are checked like Check does, and never changed. Init may be called more than once,
+// that exist are checked like Open does, and never changed. Init may be called more than once,
 // also after a crash in the middle, and by several processes at the same time: they make one
 // ledger. created is whether this call made anything. ctx bounds the whole, and DeliverWithin
 // each step.
@@ -203,23 +203,9 @@ func first(ctx context.Context, c *cluster) (created *event.LedgerCreated, empty
 	return created, false, err
 }
 
-// Check returns an error that says all that is wrong with a ledger's topics, and how to mend it:
+// check returns an error that says all that is wrong with a ledger's topics, and how to mend it:
 // topics that are missing, that have a wrong number of partitions or too few replicas, or that
-// are configured so that events could be deleted or lost. It changes nothing. Open does the same.
-func Check(ctx context.Context, cfg Config) error {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
-		return err
-	}
-	client, err := cfg.client()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	_, err = check(ctx, &cfg, client)
-	return err
-}
-
+// are configured so that events could be deleted or lost. It changes nothing.
 func check(ctx context.Context, cfg *Config, client *kgo.Client) (topicsState, error) {
 	f, problems, err := examine(ctx, cfg, client, false)
 	if err != nil || cfg.Copy {
@@ -235,6 +221,7 @@ func check(ctx context.Context, cfg *Config, client *kgo.Client) (topicsState, e
 	return f, refuse(problems)
 }
 
+// refuse makes one error of all problems; nil where there are none.
 func refuse(problems []string) error {
 	if len(problems) == 0 {
 		return nil
