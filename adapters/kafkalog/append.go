@@ -64,13 +64,10 @@ func (b *backlog) queued() (bytes, events int) {
 }
 
 // suspects lists the slots whose last append failed for want of brokers.
-func (b *backlog) suspects() (slots []int) {
+func (b *backlog) suspects() []int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for slot := range b.admission.Failures {
-		slots = append(slots, slot)
-	}
-	return slots
+	return b.admission.Failing()
 }
 
 // answers takes note that a slot's leader answers questions, and returns why the slot takes

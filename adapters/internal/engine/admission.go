@@ -135,13 +135,14 @@ func (ad *Admission) Answers(slot int, now time.Time) error {
 	return nil
 }
 
-// Failures has, for each slot that is down, the cause.
-func (ad *Admission) Failures(yield func(slot int, cause error) bool) {
+// Failing lists the slots of the partitions that are down.
+func (ad *Admission) Failing() (slots []int) {
 	for i := range ad.partitions {
-		if cause := ad.partitions[i].failure; cause != nil && !yield(i, cause) {
-			return
+		if ad.IsDown(i) {
+			slots = append(slots, i)
 		}
 	}
+	return slots
 }
 
 // Slot is a partition's index in what is kept by partition: inbox 0, control 1, 00 2, 01 3, ….

@@ -50,10 +50,8 @@ func TestAdmissionDown(t *testing.T) {
 	cause := errors.New("no broker")
 	ad.Failed(2, cause, false, now.Add(time.Second), now)
 	ad.Failed(2, cause, false, now.Add(time.Hour), now) // the first trial is still in a second
-	for slot, failure := range ad.Failures {
-		if slot != 2 || !errors.Is(failure, cause) || !ad.IsDown(2) {
-			t.Errorf("slot %d: %v", slot, failure)
-		}
+	if slots := ad.Failing(); len(slots) != 1 || slots[0] != 2 || !ad.IsDown(2) {
+		t.Errorf("slots %v are down", slots)
 	}
 	a := &Append{Slot: 2, Events: make([]*event.Event, 1), Size: 1}
 	if err := ad.Enter(a, now.Add(900*time.Millisecond)); !errors.Is(err, cause) || err.Error() != "partition 00 takes no append: no broker" {
