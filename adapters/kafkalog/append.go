@@ -224,7 +224,7 @@ type round struct {
 // soon makes the next look happen in d at the latest.
 func (r *round) soon(d time.Duration) { r.next = min(r.next, max(d, 0)) }
 
-// send gives every broker that has no request its next one, and says when to look again.
+// send gives every broker that has no request its next one, and says when to look next.
 func (s *sender) send(ctx context.Context, now time.Time) time.Duration {
 	r := &round{now: now, interval: s.pace.Interval(now), requests: map[int32][]*flight{}, sizes: map[int32]int{}, next: time.Hour}
 	s.active = slices.DeleteFunc(s.active, func(slot int) bool { return s.ready(r, slot) })
@@ -252,7 +252,7 @@ func (s *sender) send(ctx context.Context, now time.Time) time.Duration {
 }
 
 // ready puts a lane's flight into a request of this round if it can be sent now, and else says
-// when to look at the lane again. idle: the lane has nothing to send.
+// when to look at the lane next. idle: the lane has nothing to send.
 func (s *sender) ready(r *round, slot int) (idle bool) {
 	l := &s.lanes[slot]
 	f := l.flight

@@ -69,7 +69,7 @@ type cluster struct {
 	asked chan struct{} // holds a token when there is a question for the watcher
 	mu    sync.Mutex
 	next  chan struct{} // closed when the watcher's next question, not yet asked, is answered
-	// unrecoverable is an error that stays until the process ends: a topic was made again.
+	// unrecoverable is an error that stays until the process ends: a topic was deleted and remade.
 	unrecoverable error
 }
 
