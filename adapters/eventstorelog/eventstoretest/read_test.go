@@ -369,7 +369,7 @@ func TestVendorsRead(t *testing.T) {
 func TestCorrupt(t *testing.T) {
 	s := start(t, Options{})
 	fill(s, "s", 3)
-	s.Corrupt("s", 1, []byte("garbage"))
+	s.corrupt("s", 1, []byte("garbage"))
 	r := dial(t, s)
 	call := r.read(query{stream: "s", from: "start", count: 9})
 	for _, want := range []string{`{"n":0}`, "garbage", `{"n":2}`} {

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/chirograph/chirograph/adapters/smpp"
+	"github.com/chirograph/chirograph/adapters/smpp/client"
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -66,22 +66,22 @@ func accountsOf(c *config.Config) ([]Account, error) {
 }
 
 // SMPPAccount is an account at a message centre.
-func SMPPAccount(c smpp.Config) Account {
+func SMPPAccount(c client.Config) Account {
 	a := Account{Name: c.Account, Ids: ledger.Account{Alphabet: c.Alphabet, HexIDs: c.HexIDs}}
 	if a.Ids.Alphabet == "" {
-		a.Ids.Alphabet = smpp.Defaults().Alphabet
+		a.Ids.Alphabet = client.Defaults().Alphabet
 	}
 	a.connect = func(inbox ledger.Inbox, log *slog.Logger) (Carrier, error) {
-		client, err := smpp.New(c, inbox, log)
+		bind, err := client.New(c, inbox, log)
 		if err != nil {
 			return nil, err
 		}
-		return smppCarrier{client}, nil
+		return smppCarrier{bind}, nil
 	}
 	return a
 }
 
-type smppCarrier struct{ *smpp.Client }
+type smppCarrier struct{ *client.Client }
 
 // State is part of Carrier.
 func (c smppCarrier) State() CarrierState {

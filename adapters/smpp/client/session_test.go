@@ -1,4 +1,4 @@
-package smpp
+package client
 
 import (
 	"encoding/binary"
@@ -15,7 +15,7 @@ import (
 	"github.com/linxGnu/gosmpp/pdu"
 	"pgregory.net/rapid"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 )
 
 var epoch = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
@@ -67,7 +67,7 @@ func write(s *session, now time.Time) []wire.PDU {
 // settleAll tells what a step settled, as the client does.
 func settleAll(s *session) effects {
 	out := s.take()
-	for _, r := range out.settled {
+	for _, r := range out.answers {
 		r.done(r.result)
 	}
 	return out
@@ -128,7 +128,7 @@ func TestSession(t *testing.T) {
 
 		take := func() {
 			out := s.take()
-			for _, r := range out.settled {
+			for _, r := range out.answers {
 				r.done(r.result)
 			}
 			for _, d := range out.deliveries {
@@ -165,7 +165,7 @@ func TestSession(t *testing.T) {
 		anySeq := func() int32 {
 			seqs := slices.Sorted(maps.Keys(open))
 			seqs = append(seqs, s.bindSeq, s.enquireSeq, s.unbindSeq, 0, 77, -5)
-			for q := range s.gone {
+			for q := range s.timedOut {
 				seqs = append(seqs, q)
 			}
 			slices.Sort(seqs)
@@ -938,8 +938,8 @@ func TestFlood(t *testing.T) {
 	for i := range int32(maxAnswers/wire.HeaderLen + 2) {
 		s.receive(response(data.ENQUIRE_LINK, 0, i, ""), nil, epoch)
 	}
-	if s.phase != closing || len(s.answers) > maxAnswers+wire.HeaderLen {
-		t.Fatalf("phase %d with %d octets queued", s.phase, len(s.answers))
+	if s.phase != closing || len(s.pdus) > maxAnswers+wire.HeaderLen {
+		t.Fatalf("phase %d with %d octets queued", s.phase, len(s.pdus))
 	}
 }
 

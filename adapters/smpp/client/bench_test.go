@@ -1,4 +1,4 @@
-package smpp
+package client
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 
 	"github.com/linxGnu/gosmpp/data"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
 	"github.com/chirograph/chirograph/adapters/smpp/smsc"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
