@@ -24,10 +24,6 @@ const (
 	maxFunc         = 100  // lines of a function, from func to its closing brace
 )
 
-// unusedAllowed are exported names of domain rooms that only the room itself names. Each is
-// reached all the same, and says how.
-var unusedAllowed = map[string]string{}
-
 // TestHouse holds the sizes, and that every exported name of a domain room is used outside it.
 func TestHouse(t *testing.T) {
 	packages, err := readHouse(os.DirFS("."))
@@ -37,7 +33,7 @@ func TestHouse(t *testing.T) {
 	if len(packages) < 30 {
 		t.Errorf("%d packages were read; the house has more than that", len(packages))
 	}
-	for _, v := range append(tooLarge(packages), unused(packages, unusedAllowed)...) {
+	for _, v := range append(tooLarge(packages), unused(packages)...) {
 		t.Error(v)
 	}
 }
@@ -52,6 +48,10 @@ type housePackage struct {
 	methods map[string]int    // by type
 	funcs   map[string]int    // lines, by name
 	exports map[string]string // exported package-level names, and methods as Type.Name: where
+	// reached are, by exported name, the names of the package that whoever uses it has in
+	// hand too: the types of its parameters, results and fields, and of a type
+	// its constants, and of a constant the others of its block, which are one list of values.
+	reached map[string][]string
 }
 
 // readHouse reads every package of the module.
@@ -80,7 +80,7 @@ func readHouse(fsys fs.FS) (map[string]*housePackage, error) {
 		folder := path.Dir(p)
 		h := out[folder]
 		if h == nil {
-			h = &housePackage{folder: folder, fset: token.NewFileSet(), methods: map[string]int{}, funcs: map[string]int{}, exports: map[string]string{}}
+			h = &housePackage{folder: folder, fset: token.NewFileSet(), methods: map[string]int{}, funcs: map[string]int{}, exports: map[string]string{}, reached: map[string][]string{}}
 			out[folder] = h
 		}
 		file, err := parser.ParseFile(h.fset, p, src, parser.ParseComments|parser.SkipObjectResolution)
@@ -118,19 +118,51 @@ func (h *housePackage) take(file *ast.File) {
 			}
 			h.funcs[name] = h.fset.Position(d.End()).Line - h.fset.Position(d.Pos()).Line + 1
 			export(name, d.Pos())
+			h.reach(name, d.Type)
 		case *ast.GenDecl:
+			var values []string
 			for _, s := range d.Specs {
 				switch s := s.(type) {
 				case *ast.TypeSpec:
 					export(s.Name.Name, s.Pos())
+					h.reach(s.Name.Name, s.Type)
 				case *ast.ValueSpec:
 					for _, n := range s.Names {
 						export(n.Name, n.Pos())
+						values = append(values, n.Name)
+						h.reach(n.Name, s.Type)
+						if of, ok := s.Type.(*ast.Ident); ok && d.Tok == token.CONST {
+							h.reached[of.Name] = append(h.reached[of.Name], n.Name)
+						}
 					}
+				}
+			}
+			if d.Tok == token.CONST && len(d.Specs) > 0 && typed(d) {
+				for _, n := range values {
+					h.reached[n] = append(h.reached[n], values...)
 				}
 			}
 		}
 	}
+}
+
+// reach notes the names that an expression of types has.
+func (h *housePackage) reach(name string, types ast.Node) {
+	if types == nil || types == ast.Expr(nil) {
+		return
+	}
+	ast.Inspect(types, func(n ast.Node) bool {
+		if id, ok := n.(*ast.Ident); ok && id.IsExported() {
+			h.reached[name] = append(h.reached[name], id.Name)
+		}
+		return true
+	})
+}
+
+// typed reports whether a block of constants is a list of values of one type.
+func typed(d *ast.GenDecl) bool {
+	first, ok := d.Specs[0].(*ast.ValueSpec)
+	return ok && first.Type != nil
 }
 
 // receiver is the type that a method is of; "" for a function.
@@ -178,10 +210,11 @@ func tooLarge(packages map[string]*housePackage) (found []string) {
 	return found
 }
 
-// unused says which exported names of the domain's rooms no other package names. A method
-// counts as used where a selector elsewhere has its name: types are not looked at. Methods
-// of the interfaces that the standard library asks for are not looked at either.
-func unused(packages map[string]*housePackage, allowed map[string]string) (found []string) {
+// unused says which exported names of the domain's rooms no other package uses: it names none
+// of them in a selector, nor anything through which it has them in hand. Types are not
+// resolved: a selector with the name of a method counts, whatever it is selected from. The
+// methods of interfaces of the standard library are not looked at.
+func unused(packages map[string]*housePackage) (found []string) {
 	std := []string{"String", "Error", "Unwrap", "Is", "Len", "Less", "Swap", "Push", "Pop", "MarshalText", "UnmarshalText", "MarshalJSON", "UnmarshalJSON", "AppendText"}
 	named := map[string]map[string]bool{} // by name: the folders whose files select it
 	for folder, h := range packages {
@@ -201,16 +234,29 @@ func unused(packages map[string]*housePackage, allowed map[string]string) (found
 		if !under(folder, "domain") || anyUnder(folder, harness) {
 			continue
 		}
-		for _, name := range slices.Sorted(maps.Keys(packages[folder].exports)) {
-			last := name[strings.LastIndex(name, ".")+1:]
-			of, _, method := strings.Cut(name, ".")
-			if method && (slices.Contains(std, last) || !ast.IsExported(of)) {
-				continue
+		h := packages[folder]
+		used := map[string]bool{}
+		var use func(name string)
+		use = func(name string) {
+			if used[name] {
+				return
 			}
-			elsewhere := slices.ContainsFunc(slices.Collect(maps.Keys(named[last])), func(f string) bool { return f != folder })
-			key := path.Base(folder) + "." + name
-			if _, ok := allowed[key]; !elsewhere && !ok {
-				found = append(found, fmt.Sprintf("%s: %s is exported and used by no other package (%s)", folder, name, packages[folder].exports[name]))
+			used[name] = true
+			for _, n := range h.reached[name] {
+				use(n)
+			}
+		}
+		for name := range h.exports {
+			for f := range named[name[strings.LastIndex(name, ".")+1:]] {
+				if f != folder {
+					use(name)
+				}
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(h.exports)) {
+			of, last, method := strings.Cut(name, ".")
+			if !used[name] && !(method && (slices.Contains(std, last) || !ast.IsExported(of))) {
+				found = append(found, fmt.Sprintf("%s: %s is exported and used by no other package (%s)", folder, name, h.exports[name]))
 			}
 		}
 	}
@@ -239,7 +285,7 @@ func TestHouseCatches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := strings.Join(append(tooLarge(packages), unused(packages, nil)...), "\n")
+	got := strings.Join(append(tooLarge(packages), unused(packages)...), "\n")
 	for _, want := range []string{"domain/clerk: the function long has 102 lines", "domain/clerk: the type Wide has 23 methods", "cmd/internal/x has 3011 lines",
 		"domain/clerk: Unused is exported", "domain/clerk: Wide.Uncalled is exported"} {
 		if !strings.Contains(got, want) {

@@ -61,7 +61,7 @@ type conn struct {
 	opts    []grpc.DialOption
 	stats   *counters
 
-	over   context.Context // ends when the conn is closed
+	open   context.Context // ends when the conn is closed
 	end    context.CancelFunc
 	mu     sync.Mutex
 	nodes  map[route]*grpc.ClientConn // to every node that the cluster has had
@@ -81,7 +81,7 @@ type route struct {
 type link struct {
 	address string
 	streams streams.StreamsClient
-	over    context.Context // ends when another node leads
+	leading context.Context // ends when another node leads
 	end     context.CancelFunc
 }
 
@@ -100,7 +100,7 @@ func newConn(cfg *Config, stats *counters) (*conn, error) {
 	}
 	c := &conn{conf: conf, attempt: cfg.attempt(), stats: stats, nodes: map[route]*grpc.ClientConn{},
 		header: metadata.Pairs("requires-leader", "true")}
-	c.over, c.end = context.WithCancel(context.Background())
+	c.open, c.end = context.WithCancel(context.Background())
 	secure := insecure.NewCredentials()
 	if !conf.DisableTLS {
 		t := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: conf.RootCAs, InsecureSkipVerify: conf.SkipCertificateVerification} //nolint:gosec // it is what the connection string says
@@ -204,7 +204,7 @@ func (c *conn) leader(ctx context.Context) (*link, error) {
 
 // find searches for the leader, and ends the search.
 func (c *conn) find(s *search) {
-	ctx, cancel := context.WithTimeout(c.over, c.attempt)
+	ctx, cancel := context.WithTimeout(c.open, c.attempt)
 	defer cancel()
 	address, err := c.conf.Address, error(nil)
 	if seeds := c.seeds(); len(seeds) > 0 {
@@ -303,7 +303,7 @@ func (c *conn) link(address string) (*link, error) {
 		return nil, err
 	}
 	l := &link{address: address, streams: streams.NewStreamsClient(cc)}
-	l.over, l.end = context.WithCancel(context.Background())
+	l.leading, l.end = context.WithCancel(context.Background())
 	return l, nil
 }
 
@@ -534,7 +534,7 @@ func (c *conn) read(ctx context.Context, stream string, from int64, count, most 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(l.over, cancel)()
+	defer context.AfterFunc(l.leading, cancel)()
 	o := streamOptions(stream)
 	o.CountOption = &streams.ReadReq_Options_Count{Count: uint64(count)}
 	o.ControlOption = &streams.ReadReq_Options_ControlOption{Compatibility: 1} // it says where the stream ends
@@ -610,7 +610,7 @@ func (c *conn) subscribe(ctx context.Context, slot int, stream string, from int6
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(l.over, cancel)()
+	defer context.AfterFunc(l.leading, cancel)()
 	o := streamOptions(stream)
 	o.CountOption = &streams.ReadReq_Options_Subscription{Subscription: &streams.ReadReq_Options_SubscriptionOptions{}}
 	if from == 0 {

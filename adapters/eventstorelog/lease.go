@@ -262,7 +262,7 @@ func (s leaseState) step(me leaseSelf) (do leaseMove) {
 type leaseHolder struct {
 	leaseSelf
 	session time.Duration
-	seen    map[string]leaseSeen // by run
+	others  map[string]leaseSeen // by run
 	looked  time.Duration        // when the last look began
 	tried   time.Duration        // when its last beat began
 	beaten  time.Duration        // when its last beat began that is known to be in the stream
@@ -291,7 +291,7 @@ func (h *leaseHolder) look(s leaseState, began, ended time.Duration) {
 	h.looked = began
 	seen := make(map[string]leaseSeen, len(s.Members))
 	for _, m := range s.Members {
-		b, known := h.seen[m.Run]
+		b, known := h.others[m.Run]
 		if !known || b.beat != m.Beat {
 			b = leaseSeen{m.Beat, ended}
 		} else {
@@ -302,7 +302,7 @@ func (h *leaseHolder) look(s leaseState, began, ended time.Duration) {
 			h.beaten = h.tried // also where the answer to it was lost
 		}
 	}
-	h.seen = seen
+	h.others = seen
 	held := s.holds(h.run)
 	for p := range h.hands {
 		if !slices.Contains(held, p) {
@@ -316,7 +316,7 @@ func (h *leaseHolder) look(s leaseState, began, ended time.Duration) {
 func (h *leaseHolder) plan(s leaseState, now time.Duration, wall time.Time) leaseMove {
 	me := h.leaseSelf
 	me.dead = map[string]bool{}
-	for run, b := range h.seen {
+	for run, b := range h.others {
 		me.dead[run] = h.looked-b.since >= h.session
 	}
 	// A look comes a little early or late.

@@ -28,12 +28,12 @@ type Log struct {
 	o Options
 
 	mu         sync.Mutex
-	partitions map[event.Partition]*partition
+	partitions map[event.Partition]*rows
 	pending    []*Pending
 	closed     bool
 }
 
-type partition struct {
+type rows struct {
 	records []ledger.Record
 	wake    chan struct{} // closed when something changes
 }
@@ -41,9 +41,9 @@ type partition struct {
 // New returns an empty log.
 func New(o Options) *Log {
 	o.Partitions = cmp.Or(o.Partitions, engine.DefaultPartitions)
-	l := &Log{o: o, partitions: map[event.Partition]*partition{}}
+	l := &Log{o: o, partitions: map[event.Partition]*rows{}}
 	for p := event.InboxPartition; int(p) < o.Partitions; p++ {
-		l.partitions[p] = &partition{wake: make(chan struct{})}
+		l.partitions[p] = &rows{wake: make(chan struct{})}
 	}
 	return l
 }
@@ -183,7 +183,7 @@ func (a *Pending) resolve(n int, keep bool, err error) {
 	}
 }
 
-func (p *partition) changed() {
+func (p *rows) changed() {
 	close(p.wake)
 	p.wake = make(chan struct{})
 }

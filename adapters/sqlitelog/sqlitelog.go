@@ -93,7 +93,7 @@ type Log struct {
 
 	queue *queue
 
-	partitions []partition // by slot
+	partitions []partitionLog // by slot
 	closed     chan struct{}
 	stopped    chan struct{} // the committer has ended
 	checkpoint chan struct{}
@@ -116,8 +116,8 @@ type Log struct {
 	fault func(point string) error
 }
 
-// partition is one partition as readers see it.
-type partition struct {
+// partitionLog is one partitionLog as readers see it.
+type partitionLog struct {
 	mu   sync.Mutex
 	head int64
 	// tail is the newest events, up to head.
@@ -299,7 +299,7 @@ func (l *Log) readMeta() error {
 // readHeads reads the last commit's id and heads.
 func (l *Log) readHeads() error {
 	l.heads = make([]int64, l.slots)
-	l.partitions = make([]partition, l.slots)
+	l.partitions = make([]partitionLog, l.slots)
 	if err := l.write.QueryRow("SELECT coalesce(max(id), 0) FROM commits").Scan(&l.commits); err != nil {
 		return err
 	}

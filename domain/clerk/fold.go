@@ -30,7 +30,7 @@ type Fold struct {
 
 	next    int64
 	hash    [32]byte
-	part    recipient.Partition
+	part    recipient.PartitionState
 	reg     *control.Registry
 	streams map[event.Pseudonym]*stream
 
@@ -61,7 +61,7 @@ func (f *Fold) Restore(m ledger.Mark, reg *control.Registry) {
 func (f *Fold) Next() int64 { return f.next }
 
 // Partition is the state that the partition's streams share.
-func (f *Fold) Partition() recipient.Partition { return f.part }
+func (f *Fold) Partition() recipient.PartitionState { return f.part }
 
 // Missing are the subjects of the records whose streams are not in memory: Load them before
 // the records are applied.

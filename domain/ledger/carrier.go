@@ -22,7 +22,7 @@ type Carrier interface {
 	// slots, or tokens of its rate, whichever is less; 0 without a bind. When it
 	// is 0 only because of the rate, the second result says when to ask again;
 	// otherwise that is the zero time and Changed is the signal.
-	Free(now time.Time) (slots int, again time.Time)
+	Free(now time.Time) (slots int, next time.Time)
 
 	// Changed receives a value (never blocking the sender, capacity 1) after a
 	// bind came or went, a slot became free or the rate changed.

@@ -198,7 +198,7 @@ func (m *matching) record(x *receipts.Matched) {
 			if err != nil {
 				m.mu.Lock()
 				defer m.mu.Unlock()
-				m.step.Failed(x.Again, m.now())
+				m.step.Failed(x.Parked, m.now())
 			}
 		}
 	}

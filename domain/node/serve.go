@@ -20,7 +20,7 @@ func (n *Node) serve(ctx, inner, outer context.Context) {
 	gained := func(ps []event.Partition) {
 		n.unserved.Store(nil)
 		for _, p := range ps {
-			n.parts.all[p].begin(inner)
+			n.partitions.all[p].begin(inner)
 			if p == 0 {
 				follow, stop := context.WithCancel(outer)
 				ended := make(chan struct{})
@@ -34,7 +34,7 @@ func (n *Node) serve(ctx, inner, outer context.Context) {
 		defer cancel()
 		var wg sync.WaitGroup
 		for _, p := range ps {
-			wg.Go(func() { n.parts.all[p].drain(within) })
+			wg.Go(func() { n.partitions.all[p].drain(within) })
 			if p == 0 {
 				stopInbox()
 			}
@@ -88,7 +88,7 @@ func (n *Node) wakeByControl(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-changed:
-			for _, l := range n.parts.all {
+			for _, l := range n.partitions.all {
 				if l.serving.Load() {
 					l.do(func(*clerk.Clerk, time.Time) []dispatch.Call { return nil })
 				}
@@ -105,7 +105,7 @@ func (n *Node) pump(ctx context.Context, d *dispatch.Dispatcher) {
 		now := n.cfg.Clock.Now()
 		out, next := d.Pump(now)
 		for _, g := range out {
-			n.parts.all[g.Want.Partition].grant(g)
+			n.partitions.all[g.Want.Partition].grant(g)
 		}
 		wait := 5 * time.Second // expired grants are swept even when nothing else happens
 		if !next.IsZero() {
@@ -125,7 +125,7 @@ func (n *Node) pump(ctx context.Context, d *dispatch.Dispatcher) {
 // clerkConfig is what the clerk of a partition is told.
 func (n *Node) clerkConfig(p event.Partition) clerk.Config {
 	c := n.cfg.Clerk
-	c.Partition, c.Author, c.Decider, c.Vault, c.Control = p, n.cfg.Author, n.decider(), n.cfg.Vault, n.control
+	c.Partition, c.Author, c.Decider, c.Vault, c.Control = p, n.cfg.Author, newDecider(n.cfg.Policy), n.cfg.Vault, n.control
 	c.Slots = func(account string) clerk.Slots {
 		if d := n.dispatchers[account]; d != nil {
 			return d
@@ -144,7 +144,7 @@ func (n *Node) clerkConfig(p event.Partition) clerk.Config {
 
 // trusted is the time, and what is wrong with this node's means to decide.
 func (n *Node) trusted() (t time.Time, fault event.Fault, detail string) {
-	t, ok := n.cfg.Clock.Trusted()
+	t, ok := n.cfg.Clock.trusted()
 	if !ok {
 		return t, event.FaultClock, "the wall clock was set; it is watched for a while before it is trusted"
 	}

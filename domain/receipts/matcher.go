@@ -125,7 +125,7 @@ type Matched struct {
 	// is nil, and an append that failed is told to Failed with Again.
 	Received time.Time
 	Ack      func(error)
-	Again    *Parked
+	Parked   *Parked
 }
 
 // Parked is a receipt that waited in the inbox and was matched.
@@ -171,7 +171,7 @@ func (m *Matcher) Answered(account string, s ledger.Stream, h *ledger.Handoff, r
 	case ledger.HandoffTaken:
 		m.settle(k, h.Message)
 		ref := refOf(s, h, r.CarrierID)
-		for _, id := range m.idForms(account, r.CarrierID) {
+		for _, id := range idForms(m.accounts[account], r.CarrierID) {
 			k := idKey(account, id)
 			m.remember(k, ref)
 			m.move(&out, m.unpark(k, ""), ref, event.MatchID)
@@ -230,7 +230,7 @@ func (m *Matcher) Unanswered(account string, reference uint16, ref ledger.Handof
 // Receipt takes a receipt that a carrier delivered. ack is called once it is durable, or with
 // an error.
 func (m *Matcher) Receipt(d ledger.Delivery, ack func(error), now time.Time) (out Actions) {
-	r := &receipt{id: m.newID(now), d: d, ack: ack, at: now, ids: m.idForms(d.Account, d.Receipt.ID), index: -1}
+	r := &receipt{id: m.newID(now), d: d, ack: ack, at: now, ids: idForms(m.accounts[d.Account], d.Receipt.ID), index: -1}
 	switch {
 	case m.recall(&out, r):
 	case len(m.lookups) >= MaxLookups:
@@ -263,7 +263,7 @@ func (m *Matcher) recall(out *Actions, r *receipt) bool {
 func (m *Matcher) match(out *Actions, r *receipt, ref ledger.HandoffRef, how event.Match) {
 	x := Matched{ID: r.id, Ref: ref, Delivery: r.d, Match: how, Ack: r.ack}
 	if r.inbox {
-		x.ID, x.Received, x.Ack, x.Again = event.Derive(r.id, "matched"), r.at, nil, &Parked{r}
+		x.ID, x.Received, x.Ack, x.Parked = event.Derive(r.id, "matched"), r.at, nil, &Parked{r}
 	}
 	out.Matched = append(out.Matched, x)
 }
@@ -314,7 +314,7 @@ func (m *Matcher) Found(id uint64, ref ledger.HandoffRef, how event.Match, ok bo
 // Restored takes a receipt that waits in the inbox: this node has that to look after. at is
 // when it was recorded.
 func (m *Matcher) Restored(id event.ID, d ledger.Delivery, at, now time.Time) {
-	r := &receipt{id: id, d: d, inbox: true, at: at, ids: m.idForms(d.Account, d.Receipt.ID), index: -1}
+	r := &receipt{id: id, d: d, inbox: true, at: at, ids: idForms(m.accounts[d.Account], d.Receipt.ID), index: -1}
 	m.park(r, now, 0) // it may have been matched long ago: that shows at once
 }
 
@@ -418,12 +418,12 @@ func (m *Matcher) Due(now time.Time, owner bool) (out Actions, next time.Time) {
 func (m *Matcher) Waiting() int { return m.arrival.Len() }
 
 // idForms are the forms under which an account's id is remembered and looked for.
-func (m *Matcher) idForms(account, id string) []string {
+func idForms(a ledger.Account, id string) []string {
 	if id == "" {
 		return nil
 	}
 	forms := sms.IDKeys(id)
-	if !m.accounts[account].HexIDs && len(forms) > 2 {
+	if !a.HexIDs && len(forms) > 2 {
 		forms = forms[:2] // exact, without leading zeros
 	}
 	return forms

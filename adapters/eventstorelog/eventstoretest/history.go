@@ -462,20 +462,20 @@ func (v view) backward(name string, from int64, count int) page {
 	return p
 }
 
-// place is a position in all of the history, as callers give it.
-type place struct{ commit, prepare int64 }
+// logPosition is a position in all of the history, as callers give it.
+type logPosition struct{ commit, prepare int64 }
 
-func (a place) less(b place) bool {
+func (a logPosition) less(b logPosition) bool {
 	return a.commit < b.commit || a.commit == b.commit && a.prepare < b.prepare
 }
 
 // newest is the position of the newest record that a view has; -1 where there is none.
-func (v view) newest() place {
+func (v view) newest() logPosition {
 	if v.n == 0 {
-		return place{-1, -1}
+		return logPosition{-1, -1}
 	}
 	p := v.position(v.n - 1)
-	return place{p, p}
+	return logPosition{p, p}
 }
 
 // top is where a view ends.
@@ -499,14 +499,14 @@ func (v view) at(position int64) (seq int, ok bool) {
 type allPage struct {
 	reading
 	events     []record
-	next       place
+	next       logPosition
 	end        bool
 	considered int
 }
 
 // allForward reads from a position on: at most count events that a filter lets through, of
 // at most window.
-func (v view) allForward(from place, count, window int, pass func(*record) bool) allPage {
+func (v view) allForward(from logPosition, count, window int, pass func(*record) bool) allPage {
 	p := allPage{next: from}
 	if from.commit < 0 || from.prepare < 0 || count <= 0 {
 		p.reading = readInvalid
@@ -532,13 +532,13 @@ func (v view) allForward(from place, count, window int, pass func(*record) bool)
 		if pass(&r) {
 			p.events = append(p.events, r)
 		}
-		p.next = place{r.post, 0}
+		p.next = logPosition{r.post, 0}
 	}
 	return p
 }
 
 // allBackward reads what ends at or before a position, the newest first.
-func (v view) allBackward(from place, count, window int, pass func(*record) bool) allPage {
+func (v view) allBackward(from logPosition, count, window int, pass func(*record) bool) allPage {
 	p := allPage{next: from}
 	seq, ok := v.at(from.commit)
 	if from.commit < 0 || from.prepare < 0 || from.commit > v.top() || !ok || count <= 0 {
@@ -552,14 +552,14 @@ func (v view) allBackward(from place, count, window int, pass func(*record) bool
 			break
 		}
 		r := v.record(uint32(seq))
-		if from.less(place{r.post, r.post}) {
+		if from.less(logPosition{r.post, r.post}) {
 			continue
 		}
 		p.considered++
 		if pass(&r) {
 			p.events = append(p.events, r)
 		}
-		p.next = place{r.position, r.position}
+		p.next = logPosition{r.position, r.position}
 	}
 	return p
 }

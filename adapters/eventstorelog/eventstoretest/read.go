@@ -396,23 +396,23 @@ func (r *reader) ofAll(o *streams.ReadReq_Options, subscribe, backwards bool) er
 	if err != nil {
 		return err
 	}
-	from, start := place{-1, -1}, false
+	from, start := logPosition{-1, -1}, false
 	switch at := o.GetAll().GetAllOption().(type) {
 	case *streams.ReadReq_Options_AllOptions_Start:
-		from, start = place{}, true
+		from, start = logPosition{}, true
 	case *streams.ReadReq_Options_AllOptions_End:
 	case *streams.ReadReq_Options_AllOptions_Position:
 		c, p := at.Position.GetCommitPosition(), at.Position.GetPreparePosition()
 		if c < p || c > math.MaxInt64 && c != math.MaxUint64 {
 			return errHandler
 		}
-		from = place{int64(c), int64(p)} // the highest number is the end, -1
+		from = logPosition{int64(c), int64(p)} // the highest number is the end, -1
 	default:
 		return errHandler
 	}
 	if subscribe {
 		if start {
-			from = place{-2, -2} // before everything
+			from = logPosition{-2, -2} // before everything
 		}
 		return r.followAll(from, f)
 	}
@@ -441,14 +441,14 @@ func (r *reader) ofAll(o *streams.ReadReq_Options, subscribe, backwards bool) er
 	}
 }
 
-func (r *reader) allPage(from place, count int, f passing, backwards bool) (allPage, error) {
+func (r *reader) allPage(from logPosition, count int, f passing, backwards bool) (allPage, error) {
 	v, unlock, err := r.view()
 	if err != nil {
 		return allPage{}, err
 	}
 	defer unlock()
-	if from == (place{-1, -1}) {
-		from = place{v.top(), v.top()}
+	if from == (logPosition{-1, -1}) {
+		from = logPosition{v.top(), v.top()}
 	}
 	if backwards {
 		return v.allBackward(from, count, f.window, f.pass), nil
@@ -457,7 +457,7 @@ func (r *reader) allPage(from place, count int, f passing, backwards bool) (allP
 }
 
 // followAll is a subscription to all streams: all events after a position, without end.
-func (r *reader) followAll(after place, f passing) error {
+func (r *reader) followAll(after logPosition, f passing) error {
 	v, unlock := r.s.view()
 	newest := v.newest()
 	unlock()
@@ -465,13 +465,13 @@ func (r *reader) followAll(after place, f passing) error {
 		return err
 	}
 	switch after {
-	case place{-1, -1}:
+	case logPosition{-1, -1}:
 		after = newest
-	case place{-2, -2}:
-		after = place{-1, -1}
+	case logPosition{-2, -2}:
+		after = logPosition{-1, -1}
 	}
-	told := place{-1, -1} // the last checkpoint
-	checkpoint := func(at place) error {
+	told := logPosition{-1, -1} // the last checkpoint
+	checkpoint := func(at logPosition) error {
 		if !told.less(at) {
 			return nil
 		}
@@ -481,7 +481,7 @@ func (r *reader) followAll(after place, f passing) error {
 	}
 	for live := !after.less(newest); ; live = false {
 		for from, looked := after, 0; !live; {
-			from = place{max(from.commit, 0), max(from.prepare, 0)}
+			from = logPosition{max(from.commit, 0), max(from.prepare, 0)}
 			p, err := r.allPage(from, pageEvents, f, false)
 			if err != nil {
 				return err
@@ -490,7 +490,7 @@ func (r *reader) followAll(after place, f passing) error {
 				return errPosition
 			}
 			for i := range p.events {
-				at := place{p.events[i].position, p.events[i].position}
+				at := logPosition{p.events[i].position, p.events[i].position}
 				if !after.less(at) {
 					continue
 				}
@@ -523,7 +523,7 @@ func (r *reader) followAll(after place, f passing) error {
 }
 
 // liveAll sends new events of all streams. It returns when there are too many at a time.
-func (r *reader) liveAll(after place, f passing, checkpoint func(place) error) (place, error) {
+func (r *reader) liveAll(after logPosition, f passing, checkpoint func(logPosition) error) (logPosition, error) {
 	looked := 0
 	for {
 		v, unlock := r.s.view()
@@ -549,7 +549,7 @@ func (r *reader) liveAll(after place, f passing, checkpoint func(place) error) (
 			return after, nil
 		}
 		for i := range events {
-			at := place{events[i].position, events[i].position}
+			at := logPosition{events[i].position, events[i].position}
 			if f.pass(&events[i]) {
 				if err := r.send(&events[i]); err != nil {
 					return after, err

@@ -55,7 +55,7 @@ func BenchmarkSubmit(b *testing.B) {
 			b.StopTimer()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "submits/s")
 			b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N), "cpu-µs/submit")
-			if st := p.Stats(); st.Taken != uint64(b.N) {
+			if st := p.Stats(); st.Accepted != uint64(b.N) {
 				b.Errorf("not all were taken: %+v", st)
 			}
 		})

@@ -49,7 +49,7 @@ func (c *Client) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 
 var handoffStatus = [...]ledger.HandoffStatus{
 	unknown:   ledger.HandoffUnknown,
-	taken:     ledger.HandoffTaken,
+	accepted:  ledger.HandoffTaken,
 	retry:     ledger.HandoffRetry,
 	final:     ledger.HandoffFinal,
 	notCalled: ledger.HandoffNotCalled,

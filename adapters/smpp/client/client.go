@@ -179,7 +179,7 @@ func (c *Client) State() State {
 // Stats counts what the session did since it was made, all binds together.
 type Stats struct {
 	// Submits counts submit_sm that were written; the next five count how submits ended.
-	Submits, Taken, Retry, Final, Unknown, NotCalled uint64
+	Submits, Accepted, Retry, Final, Unknown, NotCalled uint64
 	// TimedOut counts those of Unknown that had no response in time; Late counts
 	// responses that came after that time.
 	TimedOut, Late uint64

@@ -16,7 +16,7 @@ type outcome uint8
 
 const (
 	unknown outcome = iota
-	taken
+	accepted
 	retry
 	final
 	notCalled
@@ -145,8 +145,8 @@ func (s *session) lost(err error, now time.Time) {
 func (s *session) settle(p *submit, r result) {
 	delete(s.window, p.sequence)
 	switch r.outcome {
-	case taken:
-		s.stats.Taken++
+	case accepted:
+		s.stats.Accepted++
 	case retry:
 		s.stats.Retry++
 	case final:
@@ -525,7 +525,7 @@ func (s *session) submitted(p wire.PDU, now time.Time) {
 		// The carrier took it, but no receipt can ever be matched by id: so it is in doubt.
 		s.settle(w, result{outcome: unknown, code: wire.StatusCode(p.CommandStatus), reason: "the carrier accepted the message without giving an id"})
 	default:
-		s.settle(w, result{outcome: taken, id: p.MessageID, code: wire.StatusCode(p.CommandStatus), reason: "the carrier accepted the message"})
+		s.settle(w, result{outcome: accepted, id: p.MessageID, code: wire.StatusCode(p.CommandStatus), reason: "the carrier accepted the message"})
 	}
 	if p.CommandStatus == data.ESME_RINVBNDSTS {
 		s.quit(errors.New("the carrier says that the session is not bound"), now)

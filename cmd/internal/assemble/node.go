@@ -42,15 +42,15 @@ func NewNode(d *Data, name string, placement ledger.Placement, accounts []Accoun
 // finder answers what the domain asks of the views.
 type finder struct{ *sqldb.DB }
 
-func (f finder) Find(ctx context.Context, tenant string, id event.ID) (ledger.Found, bool, error) {
+func (f finder) Find(ctx context.Context, tenant string, id event.ID) (ledger.MessageRef, bool, error) {
 	m, err := f.Message(ctx, tenant, id)
 	if errors.Is(err, reading.ErrNotFound) {
-		return ledger.Found{}, false, nil
+		return ledger.MessageRef{}, false, nil
 	}
 	if err != nil {
-		return ledger.Found{}, false, err
+		return ledger.MessageRef{}, false, err
 	}
-	return ledger.Found{Position: m.Position, Subject: m.Subject, Status: m.Status}, true, nil
+	return ledger.MessageRef{Position: m.Position, Subject: m.Subject, Status: m.Status}, true, nil
 }
 
 // timed is a log whose appends are measured.
