@@ -10,7 +10,6 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
-	"github.com/chirograph/chirograph/domain/sms"
 )
 
 // serve serves what Placement says, again and again: its broker may be away. The
@@ -132,7 +131,7 @@ func (n *Node) clerkConfig(p event.Partition) clerk.Config {
 		}
 		return nil
 	}
-	c.Alphabet = func(account string) sms.Encoding { return n.cfg.Accounts[account].Alphabet }
+	c.Account = func(account string) ledger.Account { return n.cfg.Accounts[account] }
 	c.Unanswered = func(s *recipient.State, m *recipient.Message) { n.matching.unansweredOf(p, s, m) }
 	c.Event = func(ctx context.Context, index int64) (*event.Event, error) {
 		ctx, cancel := context.WithTimeout(ctx, lookWithin)

@@ -150,8 +150,11 @@ func New(accounts map[string]ledger.Account, shared bool, newID func(now time.Ti
 		parked: map[string][]*receipt{}, arrival: list.New(), lookups: map[uint64]*receipt{}}
 }
 
-// Called remembers a part before the carrier is called with it.
+// Called remembers a part before the carrier is called with it, if receipts may come for it.
 func (m *Matcher) Called(account string, s ledger.Stream, h *ledger.Handoff, now time.Time) {
+	if a, known := m.accounts[account]; known && !a.Tells.Receipts {
+		return
+	}
 	k := referenceKey(account, h.Reference)
 	if c := m.calls[k]; c.unanswerable && now.Sub(c.at) < ParkFor {
 		return // that one has only its reference to be settled by
@@ -166,6 +169,9 @@ func refOf(s ledger.Stream, h *ledger.Handoff, id string) ledger.HandoffRef {
 
 // Answered takes what a carrier said of a part, and moves the receipts that outran it.
 func (m *Matcher) Answered(account string, s ledger.Stream, h *ledger.Handoff, r ledger.HandoffResult) (out Actions) {
+	if a, known := m.accounts[account]; known && !a.Tells.Receipts {
+		return out
+	}
 	k := referenceKey(account, h.Reference)
 	switch r.Status {
 	case ledger.HandoffTaken:

@@ -151,21 +151,12 @@ func New(cfg Config, inbox ledger.Inbox, log *slog.Logger) (*Client, error) {
 	}, nil
 }
 
-// State is the state of the bind, for /readyz.
-type State struct {
-	// Bound: submits are taken.
-	Bound bool
-	// Since is when the bind began or ended; zero before the first.
-	Since time.Time
-	// LastError is why there is no bind, in words for the operator; "" while bound.
-	LastError string
-}
-
-// State is the state of the bind now.
-func (c *Client) State() State {
+// State is how the account stands now. See ledger.Client.
+func (c *Client) State() ledger.ClientState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	st := State{Bound: c.s.phase == bound, Since: c.s.since}
+	st := ledger.ClientState{Bound: c.s.phase == bound, Since: c.s.since, Open: len(c.s.window),
+		Submits: c.s.stats.Submits, Throttled: c.s.stats.Throttled}
 	switch {
 	case st.Bound:
 	case c.s.err != nil:

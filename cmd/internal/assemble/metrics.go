@@ -14,7 +14,7 @@ import (
 // that could hold personal data.
 type figures struct {
 	node         *node.Node
-	carriers     []Carrier
+	carriers     []ledger.Client
 	views        *sqldb.DB
 	dependencies []dependency
 	// partitions are the ledger's.

@@ -16,10 +16,10 @@ import (
 
 // NewNode makes a node over its data, with a client for each account; nothing runs yet.
 // placement is which partitions it serves; nil: all.
-func NewNode(d *Data, name string, placement ledger.Placement, accounts []Account, clerk clerk.Config, log *slog.Logger) (*node.Node, []Carrier, error) {
+func NewNode(d *Data, name string, placement ledger.Placement, accounts []Account, clerk clerk.Config, log *slog.Logger) (*node.Node, []ledger.Client, error) {
 	known := map[string]ledger.Account{}
 	for _, a := range accounts {
-		known[a.Name] = a.Ids
+		known[a.Name] = a.Account
 	}
 	cfg := node.Config{Log: timed{d.Log}, Views: d.Views, Vault: d.Vault, Policy: d.Policy, Finder: finder{d.Views}, Placement: placement,
 		Clock: node.NewClock(time.Now), Logger: log, Author: ledger.Author{Source: d.Log.Source(), Node: name}, Accounts: known, Clerk: clerk}
@@ -27,7 +27,7 @@ func NewNode(d *Data, name string, placement ledger.Placement, accounts []Accoun
 		cfg.Reservations = d.cluster
 	}
 	n := node.New(cfg)
-	var clients []Carrier
+	var clients []ledger.Client
 	for _, a := range accounts {
 		client, err := a.connect(n, log)
 		if err != nil {
