@@ -106,7 +106,7 @@ func (l *Log) Source() string { return l.reader.Source }
 func (l *Log) Append(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
 	if err := l.append(p, events, done); err != nil {
 		l.stats.failed.Add(int64(len(events)))
-		done(ledger.Appended{Err: engine.Refused(err)})
+		done(ledger.Appended{Err: ledger.Refused(err)})
 	}
 }
 

@@ -67,7 +67,7 @@ type caller struct {
 
 func (c caller) Append(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
 	l := c.Log
-	refuse := func(err error) { done(ledger.Appended{Err: engine.Refused(err)}) }
+	refuse := func(err error) { done(ledger.Appended{Err: ledger.Refused(err)}) }
 	if err := engine.CheckAppend(p, l.o.Partitions); err != nil {
 		refuse(err)
 		return

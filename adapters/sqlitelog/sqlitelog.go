@@ -375,7 +375,7 @@ func (l *Log) Append(p event.Partition, events []*event.Event, done func(ledger.
 		err = l.queue.enqueue(a)
 	}
 	if err != nil {
-		done(ledger.Appended{Err: engine.Refused(err)})
+		done(ledger.Appended{Err: ledger.Refused(err)})
 	}
 }
 

@@ -36,9 +36,6 @@ func Encode(events []*event.Event) (raws [][]byte, size int, err error) {
 	return raws, len(buf), nil
 }
 
-// Refused is the error of an append of which nothing was stored and nothing will be, with the cause.
-func Refused(cause error) error { return fmt.Errorf("%w: %w", ledger.ErrRefused, cause) }
-
 // Append is one append that waits for its answer. It is used by one goroutine at a time.
 type Append struct {
 	Slot   int // of its partition
@@ -70,10 +67,11 @@ func (a *Append) Started() bool { return a.stored > 0 }
 // Fail answers the append with an error of one kind, ledger.ErrRefused or ledger.ErrUnknown,
 // and its cause. An append that has started is unknown whatever the kind.
 func (a *Append) Fail(kind, cause error) {
-	if a.Started() {
-		kind = ledger.ErrUnknown
+	err := ledger.Refused(cause)
+	if a.Started() || kind == ledger.ErrUnknown { //nolint:errorlint // it is the very value that says which kind
+		err = ledger.Unknown(cause)
 	}
-	a.Answer(ledger.Appended{Err: fmt.Errorf("%w: %w", kind, cause)})
+	a.Answer(ledger.Appended{Err: err})
 }
 
 // Succeed answers an append whose events are all in the log.

@@ -54,12 +54,12 @@ func TestConfig(t *testing.T) {
 	for i := range c.Carriers {
 		carriers = append(carriers, c.Carriers[i].SMPP())
 	}
-	if carriers[0].TLS == nil || carriers[0].TLS.ServerName != "client.example.com" {
+	if carriers[0].TLS == nil || carriers[0].TLS.ServerName != "smpp.example.com" {
 		t.Errorf("%+v", carriers[0].TLS)
 	}
 	carriers[0].TLS = nil
 	if want := []client.Config{
-		{Account: "acme", Addr: "client.example.com:2776", SystemID: "bank", Password: "pass wd", SystemType: "SMPP", Window: 10, TPS: 12.5,
+		{Account: "acme", Addr: "smpp.example.com:2776", SystemID: "bank", Password: "pass wd", SystemType: "SMPP", Window: 10, TPS: 12.5,
 			ResponseTimeout: 4 * time.Second, EnquireLink: 15 * time.Second, Alphabet: sms.Latin1, HexIDs: true, SniffReceipts: true},
 		{Account: "spare", Addr: "127.0.0.1:2775", SystemID: "bank", Password: "s3cret", Window: 64, ResponseTimeout: 5 * time.Second,
 			EnquireLink: 30 * time.Second, Alphabet: sms.GSM7},
@@ -186,7 +186,7 @@ func TestConfigCheck(t *testing.T) {
 		{"messages:write, messages:read", "messages:wrote", `api_keys[0].scopes[0]: "messages:wrote" is no scope; did you mean messages:write?`},
 		{"[messages:write, messages:read]", "[]", "api_keys[0].scopes: name what it may do"},
 		{"account: spare", "account: acme", "carriers[1].account: carriers[0] has this name already"},
-		{"addr: client.example.com:2776", "addr: client.example.com", "carriers[0].addr: write the message centre's host:port"},
+		{"addr: smpp.example.com:2776", "addr: smpp.example.com", "carriers[0].addr: write the message centre's host:port"},
 		{"system_type: SMPP", "system_type: SMPP_SMPP_SMPP", "carriers[0].system_type: "},
 		{"password_file: acme.password", "password_file: none", "carriers[0].password_file: it cannot be read: "},
 		{"password_file: acme.password", "password_file: c.yaml", "carriers[0].password_file: a password has at most 8"},
@@ -251,7 +251,7 @@ func TestConfigNotes(t *testing.T) {
 listen: 0.0.0.0:80
 tenants: [a, b]
 carriers:
-  - {account: x, addr: "client.example.com:1", system_id: s}
+  - {account: x, addr: "smpp.example.com:1", system_id: s}
   - {account: y, addr: "127.0.0.1:1", system_id: s}
 routes:
   - {rule: one, carrier: x, countries: [US]}
