@@ -29,7 +29,8 @@ type Fold struct {
 	rule      *recipient.Rule
 
 	next    int64
-	hash    [32]byte
+	hash    [32]byte // of the mark that it began at
+	last    []byte   // the exact bytes of the event that was applied last; nil: none was
 	part    recipient.PartitionState
 	reg     *control.Registry
 	streams map[event.Pseudonym]*stream
@@ -137,7 +138,7 @@ func (f *Fold) apply(ctx context.Context, records []ledger.Record, folded func(*
 		folded(st, &j)
 		f.judged = append(f.judged, j)
 		f.next++
-		f.hash = sha256.Sum256(r.Raw)
+		f.last = r.Raw
 	}
 	return nil
 }
@@ -193,6 +194,7 @@ func (f *Fold) Cut() (*ledger.Batch, error) {
 		return nil, nil
 	}
 	f.cuts++
+	f.hash = sha256.Sum256(f.last)
 	b := &ledger.Batch{Partition: f.partition, Mark: ledger.Mark{Next: f.next, Hash: f.hash, Partition: f.part}, Judged: f.judged}
 	for _, s := range sorted(f.dirty) {
 		st := f.dirty[s]
