@@ -90,7 +90,7 @@ func (k *keys) held(ctx context.Context, c ledger.Caller, r *SubmitRequest, u us
 		}
 	}
 	res.event, res.input = e, u.input
-	if out, err = k.in.land(ctx, e, out); err != nil {
+	if out, err = k.land(ctx, e, out); err != nil {
 		if errors.Is(err, ledger.ErrRefused) {
 			res.event, res.input = nil, ""
 			return nil, true, err
@@ -142,7 +142,7 @@ func (k *keys) repeat(ctx context.Context, res *reservation) (*Submitted, error)
 	if err != nil {
 		return nil, err
 	}
-	out, err := k.in.land(ctx, e, answer(e.ID, sms.Number(content.To), d))
+	out, err := k.land(ctx, e, answer(e.ID, sms.Number(content.To), d))
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +154,14 @@ func (k *keys) repeat(ctx context.Context, res *reservation) (*Submitted, error)
 		return nil, ledger.Unknown(err)
 	}
 	res.answer = out
+	return out, nil
+}
+
+// land appends a submit and waits until it is durable.
+func (k *keys) land(ctx context.Context, e *event.Event, out *Submitted) (_ *Submitted, err error) {
+	if out.Position, err = k.in.cfg.Writer.Append(ctx, event.Partition(e.ID.Partition()), e); err != nil {
+		return nil, err
+	}
 	return out, nil
 }
 
