@@ -97,7 +97,7 @@ func (e *Evaluator) Rule(id string) (decision.Rule, bool) {
 func (e *Evaluator) Decide(ctx context.Context, f *decision.Facts) (*decision.Answer, error) {
 	key := keys.Get().(*[]byte)
 	defer keys.Put(key)
-	*key = appendFacts((*key)[:0], f)
+	*key = appendFacts((*key)[:0], *f)
 	if a := e.memo.get(*key); a != nil {
 		return clone(a), nil
 	}
@@ -120,7 +120,7 @@ func (e *Evaluator) evaluate(ctx context.Context, f *decision.Facts) (*decision.
 	defer cancel()
 	var decision ast.Value
 	results, err := e.query.Eval(ctx,
-		rego.EvalParsedInput(factsValue(f)),
+		rego.EvalParsedInput(objectFacts(*f)),
 		rego.EvalTime(time.Unix(0, 0).UTC()),
 		// The answer is read from OPA's own values; plain Go values are not needed.
 		rego.EvalGenerateJSON(func(t *ast.Term, _ *rego.EvalContext) (any, error) {

@@ -53,14 +53,14 @@ func TestFactsEncodeAsJSONDoes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := appendFacts(nil, f); !bytes.Equal(got, want) {
+		if got := appendFacts(nil, *f); !bytes.Equal(got, want) {
 			t.Fatalf("\n%s, want\n%s", got, want)
 		}
 		parsed, err := ast.ValueFromReader(bytes.NewReader(want))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := factsValue(f); got.Compare(parsed) != 0 {
+		if got := objectFacts(*f); got.Compare(parsed) != 0 {
 			t.Fatalf("\n%v, want\n%v", got, parsed)
 		}
 	})
