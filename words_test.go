@@ -24,7 +24,7 @@ import (
 var notYet = []string{
 	"adapters/cluster", "adapters/eventstorelog", "adapters/internal", "adapters/kafkalog", "adapters/leases", "adapters/logtest", "adapters/memlog", "adapters/smpp", "adapters/sqldb", "adapters/sqlitelog",
 	"cmd",
-	"domain/audit", "domain/clerk", "domain/control", "domain/decision", "domain/dispatch", "domain/intake", "domain/ledger", "domain/node", "domain/proof", "domain/reading", "domain/receipts",
+	"domain/audit", "domain/clerk", "domain/control", "domain/dispatch", "domain/intake", "domain/ledger", "domain/node", "domain/proof", "domain/reading", "domain/receipts",
 	"domain/recipient", "domain/routing",
 }
 

@@ -12,11 +12,12 @@ import (
 	"github.com/chirograph/chirograph/domain/decision"
 )
 
-// keys are buffers for the facts' JSON. They hold it one call long.
+// keys are buffers for the JSON of facts, which is the key of the memo. A call has one until it
+// returns.
 var keys = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
 
-// checkClocks refuses facts that do not say what time it is where the recipient
-// may be. The packs compare clocks as text, and "8:00" would sort after "20:00".
+// checkClocks refuses facts without a correct clock for each zone where the recipient may be.
+// The packs compare times as text, and "8:00" would sort after "20:00".
 func checkClocks(f *decision.Facts) error {
 	for _, p := range f.Recipient.Places {
 		if _, ok := f.Clocks[p.Zone]; !ok && p.Zone != "" {
@@ -32,9 +33,9 @@ func checkClocks(f *decision.Facts) error {
 	return nil
 }
 
-// facts.gen.go has appendFacts, the JSON of the facts octet for octet as encoding/json writes
-// it, and objectFacts, the same as OPA's value without a parser in between. The functions
-// below write what they are made of.
+// The generated file has appendFacts, which writes the JSON of facts, octet for octet as
+// encoding/json does, and objectFacts, which makes OPA's value of them without a parser in
+// between. They call the functions below.
 //
 //go:generate go run ./internal/encoders facts.gen.go
 
