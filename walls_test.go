@@ -327,7 +327,7 @@ func TestWallsCatch(t *testing.T) {
 		{"an adapter in what adapters share", "adapters/internal/postgres/a.go", `package postgres; import ` + own + `adapters/vault"`, "never imports another"},
 		{"even in its test", "adapters/internal/postgres/a_test.go", `package postgres; import ` + own + `adapters/leases"`, "never imports another"},
 		{"the API in what adapters share", "adapters/internal/postgres/a.go", `package postgres; import ` + own + `api"`, "may import domain"},
-		{"the centre is a part of smpp", "adapters/smpp/smsc/a.go", `package smsc; import ` + own + `adapters/smpp/internal/wire"`, ""},
+		{"the centre is a part of smpp", "adapters/smpp/smsc/a.go", `package smsc; import ` + own + `adapters/smpp/wire"`, ""},
 		{"the suite for a test", "adapters/sqlitelog/a_test.go", `package sqlitelog; import ` + own + `adapters/logtest"`, ""},
 		{"the API in an adapter", "adapters/vault/a.go", `package vault; import ` + own + `api/v1"`, "may import domain"},
 		{"SMPP in another adapter", "adapters/twilio/a.go", `package twilio; import "github.com/linxGnu/gosmpp/pdu"`, "belongs in adapters/smpp"},

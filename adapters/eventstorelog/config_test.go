@@ -70,7 +70,7 @@ func TestConfig(t *testing.T) {
 		for _, use := range []func() error{
 			func() error { _, err := Init(context.Background(), c); return err },
 			func() error { _, err := Open(context.Background(), c); return err },
-			func() error { return Check(context.Background(), c) },
+			func() error { return checkAlone(context.Background(), c) },
 		} {
 			if err := use(); err == nil || !strings.Contains(err.Error(), name) {
 				t.Errorf("%v, want something of %q", err, name)

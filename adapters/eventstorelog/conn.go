@@ -19,7 +19,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
@@ -31,27 +31,28 @@ import (
 )
 
 const (
-	// maxMessage bounds one answer: an event and its metadata, of at most 16 MiB, which is
-	// what EventStoreDB itself can store.
+	// maxMessage bounds one answer: an event and its metadata. EventStoreDB itself can store 16 MiB
+	// at most.
 	maxMessage = 17 << 20
-	// callsPerConn is how many calls EventStoreDB takes over one connection at a time, a
-	// subscription among them for as long as it lasts; more would wait for ever. So appends
-	// and questions have a connection, and subscriptions of every subscribers partitions.
+	// callsPerConn is how many calls EventStoreDB takes over one connection at a time. A
+	// subscription is one call for as long as it lasts. Further calls would wait for ever. So
+	// appends and questions have a connection of their own, and so have the subscriptions of
+	// each group of subscribers partitions.
 	callsPerConn = 100
 	subscribers  = callsPerConn / maxCursors
-	// readWindow is how much a read or subscription may have on its way that nobody took.
+	// readWindow bounds the bytes of a read or subscription that are sent and not yet received.
 	readWindow = 1 << 20
 )
 
-// conn is the way to EventStoreDB: to the one node that leads, which every append and
-// read is sent to with "requires-leader". Another would pass an append on, and answer a
-// read from what it happens to have.
+// conn connects to EventStoreDB: to the node that leads. Every append and read is sent to it
+// with "requires-leader". A follower would pass an append on, and would answer a read from the
+// events that it happens to have.
 //
-// The calls are the module's generated ones. Its Client is not used, because it does not say
-// whether a request that failed was complete (so every failure would be "unknown"), does not
-// send "requires-leader", waits for a connection whatever its context says, is closed for
-// ever when its attempts to connect are used up, and panics when it is closed in the middle
-// of a call.
+// The calls are the generated ones of EventStoreDB's Go module. The module's Client is not used:
+// it does not say whether a failed request was complete (so every failure would be "unknown"),
+// does not send "requires-leader", waits for a connection even after its context has ended, is
+// closed for ever when it has used up its attempts to connect, and panics when it is closed
+// during a call.
 type conn struct {
 	conf *esdb.Configuration
 	// attempt bounds one question to one node.
@@ -60,43 +61,46 @@ type conn struct {
 	opts    []grpc.DialOption
 	stats   *counters
 
-	over   context.Context // ends when it is closed
+	open   context.Context // ends when the conn is closed
 	end    context.CancelFunc
 	mu     sync.Mutex
-	nodes  map[way]*grpc.ClientConn // as many as the cluster has had
-	leads  *link                    // nil: to be looked for
-	search *search                  // the one that is under way
+	nodes  map[route]*grpc.ClientConn // to every node that the cluster has had
+	leads  *link                      // nil: the leader is not known
+	search *search                    // nil: none is under way
 	closed bool
 }
 
-// way is one connection to a node: 0 for appends and questions, others for subscriptions.
-type way struct {
+// route is one connection to a node: number 0 for appends and questions, the others for
+// subscriptions.
+type route struct {
 	address string
 	number  int
 }
 
-// link is a node for as long as it is taken to lead.
+// link is a node for the time that it leads, as far as is known.
 type link struct {
 	address string
 	streams streams.StreamsClient
-	over    context.Context // ends when another leads
+	leading context.Context // ends when another node leads
 	end     context.CancelFunc
 }
 
+// search is one search for the leader; link or err is set before done is closed.
 type search struct {
 	done chan struct{}
 	link *link
 	err  error
 }
 
+// newConn makes a conn. It connects at the first call.
 func newConn(cfg *Config, stats *counters) (*conn, error) {
 	conf, err := parse(cfg.Connection)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{conf: conf, attempt: cfg.attempt(), stats: stats, nodes: map[way]*grpc.ClientConn{},
+	c := &conn{conf: conf, attempt: cfg.attempt(), stats: stats, nodes: map[route]*grpc.ClientConn{},
 		header: metadata.Pairs("requires-leader", "true")}
-	c.over, c.end = context.WithCancel(context.Background())
+	c.open, c.end = context.WithCancel(context.Background())
 	secure := insecure.NewCredentials()
 	if !conf.DisableTLS {
 		t := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: conf.RootCAs, InsecureSkipVerify: conf.SkipCertificateVerification} //nolint:gosec // it is what the connection string says
@@ -109,7 +113,7 @@ func newConn(cfg *Config, stats *counters) (*conn, error) {
 		}
 		secure = credentials.NewTLS(t)
 		if conf.Username != "" {
-			// Never without TLS: it is the password itself.
+			// Never without TLS: the header has the password itself.
 			c.header.Set("authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(conf.Username+":"+conf.Password)))
 		}
 	}
@@ -127,11 +131,11 @@ func newConn(cfg *Config, stats *counters) (*conn, error) {
 	return c, nil
 }
 
-// parameters of a connection string, in small letters, as they may be written in any.
+// parameters are the known parameters of a connection string, in small letters.
 var parameters = []string{"tls", "tlsverifycert", "tlscafile", "usercertfile", "userkeyfile", "keepaliveinterval", "keepalivetimeout",
 	"gossiptimeout", "discoveryinterval", "maxdiscoverattempts", "nodepreference"}
 
-// parse reads a connection string without ever quoting it: it holds a password.
+// parse reads a connection string. No error quotes the string: it has a password.
 func parse(s string) (*esdb.Configuration, error) {
 	const form = "it must be one of EventStoreDB's connection strings, such as esdb://user:password@host:2113 or esdb+discover://user:password@name:2113?tlsCaFile=ca.crt" //nolint:gosec // an example
 	if !strings.HasPrefix(s, "esdb://") && !strings.HasPrefix(s, "esdb+discover://") {
@@ -146,14 +150,14 @@ func parse(s string) (*esdb.Configuration, error) {
 		case lower == "nodepreference" && !strings.EqualFold(value, "leader"):
 			return nil, errors.New("leave nodePreference out: a ledger is written and read at the leader")
 		case !slices.Contains(parameters, lower):
-			// The parser would only log it, and a misspelt certificate would not be looked at.
+			// The parser would only log it. So with a misspelt tlsCaFile it would use no CA file.
 			return nil, errors.New("it has a parameter that is not known; they are " + strings.Join(parameters, ", "))
 		}
 	}
 	conf, err := esdb.ParseConnectionString(s)
 	switch {
 	case err != nil:
-		// The parser's own words quote what it could not read.
+		// The parser's own error quotes the string.
 		return nil, errors.New(form + "; its host, port or one of its parameters cannot be read, or a file that it names")
 	case (conf.UserCertFile == "") != (conf.UserKeyFile == ""):
 		return nil, errors.New("userCertFile and userKeyFile go together")
@@ -167,17 +171,17 @@ func parse(s string) (*esdb.Configuration, error) {
 	return conf, nil
 }
 
-// with gives a call's context what every call carries.
+// with adds the header of every call to a context.
 func (c *conn) with(ctx context.Context) context.Context {
 	return metadata.NewOutgoingContext(ctx, c.header)
 }
 
-// leader finds the node that leads. Whoever asks while it is looked for gets the same answer.
+// leader finds the node that leads. All callers during one search get its result.
 func (c *conn) leader(ctx context.Context) (*link, error) {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		return nil, errClosed
+		return nil, engine.ErrClosed
 	}
 	if c.leads != nil {
 		defer c.mu.Unlock()
@@ -198,9 +202,9 @@ func (c *conn) leader(ctx context.Context) (*link, error) {
 	}
 }
 
-// find asks whoever may know.
+// find searches for the leader, and ends the search.
 func (c *conn) find(s *search) {
-	ctx, cancel := context.WithTimeout(c.over, c.attempt)
+	ctx, cancel := context.WithTimeout(c.open, c.attempt)
 	defer cancel()
 	address, err := c.conf.Address, error(nil)
 	if seeds := c.seeds(); len(seeds) > 0 {
@@ -216,7 +220,7 @@ func (c *conn) find(s *search) {
 	close(s.done)
 }
 
-// seeds are the nodes that may say who leads; none: there is one node.
+// seeds are the nodes that can be asked who leads; none where there is only one node.
 func (c *conn) seeds() []string {
 	var seeds []string
 	if c.conf.DnsDiscover && len(c.conf.GossipSeeds) == 0 {
@@ -229,23 +233,23 @@ func (c *conn) seeds() []string {
 	return seeds
 }
 
-// gossip asks nodes who leads, one after the other.
+// gossip asks nodes, one after the other, who leads.
 func (c *conn) gossip(ctx context.Context, seeds []string) (string, error) {
 	var last error
 	for _, seed := range seeds {
 		c.mu.Lock()
-		cc, err := c.node(way{seed, 0})
+		cc, err := c.node(route{seed, 0})
 		c.mu.Unlock()
 		if err != nil {
 			return "", err
 		}
-		// So that one that is silent leaves the others their time.
+		// Bounded so that a silent node does not use up the time for the others.
 		ctx, cancel := context.WithTimeout(ctx, min(time.Duration(c.conf.GossipTimeout)*time.Second, c.attempt/time.Duration(len(seeds))))
 		info, err := gossip.NewGossipClient(cc).Read(c.with(ctx), &shared.Empty{})
 		cancel()
 		if err != nil {
 			last = cause(err)
-			c.leave(seed)
+			c.disconnect(seed)
 			continue
 		}
 		last = errNoLeader
@@ -256,29 +260,30 @@ func (c *conn) gossip(ctx context.Context, seeds []string) (string, error) {
 		}
 	}
 	for _, seed := range seeds {
-		c.leave(seed)
+		c.disconnect(seed)
 	}
 	return "", last
 }
 
-// leave closes the connection to a name that stands for several nodes, so that the next one
-// is to another.
-func (c *conn) leave(seed string) {
+// disconnect closes the connection to a DNS name that stands for several nodes, so that the next
+// connection is to another node.
+func (c *conn) disconnect(seed string) {
 	if !c.conf.DnsDiscover {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if cc := c.nodes[way{seed, 0}]; cc != nil {
+	if cc := c.nodes[route{seed, 0}]; cc != nil {
 		_ = cc.Close() // it says only that it was closed before
-		delete(c.nodes, way{seed, 0})
+		delete(c.nodes, route{seed, 0})
 	}
 }
 
-// node is called with the lock held. It connects nothing yet.
-func (c *conn) node(w way) (*grpc.ClientConn, error) {
+// node returns the connection of a route. A new one connects at its first call. It is called
+// with the lock held.
+func (c *conn) node(w route) (*grpc.ClientConn, error) {
 	if c.closed {
-		return nil, errClosed
+		return nil, engine.ErrClosed
 	}
 	if cc := c.nodes[w]; cc != nil {
 		return cc, nil
@@ -291,19 +296,19 @@ func (c *conn) node(w way) (*grpc.ClientConn, error) {
 	return cc, nil
 }
 
-// link is called with the lock held.
+// link makes a link to a node. It is called with the lock held.
 func (c *conn) link(address string) (*link, error) {
-	cc, err := c.node(way{address, 0})
+	cc, err := c.node(route{address, 0})
 	if err != nil {
 		return nil, err
 	}
 	l := &link{address: address, streams: streams.NewStreamsClient(cc)}
-	l.over, l.end = context.WithCancel(context.Background())
+	l.leading, l.end = context.WithCancel(context.Background())
 	return l, nil
 }
 
-// moved says that a node does not lead, and which does, if that is known.
-func (c *conn) moved(from *link, to string) {
+// leaderChanged says that a node does not lead, and which node does; "" where that is not known.
+func (c *conn) leaderChanged(from *link, to string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.leads != from || from.address == to || c.closed {
@@ -318,23 +323,23 @@ func (c *conn) moved(from *link, to string) {
 	}
 }
 
-// several reports whether another node than this one may lead.
+// several reports whether a node other than this one may lead.
 func (c *conn) several(l *link) bool { return l.address != c.conf.Address || c.conf.DnsDiscover }
 
-// doubted says that what the leader answered cannot be so: perhaps another leads by now, and
-// it does not know yet. It returns false where there is no other.
-func (c *conn) doubted() bool {
+// suspectLeader says that an answer of the leader cannot be right: perhaps another node leads by
+// now, and the asked one does not know yet. It returns false where there is no other node.
+func (c *conn) suspectLeader() bool {
 	c.mu.Lock()
 	l := c.leads
 	c.mu.Unlock()
 	if l == nil || !c.several(l) {
 		return l == nil
 	}
-	c.moved(l, "")
+	c.leaderChanged(l, "")
 	return true
 }
 
-// close ends every connection, and what is under way with an error.
+// close closes every connection. Calls that are under way end with an error.
 func (c *conn) close() {
 	c.end()
 	c.mu.Lock()
@@ -354,15 +359,15 @@ func (c *conn) close() {
 	}
 }
 
-// What came of a call. None of it says anything of the events.
+// outcome is what a failed call did.
 type outcome int
 
 const (
 	// later: nothing was done, and the same may work in a moment, or at another node.
 	later outcome = iota
-	// never: nothing was done, and it stays so until somebody changes something.
+	// never: nothing was done, and the same will fail until an operator changes something.
 	never
-	// doubt: nobody can know whether it was done.
+	// doubt: it cannot be known whether the call was done.
 	doubt
 )
 
@@ -372,31 +377,30 @@ type fault struct {
 	cause   error
 }
 
-// Error says what to do about it, where that is known.
+// Error is the cause's text.
 func (f *fault) Error() string { return f.cause.Error() }
 
 // Unwrap gives the cause.
 func (f *fault) Unwrap() error { return f.cause }
 
 var (
-	errClosed   = errors.New("the ledger is closed")
 	errNoLeader = errors.New("no node of EventStoreDB leads, or none answers")
 	errDenied   = errors.New("EventStoreDB denies access: the user of the connection string must be one who may read and write the ledger's streams and their metadata")
-	// errMoved is an append whose expected revision is not the stream's.
-	errMoved = errors.New("the stream's revision is not the expected one: somebody else has written to it")
+	// errWrongRevision is the error of an append whose expected revision is not the stream's.
+	errWrongRevision = errors.New("the stream's revision is not the expected one: somebody else has written to it")
 )
 
-// How the answers of a node read (EventStoreDB's gRPC interface) that say nothing was done
-// and have no "exception" of their own.
+// The texts of those answers of a node (EventStoreDB's gRPC interface) that mean that nothing
+// was done, and that have no "exception" in their trailer.
 const (
 	notReady = "Server Is Not Ready"
 	tooBusy  = "Server Is Too Busy"
 	leadless = "No leader info available in response"
 )
 
-// fault sorts a failure. incomplete: the node cannot have had the whole request, so it has
-// done nothing. Each of its answers is listed with what it means; what is not listed is
-// doubt, and a read or an incomplete request is tried again then.
+// fault says what a failed call did. incomplete: the node cannot have the whole request, so it has
+// done nothing. The answers of a node that say more are listed; any other failure is in doubt,
+// unless the request was incomplete or a read: then it can be repeated.
 func (c *conn) fault(l *link, incomplete bool, err error, trailer metadata.MD) *fault {
 	s := status.Convert(err)
 	exception := ""
@@ -411,14 +415,14 @@ func (c *conn) fault(l *link, incomplete bool, err error, trailer metadata.MD) *
 		if len(host) > 0 && len(port) > 0 {
 			to = net.JoinHostPort(host[0], port[0])
 		}
-		c.moved(l, to)
+		c.leaderChanged(l, to)
 		return &fault{later, fmt.Errorf("%s does not lead any more", l.address)}
 	case s.Message() == leadless:
-		c.moved(l, "")
+		c.leaderChanged(l, "")
 		return &fault{later, errNoLeader}
 	case s.Code() == codes.Unavailable && (s.Message() == notReady || s.Message() == tooBusy):
 		if s.Message() == notReady {
-			c.moved(l, "")
+			c.leaderChanged(l, "")
 		}
 		f.outcome = later
 	case s.Code() == codes.PermissionDenied, s.Code() == codes.Unauthenticated:
@@ -428,10 +432,10 @@ func (c *conn) fault(l *link, incomplete bool, err error, trailer metadata.MD) *
 	case s.Code() == codes.InvalidArgument, s.Code() == codes.Unimplemented:
 		f.outcome = never
 	case s.Code() == codes.Unavailable, s.Code() == codes.DeadlineExceeded:
-		// The connection broke, or there was none, or the node says nothing. To the only
-		// node there is, gRPC makes a new one by itself.
+		// The connection broke, or there was none, or the node is silent. Where there is only one
+		// node, gRPC connects to it once more by itself.
 		if c.several(l) {
-			c.moved(l, "")
+			c.leaderChanged(l, "")
 		}
 	}
 	if f.outcome == doubt && incomplete {
@@ -440,7 +444,7 @@ func (c *conn) fault(l *link, incomplete bool, err error, trailer metadata.MD) *
 	return f
 }
 
-// cause puts a gRPC error into words without its code's name.
+// cause is a gRPC error in plain words.
 func cause(err error) error {
 	s, ok := status.FromError(err)
 	switch {
@@ -454,14 +458,14 @@ func cause(err error) error {
 	return fmt.Errorf("EventStoreDB answered %s: %s", s.Code(), s.Message())
 }
 
-// Expected revisions other than one that a stream has.
+// Expected revisions of an append that are no revision of a stream.
 const (
 	anyRevision = -2
 	noStream    = -1
 )
 
 // append appends events to a stream at an expected revision, once, and returns the last
-// one's revision. Its errors are errMoved, when nothing was done, or a *fault.
+// one's revision. Its errors are errWrongRevision, when nothing was done, or a *fault.
 func (c *conn) append(ctx context.Context, stream string, expected int64, events []*streams.AppendReq_ProposedMessage) (int64, error) {
 	l, err := c.leader(ctx)
 	if err != nil {
@@ -482,14 +486,14 @@ func (c *conn) append(ctx context.Context, stream string, expected int64, events
 	default:
 		o.ExpectedStreamRevision = &streams.AppendReq_Options_Revision{Revision: uint64(expected)}
 	}
-	// A node takes an append when the request ends, and not before.
+	// A node makes an append when it has the end of the request, and not before.
 	err = call.Send(&streams.AppendReq{Content: &streams.AppendReq_Options_{Options: o}})
 	for i := 0; i < len(events) && err == nil; i++ {
 		err = call.Send(&streams.AppendReq{Content: &streams.AppendReq_ProposedMessage_{ProposedMessage: events[i]}})
 	}
 	c.stats.requests.Add(1)
 	if err != nil {
-		if errors.Is(err, io.EOF) { // it was answered before it ended; here is how
+		if errors.Is(err, io.EOF) { // the node answered before the end of the request
 			err = call.RecvMsg(new(streams.AppendResp))
 		}
 		return 0, c.fault(l, true, err, call.Trailer())
@@ -499,7 +503,7 @@ func (c *conn) append(ctx context.Context, stream string, expected int64, events
 		return 0, c.fault(l, false, err, call.Trailer())
 	}
 	if answer.GetWrongExpectedVersion() != nil {
-		return 0, errMoved
+		return 0, errWrongRevision
 	}
 	last, ok := answer.GetSuccess().GetCurrentRevisionOption().(*streams.AppendResp_Success_CurrentRevision)
 	if !ok || last.CurrentRevision > 1<<62 || int64(last.CurrentRevision) < int64(len(events))-1 {
@@ -508,7 +512,7 @@ func (c *conn) append(ctx context.Context, stream string, expected int64, events
 	return int64(last.CurrentRevision), nil
 }
 
-// page is what a read of a stream gave.
+// page is what one read of a stream returned.
 type page struct {
 	events []*streams.ReadResp_ReadEvent_RecordedEvent
 	// head is the revision that the next event will have; -1 where the node did not say.
@@ -517,11 +521,11 @@ type page struct {
 	none bool
 }
 
-// backwards, as where to read from, is the newest event.
+// backwards in place of a revision means: the newest event.
 const backwards = -1
 
-// read reads up to count events from a revision on, or the newest one, once; it ends early
-// after about most bytes. Its error is a *fault.
+// read reads up to count events from a revision on, or the newest event. It asks once, and ends
+// early after about most bytes. Its error is a *fault.
 func (c *conn) read(ctx context.Context, stream string, from int64, count, most int) (page, error) {
 	p := page{head: -1}
 	l, err := c.leader(ctx)
@@ -530,7 +534,7 @@ func (c *conn) read(ctx context.Context, stream string, from int64, count, most 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(l.over, cancel)()
+	defer context.AfterFunc(l.leading, cancel)()
 	o := streamOptions(stream)
 	o.CountOption = &streams.ReadReq_Options_Count{Count: uint64(count)}
 	o.ControlOption = &streams.ReadReq_Options_ControlOption{Compatibility: 1} // it says where the stream ends
@@ -555,7 +559,7 @@ func (c *conn) read(ctx context.Context, stream string, from int64, count, most 
 		if err != nil {
 			f := c.fault(l, true, err, call.Trailer())
 			if len(p.events) > 0 {
-				break // what came is good; who goes on meets the error
+				break // the events first: the next read meets the error
 			}
 			return p, f
 		}
@@ -582,7 +586,7 @@ func streamOptions(stream string) *streams.ReadReq_Options {
 	}
 }
 
-// head asks for the revision that a stream's next event will have, once.
+// head asks once for the revision that a stream's next event will have.
 func (c *conn) head(ctx context.Context, stream string) (int64, error) {
 	p, err := c.read(ctx, stream, backwards, 1, maxMessage)
 	switch {
@@ -596,8 +600,9 @@ func (c *conn) head(ctx context.Context, stream string) (int64, error) {
 	return max(p.head, 0), nil
 }
 
-// subscribe follows a partition's stream from a revision on, and gives every event to take until take
-// says false, ctx ends or the leader changes. Its error is a *fault; nil when take ended it.
+// subscribe follows a partition's stream from a revision on. It calls take with every event until
+// take returns false, ctx ends or the leader changes. Its error is a *fault; nil after take
+// returned false.
 func (c *conn) subscribe(ctx context.Context, slot int, stream string, from int64, take func(*streams.ReadResp_ReadEvent_RecordedEvent) bool) error {
 	l, err := c.leader(ctx)
 	if err != nil {
@@ -605,17 +610,17 @@ func (c *conn) subscribe(ctx context.Context, slot int, stream string, from int6
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(l.over, cancel)()
+	defer context.AfterFunc(l.leading, cancel)()
 	o := streamOptions(stream)
 	o.CountOption = &streams.ReadReq_Options_Subscription{Subscription: &streams.ReadReq_Options_SubscriptionOptions{}}
 	if from == 0 {
 		o.GetStream().RevisionOption = &streams.ReadReq_Options_StreamOptions_Start{Start: &shared.Empty{}}
-	} else { // what follows that revision
+	} else { // the events after that revision
 		o.GetStream().RevisionOption = &streams.ReadReq_Options_StreamOptions_Revision{Revision: uint64(from - 1)}
 	}
 	c.stats.subscriptions.Add(1)
 	c.mu.Lock()
-	cc, err := c.node(way{l.address, 1 + slot/subscribers})
+	cc, err := c.node(route{l.address, 1 + slot/subscribers})
 	c.mu.Unlock()
 	if err != nil {
 		return &fault{never, err}
@@ -632,16 +637,16 @@ func (c *conn) subscribe(ctx context.Context, slot int, stream string, from int6
 			}
 			return c.fault(l, true, err, call.Trailer())
 		}
-		// Beside events there are confirmation, caught up and fell behind.
+		// Other messages than events say "confirmation", "caught up" and "fell behind".
 		if e := m.GetEvent().GetEvent(); e != nil && !take(e) {
 			return nil
 		}
 	}
 }
 
-// insist does what may be done again, until it is done, never will be, within is over or
-// asked is done; unless asked was done before: then whoever asks does not want to wait, but
-// does want to know.
+// insist calls do until it succeeds or can never succeed, or until the time within is over or
+// asked is done. Where asked is done before the call, the caller does not want to wait for new
+// events, but wants an answer: then only within bounds it. attempt bounds each call of do.
 func insist(ctx, asked context.Context, within, attempt time.Duration, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -657,13 +662,13 @@ func insist(ctx, asked context.Context, within, attempt time.Duration, do func(c
 		if err == nil || !errors.As(err, &f) || f.outcome == never {
 			return err
 		}
-		// That the time was up says less than what came before.
+		// An error that came before says more than that the time was up.
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
 		if ctx.Err() != nil || asked.Err() != nil {
 			return last
 		}
-		stored.Pause(ctx, stored.Backoff(tries))
+		engine.Pause(ctx, engine.Backoff(tries))
 	}
 }

@@ -1,25 +1,26 @@
-// Package eventstorelog is the ledger's log on EventStoreDB: a stream for each partition,
-// <name>-00 and on for the recipients', <name>-control and <name>-inbox, and <name>.lease,
-// which says who serves which partition. An event's position is its revision in its stream.
-// Nothing is ever deleted, so revisions are dense.
+// Package eventstorelog is the ledger's log on EventStoreDB. Each partition has a stream:
+// <name>-00, <name>-01, … for the recipients' partitions, <name>-control and <name>-inbox. The
+// stream <name>.lease says which node serves which partition. An event's position is its revision
+// in its stream. Nothing is ever deleted, so revisions are dense.
 //
-// What makes an append durable: EventStoreDB has acknowledged it, which a cluster does when
+// What makes an append durable: EventStoreDB has acknowledged it. A cluster does that when
 // most of its nodes have it on disk.
 //
 // An event is stored as JSON: its exact bytes are the data; the metadata has copies of its
-// attributes, with the recipient's pseudonym as $correlationId. Its id in EventStoreDB is a
-// new one in every write, ours is in the envelope: EventStoreDB remembers ids for a while
-// and answers a write that begins with a known one as a repeat, so that what is appended
-// twice would be there once or twice as its cache happened to be, and a batch of known and
-// new ones would be refused or swallowed. Here a repeat is in the log, and void.
+// attributes, with the recipient's pseudonym as $correlationId. Every write gives its events new
+// ids in EventStoreDB; the ledger's ids are in the data. The reason: EventStoreDB remembers ids
+// for a while, and takes a write that begins with a known id for a repeat. With the ledger's ids,
+// an event that is appended twice would be stored once or twice, depending on that memory, and a
+// write of known and new events would be refused or dropped. As it is, a repeat is in the log,
+// and void.
 //
-// Order: a partition has one write of this process under way at a time, and every append of
-// any process is made at the expected revision "any". A write that EventStoreDB may have made
-// after all is answered with ledger.ErrUnknown and not made again here; it may land later,
-// after younger ones. Only the target of a copy is written at exact revisions, where
-// EventStoreDB knows a repeat by place and id, so a copy is made once whatever is lost.
+// Order: this process has one write of a partition under way at a time, and every process
+// appends at the expected revision "any". A write that EventStoreDB may have made is answered with
+// ledger.ErrUnknown and not repeated here; it may land later, after younger writes. Only the
+// target of a copy is written at exact revisions. There EventStoreDB recognises a repeat by
+// revision and id, so every event of a copy is written once whatever answers are lost.
 //
-// Everything is asked of the node that leads.
+// All appends and reads are sent to the node that leads.
 package eventstorelog
 
 import (
@@ -28,42 +29,38 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 )
 
-// watchEvery is how often EventStoreDB is asked whether it is there.
+// watchEvery is how often EventStoreDB is asked whether it answers.
 const watchEvery = 2 * time.Second
 
 // Log is a ledger.Log.
 type Log struct {
 	cfg     Config
 	conn    *conn
-	reader  *stored.Reader
+	reader  *engine.Reader
 	heads   *heads
 	sender  *sender
 	cursors *cursors
 	stats   counters
 
-	ctx      context.Context // until everything is answered
+	ctx      context.Context // ends when every append is answered
 	stop     context.CancelFunc
 	watching sync.WaitGroup
 	closing  sync.Once
-
-	mu      sync.Mutex
-	trouble string
-	since   time.Time
+	health   *engine.Health
 }
 
-// Open opens a ledger that is there (Init makes it), and refuses where its streams are not
-// as they must be, with what is wrong and how to mend it. It changes nothing. ctx bounds the
-// opening alone.
+// Open opens a ledger that exists (Init makes it). Where its streams are not as they must be, its
+// error says what is wrong, and how to mend it. It changes nothing. ctx bounds the opening alone.
 func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return nil, err
 	}
-	l := &Log{cfg: cfg, since: time.Now()}
+	l := &Log{cfg: cfg, health: engine.NewHealth(time.Now())}
 	if l.conn, err = newConn(&l.cfg, &l.stats); err != nil {
 		return nil, err
 	}
@@ -82,8 +79,8 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 	if created != nil && !cfg.Copy {
 		partitions, source = created.Partitions, "/"+created.Ledger
 	}
-	l.reader = &stored.Reader{Source: source, Partitions: partitions, Decode: cfg.Decode}
-	l.heads = &heads{at: make([]int64, slot(event.Partition(partitions)))}
+	l.reader = &engine.Reader{Source: source, Partitions: partitions, Decode: cfg.Decode}
+	l.heads = &heads{at: make([]int64, engine.Slot(event.Partition(partitions)))}
 	l.cursors = &cursors{log: l, idle: map[event.Partition][]*cursor{}, counts: map[event.Partition]int{}}
 	if created != nil {
 		l.heads.saw(event.ControlPartition, 1)
@@ -100,51 +97,46 @@ func (l *Log) Partitions() int { return l.reader.Partitions }
 // is empty while the ledger is the target of a copy.
 func (l *Log) Source() string { return l.reader.Source }
 
-func (l *Log) has(p event.Partition) bool {
-	return p >= event.InboxPartition && int(p) < l.reader.Partitions
-}
-
 // Append is part of ledger.Log. What is refused at once, because too much is waiting, the
 // partition took no append just now, the log is closed or an event cannot be encoded, is
-// answered before Append returns. Everything else is answered within DeliverWithin: with
+// answered before Append returns. Every other append is answered within DeliverWithin: with
 // ledger.ErrRefused, after 4 s of trying, where it is certain that EventStoreDB has none of it
-// and will not have, else with ledger.ErrUnknown. After a failure for want of a server the partition's appends
-// are refused at once, but for one a second, until EventStoreDB answers again.
+// and will not have, else with ledger.ErrUnknown. After a failure for want of a server the
+// partition's appends are refused at once, except for one a second, until EventStoreDB answers.
 func (l *Log) Append(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
 	if err := l.append(p, events, done); err != nil {
 		l.stats.failed.Add(int64(len(events)))
-		done(ledger.Appended{Err: fmt.Errorf("%w: %w", ledger.ErrRefused, err)})
+		done(ledger.Appended{Err: ledger.Refused(err)})
 	}
 }
 
 func (l *Log) append(p event.Partition, events []*event.Event, done func(ledger.Appended)) error {
-	if !l.has(p) {
-		return fmt.Errorf("there is no partition %d", int(p))
+	if err := engine.CheckAppend(p, l.reader.Partitions); err != nil {
+		return err
 	}
-	if err := l.sender.space(p, len(events)); err != nil {
-		return err // encoding would be for nothing
+	if err := l.sender.check(p, len(events)); err != nil {
+		return err // without the work of encoding
 	}
-	raws, size, err := stored.Encode(events)
+	a, err := engine.NewAppend(p, events, done)
 	if err != nil {
 		return err
 	}
 	follows := l.cursors.has(p)
 	if follows {
-		l.reader.Keep(p, events, raws)
+		l.reader.Keep(p, events, a.Raws)
 	}
-	err = l.sender.enqueue(p, &pending{events: events, raws: raws, size: size, done: done})
+	err = l.sender.enqueue(p, a)
 	if err != nil && follows {
 		l.reader.Forget(p, events)
 	}
 	return err
 }
 
-// watch looks whether EventStoreDB answers, and follows its leader, whether or not anything
-// is appended.
+// watch looks every two seconds whether EventStoreDB answers, and who leads it.
 func (l *Log) watch() {
 	lost := 0
 	for {
-		stored.Pause(l.ctx, watchEvery)
+		engine.Pause(l.ctx, watchEvery)
 		if l.ctx.Err() != nil {
 			return
 		}
@@ -160,55 +152,43 @@ func (l *Log) watch() {
 		case err != nil:
 			trouble = err.Error()
 		case head < known:
-			// One that does not know yet that another leads may say so once.
-			if lost++; lost > 1 || !l.conn.doubted() {
+			// A node that does not know yet that another leads may answer so, once.
+			if lost++; lost > 1 || !l.conn.suspectLeader() {
 				trouble = fmt.Sprintf("control ends at %d, and was read up to %d: EventStoreDB has lost events; stop every node", head, known)
 			}
 		default:
 			lost = 0
-			l.sender.recovered(time.Now())
-			if err := l.sender.suspect(); err != nil {
+			if err := l.sender.answers(time.Now()); err != nil {
 				trouble = err.Error()
 			}
 		}
-		l.mu.Lock()
-		if (trouble == "") != (l.trouble == "") {
-			l.since = time.Now()
-		}
-		l.trouble = trouble
-		l.mu.Unlock()
+		l.health.Set(trouble, time.Now())
 	}
 }
 
-// Health says whether the ledger takes appends and can be read, since when it is so, and,
-// when it is not, what is wrong. EventStoreDB is asked every two seconds whether or not
-// anything is appended, so it heals by itself.
-func (l *Log) Health() (ok bool, since time.Time, detail string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.trouble == "", l.since, l.trouble
-}
+// Health says whether the ledger takes appends and can be read, since when that is so or is not,
+// and what is wrong. EventStoreDB is asked every two seconds, also when nothing is appended, so
+// Health becomes true without an append.
+func (l *Log) Health() (ok bool, since time.Time, detail string) { return l.health.State() }
 
 // Stats is how much went through a Log since it was opened.
 type Stats struct {
-	// Appended are events that were acknowledged; Failed, those whose append was answered
-	// with an error.
+	// Appended counts events that were acknowledged; Failed counts events whose append was
+	// answered with an error.
 	Appended, Failed int64
-	// Writes are append requests; Reads, those for a page, a head or a first event;
-	// Subscriptions, those that were begun.
+	// Writes counts append requests; Reads counts requests for a page, a head or a first event;
+	// Subscriptions counts subscriptions that were begun.
 	Writes, Reads, Subscriptions int64
-	// Read are events that came back; Decoded, those of them that were decoded, the
-	// others being this process's own.
+	// Read counts events that were read. Decoded counts how many of them were decoded; the
+	// others were this process's own.
 	Read, Decoded int64
-	// QueuedBytes and QueuedEvents were appended and have no answer yet.
+	// QueuedBytes and QueuedEvents are of the appends that have no answer yet.
 	QueuedBytes, QueuedEvents int
 }
 
-// Stats counts.
+// Stats returns the counters as they are now.
 func (l *Log) Stats() Stats {
-	l.sender.mu.Lock()
-	bytes, events := l.sender.bytes, l.sender.events
-	l.sender.mu.Unlock()
+	bytes, events := l.sender.queued()
 	return Stats{
 		Appended: l.stats.appended.Load(), Failed: l.stats.failed.Load(),
 		Writes: l.stats.requests.Load(), Reads: l.stats.reads.Load(), Subscriptions: l.stats.subscriptions.Load(),
@@ -217,8 +197,8 @@ func (l *Log) Stats() Stats {
 	}
 }
 
-// Close answers what is queued, which takes DeliverWithin at most, then takes no more
-// appends, ends waiting reads, and closes the connections.
+// Close takes no more appends, waits until the queued ones are answered, which takes
+// DeliverWithin at most, then ends waiting reads and closes the connections.
 func (l *Log) Close() error {
 	l.closing.Do(func() {
 		l.sender.close()
@@ -229,7 +209,3 @@ func (l *Log) Close() error {
 	})
 	return nil
 }
-
-// A slot is a partition's place in a slice: inbox, control, and the recipients'.
-func slot(p event.Partition) int           { return int(p) + 2 }
-func partitionOf(slot int) event.Partition { return event.Partition(slot - 2) }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/eventstorelog/eventstoretest"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/adapters/logtest"
 	"github.com/chirograph/chirograph/adapters/servertest"
 	"github.com/chirograph/chirograph/domain/event"
@@ -166,7 +167,7 @@ func TestExactAppends(t *testing.T) {
 			if a := logtest.Wait(foreign(t, cfg), 1, logtest.Events(2, 1)); a.Err != nil || a.First != 3 {
 				t.Fatalf("%+v", a)
 			}
-			if a := logtest.Wait(l, 1, logtest.Events(3, 1)); !errors.Is(a.Err, ledger.ErrRefused) || !errors.Is(a.Err, errMoved) {
+			if a := logtest.Wait(l, 1, logtest.Events(3, 1)); !errors.Is(a.Err, ledger.ErrRefused) || !errors.Is(a.Err, errWrongRevision) {
 				t.Errorf("%v, want that somebody else has written", a.Err)
 			}
 		})
@@ -250,7 +251,7 @@ func TestQueueBounds(t *testing.T) {
 	for range 100 {
 		refused := false
 		l.Append(0, logtest.Own(l, 0, 1), func(a ledger.Appended) {
-			if errors.Is(a.Err, errFull) {
+			if errors.Is(a.Err, engine.ErrFull) {
 				refused = true
 				return
 			}

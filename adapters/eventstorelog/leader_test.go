@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/eventstorelog/eventstoretest"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/adapters/logtest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 )
 
 func onCluster(t testing.TB) (Config, *eventstoretest.Cluster) {
@@ -65,7 +65,7 @@ func TestLeaderChanges(t *testing.T) {
 					}
 					mu.Unlock()
 					if a.Err != nil {
-						stored.Pause(context.Background(), stored.Backoff(1)) // as a client does
+						engine.Pause(context.Background(), engine.Backoff(1)) // as a client does
 					}
 				}
 			})

@@ -14,66 +14,67 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// leaseStream is the stream <Name>.lease, whose newest event is the whole state of who
-// serves which partition. Its calls return when their context is done.
+// leaseStream is the stream <Name>.lease. Its newest event is the state: which member serves which
+// partition. Its calls return when their context is done.
 type leaseStream interface {
-	// last reads the newest state. Where there is none it is nil, after revision -1 or that
-	// of the last one that there was.
+	// last reads the newest state and its revision. Where there is none, raw is nil, and revision
+	// is -1, or that of the last state of a deleted stream.
 	last(ctx context.Context) (raw []byte, revision int64, err error)
-	// put appends a state after the revision; errMoved where another was quicker, in which
-	// case nothing was written. Any other error: nobody knows. With the first one (after -1)
-	// it sees to it that EventStoreDB keeps the newest few alone ($maxCount); that this may
-	// fail is no error.
+	// put appends a state after a revision. errWrongRevision: another member was quicker, and
+	// nothing was written. After any other error the state may or may not be written. Before the
+	// first state (after -1) it sets $maxCount, so that EventStoreDB keeps only the newest
+	// states; where that fails, it is no error.
 	put(ctx context.Context, raw []byte, after int64) (revision int64, err error)
 	close() error
 }
 
-// errLeaseDenied is what a leaseStream gives where the user may not.
+// errLeaseDenied is a leaseStream's error where the user has no access.
 var errLeaseDenied = errors.New("EventStoreDB denies access: the user of the connection string must be one who may read and write the lease stream and its metadata")
 
 const (
 	leaseVersion = 1
-	// leaseMembers bounds how many are members at a time; who comes then waits outside.
+	// leaseMembers bounds the members at one time. A further node waits until another leaves.
 	leaseMembers = 256
-	// leaseBytes bounds a state: it is below what EventStoreDB takes in one append.
+	// leaseBytes bounds a state. EventStoreDB takes more in one append.
 	leaseBytes = 1 << 20
 
-	// All that is timed is a part of the session. With the default of 6 s a look comes every
-	// second and a beat every two, a member gives itself up after 5 s, and the others give it
-	// up at the earliest after 6 s, and at the latest after 8.
+	// All times are fractions of the session. With the default of 6 s a member looks at the state
+	// every second and beats every two. It gives itself up 5 s after its last beat; the others give
+	// it up after 6 s at the earliest and 8 s at the latest.
 	leaseLooks = 6 // looks in a session
 	leaseBeats = 3 // beats in a session
 	// leaseMargin is how much earlier than the others a member gives itself up, in looks.
 	leaseMargin = 1
-	// leaseGap is how much of the time between two looks counts as watching, in looks. Who
-	// was frozen, or found EventStoreDB away, has not seen that the others were silent. It
-	// makes no less than four looks of every death.
+	// leaseGap bounds the time between two looks that counts as watching, in looks. A member that
+	// was frozen, or got no answer from EventStoreDB, has not seen that the others were silent. So
+	// a member is found dead after four looks at least.
 	leaseGap = 2
 )
 
-// leaseState is who serves which partition. Each event of the stream is one.
+// leaseState says which member serves which partition. Each event of the stream is one state.
 type leaseState struct {
 	Version int `json:"version"`
 	// Members are in the order in which they joined.
 	Members []leaseMember `json:"members"`
 }
 
+// leaseMember is one member in a state.
 type leaseMember struct {
 	Run  string `json:"run"`  // random; one Run of a node
 	Node string `json:"node"` // for people
-	// Beat changes as long as the member lives.
+	// Beat grows as long as the member lives.
 	Beat int64 `json:"beat"`
-	// At is the member's own wall time of the beat, for people and one-shot commands. Nobody
-	// is dead by it.
+	// At is the member's own wall time of the beat, for people and one-shot commands. The other
+	// members do not use it.
 	At    time.Time         `json:"at"`
 	Holds []event.Partition `json:"holds"` // ascending
 }
 
-// errLeaseNewer is a state of a version that is not known here.
+// errLeaseNewer is the error of a state with a version that is not known here.
 var errLeaseNewer = errors.New("it is of a newer version")
 
-// readLease reads a state, and takes nothing that it does not understand in full. partitions
-// is how many the ledger has; 0 where that is not known.
+// readLease reads a state, and refuses one that it does not understand in full. partitions is how
+// many the ledger has; 0 where that is not known.
 func readLease(raw []byte, partitions int) (s leaseState, err error) {
 	if len(raw) > leaseBytes {
 		return s, fmt.Errorf("it has %d bytes", len(raw))
@@ -98,6 +99,7 @@ func readLease(raw []byte, partitions int) (s leaseState, err error) {
 	return s, s.check(partitions)
 }
 
+// check says what is wrong with a state.
 func (s leaseState) check(partitions int) error {
 	if s.Version != leaseVersion {
 		return fmt.Errorf("it has version %d", s.Version)
@@ -121,6 +123,7 @@ func (s leaseState) check(partitions int) error {
 	return nil
 }
 
+// write is the state's JSON.
 func (s leaseState) write() []byte {
 	raw, err := json.Marshal(s)
 	if err != nil {
@@ -129,7 +132,7 @@ func (s leaseState) write() []byte {
 	return raw
 }
 
-// index is a member's place; -1 where it is not one.
+// index is a member's index in Members; -1 for a run that is no member.
 func (s leaseState) index(run string) int {
 	return slices.IndexFunc(s.Members, func(m leaseMember) bool { return m.Run == run })
 }
@@ -142,9 +145,9 @@ func (s leaseState) holds(run string) []event.Partition {
 	return nil
 }
 
-// leaseQuota is how many partitions the i-th member may hold. When one joins at the end,
-// nobody's grows, and when one leaves, nobody's shrinks: so only what the one gets or has
-// had goes to another.
+// leaseQuota is how many partitions the i-th member may hold. When a member joins at the end, no
+// other quota grows, and when a member leaves, no other quota shrinks. So only the partitions
+// that the new member gets, or the leaving member had, go to another member.
 func leaseQuota(partitions, members, i int) int {
 	q := partitions / members
 	if i < partitions%members {
@@ -153,41 +156,41 @@ func leaseQuota(partitions, members, i int) int {
 	return q
 }
 
-// leaseHand is how far a partition has come in this process. One that is in no hand has not
-// been gained, or has been lost again in full.
+// leaseHand is how far a partition has come in this process. A partition without one was not
+// gained, or is lost completely.
 type leaseHand int
 
 const (
-	leaseGaining leaseHand = iota + 1 // held in the state; gained is to be called
+	leaseGaining leaseHand = iota + 1 // held in the state; gained must be called
 	leaseServing
-	leaseLosing // lost is to be called, or has not returned
+	leaseLosing // lost must be called, or has not returned
 )
 
-// leaseSelf is all that a member's next step depends on, beside the state.
+// leaseSelf is what a member's next step depends on, beside the state.
 type leaseSelf struct {
 	run, node  string
 	partitions int
 	hands      map[event.Partition]leaseHand
 	dead       map[string]bool // runs
 	leaving    bool
-	due        bool // a beat is
+	due        bool // a beat is due
 	beat       int64
 	wall       time.Time
 }
 
-// leaseMove is what comes of a step.
+// leaseMove is the result of a step.
 type leaseMove struct {
-	next *leaseState // what should stand instead; nil: what stands may
-	// Once it stands: what is gained, and what is too much and has to be drained. That
-	// stays in the member's name until it is in no hand any more.
+	next *leaseState // the new state; nil: the state stays
+	// When the new state is in the stream, gain is gained, and letGo, which is more than the
+	// quota, is drained. A partition of letGo is held in the member's name until it is drained.
 	gain, letGo []event.Partition
 }
 
 // step is a member's next move.
 //
-// It takes away who is dead, joins at the end, gives up what is in no hand, takes what is
-// free up to its quota, and beats with every change. Leaving, it takes nothing, and goes when
-// nothing is in its hands.
+// It removes dead members, joins at the end, gives up the partitions that it has drained, takes
+// free partitions up to its quota, and beats with every change. A leaving member takes nothing,
+// and removes itself when it has drained all its partitions.
 func (s leaseState) step(me leaseSelf) (do leaseMove) {
 	next := &leaseState{Version: leaseVersion, Members: []leaseMember{}}
 	for _, m := range s.Members {
@@ -202,7 +205,7 @@ func (s leaseState) step(me leaseSelf) (do leaseMove) {
 			return do
 		}
 		if len(next.Members) >= leaseMembers {
-			return do // its turn comes when others are gone
+			return do // it joins when others have left
 		}
 		i, changed = len(next.Members), true
 		next.Members = append(next.Members, leaseMember{Run: me.run, Node: me.node})
@@ -235,7 +238,7 @@ func (s leaseState) step(me leaseSelf) (do leaseMove) {
 		}
 	}
 	for _, p := range mine.Holds {
-		take(p) // what it has had already does not move
+		take(p) // first the partitions that it holds, so that they do not move
 	}
 	for p := range me.partitions {
 		take(event.Partition(p))
@@ -254,18 +257,18 @@ func (s leaseState) step(me leaseSelf) (do leaseMove) {
 	return do
 }
 
-// leaseHolder is one member: what it has seen and what it has in its hands. It has no clock
-// and no goroutine. Every time is of one steady clock of its own, which nobody else reads.
+// leaseHolder is one member: what it has seen of the others, and how far its partitions have come.
+// It has no clock and no goroutine. All times are of one steady clock, which is this process's own.
 type leaseHolder struct {
 	leaseSelf
 	session time.Duration
-	seen    map[string]leaseSeen // by run
+	others  map[string]leaseSeen // by run
 	looked  time.Duration        // when the last look began
 	tried   time.Duration        // when its last beat began
-	beaten  time.Duration        // when its last beat that is known to stand began
+	beaten  time.Duration        // when its last beat began that is known to be in the stream
 }
 
-// leaseSeen is another's beat, and since when it is the same.
+// leaseSeen is another member's beat, and since when it has not changed.
 type leaseSeen struct {
 	beat  int64
 	since time.Duration
@@ -276,10 +279,10 @@ func newLeaseHolder(run, node string, session time.Duration) *leaseHolder {
 		session: session, beaten: -session}
 }
 
-// every is how often it looks.
+// every is the time between two looks.
 func (h *leaseHolder) every() time.Duration { return h.session / leaseLooks }
 
-// expires is when it loses everything by itself, unless it has beaten again by then.
+// expires is when the member loses all partitions by itself, unless it beats before.
 func (h *leaseHolder) expires() time.Duration { return h.beaten + h.session - leaseMargin*h.every() }
 
 // look takes note of a state that was read between began and ended.
@@ -288,7 +291,7 @@ func (h *leaseHolder) look(s leaseState, began, ended time.Duration) {
 	h.looked = began
 	seen := make(map[string]leaseSeen, len(s.Members))
 	for _, m := range s.Members {
-		b, known := h.seen[m.Run]
+		b, known := h.others[m.Run]
 		if !known || b.beat != m.Beat {
 			b = leaseSeen{m.Beat, ended}
 		} else {
@@ -296,24 +299,24 @@ func (h *leaseHolder) look(s leaseState, began, ended time.Duration) {
 		}
 		seen[m.Run] = b
 		if m.Run == h.run && m.Beat == h.beat {
-			h.beaten = h.tried // also where its answer was lost
+			h.beaten = h.tried // also where the answer to it was lost
 		}
 	}
-	h.seen = seen
+	h.others = seen
 	held := s.holds(h.run)
 	for p := range h.hands {
 		if !slices.Contains(held, p) {
-			h.drop(p) // it was taken for dead
+			h.drop(p) // the others took this member for dead
 		}
 	}
 }
 
-// plan is the move after a state that was just looked at. Where nothing is to be put, it has
-// been made.
+// plan is the member's move after a look at a state. A move without a new state is made at once;
+// any other is made by wrote.
 func (h *leaseHolder) plan(s leaseState, now time.Duration, wall time.Time) leaseMove {
 	me := h.leaseSelf
 	me.dead = map[string]bool{}
-	for run, b := range h.seen {
+	for run, b := range h.others {
 		me.dead[run] = h.looked-b.since >= h.session
 	}
 	// A look comes a little early or late.
@@ -329,14 +332,13 @@ func (h *leaseHolder) plan(s leaseState, now time.Duration, wall time.Time) leas
 	return do
 }
 
-// wrote takes note that what was planned last stands.
+// wrote makes the last planned move: its new state is in the stream.
 func (h *leaseHolder) wrote(do leaseMove) {
-	h.beaten = h.tried // not when it was answered: the others may have seen it long before
+	h.beaten = h.tried // not the time of the answer: the others may have seen the beat long before
 	h.make(do)
 }
 
-// make does in this process what a move says. By now the hands may be others than those it
-// was planned with; what was drained meanwhile is not gained by it again.
+// make makes a move in this process. Partitions may have been drained since it was planned.
 func (h *leaseHolder) make(do leaseMove) {
 	for _, p := range do.gain {
 		if !h.leaving {
@@ -348,7 +350,7 @@ func (h *leaseHolder) make(do leaseMove) {
 	}
 }
 
-// drop sees to it that a partition is lost.
+// drop makes a partition lost.
 func (h *leaseHolder) drop(p event.Partition) {
 	switch h.hands[p] {
 	case leaseGaining:
@@ -358,7 +360,7 @@ func (h *leaseHolder) drop(p event.Partition) {
 	}
 }
 
-// leave sees to it that everything is lost, and nothing is taken any more.
+// leave makes all partitions lost. No partition is taken any more.
 func (h *leaseHolder) leave() {
 	h.leaving = true
 	for p := range h.hands {
@@ -366,13 +368,13 @@ func (h *leaseHolder) leave() {
 	}
 }
 
-// gone reports whether it has left.
+// gone reports whether the member has left.
 func (h *leaseHolder) gone(s leaseState) bool {
 	return h.leaving && len(h.hands) == 0 && s.index(h.run) < 0
 }
 
-// todo is what is to be lost now, or else gained: one or the other. What it gives as gained
-// is being served.
+// todo is the partitions that must be lost now, or else those that must be gained, which count as
+// served from then on. It never returns both.
 func (h *leaseHolder) todo(now time.Duration) (lose, gain []event.Partition) {
 	if now >= h.expires() {
 		for p := range h.hands {
@@ -396,7 +398,7 @@ func (h *leaseHolder) todo(now time.Duration) (lose, gain []event.Partition) {
 	return nil, gain
 }
 
-// lost takes note of what was lost in full.
+// lost takes note of partitions whose lost callback has returned.
 func (h *leaseHolder) lost(ps []event.Partition) {
 	for _, p := range ps {
 		delete(h.hands, p)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// leaseKept is how many states EventStoreDB keeps of a lease stream: the newest counts, the
+// leaseKept is how many states EventStoreDB keeps in a lease stream. Only the newest is used; the
 // others are for people.
 const leaseKept = 1000
 
@@ -16,11 +16,11 @@ type storedLease struct {
 	stream string
 }
 
-// lease names the stream that says who serves which partition. It is of another category
-// than the ledger's.
+// lease names the stream that says which node serves which partition. It does
+// not end like the ledger's streams, so that EventStoreDB has it in another category.
 func (c *Config) lease() string { return c.Name + ".lease" }
 
-// openLease opens the lease stream of a ledger that is there.
+// openLease opens the lease stream of a ledger that exists, and says how many partitions the ledger has.
 func openLease(ctx context.Context, cfg Config) (leaseStream, int, error) {
 	c, err := newConn(&cfg, new(counters))
 	if err != nil {
@@ -50,8 +50,8 @@ func (l *storedLease) last(ctx context.Context) (raw []byte, revision int64, err
 
 func (l *storedLease) put(ctx context.Context, raw []byte, after int64) (int64, error) {
 	if after < 0 {
-		// Before the first state: that older ones may go. Another may have done it, or the
-		// user may not; the stream is longer then.
+		// Before the first state, $maxCount is set. It fails where another member has set it, or
+		// the user may not set it; in the latter case the stream grows.
 		keep := message("$metadata", fmt.Appendf(nil, `{"$maxCount":%d}`, leaseKept))
 		if _, err := l.conn.append(ctx, "$$"+l.stream, noStream, keep); err != nil && ctx.Err() != nil {
 			return 0, err
@@ -66,7 +66,7 @@ func (l *storedLease) close() error {
 	return nil
 }
 
-// denied tells what stays so from what may pass.
+// denied marks an error that stays until an operator changes something with errLeaseDenied.
 func denied(err error) error {
 	var f *fault
 	if errors.As(err, &f) && errors.Is(f, errDenied) {

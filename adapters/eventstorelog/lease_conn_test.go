@@ -38,7 +38,7 @@ func TestStoredLease(t *testing.T) {
 			t.Fatalf("revision %d, %v", revision, err)
 		}
 		for _, after := range []int64{-1, 1, 7} {
-			if _, err := b.put(ctx, []byte(`{"n":1}`), after); !errors.Is(err, errMoved) {
+			if _, err := b.put(ctx, []byte(`{"n":1}`), after); !errors.Is(err, errWrongRevision) {
 				t.Errorf("after %d: %v", after, err)
 			}
 		}

@@ -95,7 +95,7 @@ func (w *leaseWorld) live() (live []*leaseNode) {
 // put is what the stream does.
 func (w *leaseWorld) put(raw []byte, after int64) error {
 	if after != w.revision {
-		return errMoved
+		return errWrongRevision
 	}
 	s, err := readLease(raw, w.partitions)
 	if err != nil {
@@ -171,7 +171,7 @@ func (w *leaseWorld) write(n *leaseNode, do leaseMove, revision int64, start tim
 		}
 		return func() {
 			switch {
-			case errors.Is(err, errMoved):
+			case errors.Is(err, errWrongRevision):
 				n.wake = w.now
 			case err != nil:
 				n.wake = w.now + leaseLook/2

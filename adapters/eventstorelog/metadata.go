@@ -17,11 +17,11 @@ const (
 	causationKey   = "$causationId"
 )
 
-// opaqueType is the type of what a copy brings and is no event.
+// opaqueType is the type of a record that a copy brings and that is no event.
 const opaqueType, contentBytes = "chirograph.opaque", "application/octet-stream"
 
-// propose makes what EventStoreDB is to store for an event: its exact bytes as data, and
-// copies in the metadata.
+// propose makes the message that EventStoreDB stores for an event: the event's exact bytes are the
+// data, and copies of its attributes are in the metadata.
 func propose(e *event.Event, raw []byte) *streams.AppendReq_ProposedMessage {
 	if _, ok := e.Data.(*event.Opaque); ok {
 		return &streams.AppendReq_ProposedMessage{Metadata: map[string]string{typeKey: opaqueType, contentTypeKey: contentBytes}, Data: raw}
@@ -34,14 +34,14 @@ func propose(e *event.Event, raw []byte) *streams.AppendReq_ProposedMessage {
 }
 
 // attributes are the CloudEvents attributes of an event (CloudEvents 1.0 §3) as members of
-// one JSON object, and before them what EventStoreDB's own projections go by:
+// one JSON object, and before them the members that EventStoreDB's own projections use:
 //
 //   - $correlationId is the recipient's pseudonym, so that $by_correlation_id shows each
 //     recipient as a stream of its own, $bc-<pseudonym>;
-//   - $causationId is the id, in our envelope, of what the event came from: the event that
-//     it was decided after, else its message's submit.
+//   - $causationId is the ledger's id of the event's cause: the event that it was decided
+//     after, else its message's submit.
 //
-// They are for those who filter and trace. What counts is the data.
+// They are for tools that filter and trace. The ledger reads the data only.
 func attributes(e *event.Event) []byte {
 	b := make([]byte, 0, 448)
 	add := func(name, value string) {
@@ -96,7 +96,7 @@ func appendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// message is one event that is none of the ledger's.
+// message makes one message that is no event of the ledger.
 func message(kind string, data []byte) []*streams.AppendReq_ProposedMessage {
 	m := []*streams.AppendReq_ProposedMessage{{Metadata: map[string]string{typeKey: kind, contentTypeKey: contentJSON}, Data: data}}
 	identify(m)

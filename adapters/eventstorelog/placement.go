@@ -11,27 +11,28 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 )
 
 const (
 	defaultSession = 6 * time.Second
-	// leaveWithin bounds how long a member that stops tries to say so. If it cannot, the
-	// others find out after the session.
+	// leaveWithin bounds how long a member that stops tries to say so. Where it fails, the other
+	// members find out after the session.
 	leaveWithin = 5 * time.Second
 	// leaseRetry bounds how long a member waits after a call that failed.
 	leaseRetry = time.Second
-	// leaseFresh is how much older than the session a beat may be, by its wall time, of a
-	// member that counts.
+	// leaseFresh: Members counts a member while its last beat is, by its wall time, at most a
+	// session and leaseFresh old.
 	leaseFresh = 2 * time.Second
 	// leaseNodeName bounds a node's name, in bytes.
 	leaseNodeName = 200
 )
 
-// Placement is a ledger.Placement: the members of a ledger agree in the stream <Name>.lease,
-// each change of which is appended at the expected revision of the state that it was made
-// from. Each partition is held by one member there, and each member holds as many as the
+// Placement is a ledger.Placement. The members of a ledger agree in the stream <Name>.lease who
+// serves which partition. The stream's newest event is the state of the lease. A member changes
+// the state by appending a new one, at the expected revision of the state that it has read. In a
+// state each partition is held by one member at most, and each member holds as many as the
 // others, or one more.
 type Placement struct {
 	cfg     Config
@@ -42,14 +43,15 @@ type Placement struct {
 	open func(ctx context.Context) (leaseStream, int, error)
 }
 
-// NewPlacement makes a member. node is its name, for people, of 1 to 200 bytes: two members
-// may have the same. session is how long a node may be silent before its partitions are given
-// to others: 2 s to 5 min, 0 for the default of 6 s, and the same at every node. They have
-// them within a session and a third after its last word, and at once when it left.
+// NewPlacement makes a member. node is its name, for people, of 1 to 200 bytes; two members may
+// have the same name. session is how long a node may be silent before its partitions are given
+// to other nodes: 2 s to 5 min, 0 for the default of 6 s, and the same at every node. The others
+// have them within a session and a third after its last beat, and at once when it leaves.
 //
-// A node that is cut off, or finds EventStoreDB away, loses its partitions by itself after
-// five sixths of the session, before the others may take them. Two serve the same only while
-// one drains what it has lost that way, or was frozen and has not found out; that is safe.
+// A node that is cut off, or gets no answer from EventStoreDB, loses its partitions by itself
+// after five sixths of the session, before the others may take them. Two nodes serve the same
+// partition only while one drains a partition that it lost that way, or was frozen and has not
+// found out yet. That is safe.
 func NewPlacement(cfg Config, node string, session time.Duration) (*Placement, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -68,10 +70,10 @@ func NewPlacement(cfg Config, node string, session time.Duration) (*Placement, e
 		open: func(ctx context.Context) (leaseStream, int, error) { return openLease(ctx, cfg) }}, nil
 }
 
-// Members is how many members there are whose last beat is younger than the session and 2 s,
-// by its wall time: nodes that serve partitions, or are about to. A member that was killed
-// counts for that long. It is for commands that look once; clocks that are apart make it
-// wrong by as much. DeliverWithin bounds it, and ctx.
+// Members is how many nodes serve partitions, or will soon: the members whose last beat is, by
+// its wall time, younger than the session and 2 s. A killed member counts for that long. It is for
+// commands that look once. Where clocks differ, it is wrong by that difference. DeliverWithin
+// and ctx bound it.
 func (p *Placement) Members(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.DeliverWithin)
 	defer cancel()
@@ -82,16 +84,17 @@ func (p *Placement) Members(ctx context.Context) (int, error) {
 		if err == nil || errors.Is(err, errLeaseDenied) || errors.As(err, &unreadable) {
 			return n, err
 		}
-		// That the time was up says less than what came before.
+		// An error that came before says more than that the time was up.
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
-		if stored.Pause(ctx, stored.Backoff(tries)); ctx.Err() != nil {
+		if engine.Pause(ctx, engine.Backoff(tries)); ctx.Err() != nil {
 			return 0, fmt.Errorf("ask for the members in stream %s: %w", p.cfg.lease(), last)
 		}
 	}
 }
 
+// count opens the stream and counts the members once.
 func (p *Placement) count(ctx context.Context) (int, error) {
 	stream, partitions, err := p.open(ctx)
 	if err != nil {
@@ -117,12 +120,13 @@ func (p *Placement) count(ctx context.Context) (int, error) {
 	return n, nil
 }
 
-// leaseError is what stands in the stream and cannot be read.
+// leaseError is the error of a state in the stream that cannot be read.
 type leaseError struct{ text string }
 
 // Error says what to do about it.
 func (e *leaseError) Error() string { return e.text }
 
+// read reads a state. An empty stream is a state without members.
 func (p *Placement) read(raw []byte, revision int64, partitions int) (leaseState, error) {
 	if len(raw) == 0 {
 		return leaseState{Version: leaseVersion}, nil
@@ -138,8 +142,8 @@ func (p *Placement) read(raw []byte, revision int64, partitions int) (leaseState
 	return s, nil
 }
 
-// leaseRun is one Run: the goroutine that calls gained and lost, and the one that looks and
-// beats, meet here.
+// leaseRun is one Run of a Placement. It has two goroutines: Run's, which calls gained and lost,
+// and beat's, which reads and writes the stream.
 type leaseRun struct {
 	*Placement
 	began time.Time
@@ -147,25 +151,18 @@ type leaseRun struct {
 	mu sync.Mutex
 	h  *leaseHolder
 
-	hands chan struct{} // there may be something to gain or lose
-	looks chan struct{} // there is something to say before the next look
+	hands chan struct{} // a token: there may be partitions to gain or lose
+	looks chan struct{} // a token: the stream must be looked at before the next look is due
 }
 
-// now is the steady clock of leaseHolder.
+// now is the time since Run began: the clock of leaseHolder.
 func (r *leaseRun) now() time.Duration { return time.Since(r.began) }
 
-func ring(bell chan struct{}) {
-	select {
-	case bell <- struct{}{}:
-	default:
-	}
-}
-
-// Run is part of ledger.Placement. It keeps on where EventStoreDB is away, and joins again by
-// itself. It returns nil when ctx is done, after everything that was gained is lost and the
-// others were told, for which it takes 5 s at most; and an error where it can never work:
-// access is denied, or what stands in the stream cannot be read, which is never overwritten.
-// After a crash the others find out when the session is over.
+// Run is part of ledger.Placement. It goes on while EventStoreDB is away, and joins once more by
+// itself. It returns nil when ctx is done, after every gained partition is lost and the other
+// members were told, which takes 5 s at most; and an error where it can never work: access is
+// denied, or the state in the stream cannot be read. Such a state is never overwritten. After a
+// crash the other members find out when the session is over.
 func (p *Placement) Run(ctx context.Context, gained, lost func([]event.Partition)) error {
 	var run [10]byte
 	rand.Read(run[:])
@@ -189,7 +186,7 @@ func (p *Placement) Run(ctx context.Context, gained, lost func([]event.Partition
 			r.h.leave()
 		}
 		lose, gain := r.h.todo(r.now())
-		left := r.h.expires() - r.now()
+		untilExpiry := r.h.expires() - r.now()
 		idle := len(r.h.hands) == 0
 		r.mu.Unlock()
 		switch {
@@ -198,7 +195,7 @@ func (p *Placement) Run(ctx context.Context, gained, lost func([]event.Partition
 			r.mu.Lock()
 			r.h.lost(lose)
 			r.mu.Unlock()
-			ring(r.looks)
+			engine.Signal(r.looks)
 			continue
 		case len(gain) > 0:
 			gained(gain)
@@ -206,12 +203,12 @@ func (p *Placement) Run(ctx context.Context, gained, lost func([]event.Partition
 		case over && idle:
 			return err
 		}
-		if left > 0 {
-			expiry.Reset(left)
+		if untilExpiry > 0 {
+			expiry.Reset(untilExpiry)
 		}
 		if stopping == nil && idle && bound == nil {
 			bound = time.After(leaveWithin)
-			ring(r.looks)
+			engine.Signal(r.looks)
 		}
 		select {
 		case <-stopping:
@@ -225,15 +222,16 @@ func (p *Placement) Run(ctx context.Context, gained, lost func([]event.Partition
 	}
 }
 
-// beat looks and beats until the member has left. Its errors are those that stay.
+// beat looks and beats until the member has left, or ctx ends. It returns an error only where it
+// can never work.
 func (r *leaseRun) beat(ctx context.Context) error {
 	var stream leaseStream
 	defer func() {
 		if stream != nil {
-			_ = stream.close() // it tells nothing that was not answered before
+			_ = stream.close() // every call was answered
 		}
 	}()
-	moved := 0
+	conflicts := 0
 	for ctx.Err() == nil {
 		began := r.now()
 		var err error
@@ -252,14 +250,14 @@ func (r *leaseRun) beat(ctx context.Context) error {
 		}
 		var wait time.Duration
 		switch {
-		case errors.Is(err, errMoved):
-			if moved++; moved > 1 {
-				wait = mathrand.N(stored.Backoff(moved)) // so that two do not meet again and again
+		case errors.Is(err, errWrongRevision):
+			if conflicts++; conflicts > 1 {
+				wait = mathrand.N(engine.Backoff(conflicts)) // random, so that two members do not collide each time
 			}
 		case err != nil:
 			wait = min(r.h.every()/2, leaseRetry)
 		default:
-			moved = 0
+			conflicts = 0
 			wait = began + r.h.every() - r.now()
 		}
 		t := time.NewTimer(wait)
@@ -273,12 +271,12 @@ func (r *leaseRun) beat(ctx context.Context) error {
 	return nil
 }
 
-// call bounds one call.
+// call bounds one call to the stream.
 func (r *leaseRun) call(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, min(r.session/3, r.cfg.attempt()))
 }
 
-// join opens the stream. That looks at the whole ledger, and may take longer than a call.
+// join opens the stream. That checks all streams of the ledger, and may take longer than a call.
 func (r *leaseRun) join(ctx context.Context) (stream leaseStream, gone bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.DeliverWithin)
 	defer cancel()
@@ -289,11 +287,11 @@ func (r *leaseRun) join(ctx context.Context) (stream leaseStream, gone bool, err
 		return nil, r.h.leaving, err
 	}
 	r.h.partitions = partitions
-	ring(r.looks)
+	engine.Signal(r.looks)
 	return stream, false, nil
 }
 
-// turn looks once, and puts what is to be changed.
+// turn looks at the state once, and appends the member's next state if it has one.
 func (r *leaseRun) turn(ctx context.Context, stream leaseStream) (gone bool, err error) {
 	one, cancel := r.call(ctx)
 	began := r.now()
@@ -312,7 +310,7 @@ func (r *leaseRun) turn(ctx context.Context, stream leaseStream) (gone bool, err
 	do := r.h.plan(s, r.now(), time.Now())
 	gone = r.h.gone(s)
 	r.mu.Unlock()
-	ring(r.hands)
+	engine.Signal(r.hands)
 	if do.next == nil || gone {
 		return gone, nil
 	}
@@ -325,6 +323,6 @@ func (r *leaseRun) turn(ctx context.Context, stream leaseStream) (gone bool, err
 	r.h.wrote(do)
 	gone = r.h.gone(*do.next)
 	r.mu.Unlock()
-	ring(r.hands)
+	engine.Signal(r.hands)
 	return gone, nil
 }

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/eventstorelog/eventstoretest"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 )
 
 var _ ledger.Placement = (*Placement)(nil)
@@ -52,7 +52,7 @@ func (w *leaseWire) thaw() { w.set(func(w *leaseWire) { close(w.frozen); w.froze
 
 // travel is one way of a call.
 func (w *leaseWire) travel(ctx context.Context) error {
-	stored.Pause(ctx, w.way)
+	engine.Pause(ctx, w.way)
 	w.mu.Lock()
 	frozen, fault := w.frozen, w.fault
 	w.mu.Unlock()
@@ -86,7 +86,7 @@ func (w *leaseWire) put(ctx context.Context, raw []byte, after int64) (int64, er
 	revision := w.revision
 	if after != revision {
 		w.leaseMemory.mu.Unlock()
-		return 0, errMoved
+		return 0, errWrongRevision
 	}
 	revision++
 	w.raw, w.revision = raw, revision
@@ -221,7 +221,7 @@ func (n *placedNode) lost(ps []event.Partition) {
 	n.mu.Lock()
 	drain := n.drain
 	n.mu.Unlock()
-	stored.Pause(context.Background(), drain)
+	engine.Pause(context.Background(), drain)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, p := range ps {
@@ -442,10 +442,10 @@ func TestPlacementAway(t *testing.T) {
 						do(n.leaseWire)
 					}
 				}
-				stored.Pause(t.Context(), time.Minute)
+				engine.Pause(t.Context(), time.Minute)
 				all(back)
 				within(t, "three share", spread(nodes...))
-				stored.Pause(t.Context(), 10*defaultSession) // it is calm
+				engine.Pause(t.Context(), 10*defaultSession) // it is calm
 				gains := func() (sum int) {
 					for _, n := range nodes {
 						n.mu.Lock()
@@ -456,15 +456,15 @@ func TestPlacementAway(t *testing.T) {
 				}
 				before := gains()
 				all(away)
-				stored.Pause(t.Context(), defaultSession/4)
+				engine.Pause(t.Context(), defaultSession/4)
 				all(back)
-				stored.Pause(t.Context(), 10*defaultSession)
+				engine.Pause(t.Context(), 10*defaultSession)
 				if !spread(nodes...)() || gains() != before {
 					t.Error("a short absence has moved partitions")
 				}
 				all(away)
 				within(t, "all is lost", func() bool { return nodes[0].count()+nodes[1].count()+nodes[2].count() == 0 })
-				stored.Pause(t.Context(), time.Hour)
+				engine.Pause(t.Context(), time.Hour)
 				members := fmt.Sprint(m.state(t).Members[0].Run, m.state(t).Members[1].Run, m.state(t).Members[2].Run)
 				all(back)
 				within(t, "three share again", spread(nodes...))
@@ -495,7 +495,7 @@ func TestPlacementLostAnswers(t *testing.T) {
 		a, b := m.join(t), m.join(t)
 		a.set(func(w *leaseWire) { w.lose = true })
 		within(t, "two share", spread(a, b))
-		stored.Pause(t.Context(), 5*defaultSession)
+		engine.Pause(t.Context(), 5*defaultSession)
 		if !spread(a, b)() {
 			t.Errorf("%d and %d", a.count(), b.count())
 		}
@@ -519,11 +519,11 @@ func TestPlacementMany(t *testing.T) {
 			n := start(t, p)
 			n.leaseWire = w
 			nodes = append(nodes, n)
-			stored.Pause(t.Context(), 37*time.Millisecond)
+			engine.Pause(t.Context(), 37*time.Millisecond)
 		}
 		within(t, "they share", func() bool { return spread(nodes...)() && len(m.state(t).Members) == len(nodes) })
 		before := m.state(t)
-		stored.Pause(t.Context(), time.Minute)
+		engine.Pause(t.Context(), time.Minute)
 		for i, member := range m.state(t).Members {
 			if before.Members[i].Run != member.Run || fmt.Sprint(before.Members[i].Holds) != fmt.Sprint(member.Holds) {
 				t.Errorf("%+v has become %+v", before.Members[i], member)
@@ -623,7 +623,7 @@ func TestPlacementMembers(t *testing.T) {
 		a.freeze()
 		b.freeze()
 		count(2)
-		stored.Pause(t.Context(), defaultSession+leaseFresh)
+		engine.Pause(t.Context(), defaultSession+leaseFresh)
 		count(0)
 		a.thaw()
 		b.thaw()

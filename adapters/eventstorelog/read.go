@@ -8,35 +8,34 @@ import (
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 )
 
 const (
-	// maxRead bounds the stored bytes of what one Read asks for.
+	// maxRead bounds the stored bytes that one Read asks for.
 	maxRead = 4 << 20
-	// cursorBytes and cursorEvents bound what a cursor has received and nobody has read;
-	// then it takes nothing more, and EventStoreDB waits.
+	// cursorBytes and cursorEvents bound the events that a cursor has received and no reader has
+	// read. At the bound it receives no more, and EventStoreDB waits.
 	cursorBytes, cursorEvents = 1 << 20, 2048
-	// cursorIdle is how long a cursor is kept that nobody reads from, and maxCursors how
-	// many there are of one partition.
+	// cursorIdle is how long a cursor without a reader is kept. maxCursors bounds the cursors of
+	// one partition.
 	cursorIdle, maxCursors = 30 * time.Second, 8
 )
 
-// errGap is a revision at which there is no event, and never will be.
+// errGap is the error of a revision at which there is no event, and never will be.
 var errGap = errors.New("a ledger's stream must keep every event: $maxCount, $maxAge, $tb or a deletion has taken some away; restore it from a backup or a copy, under another name")
 
-// cursors are the catch-up subscriptions of readers. A cursor belongs to the place where
-// its reader goes on: whoever reads from there takes it, and puts it back behind what was
-// read. So one reader has one subscription, from where it began to live, without a gap
-// between what was there and what comes.
+// cursors are the catch-up subscriptions of readers. A cursor waits at an index: a Read from that
+// index takes it, and puts it back at the index after the last event that it returns. So a reader
+// that goes on where it stopped has one subscription, and no gap between stored and new events.
 type cursors struct {
 	log *Log
 
 	mu     sync.Mutex
 	idle   map[event.Partition][]*cursor // oldest first
-	counts map[event.Partition]int       // of all, those that are being read among them
+	counts map[event.Partition]int       // of all cursors, also those that a Read has taken
 	closed bool
 
 	running sync.WaitGroup
@@ -49,16 +48,16 @@ type cursor struct {
 
 	mu      sync.Mutex
 	records []ledger.Record // received, and not read
-	bytes   int
-	next    int64         // of what is received next
-	err     error         // why it ended, nil while it runs
-	more    chan struct{} // there is something new for the reader
-	room    chan struct{} // there is room again
+	bytes   int             // of records
+	next    int64           // the index that is received next
+	err     error           // why it ended, nil while it runs
+	more    chan struct{}   // a token: there are new records, or it ended
+	room    chan struct{}   // a token: records were read
 	used    time.Time
 }
 
-// take finds a cursor that goes on at an index, or else, with begin, begins one; nil when
-// there is none, or there are too many.
+// take removes a cursor at an index from the idle ones. Where there is none, it begins one if
+// begin is true. It returns nil where begin is false, or all maxCursors are taken.
 func (c *cursors) take(p event.Partition, from int64, begin bool) *cursor {
 	now := time.Now()
 	c.mu.Lock()
@@ -91,14 +90,14 @@ func (c *cursors) take(p event.Partition, from int64, begin bool) *cursor {
 	return x
 }
 
-// has reports whether a partition is followed, and so whether its head is known.
+// has reports whether a partition has a cursor.
 func (c *cursors) has(p event.Partition) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.counts[p] > 0
 }
 
-// put gives a cursor back.
+// put makes a cursor idle that a Read has taken. One that has ended is dropped.
 func (c *cursors) put(x *cursor) {
 	x.used = time.Now()
 	c.mu.Lock()
@@ -110,7 +109,7 @@ func (c *cursors) put(x *cursor) {
 	c.idle[x.p] = append(c.idle[x.p], x)
 }
 
-// sweep ends what nobody has read from for a while.
+// sweep ends the cursors that were idle for cursorIdle.
 func (c *cursors) sweep(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -123,7 +122,7 @@ func (c *cursors) sweep(now time.Time) {
 	}
 }
 
-// close ends them all. The log's context has ended.
+// close ends every cursor. It is called after the log's context has ended.
 func (c *cursors) close() {
 	c.mu.Lock()
 	c.closed = true
@@ -137,25 +136,26 @@ func (c *cursors) close() {
 	c.running.Wait()
 }
 
-// at is where the reader goes on.
+// at is the index of the next record that a reader gets.
 func (x *cursor) at() int64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.next - int64(len(x.records))
 }
 
-// failed is why it ended.
+// failed is why the cursor ended; nil while it runs.
 func (x *cursor) failed() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.err
 }
 
-// run receives until ctx ends, the node does, or what comes is not what must come next.
+// run receives events until ctx ends, the node ends the subscription, or an event comes that is
+// not the next one.
 func (x *cursor) run(ctx context.Context, l *Log) {
 	defer x.end()
 	var gap error
-	err := l.conn.subscribe(ctx, slot(x.p), l.cfg.stream(x.p), x.next, func(e *streams.ReadResp_ReadEvent_RecordedEvent) bool {
+	err := l.conn.subscribe(ctx, engine.Slot(x.p), l.cfg.stream(x.p), x.next, func(e *streams.ReadResp_ReadEvent_RecordedEvent) bool {
 		if at := int64(e.GetStreamRevision()); at != x.next {
 			gap = fmt.Errorf("%s is missing, and %d follows: %w", event.Position{Partition: x.p, Index: x.next}, at, errGap)
 			return false
@@ -169,7 +169,7 @@ func (x *cursor) run(ctx context.Context, l *Log) {
 		x.next++
 		full := x.bytes >= cursorBytes || len(x.records) >= cursorEvents
 		x.mu.Unlock()
-		signal(x.more)
+		engine.Signal(x.more)
 		for full {
 			select {
 			case <-x.room:
@@ -186,15 +186,15 @@ func (x *cursor) run(ctx context.Context, l *Log) {
 		err = gap
 	}
 	if err == nil {
-		err = errClosed
+		err = engine.ErrClosed
 	}
 	x.mu.Lock()
 	x.err = err
 	x.mu.Unlock()
-	signal(x.more)
+	engine.Signal(x.more)
 }
 
-// read takes up to most records. None and no error: there is nothing yet.
+// read takes up to most records. No records and no error mean that there is nothing yet.
 func (x *cursor) read(most int) ([]ledger.Record, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -210,49 +210,42 @@ func (x *cursor) read(most int) ([]ledger.Record, error) {
 	if len(x.records) == 0 {
 		x.records = nil
 	}
-	signal(x.room)
+	engine.Signal(x.room)
 	return out, nil
 }
 
-// signal leaves a token; one that is there already says enough.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// heads are the partitions' heads as far as this process has seen: they only grow.
+// heads are the largest heads of the partitions that this process has seen.
 type heads struct {
 	mu sync.Mutex
 	at []int64
 }
 
-// saw takes note of a head.
+// saw takes note of a partition's head.
 func (h *heads) saw(p event.Partition, head int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.at[slot(p)] = max(h.at[slot(p)], head)
+	h.at[engine.Slot(p)] = max(h.at[engine.Slot(p)], head)
 }
 
+// known is the largest head of a partition that was seen.
 func (h *heads) known(p event.Partition) int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.at[slot(p)]
+	return h.at[engine.Slot(p)]
 }
 
-// Read is part of ledger.Log. What is there is read in pages; a reader that has come to the
-// head, or that goes on where it stopped, is on a catch-up subscription from there. With max
-// 0 the leader is asked. What ctx ends is the wait: what is there is read even when ctx is
-// done. Where EventStoreDB does not answer, it is tried again until DeliverWithin is over, or
-// ctx ends meanwhile, and the error is its last. A record that is no event of this ledger is
+// Read is part of ledger.Log. Stored events are read in pages. A reader that has come to the
+// head, or that goes on where it stopped, reads from a catch-up subscription. With max 0 the
+// leader is asked. The end of ctx ends the wait for new events: events that are there are read
+// even when ctx is done. Where EventStoreDB does not answer, it is tried until DeliverWithin is
+// over or ctx is done, and the error is the last one. A record that is no event of this ledger is
 // returned with the reason (Record.Bad) and without an event.
 func (l *Log) Read(ctx context.Context, p event.Partition, from int64, max int) ([]ledger.Record, int64, error) {
-	if !l.has(p) || from < 0 || max < 0 {
-		return nil, 0, fmt.Errorf("read of partition %d from %d, at most %d: there is no such thing", int(p), from, max)
+	if err := engine.CheckRead(p, l.reader.Partitions, from, max); err != nil {
+		return nil, 0, err
 	}
 	if l.ctx.Err() != nil {
-		return nil, 0, errClosed
+		return nil, 0, engine.ErrClosed
 	}
 	if max == 0 {
 		head, err := l.head(ctx, p)
@@ -266,7 +259,7 @@ func (l *Log) Read(ctx context.Context, p event.Partition, from int64, max int) 
 		if err != nil || len(records) > 0 || ctx.Err() != nil {
 			return records, head, err
 		}
-		// from is the head: whatever comes, a subscription from there has it.
+		// from is the head: a subscription from there gets every new event.
 		records, head, err = l.follow(ctx, p, from, max, true)
 		if len(records) > 0 || err != nil {
 			return records, head, err
@@ -274,12 +267,12 @@ func (l *Log) Read(ctx context.Context, p event.Partition, from int64, max int) 
 		if ctx.Err() != nil {
 			return nil, l.heads.known(p), nil
 		}
-		stored.Pause(ctx, stored.Backoff(tries)) // its subscription ended
+		engine.Pause(ctx, engine.Backoff(tries)) // its subscription ended
 	}
 }
 
-// follow reads from the cursor that stands at an index, if there is one; with wait it begins
-// one and waits. No records and no error: look at what is stored.
+// follow reads from a cursor at an index, if there is one; with wait it begins one and waits. No
+// records and no error mean that the stored events must be looked at.
 func (l *Log) follow(ctx context.Context, p event.Partition, from int64, max int, wait bool) ([]ledger.Record, int64, error) {
 	x := l.cursors.take(p, from, wait)
 	if x == nil {
@@ -292,13 +285,13 @@ func (l *Log) follow(ctx context.Context, p event.Partition, from int64, max int
 			return records, l.heads.known(p), nil
 		}
 		if l.ctx.Err() != nil {
-			return nil, 0, errClosed
+			return nil, 0, engine.ErrClosed
 		}
 		if err != nil || !wait && ctx.Err() != nil {
 			if errors.Is(err, errGap) {
 				return nil, 0, err
 			}
-			return nil, 0, nil // what is stored says why, or it begins again
+			return nil, 0, nil // a page says why, or a new cursor begins
 		}
 		select {
 		case <-x.more:
@@ -311,7 +304,7 @@ func (l *Log) follow(ctx context.Context, p event.Partition, from int64, max int
 	}
 }
 
-// page reads what is stored from an index on. No records: it is the head.
+// page reads stored events from an index on. No records mean that the index is the head.
 func (l *Log) page(ctx context.Context, p event.Partition, from int64, most int) (records []ledger.Record, head int64, err error) {
 	at := event.Position{Partition: p, Index: from}
 	err = l.ask(ctx, func(ctx context.Context) error {
@@ -322,7 +315,7 @@ func (l *Log) page(ctx context.Context, p event.Partition, from int64, most int)
 		head = got.head
 		if got.none {
 			head = 0
-		} else if head < 0 { // the page was cut, by us or by the way
+		} else if head < 0 { // the page ended early: at maxRead, or because the call broke off
 			if len(got.events) == 0 {
 				return &fault{later, errors.New("EventStoreDB did not say where the stream ends: it must be 21.10 or later")}
 			}
@@ -331,7 +324,7 @@ func (l *Log) page(ctx context.Context, p event.Partition, from int64, most int)
 			}
 		}
 		if from > head {
-			return l.ahead(fmt.Errorf("%w: %s, where its head is %d", ledger.ErrAhead, at, head))
+			return l.ahead(engine.Ahead(at, head))
 		}
 		if len(got.events) == 0 && from < head {
 			return &fault{never, fmt.Errorf("nothing stands at %s, and the stream goes on to %d: %w", at, head, errGap)}
@@ -340,7 +333,7 @@ func (l *Log) page(ctx context.Context, p event.Partition, from int64, most int)
 		for i, e := range got.events {
 			if int64(e.GetStreamRevision()) != from+int64(i) {
 				if i > 0 {
-					break // who goes on meets the gap
+					break // the next read meets the gap
 				}
 				return &fault{never, fmt.Errorf("%s is missing, and %d follows: %w", at, e.GetStreamRevision(), errGap)}
 			}
@@ -356,11 +349,10 @@ func (l *Log) page(ctx context.Context, p event.Partition, from int64, most int)
 	return records, head, nil
 }
 
-// ahead is a log that ends before what was read from it. Where another node may lead by now,
-// and the one that was asked has not found out, the question is put again until its time is
-// over.
+// ahead is the fault of a head that is smaller than one seen before. Where another node may lead
+// by now, and the asked node has not found out, it is asked once more until the time is over.
 func (l *Log) ahead(err error) *fault {
-	if l.conn.doubted() {
+	if l.conn.suspectLeader() {
 		return &fault{later, err}
 	}
 	return &fault{never, err}
@@ -376,7 +368,7 @@ func (l *Log) head(ctx context.Context, p event.Partition) (head int64, err erro
 		if err := l.ahead(fmt.Errorf("%w: it was %d before, and is %d", ledger.ErrAhead, known, head)); err.outcome == later {
 			return err
 		}
-		return nil // whoever reads from there finds out
+		return nil // a reader at the known head gets the error
 	})
 	if err != nil {
 		return 0, fmt.Errorf("the head of partition %s: %w", p, err)
@@ -385,12 +377,12 @@ func (l *Log) head(ctx context.Context, p event.Partition) (head int64, err erro
 	return head, nil
 }
 
-// ask asks a question until there is an answer, or DeliverWithin is over. The same question
-// may be asked again whatever came of it.
+// ask asks a question until there is an answer, or DeliverWithin is over. A question can be
+// repeated whatever became of the try before.
 func (l *Log) ask(asked context.Context, question func(context.Context) error) error {
 	err := insist(l.ctx, asked, l.cfg.DeliverWithin, l.cfg.attempt(), question)
 	if err != nil && l.ctx.Err() != nil {
-		return errClosed
+		return engine.ErrClosed
 	}
 	return err
 }

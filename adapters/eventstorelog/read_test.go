@@ -180,7 +180,7 @@ func TestGap(t *testing.T) {
 		if _, _, err := l.Read(context.Background(), 0, 11, 100); !errors.Is(err, ledger.ErrAhead) {
 			t.Errorf("past the head: %v", err)
 		}
-		if err := Check(context.Background(), cfg); err == nil || !strings.Contains(err.Error(), "$tb") {
+		if err := checkAlone(context.Background(), cfg); err == nil || !strings.Contains(err.Error(), "$tb") {
 			t.Errorf("checked, it says %v", err)
 		}
 	})

@@ -9,16 +9,16 @@ import (
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 )
 
 // Init makes a ledger: it writes its first event, event.LedgerCreated under a random short
-// id, into the control stream, unless cfg.Copy leaves that to a copy; the other streams are
-// there when something is written to them. What is there is checked like Open does, and never
-// changed. It may be called again, after a crash in the middle too, and by several at once:
-// the first event is written where there is no stream, so they make one ledger. created is
-// whether this call made it. ctx bounds it, and so does DeliverWithin, for each step.
+// id, into the control stream, unless cfg.Copy leaves that to a copy. The other streams begin
+// with the first write to them. Streams that exist are checked like Open does, and never changed.
+// Init may be called more than once, also after a crash in the middle, and by several processes at
+// the same time: the first event is written only where there is no stream, so they make one
+// ledger. created is whether this call made it. ctx bounds the whole, and DeliverWithin each step.
 func Init(ctx context.Context, cfg Config) (created bool, err error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return false, err
@@ -31,7 +31,7 @@ func Init(ctx context.Context, cfg Config) (created bool, err error) {
 	if problem, err := limits(ctx, &cfg, c, cfg.stream(event.ControlPartition)); err != nil {
 		return false, err
 	} else if problem != "" {
-		return false, errors.New(problem) // it was deleted, and goes on where it ended
+		return false, errors.New(problem) // a deleted stream would go on at the revision where it ended
 	}
 	if !cfg.Copy {
 		if created, err = begin(ctx, &cfg, c); err != nil {
@@ -42,47 +42,33 @@ func Init(ctx context.Context, cfg Config) (created bool, err error) {
 	return created, err
 }
 
-// begin writes the first event where there is none.
+// begin writes the first event where there is no control stream.
 func begin(ctx context.Context, cfg *Config, c *conn) (wrote bool, err error) {
 	partitions := cfg.Partitions
 	if partitions == 0 {
-		partitions = defaultPartitions
+		partitions = engine.DefaultPartitions
 	}
-	e := stored.Begin(partitions, cfg.NumberForms, time.Now())
+	e := engine.Begin(partitions, cfg.NumberForms, time.Now())
 	raw, err := event.Encode(e)
 	if err != nil {
 		return false, err
 	}
 	m := []*streams.AppendReq_ProposedMessage{propose(e, raw)}
-	identify(m) // once: a write whose answer was lost is known by it
+	identify(m) // once for all tries: EventStoreDB recognises a repeat by the id
 	err = insist(ctx, ctx, cfg.DeliverWithin, cfg.attempt(), func(ctx context.Context) error {
 		_, err := c.append(ctx, cfg.stream(event.ControlPartition), noStream, m)
 		return err
 	})
-	if errors.Is(err, errMoved) {
-		return false, nil // it is there
+	if errors.Is(err, errWrongRevision) {
+		return false, nil // another process has written it
 	}
 	return err == nil, err
 }
 
-// Check says what is wrong with a ledger's streams, and how to mend it: there is no first
-// event, it is not the ledger that is configured, or a stream has metadata by which
-// EventStoreDB takes events away. It changes nothing. Open does the same.
-func Check(ctx context.Context, cfg Config) error {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
-		return err
-	}
-	c, err := newConn(&cfg, new(counters))
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	_, err = check(ctx, &cfg, c)
-	return err
-}
-
-// check returns the ledger's first event; nil where the target of a copy has none yet.
+// check returns the ledger's first event; nil for the target of a copy that has none yet. Its error
+// says what is wrong with the ledger's streams, and how to mend it: there is no first event, the
+// ledger is not as configured, or a stream has metadata that makes EventStoreDB remove events. It
+// changes nothing.
 func check(ctx context.Context, cfg *Config, c *conn) (created *event.LedgerCreated, err error) {
 	var problems []string
 	say := func(format string, a ...any) { problems = append(problems, fmt.Sprintf(format, a...)) }
@@ -135,7 +121,7 @@ func check(ctx context.Context, cfg *Config, c *conn) (created *event.LedgerCrea
 	return created, nil
 }
 
-// limits says by which metadata EventStoreDB takes events out of a stream; "": by none.
+// limits names metadata that makes EventStoreDB remove events from a stream; "" for none.
 func limits(ctx context.Context, cfg *Config, c *conn, stream string) (problem string, err error) {
 	var meta page
 	err = insist(ctx, ctx, cfg.DeliverWithin, cfg.attempt(), func(ctx context.Context) error {
@@ -160,14 +146,14 @@ func limits(ctx context.Context, cfg *Config, c *conn, stream string) (problem s
 	return "", nil
 }
 
-// ledgerCreated reads the first event of control.
+// ledgerCreated reads the first event of the control stream.
 func ledgerCreated(revision uint64, raw []byte) (*event.LedgerCreated, error) {
 	if revision != 0 {
 		return nil, fmt.Errorf("it begins with revision %d: %w", revision, errGap)
 	}
-	created, err := stored.Begun(raw)
+	created, err := engine.Begun(raw)
 	if err == nil && (created.Partitions < 1 || created.Partitions > event.MaxPartitions) {
-		err = fmt.Errorf("%w: it says that there are %d partitions", stored.ErrNotFirst, created.Partitions)
+		err = fmt.Errorf("%w: it says that there are %d partitions", engine.ErrNotFirst, created.Partitions)
 	}
 	return created, err
 }

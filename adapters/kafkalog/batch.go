@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	// maxBatch bounds the stored bytes of one record batch, unless a single event has
-	// more: who reads one event gets its whole batch.
+	// maxBatch bounds the stored bytes of one record batch, unless a single event has more: a
+	// reader of one event gets its whole batch.
 	maxBatch = 256 << 10
-	// minMessageBytes is what max.message.bytes must be at least. A batch has less, even
+	// minMessageBytes is the least value of max.message.bytes. A batch has fewer bytes, even
 	// when compression does not make it smaller: the events (maxBatch, or one of
-	// event.MaxSize), the copies of their attributes (a part of them once more), and the
-	// names of those and the framing (less than 224 bytes an event, of 170 bytes and more).
+	// event.MaxSize), copies of their attributes (less than the events themselves), and the
+	// names of these and the framing (less than 224 bytes an event; an event has 170 and more).
 	minMessageBytes = 1 << 20
 	// compressFrom is the least size of a batch's records that is compressed.
 	compressFrom = 512
@@ -43,7 +43,7 @@ var encoders = sync.Pool{New: func() any { return new(encoder) }}
 var compressor = sync.OnceValue(func() kgo.Compressor {
 	c, err := kgo.DefaultCompressor(kgo.ZstdCompression().WithLevel(1))
 	if err != nil {
-		panic(err) // it is asked for nothing that can fail
+		panic(err) // these arguments are always valid
 	}
 	return c
 })
@@ -90,7 +90,7 @@ func makeBatch(events []*event.Event, raws [][]byte, now time.Time) []byte {
 	return b.AppendTo(make([]byte, 0, batchHeader+len(records)))
 }
 
-// Where the fields of a batch stand that stamp writes.
+// The offsets of the batch's fields that stamp writes, and the length of its header.
 const (
 	crcAt       = 17
 	crcFrom     = 21
@@ -100,8 +100,8 @@ const (
 	batchHeader = 61
 )
 
-// producer is who a broker takes a batch to be from: it recognises a batch that it has
-// by producer, epoch and sequence.
+// producer names the sender of a batch to brokers. A broker recognises a batch that it has by
+// producer, epoch and sequence.
 type producer struct {
 	id    int64
 	epoch int16
@@ -115,14 +115,14 @@ func stamp(batch []byte, p producer, sequence int32) {
 	binary.BigEndian.PutUint32(batch[crcAt:], crc32.Checksum(batch[crcFrom:], castagnoli))
 }
 
-// advance is the sequence after n more records: it goes on at 0 after the largest.
+// advance is the sequence after n more records. After the largest sequence comes 0.
 func advance(sequence int32, n int) int32 {
 	return int32((int64(sequence) + int64(n)) & (1<<31 - 1))
 }
 
-// add appends one record: the subject as key, the event's bytes as value, and as headers
-// the copies that the CloudEvents Kafka protocol binding 1.0 has in its binary mode
-// (§3.2.3), for those who filter and trace.
+// add appends one record: the subject is its key and the event's bytes are its value. Its
+// headers are copies of the event's attributes, as the CloudEvents Kafka protocol binding 1.0
+// has them in its binary mode (§3.2.3), for tools that filter and trace.
 func (w *encoder) add(delta int, later int64, e *event.Event, raw []byte) {
 	b := append(w.record[:0], 0) // attributes: none
 	b = binary.AppendVarint(b, later)
@@ -157,7 +157,7 @@ func (w *encoder) add(delta int, later int64, e *event.Event, raw []byte) {
 		{"content-type", contentType},
 	}
 	if _, ok := e.Data.(*event.Opaque); ok {
-		headers = [len(headers)]struct{ name, value string }{} // it says nothing of itself
+		headers = [len(headers)]struct{ name, value string }{} // it has no attributes
 	}
 	n := int64(0)
 	for _, h := range headers {
@@ -177,6 +177,7 @@ func (w *encoder) add(delta int, later int64, e *event.Event, raw []byte) {
 	w.records = append(w.records, b...)
 }
 
+// appendText appends a string after its length.
 func appendText(b []byte, s string) []byte {
 	b = binary.AppendVarint(b, int64(len(s)))
 	return append(b, s...)

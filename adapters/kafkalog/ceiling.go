@@ -6,22 +6,21 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/chirograph/chirograph/domain/ledger/stored"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// maxCeiling bounds the records whose bytes Ceiling holds in memory; it produces
-// them again and again.
+// maxCeiling bounds the records whose bytes Ceiling holds in memory. It produces the same
+// records several times where it needs more.
 const maxCeiling = 100_000
 
-// Ceiling measures what the brokers take at most: a plain client of franz-go, with
-// acks=all, idempotent and zstd as here, produces n records with the bytes of those
-// that the ledger's topic begins with, to the same partitions of a topic of its own
-// (<Prefix>.ceiling, dropped afterwards), as fast as they are taken. It returns
-// records a second. It is for benchmarks.
+// Ceiling measures how many records a second the brokers take at most, for benchmarks. A plain
+// client of franz-go, with acks=all, idempotent and zstd as in this package, produces n records as
+// fast as it can. They have the bytes of the first records of the ledger's topic and go to the
+// same partitions of another topic, <Prefix>.ceiling, which is deleted afterwards.
 func Ceiling(ctx context.Context, cfg Config, n int) (perSecond float64, err error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return 0, err
@@ -94,9 +93,9 @@ func firstRecords(ctx context.Context, cfg *Config, topic string, n int) (out []
 	if err != nil {
 		return nil, err
 	}
-	var there int64
-	ends.Each(func(o kadm.ListedOffset) { there += o.Offset })
-	for int64(len(out)) < min(int64(n), there) {
+	var all int64
+	ends.Each(func(o kadm.ListedOffset) { all += o.Offset })
+	for int64(len(out)) < min(int64(n), all) {
 		fetched := client.PollRecords(ctx, n-len(out))
 		if err := fetched.Err0(); err != nil {
 			return nil, err
@@ -109,10 +108,10 @@ func firstRecords(ctx context.Context, cfg *Config, topic string, n int) (out []
 	return out, nil
 }
 
-// Drop deletes a ledger's topics: a benchmark's own, once it is over, or those of a copy that
-// is no copy. Nothing brings them back. It returns nil when no broker knows the topics any
-// more, so that Init can make others under their names; DeliverWithin and ctx bound it. After
-// an error some may be there still: call it again.
+// Drop deletes a ledger's topics for ever: those of a benchmark after its end, or those of a
+// failed copy. It returns nil when no broker knows the topics any more, so that Init can make
+// others under their names; DeliverWithin and ctx bound it. After an error some topics may still
+// exist: call it once more.
 func Drop(ctx context.Context, cfg Config) error {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -136,21 +135,21 @@ func Drop(ctx context.Context, cfg Config) error {
 		}
 	}
 	for tries := 1; ; tries++ {
-		left, err := knows(ctx, client, names[:])
-		if left == "" && err == nil {
+		known, err := knownTopic(ctx, client, names[:])
+		if known == "" && err == nil {
 			return nil
 		}
-		if stored.Pause(ctx, stored.Backoff(tries)); ctx.Err() != nil {
+		if engine.Pause(ctx, engine.Backoff(tries)); ctx.Err() != nil {
 			if err == nil {
-				err = fmt.Errorf("topic %s is still there", left)
+				err = fmt.Errorf("topic %s is still there", known)
 			}
 			return fmt.Errorf("after the topics of %s were deleted: %w", cfg.Prefix, err)
 		}
 	}
 }
 
-// knows asks every broker and names a topic that one of them knows; "" for none.
-func knows(ctx context.Context, client *kgo.Client, topics []string) (string, error) {
+// knownTopic asks every broker and names a topic that one of them knows; "" for none.
+func knownTopic(ctx context.Context, client *kgo.Client, topics []string) (string, error) {
 	brokers, err := kadm.NewClient(client).ListBrokers(ctx)
 	if err != nil {
 		return "", err

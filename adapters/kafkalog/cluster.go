@@ -4,22 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
-	// watchEvery is how often the cluster is asked how it is, and watchTrouble while
-	// it is not well.
+	// watchEvery is how often the cluster is asked how it is; watchTrouble is how often while
+	// something is wrong with it.
 	watchEvery, watchTrouble = 3 * time.Second, 500 * time.Millisecond
 	// watchPause is the least time between two questions.
 	watchPause = 20 * time.Millisecond
@@ -36,21 +36,16 @@ func topicNames(prefix string) [3]string {
 	return [3]string{prefix + ".inbox", prefix + ".control", prefix + ".ledger"}
 }
 
-// slot is where a partition stands in whatever is kept by partition: inbox 0, control 1, 00 2, ….
-func slot(p event.Partition) int { return int(p - event.InboxPartition) }
-
-func partitionOf(slot int) event.Partition { return event.Partition(slot) + event.InboxPartition }
-
-// place is where a slot is in Kafka.
-func place(s int) (topic int, partition int32) {
+// topicPartition is the topic and the partition of the topic that hold a slot's events.
+func topicPartition(s int) (topic int, partition int32) {
 	if s < ledgerTopic {
 		return s, 0
 	}
 	return ledgerTopic, int32(s) - ledgerTopic
 }
 
-// cluster knows which broker leads which partition, asks again when somebody finds
-// that it is not so, and watches how the cluster is.
+// cluster knows which broker leads which partition, and watches how the brokers are. A caller
+// who finds that another broker leads makes it ask once more (ask, refresh).
 type cluster struct {
 	cfg    *Config
 	client *kgo.Client
@@ -61,46 +56,48 @@ type cluster struct {
 	leaders atomic.Pointer[[]int32] // by slot; -1: none
 	// changed is called, from the watcher, after each answer.
 	changed func()
-	// suspect lists the slots whose last append failed; cleared is told of those whose
-	// leader answers, and says which are held for down all the same, and why.
-	suspect func() []int
-	cleared func(slot int) error
+	// suspects lists the slots whose last append failed. answers is told of each of them whose
+	// leader answers, and returns why that slot takes no append all the same.
+	suspects func() []int
+	answers  func(slot int) error
 
-	// short are the slots with too few replicas in sync; the watcher's own.
+	health *engine.Health
+
+	// short are the slots with too few replicas in sync. It belongs to the watcher.
 	short map[int]bool
 
-	mu      sync.Mutex
-	next    chan struct{} // closed by the next question that is not yet asked, when it is answered
-	asked   chan struct{} // holds a token when somebody wants to know
-	trouble string
-	since   time.Time
-	lost    error // what cannot heal: a topic was made again
+	asked chan struct{} // holds a token when there is a question for the watcher
+	mu    sync.Mutex
+	next  chan struct{} // closed when the watcher's next question, not yet asked, is answered
+	// unrecoverable is an error that stays until the process ends: a topic was deleted and remade.
+	unrecoverable error
 }
 
 func newCluster(cfg *Config, client *kgo.Client, slots int) *cluster {
 	c := &cluster{cfg: cfg, client: client, names: topicNames(cfg.Prefix), slots: slots,
-		next: make(chan struct{}), asked: make(chan struct{}, 1), since: time.Now(),
-		changed: func() {}, suspect: func() []int { return nil }, cleared: func(int) error { return nil }}
-	none := make([]int32, slots)
+		next: make(chan struct{}), asked: make(chan struct{}, 1), health: engine.NewHealth(time.Now()),
+		changed: func() {}, suspects: func() []int { return nil }, answers: func(int) error { return nil }}
+	none := c.noLeaders()
+	c.leaders.Store(&none)
+	return c
+}
+
+// noLeaders says of each slot that no broker leads it.
+func (c *cluster) noLeaders() []int32 {
+	none := make([]int32, c.slots)
 	for i := range none {
 		none[i] = -1
 	}
-	c.leaders.Store(&none)
-	return c
+	return none
 }
 
 // leader is the broker that leads a slot, as far as is known; -1: none.
 func (c *cluster) leader(slot int) int32 { return (*c.leaders.Load())[slot] }
 
-// ask has the leaders looked up again, soon.
-func (c *cluster) ask() {
-	select {
-	case c.asked <- struct{}{}:
-	default:
-	}
-}
+// ask makes the watcher look up the leaders soon.
+func (c *cluster) ask() { engine.Signal(c.asked) }
 
-// refresh asks, and waits for the answer to a question that was not asked before.
+// refresh asks, and waits for an answer to a question that is asked after the call of refresh.
 func (c *cluster) refresh(ctx context.Context) {
 	c.mu.Lock()
 	next := c.next
@@ -128,30 +125,25 @@ func (c *cluster) watch(ctx context.Context) {
 		c.next = make(chan struct{})
 		c.mu.Unlock()
 		trouble := strings.Join(slices.DeleteFunc([]string{c.look(ctx), c.probe(ctx)}, func(s string) bool { return s == "" }), "; ")
-		c.mu.Lock()
-		if (trouble == "") != (c.trouble == "") {
-			c.since = time.Now()
-		}
-		c.trouble = trouble
-		c.mu.Unlock()
+		c.health.Set(trouble, time.Now())
 		close(answered)
 		c.changed()
-		// Whoever asks in a loop waits here.
+		// Callers who ask in a loop wait here.
 		timer.Reset(watchPause)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			return
 		}
-		if again := watchEvery; trouble == "" {
-			timer.Reset(again)
+		if trouble == "" {
+			timer.Reset(watchEvery)
 		} else {
 			timer.Reset(watchTrouble)
 		}
 	}
 }
 
-// look learns the leaders, and says what is wrong with the partitions; "" is nothing.
+// look asks who leads the partitions, and says what is wrong with them; "" is nothing.
 func (c *cluster) look(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.attempt())
 	defer cancel()
@@ -165,19 +157,14 @@ func (c *cluster) look(ctx context.Context) string {
 	if err != nil {
 		return fmt.Sprintf("no broker answers (%v)", err)
 	}
-	leaders := make([]int32, c.slots)
-	for i := range leaders {
-		leaders[i] = -1
-	}
+	leaders := c.noLeaders()
 	short := map[int]bool{}
 	var wrong []string
 	say := func(format string, a ...any) { wrong = append(wrong, fmt.Sprintf(format, a...)) }
 	for _, t := range resp.Topics {
 		topic := -1
-		for i, name := range c.names {
-			if t.Topic != nil && *t.Topic == name {
-				topic = i
-			}
+		if t.Topic != nil {
+			topic = slices.Index(c.names[:], *t.Topic)
 		}
 		if topic < 0 {
 			continue
@@ -188,7 +175,7 @@ func (c *cluster) look(ctx context.Context) string {
 		}
 		if c.ids[topic] != t.TopicID {
 			c.mu.Lock()
-			c.lost = fmt.Errorf("topic %s is not the one that this process opened: it was deleted and made again, and what was in it is gone; stop every node and restore it", c.names[topic])
+			c.unrecoverable = fmt.Errorf("topic %s is not the one that this process opened: it was deleted and made again, and what was in it is gone; stop every node and restore it", c.names[topic])
 			c.mu.Unlock()
 		}
 		for _, p := range t.Partitions {
@@ -210,21 +197,16 @@ func (c *cluster) look(ctx context.Context) string {
 			}
 		}
 	}
-	c.mu.Lock()
-	lost := c.lost
-	c.mu.Unlock()
-	if lost != nil {
-		for i := range leaders {
-			leaders[i] = -1
-		}
-		say("%v", lost)
+	if err := c.fatal(); err != nil {
+		leaders = c.noLeaders()
+		say("%v", err)
 	}
 	c.leaders.Store(&leaders)
 	c.short = short
 	return sum(wrong)
 }
 
-// sum names the first few of what is wrong.
+// sum joins the first few of a list of troubles.
 func sum(wrong []string) string {
 	const few = 3
 	if more := len(wrong) - few; more > 0 {
@@ -233,10 +215,10 @@ func sum(wrong []string) string {
 	return strings.Join(wrong, "; ")
 }
 
-// probe asks the leaders of the slots whose last append failed for their heads, and
-// says which do not answer. One with too few replicas in sync stays as it is.
+// probe asks the leaders of the slots whose last append failed for their heads, and says which
+// slots take no append. A slot with too few replicas in sync is not asked for: look reports it.
 func (c *cluster) probe(ctx context.Context) string {
-	suspects := slices.DeleteFunc(c.suspect(), func(s int) bool { return c.short[s] })
+	suspects := slices.DeleteFunc(c.suspects(), func(s int) bool { return c.short[s] })
 	if len(suspects) == 0 {
 		return ""
 	}
@@ -245,37 +227,31 @@ func (c *cluster) probe(ctx context.Context) string {
 	var wrong []string
 	for slot, answer := range c.list(ctx, suspects, latest) {
 		if answer.err == nil {
-			answer.err = c.cleared(slot)
+			answer.err = c.answers(slot)
 		}
 		if answer.err != nil {
-			wrong = append(wrong, fmt.Sprintf("%s takes no append: %v", partitionOf(slot), answer.err))
+			wrong = append(wrong, engine.Down(slot, answer.err).Error())
 		}
 	}
 	return sum(wrong)
 }
 
-// state is what the watcher last saw: what is wrong, "" for nothing, and since when it is so.
-func (c *cluster) state() (trouble string, since time.Time) {
+// fatal returns the error after which the log cannot work any more in this process; nil: none.
+func (c *cluster) fatal() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.trouble, c.since
+	return c.unrecoverable
 }
 
-// gone says what cannot heal.
-func (c *cluster) gone() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.lost
-}
-
-// errNoLeader is a partition without a leader: its brokers are away, or electing.
+// errNoLeader is the error of a partition without a leader: its brokers are away, or are electing one.
 var errNoLeader = errors.New("no broker leads the partition")
 
-var errLeftOut = errors.New("the broker left the partition out of its answer")
+// errNotAnswered is the error of a partition about which a broker's answer says nothing.
+var errNotAnswered = errors.New("the broker left the partition out of its answer")
 
-// moved reports whether an answer of a broker means that another leads, or will; then it
-// is asked which, and the request made again.
-func moved(err error) bool {
+// leaderChanged reports whether a broker's answer means that another broker leads, or will lead.
+// Then the cluster is asked which, and the request is repeated.
+func leaderChanged(err error) bool {
 	for _, e := range []error{kerr.NotLeaderForPartition, kerr.LeaderNotAvailable, kerr.ReplicaNotAvailable,
 		kerr.UnknownTopicOrPartition, kerr.UnknownTopicID, kerr.InconsistentTopicID,
 		kerr.FencedLeaderEpoch, kerr.UnknownLeaderEpoch, kerr.OffsetNotAvailable, kerr.BrokerNotAvailable} {
@@ -292,8 +268,8 @@ type answer struct {
 	err    error
 }
 
-// What a broker is asked for, as a timestamp (ListOffsets): the high watermark, or the first
-// offset there is.
+// latest and earliest are timestamps of a ListOffsets request. They ask for the high watermark,
+// and for the first offset of the partition.
 const latest, earliest = -1, -2
 
 // list asks the leaders of some slots, once, for an offset.
@@ -323,18 +299,19 @@ func (c *cluster) list(ctx context.Context, slots []int, which int64) map[int]an
 	return answers
 }
 
+// listFrom asks one broker, once, for an offset of each of some slots that it leads.
 func (c *cluster) listFrom(ctx context.Context, leader int32, slots []int, which int64) map[int]answer {
 	answers := make(map[int]answer, len(slots))
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.ReplicaID = -1
 	var topics [3]kmsg.ListOffsetsRequestTopic
 	for _, s := range slots {
-		topic, partition := place(s)
+		topic, partition := topicPartition(s)
 		p := kmsg.NewListOffsetsRequestTopicPartition()
 		p.Partition, p.Timestamp = partition, which
 		topics[topic].Topic = c.names[topic]
 		topics[topic].Partitions = append(topics[topic].Partitions, p)
-		answers[s] = answer{err: errLeftOut}
+		answers[s] = answer{err: errNotAnswered}
 	}
 	for _, t := range topics {
 		if len(t.Partitions) > 0 {
@@ -373,22 +350,25 @@ func (c *cluster) slotOf(name string, id [16]byte, partition int32) (int, bool) 
 	return 0, false
 }
 
-// heads answers who asks for a head. Those who ask while a question is on its way are
-// in the next one together, since its answer may be from before they asked.
+// heads asks the partitions' leaders for their heads, in one question at a time for all callers.
+// A caller who comes while a question is under way waits for the next question: the answer to
+// the first may be older than the call.
 type heads struct {
 	c       *cluster
 	ctx     context.Context
 	mu      sync.Mutex
 	running bool
-	next    *question
+	next    *question // not yet asked
 }
 
+// question is one question for the heads of some slots.
 type question struct {
 	slots   map[int]bool
 	done    chan struct{}
 	answers map[int]answer
 }
 
+// get returns a slot's head as its leader knows it.
 func (h *heads) get(slot int) (int64, error) {
 	h.mu.Lock()
 	q := h.next
@@ -407,6 +387,7 @@ func (h *heads) get(slot int) (int64, error) {
 	return a.offset, a.err
 }
 
+// run asks the questions that come, until there is none.
 func (h *heads) run() {
 	for {
 		h.mu.Lock()
@@ -428,44 +409,41 @@ func (h *heads) answer(q *question) {
 	ctx, cancel := context.WithTimeout(h.ctx, h.c.cfg.DeliverWithin)
 	defer cancel()
 	q.answers = map[int]answer{}
-	left := make([]int, 0, len(q.slots))
-	for s := range q.slots {
-		left = append(left, s)
-	}
+	open := slices.Collect(maps.Keys(q.slots))
 	for tries := 1; ; tries++ {
 		attempt, stop := context.WithTimeout(ctx, h.c.cfg.attempt())
-		got := h.c.list(attempt, left, latest)
+		got := h.c.list(attempt, open, latest)
 		stop()
-		left = left[:0]
+		open = open[:0]
 		for s, a := range got {
-			// That the time was up says less than what came before.
+			// An error that came before says more than that the time was up.
 			if before, ok := q.answers[s]; !ok || before.err == nil || !errors.Is(a.err, context.DeadlineExceeded) {
 				q.answers[s] = a
 			}
 			if a.err != nil && temporary(a.err) {
-				left = append(left, s)
+				open = append(open, s)
 			}
 		}
-		if len(left) == 0 || ctx.Err() != nil || h.c.gone() != nil {
+		if len(open) == 0 || ctx.Err() != nil || h.c.fatal() != nil {
 			break
 		}
 		h.c.refresh(ctx)
-		stored.Pause(ctx, stored.Backoff(tries))
+		engine.Pause(ctx, engine.Backoff(tries))
 	}
 	for s, a := range q.answers {
 		if a.err == nil {
 			continue
 		}
-		if err := h.c.gone(); err != nil {
+		if err := h.c.fatal(); err != nil {
 			a.err = err
 		}
-		q.answers[s] = answer{err: fmt.Errorf("the head of %s: %w", partitionOf(s), a.err)}
+		q.answers[s] = answer{err: fmt.Errorf("the head of %s: %w", engine.PartitionOf(s), a.err)}
 	}
 }
 
-// temporary reports whether asking again may help: whatever is no broker's answer is
-// about the way there.
+// temporary reports whether the same request may succeed later. An error that is no broker's
+// answer is one of the network, and those pass.
 func temporary(err error) bool {
 	var k *kerr.Error
-	return !errors.As(err, &k) || k.Retriable || moved(err)
+	return !errors.As(err, &k) || k.Retriable || leaderChanged(err)
 }

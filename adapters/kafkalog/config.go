@@ -1,6 +1,7 @@
 package kafkalog
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,8 +10,7 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
@@ -40,21 +40,21 @@ type Config struct {
 	// Partitions is how many recipients' partitions Init gives a new ledger; default 16,
 	// at most event.MaxPartitions. Of an existing ledger it must be 0 or what it has.
 	Partitions int
-	// Copy is for the target of a copy. Init leaves the topics empty, and Open takes
-	// them without a first event: the copy brings it. Until it is opened again without
-	// Copy the ledger has no Source, and no record is judged by its ledger or partition.
+	// Copy is for the target of a copy. Init leaves the topics empty, and Open accepts
+	// topics without a first event: the copy brings it. Until the ledger is opened without
+	// Copy it has no Source, and no record is judged by its ledger or partition.
 	Copy bool
 	// Decode makes every event that is read be decoded from its bytes: a test mode.
 	Decode bool
 
-	// DeliverWithin bounds how long an append may be without an answer, and a read of
-	// what is there. Default 10 s, at least 1 s.
+	// DeliverWithin bounds the time until an append is answered, and the time of a read that
+	// does not wait for new events. Default 10 s, at least 1 s.
 	DeliverWithin time.Duration
-	// QueueBytes and QueueEvents bound what was appended and is not answered yet, in
-	// stored bytes and events; beyond them appends are refused. Default 64 MiB and 65,536.
+	// QueueBytes and QueueEvents bound the appends that have no answer yet, in stored bytes
+	// and in events; beyond them appends are refused. Default 64 MiB and 65,536.
 	QueueBytes, QueueEvents int
-	// TailBytes and TailEvents bound the newest events that are kept in memory for the
-	// readers of one partition. Default 2 MiB of stored bytes and 8,192; in memory an
+	// TailBytes and TailEvents bound the newest events of one partition that are kept in
+	// memory for its readers. Default 2 MiB of stored bytes and 8,192; in memory an
 	// event takes two to four times its stored bytes.
 	TailBytes, TailEvents int
 
@@ -71,12 +71,13 @@ type SASL struct {
 	User, Password string
 }
 
-// String is the mechanism alone, so that no log gets the rest.
+// String is the mechanism alone, so that no log gets the user and the password.
 func (s SASL) String() string { return s.Mechanism }
 
 // GoString is String.
 func (s SASL) GoString() string { return s.Mechanism }
 
+// opt is the client's option for it; nil for none.
 func (s SASL) opt() (kgo.Opt, error) {
 	switch s.Mechanism {
 	case "":
@@ -91,30 +92,19 @@ func (s SASL) opt() (kgo.Opt, error) {
 	return nil, fmt.Errorf("a SASL mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, not %.40q", s.Mechanism)
 }
 
-const defaultPartitions = 16
-
 // prefixForm is what Kafka allows in a topic's name, and 249 characters in all.
 var prefixForm = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,200}$`)
 
 // withDefaults checks a configuration and fills in what it leaves out.
 func (c Config) withDefaults() (Config, error) {
-	def := func(v *int, d int) {
-		if *v == 0 {
-			*v = d
-		}
-	}
-	if c.Prefix == "" {
-		c.Prefix = "chirograph"
-	}
-	def(&c.Replication, 3)
-	def(&c.MinISR, max(1, c.Replication-1))
-	def(&c.QueueBytes, 64<<20)
-	def(&c.QueueEvents, 1<<16)
-	def(&c.TailBytes, 2<<20)
-	def(&c.TailEvents, 8192)
-	if c.DeliverWithin == 0 {
-		c.DeliverWithin = 10 * time.Second
-	}
+	c.Prefix = cmp.Or(c.Prefix, "chirograph")
+	c.Replication = cmp.Or(c.Replication, 3)
+	c.MinISR = cmp.Or(c.MinISR, max(1, c.Replication-1))
+	c.QueueBytes = cmp.Or(c.QueueBytes, 64<<20)
+	c.QueueEvents = cmp.Or(c.QueueEvents, 1<<16)
+	c.TailBytes = cmp.Or(c.TailBytes, 2<<20)
+	c.TailEvents = cmp.Or(c.TailEvents, 8192)
+	c.DeliverWithin = cmp.Or(c.DeliverWithin, 10*time.Second)
 	switch {
 	case len(c.Brokers) == 0:
 		return c, errors.New("no Kafka broker is configured")
@@ -122,31 +112,32 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("a prefix of topics has 1 to 200 letters, digits, '.', '_' and '-', not %.40q", c.Prefix)
 	case c.Replication < 1 || c.MinISR < 1 || c.MinISR > c.Replication:
 		return c, fmt.Errorf("of %d replicas %d cannot be in sync", c.Replication, c.MinISR)
-	case c.Partitions < 0 || c.Partitions > event.MaxPartitions:
-		return c, fmt.Errorf("a ledger has 1 to %d partitions, not %d", event.MaxPartitions, c.Partitions)
 	case c.DeliverWithin < time.Second:
 		return c, fmt.Errorf("appends need a second at least to be delivered, not %s", c.DeliverWithin)
 	case c.QueueBytes < 0 || c.QueueEvents < 0 || c.TailBytes < 0 || c.TailEvents < 0:
 		return c, errors.New("a bound is not below 0")
 	}
+	if err := engine.CheckPartitions(c.Partitions); err != nil {
+		return c, err
+	}
 	_, err := c.SASL.opt()
 	return c, err
 }
 
-// attempt is how long one request may take, so that there are several in DeliverWithin.
+// attempt bounds one request, so that DeliverWithin is enough for several.
 func (c *Config) attempt() time.Duration { return c.DeliverWithin / 3 }
 
-// client connects nothing yet: franz-go does at the first request.
+// client makes a client. It connects at its first request.
 func (c *Config) client(more ...kgo.Opt) (*kgo.Client, error) {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ClientID("chirograph"),
-		// A request makes two dials at most; both must fit into an attempt, so that what
-		// was surely not sent is known to be so.
+		// A request dials twice at most. Both dials must fit into an attempt, so that a request
+		// that was not sent ends by itself, with an error that says so.
 		kgo.DialTimeout(c.attempt() / 4),
 		kgo.RequestTimeoutOverhead(c.attempt()),
 		kgo.RetryTimeout(c.DeliverWithin),
-		kgo.RetryBackoffFn(stored.Backoff),
+		kgo.RetryBackoffFn(engine.Backoff),
 		kgo.MetadataMinAge(100 * time.Millisecond),
 		// Brokers close idle connections after ten minutes.
 		kgo.ConnIdleTimeout(9 * time.Minute),

@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/adapters/logtest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -73,7 +73,7 @@ func TestAnswers(t *testing.T) {
 			answered := make(chan ledger.Appended)
 			down := false
 			l.Append(0, logtest.Own(l, 0, 2), func(a ledger.Appended) {
-				down = len(l.sender.suspects()) > 0
+				down = len(l.sender.backlog.suspects()) > 0
 				answered <- a
 			})
 			a := <-answered
@@ -159,7 +159,7 @@ func headOf(t *testing.T, l *Log, p event.Partition) int64 {
 // retry appends until it is not refused any more.
 func retry(t *testing.T, l ledger.Log, p event.Partition, events []*event.Event) ledger.Appended {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); ; stored.Pause(context.Background(), 10*time.Millisecond) {
+	for deadline := time.Now().Add(15 * time.Second); ; engine.Pause(context.Background(), 10*time.Millisecond) {
 		a := logtest.Wait(l, p, events)
 		if a.Err == nil {
 			return a
@@ -173,7 +173,7 @@ func retry(t *testing.T, l ledger.Log, p event.Partition, events []*event.Event)
 // until waits for a condition.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(90 * time.Second); !is(); stored.Pause(context.Background(), 5*time.Millisecond) {
+	for deadline := time.Now().Add(90 * time.Second); !is(); engine.Pause(context.Background(), 5*time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it never was so: %s", what)
 		}
@@ -360,7 +360,7 @@ func (a *acks) follow(p event.Partition) *follower {
 				a.t.Error(err)
 			}
 			if err != nil {
-				stored.Pause(ctx, 20*time.Millisecond)
+				engine.Pause(ctx, 20*time.Millisecond)
 			}
 			f.mu.Lock()
 			for _, r := range records {
@@ -407,7 +407,7 @@ func TestUnsteady(t *testing.T) {
 			case 1:
 				move()
 			}
-			stored.Pause(context.Background(), time.Duration(rng.IntN(40))*time.Millisecond)
+			engine.Pause(context.Background(), time.Duration(rng.IntN(40))*time.Millisecond)
 		}
 		log.wait()
 		acked, refused, unknown := log.check()
@@ -462,10 +462,10 @@ func TestWrittenThenCut(t *testing.T) {
 			t.Fatal(a.Err)
 		}
 		w.freeze()
-		before := l.sender.wrote.to(l.cluster.leader(slot(0)))
+		before := l.sender.writes.to(l.cluster.leader(engine.Slot(0)))
 		answer := make(chan ledger.Appended, 1)
 		l.Append(0, logtest.Own(l, 0, 1), func(a ledger.Appended) { answer <- a })
-		until(t, "the request is written", func() bool { return l.sender.wrote.to(l.cluster.leader(slot(0))) > before })
+		until(t, "the request is written", func() bool { return l.sender.writes.to(l.cluster.leader(engine.Slot(0))) > before })
 		w.sever(true)
 		if a := <-answer; !errors.Is(a.Err, ledger.ErrUnknown) {
 			t.Errorf("%v, want ErrUnknown", a.Err)
@@ -582,7 +582,7 @@ func TestPartitionsAway(t *testing.T) {
 	for range 3 {
 		l.cluster.refresh(t.Context())
 	}
-	if len(l.sender.suspects()) != 1 {
+	if len(l.sender.backlog.suspects()) != 1 {
 		t.Error("a partition with too few replicas is thought to take appends")
 	}
 	fault.Remove()
@@ -637,7 +637,7 @@ func TestSequenceWraps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lane := &l.sender.lanes[slot(0)]
+	lane := &l.sender.lanes[engine.Slot(0)]
 	// Answers come on the goroutine that owns the lane.
 	appending := func(n int, then func()) {
 		done := make(chan error)

@@ -5,33 +5,31 @@
 // offsets are dense.
 //
 // What makes an append durable: the leader of its partition has acknowledged it with
-// acks=all, so every replica in sync has it, of which there are MinISR at least. That is
-// replication, not fsync: a power cut that takes all replicas' unsynced tails takes the
-// append with them. Only what lies below the high watermark is read.
+// acks=all, so every replica in sync has it, and at least MinISR replicas are in sync. That is
+// replication, not fsync: a power cut that destroys the unsynced tails of all replicas destroys
+// the append. Only events below the high watermark are read.
 //
-// Order: a partition has one record batch of this process under way at a time, and it is
-// sent again, unchanged, until a broker has it or DeliverWithin is over; brokers recognise
-// a batch that they have by its producer and sequence numbers (idempotent producing). So
-// the appends of one process are in the log once and in order, also across errors that
-// were got over. Kafka cannot promise that of a batch that was given up: a request that
-// hangs in a stalled broker may be written later, after younger ones. Its append was
-// answered with ledger.ErrUnknown, and its events, wherever they land, are judged like all
-// others: repeats and overtaken outcomes are void.
+// Order: this process has one record batch of a partition under way at a time. The same batch is
+// sent until a broker has it or DeliverWithin is over; brokers recognise a batch that they have
+// by its producer and sequence numbers (idempotent producing). So the appends of one process are
+// in the log once and in order, also when some tries fail. Kafka cannot promise that of a batch
+// that was given up: a request that hangs in a stalled broker may be written later, after younger
+// ones. Its append was answered with ledger.ErrUnknown, and its events, wherever they land, are
+// judged like all others: repeats and overtaken outcomes are void.
 //
-// The requests are made here and carried by franz-go's client, not by its producer and
-// consumer: those do not tell whether a record that failed may be in the log, and go on
+// This package makes the requests and uses franz-go's client to send them, not franz-go's
+// producer and consumer: these do not tell whether a failed record may be in the log, and go on
 // after a loss of data.
 package kafkalog
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -43,22 +41,22 @@ type Log struct {
 	source     string
 	partitions int
 	sender     *sender
-	reader     *stored.Reader
+	reader     *engine.Reader
 	heads      heads
-	ahead      ahead
+	surplus    surplus
 	tails      *tails
 	stats      counters
 
-	ctx      context.Context // until everything is answered
+	ctx      context.Context // ends when every append is answered
 	stop     context.CancelFunc
 	closed   chan struct{}
 	watching sync.WaitGroup
 	closing  sync.Once
 }
 
-// Open opens a ledger whose topics are there (Init makes them), and refuses where they are
-// not as they must be, with all that is wrong and how to mend it. It changes nothing. ctx
-// bounds the opening alone.
+// Open opens a ledger whose topics exist (Init makes them). Where they are not as they must be,
+// its error says all that is wrong, and how to mend it. It changes nothing. ctx bounds the
+// opening alone.
 func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return nil, err
@@ -71,29 +69,29 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 			l.release()
 		}
 	}()
-	sent := &wrote{}
-	if l.client, err = l.cfg.client(kgo.WithHooks(sent)); err != nil {
+	writes := &writeCounter{}
+	if l.client, err = l.cfg.client(kgo.WithHooks(writes)); err != nil {
 		return nil, err
 	}
 	if l.tails.client, err = l.cfg.client(); err != nil {
 		return nil, err
 	}
-	found, err := check(ctx, &l.cfg, l.client)
+	topics, err := check(ctx, &l.cfg, l.client)
 	if err != nil {
 		return nil, err
 	}
-	if found.created != nil {
-		l.source = "/" + found.created.Ledger
+	if topics.created != nil {
+		l.source = "/" + topics.created.Ledger
 	}
-	l.partitions = found.partitions
-	l.reader = &stored.Reader{Source: l.source, Partitions: l.partitions, Decode: l.cfg.Decode}
+	l.partitions = topics.partitions
+	l.reader = &engine.Reader{Source: l.source, Partitions: l.partitions, Decode: l.cfg.Decode}
 	slots := l.partitions + ledgerTopic
 	l.cluster = newCluster(&l.cfg, l.client, slots)
-	l.cluster.ids = found.ids
+	l.cluster.ids = topics.ids
 	l.heads.c, l.heads.ctx = l.cluster, l.ctx
 	l.tails.bySlot = make([]*tail, slots)
 	l.sender = newSender(&l.cfg, slots, &l.stats, l.reader)
-	l.sender.cluster, l.sender.client, l.sender.wrote = l.cluster, l.client, sent
+	l.sender.cluster, l.sender.client, l.sender.writes = l.cluster, l.client, writes
 	p, err := newProducer(ctx, l.client)
 	if err != nil {
 		return nil, err
@@ -102,10 +100,10 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		l.sender.lanes[i].producer = p
 	}
 	l.cluster.changed = func() {
-		l.sender.wake()
-		l.tails.relead()
+		engine.Signal(l.sender.backlog.wakeup)
+		l.tails.followLeaders()
 	}
-	l.cluster.suspect, l.cluster.cleared = l.sender.suspects, l.sender.answers
+	l.cluster.suspects, l.cluster.answers = l.sender.backlog.suspects, l.sender.backlog.answers
 	l.watching.Go(func() { l.cluster.watch(l.ctx) })
 	l.cluster.refresh(ctx)
 	go l.sender.run(l.ctx)
@@ -121,62 +119,53 @@ func (l *Log) Source() string { return l.source }
 
 // Append is part of ledger.Log. What is refused at once, because too much is waiting, the
 // partition took no append just now, the log is closed or an event cannot be encoded, is
-// answered before Append returns. Everything else is answered within DeliverWithin: with
+// answered before Append returns. Every other append is answered within DeliverWithin: with
 // ledger.ErrRefused where it is certain that no broker has any of it or will have, else
 // with ledger.ErrUnknown. After a failure for want of brokers the partition's appends are
-// refused at once, but for one a second, until its leader answers again.
+// refused at once, except for one a second, until its leader answers.
 func (l *Log) Append(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
-	a, err := l.encode(p, events)
-	if err == nil {
-		a.done = done
-		follows := l.tails.live(a.slot)
-		if follows {
-			l.reader.Keep(p, a.events, a.raws)
-		}
-		if err = l.sender.enqueue(a); err != nil && follows {
-			l.reader.Forget(p, a.events)
-		}
-	}
-	if err != nil {
+	if err := l.append(p, events, done); err != nil {
 		l.stats.failed.Add(int64(len(events)))
-		done(ledger.Appended{Err: fmt.Errorf("%w: %w", ledger.ErrRefused, err)})
+		done(ledger.Appended{Err: ledger.Refused(err)})
 	}
 }
 
-func (l *Log) has(p event.Partition) bool {
-	return p >= event.InboxPartition && int(p) < l.partitions
-}
-
-func (l *Log) encode(p event.Partition, events []*event.Event) (*pending, error) {
-	if !l.has(p) {
-		return nil, fmt.Errorf("there is no partition %d", int(p))
+func (l *Log) append(p event.Partition, events []*event.Event, done func(ledger.Appended)) error {
+	if err := engine.CheckAppend(p, l.partitions); err != nil {
+		return err
 	}
-	// When there is no room, encoding would be for nothing.
-	l.sender.mu.Lock()
-	err := l.sender.room(slot(p), 0, len(events), time.Now())
-	l.sender.mu.Unlock()
+	if err := l.sender.backlog.check(engine.Slot(p), len(events)); err != nil {
+		return err // without the work of encoding
+	}
+	a, err := engine.NewAppend(p, events, done)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	raws, size, err := stored.Encode(events)
-	return &pending{slot: slot(p), events: events, raws: raws, size: size}, err
+	follows := l.tails.has(a.Slot)
+	if follows {
+		l.reader.Keep(p, a.Events, a.Raws)
+	}
+	if err = l.sender.backlog.enqueue(a); err != nil && follows {
+		l.reader.Forget(p, a.Events)
+	}
+	return err
 }
 
-// Read is part of ledger.Log. At the head it is served by a tail that this process keeps
-// of the partition, elsewhere by the partition's leader; with max 0 the leader is asked.
-// What ctx ends is the wait: what is there is read even when ctx is done. Where a broker does
-// not answer, it is tried again until DeliverWithin is over, or ctx ends meanwhile, and the
-// error is the broker's. A record that is no event of this ledger is returned with the
+// Read is part of ledger.Log. Near the head it reads from a tail of the partition that this
+// process keeps, elsewhere from the partition's leader; with max 0 it asks the leader. The end
+// of ctx ends the wait for new events: events that are there are read even when ctx is done.
+// Where a broker does not answer, it is tried until DeliverWithin is over or ctx is done, and
+// the error is the broker's. A record that is no event of this ledger is returned with the
 // reason (Record.Bad) and without an event.
 func (l *Log) Read(ctx context.Context, at event.Partition, from int64, max int) ([]ledger.Record, int64, error) {
-	if !l.has(at) || from < 0 || max < 0 {
-		return nil, 0, fmt.Errorf("read of partition %d from %d, at most %d: there is no such thing", int(at), from, max)
+	if err := engine.CheckRead(at, l.partitions, from, max); err != nil {
+		return nil, 0, err
 	}
-	s := slot(at)
+	s := engine.Slot(at)
 	for {
 		select {
 		case <-l.closed:
-			return nil, 0, errClosed
+			return nil, 0, engine.ErrClosed
 		default:
 		}
 		if max == 0 {
@@ -189,8 +178,8 @@ func (l *Log) Read(ctx context.Context, at event.Partition, from int64, max int)
 		}
 		if wake == nil || ctx.Err() != nil {
 			var err error
-			// What is there although ctx is done is not what the tail knows, but the leader.
-			if records, head, err = l.stored(ctx, s, from, max); err != nil || len(records) > 0 || ctx.Err() != nil {
+			// The leader may have events that the tail does not have yet.
+			if records, head, err = l.readStored(ctx, s, from, max); err != nil || len(records) > 0 || ctx.Err() != nil {
 				return records, head, err
 			}
 			wake = l.tails.follow(s, from)
@@ -203,34 +192,31 @@ func (l *Log) Read(ctx context.Context, at event.Partition, from int64, max int)
 	}
 }
 
-// Health says whether the ledger takes appends and can be read, since when it is so, and,
-// when it is not, what is wrong with which broker or partition. The cluster is asked every
-// few seconds whether or not anything is appended, so it heals by itself.
+// Health says whether the ledger takes appends and can be read, since when that is so or is not,
+// and what is wrong with which broker or partition. The cluster is asked every few seconds, also
+// when nothing is appended, so Health becomes true without an append.
 func (l *Log) Health() (ok bool, since time.Time, detail string) {
-	trouble, since := l.cluster.state()
-	return trouble == "", since, trouble
+	return l.cluster.health.State()
 }
 
 // Stats is how much went through a Log since it was opened.
 type Stats struct {
-	// Appended are events that were acknowledged; Failed, those whose append was answered
-	// with an error.
+	// Appended counts events that were acknowledged; Failed counts events whose append was
+	// answered with an error.
 	Appended, Failed int64
-	// Requests are produce requests; Fetches, those that were made for one reader (the
-	// tails' not among them).
+	// Requests counts produce requests; Fetches counts fetches for one reader, without those of
+	// the tails.
 	Requests, Fetches int64
-	// Read are events that came from brokers; Decoded, those of them that were decoded,
-	// the others being this process's own.
+	// Read counts events that came from brokers. Decoded counts how many of them were decoded;
+	// the others were this process's own.
 	Read, Decoded int64
-	// QueuedBytes and QueuedEvents were appended and have no answer yet.
+	// QueuedBytes and QueuedEvents are of the appends that have no answer yet.
 	QueuedBytes, QueuedEvents int
 }
 
-// Stats counts.
+// Stats returns the counters as they are now.
 func (l *Log) Stats() Stats {
-	l.sender.mu.Lock()
-	bytes, events := l.sender.bytes, l.sender.events
-	l.sender.mu.Unlock()
+	bytes, events := l.sender.backlog.queued()
 	return Stats{
 		Appended: l.stats.appended.Load(), Failed: l.stats.failed.Load(),
 		Requests: l.stats.requests.Load(), Fetches: l.stats.fetched.Load(),
@@ -239,8 +225,8 @@ func (l *Log) Stats() Stats {
 	}
 }
 
-// Close answers what is queued, which takes DeliverWithin at most, then takes no more
-// appends, ends waiting reads, and closes the connections.
+// Close takes no more appends, waits until the queued ones are answered, which takes
+// DeliverWithin at most, then ends waiting reads and closes the connections.
 func (l *Log) Close() error {
 	l.closing.Do(func() {
 		l.sender.close()
@@ -250,7 +236,7 @@ func (l *Log) Close() error {
 	return nil
 }
 
-// release ends whatever runs.
+// release ends the goroutines and closes the connections.
 func (l *Log) release() {
 	l.stop()
 	l.watching.Wait()

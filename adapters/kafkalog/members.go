@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/chirograph/chirograph/domain/ledger/stored"
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// Members is how many members the group has now: nodes that serve partitions, or are
-// about to.
+// Members is how many members the group has now: nodes that serve partitions, or will soon.
 func (p *Placement) Members(ctx context.Context) (int, error) {
 	client, err := p.cfg.client()
 	if err != nil {
@@ -31,8 +30,8 @@ func (p *Placement) Members(ctx context.Context) (int, error) {
 		if err == nil {
 			return len(groups[p.group].Members), nil
 		}
-		// A cluster that never had a group takes some seconds to find it a coordinator.
-		if stored.Pause(ctx, stored.Backoff(tries)); ctx.Err() != nil {
+		// A cluster that never had a group needs some seconds to find a coordinator for one.
+		if engine.Pause(ctx, engine.Backoff(tries)); ctx.Err() != nil {
 			return 0, fmt.Errorf("ask for the members of the group %s: %w", p.group, err)
 		}
 	}

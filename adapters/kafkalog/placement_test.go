@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -195,7 +195,7 @@ func TestDrain(t *testing.T) {
 		a.mu.Unlock()
 		b := join(t, cfg, "", session(server))
 		giving := <-a.lostCall
-		stored.Pause(context.Background(), session(server)/4) // two heartbeats: were it given on, it would be now
+		engine.Pause(context.Background(), session(server)/4) // two heartbeats: were it given on, it would be now
 		if n := b.count(); n != 0 {
 			t.Errorf("%d partitions went on while %v was being drained", n, giving)
 		}
@@ -262,7 +262,7 @@ func TestPlacementBrokersAway(t *testing.T) {
 		}
 		until(t, "two share", both)
 		w.sever(true)
-		stored.Pause(context.Background(), time.Second)
+		engine.Pause(context.Background(), time.Second)
 		w.mend()
 		until(t, "two share again", both)
 		// One that stops while brokers are away does stop.

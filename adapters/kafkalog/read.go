@@ -7,28 +7,27 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
-	// minFetch and maxFetch bound the bytes, as they are stored in Kafka, that one Read
-	// asks for, and eventGuess is how many an event is taken to have. A broker answers
+	// minFetch and maxFetch bound the bytes, as Kafka stores them, that one Read asks for.
+	// eventGuess is the number of bytes that an event is expected to have. A broker answers
 	// with whole batches, and with one at least.
 	minFetch, maxFetch, eventGuess = 16 << 10, 1 << 20, 512
-	// aheadBytes bounds the stored bytes of what was fetched with what was asked for, and
-	// is kept for a reader that goes on there; aheadFor is for how long.
-	aheadBytes, aheadFor = 16 << 20, 5 * time.Second
+	// surplusBytes bounds the stored bytes of surplus events, and surplusFor how long they are kept.
+	surplusBytes, surplusFor = 16 << 20, 5 * time.Second
 )
 
 // decompressor is used by all readers at once.
 var decompressor = kgo.DefaultDecompressor()
 
-// fetched is what one partition's part of a fetch says.
+// fetched is what the answer to a fetch says about one partition.
 type fetched struct {
 	values [][]byte // from the offset asked for on, dense
 	head   int64    // the high watermark that the broker knew
@@ -48,7 +47,7 @@ func (c *cluster) fetch(ctx context.Context, client *kgo.Client, broker int32, w
 	var topics [3]kmsg.FetchRequestTopic
 	froms := make(map[int]int64, len(wants))
 	for _, w := range wants {
-		topic, partition := place(w.slot)
+		topic, partition := topicPartition(w.slot)
 		p := kmsg.NewFetchRequestTopicPartition()
 		p.Partition, p.FetchOffset, p.PartitionMaxBytes = partition, w.from, int32(partitionBytes)
 		topics[topic].Topic, topics[topic].TopicID = c.names[topic], c.ids[topic]
@@ -85,13 +84,13 @@ func (c *cluster) fetch(ctx context.Context, client *kgo.Client, broker int32, w
 	return out, nil
 }
 
-// errGap is an offset that holds no event, and never will.
+// errGap is the error of an offset that holds no event, and never will.
 var errGap = errors.New("a ledger's topic has neither transactions nor compaction")
 
-// open takes the values out of a partition's batches. Offsets must be dense: one that a
-// transaction's marker has, or that compaction or retention took away, is an error.
+// open returns the values in a partition's batches. Offsets must be dense: an offset that holds
+// a transaction's marker, or that compaction or retention has emptied, is an error.
 func (c *cluster) open(slot int, from int64, p *kmsg.FetchResponseTopicPartition) fetched {
-	topic, partition := place(slot)
+	topic, partition := topicPartition(slot)
 	batches, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
 		KeepControlRecords: true, Offset: from, Topic: c.names[topic], Partition: partition,
 	}, p, decompressor, nil)
@@ -103,7 +102,7 @@ func (c *cluster) open(slot int, from int64, p *kmsg.FetchResponseTopicPartition
 	for _, r := range batches.Records {
 		switch {
 		case r.Offset >= f.head:
-			return f // not yet durable
+			return f // it is not yet on all replicas in sync
 		case r.Attrs.IsControl():
 			f.err = fmt.Errorf("offset %d holds the marker of a transaction: %w", r.Offset, errGap)
 		case r.Offset != next:
@@ -116,21 +115,21 @@ func (c *cluster) open(slot int, from int64, p *kmsg.FetchResponseTopicPartition
 		break
 	}
 	if len(f.values) > 0 {
-		f.err = nil // what is there first; who goes on meets the error
+		f.err = nil // the values first: the next read, from their end on, meets the error
 	}
 	return f
 }
 
 // fetchFrom reads from the leader what is there, without waiting for more: no values mean
-// that from is the head. It tries until asked is done, unless it was before: then whoever
-// reads does not want to wait for more, but does want what is there.
+// that from is the head. It tries until asked is done. Where asked is done before the call, the
+// caller wants what is there and does not want to wait for more: then it is tried once.
 func (l *Log) fetchFrom(asked context.Context, slot int, from int64, bytes int) ([][]byte, int64, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.cfg.DeliverWithin)
 	defer cancel()
 	if asked.Err() != nil {
 		asked = ctx
 	}
-	at := event.Position{Partition: partitionOf(slot), Index: from}
+	at := event.Position{Partition: engine.PartitionOf(slot), Index: from}
 	var last error
 	for tries := 1; ctx.Err() == nil; tries++ {
 		f := l.fetchOnce(ctx, slot, from, bytes)
@@ -141,14 +140,14 @@ func (l *Log) fetchFrom(asked context.Context, slot int, from int64, bytes int) 
 			last = fmt.Errorf("nothing stands at %s, and the log goes on to %d: %w", at, f.head, errGap)
 			return nil, f.head, last
 		case f.err == nil, errors.Is(f.err, kerr.OffsetOutOfRange):
-			// A leader that is new may not know its own end yet. Asked for its head, it
-			// answers only when it does.
+			// A new leader may not know its own end yet. It answers the question for its head
+			// only when it does.
 			head, err := l.heads.get(slot)
 			switch {
 			case err != nil:
 				return nil, 0, err
 			case from > head:
-				return nil, head, fmt.Errorf("%w: %s, where its head is %d", ledger.ErrAhead, at, head)
+				return nil, head, engine.Ahead(at, head)
 			case f.err != nil:
 				first := l.cluster.list(ctx, []int{slot}, earliest)[slot]
 				if first.err == nil && from < first.offset {
@@ -166,21 +165,22 @@ func (l *Log) fetchFrom(asked context.Context, slot int, from int64, bytes int) 
 				l.cluster.refresh(ctx)
 			}
 		}
-		if gone := l.cluster.gone(); gone != nil {
+		if gone := l.cluster.fatal(); gone != nil {
 			last = gone
 			break
 		}
 		if asked.Err() != nil {
 			break
 		}
-		stored.Pause(ctx, stored.Backoff(tries))
+		engine.Pause(ctx, engine.Backoff(tries))
 	}
 	if l.ctx.Err() != nil {
-		return nil, 0, errClosed
+		return nil, 0, engine.ErrClosed
 	}
 	return nil, 0, fmt.Errorf("read %s: %w", at, last)
 }
 
+// fetchOnce asks the leader once.
 func (l *Log) fetchOnce(ctx context.Context, slot int, from int64, bytes int) fetched {
 	leader := l.cluster.leader(slot)
 	if leader < 0 {
@@ -195,18 +195,20 @@ func (l *Log) fetchOnce(ctx context.Context, slot int, from int64, bytes int) fe
 	}
 	f, ok := got[slot]
 	if !ok {
-		return fetched{err: errLeftOut}
+		return fetched{err: errNotAnswered}
 	}
 	return f
 }
 
-// ahead keeps what was fetched beyond what a Read asked for, for the Read that goes on there.
-type ahead struct {
+// surplus keeps events that were fetched beyond those that a Read asked for, for the Read that
+// goes on there.
+type surplus struct {
 	mu     sync.Mutex
 	chunks []chunk // oldest first
 	bytes  int
 }
 
+// chunk is the surplus of one fetch.
 type chunk struct {
 	slot   int
 	from   int64
@@ -216,27 +218,27 @@ type chunk struct {
 	at     time.Time
 }
 
-func (a *ahead) put(c chunk) {
+func (a *surplus) put(c chunk) {
 	c.bytes = 0
 	for _, v := range c.values {
 		c.bytes += len(v)
 	}
-	if c.bytes > aheadBytes {
+	if c.bytes > surplusBytes {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.chunks = append(a.chunks, c)
 	a.bytes += c.bytes
-	for a.bytes > aheadBytes || c.at.Sub(a.chunks[0].at) > aheadFor {
+	for a.bytes > surplusBytes || c.at.Sub(a.chunks[0].at) > surplusFor {
 		a.bytes -= a.chunks[0].bytes
 		a.chunks[0] = chunk{}
 		a.chunks = a.chunks[1:]
 	}
 }
 
-// take finds what is kept from an index on, and forgets it.
-func (a *ahead) take(slot int, from int64, now time.Time) (chunk, bool) {
+// take removes the chunk that begins at an index; ok is false where there is none.
+func (a *surplus) take(slot int, from int64, now time.Time) (chunk, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i, c := range a.chunks {
@@ -245,15 +247,15 @@ func (a *ahead) take(slot int, from int64, now time.Time) (chunk, bool) {
 		}
 		a.bytes -= c.bytes
 		a.chunks = append(a.chunks[:i:i], a.chunks[i+1:]...)
-		return c, now.Sub(c.at) <= aheadFor
+		return c, now.Sub(c.at) <= surplusFor
 	}
 	return chunk{}, false
 }
 
-// stored reads from an index on, from what was fetched ahead or from the leader.
-func (l *Log) stored(ctx context.Context, slot int, from int64, most int) ([]ledger.Record, int64, error) {
+// readStored reads from an index on, from the surplus of an earlier fetch or from the leader.
+func (l *Log) readStored(ctx context.Context, slot int, from int64, most int) ([]ledger.Record, int64, error) {
 	now := time.Now()
-	c, ok := l.ahead.take(slot, from, now)
+	c, ok := l.surplus.take(slot, from, now)
 	if !ok {
 		values, head, err := l.fetchFrom(ctx, slot, from, min(max(most*eventGuess, minFetch), maxFetch))
 		if err != nil || len(values) == 0 {
@@ -264,11 +266,11 @@ func (l *Log) stored(ctx context.Context, slot int, from int64, most int) ([]led
 	n := min(len(c.values), most)
 	records := make([]ledger.Record, n)
 	for i, v := range c.values[:n] {
-		records[i] = l.reader.Record(partitionOf(slot), from+int64(i), v)
+		records[i] = l.reader.Record(engine.PartitionOf(slot), from+int64(i), v)
 	}
 	l.stats.read.Add(int64(n))
 	if c.values, c.from = c.values[n:], from+int64(n); len(c.values) > 0 {
-		l.ahead.put(c)
+		l.surplus.put(c)
 	}
 	return records, c.head, nil
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/adapters/logtest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -85,7 +86,7 @@ func TestBadRecords(t *testing.T) {
 				next += int64(len(records))
 			}
 		}()
-		until(t, "the tail follows", func() bool { return l.tails.live(slot(1)) })
+		until(t, "the tail follows", func() bool { return l.tails.has(engine.Slot(1)) })
 		for _, v := range values {
 			write(t, cfg, &kgo.Record{Topic: cfg.Prefix + ".ledger", Partition: 1, Value: v.value})
 		}
@@ -94,7 +95,7 @@ func TestBadRecords(t *testing.T) {
 			tailed = append(tailed, records...)
 		}
 		for next := int64(0); next < int64(len(values)); {
-			records, _, err := l.stored(t.Context(), slot(1), next, 5)
+			records, _, err := l.readStored(t.Context(), engine.Slot(1), next, 5)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -159,7 +160,7 @@ func TestOwnEvents(t *testing.T) {
 				next += int64(len(records))
 			}
 		}()
-		until(t, "the tail follows", func() bool { return l.tails.live(slot(0)) })
+		until(t, "the tail follows", func() bool { return l.tails.has(engine.Slot(0)) })
 		before := l.Stats()
 		for i := range appended {
 			l.Append(0, appended[i:i+1], func(a ledger.Appended) {
@@ -240,7 +241,7 @@ func TestGaps(t *testing.T) {
 			}
 			waiting <- err
 		}()
-		until(t, "the tail follows", func() bool { return l.tails.live(slot(0)) })
+		until(t, "the tail follows", func() bool { return l.tails.has(engine.Slot(0)) })
 		if err := client.BeginTransaction(); err != nil {
 			t.Fatal(err)
 		}
@@ -294,7 +295,7 @@ func lostEnd(t *testing.T, e *kerr.Error) {
 		_, _, err := l.Read(context.Background(), 0, 5, 10)
 		waiting <- err
 	}()
-	until(t, "the tail follows", func() bool { return l.tails.live(slot(0)) })
+	until(t, "the tail follows", func() bool { return l.tails.has(engine.Slot(0)) })
 	// From here on the broker says what one says that came to lead without the last two.
 	k.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		k.KeepControl()
@@ -356,15 +357,15 @@ func TestNotYetDurable(t *testing.T) {
 	stamp(batch, producer{1, 0}, 0)
 	p := kmsg.NewFetchResponseTopicPartition()
 	p.HighWatermark, p.RecordBatches = 2, batch
-	if f := l.cluster.open(slot(0), 0, &p); f.err != nil || len(f.values) != 2 || f.head != 2 {
+	if f := l.cluster.open(engine.Slot(0), 0, &p); f.err != nil || len(f.values) != 2 || f.head != 2 {
 		t.Errorf("%d values, head %d, %v", len(f.values), f.head, f.err)
 	}
-	if f := l.cluster.open(slot(0), 1, &p); f.err != nil || len(f.values) != 1 || !bytes.Equal(f.values[0], raws[1]) {
+	if f := l.cluster.open(engine.Slot(0), 1, &p); f.err != nil || len(f.values) != 1 || !bytes.Equal(f.values[0], raws[1]) {
 		t.Errorf("from 1: %d values, %v", len(f.values), f.err)
 	}
 	batch[len(batch)-1] ^= 1
 	p.HighWatermark = 5
-	if f := l.cluster.open(slot(0), 0, &p); f.err == nil {
+	if f := l.cluster.open(engine.Slot(0), 0, &p); f.err == nil {
 		t.Error("a damaged batch gave no error")
 	}
 }
@@ -391,7 +392,7 @@ func TestFullAnswers(t *testing.T) {
 			})
 		}
 		for p := range cfg.Partitions {
-			until(t, "the tails follow", func() bool { return l.tails.live(slot(event.Partition(p))) })
+			until(t, "the tails follow", func() bool { return l.tails.has(engine.Slot(event.Partition(p))) })
 		}
 		before := l.Stats().Fetches
 		var writing sync.WaitGroup
@@ -496,22 +497,22 @@ func TestIdleTail(t *testing.T) {
 	}
 	reading := make(chan bool)
 	go func() { read(0, 1); reading <- true }()
-	until(t, "the tail follows", func() bool { return l.tails.live(slot(0)) })
+	until(t, "the tail follows", func() bool { return l.tails.has(engine.Slot(0)) })
 	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil {
 		t.Fatal(a.Err)
 	}
 	<-reading
 	l.tails.mu.Lock()
-	l.tails.bySlot[slot(0)].used = time.Now().Add(-tailIdle - time.Second)
+	l.tails.bySlot[engine.Slot(0)].used = time.Now().Add(-tailIdle - time.Second)
 	l.tails.mu.Unlock()
-	until(t, "the tail ended", func() bool { return !l.tails.live(slot(0)) })
+	until(t, "the tail ended", func() bool { return !l.tails.has(engine.Slot(0)) })
 	until(t, "nobody fetches", func() bool {
 		l.tails.mu.Lock()
 		defer l.tails.mu.Unlock()
 		return len(l.tails.brokers) == 0
 	})
 	go func() { read(1, 1); reading <- true }()
-	until(t, "the tail follows again", func() bool { return l.tails.live(slot(0)) })
+	until(t, "the tail follows again", func() bool { return l.tails.has(engine.Slot(0)) })
 	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil {
 		t.Fatal(a.Err)
 	}
@@ -524,12 +525,12 @@ func TestTail(t *testing.T) {
 	cfg := config(t, fake)
 	initLedger(t, cfg)
 	l := open(t, cfg)
-	ts := &tails{log: l, client: l.client, brokers: map[int32]bool{l.cluster.leader(slot(0)): true}, bySlot: make([]*tail, l.cluster.slots)}
+	ts := &tails{log: l, client: l.client, brokers: map[int32]bool{l.cluster.leader(engine.Slot(0)): true}, bySlot: make([]*tail, l.cluster.slots)}
 	for p := range event.Partition(4) {
-		ts.follow(slot(p), int64(p))
+		ts.follow(engine.Slot(p), int64(p))
 	}
 	raw := encoded(t, logtest.Own(l, 2, 1)[0])
-	f := ts.bySlot[slot(2)]
+	f := ts.bySlot[engine.Slot(2)]
 	for _, c := range []struct {
 		from, head, next int64
 		values           int
@@ -547,28 +548,28 @@ func TestTail(t *testing.T) {
 			part.values = append(part.values, raw)
 		}
 		ts.extend(f, c.from, part)
-		if f.next != c.next || ts.bySlot[slot(2)] != f {
+		if f.next != c.next || ts.bySlot[engine.Slot(2)] != f {
 			t.Errorf("%+v: next is %d", c, f.next)
 		}
 	}
-	if records, head, _ := ts.read(slot(2), 2, 10); len(records) != 1 || records[0].Index != 2 || head != 5 {
+	if records, head, _ := ts.read(engine.Slot(2), 2, 10); len(records) != 1 || records[0].Index != 2 || head != 5 {
 		t.Errorf("%d records, head %d", len(records), head)
 	}
-	if wants, _, _ := ts.wants(l.cluster.leader(slot(0))); len(wants) != 4 || wants[0] != (want{slot(2), 3}) {
+	if wants, _, _ := ts.wants(l.cluster.leader(engine.Slot(0))); len(wants) != 4 || wants[0] != (want{engine.Slot(2), 3}) {
 		t.Errorf("it wants %v", wants)
 	}
 	// What may pass is waited for, on its own.
-	ts.extend(ts.bySlot[slot(1)], 1, fetched{err: kerr.NotLeaderForPartition})
-	if wants, _, wait := ts.wants(l.cluster.leader(slot(0))); len(wants) != 3 || wait <= 0 {
+	ts.extend(ts.bySlot[engine.Slot(1)], 1, fetched{err: kerr.NotLeaderForPartition})
+	if wants, _, wait := ts.wants(l.cluster.leader(engine.Slot(0))); len(wants) != 3 || wait <= 0 {
 		t.Errorf("it wants %v, and the rest in %s", wants, wait)
 	}
 	// What does not pass ends it.
 	for i, part := range []fetched{{head: 9}, {err: kerr.OffsetOutOfRange}, {err: errGap}, {head: 1}} {
 		p := event.Partition(2)
 		if i > 0 {
-			ts.follow(slot(2), 3)
+			ts.follow(engine.Slot(2), 3)
 		}
-		f := ts.bySlot[slot(p)]
+		f := ts.bySlot[engine.Slot(p)]
 		wake := f.wake
 		ts.extend(f, 3, part)
 		select {
@@ -576,7 +577,7 @@ func TestTail(t *testing.T) {
 		default:
 			t.Errorf("%+v does not wake who waits", part)
 		}
-		if ts.bySlot[slot(p)] != nil {
+		if ts.bySlot[engine.Slot(p)] != nil {
 			t.Errorf("%+v does not end the tail", part)
 		}
 	}
@@ -612,11 +613,11 @@ func TestTailBound(t *testing.T) {
 	until(t, "the tail has all", func() bool {
 		l.tails.mu.Lock()
 		defer l.tails.mu.Unlock()
-		f := l.tails.bySlot[slot(0)]
+		f := l.tails.bySlot[engine.Slot(0)]
 		return f != nil && f.next == 1000
 	})
 	l.tails.mu.Lock()
-	f := l.tails.bySlot[slot(0)]
+	f := l.tails.bySlot[engine.Slot(0)]
 	if n := len(f.records); f.bytes > cfg.TailBytes || n == 0 || n > 40 || f.records[n-1].Index != 999 {
 		t.Errorf("%d bytes of %d events", f.bytes, n)
 	}

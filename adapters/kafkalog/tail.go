@@ -7,56 +7,57 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 const (
-	// tailWait is how long a broker holds a fetch for which there is nothing. A tail
-	// that begins while one is held waits that long for its first.
+	// tailWait is how long a broker holds a fetch for which it has no events. A tail that begins
+	// while its broker holds a fetch waits that long for its first events.
 	tailWait = 100 * time.Millisecond
-	// tailIdle is how long a tail that nobody reads is kept.
+	// tailIdle is how long a tail without readers is kept.
 	tailIdle = 30 * time.Second
 	// tailPartitionBytes and tailFetchBytes bound one fetch.
 	tailPartitionBytes, tailFetchBytes = 1 << 20, 8 << 20
-	// dryAtMost is after how many fetches that gave nothing of what there is a tail ends.
-	dryAtMost = 3
+	// maxEmptyFetches: a tail ends after so many fetches in a row that brought none of its events.
+	maxEmptyFetches = 3
 )
 
-// tails follow the partitions that are being read at their heads, with one fetch at a
-// time for each broker, and keep the newest events of each for its readers.
+// tails fetch new events of the partitions that have readers at their heads, with one fetch at
+// a time for each broker, and keep the newest events of each partition for its readers.
 type tails struct {
 	log    *Log
-	client *kgo.Client // its own: a fetch that waits holds up what is behind it
+	client *kgo.Client // not the Log's: a fetch that a broker holds delays every request behind it
 
 	mu      sync.Mutex
 	bySlot  []*tail
-	brokers map[int32]bool // those that a goroutine fetches from
+	brokers map[int32]bool // a goroutine fetches from each of them
 	running sync.WaitGroup
 	closed  bool
 }
 
-// tail is what is known of one partition from some index on. It is guarded by tails.mu.
+// tail is the newest events of one partition. It is guarded by tails.mu.
 type tail struct {
 	slot    int
-	records []ledger.Record // they end at next
+	records []ledger.Record // the last of them is before next
 	bytes   int
-	next    int64
+	next    int64 // the index that is fetched next
 	head    int64
 	used    time.Time
 	wake    chan struct{} // closed at the next change
-	// After an error that may pass it is not fetched before again.
-	tries int
-	again time.Time
-	// dry counts the fetches in a row that gave nothing of what there is, since others'
-	// events filled them.
-	dry int
+	// After a temporary error it is not fetched before retryAt.
+	tries   int
+	retryAt time.Time
+	// emptyFetches counts the fetches in a row that brought none of the partition's events,
+	// although there are some: events of other partitions filled the answer.
+	emptyFetches int
 }
 
-// read gives what the tail has from an index on. Where it ends at that index, wake is closed
-// when there is more, or when the tail has ended. Neither: ask the leader.
+// read returns a tail's records from an index on. Where the tail has come to that index and no
+// further, there are none, and wake is closed at its next change. Neither records nor wake: the
+// tail cannot serve the reader, and the leader must be asked.
 func (t *tails) read(slot int, from int64, most int) (records []ledger.Record, head int64, wake chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -78,8 +79,8 @@ func (t *tails) read(slot int, from int64, most int) (records []ledger.Record, h
 	return records, max(f.head, f.next), wake
 }
 
-// follow begins a tail at an index, unless there is one, and returns what its next change
-// closes, or has closed where it has come past that index.
+// follow begins a tail at an index, unless the partition has one. The channel that it returns is
+// closed at the tail's next change, or already where the tail has come past that index.
 func (t *tails) follow(slot int, from int64) chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -87,7 +88,7 @@ func (t *tails) follow(slot int, from int64) chan struct{} {
 	if f == nil {
 		f = &tail{slot: slot, next: from, head: from, wake: make(chan struct{})}
 		t.bySlot[slot] = f
-		t.lead(slot)
+		t.startFetching(slot)
 	}
 	f.used = time.Now()
 	if f.next > from {
@@ -98,14 +99,14 @@ func (t *tails) follow(slot int, from int64) chan struct{} {
 	return f.wake
 }
 
-// live reports whether a partition has a tail.
-func (t *tails) live(slot int) bool {
+// has reports whether a partition has a tail.
+func (t *tails) has(slot int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.bySlot[slot] != nil
 }
 
-// end is called with the lock held. Readers look for themselves then.
+// end is called with the lock held. It wakes the readers, who ask the leader then.
 func (t *tails) end(f *tail) {
 	if t.bySlot[f.slot] == f {
 		t.bySlot[f.slot] = nil
@@ -114,8 +115,9 @@ func (t *tails) end(f *tail) {
 	f.wake = nil
 }
 
-// lead sees to it that somebody fetches from a slot's leader; with the lock held.
-func (t *tails) lead(slot int) {
+// startFetching starts the goroutine that fetches from a slot's leader, unless it runs. It is
+// called with the lock held.
+func (t *tails) startFetching(slot int) {
 	broker := t.log.cluster.leader(slot)
 	if broker < 0 || t.brokers[broker] || t.closed {
 		return
@@ -125,18 +127,18 @@ func (t *tails) lead(slot int) {
 	go t.run(broker)
 }
 
-// relead looks at all leaders again.
-func (t *tails) relead() {
+// followLeaders starts to fetch from brokers that have come to lead a partition with a tail.
+func (t *tails) followLeaders() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for slot, f := range t.bySlot {
 		if f != nil {
-			t.lead(slot)
+			t.startFetching(slot)
 		}
 	}
 }
 
-// close waits until nothing is fetched any more. The log's context has ended before.
+// close waits until the last fetch has ended. It is called after the log's context has ended.
 func (t *tails) close() {
 	t.mu.Lock()
 	t.closed = true
@@ -144,8 +146,8 @@ func (t *tails) close() {
 	t.running.Wait()
 }
 
-// wants lists what is to be fetched from a broker. When it is nothing, wait says when to
-// look again; with 0 the broker has nobody who fetches from it any more.
+// wants lists what is to be fetched from a broker, and for which tails. Where that is nothing,
+// wait says when to look next; with 0 the goroutine that fetches from the broker must end.
 func (t *tails) wants(broker int32) (wants []want, tails []*tail, wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -156,16 +158,16 @@ func (t *tails) wants(broker int32) (wants []want, tails []*tail, wait time.Dura
 		case now.Sub(f.used) > tailIdle:
 			t.end(f)
 		case t.log.cluster.leader(slot) != broker:
-		case now.Before(f.again):
-			if rest := f.again.Sub(now); wait == 0 || rest < wait {
+		case now.Before(f.retryAt):
+			if rest := f.retryAt.Sub(now); wait == 0 || rest < wait {
 				wait = rest
 			}
 		default:
 			tails = append(tails, f)
 		}
 	}
-	// Brokers fill an answer in the order of the request.
-	slices.SortStableFunc(tails, func(a, b *tail) int { return b.dry - a.dry })
+	// Brokers fill an answer in the order of the request: tails that got nothing come first.
+	slices.SortStableFunc(tails, func(a, b *tail) int { return b.emptyFetches - a.emptyFetches })
 	for _, f := range tails {
 		wants = append(wants, want{f.slot, f.next})
 	}
@@ -185,7 +187,7 @@ func (t *tails) run(broker int32) {
 			if wait == 0 {
 				return
 			}
-			stored.Pause(t.log.ctx, wait)
+			engine.Pause(t.log.ctx, wait)
 			continue
 		}
 		ctx, cancel := context.WithTimeout(t.log.ctx, tailWait+t.log.cfg.attempt())
@@ -194,35 +196,35 @@ func (t *tails) run(broker int32) {
 		if err != nil {
 			tries++
 			t.log.cluster.refresh(t.log.ctx)
-			stored.Pause(t.log.ctx, stored.Backoff(tries))
+			engine.Pause(t.log.ctx, engine.Backoff(tries))
 			continue
 		}
 		tries = 0
 		for i, f := range tails {
-			if part, ok := got[f.slot]; ok {
-				t.extend(f, wants[i].from, part)
+			if answer, ok := got[f.slot]; ok {
+				t.extend(f, wants[i].from, answer)
 			}
 		}
 	}
 }
 
-// extend adds what was fetched from an index on. A tail that cannot go on ends, and its
-// readers ask the leader, who tells them why: a tail never skips anything, and never begins
-// anywhere but where somebody reads.
-func (t *tails) extend(f *tail, from int64, part fetched) {
+// extend adds the events that were fetched from an index on. A tail that cannot go on ends, and
+// its readers ask the leader, whose answer says why: a tail never skips an event, and begins
+// only at an index from which a reader reads.
+func (t *tails) extend(f *tail, from int64, got fetched) {
 	var answer *kerr.Error
-	if errors.As(part.err, &answer) && temporary(answer) {
+	if errors.As(got.err, &answer) && temporary(answer) {
 		t.mu.Lock()
 		f.tries++
-		f.again = time.Now().Add(stored.Backoff(f.tries))
+		f.retryAt = time.Now().Add(engine.Backoff(f.tries))
 		t.mu.Unlock()
 		t.log.cluster.ask()
 		return
 	}
-	records := make([]ledger.Record, 0, len(part.values))
+	records := make([]ledger.Record, 0, len(got.values))
 	size := 0
-	for i, v := range part.values {
-		r := t.log.reader.Record(partitionOf(f.slot), from+int64(i), v)
+	for i, v := range got.values {
+		r := t.log.reader.Record(engine.PartitionOf(f.slot), from+int64(i), v)
 		records = append(records, r)
 		size += len(r.Raw)
 	}
@@ -230,24 +232,24 @@ func (t *tails) extend(f *tail, from int64, part fetched) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.bySlot[f.slot] != f || f.next != from {
-		return // it has ended, or a new leader was quicker
+		return // it has ended, or the new leader's goroutine has extended it meanwhile
 	}
 	f.tries = 0
 	if len(records) == 0 {
-		if part.head > f.next {
-			f.dry++
+		if got.head > f.next {
+			f.emptyFetches++
 		}
-		// A head before next is a leader that is new, or a loss.
-		if part.err != nil || part.head < f.next || f.dry >= dryAtMost {
+		// Where the head is before next, the leader is new, or events were lost.
+		if got.err != nil || got.head < f.next || f.emptyFetches >= maxEmptyFetches {
 			t.end(f)
 		}
 		return
 	}
-	f.dry = 0
+	f.emptyFetches = 0
 	f.records = append(f.records, records...)
 	f.bytes += size
 	f.next += int64(len(records))
-	f.head = part.head
+	f.head = got.head
 	drop := 0
 	for drop < len(f.records)-1 && (f.bytes > t.log.cfg.TailBytes || len(f.records)-drop > t.log.cfg.TailEvents) {
 		f.bytes -= len(f.records[drop].Raw)

@@ -9,20 +9,20 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger/stored"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// founder is the producer of the first event, the same whoever writes it. So a broker takes
-// the second of two first events for a repeat of the first, and does not write it: however
-// many call Init at once, they make one ledger. Brokers count their own ids up from 0.
-var founder = producer{id: 0x43484c47 << 31, epoch: 0} // "CHLG"
+// firstProducer is the producer of every ledger's first event. So a broker takes the second of two
+// first events for a repeat of the first, and does not write it: several processes that call Init
+// at the same time make one ledger. Brokers give out ids from 0 up, and never reach this one.
+var firstProducer = producer{id: 0x43484c47 << 31, epoch: 0} // "CHLG"
 
-// settings are how a topic must be configured; Init sets them, Check looks.
+// settings are how a topic must be configured. Init sets them, and check compares them.
 func settings(cfg *Config) []setting {
 	return []setting{
 		{"cleanup.policy", "delete", nil, "Kafka would take events out of the middle of the log"},
@@ -34,6 +34,7 @@ func settings(cfg *Config) []setting {
 	}
 }
 
+// setting is one of a topic's settings, and what would happen with another value.
 type setting struct {
 	name, value string
 	good        func(got, want string) bool // nil: equal
@@ -46,8 +47,8 @@ func atLeast(got, want string) bool {
 	return err == nil && g >= w
 }
 
-// found is what check learned.
-type found struct {
+// topicsState is what check found out about a ledger's topics.
+type topicsState struct {
 	partitions int
 	ids        [3][16]byte
 	control    bool // there is a control topic
@@ -56,10 +57,11 @@ type found struct {
 }
 
 // Init makes the topics of a ledger as they must be, and writes its first event,
-// event.LedgerCreated under a random short id, unless cfg.Copy leaves that to a copy. What
-// is there is checked like Check does, and never changed. It may be called again, after a
-// crash in the middle too, and by several at once: they make one ledger. created is
-// whether this call made anything. ctx bounds it, and so does DeliverWithin, for each step.
+// event.LedgerCreated under a random short id, unless cfg.Copy leaves that to a copy. Topics
+// that exist are checked like Open does, and never changed. Init may be called more than once,
+// also after a crash in the middle, and by several processes at the same time: they make one
+// ledger. created is whether this call made anything. ctx bounds the whole, and DeliverWithin
+// each step.
 func Init(ctx context.Context, cfg Config) (created bool, err error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return false, err
@@ -89,7 +91,7 @@ func Init(ctx context.Context, cfg Config) (created bool, err error) {
 	return created || wrote, err
 }
 
-// makeTopics makes those that are missing.
+// makeTopics makes the topics that are missing.
 func makeTopics(ctx context.Context, cfg *Config, client *kgo.Client) (made bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.DeliverWithin)
 	defer cancel()
@@ -101,7 +103,7 @@ func makeTopics(ctx context.Context, cfg *Config, client *kgo.Client) (made bool
 		partitions := 1
 		if topic == ledgerTopic {
 			if partitions = cfg.Partitions; partitions == 0 {
-				partitions = defaultPartitions
+				partitions = engine.DefaultPartitions
 			}
 		}
 		r, err := kadm.NewClient(client).CreateTopic(ctx, int32(partitions), int16(cfg.Replication), configs, name)
@@ -119,17 +121,17 @@ func makeTopics(ctx context.Context, cfg *Config, client *kgo.Client) (made bool
 	return made, nil
 }
 
-// begin writes the first event where there is none.
+// begin writes the first event into an empty control topic.
 func begin(ctx context.Context, c *cluster, partitions int) (wrote bool, err error) {
 	now := time.Now()
-	e := stored.Begin(partitions, c.cfg.NumberForms, now)
+	e := engine.Begin(partitions, c.cfg.NumberForms, now)
 	raw, err := event.Encode(e)
 	if err != nil {
 		return false, err
 	}
 	batch := makeBatch([]*event.Event{e}, [][]byte{raw}, now)
-	stamp(batch, founder, 0)
-	f := &flight{slot: slot(event.ControlPartition), batch: batch}
+	stamp(batch, firstProducer, 0)
+	f := &flight{slot: engine.Slot(event.ControlPartition), batch: batch}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.DeliverWithin)
 	defer cancel()
 	for tries := 1; ; tries++ {
@@ -140,22 +142,22 @@ func begin(ctx context.Context, c *cluster, partitions int) (wrote bool, err err
 		if err == nil {
 			err = c.produce(ctx, f)
 		}
-		if ctx.Err() != nil || f.refused || errors.Is(err, stored.ErrNotFirst) {
+		if ctx.Err() != nil || f.refused || errors.Is(err, engine.ErrNotFirst) {
 			return false, fmt.Errorf("the ledger's first event could not be written: %w", err)
 		}
-		stored.Pause(ctx, stored.Backoff(tries))
+		engine.Pause(ctx, engine.Backoff(tries))
 	}
-	there, _, err := first(ctx, c)
-	return err == nil && there != nil && e.Source == "/"+there.Ledger, err
+	created, _, err := first(ctx, c)
+	return err == nil && created != nil && e.Source == "/"+created.Ledger, err
 }
 
-// produce sends one flight, once, and is for where there is no sender.
+// produce sends one flight, once, without a sender.
 func (c *cluster) produce(ctx context.Context, f *flight) error {
 	leader := c.leader(f.slot)
 	if leader < 0 {
 		return errNoLeader
 	}
-	topic, partition := place(f.slot)
+	topic, partition := topicPartition(f.slot)
 	p := kmsg.NewProduceRequestTopicPartition()
 	p.Partition, p.Records = partition, f.batch
 	t := kmsg.NewProduceRequestTopic()
@@ -169,15 +171,15 @@ func (c *cluster) produce(ctx context.Context, f *flight) error {
 	}
 	topics := r.(*kmsg.ProduceResponse).Topics
 	if len(topics) != 1 || len(topics[0].Partitions) != 1 {
-		return errLeftOut
+		return errNotAnswered
 	}
 	f.judge(&topics[0].Partitions[0])
 	return f.err
 }
 
-// first reads the first event of control: the ledger's, or empty where there is none.
+// first reads the first event of the control topic; empty says that it has no events.
 func first(ctx context.Context, c *cluster) (created *event.LedgerCreated, empty bool, err error) {
-	control := slot(event.ControlPartition)
+	control := engine.Slot(event.ControlPartition)
 	if trouble := c.look(ctx); c.leader(control) < 0 {
 		if trouble == "" {
 			trouble = errNoLeader.Error()
@@ -191,34 +193,20 @@ func first(ctx context.Context, c *cluster) (created *event.LedgerCreated, empty
 	f := got[control]
 	switch {
 	case errors.Is(f.err, kerr.OffsetOutOfRange):
-		return nil, false, fmt.Errorf("%w: the topic does not begin with offset 0 any more", stored.ErrNotFirst)
+		return nil, false, fmt.Errorf("%w: the topic does not begin with offset 0 any more", engine.ErrNotFirst)
 	case f.err != nil:
 		return nil, false, f.err
 	case len(f.values) == 0:
 		return nil, true, nil
 	}
-	created, err = stored.Begun(f.values[0])
+	created, err = engine.Begun(f.values[0])
 	return created, false, err
 }
 
-// Check says what is wrong with a ledger's topics, all of it, and how to mend it: topics
-// that are missing, have other partitions or fewer replicas than they must have, or are
-// configured so that events could be deleted or lost. It changes nothing. Open does the same.
-func Check(ctx context.Context, cfg Config) error {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
-		return err
-	}
-	client, err := cfg.client()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	_, err = check(ctx, &cfg, client)
-	return err
-}
-
-func check(ctx context.Context, cfg *Config, client *kgo.Client) (found, error) {
+// check returns an error that says all that is wrong with a ledger's topics, and how to mend it:
+// topics that are missing, that have a wrong number of partitions or too few replicas, or that
+// are configured so that events could be deleted or lost. It changes nothing.
+func check(ctx context.Context, cfg *Config, client *kgo.Client) (topicsState, error) {
 	f, problems, err := examine(ctx, cfg, client, false)
 	if err != nil || cfg.Copy {
 		return f, errors.Join(err, refuse(problems))
@@ -233,6 +221,7 @@ func check(ctx context.Context, cfg *Config, client *kgo.Client) (found, error) 
 	return f, refuse(problems)
 }
 
+// refuse makes one error of all problems; nil where there are none.
 func refuse(problems []string) error {
 	if len(problems) == 0 {
 		return nil
@@ -240,8 +229,8 @@ func refuse(problems []string) error {
 	return fmt.Errorf("this ledger's topics are not as they must be:\n- %s", strings.Join(problems, "\n- "))
 }
 
-// examine looks at the topics; made says that some were made just now.
-func examine(ctx context.Context, cfg *Config, client *kgo.Client, made bool) (f found, problems []string, err error) {
+// examine looks at the topics. made says that some of them were made just now.
+func examine(ctx context.Context, cfg *Config, client *kgo.Client, made bool) (f topicsState, problems []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.DeliverWithin)
 	defer cancel()
 	say := func(format string, a ...any) { problems = append(problems, fmt.Sprintf(format, a...)) }
@@ -251,7 +240,7 @@ func examine(ctx context.Context, cfg *Config, client *kgo.Client, made bool) (f
 	if err != nil {
 		return f, nil, fmt.Errorf("the ledger's topics cannot be looked up: %w", err)
 	}
-	var there []string
+	var existing []string
 	for topic, name := range names {
 		t := topics[name]
 		if errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
@@ -261,7 +250,7 @@ func examine(ctx context.Context, cfg *Config, client *kgo.Client, made bool) (f
 		if t.Err != nil {
 			return f, nil, fmt.Errorf("topic %s: %w", name, t.Err)
 		}
-		there = append(there, name)
+		existing = append(existing, name)
 		f.ids[topic] = t.ID
 		f.control = f.control || topic == controlTopic
 		n := len(t.Partitions)
@@ -289,7 +278,7 @@ func examine(ctx context.Context, cfg *Config, client *kgo.Client, made bool) (f
 			say("topic %s has %d partitions with fewer than %d replicas (%d at the least): give them more with kafka-reassign-partitions.sh, or configure a replication of %d", name, few, cfg.Replication, least, least)
 		}
 	}
-	configs, err := admin.DescribeTopicConfigs(ctx, there...)
+	configs, err := admin.DescribeTopicConfigs(ctx, existing...)
 	if err != nil {
 		return f, nil, fmt.Errorf("the configuration of the ledger's topics cannot be read: %w", err)
 	}
@@ -305,7 +294,7 @@ func examine(ctx context.Context, cfg *Config, client *kgo.Client, made bool) (f
 		for _, s := range settings(cfg) {
 			value, told := got[s.name]
 			if !told && s.value == "false" {
-				continue // a broker that does not know it does not do it
+				continue // the broker has no such setting, and does not do what it would forbid
 			}
 			if value != s.value && (s.good == nil || !s.good(value, s.value)) {
 				say("topic %s has %s=%s, so that %s: kafka-configs.sh --bootstrap-server BROKER --alter --entity-type topics --entity-name %s --add-config %s=%s",
@@ -316,8 +305,8 @@ func examine(ctx context.Context, cfg *Config, client *kgo.Client, made bool) (f
 	return f, problems, nil
 }
 
-// described looks the topics up until those that were just made are known to the broker
-// that is asked: as long as ctx allows where that is so, else for a moment.
+// described looks up the topics until the broker that is asked knows them all and their leaders:
+// as long as ctx allows where some were made just now, else five times.
 func described(ctx context.Context, admin *kadm.Client, names []string, made bool) (kadm.TopicDetails, error) {
 	for tries := 1; ; tries++ {
 		topics, err := admin.ListTopics(ctx, names...)
@@ -334,12 +323,12 @@ func described(ctx context.Context, admin *kadm.Client, names []string, made boo
 		if ready || tries >= 5 && !made || ctx.Err() != nil {
 			return topics, nil
 		}
-		stored.Pause(ctx, stored.Backoff(tries))
+		engine.Pause(ctx, engine.Backoff(tries))
 	}
 }
 
-// examineFirst looks at the first event, as far as it can be read.
-func (f *found) examineFirst(ctx context.Context, cfg *Config, client *kgo.Client) (problems []string, err error) {
+// examineFirst reads the first event and compares it with the topics and the configuration.
+func (f *topicsState) examineFirst(ctx context.Context, cfg *Config, client *kgo.Client) (problems []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.DeliverWithin)
 	defer cancel()
 	c := newCluster(cfg, client, f.partitions+ledgerTopic)
@@ -347,10 +336,10 @@ func (f *found) examineFirst(ctx context.Context, cfg *Config, client *kgo.Clien
 	var created *event.LedgerCreated
 	var empty bool
 	for tries := 1; ; tries++ {
-		if created, empty, err = first(ctx, c); err == nil || tries == 5 || ctx.Err() != nil || errors.Is(err, stored.ErrNotFirst) {
+		if created, empty, err = first(ctx, c); err == nil || tries == 5 || ctx.Err() != nil || errors.Is(err, engine.ErrNotFirst) {
 			break
 		}
-		stored.Pause(ctx, stored.Backoff(tries))
+		engine.Pause(ctx, engine.Backoff(tries))
 	}
 	name := c.names[controlTopic]
 	switch {

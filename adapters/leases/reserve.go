@@ -81,7 +81,7 @@ func (d *Database) Reserve(ctx context.Context, tenant, key string, r ledger.Res
 		}
 	}
 	refused := func(err error) (ledger.Reserved, error) {
-		return ledger.Reserved{}, fmt.Errorf("%w: the idempotency key could not be reserved: %w", ledger.ErrRefused, err)
+		return ledger.Reserved{}, ledger.Refused(fmt.Errorf("the idempotency key could not be reserved: %w", err))
 	}
 	if d.ctx.Err() != nil {
 		return refused(errClosed)

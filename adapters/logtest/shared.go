@@ -78,25 +78,25 @@ func TwoProcesses(t *testing.T, logs [2]Ledger) {
 	if t.Failed() {
 		return
 	}
-	place := map[event.ID]int{}
+	indexOf := map[event.ID]int{}
 	for k := range read[0] {
 		if !bytes.Equal(read[0][k].Raw, read[1][k].Raw) || read[0][k].Index != int64(k) {
 			t.Fatalf("at %d the two read different events", k)
 		}
-		place[read[0][k].Event.ID] = k
+		indexOf[read[0][k].Event.ID] = k
 	}
 	for i := range sent {
 		for _, e := range sent[i] {
-			if _, there := place[e.ID]; !there {
+			if _, there := indexOf[e.ID]; !there {
 				t.Errorf("an event of process %d is not there", i)
 			}
 		}
-		if !slices.IsSortedFunc(sent[i], func(a, b *event.Event) int { return place[a.ID] - place[b.ID] }) {
+		if !slices.IsSortedFunc(sent[i], func(a, b *event.Event) int { return indexOf[a.ID] - indexOf[b.ID] }) {
 			t.Errorf("the appends of process %d changed order", i)
 		}
 	}
-	if len(place) != 2*appends*each {
-		t.Errorf("%d different events", len(place))
+	if len(indexOf) != 2*appends*each {
+		t.Errorf("%d different events", len(indexOf))
 	}
 }
 

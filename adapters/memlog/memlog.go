@@ -1,13 +1,13 @@
 // Package memlog is a log in memory, for tests and simulations: nothing happens
-// in it that its driver did not ask for.
+// in it that its driver did not order.
 package memlog
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"sync"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -16,10 +16,10 @@ import (
 type Options struct {
 	// Partitions defaults to 16.
 	Partitions int
-	// Manual: an append waits in Pending until the driver says what becomes of it.
+	// Manual makes an append wait in Pending until the driver says what becomes of it.
 	// Otherwise it lands at once, and done runs inside Append.
 	Manual bool
-	// Decode: whatever is read has been decoded from its bytes.
+	// Decode makes every event that is read be decoded from its bytes.
 	Decode bool
 }
 
@@ -28,24 +28,22 @@ type Log struct {
 	o Options
 
 	mu         sync.Mutex
-	partitions map[event.Partition]*partition
+	partitions map[event.Partition]*rows
 	pending    []*Pending
 	closed     bool
 }
 
-type partition struct {
+type rows struct {
 	records []ledger.Record
 	wake    chan struct{} // closed when something changes
 }
 
 // New returns an empty log.
 func New(o Options) *Log {
-	if o.Partitions == 0 {
-		o.Partitions = 16
-	}
-	l := &Log{o: o, partitions: map[event.Partition]*partition{}}
+	o.Partitions = cmp.Or(o.Partitions, engine.DefaultPartitions)
+	l := &Log{o: o, partitions: map[event.Partition]*rows{}}
 	for p := event.InboxPartition; int(p) < o.Partitions; p++ {
-		l.partitions[p] = &partition{wake: make(chan struct{})}
+		l.partitions[p] = &rows{wake: make(chan struct{})}
 	}
 	return l
 }
@@ -69,30 +67,21 @@ type caller struct {
 
 func (c caller) Append(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
 	l := c.Log
-	refuse := func(why string) {
-		done(ledger.Appended{Err: fmt.Errorf("%w: %s", ledger.ErrRefused, why)})
-	}
-	if len(events) == 0 || len(events) > ledger.MaxAppend {
-		refuse(fmt.Sprintf("an append has 1 to %d events, not %d", ledger.MaxAppend, len(events)))
+	refuse := func(err error) { done(ledger.Appended{Err: ledger.Refused(err)}) }
+	if err := engine.CheckAppend(p, l.o.Partitions); err != nil {
+		refuse(err)
 		return
 	}
-	if l.partitions[p] == nil {
-		refuse(fmt.Sprintf("there is no partition %d", int(p)))
+	raws, _, err := engine.Encode(events)
+	if err != nil {
+		refuse(err)
 		return
 	}
-	a := &Pending{Caller: c.name, Partition: p, Events: events, log: l, done: done}
-	for _, e := range events {
-		raw, err := event.Encode(e)
-		if err != nil {
-			refuse(err.Error())
-			return
-		}
-		a.raws = append(a.raws, raw)
-	}
+	a := &Pending{Caller: c.name, Partition: p, Events: events, log: l, raws: raws, done: done}
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		refuse("it is closed")
+		refuse(engine.ErrClosed)
 		return
 	}
 	l.pending = append(l.pending, a)
@@ -103,7 +92,7 @@ func (c caller) Append(p event.Partition, events []*event.Event, done func(ledge
 }
 
 // Pending is an append that waits for the driver. Its methods decide what becomes
-// of it; each answers the caller, inside the call, unless it was answered before.
+// of it; each answers the caller, inside the call, unless the caller has an answer.
 type Pending struct {
 	Caller    string
 	Partition event.Partition
@@ -115,8 +104,8 @@ type Pending struct {
 	answered bool
 }
 
-// Pending lists, oldest first, the appends that may land next: of each caller and
-// partition the oldest unanswered, and every one that was answered already.
+// Pending lists, oldest first, the appends that may land next: the oldest unanswered
+// append of each caller and partition, and all appends that have an answer.
 func (l *Log) Pending() []*Pending {
 	type lane struct {
 		caller string
@@ -124,44 +113,45 @@ func (l *Log) Pending() []*Pending {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	taken := map[lane]bool{}
+	waiting := map[lane]bool{} // it has an unanswered append
 	var out []*Pending
 	for _, a := range l.pending {
 		at := lane{a.Caller, a.Partition}
-		if a.answered || !taken[at] {
+		if a.answered || !waiting[at] {
 			out = append(out, a)
 		}
 		if !a.answered {
-			taken[at] = true
+			waiting[at] = true
 		}
 	}
 	return out
 }
 
 // Land appends it.
-func (a *Pending) Land() { a.settle(len(a.Events), false, nil) }
+func (a *Pending) Land() { a.resolve(len(a.Events), false, nil) }
 
 // Double appends it and keeps a copy, which the driver may land later or lose.
-func (a *Pending) Double() { a.settle(len(a.Events), true, nil) }
+func (a *Pending) Double() { a.resolve(len(a.Events), true, nil) }
 
-// Doubt answers that nobody knows; it may still land later, out of order.
-func (a *Pending) Doubt() { a.settle(0, true, ledger.ErrUnknown) }
+// Doubt answers ledger.ErrUnknown; the append may still land later, out of order.
+func (a *Pending) Doubt() { a.resolve(0, true, ledger.ErrUnknown) }
 
-// Cut appends its first n events and answers that nobody knows.
-func (a *Pending) Cut(n int) { a.settle(n, false, ledger.ErrUnknown) }
+// Cut appends its first n events and answers ledger.ErrUnknown.
+func (a *Pending) Cut(n int) { a.resolve(n, false, ledger.ErrUnknown) }
 
-// Lose drops it and answers that nobody knows.
-func (a *Pending) Lose() { a.settle(0, false, ledger.ErrUnknown) }
+// Lose drops it and answers ledger.ErrUnknown.
+func (a *Pending) Lose() { a.resolve(0, false, ledger.ErrUnknown) }
 
-// Refuse drops it and says so. It must not have been answered: a doubt is for ever.
+// Refuse drops it and answers ledger.ErrRefused. It must not have an answer yet: after
+// ErrUnknown, an append cannot be refused.
 func (a *Pending) Refuse() {
 	if a.answered {
 		panic("memlog: an answered append cannot be refused")
 	}
-	a.settle(0, false, ledger.ErrRefused)
+	a.resolve(0, false, ledger.ErrRefused)
 }
 
-func (a *Pending) settle(n int, keep bool, err error) {
+func (a *Pending) resolve(n int, keep bool, err error) {
 	l := a.log
 	l.mu.Lock()
 	if !keep {
@@ -177,11 +167,7 @@ func (a *Pending) settle(n int, keep bool, err error) {
 	p := l.partitions[a.Partition]
 	first := int64(len(p.records))
 	for i := range n {
-		r := ledger.Record{Index: first + int64(i), Event: a.Events[i], Raw: a.raws[i]}
-		if _, ok := r.Event.Data.(*event.Opaque); ok {
-			r.Event, r.Bad = nil, errors.New("it is a record that is no event")
-		}
-		p.records = append(p.records, r)
+		p.records = append(p.records, engine.Own(first+int64(i), a.Events[i], a.raws[i]))
 	}
 	if n > 0 {
 		p.changed()
@@ -197,12 +183,12 @@ func (a *Pending) settle(n int, keep bool, err error) {
 	}
 }
 
-func (p *partition) changed() {
+func (p *rows) changed() {
 	close(p.wake)
 	p.wake = make(chan struct{})
 }
 
-// Truncate drops what stands from an index on, as a restored backup would.
+// Truncate drops the events from an index on, as a restored backup would.
 func (l *Log) Truncate(p event.Partition, head int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -210,7 +196,7 @@ func (l *Log) Truncate(p event.Partition, head int64) {
 	l.partitions[p].changed()
 }
 
-// Close refuses what is pending and takes no more appends; waiting reads end.
+// Close refuses the pending appends and takes no more; waiting reads end.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	l.closed = true
@@ -228,7 +214,7 @@ func (l *Log) Close() error {
 	return nil
 }
 
-// Reopen takes appends again, with or without decoding.
+// Reopen makes a closed log take appends, with or without decoding.
 func (l *Log) Reopen(decode bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -237,10 +223,10 @@ func (l *Log) Reopen(decode bool) {
 
 // Read is part of ledger.Log.
 func (l *Log) Read(ctx context.Context, at event.Partition, from int64, max int) ([]ledger.Record, int64, error) {
-	p := l.partitions[at]
-	if p == nil || from < 0 || max < 0 {
-		return nil, 0, fmt.Errorf("read of partition %d from %d, at most %d: there is no such thing", int(at), from, max)
+	if err := engine.CheckRead(at, l.o.Partitions, from, max); err != nil {
+		return nil, 0, err
 	}
+	p := l.partitions[at]
 	for {
 		l.mu.Lock()
 		head, closed, wake, decode := int64(len(p.records)), l.closed, p.wake, l.o.Decode
@@ -251,11 +237,11 @@ func (l *Log) Read(ctx context.Context, at event.Partition, from int64, max int)
 		l.mu.Unlock()
 		switch {
 		case closed:
-			return nil, head, errors.New("the ledger is closed")
+			return nil, head, engine.ErrClosed
 		case max == 0:
 			return nil, head, nil
 		case from > head:
-			return nil, head, fmt.Errorf("%w: %s, its head is %d", ledger.ErrAhead, event.Position{Partition: at, Index: from}, head)
+			return nil, head, engine.Ahead(event.Position{Partition: at, Index: from}, head)
 		case len(out) == 0:
 			select {
 			case <-wake:

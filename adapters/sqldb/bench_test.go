@@ -30,7 +30,7 @@ const benchPartitions = 16
 // bench makes whole messages to new recipients, of the size that real ones have.
 type bench struct {
 	next             [benchPartitions]int64
-	parts            [benchPartitions]recipient.Partition
+	parts            [benchPartitions]recipient.PartitionState
 	now              time.Time
 	keys, references bool
 }

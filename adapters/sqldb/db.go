@@ -141,7 +141,7 @@ func scanMark(scan func(...any) error) (p event.Partition, m ledger.Mark, err er
 }
 
 // callBy is stored as 0 when nothing was started yet: NULL is not known.
-func callBy(p recipient.Partition) int64 {
+func callBy(p recipient.PartitionState) int64 {
 	if p.CallBy.IsZero() {
 		return 0
 	}

@@ -11,10 +11,10 @@ type statements struct {
 	headOf, previousOf, chain, byStatus, byReference, review *sql.Stmt
 	program, heads                                           *sql.Stmt
 	// One by one on SQLite, as sets on PostgreSQL, where each costs a round trip.
-	streamState         *sql.Stmt
-	streams, docs       *sql.Stmt
-	optOuts             *sql.Stmt
-	moved, changed, now *sql.Stmt
+	streamState            *sql.Stmt
+	streams, docs          *sql.Stmt
+	optOuts                *sql.Stmt
+	advanced, changed, now *sql.Stmt
 }
 
 func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err error) {
@@ -54,7 +54,7 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 			statement{&s.docs, `SELECT doc FROM messages WHERE id = ANY($1) AND tenant = $2`},
 			statement{&s.optOuts, `SELECT ` + optOutColumns + ` FROM opt_outs WHERE tenant = $1 AND subject = ANY($2)`},
 			statement{&s.now, `SELECT name FROM chirograph.current_views`},
-			statement{&s.moved, `SELECT c.name, p.partition, p.next FROM chirograph.current_views c LEFT JOIN partitions p ON p.next > 0`},
+			statement{&s.advanced, `SELECT c.name, p.partition, p.next FROM chirograph.current_views c LEFT JOIN partitions p ON p.next > 0`},
 			statement{&s.changed, `SELECT id, status FROM messages WHERE id = ANY($1)`})
 	} else {
 		all = append(all, statement{&s.streamState, `SELECT state FROM streams WHERE subject = $1 AND partition = $2 AND state IS NOT NULL`})

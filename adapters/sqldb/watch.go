@@ -15,9 +15,9 @@ import (
 type watcher struct {
 	*reader
 	*progress
-	seen map[event.Partition]int64 // the marks of the last look
-	stop context.CancelFunc
-	wg   sync.WaitGroup
+	lastMarks map[event.Partition]int64 // the marks of the last look
+	stop      context.CancelFunc
+	wg        sync.WaitGroup
 }
 
 // start begins to look, until close.
@@ -69,7 +69,7 @@ func (w *watcher) look(ctx context.Context) error {
 	if w.pg.follow(name) || marks == nil {
 		return nil // these marks are the former ones; the next look is at the new
 	}
-	changed := w.see(marks, w.seen, commits)
+	changed := w.see(marks, w.lastMarks, commits)
 	if len(changed) > 0 {
 		if err := w.do(ctx, "look for changes of messages", func(ctx context.Context) error {
 			return each(ctx, w.stmt.changed, []any{ids(changed)}, func(scan func(...any) error) error {
@@ -85,7 +85,7 @@ func (w *watcher) look(ctx context.Context) error {
 			return err
 		}
 	}
-	w.seen = marks
+	w.lastMarks = marks
 	return nil
 }
 
@@ -94,7 +94,7 @@ func (w *watcher) look(ctx context.Context) error {
 func (w *watcher) marksNow(ctx context.Context) (marks map[event.Partition]int64, schema string, err error) {
 	err = w.do(ctx, "look how far the views are", func(ctx context.Context) error {
 		marks = map[event.Partition]int64{}
-		err := each(ctx, w.stmt.moved, nil, func(scan func(...any) error) error {
+		err := each(ctx, w.stmt.advanced, nil, func(scan func(...any) error) error {
 			var p, next sql.NullInt64
 			if err := scan(&schema, &p, &next); err != nil {
 				return err

@@ -4,30 +4,25 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-
-	"github.com/chirograph/chirograph/domain/event"
 )
 
-// A commit is one row: (id, dir, body), ids dense from 1.
+// A commit is one row: (id, dir, body). The ids are 1, 2, 3, …
 //
-//	dir   for each slot, that is each partition (control, inbox, 00, 01, …), as
+//	dir   for each slot, that is each partition (inbox, control, 00, 01, …), as
 //	      uvarints: its head after the commit, how many events the commit adds to
 //	      it, and how many bytes its segment has · CRC-32C of the body, 4 bytes ·
 //	      CRC-32C of the id (8 bytes) and of dir so far, 4 bytes
 //	body  the segments, in the order of the slots; a segment is its events, each
 //	      its length as a uvarint and its bytes
 //
-// Every row has all heads, so a position's commit is found by a binary search
-// over ids: there is no index to keep, and no row for an event or a partition.
-// dir stands before body in the row, so that a search reads no body's pages.
+// Every row has the heads of all partitions, so the commit of a position is found by a
+// binary search over ids: no index is needed, and no row for each event or partition.
+// dir comes before body in the row, so that a search reads no pages of bodies.
 // CRCs are big-endian.
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// slot is where a partition stands in dir.
-func slot(p event.Partition) int { return int(p - event.InboxPartition) }
-
-// segment is what one commit says of one partition.
+// segment is one partition's events in one commit.
 type segment struct {
 	head  int64 // after the commit
 	count int64

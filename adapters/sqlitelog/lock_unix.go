@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// lockFile opens path and takes the exclusive lock that the system drops with the
-// process; ok is false when another holds it.
+// lockFile opens path and takes an exclusive lock on it, which the system releases when the
+// process ends. ok is false when another process holds the lock.
 func lockFile(path string) (f *os.File, ok bool, err error) {
 	f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

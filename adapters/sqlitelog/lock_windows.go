@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// lockFile opens path for writing and lets others only read it, until the process
-// ends; ok is false when another holds it.
+// lockFile opens path for writing; other processes can only read it until this process
+// ends. ok is false when another process has it open for writing.
 func lockFile(path string) (f *os.File, ok bool, err error) {
 	const sharingViolation = syscall.Errno(32)
 	name, err := syscall.UTF16PtrFromString(path)

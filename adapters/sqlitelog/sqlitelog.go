@@ -6,22 +6,21 @@
 // ledger.db-wal and calls fsync on it (on macOS F_FULLFSYNC) before COMMIT
 // returns; only then are the events handed to readers and their callers
 // answered. At open the whole WAL is brought into ledger.db and both are synced,
-// so what a killed process had written but not synced is durable before anybody
-// reads it. When COMMIT fails nobody can know what is on the disk, and after a
-// failed fsync the page cache may not be believed either: the log then takes no
-// more appends until it is opened again. Only a full disk is less than that: the
-// write failed and no sync did, and the next commit is written over the same
-// place in the WAL; so the log goes on, and that one append stays in doubt.
+// so what a killed process had written but not synced is durable before it is
+// read. When COMMIT fails it cannot be known what is on the disk, and after a
+// failed fsync the page cache cannot be trusted either: the log then takes no
+// more appends until it is reopened. A full disk is a smaller failure: the
+// write failed and no sync did, and the next commit overwrites the same
+// bytes of the WAL; so the log goes on, and only that one append stays in doubt.
 //
-// What is left: a disk that acknowledges a sync and then loses it can take the
-// last commits with it. Readers that had read them meet ledger.ErrAhead.
+// What this cannot prevent: a disk that acknowledges a sync and then loses its
+// data can lose the last commits. Readers that had read them get ledger.ErrAhead.
 package sqlitelog
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"database/sql"
-	"encoding/base32"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -33,6 +32,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"modernc.org/sqlite" // and the driver "sqlite"
@@ -42,7 +42,7 @@ import (
 // Options of Open. The zero value is good.
 type Options struct {
 	// Partitions is how many recipients' partitions a new ledger gets; default 16, at
-	// most event.MaxPartitions. Of an existing ledger it must be 0 or what it has.
+	// most event.MaxPartitions. Of an existing ledger it must be 0 or its number.
 	Partitions int
 	// NumberForms is the version of the canonical number forms; of an existing ledger
 	// it must be the one it was created with.
@@ -55,12 +55,12 @@ type Options struct {
 	// TailBytes bounds the stored bytes of the newest events that are kept in memory,
 	// decoded, for readers; default 32 MiB. In memory an event takes two to four times that.
 	TailBytes int
-	// QueueBytes and QueueEvents bound what waits for the committer; beyond them
-	// appends are refused. Default 64 MiB and 65,536.
+	// QueueBytes and QueueEvents bound the appends that wait for the committer; beyond
+	// them appends are refused. Default 64 MiB and 65,536.
 	QueueBytes, QueueEvents int
 	// Interval is the least time between the beginnings of two commits: a lone append
 	// does not wait for it, and under load it makes commits larger and so cheaper.
-	// Default 1 ms; below 0 there is none.
+	// Default 1 ms; a negative Interval is none.
 	Interval time.Duration
 }
 
@@ -91,9 +91,9 @@ type Log struct {
 
 	begin, insert, commit, rollback *sql.Stmt
 
-	queue queue
+	queue *queue
 
-	partitions []partition // by slot
+	partitions []partitionLog // by slot
 	closed     chan struct{}
 	stopped    chan struct{} // the committer has ended
 	checkpoint chan struct{}
@@ -101,56 +101,36 @@ type Log struct {
 	closing    sync.Once
 	closeErr   error
 
-	// The committer's own.
-	failed  error // why it writes no more
-	heads   []int64
-	commits int64 // the last commit's id
-	tail    []tailed
-	tailLen int
-	body    []byte
-	row     []byte
-	unsaved int // bytes since the last checkpoint was asked for
+	// These belong to the committer's goroutine.
+	failed         error // why it writes no more
+	heads          []int64
+	commits        int64         // the last commit's id
+	tail           []tailSegment // oldest first
+	tailBytes      int
+	body           []byte
+	row            []byte
+	uncheckpointed int // bytes since the last checkpoint was asked for
 
-	// fault, where a test sets it, is asked at each point of a commit, "insert",
-	// "commit" and "committed", and its error is taken for SQLite's.
+	// fault, where a test sets it, is called at each point of a commit, "insert",
+	// "commit" and "committed", and its error is handled like one of SQLite.
 	fault func(point string) error
 }
 
-// queue is what waits for the committer.
-type queue struct {
-	sync.Mutex
-	more   chan struct{} // holds a token when the queue is not empty or is closed
-	items  []*pending
-	bytes  int
-	events int
-	closed bool
-	err    error // why it takes no more
-}
-
-// pending is one append that waits for the committer.
-type pending struct {
-	slot   int
-	events []*event.Event
-	raws   [][]byte
-	size   int // bytes of its segment
-	done   func(ledger.Appended)
-}
-
-// partition is what readers see of one.
-type partition struct {
+// partitionLog is one partitionLog as readers see it.
+type partitionLog struct {
 	mu   sync.Mutex
 	head int64
-	// tail is the newest events, which end at head.
+	// tail is the newest events, up to head.
 	tail []ledger.Record
-	// wake is closed at the next change; nil when nobody waits.
+	// wake is closed at the next change; nil when no reader waits.
 	wake chan struct{}
 }
 
-// tailed is a commit's part of a partition's tail.
-type tailed struct{ slot, count, bytes int }
+// tailSegment is the events of one append in a partition's tail.
+type tailSegment struct{ slot, count, bytes int }
 
-// Lock takes dir for this process, as Open does; closing the file gives it back.
-// It is for what must touch a ledger's files without opening it.
+// Lock takes dir's lock file for this process, as Open does. Closing the file releases
+// it. It is for commands that touch a ledger's files without opening the ledger.
 func Lock(dir string) (*os.File, error) {
 	path := filepath.Join(dir, "ledger.lock")
 	f, ok, err := lockFile(path)
@@ -170,34 +150,27 @@ func Lock(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// Open opens the ledger in dir, or creates it there. It holds dir's lock file
-// until Close, or the end of the process: a second Open says who has it.
+// Open opens the ledger in dir, or creates it there. It holds dir's lock file until
+// Close, or the end of the process. The error of a second Open names the process that
+// holds the lock.
 func Open(dir string, o Options) (_ *Log, err error) {
-	def := func(v *int, d int) {
-		if *v == 0 {
-			*v = d
-		}
-	}
-	def(&o.TailBytes, 32<<20)
-	def(&o.QueueBytes, 64<<20)
-	def(&o.QueueEvents, 1<<16)
-	if o.Interval == 0 {
-		o.Interval = time.Millisecond
-	}
+	o.TailBytes = cmp.Or(o.TailBytes, 32<<20)
+	o.QueueBytes = cmp.Or(o.QueueBytes, 64<<20)
+	o.QueueEvents = cmp.Or(o.QueueEvents, 1<<16)
+	o.Interval = cmp.Or(o.Interval, time.Millisecond)
 	if o.Decode {
 		o.TailBytes = 0
 	}
-	if o.Partitions < 0 || o.Partitions > event.MaxPartitions {
-		return nil, fmt.Errorf("a ledger has 1 to %d partitions, not %d", event.MaxPartitions, o.Partitions)
+	if err := engine.CheckPartitions(o.Partitions); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	l := &Log{o: o, dir: dir, closed: make(chan struct{}), stopped: make(chan struct{}), checkpoint: make(chan struct{}, 1)}
-	l.queue.more = make(chan struct{}, 1)
 	defer func() {
 		if err != nil {
-			_ = l.release() // why it cannot be opened is what is reported
+			_ = l.release() // the first error is reported
 		}
 	}()
 	if l.lock, err = Lock(dir); err != nil {
@@ -212,9 +185,8 @@ func Open(dir string, o Options) (_ *Log, err error) {
 	return l, nil
 }
 
-// dsn opens the file with the settings of every connection.
+// dsn is SQLite's file: URI of a path, with the settings of every connection.
 func dsn(path, more string) string {
-	// A path in SQLite's file: URI.
 	path = strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(filepath.ToSlash(path))
 	u := "file:" + path + "?_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)&_pragma=cell_size_check(1)" + more
 	if runtime.GOOS == "darwin" {
@@ -223,14 +195,64 @@ func dsn(path, more string) string {
 	return u
 }
 
+// openFile opens the file, makes its tables if it is new, and reads the heads.
 func (l *Log) openFile() error {
 	path := filepath.Join(l.dir, file)
 	var err error
-	// page_size counts only for a new file; see the benchmarks for the choice.
+	// page_size has an effect on a new file only; the benchmarks show why it is 8192.
 	if l.write, err = sql.Open("sqlite", dsn(path, "&_pragma=page_size(8192)")); err != nil {
 		return err
 	}
 	l.write.SetMaxOpenConns(1)
+	if err := l.identify(); err != nil {
+		return err
+	}
+	// Whatever a killed process left in the WAL is synced before it is read.
+	var busy, inWAL, moved int
+	if err := l.write.QueryRow("PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &inWAL, &moved); err != nil {
+		return err
+	}
+	if busy != 0 {
+		return errors.New("another program has the file open")
+	}
+	// Where commits are faster than the checkpoints, the commit that makes the WAL this long
+	// makes a checkpoint itself.
+	if _, err := l.write.Exec("PRAGMA wal_autocheckpoint = 8192"); err != nil {
+		return err
+	}
+	if err := l.readMeta(); err != nil {
+		return err
+	}
+	if l.read, err = sql.Open("sqlite", dsn(path, "&_pragma=query_only(1)")); err != nil {
+		return err
+	}
+	l.read.SetMaxOpenConns(4)
+	l.read.SetMaxIdleConns(4)
+	if l.store, err = newStore(l.read, l.slots); err != nil {
+		return err
+	}
+	if err := l.readHeads(); err != nil {
+		return err
+	}
+	for _, s := range []struct {
+		stmt **sql.Stmt
+		text string
+	}{
+		{&l.begin, "BEGIN IMMEDIATE"},
+		{&l.insert, "INSERT INTO commits (id, dir, body) VALUES (?, ?, ?)"},
+		{&l.commit, "COMMIT"},
+		{&l.rollback, "ROLLBACK"},
+	} {
+		if *s.stmt, err = l.write.Prepare(s.text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// identify returns an error where the file is no ledger of this format. It makes the
+// tables of a new file.
+func (l *Log) identify() error {
 	var app, version, tables int
 	for _, q := range []struct {
 		text string
@@ -250,18 +272,11 @@ func (l *Log) openFile() error {
 	case version != formatVersion:
 		return fmt.Errorf("this ledger has format %d, and this chirograph reads format %d: use the version that wrote it, or a newer one", version, formatVersion)
 	}
-	// Whatever a killed process left in the WAL is synced before it is read.
-	var busy, inWAL, moved int
-	if err := l.write.QueryRow("PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &inWAL, &moved); err != nil {
-		return err
-	}
-	if busy != 0 {
-		return errors.New("another program has the file open")
-	}
-	// A WAL that commits outrun is brought in by the commit that finds it so long.
-	if _, err := l.write.Exec("PRAGMA wal_autocheckpoint = 8192"); err != nil {
-		return err
-	}
+	return nil
+}
+
+// readMeta reads what the ledger was created with, and compares it with the options.
+func (l *Log) readMeta() error {
 	var partitions, forms int
 	if err := l.write.QueryRow("SELECT ledger, partitions, number_forms FROM meta").Scan(&l.id, &partitions, &forms); err != nil {
 		return err
@@ -276,17 +291,15 @@ func (l *Log) openFile() error {
 		return fmt.Errorf("this ledger has version %d of the canonical number forms, and this chirograph version %d: streams would be split", forms, l.o.NumberForms)
 	}
 	l.o.Partitions = partitions
-	l.slots = partitions + 2
-	if l.read, err = sql.Open("sqlite", dsn(path, "&_pragma=query_only(1)")); err != nil {
-		return err
-	}
-	l.read.SetMaxOpenConns(4)
-	l.read.SetMaxIdleConns(4)
-	if l.store, err = newStore(l.read, l.slots); err != nil {
-		return err
-	}
+	l.slots = engine.Slot(event.Partition(partitions))
+	l.queue = newQueue(l.slots, l.o.QueueBytes, l.o.QueueEvents)
+	return nil
+}
+
+// readHeads reads the last commit's id and heads.
+func (l *Log) readHeads() error {
 	l.heads = make([]int64, l.slots)
-	l.partitions = make([]partition, l.slots)
+	l.partitions = make([]partitionLog, l.slots)
 	if err := l.write.QueryRow("SELECT coalesce(max(id), 0) FROM commits").Scan(&l.commits); err != nil {
 		return err
 	}
@@ -299,31 +312,14 @@ func (l *Log) openFile() error {
 			l.heads[i], l.partitions[i].head = s.head, s.head
 		}
 	}
-	for _, s := range []struct {
-		stmt **sql.Stmt
-		text string
-	}{
-		{&l.begin, "BEGIN IMMEDIATE"},
-		{&l.insert, "INSERT INTO commits (id, dir, body) VALUES (?, ?, ?)"},
-		{&l.commit, "COMMIT"},
-		{&l.rollback, "ROLLBACK"},
-	} {
-		if *s.stmt, err = l.write.Prepare(s.text); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
 // create makes the tables in one transaction: a crash leaves a new ledger or none.
 func (l *Log) create() error {
-	if l.o.Partitions == 0 {
-		l.o.Partitions = 16
-	}
+	l.o.Partitions = cmp.Or(l.o.Partitions, engine.DefaultPartitions)
 	if l.o.Ledger == "" {
-		var name [5]byte
-		rand.Read(name[:])
-		l.o.Ledger = strings.ToLower(base32.StdEncoding.EncodeToString(name[:]))
+		l.o.Ledger = engine.NewLedgerID()
 	}
 	if _, err := l.write.Exec("PRAGMA journal_mode = WAL"); err != nil {
 		return err
@@ -361,82 +357,42 @@ func (l *Log) create() error {
 // Partitions is part of ledger.Log.
 func (l *Log) Partitions() int { return l.o.Partitions }
 
-// errOpaque is what a copy has brought, and is no event.
-var errOpaque = errors.New("it is a record that is no event, of the ledger that was copied")
-
 // Source is the ledger as events name it (CloudEvents "source"): "/" and its short id.
 func (l *Log) Source() string { return "/" + l.id }
 
 // Err says why the log takes no more appends; nil while it does. After a failed
-// commit only opening it again helps: what is durable must be found out first.
-func (l *Log) Err() error {
-	l.queue.Lock()
-	defer l.queue.Unlock()
-	return l.queue.err
-}
+// commit the log must be closed and reopened: only opening finds out what is durable.
+func (l *Log) Err() error { return l.queue.err() }
 
 // Append is part of ledger.Log. What is refused at once, because the queue is
 // full, the log is closed or an event cannot be encoded, is answered before
-// Append returns. The events are encoded here, in the caller's goroutine: so
-// callers share the work, the queue's bound is in stored bytes, and a bad event
-// refuses its own append alone.
+// Append returns. The events are encoded in the caller's goroutine: so the
+// callers share the work, the queue's bound is in stored bytes, and an event that
+// cannot be encoded refuses its own append only.
 func (l *Log) Append(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
-	a, err := l.encode(p, events)
+	a, err := l.encode(p, events, done)
 	if err == nil {
-		err = l.enqueue(a, done)
+		err = l.queue.enqueue(a)
 	}
 	if err != nil {
-		done(ledger.Appended{Err: fmt.Errorf("%w: %w", ledger.ErrRefused, err)})
+		done(ledger.Appended{Err: ledger.Refused(err)})
 	}
 }
 
-// room says what keeps an append from being queued; it is called with the queue's lock held.
-func (l *Log) room(bytes, events int) error {
-	switch q := &l.queue; {
-	case q.err != nil:
-		return q.err
-	case q.bytes+bytes > l.o.QueueBytes || q.events+events > l.o.QueueEvents:
-		return errors.New("too much is waiting to be written")
+func (l *Log) encode(p event.Partition, events []*event.Event, done func(ledger.Appended)) (*engine.Append, error) {
+	if err := engine.CheckAppend(p, l.o.Partitions); err != nil {
+		return nil, err
 	}
-	return nil
-}
-
-func (l *Log) encode(p event.Partition, events []*event.Event) (*pending, error) {
-	if len(events) == 0 || len(events) > ledger.MaxAppend {
-		return nil, fmt.Errorf("an append has 1 to %d events, not %d", ledger.MaxAppend, len(events))
+	// Where the queue is full, there is no need to encode.
+	if err := l.queue.check(engine.Slot(p), len(events)); err != nil {
+		return nil, err
 	}
-	if !l.has(p) {
-		return nil, fmt.Errorf("there is no partition %d", int(p))
-	}
-	// When there is no room, encoding would be for nothing.
-	l.queue.Lock()
-	err := l.room(0, len(events))
-	l.queue.Unlock()
+	a, err := engine.NewAppend(p, events, done)
 	if err != nil {
 		return nil, err
 	}
-	a := &pending{slot: slot(p), events: events, raws: make([][]byte, len(events))}
-	if len(events) == 1 {
-		if a.raws[0], err = event.Encode(events[0]); err != nil {
-			return nil, err
-		}
-	} else {
-		buf := make([]byte, 0, 640*len(events))
-		ends := make([]int, len(events))
-		for i, e := range events {
-			if buf, err = event.AppendEncoded(buf, e); err != nil {
-				return nil, err
-			}
-			ends[i] = len(buf)
-		}
-		from := 0
-		for i, end := range ends {
-			a.raws[i] = buf[from:end:end]
-			from = end
-		}
-	}
-	for _, raw := range a.raws {
-		a.size += len(raw) + uvarintLen(len(raw))
+	for _, raw := range a.Raws {
+		a.Size += uvarintLen(len(raw)) // the bytes of its segment
 	}
 	return a, nil
 }
@@ -449,84 +405,24 @@ func uvarintLen(n int) int {
 	return k
 }
 
-func (l *Log) has(p event.Partition) bool {
-	return p >= event.InboxPartition && int(p) < l.o.Partitions
-}
-
-var errClosed = errors.New("the ledger is closed")
-
-func (l *Log) enqueue(a *pending, done func(ledger.Appended)) error {
-	q := &l.queue
-	q.Lock()
-	defer q.Unlock()
-	if err := l.room(a.size, len(a.events)); err != nil {
-		return err
-	}
-	a.done = done
-	q.items = append(q.items, a)
-	q.bytes += a.size
-	q.events += len(a.events)
-	q.wake()
-	return nil
-}
-
-// wake lets the committer look. A token that is there already says enough.
-func (q *queue) wake() {
-	select {
-	case q.more <- struct{}{}:
-	default:
-	}
-}
-
-// take waits for appends and takes as many as one commit may have, in order; none
-// when the log was closed and the queue is empty.
-func (l *Log) take(batch []*pending) []*pending {
-	q := &l.queue
-	for {
-		<-q.more
-		q.Lock()
-		n, size := 0, 0
-		for n < len(q.items) && (n == 0 || size+q.items[n].size <= maxCommit) {
-			size += q.items[n].size
-			q.events -= len(q.items[n].events)
-			n++
-		}
-		q.bytes -= size
-		batch = append(batch, q.items[:n]...)
-		clear(q.items[:n])
-		if q.items = q.items[n:]; len(q.items) == 0 {
-			q.items = nil
-		}
-		again, closed := len(q.items) > 0 || q.closed, q.closed
-		q.Unlock()
-		if again {
-			q.wake()
-		}
-		if n > 0 || closed {
-			return batch
-		}
-	}
-}
-
-// commitAll is the committer: the only writer of the file.
+// commitAll is the committer. Nothing else writes to the file.
 func (l *Log) commitAll() {
 	defer close(l.stopped)
-	var batch []*pending
+	var batch []*engine.Append
 	pace := time.NewTimer(0)
 	<-pace.C
 	var last time.Time
 	for {
 		if l.o.Interval > 0 {
-			// Wait before taking, so that what comes meanwhile is in the same commit.
-			<-l.queue.more
-			l.queue.wake()
+			// The wait is before take, so that appends that come during the wait are in the same commit.
+			l.queue.wait()
 			if rest := l.o.Interval - time.Since(last); rest > 0 {
 				pace.Reset(rest)
 				<-pace.C
 			}
 			last = time.Now()
 		}
-		if batch = l.take(batch[:0]); len(batch) == 0 {
+		if batch = l.queue.take(batch[:0]); len(batch) == 0 {
 			return
 		}
 		l.commitBatch(batch)
@@ -534,55 +430,37 @@ func (l *Log) commitAll() {
 	}
 }
 
-// commitBatch writes one commit, hands its events on and answers its callers.
-func (l *Log) commitBatch(batch []*pending) {
-	err := l.failed
+// commitBatch writes one commit, gives its events to the readers and answers its callers.
+func (l *Log) commitBatch(batch []*engine.Append) {
+	kind, err := ledger.ErrRefused, l.failed
 	if err == nil {
 		var doubt bool
-		if doubt, err = l.writeCommit(batch); err != nil {
-			switch {
-			case !doubt:
-				err = fmt.Errorf("%w: %w", ledger.ErrRefused, err)
-			case full(err) && l.undo():
-				err = fmt.Errorf("%w: %w", ledger.ErrUnknown, err)
-			default:
+		if doubt, err = l.writeCommit(batch); doubt {
+			kind = ledger.ErrUnknown
+			if !full(err) || !l.undo() {
 				err = fmt.Errorf("a commit of the ledger failed (%w); open it again to find out what is in it", err)
 				l.failed = err
-				l.stop(err)
-				err = fmt.Errorf("%w: %w", ledger.ErrUnknown, err)
+				l.queue.stop(err)
 			}
 		}
-	} else {
-		err = fmt.Errorf("%w: %w", ledger.ErrRefused, err)
 	}
 	if err != nil {
 		for _, a := range batch {
-			a.done(ledger.Appended{Err: err})
+			a.Fail(kind, err)
 		}
 		return
 	}
 	firsts := l.publish(batch)
 	for i, a := range batch {
-		a.done(ledger.Appended{First: firsts[i]})
+		a.Answer(ledger.Appended{First: firsts[i]})
 	}
-	if l.unsaved >= checkpointEvery {
-		l.unsaved = 0
-		select {
-		case l.checkpoint <- struct{}{}:
-		default:
-		}
+	if l.uncheckpointed >= checkpointEvery {
+		l.uncheckpointed = 0
+		engine.Signal(l.checkpoint)
 	}
 }
 
-// stop makes every later append refused with err.
-func (l *Log) stop(err error) {
-	l.queue.Lock()
-	defer l.queue.Unlock()
-	if l.queue.err == nil {
-		l.queue.err = err
-	}
-}
-
+// at is a point of a commit at which a test may make it fail.
 func (l *Log) at(point string) error {
 	if l.fault == nil {
 		return nil
@@ -590,15 +468,15 @@ func (l *Log) at(point string) error {
 	return l.fault(point)
 }
 
-// full: the disk has no room.
+// full reports whether an error says that the disk is full.
 func full(err error) bool {
 	var e *sqlite.Error
 	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL
 }
 
-// undo ends a transaction that failed and reports whether the last commit is the
-// one before it. SQLite may have ended it by itself: then ROLLBACK is an error,
-// and says nothing.
+// undo ends a transaction that failed, and reports whether the file's last commit is the
+// one before it. SQLite may have ended the transaction by itself: then ROLLBACK returns an
+// error, which is ignored.
 func (l *Log) undo() bool {
 	_, _ = l.rollback.Exec()
 	var last int64
@@ -606,20 +484,20 @@ func (l *Log) undo() bool {
 	return err == nil && last == l.commits
 }
 
-// writeCommit makes the batch durable as one row. On an error the transaction
-// surely did not commit, unless it is in doubt: COMMIT itself failed. Its pages may
-// then be in the WAL, whole and with their commit mark, and the next open may
-// find them there; reading back here would show the page cache, not the disk.
-func (l *Log) writeCommit(batch []*pending) (doubt bool, err error) {
+// writeCommit makes the batch durable as one row. After an error the transaction
+// certainly did not commit, unless doubt is true: then COMMIT itself failed. Its pages may
+// be in the WAL, complete and with their commit mark, and the next open may
+// find them there; reading the file now would show the page cache, not the disk.
+func (l *Log) writeCommit(batch []*engine.Append) (doubt bool, err error) {
 	segments := make([]segment, l.slots)
 	for i := range segments {
 		segments[i].head = l.heads[i]
 	}
 	for _, a := range batch {
-		s := &segments[a.slot]
-		s.head += int64(len(a.events))
-		s.count += int64(len(a.events))
-		s.size += int64(a.size)
+		s := &segments[a.Slot]
+		s.head += int64(len(a.Events))
+		s.count += int64(len(a.Events))
+		s.size += int64(a.Size)
 	}
 	ends := make([]int, l.slots) // where the next append of each slot goes
 	size := 0
@@ -629,12 +507,12 @@ func (l *Log) writeCommit(batch []*pending) (doubt bool, err error) {
 	}
 	l.body = slices.Grow(l.body[:0], size)[:size]
 	for _, a := range batch {
-		at := ends[a.slot]
-		for _, raw := range a.raws {
+		at := ends[a.Slot]
+		for _, raw := range a.Raws {
 			at += binary.PutUvarint(l.body[at:], uint64(len(raw)))
 			at += copy(l.body[at:], raw)
 		}
-		ends[a.slot] = at
+		ends[a.Slot] = at
 	}
 	l.row = appendDir(l.row[:0], l.commits+1, segments, l.body)
 	if _, err := l.begin.Exec(); err != nil {
@@ -644,7 +522,7 @@ func (l *Log) writeCommit(batch []*pending) (doubt bool, err error) {
 		err = l.at("insert")
 	}
 	if err != nil {
-		// Were the transaction still open, the next BEGIN would fail and say so.
+		// Where the transaction is still open, the next BEGIN fails and says so.
 		l.undo()
 		return false, err
 	}
@@ -661,44 +539,40 @@ func (l *Log) writeCommit(batch []*pending) (doubt bool, err error) {
 	for i := range segments {
 		l.heads[i] = segments[i].head
 	}
-	l.unsaved += len(l.body) + len(l.row)
+	l.uncheckpointed += len(l.body) + len(l.row)
 	if cap(l.body) > 2*maxCommit {
 		l.body = nil
 	}
 	return false, nil
 }
 
-// publish hands a durable batch to the readers and returns each append's first index.
-func (l *Log) publish(batch []*pending) []int64 {
+// publish gives a durable batch to the readers and returns each append's first index.
+func (l *Log) publish(batch []*engine.Append) []int64 {
 	firsts := make([]int64, len(batch))
 	for i, a := range batch {
-		p := &l.partitions[a.slot]
+		p := &l.partitions[a.Slot]
 		p.mu.Lock()
 		firsts[i] = p.head
 		if l.o.TailBytes > 0 {
-			for k, e := range a.events {
-				r := ledger.Record{Index: p.head + int64(k), Event: e, Raw: a.raws[k]}
-				if _, ok := e.Data.(*event.Opaque); ok {
-					r.Event, r.Bad = nil, errOpaque
-				}
-				p.tail = append(p.tail, r)
+			for k, e := range a.Events {
+				p.tail = append(p.tail, engine.Own(p.head+int64(k), e, a.Raws[k]))
 			}
 		}
-		p.head += int64(len(a.events))
+		p.head += int64(len(a.Events))
 		if p.wake != nil {
 			close(p.wake)
 			p.wake = nil
 		}
 		p.mu.Unlock()
 		if l.o.TailBytes > 0 {
-			l.tail = append(l.tail, tailed{a.slot, len(a.events), a.size})
-			l.tailLen += a.size
+			l.tail = append(l.tail, tailSegment{a.Slot, len(a.Events), a.Size})
+			l.tailBytes += a.Size
 		}
 	}
-	for l.tailLen > l.o.TailBytes && len(l.tail) > 0 {
+	for l.tailBytes > l.o.TailBytes && len(l.tail) > 0 {
 		old := l.tail[0]
 		l.tail = l.tail[1:]
-		l.tailLen -= old.bytes
+		l.tailBytes -= old.bytes
 		p := &l.partitions[old.slot]
 		p.mu.Lock()
 		clear(p.tail[:old.count])
@@ -708,28 +582,30 @@ func (l *Log) publish(batch []*pending) []int64 {
 	return firsts
 }
 
-// checkpoints brings the WAL into the database beside the commits. PASSIVE waits
-// for nobody; a WAL that is wholly brought in is written from its start again.
+// checkpoints brings the WAL into the database while commits go on. PASSIVE waits for no
+// reader and no writer. When the whole WAL is in the database, SQLite writes it from its
+// start once more.
 func (l *Log) checkpoints() {
 	defer l.background.Done()
 	for range l.checkpoint {
-		// An error here leaves the WAL longer, nothing else; the commit that finds it
-		// too long tries again, and Close does.
+		// An error only leaves the WAL longer: a later commit (wal_autocheckpoint) and Close
+		// bring it in.
 		_, _ = l.read.Exec("PRAGMA wal_checkpoint(PASSIVE)")
 	}
 }
 
-// Read is part of ledger.Log. What ctx ends is the wait: what is there is
-// returned even when ctx is done. Reads that wait when the log is closed give an error.
+// Read is part of ledger.Log. The end of ctx ends the wait for new events: events that are
+// there are returned even when ctx is done. A Read that waits when the log is closed returns
+// an error.
 func (l *Log) Read(ctx context.Context, at event.Partition, from int64, max int) ([]ledger.Record, int64, error) {
-	if !l.has(at) || from < 0 || max < 0 {
-		return nil, 0, fmt.Errorf("read of partition %d from %d, at most %d: there is no such thing", int(at), from, max)
+	if err := engine.CheckRead(at, l.o.Partitions, from, max); err != nil {
+		return nil, 0, err
 	}
-	p := &l.partitions[slot(at)]
+	p := &l.partitions[engine.Slot(at)]
 	for {
 		select {
 		case <-l.closed:
-			return nil, 0, errClosed
+			return nil, 0, engine.ErrClosed
 		default:
 		}
 		p.mu.Lock()
@@ -740,7 +616,7 @@ func (l *Log) Read(ctx context.Context, at event.Partition, from int64, max int)
 		}
 		if from > head {
 			p.mu.Unlock()
-			return nil, head, fmt.Errorf("%w: %s, where its head is %d", ledger.ErrAhead, event.Position{Partition: at, Index: from}, head)
+			return nil, head, engine.Ahead(event.Position{Partition: at, Index: from}, head)
 		}
 		if first := head - int64(len(p.tail)); from >= first && from < head {
 			tail := p.tail[from-first:]
@@ -767,17 +643,11 @@ func (l *Log) Read(ctx context.Context, at event.Partition, from int64, max int)
 	}
 }
 
-// Close makes durable and answers what is queued, then takes no more appends, ends
-// waiting reads, and closes the files.
+// Close takes no more appends, makes the queued ones durable and answers them, ends waiting
+// reads, and closes the files.
 func (l *Log) Close() error {
 	l.closing.Do(func() {
-		l.queue.Lock()
-		if l.queue.err == nil {
-			l.queue.err = errClosed
-		}
-		l.queue.closed = true
-		l.queue.wake()
-		l.queue.Unlock()
+		l.queue.close()
 		<-l.stopped
 		close(l.closed)
 		close(l.checkpoint)

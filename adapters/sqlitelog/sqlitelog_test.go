@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/adapters/logtest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -632,8 +633,8 @@ func TestBounds(t *testing.T) {
 	if longest > 80<<20 {
 		t.Errorf("the WAL grew to %d MB", longest>>20)
 	}
-	if l.tailLen > l.o.TailBytes || len(l.partitions[2].tail) >= 400 {
-		t.Errorf("the tail has %d bytes, %d events", l.tailLen, len(l.partitions[2].tail))
+	if l.tailBytes > l.o.TailBytes || len(l.partitions[2].tail) >= 400 {
+		t.Errorf("the tail has %d bytes, %d events", l.tailBytes, len(l.partitions[2].tail))
 	}
 	if n := len(logtest.ReadAll(t, l, 0)); n != 400 {
 		t.Errorf("%d events, want 400", n)
@@ -667,19 +668,19 @@ func BenchmarkCommit(b *testing.B) {
 			b.ResetTimer()
 			for range b.N {
 				// One append an event, as they come from the API, all in one commit.
-				held := make([]*pending, n)
+				held := make([]*engine.Append, n)
 				for i, e := range events {
-					held[i], _ = l.encode(event.Partition(i%16), []*event.Event{e})
-					held[i].done = func(a ledger.Appended) { answers <- a }
+					held[i], _ = l.encode(event.Partition(i%16), []*event.Event{e}, func(a ledger.Appended) { answers <- a })
 				}
-				l.queue.Lock()
+				l.queue.mu.Lock()
 				for _, a := range held { // as enqueue does
-					l.queue.items = append(l.queue.items, a)
-					l.queue.bytes += a.size
-					l.queue.events++
+					if err := l.queue.admission.Enter(a, time.Time{}); err != nil {
+						b.Fatal(err)
+					}
+					l.queue.appends = append(l.queue.appends, a)
 				}
-				l.queue.wake()
-				l.queue.Unlock()
+				engine.Signal(l.queue.more)
+				l.queue.mu.Unlock()
 				for range n {
 					if a := <-answers; a.Err != nil {
 						b.Fatal(a.Err)

@@ -7,28 +7,30 @@ import (
 	"hash/crc32"
 	"sync"
 
+	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// store reads what is older than the tail from the file.
+// store reads events from the file that are older than the tail.
 type store struct {
 	slots            int
 	getDir, getWhole *sql.Stmt
 
 	mu sync.Mutex
-	// hints is, for each slot, the commit in which its last read ended: the next
-	// read mostly goes on there.
+	// hints is, for each slot, the commit in which its last read ended: most reads go on
+	// there.
 	hints []int64
-	// rows are the commits read last, for the other partitions' readers.
+	// rows are the commits that were read last, for readers of other partitions.
 	rows  map[int64]*row
 	order []int64 // of rows, oldest first
 	bytes int
 }
 
-// cacheBytes bounds the commits that are kept for other partitions' readers.
+// cacheBytes bounds the bodies of rows.
 const cacheBytes = 16 << 20
 
+// row is one commit, checked.
 type row struct {
 	segments []segment
 	body     []byte
@@ -44,6 +46,7 @@ func newStore(db *sql.DB, slots int) (*store, error) {
 	return s, err
 }
 
+// errMissing is the error of a commit that is not in the file.
 var errMissing = errors.New("it is missing")
 
 // dir reads a commit's directory, not its events.
@@ -62,6 +65,7 @@ func (s *store) dir(id int64) ([]segment, error) {
 	return segments, err
 }
 
+// missing is errMissing where a query found no row.
 func missing(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return errMissing
@@ -102,15 +106,16 @@ func (s *store) whole(id int64) (*row, error) {
 	return r, nil
 }
 
-// find returns the commit that holds an index: the first whose head lies past it.
-// It gallops from the hint, so that reading on costs one look and a seek costs
-// the logarithm of the distance.
+// find returns the commit that holds an index: the first whose head is above the index.
+// From the hint it goes up in steps that double. So the next read costs one look, and a
+// read elsewhere costs the logarithm of the distance.
 func (s *store) find(p event.Partition, index int64) (int64, error) {
-	at := slot(p)
+	at := engine.Slot(p)
 	past := func(id int64) (bool, error) {
 		segments, err := s.dir(id)
 		if errors.Is(err, errMissing) {
-			// Past the last commit, or a hole, which the commit that is found will show.
+			// It is above the last commit; or it is missing, and reading the commit that find
+			// returns will show that.
 			return true, nil
 		}
 		if err != nil {
@@ -121,14 +126,14 @@ func (s *store) find(p event.Partition, index int64) (int64, error) {
 	s.mu.Lock()
 	lo := s.hints[at]
 	s.mu.Unlock()
-	// Invariant: the head at lo is not past index (lo 0: there is none), at hi it is.
+	// Invariant: the head at lo is not above index (lo 0: no commit), and the head at hi is.
 	if lo > 0 {
 		beyond, err := past(lo)
 		if err != nil {
 			return 0, err
 		}
 		if beyond {
-			// The hint may be the commit itself: a read that ended within it.
+			// The hint may be the commit itself: the last read ended within it.
 			if before, err := past(lo - 1); err != nil {
 				return 0, err
 			} else if lo == 1 || !before {
@@ -166,11 +171,12 @@ func (s *store) find(p event.Partition, index int64) (int64, error) {
 	return hi, nil
 }
 
-// records reads and decodes up to max events of a partition from an index on,
-// below head. What is damaged is an error that names the first position it keeps
-// from being read; events before it are returned first, by an earlier call.
+// records reads and decodes up to max events of a partition from an index on, below
+// head. Where the file is damaged, events before the damage are returned by one call;
+// the next call, from the first position that cannot be read, returns an error that names
+// that position.
 func (s *store) records(p event.Partition, from, head int64, max int) ([]ledger.Record, error) {
-	at := slot(p)
+	at := engine.Slot(p)
 	var out []ledger.Record
 	size := 0
 	broken := func(err error) ([]ledger.Record, error) {

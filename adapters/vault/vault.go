@@ -339,7 +339,7 @@ func erased(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return ledger.ErrErased
 	}
-	return fmt.Errorf("%w: the vault cannot be read: %w", ledger.ErrRefused, err)
+	return ledger.Refused(fmt.Errorf("the vault cannot be read: %w", err))
 }
 
 // class is a tenant's class key; ErrErased when it is not there.

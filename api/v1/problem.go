@@ -31,7 +31,7 @@ func problemOf(err error) *door.Problem {
 // answered: nobody can know, so 504 and not 500.
 func written(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return errors.Join(ledger.ErrUnknown, err)
+		return ledger.Unknown(err)
 	}
 	return err
 }

@@ -301,7 +301,7 @@ func edit[D event.Data](b *book, name string, f func(e *event.Event, d D)) {
 func (b *book) verify(let ...string) *Report {
 	v := New(required...)
 	if len(let) > 0 {
-		v.judge = func(s *recipient.State, p *recipient.Partition, index int64, e *event.Event) recipient.Why {
+		v.judge = func(s *recipient.State, p *recipient.PartitionState, index int64, e *event.Event) recipient.Why {
 			why := s.Evolve(p, index, e)
 			for _, name := range let {
 				if b.names[name].ID == e.ID {

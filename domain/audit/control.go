@@ -18,7 +18,7 @@ type control struct {
 	policies []activation
 	tables   []routeTable
 	pauses   []pause
-	seen     map[event.ID]bool
+	applied  map[event.ID]bool
 	// accepted are the hashes of the records that an operator took as opaque leaves.
 	accepted map[event.Position][]string
 	// doubted are records of control itself that are none of its events: a later one may
@@ -100,13 +100,13 @@ func (c *control) stands(at int64, id event.ID) {
 
 func (c *control) take(at int64, e *event.Event) {
 	c.stands(at, e.ID)
-	if c.seen[e.ID] { // a copy changes nothing
+	if c.applied[e.ID] { // a copy changes nothing
 		return
 	}
-	if c.seen == nil {
-		c.seen = map[event.ID]bool{}
+	if c.applied == nil {
+		c.applied = map[event.ID]bool{}
 	}
-	c.seen[e.ID] = true
+	c.applied[e.ID] = true
 	switch d := e.Data.(type) {
 	case *event.RecordAccepted:
 		if p, err := event.ParsePosition(d.Position); err == nil {

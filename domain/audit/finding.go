@@ -134,8 +134,8 @@ const (
 	NoReason Code = "no_reason"
 )
 
-// MaxFindings is how many findings a report holds; all are counted.
-const MaxFindings = 1000
+// maxFindings is how many findings a report holds; all are counted.
+const maxFindings = 1000
 
 // Report is what a verification found.
 type Report struct {
@@ -151,10 +151,10 @@ type Report struct {
 	Messages map[recipient.Status]int64 `json:"messages"`
 	// Calls are the effective starts: what a carrier may have been called for.
 	Calls int64 `json:"calls"`
-	// Found counts all findings, Codes each kind of them.
-	Found int64          `json:"found"`
+	// Total counts all findings, Codes each kind of them.
+	Total int64          `json:"found"`
 	Codes map[Code]int64 `json:"codes,omitempty"`
-	// Findings are the first MaxFindings, in the order in which they were met.
+	// Findings are the first maxFindings, in the order in which they were met.
 	Findings []Finding `json:"findings,omitempty"`
 	// First is each partition's first finding. Read these before all others: what
 	// comes later in a partition may only follow from its first.
@@ -162,4 +162,4 @@ type Report struct {
 }
 
 // OK reports whether nothing was found.
-func (r *Report) OK() bool { return r.Found == 0 }
+func (r *Report) OK() bool { return r.Total == 0 }

@@ -46,8 +46,8 @@ func TestAcceptedRecord(t *testing.T) {
 			}
 			v.Take(1, 0, junk)
 			r := v.Finish()
-			if r.Opaque != c.opaque || r.Found != c.found {
-				t.Fatalf("%d opaque and %d findings, want %d and %d: %+v", r.Opaque, r.Found, c.opaque, c.found, r.Findings)
+			if r.Opaque != c.opaque || r.Total != c.found {
+				t.Fatalf("%d opaque and %d findings, want %d and %d: %+v", r.Opaque, r.Total, c.opaque, c.found, r.Findings)
 			}
 		})
 	}
@@ -112,8 +112,8 @@ func TestAcceptedEvent(t *testing.T) {
 			if c.opaque {
 				opaque, effective = 1, 2
 			}
-			if r.Opaque != opaque || r.Effective != effective || r.Found != c.found || r.Codes[AcceptedEvent] != c.found {
-				t.Errorf("%d opaque, %d effective, %d findings, want %d, %d and %d: %+v", r.Opaque, r.Effective, r.Found, opaque, effective, c.found, r.Findings)
+			if r.Opaque != opaque || r.Effective != effective || r.Total != c.found || r.Codes[AcceptedEvent] != c.found {
+				t.Errorf("%d opaque, %d effective, %d findings, want %d, %d and %d: %+v", r.Opaque, r.Effective, r.Total, opaque, effective, c.found, r.Findings)
 			}
 			if counts := c.name == "a pause"; counts != (pauses == 1) {
 				t.Errorf("%d pauses", pauses)

@@ -86,7 +86,7 @@ type partState uint8
 
 const (
 	open partState = iota
-	taken
+	accepted
 	retry
 	refused
 	inDoubt
@@ -120,8 +120,8 @@ func newStream(tenant string, subject event.Pseudonym) *stream {
 // partition's time. It forgets what the fold would forget at its next event.
 func (s *stream) settle(t time.Time) (settled, bool) {
 	f := s.fold
-	recent := func(x recipient.Seen) bool { return t.Sub(x.At) <= recipient.RepeatWindow }
-	if len(f.Asks) > 0 || len(f.Inbound) > 0 || slices.ContainsFunc(f.Seen, recent) || slices.ContainsFunc(f.Cancels, recent) ||
+	recent := func(x recipient.Remembered) bool { return t.Sub(x.At) <= recipient.RepeatWindow }
+	if len(f.Asks) > 0 || len(f.Inbound) > 0 || slices.ContainsFunc(f.Remembered, recent) || slices.ContainsFunc(f.Cancels, recent) ||
 		slices.ContainsFunc(f.Messages, func(m *recipient.Message) bool {
 			return m.Status.Open() || t.Sub(m.Changed) <= recipient.KeepSettled || t.Sub(m.ValidUntil) <= recipient.KeepSettled
 		}) {

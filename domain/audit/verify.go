@@ -1,4 +1,4 @@
-// Package proof checks a whole ledger from its log alone: its structure, and the
+// Package audit checks a whole ledger from its log alone: its structure, and the
 // promises that no message leaves but as decided and gated (2), that none is
 // resent blindly (3) and that nothing leaves in doubt about a rule (4). It is
 // pure: no clock, no I/O.
@@ -20,14 +20,14 @@ import (
 // What it keeps: the control stream, by position; for the partition that is being
 // read, the open and recent messages of its streams (the fold's own bounds: seven
 // days of the log's time after they were settled and their validity was over) and
-// some 150 bytes for every other stream; and at most MaxFindings findings. So its
+// some 150 bytes for every other stream; and at most maxFindings findings. So its
 // memory grows with the streams of the largest partition, not with the events.
 //
 // A Verifier is for one goroutine.
 type Verifier struct {
 	required []string
 	// judge says what is effective: recipient's rule, but in tests.
-	judge  func(*recipient.State, *recipient.Partition, int64, *event.Event) recipient.Why
+	judge  func(*recipient.State, *recipient.PartitionState, int64, *event.Event) recipient.Why
 	report Report
 
 	source     string
@@ -42,7 +42,7 @@ type Verifier struct {
 	time    time.Time // the running maximum of the partition's times
 	applied int64     // the highest control position that it applied
 	flawed  bool      // it has a finding
-	fold    recipient.Partition
+	fold    recipient.PartitionState
 	live    map[event.Pseudonym]*stream
 	settled map[event.Pseudonym]settled
 	touched int // events since the last sweep
@@ -124,7 +124,7 @@ func (v *Verifier) read(p event.Partition, index int64, raw []byte) (e *event.Ev
 		return e, NotCanonical, fmt.Sprintf("the bytes are not what the ledger's encoder writes for this %s: they were altered, or written by something else", e.Data.Type())
 	case v.source != "" && e.Source != v.source && (p != event.ControlPartition || index > 0):
 		return e, ForeignSource, fmt.Sprintf("the event says that it belongs to the ledger %q, the ledger's first event says %q", e.Source, v.source)
-	case p >= 0 && (!v.placed(p, e.Data.Type()) || !e.Subject.IsZero() && v.partitions > 0 && e.Subject.Partition(v.partitions) != int(p)):
+	case p >= 0 && (!v.belongs(p, e.Data.Type()) || !e.Subject.IsZero() && v.partitions > 0 && e.Subject.Partition(v.partitions) != int(p)):
 		return e, Misplaced, ""
 	}
 	return e, "", ""
@@ -156,7 +156,7 @@ func (v *Verifier) turn(p event.Partition, index int64) {
 	unordered := v.begun && rank(p) < rank(v.current)
 	v.close()
 	v.begun, v.current, v.next, v.time, v.applied, v.flawed = true, p, 0, time.Time{}, 0, false
-	v.fold = recipient.Partition{}
+	v.fold = recipient.PartitionState{}
 	v.live, v.settled = map[event.Pseudonym]*stream{}, map[event.Pseudonym]settled{}
 	if unordered {
 		v.find(index, 0, Unordered, "the partition %s was read after its turn: control comes first, then the inbox, then the others in order", p)
@@ -186,9 +186,9 @@ func (v *Verifier) over(s *stream) {
 
 func (v *Verifier) find(index int64, promise int, code Code, format string, args ...any) {
 	r := &v.report
-	r.Found++
+	r.Total++
 	r.Codes[code]++
-	if v.flawed && len(r.Findings) >= MaxFindings {
+	if v.flawed && len(r.Findings) >= maxFindings {
 		return
 	}
 	f := Finding{Position: event.Position{Partition: v.current, Index: index}, Promise: promise, Code: code, Text: fmt.Sprintf(format, args...)}
@@ -196,7 +196,7 @@ func (v *Verifier) find(index int64, promise int, code Code, format string, args
 		v.flawed = true
 		r.First = append(r.First, f)
 	}
-	if len(r.Findings) < MaxFindings {
+	if len(r.Findings) < maxFindings {
 		r.Findings = append(r.Findings, f)
 	}
 }
@@ -277,7 +277,7 @@ func (v *Verifier) structure(p event.Partition, index int64, e *event.Event) boo
 			v.find(index, 0, NotCreated, "the ledger is created as %q and written as %q", created.Ledger, e.Source)
 		}
 	}
-	if !v.placed(p, t) {
+	if !v.belongs(p, t) {
 		v.find(index, 0, Misplaced, "%s does not belong in the partition %s", t.Name(), p)
 		return false
 	}
@@ -321,8 +321,8 @@ func (v *Verifier) times(index int64, e *event.Event) {
 	}
 }
 
-// placed reports whether events of the type are written to the partition.
-func (v *Verifier) placed(p event.Partition, t event.Type) bool {
+// belongs reports whether events of the type are written to the partition.
+func (v *Verifier) belongs(p event.Partition, t event.Type) bool {
 	switch p {
 	case event.ControlPartition:
 		return t.Kind() == event.Control
@@ -393,7 +393,7 @@ func (v *Verifier) recipients(index int64, e *event.Event) {
 	why := v.judge(s.fold, &v.fold, index, e)
 	s.remember(e.ID)
 	v.count(why)
-	v.follow(index, s, e, why)
+	promises{v}.follow(index, s, e, why)
 	if len(s.fold.Messages) < len(s.msgs) {
 		s.msgs = slices.DeleteFunc(s.msgs, func(m *message) bool {
 			if slices.Contains(s.fold.Messages, m.folded) {

@@ -362,13 +362,13 @@ func TestNoLedger(t *testing.T) {
 
 func TestFindingsAreBoundedAndCounted(t *testing.T) {
 	v := New()
-	for i := range int64(3 * MaxFindings) {
+	for i := range int64(3 * maxFindings) {
 		v.Take(event.ControlPartition, i, []byte("{"))
 	}
 	v.Take(0, 0, []byte("{"))
 	r := v.Finish()
-	if len(r.Findings) != MaxFindings || r.Codes[Unreadable] != 3*MaxFindings+1 || r.Found != 3*MaxFindings+2 {
-		t.Errorf("%d kept, %d counted, %v", len(r.Findings), r.Found, r.Codes)
+	if len(r.Findings) != maxFindings || r.Codes[Unreadable] != 3*maxFindings+1 || r.Total != 3*maxFindings+2 {
+		t.Errorf("%d kept, %d counted, %v", len(r.Findings), r.Total, r.Codes)
 	}
 	if len(r.First) != 2 || r.First[1].Position.String() != "00-0" {
 		t.Errorf("first %+v", r.First)

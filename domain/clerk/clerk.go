@@ -18,7 +18,6 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
-	"github.com/chirograph/chirograph/domain/sms"
 )
 
 // Config is what a clerk is told once.
@@ -36,8 +35,8 @@ type Config struct {
 	Event func(ctx context.Context, index int64) (*event.Event, error)
 	// Slots grants slots at a carrier account; nil when no such account is served here.
 	Slots func(account string) Slots
-	// Alphabet is what data_coding 0 means at an account.
-	Alphabet func(account string) sms.Encoding
+	// Account is what an account takes.
+	Account func(account string) ledger.Account
 	// Unanswered is told of attempts that no answer has come to, when their streams are
 	// loaded: this process did not make them; nil: it is not told.
 	Unanswered func(s *recipient.State, m *recipient.Message)
@@ -99,8 +98,8 @@ func (c *Config) defaults() {
 		standard := recipient.Standard()
 		c.Rule = &standard
 	}
-	if c.Alphabet == nil {
-		c.Alphabet = func(string) sms.Encoding { return sms.GSM7 }
+	if c.Account == nil {
+		c.Account = func(string) ledger.Account { return ledger.Account{} }
 	}
 	if c.Slots == nil {
 		c.Slots = func(string) Slots { return nil }

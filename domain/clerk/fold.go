@@ -29,8 +29,9 @@ type Fold struct {
 	rule      *recipient.Rule
 
 	next    int64
-	hash    [32]byte
-	part    recipient.Partition
+	hash    [32]byte // of the mark that it began at
+	last    []byte   // the exact bytes of the event that was applied last; nil: none was
+	part    recipient.PartitionState
 	reg     *control.Registry
 	streams map[event.Pseudonym]*stream
 
@@ -61,7 +62,7 @@ func (f *Fold) Restore(m ledger.Mark, reg *control.Registry) {
 func (f *Fold) Next() int64 { return f.next }
 
 // Partition is the state that the partition's streams share.
-func (f *Fold) Partition() recipient.Partition { return f.part }
+func (f *Fold) Partition() recipient.PartitionState { return f.part }
 
 // Missing are the subjects of the records whose streams are not in memory: Load them before
 // the records are applied.
@@ -137,7 +138,7 @@ func (f *Fold) apply(ctx context.Context, records []ledger.Record, folded func(*
 		folded(st, &j)
 		f.judged = append(f.judged, j)
 		f.next++
-		f.hash = sha256.Sum256(r.Raw)
+		f.last = r.Raw
 	}
 	return nil
 }
@@ -193,6 +194,7 @@ func (f *Fold) Cut() (*ledger.Batch, error) {
 		return nil, nil
 	}
 	f.cuts++
+	f.hash = sha256.Sum256(f.last)
 	b := &ledger.Batch{Partition: f.partition, Mark: ledger.Mark{Next: f.next, Hash: f.hash, Partition: f.part}, Judged: f.judged}
 	for _, s := range sorted(f.dirty) {
 		st := f.dirty[s]

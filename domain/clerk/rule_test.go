@@ -39,10 +39,10 @@ func (r rules) rule() *recipient.Rule {
 		rule.Repeat = func(*recipient.State, *event.Event) bool { return false }
 	}
 	if r.control {
-		rule.Control = func(*recipient.Partition, int64) bool { return true }
+		rule.Control = func(*recipient.PartitionState, int64) bool { return true }
 	}
 	if r.order {
-		rule.Order = func(*recipient.Partition, int64) bool { return true }
+		rule.Order = func(*recipient.PartitionState, int64) bool { return true }
 	}
 	if r.names {
 		rule.Names = func(named []event.ID, _ event.ID) bool { return len(named) > 0 }

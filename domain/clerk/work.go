@@ -189,8 +189,7 @@ func (w *work) prepare(m *recipient.Message) (*prepared, event.Fault, string) {
 	if !ok {
 		return nil, "", "" // the decision says that there is no route
 	}
-	segments, err := sms.Segments(content.Body, sms.SegmentOptions{Alphabet: c.cfg.Alphabet(route.Carrier),
-		Reference: binary.BigEndian.Uint16(m.ID[14:])})
+	segments, err := c.cfg.Account(route.Carrier).Cut(content.Body, binary.BigEndian.Uint16(m.ID[14:]))
 	if err != nil {
 		return nil, event.FaultEncoding, "the text cannot be written for its carrier"
 	}

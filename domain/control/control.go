@@ -25,14 +25,14 @@ type Control struct {
 	// ledger, and none of the others accepts it.
 	waiting  []ledger.Record
 	accepted map[event.Position][]string
-	seen     map[event.ID]bool // applied: a copy changes nothing
+	applied  map[event.ID]bool // applied: a copy changes nothing
 	changed  chan struct{}
 }
 
 // NewControl returns a control reader that has read nothing.
 func NewControl(log ledger.Log) *Control {
 	empty := &Registry{}
-	return &Control{log: log, all: map[int64]*Registry{0: empty}, last: empty, accepted: map[event.Position][]string{}, seen: map[event.ID]bool{}, changed: make(chan struct{})}
+	return &Control{log: log, all: map[int64]*Registry{0: empty}, last: empty, accepted: map[event.Position][]string{}, applied: map[event.ID]bool{}, changed: make(chan struct{})}
 }
 
 // Take applies records read from the control stream, in order.
@@ -61,8 +61,8 @@ func (c *Control) Take(records []ledger.Record) {
 			if !slices.Contains(c.accepted[event.Position{Partition: event.ControlPartition, Index: r.Index}], hashOf(r.Raw)) {
 				break
 			}
-		} else if !c.seen[r.Event.ID] {
-			c.seen[r.Event.ID] = true
+		} else if !c.applied[r.Event.ID] {
+			c.applied[r.Event.ID] = true
 			if next, matters := c.last.Apply(r.Index, r.Event); matters {
 				c.last = next
 				c.all[next.Position] = next

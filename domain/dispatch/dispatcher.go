@@ -13,9 +13,9 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// GrantTTL is how long granted slots are kept for their message. A clerk whose proposal
+// grantTTL is how long granted slots are kept for their message. A clerk whose proposal
 // takes longer asks again.
-const GrantTTL = 30 * time.Second
+const grantTTL = 30 * time.Second
 
 // Dispatcher keeps one carrier account's queue, by priority over all partitions, and grants
 // its slots. It never holds a body: only ids wait.
@@ -66,7 +66,7 @@ func (d *Dispatcher) Want(w Want, now time.Time) (Grant, bool) {
 
 func (d *Dispatcher) grant(slots int, now time.Time) Grant {
 	d.seq++
-	g := Grant{ID: d.seq, Account: d.carrier.Account(), Slots: slots, Expires: now.Add(GrantTTL)}
+	g := Grant{ID: d.seq, Account: d.carrier.Account(), Slots: slots, Expires: now.Add(grantTTL)}
 	d.grants[g.ID] = g
 	d.granted += slots
 	return g

@@ -134,7 +134,7 @@ func TestDispatcherLeaks(t *testing.T) {
 		for n := 1; n <= 9; n++ {
 			d.Forget(message(n))
 		}
-		now = now.Add(GrantTTL + time.Second)
+		now = now.Add(grantTTL + time.Second)
 		d.Pump(now)
 		if held := d.Load(); held != (Load{}) {
 			t.Fatalf("kept: %+v", held)

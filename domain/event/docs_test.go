@@ -206,7 +206,7 @@ it is: two nodes may both have decided, and both events stay. In short, partitio
 2. *A stream's last* is the id of its last effective event that can change a decision; none before the first. These can:
 `)
 	for _, turn := range turns {
-		if !turn.typ.Known() {
+		if !turn.typ.known() {
 			t.Errorf("there is no %s that changes a decision", turn.typ)
 		}
 		write("   - ´%s´%s\n", turn.typ.Name(), strings.TrimRight(" "+turn.when, " "))

@@ -69,11 +69,11 @@ const (
 	Control
 )
 
-// Kind is the kind of the type; Known tells whether there is such a type.
+// Kind is the kind of the type; known tells whether there is such a type.
 func (t Type) Kind() Kind { return registry[t].kind }
 
-// Known reports whether this build can read the type.
-func (t Type) Known() bool { _, ok := registry[t]; return ok }
+// known reports whether this build can read the type.
+func (t Type) known() bool { _, ok := registry[t]; return ok }
 
 // Name is the type without its version.
 func (t Type) Name() string {

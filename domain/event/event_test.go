@@ -301,11 +301,11 @@ func TestPseudonym(t *testing.T) {
 			t.Error("two streams have one pseudonym")
 		}
 	}
-	if back, err := ParsePseudonym(p.String()); err != nil || back != p || p.IsZero() {
+	if back, err := parsePseudonym(p.String()); err != nil || back != p || p.IsZero() {
 		t.Errorf("%s is read as %s, %v", p, back, err)
 	}
 	for _, bad := range []string{"0", strings.Repeat("0", 31), strings.Repeat("g", 32), strings.Repeat("0", 33)} {
-		if _, err := ParsePseudonym(bad); err == nil {
+		if _, err := parsePseudonym(bad); err == nil {
 			t.Errorf("%q is a pseudonym", bad)
 		}
 	}

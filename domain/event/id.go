@@ -189,8 +189,8 @@ func (p Pseudonym) String() string {
 
 var errPseudonym = errors.New("a pseudonym is 32 hexadecimal digits")
 
-// ParsePseudonym reads what String wrote.
-func ParsePseudonym(s string) (Pseudonym, error) {
+// parsePseudonym reads what String wrote.
+func parsePseudonym(s string) (Pseudonym, error) {
 	var p Pseudonym
 	if s == "" {
 		return p, nil
@@ -204,10 +204,10 @@ func ParsePseudonym(s string) (Pseudonym, error) {
 	return p, nil
 }
 
-// MarshalText and UnmarshalText are String and ParsePseudonym.
+// MarshalText and UnmarshalText are String and parsePseudonym.
 func (p Pseudonym) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 func (p *Pseudonym) UnmarshalText(b []byte) (err error) {
-	*p, err = ParsePseudonym(string(b))
+	*p, err = parsePseudonym(string(b))
 	return err
 }

@@ -351,7 +351,7 @@ func TestSchemas(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		if typ := Type(strings.TrimSuffix(filepath.Base(f), ".json")); !typ.Known() {
+		if typ := Type(strings.TrimSuffix(filepath.Base(f), ".json")); !typ.known() {
 			t.Errorf("%s is the schema of no type", f)
 		}
 	}

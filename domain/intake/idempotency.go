@@ -19,11 +19,17 @@ import (
 // input; both "" for a request without one.
 type used struct{ key, input string }
 
+// keys sees to it that a request with an idempotency key makes one message.
+type keys struct {
+	in     *Intake
+	recent reservations
+}
+
 var errKeyReused = refuse("idempotency_key_reused", "", "This Idempotency-Key was used with another input. Use a new key for a new message.")
 
 // once is submit for a request with an idempotency key: its input is compared with the one
 // that the key came with first, and the first answer is given again.
-func (in *Intake) once(ctx context.Context, c ledger.Caller, r *SubmitRequest) (*Submitted, error) {
+func (k *keys) once(ctx context.Context, c ledger.Caller, r *SubmitRequest) (*Submitted, error) {
 	if len(r.IdempotencyKey) > maxIdempotencyKey || !utf8.ValidString(r.IdempotencyKey) {
 		return nil, refuse("invalid_idempotency_key", "", fmt.Sprintf("An Idempotency-Key has 1 to %d bytes of text.", maxIdempotencyKey))
 	}
@@ -31,27 +37,27 @@ func (in *Intake) once(ctx context.Context, c ledger.Caller, r *SubmitRequest) (
 	if err != nil {
 		return nil, err
 	}
-	u := used{in.cfg.Vault.Digest(c.Tenant, "idempotency", []byte(r.IdempotencyKey)), in.cfg.Vault.Digest(c.Tenant, "input", raw)}
-	res, fresh, err := in.recent.hold(ctx, c.Tenant+"\x00"+u.key)
+	u := used{k.in.cfg.Vault.Digest(c.Tenant, "idempotency", []byte(r.IdempotencyKey)), k.in.cfg.Vault.Digest(c.Tenant, "input", raw)}
+	res, fresh, err := k.recent.hold(ctx, c.Tenant+"\x00"+u.key)
 	if err != nil {
 		return nil, ledger.ErrUnknown
 	}
-	out, forget, err := in.held(ctx, c, r, u, res, fresh)
-	in.recent.pass(res, forget)
+	out, forget, err := k.held(ctx, c, r, u, res, fresh)
+	k.recent.pass(res, forget)
 	return out, err
 }
 
 // held goes on for the one request that holds the reservation. forget: nothing was appended
 // under the key, as far as this request knows.
-func (in *Intake) held(ctx context.Context, c ledger.Caller, r *SubmitRequest, u used, res *reservation, fresh bool) (out *Submitted, forget bool, err error) {
+func (k *keys) held(ctx context.Context, c ledger.Caller, r *SubmitRequest, u used, res *reservation, fresh bool) (out *Submitted, forget bool, err error) {
 	if fresh {
-		stands, ok, err := in.cfg.Views.Reserved(ctx, c.Tenant, u.key)
+		stands, ok, err := k.in.cfg.Views.Reserved(ctx, c.Tenant, u.key)
 		if err != nil {
 			return nil, true, ledger.Refused(err)
 		}
 		if ok {
 			res.input = stands.Input
-			if res.answer, err = in.recall(ctx, c.Tenant, stands.Message); err != nil {
+			if res.answer, err = k.recall(ctx, c.Tenant, stands.Message); err != nil {
 				return nil, true, err
 			}
 		}
@@ -63,28 +69,28 @@ func (in *Intake) held(ctx context.Context, c ledger.Caller, r *SubmitRequest, u
 	case res.answer != nil:
 		return res.answer, false, nil
 	case res.event != nil && res.input != "" && !fresh:
-		if res.answer, err = in.recall(ctx, c.Tenant, res.event.ID); err == nil {
+		if res.answer, err = k.recall(ctx, c.Tenant, res.event.ID); err == nil {
 			return res.answer, false, nil
 		}
 		// Its first append is not known to have landed: the same event again.
-		out, err = in.repeat(ctx, res)
+		out, err = k.repeat(ctx, res)
 		return out, false, err
 	}
-	e, out, err := in.prepare(ctx, c, r, u, event.ID{})
+	e, out, err := k.in.prepare(ctx, c, r, u, event.ID{})
 	if err != nil {
 		return nil, true, err
 	}
-	if in.cfg.Reservations != nil {
-		stands, err := in.reserve(ctx, c.Tenant, u, e)
+	if k.in.cfg.Reservations != nil {
+		stands, err := k.reserve(ctx, c.Tenant, u, e)
 		if err != nil {
 			return nil, true, err
 		}
 		if stands != e.ID { // another process has the key, or died with it
-			return in.adopt(ctx, c, r, u, res, stands)
+			return k.adopt(ctx, c, r, u, res, stands)
 		}
 	}
 	res.event, res.input = e, u.input
-	if out, err = in.land(ctx, e, out); err != nil {
+	if out, err = k.in.land(ctx, e, out); err != nil {
 		if errors.Is(err, ledger.ErrRefused) {
 			res.event, res.input = nil, ""
 			return nil, true, err
@@ -97,8 +103,8 @@ func (in *Intake) held(ctx context.Context, c ledger.Caller, r *SubmitRequest, u
 
 // reserve records the key for the message among all processes, and returns the message that
 // has it.
-func (in *Intake) reserve(ctx context.Context, tenant string, u used, e *event.Event) (event.ID, error) {
-	stands, err := in.cfg.Reservations.Reserve(ctx, tenant, u.key, ledger.Reserved{Message: e.ID, Input: u.input},
+func (k *keys) reserve(ctx context.Context, tenant string, u used, e *event.Event) (event.ID, error) {
+	stands, err := k.in.cfg.Reservations.Reserve(ctx, tenant, u.key, ledger.Reserved{Message: e.ID, Input: u.input},
 		e.Data.(*event.MessageSubmitted).ValidUntil.Add(ledger.KeepReserved))
 	switch {
 	case err != nil:
@@ -111,40 +117,40 @@ func (in *Intake) reserve(ctx context.Context, tenant string, u used, e *event.E
 
 // adopt answers with the message that another process reserved. Its submit may be nowhere:
 // under the reserved id it lands once, whichever process appends it.
-func (in *Intake) adopt(ctx context.Context, c ledger.Caller, r *SubmitRequest, u used, res *reservation, message event.ID) (out *Submitted, forget bool, err error) {
-	if res.answer, err = in.recall(ctx, c.Tenant, message); err == nil {
+func (k *keys) adopt(ctx context.Context, c ledger.Caller, r *SubmitRequest, u used, res *reservation, message event.ID) (out *Submitted, forget bool, err error) {
+	if res.answer, err = k.recall(ctx, c.Tenant, message); err == nil {
 		res.input = u.input
 		return res.answer, false, nil
 	}
-	e, _, err := in.prepare(ctx, c, r, u, message)
+	e, _, err := k.in.prepare(ctx, c, r, u, message)
 	if err != nil {
 		return nil, true, err
 	}
 	res.event, res.input = e, u.input
-	out, err = in.repeat(ctx, res)
+	out, err = k.repeat(ctx, res)
 	return out, false, err
 }
 
 // repeat appends the reservation's event once more, and answers with what stands.
-func (in *Intake) repeat(ctx context.Context, res *reservation) (*Submitted, error) {
+func (k *keys) repeat(ctx context.Context, res *reservation) (*Submitted, error) {
 	e := res.event
-	if in.cfg.Now().Sub(e.ID.Time()) > recipient.RepeatWindow-ledger.RetryFor {
+	if k.in.cfg.Now().Sub(e.ID.Time()) > recipient.RepeatWindow-ledger.RetryFor {
 		// A copy would not be told from a new message any more. It is in the views, or will be.
 		return nil, ledger.Refused(errors.New("the key was used long ago, and the views do not know its message yet"))
 	}
-	d, content, err := ledger.OpenContent(in.cfg.Vault, e)
+	d, content, err := ledger.OpenContent(k.in.cfg.Vault, e)
 	if err != nil {
 		return nil, err
 	}
-	out, err := in.land(ctx, e, answer(e.ID, sms.Number(content.To), d))
+	out, err := k.in.land(ctx, e, answer(e.ID, sms.Number(content.To), d))
 	if err != nil {
 		return nil, err
 	}
 	// The first append may have landed after all: the answer is the first's.
-	if err := in.cfg.Finder.WaitFor(ctx, out.Position); err != nil {
+	if err := k.in.cfg.Finder.WaitFor(ctx, out.Position); err != nil {
 		return nil, ledger.Unknown(err)
 	}
-	if out, err = in.recall(ctx, e.Tenant, e.ID); err != nil {
+	if out, err = k.recall(ctx, e.Tenant, e.ID); err != nil {
 		return nil, ledger.Unknown(err)
 	}
 	res.answer = out
@@ -152,19 +158,19 @@ func (in *Intake) repeat(ctx context.Context, res *reservation) (*Submitted, err
 }
 
 // recall is the answer to a submit that the views know.
-func (in *Intake) recall(ctx context.Context, tenant string, id event.ID) (*Submitted, error) {
-	f, ok, err := in.cfg.Finder.Find(ctx, tenant, id)
+func (k *keys) recall(ctx context.Context, tenant string, id event.ID) (*Submitted, error) {
+	f, ok, err := k.in.cfg.Finder.Find(ctx, tenant, id)
 	if err != nil {
 		return nil, ledger.Refused(err)
 	}
 	if !ok {
 		return nil, ledger.Refused(errors.New("the submit is not in the views yet"))
 	}
-	e, err := ledger.ReadEvent(ctx, in.cfg.Log, f.Position)
+	e, err := ledger.ReadEvent(ctx, k.in.cfg.Log, f.Position)
 	if err != nil {
 		return nil, ledger.Refused(err)
 	}
-	d, content, err := ledger.OpenContent(in.cfg.Vault, e)
+	d, content, err := ledger.OpenContent(k.in.cfg.Vault, e)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +183,7 @@ func (in *Intake) recall(ctx context.Context, tenant string, id event.ID) (*Subm
 // views have it.
 func (in *Intake) Seen(e *event.Event, d *event.MessageSubmitted) {
 	if d.Key != "" {
-		in.recent.add(e.Tenant+"\x00"+d.Key, d.Input, e)
+		in.keys.recent.add(e.Tenant+"\x00"+d.Key, d.Input, e)
 	}
 }
 

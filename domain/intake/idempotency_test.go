@@ -68,9 +68,9 @@ func TestReservations(t *testing.T) {
 	}
 	// Read back: known by the digest of its key.
 	d := e.Data.(*event.MessageSubmitted)
-	in := &Intake{recent: newReservations()}
+	in := New(Config{})
 	in.Seen(e, d)
-	if res, fresh, _ := in.recent.hold(t.Context(), "acme\x00x"); fresh || res.event != e || res.input != "i" {
+	if res, fresh, _ := in.keys.recent.hold(t.Context(), "acme\x00x"); fresh || res.event != e || res.input != "i" {
 		t.Error("what was read back is not known")
 	}
 	in.Seen(e, d)
@@ -81,7 +81,7 @@ func TestReservations(t *testing.T) {
 		r.pass(res, false)
 	}
 	in.Seen(&event.Event{Tenant: "acme", Data: &event.MessageSubmitted{}}, &event.MessageSubmitted{})
-	if _, ok := in.recent.byKey["acme\x00"]; ok {
+	if _, ok := in.keys.recent.byKey["acme\x00"]; ok {
 		t.Error("a submit without a key reserves one")
 	}
 }

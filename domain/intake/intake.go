@@ -61,12 +61,16 @@ type Config struct {
 // Intake takes requests on one node. Its methods may be called from any goroutine.
 type Intake struct {
 	cfg                Config
-	recent             reservations
+	keys               keys
 	submitted, refused atomic.Int64
 }
 
 // New returns an intake that has taken nothing.
-func New(cfg Config) *Intake { return &Intake{cfg: cfg, recent: newReservations()} }
+func New(cfg Config) *Intake {
+	in := &Intake{cfg: cfg}
+	in.keys = keys{in: in, recent: newReservations()}
+	return in
+}
 
 // Counts are how many submits were taken since the start, and how many were not.
 func (in *Intake) Counts() (submitted, refused int64) {
@@ -106,11 +110,11 @@ func number(s, country, field string) (sms.Number, error) {
 }
 
 // find looks a message up, waiting once for the views to reach what the log has.
-func (in *Intake) find(ctx context.Context, tenant string, id event.ID) (ledger.Found, error) {
+func (in *Intake) find(ctx context.Context, tenant string, id event.ID) (ledger.MessageRef, error) {
 	p := event.Partition(id.Partition())
 	notFound := &ledger.Refusal{Code: "message_not_found", Status: ledger.NotFound, Text: "There is no such message."}
 	if int(p) >= in.cfg.Log.Partitions() {
-		return ledger.Found{}, notFound
+		return ledger.MessageRef{}, notFound
 	}
 	for try := 0; ; try++ {
 		f, ok, err := in.cfg.Finder.Find(ctx, tenant, id)
@@ -119,13 +123,13 @@ func (in *Intake) find(ctx context.Context, tenant string, id event.ID) (ledger.
 		}
 		_, head, err := in.cfg.Log.Read(ctx, p, 0, 0)
 		if err != nil {
-			return ledger.Found{}, err
+			return ledger.MessageRef{}, err
 		}
 		if try > 0 || head == 0 {
-			return ledger.Found{}, notFound
+			return ledger.MessageRef{}, notFound
 		}
 		if err := in.cfg.Finder.WaitFor(ctx, event.Position{Partition: p, Index: head - 1}); err != nil {
-			return ledger.Found{}, err
+			return ledger.MessageRef{}, err
 		}
 	}
 }

@@ -78,7 +78,7 @@ func (in *Intake) Submit(ctx context.Context, c ledger.Caller, r *SubmitRequest)
 
 func (in *Intake) submit(ctx context.Context, c ledger.Caller, r *SubmitRequest) (*Submitted, error) {
 	if r.IdempotencyKey != "" {
-		return in.once(ctx, c, r)
+		return in.keys.once(ctx, c, r)
 	}
 	e, out, err := in.prepare(ctx, c, r, used{}, event.ID{})
 	if err != nil {

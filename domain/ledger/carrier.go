@@ -1,10 +1,10 @@
-// Package ledger is the use cases and the ports that they need: the clerk that
-// decides and starts, the dispatcher that calls carriers, the matcher of receipts,
-// and the requests of senders and officers. What decides is a deterministic step;
-// goroutines and clocks are a thin layer around it.
+// Package ledger is the ports of the domain (the log, the views, the vault, the carriers, the
+// placement of partitions), their errors, and the one writer of sealed events. Nothing in it
+// runs.
 package ledger
 
 import (
+	"context"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -22,7 +22,7 @@ type Carrier interface {
 	// slots, or tokens of its rate, whichever is less; 0 without a bind. When it
 	// is 0 only because of the rate, the second result says when to ask again;
 	// otherwise that is the zero time and Changed is the signal.
-	Free(now time.Time) (slots int, again time.Time)
+	Free(now time.Time) (slots int, next time.Time)
 
 	// Changed receives a value (never blocking the sender, capacity 1) after a
 	// bind came or went, a slot became free or the rate changed.
@@ -33,6 +33,33 @@ type Carrier interface {
 	// Submit checks nothing that the gate has checked, but it refuses, as
 	// NotCalled, when there is no bind or no slot. Past h.CallBy it must not write.
 	Submit(h Handoff, done func(HandoffResult))
+}
+
+// Client is a carrier account as the process runs it: what a new kind of carrier implements.
+// What it delivers goes to the Inbox that it was made with.
+type Client interface {
+	Carrier
+	// Run keeps the account in use until ctx is done: bound, for a carrier with binds. Then
+	// it answers what is open, within its own bound, and returns.
+	Run(ctx context.Context) error
+	// SetShare says whether this node may use the account, and how many submits a second
+	// are its share of the account's rate; 0 is no limit. See Sharing.
+	SetShare(use bool, tps float64)
+	// State is how the account stands now.
+	State() ClientState
+}
+
+// ClientState is how an account stands on this node.
+type ClientState struct {
+	// Bound: submits can be taken. For a carrier without binds: its last answer was one.
+	Bound bool
+	// Since is when Bound last changed; zero before the first bind.
+	Since time.Time
+	// LastError is why it is not bound, in words for the operator; "" while it is.
+	LastError string
+	// Open is how many submits are unanswered. Submits and Throttled count since the start.
+	Open               int
+	Submits, Throttled uint64
 }
 
 // Handoff is one part on its way to a carrier (SMPP 3.4 §4.4.1 submit_sm).

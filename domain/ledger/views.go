@@ -29,7 +29,7 @@ type Mark struct {
 	// Hash is SHA-256 of the exact bytes of the event at Next-1; zero at the start. An
 	// event read must follow densely, or the fold is dropped and rebuilt.
 	Hash      [32]byte
-	Partition recipient.Partition
+	Partition recipient.PartitionState
 }
 
 // Folded is a stream as of a batch's mark.
@@ -109,13 +109,13 @@ type Views interface {
 // Finder looks up what the views know of a message.
 type Finder interface {
 	// Find is where a tenant's message stands; false: the views know none.
-	Find(ctx context.Context, tenant string, id event.ID) (Found, bool, error)
+	Find(ctx context.Context, tenant string, id event.ID) (MessageRef, bool, error)
 	// WaitFor returns when the views have applied the event at a position.
 	WaitFor(ctx context.Context, p event.Position) error
 }
 
-// Found is where a message stands.
-type Found struct {
+// MessageRef is where a message stands.
+type MessageRef struct {
 	Position event.Position // of its submit
 	Subject  event.Pseudonym
 	Status   recipient.Status

@@ -6,11 +6,11 @@ import (
 )
 
 const (
-	// MaxStep is how far the wall clock may move against the monotonic one between
+	// maxStep is how far the wall clock may move against the monotonic one between
 	// two looks before it is not trusted.
-	MaxStep = 2 * time.Second
-	// Distrust is how long it is not trusted after a step.
-	Distrust = 30 * time.Second
+	maxStep = 2 * time.Second
+	// distrust is how long it is not trusted after a step.
+	distrust = 30 * time.Second
 )
 
 // Clock is a wall clock that notices when it is set. Rules about hours are only
@@ -32,8 +32,8 @@ func NewClock(read func() time.Time) *Clock {
 // Now is the time, with its monotonic reading.
 func (c *Clock) Now() time.Time { return c.read() }
 
-// Trusted reports whether the wall clock ran with the monotonic one lately.
-func (c *Clock) Trusted() (time.Time, bool) {
+// trusted reports whether the wall clock ran with the monotonic one lately.
+func (c *Clock) trusted() (time.Time, bool) {
 	now := c.read()
 	return now, c.look(now.Round(0), now.Sub(c.base))
 }
@@ -43,8 +43,8 @@ func (c *Clock) look(wall time.Time, elapsed time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	offset := wall.Sub(c.base.Round(0)) - elapsed
-	if d := offset - c.offset; d > MaxStep || d < -MaxStep {
-		c.until = c.base.Add(elapsed + Distrust)
+	if d := offset - c.offset; d > maxStep || d < -maxStep {
+		c.until = c.base.Add(elapsed + distrust)
 	}
 	c.offset = offset
 	return !c.base.Add(elapsed).Before(c.until)

@@ -12,5 +12,5 @@ import (
 func (n *Node) Occupy(account string, p event.Partition, slots int, now time.Time) (come func(), ok bool) {
 	w := dispatch.Want{Partition: p, Message: event.NewMessageID(now, int(p)), Priority: 9, Slots: slots}
 	g, ok := n.dispatchers[account].Want(w, now)
-	return func() { n.parts.all[p].grant(dispatch.Granted{Want: w, Grant: g}) }, ok
+	return func() { n.partitions.all[p].grant(dispatch.Granted{Want: w, Grant: g}) }, ok
 }

@@ -198,13 +198,11 @@ func (m *matching) record(x *receipts.Matched) {
 			if err != nil {
 				m.mu.Lock()
 				defer m.mu.Unlock()
-				m.step.Failed(x.Again, m.now())
+				m.step.Failed(x.Parked, m.now())
 			}
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), lookWithin)
-	defer cancel()
-	stream, err := m.writer.Keyed(ctx, ledger.Stream{Tenant: x.Ref.Tenant, Subject: x.Ref.Subject, Partition: x.Ref.Partition, Key: x.Ref.Key})
+	stream, err := m.stream(&x.Ref)
 	if err != nil {
 		done(err)
 		return
@@ -226,6 +224,17 @@ func (m *matching) record(x *receipts.Matched) {
 		return
 	}
 	m.writer.Queue(stream.Partition, e, done)
+}
+
+// stream is where a matched receipt goes. A key that is not known is looked up.
+func (m *matching) stream(ref *ledger.HandoffRef) (ledger.Stream, error) {
+	s := ledger.Stream{Tenant: ref.Tenant, Subject: ref.Subject, Partition: ref.Partition, Key: ref.Key}
+	if !s.Key.IsZero() {
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookWithin)
+	defer cancel()
+	return m.writer.Keyed(ctx, s)
 }
 
 // keep makes a receipt durable in its account's inbox.

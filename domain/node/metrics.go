@@ -119,7 +119,7 @@ func (n *Node) Stats() Stats {
 	for name, d := range n.dispatchers {
 		s.Waiting[name] = d.Load().Waiting
 	}
-	for _, l := range n.parts.all {
+	for _, l := range n.partitions.all {
 		if !l.serving.Load() {
 			continue
 		}
@@ -145,4 +145,6 @@ func (n *Node) Stats() Stats {
 // Oldest is, by purpose, how long ago the oldest message was submitted that could
 // leave now and has not, as far as the partitions that this node serves know within
 // a time.
-func (n *Node) Oldest(within time.Duration) map[string]time.Duration { return n.parts.oldest(within) }
+func (n *Node) Oldest(within time.Duration) map[string]time.Duration {
+	return n.partitions.oldest(within)
+}

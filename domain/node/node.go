@@ -52,11 +52,11 @@ type Config struct {
 // Node serves a ledger: its partitions' clerks, its carriers' dispatchers, the receipts'
 // matcher, and the requests of senders and officers. It is the carriers' ledger.Inbox.
 type Node struct {
-	cfg     Config
-	log     *slog.Logger
-	control *control.Control
-	parts   *partitions
-	facts   *Recorder
+	cfg        Config
+	log        *slog.Logger
+	control    *control.Control
+	partitions *partitions
+	facts      *Recorder
 
 	matching *matching
 	texts    *texts
@@ -90,22 +90,22 @@ func New(cfg Config) *Node {
 		n.metrics.lost.Add(1)
 		n.log.Error("a fact could not be appended", "partition", p.String(), "type", string(e.Data.Type()), "event", e.ID.String(), "error", err)
 	})
-	n.parts = &partitions{views: cfg.Views, now: cfg.Clock.Now, maxBacklog: int64(cfg.MaxBacklog), progressed: make(chan struct{})}
+	n.partitions = &partitions{views: cfg.Views, now: cfg.Clock.Now, maxBacklog: int64(cfg.MaxBacklog), progressed: make(chan struct{})}
 	for p := range cfg.Log.Partitions() {
-		n.parts.all = append(n.parts.all, newPipeline(n, event.Partition(p)))
+		n.partitions.all = append(n.partitions.all, newPipeline(n, event.Partition(p)))
 	}
 	writer := ledger.NewWriter(cfg.Author, cfg.Log, cfg.Vault, cfg.Views, cfg.Clock.Now, cfg.AppendWithin)
 	n.matching = newMatching(&n.cfg, writer, n.facts)
 	n.texts = newTexts(writer, n.control, func() { n.metrics.orphans.Add(1) })
 	n.inbox = &inbox{matching: n.matching, control: n.control, node: cfg.Author.Node}
 	n.intake = intake.New(intake.Config{Writer: writer, Log: cfg.Log, Vault: cfg.Vault, Views: cfg.Views, Finder: cfg.Finder, Control: n.control,
-		Decider: n.decider(), Serving: n, Reservations: cfg.Reservations, Now: cfg.Clock.Now})
-	n.commands = control.NewCommands(n.control, writer, cfg.Log.Partitions(), n.facts, n.parts, cfg.Policy, cfg.Clock.Now)
+		Decider: newDecider(cfg.Policy), Serving: n, Reservations: cfg.Reservations, Now: cfg.Clock.Now})
+	n.commands = control.NewCommands(n.control, writer, cfg.Log.Partitions(), n.facts, n.partitions, cfg.Policy, cfg.Clock.Now)
 	return n
 }
 
-func (n *Node) decider() *decision.Decider {
-	return &decision.Decider{Policy: n.cfg.Policy, Zone: sms.LoadZone, ZoneData: sms.ZoneVersion()}
+func newDecider(p decision.Policy) *decision.Decider {
+	return &decision.Decider{Policy: p, Zone: sms.LoadZone, ZoneData: sms.ZoneVersion()}
 }
 
 // Intake takes the requests of senders and officers.
@@ -130,7 +130,7 @@ func (n *Node) Deliver(d ledger.Delivery, ack func(error)) {
 		return
 	}
 	n.metrics.inbound.Add(1)
-	n.texts.deliver(text{d, ack, n.parts.heads()})
+	n.texts.deliver(text{d, ack, n.partitions.heads()})
 }
 
 // Start reads control to its end, starts every partition, and returns when each
@@ -140,7 +140,7 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 	if err := n.control.CatchUp(ctx); err != nil {
 		return nil, err
 	}
-	heads := make([]int64, len(n.parts.all))
+	heads := make([]int64, len(n.partitions.all))
 	for i := range heads {
 		var err error
 		if _, heads[i], err = n.cfg.Log.Read(ctx, event.Partition(i), 0, 0); err != nil {
@@ -163,16 +163,16 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 	}
 	r.inner.Go(func() { n.wakeByControl(inner) })
 	if n.cfg.Placement != nil {
-		r.outer.Go(func() { n.parts.hear(outer) })
+		r.outer.Go(func() { n.partitions.hear(outer) })
 		r.serving.Go(func() { n.serve(serving, inner, outer) })
 		n.ready.Store(true)
 		return r, nil
 	}
-	for _, l := range n.parts.all {
+	for _, l := range n.partitions.all {
 		l.begin(inner)
 	}
-	for i, l := range n.parts.all {
-		if err := n.parts.until(ctx, func() bool { return l.applied.Load() >= heads[i] || l.stopped() != nil }); err != nil {
+	for i, l := range n.partitions.all {
+		if err := n.partitions.until(ctx, func() bool { return l.applied.Load() >= heads[i] || l.stopped() != nil }); err != nil {
 			return r, err
 		}
 	}
@@ -212,7 +212,7 @@ func (r *Running) Drain(ctx context.Context) {
 	r.stopServing()
 	r.serving.Wait()
 	var drains sync.WaitGroup
-	for _, l := range n.parts.all {
+	for _, l := range n.partitions.all {
 		drains.Go(func() { l.drain(ctx) })
 	}
 	drains.Wait()
@@ -235,7 +235,7 @@ func (n *Node) Takes() error {
 }
 
 // TakesFor is why no submits are taken for a partition now; nil when they are.
-func (n *Node) TakesFor(p event.Partition) error { return n.parts.TakesFor(p) }
+func (n *Node) TakesFor(p event.Partition) error { return n.partitions.TakesFor(p) }
 
 var (
 	errStopping  = ledger.Refused(errors.New("the node is starting or stopping"))
@@ -251,7 +251,7 @@ func (n *Node) Registry() *control.Registry {
 // Applied is how many events of each partition that it serves this node has applied.
 func (n *Node) Applied() map[event.Partition]int64 {
 	out := map[event.Partition]int64{}
-	for _, l := range n.parts.all {
+	for _, l := range n.partitions.all {
 		if l.serving.Load() {
 			out[l.p] = l.applied.Load()
 		}

@@ -110,7 +110,7 @@ func (l *pipeline) drain(ctx context.Context) {
 		return nil
 	})
 	for waiting := true; waiting; {
-		progress := l.node.parts.progress()
+		progress := l.node.partitions.progress()
 		if l.stopped() != nil {
 			break
 		}
@@ -216,7 +216,7 @@ func (l *pipeline) run(ctx context.Context) {
 		l.failed.Store(&err)
 		if errors.Is(err, ledger.ErrDamaged) { // never skipped: the others go on
 			l.halted.Store(true)
-			l.node.parts.announce()
+			l.node.partitions.announce()
 			select {
 			case <-ctx.Done():
 			case <-control:
@@ -225,7 +225,7 @@ func (l *pipeline) run(ctx context.Context) {
 			l.halted.Store(false)
 			continue
 		}
-		l.node.parts.announce()
+		l.node.partitions.announce()
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
@@ -268,7 +268,7 @@ func (l *pipeline) serve(parent context.Context) error {
 	l.applied.Store(mark.Next)
 	l.heard.Store(mark.Next)
 	l.control.Store(mark.Partition.Control)
-	n.parts.announce() // there may be nothing to read that would say so
+	n.partitions.announce() // there may be nothing to read that would say so
 	l.records, l.readErr = make(chan []ledger.Record, 2), make(chan error, 1)
 	reading.Go(func() { l.read(ctx, mark.Next) })
 	writeFailed := make(chan error, 1)
@@ -382,7 +382,7 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 		l.applied.Store(next)
 		l.heard.Store(next)
 		l.control.Store(fold.Partition().Control)
-		n.parts.announce()
+		n.partitions.announce()
 	}
 	l.mu.Lock()
 	mail, granted := l.mail, l.granted

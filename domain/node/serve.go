@@ -10,7 +10,6 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
-	"github.com/chirograph/chirograph/domain/sms"
 )
 
 // serve serves what Placement says, again and again: its broker may be away. The
@@ -20,7 +19,7 @@ func (n *Node) serve(ctx, inner, outer context.Context) {
 	gained := func(ps []event.Partition) {
 		n.unserved.Store(nil)
 		for _, p := range ps {
-			n.parts.all[p].begin(inner)
+			n.partitions.all[p].begin(inner)
 			if p == 0 {
 				follow, stop := context.WithCancel(outer)
 				ended := make(chan struct{})
@@ -34,7 +33,7 @@ func (n *Node) serve(ctx, inner, outer context.Context) {
 		defer cancel()
 		var wg sync.WaitGroup
 		for _, p := range ps {
-			wg.Go(func() { n.parts.all[p].drain(within) })
+			wg.Go(func() { n.partitions.all[p].drain(within) })
 			if p == 0 {
 				stopInbox()
 			}
@@ -88,7 +87,7 @@ func (n *Node) wakeByControl(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-changed:
-			for _, l := range n.parts.all {
+			for _, l := range n.partitions.all {
 				if l.serving.Load() {
 					l.do(func(*clerk.Clerk, time.Time) []dispatch.Call { return nil })
 				}
@@ -105,7 +104,7 @@ func (n *Node) pump(ctx context.Context, d *dispatch.Dispatcher) {
 		now := n.cfg.Clock.Now()
 		out, next := d.Pump(now)
 		for _, g := range out {
-			n.parts.all[g.Want.Partition].grant(g)
+			n.partitions.all[g.Want.Partition].grant(g)
 		}
 		wait := 5 * time.Second // expired grants are swept even when nothing else happens
 		if !next.IsZero() {
@@ -125,14 +124,14 @@ func (n *Node) pump(ctx context.Context, d *dispatch.Dispatcher) {
 // clerkConfig is what the clerk of a partition is told.
 func (n *Node) clerkConfig(p event.Partition) clerk.Config {
 	c := n.cfg.Clerk
-	c.Partition, c.Author, c.Decider, c.Vault, c.Control = p, n.cfg.Author, n.decider(), n.cfg.Vault, n.control
+	c.Partition, c.Author, c.Decider, c.Vault, c.Control = p, n.cfg.Author, newDecider(n.cfg.Policy), n.cfg.Vault, n.control
 	c.Slots = func(account string) clerk.Slots {
 		if d := n.dispatchers[account]; d != nil {
 			return d
 		}
 		return nil
 	}
-	c.Alphabet = func(account string) sms.Encoding { return n.cfg.Accounts[account].Alphabet }
+	c.Account = func(account string) ledger.Account { return n.cfg.Accounts[account] }
 	c.Unanswered = func(s *recipient.State, m *recipient.Message) { n.matching.unansweredOf(p, s, m) }
 	c.Event = func(ctx context.Context, index int64) (*event.Event, error) {
 		ctx, cancel := context.WithTimeout(ctx, lookWithin)
@@ -144,7 +143,7 @@ func (n *Node) clerkConfig(p event.Partition) clerk.Config {
 
 // trusted is the time, and what is wrong with this node's means to decide.
 func (n *Node) trusted() (t time.Time, fault event.Fault, detail string) {
-	t, ok := n.cfg.Clock.Trusted()
+	t, ok := n.cfg.Clock.trusted()
 	if !ok {
 		return t, event.FaultClock, "the wall clock was set; it is watched for a while before it is trusted"
 	}

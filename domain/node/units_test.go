@@ -111,15 +111,15 @@ func TestClock(t *testing.T) {
 		}
 	}
 	look(time.Hour, 0, true, "a clock that runs")
-	look(time.Second, MaxStep, true, "a small step")
-	look(time.Second, -MaxStep, true, "and back")
-	look(time.Second, MaxStep+time.Millisecond, false, "a step")
-	look(Distrust-time.Millisecond, 0, false, "soon after")
+	look(time.Second, maxStep, true, "a small step")
+	look(time.Second, -maxStep, true, "and back")
+	look(time.Second, maxStep+time.Millisecond, false, "a step")
+	look(distrust-time.Millisecond, 0, false, "soon after")
 	look(time.Millisecond, 0, true, "later")
 	look(time.Second, -time.Hour, false, "an hour back")
-	look(Distrust/2, time.Hour, false, "and forward again")
-	look(Distrust/2, 0, false, "counted from the last step")
-	look(Distrust/2, 0, true, "later")
+	look(distrust/2, time.Hour, false, "and forward again")
+	look(distrust/2, 0, false, "counted from the last step")
+	look(distrust/2, 0, true, "later")
 	for range 100 {
 		look(time.Minute, 20*time.Millisecond, true, "a clock that is slewed")
 	}

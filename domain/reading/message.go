@@ -126,5 +126,8 @@ func parts(m *Message, body string) []sms.Segment {
 			return segments
 		}
 	}
+	if m.Route.Data.Parts == 1 { // an account that takes whole texts
+		return []sms.Segment{{Text: body}}
+	}
 	return nil
 }

@@ -125,7 +125,7 @@ type Matched struct {
 	// is nil, and an append that failed is told to Failed with Again.
 	Received time.Time
 	Ack      func(error)
-	Again    *Parked
+	Parked   *Parked
 }
 
 // Parked is a receipt that waited in the inbox and was matched.
@@ -150,8 +150,11 @@ func New(accounts map[string]ledger.Account, shared bool, newID func(now time.Ti
 		parked: map[string][]*receipt{}, arrival: list.New(), lookups: map[uint64]*receipt{}}
 }
 
-// Called remembers a part before the carrier is called with it.
+// Called remembers a part before the carrier is called with it, if receipts may come for it.
 func (m *Matcher) Called(account string, s ledger.Stream, h *ledger.Handoff, now time.Time) {
+	if a, known := m.accounts[account]; known && !a.Tells.Receipts {
+		return
+	}
 	k := referenceKey(account, h.Reference)
 	if c := m.calls[k]; c.unanswerable && now.Sub(c.at) < ParkFor {
 		return // that one has only its reference to be settled by
@@ -166,12 +169,15 @@ func refOf(s ledger.Stream, h *ledger.Handoff, id string) ledger.HandoffRef {
 
 // Answered takes what a carrier said of a part, and moves the receipts that outran it.
 func (m *Matcher) Answered(account string, s ledger.Stream, h *ledger.Handoff, r ledger.HandoffResult) (out Actions) {
+	if a, known := m.accounts[account]; known && !a.Tells.Receipts {
+		return out
+	}
 	k := referenceKey(account, h.Reference)
 	switch r.Status {
 	case ledger.HandoffTaken:
 		m.settle(k, h.Message)
 		ref := refOf(s, h, r.CarrierID)
-		for _, id := range m.idForms(account, r.CarrierID) {
+		for _, id := range idForms(m.accounts[account], r.CarrierID) {
 			k := idKey(account, id)
 			m.remember(k, ref)
 			m.move(&out, m.unpark(k, ""), ref, event.MatchID)
@@ -230,7 +236,7 @@ func (m *Matcher) Unanswered(account string, reference uint16, ref ledger.Handof
 // Receipt takes a receipt that a carrier delivered. ack is called once it is durable, or with
 // an error.
 func (m *Matcher) Receipt(d ledger.Delivery, ack func(error), now time.Time) (out Actions) {
-	r := &receipt{id: m.newID(now), d: d, ack: ack, at: now, ids: m.idForms(d.Account, d.Receipt.ID), index: -1}
+	r := &receipt{id: m.newID(now), d: d, ack: ack, at: now, ids: idForms(m.accounts[d.Account], d.Receipt.ID), index: -1}
 	switch {
 	case m.recall(&out, r):
 	case len(m.lookups) >= MaxLookups:
@@ -263,7 +269,7 @@ func (m *Matcher) recall(out *Actions, r *receipt) bool {
 func (m *Matcher) match(out *Actions, r *receipt, ref ledger.HandoffRef, how event.Match) {
 	x := Matched{ID: r.id, Ref: ref, Delivery: r.d, Match: how, Ack: r.ack}
 	if r.inbox {
-		x.ID, x.Received, x.Ack, x.Again = event.Derive(r.id, "matched"), r.at, nil, &Parked{r}
+		x.ID, x.Received, x.Ack, x.Parked = event.Derive(r.id, "matched"), r.at, nil, &Parked{r}
 	}
 	out.Matched = append(out.Matched, x)
 }
@@ -314,7 +320,7 @@ func (m *Matcher) Found(id uint64, ref ledger.HandoffRef, how event.Match, ok bo
 // Restored takes a receipt that waits in the inbox: this node has that to look after. at is
 // when it was recorded.
 func (m *Matcher) Restored(id event.ID, d ledger.Delivery, at, now time.Time) {
-	r := &receipt{id: id, d: d, inbox: true, at: at, ids: m.idForms(d.Account, d.Receipt.ID), index: -1}
+	r := &receipt{id: id, d: d, inbox: true, at: at, ids: idForms(m.accounts[d.Account], d.Receipt.ID), index: -1}
 	m.park(r, now, 0) // it may have been matched long ago: that shows at once
 }
 
@@ -418,12 +424,12 @@ func (m *Matcher) Due(now time.Time, owner bool) (out Actions, next time.Time) {
 func (m *Matcher) Waiting() int { return m.arrival.Len() }
 
 // idForms are the forms under which an account's id is remembered and looked for.
-func (m *Matcher) idForms(account, id string) []string {
+func idForms(a ledger.Account, id string) []string {
 	if id == "" {
 		return nil
 	}
 	forms := sms.IDKeys(id)
-	if !m.accounts[account].HexIDs && len(forms) > 2 {
+	if !a.HexIDs && len(forms) > 2 {
 		forms = forms[:2] // exact, without leading zeros
 	}
 	return forms

@@ -90,7 +90,7 @@ func (m *Message) partStatus(n int) PartStatus {
 }
 
 // tally is how many parts of a message stand where.
-type tally struct{ open, taken, retry, refused, doubt int }
+type tally struct{ open, accepted, retry, refused, doubt int }
 
 // tally counts the parts by partStatus.
 func (m *Message) tally() (t tally) {
@@ -99,7 +99,7 @@ func (m *Message) tally() (t tally) {
 		case PartOpen:
 			t.open++
 		case PartTaken:
-			t.taken++
+			t.accepted++
 		case PartRetry:
 			t.retry++
 		case PartFinal:
@@ -130,12 +130,12 @@ func (m *Message) attemptsInDoubt() (n int) {
 // end closes an unsent message. What a carrier may have from an earlier attempt decides under which
 // status: with a part in doubt it is in doubt, with a part that a carrier accepted it failed as a
 // whole, else it is what the caller says.
-func (m *Message) end(p *Partition, status Status) {
+func (m *Message) end(p *PartitionState, status Status) {
 	m.Status, m.Changed, m.AllowUntil, m.AllowSenders, m.Due = status, p.Time, time.Time{}, nil, time.Time{}
 	switch t := m.tally(); {
 	case t.doubt > 0:
 		m.Status, m.NoLater = InDoubt, true
-	case t.taken > 0:
+	case t.accepted > 0:
 		m.Status = Failed
 	}
 }
@@ -145,21 +145,21 @@ func (m *Message) end(p *Partition, status Status) {
 //
 // A late answer to an earlier attempt may find the message unsent or ended. Then it counts only if a
 // carrier now has every part, for that is a fact and shows; else the message stays what it is.
-func (m *Message) deriveStatus(p *Partition, at time.Time) {
+func (m *Message) deriveStatus(p *PartitionState, at time.Time) {
 	t := m.tally()
 	switch m.Status {
 	case Cancelled, Denied, ExpiredUnsent, Failed:
-		if t.taken < m.Parts || m.Parts == 0 {
+		if t.accepted < m.Parts || m.Parts == 0 {
 			return
 		}
 	}
-	if m.Status.Unsent() && t.taken < m.Parts {
+	if m.Status.Unsent() && t.accepted < m.Parts {
 		return
 	}
 	m.Changed = p.Time
 	exhausted := len(m.Attempts) >= maxAttempts
 	switch {
-	case t.taken == m.Parts:
+	case t.accepted == m.Parts:
 		m.deriveFromReceipts(at)
 	case t.open > 0:
 		m.Status = Sending

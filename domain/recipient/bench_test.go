@@ -10,7 +10,7 @@ import (
 // kept makes the folds of BenchmarkEvolve outlive it, as a clerk's do.
 var kept struct {
 	s *State
-	p *Partition
+	p *PartitionState
 }
 
 // BenchmarkEvolve folds one message's life: submitted, allowed, routed, started, both parts
@@ -26,7 +26,7 @@ func BenchmarkEvolve(b *testing.B) {
 	x.status(m, Delivered)
 	b.ReportAllocs()
 	for b.Loop() {
-		s, p := New("acme", event.Pseudonym{1}), new(Partition)
+		s, p := New("acme", event.Pseudonym{1}), new(PartitionState)
 		kept.s, kept.p = s, p
 		for i, e := range x.log {
 			if why := s.Evolve(p, int64(i), e); why != "" {

@@ -31,13 +31,13 @@ const ClockBound = time.Second
 // For example: a message valid until 14:00 is deferred until 13:00. At 12:00 there is nothing to do,
 // and the next look is at 13:00; at 13:00 it is to be decided. Deferred until 15:00, the next look is
 // at 14:00, and then it is to expire.
-func (s *State) Next(p *Partition, m *Message, now time.Time) (todo Todo, look time.Time) {
+func (s *State) Next(p *PartitionState, m *Message, now time.Time) (todo Todo, look time.Time) {
 	r := Standard()
 	return r.Next(s, p, m, now)
 }
 
 // Next says what there is to do for m of s by this rule. See State.Next.
-func (r *Rule) Next(s *State, p *Partition, m *Message, now time.Time) (todo Todo, look time.Time) {
+func (r *Rule) Next(s *State, p *PartitionState, m *Message, now time.Time) (todo Todo, look time.Time) {
 	switch {
 	case m.Status == Sending:
 		return from(m.doubtAt(), Doubt, now)

@@ -8,7 +8,7 @@ import (
 
 // fact does what a fact does to the stream. A fact is an observation: whether it may be is
 // not asked here, only what follows from it.
-func (r *Rule) fact(s *State, p *Partition, index int64, e *event.Event) {
+func (r *Rule) fact(s *State, p *PartitionState, index int64, e *event.Event) {
 	switch d := e.Data.(type) {
 	case *event.MessageSubmitted:
 		s.submitted(p, index, e, d)
@@ -18,7 +18,7 @@ func (r *Rule) fact(s *State, p *Partition, index int64, e *event.Event) {
 		r.optedOut(s, p, index, e, d)
 	case *event.SuppressionLifted:
 		r.lift(s, d.Lifts)
-		s.removeAsk(d.Answers)
+		s.Asks = unanswered(s.Asks, d.Answers)
 		s.changesDecisions(e)
 	case *event.InboundReceived:
 		s.inboundReceived(p, index, e, d)
@@ -39,7 +39,7 @@ func (s *State) changesDecisions(e *event.Event) {
 	s.Facts++
 }
 
-func (s *State) submitted(p *Partition, index int64, e *event.Event, d *event.MessageSubmitted) {
+func (s *State) submitted(p *PartitionState, index int64, e *event.Event, d *event.MessageSubmitted) {
 	s.Key = d.Sealed.SubjectKey
 	m := &Message{ID: e.ID, Index: index, Program: d.Program, Purpose: d.Purpose, Priority: d.Priority, From: d.From,
 		Country: d.Country, Places: d.Places, Segments: d.Segments, Answers: d.Answers,
@@ -48,22 +48,22 @@ func (s *State) submitted(p *Partition, index int64, e *event.Event, d *event.Me
 	if d.SendAt.After(e.Time) {
 		m.Status, m.Due = Scheduled, d.SendAt
 	}
-	if slices.ContainsFunc(s.Cancels, func(c Seen) bool { return c.ID == e.ID }) {
-		s.Cancels = slices.DeleteFunc(s.Cancels, func(c Seen) bool { return c.ID == e.ID })
+	if slices.ContainsFunc(s.Cancels, func(c Remembered) bool { return c.ID == e.ID }) {
+		s.Cancels = slices.DeleteFunc(s.Cancels, func(c Remembered) bool { return c.ID == e.ID })
 		m.end(p, Cancelled) // born cancelled
 	}
 	s.Messages = append(s.Messages, m)
-	s.removeAsk(d.Answers)
+	s.Asks = unanswered(s.Asks, d.Answers)
 }
 
 // cancelRequested needs no outcome: what a cancel does follows from where it lands. Before the submit
 // it waits for it; before a hand-off it ends the message; during one, or while it is unknown what came
 // of one, it forbids another; after that it changes nothing.
-func (s *State) cancelRequested(p *Partition, e *event.Event) {
+func (s *State) cancelRequested(p *PartitionState, e *event.Event) {
 	m := s.Message(e.Message)
 	switch {
 	case m == nil:
-		s.Cancels = append(s.Cancels, Seen{e.Message, p.Time})
+		s.Cancels = append(s.Cancels, Remembered{e.Message, p.Time})
 	case m.Status.Unsent():
 		m.end(p, Cancelled)
 		s.changesDecisions(e)
@@ -74,7 +74,7 @@ func (s *State) cancelRequested(p *Partition, e *event.Event) {
 }
 
 // handoffAccepted counts even behind an in doubt or a refusal: the carrier gave an id, so it has it.
-func (s *State) handoffAccepted(p *Partition, e *event.Event, d *event.HandoffAccepted) {
+func (s *State) handoffAccepted(p *PartitionState, e *event.Event, d *event.HandoffAccepted) {
 	m, part := s.part(e.Message, d.Attempt, d.Part)
 	if part == nil || part.Status == PartTaken {
 		return
@@ -85,7 +85,7 @@ func (s *State) handoffAccepted(p *Partition, e *event.Event, d *event.HandoffAc
 
 // handoffRefused counts for a part without an answer. Behind an acceptance it is a contradiction, and
 // to believe it would send the part twice.
-func (s *State) handoffRefused(p *Partition, e *event.Event, d *event.HandoffRefused) {
+func (s *State) handoffRefused(p *PartitionState, e *event.Event, d *event.HandoffRefused) {
 	m, part := s.part(e.Message, d.Attempt, d.Part)
 	if part == nil || part.Status != PartOpen && part.Status != PartInDoubt {
 		return
@@ -99,7 +99,7 @@ func (s *State) handoffRefused(p *Partition, e *event.Event, d *event.HandoffRef
 
 // receiptReceived takes a part on to the state that its receipt reports, never back: behind a final
 // receipt another is kept in the ledger and changes nothing.
-func (s *State) receiptReceived(p *Partition, e *event.Event, d *event.ReceiptReceived) {
+func (s *State) receiptReceived(p *PartitionState, e *event.Event, d *event.ReceiptReceived) {
 	m, part := s.part(e.Message, d.Attempt, d.Part)
 	if part == nil || part.Final {
 		return

@@ -18,7 +18,7 @@ const (
 // inboundReceived does what an inbound message does to the stream. Words that revoke are the opt-out
 // themselves: this one event is both, so nothing can come between. A part that cannot be understood
 // alone suppresses what it might revoke, until it is joined.
-func (s *State) inboundReceived(p *Partition, index int64, e *event.Event, d *event.InboundReceived) {
+func (s *State) inboundReceived(p *PartitionState, index int64, e *event.Event, d *event.InboundReceived) {
 	if s.Key.IsZero() {
 		s.Key = d.Sealed.SubjectKey
 	}
@@ -48,7 +48,7 @@ func (s *State) inboundReceived(p *Partition, index int64, e *event.Event, d *ev
 
 // optedOut records an opt-out, which may take the place of others: joined parts of an inbound message
 // name the parts that suppressed until now.
-func (r *Rule) optedOut(s *State, p *Partition, index int64, e *event.Event, d *event.OptedOut) {
+func (r *Rule) optedOut(s *State, p *PartitionState, index int64, e *event.Event, d *event.OptedOut) {
 	stood := s.reaches(d.Reach)
 	if i := slices.IndexFunc(s.Inbound, func(x inboundPart) bool { return slices.Contains(d.Lifts, x.Event) }); i >= 0 && !stood && !d.Unclear {
 		s.askConfirm(Ask{Inbound: e.ID, Index: s.Inbound[i].Index, At: p.Time, To: s.Inbound[i].To, Program: s.Inbound[i].Program})
@@ -56,7 +56,7 @@ func (r *Rule) optedOut(s *State, p *Partition, index int64, e *event.Event, d *
 	r.lift(s, d.Lifts)
 	s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: d.Reach, Source: d.Source,
 		Known: e.Time, Occurred: d.Occurred, Unclear: d.Unclear})
-	s.removeAsk(d.Answers)
+	s.Asks = unanswered(s.Asks, d.Answers)
 	s.changesDecisions(e)
 }
 
@@ -69,11 +69,12 @@ func (s *State) askConfirm(a Ask) {
 	}
 }
 
-// removeAsk removes the ask of an inbound message that is answered.
-func (s *State) removeAsk(inbound event.ID) {
-	if !inbound.IsZero() {
-		s.Asks = slices.DeleteFunc(s.Asks, func(a Ask) bool { return a.Inbound == inbound })
+// unanswered are the asks without that of an inbound message which is answered; zero: none is.
+func unanswered(asks []Ask, inbound event.ID) []Ask {
+	if inbound.IsZero() {
+		return asks
 	}
+	return slices.DeleteFunc(asks, func(a Ask) bool { return a.Inbound == inbound })
 }
 
 // lift takes away the opt-outs, and the parts of inbound messages that wait, which a lift names.

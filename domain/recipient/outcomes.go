@@ -9,7 +9,7 @@ import (
 
 // outcome does what an effective outcome does to its message. Whether it is effective, the rule has
 // said: nothing is checked here.
-func (s *State) outcome(p *Partition, m *Message, e *event.Event) {
+func (s *State) outcome(p *PartitionState, m *Message, e *event.Event) {
 	switch d := e.Data.(type) {
 	case *event.MessageDecided:
 		s.messageDecided(p, m, e, d)
@@ -28,7 +28,7 @@ func (s *State) outcome(p *Partition, m *Message, e *event.Event) {
 
 // messageDecided replaces whatever was decided before. A result that this version does not know
 // holds the message: nothing leaves on a word that is not understood.
-func (s *State) messageDecided(p *Partition, m *Message, e *event.Event, d *event.MessageDecided) {
+func (s *State) messageDecided(p *PartitionState, m *Message, e *event.Event, d *event.MessageDecided) {
 	m.AllowUntil, m.AllowSenders, m.Carrier, m.Sender, m.Fault, m.Due = time.Time{}, nil, "", "", "", d.Until
 	m.DecidedUnder, m.Changed = e.Control, p.Time
 	if d.Outcome != event.Hold {
@@ -48,7 +48,7 @@ func (s *State) messageDecided(p *Partition, m *Message, e *event.Event, d *even
 }
 
 // handoffStarted uses the allow up: it is good for one attempt.
-func (s *State) handoffStarted(p *Partition, m *Message, e *event.Event, d *event.HandoffStarted) {
+func (s *State) handoffStarted(p *PartitionState, m *Message, e *event.Event, d *event.HandoffStarted) {
 	a := Attempt{Start: e.ID, Carrier: m.Carrier, CallBy: d.CallBy, AnswerBy: d.AnswerBy, Reference: d.Reference}
 	for _, part := range d.Parts {
 		a.Parts = append(a.Parts, Part{Part: part.Part, Status: PartOpen})
@@ -61,7 +61,7 @@ func (s *State) handoffStarted(p *Partition, m *Message, e *event.Event, d *even
 	}
 }
 
-func (m *Message) handoffInDoubt(p *Partition, e *event.Event, d *event.HandoffInDoubt) {
+func (m *Message) handoffInDoubt(p *PartitionState, e *event.Event, d *event.HandoffInDoubt) {
 	parts := m.Attempts[d.Attempt-1].Parts
 	for i := range parts {
 		if slices.Contains(d.Parts, parts[i].Part) {

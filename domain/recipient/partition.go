@@ -6,8 +6,8 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// Partition is what the streams of one partition share. Its JSON is what snapshots hold.
-type Partition struct {
+// PartitionState is what the streams of one partition share. Its JSON is what snapshots hold.
+type PartitionState struct {
 	// Control is the control position in force, counted from 1; 0: none yet.
 	Control int64 `json:"control"`
 	// ControlEvent is the id of the control event at that position.
@@ -22,13 +22,13 @@ type Partition struct {
 // Apply folds a ControlApplied by the standard rule, and says whether it is effective ("") or why it
 // is void. An effective one ends every allow of the partition's streams, without a look at them: an
 // allow names the position that it was given under.
-func (p *Partition) Apply(e *event.Event) Why {
+func (p *PartitionState) Apply(e *event.Event) Why {
 	r := Standard()
 	return r.Apply(p, e)
 }
 
 // Apply folds a ControlApplied by this rule. See Partition.Apply.
-func (r *Rule) Apply(p *Partition, e *event.Event) Why {
+func (r *Rule) Apply(p *PartitionState, e *event.Event) Why {
 	d := e.Data.(*event.ControlApplied)
 	p.advance(e.Time)
 	if !r.Order(p, d.Position) {
@@ -39,7 +39,7 @@ func (r *Rule) Apply(p *Partition, e *event.Event) Why {
 }
 
 // advance takes the partition's time on to t. It never goes back: nodes' clocks differ.
-func (p *Partition) advance(t time.Time) {
+func (p *PartitionState) advance(t time.Time) {
 	if t.After(p.Time) {
 		p.Time = t
 	}

@@ -49,11 +49,11 @@ type Rule struct {
 	Repeat func(s *State, e *event.Event) bool
 	// Order reports whether a control position may become the partition's. It forbids that an old
 	// position, appended late, undoes a newer pause. The design: "only a higher one is effective".
-	Order func(p *Partition, position int64) bool
+	Order func(p *PartitionState, position int64) bool
 	// Control reports whether what was decided under a control position still counts. It forbids to
 	// act on control that has changed. The design: "An outcome names the control it was decided under,
 	// which must still be the partition's"; a new position "takes back every standing allow".
-	Control func(p *Partition, decidedUnder int64) bool
+	Control func(p *PartitionState, decidedUnder int64) bool
 	// After reports whether the event that outcome e was decided after is still the last that can
 	// change a decision. It forbids an outcome that was decided without knowing of an opt-out, a
 	// cancel or another outcome. The design: "Where it lands, it is effective if that is still the last".
@@ -90,13 +90,13 @@ func Standard() Rule {
 // effective ("") or why it is void. A void event changes nothing but the partition's time and what
 // that makes forgotten. The event's subject must be the stream's, and it must not be a
 // ControlApplied, which is the partition's.
-func (s *State) Evolve(p *Partition, index int64, e *event.Event) Why {
+func (s *State) Evolve(p *PartitionState, index int64, e *event.Event) Why {
 	r := Standard()
 	return r.Evolve(s, p, index, e)
 }
 
 // Evolve folds an event into s by this rule. See State.Evolve.
-func (r *Rule) Evolve(s *State, p *Partition, index int64, e *event.Event) Why {
+func (r *Rule) Evolve(s *State, p *PartitionState, index int64, e *event.Event) Why {
 	p.advance(e.Time)
 	s.prune(p)
 	if r.Repeat(s, e) {
@@ -105,14 +105,14 @@ func (r *Rule) Evolve(s *State, p *Partition, index int64, e *event.Event) Why {
 	if e.Data.Type().Kind() == event.Outcome {
 		return r.outcome(s, p, e)
 	}
-	s.Seen = append(s.Seen, Seen{e.ID, p.Time})
+	s.Remembered = append(s.Remembered, Remembered{e.ID, p.Time})
 	r.fact(s, p, index, e)
 	return ""
 }
 
 // outcome folds an outcome if it is effective, and says why it is void if it is not. Only an
 // effective one becomes the last: the next outcome of a chain is decided after it.
-func (r *Rule) outcome(s *State, p *Partition, e *event.Event) Why {
+func (r *Rule) outcome(s *State, p *PartitionState, e *event.Event) Why {
 	if !r.Control(p, e.Control) || !r.After(s, e) {
 		return Overtaken
 	}
@@ -132,7 +132,7 @@ func (r *Rule) outcome(s *State, p *Partition, e *event.Event) Why {
 // come since, and control is still the one that it was allowed under. For example: allowed, then
 // routed, it stands (a route is an outcome); allowed, then a STOP, it does not. Whether its time has
 // passed is not asked here: that is for the Time clause, and for the clerk, which has a clock.
-func (r *Rule) allowStands(s *State, p *Partition, m *Message) bool {
+func (r *Rule) allowStands(s *State, p *PartitionState, m *Message) bool {
 	return m.Status == Allowed && m.AllowFacts == s.Facts && r.Control(p, m.DecidedUnder)
 }
 
@@ -143,7 +143,7 @@ const RepeatWindow = 24 * time.Hour
 // isRepeat is the clause Repeat. The stream remembers the ids of facts for RepeatWindow, a submit as
 // long as its message, and of outcomes the last alone: a copy of an earlier outcome is overtaken.
 func isRepeat(s *State, e *event.Event) bool {
-	if slices.ContainsFunc(s.Seen, func(x Seen) bool { return x.ID == e.ID }) {
+	if slices.ContainsFunc(s.Remembered, func(x Remembered) bool { return x.ID == e.ID }) {
 		return true
 	}
 	if _, submit := e.Data.(*event.MessageSubmitted); submit {
@@ -154,10 +154,10 @@ func isRepeat(s *State, e *event.Event) bool {
 
 // isNewer is the clause Order. Every node may append a position to every partition, so the same one
 // lands several times, and an old one may land late.
-func isNewer(p *Partition, position int64) bool { return position > p.Control }
+func isNewer(p *PartitionState, position int64) bool { return position > p.Control }
 
 // isInForce is the clause Control.
-func isInForce(p *Partition, decidedUnder int64) bool { return decidedUnder == p.Control }
+func isInForce(p *PartitionState, decidedUnder int64) bool { return decidedUnder == p.Control }
 
 // isAfterLast is the clause After. For example: a clerk appends a route and a start decided after it
 // in one append, and a STOP lands between the two. The route was effective and was the last, then the
@@ -180,7 +180,7 @@ func stateAllows(m *Message, allowStands bool, e *event.Event) bool {
 		// Under an allow that stands, for a sender that it was given for. Once a carrier accepted a part
 		// of a text cut in three, the rest of it can only follow as parts of three.
 		return allowStands && slices.Contains(m.AllowSenders, d.From) && d.Carrier != "" && d.Parts >= 1 &&
-			(m.tally().taken == 0 || d.Parts == m.Parts)
+			(m.tally().accepted == 0 || d.Parts == m.Parts)
 	case *event.HandoffStarted:
 		// Routed under an allow that stands, not cancelled, and exactly the next attempt with exactly the
 		// parts that may be sent. For example: after attempt 1 had part 1 accepted and part 2 refused with

@@ -22,17 +22,17 @@ type State struct {
 	OptOuts  []OptOut   `json:"opt_outs,omitempty"`
 	Messages []*Message `json:"messages,omitempty"`
 	// Cancels are cancels whose submit has not landed yet.
-	Cancels []Seen `json:"cancels,omitempty"`
+	Cancels []Remembered `json:"cancels,omitempty"`
 	// Asks are inbound messages that want an event of ours.
 	Asks []Ask `json:"asks,omitempty"`
 	// Inbound are parts of inbound messages that wait for the other parts.
 	Inbound []inboundPart `json:"inbound,omitempty"`
-	// Seen are the facts that were folded within RepeatWindow, to tell repeats.
-	Seen []Seen `json:"seen,omitempty"`
+	// Remembered are the facts that were folded within RepeatWindow, to tell repeats.
+	Remembered []Remembered `json:"seen,omitempty"`
 }
 
-// Seen is an event (or a message) and when it was folded, in the partition's time.
-type Seen struct {
+// Remembered is an event (or a message) and when it was folded, in the partition's time.
+type Remembered struct {
 	ID event.ID  `json:"id"`
 	At time.Time `json:"at"`
 }
@@ -210,10 +210,10 @@ const KeepSettled = 7 * 24 * time.Hour
 
 // prune forgets what the log's own time has passed: what tells repeats, cancels whose submit never
 // came, asks that are too late to answer, messages with nothing more to do.
-func (s *State) prune(p *Partition) {
-	old := func(x Seen) bool { return p.Time.Sub(x.At) > RepeatWindow }
-	if len(s.Seen) > 0 && old(s.Seen[0]) {
-		s.Seen = slices.DeleteFunc(s.Seen, old)
+func (s *State) prune(p *PartitionState) {
+	old := func(x Remembered) bool { return p.Time.Sub(x.At) > RepeatWindow }
+	if len(s.Remembered) > 0 && old(s.Remembered[0]) {
+		s.Remembered = slices.DeleteFunc(s.Remembered, old)
 	}
 	if len(s.Cancels) > 0 && old(s.Cancels[0]) {
 		s.Cancels = slices.DeleteFunc(s.Cancels, old)

@@ -28,8 +28,8 @@ func TestPrune(t *testing.T) {
 	}
 	x.pass(time.Millisecond)
 	x.must(event.ID{}, inbound("none", 0))
-	if len(x.s.Cancels) != 0 || len(x.s.Seen) != 2 {
-		t.Errorf("kept too long: %+v %+v", x.s.Cancels, x.s.Seen)
+	if len(x.s.Cancels) != 0 || len(x.s.Remembered) != 2 {
+		t.Errorf("kept too long: %+v %+v", x.s.Cancels, x.s.Remembered)
 	}
 	x.pass(KeepSettled + 24*time.Hour)
 	x.must(event.ID{}, inbound("none", 0))
@@ -46,7 +46,7 @@ func TestSnapshot(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		x := newStream(t)
 		var other *State
-		var part Partition
+		var part PartitionState
 		cut := rapid.IntRange(0, 40).Draw(rt, "cut")
 		var messages []event.ID
 		messages = append(messages, event.ID{9})

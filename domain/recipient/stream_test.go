@@ -15,7 +15,7 @@ var t0 = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 // it is void.
 type stream struct {
 	t     testing.TB
-	p     Partition
+	p     PartitionState
 	s     *State
 	now   time.Time
 	index int64

@@ -76,11 +76,11 @@ func inLatin1(r rune) bool {
 
 // Errors of DecodeText.
 var (
-	// ErrUnknownCoding: a data_coding that is no text this package can read (8-bit
+	// errUnknownCoding: a data_coding that is no text this package can read (8-bit
 	// binary, JIS, pictogram, ...).
-	ErrUnknownCoding = errors.New("the data coding is none of the text codings that are supported")
-	// ErrMalformedText: octets that the coding does not allow. The text has U+FFFD in their place.
-	ErrMalformedText = errors.New("the octets are not valid in their data coding")
+	errUnknownCoding = errors.New("the data coding is none of the text codings that are supported")
+	// errMalformedText: octets that the coding does not allow. The text has U+FFFD in their place.
+	errMalformedText = errors.New("the octets are not valid in their data coding")
 )
 
 // DecodeText decodes the octets of a short_message, without any user data header,
@@ -90,8 +90,8 @@ var (
 // values that pass a data coding scheme of 3GPP TS 23.038 §4 through: 0x10 to 0x1B
 // and 0xF0 to 0xFF.
 //
-// With ErrMalformedText the text is what could be read all the same, for a person
-// or a revocation may still be found in it; with ErrUnknownCoding there is none.
+// With errMalformedText the text is what could be read all the same, for a person
+// or a revocation may still be found in it; with errUnknownCoding there is none.
 func DecodeText(dataCoding byte, octets []byte, alphabet Encoding) (string, error) {
 	switch {
 	case dataCoding == 0x00:
@@ -120,7 +120,7 @@ func DecodeText(dataCoding byte, octets []byte, alphabet Encoding) (string, erro
 	case dataCoding >= 0x18 && dataCoding <= 0x1b:
 		return decodeUCS2(octets)
 	}
-	return "", ErrUnknownCoding
+	return "", errUnknownCoding
 }
 
 func decodeGSM(octets []byte) (string, error) {
@@ -131,12 +131,12 @@ func decodeGSM(octets []byte) (string, error) {
 		c := octets[i]
 		switch {
 		case c >= 0x80:
-			err = ErrMalformedText
+			err = errMalformedText
 			b.WriteRune(utf8.RuneError)
 		case c != gsmEscape:
 			b.WriteRune(gsmRune[c])
 		case i+1 == len(octets):
-			err = ErrMalformedText
+			err = errMalformedText
 			b.WriteRune(utf8.RuneError)
 		default:
 			// A code that the extension table leaves empty is shown as that of the
@@ -144,7 +144,7 @@ func decodeGSM(octets []byte) (string, error) {
 			i++
 			switch next := octets[i]; {
 			case next >= 0x80:
-				err = ErrMalformedText
+				err = errMalformedText
 				b.WriteRune(utf8.RuneError)
 			case next == gsmEscape:
 				b.WriteByte(' ')
@@ -170,7 +170,7 @@ func decodeBytes(octets []byte, char func(byte) rune) (string, error) {
 	for _, c := range octets {
 		r := char(c)
 		if r == utf8.RuneError {
-			err = ErrMalformedText
+			err = errMalformedText
 		}
 		b.WriteRune(r)
 	}
@@ -205,7 +205,7 @@ func decodeUCS2(octets []byte) (string, error) {
 				pair = utf16.DecodeRune(r, rune(octets[i+2])<<8|rune(octets[i+3]))
 			}
 			if r = pair; r == utf8.RuneError {
-				err = ErrMalformedText
+				err = errMalformedText
 			} else {
 				i += 2
 			}
@@ -213,7 +213,7 @@ func decodeUCS2(octets []byte) (string, error) {
 		b.WriteRune(r)
 	}
 	if i < len(octets) {
-		err = ErrMalformedText
+		err = errMalformedText
 		b.WriteRune(utf8.RuneError)
 	}
 	return b.String(), err

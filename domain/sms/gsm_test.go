@@ -62,29 +62,29 @@ func TestDecodeText(t *testing.T) {
 		{0, "Stop", "", "Stop", nil},
 		{0, "", GSM7, "", nil},
 		{0, "\x1bA\x1b\x1b\x1b\x14", GSM7, "A ^", nil},
-		{0, "a\x1b", GSM7, "a\ufffd", ErrMalformedText},
-		{0, "a\xe9b", GSM7, "a\ufffdb", ErrMalformedText},
-		{0, "a\x1b\xe9b", GSM7, "a\ufffdb", ErrMalformedText},
+		{0, "a\x1b", GSM7, "a\ufffd", errMalformedText},
+		{0, "a\xe9b", GSM7, "a\ufffdb", errMalformedText},
+		{0, "a\x1b\xe9b", GSM7, "a\ufffdb", errMalformedText},
 		{0, "@\xe9\x00", Latin1, "@é\x00", nil},
 		{0, "\x04\x4f", UCS2, "я", nil},
 		{1, "Stop", GSM7, "Stop", nil},
-		{1, "\xe9", GSM7, "\ufffd", ErrMalformedText},
+		{1, "\xe9", GSM7, "\ufffd", errMalformedText},
 		{3, "@ arr\xeat", GSM7, "@ arrêt", nil},
 		{6, "\xc1\xe2\xde\xdf \xf0\xf1\xfd\xa1\xa0\xad", GSM7, "Стоп №ё§Ё\u00a0\u00ad", nil},
 		{8, "\x00S\xd8\x3d\xde\x00", GSM7, "S😀", nil},
-		{8, "\x00S\xd8\x3d\x00S", GSM7, "S\ufffdS", ErrMalformedText},
-		{8, "\xde\x00\xd8\x3d", GSM7, "\ufffd\ufffd", ErrMalformedText},
-		{8, "\xd8\x3d\xd8\x3d\xde\x00", GSM7, "\ufffd😀", ErrMalformedText},
-		{8, "\x00S\x00", GSM7, "S\ufffd", ErrMalformedText},
+		{8, "\x00S\xd8\x3d\x00S", GSM7, "S\ufffdS", errMalformedText},
+		{8, "\xde\x00\xd8\x3d", GSM7, "\ufffd\ufffd", errMalformedText},
+		{8, "\xd8\x3d\xd8\x3d\xde\x00", GSM7, "\ufffd😀", errMalformedText},
+		{8, "\x00S\x00", GSM7, "S\ufffd", errMalformedText},
 		{0x10, "\x00", Latin1, "@", nil},
 		{0xf1, "\x00", GSM7, "@", nil},
 		{0x18, "\x04\x4f", GSM7, "я", nil},
-		{2, "x", GSM7, "", ErrUnknownCoding},
-		{4, "x", GSM7, "", ErrUnknownCoding},
-		{5, "x", GSM7, "", ErrUnknownCoding},
-		{0x14, "x", GSM7, "", ErrUnknownCoding},
-		{0xf5, "x", GSM7, "", ErrUnknownCoding},
-		{0xc8, "x", GSM7, "", ErrUnknownCoding},
+		{2, "x", GSM7, "", errUnknownCoding},
+		{4, "x", GSM7, "", errUnknownCoding},
+		{5, "x", GSM7, "", errUnknownCoding},
+		{0x14, "x", GSM7, "", errUnknownCoding},
+		{0xf5, "x", GSM7, "", errUnknownCoding},
+		{0xc8, "x", GSM7, "", errUnknownCoding},
 	} {
 		got, err := DecodeText(c.coding, []byte(c.octets), c.alphabet)
 		if got != c.want || !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
@@ -104,7 +104,7 @@ func FuzzDecodeText(f *testing.F) {
 			alphabet = Latin1
 		}
 		text, err := DecodeText(coding, octets, alphabet)
-		if !utf8.ValidString(text) || errors.Is(err, ErrUnknownCoding) && text != "" {
+		if !utf8.ValidString(text) || errors.Is(err, errUnknownCoding) && text != "" {
 			t.Fatalf("%q, %v", text, err)
 		}
 		if utf8.RuneCountInString(text) > len(octets) {

@@ -267,16 +267,16 @@ func comparePlaces(a, b Place) int {
 	return cmp.Or(strings.Compare(a.Country, b.Country), strings.Compare(a.State, b.State), strings.Compare(a.Zone, b.Zone))
 }
 
-// SenderError says why a text is no sender ID. Detail tells a person what to do and
+// senderError says why a text is no sender ID. Detail tells a person what to do and
 // does not hold the text.
-type SenderError struct{ Detail string }
+type senderError struct{ Detail string }
 
-func (e *SenderError) Error() string { return e.Detail }
+func (e *senderError) Error() string { return e.Detail }
 
 var (
-	errSenderForm = &SenderError{
+	errSenderForm = &senderError{
 		"write the sender as a number with its plus sign, a short code of 3 to 8 digits, or 1 to 11 letters and digits with at least one letter"}
-	errSenderNumber = &SenderError{"the sender's number is not possible in its country's numbering plan; check its digits"}
+	errSenderNumber = &senderError{"the sender's number is not possible in its country's numbering plan; check its digits"}
 )
 
 // ParseSender reads a sender ID.
@@ -291,7 +291,7 @@ var (
 //     source_addr carries alike everywhere: ASCII letters and digits, space, and
 //     & + - . _ '. A space may not stand at either end.
 //
-// The error is a *SenderError.
+// The error is a *senderError.
 func ParseSender(s string) (Sender, error) {
 	if strings.HasPrefix(s, "+") {
 		p, _, err := parseCanonical(s, "")

@@ -450,7 +450,7 @@ func TestParseSender(t *testing.T) {
 	for _, in := range []string{"", "12", "123456789", "14155550123", "+", "+1", "+999123456", "Acme Bank 12", " Acme", "Acme ", "Ac\nme",
 		"--", "12-34", "Café", "A@B", "+Acme", "ACME\x00", "Ａcme"} {
 		s, err := ParseSender(in)
-		var se *SenderError
+		var se *senderError
 		if !errors.As(err, &se) || s != "" {
 			t.Errorf("ParseSender(%q) = %q, %v", in, s, err)
 		}

@@ -237,7 +237,7 @@ func dateDigits(d string) (time.Time, bool) {
 	return t, err == nil
 }
 
-// SameID tells whether a carrier's ids a and b, from submit_sm_resp and from a
+// sameID tells whether a carrier's ids a and b, from submit_sm_resp and from a
 // receipt of the same carrier account, name one message: they are equal, or equal
 // without leading zeros, or, where hexDecimal says that the account writes its ids in
 // hexadecimal in one place and in decimal in the other, the same number. An id
@@ -245,7 +245,7 @@ func dateDigits(d string) (time.Time, bool) {
 //
 // hexDecimal is a setting of the account and never guessed for one receipt: among
 // many open messages the hexadecimal reading of one id is often another's decimal.
-func SameID(a, b string, hexDecimal bool) bool {
+func sameID(a, b string, hexDecimal bool) bool {
 	if a == "" || b == "" {
 		return false
 	}
@@ -274,7 +274,7 @@ func crossed(hexadecimal, decimal string) bool {
 // A message is stored under its canonical key alone. A receipt's id is looked up under
 // its keys 1 and, for an account that writes hexadecimal in one place and decimal in
 // the other, 2 and on; key 0 picks among several that are found. What was found is a
-// candidate: SameID, with that account's setting, decides. It is empty for "".
+// candidate: sameID, with that account's setting, decides. It is empty for "".
 func IDKeys(id string) []string {
 	if id == "" {
 		return nil

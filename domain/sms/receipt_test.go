@@ -147,8 +147,8 @@ func TestSameID(t *testing.T) {
 			if hex {
 				want = c.hex
 			}
-			if SameID(c.a, c.b, hex) != want || SameID(c.b, c.a, hex) != want {
-				t.Errorf("SameID(%q, %q, %v) is not %v", c.a, c.b, hex, want)
+			if sameID(c.a, c.b, hex) != want || sameID(c.b, c.a, hex) != want {
+				t.Errorf("sameID(%q, %q, %v) is not %v", c.a, c.b, hex, want)
 			}
 		}
 	}
@@ -173,7 +173,7 @@ func TestIDKeys(t *testing.T) {
 	}
 }
 
-// What SameID accepts, IDKeys finds under the canonical key of the other.
+// What sameID accepts, IDKeys finds under the canonical key of the other.
 func TestIDKeysFindWhatSameIDAccepts(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for range 20_000 {
@@ -192,10 +192,10 @@ func TestIDKeysFindWhatSameIDAccepts(t *testing.T) {
 		if rnd.IntN(10) == 0 {
 			b = fmt.Sprint(rnd.IntN(20))
 		}
-		if SameID(a, b, true) && !slices.Contains(IDKeys(a)[1:], IDKeys(b)[1]) {
+		if sameID(a, b, true) && !slices.Contains(IDKeys(a)[1:], IDKeys(b)[1]) {
 			t.Fatalf("%q and %q are one, keys %q and %q", a, b, IDKeys(a), IDKeys(b))
 		}
-		if SameID(a, b, false) && IDKeys(a)[1] != IDKeys(b)[1] {
+		if sameID(a, b, false) && IDKeys(a)[1] != IDKeys(b)[1] {
 			t.Fatalf("%q and %q are one, keys %q and %q", a, b, IDKeys(a), IDKeys(b))
 		}
 	}
@@ -225,7 +225,7 @@ func FuzzParseReceipt(f *testing.F) {
 		if again, ok2 := ParseReceipt(text + " text: id:5 stat:EXPIRED err:9"); ok2 != ok || again != r {
 			t.Fatalf("%+v became %+v", r, again)
 		}
-		if !SameID(r.ID, r.ID, false) && r.ID != "" {
+		if !sameID(r.ID, r.ID, false) && r.ID != "" {
 			t.Fatal("an id is not itself")
 		}
 		_ = IDKeys(text)

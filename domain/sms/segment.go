@@ -14,7 +14,7 @@ const MaxSegments = 10
 var (
 	ErrTooLong     = errors.New("the body needs more than 10 parts; shorten it")
 	ErrEmpty       = errors.New("the body is empty; write a text")
-	ErrInvalidUTF8 = errors.New("the body is not valid UTF-8; encode it as UTF-8")
+	errInvalidUTF8 = errors.New("the body is not valid UTF-8; encode it as UTF-8")
 )
 
 // SegmentOptions say how a connector wants a body written.
@@ -64,7 +64,7 @@ func (o SegmentOptions) encoding(body string) (Encoding, error) {
 		return "", ErrEmpty
 	}
 	if !utf8.ValidString(body) {
-		return "", ErrInvalidUTF8
+		return "", errInvalidUTF8
 	}
 	if o.Alphabet == Latin1 {
 		for _, r := range body {
@@ -152,7 +152,7 @@ func Count(body string, o SegmentOptions) (Encoding, int, error) {
 //
 // Where there are several parts, each begins with a user data header (3GPP TS 23.040
 // §9.2.3.24) and its esm_class must have the UDHI bit. Errors: ErrEmpty,
-// ErrInvalidUTF8, ErrTooLong.
+// errInvalidUTF8, ErrTooLong.
 func Segments(body string, o SegmentOptions) ([]Segment, error) {
 	e, err := o.encoding(body)
 	if err != nil {
@@ -217,8 +217,8 @@ const (
 	ieConcat16 = 0x08
 )
 
-// ErrMalformedUDH: the user data header does not hold together.
-var ErrMalformedUDH = errors.New("the user data header is malformed")
+// errMalformedUDH: the user data header does not hold together.
+var errMalformedUDH = errors.New("the user data header is malformed")
 
 // SplitUDH takes the user data header off the octets of a short_message whose
 // esm_class has the UDHI bit. rest is what follows it, one octet a septet or whole
@@ -226,16 +226,16 @@ var ErrMalformedUDH = errors.New("the user data header is malformed")
 // shares memory with octets. concat is nil where no element says where the part
 // belongs. Of several such elements the last counts; one whose numbers make no sense
 // (part 0, part 3 of 2) is ignored, as 3GPP TS 23.040 §9.2.3.24.1 asks; elements of
-// other kinds are passed over. ErrMalformedUDH where lengths contradict each other:
+// other kinds are passed over. errMalformedUDH where lengths contradict each other:
 // then rest is all of octets.
 func SplitUDH(octets []byte) (concat *Concat, rest []byte, err error) {
 	if len(octets) == 0 || len(octets) < 1+int(octets[0]) {
-		return nil, octets, ErrMalformedUDH
+		return nil, octets, errMalformedUDH
 	}
 	end := 1 + int(octets[0])
 	for ie := octets[1:end]; len(ie) > 0; {
 		if len(ie) < 2 || len(ie) < 2+int(ie[1]) {
-			return nil, octets, ErrMalformedUDH
+			return nil, octets, errMalformedUDH
 		}
 		id, v := ie[0], ie[2:2+int(ie[1])]
 		ie = ie[2+len(v):]
@@ -243,12 +243,12 @@ func SplitUDH(octets []byte) (concat *Concat, rest []byte, err error) {
 		switch id {
 		case ieConcat8:
 			if len(v) != 3 {
-				return nil, octets, ErrMalformedUDH
+				return nil, octets, errMalformedUDH
 			}
 			c = Concat{uint16(v[0]), int(v[2]), int(v[1])}
 		case ieConcat16:
 			if len(v) != 4 {
-				return nil, octets, ErrMalformedUDH
+				return nil, octets, errMalformedUDH
 			}
 			c = Concat{uint16(v[0])<<8 | uint16(v[1]), int(v[3]), int(v[2])}
 		default:

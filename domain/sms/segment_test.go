@@ -89,8 +89,8 @@ func TestCount(t *testing.T) {
 		{"latin controls", "a\u0085b", latin, UCS2, 1, nil},
 		{"latin lines", "a\r\nb", latin, Latin1, 1, nil},
 		{"empty", "", narrow, "", 0, ErrEmpty},
-		{"invalid", "a\xff", narrow, "", 0, ErrInvalidUTF8},
-		{"surrogate in UTF-8", "\xed\xa0\x80", narrow, "", 0, ErrInvalidUTF8},
+		{"invalid", "a\xff", narrow, "", 0, errInvalidUTF8},
+		{"surrogate in UTF-8", "\xed\xa0\x80", narrow, "", 0, errInvalidUTF8},
 	} {
 		enc, parts, err := Count(c.body, c.o)
 		if enc != c.enc || parts != c.parts || !errors.Is(err, c.err) {
@@ -335,7 +335,7 @@ func TestSplitUDH(t *testing.T) {
 	} {
 		concat, rest, err := SplitUDH(c.in)
 		if c.bad {
-			if !errors.Is(err, ErrMalformedUDH) || concat != nil || !bytes.Equal(rest, c.in) {
+			if !errors.Is(err, errMalformedUDH) || concat != nil || !bytes.Equal(rest, c.in) {
 				t.Errorf("%s: %v, %q, %v", c.name, concat, rest, err)
 			}
 			continue

@@ -37,7 +37,7 @@ func Reference(e *event.Event) (string, error) {
 // Step is one event of a partition, judged, with what stands after it.
 type Step struct {
 	Judged    ledger.Judged
-	Partition recipient.Partition
+	Partition recipient.PartitionState
 	Folded    *ledger.Folded // nil for an event of no stream
 }
 
@@ -50,7 +50,7 @@ type World struct {
 	Steps [Partitions][]Step
 	// States are the folds of each partition.
 	States   [Partitions]map[event.Pseudonym]*recipient.State
-	parts    [Partitions]recipient.Partition
+	parts    [Partitions]recipient.PartitionState
 	subjects [Partitions][]*recipient.State
 	messages [Partitions][]*event.Event // submits
 }

@@ -22,14 +22,14 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// who calls.
+// who is the user of a call.
 type who struct {
-	name  string // "": nobody has said
+	name  string // "": the call names no user
 	admin bool
 }
 
-// authenticate says who calls. Where there are no users everybody is the administrator. Who
-// says nothing is let in as nobody; who says something wrong is not.
+// authenticate returns the user of a call. Without users in the Options every call is the
+// administrator's. A call without a user has the empty name; one with a wrong password is refused.
 func (s *Server) authenticate(ctx context.Context) (who, error) {
 	o := &s.cluster.opts
 	if o.User == "" {
@@ -62,10 +62,10 @@ func (s *Server) authenticate(ctx context.Context) (who, error) {
 	return who{name: name, admin: name == o.User}, nil
 }
 
-// The accesses that a stream's $acl gives, and those to its metadata.
+// metaAccess has, for an access to a stream of metadata, its name in the $acl of the stream.
 var metaAccess = map[string]string{"$r": "$mr", "$w": "$mw"}
 
-// may says whether somebody may read ("$r"), write ("$w") or delete ("$d") a stream.
+// may returns an error where a user may not read ("$r"), write ("$w") or delete ("$d") a stream.
 func (s *Server) may(u who, access, stream string) error {
 	if s.cluster.opts.User == "" {
 		if stream == "$all" && access != "$r" {
@@ -97,14 +97,14 @@ func (s *Server) may(u who, access, stream string) error {
 	return nil
 }
 
-// requiresLeader says whether a caller wants the leader alone to answer.
+// requiresLeader reports whether a caller wants an answer of the leader only.
 func requiresLeader(ctx context.Context) bool {
 	md, _ := metadata.FromIncomingContext(ctx)
 	v := md.Get("requires-leader")
 	return len(v) > 0 && strings.EqualFold(strings.TrimSpace(v[0]), "true")
 }
 
-// leaderInfo sends a caller to the leader.
+// leaderInfo is the error that names the leader to a caller.
 func (s *Server) leaderInfo() error {
 	c := s.cluster
 	c.mu.RLock()
@@ -117,7 +117,8 @@ func (s *Server) leaderInfo() error {
 		"leader-endpoint-host", host, "leader-endpoint-port", strconv.Itoa(int(port))}}
 }
 
-// mayWrite says whether the node takes a write, itself or to pass it on, and in which term.
+// mayWrite returns the term in which the node takes a write, to make it or to pass it on; an
+// error where it does not.
 func (s *Server) mayWrite(ctx context.Context) (term int, err error) {
 	c := s.cluster
 	c.mu.RLock()
@@ -132,8 +133,8 @@ func (s *Server) mayWrite(ctx context.Context) (term int, err error) {
 	return term, nil
 }
 
-// Certificate makes a certificate for 127.0.0.1 and localhost that is good for a day: the
-// server's side, and the authority's in PEM, to be put into a file that tlsCaFile names.
+// Certificate makes a certificate for 127.0.0.1 and localhost that is valid for a day: the
+// server's configuration, and the authority's certificate in PEM for the file of tlsCaFile.
 func Certificate() (server *tls.Config, ca []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -100,7 +100,7 @@ func (x *streamsService) append(call streams.Streams_AppendServer) (*streams.App
 	return &streams.AppendResp{Result: &streams.AppendResp_Success_{Success: ok}}, nil
 }
 
-// unfinished is what becomes of an append whose caller has stopped in its middle.
+// unfinished is the error of an append whose caller has stopped before its end.
 func unfinished(err error) error {
 	if errors.Is(err, io.EOF) {
 		return errHandler
@@ -108,7 +108,7 @@ func unfinished(err error) error {
 	return err
 }
 
-// proposed takes the events of an append, until the caller says that these were all.
+// proposed receives the events of an append, until the caller ends its request.
 func (x *streamsService) proposed(call streams.Streams_AppendServer) ([]Event, error) {
 	most := x.s.cluster.opts.MaxAppendSize
 	var events []Event
@@ -145,7 +145,7 @@ func (x *streamsService) proposed(call streams.Streams_AppendServer) ([]Event, e
 	}
 }
 
-// utf16Length counts what .NET counts as the length of a string: UTF-16.
+// utf16Length is the length of a string in .NET: its UTF-16 code units.
 func utf16Length(s string) int {
 	n := utf8.RuneCountInString(s)
 	for _, r := range s {
@@ -156,6 +156,7 @@ func utf16Length(s string) int {
 	return n
 }
 
+// idOf reads an id in one of its two forms.
 func idOf(id *shared.UUID) (uuid.UUID, error) {
 	switch v := id.GetValue().(type) {
 	case *shared.UUID_String_:
@@ -171,8 +172,8 @@ func idOf(id *shared.UUID) (uuid.UUID, error) {
 	return uuid.Nil, errHandler
 }
 
-// revisionOf reads a revision; the highest number is "none" for a write and "the end" for a
-// read, and others above what fits into 63 bits are no revisions.
+// revisionOf reads a revision. The highest number means "none" in a write and "the end" in a
+// read; other numbers of more than 63 bits are no revisions.
 func revisionOf(n uint64) (int64, error) {
 	switch {
 	case n == math.MaxUint64:
@@ -183,6 +184,7 @@ func revisionOf(n uint64) (int64, error) {
 	return int64(n), nil
 }
 
+// expectedRevision reads the expected revision of an append.
 func expectedRevision(o *streams.AppendReq_Options) (int64, error) {
 	switch e := o.GetExpectedStreamRevision().(type) {
 	case *streams.AppendReq_Options_Revision:
@@ -197,7 +199,7 @@ func expectedRevision(o *streams.AppendReq_Options) (int64, error) {
 	return 0, &refusal{code: codes.InvalidArgument, text: "no expected revision is given"}
 }
 
-// wrongVersion says it twice: as it was said up to version 20.6, and as it is since.
+// wrongVersion is the answer in both of its forms: that of versions up to 20.6, and the newer one.
 func wrongVersion(o *streams.AppendReq_Options, current int64) *streams.AppendResp_WrongExpectedVersion {
 	w := &streams.AppendResp_WrongExpectedVersion{}
 	yes := &shared.Empty{}
@@ -273,7 +275,8 @@ func (x *streamsService) Tombstone(ctx context.Context, m *streams.TombstoneReq)
 	return &streams.TombstoneResp{PositionOption: &streams.TombstoneResp_Position_{Position: &streams.TombstoneResp_Position{CommitPosition: at, PreparePosition: at}}}, nil
 }
 
-// delete returns the position of what it wrote. given is what is wrong with the request.
+// delete deletes or tombstones a stream, and returns the position of its record. given is an
+// error of the request itself.
 func (x *streamsService) delete(ctx context.Context, id *shared.StreamIdentifier, expected int64, forGood bool, given error) (uint64, error) {
 	s := x.s
 	u, err := s.authenticate(ctx)

@@ -14,18 +14,18 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// Cluster is one or more nodes over the same history. Of the nodes one leads, at first
-// number 0; it alone writes, and the others have at once what it wrote, unless they lag.
+// Cluster is one or more nodes with one history. One node leads, at first number 0. Only the
+// leader writes, and the other nodes have its events at once, unless they lag.
 type Cluster struct {
 	opts  Options
 	nodes []*Server
 
 	mu sync.RWMutex
 	history
-	committed int           // so many records a majority has
-	leader    int           // -1: nobody leads
-	term      int           // rises whenever another leads, or what was written is lost
-	changed   chan struct{} // closed when something of the above has changed
+	committed int           // how many records a majority has
+	leader    int           // -1: no node leads
+	term      int           // grows when another node comes to lead, or records are lost
+	changed   chan struct{} // closed when a field above has changed
 }
 
 // StartCluster starts n nodes.
@@ -50,7 +50,7 @@ func StartCluster(n int, opts Options) (*Cluster, error) {
 		c.nodes = append(c.nodes, s)
 	}
 	c.mu.Lock()
-	// A real server has written of its own before anybody else does.
+	// A real server writes an event of its own at its start.
 	c.put(c.stream("$$$stats-"+c.nodes[0].address), &Event{ID: uuid.New(), Type: "$metadata", ContentType: contentJSON, Data: []byte(`{"$maxAge":86400}`)}, 0)
 	c.spread()
 	c.mu.Unlock()
@@ -69,6 +69,7 @@ func (c *Cluster) Connection() string {
 	return c.opts.connection(strings.Join(hosts, ","))
 }
 
+// connection is a connection string for hosts.
 func (o *Options) connection(hosts string) string {
 	user := ""
 	if o.User != "" {
@@ -92,15 +93,15 @@ func (c *Cluster) SetFault(f func(Call) Fault) {
 	}
 }
 
-// Close ends every node and whatever is under way.
+// Close ends every node and its calls.
 func (c *Cluster) Close() {
 	for _, s := range c.nodes {
 		s.shut()
 	}
 }
 
-// SetLeader lets another node lead. What that node has not is lost, as after a crash of
-// the leader: the nodes that had it are started anew, so that their connections break and
+// SetLeader makes another node lead. Records that this node does not have are lost, as after
+// a crash of the leader: the nodes that had them restart, so that their connections break and
 // the ids that they know are forgotten. Appends that wait for a majority time out.
 func (c *Cluster) SetLeader(i int) {
 	c.mu.Lock()
@@ -109,43 +110,44 @@ func (c *Cluster) SetLeader(i int) {
 		c.mu.Unlock()
 		panic(fmt.Sprintf("node %d is stopped", i))
 	}
-	anew := c.lose(s.has)
+	restarted := c.lose(s.has)
 	c.leader, s.lags = i, false
 	c.term++
 	c.spread()
 	c.mu.Unlock()
-	for _, s := range anew {
+	for _, s := range restarted {
 		s.Cut()
 	}
 }
 
-// lose forgets what follows the first n records, and returns the nodes that had some of it.
-func (c *Cluster) lose(n int) (anew []*Server) {
+// lose forgets all records after the first n. It restarts, and returns, the nodes that had some
+// of them.
+func (c *Cluster) lose(n int) (restarted []*Server) {
 	for _, s := range c.nodes {
 		if s.has > n {
 			s.has, s.known, s.instance = n, newKnown(c.opts.KnownIDs), uuid.New()
-			anew = append(anew, s)
+			restarted = append(restarted, s)
 		}
 	}
 	c.truncate(n)
 	c.committed = min(c.committed, n)
-	return anew
+	return restarted
 }
 
-// Lose forgets the newest n events of the cluster, though they were committed, as a restore
-// of an older backup does, and starts every node anew.
+// Lose forgets the newest n events of the cluster, although they were committed, like the
+// restore of an older backup. The nodes that had them restart.
 func (c *Cluster) Lose(n int) {
 	c.mu.Lock()
-	anew := c.lose(max(0, len(c.refs)-n))
+	restarted := c.lose(max(0, len(c.refs)-n))
 	c.term++
 	c.spread()
 	c.mu.Unlock()
-	for _, s := range anew {
+	for _, s := range restarted {
 		s.Cut()
 	}
 }
 
-// Leaderless lets nobody lead, as while the nodes vote.
+// Leaderless makes no node lead, as during an election.
 func (c *Cluster) Leaderless() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,7 +156,7 @@ func (c *Cluster) Leaderless() {
 	c.spread()
 }
 
-// Stop stops a node as a crash does. When it led, nobody does any more.
+// Stop stops a node as a crash does. Where it was the leader, no node leads after it.
 func (c *Cluster) Stop(i int) {
 	c.mu.Lock()
 	s := c.nodes[i]
@@ -168,8 +170,8 @@ func (c *Cluster) Stop(i int) {
 	s.shut()
 }
 
-// Restart starts a stopped node again, at the address that it had. It leads when it is the
-// only node, and has what it had and, unless it lags, what it missed.
+// Restart starts a stopped node at its former address. It has the records that it had and, unless
+// it lags, those that it missed. It leads when it is the only node.
 func (c *Cluster) Restart(i int) error {
 	s := c.nodes[i]
 	c.mu.Lock()
@@ -191,8 +193,8 @@ func (c *Cluster) Restart(i int) error {
 	return nil
 }
 
-// Lag says whether a node is left behind: what is written from now on does not reach it. It
-// must not be the leader. Once a majority lags, or is stopped, nothing is committed.
+// Lag says whether a node lags: then it gets no new records. It must not be the leader. While a
+// majority lags, or is stopped, nothing is committed.
 func (c *Cluster) Lag(i int, lags bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -200,8 +202,8 @@ func (c *Cluster) Lag(i int, lags bool) {
 	c.spread()
 }
 
-// spread lets the nodes have what the leader has, counts what a majority has, and tells
-// whoever waits. It is called with mu held.
+// spread gives the leader's records to the other nodes, counts the records that a majority has,
+// and wakes all waiting calls. It is called with mu held.
 func (c *Cluster) spread() {
 	if c.leader >= 0 {
 		c.nodes[c.leader].has = len(c.refs)
@@ -219,12 +221,12 @@ func (c *Cluster) spread() {
 	c.changed = make(chan struct{})
 }
 
-// ids bounds the ids of events that a node knows, the oldest first to go.
+// ids is the ids of events that a node knows. Beyond its bound the oldest are forgotten.
 type ids struct {
-	places map[uuid.UUID]knownAt
-	ring   []uuid.UUID
-	next   int
-	most   int
+	byID map[uuid.UUID]knownAt
+	ring []uuid.UUID
+	next int
+	most int
 }
 
 type knownAt struct {
@@ -232,18 +234,18 @@ type knownAt struct {
 	revision int64
 }
 
-func newKnown(most int) *ids { return &ids{places: map[uuid.UUID]knownAt{}, most: most} }
+func newKnown(most int) *ids { return &ids{byID: map[uuid.UUID]knownAt{}, most: most} }
 
 func (k *ids) put(id uuid.UUID, at knownAt) {
 	if len(k.ring) < k.most {
 		k.ring = append(k.ring, id)
 	} else {
-		delete(k.places, k.ring[k.next])
+		delete(k.byID, k.ring[k.next])
 		k.ring[k.next] = id
 		k.next = (k.next + 1) % k.most
 	}
-	if _, ok := k.places[id]; !ok { // the older place stays
-		k.places[id] = at
+	if _, ok := k.byID[id]; !ok { // the older entry stays
+		k.byID[id] = at
 	}
 }
 
@@ -254,15 +256,15 @@ const (
 	streamExists = -4
 )
 
-// What a write comes to before it is made.
+// decision is what a check says about a write before it is made.
 type decision int
 
 const (
 	write          decision = iota
 	wrongRevision           // the current one is not the expected one
 	streamDeleted           // there is a tombstone
-	repeated                // all of it was written before
-	repeatedUnsure          // it was, but no majority has it yet
+	repeated                // all its events were written before
+	repeatedUnsure          // they were, but no majority has them yet
 )
 
 type check struct {
@@ -299,7 +301,7 @@ func (c *Cluster) check(leader *Server, name string, expected int64, given []uui
 	if expected == anyRevision || expected == streamExists {
 		last := int64(none)
 		for i, id := range given {
-			at, ok := leader.known.places[id]
+			at, ok := leader.known.byID[id]
 			if !ok || at.stream != s {
 				if i > 0 {
 					return check{decision: wrongRevision, current: current}
@@ -321,7 +323,7 @@ func (c *Cluster) check(leader *Server, name string, expected int64, given []uui
 	}
 	for i, id := range given {
 		revision := expected + 1 + int64(i)
-		if at, ok := leader.known.places[id]; ok && at.stream == s && at.revision == revision {
+		if at, ok := leader.known.byID[id]; ok && at.stream == s && at.revision == revision {
 			continue
 		}
 		if revision <= current && int(s.seqs[revision]) < c.committed && c.id(s.seqs[revision]) == id {
@@ -338,12 +340,12 @@ func (c *Cluster) check(leader *Server, name string, expected int64, given []uui
 	return repeat(expected + int64(len(given)))
 }
 
-// written is what came of a write.
+// written is the result of a write.
 type written struct {
 	decision
 	current  int64 // of a wrong revision
 	last     int64 // revision of the last event
-	position int64 // -1: not told
+	position int64 // -1: the answer has none
 }
 
 var (
@@ -365,9 +367,9 @@ func (c *Cluster) append(ctx context.Context, term int, name string, expected in
 	leader := c.nodes[c.leader]
 	k := c.check(leader, name, expected, given)
 	if k.decision == repeatedUnsure {
-		// The real server leaves it without an answer.
+		// The real server does not answer it.
 		c.mu.Unlock()
-		return written{}, c.settle(ctx, term, -1)
+		return written{}, c.await(ctx, term, -1)
 	}
 	if k.decision != write {
 		w := written{decision: k.decision, current: k.current, last: k.last, position: -1}
@@ -399,15 +401,15 @@ func (c *Cluster) append(ctx context.Context, term int, name string, expected in
 		c.undelete(leader, original, max(0, view{&c.history, len(c.refs)}.last(original)+1))
 	}
 	c.spread()
-	settled := c.committed >= mine
+	committed := c.committed >= mine
 	c.mu.Unlock()
-	if settled {
+	if committed {
 		return w, nil
 	}
-	return w, c.settle(ctx, term, mine)
+	return w, c.await(ctx, term, mine)
 }
 
-// undelete lets a stream begin at a revision. What else its metadata says stays.
+// undelete makes a deleted stream begin at a revision. The rest of its metadata stays.
 func (c *Cluster) undelete(leader *Server, name string, from int64) {
 	r, _, ok := view{&c.history, len(c.refs)}.rawMetadata(name)
 	if !ok {
@@ -454,11 +456,11 @@ func (c *Cluster) delete(ctx context.Context, term int, name string, expected in
 	mine := len(c.refs)
 	c.spread()
 	c.mu.Unlock()
-	return w, c.settle(ctx, term, mine)
+	return w, c.await(ctx, term, mine)
 }
 
-// settle waits until a majority has the first n records; with n -1 it waits in vain.
-func (c *Cluster) settle(ctx context.Context, term, n int) error {
+// await waits until a majority has the first n records. With n -1 it times out.
+func (c *Cluster) await(ctx context.Context, term, n int) error {
 	timer := time.NewTimer(c.opts.CommitTimeout)
 	defer timer.Stop()
 	for {

@@ -3,6 +3,7 @@ package eventstoretest
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -11,11 +12,11 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Method is what a call asks for.
+// Method is the kind of a call.
 type Method string
 
-// The methods. An append is asked about twice: as Open when its first message is there, and
-// as Append when the caller has sent all of it.
+// The methods. The fault function is called twice for an append: with Open when its first
+// message has come, and with Append when the caller has sent all of it.
 const (
 	Open      Method = "open"
 	Append    Method = "append"
@@ -26,7 +27,7 @@ const (
 	Features  Method = "features"
 )
 
-// Call is a call that a fault may befall.
+// Call is a call that may get a fault.
 type Call struct {
 	Node   int
 	Method Method
@@ -34,11 +35,11 @@ type Call struct {
 	Events int    // of an append that was sent
 }
 
-// Fault is what befalls a call.
+// Fault is what goes wrong with a call.
 type Fault int
 
-// The faults. The first ones come before anything is done and nothing is; what follows Cut
-// befalls appends and deletes alone, and is None elsewhere.
+// The faults. With those up to Cut nothing is written. Those after Cut are for appends and deletes
+// only, and are None for other calls.
 const (
 	None           Fault = iota
 	RefuseNotReady       // Unavailable, "Server Is Not Ready"
@@ -58,19 +59,27 @@ const (
 	WrittenHang    // done, then no answer
 )
 
-// SetFault says what befalls the calls of this node from now on; nil is nothing. The
-// function is called for one call at a time, before it is answered in any other way; it may
-// not call the server.
-func (s *Server) SetFault(f func(Call) Fault) {
+// faults is what goes wrong with the calls of one node.
+type faults struct {
+	faultMu sync.Mutex
+	fault   func(Call) Fault
+	later   []func()      // writes that Release makes
+	gate    chan struct{} // not nil: appends wait until it is closed
+}
+
+// SetFault says which fault each call of this node gets from now on; nil is none. The
+// function is called for one call at a time, before the call is done; it may not call the
+// server.
+func (s *faults) SetFault(f func(Call) Fault) {
 	s.faultMu.Lock()
 	defer s.faultMu.Unlock()
 	s.fault = f
 }
 
 // Release makes the writes of WrittenLater, in the order in which they came, and returns
-// when they are made. One whose turn has come too late, by its expected revision or because
-// another node leads, is not made.
-func (s *Server) Release() {
+// when they are made. A write that is too late, by its expected revision or because another
+// node leads, is not made.
+func (s *faults) Release() {
 	s.faultMu.Lock()
 	later := s.later
 	s.later = nil
@@ -80,8 +89,8 @@ func (s *Server) Release() {
 	}
 }
 
-// Stall lets appends wait at this node before they are written, until release is called.
-func (s *Server) Stall() (release func()) {
+// Stall makes appends at this node wait before they are written, until release is called.
+func (s *faults) Stall() (release func()) {
 	gate := make(chan struct{})
 	s.faultMu.Lock()
 	s.gate = gate
@@ -97,7 +106,7 @@ func (s *Server) Stall() (release func()) {
 }
 
 // pass waits while appends stall.
-func (s *Server) pass(ctx context.Context) error {
+func (s *faults) pass(ctx context.Context) error {
 	s.faultMu.Lock()
 	gate := s.gate
 	s.faultMu.Unlock()
@@ -107,12 +116,12 @@ func (s *Server) pass(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	// Of a call that nobody waits for any more nothing is written.
+	// A call that its caller has given up writes nothing.
 	return ctx.Err()
 }
 
-// befall asks which fault befalls a call, and lets it happen if it comes before the call is
-// done; then err is how the call ends.
+// befall asks which fault a call gets. Where the fault comes before the call is done, err is how
+// the call ends.
 func (s *Server) befall(ctx context.Context, call Call) (Fault, error) {
 	call.Node = s.number
 	s.faultMu.Lock()
@@ -153,7 +162,7 @@ func (s *Server) befall(ctx context.Context, call Call) (Fault, error) {
 	return f, nil
 }
 
-// change makes a write as its fault lets it.
+// change makes a write in the way of its fault.
 func (s *Server) change(ctx context.Context, f Fault, do func(context.Context) error) error {
 	switch f {
 	case WrittenLater:
@@ -177,7 +186,7 @@ func (s *Server) change(ctx context.Context, f Fault, do func(context.Context) e
 	return errLate
 }
 
-// hangUp cuts the connection that a call came over.
+// hangUp cuts the connection of a call.
 func (s *Server) hangUp(ctx context.Context) error {
 	p, ok := peer.FromContext(ctx)
 	if ok {
@@ -191,7 +200,7 @@ func (s *Server) hangUp(ctx context.Context) error {
 	return errCut
 }
 
-// refusal is how a call ends that is not done.
+// refusal is the error of a call that is not done.
 type refusal struct {
 	code    codes.Code
 	text    string
@@ -201,11 +210,11 @@ type refusal struct {
 // Error is part of error.
 func (r *refusal) Error() string { return r.text }
 
-// Names that trailers have.
+// exception is the name of a trailer.
 const exception = "exception"
 
 var (
-	// What the real server's framework makes of an exception that nobody has foreseen.
+	// The answer of the real server's framework for an unexpected exception.
 	errHandler         = &refusal{code: codes.Unknown, text: "Exception was thrown by handler."}
 	errNotReady        = &refusal{code: codes.Unavailable, text: "Server Is Not Ready"}
 	errTooBusy         = &refusal{code: codes.Unavailable, text: "Server Is Too Busy"}
@@ -221,7 +230,7 @@ func errDeleted(stream string) error {
 		trailer: []string{exception, "stream-deleted", "stream-name", stream}}
 }
 
-// ended gives a call's end its status and trailer.
+// ended turns the error of a call into its status and trailer.
 func ended(ctx context.Context, err error) error {
 	r, ok := err.(*refusal) //nolint:errorlint // they are not wrapped
 	if !ok {

@@ -221,7 +221,7 @@ func (q query) request() *streams.ReadReq {
 	if q.stream == "" {
 		all := &streams.ReadReq_Options_AllOptions{}
 		switch from := q.from.(type) {
-		case place:
+		case logPosition:
 			all.AllOption = &streams.ReadReq_Options_AllOptions_Position{Position: &streams.ReadReq_Options_Position{CommitPosition: uint64(from.commit), PreparePosition: uint64(from.prepare)}}
 		case string:
 			if from == "start" {

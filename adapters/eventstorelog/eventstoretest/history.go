@@ -14,26 +14,25 @@ import (
 )
 
 const (
-	// deleted is the revision of a tombstone, and what a stream with one ends at.
+	// deleted is the revision of a tombstone, and the last revision of a stream with one.
 	deleted = math.MaxInt64
-	// none is where a stream without events ends.
+	// none is the last revision of a stream without events.
 	none = -1
 
-	// A chunk is taken whole, the first ones small.
+	// A chunk is allocated as a whole. The first chunks are small.
 	firstChunk = 64 << 10
 	lastChunk  = 4 << 20
 
-	// headerSize is what a record has before its data and metadata.
+	// headerSize is the bytes of a record before its data and metadata.
 	headerSize = 49
 
 	flagJSON      = 1
 	flagTombstone = 2
 )
 
-// history is what the nodes of a cluster have written, in one order: the bytes of every
-// event once, and 12 bytes beside them to find it. A record's position is where it lies.
-// It is guarded by the cluster's mu; the bytes of a record never change, so what was read
-// under the lock stays good after it.
+// history is all records of a cluster in one order: the bytes of every event once, and 12 bytes
+// to find it. A record's position is the offset of its bytes. It is guarded by the cluster's
+// mu. The bytes of a record never change, so they may be used after the lock is released.
 type history struct {
 	chunks  []chunk
 	refs    []uint64 // of each record: its chunk and its offset there
@@ -42,7 +41,7 @@ type history struct {
 	names   []*stream // by number
 	typeNo  map[string]uint32
 	types   []string
-	damaged map[uint32][]byte // data that a test has put in the place of a record's
+	damaged map[uint32][]byte // data by which a test has replaced a record's
 }
 
 type chunk struct {
@@ -58,7 +57,7 @@ type stream struct {
 	limits atomic.Pointer[limits]
 }
 
-// record is one event as it is stored. Its slices are the history's: read only.
+// record is one stored event. Its slices belong to the history: they are read only.
 type record struct {
 	id             uuid.UUID
 	created        int64 // 100 ns since 1970
@@ -93,7 +92,7 @@ func (h *history) end() int64 {
 	return c.base + int64(len(c.b))
 }
 
-// room takes n bytes at the end.
+// room allocates n bytes at the end.
 func (h *history) room(n int) (b []byte, ref uint64) {
 	k := len(h.chunks) - 1
 	if k < 0 || cap(h.chunks[k].b)-len(h.chunks[k].b) < n {
@@ -107,7 +106,7 @@ func (h *history) room(n int) (b []byte, ref uint64) {
 	return c.b[off:], uint64(k)<<32 | uint64(off)
 }
 
-// blank is an append without events: it takes a place, and nobody reads it.
+// blank writes the record of an append without events, which no read returns.
 func (h *history) blank() int64 {
 	at := h.end()
 	h.room(headerSize)
@@ -152,7 +151,7 @@ func (h *history) put(s *stream, e *Event, flags byte) uint32 {
 	return seq
 }
 
-// ticks is how the real server writes a time: 100 ns since 1970.
+// ticks is a time as the real server writes it: in units of 100 ns since 1970.
 func ticks(t time.Time) int64 { return t.UnixNano() / 100 }
 
 func (h *history) position(seq int) int64 {
@@ -193,8 +192,8 @@ func (h *history) id(seq uint32) (id uuid.UUID) {
 	return id
 }
 
-// truncate forgets every record from number n on. What others still hold of them stays as
-// it was, because the next record is written elsewhere, at the position of the first lost one.
+// truncate forgets every record from number n on. Slices of such records stay as they are: the
+// next record has the position of the first forgotten one, but other bytes in memory.
 func (h *history) truncate(n int) {
 	if n >= len(h.refs) {
 		return
@@ -229,22 +228,22 @@ func (s *stream) count(n int) int {
 	return sort.Search(len(s.seqs), func(i int) bool { return int(s.seqs[i]) >= n })
 }
 
-// limits is what a stream's metadata says of it.
+// limits is a stream's metadata: which events may be read, and by whom.
 type limits struct {
 	seq      uint32 // the record that says so
 	maxCount int64  // 0: none
 	maxAge   time.Duration
-	before   int64 // -1: none; deleted: the stream is
+	before   int64 // $tb: events before it are hidden; -1: none; deleted: the stream is deleted
 	acl      map[string][]string
 }
 
-// Streams of metadata keep their last event alone.
+// metaLimits are those of a stream of metadata: only its last event may be read.
 var metaLimits = &limits{maxCount: 1, before: -1}
 
 var noLimits = &limits{before: -1}
 
-// parseLimits reads a stream's metadata as the real server does: all of it, or nothing when
-// one of its own members has the wrong form.
+// parseLimits reads a stream's metadata as the real server does: where one of the server's own
+// members has a wrong form, it ignores all of them.
 func parseLimits(data []byte) *limits {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(data, &members) != nil || members == nil {
@@ -297,7 +296,7 @@ func parseACL(raw []byte) (map[string][]string, error) {
 	return acl, nil
 }
 
-// view is what one node has of the history: its first n records. It is good while the
+// view is the records of one node: the first n of the history. It is valid while the
 // cluster's mu is held.
 type view struct {
 	*history
@@ -353,7 +352,7 @@ func (v view) rawMetadata(name string) (r record, seq uint32, ok bool) {
 	return v.record(s.seqs[k-1]), s.seqs[k-1], true
 }
 
-// first is the lowest revision of a stream that may be read; past last when all are too old.
+// first is the lowest revision of a stream that may be read; above last when all are too old.
 func (v view) first(name string, last int64) int64 {
 	l := v.limitsOf(name)
 	low := max(0, l.before)
@@ -369,14 +368,14 @@ func (v view) first(name string, last int64) int64 {
 	return low
 }
 
-// What came of a read of a stream.
+// reading is the result of a read of a stream.
 type reading int
 
 const (
 	readGood reading = iota
 	readNone
 	readDeleted
-	readInvalid // a count or a place that cannot be read
+	readInvalid // the count or the position is invalid
 )
 
 type page struct {
@@ -463,20 +462,20 @@ func (v view) backward(name string, from int64, count int) page {
 	return p
 }
 
-// place is a position in all of the history, as callers give it.
-type place struct{ commit, prepare int64 }
+// logPosition is a position in all of the history, as callers give it.
+type logPosition struct{ commit, prepare int64 }
 
-func (a place) less(b place) bool {
+func (a logPosition) less(b logPosition) bool {
 	return a.commit < b.commit || a.commit == b.commit && a.prepare < b.prepare
 }
 
 // newest is the position of the newest record that a view has; -1 where there is none.
-func (v view) newest() place {
+func (v view) newest() logPosition {
 	if v.n == 0 {
-		return place{-1, -1}
+		return logPosition{-1, -1}
 	}
 	p := v.position(v.n - 1)
-	return place{p, p}
+	return logPosition{p, p}
 }
 
 // top is where a view ends.
@@ -500,14 +499,14 @@ func (v view) at(position int64) (seq int, ok bool) {
 type allPage struct {
 	reading
 	events     []record
-	next       place
+	next       logPosition
 	end        bool
 	considered int
 }
 
 // allForward reads from a position on: at most count events that a filter lets through, of
 // at most window.
-func (v view) allForward(from place, count, window int, pass func(*record) bool) allPage {
+func (v view) allForward(from logPosition, count, window int, pass func(*record) bool) allPage {
 	p := allPage{next: from}
 	if from.commit < 0 || from.prepare < 0 || count <= 0 {
 		p.reading = readInvalid
@@ -533,13 +532,13 @@ func (v view) allForward(from place, count, window int, pass func(*record) bool)
 		if pass(&r) {
 			p.events = append(p.events, r)
 		}
-		p.next = place{r.post, 0}
+		p.next = logPosition{r.post, 0}
 	}
 	return p
 }
 
 // allBackward reads what ends at or before a position, the newest first.
-func (v view) allBackward(from place, count, window int, pass func(*record) bool) allPage {
+func (v view) allBackward(from logPosition, count, window int, pass func(*record) bool) allPage {
 	p := allPage{next: from}
 	seq, ok := v.at(from.commit)
 	if from.commit < 0 || from.prepare < 0 || from.commit > v.top() || !ok || count <= 0 {
@@ -553,14 +552,14 @@ func (v view) allBackward(from place, count, window int, pass func(*record) bool
 			break
 		}
 		r := v.record(uint32(seq))
-		if from.less(place{r.post, r.post}) {
+		if from.less(logPosition{r.post, r.post}) {
 			continue
 		}
 		p.considered++
 		if pass(&r) {
 			p.events = append(p.events, r)
 		}
-		p.next = place{r.position, r.position}
+		p.next = logPosition{r.position, r.position}
 	}
 	return p
 }

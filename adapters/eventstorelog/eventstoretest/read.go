@@ -117,7 +117,7 @@ func (r *reader) ofStream(o *streams.ReadReq_Options, subscribe, backwards bool)
 	return r.pages(from, o.GetCount(), backwards)
 }
 
-// view is what the node may show, if it may answer.
+// view is the records that the node may show; an error where only the leader may answer.
 func (r *reader) view() (v view, unlock func(), err error) {
 	v, unlock = r.s.view()
 	c := r.s.cluster
@@ -140,7 +140,7 @@ func (r *reader) page(from int64, count int, backwards bool) (page, error) {
 	return v.forward(r.stream, from, count), nil
 }
 
-// unexpected is what the real server says of a read that it has refused inside.
+// unexpected is the real server's error for a read that its storage has refused.
 func unexpected(result string) error {
 	return &refusal{code: codes.Unknown, text: "Unexpected " + result}
 }
@@ -242,9 +242,9 @@ func (r *reader) wait(changed chan struct{}) error {
 	}
 }
 
-// follow is a subscription to a stream: what follows the revision after, without end.
+// follow is a subscription to a stream: all events after a revision, without end.
 func (r *reader) follow(after int64, start bool) error {
-	// Whether it leads is asked only when it reads pages.
+	// Only pages are refused by a node that does not lead.
 	v, unlock := r.s.view()
 	last := v.last(r.stream)
 	unlock()
@@ -277,7 +277,7 @@ func (r *reader) follow(after int64, start bool) error {
 					after = p.events[i].revision
 				}
 				if p.end || p.reading == readNone {
-					after = max(after, p.last) // what is hidden stays so
+					after = max(after, p.last) // hidden events are skipped
 					break
 				}
 				from = p.next
@@ -293,8 +293,8 @@ func (r *reader) follow(after int64, start bool) error {
 	}
 }
 
-// live follows a stream's new events, whatever its metadata hides, and returns when there are
-// too many.
+// live sends a stream's new events, also those that its metadata hides. It returns when there
+// are too many at a time, and they must be read in pages.
 func (r *reader) live(after int64) (int64, error) {
 	for {
 		v, unlock := r.s.view()
@@ -336,11 +336,11 @@ func (r *reader) live(after int64) (int64, error) {
 // passing is a filter of $all.
 type passing struct {
 	pass func(*record) bool
-	// window is how many events are looked at for a page.
+	// window is how many events are examined for a page.
 	window int
-	// every so many events a subscription is told how far it has looked; 0: it has no filter.
+	// every is how many events a subscription examines between two checkpoints; 0: it has no filter.
 	every int
-	kind  string // how the real server calls a read's result
+	kind  string // the real server's name of a read's result
 }
 
 func (r *reader) filter(o *streams.ReadReq_Options, subscribe bool) (passing, error) {
@@ -396,23 +396,23 @@ func (r *reader) ofAll(o *streams.ReadReq_Options, subscribe, backwards bool) er
 	if err != nil {
 		return err
 	}
-	from, start := place{-1, -1}, false
+	from, start := logPosition{-1, -1}, false
 	switch at := o.GetAll().GetAllOption().(type) {
 	case *streams.ReadReq_Options_AllOptions_Start:
-		from, start = place{}, true
+		from, start = logPosition{}, true
 	case *streams.ReadReq_Options_AllOptions_End:
 	case *streams.ReadReq_Options_AllOptions_Position:
 		c, p := at.Position.GetCommitPosition(), at.Position.GetPreparePosition()
 		if c < p || c > math.MaxInt64 && c != math.MaxUint64 {
 			return errHandler
 		}
-		from = place{int64(c), int64(p)} // the highest number is the end, -1
+		from = logPosition{int64(c), int64(p)} // the highest number is the end, -1
 	default:
 		return errHandler
 	}
 	if subscribe {
 		if start {
-			from = place{-2, -2} // before everything
+			from = logPosition{-2, -2} // before everything
 		}
 		return r.followAll(from, f)
 	}
@@ -441,14 +441,14 @@ func (r *reader) ofAll(o *streams.ReadReq_Options, subscribe, backwards bool) er
 	}
 }
 
-func (r *reader) allPage(from place, count int, f passing, backwards bool) (allPage, error) {
+func (r *reader) allPage(from logPosition, count int, f passing, backwards bool) (allPage, error) {
 	v, unlock, err := r.view()
 	if err != nil {
 		return allPage{}, err
 	}
 	defer unlock()
-	if from == (place{-1, -1}) {
-		from = place{v.top(), v.top()}
+	if from == (logPosition{-1, -1}) {
+		from = logPosition{v.top(), v.top()}
 	}
 	if backwards {
 		return v.allBackward(from, count, f.window, f.pass), nil
@@ -456,8 +456,8 @@ func (r *reader) allPage(from place, count int, f passing, backwards bool) (allP
 	return v.allForward(from, count, f.window, f.pass), nil
 }
 
-// followAll is a subscription to all streams: what follows a position.
-func (r *reader) followAll(after place, f passing) error {
+// followAll is a subscription to all streams: all events after a position, without end.
+func (r *reader) followAll(after logPosition, f passing) error {
 	v, unlock := r.s.view()
 	newest := v.newest()
 	unlock()
@@ -465,13 +465,13 @@ func (r *reader) followAll(after place, f passing) error {
 		return err
 	}
 	switch after {
-	case place{-1, -1}:
+	case logPosition{-1, -1}:
 		after = newest
-	case place{-2, -2}:
-		after = place{-1, -1}
+	case logPosition{-2, -2}:
+		after = logPosition{-1, -1}
 	}
-	told := place{-1, -1} // the last checkpoint
-	checkpoint := func(at place) error {
+	told := logPosition{-1, -1} // the last checkpoint
+	checkpoint := func(at logPosition) error {
 		if !told.less(at) {
 			return nil
 		}
@@ -481,7 +481,7 @@ func (r *reader) followAll(after place, f passing) error {
 	}
 	for live := !after.less(newest); ; live = false {
 		for from, looked := after, 0; !live; {
-			from = place{max(from.commit, 0), max(from.prepare, 0)}
+			from = logPosition{max(from.commit, 0), max(from.prepare, 0)}
 			p, err := r.allPage(from, pageEvents, f, false)
 			if err != nil {
 				return err
@@ -490,7 +490,7 @@ func (r *reader) followAll(after place, f passing) error {
 				return errPosition
 			}
 			for i := range p.events {
-				at := place{p.events[i].position, p.events[i].position}
+				at := logPosition{p.events[i].position, p.events[i].position}
 				if !after.less(at) {
 					continue
 				}
@@ -522,8 +522,8 @@ func (r *reader) followAll(after place, f passing) error {
 	}
 }
 
-// liveAll follows new events of all streams and returns when there are too many.
-func (r *reader) liveAll(after place, f passing, checkpoint func(place) error) (place, error) {
+// liveAll sends new events of all streams. It returns when there are too many at a time.
+func (r *reader) liveAll(after logPosition, f passing, checkpoint func(logPosition) error) (logPosition, error) {
 	looked := 0
 	for {
 		v, unlock := r.s.view()
@@ -549,7 +549,7 @@ func (r *reader) liveAll(after place, f passing, checkpoint func(place) error) (
 			return after, nil
 		}
 		for i := range events {
-			at := place{events[i].position, events[i].position}
+			at := logPosition{events[i].position, events[i].position}
 			if f.pass(&events[i]) {
 				if err := r.send(&events[i]); err != nil {
 					return after, err

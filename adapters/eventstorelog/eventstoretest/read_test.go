@@ -222,8 +222,8 @@ func TestReadAll(t *testing.T) {
 		s.Put([]string{"a", "b"}[i%2], Event{Type: []string{"one", "two", "three", "four"}[i%4]})
 	}
 	events := s.Events("")
-	at := func(i int) place { return place{int64(events[i].Position), int64(events[i].Position)} }
-	end := place{at(40).commit + headerSize, 0}
+	at := func(i int) logPosition { return logPosition{int64(events[i].Position), int64(events[i].Position)} }
+	end := logPosition{at(40).commit + headerSize, 0}
 	names := func(from, to int, pass func(Event) bool) string {
 		var words []string
 		step := 1
@@ -250,20 +250,20 @@ func TestReadAll(t *testing.T) {
 		{query{from: "start", count: 2}, own + " a/0 ."},
 		{query{from: "start", count: 32}, names(0, 31, nil)},
 		{query{from: at(3), count: 1000}, names(3, 40, nil)}, // from the event at the position on
-		{query{from: place{at(3).commit, 0}, count: 2}, names(3, 4, nil)},
+		{query{from: logPosition{at(3).commit, 0}, count: 2}, names(3, 4, nil)},
 		{query{from: at(3), count: 1000, backwards: true}, names(2, 0, nil)}, // what ends before
 		{query{from: "end", count: 3, backwards: true}, names(40, 38, nil)},
 		{query{from: "end", count: 1000, backwards: true}, names(40, 0, nil)},
-		{query{from: place{end.commit, end.commit}, count: 1, backwards: true}, names(40, 40, nil)},
-		{query{from: place{end.commit, 0}, count: 1, backwards: true}, names(39, 39, nil)}, // by the letter of its order
+		{query{from: logPosition{end.commit, end.commit}, count: 1, backwards: true}, names(40, 40, nil)},
+		{query{from: logPosition{end.commit, 0}, count: 1, backwards: true}, names(39, 39, nil)}, // by the letter of its order
 		{query{from: "start", count: 9, backwards: true}, "."},
 		{query{from: "end", count: 9}, "."},
 		{query{from: end, count: 9}, "."},
-		{query{from: place{end.commit + 1_000_000, 0}, count: 9}, "."},
-		{query{from: place{at(3).commit + 1, 0}, count: 9}, "Unknown"},
-		{query{from: place{at(3).commit + 1, 0}, count: 9, backwards: true}, "Unknown"},
-		{query{from: place{end.commit + 1_000_000, 0}, count: 9, backwards: true}, "Unknown"},
-		{query{from: place{3, 4}, count: 9}, "Unknown"},
+		{query{from: logPosition{end.commit + 1_000_000, 0}, count: 9}, "."},
+		{query{from: logPosition{at(3).commit + 1, 0}, count: 9}, "Unknown"},
+		{query{from: logPosition{at(3).commit + 1, 0}, count: 9, backwards: true}, "Unknown"},
+		{query{from: logPosition{end.commit + 1_000_000, 0}, count: 9, backwards: true}, "Unknown"},
+		{query{from: logPosition{3, 4}, count: 9}, "Unknown"},
 		{query{from: "start", count: 0}, "Unknown"},
 		{query{from: "start", count: 1000, filter: byType("t")}, names(0, 40, twos)},
 		{query{from: "start", count: 3, filter: byType("tw", "th")}, "b/0 a/1 b/2 ."},
@@ -289,7 +289,7 @@ func TestReadAll(t *testing.T) {
 	}
 	blank := int64(answer.GetSuccess().GetPosition().GetCommitPosition())
 	fill(s, "c", 1)
-	if got := r.all(query{from: place{blank, blank}, count: 9}); got != "c/0 ." {
+	if got := r.all(query{from: logPosition{blank, blank}, count: 9}); got != "c/0 ." {
 		t.Error(got)
 	}
 }
@@ -369,7 +369,7 @@ func TestVendorsRead(t *testing.T) {
 func TestCorrupt(t *testing.T) {
 	s := start(t, Options{})
 	fill(s, "s", 3)
-	s.Corrupt("s", 1, []byte("garbage"))
+	s.corrupt("s", 1, []byte("garbage"))
 	r := dial(t, s)
 	call := r.read(query{stream: "s", from: "start", count: 9})
 	for _, want := range []string{`{"n":0}`, "garbage", `{"n":2}`} {

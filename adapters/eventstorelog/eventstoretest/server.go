@@ -21,16 +21,16 @@ import (
 
 // The defaults of the real server.
 const (
-	// DefaultMaxAppendSize bounds the events of one append: data, metadata and twice the
+	// defaultMaxAppendSize bounds the events of one append: data, metadata and twice the
 	// letters of the type.
-	DefaultMaxAppendSize = 1 << 20
-	// DefaultKnownIDs is about how many ids fit into the 8 MiB that the real server has
+	defaultMaxAppendSize = 1 << 20
+	// defaultKnownIDs is about how many ids fit into the 8 MiB that the real server has
 	// for them.
-	DefaultKnownIDs = 100_000
-	// DefaultCommitTimeout is how long an append waits for a majority.
-	DefaultCommitTimeout = 2 * time.Second
-	// DefaultVersion is what ServerFeatures tells.
-	DefaultVersion = "24.10.0"
+	defaultKnownIDs = 100_000
+	// defaultCommitTimeout is how long an append waits for a majority.
+	defaultCommitTimeout = 2 * time.Second
+	// defaultVersion is the version in ServerFeatures.
+	defaultVersion = "24.10.0"
 
 	maxRecord          = 16<<20 - 10_000
 	callsPerConnection = 100
@@ -39,23 +39,24 @@ const (
 	contentBytes       = "application/octet-stream"
 )
 
-// Options are what a server or cluster is started with. The zero Options are one without
-// TLS and users, where everybody may do everything.
+// Options configure a server or cluster. The zero Options are a server without TLS and
+// without users, where every client may do everything.
 type Options struct {
-	// Address is where to listen; of a cluster, its first node. Default "127.0.0.1:0".
+	// Address is the address of the server, or of a cluster's first node. Default "127.0.0.1:0".
 	Address string
-	// TLS is the server's side; nil is none. Certificate makes one.
+	// TLS is the server's configuration of TLS; nil is no TLS. Certificate makes one.
 	TLS *tls.Config
 	// User and Password are the administrator's. They need TLS, as with the real server.
 	User, Password string
-	// Users are the passwords of others, by name. They may do everything with streams
-	// whose names do not begin with "$", and with their metadata, unless it says otherwise.
+	// Users are the passwords of other users, by name. They may do everything with streams
+	// whose names do not begin with "$", and with the metadata of these streams, unless the
+	// metadata says otherwise.
 	Users map[string]string
 
-	MaxAppendSize int           // default DefaultMaxAppendSize
-	KnownIDs      int           // default DefaultKnownIDs
-	CommitTimeout time.Duration // default DefaultCommitTimeout
-	Version       string        // default DefaultVersion
+	MaxAppendSize int           // default defaultMaxAppendSize
+	KnownIDs      int           // default defaultKnownIDs
+	CommitTimeout time.Duration // default defaultCommitTimeout
+	Version       string        // default defaultVersion
 }
 
 func (o *Options) complete() error {
@@ -63,16 +64,16 @@ func (o *Options) complete() error {
 		o.Address = "127.0.0.1:0"
 	}
 	if o.MaxAppendSize == 0 {
-		o.MaxAppendSize = DefaultMaxAppendSize
+		o.MaxAppendSize = defaultMaxAppendSize
 	}
 	if o.KnownIDs == 0 {
-		o.KnownIDs = DefaultKnownIDs
+		o.KnownIDs = defaultKnownIDs
 	}
 	if o.CommitTimeout == 0 {
-		o.CommitTimeout = DefaultCommitTimeout
+		o.CommitTimeout = defaultCommitTimeout
 	}
 	if o.Version == "" {
-		o.Version = DefaultVersion
+		o.Version = defaultVersion
 	}
 	switch {
 	case o.MaxAppendSize < 0 || o.MaxAppendSize > maxRecord || o.KnownIDs < 0 || o.CommitTimeout < 0:
@@ -85,9 +86,9 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// Event is an event as it is stored. Its Data and Metadata are the server's: read only.
+// Event is a stored event. Its Data and Metadata belong to the server: they are read only.
 type Event struct {
-	ID          uuid.UUID // of Put: the zero one is a new one
+	ID          uuid.UUID // for Put, the zero id means a new one
 	Stream      string
 	Revision    int64
 	Type        string
@@ -110,17 +111,14 @@ type Server struct {
 	connMu sync.Mutex
 	opened map[string]*connection // by the client's address
 
-	// Under the cluster's mu.
-	has      int // so many records
+	// Guarded by the cluster's mu.
+	has      int // how many of the cluster's records the node has
 	lags     bool
 	stopped  bool
 	known    *ids // of the events that it wrote
 	instance uuid.UUID
 
-	faultMu sync.Mutex
-	fault   func(Call) Fault
-	later   []func()      // writes that Release makes
-	gate    chan struct{} // not nil: appends wait until it is closed
+	faults
 }
 
 // Start starts one node.
@@ -145,7 +143,7 @@ func (s *Server) open(address string) error {
 		grpc.MaxConcurrentStreams(callsPerConnection),
 		grpc.WaitForHandlers(true),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingEvery}),
-		// Kestrel counts nobody's pings.
+		// Kestrel does not limit a client's pings.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 1, PermitWithoutStream: true}),
 	}
 	if s.cluster.opts.TLS != nil {
@@ -163,7 +161,7 @@ func (s *Server) open(address string) error {
 	return nil
 }
 
-// shut ends a node and whatever is under way there.
+// shut ends a node and its calls.
 func (s *Server) shut() {
 	s.grpc.Stop()
 	s.done.Wait()
@@ -172,24 +170,24 @@ func (s *Server) shut() {
 	s.faultMu.Unlock()
 }
 
-// Close ends the cluster that the node is of.
+// Close ends the node's cluster.
 func (s *Server) Close() { s.cluster.Close() }
 
-// Cluster is what the node is of; a node that Start made is alone in it.
+// Cluster is the node's cluster; a node of Start is the only one in it.
 func (s *Server) Cluster() *Cluster { return s.cluster }
 
 // Address is the node's host and port.
 func (s *Server) Address() string { return s.address }
 
-// Connection is the connection string of this node alone, with the administrator's name and
-// password if there is one. Of other parameters it has tls alone; more may be added with "&".
+// Connection is the connection string of this node only, with the administrator's name and
+// password if there is one. Its only parameter is tls; more may be added with "&".
 func (s *Server) Connection() string { return s.cluster.opts.connection(s.address) }
 
-// hostPort is the address in the two halves that the protocol has it in.
+// hostPort is the address as the protocol has it, in two fields.
 func (s *Server) hostPort() (host string, port uint32) {
 	host, p, err := net.SplitHostPort(s.address)
 	if err != nil {
-		panic(err) // it is a listener's
+		panic(err) // a listener's address is valid
 	}
 	n, err := strconv.ParseUint(p, 10, 16)
 	if err != nil {
@@ -198,7 +196,7 @@ func (s *Server) hostPort() (host string, port uint32) {
 	return host, uint32(n)
 }
 
-// Cut breaks every connection of the node's clients, with whatever runs over them.
+// Cut breaks every connection of the node's clients, and so their calls.
 func (s *Server) Cut() {
 	s.connMu.Lock()
 	defer s.connMu.Unlock()
@@ -207,8 +205,8 @@ func (s *Server) Cut() {
 	}
 }
 
-// Events is what the node has of a stream, in order, whatever its metadata hides; of the
-// stream "", of all streams. A tombstone is in the latter.
+// Events is the events that the node has of a stream, in order, also those that the stream's
+// metadata hides. With "" it is the events of all streams, and the tombstones.
 func (s *Server) Events(stream string) []Event {
 	v, unlock := s.view()
 	defer unlock()
@@ -229,15 +227,15 @@ func (s *Server) Events(stream string) []Event {
 	return events
 }
 
-// view is what the node may show; unlock ends it.
+// view is the records that the node may show; unlock must be called after its use.
 func (s *Server) view() (v view, unlock func()) {
 	c := s.cluster
 	c.mu.RLock()
 	return view{&c.history, min(s.has, c.committed)}, c.mu.RUnlock
 }
 
-// Put writes events to a stream's end as another client does, whatever the node is set to
-// do to calls, and returns the last one's revision.
+// Put writes events to a stream's end as another client does, without a fault, and returns the
+// last one's revision.
 func (s *Server) Put(stream string, events ...Event) int64 {
 	c := s.cluster
 	c.mu.Lock()
@@ -257,14 +255,14 @@ func (s *Server) Put(stream string, events ...Event) int64 {
 	return int64(len(st.seqs)) - 1
 }
 
-// Truncate hides the events of a stream before a revision, as an operator does who sets $tb
-// in its metadata.
+// Truncate hides the events of a stream before a revision: it sets $tb in the stream's metadata,
+// as an operator may do.
 func (s *Server) Truncate(stream string, before int64) {
 	s.Put("$$"+stream, Event{Type: "$metadata", ContentType: contentJSON, Data: fmt.Appendf(nil, `{"$tb":%d}`, before)})
 }
 
-// Corrupt puts other data in the place of an event's.
-func (s *Server) Corrupt(stream string, revision int64, data []byte) {
+// corrupt replaces the data of an event.
+func (s *Server) corrupt(stream string, revision int64, data []byte) {
 	c := s.cluster
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -274,7 +272,7 @@ func (s *Server) Corrupt(stream string, revision int64, data []byte) {
 	c.damaged[c.streams[stream].seqs[revision]] = data
 }
 
-// content is the type of a record's content as the real server tells it: JSON or not.
+// content is the content type of a record as the real server says it: JSON or bytes.
 func (r *record) content() string {
 	if r.json {
 		return contentJSON
@@ -312,6 +310,7 @@ func (l listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
+// connection is a client's connection.
 type connection struct {
 	net.Conn
 	s *Server

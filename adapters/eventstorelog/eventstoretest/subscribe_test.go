@@ -100,10 +100,10 @@ func TestSubscribeToAll(t *testing.T) {
 	fill(s, "a", 3)
 	fill(s, "b", 2)
 	events := s.Events("")
-	at := func(i int) place { return place{int64(events[i].Position), int64(events[i].Position)} }
+	at := func(i int) logPosition { return logPosition{int64(events[i].Position), int64(events[i].Position)} }
 	own := events[0].Stream + "/0"
 	end := at(5)
-	checkpoint := func(p place) string { return fmt.Sprint("@", p.commit) }
+	checkpoint := func(p logPosition) string { return fmt.Sprint("@", p.commit) }
 	for i, tt := range []struct {
 		q    query
 		want string
@@ -112,12 +112,12 @@ func TestSubscribeToAll(t *testing.T) {
 		{query{from: "end"}, "confirmed caught-up"},
 		{query{from: at(3)}, "confirmed b/0 b/1 caught-up"}, // what follows the position
 		{query{from: end}, "confirmed caught-up"},
-		{query{from: place{at(3).commit, 0}}, "confirmed a/2 b/0 b/1 caught-up"},
-		{query{from: place{at(3).commit + 1, 0}}, "confirmed InvalidArgument"},
+		{query{from: logPosition{at(3).commit, 0}}, "confirmed a/2 b/0 b/1 caught-up"},
+		{query{from: logPosition{at(3).commit + 1, 0}}, "confirmed InvalidArgument"},
 		{query{from: "start", filter: byStream("^b", 32, 1)}, "confirmed b/0 b/1 " + checkpoint(end) + " caught-up"},
 		{query{from: "start", filter: byType("none")}, "confirmed @0 caught-up"},
 		// Two are looked at for a page, and after four it is told how far.
-		{query{from: "start", filter: byStream("^b", 2, 2)}, "confirmed " + checkpoint(at(2)) + " b/0 b/1 " + checkpoint(place{end.commit + 56, 0}) + " caught-up"},
+		{query{from: "start", filter: byStream("^b", 2, 2)}, "confirmed " + checkpoint(at(2)) + " b/0 b/1 " + checkpoint(logPosition{end.commit + 56, 0}) + " caught-up"},
 		{query{from: "start", filter: byStream("^b", 2, 0)}, "Unknown"},
 	} {
 		tt.q.count = -1

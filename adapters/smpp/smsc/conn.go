@@ -11,7 +11,7 @@ import (
 	"github.com/linxGnu/gosmpp/data"
 	"github.com/linxGnu/gosmpp/pdu"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
@@ -20,16 +20,16 @@ type conn struct {
 	s  *Server
 	nc net.Conn
 
-	// Under the server's mu.
+	// Guarded by the server's mu.
 	account  *account // nil before the bind
-	receives bool
-	gone     bool
+	receives bool     // it takes deliveries
+	closed   bool
 	unacked  map[int32]*item
 	sequence int32
 
 	outMu  sync.Mutex
 	out    []byte
-	ending bool // close once out is written
+	ending bool // the connection is closed when out is written
 	wake   chan struct{}
 	end    chan struct{}
 	close  func()
@@ -74,6 +74,7 @@ func (c *conn) serve() {
 	c.s.log.Info("smsc: connection closed")
 }
 
+// write writes out until the connection ends.
 func (c *conn) write() {
 	var buf []byte
 	for {
@@ -100,9 +101,10 @@ func (c *conn) write() {
 	}
 }
 
-// maxOut bounds what waits for an ESME that does not read, in octets.
+// maxOut bounds the octets that wait for an ESME that does not read.
 const maxOut = 16 << 20
 
+// send queues octets. It closes the connection of an ESME that does not read.
 func (c *conn) send(octets []byte) {
 	c.s.record.out(octets)
 	c.outMu.Lock()
@@ -116,7 +118,7 @@ func (c *conn) send(octets []byte) {
 	signal(c.wake)
 }
 
-// finish closes the connection once what is queued is written.
+// finish closes the connection when the queued octets are written.
 func (c *conn) finish() {
 	c.outMu.Lock()
 	c.ending = true
@@ -184,6 +186,7 @@ func (c *conn) take(p wire.PDU, err error) bool {
 	return true
 }
 
+// acknowledged deals with the response to a deliver_sm.
 func (c *conn) acknowledged(seq int32, ok bool) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -193,18 +196,18 @@ func (c *conn) acknowledged(seq int32, ok bool) {
 	}
 	delete(c.unacked, seq)
 	if !ok {
-		c.s.again(it, time.Now())
+		c.s.repeat(it, time.Now())
 	}
 	c.s.pump(c.account)
 }
 
-// submitted decides what becomes of a submit_sm.
+// submitted deals with a submit_sm; false ends the connection.
 func (c *conn) submitted(m *wire.Message, seq int32) bool {
 	now := time.Now()
 	s := c.s
 	s.mu.Lock()
 	fate, status, alive, early := "taken", data.ESME_ROK, true, false
-	counts := true // the message is in the centre's hands
+	counts := true // the centre has taken the message
 	switch {
 	case s.chance(s.cfg.Drop):
 		fate, alive = "dropped", false
@@ -271,7 +274,7 @@ func (c *conn) submitted(m *wire.Message, seq int32) bool {
 				}
 			}
 		}
-		// A handset cannot answer a name.
+		// A handset cannot answer an alphanumeric sender.
 		if s.chance(s.cfg.MO) && m.Source.Ton() != data.GSM_TON_ALPHANUMERIC {
 			answer := s.cfg.MOTexts[s.rng.IntN(len(s.cfg.MOTexts))]
 			if err := s.inbound(c.account, report.To, report.From, answer, now.Add(s.cfg.ReceiptDelay)); err != nil {
@@ -283,7 +286,7 @@ func (c *conn) submitted(m *wire.Message, seq int32) bool {
 	return alive
 }
 
-// read fills in text and part, and returns the text.
+// read sets the text and the part, and returns the text.
 func (r *Message) read(m *wire.Message) string {
 	octets := m.Octets
 	if m.EsmClass&data.SM_UDH_GSM != 0 {

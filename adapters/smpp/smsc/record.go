@@ -9,10 +9,10 @@ import (
 
 	"github.com/linxGnu/gosmpp/pdu"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 )
 
-// Line is one line of the record: one PDU as it went over the wire.
+// Line is one line of the record: one PDU that was received or sent.
 type Line struct {
 	Time time.Time `json:"time"`
 	// Direction is in (from the ESME) or out (to it).
@@ -38,15 +38,16 @@ type Line struct {
 	Malformed string `json:"malformed,omitempty"`
 }
 
-// recorder writes lines; a nil recorder writes none. Lines are kept for up to
-// 50 ms, because a write for each would cost more than the PDU.
+// recorder writes lines; a nil recorder writes none. Lines are buffered for up to
+// 50 ms, because a write for each line would cost more than its PDU.
 type recorder struct {
 	mu  sync.Mutex
 	w   io.Writer
 	buf []byte
-	err error // the first that a write met; nothing is written after it
+	err error // the first error of a write; nothing is written after it
 }
 
+// out records a PDU that is sent.
 func (r *recorder) out(octets []byte) {
 	if r == nil {
 		return
@@ -55,6 +56,7 @@ func (r *recorder) out(octets []byte) {
 	r.pdu("out", p, octets)
 }
 
+// pdu records a PDU.
 func (r *recorder) pdu(direction string, p wire.PDU, frame []byte) {
 	if r == nil {
 		return
@@ -91,7 +93,7 @@ func (r *recorder) pdu(direction string, p wire.PDU, frame []byte) {
 	}
 }
 
-// flush writes what is buffered and returns the first error of any write.
+// flush writes the buffered lines and returns the first error of any write.
 func (r *recorder) flush() error {
 	if r == nil {
 		return nil
@@ -102,6 +104,7 @@ func (r *recorder) flush() error {
 	return r.err
 }
 
+// drain is called with mu held.
 func (r *recorder) drain() {
 	if len(r.buf) > 0 && r.err == nil {
 		_, r.err = r.w.Write(r.buf)

@@ -10,7 +10,7 @@ import (
 	"github.com/linxGnu/gosmpp/data"
 	"github.com/linxGnu/gosmpp/pdu"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 )
 
 // item is one deliver_sm: a receipt or a part of an inbound message.
@@ -22,16 +22,16 @@ type item struct {
 	octets   []byte
 	receipt  *receipt
 
-	at   time.Time // when it is due; when it was sent last, once it was
-	sent int
+	at   time.Time // when it is due, or, after it was sent, when it was sent last
+	sent int       // how often it was sent
 }
 
-// receipt is what a receipt tells by optional parameters.
+// receipt is the optional parameters of a receipt.
 type receipt struct {
 	id        string
 	state     byte
 	errorCode uint16
-	reference []byte // user_message_reference as the submit had it
+	reference []byte // user_message_reference of the submit
 }
 
 // schedule is a heap of items by the time they are due.
@@ -79,7 +79,7 @@ func (it *item) encode(dst []byte, sequence int32) []byte {
 	return wire.Append(dst, d)
 }
 
-// address guesses type of number and numbering plan as a centre would write them.
+// address makes an address, with the type of number and numbering plan that a centre would give it.
 func address(s string) pdu.Address {
 	ton, npi := data.GSM_TON_INTERNATIONAL, data.GSM_NPI_ISDN
 	switch {

@@ -1,9 +1,9 @@
 // Package smsc is a simulated message centre: an SMPP 3.4 server that takes
 // submits, sends receipts and inbound messages, and misbehaves on demand. It is
-// for development and tests; it keeps nothing and delivers to nobody.
+// for development and tests; it stores nothing and delivers no message to a handset.
 //
-// How it misbehaves is drawn from one seed. With a single connection the same
-// submits in the same order meet the same fate.
+// Its misbehaviour is drawn from one seed. With a single connection the same
+// submits in the same order have the same fate.
 package smsc
 
 import (
@@ -25,21 +25,21 @@ import (
 )
 
 // Config says how the centre behaves. The zero value takes every message and
-// sends a receipt at once. Shares are 0 to 1, each drawn on its own in the order
-// Drop, Silent, Throttle, Reject: a submit meets the first that is drawn.
+// sends a receipt at once. Shares are 0 to 1. Drop, Silent, Throttle and Reject are drawn one
+// after the other for each submit; the first that is drawn is its fate.
 type Config struct {
-	// Password is what a bind must give; "" takes any. Every system_id is welcome.
+	// Password is what a bind must have; with "" any is accepted. Every system_id is accepted.
 	Password string
 
 	// ReceiptDelay is how long after a submit its receipt is sent. Default 0: at once.
 	ReceiptDelay time.Duration
-	// NoReceipts is the share of messages that never get one.
+	// NoReceipts is the share of messages that never get a receipt.
 	NoReceipts float64
 	// EarlyReceipts is the share whose receipt is sent before submit_sm_resp.
 	EarlyReceipts float64
 	// DuplicateReceipts is the share whose receipt is sent twice.
 	DuplicateReceipts float64
-	// TextReceipts sends receipts as text alone, without optional parameters.
+	// TextReceipts sends receipts as text only, without optional parameters.
 	TextReceipts bool
 	// HexIDs writes ids in hexadecimal in submit_sm_resp and in decimal in receipts.
 	HexIDs bool
@@ -52,7 +52,7 @@ type Config struct {
 	Reject float64
 	// Throttle is the share of submits refused with ESME_RTHROTTLED or ESME_RMSGQFUL.
 	Throttle float64
-	// Silent is the share of submits taken, receipt and all, but never answered.
+	// Silent is the share of submits that are taken and get a receipt, but are never answered.
 	Silent float64
 	// Drop is the share of submits at which the connection is cut without an answer;
 	// half of them were taken.
@@ -64,17 +64,17 @@ type Config struct {
 	MOTexts []string
 
 	// RedeliverAfter is the wait before a deliver_sm that was not acknowledged is
-	// sent again, and how long an acknowledgement may take. Default 5s.
+	// repeated, and how long an acknowledgement may take. Default 5s.
 	RedeliverAfter time.Duration
-	// Redeliveries is how often it is sent again at most. Default 20.
+	// Redeliveries is how often a deliver_sm is repeated at most. Default 20.
 	Redeliveries int
 	// DeliverWindow is how many deliver_sm a connection may have unanswered. Default 256.
 	DeliverWindow int
 
-	// Seed is where every draw comes from.
+	// Seed is the seed of all random draws.
 	Seed uint64
-	// FirstID is the id of the first message. Default: made from the clock, so that
-	// a centre that is started again does not repeat its ids.
+	// FirstID is the id of the first message. By default it is made from the clock, so that
+	// a restarted centre does not repeat its ids.
 	FirstID uint64
 	// Record, when set, gets one JSON line for every PDU, both ways. Lines are
 	// written within 50 ms and when Serve returns.
@@ -96,8 +96,8 @@ type Message struct {
 	From, To string
 	// Text is the part's text; "" when it could not be read.
 	Text string
-	// Part of Parts; 1 of 1 for a message in one piece. Reference is the same for
-	// all parts of one message.
+	// Part is the number of the part, and Parts how many the message has: 1 of 1 for a short
+	// message. Reference is the same for all parts of one message.
 	Part, Parts int
 	Reference   uint16
 	// Fate is taken, rejected, throttled, silent or dropped.
@@ -121,12 +121,12 @@ type Server struct {
 	changed  chan struct{} // closed and replaced when a bind comes or goes
 }
 
-// account is what one system_id has waiting, whichever of its binds takes it.
+// account is the deliveries that wait for one system_id, and its binds. Any of the binds takes them.
 type account struct {
 	name  string
 	ready []*item // to be sent, in order
-	binds []*conn // that take deliveries, oldest first
-	turn  int
+	binds []*conn // those that take deliveries, oldest first
+	turn  int     // the bind that is tried next
 }
 
 // New makes a centre.
@@ -161,9 +161,9 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// Serve takes connections from l until ctx is done, then closes them all; what was
-// scheduled is gone. It returns nil after ctx is done, and otherwise why l took no
-// more connections, or why the record is incomplete.
+// Serve takes connections from l until ctx is done, then closes them all. Scheduled
+// deliveries are dropped. It returns nil after ctx is done; an error says why l takes no more
+// connections, or why the record is incomplete.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -204,8 +204,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return fmt.Errorf("smsc: no more connections can be taken: %w", err)
 }
 
-// run sends what has become due, and looks every so often for acknowledgements
-// that did not come.
+// run sends deliveries when they are due, and repeats those without an acknowledgement in time.
 func (s *Server) run(ctx context.Context) {
 	sweep := time.NewTicker(min(s.cfg.RedeliverAfter/4+time.Millisecond, 50*time.Millisecond))
 	defer sweep.Stop()
@@ -219,7 +218,7 @@ func (s *Server) run(ctx context.Context) {
 		case <-timer.C:
 		case <-sweep.C:
 			s.sweep(time.Now())
-			_ = s.record.flush() // Serve ends with the first error of any
+			_ = s.record.flush() // Serve returns the first error of any write
 		}
 		now := time.Now()
 		s.mu.Lock()
@@ -244,6 +243,7 @@ func (s *Server) later(it *item, at time.Time) {
 	}
 }
 
+// signal puts a token into a channel that holds one.
 func signal(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
@@ -280,7 +280,7 @@ func (s *Server) pump(a *account) {
 	}
 }
 
-// mayRepeat reports whether an item that was not acknowledged is sent again.
+// mayRepeat reports whether an item without an acknowledgement is repeated.
 func (s *Server) mayRepeat(it *item) bool {
 	if it.sent > s.cfg.Redeliveries {
 		s.log.Warn("smsc: a delivery is given up", "account", it.account.name)
@@ -289,35 +289,36 @@ func (s *Server) mayRepeat(it *item) bool {
 	return true
 }
 
-// again schedules an item that was refused or lost with its bind. Called with mu held.
-func (s *Server) again(it *item, now time.Time) {
+// repeat schedules an item that was refused or lost with its bind. Called with mu held.
+func (s *Server) repeat(it *item, now time.Time) {
 	if s.mayRepeat(it) {
 		s.later(it, now.Add(s.cfg.RedeliverAfter))
 	}
 }
 
+// sweep makes items ready that were not acknowledged in time.
 func (s *Server) sweep(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		freed := false
+		room := false
 		for seq, it := range c.unacked {
 			if now.Sub(it.at) < s.cfg.RedeliverAfter {
 				continue
 			}
 			delete(c.unacked, seq)
-			freed = true
+			room = true
 			if s.mayRepeat(it) {
 				it.account.ready = append(it.account.ready, it)
 			}
 		}
-		if freed && c.account != nil {
+		if room && c.account != nil {
 			s.pump(c.account)
 		}
 	}
 }
 
-// bind makes c one of the account's binds, or says why not.
+// bind gives c its account, or returns the status of a refusal.
 func (s *Server) bind(c *conn, systemID, password string, receives bool) data.CommandStatusType {
 	if s.cfg.Password != "" && subtle.ConstantTimeCompare([]byte(password), []byte(s.cfg.Password)) != 1 {
 		return data.ESME_RINVPASWD
@@ -338,7 +339,7 @@ func (s *Server) bind(c *conn, systemID, password string, receives bool) data.Co
 func (s *Server) ready(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.receives && !c.gone {
+	if c.receives && !c.closed {
 		c.account.binds = append(c.account.binds, c)
 		s.pump(c.account)
 	}
@@ -346,13 +347,13 @@ func (s *Server) ready(c *conn) {
 	s.changed = make(chan struct{})
 }
 
-// leave takes c out; what it had not acknowledged is sent again over another bind.
+// leave removes c. Its items without an acknowledgement are repeated over another bind.
 func (s *Server) leave(c *conn) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	c.gone = true
+	c.closed = true
 	if c.account == nil {
 		return
 	}
@@ -363,7 +364,7 @@ func (s *Server) leave(c *conn) {
 		}
 	}
 	for _, it := range c.unacked {
-		s.again(it, now)
+		s.repeat(it, now)
 	}
 	clear(c.unacked)
 	close(s.changed)
@@ -387,7 +388,7 @@ func (s *Server) Bound(ctx context.Context) error {
 	}
 }
 
-// receiver is an account with a bind that takes deliveries, the first by name.
+// receiver is the first account, by name, with a bind that takes deliveries; nil: there is none.
 // Called with mu held.
 func (s *Server) receiver() *account {
 	var found *account
@@ -399,12 +400,12 @@ func (s *Server) receiver() *account {
 	return found
 }
 
-// ErrNoBind is what Inject says when nobody could receive the message.
+// ErrNoBind is the error of Inject when no bind takes deliveries.
 var ErrNoBind = errors.New("smsc: nobody is bound to this message centre: start the gateway first")
 
 // Inject sends an inbound message (MO) from a handset to one of the gateway's
-// numbers, in concatenated parts if it is long. It returns once the message is on
-// its way; it is sent again until it is acknowledged.
+// numbers, in concatenated parts if it is long. It returns when the message is
+// scheduled; its parts are repeated until they are acknowledged.
 func (s *Server) Inject(from, to, text string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -437,5 +438,5 @@ func (s *Server) inbound(a *account, from, to, text string, at time.Time) error 
 	return nil
 }
 
-// chance draws whether something of this share happens. Called with mu held.
+// chance draws true with a probability of share. Called with mu held.
 func (s *Server) chance(share float64) bool { return share > 0 && s.rng.Float64() < share }

@@ -14,7 +14,7 @@ import (
 // that could hold personal data.
 type figures struct {
 	node         *node.Node
-	carriers     []Carrier
+	carriers     []ledger.Client
 	views        *sqldb.DB
 	dependencies []dependency
 	// partitions are the ledger's.
@@ -27,30 +27,30 @@ var appendSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "chir
 	Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10}})
 
 var (
-	descSubmits  = prometheus.NewDesc("chirograph_submits_total", "Submits by answer.", []string{"answer"}, nil)
-	descEvents   = prometheus.NewDesc("chirograph_events_total", "Events judged by this process.", []string{"verdict"}, nil)
-	descHandoffs = prometheus.NewDesc("chirograph_handoffs_total", "Parts handed to carriers, by what came of them.", []string{"result"}, nil)
-	descInbound  = prometheus.NewDesc("chirograph_deliveries_total", "What carriers delivered.", []string{"kind"}, nil)
-	descOrphans  = prometheus.NewDesc("chirograph_orphans_total", "Inbound messages that belong to no tenant.", nil, nil)
-	descLost     = prometheus.NewDesc("chirograph_facts_lost_total", "Facts that could not be appended within an hour.", nil, nil)
-	descWaiting  = prometheus.NewDesc("chirograph_waiting_messages", "Messages that are allowed and wait for a place at a carrier.", []string{"account"}, nil)
-	descParked   = prometheus.NewDesc("chirograph_parked_receipts", "Receipts in the inbox that wait for their message.", nil, nil)
-	descBacklog  = prometheus.NewDesc("chirograph_backlog_streams", "Streams that wait to be worked on.", nil, nil)
-	descStopped  = prometheus.NewDesc("chirograph_partitions_stopped", "Partitions that stopped and need an operator.", nil, nil)
-	descPauses   = prometheus.NewDesc("chirograph_pauses", "Pauses in force.", nil, nil)
-	descLag      = prometheus.NewDesc("chirograph_views_lag_events", "Events applied that the views do not hold yet, over all partitions.", nil, nil)
-	descDecided  = prometheus.NewDesc("chirograph_decisions_total", "Effective decisions that this node judged, by outcome and by the check that decided.", []string{"outcome", "check"}, nil)
-	descVoid     = prometheus.NewDesc("chirograph_void_total", "Void events that this node judged, by reason.", []string{"why"}, nil)
-	descReceipts = prometheus.NewDesc("chirograph_receipts_total", "Receipts matched to a message, by state.", []string{"state"}, nil)
-	descDoubts   = prometheus.NewDesc("chirograph_in_doubt_total", "Hand-offs that became in doubt.", nil, nil)
-	descOldest   = prometheus.NewDesc("chirograph_oldest_seconds", "Age of the oldest message that could leave now and has not, of the partitions that this node serves.", []string{"purpose"}, nil)
-	descServed   = prometheus.NewDesc("chirograph_partitions_served", "Partitions that this node serves.", nil, nil)
-	descParts    = prometheus.NewDesc("chirograph_partitions", "Partitions of the ledger.", nil, nil)
-	descUp       = prometheus.NewDesc("chirograph_dependency_up", "1 while an outside system answers.", []string{"name"}, nil)
-	descBound    = prometheus.NewDesc("chirograph_carrier_bound", "1 while the account has a bind.", []string{"account"}, nil)
-	descOpen     = prometheus.NewDesc("chirograph_carrier_open_submits", "Submits that are unanswered.", []string{"account"}, nil)
-	descSubmitSM = prometheus.NewDesc("chirograph_carrier_submits_total", "submit_sm written.", []string{"account"}, nil)
-	descThrottle = prometheus.NewDesc("chirograph_carrier_throttled_total", "Responses that asked for a lower rate.", []string{"account"}, nil)
+	descSubmits    = prometheus.NewDesc("chirograph_submits_total", "Submits by answer.", []string{"answer"}, nil)
+	descEvents     = prometheus.NewDesc("chirograph_events_total", "Events judged by this process.", []string{"verdict"}, nil)
+	descHandoffs   = prometheus.NewDesc("chirograph_handoffs_total", "Parts handed to carriers, by what came of them.", []string{"result"}, nil)
+	descInbound    = prometheus.NewDesc("chirograph_deliveries_total", "What carriers delivered.", []string{"kind"}, nil)
+	descOrphans    = prometheus.NewDesc("chirograph_orphans_total", "Inbound messages that belong to no tenant.", nil, nil)
+	descLost       = prometheus.NewDesc("chirograph_facts_lost_total", "Facts that could not be appended within an hour.", nil, nil)
+	descWaiting    = prometheus.NewDesc("chirograph_waiting_messages", "Messages that are allowed and wait for a place at a carrier.", []string{"account"}, nil)
+	descParked     = prometheus.NewDesc("chirograph_parked_receipts", "Receipts in the inbox that wait for their message.", nil, nil)
+	descBacklog    = prometheus.NewDesc("chirograph_backlog_streams", "Streams that wait to be worked on.", nil, nil)
+	descStopped    = prometheus.NewDesc("chirograph_partitions_stopped", "Partitions that stopped and need an operator.", nil, nil)
+	descPauses     = prometheus.NewDesc("chirograph_pauses", "Pauses in force.", nil, nil)
+	descLag        = prometheus.NewDesc("chirograph_views_lag_events", "Events applied that the views do not hold yet, over all partitions.", nil, nil)
+	descDecided    = prometheus.NewDesc("chirograph_decisions_total", "Effective decisions that this node judged, by outcome and by the check that decided.", []string{"outcome", "check"}, nil)
+	descVoid       = prometheus.NewDesc("chirograph_void_total", "Void events that this node judged, by reason.", []string{"why"}, nil)
+	descReceipts   = prometheus.NewDesc("chirograph_receipts_total", "Receipts matched to a message, by state.", []string{"state"}, nil)
+	descDoubts     = prometheus.NewDesc("chirograph_in_doubt_total", "Hand-offs that became in doubt.", nil, nil)
+	descOldest     = prometheus.NewDesc("chirograph_oldest_seconds", "Age of the oldest message that could leave now and has not, of the partitions that this node serves.", []string{"purpose"}, nil)
+	descServed     = prometheus.NewDesc("chirograph_partitions_served", "Partitions that this node serves.", nil, nil)
+	descPartitions = prometheus.NewDesc("chirograph_partitions", "Partitions of the ledger.", nil, nil)
+	descUp         = prometheus.NewDesc("chirograph_dependency_up", "1 while an outside system answers.", []string{"name"}, nil)
+	descBound      = prometheus.NewDesc("chirograph_carrier_bound", "1 while the account has a bind.", []string{"account"}, nil)
+	descOpen       = prometheus.NewDesc("chirograph_carrier_open_submits", "Submits that are unanswered.", []string{"account"}, nil)
+	descSubmitSM   = prometheus.NewDesc("chirograph_carrier_submits_total", "submit_sm written.", []string{"account"}, nil)
+	descThrottle   = prometheus.NewDesc("chirograph_carrier_throttled_total", "Responses that asked for a lower rate.", []string{"account"}, nil)
 )
 
 // Describe is part of prometheus.Collector.
@@ -85,7 +85,7 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 	gauge(descStopped, float64(len(s.Failed)))
 	gauge(descPauses, float64(len(s.Pauses)))
 	gauge(descServed, float64(s.Served))
-	gauge(descParts, float64(f.partitions))
+	gauge(descPartitions, float64(f.partitions))
 	for k, v := range s.Decided {
 		count(descDecided, v, string(k.Outcome), k.Check)
 	}

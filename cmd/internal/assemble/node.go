@@ -16,10 +16,10 @@ import (
 
 // NewNode makes a node over its data, with a client for each account; nothing runs yet.
 // placement is which partitions it serves; nil: all.
-func NewNode(d *Data, name string, placement ledger.Placement, accounts []Account, clerk clerk.Config, log *slog.Logger) (*node.Node, []Carrier, error) {
+func NewNode(d *Data, name string, placement ledger.Placement, accounts []Account, clerk clerk.Config, log *slog.Logger) (*node.Node, []ledger.Client, error) {
 	known := map[string]ledger.Account{}
 	for _, a := range accounts {
-		known[a.Name] = a.Ids
+		known[a.Name] = a.Account
 	}
 	cfg := node.Config{Log: timed{d.Log}, Views: d.Views, Vault: d.Vault, Policy: d.Policy, Finder: finder{d.Views}, Placement: placement,
 		Clock: node.NewClock(time.Now), Logger: log, Author: ledger.Author{Source: d.Log.Source(), Node: name}, Accounts: known, Clerk: clerk}
@@ -27,7 +27,7 @@ func NewNode(d *Data, name string, placement ledger.Placement, accounts []Accoun
 		cfg.Reservations = d.cluster
 	}
 	n := node.New(cfg)
-	var clients []Carrier
+	var clients []ledger.Client
 	for _, a := range accounts {
 		client, err := a.connect(n, log)
 		if err != nil {
@@ -42,15 +42,15 @@ func NewNode(d *Data, name string, placement ledger.Placement, accounts []Accoun
 // finder answers what the domain asks of the views.
 type finder struct{ *sqldb.DB }
 
-func (f finder) Find(ctx context.Context, tenant string, id event.ID) (ledger.Found, bool, error) {
+func (f finder) Find(ctx context.Context, tenant string, id event.ID) (ledger.MessageRef, bool, error) {
 	m, err := f.Message(ctx, tenant, id)
 	if errors.Is(err, reading.ErrNotFound) {
-		return ledger.Found{}, false, nil
+		return ledger.MessageRef{}, false, nil
 	}
 	if err != nil {
-		return ledger.Found{}, false, err
+		return ledger.MessageRef{}, false, err
 	}
-	return ledger.Found{Position: m.Position, Subject: m.Subject, Status: m.Status}, true, nil
+	return ledger.MessageRef{Position: m.Position, Subject: m.Subject, Status: m.Status}, true, nil
 }
 
 // timed is a log whose appends are measured.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/api/v1"
+	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
 )
 
@@ -12,7 +13,7 @@ import (
 type readiness struct {
 	d        *Data
 	node     *node.Node
-	carriers []Carrier
+	carriers []ledger.Client
 	since    time.Time
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/cmd/internal/config"
+	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/reading"
 )
@@ -27,7 +28,7 @@ import (
 type Running struct {
 	Data     *Data // closed by Run
 	Node     *node.Node
-	Carriers []Carrier
+	Carriers []ledger.Client
 	Listener net.Listener
 	Keys     door.Keys
 	Drain    time.Duration
@@ -164,11 +165,15 @@ func (r *Running) join(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	accounts, err := accountsOf(cfg)
+	if err != nil {
+		return errors.Join(err, d.Close())
+	}
 	var shares []leases.Account
 	var names []string
-	for _, c := range cfg.Carriers {
-		names = append(names, c.Account)
-		shares = append(shares, leases.Account{Name: c.Account, TPS: c.TPS, Binds: c.Binds})
+	for _, a := range accounts {
+		names = append(names, a.Name)
+		shares = append(shares, leases.Account{Name: a.Name, TPS: a.Sharing.TPS, Binds: a.Sharing.Binds})
 	}
 	placement, err := d.cluster.engine.Member(cfg.Node)
 	if err != nil {
@@ -176,14 +181,10 @@ func (r *Running) join(ctx context.Context, cfg *config.Config) error {
 	}
 	g := node.NewGate(placement, names)
 	r.Data = d
-	accounts, err := accountsOf(cfg)
-	if err == nil {
-		r.Node, r.Carriers, err = NewNode(d, cfg.Node, g, accounts, cfg.Clerk(), r.Log)
-	}
-	if err != nil {
+	if r.Node, r.Carriers, err = NewNode(d, cfg.Node, g, accounts, cfg.Clerk(), r.Log); err != nil {
 		return errors.Join(err, d.Close())
 	}
-	clients := map[string]Carrier{}
+	clients := map[string]ledger.Client{}
 	for _, c := range r.Carriers {
 		c.SetShare(false, 0) // until there is a lease
 		clients[c.Account()] = c

@@ -28,7 +28,7 @@ const testKey = "test_0123456789abcdefghijklmnop"
 // contract is the API's document, against which every request of ours and every answer of
 // the fake is checked.
 var contract = sync.OnceValues(func() (routers.Router, error) {
-	doc, err := openapi3.NewLoader().LoadFromFile(filepath.Join("..", "..", "..", "api", "openapi.yaml"))
+	doc, err := openapi3.NewLoader().LoadFromFile(filepath.Join("..", "..", "..", "api", "v1", "openapi.yaml"))
 	if err != nil {
 		return nil, err
 	}

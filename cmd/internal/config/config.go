@@ -21,7 +21,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/chirograph/chirograph/adapters/smpp"
+	"github.com/chirograph/chirograph/adapters/smpp/client"
 	"github.com/chirograph/chirograph/domain/clerk"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/sms"
@@ -78,7 +78,7 @@ type Key struct {
 }
 
 // Carrier is one account at one message centre. What a field without `default` is
-// when it is left out, smpp.Defaults says.
+// when it is left out, client.Defaults says.
 type Carrier struct {
 	Account         string   `yaml:"account" doc:"Its name in the ledger, which receipts are matched by: never give it to another account. Required."`
 	Addr            string   `yaml:"addr" doc:"The message centre's host:port. Required."`
@@ -275,7 +275,7 @@ func set(f reflect.Value, value string) {
 
 // defaults fills in what the account's adapter takes where a file says nothing.
 func (x *Carrier) defaults() {
-	d := smpp.Defaults()
+	d := client.Defaults()
 	x.Window = cmp.Or(x.Window, d.Window)
 	x.ResponseTimeout = cmp.Or(x.ResponseTimeout, Duration(d.ResponseTimeout))
 	x.EnquireLink = cmp.Or(x.EnquireLink, Duration(d.EnquireLink))
@@ -365,8 +365,8 @@ func (c *Config) Clerk() clerk.Config {
 }
 
 // SMPP is the account as its adapter takes it, with its password.
-func (x *Carrier) SMPP() smpp.Config {
-	s := smpp.Config{Account: x.Account, Addr: x.Addr, SystemID: x.SystemID, Password: x.password, SystemType: x.SystemType,
+func (x *Carrier) SMPP() client.Config {
+	s := client.Config{Account: x.Account, Addr: x.Addr, SystemID: x.SystemID, Password: x.password, SystemType: x.SystemType,
 		Window: x.Window, TPS: x.TPS, ResponseTimeout: time.Duration(x.ResponseTimeout), EnquireLink: time.Duration(x.EnquireLink),
 		Alphabet: sms.Encoding(x.Alphabet), HexIDs: x.HexIDs, SniffReceipts: x.SniffReceipts}
 	if x.TLS {

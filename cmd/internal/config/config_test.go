@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chirograph/chirograph/adapters/smpp"
+	"github.com/chirograph/chirograph/adapters/smpp/client"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/sms"
 )
@@ -50,7 +50,7 @@ func TestConfig(t *testing.T) {
 	if k := c.Clerk(); k.CallWindow != 2*time.Second || k.AnswerWithin != 12*time.Second || k.ReleaseRate != 50 || k.MaxWaiting != 900 {
 		t.Errorf("%+v", k)
 	}
-	var carriers []smpp.Config
+	var carriers []client.Config
 	for i := range c.Carriers {
 		carriers = append(carriers, c.Carriers[i].SMPP())
 	}
@@ -58,7 +58,7 @@ func TestConfig(t *testing.T) {
 		t.Errorf("%+v", carriers[0].TLS)
 	}
 	carriers[0].TLS = nil
-	if want := []smpp.Config{
+	if want := []client.Config{
 		{Account: "acme", Addr: "smpp.example.com:2776", SystemID: "bank", Password: "pass wd", SystemType: "SMPP", Window: 10, TPS: 12.5,
 			ResponseTimeout: 4 * time.Second, EnquireLink: 15 * time.Second, Alphabet: sms.Latin1, HexIDs: true, SniffReceipts: true},
 		{Account: "spare", Addr: "127.0.0.1:2775", SystemID: "bank", Password: "s3cret", Window: 64, ResponseTimeout: 5 * time.Second,

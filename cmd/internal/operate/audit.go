@@ -65,20 +65,20 @@ func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 	out := verified{Ledger: d.Log.Source()[1:]}
 	v := audit.New(d.Policy.Required()...)
 	step := terminal.NewBar(g, "verifying", total(d))
-	parts := []event.Partition{event.ControlPartition, event.InboxPartition}
+	partitions := []event.Partition{event.ControlPartition, event.InboxPartition}
 	for p := range d.Log.Partitions() {
-		parts = append(parts, event.Partition(p))
+		partitions = append(partitions, event.Partition(p))
 	}
 	// Heads before control, so that all control that the partitions have applied is read.
 	heads := map[event.Partition]int64{event.ControlPartition: -1, event.InboxPartition: -1}
-	for _, p := range parts {
+	for _, p := range partitions {
 		if p >= 0 {
 			if _, heads[p], err = d.Log.Read(ctx, p, 0, 0); err != nil {
 				return err
 			}
 		}
 	}
-	for _, p := range parts {
+	for _, p := range partitions {
 		err := ledger.EachBatch(ctx, d.Log, p, 0, heads[p], func(rs []ledger.Record) error {
 			for i := range rs {
 				v.Take(p, rs[i].Index, rs[i].Raw)
@@ -140,8 +140,8 @@ func (o *verified) print(w io.Writer, most int) error {
 	for _, u := range o.Unread {
 		fmt.Fprintf(b, "NOT READ TO ITS END: %s\n", u)
 	}
-	if r.Found > 0 {
-		fmt.Fprintf(b, "\n%d findings. The first of each partition; later ones may only follow from it:\n", r.Found)
+	if r.Total > 0 {
+		fmt.Fprintf(b, "\n%d findings. The first of each partition; later ones may only follow from it:\n", r.Total)
 		for _, f := range r.First {
 			finding(b, f)
 		}
@@ -149,8 +149,8 @@ func (o *verified) print(w io.Writer, most int) error {
 		for _, f := range r.Findings[:min(most, len(r.Findings))] {
 			finding(b, f)
 		}
-		if int64(most) < r.Found {
-			fmt.Fprintf(b, "  … and %d more\n", r.Found-int64(min(most, len(r.Findings))))
+		if int64(most) < r.Total {
+			fmt.Fprintf(b, "  … and %d more\n", r.Total-int64(min(most, len(r.Findings))))
 		}
 	}
 	if v := o.Views; v != nil {

@@ -44,8 +44,8 @@ const (
 	// copyTargets is how many targets one run makes at most, when the first turns out to
 	// be no copy, and so does what is made in its place.
 	copyTargets = 3
-	// copyAgain is the wait before a target that was just deleted is made once more.
-	copyAgain = 200 * time.Millisecond
+	// copyRetryWait is the wait before a target that was just deleted is made once more.
+	copyRetryWait = 200 * time.Millisecond
 	// maxStrays bounds the hashes that are held while records are looked for in the original.
 	maxStrays = 1 << 16
 )
@@ -172,11 +172,11 @@ func copyLedger(ctx context.Context, g *terminal.Globals, from, to *assemble.Dat
 func eachPartition(ctx context.Context, log ledger.Log, f func(ctx context.Context, p event.Partition) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	parts := make(chan event.Partition)
+	partitions := make(chan event.Partition)
 	var workers sync.WaitGroup
 	for range copyWorkers {
 		workers.Go(func() {
-			for p := range parts {
+			for p := range partitions {
 				if ctx.Err() != nil {
 					continue
 				}
@@ -188,10 +188,10 @@ func eachPartition(ctx context.Context, log ledger.Log, f func(ctx context.Conte
 	}
 	for _, p := range assemble.PartitionsOf(log) {
 		if p != event.ControlPartition {
-			parts <- p
+			partitions <- p
 		}
 	}
-	close(parts)
+	close(partitions)
 	workers.Wait()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -404,7 +404,7 @@ func (t *target) afresh(ctx context.Context, g *terminal.Globals, from *assemble
 			return err
 		}
 		select {
-		case <-time.After(copyAgain):
+		case <-time.After(copyRetryWait):
 		case <-within.Done():
 			return err
 		}

@@ -18,7 +18,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chirograph/chirograph/adapters/smpp"
+	smpp "github.com/chirograph/chirograph/adapters/smpp/client"
 	"github.com/chirograph/chirograph/adapters/smpp/smsc"
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/cmd/internal/assemble"

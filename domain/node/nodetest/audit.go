@@ -127,7 +127,7 @@ type folded struct {
 // fold judges every event, and compares what the nodes have folded with the log up
 // to where each of them stands.
 func (f *folded) fold() {
-	var part recipient.Partition
+	var part recipient.PartitionState
 	f.streams = map[event.Pseudonym]*recipient.State{}
 	marks := map[int64][]*server{}
 	for _, s := range f.w.servers {
@@ -403,7 +403,7 @@ func (f *folded) settled() {
 // sum is the run in figures.
 func (w *world) sum() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s of requests, and %s until all had come to rest and stopped", w.drove.Round(100*time.Millisecond), w.settled.Round(100*time.Millisecond))
+	fmt.Fprintf(&b, "%s of requests, and %s until all had come to rest and stopped", w.drove.Round(100*time.Millisecond), w.atRest.Round(100*time.Millisecond))
 	list := func(name string, m map[string]int) {
 		fmt.Fprintf(&b, "\n%s:", name)
 		for _, k := range slices.Sorted(maps.Keys(m)) {

@@ -167,7 +167,7 @@ func (m *centre) text(account, from, to, words string) {
 func (m *centre) deliver(d ledger.Delivery, to *server, acked func()) {
 	m.busy.add()
 	var try func()
-	again := func() { time.AfterFunc(m.rng.upTo(50*time.Millisecond), try) }
+	redeliver := func() { time.AfterFunc(m.rng.upTo(50*time.Millisecond), try) }
 	try = func() {
 		n := to
 		if n == nil || !n.enter() {
@@ -177,7 +177,7 @@ func (m *centre) deliver(d ledger.Delivery, to *server, acked func()) {
 				return
 			}
 			if n = pick(m.rng, all); !n.enter() {
-				again()
+				redeliver()
 				return
 			}
 		}
@@ -185,7 +185,7 @@ func (m *centre) deliver(d ledger.Delivery, to *server, acked func()) {
 			n.delivering.done()
 			if err != nil {
 				to = nil
-				again()
+				redeliver()
 				return
 			}
 			if acked != nil {
@@ -194,7 +194,7 @@ func (m *centre) deliver(d ledger.Delivery, to *server, acked func()) {
 			m.busy.done()
 		})
 	}
-	again()
+	redeliver()
 }
 
 // soothe ends the centre's own faults.

@@ -177,7 +177,7 @@ type world struct {
 	problems []string
 	report   *audit.Report
 	drove    time.Duration // while requests were made
-	settled  time.Duration // and then until everything had stopped
+	atRest   time.Duration // and then until everything had stopped
 	events   map[event.Type]int
 }
 
@@ -295,7 +295,7 @@ func run(t *testing.T, open func(t *testing.T, node string) ledger.Log, o Option
 	w.drive()
 	w.drove = time.Since(began)
 	w.settle(t)
-	w.settled = time.Since(began) - w.drove
+	w.atRest = time.Since(began) - w.drove
 	w.audit()
 	return w
 }

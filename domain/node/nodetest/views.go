@@ -92,7 +92,7 @@ type Views struct {
 	submits  map[event.ID]submitted
 	handoffs map[string]ledger.HandoffRef // by account and carrier's id
 	reserved map[string]ledger.Reserved   // by tenant and key
-	moved    chan struct{}                // closed, and made anew, with every commit
+	progress chan struct{}                // closed, and made anew, with every commit
 	trimmed  int                          // batches of which others had written a part, or all
 	differ   error
 }
@@ -117,7 +117,7 @@ type submitted struct {
 // NewViews returns views that hold nothing.
 func NewViews() *Views {
 	return &Views{rng: newChance(1), at: map[event.Partition]Snapshot{}, verdicts: map[event.Partition][]verdict{}, queued: map[event.Partition][]queued{}, submits: map[event.ID]submitted{},
-		handoffs: map[string]ledger.HandoffRef{}, reserved: map[string]ledger.Reserved{}, moved: make(chan struct{})}
+		handoffs: map[string]ledger.HandoffRef{}, reserved: map[string]ledger.Reserved{}, progress: make(chan struct{})}
 }
 
 // Snapshot is a partition as it is committed now.
@@ -160,8 +160,8 @@ func (v *Views) commit(p event.Partition) {
 		v.mu.Lock()
 		q := v.queued[p][0]
 		err := v.write(q.batch)
-		close(v.moved)
-		v.moved = make(chan struct{})
+		close(v.progress)
+		v.progress = make(chan struct{})
 		v.mu.Unlock()
 		q.done(err)
 		v.mu.Lock()
@@ -271,26 +271,26 @@ func (v *Views) Reserved(_ context.Context, tenant, key string) (ledger.Reserved
 }
 
 // Find is part of ledger.Finder.
-func (v *Views) Find(_ context.Context, tenant string, id event.ID) (ledger.Found, bool, error) {
+func (v *Views) Find(_ context.Context, tenant string, id event.ID) (ledger.MessageRef, bool, error) {
 	v.mu.Lock()
 	s, ok := v.submits[id]
 	raw := v.at[s.at.Partition].States[s.subject]
 	v.mu.Unlock()
 	if !ok || s.tenant != tenant || raw == nil {
-		return ledger.Found{}, false, nil
+		return ledger.MessageRef{}, false, nil
 	}
 	m := state(raw).Message(id)
 	if m == nil {
-		return ledger.Found{}, false, nil
+		return ledger.MessageRef{}, false, nil
 	}
-	return ledger.Found{Position: s.at, Subject: s.subject, Status: m.Status}, true, nil
+	return ledger.MessageRef{Position: s.at, Subject: s.subject, Status: m.Status}, true, nil
 }
 
 // WaitFor is part of ledger.Finder.
 func (v *Views) WaitFor(ctx context.Context, p event.Position) error {
 	for {
 		v.mu.Lock()
-		next, moved := v.at[p.Partition].Mark.Next, v.moved
+		next, moved := v.at[p.Partition].Mark.Next, v.progress
 		v.mu.Unlock()
 		if next > p.Index {
 			return nil

@@ -8,10 +8,14 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
+// promises checks the promises 2 to 4 in one stream, event by event. What it finds, it puts
+// into its verifier's report.
+type promises struct{ *Verifier }
+
 // follow checks the promises on one event of a stream. From the fold it takes the
 // verdict only: what an allow is worth, what was started, answered and opted out of
 // is worked out here.
-func (v *Verifier) follow(index int64, s *stream, e *event.Event, why recipient.Why) {
+func (v promises) follow(index int64, s *stream, e *event.Event, why recipient.Why) {
 	m := s.message(e.MessageID())
 	if why != "" {
 		if d, ok := e.Data.(*event.HandoffStarted); ok && m != nil && !slices.Contains(m.void, d.Attempt) {
@@ -74,14 +78,14 @@ func (v *Verifier) follow(index int64, s *stream, e *event.Event, why recipient.
 	case *event.ReceiptReceived:
 		if m != nil {
 			if _, p := m.attempt(d.Attempt, d.Part); p != nil && (p.state == open || p.state == inDoubt) {
-				p.state, p.byReceipt = taken, true // a receipt is an answer
+				p.state, p.byReceipt = accepted, true // a receipt is an answer
 			}
 		}
 	}
 }
 
 // decided checks promise 4, and takes note of an allow.
-func (v *Verifier) decided(index int64, s *stream, m *message, e *event.Event, d *event.MessageDecided) {
+func (v promises) decided(index int64, s *stream, m *message, e *event.Event, d *event.MessageDecided) {
 	if m == nil {
 		return
 	}
@@ -120,7 +124,7 @@ func (v *Verifier) decided(index int64, s *stream, m *message, e *event.Event, d
 }
 
 // sameOptOuts: a policy's answer rests on every opt-out that stood, and on no other.
-func (v *Verifier) sameOptOuts(index int64, s *stream, d *event.MessageDecided) {
+func (v promises) sameOptOuts(index int64, s *stream, d *event.MessageDecided) {
 	for _, o := range s.optOuts {
 		if !slices.Contains(d.OptOuts, o.id) {
 			v.find(index, 2, OptOutsDiffer, "the decision did not know the opt-out at %s, which stood", v.at(o.index))
@@ -135,7 +139,7 @@ func (v *Verifier) sameOptOuts(index int64, s *stream, d *event.MessageDecided) 
 	}
 }
 
-func (v *Verifier) allowed(index int64, m *message, e *event.Event, d *event.MessageDecided) {
+func (v promises) allowed(index int64, m *message, e *event.Event, d *event.MessageDecided) {
 	for _, name := range v.required {
 		n := 0
 		for _, c := range d.Checks {
@@ -171,7 +175,7 @@ func (v *Verifier) allowed(index int64, m *message, e *event.Event, d *event.Mes
 
 // started checks that an effective start went through the gate (promise 2) and
 // sends no part again that may not be (promise 3).
-func (v *Verifier) started(index int64, s *stream, m *message, e *event.Event, d *event.HandoffStarted) {
+func (v promises) started(index int64, s *stream, m *message, e *event.Event, d *event.HandoffStarted) {
 	v.report.Calls++
 	if m == nil {
 		v.find(index, 2, NoAllow, "a start of a message that the stream does not have")
@@ -190,7 +194,7 @@ func (v *Verifier) started(index int64, s *stream, m *message, e *event.Event, d
 	m.allow, m.route = nil, nil
 }
 
-func (v *Verifier) gate(index int64, s *stream, m *message, e *event.Event, d *event.HandoffStarted) {
+func (v promises) gate(index int64, s *stream, m *message, e *event.Event, d *event.HandoffStarted) {
 	a, r := m.allow, m.route
 	switch {
 	case a == nil:
@@ -277,7 +281,7 @@ func name(r event.Reach) string {
 }
 
 // resend checks promise 3.
-func (v *Verifier) resend(index int64, m *message, d *event.HandoffStarted) {
+func (v promises) resend(index int64, m *message, d *event.HandoffStarted) {
 	if d.Attempt != len(m.attempts)+1 {
 		v.find(index, 3, AttemptOrder, "the start says attempt %d, and %d were started before it", d.Attempt, len(m.attempts))
 	}
@@ -296,7 +300,7 @@ func (v *Verifier) resend(index int64, m *message, d *event.HandoffStarted) {
 				continue
 			}
 			switch {
-			case before.state == taken:
+			case before.state == accepted:
 				v.find(index, 3, ResentAccepted, "part %d is started again, and attempt %d was accepted", p.Part, n+1)
 			case before.state == refused:
 				v.find(index, 3, ResentRefused, "part %d is started again, and attempt %d was refused for good", p.Part, n+1)
@@ -313,7 +317,7 @@ func (v *Verifier) resend(index int64, m *message, d *event.HandoffStarted) {
 
 // called finds the attempt that a carrier answered; what it answers without one, it
 // was called for without the gate.
-func (v *Verifier) called(index int64, m *message, n, number int, carrier string) *part {
+func (v promises) called(index int64, m *message, n, number int, carrier string) *part {
 	if m == nil {
 		v.find(index, 2, CalledWithoutStart, "the carrier %q answered for a message that the stream does not have, or that was over for more than a week", carrier)
 		return nil
@@ -332,18 +336,18 @@ func (v *Verifier) called(index int64, m *message, n, number int, carrier string
 	return p
 }
 
-func (v *Verifier) accepted(index int64, m *message, d *event.HandoffAccepted) {
+func (v promises) accepted(index int64, m *message, d *event.HandoffAccepted) {
 	p := v.called(index, m, d.Attempt, d.Part, d.Carrier)
 	if p == nil {
 		return
 	}
-	if p.state == taken && !p.byReceipt && p.id != d.CarrierID {
+	if p.state == accepted && !p.byReceipt && p.id != d.CarrierID {
 		v.find(index, 3, AcceptedTwice, "part %d of attempt %d was accepted before, under another id: it was sent twice", d.Part, d.Attempt)
 	}
-	p.state, p.id, p.byReceipt = taken, d.CarrierID, false // what a carrier took is a fact
+	p.state, p.id, p.byReceipt = accepted, d.CarrierID, false // what a carrier took is a fact
 }
 
-func (v *Verifier) refused(index int64, m *message, d *event.HandoffRefused) {
+func (v promises) refused(index int64, m *message, d *event.HandoffRefused) {
 	var p *part
 	if d.NotCalled {
 		if m != nil {
@@ -360,7 +364,7 @@ func (v *Verifier) refused(index int64, m *message, d *event.HandoffRefused) {
 	}
 }
 
-func (v *Verifier) doubted(index int64, m *message, e *event.Event, d *event.HandoffInDoubt) {
+func (v promises) doubted(index int64, m *message, e *event.Event, d *event.HandoffInDoubt) {
 	if m == nil {
 		return
 	}

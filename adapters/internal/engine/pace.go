@@ -1,4 +1,4 @@
-package stored
+package engine
 
 import (
 	"context"
@@ -8,14 +8,14 @@ import (
 )
 
 const (
-	// maxInterval is the most that appends wait for others, reached at fullLoad events a
-	// second, and loadWindow is how long the load is remembered.
+	// maxInterval is the longest time that appends wait for others. They wait that long at
+	// fullLoad events a second and more. The load is an average over loadWindow.
 	maxInterval, loadWindow = 5 * time.Millisecond, 200 * time.Millisecond
 	fullLoad                = 8000
 )
 
-// Pace says how long appends wait for others, to share a request. It may be used from any
-// goroutine.
+// Pace says how long appends wait for others, so that one request carries them all. It may be
+// used from any goroutine.
 type Pace struct {
 	mu  sync.Mutex
 	sum float64
@@ -30,9 +30,9 @@ func (p *Pace) Add(n int, now time.Time) {
 	p.at = now
 }
 
-// Interval is the least time between the beginnings of two requests to one place. It
-// grows with the square of the load, so that it is nothing where latency counts, and
-// reaches its most, 5 ms, at 8,000 events a second.
+// Interval is the least time between the beginnings of two requests to one server or stream.
+// It grows with the square of the load: it is nearly 0 where latency counts, and 5 ms at 8,000
+// events a second and more.
 func (p *Pace) Interval(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -41,17 +41,25 @@ func (p *Pace) Interval(now time.Time) time.Duration {
 	return time.Duration(share * share * float64(maxInterval))
 }
 
-// Backoff is the wait before a try: 20 ms, doubled up to 500 ms.
+// Backoff is the wait after so many tries: 20 ms after the first, doubled each time up to 500 ms.
 func Backoff(tries int) time.Duration {
 	return min(500*time.Millisecond, 10*time.Millisecond<<min(tries, 8))
 }
 
-// Pause waits, or less when ctx is done.
+// Pause waits for d, or until ctx is done.
 func Pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 	case <-ctx.Done():
+	}
+}
+
+// Signal puts a token into a channel that holds one. Where a token is there already, it is enough.
+func Signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }

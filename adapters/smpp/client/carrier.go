@@ -1,4 +1,4 @@
-package smpp
+package client
 
 import (
 	"encoding/binary"
@@ -9,7 +9,7 @@ import (
 	"github.com/linxGnu/gosmpp/data"
 	"github.com/linxGnu/gosmpp/pdu"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
 )
@@ -19,21 +19,21 @@ var _ ledger.Carrier = (*Client)(nil)
 // Account names the carrier account.
 func (c *Client) Account() string { return c.cfg.Account }
 
-// Changed receives a value after a bind came or went, a slot became free or the
+// Changed receives a value after a bind began or ended, a slot became free or the
 // rate was cut.
 func (c *Client) Changed() <-chan struct{} { return c.changed }
 
 // Free is how many more parts may be submitted now; see ledger.Carrier.
-func (c *Client) Free(now time.Time) (slots int, again time.Time) {
+func (c *Client) Free(now time.Time) (slots int, next time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.s.free(now)
 }
 
 // Submit writes one part as submit_sm (SMPP 3.4 §4.4.1). done is called exactly
-// once: from here when the part is refused at once, else from the session's
-// goroutines. If the process stops in between, nothing is told; the ledger's
-// answer_by settles it.
+// once: inside Submit when the part is refused at once, else by the client's
+// goroutines. If the process ends before, done is not called; at answer_by the ledger
+// puts the hand-off in doubt.
 func (c *Client) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 	p := &submit{
 		callBy: h.CallBy, answerBy: h.AnswerBy,
@@ -49,12 +49,13 @@ func (c *Client) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 
 var handoffStatus = [...]ledger.HandoffStatus{
 	unknown:   ledger.HandoffUnknown,
-	taken:     ledger.HandoffTaken,
+	accepted:  ledger.HandoffTaken,
 	retry:     ledger.HandoffRetry,
 	final:     ledger.HandoffFinal,
 	notCalled: ledger.HandoffNotCalled,
 }
 
+// handoffResult is a session's result in the ledger's words.
 func handoffResult(r result) ledger.HandoffResult {
 	return ledger.HandoffResult{Status: handoffStatus[r.outcome], CarrierID: r.id, Code: r.code, Reason: r.reason}
 }
@@ -83,6 +84,7 @@ func submitSM(h ledger.Handoff) ([]byte, error) {
 	return wire.Append(nil, m), nil
 }
 
+// putSequence writes a PDU's sequence_number.
 func putSequence(octets []byte, sequence int32) {
 	binary.BigEndian.PutUint32(octets[12:], uint32(sequence))
 }
@@ -100,15 +102,15 @@ func sourceAddress(from sms.Sender) pdu.Address {
 	}
 }
 
-// address does not check a length: an E.164 number has 15 digits and a sender 11
-// characters at most, and the field takes 20.
+// address makes an address. It checks no length: an E.164 number has 15 digits and a sender 11
+// characters at most, and the field has room for 20.
 func address(ton, npi byte, digits string) pdu.Address {
 	a := pdu.NewAddressWithTonNpi(ton, npi)
 	_ = a.SetAddress(digits)
 	return a
 }
 
-// deliver hands a deliver_sm or data_sm to the inbox.
+// deliver gives a deliver_sm or data_sm to the inbox.
 func (c *Client) deliver(d delivery) {
 	out, readable := readDelivery(d.message, c.cfg)
 	if !readable {
@@ -130,8 +132,8 @@ const (
 	typeIntermediate = 0x20
 )
 
-// readDelivery sorts a message into a receipt or an MO. It refuses nothing: what
-// cannot be read is delivered with its octets alone, and reported as unreadable,
+// readDelivery reads a message as a receipt or an inbound message (MO). It refuses nothing: a
+// message whose text cannot be read is delivered with its octets, and readable is false,
 // because it may be an opt-out.
 func readDelivery(m *wire.Message, cfg Config) (d ledger.Delivery, readable bool) {
 	d = ledger.Delivery{Raw: m.Body, From: m.Source.Address(), To: m.Dest.Address()}
@@ -151,7 +153,7 @@ func readDelivery(m *wire.Message, cfg Config) (d ledger.Delivery, readable bool
 		if parsed {
 			return d, true
 		}
-		// A person may have typed the acknowledgement: keep what it says as well.
+		// A person may have typed the acknowledgement: so its text is kept too.
 	default:
 		if cfg.SniffReceipts && m.EsmClass&typeMask == 0 {
 			if r, parsed := readReceipt(m, cfg.Alphabet, false); parsed && r.ID != "" {
@@ -173,13 +175,13 @@ func readDelivery(m *wire.Message, cfg Config) (d ledger.Delivery, readable bool
 	if d.Concat == nil {
 		d.Concat = sar(m)
 	}
-	// What can be read of a damaged text is kept: it may still hold a STOP.
+	// The readable characters of a damaged text are kept: there may be a STOP in them.
 	text, err := sms.DecodeText(m.DataCoding, octets, cfg.Alphabet)
 	d.Text = text
 	return d, readable && err == nil
 }
 
-// sar is concatenation by optional parameters (SMPP 3.4 §5.3.2.22 to 24).
+// sar reads concatenation from optional parameters (SMPP 3.4 §5.3.2.22 to 24); nil: there is none.
 func sar(m *wire.Message) *sms.Concat {
 	ref, ok1 := number(m, pdu.TagSarMsgRefNum)
 	total, ok2 := number(m, pdu.TagSarTotalSegments)
@@ -203,11 +205,12 @@ func number(m *wire.Message, tag pdu.Tag) (uint32, bool) {
 	return 0, false
 }
 
-// readReceipt reads a receipt from its text (SMPP 3.4 appendix B) and over that
-// its optional parameters, which are exact. parsed says that the text was one.
+// readReceipt reads a receipt from its text (SMPP 3.4 appendix B) and its optional parameters.
+// Where both say something, the optional parameters count, because they are exact. parsed says
+// that the text is a receipt's.
 func readReceipt(m *wire.Message, alphabet sms.Encoding, intermediate bool) (*sms.Receipt, bool) {
-	// The text of a receipt is ASCII, whatever alphabet the account has: '_' in an
-	// id would be '§' in GSM 03.38.
+	// The text of a receipt is ASCII, whatever alphabet the account has: as GSM 03.38, '_'
+	// in an id would become '§'.
 	text := string(m.Octets)
 	if m.DataCoding == data.UCS2Coding {
 		if t, err := sms.DecodeText(m.DataCoding, m.Octets, alphabet); err == nil {

@@ -1,4 +1,4 @@
-package smpp
+package client
 
 import (
 	"encoding/binary"
@@ -15,7 +15,7 @@ import (
 	"github.com/linxGnu/gosmpp/pdu"
 	"pgregory.net/rapid"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 )
 
 var epoch = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
@@ -67,7 +67,7 @@ func write(s *session, now time.Time) []wire.PDU {
 // settleAll tells what a step settled, as the client does.
 func settleAll(s *session) effects {
 	out := s.take()
-	for _, r := range out.settled {
+	for _, r := range out.answers {
 		r.done(r.result)
 	}
 	return out
@@ -128,7 +128,7 @@ func TestSession(t *testing.T) {
 
 		take := func() {
 			out := s.take()
-			for _, r := range out.settled {
+			for _, r := range out.answers {
 				r.done(r.result)
 			}
 			for _, d := range out.deliveries {
@@ -165,7 +165,7 @@ func TestSession(t *testing.T) {
 		anySeq := func() int32 {
 			seqs := slices.Sorted(maps.Keys(open))
 			seqs = append(seqs, s.bindSeq, s.enquireSeq, s.unbindSeq, 0, 77, -5)
-			for q := range s.gone {
+			for q := range s.timedOut {
 				seqs = append(seqs, q)
 			}
 			slices.Sort(seqs)
@@ -398,7 +398,7 @@ func TestSession(t *testing.T) {
 						t.Fatalf("refused, but told %+v", c.result)
 					case c.result.outcome != notCalled && !c.flushed:
 						t.Fatalf("never written, but told %+v", c.result)
-					case c.result.outcome == taken && (len(c.ids) == 0 || c.result.id != c.ids[0]):
+					case c.result.outcome == accepted && (len(c.ids) == 0 || c.result.id != c.ids[0]):
 						t.Fatalf("taken without a response: %+v", c.result)
 					}
 				}
@@ -421,7 +421,7 @@ func TestOutcomes(t *testing.T) {
 		err  error
 		want outcome
 	}{
-		{"accepted", response(data.SUBMIT_SM_RESP, data.ESME_ROK, 0, "42"), nil, taken},
+		{"accepted", response(data.SUBMIT_SM_RESP, data.ESME_ROK, 0, "42"), nil, accepted},
 		{"accepted without an id", response(data.SUBMIT_SM_RESP, data.ESME_ROK, 0, ""), nil, unknown},
 		{"throttled", response(data.SUBMIT_SM_RESP, data.ESME_RTHROTTLED, 0, ""), nil, retry},
 		{"queue full", response(data.SUBMIT_SM_RESP, data.ESME_RMSGQFUL, 0, ""), nil, retry},
@@ -600,7 +600,7 @@ func TestDrain(t *testing.T) {
 	}
 	s.receive(response(data.UNBIND_RESP, 0, out[1].SequenceNumber, ""), nil, epoch)
 	settleAll(s)
-	if s.phase != closing || len(got) != 1 || got[0].outcome != taken || s.stats.ConnectionsLost != 0 {
+	if s.phase != closing || len(got) != 1 || got[0].outcome != accepted || s.stats.ConnectionsLost != 0 {
 		t.Fatalf("phase %d, %+v", s.phase, got)
 	}
 }
@@ -660,7 +660,7 @@ func TestShare(t *testing.T) {
 	s.receive(response(data.UNBIND_RESP, 0, out[0].SequenceNumber, ""), nil, epoch)
 	s.lost(errors.New("EOF"), epoch)
 	settleAll(s)
-	if len(got) != 2 || got[1].outcome != taken || s.stats.ConnectionsLost != 0 || !errors.Is(s.err, errWithheld) {
+	if len(got) != 2 || got[1].outcome != accepted || s.stats.ConnectionsLost != 0 || !errors.Is(s.err, errWithheld) {
 		t.Fatalf("%+v, %v, %+v", got, s.err, s.stats)
 	}
 	// A connection that was on its way is not used.
@@ -938,8 +938,8 @@ func TestFlood(t *testing.T) {
 	for i := range int32(maxAnswers/wire.HeaderLen + 2) {
 		s.receive(response(data.ENQUIRE_LINK, 0, i, ""), nil, epoch)
 	}
-	if s.phase != closing || len(s.answers) > maxAnswers+wire.HeaderLen {
-		t.Fatalf("phase %d with %d octets queued", s.phase, len(s.answers))
+	if s.phase != closing || len(s.pdus) > maxAnswers+wire.HeaderLen {
+		t.Fatalf("phase %d with %d octets queued", s.phase, len(s.pdus))
 	}
 }
 

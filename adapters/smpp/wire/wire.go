@@ -1,6 +1,6 @@
-// Package wire frames and decodes SMPP 3.4 PDUs for the session and for the
-// simulated message centre. The octets are decoded and encoded by gosmpp's pdu
-// package; what is here is what that codec leaves out: a bound on the size, a
+// Package wire frames and decodes SMPP 3.4 PDUs for the client and for the
+// simulated message centre. gosmpp's pdu package decodes and encodes the octets;
+// this package adds what that codec does not have: a bound on the size, a
 // decoder that cannot panic, responses without a body, and the exact data_coding
 // and short_message.
 package wire
@@ -25,9 +25,9 @@ const (
 	MaxPDU = 64 << 10
 )
 
-// ErrLength is a command_length below the header's or above MaxPDU. What follows
-// on the connection cannot be framed, so the connection must be closed (SMPP 3.4
-// §4.3.1 asks for a generic_nack with ESME_RINVCMDLEN first).
+// ErrLength is the error of a command_length below HeaderLen or above MaxPDU. The octets
+// after it cannot be framed, so the connection must be closed (SMPP 3.4 §4.3.1 asks for a
+// generic_nack with ESME_RINVCMDLEN first).
 var ErrLength = errors.New("command_length is out of bounds")
 
 // Reader cuts a stream into PDUs.
@@ -42,7 +42,7 @@ func NewReader(r io.Reader) *Reader { return &Reader{b: bufio.NewReaderSize(r, M
 // Next returns the octets of one whole PDU, valid until the next call. With
 // ErrLength it returns the header alone; every other error is the connection's.
 func (r *Reader) Next() ([]byte, error) {
-	_, _ = r.b.Discard(r.last) // it was peeked, so it is there
+	_, _ = r.b.Discard(r.last) // never an error: these octets were peeked
 	r.last = 0
 	head, err := r.b.Peek(HeaderLen)
 	if err != nil {
@@ -106,17 +106,19 @@ type Message struct {
 	TLVs   map[pdu.Tag]pdu.Field
 }
 
-// Malformed says why a PDU could not be decoded and which command_status tells
-// its sender so.
+// Malformed is the error of a PDU that could not be decoded, with the command_status for the
+// response to its sender.
 type Malformed struct {
 	Status data.CommandStatusType
 	Cause  error
 }
 
+// Error is the status and the cause.
 func (m *Malformed) Error() string {
 	return fmt.Sprintf("malformed PDU (%s): %v", StatusName(m.Status), m.Cause)
 }
 
+// Unwrap is the cause.
 func (m *Malformed) Unwrap() error { return m.Cause }
 
 var (
@@ -134,7 +136,7 @@ func Parse(frame []byte) (p PDU, err error) {
 	if int(p.CommandLength) != len(frame) {
 		return p, &Malformed{data.ESME_RINVCMDLEN, errTruncated}
 	}
-	// The codec is somebody else's, and its input is the network's.
+	// The codec may panic: it is another module, and its input comes from the network.
 	defer func() {
 		if r := recover(); r != nil {
 			err = &Malformed{data.ESME_RSYSERR, fmt.Errorf("decoder: %v", r)}
@@ -162,8 +164,8 @@ func Parse(frame []byte) (p PDU, err error) {
 	case *pdu.SubmitSMResp:
 		p.MessageID = d.MessageID
 		if p.MessageID == "" {
-			// The codec drops an id that lacks its terminating NUL; the id is the
-			// only way to a receipt, so take it.
+			// The codec drops an id without its terminating NUL. It is kept here, because
+			// receipts are matched by it.
 			if body := frame[HeaderLen:]; bytes.IndexByte(body, 0) < 0 {
 				p.MessageID = string(body)
 			}
@@ -176,6 +178,7 @@ func Parse(frame []byte) (p PDU, err error) {
 	return p, nil
 }
 
+// decode decodes a PDU with the codec.
 func decode(id data.CommandIDType, frame []byte) (pdu.PDU, error) {
 	d, err := pdu.CreatePDUFromCmdID(id)
 	if err != nil {
@@ -187,8 +190,8 @@ func decode(id data.CommandIDType, frame []byte) (pdu.PDU, error) {
 	return d, nil
 }
 
-// parseMessage reads around three habits of the codec: it forgets a data_coding
-// that it does not know, it takes a user data header off the text (and refuses
+// parseMessage works around three faults of the codec: it loses a data_coding
+// that it does not know, it removes a user data header from the text (and refuses
 // the whole PDU when the header is broken, which would lose an opt-out), and it
 // reads an optional parameter of 32 KiB or more as an empty one.
 func parseMessage(id data.CommandIDType, frame []byte) (*Message, error) {
@@ -233,8 +236,8 @@ func parseMessage(id data.CommandIDType, frame []byte) (*Message, error) {
 	return m, nil
 }
 
-// layout finds esm_class and data_coding in the body and where its optional
-// parameters begin.
+// layout returns the offsets of esm_class and data_coding in a body, and the offset at which
+// its optional parameters begin.
 func layout(id data.CommandIDType, b []byte) (esm, coding, end int, ok bool) {
 	i := 0
 	skip := func(n int) { i += n }
@@ -284,7 +287,7 @@ func Append(dst []byte, p pdu.PDU) []byte {
 	return b.Bytes()
 }
 
-// AppendHeader appends a PDU that is a header alone: enquire_link, unbind, their
+// AppendHeader appends a PDU that has only a header: enquire_link, unbind, their
 // responses, generic_nack and error responses without a body.
 func AppendHeader(dst []byte, id data.CommandIDType, status data.CommandStatusType, sequence int32) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, HeaderLen)
@@ -294,8 +297,7 @@ func AppendHeader(dst []byte, id data.CommandIDType, status data.CommandStatusTy
 }
 
 // AppendResponse appends the response to a submit_sm, deliver_sm or data_sm.
-// message_id is left empty in a deliver_sm_resp (SMPP 3.4 §4.6.2), and in an
-// error response there is none.
+// messageID is empty in a deliver_sm_resp (SMPP 3.4 §4.6.2) and in an error response.
 func AppendResponse(dst []byte, request data.CommandIDType, status data.CommandStatusType, sequence int32, messageID string) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(HeaderLen+len(messageID)+1))
 	dst = binary.BigEndian.AppendUint32(dst, uint32(Response(request)))
@@ -305,18 +307,18 @@ func AppendResponse(dst []byte, request data.CommandIDType, status data.CommandS
 	return append(dst, 0)
 }
 
-// Coding is a data_coding for a message whose octets are encoded already.
+// Coding is a data_coding for a message whose octets are already encoded.
 type Coding byte
 
-// DataCoding is the value that goes out.
+// DataCoding is the value in the PDU.
 func (c Coding) DataCoding() byte { return byte(c) }
 
 var errOctets = errors.New("the octets are encoded already")
 
-// Encode and Decode are refused: domain/sms does both.
+// Encode returns an error: domain/sms encodes texts.
 func (Coding) Encode(string) ([]byte, error) { return nil, errOctets }
 
-// Decode is refused.
+// Decode returns an error: domain/sms decodes texts.
 func (Coding) Decode([]byte) (string, error) { return "", errOctets }
 
 const responseBit = -1 << 31

@@ -1,4 +1,4 @@
-package smpp
+package client
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 
 	"github.com/linxGnu/gosmpp/data"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
 	"github.com/chirograph/chirograph/adapters/smpp/smsc"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
@@ -55,7 +55,7 @@ func BenchmarkSubmit(b *testing.B) {
 			b.StopTimer()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "submits/s")
 			b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N), "cpu-µs/submit")
-			if st := p.Stats(); st.Taken != uint64(b.N) {
+			if st := p.Stats(); st.Accepted != uint64(b.N) {
 				b.Errorf("not all were taken: %+v", st)
 			}
 		})

@@ -1,4 +1,4 @@
-package stored
+package engine
 
 import (
 	"bytes"
@@ -102,7 +102,7 @@ func TestEncodeRefuses(t *testing.T) {
 // What is kept is bounded, whatever is never read back.
 func TestKeptBound(t *testing.T) {
 	r := &Reader{}
-	for i := range 2*MaxKept/1000 + 1 {
+	for i := range 2*maxOwn/1000 + 1 {
 		events := make([]*event.Event, 1000)
 		raws := make([][]byte, 1000)
 		for k := range events {
@@ -110,12 +110,12 @@ func TestKeptBound(t *testing.T) {
 			raws[k] = make([]byte, 10)
 		}
 		r.Keep(3, events, raws)
-		if n, _ := r.Kept(); n > MaxKept || len(r.order) > MaxKept {
+		if n, _ := r.Kept(); n > maxOwn || len(r.order) > maxOwn {
 			t.Fatalf("%d events, %d in order", n, len(r.order))
 		}
 	}
-	r.Keep(3, []*event.Event{{ID: event.ID{255}}}, [][]byte{make([]byte, MaxKeptBytes)})
-	if n, size := r.Kept(); size > MaxKeptBytes || n != 1 {
+	r.Keep(3, []*event.Event{{ID: event.ID{255}}}, [][]byte{make([]byte, maxOwnBytes)})
+	if n, size := r.Kept(); size > maxOwnBytes || n != 1 {
 		t.Errorf("%d bytes of %d events", size, n)
 	}
 }

@@ -1,14 +1,14 @@
-// Package smpp is a carrier account reached over SMPP 3.4: one transceiver bind,
+// Package client is a carrier account reached over SMPP 3.4: one transceiver bind,
 // kept up for as long as Run runs.
 //
-// The session is ours: a window that is entered before a PDU is written,
-// responses matched by sequence_number, deliveries acknowledged only when the
-// inbox has made them durable. It is a deterministic step (session.go); the
-// goroutines and the socket here are a thin layer around it. gosmpp's pdu package
-// does the encoding and the decoding.
-package smpp
+// The session (session.go) is this package's own: a submit is in the window before it is
+// written, responses are matched by sequence_number, and deliveries are acknowledged only
+// when the inbox has made them durable. Each of its steps is deterministic; Client is a thin
+// layer of goroutines and a socket around it. gosmpp's pdu package encodes and decodes.
+package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -21,7 +21,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
 )
@@ -41,21 +41,21 @@ type Config struct {
 
 	// Window is how many submits may be unanswered; carriers say what they allow.
 	Window int
-	// TPS is how many submits a second the account allows (a part counts as one).
-	// 0 is no limit of ours; the carrier's throttling still slows it down.
+	// TPS is how many submits a second the account allows; each part of a message is
+	// one. With 0 only the carrier's throttling limits the rate.
 	TPS float64
 	// ResponseTimeout is how long a response may take, for submits (then
 	// HandoffUnknown), the bind and enquire_link. Keep it below the
 	// time between a hand-off's call_by and its answer_by. (response_timer)
 	ResponseTimeout time.Duration
 	// EnquireLink is the silence after which enquire_link asks whether the centre
-	// is still there; below any idle limit of the carrier and of the
-	// firewalls between. (enquire_link_timer)
+	// still answers. It must be below every idle limit of the carrier and
+	// of the firewalls on the way. (enquire_link_timer)
 	EnquireLink time.Duration
-	// ReconnectMin and ReconnectMax bound the wait before the next bind: doubled at
-	// each failure, and half of it random.
+	// ReconnectMin and ReconnectMax bound the wait before the next bind. It doubles at
+	// each failure, and half of it is random.
 	ReconnectMin, ReconnectMax time.Duration
-	// Jitter is where the random half comes from, in [0,1). Default math/rand.
+	// Jitter draws the random half, in [0,1). Default math/rand.
 	Jitter func() float64
 	// DrainTimeout bounds the wait for open responses and acknowledgements when Run
 	// is told to stop.
@@ -66,14 +66,14 @@ type Config struct {
 
 	// Alphabet is what data_coding 0 means at this carrier: sms.GSM7 or sms.Latin1. (SMSC default alphabet, SMPP 3.4 §5.2.19)
 	Alphabet sms.Encoding
-	// SniffReceipts takes an ordinary message whose text reads like a receipt for
-	// one. Only for a carrier that sends receipts with esm_class 0: elsewhere a
-	// handset could forge its own delivery. Default off.
+	// SniffReceipts makes an ordinary message a receipt if its text reads like one. It is
+	// only for a carrier that sends receipts with esm_class 0: with others a handset could
+	// forge the receipt of its own message. Default off.
 	SniffReceipts bool
 	// HexIDs: this carrier writes ids in hexadecimal in submit_sm_resp and in
-	// decimal in receipts. Ids are handed on as they are written; the matcher asks.
+	// decimal in receipts. Ids are not converted here; the matcher does that.
 	HexIDs bool
-	// RetryStatuses are further command_status values that this carrier documents
+	// RetryStatuses are additional command_status values that this carrier documents
 	// as "not taken, try later", such as 8 (ESME_RSYSERR).
 	RetryStatuses []uint32
 }
@@ -85,6 +85,7 @@ func Defaults() Config {
 		ReconnectMax: 30 * time.Second, DrainTimeout: 10 * time.Second, Deliveries: 512, Alphabet: sms.GSM7}
 }
 
+// check returns an error for an invalid configuration, and sets the defaults of a valid one.
 func (c *Config) check() error {
 	switch {
 	case c.Account == "":
@@ -104,14 +105,14 @@ func (c *Config) check() error {
 		return fmt.Errorf("smpp: alphabet must be %s or %s", sms.GSM7, sms.Latin1)
 	}
 	d := Defaults()
-	set(&c.Window, d.Window)
-	set(&c.ResponseTimeout, d.ResponseTimeout)
-	set(&c.EnquireLink, d.EnquireLink)
-	set(&c.ReconnectMin, d.ReconnectMin)
-	set(&c.ReconnectMax, max(d.ReconnectMax, c.ReconnectMin))
-	set(&c.DrainTimeout, d.DrainTimeout)
-	set(&c.Deliveries, d.Deliveries)
-	set(&c.Alphabet, d.Alphabet)
+	c.Window = cmp.Or(c.Window, d.Window)
+	c.ResponseTimeout = cmp.Or(c.ResponseTimeout, d.ResponseTimeout)
+	c.EnquireLink = cmp.Or(c.EnquireLink, d.EnquireLink)
+	c.ReconnectMin = cmp.Or(c.ReconnectMin, d.ReconnectMin)
+	c.ReconnectMax = cmp.Or(c.ReconnectMax, max(d.ReconnectMax, c.ReconnectMin))
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, d.DrainTimeout)
+	c.Deliveries = cmp.Or(c.Deliveries, d.Deliveries)
+	c.Alphabet = cmp.Or(c.Alphabet, d.Alphabet)
 	if c.ReconnectMin > c.ReconnectMax {
 		return errors.New("smpp: reconnect_min must not be above reconnect_max")
 	}
@@ -119,13 +120,6 @@ func (c *Config) check() error {
 		c.Jitter = rand.Float64
 	}
 	return nil
-}
-
-func set[T comparable](v *T, to T) {
-	var zero T
-	if *v == zero {
-		*v = to
-	}
 }
 
 // Client is one account's session. It is a ledger.Carrier.
@@ -136,7 +130,7 @@ type Client struct {
 	now     func() time.Time
 	changed chan struct{}
 	wake    chan struct{}
-	shared  chan struct{} // after SetShare
+	shared  chan struct{} // holds a token after SetShare
 
 	mu sync.Mutex
 	s  *session
@@ -157,21 +151,12 @@ func New(cfg Config, inbox ledger.Inbox, log *slog.Logger) (*Client, error) {
 	}, nil
 }
 
-// State is what /readyz says of the session.
-type State struct {
-	// Bound: submits are taken.
-	Bound bool
-	// Since is when the bind came or went; zero before the first.
-	Since time.Time
-	// LastError is why there is no bind, in words for the operator; "" while bound.
-	LastError string
-}
-
-// State is how the session stands now.
-func (c *Client) State() State {
+// State is how the account stands now. See ledger.Client.
+func (c *Client) State() ledger.ClientState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	st := State{Bound: c.s.phase == bound, Since: c.s.since}
+	st := ledger.ClientState{Bound: c.s.phase == bound, Since: c.s.since, Open: len(c.s.window),
+		Submits: c.s.stats.Submits, Throttled: c.s.stats.Throttled}
 	switch {
 	case st.Bound:
 	case c.s.err != nil:
@@ -182,26 +167,27 @@ func (c *Client) State() State {
 	return st
 }
 
-// Stats counts what the session did since it was made.
+// Stats counts what the session did since it was made, all binds together.
 type Stats struct {
-	// Submits are submit_sm written; the six below say how submits ended.
-	Submits, Taken, Retry, Final, Unknown, NotCalled uint64
-	// TimedOut are those of Unknown that had no response in time; Late are their
-	// responses that came after all.
+	// Submits counts submit_sm that were written; the next five count how submits ended.
+	Submits, Accepted, Retry, Final, Unknown, NotCalled uint64
+	// TimedOut counts those of Unknown that had no response in time; Late counts
+	// responses that came after that time.
 	TimedOut, Late uint64
-	// Throttled are responses that asked for a lower rate.
+	// Throttled counts responses that asked for a lower rate.
 	Throttled uint64
-	// Deliveries are deliver_sm and data_sm handed to the inbox, acknowledged or
-	// refused by it; Overflowed were refused for want of room.
+	// Deliveries counts deliver_sm and data_sm that were given to the inbox; it acknowledged
+	// DeliveriesAcked of them and refused DeliveriesRefused. DeliveriesOverflowed counts those
+	// that were refused because too many waited for the inbox.
 	Deliveries, DeliveriesAcked, DeliveriesRefused, DeliveriesOverflowed uint64
-	// Malformed could not be decoded, Unexpected belonged to nothing, Nacked are
-	// generic_nack received.
+	// Malformed counts PDUs that could not be decoded, Unexpected those without a
+	// request, Nacked the generic_nack received.
 	Malformed, Unexpected, Nacked uint64
-	// Binds, BindsRefused, ConnectionsLost and EnquireLinks count the session's own life.
+	// Binds, BindsRefused, ConnectionsLost and EnquireLinks count what happened to the bind.
 	Binds, BindsRefused, ConnectionsLost, EnquireLinks uint64
 
-	// Open is how many submits are unanswered now, Unacked how many deliveries the
-	// inbox holds now, TPS the rate allowed now (0 is no limit).
+	// Open is how many submits have no answer now, Unacked how many deliveries the
+	// inbox has not acknowledged now, TPS the rate allowed now (0 is no limit).
 	Open, Unacked int
 	TPS           float64
 }
@@ -217,11 +203,11 @@ func (c *Client) Stats() Stats {
 
 // SetShare says what this node may use of an account that nodes share: whether it may
 // be bound, and with a bind how many submits a second it may write, in place of
-// Config.TPS; 0 is no limit. Both hold at once: a lower rate with no more than a tenth of a
-// second's worth saved up. Without a bind Free is 0; the client takes no more submits,
-// waits up to DrainTimeout for open responses and for the inbox, unbinds, and does
-// not connect again until it may. Until the first call the configuration holds. It
-// returns at once and may be called at any time.
+// Config.TPS; 0 is no limit. Both have an immediate effect: after a change to a lower rate,
+// submits of a tenth of a second at most may be saved up. Without a bind Free is 0; the client
+// takes no more submits, waits up to DrainTimeout for open responses and for the inbox,
+// unbinds, and does not connect until a bind is allowed. Before the first call the
+// configuration counts. It returns at once and may be called at any time.
 func (c *Client) SetShare(bind bool, tps float64) {
 	c.step(func(s *session, now time.Time) { s.share(bind, tps, now.Add(c.cfg.DrainTimeout), now) })
 	signal(c.shared)
@@ -244,14 +230,14 @@ func (c *Client) allowed(ctx context.Context) bool {
 	}
 }
 
-// gaveUp reports that the last connection ended because the share did.
-func (c *Client) gaveUp() bool {
+// shareEnded reports whether the last connection ended because this node lost its share.
+func (c *Client) shareEnded() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return errors.Is(c.s.err, errWithheld)
 }
 
-// step runs f under the lock, then does what it asked for.
+// step runs a step of the session under the lock, then does what the step wants done.
 func (c *Client) step(f func(s *session, now time.Time)) {
 	c.mu.Lock()
 	f(c.s, c.now())
@@ -260,6 +246,7 @@ func (c *Client) step(f func(s *session, now time.Time)) {
 	c.do(out)
 }
 
+// do does what a step wants done.
 func (c *Client) do(out effects) {
 	if out.flush || out.close {
 		signal(c.wake)
@@ -271,7 +258,7 @@ func (c *Client) do(out effects) {
 		}
 		c.log.Log(context.Background(), level, n.text, n.args...)
 	}
-	for _, r := range out.settled {
+	for _, r := range out.answers {
 		r.done(r.result)
 	}
 	for _, d := range out.deliveries {
@@ -282,6 +269,7 @@ func (c *Client) do(out effects) {
 	}
 }
 
+// signal puts a token into a channel that holds one.
 func signal(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
@@ -289,11 +277,11 @@ func signal(ch chan struct{}) {
 	}
 }
 
-// Run keeps the account bound until ctx is done, as far as SetShare allows. Then it takes no more submits,
-// waits up to DrainTimeout for open responses and for the inbox, unbinds and
-// closes. It returns nil after that; what could not be settled has been told
-// HandoffUnknown. A bind that is refused is no error: it is in State, and Run
-// tries again. Run is called once.
+// Run keeps the account bound until ctx is done, as far as SetShare allows. Then it takes no
+// more submits, waits up to DrainTimeout for open responses and for the inbox, unbinds and
+// closes the connection. It returns nil after that; submits without a response were answered
+// with HandoffUnknown. A refused bind is no error: it is in State, and Run tries once more
+// after a wait. Run is called once.
 func (c *Client) Run(ctx context.Context) error {
 	var fails int
 	for c.allowed(ctx) {
@@ -312,7 +300,7 @@ func (c *Client) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if c.gaveUp() {
+		if c.shareEnded() {
 			fails = 0
 			continue
 		}
@@ -338,6 +326,7 @@ func (c *Client) backoff(fails int) time.Duration {
 	return d/2 + time.Duration(c.cfg.Jitter()*float64(d/2))
 }
 
+// dial connects to the centre.
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	d := net.Dialer{Timeout: c.cfg.ResponseTimeout}
 	if c.cfg.TLS != nil {
@@ -378,16 +367,16 @@ func (c *Client) serve(ctx context.Context, conn net.Conn) {
 			c.step((*session).tick)
 		}
 	}
-	// Only when nobody reads or writes any more is it certain what was written.
+	// Only when both goroutines have ended is it certain what was written.
 	wg.Wait()
 	c.step(func(s *session, now time.Time) { s.lost(errors.New("the connection was closed"), now) })
 }
 
-// readBatch is how many PDUs are taken in one step when they have come together.
+// readBatch is how many PDUs one step takes at most, when they have come together.
 const readBatch = 64
 
 // read takes PDUs until the connection ends. It reports whether the connection
-// is to be closed at once: not when a last answer is still to be written.
+// must be closed at once; it must not where a last answer has to be written first.
 func (c *Client) read(conn net.Conn) bool {
 	type parsed struct {
 		pdu wire.PDU
@@ -427,7 +416,7 @@ func (c *Client) read(conn net.Conn) bool {
 	}
 }
 
-// write writes what the session has queued, all of it in one call each time.
+// write writes what the session has queued, in one call each time.
 func (c *Client) write(conn net.Conn, end <-chan struct{}) {
 	var buf []byte
 	for {
@@ -449,7 +438,7 @@ func (c *Client) write(conn net.Conn, end <-chan struct{}) {
 				}
 				break
 			}
-			_ = conn.SetWriteDeadline(by) // a connection that takes none fails in Write
+			_ = conn.SetWriteDeadline(by) // where this fails, Write fails too
 			n, err := conn.Write(buf)
 			c.step(func(s *session, now time.Time) { s.wrote(n, err, now) })
 			if err != nil {

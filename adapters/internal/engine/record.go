@@ -1,7 +1,4 @@
-// Package stored is what the engines that are shared by several processes have in common:
-// the bytes of an append, and the records that are made of the bytes which come back. An
-// engine decides where they stand, and how they become durable.
-package stored
+package engine
 
 import (
 	"bytes"
@@ -14,40 +11,27 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// Encode returns the exact bytes of an append's events, and how many there are in all. It
-// refuses what ledger.Log.Append must refuse: no events, more than ledger.MaxAppend, and
-// one that cannot be encoded.
-func Encode(events []*event.Event) (raws [][]byte, size int, err error) {
-	if len(events) == 0 || len(events) > ledger.MaxAppend {
-		return nil, 0, fmt.Errorf("an append has 1 to %d events, not %d", ledger.MaxAppend, len(events))
+// Own is the record of an event that this process appended, with its exact bytes. An
+// event.Opaque is no event: it is bytes that a copy brought.
+func Own(index int64, e *event.Event, raw []byte) ledger.Record {
+	if _, ok := e.Data.(*event.Opaque); ok {
+		return ledger.Record{Index: index, Raw: raw, Bad: errOpaque}
 	}
-	raws = make([][]byte, len(events))
-	buf := make([]byte, 0, 640*len(events))
-	ends := make([]int, len(events))
-	for i, e := range events {
-		if buf, err = event.AppendEncoded(buf, e); err != nil {
-			return nil, 0, err
-		}
-		ends[i] = len(buf)
-	}
-	from := 0
-	for i, end := range ends {
-		raws[i] = buf[from:end:end]
-		from = end
-	}
-	return raws, len(buf), nil
+	return ledger.Record{Index: index, Event: e, Raw: raw}
 }
 
-// MaxKeptBytes and MaxKept bound the events that a Reader keeps until they come back: their
-// stored bytes, and their number.
-const MaxKeptBytes, MaxKept = 16 << 20, 1 << 15
+var errOpaque = errors.New("it is a record that is no event, of the ledger that was copied")
 
-// Reader makes records of what is read back, and keeps this process's own events until
-// then: one whose bytes come back the same need not be decoded. Its fields do not change
-// once it is used. All methods may be called from any goroutine.
+// maxOwnBytes and maxOwn bound the events that a Reader keeps until they are read: their
+// stored bytes, and their number.
+const maxOwnBytes, maxOwn = 16 << 20, 1 << 15
+
+// Reader makes records of bytes that are read. It keeps the events that this process appends
+// until they are read: an event whose bytes come back unchanged need not be decoded. Its fields
+// do not change once it is used. All methods may be called from any goroutine.
 type Reader struct {
-	// Source and Partitions are the ledger's: what names another source, or stands in a
-	// partition where its stream does not lie, is no event of it. An empty Source: the
+	// Source and Partitions are the ledger's. A record with another source, or in another
+	// partition than the one of its stream, is no event of this ledger. Source is empty for the
 	// target of a copy, whose events are judged when it is opened as a ledger.
 	Source     string
 	Partitions int
@@ -57,8 +41,8 @@ type Reader struct {
 	decoded atomic.Int64
 
 	mu     sync.Mutex
-	events map[key]kept
-	order  []key // oldest first; some are gone
+	events map[key]ownEvent
+	order  []key // oldest first; some have no event any more
 	bytes  int
 }
 
@@ -67,13 +51,15 @@ type key struct {
 	id        event.ID
 }
 
-type kept struct {
+// ownEvent is an event that this process appended, with its exact bytes.
+type ownEvent struct {
 	e   *event.Event
 	raw []byte
 }
 
-// Keep holds events that this process appends, with their exact bytes, until Record meets
-// them. Beyond MaxKept and MaxKeptBytes the oldest are forgotten, which costs their decoding.
+// Keep holds events that this process appends, with their exact bytes, until Record gets
+// the same bytes. Of more than 32,768 events or 16 MiB the oldest are dropped; they will be
+// decoded.
 func (r *Reader) Keep(p event.Partition, events []*event.Event, raws [][]byte) {
 	if r.Decode {
 		return
@@ -81,20 +67,20 @@ func (r *Reader) Keep(p event.Partition, events []*event.Event, raws [][]byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.events == nil {
-		r.events = map[key]kept{}
+		r.events = map[key]ownEvent{}
 	}
 	for i, e := range events {
 		if _, ok := e.Data.(*event.Opaque); ok {
-			continue // it comes back as what it is
+			continue // no event: Record judges its bytes like those of any other record
 		}
 		k := key{p, e.ID}
-		r.drop(k) // appended again: it is the same event
-		r.events[k] = kept{e, raws[i]}
+		r.drop(k) // the same event, appended once more
+		r.events[k] = ownEvent{e, raws[i]}
 		r.bytes += len(raws[i])
 		r.order = append(r.order, k)
 	}
 	for len(r.order) > 0 {
-		if _, there := r.events[r.order[0]]; there && r.bytes <= MaxKeptBytes && len(r.order) <= MaxKept {
+		if _, there := r.events[r.order[0]]; there && r.bytes <= maxOwnBytes && len(r.order) <= maxOwn {
 			break
 		}
 		r.drop(r.order[0])
@@ -104,8 +90,8 @@ func (r *Reader) Keep(p event.Partition, events []*event.Event, raws [][]byte) {
 
 // drop is called with the lock held.
 func (r *Reader) drop(k key) {
-	if was, ok := r.events[k]; ok {
-		r.bytes -= len(was.raw)
+	if own, ok := r.events[k]; ok {
+		r.bytes -= len(own.raw)
 		delete(r.events, k)
 	}
 }
@@ -119,33 +105,34 @@ func (r *Reader) Forget(p event.Partition, events []*event.Event) {
 	}
 }
 
-// Kept is how many events, of how many bytes, have not come back yet.
+// Kept is how many events, of how many bytes, were appended and not yet read.
 func (r *Reader) Kept() (events, bytes int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.events), r.bytes
 }
 
-// take finds the event whose exact bytes these are.
-func (r *Reader) take(p event.Partition, raw []byte) (kept, bool) {
+// own finds the event of this process that has exactly these bytes, and drops it.
+func (r *Reader) own(p event.Partition, raw []byte) (ownEvent, bool) {
 	id, ok := idIn(raw)
 	if !ok {
-		return kept{}, false
+		return ownEvent{}, false
 	}
 	k := key{p, id}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	was, ok := r.events[k]
-	if !ok || !bytes.Equal(was.raw, raw) {
-		return kept{}, false
+	own, ok := r.events[k]
+	if !ok || !bytes.Equal(own.raw, raw) {
+		return ownEvent{}, false
 	}
 	r.drop(k)
-	return was, true
+	return own, true
 }
 
 // head is how the encoder begins every event that has an id.
 const head = `{"specversion":"1.0","id":"`
 
+// idIn reads the id out of an event's bytes without decoding the event.
 func idIn(raw []byte) (event.ID, bool) {
 	if len(raw) < len(head)+36 || string(raw[:len(head)]) != head {
 		return event.ID{}, false
@@ -154,12 +141,12 @@ func idIn(raw []byte) (event.ID, bool) {
 	return id, err == nil
 }
 
-// Record makes a record of the bytes that stand at a position: an event, or why they are
-// none of this ledger (ledger.Record.Bad).
+// Record makes a record of the bytes at a position: an event, or the reason why they are no
+// event of this ledger (ledger.Record.Bad).
 func (r *Reader) Record(p event.Partition, index int64, raw []byte) ledger.Record {
 	record := ledger.Record{Index: index, Raw: raw}
-	if was, ok := r.take(p, raw); ok {
-		record.Event, record.Raw = was.e, was.raw
+	if own, ok := r.own(p, raw); ok {
+		record.Event, record.Raw = own.e, own.raw
 		return record
 	}
 	r.decoded.Add(1)
@@ -172,7 +159,7 @@ func (r *Reader) Record(p event.Partition, index int64, raw []byte) ledger.Recor
 	return record
 }
 
-// Decoded counts the records that were decoded; the others were this process's own.
+// Decoded counts the records that were decoded. The other records were this process's own events.
 func (r *Reader) Decoded() int64 { return r.decoded.Load() }
 
 func (r *Reader) decode(p event.Partition, raw []byte) (*event.Event, error) {

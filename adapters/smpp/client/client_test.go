@@ -1,4 +1,4 @@
-package smpp
+package client
 
 import (
 	"bytes"
@@ -24,8 +24,8 @@ import (
 	"github.com/linxGnu/gosmpp/data"
 	"go.uber.org/goleak"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
 	"github.com/chirograph/chirograph/adapters/smpp/smsc"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
 )

@@ -1,4 +1,4 @@
-package smpp
+package client
 
 import (
 	"math"
@@ -8,37 +8,38 @@ import (
 )
 
 const (
-	// burst is how much of its rate a bucket may save up, if that is more than the
-	// parts of the longest message.
+	// burst bounds the tokens of a bucket: it saves up what it gets in that time, or the
+	// parts of the longest message if that is more.
 	burst = 100 * time.Millisecond
-	// cutEvery is how long a cut stands before the next one: a window's worth of
-	// ESME_RTHROTTLED is one signal, not sixty-four.
+	// cutEvery is the least time between two cuts: 64 ESME_RTHROTTLED for the 64 submits of a
+	// window are one signal.
 	cutEvery = time.Second
-	// recovery is which part of the ceiling comes back in a second.
+	// recovery is the fraction of the ceiling by which the limit grows in a second.
 	recovery = 0.05
-	minRate  = 1.0
+	// minRate is the lowest limit, and the least growth in a second.
+	minRate = 1.0
 )
 
-// rate is a token bucket whose rate is halved when the carrier throttles and
-// grows back by a constant amount a second. Rates are submits a second; a limit
-// of 0 means none.
+// rate is a token bucket. Its limit is halved when the carrier throttles, and then grows
+// by a constant amount a second. Limits are submits a second; 0 is no limit.
 type rate struct {
 	configured float64 // what the account allows
 	limit      float64 // what is allowed now
-	ceiling    float64 // where a cut began; recovery is measured in it
+	ceiling    float64 // the limit before the cut; recovery is a fraction of it
 	tokens     float64
 	last       time.Time
 	cut        time.Time
 
-	// Submits in this second and the last whole one: without a configured rate,
-	// what was sent is all there is to halve.
+	// Submits in this second and in the one before: without a configured rate, a cut halves
+	// the larger of them.
 	second    int64
 	now, past float64
 }
 
 func newRate(tps float64) rate { return rate{configured: tps, limit: tps, ceiling: tps, tokens: 1} }
 
-// advance brings tokens and recovery up to now. A clock that went back adds nothing.
+// advance adds the tokens and the recovery of the time up to now. When the clock has gone
+// back, it adds nothing.
 func (r *rate) advance(now time.Time) {
 	if s := now.Unix(); s > r.second {
 		r.past = 0
@@ -73,9 +74,9 @@ func (r *rate) advance(now time.Time) {
 // together, so a smaller bucket would never let them go.
 func (r *rate) depth() float64 { return max(sms.MaxSegments, r.limit*burst.Seconds()) }
 
-// set changes what the account allows and reports whether that is a change. A rate
-// that the carrier has cut grows on from where it is. What was saved up at a higher
-// rate is not spent at a lower one, but for a moment's worth.
+// set changes what the account allows, and reports whether that is a change. A limit that the
+// carrier has cut grows on from its value. Tokens that were saved up at a higher rate are
+// dropped, except for those of a moment at the lower rate.
 func (r *rate) set(tps float64, now time.Time) bool {
 	if tps == r.configured {
 		return false
@@ -93,7 +94,7 @@ func (r *rate) set(tps float64, now time.Time) bool {
 	return true
 }
 
-// free is how many submits the rate allows now; without one, when to ask again.
+// free is how many submits the rate allows now; where it is 0, also when to ask next.
 func (r *rate) free(now time.Time) (int, time.Time) {
 	r.advance(now)
 	if r.limit == 0 {
@@ -106,7 +107,7 @@ func (r *rate) free(now time.Time) (int, time.Time) {
 	return 0, now.Add(wait + time.Microsecond)
 }
 
-// take counts one submit; false if the rate has none to give.
+// take counts one submit; false if the rate allows none now.
 func (r *rate) take(now time.Time) bool {
 	if n, _ := r.free(now); n < 1 {
 		return false

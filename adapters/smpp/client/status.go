@@ -1,15 +1,15 @@
-package smpp
+package client
 
 import (
 	"github.com/linxGnu/gosmpp/data"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 )
 
 // verdicts is what a command_status in submit_sm_resp means for the part, with
-// the reason as a person reads it (SMPP 3.4 §5.1.3). Any status but ESME_ROK says
-// that the centre did not take the message; what is not listed is final, because
-// sending the same again would be refused again.
+// the reason in words for a person (SMPP 3.4 §5.1.3). Every status except ESME_ROK says
+// that the centre did not take the message. A status that is not listed is final, because
+// the same message would be refused the next time too.
 var verdicts = map[data.CommandStatusType]struct {
 	outcome outcome
 	reason  string

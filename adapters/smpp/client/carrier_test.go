@@ -1,4 +1,4 @@
-package smpp
+package client
 
 import (
 	"testing"
@@ -7,7 +7,7 @@ import (
 	"github.com/linxGnu/gosmpp/data"
 	"github.com/linxGnu/gosmpp/pdu"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
 )

@@ -1,30 +1,28 @@
-package smpp
+package client
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/linxGnu/gosmpp/data"
 	"github.com/linxGnu/gosmpp/pdu"
 
-	"github.com/chirograph/chirograph/adapters/smpp/internal/wire"
+	"github.com/chirograph/chirograph/adapters/smpp/wire"
 )
 
-// outcome sorts what came of one submit.
+// outcome is what became of one submit.
 type outcome uint8
 
 const (
 	unknown outcome = iota
-	taken
+	accepted
 	retry
 	final
 	notCalled
 )
 
-// result is what is said of one submit, once.
+// result is what a submit's caller is told, once.
 type result struct {
 	outcome outcome
 	id      string
@@ -34,20 +32,20 @@ type result struct {
 
 // submit is one submit_sm on its way.
 type submit struct {
-	// octets is the encoded PDU; its sequence_number is written by the session.
+	// octets is the encoded PDU; the session writes its sequence_number.
 	octets []byte
-	// callBy is when it must no longer be written, answerBy when the caller gives up.
+	// After callBy it must not be written any more; at answerBy the caller gives it up.
 	callBy, answerBy time.Time
 	done             func(result)
 
 	sequence int32
 	written  bool
 	deadline time.Time // of the response, once written
-	end      int       // where it ends in the batch that carries it
+	end      int       // its end in the octets of the batch
 }
 
-// settled is a result and whom it is told to.
-type settled struct {
+// answer is a result and the callback that gets it.
+type answer struct {
 	done   func(result)
 	result result
 }
@@ -58,15 +56,15 @@ type delivery struct {
 	message *wire.Message
 }
 
-// effects is what a step wants done; whoever steps does it, outside the lock.
+// effects is what a step wants done. Client does it after the step, outside the lock.
 type effects struct {
-	settled    []settled
+	answers    []answer
 	deliveries []delivery
 	// flush: there is something to write.
 	flush bool
-	// changed: Free may answer otherwise than before.
+	// changed: Free may have another result than before.
 	changed bool
-	// close: the connection is of no more use once what is queued is written.
+	// close: the connection must be closed when the queued answers are written.
 	close bool
 	notes []note
 }
@@ -78,75 +76,21 @@ type note struct {
 	args []any
 }
 
-// phase is where the session stands.
-type phase uint8
-
-const (
-	// down: no connection. Left by connected.
-	down phase = iota
-	// binding: bind_transceiver is out. Left by its response, or by lost.
-	binding
-	// bound: submits go out. Left by drain, by share, by an unbind or by lost.
-	bound
-	// draining: no new submits; responses and acknowledgements are awaited, until
-	// drainBy. Left by unbind, by share or by lost.
-	draining
-	// unbinding: our unbind is out. Left by its response, or by lost.
-	unbinding
-	// closing: what is queued is written, then the connection is closed. Left by lost.
-	closing
-)
-
-var (
-	errStopped = errors.New("the session has ended")
-	// errWithheld: the account's binds are other nodes' for now.
-	errWithheld = errors.New("this node has no share of the account")
-)
-
 // session is one account's SMPP session over all its connections: pure, without
-// clock, goroutine or socket. Each method is a step; what it wants done is in
-// effects, taken with take.
+// clock, goroutine or socket. Each method is a step; take returns what it wants done.
 type session struct {
-	cfg   Config
-	phase phase
-	since time.Time // when the bind came or went
-	err   error     // why it went
-	// stop: drain was asked for; there will be no further bind.
-	stop bool
-	// withheld: share took the bind away; there will be none until it gives one.
-	withheld bool
-	drainBy  time.Time
+	cfg  Config
+	rate rate
+	submits
+	link
 
-	sequence int32
-	rate     rate
-	// window has every submit that is not settled, written or not, by sequence.
-	// It is entered before anything is written, so that no response can outrun it.
-	window map[int32]*submit
-	// queue has the window's submits that are not written yet, in order.
-	queue []*submit
-	// batch has those that are being written.
-	batch []*submit
-	// answers are responses and session PDUs to write, ahead of submits.
-	answers []byte
-
-	// gone remembers the latest sequences that timed out, to know a late response.
-	gone     map[int32]struct{}
-	goneRing []int32
-	goneNext int
-
-	// unacked has the deliveries that the inbox holds; its keys are never used again.
+	// unacked has the deliveries that the inbox has and has not acknowledged. Its keys are
+	// used once.
 	unacked map[uint64]request
 	nextAck uint64
-
-	received time.Time // the last PDU of any kind
-	// bindSeq, enquireSeq and unbindSeq are our open requests; 0 is none.
-	bindSeq, enquireSeq, unbindSeq int32
-	requestBy                      time.Time // when the open request is late
-
-	stats Stats
-	out   effects
 }
 
+// request names a request of the carrier that needs a response.
 type request struct {
 	command  data.CommandIDType
 	sequence int32
@@ -154,46 +98,14 @@ type request struct {
 
 func newSession(cfg Config) *session {
 	return &session{
-		cfg:      cfg,
-		rate:     newRate(cfg.TPS),
-		window:   make(map[int32]*submit, cfg.Window),
-		gone:     make(map[int32]struct{}, 4*cfg.Window),
-		goneRing: make([]int32, 4*cfg.Window),
-		unacked:  make(map[uint64]request),
+		cfg:     cfg,
+		rate:    newRate(cfg.TPS),
+		submits: newSubmits(cfg.Window),
+		unacked: make(map[uint64]request),
 	}
 }
 
-func (s *session) take() effects {
-	out := s.out
-	s.out = effects{}
-	return out
-}
-
-func (s *session) note(warn bool, text string, args ...any) {
-	s.out.notes = append(s.out.notes, note{warn, text, args})
-}
-
-// next returns the next sequence_number, 1 to 0x7FFFFFFF (SMPP 3.4 §5.1.4), and
-// steps over those that are still open.
-func (s *session) next() int32 {
-	for {
-		s.sequence++
-		if s.sequence <= 0 {
-			s.sequence = 1
-		}
-		if _, open := s.window[s.sequence]; !open {
-			return s.sequence
-		}
-	}
-}
-
-// answer queues a PDU of the session itself.
-func (s *session) answer(id data.CommandIDType, status data.CommandStatusType, sequence int32) {
-	s.answers = wire.AppendHeader(s.answers, id, status, sequence)
-	s.out.flush = true
-}
-
-// connected begins a bind on a fresh connection (SMPP 3.4 §4.1.5).
+// connected begins a bind on a new connection (SMPP 3.4 §4.1.5).
 func (s *session) connected(now time.Time) {
 	s.phase, s.received = binding, now
 	if s.withheld {
@@ -205,12 +117,12 @@ func (s *session) connected(now time.Time) {
 	b := pdu.NewBindRequest(pdu.Transceiver)
 	b.SystemID, b.Password, b.SystemType = s.cfg.SystemID, s.cfg.Password, s.cfg.SystemType
 	b.SetSequenceNumber(s.bindSeq)
-	s.answers = wire.Append(s.answers, b)
+	s.pdus = wire.Append(s.pdus, b)
 	s.out.flush = true
 }
 
-// lost ends the connection: what was written may have arrived and is unknown,
-// what was not is not called.
+// lost ends the connection. Submits that were written are answered with unknown, because
+// they may have arrived; the others with notCalled.
 func (s *session) lost(err error, now time.Time) {
 	if s.phase == down {
 		return
@@ -224,51 +136,17 @@ func (s *session) lost(err error, now time.Time) {
 			s.settle(p, result{outcome: notCalled, reason: "the connection was lost before the message was written"})
 		}
 	}
-	s.queue, s.batch, s.answers = nil, nil, nil
+	s.queue, s.batch, s.pdus = nil, nil, nil
 	clear(s.unacked)
 	s.bindSeq, s.enquireSeq, s.unbindSeq = 0, 0, 0
 }
 
-// pending lists what is in the window, in order of sequence, so that the same
-// inputs always give the same outputs in the same order.
-func (s *session) pending(which func(*submit) bool) (list []*submit) {
-	for _, p := range s.window {
-		if which(p) {
-			list = append(list, p)
-		}
-	}
-	slices.SortFunc(list, func(a, b *submit) int { return cmp.Compare(a.sequence, b.sequence) })
-	return list
-}
-
-// leave records why and when the bind went; the first reason stands.
-func (s *session) leave(err error, now time.Time) {
-	if s.phase == closing || s.phase == down {
-		return
-	}
-	if (s.phase == bound || s.phase == draining) && !errors.Is(err, errStopped) {
-		s.stats.ConnectionsLost++
-	}
-	s.err, s.since = err, now
-	s.out.changed = true
-}
-
-// quit ends the connection from our side, after the answers that are queued have
-// been written; submits no longer are.
-func (s *session) quit(err error, now time.Time) {
-	if s.phase == down {
-		return
-	}
-	s.leave(err, now)
-	s.phase = closing
-	s.out.close, s.out.flush = true, true
-}
-
+// settle takes a submit out of the window and answers its caller.
 func (s *session) settle(p *submit, r result) {
 	delete(s.window, p.sequence)
 	switch r.outcome {
-	case taken:
-		s.stats.Taken++
+	case accepted:
+		s.stats.Accepted++
 	case retry:
 		s.stats.Retry++
 	case final:
@@ -278,11 +156,11 @@ func (s *session) settle(p *submit, r result) {
 	case notCalled:
 		s.stats.NotCalled++
 	}
-	s.out.settled = append(s.out.settled, settled{p.done, r})
+	s.out.answers = append(s.out.answers, answer{p.done, r})
 	s.out.changed = true
 }
 
-// free answers Carrier.Free.
+// free is the result of Carrier.Free.
 func (s *session) free(now time.Time) (int, time.Time) {
 	if s.phase != bound {
 		return 0, time.Time{}
@@ -291,11 +169,11 @@ func (s *session) free(now time.Time) (int, time.Time) {
 	if slots <= 0 {
 		return 0, time.Time{}
 	}
-	n, again := s.rate.free(now)
-	return min(slots, n), again
+	n, next := s.rate.free(now)
+	return min(slots, n), next
 }
 
-// submit takes a slot and queues the PDU, or says at once that it did not.
+// submit takes a slot and queues the PDU, or answers at once with notCalled.
 func (s *session) submit(p *submit, now time.Time) {
 	refuse := ""
 	switch {
@@ -310,7 +188,7 @@ func (s *session) submit(p *submit, now time.Time) {
 	}
 	if refuse != "" {
 		s.stats.NotCalled++
-		s.out.settled = append(s.out.settled, settled{p.done, result{outcome: notCalled, reason: refuse}})
+		s.out.answers = append(s.out.answers, answer{p.done, result{outcome: notCalled, reason: refuse}})
 		return
 	}
 	p.sequence = s.next()
@@ -320,21 +198,21 @@ func (s *session) submit(p *submit, now time.Time) {
 	s.out.flush = true
 }
 
-// callMargin is how near to its callBy a submit is no longer begun: the write
-// itself takes a moment.
+// callMargin: a submit is not written any more in the last callMargin before its callBy,
+// because the write itself takes a moment.
 const callMargin = 5 * time.Millisecond
 
-// maxBatch bounds one write, in octets, so that what waits behind a slow peer is
-// in our queue, where callBy still counts, and not in a system call.
+// maxBatch bounds one write, in octets. So submits that wait for a slow peer are in our
+// queue, where callBy still counts, and not in a system call.
 const maxBatch = 32 << 10
 
-// flush appends to buf what is to be written now and says by when the write must
-// be over: past that, a submit in it could leave after its callBy. wrote must
-// follow. Nothing appended means nothing to do.
+// flush appends to buf what must be written now, and returns the deadline of that write:
+// later, a submit in it could be written after its callBy. wrote must follow, unless
+// nothing was appended.
 func (s *session) flush(buf []byte, now time.Time) ([]byte, time.Time) {
 	by := now.Add(s.cfg.ResponseTimeout)
-	buf = append(buf, s.answers...)
-	s.answers = s.answers[:0]
+	buf = append(buf, s.pdus...)
+	s.pdus = s.pdus[:0]
 	if s.phase == closing {
 		return buf, by
 	}
@@ -345,7 +223,7 @@ func (s *session) flush(buf []byte, now time.Time) ([]byte, time.Time) {
 		}
 		n++
 		if s.window[p.sequence] != p {
-			continue // settled meanwhile
+			continue // it was answered meanwhile
 		}
 		if now.Add(callMargin).After(p.callBy) {
 			s.settle(p, result{outcome: notCalled, reason: "the time to call the carrier was over"})
@@ -368,11 +246,11 @@ func (s *session) flush(buf []byte, now time.Time) ([]byte, time.Time) {
 	return buf, by
 }
 
-// answerLead is how long before answerBy a submit is given up as unknown.
+// answerLead: a submit without a response is answered with unknown this long before its answerBy.
 const answerLead = 200 * time.Millisecond
 
-// wrote says how many octets of the flushed batch went to the kernel. A submit
-// of which not one octet did was not called; one cut in two is unknown.
+// wrote says how many octets of the flushed batch the kernel took. A submit of which it took
+// no octet was not called; one of which it took some is unknown.
 func (s *session) wrote(n int, err error, now time.Time) {
 	if err != nil {
 		for _, p := range s.batch {
@@ -392,13 +270,13 @@ func (s *session) wrote(n int, err error, now time.Time) {
 	}
 }
 
-// tick looks at the clock: late responses, a silent peer, a drain that is over.
+// tick deals with what is due: late responses, a silent peer, the end of a drain.
 func (s *session) tick(now time.Time) {
 	if s.phase == down || s.phase == closing {
 		return
 	}
 	for _, p := range s.pending(func(p *submit) bool { return p.written && !now.Before(p.deadline) }) {
-		s.forget(p.sequence)
+		s.expire(p.sequence)
 		s.settle(p, result{outcome: unknown, reason: "the carrier did not answer in time"})
 		s.stats.TimedOut++
 	}
@@ -413,19 +291,7 @@ func (s *session) tick(now time.Time) {
 		return
 	case draining:
 		if len(s.window) == 0 && len(s.unacked) == 0 || !now.Before(s.drainBy) {
-			s.phase = unbinding
-			for _, p := range s.queue {
-				if s.window[p.sequence] == p {
-					s.settle(p, result{outcome: notCalled, reason: "the session is unbinding"})
-				}
-			}
-			s.queue = s.queue[:0]
-			s.unbindSeq, s.enquireSeq = s.next(), 0
-			s.requestBy = now.Add(s.cfg.ResponseTimeout)
-			if s.requestBy.After(s.drainBy) {
-				s.requestBy = s.drainBy.Add(unbindWait)
-			}
-			s.answer(data.UNBIND, data.ESME_ROK, s.unbindSeq)
+			s.unbind(now)
 			return
 		}
 	case unbinding:
@@ -441,29 +307,38 @@ func (s *session) tick(now time.Time) {
 		s.enquireSeq = s.next()
 		s.requestBy = now.Add(s.cfg.ResponseTimeout)
 		s.stats.EnquireLinks++
-		s.answer(data.ENQUIRE_LINK, data.ESME_ROK, s.enquireSeq)
+		s.send(data.ENQUIRE_LINK, data.ESME_ROK, s.enquireSeq)
 	}
 }
 
-// unbindWait bounds the wait for unbind_resp when the drain used up its time.
+// unbind ends a drain: it sends unbind. Submits that are not written yet are not called.
+func (s *session) unbind(now time.Time) {
+	s.phase = unbinding
+	for _, p := range s.queue {
+		if s.window[p.sequence] == p {
+			s.settle(p, result{outcome: notCalled, reason: "the session is unbinding"})
+		}
+	}
+	s.queue = s.queue[:0]
+	s.unbindSeq, s.enquireSeq = s.next(), 0
+	s.requestBy = now.Add(s.cfg.ResponseTimeout)
+	if s.requestBy.After(s.drainBy) {
+		s.requestBy = s.drainBy.Add(unbindWait)
+	}
+	s.send(data.UNBIND, data.ESME_ROK, s.unbindSeq)
+}
+
+// unbindWait bounds the wait for unbind_resp where the drain has used up its time.
 const unbindWait = 500 * time.Millisecond
 
-// forget remembers a sequence whose response did not come in time.
-func (s *session) forget(sequence int32) {
-	if old := s.goneRing[s.goneNext]; old != 0 {
-		delete(s.gone, old)
-	}
-	s.goneRing[s.goneNext] = sequence
-	s.goneNext = (s.goneNext + 1) % len(s.goneRing)
-	s.gone[sequence] = struct{}{}
-}
-
-// drain takes no more submits, waits until by for what is open, then unbinds.
+// drain takes no more submits, waits until by for open responses and acknowledgements,
+// then unbinds.
 func (s *session) drain(by, now time.Time) {
 	s.stop = true
 	s.windUp(by, now)
 }
 
+// windUp begins to drain, or ends a bind that has no response yet.
 func (s *session) windUp(by, now time.Time) {
 	s.drainBy = by
 	switch s.phase {
@@ -476,30 +351,22 @@ func (s *session) windUp(by, now time.Time) {
 	s.tick(now)
 }
 
-// why is why we unbind.
-func (s *session) why() error {
-	if s.stop {
-		return errStopped
-	}
-	return errWithheld
-}
-
-// share changes what this node may use of the account. Without a bind it drains as if
-// it were to stop, until by; a drain that has not come to unbind is called off when
-// the bind comes back.
+// share changes what this node may use of the account. Without a bind the session drains, like
+// before a stop, until by. Where a bind is allowed once more before the session unbinds, it goes
+// on with the bind that it has.
 func (s *session) share(bind bool, tps float64, by, now time.Time) {
-	was := s.withheld
+	before := !s.withheld
 	s.withheld = !bind
 	switch {
 	case s.stop:
-	case !bind && !was:
+	case !bind && before:
 		if s.phase == down {
 			s.err = errWithheld
 		} else {
 			s.note(false, "smpp: this node has no share of the account any more, unbinding")
 		}
 		s.windUp(by, now)
-	case bind && was:
+	case bind && !before:
 		if s.phase == draining {
 			s.phase, s.since = bound, now
 		}
@@ -513,9 +380,9 @@ func (s *session) share(bind bool, tps float64, by, now time.Time) {
 	}
 }
 
-// acked answers a delivery that the inbox has made durable (nil) or could not.
-// A second ack, or one for a connection that is gone, does nothing: the carrier
-// delivers again.
+// acked answers a delivery that the inbox has made durable (nil), or could not make durable.
+// A second ack, or one for a connection that has ended, does nothing: in the latter case the
+// carrier repeats the delivery.
 func (s *session) acked(ack uint64, err error) {
 	q, ok := s.unacked[ack]
 	if !ok {
@@ -529,28 +396,27 @@ func (s *session) acked(ack uint64, err error) {
 	} else {
 		s.stats.DeliveriesAcked++
 	}
-	s.answers = wire.AppendResponse(s.answers, q.command, status, q.sequence, "")
-	s.out.flush = true
+	s.respond(q, status)
 }
 
-// unframed is a command_length that cannot be right: say so and close, because
-// nothing after it can be read (SMPP 3.4 §4.3.1).
+// unframed deals with an impossible command_length: it answers and closes the connection,
+// because nothing after it can be read (SMPP 3.4 §4.3.1).
 func (s *session) unframed(sequence int32, now time.Time) {
 	s.stats.Malformed++
-	s.answer(data.GENERIC_NACK, data.ESME_RINVCMDLEN, sequence)
+	s.send(data.GENERIC_NACK, data.ESME_RINVCMDLEN, sequence)
 	s.quit(wire.ErrLength, now)
 }
 
-// maxAnswers bounds the answers that wait for a peer that does not read, in octets.
+// maxAnswers bounds the PDUs that wait for a peer that does not read, in octets.
 const maxAnswers = 1 << 20
 
-// receive takes one PDU, or why it could not be decoded; its header is valid either way.
+// receive takes one PDU, or the error of decoding it; its header is valid in both cases.
 func (s *session) receive(p wire.PDU, err error, now time.Time) {
 	if s.phase == down || s.phase == closing {
 		return
 	}
 	s.received = now
-	if len(s.answers) > maxAnswers {
+	if len(s.pdus) > maxAnswers {
 		s.quit(errors.New("the carrier sends requests and does not read the answers"), now)
 		return
 	}
@@ -566,7 +432,7 @@ func (s *session) receive(p wire.PDU, err error, now time.Time) {
 	case data.DELIVER_SM, data.DATA_SM:
 		s.delivered(p)
 	case data.ENQUIRE_LINK:
-		s.answer(data.ENQUIRE_LINK_RESP, data.ESME_ROK, p.SequenceNumber)
+		s.send(data.ENQUIRE_LINK_RESP, data.ESME_ROK, p.SequenceNumber)
 	case data.ENQUIRE_LINK_RESP:
 		if p.SequenceNumber != s.enquireSeq {
 			s.stats.Unexpected++
@@ -580,7 +446,7 @@ func (s *session) receive(p wire.PDU, err error, now time.Time) {
 		}
 		s.bindAnswered(p.CommandStatus, now)
 	case data.UNBIND:
-		s.answer(data.UNBIND_RESP, data.ESME_ROK, p.SequenceNumber)
+		s.send(data.UNBIND_RESP, data.ESME_ROK, p.SequenceNumber)
 		s.quit(errors.New("the carrier unbound"), now)
 	case data.UNBIND_RESP:
 		if s.phase != unbinding || p.SequenceNumber != s.unbindSeq {
@@ -593,13 +459,13 @@ func (s *session) receive(p wire.PDU, err error, now time.Time) {
 	default:
 		s.stats.Unexpected++
 		if !wire.IsResponse(p.CommandID) {
-			s.answer(data.GENERIC_NACK, data.ESME_RINVCMDID, p.SequenceNumber)
+			s.send(data.GENERIC_NACK, data.ESME_RINVCMDID, p.SequenceNumber)
 		}
 	}
 }
 
-// malformed answers what could not be decoded. A response that cannot be read
-// still ends the wait for it: what it said is unknown.
+// malformed deals with a PDU that could not be decoded. A response that cannot be read
+// ends the wait for it too: its submit is answered with unknown.
 func (s *session) malformed(p wire.PDU, err error, now time.Time) {
 	s.stats.Malformed++
 	s.note(true, "smpp: a PDU could not be decoded", "command", wire.CommandName(p.CommandID), "cause", err)
@@ -609,7 +475,7 @@ func (s *session) malformed(p wire.PDU, err error, now time.Time) {
 		if errors.As(err, &m) {
 			status = m.Status
 		}
-		s.answer(data.GENERIC_NACK, status, p.SequenceNumber)
+		s.send(data.GENERIC_NACK, status, p.SequenceNumber)
 		return
 	}
 	switch {
@@ -618,20 +484,19 @@ func (s *session) malformed(p wire.PDU, err error, now time.Time) {
 			s.settle(w, result{outcome: unknown, code: wire.StatusCode(p.CommandStatus), reason: "the carrier's answer could not be read"})
 		}
 	case p.CommandID == data.BIND_TRANSCEIVER_RESP && s.phase == binding && p.SequenceNumber == s.bindSeq:
-		// system_id tells us nothing; the status does.
+		// Only the status matters, and it is in the header.
 		s.bindAnswered(p.CommandStatus, now)
 	}
 }
 
-// open finds the written submit that a response is for, and counts those that
-// are for none.
+// open finds the written submit of a response, and counts responses without one.
 func (s *session) open(sequence int32) (*submit, bool) {
 	p, ok := s.window[sequence]
 	if ok && p.written {
 		return p, true
 	}
-	if _, late := s.gone[sequence]; late {
-		delete(s.gone, sequence)
+	if _, late := s.timedOut[sequence]; late {
+		delete(s.timedOut, sequence)
 		s.stats.Late++
 		s.note(false, "smpp: a response came after its time-out", "sequence", sequence)
 	} else {
@@ -640,6 +505,7 @@ func (s *session) open(sequence int32) (*submit, bool) {
 	return nil, false
 }
 
+// submitted deals with submit_sm_resp.
 func (s *session) submitted(p wire.PDU, now time.Time) {
 	w, ok := s.open(p.SequenceNumber)
 	if slowDown(p.CommandStatus) {
@@ -656,17 +522,17 @@ func (s *session) submitted(p wire.PDU, now time.Time) {
 	case p.CommandStatus != data.ESME_ROK:
 		s.settle(w, judge(p.CommandStatus, s.cfg.RetryStatuses))
 	case p.MessageID == "":
-		// It was taken, but no receipt could ever be matched by id: leave it in doubt.
+		// The carrier took it, but no receipt can ever be matched by id: so it is in doubt.
 		s.settle(w, result{outcome: unknown, code: wire.StatusCode(p.CommandStatus), reason: "the carrier accepted the message without giving an id"})
 	default:
-		s.settle(w, result{outcome: taken, id: p.MessageID, code: wire.StatusCode(p.CommandStatus), reason: "the carrier accepted the message"})
+		s.settle(w, result{outcome: accepted, id: p.MessageID, code: wire.StatusCode(p.CommandStatus), reason: "the carrier accepted the message"})
 	}
 	if p.CommandStatus == data.ESME_RINVBNDSTS {
 		s.quit(errors.New("the carrier says that the session is not bound"), now)
 	}
 }
 
-// nacked: the peer could not read a PDU of ours, and which one it may not say.
+// nacked deals with generic_nack: the peer could not read a PDU of ours, and may not say which.
 func (s *session) nacked(p wire.PDU, now time.Time) {
 	s.stats.Nacked++
 	switch seq := p.SequenceNumber; {
@@ -675,7 +541,7 @@ func (s *session) nacked(p wire.PDU, now time.Time) {
 	case seq == s.bindSeq && s.phase == binding:
 		s.bindAnswered(p.CommandStatus, now)
 	case seq == s.enquireSeq:
-		s.enquireSeq = 0 // it is alive
+		s.enquireSeq = 0 // the peer is alive
 	case seq == s.unbindSeq && s.phase == unbinding:
 		s.quit(s.why(), now)
 	default:
@@ -686,20 +552,7 @@ func (s *session) nacked(p wire.PDU, now time.Time) {
 	}
 }
 
-func (s *session) bindAnswered(status data.CommandStatusType, now time.Time) {
-	s.bindSeq = 0
-	if status == data.ESME_ROK {
-		s.phase, s.since, s.err = bound, now, nil
-		s.stats.Binds++
-		s.out.changed = true
-		s.note(false, "smpp: bound")
-		return
-	}
-	s.stats.BindsRefused++
-	s.quit(&bindRefused{status}, now)
-}
-
-// bindRefused is a bind_transceiver_resp with an error.
+// bindRefused is the error of a bind_transceiver_resp.
 type bindRefused struct{ status data.CommandStatusType }
 
 func (b *bindRefused) Error() string {
@@ -715,19 +568,17 @@ func (b *bindRefused) Error() string {
 	return "the carrier refused the bind with " + wire.StatusName(b.status) + ": " + hint
 }
 
-// delivered hands a deliver_sm or data_sm on, unless as many as are allowed wait
-// for the inbox already. Reading goes on all the same, because the responses
-// to our submits come over the same connection.
+// delivered gives a deliver_sm or data_sm to the inbox, or refuses it where Config.Deliveries
+// already wait for the inbox. It goes on reading in both cases, because the responses to our
+// submits come over the same connection.
 func (s *session) delivered(p wire.PDU) {
 	switch {
 	case s.phase == binding:
-		s.answers = wire.AppendResponse(s.answers, p.CommandID, data.ESME_RINVBNDSTS, p.SequenceNumber, "")
-		s.out.flush = true
+		s.respond(request{p.CommandID, p.SequenceNumber}, data.ESME_RINVBNDSTS)
 		return
 	case len(s.unacked) >= s.cfg.Deliveries:
 		s.stats.DeliveriesOverflowed++
-		s.answers = wire.AppendResponse(s.answers, p.CommandID, data.ESME_RX_T_APPN, p.SequenceNumber, "")
-		s.out.flush = true
+		s.respond(request{p.CommandID, p.SequenceNumber}, data.ESME_RX_T_APPN)
 		return
 	}
 	s.nextAck++
