@@ -72,11 +72,13 @@ lint:
 walls:
 	$(GO) test -count=1 .
 
-# The handlers must be those that openapi.yaml gives. The new ones are left there to see.
+# The handlers must be those that openapi.yaml gives, the encoders of the facts those of
+# decision.Facts. The new files are left there to see.
 generated:
-	@was=$$(mktemp) && cp api/v1/api.gen.go "$$was" && $(GO) generate ./api/v1 \
-		&& { diff -u "$$was" api/v1/api.gen.go || { echo 'api/v1/api.gen.go was not made from api/v1/openapi.yaml; it is now'; rm "$$was"; exit 1; }; } \
-		&& rm "$$was"
+	@set -e; for file in api/v1/api.gen.go policies/facts.gen.go; do \
+		was=$$(mktemp); cp $$file $$was; $(GO) generate ./$$(dirname $$file); \
+		diff -u $$was $$file || { echo "$$file was not what its source makes (see its first line); it is now"; rm $$was; exit 1; }; \
+		rm $$was; done
 
 tidy:
 	$(GO) mod tidy -diff

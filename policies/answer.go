@@ -11,13 +11,13 @@ import (
 	"github.com/chirograph/chirograph/domain/decision"
 )
 
-// What an answer may hold at most. A bundle that says more is at fault.
+// The most that an answer may have. An answer with more is a fault.
 const (
 	maxRules   = 64   // of one check
 	maxWindows = 4096 // 100 zones under 40 rules
 )
 
-// answer reads a decision and believes it only when it is whole.
+// answer reads OPA's decision. An error says why it is not whole.
 func (e *Evaluator) answer(v ast.Value, f *decision.Facts) (*decision.Answer, error) {
 	var a decision.Answer
 	err := fields(v, "the decision", func(name string, v ast.Value) (err error) {
@@ -169,6 +169,7 @@ func (e *Evaluator) ruleID(v ast.Value) (string, error) {
 	return id, nil
 }
 
+// fields visits each field of an object.
 func fields(v ast.Value, what string, visit func(name string, v ast.Value) error) error {
 	o, ok := v.(ast.Object)
 	if !ok {
@@ -183,7 +184,7 @@ func fields(v ast.Value, what string, visit func(name string, v ast.Value) error
 	})
 }
 
-// elements visits an array or a set.
+// elements visits each element of an array or a set, and refuses one of more than limit.
 func elements(v ast.Value, what string, limit int, visit func(v ast.Value) error) error {
 	list, ok := v.(interface {
 		Len() int
@@ -215,7 +216,7 @@ func ascending[T cmp.Ordered](list []T) bool {
 	return true
 }
 
-// clone keeps what is remembered out of callers' hands.
+// clone copies an answer, so that a caller cannot change the remembered one.
 func clone(a *decision.Answer) *decision.Answer {
 	c := &decision.Answer{
 		Outcome: a.Outcome,

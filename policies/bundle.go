@@ -24,15 +24,13 @@ import (
 	"github.com/chirograph/chirograph/domain/decision"
 )
 
-// requiredChecks report in every bundle; one may add more, and name them in its manifest.
-var requiredChecks = []string{"opt_out", "quiet_hours", "countries", "senders"}
-
 const decisionQuery = "data.chirograph.main.decision"
 
 type manifest struct {
 	// Revision names the bundle to people.
 	Revision string `json:"revision"`
-	// Checks are the packs that must report, in the order of their reports.
+	// Checks are the packs that must report, in the order of their reports. No other Go code
+	// lists them. A bundle must have the checks of the built-in manifest, and may have more.
 	Checks []string `json:"checks"`
 }
 
@@ -76,15 +74,35 @@ func readBundle(fsys fs.FS) (*bundle, error) {
 		}
 	}
 	b.digest = hex.EncodeToString(sum.Sum(nil))
-	if b.manifest.Revision == "" {
-		return nil, errors.New("manifest.json: the bundle needs a revision")
-	}
-	for _, check := range requiredChecks {
-		if !slices.Contains(b.manifest.Checks, check) {
-			return nil, fmt.Errorf("manifest.json: checks must name %s", check)
-		}
+	if err := b.manifest.valid(); err != nil {
+		return nil, fmt.Errorf("manifest.json: %w", err)
 	}
 	return b, nil
+}
+
+func (m *manifest) valid() error {
+	if m.Revision == "" {
+		return errors.New("the bundle needs a revision")
+	}
+	for i, check := range m.Checks {
+		if slices.Contains(m.Checks[:i], check) {
+			return fmt.Errorf("checks names %s twice", check)
+		}
+	}
+	content, err := builtin.ReadFile("packs/manifest.json")
+	if err != nil {
+		return err
+	}
+	var own manifest
+	if err := decodeStrict(content, &own); err != nil {
+		return err
+	}
+	for _, check := range own.Checks {
+		if !slices.Contains(m.Checks, check) {
+			return fmt.Errorf("checks must name %s", check)
+		}
+	}
+	return nil
 }
 
 func (b *bundle) add(name string, content []byte) error {
@@ -117,7 +135,7 @@ func (b *bundle) add(name string, content []byte) error {
 	return errors.New("no JSON file belongs here: manifest.json at the root, params.json in a pack's folder")
 }
 
-// decodeStrict takes one JSON value of known fields, and nothing after it.
+// decodeStrict decodes one JSON value. An unknown field, or anything after the value, is an error.
 func decodeStrict(content []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(content))
 	d.DisallowUnknownFields()
@@ -131,8 +149,8 @@ func decodeStrict(content []byte, v any) error {
 	return nil
 }
 
-// checkHours finds a row of hours that could never be read, or never let a
-// message out, when the bundle is loaded rather than when a message is decided.
+// checkHours refuses a row of hours that cannot be read or that never lets a message out. So
+// the mistake is found when the bundle is loaded, and not when a message is decided.
 func checkHours(content []byte) error {
 	var params struct {
 		Exempt map[string]bool `json:"exempt"`
@@ -162,22 +180,22 @@ func checkDays(days [][2]string) error {
 	if len(days) != 7 {
 		return errors.New("a week has seven days, the first of them Monday")
 	}
-	ever := false
+	sometimesOpen := false
 	for _, day := range days {
 		opens, ok1 := minute(day[0])
 		closes, ok2 := minute(day[1])
 		if !ok1 || !ok2 || opens > closes {
 			return fmt.Errorf("%q to %q are no hours of a day", day[0], day[1])
 		}
-		ever = ever || opens < closes
+		sometimesOpen = sometimesOpen || opens < closes
 	}
-	if !ever {
+	if !sometimesOpen {
 		return errors.New("it is never open")
 	}
 	return nil
 }
 
-// minute reads "08:30" as 510, and "24:00", the end of a day, as 1440.
+// minute is the minute of the day: 510 for "08:30", 1440 for "24:00", the end of a day.
 func minute(s string) (int, bool) {
 	if len(s) != 5 || s[2] != ':' {
 		return 0, false
@@ -277,7 +295,7 @@ func checkRule(r decision.Rule) error {
 	case r.Text == "":
 		return errors.New("a rule needs a description, the sentence that a person reads")
 	case r.Citation == "" && r.Effective == "" && r.Confidence == "":
-		return nil // the house's own rule
+		return nil // a rule of our own
 	case !slices.Contains([]string{"statute", "regulator", "industry", "secondary"}, r.Confidence):
 		return errors.New("confidence must be statute, regulator, industry or secondary")
 	case r.Citation == "":
@@ -317,9 +335,9 @@ func (b *bundle) store() storage.Store {
 		inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
 }
 
-// capabilities are OPA's less everything that reads a clock, the network, chance,
-// the process or the machine's zones, or checks signatures against them: only
-// pure functions of values are left.
+// capabilities are what a policy may use of OPA: pure functions of values. Functions that read
+// a clock, the network, chance, the process or the machine's zones are not among them, nor are
+// those that verify signatures, which need a clock.
 func capabilities() *ast.Capabilities {
 	c := ast.CapabilitiesForThisVersion()
 	c.AllowNet = []string{}

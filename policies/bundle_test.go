@@ -2,6 +2,7 @@ package policies
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"strings"
 	"testing"
@@ -100,6 +101,96 @@ func TestSpoiledPacksAreAFault(t *testing.T) {
 		a, err := e.Decide(context.Background(), facts())
 		if err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %+v, %v, want an error that says %q", c.name, a, err, c.says)
+		}
+	}
+}
+
+// TestEveryCheckOfTheManifestMustReport spoils the report of each check that the manifest
+// names. Until the check reports once, and in its turn, there is no answer.
+func TestEveryCheckOfTheManifestMustReport(t *testing.T) {
+	checks := load(t).Required()
+	if len(checks) < 4 {
+		t.Fatalf("the manifest names the checks %v; there are more", checks)
+	}
+	n := len(checks)
+	for i, check := range checks {
+		line := "\tdata.chirograph." + check + ".report,\n"
+		next := "\tdata.chirograph." + checks[(i+1)%n] + ".report,\n"
+		folder := check + "/" + check + ".rego"
+		for _, c := range []struct {
+			name  string
+			spoil func(m fstest.MapFS)
+			says  string
+		}{
+			{"it is missing", func(m fstest.MapFS) { replace(t, m, mainRego, line, "") }, fmt.Sprintf("%d of %d checks", n-1, n)},
+			{"it reports twice", func(m fstest.MapFS) { replace(t, m, mainRego, line, line+line) }, fmt.Sprintf("%d elements", n+1)},
+			{"it reports twice, and another check not", func(m fstest.MapFS) { replace(t, m, mainRego, next, line) }, "did not report in its place"},
+			{"it reports under another name", func(m fstest.MapFS) {
+				replace(t, m, folder, `{"check": "`+check+`"`, `{"check": "x"`)
+			}, "check " + check + " did not report in its place"},
+			{"it reports as another check", func(m fstest.MapFS) {
+				replace(t, m, folder, `{"check": "`+check+`"`, `{"check": "`+checks[(i+1)%n]+`"`)
+			}, "check " + check + " did not report in its place"},
+			{"its report has another name", func(m fstest.MapFS) { replace(t, m, folder, "\nreport :=", "\nverdict :=") }, "undefined"},
+			{"its rules are not in the bundle", func(m fstest.MapFS) {
+				m[folder] = &fstest.MapFile{Data: []byte("package chirograph." + check + "\n")}
+			}, ""},
+			{"there is one check too many", func(m fstest.MapFS) {
+				replace(t, m, mainRego, line, line+"\t{\"check\": \"x\", \"outcome\": \"allow\", \"rules\": [\"countries.reach\"]},\n")
+			}, fmt.Sprintf("%d elements", n+1)},
+		} {
+			m := files(t)
+			c.spoil(m)
+			e, err := Load(m)
+			if err != nil {
+				t.Errorf("%s: %s: %v", check, c.name, err)
+				continue
+			}
+			if a, err := e.Decide(context.Background(), facts()); err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%s: %s: %+v, %v, want an error that says %q", check, c.name, a, err, c.says)
+			}
+		}
+		for says, spoil := range map[string]string{"must name " + check: `"x"`, "names " + check + " twice": `"` + check + `", "` + check + `"`} {
+			m := files(t)
+			replace(t, m, manifestJSON, `"`+check+`"`, spoil)
+			if _, err := Load(m); err == nil || !strings.Contains(err.Error(), says) {
+				t.Errorf("%v, want an error that says %q", err, says)
+			}
+		}
+	}
+}
+
+// A bundle may have a check more than the built-in one. Then this check must report too.
+func TestABundleMayAddACheck(t *testing.T) {
+	bundle := func(report string) fstest.MapFS {
+		m := files(t)
+		m["consent/consent.rego"] = &fstest.MapFile{Data: []byte("package chirograph.consent\n\n" + report + "\n")}
+		replace(t, m, manifestJSON, `"senders"]`, `"senders", "consent"]`)
+		replace(t, m, mainRego, "\tdata.chirograph.senders.report,\n", "\tdata.chirograph.senders.report,\n\tdata.chirograph.consent.report,\n")
+		return m
+	}
+	for _, c := range []struct {
+		report string
+		want   decision.Outcome // "": a fault
+	}{
+		{`report := {"check": "consent", "outcome": "allow", "rules": ["countries.reach"]}`, decision.Allow},
+		{`report := {"check": "consent", "outcome": "deny", "rules": ["countries.reach"]}`, decision.Deny},
+		{`report := {"check": "consent", "outcome": "allow", "rules": ["countries.reach"]} if input.purpose == "otp"`, ""},
+	} {
+		e, err := Load(bundle(c.report))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := e.Required(); len(got) != len(load(t).Required())+1 || got[len(got)-1] != "consent" {
+			t.Errorf("required are %v", got)
+		}
+		a, err := e.Decide(context.Background(), facts())
+		if c.want == "" {
+			if err == nil {
+				t.Errorf("%s: %+v, want an error", c.report, a)
+			}
+		} else if err != nil || a.Outcome != c.want || len(a.Checks) != len(e.Required()) {
+			t.Errorf("%s: %+v, %v, want %s", c.report, a, err, c.want)
 		}
 	}
 }
@@ -227,7 +318,7 @@ func TestDigest(t *testing.T) {
 		got := digest(m)
 		if strings.HasSuffix(name, "_test.rego") {
 			if got != whole {
-				t.Errorf("%s is no part of the bundle, but changes its digest", name)
+				t.Errorf("%s does not belong to the bundle, but changes its digest", name)
 			}
 		} else if other, ok := seen[got]; ok {
 			t.Errorf("a change of %s has the digest of a change of %s", name, other)
@@ -244,7 +335,7 @@ func TestDigest(t *testing.T) {
 	m = files(t)
 	m["README.md"] = &fstest.MapFile{Data: []byte("x")}
 	if digest(m) != whole {
-		t.Error("what is no part of the bundle changes its digest")
+		t.Error("what does not belong to the bundle changes its digest")
 	}
 }
 

@@ -4,23 +4,56 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/chirograph/chirograph/domain/decision"
 )
 
-var update = flag.Bool("update", false, "write the table of rules in docs/policies.md anew")
+var update = flag.Bool("update", false, "write the tables of facts and rules in docs/policies.md anew")
 
-// TestDocs holds the table of rules in the documentation to the rules' own annotations.
+// TestDocs holds the tables in the documentation to what the code says: the facts to the
+// comments of decision.Facts, the rules to their own annotations, the checks to the manifest.
 func TestDocs(t *testing.T) {
-	const (
-		name  = "../docs/policies.md"
-		begin = "<!-- rules: written by go test ./policies -run TestDocs -update -->\n"
-		end   = "<!-- end of rules -->\n"
-	)
+	const name = "../docs/policies.md"
 	e := load(t)
+	page, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := page
+	for what, table := range map[string]string{"facts": factTable(t), "rules": ruleTable(e)} {
+		begin := "<!-- " + what + ": written by go test ./policies -run TestDocs -update -->\n"
+		end := "<!-- end of " + what + " -->\n"
+		before, rest, ok1 := bytes.Cut(want, []byte(begin))
+		_, after, ok2 := bytes.Cut(rest, []byte(end))
+		if !ok1 || !ok2 {
+			t.Fatalf("%s has lost the marks of its table of %s", name, what)
+		}
+		want = slices.Concat(before, []byte(begin), []byte(table), []byte(end), after)
+	}
+	if !bytes.Equal(page, want) {
+		if !*update {
+			t.Fatalf("%s does not say what the facts and the rules say of themselves: run go test ./policies -run TestDocs -update", name)
+		}
+		if err := os.WriteFile(name, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if checks := "in this order: `" + strings.Join(e.Required(), "`, `") + "`."; !bytes.Contains(want, []byte(checks)) {
+		t.Errorf("%s does not have the checks of the manifest; it should say %q", name, checks)
+	}
+}
+
+// ruleTable is a row for each rule.
+func ruleTable(e *Evaluator) string {
 	var table strings.Builder
 	table.WriteString("\n| rule | what it says | citation | effective | confidence |\n| --- | --- | --- | --- | --- |\n")
 	for _, id := range slices.Sorted(maps.Keys(e.rules)) {
@@ -31,24 +64,56 @@ func TestDocs(t *testing.T) {
 		fmt.Fprintf(&table, "| `%s` | %s | %s | %s | %s |\n", r.ID, r.Text, r.Citation, r.Effective, r.Confidence)
 	}
 	table.WriteString("\n")
+	return table.String()
+}
 
-	page, err := os.ReadFile(name)
+// factTable is a row for each fact, from the comments of its field.
+func factTable(t *testing.T) string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "../domain/decision/policy.go", nil, parser.ParseComments|parser.SkipObjectResolution)
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, rest, ok1 := bytes.Cut(page, []byte(begin))
-	old, after, ok2 := bytes.Cut(rest, []byte(end))
-	if !ok1 || !ok2 {
-		t.Fatalf("%s has lost the marks of its table of rules", name)
+	comments := map[string]string{} // by Type.Field
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.TypeSpec); ok {
+			if s, ok := spec.Type.(*ast.StructType); ok {
+				for _, f := range s.Fields.List {
+					comments[spec.Name.Name+"."+f.Names[0].Name] = strings.Join(strings.Fields(f.Doc.Text()), " ")
+				}
+			}
+		}
+		return true
+	})
+	var table strings.Builder
+	table.WriteString("\n| fact | what it is |\n| --- | --- |\n")
+	var rows func(typ reflect.Type, prefix string)
+	rows = func(typ reflect.Type, prefix string) {
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			fact, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			comment := comments[typ.Name()+"."+f.Name]
+			if comment == "" {
+				t.Errorf("the field %s of decision.%s has no comment", f.Name, typ.Name())
+			}
+			for _, verb := range []string{" is ", " are ", " says "} {
+				comment = strings.TrimPrefix(comment, f.Name+verb)
+			}
+			fact = prefix + fact
+			fmt.Fprintf(&table, "| `%s` | %s |\n", fact, comment)
+			switch f.Type.Kind() {
+			case reflect.Struct:
+				rows(f.Type, fact+".")
+			case reflect.Slice:
+				if f.Type.Elem().Kind() == reflect.Struct {
+					rows(f.Type.Elem(), fact+"[i].")
+				}
+			case reflect.Map:
+				rows(f.Type.Elem(), fact+"[zone].")
+			}
+		}
 	}
-	if string(old) == table.String() {
-		return
-	}
-	if !*update {
-		t.Fatalf("%s does not say what the rules say of themselves: run go test ./policies -run TestDocs -update", name)
-	}
-	page = slices.Concat(before, []byte(begin), []byte(table.String()), []byte(end), after)
-	if err := os.WriteFile(name, page, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	rows(reflect.TypeFor[decision.Facts](), "")
+	table.WriteString("\n")
+	return table.String()
 }

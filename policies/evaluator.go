@@ -1,13 +1,13 @@
-// Package policies is the policy engine: four packs of rules in Rego with their
-// parameters as data, and the evaluator that asks OPA and believes only a
-// complete answer.
+// Package policies is the policy engine: packs of rules in Rego with their
+// parameters as data, and the evaluator that asks OPA and accepts only a
+// whole answer.
 //
 // The evaluator is a pure function of the facts and the bundle. It reads no
-// clock, no network and no ledger, and the builtins that could are not there to
-// call. OPA on its own fails open: a rule that goes undefined is simply absent.
-// So what is not a whole answer (every check once, in order, each with an
-// outcome that exists and rules that are annotated) is an error here, and the
-// caller holds the message.
+// clock, no network and no ledger, and the rules cannot call a builtin that does.
+// OPA on its own fails open: a rule that is undefined is simply absent from the
+// answer. So the evaluator accepts an answer only if it is whole: every check of
+// the manifest once, in order, each with a known outcome and annotated rules.
+// Everything else is an error, and the caller holds the message.
 package policies
 
 import (
@@ -28,11 +28,11 @@ import (
 //go:embed packs
 var builtin embed.FS
 
-// decideWithin bounds one evaluation, which takes some 50 µs. Running out of it
-// is a fault, and no part of an answer.
+// decideWithin bounds one evaluation, which takes some 50 µs. An evaluation that takes
+// longer is a fault.
 const decideWithin = time.Second
 
-// Evaluator decides by one bundle. It is safe for concurrent use and never changes.
+// Evaluator decides by one bundle. It is safe for concurrent use. Its answers never change.
 type Evaluator struct {
 	query    rego.PreparedEvalQuery
 	revision string
@@ -55,8 +55,8 @@ func Builtin() (*Evaluator, error) {
 
 // Load reads a bundle: manifest.json at the root, and in the folder of each pack
 // its policies (*.rego) and its parameters (params.json, which they see as
-// data.params.<folder>). Files named *_test.rego, and files of other types, are
-// no part of it. An error names the file or the rule that is wrong.
+// data.params.<folder>). Files named *_test.rego and files of other types do not
+// belong to the bundle. An error names the file or the rule that is wrong.
 func Load(fsys fs.FS) (*Evaluator, error) {
 	b, err := readBundle(fsys)
 	if err != nil {
@@ -76,8 +76,8 @@ func Load(fsys fs.FS) (*Evaluator, error) {
 	return e, nil
 }
 
-// Required are the checks that report on every message, in the order in which
-// they are read.
+// Required are the checks of the manifest, in its order. Each must report on every
+// message.
 func (e *Evaluator) Required() []string { return slices.Clone(e.checks) }
 
 // Bundle returns the manifest's revision, and the SHA-256 in hex over path and
@@ -85,19 +85,20 @@ func (e *Evaluator) Required() []string { return slices.Clone(e.checks) }
 // its length as 8 octets, most significant first.
 func (e *Evaluator) Bundle() (revision, digest string) { return e.revision, e.digest }
 
-// Rule describes a rule of this bundle.
+// Rule describes a rule of this bundle by its id. It reports false for an id that no
+// rule of the bundle has.
 func (e *Evaluator) Rule(id string) (decision.Rule, bool) {
 	r, ok := e.rules[id]
 	return r, ok
 }
 
 // Decide answers for the facts. An error is a fault: OPA failed or took longer
-// than a second, or its answer was not a whole one. The answer is the caller's
-// own; equal facts are answered from memory.
+// than a second, or its answer was not whole. Equal facts may be answered from
+// memory. The caller may change the answer that it gets.
 func (e *Evaluator) Decide(ctx context.Context, f *decision.Facts) (*decision.Answer, error) {
 	key := keys.Get().(*[]byte)
 	defer keys.Put(key)
-	*key = appendFacts((*key)[:0], f)
+	*key = appendFacts((*key)[:0], *f)
 	if a := e.memo.get(*key); a != nil {
 		return clone(a), nil
 	}
@@ -120,7 +121,7 @@ func (e *Evaluator) evaluate(ctx context.Context, f *decision.Facts) (*decision.
 	defer cancel()
 	var decision ast.Value
 	results, err := e.query.Eval(ctx,
-		rego.EvalParsedInput(factsValue(f)),
+		rego.EvalParsedInput(objectFacts(*f)),
 		rego.EvalTime(time.Unix(0, 0).UTC()),
 		// The answer is read from OPA's own values; plain Go values are not needed.
 		rego.EvalGenerateJSON(func(t *ast.Term, _ *rego.EvalContext) (any, error) {

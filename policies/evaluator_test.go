@@ -99,7 +99,7 @@ func BenchmarkDecide(b *testing.B) {
 		b.Run(c.name+"/input", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				factsValue(c.f)
+				objectFacts(*c.f)
 			}
 		})
 	}

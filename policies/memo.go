@@ -6,17 +6,18 @@ import (
 	"github.com/chirograph/chirograph/domain/decision"
 )
 
-// A generation of answers ends at either bound; the one before it is then dropped.
+// A generation of answers ends at the first of these bounds. The generation before it is then
+// dropped.
 const (
 	generationAnswers = 2048
 	generationBytes   = 8 << 20
 	windowBytes       = 144 // of a window
-	answerBytes       = 512 // of all else, roughly
+	answerBytes       = 512 // of the rest of an answer, roughly
 )
 
 // memo remembers the answers of two generations by the JSON of their facts. The
-// clocks in the facts are cut to the minute, so what was asked in the last few
-// minutes is what will be asked again.
+// clocks in the facts are cut to the minute, so the questions of the last few
+// minutes are the ones that come once more.
 type memo struct {
 	mu       sync.Mutex
 	bytes    int
@@ -24,7 +25,7 @@ type memo struct {
 	previous map[string]*decision.Answer
 }
 
-// get returns nil for what is not remembered. The answer is not to be changed.
+// get is the remembered answer, or nil. The caller must not change it.
 func (m *memo) get(key []byte) *decision.Answer {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -14,16 +14,17 @@ import (
 )
 
 const (
-	// MaxAllow bounds how long an allow stands. Rules have dates; within an hour of
-	// one taking effect it is asked.
-	MaxAllow = time.Hour
-	// MaxHold bounds how long a hold waits before the fault is looked at again.
+	// maxAllow bounds how long an allow stands, so that the policies are asked at least once
+	// an hour.
+	maxAllow = time.Hour
+	// MaxHold is the longest time after which a held message is decided anew.
 	MaxHold = 5 * time.Minute
 )
 
-// Decider makes decisions. It is pure but for the policies it asks, which are
+// Decider makes decisions. It is pure but for the policies that it asks, which are
 // pure themselves.
 type Decider struct {
+	// Policy is asked for every answer.
 	Policy Policy
 	// Zone loads a zone from the embedded database: sms.LoadZone.
 	Zone func(name string) (*time.Location, error)
@@ -31,9 +32,10 @@ type Decider struct {
 	ZoneData string
 }
 
-// Decide says what becomes of m at the instant now, under the registry that its
-// partition stands at. fault is what the caller already knows to be wrong ("":
-// nothing).
+// Decide decides the message m of the stream s at the instant now, under the registry that
+// its partition has reached. fault is a fault that the caller found, with its detail; "" is
+// none. A fault, the caller's or one found here, makes the outcome Hold. The outcome is not
+// yet recorded: the caller appends it.
 func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipient.State, m *recipient.Message, now time.Time, fault event.Fault, detail string) *event.MessageDecided {
 	if fault != "" {
 		return hold(m, now, fault, detail)
@@ -57,7 +59,7 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 	var answer *Answer
 	var windows []zoned
 	at := now
-	for range daysAhead { // a deferral is asked again where it would end
+	for range daysAhead { // where a deferral would end, the policies are asked once more
 		facts, cl, err := d.Facts(prog, s, m, at)
 		if err != nil {
 			return hold(m, now, event.FaultZoneData, err.Error())
@@ -74,11 +76,11 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 			answer, windows, clocks = a, ws, cl
 		}
 		if a.Outcome != Defer || at.After(now) && a.Outcome == Deny {
-			break // what is denied there is denied there, when it is due
+			break // the message is denied when it is due, not now
 		}
 		next, ok := allOpen(ws, at)
 		if !ok || !next.After(at) {
-			// No instant within a week at which every place it may be in is open at once.
+			// Within a week there is no instant at which all windows are open.
 			answer = &Answer{Outcome: Deny, Checks: answer.Checks}
 			break
 		}
@@ -100,7 +102,7 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 	}
 	switch answer.Outcome {
 	case Allow:
-		until := now.Add(MaxAllow)
+		until := now.Add(maxAllow)
 		if c := firstClose(windows, now); !c.IsZero() && c.Before(until) {
 			until = c
 		}
@@ -120,7 +122,8 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 	return out
 }
 
-// hold waits twice as long each time, from a second to MaxHold.
+// hold is a hold for a fault. Each hold of a message waits twice as long as the one before,
+// from a second to MaxHold.
 func hold(m *recipient.Message, now time.Time, fault event.Fault, detail string) *event.MessageDecided {
 	wait := min(time.Second<<min(m.Holds, 10), MaxHold)
 	return &event.MessageDecided{Outcome: Hold, Fault: fault, Detail: detail, Until: event.Millis(now.Add(wait))}
@@ -128,10 +131,10 @@ func hold(m *recipient.Message, now time.Time, fault event.Fault, detail string)
 
 func short(digest string) string { return digest[:min(len(digest), 32)] }
 
-// Facts is the policy input for m at an instant, and the clocks in it as a
-// decision records them.
+// Facts is the policy input for the message m of the stream s at an instant, and the clocks in
+// it as a decision records them. An error means that the zone of a place does not load.
 func (d *Decider) Facts(prog *control.Program, s *recipient.State, m *recipient.Message, at time.Time) (*Facts, []event.Clock, error) {
-	f := PolicyFacts(prog, m, s.OptOuts)
+	f := factsWithoutClocks(prog, m, s.OptOuts)
 	f.ZoneData = d.ZoneData
 	var clocks []event.Clock
 	for _, p := range f.Recipient.Places {
@@ -149,9 +152,9 @@ func (d *Decider) Facts(prog *control.Program, s *recipient.State, m *recipient.
 	return f, clocks, nil
 }
 
-// PolicyFacts is the policy input for m without its clocks: what follows from its
-// submit, its program's registration and the opt-outs that stand.
-func PolicyFacts(prog *control.Program, m *recipient.Message, optOuts []recipient.OptOut) *Facts {
+// factsWithoutClocks is what follows from the message's submit, its program's registration and
+// the opt-outs that stand.
+func factsWithoutClocks(prog *control.Program, m *recipient.Message, optOuts []recipient.OptOut) *Facts {
 	f := &Facts{
 		Purpose:   m.Purpose,
 		Program:   FactProgram{Name: prog.Name, LegalEntity: prog.LegalEntity, Purposes: prog.Purposes, Countries: prog.Countries},
@@ -160,7 +163,7 @@ func PolicyFacts(prog *control.Program, m *recipient.Message, optOuts []recipien
 		Clocks:    make(map[string]FactClock, len(m.Places)),
 	}
 	for _, p := range m.Places {
-		f.Recipient.Places = append(f.Recipient.Places, ParsePlace(p))
+		f.Recipient.Places = append(f.Recipient.Places, parsePlace(p))
 	}
 	for _, o := range optOuts {
 		fo := FactOptOut{Scope: string(o.Reach.Scope), Unclear: o.Unclear, Answers: !m.Answers.IsZero() && o.Event == m.Answers}
@@ -179,27 +182,27 @@ func PolicyFacts(prog *control.Program, m *recipient.Message, optOuts []recipien
 	return f
 }
 
-// ParsePlace reads what sms.Place.Event wrote.
-func ParsePlace(p event.Place) FactPlace {
-	where, zone, _ := strings.Cut(string(p), " ")
-	country, state, _ := strings.Cut(where, "-")
+// parsePlace reads what sms.Place.Event wrote, such as "US-FL America/New_York".
+func parsePlace(p event.Place) FactPlace {
+	region, zone, _ := strings.Cut(string(p), " ")
+	country, state, _ := strings.Cut(region, "-")
 	return FactPlace{Country: country, State: state, Zone: zone}
 }
 
-// zoned loads the zones of windows, each once, leaving out repeats.
+// zoned loads the zones of windows. Windows with the same zone and hours become one.
 func (d *Decider) zoned(ws []Window) ([]zoned, error) {
 	type key struct {
 		zone string
 		days [7][2]int
 	}
-	seen := make(map[key]bool, len(ws))
+	known := make(map[key]bool, len(ws))
 	out := make([]zoned, 0, len(ws))
 	for _, w := range ws {
 		k := key{w.Zone, w.Days}
-		if seen[k] {
+		if known[k] {
 			continue
 		}
-		seen[k] = true
+		known[k] = true
 		loc, err := d.Zone(w.Zone)
 		if err != nil {
 			return nil, fmt.Errorf("the zone %s does not load", w.Zone)

@@ -3,6 +3,7 @@ package decision
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -171,5 +172,42 @@ func TestDecideNamesOptOuts(t *testing.T) {
 	got := d.Decide(t.Context(), registry(t), s, &recipient.Message{Program: "news", Country: "US", From: "+1500", ValidUntil: noon.Add(time.Hour)}, noon, "", "")
 	if !slices.Equal(got.OptOuts, []event.ID{a, b}) || !slices.Equal(got.Checks[0].OptOuts, []event.ID{b}) {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Every field of the facts is filled from a message of which everything is known: a fact that
+// the policies read and that is always empty would be a rule that never applies.
+func TestEveryFactIsFilled(t *testing.T) {
+	answers := event.ID{1}
+	prog := &control.Program{ProgramChanged: &event.ProgramChanged{Name: "news", LegalEntity: "Acme", Purposes: []string{"marketing"}, Countries: []string{"US"}, Senders: []string{"+1500"}}}
+	s := &recipient.State{OptOuts: []recipient.OptOut{{Event: answers, Unclear: true, Reach: event.Reach{Scope: event.ScopeProgram, Name: "news"}}}}
+	m := &recipient.Message{Program: "news", Purpose: "marketing", From: "+1500", Country: "US", Places: []event.Place{"US-NY America/New_York"}, Answers: answers}
+	f, _, err := (&Decider{Zone: sms.LoadZone, ZoneData: "z"}).Facts(prog, s, m, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var filled func(v reflect.Value, name string)
+	filled = func(v reflect.Value, name string) {
+		if v.IsZero() {
+			t.Errorf("%s is empty", name)
+		}
+		switch v.Kind() {
+		case reflect.Struct:
+			for i := range v.NumField() {
+				filled(v.Field(i), name+"."+v.Type().Field(i).Name)
+			}
+		case reflect.Slice:
+			for i := range v.Len() {
+				filled(v.Index(i), name+"[i]")
+			}
+		case reflect.Map:
+			for _, k := range v.MapKeys() {
+				filled(v.MapIndex(k), name+"["+k.String()+"]")
+			}
+		}
+	}
+	filled(reflect.ValueOf(*f), "facts")
+	if len(f.Recipient.Places) != 1 || len(f.OptOuts) != 1 || len(f.Clocks) != 1 {
+		t.Errorf("the facts are %+v", f)
 	}
 }

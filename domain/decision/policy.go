@@ -4,20 +4,21 @@
 package decision
 
 import (
+	"context"
+
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-import "context"
-
 // Policy decides. It is a pure function of its facts: no clock, no network, no
-// ledger. The same facts and the same bundle give the same answer for ever.
+// ledger. The same facts and the same bundle always give the same answer.
 type Policy interface {
 	// Decide answers for one message. An error is a fault (an undefined result, a
-	// check that did not report, a builtin that failed): the message is held,
-	// never allowed and never denied on account of it.
+	// check that did not report, a builtin that failed): the message is then held,
+	// neither allowed nor denied.
 	Decide(ctx context.Context, f *Facts) (*Answer, error)
 
-	// Rule describes a rule by its id, from its annotations.
+	// Rule describes a rule by its id, from its annotations. It reports false for
+	// an id that no rule of the bundle has.
 	Rule(id string) (Rule, bool)
 
 	// Bundle is the revision and the digest (SHA-256, hex) of the policies and
@@ -30,65 +31,82 @@ type Rule struct {
 	ID string `json:"id"`
 	// Text tells a person what the rule did, in one sentence.
 	Text string `json:"text"`
-	// Citation names the law, the regulator's rule or the industry's guideline.
+	// Citation names the law, the regulator's rule or the industry's guideline. It is
+	// empty, like Effective and Confidence, for a rule of our own.
 	Citation string `json:"citation,omitempty"`
-	// Effective is the date (YYYY-MM-DD) from which the rule holds.
+	// Effective is the date (YYYY-MM-DD) from which the rule is law.
 	Effective string `json:"effective,omitempty"`
-	// Confidence is statute, regulator, industry or secondary.
+	// Confidence is what the rule was taken from: statute, regulator, industry or secondary.
 	Confidence string `json:"confidence,omitempty"`
 }
 
-// Facts is the policy input: derived facts only, never a number and never a
-// body, so that a decision can be evaluated again after its subject was erased.
-// Its JSON is what is recorded in MessageDecided and what OPA gets as input.
-// Clocks are cut to the minute, so equal messages in the same minute have equal
-// facts and one evaluation answers for all of them.
+// Facts is the policy input. It has derived facts only, no number and no body, so that a
+// decision can be evaluated a second time after its recipient's data was erased. Its JSON
+// is what OPA gets as input. Clocks are cut to the minute: equal messages in one minute
+// have equal facts, and one evaluation answers for all of them.
+//
+// This type is the only description of the facts. After a change, go generate ./policies
+// writes their encoders, and go test ./policies -run TestDocs -update the table of facts in
+// docs/policies.md, from the comments here. The fields are filled in Decider.Facts.
 type Facts struct {
-	// Purpose and Priority as submitted, already narrowed to what the program allows.
-	Purpose string      `json:"purpose"`
+	// Purpose is why the message is sent: marketing, otp, fraud_alert, account, delivery,
+	// healthcare, collection, reply, emergency, or the system's own compliance_reply.
+	Purpose string `json:"purpose"`
+	// Program is what the message's program is registered for.
 	Program FactProgram `json:"program"`
-	// Recipient is where the number may be.
+	// Recipient is where the recipient may be.
 	Recipient FactRecipient `json:"recipient"`
-	Sender    FactSender    `json:"sender"`
-	// OptOuts are all that stand in the stream, whatever their scope.
+	// Sender is the sender ID that would be used.
+	Sender FactSender `json:"sender"`
+	// OptOuts are all opt-outs of the recipient that stand, whatever their scope. They are
+	// left out if there are none.
 	OptOuts []FactOptOut `json:"opt_outs,omitempty"`
-	// Clocks is the local date and time in every zone of Recipient.Places, by zone.
+	// Clocks are the local date and time in the zone of every place, by zone.
 	Clocks map[string]FactClock `json:"clocks"`
-	// ZoneData is the version of the zone database that made Clocks.
+	// ZoneData is the version of the zone database that the clocks were read from.
 	ZoneData string `json:"zone_data"`
 }
 
-// FactProgram is the program's registration as of the control position.
+// FactProgram is a program's registration at the control position of the decision.
 type FactProgram struct {
-	Name        string   `json:"name"`
-	LegalEntity string   `json:"legal_entity"`
-	Purposes    []string `json:"purposes"`
-	// Countries the program may reach, ISO 3166-1 alpha-2; "*" is all.
+	// Name is the program's name.
+	Name string `json:"name"`
+	// LegalEntity is the legal entity that sends by the program.
+	LegalEntity string `json:"legal_entity"`
+	// Purposes are the purposes that the program may send for.
+	Purposes []string `json:"purposes"`
+	// Countries are the countries that the program may reach (ISO 3166-1 alpha-2). "*" is every country.
 	Countries []string `json:"countries"`
 }
 
-// FactRecipient says where the recipient may be. Country is the number's own,
-// "" when it is not known (and then every rule that needs it must not allow).
+// FactRecipient is where a recipient may be.
 type FactRecipient struct {
-	Country string      `json:"country"`
-	Places  []FactPlace `json:"places"`
+	// Country is the country of the number (ISO 3166-1 alpha-2). "" means that it is not
+	// known; a rule that needs it must then not allow.
+	Country string `json:"country"`
+	// Places are all places where the recipient may be. A toll-free number in North America
+	// may be anywhere there.
+	Places []FactPlace `json:"places"`
 }
 
-// FactPlace is one place the recipient may be in.
+// FactPlace is one place where the recipient may be.
 type FactPlace struct {
+	// Country is the country of the place (ISO 3166-1 alpha-2). "" means that it is not known.
 	Country string `json:"country"`
-	// State is the ISO 3166-2 code without its country ("FL"), "" where it does not matter or is unknown.
+	// State is the ISO 3166-2 code without its country, such as FL. It is left out where it is
+	// not known or does not matter.
 	State string `json:"state,omitempty"`
-	// Zone is an IANA zone name.
+	// Zone is the name of an IANA time zone. "" means that it is not known.
 	Zone string `json:"zone"`
 }
 
 // FactSender is the sender ID that would be used.
 type FactSender struct {
+	// ID is the sender ID itself.
 	ID string `json:"id"`
 	// Type is alphanumeric, short_code or long_code.
 	Type string `json:"type"`
-	// Owned: the program registers this sender ID.
+	// Owned says whether the program registers this sender ID.
 	Owned bool `json:"owned"`
 }
 
@@ -96,26 +114,31 @@ type FactSender struct {
 type FactOptOut struct {
 	// Scope is sender, program, legal_entity or tenant.
 	Scope string `json:"scope"`
-	// Same: the scope's own name (the sender ID, the program, the legal entity)
-	// is this message's. Always true for tenant.
+	// Same says whether the scope names this message's sender ID, program or legal entity. It
+	// is always true for a tenant.
 	Same bool `json:"same"`
-	// Unclear: the words were not plain; an officer has yet to look.
+	// Unclear is true if the recipient's words were not plain and an officer has yet to look
+	// at them. Else it is left out.
 	Unclear bool `json:"unclear,omitempty"`
-	// Answers: this message is the one confirmation of this very opt-out.
+	// Answers is true if this message is the one confirmation of this opt-out. Else it is
+	// left out.
 	Answers bool `json:"answers,omitempty"`
 }
 
 // FactClock is a local date and time, cut to the minute.
 type FactClock struct {
-	Date    string `json:"date"`    // 2026-11-24
-	Time    string `json:"time"`    // 20:59
-	Weekday int    `json:"weekday"` // ISO 8601: 1 is Monday, 7 Sunday
+	// Date is the local date, such as 2026-11-24.
+	Date string `json:"date"`
+	// Time is the local time, from 00:00 to 23:59.
+	Time string `json:"time"`
+	// Weekday is the local day of the week: 1 is Monday, 7 is Sunday (ISO 8601).
+	Weekday int `json:"weekday"`
 }
 
-// Outcome is what an answer, or a check, comes to. Hold is never a policy's own answer.
+// Outcome is the result of an answer or of a check. The policies never answer Hold.
 type Outcome = event.DecisionOutcome
 
-// The outcomes, for the policies, which see no events.
+// The outcomes. They are named here too because the policies may not import package event.
 const (
 	Allow = event.Allow
 	Deny  = event.Deny
@@ -123,35 +146,40 @@ const (
 	Hold  = event.Hold
 )
 
-// Answer is what the policy said.
+// Answer is what the policies say of one message.
 type Answer struct {
 	// Outcome is allow, deny or defer: deny if any check denies, else defer if
 	// any defers, else allow (and only if every required check reported).
 	Outcome Outcome
-	Checks  []Check
-	// Windows are the local hours within which the answer may be allow. An allow
-	// lasts until the first of them closes; a defer until the first instant at
-	// which all are open, and there the policy is asked again.
+	// Checks are the reports of all checks, in the order of the bundle's manifest.
+	Checks []Check
+	// Windows are the local hours within which the message may leave. An allow
+	// lasts until the first window closes. A deferral lasts until the first instant
+	// at which all windows are open; the policies are then asked about that instant.
 	Windows []Window
 }
 
-// Check is one required check's report. Every check reports on every message.
+// Check is one check's report. Every check of the bundle's manifest reports on every message.
 type Check struct {
-	// Check is the pack: opt_out, quiet_hours, countries, senders.
+	// Check is the name of the check, which is the name of its pack of rules: quiet_hours.
 	Check   string  `json:"check"`
 	Outcome Outcome `json:"outcome"`
-	// Rules are the ids of the rules that decided, sorted; at least one, also for
-	// an allow (the rule that says why nothing stands against it).
+	// Rules are the ids of the rules that decided, sorted. There is at least one: for an
+	// allow, the rule that says why nothing prevents the message.
 	Rules []string `json:"rules"`
-	// OptOuts are indexes into Facts.OptOuts that this check rested on.
+	// OptOuts are the opt-outs that this check relied on, as indexes into Facts.OptOuts,
+	// ascending.
 	OptOuts []int `json:"opt_outs,omitempty"`
 }
 
-// Window is when a rule lets a message out, in one zone's local time: for each
-// ISO weekday (index 0 is Monday) the minute of the day it opens and the minute
-// it closes, half-open; [0,1440) is the whole day, equal values are closed.
+// Window is the hours in which one rule lets a message out, in the local time of one zone.
 type Window struct {
-	Zone string    `json:"zone"`
-	Rule string    `json:"rule"`
+	// Zone is the name of an IANA time zone.
+	Zone string `json:"zone"`
+	// Rule is the id of the rule that sets the hours.
+	Rule string `json:"rule"`
+	// Days has, for each weekday (index 0 is Monday), the minute of the day at which the
+	// window opens and the minute at which it closes: [480,1260) is 08:00:00 to 20:59:59.
+	// [0,1440) is the whole day. Equal values mean that it is closed all day.
 	Days [7][2]int `json:"days"`
 }
