@@ -119,28 +119,35 @@ func (f *Fold) apply(ctx context.Context, records []ledger.Record, folded func(*
 		if r.Index != f.next {
 			return fmt.Errorf("read %s where %s should follow", at, event.Position{Partition: f.partition, Index: f.next})
 		}
-		j := ledger.Judged{Record: *r}
-		var st *stream
-		switch unfit := unfit(r); {
-		case unfit != nil:
-			if !f.control.Accepted(at, r.Raw) {
-				return ledger.Damaged(at, unfit)
-			}
-			j.Why, j.Event = ledger.Opaque, nil
-		case r.Event.Subject.IsZero():
-			if err := f.applyControl(ctx, &j); err != nil {
-				return err
-			}
-		default:
-			st = f.streams[r.Event.Subject]
-			f.evolve(st, &j)
+		f.judged = append(f.judged, ledger.Judged{Record: *r})
+		st, err := f.judge(ctx, at, &f.judged[len(f.judged)-1])
+		if err != nil {
+			f.judged = f.judged[:len(f.judged)-1]
+			return err
 		}
-		folded(st, &j)
-		f.judged = append(f.judged, j)
+		folded(st, &f.judged[len(f.judged)-1])
 		f.next++
 		f.last = r.Raw
 	}
 	return nil
+}
+
+// judge folds one record, and says what it is worth. It returns the record's stream; nil for a
+// control position, and for an opaque record.
+func (f *Fold) judge(ctx context.Context, at event.Position, j *ledger.Judged) (*stream, error) {
+	if unfit := unfit(&j.Record); unfit != nil {
+		if !f.control.Accepted(at, j.Raw) {
+			return nil, ledger.Damaged(at, unfit)
+		}
+		j.Why, j.Event = ledger.Opaque, nil
+		return nil, nil
+	}
+	if _, applied := j.Event.Data.(*event.ControlApplied); applied {
+		return nil, f.applyControl(ctx, j)
+	}
+	st := f.streams[j.Event.Subject]
+	f.evolve(st, j)
+	return st, nil
 }
 
 // unfit says why a record cannot be folded in a recipients' partition; nil when it can.
