@@ -35,7 +35,7 @@ var (
 	errNotE164 = &NumberError{NotE164,
 		"write the number in E.164, a plus sign and the country calling code first, or give it in national form with its country"}
 	errForm = &NumberError{NotE164,
-		"write the number in digits; only a leading plus sign, spaces, dashes, dots and parentheses may stand beside them"}
+		"write the number in digits; only a leading plus sign, spaces, dashes, dots and parentheses may be among them"}
 	errUnknownCountry = &NumberError{UnknownCountry, "give the country as two letters of ISO 3166-1, such as US or GB"}
 	errInvalidNumber  = &NumberError{InvalidNumber,
 		"the number does not exist in its country's numbering plan; check its digits, its length and its country"}

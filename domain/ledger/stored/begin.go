@@ -22,7 +22,7 @@ func Begin(partitions, numberForms int, now time.Time) *event.Event {
 }
 
 // ErrNotFirst is a control stream that does not begin as a ledger does.
-var ErrNotFirst = errors.New("a ledger's control begins with LedgerCreated, and this one does not")
+var ErrNotFirst = errors.New("the control log must begin with LedgerCreated, and this one does not")
 
 // Begun reads a control stream's first event. What is not a ledger's is ErrNotFirst.
 func Begun(raw []byte) (*event.LedgerCreated, error) {
