@@ -79,7 +79,7 @@ func (c *Config) explainTenant(w io.Writer, t string) {
 	fmt.Fprintf(w, "\nTenant %s\n", t)
 	for _, k := range c.APIKeys {
 		if k.Tenant == t {
-			fmt.Fprintf(w, "  key %s may %s\n", terminal.Plain(k.ID), terminal.Listed(k.Scopes))
+			fmt.Fprintf(w, "  key %s has the scopes %s\n", terminal.Plain(k.ID), terminal.Listed(k.Scopes))
 		}
 	}
 	for i := range c.Programs {

@@ -161,7 +161,7 @@ func TestCopyLate(t *testing.T) {
 	}
 	to.Log = &late{Log: to.Log, t: t, raw: some[0].Event}
 	var no *noCopy
-	if _, err := copyLedger(t.Context(), &terminal.Globals{Stderr: io.Discard}, from, to.Data); !errors.As(err, &no) || !strings.Contains(err.Error(), "partition 01 of it has") {
+	if _, err := copyLedger(t.Context(), &terminal.Globals{Stderr: io.Discard}, from, to.Data); !errors.As(err, &no) || !strings.Contains(err.Error(), "its partition 01 has") {
 		t.Errorf("the copy's error is %v", err)
 	}
 }
