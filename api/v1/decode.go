@@ -429,7 +429,7 @@ func (d *decoder) wrong(want string) *door.Problem {
 	if p := d.skip(); p != nil {
 		return p
 	}
-	return door.Refuse("wrong_type", "", "The field takes "+want+".")
+	return door.Refuse("wrong_type", "", "It must be "+want+".")
 }
 
 // skip passes one value of any type.
@@ -510,7 +510,7 @@ func (d *decoder) integer(c byte, v reflect.Value) *door.Problem {
 		return d.malformed()
 	}
 	if bytes.ContainsAny(text, ".eE") {
-		return door.Refuse("wrong_type", "", "The field takes a whole number, without a fraction or an exponent.")
+		return door.Refuse("wrong_type", "", "It must be a whole number, without a fraction or an exponent.")
 	}
 	n, err := strconv.ParseInt(string(text), 10, strconv.IntSize)
 	if err != nil {

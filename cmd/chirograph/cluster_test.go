@@ -259,7 +259,7 @@ func TestLogInitOnOneMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, code := command(t, dir, "log", "init", "--config", "c.yaml")
-	if code != 1 || !strings.Contains(out, "names the engine embedded; this command needs kafka or eventstoredb") {
+	if code != 1 || !strings.Contains(out, "names the engine embedded; here it must be kafka or eventstoredb") {
 		t.Errorf("exit %d: %s", code, out)
 	}
 }

@@ -57,7 +57,7 @@ func (k *Commands) Resume(ctx context.Context, c ledger.Caller, r *PauseRequest)
 	if !slices.ContainsFunc(reg.Pauses(), func(p *Pause) bool {
 		return p.Tenant == tenant && p.Program == r.Program && p.Carrier == r.Carrier
 	}) {
-		return nil, &ledger.Refusal{Code: "not_paused", Status: ledger.Conflict, Text: "No pause of exactly this program and carrier is in force."}
+		return nil, &ledger.Refusal{Code: "not_paused", Status: ledger.Conflict, Text: "No pause of exactly this program and carrier (or, without both, of everything) is in force."}
 	}
 	pos, err := k.change(ctx, tenant, &event.Resumed{Program: r.Program, Carrier: r.Carrier, Reason: r.Reason, By: c.Key})
 	if err != nil {

@@ -31,7 +31,7 @@ type optoutFlags struct {
 	Scope    string `help:"How far it reaches: ${enum}." enum:"sender,program,legal_entity,tenant" default:"legal_entity"`
 	Program  string `help:"The program that the scope is about; with scope legal_entity: its legal entity. Default: the tenant's default program." placeholder:"NAME"`
 	Sender   string `help:"The sender ID, for scope sender." placeholder:"SENDER"`
-	Evidence string `help:"The evidence for it. Encrypted like a message's text." placeholder:"TEXT"`
+	Evidence string `help:"The evidence for it. It is encrypted like a message's text." placeholder:"TEXT"`
 	Country  string `help:"Country of national numbers (ISO 3166-1, such as US)." placeholder:"CC"`
 }
 

@@ -138,7 +138,7 @@ func (k *checker) tenant(path, t string) {
 	case t == "":
 		k.bad(path, "it is missing: name one of the tenants")
 	case k.tenants[t] == "":
-		k.bad(path, "%q is not one of the tenants%s", t, Perhaps(t, k.c.Tenants))
+		k.bad(path, "%q is not one of the tenants%s", t, perhaps(t, k.c.Tenants))
 	}
 }
 
@@ -162,7 +162,7 @@ func (k *checker) keys() {
 		}
 		for j, s := range x.Scopes {
 			if !slices.Contains(door.Scopes(), s) {
-				k.bad(fmt.Sprintf("%s.scopes[%d]", path, j), "%q is not a scope%s", s, Perhaps(s, door.Scopes()))
+				k.bad(fmt.Sprintf("%s.scopes[%d]", path, j), "%q is not a scope%s", s, OneOf(s, door.Scopes()))
 			}
 		}
 	}
@@ -240,7 +240,7 @@ func (k *checker) routes() {
 		case r.Carrier == "":
 			k.bad(path+".carrier", "it is missing: name a carrier's account")
 		case k.accounts[r.Carrier] == "":
-			k.bad(path+".carrier", "%q is not an account under carriers%s", r.Carrier, Perhaps(r.Carrier, k.accounts.names()))
+			k.bad(path+".carrier", "%q is not an account under carriers%s", r.Carrier, perhaps(r.Carrier, k.accounts.names()))
 		}
 		for j, x := range r.Countries {
 			if !country(x) {
@@ -249,7 +249,7 @@ func (k *checker) routes() {
 		}
 		for j, x := range r.Programs {
 			if !slices.Contains(names, x) {
-				k.bad(fmt.Sprintf("%s.programs[%d]", path, j), "%q is not a program under programs%s", x, Perhaps(x, names))
+				k.bad(fmt.Sprintf("%s.programs[%d]", path, j), "%q is not a program under programs%s", x, perhaps(x, names))
 			}
 		}
 	}
@@ -288,7 +288,7 @@ func (p *Program) check(bad func(field, text string)) {
 	}
 	for i, x := range p.Purposes {
 		if _, ok := control.Purposes[x]; !ok {
-			bad(fmt.Sprintf(".purposes[%d]", i), fmt.Sprintf("%q is not a purpose%s", x, Perhaps(x, purposes())))
+			bad(fmt.Sprintf(".purposes[%d]", i), fmt.Sprintf("%q is not a purpose%s", x, OneOf(x, purposes())))
 		}
 	}
 	if len(p.Countries) == 0 || len(p.Countries) > 300 {

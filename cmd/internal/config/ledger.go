@@ -132,7 +132,7 @@ func LoadShared(path string) (*Config, error) {
 		return nil, err
 	}
 	if !cfg.IsShared() {
-		return nil, fmt.Errorf("%s names the engine %s; this command needs kafka or eventstoredb (with engine embedded, `chirograph serve` makes the ledger)", path, cfg.Engine)
+		return nil, fmt.Errorf("%s names the engine %s; here it must be kafka or eventstoredb. An embedded ledger is a folder: `chirograph serve` makes it, and `log copy` takes the folder's name", path, cfg.Engine)
 	}
 	return cfg, nil
 }

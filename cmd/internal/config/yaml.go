@@ -89,7 +89,7 @@ func (w *walker) fields(n *yaml.Node, v reflect.Value, path string) {
 		case key.Kind != yaml.ScalarNode:
 			w.bad(key, path, "a field's name must be a word")
 		case !ok:
-			w.bad(key, at, "there is no such field%s", Perhaps(key.Value, names))
+			w.bad(key, at, "there is no such field%s", perhaps(key.Value, names))
 		case seen[key.Value] > 0:
 			w.bad(key, at, "it is there twice, first in line %d", seen[key.Value])
 		default:
@@ -167,8 +167,16 @@ func (w *walker) expand(n *yaml.Node, path string, secret bool) string {
 	})
 }
 
-// Perhaps names the one of the words that a misspelt one is near to.
-func Perhaps(word string, words []string) string {
+// OneOf names the one of a few words that a misspelt one is near to, or else all of them.
+func OneOf(word string, words []string) string {
+	if near := perhaps(word, words); near != "" {
+		return near
+	}
+	return "; it must be one of " + strings.Join(words, ", ")
+}
+
+// perhaps names the one of the words that a misspelt one is near to.
+func perhaps(word string, words []string) string {
 	best, at := "", 3
 	for _, w := range words {
 		if d := distance(strings.ToLower(word), w); d < at && d < len(w) {

@@ -87,7 +87,7 @@ func (c *ConfigKeyCmd) Run(g *terminal.Globals) error {
 	}
 	for _, s := range c.Scopes {
 		if !slices.Contains(door.Scopes(), s) {
-			return terminal.UsageError("--scopes: %q is not a scope%s", s, config.Perhaps(s, door.Scopes()))
+			return terminal.UsageError("--scopes: %q is not a scope%s", s, config.OneOf(s, door.Scopes()))
 		}
 	}
 	key := assemble.NewKey()
@@ -140,7 +140,7 @@ func (c *ConfigApplyCmd) Run(g *terminal.Globals) error {
 			Routes   int `json:"routes"`
 		}{len(cfg.Tenants), len(cfg.Programs), len(cfg.Routes)})
 	}
-	_, err = fmt.Fprintf(g.Stdout, "The ledger in %s has these now: %s of %s, %s, and the built-in policies. Programs that the file does not name were not changed.\n",
+	_, err = fmt.Fprintf(g.Stdout, "Applied to the ledger in %s: %s of %s, %s, and the built-in policies. Programs that the file does not name were not changed.\n",
 		cfg.Location(), terminal.Count(len(cfg.Programs), "program"), terminal.Count(len(cfg.Tenants), "tenant"), terminal.Count(len(cfg.Routes), "route"))
 	return err
 }

@@ -519,11 +519,11 @@ func openSource(ctx context.Context, location, key string) (*assemble.Data, erro
 // openTarget opens a copy's target, and makes what is missing. location as above.
 func openTarget(ctx context.Context, location, key string, of *assemble.Data) (t *target, err error) {
 	t = &target{Data: &assemble.Data{}}
-	defer func() {
+	defer func(opened *target) {
 		if err != nil {
-			err = errors.Join(err, t.Close())
+			err = errors.Join(err, opened.Close())
 		}
-	}()
+	}(t)
 	if info, err := os.Stat(location); err == nil && !info.IsDir() {
 		t.file = location
 		if t.cfg, err = config.LoadShared(location); err != nil {

@@ -234,3 +234,16 @@ func TestCopyForeignEvent(t *testing.T) {
 		}
 	}
 }
+
+// A target that cannot be opened is an error, which says what to do.
+func TestCopyTargetIsRefused(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(file, []byte("data: d\ntenants: [a]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	target, err := openTarget(t.Context(), file, "", nil)
+	if target != nil || err == nil || !strings.Contains(err.Error(), "here it must be kafka or eventstoredb") {
+		t.Errorf("%v, %v", target, err)
+	}
+}
