@@ -38,9 +38,14 @@ var meanings = map[v1.Status]string{
 	"expired_unsent":      "its validity ended before it was sent",
 }
 
-// glossary is the entry in docs/glossary.md of each status that an everyday word does not
-// explain.
-var glossary = map[v1.Status]string{"denied": "denied", "deferred": "deferred", "held": "held", "in_doubt": "in-doubt", "unconfirmed": "unconfirmed"}
+// glossary is where each status that is a term of the product is explained.
+var glossary = map[v1.Status]string{
+	"denied":      "docs/glossary.md#denied",
+	"deferred":    "docs/glossary.md#deferred",
+	"held":        "docs/glossary.md#held",
+	"in_doubt":    "docs/glossary.md#in-doubt",
+	"unconfirmed": "docs/glossary.md#unconfirmed",
+}
 
 // voids says every reason why an event is void in a few words.
 var voids = map[recipient.Why]string{
@@ -122,7 +127,7 @@ func writeContent(r *terminal.Rows, m *v1.Message, colours bool) {
 	}
 	r.Row("Status", "%s", status)
 	if entry := glossary[m.Status]; entry != "" {
-		r.Row("Status", "see docs/glossary.md#%s", entry)
+		r.Row("Status", "see %s", entry)
 	}
 	if m.Erased {
 		r.Row("To", "erased: the personal data was destroyed")
