@@ -105,7 +105,17 @@ var (
 	anchored = regexp.MustCompile(`\]\(([^)#:\s]*)#([^)\s]+)\)`)
 	heading  = regexp.MustCompile(`(?m)^#+ (.+)$`)
 	unsaid   = regexp.MustCompile("[^a-z0-9 _-]")
+	named    = regexp.MustCompile(`(docs/[a-z]+\.md)#([a-z0-9_-]+)`)
 )
+
+// anchorsOf are the addresses of a document's headings.
+func anchorsOf(t *testing.T, file string) (out []string) {
+	t.Helper()
+	for _, h := range heading.FindAllStringSubmatch(read(t, file), -1) {
+		out = append(out, strings.ReplaceAll(unsaid.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-"))
+	}
+	return out
+}
 
 // TestAnchors: a link to a heading finds it.
 func TestAnchors(t *testing.T) {
@@ -124,17 +134,37 @@ func TestAnchors(t *testing.T) {
 			if _, err := os.Stat(to); err != nil {
 				continue // TestLinks says so
 			}
-			var anchors []string
-			for _, h := range heading.FindAllStringSubmatch(read(t, to), -1) {
-				anchors = append(anchors, strings.ReplaceAll(unsaid.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-"))
-			}
-			if !slices.Contains(anchors, m[2]) {
+			if !slices.Contains(anchorsOf(t, to), m[2]) {
 				t.Errorf("%s points to %s#%s, and no heading there has that address", file, to, m[2])
 			}
 		}
 	}
 	if links < 20 {
 		t.Errorf("%d links to headings were found", links)
+	}
+}
+
+// TestAnchorsInTexts: a heading that a text of the program names is there.
+func TestAnchorsInTexts(t *testing.T) {
+	names := 0
+	for _, folder := range []string{"cmd", "api", "domain", "adapters"} {
+		err := fs.WalkDir(os.DirFS("."), folder, func(p string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(p, ".go") {
+				return err
+			}
+			for _, m := range named.FindAllStringSubmatch(read(t, p), -1) {
+				if names++; !slices.Contains(anchorsOf(t, m[1]), m[2]) {
+					t.Errorf("%s names %s, and no heading there has that address", p, m[0])
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if names < 10 {
+		t.Errorf("%d names of headings were found", names)
 	}
 }
 

@@ -40,7 +40,7 @@ func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 	}
 	for k, box := range classes {
 		if have, ok := had[k]; ok && !to.sameKey(have, box, "class", k.tenant, k.class) {
-			return n, fmt.Errorf("both vaults have made a key of their own for tenant %q and class %s, and what was sealed under either opens under that one alone: copy into a vault that was not used yet", k.tenant, k.class)
+			return n, fmt.Errorf("both vaults have a key of their own for tenant %q and class %s, and data that was encrypted with one of them cannot be read with the other: copy into a vault that was not used yet", k.tenant, k.class)
 		} else if ok {
 			continue
 		}
@@ -108,7 +108,7 @@ func (v *Vault) sameMaster(other *Vault) error {
 
 func (v *Vault) sameMeta(other *Vault) error {
 	if subtle.ConstantTimeCompare(v.pseudonym, other.pseudonym)&subtle.ConstantTimeCompare(v.digest, other.digest) != 1 {
-		return errors.New("this vault was not made as a copy of the other one: its numbers have other pseudonyms, so no key of the other would be found in it")
+		return errors.New("this vault was not made as a copy of the other one: its pseudonyms are different, so no key of the other one would be found in it")
 	}
 	return nil
 }

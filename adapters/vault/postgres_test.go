@@ -654,7 +654,7 @@ func TestCopyRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name, vault, master, want string
 	}{
-		{"no master key", "a.db", "none", "needs the file of the vault"},
+		{"no master key", "a.db", "none", "the same master key as the original"},
 		{"a vault of its own", "other.db", "master", "was not made as a copy"},
 		{"under another master key", "b.db", "another", "different master keys"},
 	} {

@@ -169,7 +169,7 @@ func masterKey(file string, o Options, exists bool) ([]byte, error) {
 	case exists:
 		return nil, fmt.Errorf("the master key file %s of the vault is missing: restore it, or bring it from another node; without it nothing that was sealed can be read", file)
 	case o.CopyOf != nil:
-		return nil, fmt.Errorf("there is no master key file %s: a copy of a vault needs the file of the vault that it is a copy of", file)
+		return nil, fmt.Errorf("there is no master key file %s: a copy of a vault has the same master key as the original. Put the original's file there, or name the file with --to-key", file)
 	case !o.Create:
 		return nil, fmt.Errorf("there is no master key file %s", file)
 	}

@@ -85,7 +85,7 @@ func New(c Config) *Door {
 	if c.Registerer != nil {
 		d.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "chirograph_http_request_seconds",
-			Help:    "Time from a request's head to the end of its answer, by route and status.",
+			Help:    "Time from the arrival of a request's header to the end of its answer, by route and status.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"method", "route", "status"})
 		c.Registerer.MustRegister(d.seconds)
@@ -196,7 +196,7 @@ func (d *Door) identify(h http.Header, op *Operation, caller *ledger.Caller) err
 			Header: [2]string{"WWW-Authenticate", `Bearer realm="chirograph"`}}
 	}
 	if !slices.Contains(scopes, op.Scope) {
-		return &Problem{Code: "forbidden", Detail: "The key lacks the scope " + op.Scope + ".",
+		return &Problem{Code: "forbidden", Detail: "The key does not have the scope " + op.Scope + ".",
 			Header: [2]string{"WWW-Authenticate", `Bearer realm="chirograph", error="insufficient_scope", scope="` + op.Scope + `"`}}
 	}
 	return nil

@@ -44,7 +44,7 @@ func ServeProblems(e *echo.Echo) {
 	e.GET(prefix+":code", func(c echo.Context) error {
 		html, ok := problemPages()[c.Param("code")]
 		if !ok {
-			return Refuse("not_found", "", "There is no problem of this name; see /docs.")
+			return Refuse("not_found", "", "There is no problem with this code; see /docs.")
 		}
 		return Page(c, html)
 	})

@@ -105,18 +105,18 @@ func problemOf(f *Face, err error) *Problem {
 		return RetryLater("unavailable", "Nothing was written, and nothing will be. Try again in a second.", 1, err)
 	case errors.Is(err, ledger.ErrUnknown):
 		return &Problem{Code: "outcome_unknown", Cause: err,
-			Detail: "It may or may not be in the ledger. Retry with the same Idempotency-Key; a call that takes none may simply be repeated."}
+			Detail: "It may or may not be in the ledger. Repeat the call, with the same Idempotency-Key if the call has one."}
 	case errors.As(err, &httpErr):
 		switch httpErr.Code {
 		case http.StatusNotFound:
-			return Refuse("not_found", "", "Nothing is served at this address; see /docs.")
+			return Refuse("not_found", "", "There is nothing at this address; see /docs.")
 		case http.StatusMethodNotAllowed:
 			return Refuse("method_not_allowed", "", "Use one of the methods in the header Allow.")
 		case http.StatusBadRequest: // the generated binding of parameters; its text may quote a value
 			return Refuse("bad_parameter", "", "A parameter or header is malformed or was given twice; see /docs.")
 		}
 	}
-	return &Problem{Code: "internal", Cause: err, Detail: "The cause is in the server's log under the reference."}
+	return &Problem{Code: "internal", Cause: err, Detail: "The server's log has the cause under the reference."}
 }
 
 // status is the HTTP status of an answer to err's problem.

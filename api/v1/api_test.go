@@ -563,7 +563,7 @@ func TestOptOutAndLift(t *testing.T) {
 	e.do("POST", "/v1/opt-outs/lift", body+`,"occurred_at":"2026-11-24T09:12:00Z"}`).problem(422, "unknown_field", "/occurred_at")
 	e.do("POST", "/v1/opt-outs", strings.Replace(body, `"program"`, `"world"`, 1)+"}").problem(422, "invalid_value", "/scope")
 	e.ledger.lift = func(*intake.OptOutRequest) (*intake.OptedOut, error) {
-		return nil, &ledger.Refusal{Code: "nothing_to_lift", Status: ledger.Conflict, Text: "No opt-out of that scope stands for this number."}
+		return nil, &ledger.Refusal{Code: "nothing_to_lift", Status: ledger.Conflict, Text: "No opt-out of that scope is in force for this number."}
 	}
 	e.do("POST", "/v1/opt-outs/lift", body+"}").problem(409, "nothing_to_lift", "")
 }

@@ -43,7 +43,7 @@ func (binder) Bind(into any, c echo.Context) error {
 	defer buffers.Put(b) // decode keeps nothing of it
 	n, err := b.ReadFrom(io.LimitReader(r.Body, maxBytes+1))
 	if err != nil {
-		return &door.Problem{Code: "malformed_json", Detail: "The body ended before it was whole.", Cause: err}
+		return &door.Problem{Code: "malformed_json", Detail: "The body ended before it was complete.", Cause: err}
 	}
 	if n > maxBytes {
 		return errTooLarge
@@ -241,7 +241,7 @@ func (d *decoder) value(s *shape, v reflect.Value) *door.Problem {
 		}
 		v.SetString(t)
 		if s.enum && !v.Interface().(interface{ Valid() bool }).Valid() {
-			return door.Refuse("invalid_value", "", "The field takes one of a few values; see /docs.")
+			return door.Refuse("invalid_value", "", "The field has only a few possible values; see /docs.")
 		}
 		return nil
 	case shapeTime:
@@ -294,7 +294,7 @@ func (d *decoder) object(s *shape, v reflect.Value) *door.Problem {
 		}
 		f := &s.fields[n]
 		if seen&(1<<n) != 0 {
-			return at(door.Refuse("duplicate_field", "", "The field stands twice; send it once."), f.name)
+			return at(door.Refuse("duplicate_field", "", "The field is there twice; send it once."), f.name)
 		}
 		seen |= 1 << n
 		if p := d.value(f.shape, v.Field(f.index)); p != nil {
@@ -400,7 +400,7 @@ func (d *decoder) dict(v reflect.Value) *door.Problem {
 	p := d.members(func(k []byte) *door.Problem {
 		key := string(k)
 		if _, twice := out[key]; twice {
-			return at(door.Refuse("duplicate_field", "", "The field stands twice; send it once."), key)
+			return at(door.Refuse("duplicate_field", "", "The field is there twice; send it once."), key)
 		}
 		switch d.next() {
 		case '"':
@@ -429,7 +429,7 @@ func (d *decoder) wrong(want string) *door.Problem {
 	if p := d.skip(); p != nil {
 		return p
 	}
-	return door.Refuse("wrong_type", "", "The field takes "+want+".")
+	return door.Refuse("wrong_type", "", "It must be "+want+".")
 }
 
 // skip passes one value of any type.
@@ -510,7 +510,7 @@ func (d *decoder) integer(c byte, v reflect.Value) *door.Problem {
 		return d.malformed()
 	}
 	if bytes.ContainsAny(text, ".eE") {
-		return door.Refuse("wrong_type", "", "The field takes a whole number, without a fraction or an exponent.")
+		return door.Refuse("wrong_type", "", "It must be a whole number, without a fraction or an exponent.")
 	}
 	n, err := strconv.ParseInt(string(text), 10, strconv.IntSize)
 	if err != nil {

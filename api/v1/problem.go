@@ -39,5 +39,5 @@ func written(err error) error {
 // left is the 409 of a cancel.
 func left(c *intake.Cancelled) *door.Problem {
 	return &door.Problem{Code: "message_left", State: string(c.Status), Position: c.Position.String(),
-		Detail: "It is " + string(c.Status) + " and can no longer be cancelled; no later attempt will be made."}
+		Detail: "Its status is " + string(c.Status) + ": it can no longer be cancelled. No further attempt to send it will be made."}
 }

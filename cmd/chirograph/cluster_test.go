@@ -51,7 +51,7 @@ func oneNode(t *testing.T, c *testCluster, engine string) {
 		t.Errorf("without a ledger serve says: %s", out)
 	}
 	c.command(0, "log", "init", "--config", "node-1.yaml")
-	if out := c.command(0, "log", "init", "--config", "node-1.yaml"); !strings.Contains(out, "is there already") {
+	if out := c.command(0, "log", "init", "--config", "node-1.yaml"); !strings.Contains(out, "exists already and is as it should be") {
 		t.Errorf("a second init says: %s", out)
 	}
 	c.command(0, "config", "apply", "node-1.yaml")
@@ -237,7 +237,7 @@ func foreignRecord(t *testing.T, c *testCluster, write func()) {
 	if out := c.command(1, "log", "accept", "03-999", "--reason", "a mistake", "--config", "node-1.yaml"); !strings.Contains(out, "no record") {
 		t.Errorf("nothing can be set aside: %s", out)
 	}
-	if out := c.command(0, "log", "accept", at, "--reason", "somebody's test tool", "--config", "node-1.yaml"); !strings.Contains(out, "Accepted "+at) {
+	if out := c.command(0, "log", "accept", at, "--reason", "somebody's test tool", "--config", "node-1.yaml"); !strings.Contains(out, "Accepted the record at "+at) {
 		t.Errorf("accept says: %s", out)
 	}
 	c.nodes[0].ready()
@@ -259,7 +259,7 @@ func TestLogInitOnOneMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, code := command(t, dir, "log", "init", "--config", "c.yaml")
-	if code != 1 || !strings.Contains(out, "names the engine embedded, which makes its folder by itself") {
+	if code != 1 || !strings.Contains(out, "names the engine embedded; here it must be kafka or eventstoredb") {
 		t.Errorf("exit %d: %s", code, out)
 	}
 }

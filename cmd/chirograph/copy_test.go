@@ -537,7 +537,7 @@ func TestCopyDoubled(t *testing.T) {
 	} {
 		tc.spoil()
 		out := k.from(from, 0)
-		if !strings.Contains(out, "are deleted and made anew") || !strings.Contains(out, "; 0 were there already)") || !strings.Contains(out, "byte for byte") {
+		if !strings.Contains(out, "are deleted and made again") || !strings.Contains(out, "; 0 were there already)") || !strings.Contains(out, "byte for byte") {
 			t.Errorf("%s: copy says: %s", tc.name, out)
 		}
 		back.from(k.place, 0) // an error, if it were no longer the same
@@ -561,21 +561,21 @@ func TestCopyKept(t *testing.T) {
 		spoil func(k *onKafka)
 		want  string
 	}{
-		{"an event of others", func(k *onKafka) { k.from(from, 0); k.produce(7, other) }, fmt.Sprintf("its record at 07-%d is none of the original's", len(all[7]))},
-		{"no event", func(k *onKafka) { k.empty(); k.produce(7, all[7][0], []byte("hello")) }, "its record at 07-1 is none of the original's"},
-		{"an event of another partition", func(k *onKafka) { k.empty(); k.produce(2, all[7][0]) }, "its record at 02-0 is none of the original's"},
-		{"log init", func(k *onKafka) { command(t, k.dir, "log", "init", "--config", k.arg) }, "is not made with log init"},
+		{"an event of others", func(k *onKafka) { k.from(from, 0); k.produce(7, other) }, fmt.Sprintf("its record at 07-%d is not in the original", len(all[7]))},
+		{"no event", func(k *onKafka) { k.empty(); k.produce(7, all[7][0], []byte("hello")) }, "its record at 07-1 is not in the original"},
+		{"an event of another partition", func(k *onKafka) { k.empty(); k.produce(2, all[7][0]) }, "its record at 02-0 is not in the original"},
+		{"log init", func(k *onKafka) { command(t, k.dir, "log", "init", "--config", k.arg) }, "do not use log init on the target of a copy"},
 		{"a node that serves", func(k *onKafka) {
 			k.from(from, 0)
 			k.produce(7, all[7][0])
 			k.join()
-		}, "it is served: 1 node"},
+		}, "it is in use by 1 node"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			k := kafkaPlace(t, key)
 			tc.spoil(k)
 			was := k.ends()
-			if out := k.from(from, 1); !strings.Contains(out, tc.want) || !strings.Contains(out, "It stays as it is") {
+			if out := k.from(from, 1); !strings.Contains(out, tc.want) || !strings.Contains(out, "The target is left as it is") {
 				t.Errorf("copy says: %s", out)
 			}
 			is := k.ends()
@@ -661,7 +661,7 @@ func TestCopyLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 		out := tc.to.from(from, 1)
-		if !strings.Contains(out, fmt.Sprintf("partition 04 of it has %d records, and the original's %d", a.First+1, a.First)) || !strings.Contains(out, tc.want) {
+		if !strings.Contains(out, fmt.Sprintf("its partition 04 has %d records, and the original's has %d", a.First+1, a.First)) || !strings.Contains(out, tc.want) {
 			t.Errorf("copy says: %s", out)
 		}
 	}
@@ -737,11 +737,11 @@ func TestLogCopy(t *testing.T) {
 	if a := c.call(c.nodes[0], http.MethodPost, "/v1/messages", fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, bench.Number(8_000_000))); a.status != http.StatusAccepted {
 		t.Fatalf("a submit to the copy is answered %d %s", a.status, a.body)
 	}
-	if out := c.command(1, "log", "copy", "--from", data, "--to", "node-1.yaml"); !strings.Contains(out, "it is served: 1 node") {
+	if out := c.command(1, "log", "copy", "--from", data, "--to", "node-1.yaml"); !strings.Contains(out, "it is in use by 1 node") {
 		t.Errorf("a copy over what is served says: %s", out)
 	}
 	c.stop()
-	if out := c.command(1, "log", "copy", "--from", data, "--to", "node-1.yaml"); !strings.Contains(out, "is none of the original's") {
+	if out := c.command(1, "log", "copy", "--from", data, "--to", "node-1.yaml"); !strings.Contains(out, "is not in the original") {
 		t.Errorf("a copy over what was served says: %s", out)
 	}
 }

@@ -21,17 +21,17 @@ type commandLine struct {
 
 	Serve       serve.Cmd              `cmd:"" help:"Run a node."`
 	Send        cli.SendCmd            `cmd:"" help:"Send a message."`
-	Status      cli.StatusCmd          `cmd:"" help:"Show what became of a message."`
+	Status      cli.StatusCmd          `cmd:"" help:"Show a message: its status, its decision, its attempts."`
 	Optout      cli.OptoutCmd          `cmd:"" help:"Record, lift and check opt-outs."`
-	Pause       cli.PauseCmd           `cmd:"" help:"Stop sending, for a program, a carrier or everything."`
+	Pause       cli.PauseCmd           `cmd:"" help:"Stop sending for a program, to a carrier, or everything. Messages are accepted and held."`
 	Resume      cli.ResumeCmd          `cmd:"" help:"End a pause."`
-	Simulate    world.SimulateCmd      `cmd:"" help:"Play a message centre or a handset."`
+	Simulate    world.SimulateCmd      `cmd:"" help:"Simulate a message centre or a handset."`
 	Audit       operate.AuditCmd       `cmd:"" help:"Check a ledger."`
-	Config      operate.ConfigCmd      `cmd:"" help:"Explain and apply a configuration file."`
-	Projections operate.ProjectionsCmd `cmd:"" help:"Look after the views."`
-	Log         operate.LogCmd         `cmd:"" help:"Make, mend and copy a ledger's log."`
-	Bench       bench.Cmd              `cmd:"" help:"Measure the whole path on this machine."`
-	Version     operate.VersionCmd     `cmd:"" help:"Show what this binary is."`
+	Config      operate.ConfigCmd      `cmd:"" help:"Check and apply a configuration file, and make API keys."`
+	Projections operate.ProjectionsCmd `cmd:"" help:"Rebuild the views."`
+	Log         operate.LogCmd         `cmd:"" help:"Create, repair and copy a ledger's log."`
+	Bench       bench.Cmd              `cmd:"" help:"Measure messages from submit to receipt on this machine."`
+	Version     operate.VersionCmd     `cmd:"" help:"Show the version of this binary and of what is built into it."`
 }
 
 func main() { os.Exit(run(os.Args[1:])) }
@@ -44,7 +44,7 @@ func run(args []string) int {
 	c.Globals.Stdin, c.Globals.Stdout, c.Globals.Stderr = os.Stdin, os.Stdout, os.Stderr
 	exit := -1
 	parser, err := kong.New(&c, kong.Name("chirograph"), kong.UsageOnError(), kong.Exit(func(code int) { exit = code }),
-		kong.Description("An SMS gateway for regulated senders, with a ledger that proves what happened and why."))
+		kong.Description("An SMS gateway for regulated senders, with a ledger that proves what happened and why. docs/glossary.md explains its terms."))
 	if err != nil {
 		panic(err) // the command line's own definition is wrong
 	}

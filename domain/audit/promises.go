@@ -65,7 +65,7 @@ func (v promises) follow(index int64, s *stream, e *event.Event, why recipient.W
 			m.route = &route{d.Carrier, d.From, d.Parts}
 		}
 		if !v.control.routed(e.Control, d) {
-			v.find(index, 2, RouteUnknown, "the route %q to the carrier %q does not stand in the route table that was in force at the control position %d", d.Rule, d.Carrier, e.Control)
+			v.find(index, 2, RouteUnknown, "the route %q to the carrier %q is not in the route table that was in force at the control position %d", d.Rule, d.Carrier, e.Control)
 		}
 	case *event.HandoffStarted:
 		v.started(index, s, m, e, d)
@@ -127,13 +127,13 @@ func (v promises) decided(index int64, s *stream, m *message, e *event.Event, d 
 func (v promises) sameOptOuts(index int64, s *stream, d *event.MessageDecided) {
 	for _, o := range s.optOuts {
 		if !slices.Contains(d.OptOuts, o.id) {
-			v.find(index, 2, OptOutsDiffer, "the decision did not know the opt-out at %s, which stood", v.at(o.index))
+			v.find(index, 2, OptOutsDiffer, "the decision did not know the opt-out at %s, which was in force", v.at(o.index))
 			return
 		}
 	}
 	for _, id := range d.OptOuts {
 		if !slices.ContainsFunc(s.optOuts, func(o optOut) bool { return o.id == id }) {
-			v.find(index, 2, OptOutsDiffer, "the decision names an opt-out that does not stand")
+			v.find(index, 2, OptOutsDiffer, "the decision names an opt-out that is not in force")
 			return
 		}
 	}
@@ -164,9 +164,9 @@ func (v promises) allowed(index int64, m *message, e *event.Event, d *event.Mess
 	}
 	switch {
 	case !d.Until.After(e.Time):
-		v.find(index, 4, AllowNoTime, "the allow ends when it is made, or before")
+		v.find(index, 4, AllowNoTime, "the allow ends at the time when it is made, or earlier")
 	case d.Until.After(m.validTo):
-		v.find(index, 4, AllowNoTime, "the allow stands longer than its message is valid")
+		v.find(index, 4, AllowNoTime, "the allow lasts longer than its message is valid")
 	}
 	if len(d.Senders) == 0 {
 		v.find(index, 4, AllowNoSender, "the allow does not say for which sender ID it was made")
@@ -201,7 +201,7 @@ func (v promises) gate(index int64, s *stream, m *message, e *event.Event, d *ev
 		v.find(index, 2, NoAllow, "the start follows no allow: the message was not allowed since it was submitted, or since its last attempt")
 		return
 	case a.changes != s.changes:
-		v.find(index, 2, AllowTakenBack, "the allow at %s no longer stood: %s at %s, before the start", v.at(a.index), s.change.what, v.at(s.change.index))
+		v.find(index, 2, AllowTakenBack, "the allow at %s had already ended: %s at %s, before the start", v.at(a.index), s.change.what, v.at(s.change.index))
 	case a.control != v.applied || e.Control != v.applied:
 		v.find(index, 2, AllowOldControl, "the allow at %s was made under the control position %d, and the partition had applied %d before the start", v.at(a.index), a.control, v.applied)
 	}
@@ -217,13 +217,13 @@ func (v promises) gate(index int64, s *stream, m *message, e *event.Event, d *ev
 	}
 	switch {
 	case !e.Time.Before(a.until):
-		v.find(index, 2, StartLate, "the allow at %s was over when the start was written", v.at(a.index))
+		v.find(index, 2, StartLate, "the allow at %s had ended when the start was written", v.at(a.index))
 	case d.CallBy.After(a.until):
-		v.find(index, 2, StartLate, "the carrier may be called after the allow at %s is over", v.at(a.index))
+		v.find(index, 2, StartLate, "the start allows a call of the carrier after the end of the allow at %s", v.at(a.index))
 	case !e.Time.Before(d.CallBy):
 		v.find(index, 2, StartLate, "the start was written when its time to be called had passed")
 	case !d.AnswerBy.After(d.CallBy):
-		v.find(index, 2, StartLate, "answer_by does not lie after call_by")
+		v.find(index, 2, StartLate, "answer_by is not after call_by")
 	}
 	if r == nil {
 		v.find(index, 2, NoRoute, "the message was not routed since its allow at %s", v.at(a.index))
@@ -319,7 +319,7 @@ func (v promises) resend(index int64, m *message, d *event.HandoffStarted) {
 // was called for without the gate.
 func (v promises) called(index int64, m *message, n, number int, carrier string) *part {
 	if m == nil {
-		v.find(index, 2, CalledWithoutStart, "the carrier %q answered for a message that the stream does not have, or that was over for more than a week", carrier)
+		v.find(index, 2, CalledWithoutStart, "the carrier %q answered for a message that the stream does not have, or that reached its end more than a week ago", carrier)
 		return nil
 	}
 	a, p := m.attempt(n, number)
@@ -327,7 +327,7 @@ func (v promises) called(index int64, m *message, n, number int, carrier string)
 	case a == nil && slices.Contains(m.void, n):
 		v.find(index, 2, CalledVoidStart, "the carrier %q was called for attempt %d, whose start is void", carrier, n)
 	case a == nil:
-		v.find(index, 2, CalledWithoutStart, "the carrier %q answered for attempt %d, and no start of it stands before", carrier, n)
+		v.find(index, 2, CalledWithoutStart, "the carrier %q answered for attempt %d, and there is no start of it before", carrier, n)
 	case p == nil:
 		v.find(index, 2, CalledWithoutStart, "the carrier %q answered for part %d, which attempt %d does not have", carrier, number, n)
 	case a.carrier != carrier:
@@ -375,7 +375,7 @@ func (v promises) doubted(index int64, m *message, e *event.Event, d *event.Hand
 		}
 		p.state = inDoubt
 		if !e.Time.After(a.answerBy) {
-			v.find(index, 3, DoubtEarly, "part %d of attempt %d is given up before its time to be answered is over", n, d.Attempt)
+			v.find(index, 3, DoubtEarly, "part %d of attempt %d is declared in doubt before its answer_by", n, d.Attempt)
 		}
 	}
 }

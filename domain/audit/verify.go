@@ -75,7 +75,7 @@ func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
 	}
 	v.report.Events++
 	if index != v.next {
-		v.find(index, 0, Gap, "%s stands where %s should follow: events are missing, or stand in another order",
+		v.find(index, 0, Gap, "%s comes where %s should follow: events are missing, or are in another order",
 			event.Position{Partition: p, Index: index}, event.Position{Partition: p, Index: v.next})
 	}
 	v.next = index + 1
@@ -95,7 +95,7 @@ func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
 			return
 		}
 	case accepted:
-		v.find(index, 0, AcceptedEvent, "an operator accepted this %s as no event of the ledger, and it is one: it counts all the same", e.Data.Type())
+		v.find(index, 0, AcceptedEvent, "an operator accepted this %s as a record that is no event of the ledger, but it is one: it counts nevertheless", e.Data.Type())
 	}
 	v.slim(e)
 	judged := v.structure(p, index, e)
@@ -117,7 +117,7 @@ func (v *Verifier) read(p event.Partition, index int64, raw []byte) (e *event.Ev
 	e, err := event.Decode(raw)
 	switch {
 	case errors.Is(err, event.ErrUnknownType):
-		return nil, UnknownType, fmt.Sprintf("this build cannot read the event, and what cannot be read is never skipped: %s", err)
+		return nil, UnknownType, fmt.Sprintf("this build cannot read the event, and it never skips one: %s", err)
 	case err != nil:
 		return nil, Unreadable, fmt.Sprintf("the bytes are not an event: %s", err)
 	case !event.Canonical(raw, e):
@@ -135,7 +135,7 @@ func (v *Verifier) Finish() *Report {
 	if !v.headed {
 		v.close()
 		v.current, v.flawed = event.ControlPartition, slices.ContainsFunc(v.report.First, func(f Finding) bool { return f.Position.Partition == event.ControlPartition })
-		v.find(0, 0, NotCreated, "there is no LedgerCreated at the beginning of control: this is no ledger, or it lost its first event")
+		v.find(0, 0, NotCreated, "the control log does not begin with LedgerCreated: this is not a ledger, or it lost its first event")
 	}
 	v.close()
 	r := v.report

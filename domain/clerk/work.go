@@ -171,18 +171,18 @@ func (w *work) prepare(m *recipient.Message) (*prepared, event.Fault, string) {
 	if e == nil {
 		var err error
 		if e, err = c.cfg.Event(w.ctx, m.Index); err != nil {
-			return nil, event.FaultKey, "the submit cannot be read"
+			return nil, event.FaultKey, "the event with the message's text cannot be read"
 		}
 	}
 	if e.ID != m.ID {
-		return nil, event.FaultKey, "the submit is not where the fold says"
+		return nil, event.FaultKey, "the submit is not at its recorded position"
 	}
 	_, content, err := ledger.OpenContent(c.cfg.Vault, e)
 	switch {
 	case errors.Is(err, ledger.ErrErased):
 		return nil, event.FaultKey, "the personal data was erased"
 	case err != nil:
-		return nil, event.FaultKey, "the message cannot be unsealed"
+		return nil, event.FaultKey, "the message's text and number cannot be decrypted"
 	}
 	table := c.fold.reg.Routes()
 	route, ok := table.Choose(m.Country, m.Program)
@@ -191,10 +191,10 @@ func (w *work) prepare(m *recipient.Message) (*prepared, event.Fault, string) {
 	}
 	segments, err := c.cfg.Account(route.Carrier).Cut(content.Body, binary.BigEndian.Uint16(m.ID[14:]))
 	if err != nil {
-		return nil, event.FaultEncoding, "the text cannot be written for its carrier"
+		return nil, event.FaultEncoding, "the text cannot be encoded for its carrier"
 	}
 	if m.Parts != 0 && len(segments) != m.Parts && len(m.Attempts) > 0 {
-		return nil, event.FaultEncoding, "what is left of it does not fit what was sent"
+		return nil, event.FaultEncoding, "the text now has another number of parts than when it was first sent"
 	}
 	return &prepared{to: sms.Number(content.To), route: route, table: table.Position, segments: segments}, "", ""
 }

@@ -57,7 +57,7 @@ func (k *Commands) Resume(ctx context.Context, c ledger.Caller, r *PauseRequest)
 	if !slices.ContainsFunc(reg.Pauses(), func(p *Pause) bool {
 		return p.Tenant == tenant && p.Program == r.Program && p.Carrier == r.Carrier
 	}) {
-		return nil, &ledger.Refusal{Code: "not_paused", Status: ledger.Conflict, Text: "No pause of exactly that program and carrier is in force."}
+		return nil, &ledger.Refusal{Code: "not_paused", Status: ledger.Conflict, Text: "No pause of exactly this program and carrier (or, without both, of everything) is in force."}
 	}
 	pos, err := k.change(ctx, tenant, &event.Resumed{Program: r.Program, Carrier: r.Carrier, Reason: r.Reason, By: c.Key})
 	if err != nil {
@@ -81,7 +81,7 @@ func (k *Commands) pausing(pos event.Position) *Pausing {
 
 func checkReason(r *PauseRequest) error {
 	if r.Reason == "" || len(r.Reason) > MaxReason || !printable(r.Reason) {
-		return refuse("reason_required", "/reason", fmt.Sprintf("Say why, in at most %d characters; it is shown on every held message.", MaxReason))
+		return refuse("reason_required", "/reason", fmt.Sprintf("Say why, in at most %d characters; it is shown on every held message, so do not write personal data.", MaxReason))
 	}
 	return nil
 }
@@ -95,9 +95,9 @@ func (k *Commands) checkPause(c ledger.Caller, r *PauseRequest) error {
 	reg, _ := k.control.Latest()
 	switch {
 	case r.Program != "" && reg.Program(c.Tenant, r.Program) == nil:
-		return refuse("unknown_program", "/program", "This tenant has no program of that name.")
+		return refuse("unknown_program", "/program", "This tenant has no program with this name.")
 	case r.Carrier != "" && !reg.Routes().Leads(r.Carrier):
-		return refuse("unknown_carrier", "/carrier", "No route leads to a carrier of that name.")
+		return refuse("unknown_carrier", "/carrier", "No route uses a carrier with this name.")
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func (k *Commands) Program(_ context.Context, c ledger.Caller, name string) (*Pr
 	reg, _ := k.control.Latest()
 	p := reg.Program(c.Tenant, name)
 	if p == nil || name == "" {
-		return nil, &ledger.Refusal{Code: "program_not_found", Status: ledger.NotFound, Text: "This tenant has no program of that name."}
+		return nil, &ledger.Refusal{Code: "program_not_found", Status: ledger.NotFound, Text: "This tenant has no program with this name."}
 	}
 	return programView(p), nil
 }
@@ -49,7 +49,7 @@ func warnings(p *event.ProgramChanged) (out []string) {
 	for _, t := range []string{p.HelpText, p.StopText} {
 		for _, w := range []string{"cancel", "end"} {
 			if slices.Contains(strings.FieldsFunc(strings.ToLower(t), func(r rune) bool { return !unicode.IsLetter(r) }), w) {
-				out = append(out, "A text asks for an answer like CANCEL or END, which revokes consent.")
+				out = append(out, "A text asks recipients to answer with a word like CANCEL or END, which opts them out.")
 			}
 		}
 	}
@@ -85,15 +85,15 @@ func checkProgram(p *event.ProgramChanged) error {
 	}
 	switch {
 	case !name(p.Name):
-		return refuse("invalid_program", "/name", "A program's name has 1 to 60 small letters, digits, - and _.")
+		return refuse("invalid_program", "/name", "A program's name must have 1 to 60 small letters, digits, - and _.")
 	case p.LegalEntity == "" || len(p.LegalEntity) > 200 || !printable(p.LegalEntity):
-		return refuse("invalid_program", "/legal_entity", "A program names its legal entity, in at most 200 characters.")
+		return refuse("invalid_program", "/legal_entity", "Name the program's legal entity, in at most 200 printable characters.")
 	case len(p.Brand) > 60 || !printable(p.Brand):
-		return refuse("invalid_program", "/brand", "A brand has at most 60 printable characters.")
+		return refuse("invalid_program", "/brand", "A brand must have at most 60 printable characters.")
 	case len(p.Purposes) == 0:
-		return refuse("invalid_program", "/purposes", "A program has at least one purpose.")
+		return refuse("invalid_program", "/purposes", "A program must have at least one purpose.")
 	case len(p.Senders) == 0 || len(p.Senders) > 200:
-		return refuse("invalid_program", "/senders", "A program has 1 to 200 senders.")
+		return refuse("invalid_program", "/senders", "A program must have 1 to 200 sender IDs.")
 	case len(p.Countries) == 0 || len(p.Countries) > 300:
 		return refuse("invalid_program", "/countries", "Name the countries that the program may reach, or * for all.")
 	case p.Priority < 0 || p.Priority > 9:
@@ -101,15 +101,15 @@ func checkProgram(p *event.ProgramChanged) error {
 	}
 	for i, x := range p.Purposes {
 		if _, ok := Purposes[x]; !ok {
-			return refuse("invalid_program", fmt.Sprintf("/purposes/%d", i), "This is no purpose that a program may have.")
+			return refuse("invalid_program", fmt.Sprintf("/purposes/%d", i), "There is no such purpose; see Purpose in /docs.")
 		}
 	}
 	if p.PrefersDuplicate && slices.Contains(p.Purposes, "marketing") {
-		return refuse("invalid_program", "/prefers_duplicate", "A marketing program may not prefer a duplicate.")
+		return refuse("invalid_program", "/prefers_duplicate", "A program with the purpose marketing must not prefer a duplicate: set it to false.")
 	}
 	for i, x := range p.Senders {
 		if s, err := sms.ParseSender(x); err != nil || string(s) != x {
-			return refuse("invalid_program", fmt.Sprintf("/senders/%d", i), "A sender is +E.164, a short code of 3 to 8 digits, or 1 to 11 letters and digits with at least one letter.")
+			return refuse("invalid_program", fmt.Sprintf("/senders/%d", i), "A sender ID is a number in E.164 with its plus sign, a short code of 3 to 8 digits, or 1 to 11 letters and digits with at least one letter.")
 		}
 	}
 	for i, x := range p.Countries {
@@ -122,7 +122,7 @@ func checkProgram(p *event.ProgramChanged) error {
 			continue
 		}
 		if _, n, err := sms.Count(t.text, sms.SegmentOptions{}); err != nil || n > 3 {
-			return refuse("invalid_program", t.field, "A HELP or STOP text has at most 3 segments.")
+			return refuse("invalid_program", t.field, "A HELP or STOP text must have at most 3 segments.")
 		}
 	}
 	return nil

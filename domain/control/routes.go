@@ -12,7 +12,7 @@ import (
 func (k *Commands) SetRoutes(ctx context.Context, c ledger.Caller, routes []event.Route) (event.Position, error) {
 	for i, r := range routes {
 		if r.Rule == "" || r.Carrier == "" {
-			return event.Position{}, refuse("invalid_route", fmt.Sprintf("/%d", i), "A route has a rule's name and a carrier.")
+			return event.Position{}, refuse("invalid_route", fmt.Sprintf("/%d", i), "A route needs a name (rule) and a carrier.")
 		}
 	}
 	return k.change(ctx, "", &event.RoutesChanged{Routes: routes, By: c.Key})

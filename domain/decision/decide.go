@@ -46,14 +46,14 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 	}
 	route, ok := reg.Routes().Choose(m.Country, m.Program)
 	if !ok {
-		return hold(m, now, event.FaultRoute, "no route leads to "+m.Country+" for the program "+m.Program)
+		return hold(m, now, event.FaultRoute, "no route takes messages to "+m.Country+" for the program "+m.Program)
 	}
 	if p := reg.Paused(s.Tenant, m.Program, route.Carrier); p != nil {
 		return hold(m, now, event.FaultPause, "paused: "+p.Reason)
 	}
 	revision, digest := d.Policy.Bundle()
 	if active := reg.Policy(); active == nil || active.Digest != digest {
-		return hold(m, now, event.FaultBundle, "the policies in force are not those that this node has loaded")
+		return hold(m, now, event.FaultBundle, "this node has loaded other policies than those in force")
 	}
 	var clocks []event.Clock
 	var answer *Answer
@@ -94,7 +94,7 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 		ec := event.Check{Check: c.Check, Outcome: c.Outcome, Rules: c.Rules}
 		for _, i := range c.OptOuts {
 			if i < 0 || i >= len(s.OptOuts) {
-				return hold(m, now, event.FaultPolicy, "the policies named an opt-out that there is not")
+				return hold(m, now, event.FaultPolicy, "the policies named an opt-out that does not exist")
 			}
 			ec.OptOuts = append(ec.OptOuts, s.OptOuts[i].Event)
 		}
@@ -111,13 +111,13 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 		}
 		out.Until, out.Senders = event.Millis(until), []string{m.From}
 		if !out.Until.After(now) {
-			return hold(m, now, event.FaultPolicy, "the policies allowed a message outside the hours that they gave")
+			return hold(m, now, event.FaultPolicy, "the policies allowed a message outside the hours that they allow")
 		}
 	case Defer:
 		out.Until = event.Millis(at.Add(time.Millisecond - 1))
 	case Deny:
 	default:
-		return hold(m, now, event.FaultPolicy, "the policies gave an outcome that there is not")
+		return hold(m, now, event.FaultPolicy, "the policies gave an unknown outcome")
 	}
 	return out
 }
@@ -143,7 +143,7 @@ func (d *Decider) Facts(prog *control.Program, s *recipient.State, m *recipient.
 		}
 		loc, err := d.Zone(p.Zone)
 		if err != nil {
-			return nil, nil, fmt.Errorf("the zone %s does not load", p.Zone)
+			return nil, nil, fmt.Errorf("the time zone %s cannot be loaded", p.Zone)
 		}
 		l := at.In(loc)
 		f.Clocks[p.Zone] = FactClock{Date: l.Format("2006-01-02"), Time: l.Format("15:04"), Weekday: (int(l.Weekday())+6)%7 + 1}
@@ -205,7 +205,7 @@ func (d *Decider) zoned(ws []Window) ([]zoned, error) {
 		known[k] = true
 		loc, err := d.Zone(w.Zone)
 		if err != nil {
-			return nil, fmt.Errorf("the zone %s does not load", w.Zone)
+			return nil, fmt.Errorf("the time zone %s cannot be loaded", w.Zone)
 		}
 		out = append(out, zoned{w, loc})
 	}

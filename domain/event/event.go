@@ -114,7 +114,7 @@ func (p Position) String() string { return p.Partition.String() + "-" + strconv.
 
 // ParsePosition reads what String wrote.
 func ParsePosition(s string) (Position, error) {
-	bad := fmt.Errorf("a position is a token such as 07-1234, not %.40q", s)
+	bad := fmt.Errorf("a position is a text such as 07-1234, control-3 or inbox-1, not %.40q", s)
 	name, index, ok := strings.Cut(s, "-")
 	if !ok {
 		return Position{}, bad

@@ -136,7 +136,7 @@ func (k *keys) repeat(ctx context.Context, res *reservation) (*Submitted, error)
 	e := res.event
 	if k.in.cfg.Now().Sub(e.ID.Time()) > recipient.RepeatWindow-ledger.RetryFor {
 		// A copy would not be told from a new message any more. It is in the views, or will be.
-		return nil, ledger.Refused(errors.New("the key was used long ago, and the views do not know its message yet"))
+		return nil, ledger.Refused(errors.New("the key was used before, and the views do not have its message yet"))
 	}
 	d, content, err := ledger.OpenContent(k.in.cfg.Vault, e)
 	if err != nil {

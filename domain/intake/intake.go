@@ -106,7 +106,7 @@ func number(s, country, field string) (sms.Number, error) {
 		}
 		return "", refuse(bad.Code, field, bad.Detail)
 	}
-	return "", refuse("invalid_number", field, "This is no phone number that can receive SMS.")
+	return "", refuse("invalid_number", field, "This is not a phone number that can receive SMS.")
 }
 
 // find looks a message up, waiting once for the views to reach what the log has.

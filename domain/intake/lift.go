@@ -23,7 +23,7 @@ func (in *Intake) Lift(ctx context.Context, c ledger.Caller, r *OptOutRequest) (
 		return nil, err
 	}
 	if len(stand) == 0 {
-		return nil, &ledger.Refusal{Code: "nothing_to_lift", Status: ledger.Conflict, Text: "No opt-out of that scope stands for this number."}
+		return nil, &ledger.Refusal{Code: "nothing_to_lift", Status: ledger.Conflict, Text: "No opt-out of this scope is in force for this number."}
 	}
 	out, err := in.record(ctx, stream, to, r, func(sealed *event.Sealed) event.Data {
 		return &event.SuppressionLifted{Lifts: stand, Source: r.Source, By: c.Key, Sealed: sealed}

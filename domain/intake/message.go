@@ -37,9 +37,9 @@ func (in *Intake) prepare(ctx context.Context, c ledger.Caller, r *SubmitRequest
 	prog := in.registry().Program(c.Tenant, r.Program)
 	if prog == nil {
 		if r.Program == "" {
-			return nil, nil, refuse("unknown_program", "/program", "Name a program: this tenant has no default one.")
+			return nil, nil, refuse("unknown_program", "/program", "Name a program: this tenant has no default program.")
 		}
-		return nil, nil, refuse("unknown_program", "/program", "This tenant has no program of that name.")
+		return nil, nil, refuse("unknown_program", "/program", "This tenant has no program with this name.")
 	}
 	to, err := number(r.To, r.Country, "/to")
 	if err != nil {
@@ -93,7 +93,7 @@ func purpose(d *event.MessageSubmitted, prog *control.Program, r *SubmitRequest)
 	}
 	own, known := control.Purposes[d.Purpose]
 	if !known || !slices.Contains(prog.Purposes, d.Purpose) {
-		return refuse("purpose_not_registered", "/purpose", "The program "+prog.Name+" is registered for "+strings.Join(prog.Purposes, ", ")+" only; a message may narrow that, never widen it.")
+		return refuse("purpose_not_registered", "/purpose", "The program "+prog.Name+" is registered for "+strings.Join(prog.Purposes, ", ")+" only. Use one of these purposes, or another program.")
 	}
 	switch {
 	case d.Priority < 0 || d.Priority > 9:
@@ -116,7 +116,7 @@ func content(d *event.MessageSubmitted, r *SubmitRequest) error {
 	case errors.Is(err, sms.ErrTooLong):
 		return refuse("too_many_segments", "/body", fmt.Sprintf("The body takes more than %d segments. Shorten it, or leave out characters that are not in the GSM alphabet.", sms.MaxSegments))
 	case errors.Is(err, sms.ErrEmpty):
-		return refuse("empty_body", "/body", "A message needs a body.")
+		return refuse("empty_body", "/body", "A message needs a text in body.")
 	case err != nil:
 		return refuse("invalid_body", "/body", "The body is not valid UTF-8 text.")
 	}
@@ -169,7 +169,7 @@ func (in *Intake) sender(ctx context.Context, prog *control.Program, d *event.Me
 	if asked != "" {
 		s, err := sms.ParseSender(asked)
 		if err != nil {
-			return "", refuse("invalid_sender", "/from", "A sender is +E.164, a short code of 3 to 8 digits, or 1 to 11 letters and digits with at least one letter.")
+			return "", refuse("invalid_sender", "/from", "A sender ID is a number in E.164 with its plus sign, a short code of 3 to 8 digits, or 1 to 11 letters and digits with at least one letter.")
 		}
 		return string(s), nil
 	}

@@ -42,7 +42,7 @@ func (in *Intake) OptOut(ctx context.Context, c ledger.Caller, r *OptOutRequest)
 		return nil, err
 	}
 	if r.OccurredAt.After(in.cfg.Now().Add(time.Minute)) {
-		return nil, refuse("occurred_at_future", "/occurred_at", "occurred_at lies in the future.")
+		return nil, refuse("occurred_at_future", "/occurred_at", "occurred_at is in the future.")
 	}
 	to, stream, err := in.person(ctx, c, r)
 	if err != nil {
@@ -58,23 +58,23 @@ func (in *Intake) reach(c ledger.Caller, r *OptOutRequest) (event.Reach, error) 
 	reach := event.Reach{Scope: r.Scope}
 	prog := in.registry().Program(c.Tenant, r.Program)
 	if r.Program != "" && prog == nil {
-		return reach, refuse("unknown_program", "/program", "This tenant has no program of that name.")
+		return reach, refuse("unknown_program", "/program", "This tenant has no program with this name.")
 	}
 	switch r.Scope {
 	case event.ScopeSender:
 		s, err := sms.ParseSender(r.Sender)
 		if err != nil {
-			return reach, refuse("invalid_sender", "/sender", "Scope sender needs the sender ID that it is about.")
+			return reach, refuse("invalid_sender", "/sender", "With scope sender, give the sender ID.")
 		}
 		reach.Name = string(s)
 	case event.ScopeProgram:
 		if r.Program == "" {
-			return reach, refuse("program_required", "/program", "Scope program needs the program that it is about.")
+			return reach, refuse("program_required", "/program", "With scope program, name the program.")
 		}
 		reach.Name = prog.Name
 	case event.ScopeLegalEntity:
 		if prog == nil {
-			return reach, refuse("program_required", "/program", "Scope legal_entity needs a program, whose legal entity it is about: this tenant has no default one.")
+			return reach, refuse("program_required", "/program", "With scope legal_entity, name a program of that legal entity: this tenant has no default program.")
 		}
 		reach.Name = prog.LegalEntity
 	case event.ScopeTenant:
@@ -82,7 +82,7 @@ func (in *Intake) reach(c ledger.Caller, r *OptOutRequest) (event.Reach, error) 
 		return reach, refuse("invalid_scope", "/scope", "A scope is sender, program, legal_entity or tenant.")
 	}
 	if r.Source == "" || len(r.Source) > 40 || !printable(string(r.Source)) {
-		return reach, refuse("invalid_source", "/source", "Say in at most 40 characters where it came from: phone, email, web, letter, …")
+		return reach, refuse("invalid_source", "/source", "Say in at most 40 characters where the request came from: phone, email, web, letter, …")
 	}
 	if len(r.Evidence) > maxEvidence || !utf8.ValidString(r.Evidence) {
 		return reach, refuse("invalid_evidence", "/evidence", fmt.Sprintf("Evidence has at most %d bytes of text.", maxEvidence))

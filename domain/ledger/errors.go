@@ -13,16 +13,16 @@ import (
 var (
 	// ErrRefused means that nothing was appended and nothing will be. The same request
 	// may be made again later.
-	ErrRefused = errors.New("the ledger does not take appends now")
+	ErrRefused = errors.New("the ledger cannot record anything now")
 	// ErrUnknown means that the append may or may not be in the log, now or later.
 	// Append the same events, with the same ids, again.
-	ErrUnknown = errors.New("it is not known whether the ledger took the append")
+	ErrUnknown = errors.New("it is not known whether the ledger recorded it")
 	// ErrAhead means that a position past the partition's head was asked for: the log has
 	// lost what was read from it before.
 	ErrAhead = errors.New("the ledger ends before a position that was read from it")
 	// ErrDamaged means that a record is no event of this ledger. It is never skipped:
 	// its partition stops until control accepts that very record.
-	ErrDamaged = errors.New("a record is no event of this ledger; see `chirograph log accept`")
+	ErrDamaged = errors.New("a record is not an event of this ledger; see docs/glossary.md#opaque-record and `chirograph log accept`")
 	// ErrErased means that the key under which personal data was sealed has been destroyed.
 	ErrErased = errors.New("the personal data was erased")
 )

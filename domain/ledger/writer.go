@@ -56,7 +56,7 @@ func Open[T any](vault Opener, tenant string, id event.ID, s *event.Sealed) (T, 
 		return v, err
 	}
 	if json.Unmarshal(plain, &v) != nil { // its error may quote what it read
-		return v, errors.New("what is sealed in the event " + id.String() + " cannot be read")
+		return v, errors.New("the sealed data in the event " + id.String() + " cannot be read")
 	}
 	return v, nil
 }

@@ -65,7 +65,7 @@ func (x *inbox) resume(ctx context.Context) error {
 		}
 		if _, err := x.take(records, head); err != nil {
 			x.fault.Store(&err)
-			x.matching.log.Error("the inbox cannot be read on", "error", err)
+			x.matching.log.Error("reading the inbox stopped; it is tried again", "error", err)
 			return nil
 		}
 		from += int64(len(records))
@@ -109,7 +109,7 @@ func (x *inbox) follow(ctx context.Context) {
 			continue
 		}
 		x.fault.Store(&err)
-		x.matching.log.Error("the inbox cannot be read on", "error", err)
+		x.matching.log.Error("reading the inbox stopped; it is tried again", "error", err)
 		select {
 		case <-ctx.Done():
 		case <-changed: // it may accept the record

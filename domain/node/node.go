@@ -88,7 +88,7 @@ func New(cfg Config) *Node {
 		carriers: map[string]ledger.Carrier{}, metrics: newMetrics()}
 	n.facts = NewRecorder(cfg.Log, cfg.Clock.Now, func(p event.Partition, e *event.Event, err error) {
 		n.metrics.lost.Add(1)
-		n.log.Error("a fact could not be appended", "partition", p.String(), "type", string(e.Data.Type()), "event", e.ID.String(), "error", err)
+		n.log.Error("a fact could not be recorded; it is lost", "partition", p.String(), "type", string(e.Data.Type()), "event", e.ID.String(), "error", err)
 	})
 	n.partitions = &partitions{views: cfg.Views, now: cfg.Clock.Now, maxBacklog: int64(cfg.MaxBacklog), progressed: make(chan struct{})}
 	for p := range cfg.Log.Partitions() {
@@ -239,7 +239,7 @@ func (n *Node) TakesFor(p event.Partition) error { return n.partitions.TakesFor(
 
 var (
 	errStopping  = ledger.Refused(errors.New("the node is starting or stopping"))
-	errNoControl = ledger.Refused(errors.New("control cannot be read"))
+	errNoControl = ledger.Refused(errors.New("the control log cannot be read"))
 )
 
 // Registry is control as this node has read it.

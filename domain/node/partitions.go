@@ -67,9 +67,9 @@ func (ps *partitions) TakesFor(p event.Partition) error {
 	case !l.serving.Load():
 		return nil
 	case l.failed.Load() != nil: // also because keys that were used may not be known
-		return ledger.Refused(errors.New("the recipient's partition does not run"))
+		return ledger.Refused(errors.New("the recipient's partition is stopped; see /readyz"))
 	case l.backlog.Load() > ps.maxBacklog:
-		return ledger.Refused(errors.New("too much waits to be decided"))
+		return ledger.Refused(errors.New("too many messages wait for a decision"))
 	}
 	return nil
 }

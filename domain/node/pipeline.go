@@ -208,11 +208,11 @@ func (l *pipeline) run(ctx context.Context) {
 			return
 		}
 		if errors.Is(err, errOutrun) {
-			l.node.log.Info("another node has projected this partition further; it is read on from there", "partition", l.p.String())
+			l.node.log.Info("another node has updated this partition's views further; reading continues from there", "partition", l.p.String())
 			wait = time.Second
 			continue
 		}
-		l.node.log.Error("a partition starts again", "partition", l.p.String(), "error", err)
+		l.node.log.Error("a partition stopped; it starts again", "partition", l.p.String(), "error", err)
 		l.failed.Store(&err)
 		if errors.Is(err, ledger.ErrDamaged) { // never skipped: the others go on
 			l.halted.Store(true)
@@ -234,7 +234,7 @@ func (l *pipeline) run(ctx context.Context) {
 }
 
 // errOutrun: the views are ahead of what this run has read.
-var errOutrun = errors.New("another node has projected this partition further")
+var errOutrun = errors.New("another node has updated this partition's views further")
 
 func (l *pipeline) serve(parent context.Context) error {
 	n := l.node
@@ -312,7 +312,7 @@ func (l *pipeline) mark(ctx context.Context) (ledger.Mark, error) {
 	if n.cfg.Placement != nil && mark.Next > head && l.short < 3 {
 		// A new leader may not know its own end at once: it is asked again.
 		l.short++
-		return mark, fmt.Errorf("%w: the views stand at %d, the log says that it ends at %d", ledger.ErrAhead, mark.Next, head)
+		return mark, fmt.Errorf("%w: the views have read up to %d, and the log says that it ends at %d", ledger.ErrAhead, mark.Next, head)
 	}
 	l.short = 0
 	if mark.Next <= head {
@@ -321,13 +321,13 @@ func (l *pipeline) mark(ctx context.Context) (ledger.Mark, error) {
 			return mark, err
 		}
 		if len(records) == 0 { // nothing is said against the views
-			return mark, errors.Join(ctx.Err(), fmt.Errorf("nothing was read at %s", event.Position{Partition: l.p, Index: mark.Next - 1}))
+			return mark, errors.Join(ctx.Err(), fmt.Errorf("no record could be read at %s", event.Position{Partition: l.p, Index: mark.Next - 1}))
 		}
 		if sha256.Sum256(records[0].Raw) == mark.Hash {
 			return mark, nil
 		}
 	}
-	n.log.Warn("the views do not fit this ledger; they are made again", "partition", l.p.String(), "position", mark.Next)
+	n.log.Warn("the views do not fit this ledger; they are rebuilt", "partition", l.p.String(), "position", mark.Next)
 	if err := n.cfg.Views.Reset(ctx, l.p); err != nil {
 		return mark, err
 	}
@@ -453,7 +453,7 @@ func (l *pipeline) load(ctx context.Context, subjects []event.Pseudonym) error {
 	case asOf > l.clerk.Fold().Next():
 		return errOutrun // these folds hold events that this run would apply again
 	case asOf < committed:
-		return fmt.Errorf("the views stand at %d, and had committed up to %d: their database lost its tail", asOf, committed)
+		return fmt.Errorf("the views have read up to %d, but had committed up to %d before: their database lost its last rows", asOf, committed)
 	}
 	l.clerk.Load(subjects, folds)
 	return nil

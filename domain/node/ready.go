@@ -47,7 +47,7 @@ func (n *Node) Ready(dependencies, carriers []Component, marks map[event.Partiti
 	}
 	views := ""
 	if behind > maxBehind {
-		ready, views = false, fmt.Sprintf("a partition's views are %d events behind", behind)
+		ready, views = false, fmt.Sprintf("the views of a partition are %d events behind the ledger", behind)
 	}
 	out = append(out, Component{"views", views == "", since, views})
 	for _, c := range carriers {
@@ -72,17 +72,17 @@ func (n *Node) Ready(dependencies, carriers []Component, marks map[event.Partiti
 // partitionsDetail says which partitions do not run, and why none is served.
 func partitionsDetail(st *Stats) (detail string) {
 	for _, p := range slices.Sorted(maps.Keys(st.Failed)) {
-		detail += "partition " + p + " does not run"
+		detail += "partition " + p + " is stopped"
 		if err := st.Failed[p]; errors.Is(err, ledger.ErrDamaged) {
 			detail += ": " + err.Error()
 		}
 		detail += "; "
 	}
 	if st.Unserved != nil {
-		detail += "this node serves none: " + st.Unserved.Error() + "; "
+		detail += "this node serves no partition: " + st.Unserved.Error() + "; "
 	}
 	if !st.Ready {
-		detail += "not started, or stopping"
+		detail += "the node is starting or stopping"
 	}
 	return detail
 }

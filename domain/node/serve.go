@@ -43,7 +43,7 @@ func (n *Node) serve(ctx, inner, outer context.Context) {
 	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, 30*time.Second) {
 		began := n.cfg.Clock.Now()
 		if err := n.cfg.Placement.Run(ctx, gained, lost); err != nil && ctx.Err() == nil {
-			n.log.Error("this node serves no partition for now", "error", err)
+			n.log.Error("this node serves no partition for now; it tries again", "error", err)
 			n.unserved.Store(&err)
 		}
 		if n.cfg.Clock.Now().Sub(began) > time.Minute {
@@ -65,7 +65,7 @@ func (n *Node) readControl(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		n.log.Error("the control stream cannot be read", "error", err)
+		n.log.Error("the control log cannot be read; it is tried again", "error", err)
 		n.controlUnread.Store(true)
 		if n.cfg.Clock.Now().Sub(began) > time.Minute {
 			wait = 100 * time.Millisecond
@@ -145,10 +145,10 @@ func (n *Node) clerkConfig(p event.Partition) clerk.Config {
 func (n *Node) trusted() (t time.Time, fault event.Fault, detail string) {
 	t, ok := n.cfg.Clock.trusted()
 	if !ok {
-		return t, event.FaultClock, "the wall clock was set; it is watched for a while before it is trusted"
+		return t, event.FaultClock, "the clock was changed; messages wait 30 s until it is trusted"
 	}
 	if n.control.Bad() != nil {
-		return t, event.FaultControl, "a record in control is no event of this ledger"
+		return t, event.FaultControl, "a record in the control log is not an event of this ledger; see /readyz"
 	}
 	return t, "", ""
 }

@@ -52,7 +52,7 @@ func (r *Reader) Events(ctx context.Context, m *Message) ([]Event, error) {
 				return nil, err
 			}
 			if len(records) == 0 {
-				return nil, errors.New("the log does not hold an event at " + event.Position{Partition: m.Position.Partition, Index: next}.String() + " that the views have read")
+				return nil, errors.New("the log has no event at " + event.Position{Partition: m.Position.Partition, Index: next}.String() + " that the views have read")
 			}
 			for _, rec := range records {
 				if len(want) == 0 || rec.Index < want[0].Index {

@@ -91,7 +91,7 @@ func (r *Reader) asked(ctx context.Context, c ledger.Caller, ask Check) (named, 
 	if ask.Sender != "" {
 		sender, err := sms.ParseSender(ask.Sender)
 		if err != nil {
-			return n, &ledger.Refusal{Code: "invalid_sender", Field: "/sender", Text: "A sender is an E.164 number with its plus, a short code of 3 to 8 digits, or 1 to 11 letters and digits with at least one letter."}
+			return n, &ledger.Refusal{Code: "invalid_sender", Field: "/sender", Text: "A sender ID is a number in E.164 with its plus sign, a short code of 3 to 8 digits, or 1 to 11 letters and digits with at least one letter."}
 		}
 		n.senders = []string{string(sender)}
 	}

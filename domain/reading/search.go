@@ -68,7 +68,7 @@ func (r *Reader) Search(ctx context.Context, tenant string, q Query) (Page, erro
 	if q.Cursor != "" {
 		var ok bool
 		if f.After, ok = parseCursor(q.Cursor, sum); !ok {
-			return Page{}, &ledger.Refusal{Code: "invalid_cursor", Field: "/cursor", Text: "The cursor is not one of this search. Begin again without it."}
+			return Page{}, &ledger.Refusal{Code: "invalid_cursor", Field: "/cursor", Text: "The cursor belongs to another search. Begin with the first page, without a cursor."}
 		}
 	}
 	if f.Limit = q.Limit; f.Limit == 0 {

@@ -66,13 +66,14 @@ func (r *Reader) reasons(d *Decision) []Reason {
 var faults = map[event.Fault]string{
 	event.FaultPolicy:   "The policies could not be evaluated.",
 	event.FaultBundle:   "The policies in force are not those that this server has loaded.",
-	event.FaultZoneData: "The local time at the recipient could not be worked out.",
+	event.FaultZoneData: "The local time of the recipient could not be computed.",
 	event.FaultClock:    "The server's clock cannot be trusted at the moment.",
+	event.FaultControl:  "The server cannot read all settings that are in force.",
 	event.FaultProgram:  "Its program is not registered.",
-	event.FaultRoute:    "No route leads to the recipient.",
+	event.FaultRoute:    "No route takes messages to the recipient's country.",
 	event.FaultPause:    "Sending is paused.",
-	event.FaultKey:      "The message could not be unsealed.",
-	event.FaultEncoding: "It cannot be written for its carrier.",
+	event.FaultKey:      "The message's text and number could not be decrypted.",
+	event.FaultEncoding: "The text cannot be encoded for its carrier.",
 }
 
 // hold says in words why a message is held.
@@ -86,6 +87,9 @@ func hold(d *event.MessageDecided) string {
 		if !strings.HasSuffix(text, ".") {
 			text += "."
 		}
+	}
+	if d.Fault != event.FaultPause {
+		text += " See docs/glossary.md#fault."
 	}
 	return text
 }

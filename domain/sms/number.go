@@ -33,14 +33,14 @@ func (e *NumberError) Error() string { return e.Detail }
 
 var (
 	errNotE164 = &NumberError{NotE164,
-		"write the number in E.164, a plus sign and the country calling code first, or give it in national form with its country"}
+		"Write the number in E.164, with a plus sign and the country calling code first, or give it in national form with its country."}
 	errForm = &NumberError{NotE164,
-		"write the number in digits; only a leading plus sign, spaces, dashes, dots and parentheses may stand beside them"}
-	errUnknownCountry = &NumberError{UnknownCountry, "give the country as two letters of ISO 3166-1, such as US or GB"}
+		"Write the number in digits; only a leading plus sign, spaces, dashes, dots and parentheses may be among them."}
+	errUnknownCountry = &NumberError{UnknownCountry, "Give the country as two letters of ISO 3166-1, such as US or GB."}
 	errInvalidNumber  = &NumberError{InvalidNumber,
-		"the number does not exist in its country's numbering plan; check its digits, its length and its country"}
+		"The number does not exist in its country's numbering plan. Check its digits, its length and its country."}
 	errCannotReceive = &NumberError{CannotReceiveSMS,
-		"the number belongs to a service that does not receive SMS, such as a fixed line or a premium-rate number; ask for a mobile number"}
+		"The number belongs to a service that does not receive SMS, such as a fixed line or a premium-rate number. Ask for a mobile number."}
 )
 
 // CanonicalForms is the version of the canonical forms that ParseNumber makes. A

@@ -27,7 +27,7 @@ func Begin(partitions, numberForms int, now time.Time) *event.Event {
 }
 
 // ErrNotFirst is the error of a control stream whose first event is not that of a ledger.
-var ErrNotFirst = errors.New("a ledger's control begins with LedgerCreated, and this one does not")
+var ErrNotFirst = errors.New("the control log must begin with LedgerCreated, and this one does not")
 
 // Begun reads a control stream's first event. Bytes that are not a ledger's first event are an
 // error that wraps ErrNotFirst.

@@ -181,7 +181,7 @@ func (r *Reader) decode(p event.Partition, raw []byte) (*event.Event, error) {
 	}
 	if p >= 0 && !e.Subject.IsZero() {
 		if right := event.Partition(e.Subject.Partition(r.Partitions)); right != p {
-			return nil, fmt.Errorf("its stream lies in %s", right)
+			return nil, fmt.Errorf("its stream belongs in partition %s", right)
 		}
 	}
 	return e, nil

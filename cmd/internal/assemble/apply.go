@@ -51,7 +51,7 @@ func ApplyConfig(ctx context.Context, cfg *config.Config) error {
 		err = Apply(within, node, d, "config", cfg.Registrations(), cfg.RouteTable())
 		cancel()
 		if errors.Is(err, ledger.ErrUnknown) {
-			err = fmt.Errorf("it was recorded, and is not in force in every partition after %s: look whether every partition is served, and at /readyz of the nodes: %w", applyWithin, err)
+			err = fmt.Errorf("the change was recorded, but after %s it is not in force in every partition: check that every partition is served, and check /readyz of the nodes: %w", applyWithin, err)
 		}
 	}
 	if run != nil {

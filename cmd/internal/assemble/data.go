@@ -54,7 +54,7 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 			return nil, err
 		}
 	} else if _, err := os.Stat(filepath.Join(dir, "ledger.db")); err != nil {
-		return nil, fmt.Errorf("%s holds no ledger; start `chirograph serve` there first", dir)
+		return nil, fmt.Errorf("%s contains no ledger: check the folder's name, or start `chirograph serve` with this folder first", dir)
 	}
 	// A new vault beside an old ledger would open nothing and give every number
 	// another stream: it is made only together with its ledger.
@@ -74,7 +74,7 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 	began := time.Now()
 	d.dependencies = append(d.dependencies, dependency{"ledger", func() (bool, time.Time, string) {
 		if log.Err() != nil {
-			return false, began, "the ledger takes no appends; restart the node and look at its log"
+			return false, began, "the ledger cannot record anything; look at the node's log and restart the node"
 		}
 		return true, began, ""
 	}})
@@ -194,7 +194,7 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 		return nil, err
 	}
 	if had != nil {
-		fmt.Fprintf(os.Stderr, "A new vault was made in PostgreSQL, and its master key in %s. Back up both now, apart from the ledger, and give every node the file: without it nobody can read what the ledger says, and no number finds its stream.\n", cfg.MasterKeyFile)
+		fmt.Fprintf(os.Stderr, "A new vault was made in PostgreSQL, and its master key in %s. Back up both now, apart from the ledger, and give every node the file. Without them no personal data in the ledger can be read, and no recipient's events can be found by number. See docs/glossary.md#vault.\n", cfg.MasterKeyFile)
 	}
 	if d.Views, err = sqldb.OpenPostgres(ctx, cfg.Postgres.Address(), d.viewOptions()); err != nil {
 		return nil, err

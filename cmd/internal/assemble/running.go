@@ -52,7 +52,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		defer close(sharing)
 		if r.shares != nil {
 			if e := r.shares(carriers); e != nil {
-				r.Log.Error("the carriers cannot be shared among the nodes; this one binds to none", "error", e)
+				r.Log.Error("this node binds to no carrier: the carriers cannot be shared among the nodes", "error", e)
 			}
 		}
 	}()
@@ -73,7 +73,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		<-sharing
 		for range r.Carriers {
 			if e := <-ended; e != nil {
-				r.Log.Warn("a carrier's session ended badly", "error", e)
+				r.Log.Warn("a carrier's session ended with an error", "error", e)
 			}
 		}
 		if e := nodeRun.Stop(within); e != nil {
@@ -142,7 +142,7 @@ func (r *Running) alone(cfg *config.Config, stderr io.Writer) error {
 		return err
 	}
 	if existed != nil {
-		fmt.Fprintf(stderr, "A new ledger was made in %s.\nBack up %s and %s now, apart from the ledger: without them nobody can read what it says, and no number finds its stream.\n",
+		fmt.Fprintf(stderr, "A new ledger was made in %s.\nBack up %s and %s now, apart from the ledger. Without them no personal data in it can be read, and no recipient's events can be found by number. See docs/glossary.md#vault.\n",
 			cfg.Data, cfg.MasterKey(), filepath.Join(cfg.Data, "vault.db"))
 	}
 	if err := d.Begin(cfg.Node); err != nil {

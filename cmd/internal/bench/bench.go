@@ -31,18 +31,18 @@ import (
 // in processes of their own, over loopback, everything durable, all policies on.
 // It sends to loopback only, and ends by itself.
 type Cmd struct {
-	Messages    int           `help:"Messages of the throughput run." default:"40000"`
-	Concurrency int           `help:"Requests at once." default:"64"`
-	Rate        float64       `help:"Messages a second of the latency run, which follows; 0 leaves it out." default:"300"`
+	Messages    int           `help:"How many messages the throughput run submits." default:"40000"`
+	Concurrency int           `help:"How many requests are made at a time." default:"64"`
+	Rate        float64       `help:"How many messages a second the latency run submits, which comes after the throughput run; 0: no such run." default:"300"`
 	For         time.Duration `help:"How long the latency run takes." default:"10s"`
-	Purpose     string        `help:"The program and purpose." default:"account"`
-	Keep        string        `help:"Keep the data folder here." type:"path" placeholder:"DIR"`
+	Purpose     string        `help:"The messages' purpose, and the name of their program." default:"account"`
+	Keep        string        `help:"Keep the data folder, in this folder." type:"path" placeholder:"DIR"`
 	Profile     string        `help:"Write a CPU profile of the node during the throughput run." type:"path" placeholder:"FILE"`
-	Bound       time.Duration `help:"The whole run ends after this at the latest." default:"5m"`
+	Bound       time.Duration `help:"End everything after this time at the latest." default:"5m"`
 
-	Cluster    bool   `help:"Measure nodes over Kafka and PostgreSQL instead, and the brokers' own ceiling beside them. make bench-cluster starts the servers."`
-	Nodes      []int  `help:"With --cluster: how many nodes, one run each." default:"1,2,3"`
-	Partitions []int  `help:"With --cluster: how many partitions, one run each." default:"4,8,16"`
+	Cluster    bool   `help:"Measure nodes over Kafka and PostgreSQL instead, and the most that the brokers alone can do. make bench-cluster starts the servers."`
+	Nodes      []int  `help:"With --cluster: how many nodes; one run for each number." default:"1,2,3"`
+	Partitions []int  `help:"With --cluster: how many partitions; one run for each number." default:"4,8,16"`
 	Kafka      string `help:"With --cluster: brokers, separated by commas." env:"CHIROGRAPH_TEST_KAFKA" placeholder:"ADDR"`
 	Postgres   string `help:"With --cluster: URL of a PostgreSQL server on which the runs may make databases." env:"CHIROGRAPH_TEST_POSTGRES" placeholder:"URL"`
 	ServerPIDs string `help:"With --cluster: process ids of the brokers and of PostgreSQL's postmaster, for their CPU time." env:"CHIROGRAPH_TEST_KAFKA_PIDS" hidden:""`
@@ -402,7 +402,7 @@ func (b *bench) settled(ctx context.Context) error {
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
-			return errors.New("the messages did not settle in time")
+			return errors.New("not every message reached its end in time")
 		}
 	}
 }

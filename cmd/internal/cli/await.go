@@ -34,7 +34,7 @@ func ended(m *v1.Message) error {
 	code, over := endStates[m.Status]
 	switch {
 	case !over:
-		return &terminal.ExitError{Code: terminal.ExitUnknown, Err: fmt.Errorf("no end yet: the message is %s; `chirograph status %s --wait` goes on waiting", terminal.Plain(string(m.Status)), m.Id)}
+		return &terminal.ExitError{Code: terminal.ExitUnknown, Err: fmt.Errorf("the message has not reached its end: it is %s; `chirograph status %s --wait` waits longer", terminal.Plain(string(m.Status)), m.Id)}
 	case code != 0:
 		return &terminal.ExitError{Code: code, Err: fmt.Errorf("the message is %s: %s", terminal.Plain(string(m.Status)), meanings[m.Status])}
 	}
@@ -95,7 +95,7 @@ func readMessage(ctx context.Context, cl *client.Client, id string, q url.Values
 	}
 	var m v1.Message
 	if err := json.Unmarshal(raw, &m); err != nil || m.Status == "" {
-		return nil, nil, errors.New("the answer is not that of Chirograph's API")
+		return nil, nil, errors.New("the answer does not come from Chirograph's API; check --url")
 	}
 	return &m, raw, nil
 }

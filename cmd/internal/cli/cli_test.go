@@ -331,7 +331,7 @@ func TestExitCodes(t *testing.T) {
 	// Nothing was sent.
 	srv := httptest.NewServer(nil)
 	srv.Close()
-	if r := shell(t, "", "--url", srv.URL, "--key", testKey, "send", "+14155550123", "x").Is(t, terminal.ExitFailed); !strings.Contains(r.Stderr, "is the node running?") {
+	if r := shell(t, "", "--url", srv.URL, "--key", testKey, "send", "+14155550123", "x").Is(t, terminal.ExitFailed); !strings.Contains(r.Stderr, "is the node running") {
 		t.Errorf("%s", r.Stderr)
 	}
 	t.Chdir(t.TempDir())
@@ -449,7 +449,7 @@ func TestOptout(t *testing.T) {
 		}
 	}
 	f = newFake(t, refused("POST", "/v1/opt-outs/check", 422, "not_e164", "/numbers/1"))
-	if r := f.run("", "optout", "check", "+14155550123", "1").Is(t, terminal.ExitFailed); !strings.Contains(r.Stderr, "that is number 2 of yours") {
+	if r := f.run("", "optout", "check", "+14155550123", "1").Is(t, terminal.ExitFailed); !strings.Contains(r.Stderr, "this is about number 2 of your list") {
 		t.Errorf("%s", r.Stderr)
 	}
 }

@@ -18,20 +18,20 @@ import (
 
 // OptoutCmd records, lifts and looks up opt-outs.
 type OptoutCmd struct {
-	Add   OptoutAddCmd   `cmd:"" help:"Record that these numbers opted out. In force at once."`
-	Lift  OptoutLiftCmd  `cmd:"" help:"Lift the opt-outs of exactly this scope that stand now. Grants no consent."`
+	Add   OptoutAddCmd   `cmd:"" help:"Record that these numbers opted out. Takes effect at once."`
+	Lift  OptoutLiftCmd  `cmd:"" help:"End the opt-outs of exactly this scope that are in force now. It records no consent."`
 	Check OptoutCheckCmd `cmd:"" help:"Ask which numbers opted out."`
 }
 
 // optoutFlags are those of add and lift.
 type optoutFlags struct {
-	Numbers []string `arg:"" name:"number" help:"Numbers, in E.164 or national with --country." sep:"none"`
+	Numbers []string `arg:"" name:"number" help:"Phone numbers, in E.164 (+14155550123) or, with --country, in national form." sep:"none"`
 
-	Source   string `help:"Where it came from: phone, email, web, letter, …" required:"" placeholder:"WORD"`
+	Source   string `help:"Where the request came from: phone, email, web, letter, …" required:"" placeholder:"WORD"`
 	Scope    string `help:"How far it reaches: ${enum}." enum:"sender,program,legal_entity,tenant" default:"legal_entity"`
-	Program  string `help:"The program that the scope is about; for legal_entity it stands for its entity. Default: the tenant's." placeholder:"NAME"`
+	Program  string `help:"The program that the scope is about; with scope legal_entity: its legal entity. Default: the tenant's default program." placeholder:"NAME"`
 	Sender   string `help:"The sender ID, for scope sender." placeholder:"SENDER"`
-	Evidence string `help:"What it rests on. Sealed like a message's text." placeholder:"TEXT"`
+	Evidence string `help:"The evidence for it. It is encrypted like a message's text." placeholder:"TEXT"`
 	Country  string `help:"Country of national numbers (ISO 3166-1, such as US)." placeholder:"CC"`
 }
 
@@ -57,7 +57,7 @@ type optout struct {
 // Run records one opt-out a number.
 func (c *OptoutAddCmd) Run(g *terminal.Globals) error {
 	return c.each(g, "/v1/opt-outs", c.OccurredAt, func(number string, a v1.Lifted) string {
-		return fmt.Sprintf("%s  opted out, in force from %s on (event %s)", terminal.Plain(number), a.Position, a.Event)
+		return fmt.Sprintf("%s  opted out, in force from position %s on (event %s)", terminal.Plain(number), a.Position, a.Event)
 	})
 }
 
@@ -83,7 +83,7 @@ func (f *optoutFlags) each(g *terminal.Globals, path, occurredAt string, say fun
 			Number: number, Country: f.Country, Scope: v1.Scope(f.Scope), Program: f.Program, Sender: f.Sender, Source: f.Source, Evidence: f.Evidence}}})
 		var a v1.Lifted // what records an opt-out is answered without Lifted
 		if err == nil && (json.Unmarshal(raw, &a) != nil || a.Event.IsZero()) {
-			err = &terminal.ExitError{Code: terminal.ExitUnknown, Err: errors.New("the answer is not that of Chirograph's API")}
+			err = &terminal.ExitError{Code: terminal.ExitUnknown, Err: errors.New("the answer does not come from Chirograph's API; check --url")}
 		}
 		if err != nil {
 			if len(f.Numbers) == 1 {
@@ -97,7 +97,7 @@ func (f *optoutFlags) each(g *terminal.Globals, path, occurredAt string, say fun
 			}
 			fmt.Fprintf(g.Stderr, "number %d of %d: %s\n", i+1, len(f.Numbers), client.Failed(g, err))
 			if ctx.Err() != nil {
-				return &terminal.ExitError{Code: terminal.ExitUnknown, Err: fmt.Errorf("interrupted at number %d of %d; repeating the whole command does no harm", i+1, len(f.Numbers))}
+				return &terminal.ExitError{Code: terminal.ExitUnknown, Err: fmt.Errorf("interrupted at number %d of %d; it does no harm to repeat the whole command", i+1, len(f.Numbers))}
 			}
 			continue
 		}
@@ -112,7 +112,7 @@ func (f *optoutFlags) each(g *terminal.Globals, path, occurredAt string, say fun
 	}
 	switch {
 	case unknown > 0:
-		return &terminal.ExitError{Code: terminal.ExitUnknown, Err: fmt.Errorf("of %d numbers %d were refused, and of %d it is not known whether they were done; repeating the command does no harm", len(f.Numbers), refused, unknown)}
+		return &terminal.ExitError{Code: terminal.ExitUnknown, Err: fmt.Errorf("of %d numbers %d were refused, and of %d it is not known whether they were done; it does no harm to repeat the command", len(f.Numbers), refused, unknown)}
 	case refused > 0:
 		return fmt.Errorf("of %d numbers %d were refused", len(f.Numbers), refused)
 	}
@@ -121,11 +121,11 @@ func (f *optoutFlags) each(g *terminal.Globals, path, occurredAt string, say fun
 
 // OptoutCheckCmd asks who opted out.
 type OptoutCheckCmd struct {
-	Numbers []string `arg:"" optional:"" name:"number" help:"Numbers in E.164. Without any, or with -, one a line is read from standard input." sep:"none"`
+	Numbers []string `arg:"" optional:"" name:"number" help:"Phone numbers in E.164. Without any, or with -, they are read from standard input, one per line." sep:"none"`
 
-	Program string `help:"Leave out opt-outs that plainly name another program, entity or its senders." placeholder:"NAME"`
-	Sender  string `help:"Leave out opt-outs that name another sender." placeholder:"SENDER"`
-	Purpose string `help:"Purpose of the message that is meant. An opt-out covers every purpose." placeholder:"NAME"`
+	Program string `help:"Leave out opt-outs that clearly name another program, another legal entity or another program's sender IDs." placeholder:"NAME"`
+	Sender  string `help:"Leave out opt-outs that name another sender ID." placeholder:"SENDER"`
+	Purpose string `help:"The message's purpose. The answer is the same for all: an opt-out covers every purpose." placeholder:"NAME"`
 }
 
 // checkBatch is how many numbers one call takes.
@@ -150,7 +150,7 @@ func (c *OptoutCheckCmd) Run(g *terminal.Globals) error {
 		return nil
 	}
 	if len(c.Numbers) == 0 && terminal.IsTerminal(g.Stdin) {
-		return terminal.UsageError("give numbers, or one a line on standard input")
+		return terminal.UsageError("give phone numbers, or write them to standard input, one per line")
 	}
 	lines := bufio.NewScanner(g.Stdin)
 	lines.Buffer(nil, 4096)
@@ -190,7 +190,7 @@ func (c *OptoutCheckCmd) ask(ctx context.Context, g *terminal.Globals, cl *clien
 		var p *client.Refusal
 		if errors.As(err, &p) {
 			if i, e := strconv.Atoi(strings.TrimPrefix(p.Pointer, "/numbers/")); e == nil {
-				err = fmt.Errorf("%w\n  that is number %d of yours", err, done+i+1)
+				err = fmt.Errorf("%w\n  this is about number %d of your list", err, done+i+1)
 			}
 		}
 		return client.Failed(g, err)
@@ -200,7 +200,7 @@ func (c *OptoutCheckCmd) ask(ctx context.Context, g *terminal.Globals, cl *clien
 	}
 	var v v1.CheckResult
 	if err := json.Unmarshal(raw, &v); err != nil || len(v.Results) != len(batch) {
-		return errors.New("the answer is not that of Chirograph's API")
+		return errors.New("the answer does not come from Chirograph's API; check --url")
 	}
 	t := terminal.Table(g.Stdout)
 	for _, r := range v.Results {
@@ -214,7 +214,7 @@ func (c *OptoutCheckCmd) ask(ctx context.Context, g *terminal.Globals, cl *clien
 				scope += " " + terminal.Plain(s.Name)
 			}
 			if s.Unclear {
-				scope += " (unclear, until an officer has looked)"
+				scope += " (unclear: a compliance officer must look at it)"
 			}
 			fmt.Fprintf(t, "%s\topted out\t%s\tsince %s\tby %s\t%s\n", terminal.Plain(r.Number), scope, terminal.Instant(s.Since), terminal.Plain(s.Source), s.Position)
 		}

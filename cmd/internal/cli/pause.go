@@ -13,9 +13,9 @@ import (
 
 // pauseFlags are those of pause and resume.
 type pauseFlags struct {
-	Program string `help:"Of this program alone." placeholder:"NAME"`
-	Carrier string `help:"To this carrier account alone." placeholder:"ACCOUNT"`
-	Reason  string `help:"Why. Shown on every held message, so without personal data." required:"" placeholder:"TEXT"`
+	Program string `help:"Only messages of this program." placeholder:"NAME"`
+	Carrier string `help:"Only messages to this carrier account." placeholder:"ACCOUNT"`
+	Reason  string `help:"Why. It is shown on every held message, so do not write personal data." required:"" placeholder:"TEXT"`
 }
 
 // PauseCmd stops sending: of a program, to a carrier, or all of the tenant's.
@@ -30,12 +30,12 @@ type ResumeCmd struct {
 
 // Run answers when the pause is in force everywhere.
 func (c *PauseCmd) Run(g *terminal.Globals) error {
-	return c.call(g, "/v1/pause", "Paused %s: nothing of it leaves any more; messages are accepted and held.")
+	return c.call(g, "/v1/pause", "Paused %s: these messages are accepted and held, and no more of them are sent.")
 }
 
 // Run answers when the pause is over everywhere.
 func (c *ResumeCmd) Run(g *terminal.Globals) error {
-	return c.call(g, "/v1/resume", "Resumed %s: what was held is decided again.")
+	return c.call(g, "/v1/resume", "Resumed %s: the held messages are decided again.")
 }
 
 func (f *pauseFlags) what() string {
@@ -66,9 +66,9 @@ func (f *pauseFlags) call(g *terminal.Globals, path, said string) error {
 	}
 	var p v1.Pausing
 	if err := json.Unmarshal(raw, &p); err != nil || p.Event.IsZero() {
-		return &terminal.ExitError{Code: terminal.ExitUnknown, Err: errors.New("the answer is not that of Chirograph's API")}
+		return &terminal.ExitError{Code: terminal.ExitUnknown, Err: errors.New("the answer does not come from Chirograph's API; check --url")}
 	}
 	fmt.Fprintf(g.Stdout, said+"\n", terminal.Plain(f.what()))
-	_, err = fmt.Fprintf(g.Stdout, "In force in %s from %s on (event %s).\n", terminal.Count(p.InForce, "partition"), p.Position, p.Event)
+	_, err = fmt.Fprintf(g.Stdout, "In force in %s from position %s on (event %s).\n", terminal.Count(p.InForce, "partition"), p.Position, p.Event)
 	return err
 }

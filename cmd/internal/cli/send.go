@@ -19,20 +19,20 @@ import (
 
 // SendCmd submits a message.
 type SendCmd struct {
-	To   string `arg:"" help:"The recipient, in E.164 (+14155550123) or national with --country."`
+	To   string `arg:"" help:"The recipient's number, in E.164 (+14155550123) or, with --country, in national form."`
 	Body string `arg:"" help:"The text; - reads it from standard input, which keeps it out of the shell's history."`
 
 	From           string            `help:"Sender ID, one of the program's. Default: the first that is legal in the recipient's country." placeholder:"SENDER"`
 	Program        string            `help:"Program. Default: the tenant's default program." placeholder:"NAME"`
 	Purpose        string            `help:"One of the program's purposes. Default: its first." placeholder:"NAME"`
-	Priority       int               `help:"9 goes first, 1 last. Default: the purpose's or the program's." placeholder:"N"`
-	Reference      string            `help:"Your own name for it, that a search finds." placeholder:"TEXT"`
+	Priority       int               `help:"9 is sent first, 1 last. Default: the purpose's or the program's." placeholder:"N"`
+	Reference      string            `help:"Your own name for the message; a search finds it." placeholder:"TEXT"`
 	Country        string            `help:"Country of a national number (ISO 3166-1, such as US)." placeholder:"CC"`
-	SendAt         string            `help:"Not before this time (RFC 3339), at most 35 days ahead." placeholder:"TIME"`
-	ValidFor       string            `help:"How long it may still be sent, such as 30m. Default: 24h." placeholder:"DURATION"`
-	Meta           map[string]string `help:"A text of your own, kept with the message. May be repeated." mapsep:"none" placeholder:"KEY=VALUE"`
-	IdempotencyKey string            `help:"Repeating a call with the same key and input sends once. Default: a random one, named if the answer is lost." placeholder:"KEY"`
-	Wait           bool              `help:"Wait for the end and show it with the decision."`
+	SendAt         string            `help:"Do not send it before this time (RFC 3339), at most 35 days ahead." placeholder:"TIME"`
+	ValidFor       string            `help:"How long after now, or after --send-at, it may be sent, such as 30m. Default: 24h." placeholder:"DURATION"`
+	Meta           map[string]string `help:"Data of your own, kept with the message. The flag may be repeated." mapsep:"none" placeholder:"KEY=VALUE"`
+	IdempotencyKey string            `help:"If a call is repeated with the same key and input, the message is sent once. Default: a random key, printed if the answer is lost." placeholder:"KEY"`
+	Wait           bool              `help:"Wait until the message has reached its end, and show it with its decision."`
 	WaitFor        time.Duration     `help:"How long --wait waits at most." default:"1m"`
 }
 
@@ -72,13 +72,13 @@ func (c *SendCmd) Run(g *terminal.Globals) error {
 	if err != nil {
 		var e *terminal.ExitError
 		if errors.As(err, &e) && e.Code == terminal.ExitUnknown {
-			err = &terminal.ExitError{Code: terminal.ExitUnknown, Err: fmt.Errorf("%w\nRepeat the same command with --idempotency-key %s: it is then sent once", e.Err, terminal.Plain(key))}
+			err = &terminal.ExitError{Code: terminal.ExitUnknown, Err: fmt.Errorf("%w\nRepeat the same command with --idempotency-key %s: the message is then sent once", e.Err, terminal.Plain(key))}
 		}
 		return client.Failed(g, err)
 	}
 	var s v1.Submitted
 	if err := json.Unmarshal(raw, &s); err != nil || s.Id.IsZero() {
-		return &terminal.ExitError{Code: terminal.ExitUnknown, Err: errors.New("the answer is not that of Chirograph's API")}
+		return &terminal.ExitError{Code: terminal.ExitUnknown, Err: errors.New("the answer does not come from Chirograph's API; check --url")}
 	}
 	if !c.Wait {
 		if g.JSON {
@@ -95,7 +95,7 @@ func (c *SendCmd) Run(g *terminal.Globals) error {
 	m, raw, err := await(ctx, cl, s.Id.String(), s.Position.String(), c.WaitFor)
 	if err != nil {
 		// It was accepted: no script may take this for a refusal and send it a second time.
-		return client.Failed(g, &terminal.ExitError{Code: terminal.ExitUnknown, Err: fmt.Errorf("the message was accepted as %s, but what became of it could not be read; ask with `chirograph status %s --wait`\n%w", s.Id, s.Id, err)})
+		return client.Failed(g, &terminal.ExitError{Code: terminal.ExitUnknown, Err: fmt.Errorf("the message was accepted as %s, but its status could not be read; ask with `chirograph status %s --wait`\n%w", s.Id, s.Id, err)})
 	}
 	if err := showMessage(g, m, raw); err != nil {
 		return err

@@ -18,24 +18,41 @@ import (
 
 // meanings says every status in a few words.
 var meanings = map[v1.Status]string{
-	"accepted":            "it is in the ledger and will be decided",
+	"accepted":            "it is recorded, and will be decided",
 	"scheduled":           "its time to be sent has not come",
 	"denied":              "a rule refused it",
-	"deferred":            "a rule says later",
-	"held":                "a fault or a pause holds it",
-	"allowed":             "it may leave and waits for the carrier",
-	"sending":             "the carrier has not answered in full",
-	"sent":                "the carrier took it; no receipt yet",
-	"delivered":           "a receipt says so",
+	"deferred":            "a rule sends it later",
+	"held":                "it waits because of a fault or a pause",
+	"allowed":             "it may be sent, and waits for the carrier",
+	"sending":             "the carrier has not answered for every part",
+	"sent":                "the carrier took it; no final receipt yet",
+	"delivered":           "a receipt says that it arrived",
 	"undelivered":         "a receipt says that it did not arrive",
 	"rejected":            "a receipt says that the network refused it",
-	"expired":             "a receipt says that its time ran out in the network",
+	"expired":             "a receipt says that the network did not deliver it in time",
 	"partially_delivered": "receipts say that some of its parts arrived",
-	"unconfirmed":         "the carrier took it; no receipt came in time",
+	"unconfirmed":         "the carrier took it; no final receipt came in time",
 	"failed":              "the carrier refused it",
-	"in_doubt":            "the carrier did not answer; it is not sent again blindly",
+	"in_doubt":            "the carrier did not answer in time; it may have been sent, so it is not sent a second time",
 	"cancelled":           "you cancelled it",
-	"expired_unsent":      "its validity ended before it left",
+	"expired_unsent":      "its validity ended before it was sent",
+}
+
+// glossary is where each status that is a term of the product is explained.
+var glossary = map[v1.Status]string{
+	"denied":      "docs/glossary.md#denied",
+	"deferred":    "docs/glossary.md#deferred",
+	"held":        "docs/glossary.md#held",
+	"in_doubt":    "docs/glossary.md#in-doubt",
+	"unconfirmed": "docs/glossary.md#unconfirmed",
+}
+
+// voids says every reason why an event is void in a few words.
+var voids = map[recipient.Why]string{
+	recipient.Overtaken: "something that can change a decision came between; the message is decided again",
+	recipient.Settled:   "the message's state does not allow it",
+	recipient.Late:      "it was written after the time that it allows",
+	recipient.Repeat:    "a copy of an event that is in the ledger already",
 }
 
 // sentence says a decision in words.
@@ -49,9 +66,9 @@ func sentence(d *v1.Decision) string {
 		if until == "" {
 			return "Allowed."
 		}
-		return "Allowed: it may leave until " + until + "."
+		return "Allowed: it may be sent until " + until + "."
 	case "deny":
-		return "Denied: it will not leave."
+		return "Denied: it will not be sent."
 	case "defer":
 		return "Deferred: decided again at " + until + "."
 	case "hold":
@@ -109,6 +126,9 @@ func writeContent(r *terminal.Rows, m *v1.Message, colours bool) {
 		status += ": " + means
 	}
 	r.Row("Status", "%s", status)
+	if entry := glossary[m.Status]; entry != "" {
+		r.Row("Status", "see %s", entry)
+	}
 	if m.Erased {
 		r.Row("To", "erased: the personal data was destroyed")
 	} else {
@@ -180,7 +200,7 @@ func writeAttempt(r *terminal.Rows, a *v1.Attempt) {
 	name := "Attempt " + strconv.Itoa(a.Number)
 	r.Row(name, "to carrier %s as %s, started %s", terminal.Plain(a.Carrier), terminal.Plain(a.From), terminal.Instant(a.StartedAt))
 	if a.Duplicate {
-		r.Row(name, "a second message: the one before is in doubt, and the program prefers two to none")
+		r.Row(name, "sent a second time: the attempt before is in doubt, and the program prefers a duplicate to a loss")
 	}
 	for _, p := range a.Parts {
 		text := "part " + strconv.Itoa(p.Part) + "  " + terminal.Plain(string(p.Status))
@@ -241,7 +261,7 @@ func writeTimes(r *terminal.Rows, t *v1.Times) {
 		always bool
 	}{
 		{"accepted", t.Accepted, true}, {"send at", t.SendAt, false}, {"decided", t.Decided, false}, {"started", t.Started, false},
-		{"sent", t.Sent, false}, {"cancel requested", t.CancelRequested, false}, {"settled", t.Settled, false}, {"valid until", t.ValidUntil, true},
+		{"sent", t.Sent, false}, {"cancel requested", t.CancelRequested, false}, {"reached its end", t.Settled, false}, {"valid until", t.ValidUntil, true},
 	} {
 		if x.always || !x.at.IsZero() {
 			r.Row("Times", "%-16s %s", x.name, terminal.Instant(x.at))
@@ -256,17 +276,28 @@ func showEvents(g *terminal.Globals, raw []byte) error {
 	}
 	var v v1.MessageEvents
 	if err := json.Unmarshal(raw, &v); err != nil {
-		return errors.New("the answer is not that of Chirograph's API")
+		return errors.New("the answer does not come from Chirograph's API; check --url")
 	}
 	fmt.Fprintln(g.Stdout)
 	t := terminal.Table(g.Stdout)
 	fmt.Fprintln(t, "POSITION\tTIME\tEVENT\tEFFECT\tID")
+	reasons := map[recipient.Why]bool{}
 	for _, e := range v.Events {
 		effect := "effective"
 		if !e.Effective {
 			effect = "void: " + terminal.Plain(string(e.Void))
+			reasons[e.Void] = true
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", e.Position, terminal.Instant(e.Time), terminal.Plain(e.Type), effect, e.Id)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil || len(reasons) == 0 {
+		return err
+	}
+	fmt.Fprintln(g.Stdout, "\nA void event changes nothing; see docs/glossary.md#void.")
+	for _, why := range slices.Sorted(maps.Keys(reasons)) {
+		if means := voids[why]; means != "" {
+			fmt.Fprintf(g.Stdout, "  %s: %s\n", why, means)
+		}
+	}
+	return nil
 }

@@ -12,9 +12,9 @@ import (
 // StatusCmd shows a message's whole life.
 type StatusCmd struct {
 	ID      string        `arg:"" name:"id" help:"The message's id."`
-	Wait    bool          `help:"Wait until the message is over."`
+	Wait    bool          `help:"Wait until the message has reached its end."`
 	WaitFor time.Duration `help:"How long --wait waits at most." default:"1m"`
-	Events  bool          `help:"Show what the ledger holds about it, in the order of the log, void events too."`
+	Events  bool          `help:"Also list the message's events in the ledger, in the order of the log, void ones too."`
 }
 
 // Run reads and shows.

@@ -165,7 +165,7 @@ func (c *Client) Do(ctx context.Context, r Call) ([]byte, error) {
 	if err != nil {
 		cause := reason(err)
 		if !written.Load() {
-			return nil, fmt.Errorf("%s cannot be reached (%s): is the node running? --url or CHIROGRAPH_URL says where", c.base, cause)
+			return nil, fmt.Errorf("%s cannot be reached (%s): is the node running, and is its address in --url or CHIROGRAPH_URL?", c.base, cause)
 		}
 		if r.Reads {
 			return nil, fmt.Errorf("%s did not answer (%s)", c.base, cause)
@@ -179,7 +179,7 @@ func (c *Client) Do(ctx context.Context, r Call) ([]byte, error) {
 	}
 	good := resp.StatusCode >= 200 && resp.StatusCode < 300
 	if err != nil {
-		err = fmt.Errorf("the answer (%s) could not be read to its end (%s)", resp.Status, reason(err))
+		err = fmt.Errorf("the answer (%s) could not be read completely (%s)", resp.Status, reason(err))
 		if good || resp.StatusCode >= 500 {
 			return nil, unknown(err)
 		}
@@ -194,7 +194,7 @@ func (c *Client) Do(ctx context.Context, r Call) ([]byte, error) {
 	}
 	p := &Refusal{}
 	if media != "application/problem+json" || json.Unmarshal(raw, &p.Document) != nil {
-		p = &Refusal{Document: door.Document{Title: resp.Status, Detail: "This answer does not come from Chirograph's API: look at --url and at what stands between.",
+		p = &Refusal{Document: door.Document{Title: resp.Status, Detail: "This answer does not come from Chirograph's API: check --url, and any proxy in between.",
 			Reference: resp.Header.Get("X-Request-Id")}}
 	} else {
 		p.Raw = raw

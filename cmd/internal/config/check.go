@@ -57,11 +57,11 @@ func (k *checker) ledger() {
 	}
 	e := c.section()
 	if e == nil {
-		bad("engine", "it is embedded, %s", strings.Join(slices.Sorted(maps.Keys(c.sections())), " or "))
+		bad("engine", "it must be embedded, %s", strings.Join(slices.Sorted(maps.Keys(c.sections())), " or "))
 		return
 	}
 	if c.Data != "" {
-		bad("data", "with engine %s nothing is kept in a folder: leave it out", c.Engine)
+		bad("data", "engine %s does not use a data folder: leave this field out", c.Engine)
 	}
 	if c.MasterKeyFile == "" {
 		bad("master_key_file", "it is missing: every node of a cluster needs the file, with the same key")
@@ -75,7 +75,7 @@ func (k *checker) ledger() {
 	case p.URL != "" && p.URLFile != "":
 		bad("postgres.url", "give url_file or url, not both")
 	case p.url == "" && p.URLFile == "":
-		bad("postgres.url_file", "it is missing: the nodes share views, keys and leases in PostgreSQL")
+		bad("postgres.url_file", "it is missing: name a file with the URL of the PostgreSQL database in which the nodes share views, keys and leases")
 	case p.url != "":
 		if err := postgresURL(p.url); err != nil {
 			bad("postgres.url_file", "%s", err)
@@ -99,10 +99,10 @@ func (k *checker) process() {
 	}
 	var level slog.Level
 	if level.UnmarshalText([]byte(c.Log.Level)) != nil {
-		k.bad("log.level", "it is debug, info, warn or error")
+		k.bad("log.level", "it must be debug, info, warn or error")
 	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {
-		k.bad("log.format", "it is text or json")
+		k.bad("log.format", "it must be text or json")
 	}
 	if c.Limits.CallWindow < 0 {
 		k.bad("limits.call_window", "it must not be negative")
@@ -138,7 +138,7 @@ func (k *checker) tenant(path, t string) {
 	case t == "":
 		k.bad(path, "it is missing: name one of the tenants")
 	case k.tenants[t] == "":
-		k.bad(path, "%q is not among tenants%s", t, Perhaps(t, k.c.Tenants))
+		k.bad(path, "%q is not one of the tenants%s", t, perhaps(t, k.c.Tenants))
 	}
 }
 
@@ -162,7 +162,7 @@ func (k *checker) keys() {
 		}
 		for j, s := range x.Scopes {
 			if !slices.Contains(door.Scopes(), s) {
-				k.bad(fmt.Sprintf("%s.scopes[%d]", path, j), "%q is no scope%s", s, Perhaps(s, door.Scopes()))
+				k.bad(fmt.Sprintf("%s.scopes[%d]", path, j), "%q is not a scope%s", s, OneOf(s, door.Scopes()))
 			}
 		}
 	}
@@ -187,10 +187,10 @@ func (x *Carrier) check(path string, answerWithin Duration, bad note) {
 		bad(path+".addr", "write the message centre's host:port")
 	}
 	if len(x.SystemID) < 1 || len(x.SystemID) > 15 {
-		bad(path+".system_id", "it has 1 to 15 characters")
+		bad(path+".system_id", "it must have 1 to 15 characters")
 	}
 	if len(x.SystemType) > 12 {
-		bad(path+".system_type", "it has at most 12 characters")
+		bad(path+".system_type", "it must have at most 12 characters")
 	}
 	if x.PasswordFile != "" && x.Password != "" {
 		bad(path+".password", "give password_file or password, not both")
@@ -199,27 +199,27 @@ func (x *Carrier) check(path string, answerWithin Duration, bad note) {
 		if x.PasswordFile != "" {
 			field += "_file"
 		}
-		bad(field, "a password has at most 8 characters (SMPP 3.4 §5.2.2)")
+		bad(field, "a password must have at most 8 characters (SMPP 3.4 §5.2.2)")
 	}
 	if x.Binds < 0 || x.Binds > 10_000 {
-		bad(path+".binds", "it is 0 (every node) to 10000")
+		bad(path+".binds", "it must be 0 (every node) to 10000")
 	}
 	if x.Window < 0 || x.Window > 10_000 {
-		bad(path+".window", "it is 1 to 10000")
+		bad(path+".window", "it must be 1 to 10000")
 	}
 	if !(x.TPS >= 0 && x.TPS <= 1e6) {
-		bad(path+".tps", "it is 0 (no limit) to 1000000")
+		bad(path+".tps", "it must be 0 (no limit) to 1000000")
 	}
 	if x.ResponseTimeout < 0 {
 		bad(path+".response_timeout", "it must not be negative")
 	} else if x.ResponseTimeout >= answerWithin {
-		bad(path+".response_timeout", "it must be below limits.answer_within (%s), or answers come after their hand-off is in doubt", answerWithin)
+		bad(path+".response_timeout", "it must be shorter than limits.answer_within (%s); otherwise an answer can come when its hand-off is already in doubt", answerWithin)
 	}
 	if x.EnquireLink < 0 {
 		bad(path+".enquire_link", "it must not be negative")
 	}
 	if x.Alphabet != string(sms.GSM7) && x.Alphabet != string(sms.Latin1) {
-		bad(path+".alphabet", "it is gsm7 or latin1")
+		bad(path+".alphabet", "it must be gsm7 or latin1")
 	}
 }
 
@@ -240,16 +240,16 @@ func (k *checker) routes() {
 		case r.Carrier == "":
 			k.bad(path+".carrier", "it is missing: name a carrier's account")
 		case k.accounts[r.Carrier] == "":
-			k.bad(path+".carrier", "%q is no account of carriers%s", r.Carrier, Perhaps(r.Carrier, k.accounts.names()))
+			k.bad(path+".carrier", "%q is not an account under carriers%s", r.Carrier, perhaps(r.Carrier, k.accounts.names()))
 		}
 		for j, x := range r.Countries {
 			if !country(x) {
-				k.bad(fmt.Sprintf("%s.countries[%d]", path, j), "a country is two capital letters (ISO 3166-1); leave countries out for all")
+				k.bad(fmt.Sprintf("%s.countries[%d]", path, j), "write the country as two capital letters (ISO 3166-1); leave countries out for all")
 			}
 		}
 		for j, x := range r.Programs {
 			if !slices.Contains(names, x) {
-				k.bad(fmt.Sprintf("%s.programs[%d]", path, j), "%q is none of programs%s", x, Perhaps(x, names))
+				k.bad(fmt.Sprintf("%s.programs[%d]", path, j), "%q is not a program under programs%s", x, perhaps(x, names))
 			}
 		}
 	}
@@ -278,17 +278,17 @@ func (k *checker) programs() {
 // check says what the ledger would refuse of a registration.
 func (p *Program) check(bad func(field, text string)) {
 	if p.LegalEntity == "" || len(p.LegalEntity) > 200 || terminal.Plain(p.LegalEntity) != p.LegalEntity {
-		bad(".legal_entity", "name who sends, in at most 200 printable characters")
+		bad(".legal_entity", "name the company or person that sends, in at most 200 printable characters")
 	}
 	if len(p.Brand) > 60 || terminal.Plain(p.Brand) != p.Brand {
-		bad(".brand", "it has at most 60 printable characters")
+		bad(".brand", "it must have at most 60 printable characters")
 	}
 	if len(p.Purposes) == 0 {
 		bad(".purposes", "name at least one purpose")
 	}
 	for i, x := range p.Purposes {
 		if _, ok := control.Purposes[x]; !ok {
-			bad(fmt.Sprintf(".purposes[%d]", i), fmt.Sprintf("%q is no purpose%s", x, Perhaps(x, purposes())))
+			bad(fmt.Sprintf(".purposes[%d]", i), fmt.Sprintf("%q is not a purpose%s", x, OneOf(x, purposes())))
 		}
 	}
 	if len(p.Countries) == 0 || len(p.Countries) > 300 {
@@ -296,7 +296,7 @@ func (p *Program) check(bad func(field, text string)) {
 	}
 	for i, x := range p.Countries {
 		if x != "*" && !country(x) {
-			bad(fmt.Sprintf(".countries[%d]", i), `a country is two capital letters (ISO 3166-1), or "*" for all`)
+			bad(fmt.Sprintf(".countries[%d]", i), `write the country as two capital letters (ISO 3166-1), or "*" for all`)
 		}
 	}
 	if len(p.Senders) == 0 || len(p.Senders) > 200 {
@@ -304,27 +304,27 @@ func (p *Program) check(bad func(field, text string)) {
 	}
 	for i, x := range p.Senders {
 		if s, err := sms.ParseSender(x); err != nil || string(s) != x {
-			bad(fmt.Sprintf(".senders[%d]", i), "a sender is +E.164 in quotes, a short code of 3 to 8 digits in quotes, or 1 to 11 letters and digits with at least one letter")
+			bad(fmt.Sprintf(".senders[%d]", i), "a sender ID is a number in E.164 with its plus sign, in quotes, a short code of 3 to 8 digits in quotes, or 1 to 11 letters and digits with at least one letter")
 		}
 	}
 	if p.Priority < 0 || p.Priority > 9 {
-		bad(".priority", "it is 1 (last) to 9 (first)")
+		bad(".priority", "it must be 1 (last) to 9 (first)")
 	}
 	if p.PrefersDuplicate && slices.Contains(p.Purposes, "marketing") {
-		bad(".prefers_duplicate", "a marketing program may not prefer a duplicate")
+		bad(".prefers_duplicate", "a program with the purpose marketing must not send a message twice: set it to false")
 	}
 	for _, t := range []struct{ field, text string }{{".help_text", p.HelpText}, {".stop_text", p.StopText}} {
 		if t.text == "" {
 			continue
 		}
 		if _, n, err := sms.Count(t.text, sms.SegmentOptions{}); err != nil || n > 3 {
-			bad(t.field, "it has at most 3 segments")
+			bad(t.field, "it must have at most 3 segments")
 		}
 	}
 }
 
 // NameRule says how a tenant, an account, a rule or a program is named.
-const NameRule = "it has 1 to 60 small letters, digits, - and _"
+const NameRule = "it must have 1 to 60 small letters, digits, - and _"
 
 // IsName reports whether a name is as NameRule says.
 func IsName(s string) bool {

@@ -32,22 +32,22 @@ import (
 // where that is no value. A field with `file` is a path, relative to the folder of the configuration file; one with
 // `secret` takes nothing but a reference to the environment.
 type Config struct {
-	Engine        string       `yaml:"engine" default:"embedded" doc:"Where the ledger is: embedded (one machine, in data), kafka or eventstoredb (each with the section of its name, and postgres)."`
-	Data          string       `yaml:"data" file:"" doc:"Folder of the ledger, the vault and the views. Required with engine embedded. One process has it at a time."`
-	MasterKeyFile string       `yaml:"master_key_file" file:"" otherwise:"master.key in the data folder" doc:"File with the vault's master key: 32 bytes in hexadecimal or base64, readable by this process alone. Made if it and the vault do not exist. Back it up apart from the ledger."`
-	Listen        string       `yaml:"listen" default:"127.0.0.1:8080" doc:"The API's address, host:port. It is plain HTTP: put what ends TLS in front of it before it listens beyond loopback."`
+	Engine        string       `yaml:"engine" default:"embedded" doc:"Where the ledger is stored: embedded (on one machine, in the folder data), kafka or eventstoredb. The last two need the section of their name, and postgres."`
+	Data          string       `yaml:"data" file:"" doc:"Folder of the ledger, the vault and the views. Required with engine embedded. Only one process can use it at a time."`
+	MasterKeyFile string       `yaml:"master_key_file" file:"" otherwise:"master.key in the data folder" doc:"File with the vault's master key: 32 bytes in hexadecimal or base64, which only this process can read. It is made if neither it nor the vault exists. Back it up apart from the ledger."`
+	Listen        string       `yaml:"listen" default:"127.0.0.1:8080" doc:"The API's address, host:port. It is plain HTTP: put a TLS proxy in front of it if it listens on more than loopback."`
 	Node          string       `yaml:"node" default:"node-1" doc:"This node's name in the events it writes."`
-	Drain         Duration     `yaml:"drain" default:"20s" doc:"How long stopping waits for what is under way. What is unanswered then is in doubt."`
-	Log           Log          `yaml:"log" doc:"The process's own log, on standard error. No number and no text is ever in it."`
-	Limits        Limits       `yaml:"limits" doc:"Bounds of the work of one partition (there are 16)."`
+	Drain         Duration     `yaml:"drain" default:"20s" doc:"How long a node that stops waits for carriers' answers. A hand-off without an answer by then is in doubt."`
+	Log           Log          `yaml:"log" doc:"The process's own log, on standard error. It never contains a phone number or a message's text."`
+	Limits        Limits       `yaml:"limits" doc:"Limits for each partition."`
 	Tenants       []string     `yaml:"tenants" doc:"Names of the tenants: small letters, digits, - and _. A name is in every event and cannot be changed later. Required."`
-	APIKeys       []Key        `yaml:"api_keys" doc:"Who may call the API. chirograph config key makes one."`
-	Carriers      []Carrier    `yaml:"carriers" doc:"Carrier accounts, each one SMPP 3.4 transceiver bind."`
+	APIKeys       []Key        `yaml:"api_keys" doc:"Who may call the API. chirograph config key makes a key."`
+	Carriers      []Carrier    `yaml:"carriers" doc:"Carrier accounts. Nodes bind to them as SMPP 3.4 transceivers."`
 	Kafka         Kafka        `yaml:"kafka" doc:"The ledger's topics. chirograph log init makes them."`
-	EventStoreDB  EventStoreDB `yaml:"eventstoredb" doc:"The ledger's streams. chirograph log init begins them."`
+	EventStoreDB  EventStoreDB `yaml:"eventstoredb" doc:"The ledger's streams. chirograph log init makes them."`
 	Postgres      Postgres     `yaml:"postgres" doc:"The database that the nodes of a cluster share: views, the vault, idempotency keys and carrier leases."`
-	Routes        []Route      `yaml:"routes" doc:"Which carrier takes a message: the first route that matches. In force by chirograph config apply."`
-	Programs      []Program    `yaml:"programs" doc:"The registered programs. In force by chirograph config apply."`
+	Routes        []Route      `yaml:"routes" doc:"Which carrier gets a message: that of the first route that matches. chirograph config apply brings them into force."`
+	Programs      []Program    `yaml:"programs" doc:"The registered programs. chirograph config apply brings them into force."`
 
 	path     string
 	lines    map[string]int // of a path in the file
@@ -62,10 +62,10 @@ type Log struct {
 
 // Limits bounds a partition's work.
 type Limits struct {
-	CallWindow   Duration `yaml:"call_window" default:"5s" doc:"How long after it was proposed a hand-off may be called. Stretched to eight times the measured lag of the log."`
-	AnswerWithin Duration `yaml:"answer_within" default:"10s" doc:"How long after that a carrier may answer before the hand-off is in doubt. Above every carrier's response_timeout."`
-	ReleaseRate  int      `yaml:"release_rate" default:"100" doc:"Scheduled and deferred messages a second that one partition takes up when many fall due together."`
-	MaxWaiting   int      `yaml:"max_waiting" default:"2000" doc:"Messages of one priority that are allowed and wait for a carrier, a partition; the others stay undecided."`
+	CallWindow   Duration `yaml:"call_window" default:"5s" doc:"How long after a hand-off was proposed the carrier may be called for it. It is extended to eight times the measured lag of the log, if that is longer."`
+	AnswerWithin Duration `yaml:"answer_within" default:"10s" doc:"After call_window, how long the carrier may take to answer before the hand-off is in doubt. Must be longer than every carrier's response_timeout."`
+	ReleaseRate  int      `yaml:"release_rate" default:"100" doc:"How many scheduled and deferred messages a partition decides per second when many are due at once."`
+	MaxWaiting   int      `yaml:"max_waiting" default:"2000" doc:"For each partition and priority: how many allowed messages may wait for a carrier. Further messages are decided later."`
 }
 
 // Key is one API key. A key has 256 random bits, so its plain SHA-256 gives
@@ -80,47 +80,47 @@ type Key struct {
 // Carrier is one account at one message centre. What a field without `default` is
 // when it is left out, client.Defaults says.
 type Carrier struct {
-	Account         string   `yaml:"account" doc:"Its name in the ledger, which receipts are matched by: never give it to another account. Required."`
+	Account         string   `yaml:"account" doc:"Its name in the ledger. Receipts are matched by this name: never reuse it for another account. Required."`
 	Addr            string   `yaml:"addr" doc:"The message centre's host:port. Required."`
-	TLS             bool     `yaml:"tls" default:"false" doc:"Wrap the connection in TLS; the centre's certificate must be one for its host."`
+	TLS             bool     `yaml:"tls" default:"false" doc:"Use TLS; the message centre's certificate must be valid for its host name."`
 	SystemID        string   `yaml:"system_id" doc:"For the bind; 1 to 15 characters. Required. (SMPP 3.4 §5.2.1)"`
 	PasswordFile    string   `yaml:"password_file" file:"" doc:"File with the bind's password and nothing else; at most 8 characters. (SMPP 3.4 §5.2.2)"`
 	Password        string   `yaml:"password" secret:"" doc:"Instead of password_file, and only as a reference to the environment: ${ENV:NAME}."`
 	SystemType      string   `yaml:"system_type" doc:"For the bind, if the carrier asks for it; at most 12 characters. (SMPP 3.4 §5.2.3)"`
-	Binds           int      `yaml:"binds" default:"0" doc:"Nodes of a cluster that may hold a bind at once; 0: every node. Nodes without one stand by. tps is shared among those that hold one."`
-	Window          int      `yaml:"window" doc:"Submits that may be unanswered. The carrier says what it allows."`
-	TPS             float64  `yaml:"tps" default:"0" doc:"Parts a second that the account allows. 0: no limit of ours; throttling by the carrier slows it down all the same."`
-	ResponseTimeout Duration `yaml:"response_timeout" doc:"How long a submit, a bind or enquire_link may be unanswered. Below limits.answer_within. (response_timer)"`
-	EnquireLink     Duration `yaml:"enquire_link" doc:"Silence after which enquire_link is sent. Below the idle limits of the carrier and of the firewalls between. (enquire_link_timer)"`
-	Alphabet        string   `yaml:"alphabet" doc:"What data_coding 0 means there: gsm7 or latin1. (SMPP 3.4 §5.2.19)"`
-	HexIDs          bool     `yaml:"hex_ids" default:"false" doc:"This carrier writes ids in hexadecimal in submit_sm_resp and in decimal in receipts."`
-	SniffReceipts   bool     `yaml:"sniff_receipts" default:"false" doc:"Take an inbound text that reads like a receipt for one. Only for a carrier that sends receipts with esm_class 0: elsewhere a handset could forge its own delivery."`
+	Binds           int      `yaml:"binds" default:"0" doc:"How many nodes of a cluster may have a bind at the same time; 0: every node. Other nodes wait for a free bind and serve no partition. tps is shared among the nodes that have one."`
+	Window          int      `yaml:"window" doc:"How many submits may be unanswered at a time. Ask the carrier what it allows."`
+	TPS             float64  `yaml:"tps" default:"0" doc:"Parts a second that the account allows. 0: no limit; if the carrier throttles, the node still slows down."`
+	ResponseTimeout Duration `yaml:"response_timeout" doc:"How long a submit, a bind or enquire_link may be unanswered. Must be shorter than limits.answer_within. (response_timer)"`
+	EnquireLink     Duration `yaml:"enquire_link" doc:"After this long without traffic, enquire_link is sent. Must be shorter than the idle limits of the carrier and of the firewalls between. (enquire_link_timer)"`
+	Alphabet        string   `yaml:"alphabet" doc:"What data_coding 0 means to this carrier: gsm7 or latin1. (SMPP 3.4 §5.2.19)"`
+	HexIDs          bool     `yaml:"hex_ids" default:"false" doc:"This carrier writes message ids in hexadecimal in submit_sm_resp and in decimal in receipts."`
+	SniffReceipts   bool     `yaml:"sniff_receipts" default:"false" doc:"Treat an inbound text that looks like a receipt as a receipt. Only for a carrier that sends receipts with esm_class 0: with any other carrier a handset could fake a delivery."`
 
 	password string
 }
 
 // Route is event.Route.
 type Route struct {
-	Rule      string   `yaml:"rule" doc:"Its name, kept with every message that it routes. Required, unique."`
+	Rule      string   `yaml:"rule" doc:"Its name, recorded with every message that it routes. Required, unique."`
 	Countries []string `yaml:"countries" otherwise:"all" doc:"Countries of the recipient (ISO 3166-1 alpha-2)."`
 	Programs  []string `yaml:"programs" otherwise:"all" doc:"Names of programs, of every tenant."`
-	Carrier   string   `yaml:"carrier" doc:"The carrier account that takes it. Required."`
+	Carrier   string   `yaml:"carrier" doc:"The carrier account that gets these messages. Required."`
 }
 
 // Program is event.ProgramChanged and the tenant whose program it is.
 type Program struct {
 	Tenant           string   `yaml:"tenant" doc:"The tenant whose program it is. Required."`
 	Name             string   `yaml:"name" doc:"1 to 60 small letters, digits, - and _. Required, unique within the tenant."`
-	LegalEntity      string   `yaml:"legal_entity" doc:"Who sends. A STOP ends all programs of the entity, so write it alike in all of them. Required."`
-	Brand            string   `yaml:"brand" doc:"The name that recipients know, for the confirmation of a STOP."`
+	LegalEntity      string   `yaml:"legal_entity" doc:"The company or person that sends. A STOP covers all programs of the same legal entity, so write its name in exactly the same way in all of them. Required."`
+	Brand            string   `yaml:"brand" doc:"The name that recipients know. The confirmation of a STOP uses it."`
 	Purposes         []string `yaml:"purposes" doc:"marketing, otp, fraud_alert, account, delivery, healthcare, collection, reply or emergency; the first is the default. Required."`
 	Countries        []string `yaml:"countries" doc:"Countries it may reach (ISO 3166-1 alpha-2), or * for all. Required."`
-	Senders          []string `yaml:"senders" doc:"Its sender IDs, the default first; where one is not legal in a country, the first that is. Required."`
-	Priority         int      `yaml:"priority" otherwise:"the purpose's" doc:"9 goes first, 1 last."`
-	PrefersDuplicate bool     `yaml:"prefers_duplicate" default:"false" doc:"When a hand-off is in doubt, a second message is better than none. Not for marketing."`
+	Senders          []string `yaml:"senders" doc:"Its sender IDs, the default first. In a country where the default is not legal, the first one that is legal there is used. Required."`
+	Priority         int      `yaml:"priority" otherwise:"the purpose's" doc:"9 is sent first, 1 last."`
+	PrefersDuplicate bool     `yaml:"prefers_duplicate" default:"false" doc:"If a hand-off is in doubt, the message is sent a second time. Not for marketing."`
 	HelpText         string   `yaml:"help_text" doc:"The answer to HELP; at most 3 segments."`
-	StopText         string   `yaml:"stop_text" doc:"The one confirmation of a STOP; at most 3 segments. Without marketing."`
-	Default          bool     `yaml:"default" default:"false" doc:"The tenant's program when a message names none. One a tenant."`
+	StopText         string   `yaml:"stop_text" doc:"The one confirmation of a STOP; at most 3 segments. It must not advertise anything."`
+	Default          bool     `yaml:"default" default:"false" doc:"The program of the tenant's messages that name none. One per tenant."`
 }
 
 // Duration is written 500ms, 20s or 1h30m.
@@ -180,7 +180,7 @@ func Load(path string) (*Config, error) {
 		return nil, fmt.Errorf("the configuration cannot be read: %w", err)
 	}
 	if len(raw) > maxConfig {
-		return nil, fmt.Errorf("%s is larger than 4 MiB: this is no configuration", path)
+		return nil, fmt.Errorf("%s is larger than 4 MiB, so it is not a configuration", path)
 	}
 	cfg, problems := Parse(raw, os.LookupEnv)
 	if len(problems) > 0 {
@@ -209,7 +209,7 @@ func Parse(raw []byte, env func(string) (string, bool)) (*Config, []Problem) {
 		return nil, []Problem{{Text: "this is not YAML: " + strings.TrimPrefix(err.Error(), "yaml: ")}}
 	}
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, []Problem{{Text: "a configuration is one YAML document; something follows it"}}
+		return nil, []Problem{{Text: "the file must be one YAML document: remove the second one, which begins after ---"}}
 	}
 	cfg := &Config{lines: map[string]int{}}
 	w := &walker{env: env, lines: cfg.lines}

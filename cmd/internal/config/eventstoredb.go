@@ -15,9 +15,9 @@ import (
 type EventStoreDB struct {
 	ConnectionFile string   `yaml:"connection_file" file:"" doc:"File with EventStoreDB's own connection string (esdb://user:password@host:2113, or esdb+discover://… for a cluster) and nothing else. Required with engine eventstoredb."`
 	Connection     string   `yaml:"connection" secret:"" doc:"Instead of connection_file, and only as a reference to the environment: ${ENV:NAME}."`
-	Name           string   `yaml:"name" default:"chirograph" doc:"The streams are <name>-00 and on, <name>-control and <name>-inbox; and <name>.lease, which says what each node serves."`
-	Partitions     int      `yaml:"partitions" default:"16" doc:"Partitions of a new ledger, for chirograph log init. For ever: at most that many nodes can share the work."`
-	Session        Duration `yaml:"session" default:"6s" doc:"Silence after which a node's partitions go to others; 2s to 5m."`
+	Name           string   `yaml:"name" default:"chirograph" doc:"The streams are <name>-00 and on, <name>-control and <name>-inbox; and <name>.lease, which says which partitions each node serves."`
+	Partitions     int      `yaml:"partitions" default:"16" doc:"How many partitions chirograph log init gives a new ledger. It can never be changed, and at most that many nodes can share the work."`
+	Session        Duration `yaml:"session" default:"6s" doc:"After this long without a sign of life, a node's partitions go to other nodes; 2s to 5m."`
 
 	connection string
 }
@@ -48,10 +48,10 @@ func (e *EventStoreDB) check(bad note) {
 		bad("eventstoredb.connection_file", "it is missing: name a file with EventStoreDB's connection string, esdb://user:password@host:2113")
 	}
 	if !streamName.MatchString(e.Name) {
-		bad("eventstoredb.name", "it has 1 to 200 letters, digits, dots, - and _, and begins with a letter or digit")
+		bad("eventstoredb.name", "it must have 1 to 200 letters, digits, dots, - and _, and begin with a letter or digit")
 	}
 	if e.Partitions < 1 || e.Partitions > event.MaxPartitions {
-		bad("eventstoredb.partitions", "it is 1 to %d", event.MaxPartitions)
+		bad("eventstoredb.partitions", "it must be 1 to %d", event.MaxPartitions)
 	}
 	checkSession("eventstoredb.session", e.Session, bad)
 }
@@ -77,7 +77,7 @@ func hostsOf(connection string) (hosts []string, unsafely bool) {
 func (e *EventStoreDB) notes() (out []string) {
 	hosts, unsafely := hostsOf(e.connection)
 	if unsafely && slices.ContainsFunc(hosts, func(h string) bool { return !IsLoopback(h) && !IsLoopback(h+":2113") }) {
-		out = append(out, "EventStoreDB is reached without TLS, or without a look at its certificate: pseudonyms, programs and a password can be read on the way")
+		out = append(out, "the connection to EventStoreDB has no TLS, or does not check the server's certificate: others on the network can read pseudonyms, programs and a password")
 	}
 	return out
 }

@@ -28,7 +28,7 @@ func (c *Config) Explain(w io.Writer, policies string) {
 	if policies != "" {
 		r.Row("Policies", "%s", policies)
 	}
-	r.Row("Limits", "a hand-off is called within %s and in doubt %s later; a partition takes up %d due messages a second, and %d wait at a carrier for each priority",
+	r.Row("Limits", "a carrier is called within %s of the proposal and must answer within another %s; a partition decides at most %d due messages a second, and at most %d messages of each priority wait for a carrier",
 		c.Limits.CallWindow, c.Limits.AnswerWithin, c.Limits.ReleaseRate, c.Limits.MaxWaiting)
 
 	fmt.Fprintln(w, "\nCarriers")
@@ -51,7 +51,7 @@ func (x *Carrier) explain(w io.Writer) {
 	if x.TLS {
 		how += " in TLS"
 	}
-	rate := "no limit of ours a second"
+	rate := "no limit of parts a second"
 	if x.TPS > 0 {
 		rate = fmt.Sprintf("%g parts a second", x.TPS)
 	}
@@ -63,13 +63,13 @@ func (x *Carrier) explain(w io.Writer) {
 		password = "password from the environment"
 	}
 	fmt.Fprintf(w, "  %s: %s to %s as %s, %s\n", x.Account, how, x.Addr, terminal.Plain(x.SystemID), password)
-	fmt.Fprintf(w, "    %d submits unanswered, %s; answers within %s; enquire_link after %s of silence\n", x.Window, rate, x.ResponseTimeout, x.EnquireLink)
+	fmt.Fprintf(w, "    at most %d submits unanswered, %s; answers within %s; enquire_link after %s of silence\n", x.Window, rate, x.ResponseTimeout, x.EnquireLink)
 	extra := []string{"data_coding 0 is " + x.Alphabet}
 	if x.HexIDs {
 		extra = append(extra, "ids in hexadecimal in responses, in decimal in receipts")
 	}
 	if x.SniffReceipts {
-		extra = append(extra, "texts that read like receipts are taken for receipts")
+		extra = append(extra, "texts that look like receipts are treated as receipts")
 	}
 	fmt.Fprintf(w, "    %s\n", strings.Join(extra, "; "))
 }
@@ -79,7 +79,7 @@ func (c *Config) explainTenant(w io.Writer, t string) {
 	fmt.Fprintf(w, "\nTenant %s\n", t)
 	for _, k := range c.APIKeys {
 		if k.Tenant == t {
-			fmt.Fprintf(w, "  key %s may %s\n", terminal.Plain(k.ID), terminal.Listed(k.Scopes))
+			fmt.Fprintf(w, "  key %s has the scopes %s\n", terminal.Plain(k.ID), terminal.Listed(k.Scopes))
 		}
 	}
 	for i := range c.Programs {
@@ -97,7 +97,7 @@ func (c *Config) explainTenant(w io.Writer, t string) {
 		}
 		fmt.Fprintf(w, "  program %s%s of %s: %s to %s, from %s\n", p.Name, standing, terminal.Plain(p.LegalEntity), terminal.Listed(p.Purposes), countries, terminal.Listed(p.Senders))
 		if p.PrefersDuplicate {
-			fmt.Fprintf(w, "    in doubt it prefers a second message to none\n")
+			fmt.Fprintf(w, "    if a hand-off is in doubt, the message is sent a second time\n")
 		}
 	}
 }
@@ -121,35 +121,35 @@ func (c *Config) Notes() []string {
 	var out []string
 	note := func(format string, a ...any) { out = append(out, fmt.Sprintf(format, a...)) }
 	if host, _, err := net.SplitHostPort(c.Listen); err == nil && !IsLoopback(c.Listen) {
-		note("the API listens on %s in plain HTTP: keys and texts can be read on the way unless TLS ends in front of it", host)
+		note("the API listens on %s in plain HTTP: others on the network can read keys and texts, unless a TLS proxy is in front of it", host)
 	}
 	if e := c.section(); e != nil {
 		out = append(out, e.notes()...)
 	}
 	if len(c.APIKeys) == 0 {
-		note("there is no API key, so nobody can call the API; `chirograph config key` makes one")
+		note("there is no API key, so the API refuses every call; `chirograph config key` makes one")
 	}
 	if len(c.Carriers) == 0 {
-		note("there is no carrier, so nothing leaves: messages are decided and wait")
+		note("there is no carrier, so no message is sent: messages are accepted and held")
 	}
 	if len(c.Carriers) > 0 && len(c.Routes) == 0 {
-		note("there is no route, so nothing leaves")
+		note("there is no route, so no message is sent: messages are accepted and held")
 	}
 	for _, x := range c.Carriers {
 		if !slices.ContainsFunc(c.Routes, func(r Route) bool { return r.Carrier == x.Account }) {
-			note("no route leads to carrier %s: it is bound and gets nothing", x.Account)
+			note("no route uses carrier %s: it gets no messages", x.Account)
 		}
 		if !x.TLS && !IsLoopback(x.Addr) {
-			note("carrier %s is reached without TLS: use it through a VPN or a leased line only", x.Account)
+			note("the connection to carrier %s has no TLS: use it only through a VPN or a leased line", x.Account)
 		}
 		if st, err := os.Stat(x.PasswordFile); x.PasswordFile != "" && err == nil && st.Mode().Perm()&0o007 != 0 {
-			note("every user of this machine can read %s; chmod 600 it", x.PasswordFile)
+			note("every user of this machine can read %s: run chmod 600 on it", x.PasswordFile)
 		}
 	}
 	for i, r := range c.Routes {
 		for _, before := range c.Routes[:i] {
 			if covers(before.Countries, r.Countries) && covers(before.Programs, r.Programs) {
-				note("route %s never takes a message: %s before it matches all that it would", r.Rule, before.Rule)
+				note("route %s is never used: the earlier route %s takes all its messages", r.Rule, before.Rule)
 				break
 			}
 		}
@@ -164,14 +164,14 @@ func (c *Config) Notes() []string {
 		}
 		switch {
 		case programs == 0:
-			note("tenant %s has no program, so all that it sends is refused", t)
+			note("tenant %s has no program, so its messages are refused", t)
 		case !standing:
 			note("tenant %s has no default program: every message must name one", t)
 		}
 	}
 	for _, p := range c.Programs {
 		if len(c.Routes) > 0 && !p.routed(c.Routes) {
-			note("program %s of tenant %s: no route takes all that it may send", p.Name, p.Tenant)
+			note("program %s of tenant %s: some of its countries have no route", p.Name, p.Tenant)
 		}
 	}
 	return out

@@ -19,15 +19,15 @@ import (
 type Kafka struct {
 	Brokers      []string `yaml:"brokers" doc:"host:port of some brokers; the others are found through them. Required with engine kafka."`
 	Prefix       string   `yaml:"prefix" default:"chirograph" doc:"The topics are <prefix>.ledger, <prefix>.control and <prefix>.inbox."`
-	Partitions   int      `yaml:"partitions" default:"16" doc:"Partitions of a new ledger, for chirograph log init. For ever: at most that many nodes can share the work."`
-	Replication  int      `yaml:"replication" default:"3" doc:"Copies of every partition, at least. Checked at every start."`
-	MinInsync    int      `yaml:"min_insync" default:"2" doc:"Copies that have an event before it counts as durable, at least (min.insync.replicas). Checked at every start."`
-	Session      Duration `yaml:"session" default:"10s" doc:"Silence after which a node's partitions go to others (group session timeout)."`
-	TLS          bool     `yaml:"tls" default:"false" doc:"Speak TLS; the brokers' certificates must be ones for their hosts."`
+	Partitions   int      `yaml:"partitions" default:"16" doc:"How many partitions chirograph log init gives a new ledger. It can never be changed, and at most that many nodes can share the work."`
+	Replication  int      `yaml:"replication" default:"3" doc:"Every partition must have at least this many copies. Checked at every start."`
+	MinInsync    int      `yaml:"min_insync" default:"2" doc:"At least this many copies must have an event before it counts as durable (min.insync.replicas). Checked at every start."`
+	Session      Duration `yaml:"session" default:"10s" doc:"After this long without a sign of life, a node's partitions go to other nodes (group session timeout)."`
+	TLS          bool     `yaml:"tls" default:"false" doc:"Use TLS; the brokers' certificates must be valid for their host names."`
 	CAFile       string   `yaml:"ca_file" file:"" otherwise:"the system's" doc:"Certificates (PEM) that the brokers' certificates are checked against."`
-	CertFile     string   `yaml:"cert_file" file:"" doc:"This node's own certificate (PEM), where the brokers ask for one (mTLS)."`
+	CertFile     string   `yaml:"cert_file" file:"" doc:"This node's own certificate (PEM), if the brokers ask for one (mTLS)."`
 	KeyFile      string   `yaml:"key_file" file:"" doc:"Its private key (PEM)."`
-	SASL         string   `yaml:"sasl" doc:"plain, scram-sha-256 or scram-sha-512; left out: none."`
+	SASL         string   `yaml:"sasl" doc:"plain, scram-sha-256 or scram-sha-512. Leave it out to use no SASL."`
 	User         string   `yaml:"user" doc:"For SASL."`
 	PasswordFile string   `yaml:"password_file" file:"" doc:"File with the SASL password and nothing else."`
 	Password     string   `yaml:"password" secret:"" doc:"Instead of password_file, and only as a reference to the environment: ${ENV:NAME}."`
@@ -51,7 +51,7 @@ func (k *Kafka) read(c *Config) {
 		case err != nil:
 			c.note(&c.problems, "kafka.ca_file", "it cannot be read: "+cause(err))
 		case !k.tls.RootCAs.AppendCertsFromPEM(raw):
-			c.note(&c.problems, "kafka.ca_file", "it holds no certificate (PEM)")
+			c.note(&c.problems, "kafka.ca_file", "it contains no certificate in PEM form")
 		}
 	}
 	if k.CertFile != "" && k.KeyFile != "" {
@@ -73,30 +73,30 @@ func (k *Kafka) check(bad note) {
 		}
 	}
 	if !topic(k.Prefix) {
-		bad("kafka.prefix", "it has 1 to 200 letters, digits, dots, - and _")
+		bad("kafka.prefix", "it must have 1 to 200 letters, digits, dots, - and _")
 	}
 	if k.Partitions < 1 || k.Partitions > event.MaxPartitions {
-		bad("kafka.partitions", "it is 1 to %d", event.MaxPartitions)
+		bad("kafka.partitions", "it must be 1 to %d", event.MaxPartitions)
 	}
 	if k.Replication < 1 || k.Replication > 100 {
-		bad("kafka.replication", "it is 1 to 100")
+		bad("kafka.replication", "it must be 1 to 100")
 	}
 	if k.MinInsync < 1 || k.MinInsync > k.Replication {
-		bad("kafka.min_insync", "it is 1 to replication (%d)", k.Replication)
+		bad("kafka.min_insync", "it must be 1 to replication (%d)", k.Replication)
 	}
 	checkSession("kafka.session", k.Session, bad)
 	if !k.TLS && (k.CAFile != "" || k.CertFile != "" || k.KeyFile != "") {
-		bad("kafka.tls", "certificates are named: set tls to true")
+		bad("kafka.tls", "certificate files are named: set tls to true, or leave them out")
 	}
 	if (k.CertFile == "") != (k.KeyFile == "") {
-		bad("kafka.cert_file", "a certificate and its key (key_file) go together")
+		bad("kafka.cert_file", "give both cert_file and its key_file, or neither")
 	}
 	mechanisms := []string{"plain", "scram-sha-256", "scram-sha-512"}
 	switch {
 	case k.SASL != "" && !slices.Contains(mechanisms, k.SASL):
-		bad("kafka.sasl", "it is %s", strings.Join(mechanisms, ", "))
+		bad("kafka.sasl", "it must be one of %s", strings.Join(mechanisms, ", "))
 	case k.SASL == "" && (k.User != "" || k.password != ""):
-		bad("kafka.sasl", "a user or a password is named: say which mechanism, %s", strings.Join(mechanisms, ", "))
+		bad("kafka.sasl", "a user or a password is given: name the SASL mechanism too, one of %s", strings.Join(mechanisms, ", "))
 	case k.SASL != "" && (k.User == "" || k.password == ""):
 		bad("kafka.user", "SASL needs user and password_file (or password)")
 	}
@@ -126,10 +126,10 @@ func (k *Kafka) explain() string {
 
 func (k *Kafka) notes() (out []string) {
 	if !k.TLS && slices.ContainsFunc(k.Brokers, func(b string) bool { return !IsLoopback(b) }) {
-		out = append(out, "the brokers are reached without TLS: pseudonyms and programs can be read on the way")
+		out = append(out, "the connection to the brokers has no TLS: others on the network can read pseudonyms and programs")
 	}
 	if k.MinInsync < 2 {
-		out = append(out, "min_insync is 1: an event is durable on one broker's word, and is lost with it")
+		out = append(out, "min_insync is 1: an event counts as durable when a single broker has it, and is lost if that broker loses its disk")
 	}
 	return out
 }

@@ -100,7 +100,7 @@ func (c *Config) readSecret(path, file, empty string) string {
 // checkSession bounds how long a node may be silent.
 func checkSession(path string, session Duration, bad note) {
 	if s := time.Duration(session); s < 2*time.Second || s > 5*time.Minute {
-		bad(path, "it is 2s to 5m")
+		bad(path, "it must be 2s to 5m")
 	}
 }
 
@@ -132,7 +132,7 @@ func LoadShared(path string) (*Config, error) {
 		return nil, err
 	}
 	if !cfg.IsShared() {
-		return nil, fmt.Errorf("%s names the engine %s, which makes its folder by itself", path, cfg.Engine)
+		return nil, fmt.Errorf("%s names the engine %s; here it must be kafka or eventstoredb. An embedded ledger is a folder: `chirograph serve` makes it, and `log copy` takes the folder's name", path, cfg.Engine)
 	}
 	return cfg, nil
 }

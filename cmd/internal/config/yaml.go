@@ -34,7 +34,7 @@ func (w *walker) value(n *yaml.Node, v reflect.Value, path string, tag reflect.S
 		w.lines[path] = n.Line
 	}
 	if n.Kind == yaml.AliasNode || n.Anchor != "" {
-		w.bad(n, path, "anchors and aliases (& and *) are not used here; a text that begins with one of them stands in quotes")
+		w.bad(n, path, "anchors and aliases (& and *) are not allowed here; put a text that begins with one of them in quotes")
 		return
 	}
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
@@ -46,7 +46,7 @@ func (w *walker) value(n *yaml.Node, v reflect.Value, path string, tag reflect.S
 		w.fields(n, v, path)
 	case v.Kind() == reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
-			w.bad(n, path, "it is a list: [a, b], or one item a line after a dash")
+			w.bad(n, path, "it must be a list: [a, b], or one item per line after a dash")
 			return
 		}
 		v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
@@ -54,7 +54,7 @@ func (w *walker) value(n *yaml.Node, v reflect.Value, path string, tag reflect.S
 			w.value(item, v.Index(i), fmt.Sprintf("%s[%d]", path, i), tag)
 		}
 	case n.Kind != yaml.ScalarNode:
-		w.bad(n, path, "it is one value, neither a list nor fields")
+		w.bad(n, path, "it must be one value, not a list and not fields")
 	default:
 		w.scalar(n, v, path, tag)
 	}
@@ -63,9 +63,9 @@ func (w *walker) value(n *yaml.Node, v reflect.Value, path string, tag reflect.S
 func (w *walker) fields(n *yaml.Node, v reflect.Value, path string) {
 	if n.Kind != yaml.MappingNode {
 		if path == "" {
-			w.bad(n, path, "a configuration is a list of fields, such as `data: /var/lib/chirograph`")
+			w.bad(n, path, "a configuration must consist of fields, such as `data: /var/lib/chirograph`")
 		} else {
-			w.bad(n, path, "it has fields: `name: value`, one a line")
+			w.bad(n, path, "it must have fields: `name: value`, one per line")
 		}
 		return
 	}
@@ -87,11 +87,11 @@ func (w *walker) fields(n *yaml.Node, v reflect.Value, path string) {
 		f, ok := known[key.Value]
 		switch {
 		case key.Kind != yaml.ScalarNode:
-			w.bad(key, path, "a field's name is a word")
+			w.bad(key, path, "a field's name must be a word")
 		case !ok:
-			w.bad(key, at, "there is no such field%s", Perhaps(key.Value, names))
+			w.bad(key, at, "there is no such field%s", perhaps(key.Value, names))
 		case seen[key.Value] > 0:
-			w.bad(key, at, "it stands twice, first in line %d", seen[key.Value])
+			w.bad(key, at, "it is there twice, first in line %d", seen[key.Value])
 		default:
 			seen[key.Value] = key.Line
 			w.value(val, v.Field(f), at, v.Type().Field(f).Tag)
@@ -106,34 +106,34 @@ func (w *walker) scalar(n *yaml.Node, v reflect.Value, path string, tag reflect.
 	case v.Type() == durationType:
 		d, err := time.ParseDuration(n.Value)
 		if err != nil {
-			w.bad(n, path, "it is a duration with its unit, such as 500ms, 20s or 1h30m")
+			w.bad(n, path, "it must be a duration with its unit, such as 500ms, 20s or 1h30m")
 		} else if d == 0 {
 			w.bad(n, path, "it must be longer than 0")
 		}
 		v.SetInt(int64(d))
 	case v.Kind() == reflect.String:
 		if n.Tag != "!!str" {
-			w.bad(n, path, "it is a text: write it in quotes")
+			w.bad(n, path, "it must be a text: write it in quotes")
 			return
 		}
 		_, secret := tag.Lookup("secret")
 		v.SetString(w.expand(n, path, secret))
 	case v.Kind() == reflect.Bool:
 		if n.Tag != "!!bool" {
-			w.bad(n, path, "it is true or false")
+			w.bad(n, path, "it must be true or false")
 			return
 		}
 		v.SetBool(strings.EqualFold(n.Value, "true"))
 	case v.Kind() == reflect.Int:
 		x, err := strconv.Atoi(n.Value)
 		if err != nil || n.Tag != "!!int" {
-			w.bad(n, path, "it is a whole number")
+			w.bad(n, path, "it must be a whole number")
 		}
 		v.SetInt(int64(x))
 	case v.Kind() == reflect.Float64:
 		x, err := strconv.ParseFloat(n.Value, 64)
 		if err != nil || n.Tag != "!!int" && n.Tag != "!!float" {
-			w.bad(n, path, "it is a number")
+			w.bad(n, path, "it must be a number")
 		}
 		v.SetFloat(x)
 	default:
@@ -150,25 +150,33 @@ var variable = regexp.MustCompile(`^\$\{ENV:([A-Za-z_][A-Za-z0-9_]*)\}$`)
 // holds is not expanded.
 func (w *walker) expand(n *yaml.Node, path string, secret bool) string {
 	if secret && !variable.MatchString(n.Value) {
-		w.bad(n, path, "a secret does not stand in the file: write ${ENV:NAME}, or use the field that names a file")
+		w.bad(n, path, "do not write a secret into the file: write ${ENV:NAME}, or use the field that names a file")
 		return ""
 	}
 	return reference.ReplaceAllStringFunc(n.Value, func(r string) string {
 		m := variable.FindStringSubmatch(r)
 		if m == nil {
-			w.bad(n, path, "a reference to the environment is written ${ENV:NAME}")
+			w.bad(n, path, "write a reference to the environment as ${ENV:NAME}")
 			return ""
 		}
 		value, ok := w.env(m[1])
 		if !ok {
-			w.later = append(w.later, Problem{Path: path, Line: n.Line, Text: "the environment has no " + m[1]})
+			w.later = append(w.later, Problem{Path: path, Line: n.Line, Text: "the environment has no variable " + m[1]})
 		}
 		return value
 	})
 }
 
-// Perhaps names the one of the words that a misspelt one is near to.
-func Perhaps(word string, words []string) string {
+// OneOf names the one of a few words that a misspelt one is near to, or else all of them.
+func OneOf(word string, words []string) string {
+	if near := perhaps(word, words); near != "" {
+		return near
+	}
+	return "; it must be one of " + strings.Join(words, ", ")
+}
+
+// perhaps names the one of the words that a misspelt one is near to.
+func perhaps(word string, words []string) string {
 	best, at := "", 3
 	for _, w := range words {
 		if d := distance(strings.ToLower(word), w); d < at && d < len(w) {

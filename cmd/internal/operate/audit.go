@@ -26,13 +26,13 @@ import (
 
 // AuditCmd checks what the ledger says.
 type AuditCmd struct {
-	Verify VerifyCmd `cmd:"" help:"Check the whole ledger, from the log alone: its structure and promises 2, 3 and 4; 6 with --views."`
+	Verify VerifyCmd `cmd:"" help:"Check the whole ledger, from the log alone: its structure and promises 2, 3 and 4 (docs/verify.md); with --views, promise 6 too."`
 }
 
 // VerifyCmd reads the whole ledger once. Exit code 1: something is wrong with it.
 type VerifyCmd struct {
 	DataFlags
-	Views bool `help:"Also fold the ledger anew and compare every row of the views (promise 6)."`
+	Views bool `help:"Also compute the views from the ledger and compare every row (promise 6)."`
 	Most  int  `help:"How many findings to print; all are counted." default:"20" placeholder:"N"`
 }
 
@@ -110,7 +110,7 @@ func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 		err = out.print(g.Stdout, c.Most)
 	}
 	if err == nil && !out.OK {
-		err = errors.New("the ledger does not verify")
+		err = errors.New("the ledger did not pass the check; the report says why")
 	}
 	return err
 }
@@ -128,20 +128,20 @@ func (o *verified) print(w io.Writer, most int) error {
 	}
 	fmt.Fprintf(b, "Effective %d; void: %s.\n", r.Effective, strings.Join(voids, ", "))
 	if r.Opaque > 0 {
-		fmt.Fprintf(b, "Records that are no events and that an operator accepted: %d.\n", r.Opaque)
+		fmt.Fprintf(b, "Records that are not events and that an operator accepted: %d (docs/glossary.md#opaque-record).\n", r.Opaque)
 	}
 	var states []string
 	for _, s := range slices.Sorted(maps.Keys(r.Messages)) {
 		states = append(states, fmt.Sprintf("%d %s", r.Messages[s], s))
 	}
 	if len(states) > 0 {
-		fmt.Fprintf(b, "Messages: %s. Starts that a carrier may have been called for: %d.\n", strings.Join(states, ", "), r.Calls)
+		fmt.Fprintf(b, "Messages: %s. Hand-offs for which a carrier may have been called: %d.\n", strings.Join(states, ", "), r.Calls)
 	}
 	for _, u := range o.Unread {
-		fmt.Fprintf(b, "NOT READ TO ITS END: %s\n", u)
+		fmt.Fprintf(b, "NOT READ COMPLETELY: %s\n", u)
 	}
 	if r.Total > 0 {
-		fmt.Fprintf(b, "\n%d findings. The first of each partition; later ones may only follow from it:\n", r.Total)
+		fmt.Fprintf(b, "\n%d findings. The first of each partition; later findings may be caused by the first:\n", r.Total)
 		for _, f := range r.First {
 			finding(b, f)
 		}
@@ -155,7 +155,7 @@ func (o *verified) print(w io.Writer, most int) error {
 	}
 	if v := o.Views; v != nil {
 		if v.Differ > 0 {
-			fmt.Fprintf(b, "VIEWS: %d of %d rows differ from what the ledger says (promise 6); chirograph projections rebuild makes them again. The first:\n%s\n", v.Differ, v.Rows, v.Example)
+			fmt.Fprintf(b, "VIEWS: %d of %d rows differ from what the ledger says (promise 6); chirograph projections rebuild corrects them. The first:\n%s\n", v.Differ, v.Rows, v.Example)
 		} else {
 			fmt.Fprintf(b, "Views: %d rows, all as the ledger says (promise 6).\n", v.Rows)
 		}
@@ -195,11 +195,11 @@ func compareViews(ctx context.Context, g *terminal.Globals, d *assemble.Data) (*
 			return nil, err
 		}
 		if next > head {
-			return &viewsReport{Differ: 1, Example: fmt.Sprintf("the views have read partition %s to %d, where the ledger ends at %d", p, next, head)}, nil
+			return &viewsReport{Differ: 1, Example: fmt.Sprintf("the views have read partition %s up to %d, but the ledger ends at %d", p, next, head)}, nil
 		}
 		n += next
 	}
-	fresh, _, err := freshViews(ctx, d, filepath.Join(dir, "views.db"), marks, terminal.NewBar(g, "folding", n))
+	fresh, _, err := freshViews(ctx, d, filepath.Join(dir, "views.db"), marks, terminal.NewBar(g, "computing", n))
 	if err != nil {
 		return nil, err
 	}

@@ -15,9 +15,9 @@ import (
 
 // ConfigCmd explains, makes and applies what a node runs by.
 type ConfigCmd struct {
-	Check ConfigCheckCmd `cmd:"" help:"Say in words what a configuration would run, and what is wrong with it."`
-	Key   ConfigKeyCmd   `cmd:"" help:"Make an API key: shown once, with the line for the configuration that holds its hash."`
-	Apply ConfigApplyCmd `cmd:"" help:"Put a configuration's programs, routes and policies into the ledger. The node of an embedded ledger must not be running; those of a cluster bring it into force."`
+	Check ConfigCheckCmd `cmd:"" help:"Explain in words what a configuration would run, and say what is wrong with it."`
+	Key   ConfigKeyCmd   `cmd:"" help:"Make an API key. It is shown once, with the lines for the configuration, which have only its hash."`
+	Apply ConfigApplyCmd `cmd:"" help:"Record a configuration's programs, routes and policies in the ledger, which brings them into force. With engine embedded, stop the node first; the nodes of a cluster may keep running."`
 }
 
 // ConfigCheckCmd explains a file.
@@ -60,12 +60,12 @@ func (c *ConfigCheckCmd) Run(g *terminal.Globals) error {
 	var b strings.Builder
 	cfg.Explain(&b, builtinPolicies())
 	if len(notes) > 0 {
-		fmt.Fprintln(&b, "\nTo look at:")
+		fmt.Fprintln(&b, "\nCheck these points:")
 		for _, n := range notes {
 			fmt.Fprintf(&b, "  - %s\n", n)
 		}
 	}
-	fmt.Fprintln(&b, "\nNothing is wrong with it.")
+	fmt.Fprintln(&b, "\nNo problem was found.")
 	_, err = io.WriteString(g.Stdout, b.String())
 	return err
 }
@@ -83,11 +83,11 @@ func (c *ConfigKeyCmd) Run(g *terminal.Globals) error {
 		return terminal.UsageError("--tenant: %s", config.NameRule)
 	}
 	if c.ID == "" || terminal.Plain(c.ID) != c.ID || len(c.ID) > 60 {
-		return terminal.UsageError("--id has 1 to 60 printable characters")
+		return terminal.UsageError("--id must have 1 to 60 printable characters")
 	}
 	for _, s := range c.Scopes {
 		if !slices.Contains(door.Scopes(), s) {
-			return terminal.UsageError("--scopes: %q is no scope%s", s, config.Perhaps(s, door.Scopes()))
+			return terminal.UsageError("--scopes: %q is not a scope%s", s, config.OneOf(s, door.Scopes()))
 		}
 	}
 	key := assemble.NewKey()
@@ -100,11 +100,11 @@ func (c *ConfigKeyCmd) Run(g *terminal.Globals) error {
 			Scopes []string `json:"scopes"`
 		}{key, c.ID, door.HashKey(key), c.Tenant, c.Scopes})
 	}
-	_, err := fmt.Fprintf(g.Stdout, `The key, shown this once. Whoever calls the API sends it as "Authorization: Bearer …":
+	_, err := fmt.Fprintf(g.Stdout, `This is the key. It is shown only once. A caller of the API sends it as "Authorization: Bearer …":
 
   %s
 
-Under api_keys in the configuration; then restart the node. The hash gives the key away to nobody:
+Add these lines under api_keys in the configuration, and restart the node. The key cannot be computed from its hash:
 
   - id: %q
     sha256: "%s"
@@ -131,7 +131,7 @@ func (c *ConfigApplyCmd) Run(g *terminal.Globals) error {
 		return fmt.Errorf("%s has %s; nothing was applied:\n%w", c.File, terminal.Count(len(problems), "problem"), config.Problems(problems))
 	}
 	if err := assemble.ApplyConfig(ctx, cfg); err != nil {
-		return fmt.Errorf("not all of it was applied; repeating the command goes on where it stopped: %w", err)
+		return fmt.Errorf("not everything was applied; run the command again, it continues where it stopped: %w", err)
 	}
 	if g.JSON {
 		return g.PrintValue(struct {
@@ -140,7 +140,7 @@ func (c *ConfigApplyCmd) Run(g *terminal.Globals) error {
 			Routes   int `json:"routes"`
 		}{len(cfg.Tenants), len(cfg.Programs), len(cfg.Routes)})
 	}
-	_, err = fmt.Fprintf(g.Stdout, "In the ledger of %s: %s of %s, %s, and the built-in policies. A program that the file does not name stays as it is.\n",
+	_, err = fmt.Fprintf(g.Stdout, "Applied to the ledger in %s: %s of %s, %s, and the built-in policies. Programs that the file does not name were not changed.\n",
 		cfg.Location(), terminal.Count(len(cfg.Programs), "program"), terminal.Count(len(cfg.Tenants), "tenant"), terminal.Count(len(cfg.Routes), "route"))
 	return err
 }

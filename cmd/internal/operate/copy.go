@@ -23,11 +23,11 @@ import (
 
 // LogCopyCmd copies a ledger.
 type LogCopyCmd struct {
-	From string `help:"The ledger to copy: a data folder (its node stopped), or a configuration file." required:"" type:"path" placeholder:"PLACE"`
-	To   string `help:"Where to: a folder for the embedded engine, or a configuration file. What is there already must be the beginning of the same ledger." required:"" type:"path" placeholder:"PLACE"`
+	From string `help:"The ledger to copy: a data folder (its node stopped), or a configuration file." required:"" type:"path" placeholder:"LOCATION"`
+	To   string `help:"Where to: a folder for the embedded engine, or a configuration file. If it holds records already, they must be the beginning of the same ledger." required:"" type:"path" placeholder:"LOCATION"`
 
-	FromKey string `help:"The vault's master key of a data folder to copy from, where it is not in it." type:"path" placeholder:"FILE"`
-	ToKey   string `help:"The vault's master key of a folder to copy to, where it is not in it. It must hold the same key." type:"path" placeholder:"FILE"`
+	FromKey string `help:"The master key of the source folder, if it is stored elsewhere." type:"path" placeholder:"FILE"`
+	ToKey   string `help:"The master key of the target folder, if it is stored elsewhere. It must be the same key." type:"path" placeholder:"FILE"`
 }
 
 const (
@@ -56,12 +56,12 @@ func (c *LogCopyCmd) Run(g *terminal.Globals) (err error) {
 	defer stop()
 	from, err := openSource(ctx, c.From, c.FromKey)
 	if err != nil {
-		return fmt.Errorf("from: %w", err)
+		return fmt.Errorf("--from: %w", err)
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
 	to, err := openTarget(ctx, c.To, c.ToKey, from)
 	if err != nil {
-		return fmt.Errorf("to: %w", err)
+		return fmt.Errorf("--to: %w", err)
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
 	for made := 1; ; made++ {
@@ -84,7 +84,7 @@ func (c *LogCopyCmd) Run(g *terminal.Globals) (err error) {
 // position it has another record than the original, or one more.
 type noCopy struct{ what string }
 
-func (e *noCopy) Error() string { return "the target is no copy of the original: " + e.what }
+func (e *noCopy) Error() string { return "the target is not a copy of the original: " + e.what }
 
 // copied is what one pass did.
 type copied struct {
@@ -158,7 +158,7 @@ func copyLedger(ctx context.Context, g *terminal.Globals, from, to *assemble.Dat
 		}
 		_, head, err := to.Log.Read(ctx, p, 0, 0)
 		if err == nil && head != heads[p] {
-			err = &noCopy{fmt.Sprintf("partition %s of it has %d records, and %d were copied", p, head, heads[p])}
+			err = &noCopy{fmt.Sprintf("its partition %s has %d records, and %d were copied", p, head, heads[p])}
 		}
 		return err
 	})
@@ -206,7 +206,7 @@ func begun(ctx context.Context, from, to ledger.Log, p event.Partition, head int
 		return had, err
 	}
 	if had > head {
-		return had, &noCopy{fmt.Sprintf("partition %s of it has %d records, and the original's %d", p, had, head)}
+		return had, &noCopy{fmt.Sprintf("its partition %s has %d records, and the original's has %d", p, had, head)}
 	}
 	return had, samePartition(ctx, from, to, p, had-1, had, func(int) {})
 }
@@ -226,11 +226,11 @@ func copyPartition(ctx context.Context, from, to ledger.Log, p event.Partition, 
 		open--
 		switch {
 		case errors.Is(x.a.Err, ledger.ErrRefused):
-			return fmt.Errorf("the target takes nothing now; run the command again later, it goes on where it stopped: %w", x.a.Err)
+			return fmt.Errorf("the target cannot record anything now; run the command again later, it continues where it stopped: %w", x.a.Err)
 		case x.a.Err != nil:
-			return fmt.Errorf("run the command again, it goes on where it stopped: %w", x.a.Err)
+			return fmt.Errorf("run the command again, it continues where it stopped: %w", x.a.Err)
 		case x.a.First != x.want:
-			return &noCopy{fmt.Sprintf("what should stand at %s was put at %s: it took something twice, or somebody else writes to it",
+			return &noCopy{fmt.Sprintf("the record for %s was written at %s: the target recorded something twice, or another program writes to it",
 				event.Position{Partition: p, Index: x.want}, event.Position{Partition: p, Index: x.a.First})}
 		}
 		n += int64(x.n)
@@ -281,7 +281,7 @@ func copyPartition(ctx context.Context, from, to ledger.Log, p event.Partition, 
 func keeps(to ledger.Log, r ledger.Record) error {
 	if _, err := event.Decode(r.Raw); err == nil {
 		if _, folder := to.(*sqlitelog.Log); folder {
-			return fmt.Errorf("in a folder it would be an event of this ledger, so it cannot be copied there; Kafka and EventStoreDB can have it: %w", r.Bad)
+			return fmt.Errorf("in a folder this record would count as an event of this ledger, so it cannot be copied there; it can be copied to Kafka or EventStoreDB: %w", r.Bad)
 		}
 	}
 	return nil
@@ -300,7 +300,7 @@ func samePartition(ctx context.Context, from, to ledger.Log, p event.Partition, 
 		}
 		n := min(len(a), len(b))
 		if n == 0 {
-			return errors.Join(ctx.Err(), fmt.Errorf("nothing was read at %s", event.Position{Partition: p, Index: next}))
+			return errors.Join(ctx.Err(), fmt.Errorf("no record could be read at %s", event.Position{Partition: p, Index: next}))
 		}
 		for i := range n {
 			if !bytes.Equal(a[i].Raw, b[i].Raw) {
@@ -332,15 +332,15 @@ type target struct {
 // no copy is damaged, or something else wrote to it: a person decides what becomes of it.
 func (t *target) afresh(ctx context.Context, g *terminal.Globals, from *assemble.Data, why *noCopy) error {
 	if t.cfg == nil {
-		return fmt.Errorf("%w. It stays as it is: copy to another folder", why)
+		return fmt.Errorf("%w. The target is left as it is: copy to another folder", why)
 	}
 	can, ok := t.engine.(assemble.Dropper)
 	if t.cfg.Engine == config.EngineEventStoreDB {
-		return fmt.Errorf("%w. It stays as it is. A stream that is deleted goes on counting where it ended, so a fresh target has other streams: write another eventstoredb.name in %s, such as %s-2, and copy again", why, t.file, t.cfg.EventStoreDB.Name)
+		return fmt.Errorf("%w. The target is left as it is. A deleted stream continues its numbers when it is made again, so a new target needs other streams: write another eventstoredb.name in %s, such as %s-2, and copy again", why, t.file, t.cfg.EventStoreDB.Name)
 	} else if !ok {
-		return fmt.Errorf("%w. It stays as it is: copy to another place", why)
+		return fmt.Errorf("%w. The target is left as it is: name another location and copy there", why)
 	}
-	const left = "It stays as it is: name another place in the configuration, and copy again"
+	const left = "The target is left as it is: name another location in the configuration, and copy again"
 	served := func() error {
 		m, err := t.engine.Member(t.cfg.Node)
 		if err != nil {
@@ -348,14 +348,14 @@ func (t *target) afresh(ctx context.Context, g *terminal.Globals, from *assemble
 		}
 		n, err := m.Members(ctx)
 		if err == nil && n > 0 {
-			err = fmt.Errorf("%w, and it is served: %s. %s", why, terminal.Count(n, "node"), left)
+			err = fmt.Errorf("%w, and it is in use by %s. %s", why, terminal.Count(n, "node"), left)
 		}
 		return err
 	}
 	if err := served(); err != nil {
 		return err
 	}
-	fmt.Fprintf(g.Stdout, "The target is no copy of the original: %s. Looking whether it holds anything but records of the original.\n", why.what)
+	fmt.Fprintf(g.Stdout, "The target is not a copy of the original: %s. Checking whether it holds only records of the original.\n", why.what)
 	var mu sync.Mutex
 	heads, differs := map[event.Partition]int64{}, false
 	err := eachPartition(ctx, from.Log, func(ctx context.Context, p event.Partition) error {
@@ -375,19 +375,19 @@ func (t *target) afresh(ctx context.Context, g *terminal.Globals, from *assemble
 	if !differs {
 		// Both were read a second time, and the target is a beginning of the original: they are one
 		// and the same ledger, or it was being written to.
-		return fmt.Errorf("%w, and now it is: somebody writes to it, or both places are one ledger. Nothing was deleted", why)
+		return fmt.Errorf("%w, but now it is: another program writes to it, or source and target are the same ledger. Nothing was deleted", why)
 	}
 	for p, was := range heads {
 		if _, head, err := t.Log.Read(ctx, p, 0, 0); err != nil {
 			return err
 		} else if head != was {
-			return fmt.Errorf("%w, and somebody writes to it: partition %s has %d records now, and had %d. %s", why, p, head, was, left)
+			return fmt.Errorf("%w, and another program writes to it: partition %s has %d records now, and had %d before. %s", why, p, head, was, left)
 		}
 	}
 	if err := served(); err != nil {
 		return err
 	}
-	fmt.Fprintf(g.Stdout, "It holds nothing else, and nobody serves it: %s are deleted and made anew.\n", t.cfg.Location())
+	fmt.Fprintf(g.Stdout, "It holds nothing else, and no node serves it: %s are deleted and made again.\n", t.cfg.Location())
 	partitions := t.Log.Partitions()
 	if err := t.Log.Close(); err != nil {
 		return err
@@ -395,7 +395,7 @@ func (t *target) afresh(ctx context.Context, g *terminal.Globals, from *assemble
 	within, cancel := context.WithTimeout(ctx, assemble.OpenWithin)
 	defer cancel()
 	if err := can.Drop(within); err != nil {
-		return fmt.Errorf("delete the target; run the command again, it goes on from there: %w", err)
+		return fmt.Errorf("the target could not be deleted completely; run the command again, it continues from there: %w", err)
 	}
 	// What is made right after it was deleted is known to every broker only after a while.
 	for {
@@ -427,9 +427,9 @@ func (t *target) open(ctx context.Context, partitions int) error {
 type foreign struct{ at event.Position }
 
 func (e *foreign) Error() string {
-	s := fmt.Sprintf("its record at %s is none of the original's: it was served, or somebody else wrote to it", e.at)
+	s := fmt.Sprintf("its record at %s is not in the original: a node served it, or another program wrote to it", e.at)
 	if e.at.Partition == event.ControlPartition && e.at.Index == 0 {
-		s += " (the target of a copy is not made with log init)"
+		s += " (do not use log init on the target of a copy)"
 	}
 	return s
 }
@@ -519,11 +519,11 @@ func openSource(ctx context.Context, location, key string) (*assemble.Data, erro
 // openTarget opens a copy's target, and makes what is missing. location as above.
 func openTarget(ctx context.Context, location, key string, of *assemble.Data) (t *target, err error) {
 	t = &target{Data: &assemble.Data{}}
-	defer func() {
+	defer func(opened *target) {
 		if err != nil {
-			err = errors.Join(err, t.Close())
+			err = errors.Join(err, opened.Close())
 		}
-	}()
+	}(t)
 	if info, err := os.Stat(location); err == nil && !info.IsDir() {
 		t.file = location
 		if t.cfg, err = config.LoadShared(location); err != nil {

@@ -161,7 +161,7 @@ func TestCopyLate(t *testing.T) {
 	}
 	to.Log = &late{Log: to.Log, t: t, raw: some[0].Event}
 	var no *noCopy
-	if _, err := copyLedger(t.Context(), &terminal.Globals{Stderr: io.Discard}, from, to.Data); !errors.As(err, &no) || !strings.Contains(err.Error(), "partition 01 of it has") {
+	if _, err := copyLedger(t.Context(), &terminal.Globals{Stderr: io.Discard}, from, to.Data); !errors.As(err, &no) || !strings.Contains(err.Error(), "its partition 01 has") {
 		t.Errorf("the copy's error is %v", err)
 	}
 }
@@ -232,5 +232,18 @@ func TestCopyForeignEvent(t *testing.T) {
 		if err := keeps(c.to, ledger.Record{Raw: c.raw, Bad: no}); (err == nil) != c.ok || err != nil && !errors.Is(err, no) {
 			t.Errorf("%.20s: %v", c.raw, err)
 		}
+	}
+}
+
+// A target that cannot be opened is an error, which says what to do.
+func TestCopyTargetIsRefused(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(file, []byte("data: d\ntenants: [a]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	target, err := openTarget(t.Context(), file, "", nil)
+	if target != nil || err == nil || !strings.Contains(err.Error(), "here it must be kafka or eventstoredb") {
+		t.Errorf("%v, %v", target, err)
 	}
 }

@@ -18,9 +18,9 @@ import (
 
 // LogCmd looks after the ledger's log.
 type LogCmd struct {
-	Init   LogInitCmd   `cmd:"" help:"Begin a ledger on Kafka or EventStoreDB: make its topics or streams as they should be, or check those that are there."`
-	Accept LogAcceptCmd `cmd:"" help:"Take one record that is no event of this ledger as an opaque leaf, so that its partition goes on."`
-	Copy   LogCopyCmd   `cmd:"" help:"Copy a ledger and its keys to another engine, and verify the copy. Interrupted, it goes on where it stopped."`
+	Init   LogInitCmd   `cmd:"" help:"Make a ledger on Kafka or EventStoreDB: create its topics or streams, or check those that exist."`
+	Accept LogAcceptCmd `cmd:"" help:"Accept one record that is no event of this ledger, so that its partition continues."`
+	Copy   LogCopyCmd   `cmd:"" help:"Copy a ledger and its keys to another engine, and verify the copy. If it is interrupted, run it again: it continues where it stopped."`
 }
 
 // LogInitCmd makes a ledger that nodes can share.
@@ -51,20 +51,20 @@ func (c *LogInitCmd) Run(g *terminal.Globals) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	what := "is there already, and as it should be"
+	what := "exists already and is as it should be"
 	if made {
 		what = "was made"
 	}
-	_, err = fmt.Fprintf(g.Stdout, "The ledger %s, with %d partitions for ever, %s: %s.\n",
+	_, err = fmt.Fprintf(g.Stdout, "The ledger %s, with %d partitions (this number never changes), %s: %s.\n",
 		log.Source()[1:], log.Partitions(), what, cfg.Location())
 	return err
 }
 
 // LogAcceptCmd accepts one foreign record.
 type LogAcceptCmd struct {
-	Position string `arg:"" help:"Where it stands, as the error says: 07-1234, control-3 or inbox-1."`
-	Reason   string `help:"Why; it is recorded, with the hash of the record." required:""`
-	By       string `help:"Who decided it." default:"operator"`
+	Position string `arg:"" help:"The record's position, as in the error: 07-1234, control-3 or inbox-1."`
+	Reason   string `help:"Why you accept it. It is recorded with the hash of the record." required:""`
+	By       string `help:"Who accepts it. It is recorded too." default:"operator"`
 	DataFlags
 }
 
@@ -78,7 +78,7 @@ func (c *LogAcceptCmd) Run(g *terminal.Globals) (err error) {
 		return terminal.UsageError("%s", err)
 	}
 	if len(c.Reason) > control.MaxReason || terminal.Plain(c.Reason) != c.Reason || c.Reason == "" {
-		return terminal.UsageError("--reason has 1 to %d printable characters", control.MaxReason)
+		return terminal.UsageError("--reason must have 1 to %d printable characters", control.MaxReason)
 	}
 	d, err := c.open(ctx)
 	if err != nil {
@@ -90,14 +90,14 @@ func (c *LogAcceptCmd) Run(g *terminal.Globals) (err error) {
 		return err
 	}
 	if at.Index >= head {
-		return fmt.Errorf("there is no record at %s: the partition ends before %d", at, head)
+		return fmt.Errorf("there is no record at %s: the partition has %d records, counted from 0", at, head)
 	}
 	records, _, err := d.Log.Read(ctx, at.Partition, at.Index, 1)
 	if err != nil {
 		return err
 	}
 	if len(records) != 1 || records[0].Bad == nil {
-		return fmt.Errorf("the record at %s is an event of this ledger: it is folded, and cannot be set aside", at)
+		return fmt.Errorf("the record at %s is an event of this ledger: it counts, and cannot be passed over", at)
 	}
 	hash := sha256.Sum256(records[0].Raw)
 	now := time.Now()
@@ -109,7 +109,7 @@ func (c *LogAcceptCmd) Run(g *terminal.Globals) (err error) {
 	if a.Err != nil {
 		return a.Err
 	}
-	_, err = fmt.Fprintf(g.Stdout, "Accepted %s, %d bytes, SHA-256 %x, as an opaque leaf; recorded at %s. Why it was none: %s\n",
+	_, err = fmt.Fprintf(g.Stdout, "Accepted the record at %s (%d bytes, SHA-256 %x) as an opaque record, see docs/glossary.md#opaque-record. The acceptance is at %s. The record was not an event because: %s\n",
 		at, len(records[0].Raw), hash, event.Position{Partition: event.ControlPartition, Index: a.First}, records[0].Bad)
 	return err
 }

@@ -18,7 +18,7 @@ import (
 
 // ProjectionsCmd looks after the views.
 type ProjectionsCmd struct {
-	Rebuild RebuildCmd `cmd:"" help:"Drop the views and make them again from the ledger."`
+	Rebuild RebuildCmd `cmd:"" help:"Make new views from the ledger, and replace the old ones with them."`
 }
 
 // RebuildCmd makes the views anew. The former views stay until the new ones are
@@ -74,11 +74,11 @@ func (c *RebuildCmd) Run(g *terminal.Globals) (err error) {
 	same := "the rows are the same as before"
 	switch {
 	case !whole:
-		same = "the former views were behind the ledger; these are not"
+		same = "the old views were behind the ledger; the new ones are not"
 	case !bytes.Equal(before, after):
-		same = "the rows differ from the former ones, which were wrong"
+		same = "the rows differ from the old ones, which were wrong"
 	}
-	fmt.Fprintf(g.Stdout, "%d events folded; %s.\n", n, same)
+	fmt.Fprintf(g.Stdout, "%d events read; %s.\n", n, same)
 	return nil
 }
 
@@ -156,6 +156,6 @@ func rebuildBeside(ctx context.Context, g *terminal.Globals, d *assemble.Data) (
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(g.Stdout, "%d events folded; the nodes use the new views.\n", n)
+	_, err = fmt.Fprintf(g.Stdout, "%d events read; the nodes use the new views.\n", n)
 	return err
 }

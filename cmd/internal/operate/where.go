@@ -9,9 +9,9 @@ import (
 
 // DataFlags say where the ledger is. The node of an embedded one must not be running.
 type DataFlags struct {
-	Data      string `help:"Data folder. Stop the node first: one process has it at a time." default:"data" type:"path"`
-	MasterKey string `help:"The vault's master key, where it is not in the data folder." type:"path" placeholder:"FILE"`
-	Config    string `help:"Configuration file that says where the ledger is, instead of --data. The nodes of a cluster may run meanwhile." type:"path" placeholder:"FILE"`
+	Data      string `help:"Data folder. Stop the node first: only one process can use the folder at a time." default:"data" type:"path"`
+	MasterKey string `help:"File with the vault's master key, if it is not in the data folder." type:"path" placeholder:"FILE"`
+	Config    string `help:"Configuration file that says where the ledger is, instead of --data. The nodes of a cluster may keep running." type:"path" placeholder:"FILE"`
 }
 
 // open opens the ledger that the flags name; nothing is made.

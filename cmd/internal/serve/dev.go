@@ -34,15 +34,15 @@ import (
 
 // DevFlags are for tests and benchmarks of a development node.
 type DevFlags struct {
-	Smsc            string        `help:"Use a centre at this address instead of one of its own (chirograph simulate smsc)." placeholder:"ADDR"`
-	Window          int           `help:"Submits that may be unanswered." default:"250"`
-	Tps             float64       `help:"Submits a second; 0 is no limit." default:"0"`
+	Smsc            string        `help:"Use the message centre at this address (chirograph simulate smsc) instead of a simulated one of its own." placeholder:"ADDR"`
+	Window          int           `help:"How many submits may be unanswered at a time." default:"250"`
+	Tps             float64       `help:"How many submits a second are sent at most; 0: no limit." default:"0"`
 	Pprof           string        `help:"Serve net/http/pprof on this loopback address." hidden:""`
 	Decode          bool          `help:"Decode every event as it is read, instead of handing it on in memory." hidden:""`
 	Quiet           bool          `help:"Do not print what the centre receives."`
 	Hex             bool          `help:"The centre writes ids in hexadecimal in its responses and in decimal in its receipts."`
 	ResponseTimeout time.Duration `help:"How long a submit may be unanswered." default:"5s"`
-	CallWindow      time.Duration `help:"How long after it was proposed a hand-off may be called." default:"5s"`
+	CallWindow      time.Duration `help:"How long after a hand-off was proposed the carrier may be called for it." default:"5s"`
 }
 
 // Names of the development tenant.
@@ -55,7 +55,7 @@ const (
 // dev runs a development node: everything on loopback, keys in the data folder.
 func (c *Cmd) dev(ctx context.Context, g *terminal.Globals) error {
 	if !config.IsLoopback(c.Listen) {
-		return fmt.Errorf("--dev listens on loopback only, not on %s: its key and its simulated carrier are for trying it out; use --config for anything else", c.Listen)
+		return fmt.Errorf("--dev listens on loopback only, not on %s: its key and its simulated carrier are only for trying it out; use --config for everything else", c.Listen)
 	}
 	started := time.Now()
 	l, err := listen(c.Listen)
@@ -160,7 +160,7 @@ func devKey(path string) (key string, fresh bool, err error) {
 	raw, err := os.ReadFile(path)
 	if err == nil {
 		if key = strings.TrimSpace(string(raw)); len(key) < 20 {
-			return "", false, fmt.Errorf("%s holds no key; delete it to get a new one", path)
+			return "", false, fmt.Errorf("%s contains no API key; delete it to get a new one", path)
 		}
 		return key, false, nil
 	}
@@ -177,7 +177,7 @@ func devKey(path string) (key string, fresh bool, err error) {
 func resetData(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, "dev-key")); err != nil {
 		if _, err := os.Stat(filepath.Join(dir, "ledger.db")); err == nil {
-			return fmt.Errorf("%s holds a ledger that --dev did not make; --reset leaves it alone", dir)
+			return fmt.Errorf("%s contains a ledger that --dev did not make; --reset does not delete it. Name another folder with --data", dir)
 		}
 	}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
@@ -219,19 +219,19 @@ func (w welcome) text() string {
 	p("")
 	p("Paste these one after the other:")
 	p("")
-	p("1. Send a message. 202 means that it is durable; the answer has its id.")
+	p("1. Send a message. 202 means that it is recorded durably; the answer has its id.")
 	p(`   ID=$(curl -s %s/v1/messages -H "Authorization: Bearer %s" -H "Content-Type: application/json" -d '{"to":"+14155550123","body":"Your statement is ready."}' | tee /dev/stderr | sed 's/.*"id":"\([^"]*\)".*/\1/')`, w.URL, w.Key)
 	p("")
-	p("2. Read what becomes of it, with the decision in words. It answers when the state changes; paste it again for the next.")
+	p("2. Read its status, with the decision in words. The call answers when the status changes; paste it once more for the next change.")
 	p(`   curl -s "%s/v1/messages/$ID?wait=10s" -H "Authorization: Bearer %s"`, w.URL, w.Key)
 	p("")
 	p("3. The recipient opts out, by phone. Then send again: the answer is still 202, because the message was recorded;")
-	p("   the refusal is the decision, and it is evidence too. The last line shows it.")
+	p("   the decision refuses it, and is recorded as evidence too. The last line shows it.")
 	p(`   curl -s %s/v1/opt-outs -H "Authorization: Bearer %s" -H "Content-Type: application/json" -d '{"number":"+14155550123","scope":"legal_entity","source":"phone","evidence":"Called and asked us to stop."}'`, w.URL, w.Key)
 	p(`   ID=$(curl -s %s/v1/messages -H "Authorization: Bearer %s" -H "Content-Type: application/json" -d '{"to":"+14155550123","body":"Your statement is ready."}' | tee /dev/stderr | sed 's/.*"id":"\([^"]*\)".*/\1/')`, w.URL, w.Key)
 	p(`   curl -s "%s/v1/messages/$ID?wait=10s" -H "Authorization: Bearer %s"`, w.URL, w.Key)
 	p("")
-	p("4. The same from a shell, with a handset that answers STOP: the second message is refused, and cites it.")
+	p("4. The same from a shell, with a handset that answers STOP: the second message is refused, and its decision names the STOP.")
 	p(`   bin/chirograph send --wait +14155550199 "Your card was used at Example Shop."`)
 	p(`   bin/chirograph simulate inbound%s --from +14155550199 STOP`, w.Control)
 	p(`   bin/chirograph send --wait +14155550199 "Your card was used again."`)

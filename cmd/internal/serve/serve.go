@@ -21,10 +21,10 @@ import (
 type Cmd struct {
 	Dev    bool          `help:"Start a development node: a dev tenant, programs for every purpose, a simulated carrier. Loopback only." xor:"how"`
 	Config string        `help:"Configuration file (YAML). Required without --dev." type:"path" placeholder:"FILE" xor:"how"`
-	Data   string        `help:"Data folder (with --dev; else the file says)." default:"data" type:"path"`
-	Listen string        `help:"API address (with --dev; else the file says)." default:"127.0.0.1:8080"`
-	Reset  bool          `help:"With --dev: delete the data folder's ledger and start anew."`
-	Drain  time.Duration `help:"How long stopping waits for what is under way." default:"20s"`
+	Data   string        `help:"Data folder, with --dev. Otherwise the configuration file names it." default:"data" type:"path"`
+	Listen string        `help:"API address, with --dev. Otherwise the configuration file names it." default:"127.0.0.1:8080"`
+	Reset  bool          `help:"With --dev: delete the ledger in the data folder, and start with a new one."`
+	Drain  time.Duration `help:"With --dev: how long a node that stops waits for carriers' answers." default:"20s"`
 
 	DevFlags `embed:"" prefix:"dev-"`
 }
@@ -46,7 +46,7 @@ func (c *Cmd) Run(g *terminal.Globals) error {
 func listen(addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is in use; another node may run there, or choose another address with --listen", addr)
+		return nil, fmt.Errorf("%s is in use by another program, perhaps by another node: stop that, or choose another address with --listen (in a configuration: listen)", addr)
 	}
 	return l, err
 }
@@ -61,7 +61,7 @@ func (c *Cmd) configured(ctx context.Context, g *terminal.Globals) error {
 		for _, p := range problems {
 			fmt.Fprintln(g.Stderr, p)
 		}
-		return fmt.Errorf("%s has %d problems; nothing was started", c.Config, len(problems))
+		return fmt.Errorf("%s has %s; nothing was started", c.Config, terminal.Count(len(problems), "problem"))
 	}
 	log := cfg.Logger(g.Stderr)
 	stopPprof, err := c.pprof()
@@ -83,7 +83,7 @@ func (c *Cmd) configured(ctx context.Context, g *terminal.Globals) error {
 		log.Info("serving", "address", l.Addr().String(), "ledger", d.Log.Source()[1:])
 		_, digest := d.Policy.Bundle()
 		if p := node.Registry().Policy(); p == nil || p.Digest != digest {
-			log.Warn("the policies in force are not those of this build; messages are held until `chirograph config apply` activates them")
+			log.Warn("messages are held: the policies in force are not those of this build; run `chirograph config apply` to bring these into force")
 		}
 		return nil
 	}

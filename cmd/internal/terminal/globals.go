@@ -21,8 +21,8 @@ import (
 type Globals struct {
 	JSON    bool   `help:"Print the API's JSON as it came, for scripts."`
 	URL     string `name:"url" help:"Address of the API." default:"http://127.0.0.1:8080" env:"CHIROGRAPH_URL" placeholder:"URL"`
-	KeyFile string `help:"File that holds the API key, and nothing else. Goes before --key. Where neither is given: data/dev-key, which serve --dev keeps." placeholder:"FILE"`
-	Key     string `help:"API key. Better in the environment or a file: other users of the machine can read a command line." env:"CHIROGRAPH_KEY" placeholder:"KEY"`
+	KeyFile string `help:"File that holds the API key, and nothing else. Used before --key. Without both, the key in data/dev-key is used, which serve --dev makes." placeholder:"FILE"`
+	Key     string `help:"API key. Prefer the environment or a file: other users of the machine can read a command line." env:"CHIROGRAPH_KEY" placeholder:"KEY"`
 
 	Stdout io.Writer `kong:"-"`
 	Stderr io.Writer `kong:"-"`
@@ -45,7 +45,7 @@ func (g *Globals) APIKey() (string, error) {
 	raw, err := os.ReadFile(path)
 	switch {
 	case g.KeyFile == "" && errors.Is(err, os.ErrNotExist):
-		return "", errors.New("no API key: set CHIROGRAPH_KEY, give --key-file FILE, or run this where `chirograph serve --dev` keeps data/dev-key")
+		return "", errors.New("no API key: set CHIROGRAPH_KEY, give --key-file FILE, or run this in the folder where `chirograph serve --dev` runs, which makes data/dev-key")
 	case err != nil:
 		return "", fmt.Errorf("the key file cannot be read: %w", err)
 	}

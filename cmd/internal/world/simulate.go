@@ -23,7 +23,7 @@ import (
 // SimulateCmd plays the world around the gateway.
 type SimulateCmd struct {
 	Smsc    SimulateSmscCmd    `cmd:"" name:"smsc" help:"Run a simulated message centre (SMPP 3.4)."`
-	Inbound SimulateInboundCmd `cmd:"" help:"Answer as a handset of a simulated centre: of serve --dev, or of simulate smsc."`
+	Inbound SimulateInboundCmd `cmd:"" help:"Send a text as a handset of a simulated message centre (that of serve --dev or simulate smsc)."`
 }
 
 // defaultControl is where a simulated centre lets its handsets be moved.
@@ -31,28 +31,28 @@ const defaultControl = "127.0.0.1:2776"
 
 // SimulateSmscCmd runs a centre by itself. Shares are 0 to 1, each drawn on its own.
 type SimulateSmscCmd struct {
-	Listen  string `help:"SMPP address. Port 0 takes a free one, which is printed." default:"127.0.0.1:2775" placeholder:"ADDR"`
-	Control string `help:"Loopback address where simulate inbound reaches it; - for none." default:"127.0.0.1:2776" placeholder:"ADDR"`
+	Listen  string `help:"SMPP address, host:port. Port 0 chooses a free port and prints it." default:"127.0.0.1:2775" placeholder:"ADDR"`
+	Control string `help:"Loopback address at which it takes texts from simulate inbound; - for none." default:"127.0.0.1:2776" placeholder:"ADDR"`
 
-	Password string `help:"What a bind must give. Default: any." placeholder:"TEXT"`
-	Seed     uint64 `help:"Where every draw comes from." default:"0" placeholder:"N"`
-	Record   string `help:"Append every PDU, both ways, to this file, one JSON line each." type:"path" placeholder:"FILE"`
+	Password string `help:"The password that a bind must have. Default: any." placeholder:"TEXT"`
+	Seed     uint64 `help:"Seed of the random numbers." default:"0" placeholder:"N"`
+	Record   string `help:"Append every PDU, sent and received, to this file, as one line of JSON each." type:"path" placeholder:"FILE"`
 	Quiet    bool   `help:"Do not print what is received."`
 
 	ReceiptDelay      time.Duration `help:"How long after a submit its receipt is sent." default:"0s"`
 	NoReceipts        float64       `help:"Share of messages that never get a receipt." default:"0" placeholder:"SHARE"`
-	EarlyReceipts     float64       `help:"Share whose receipt is sent before submit_sm_resp." default:"0" placeholder:"SHARE"`
-	DuplicateReceipts float64       `help:"Share whose receipt is sent twice." default:"0" placeholder:"SHARE"`
-	TextReceipts      bool          `help:"Receipts as text alone, without optional parameters (TLVs)."`
-	HexIDs            bool          `name:"hex-ids" help:"Ids in hexadecimal in submit_sm_resp and in decimal in receipts."`
-	MaskedNumbers     bool          `help:"Hide the last four digits of both addresses of a receipt."`
-	Undeliverable     float64       `help:"Share whose receipt says UNDELIV." default:"0" placeholder:"SHARE"`
+	EarlyReceipts     float64       `help:"Share of messages whose receipt is sent before submit_sm_resp." default:"0" placeholder:"SHARE"`
+	DuplicateReceipts float64       `help:"Share of messages whose receipt is sent twice." default:"0" placeholder:"SHARE"`
+	TextReceipts      bool          `help:"Send receipts as text only, without optional parameters (TLVs)."`
+	HexIDs            bool          `name:"hex-ids" help:"Write message ids in hexadecimal in submit_sm_resp and in decimal in receipts."`
+	MaskedNumbers     bool          `help:"Hide the last four digits of both numbers in a receipt."`
+	Undeliverable     float64       `help:"Share of messages whose receipt says UNDELIV." default:"0" placeholder:"SHARE"`
 	Reject            float64       `help:"Share of submits refused for good." default:"0" placeholder:"SHARE"`
 	Throttle          float64       `help:"Share of submits refused with ESME_RTHROTTLED or ESME_RMSGQFUL." default:"0" placeholder:"SHARE"`
-	Silent            float64       `help:"Share of submits that are taken and never answered." default:"0" placeholder:"SHARE"`
-	Drop              float64       `help:"Share of submits at which the connection is cut; half of them were taken." default:"0" placeholder:"SHARE"`
-	MO                float64       `name:"mo" help:"Share of messages that their recipient answers." default:"0" placeholder:"SHARE"`
-	MOText            []string      `name:"mo-text" help:"What they answer with. May be repeated. Default: STOP, HELP, START and a sentence." sep:"none" placeholder:"TEXT"`
+	Silent            float64       `help:"Share of submits that are accepted and never answered." default:"0" placeholder:"SHARE"`
+	Drop              float64       `help:"Share of submits at which the connection is cut; half of them are accepted before." default:"0" placeholder:"SHARE"`
+	MO                float64       `name:"mo" help:"Share of messages that the recipient answers." default:"0" placeholder:"SHARE"`
+	MOText            []string      `name:"mo-text" help:"A text that recipients answer with. The flag may be repeated. Default: STOP, HELP, START and a sentence." sep:"none" placeholder:"TEXT"`
 }
 
 // Validate is called by kong before Run.
@@ -65,16 +65,16 @@ func (c *SimulateSmscCmd) Validate() error {
 		{"undeliverable", c.Undeliverable}, {"reject", c.Reject}, {"throttle", c.Throttle}, {"silent", c.Silent}, {"drop", c.Drop}, {"mo", c.MO},
 	} {
 		if !(s.share >= 0 && s.share <= 1) {
-			return fmt.Errorf("--%s is a share: 0 for none to 1 for all", s.flag)
+			return fmt.Errorf("--%s must be a share, from 0 (none) to 1 (all)", s.flag)
 		}
 	}
 	switch {
 	case c.ReceiptDelay < 0:
 		return errors.New("--receipt-delay must not be negative")
 	case len(c.Password) > 8:
-		return errors.New("--password has at most 8 characters (SMPP 3.4 §5.2.2)")
+		return errors.New("--password must have at most 8 characters (SMPP 3.4 §5.2.2)")
 	case c.Control != "-" && !config.IsLoopback(c.Control):
-		return errors.New("--control takes a loopback address only: whoever reaches it can make any handset answer")
+		return errors.New("--control takes a loopback address only: a caller can make any handset answer")
 	}
 	return nil
 }
@@ -144,8 +144,8 @@ type SimulateInboundCmd struct {
 	Text string `arg:"" help:"What the handset sends, such as STOP."`
 
 	From    string `help:"The handset's number, in E.164." required:"" placeholder:"NUMBER"`
-	To      string `help:"The sender ID that it answers. Default: the last one that texted this number." placeholder:"SENDER"`
-	Control string `help:"Where the simulated centre takes this." default:"127.0.0.1:2776" placeholder:"ADDR"`
+	To      string `help:"The sender ID to which the text goes. Default: the last one that texted this number." placeholder:"SENDER"`
+	Control string `help:"The --control address of the simulated message centre." default:"127.0.0.1:2776" placeholder:"ADDR"`
 }
 
 // inbound is a text that a handset sends: what the control port takes.
@@ -258,7 +258,7 @@ func (h *handsets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
-		refuse(http.StatusMethodNotAllowed, "The method does not fit the address", "Post to /inbound.", "")
+		refuse(http.StatusMethodNotAllowed, "The address does not allow this method", "Post to /inbound.", "")
 		return
 	case !config.IsLoopback(host) || media != "application/json":
 		// A web page can send neither from a browser without asking first.
@@ -293,7 +293,7 @@ func (h *handsets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := h.s.Inject(from, to, in.Text); err != nil {
 		if errors.Is(err, smsc.ErrNoBind) {
-			refuse(http.StatusServiceUnavailable, "Nobody is bound to the centre", "Start the gateway first, and let it bind.", "")
+			refuse(http.StatusServiceUnavailable, "No client is bound to the centre", "Start the gateway first, and wait until it is bound.", "")
 			return
 		}
 		refuse(http.StatusUnprocessableEntity, "The text cannot be sent", "Shorten it, or write it in valid Unicode.", "/text")

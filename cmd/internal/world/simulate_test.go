@@ -86,7 +86,7 @@ func TestSimulateInbound(t *testing.T) {
 		r := shell(t, "", append([]string{"simulate", "inbound", "--control", control}, args...)...).Is(t, code)
 		return r.Stdout + r.Stderr
 	}
-	if got := inbound(terminal.ExitFailed, "--from", "+14155550123", "--to", "+12025550101", "STOP"); !strings.Contains(got, "Nobody is bound") {
+	if got := inbound(terminal.ExitFailed, "--from", "+14155550123", "--to", "+12025550101", "STOP"); !strings.Contains(got, "No client is bound") {
 		t.Errorf("%s", got)
 	}
 	c := bound(t, s)
