@@ -27,14 +27,20 @@ func TestCutOff(t *testing.T) {
 		want = append(want, logtest.Own(l, 0, 10)...)
 	}
 	var mu sync.Mutex
-	rng := rand.New(rand.NewPCG(1, 2))
+	rng, subscribed := rand.New(rand.NewPCG(1, 2)), 0
 	fake.SetFault(func(c eventstoretest.Call) eventstoretest.Fault {
 		mu.Lock()
 		defer mu.Unlock()
 		if c.Stream != cfg.stream(0) || c.Method != eventstoretest.Read && c.Method != eventstoretest.Subscribe {
 			return eventstoretest.None
 		}
-		switch d := rng.IntN(10); {
+		d := rng.IntN(10)
+		if c.Method == eventstoretest.Subscribe {
+			if subscribed++; subscribed <= 8 {
+				return eventstoretest.Cut // one that is never cut would bring all the rest
+			}
+		}
+		switch {
 		case d < 3 || d < 9 && c.Method == eventstoretest.Subscribe:
 			return eventstoretest.Cut
 		case d == 3:
