@@ -13,13 +13,13 @@ import (
 
 // Partitions is what the commands ask of those that serve the recipients' partitions.
 type Partitions interface {
-	// InForce returns when every partition has applied the control position, or has
+	// WaitInForce returns when every partition has applied the control position, or has
 	// stopped and calls no carrier.
-	InForce(ctx context.Context, position int64) error
-	// Uncalled returns when no carrier may be called any more for an attempt that the
+	WaitInForce(ctx context.Context, position int64) error
+	// WaitUncalled returns when no carrier may be called any more for an attempt that the
 	// pause of a tenant ("": an operator's, of all tenants), at that control position,
 	// covers: each was answered, or its call_by has passed.
-	Uncalled(ctx context.Context, position int64, p *event.Paused, tenant string) error
+	WaitUncalled(ctx context.Context, position int64, p *event.Paused, tenant string) error
 	// Running is how many partitions have not stopped, as far as this node serves them.
 	Running() int
 }
@@ -79,7 +79,7 @@ func (k *Commands) change(ctx context.Context, tenant string, d event.Data) (eve
 			return pos, ledger.ErrUnknown
 		}
 	}
-	if err := k.partitions.InForce(ctx, reg.Position); err != nil {
+	if err := k.partitions.WaitInForce(ctx, reg.Position); err != nil {
 		return pos, ledger.ErrUnknown
 	}
 	return pos, nil

@@ -41,7 +41,7 @@ func (k *Commands) Pause(ctx context.Context, c ledger.Caller, r *PauseRequest) 
 	if err != nil {
 		return nil, err
 	}
-	if err := k.partitions.Uncalled(ctx, pos.Index+1, d, tenant); err != nil {
+	if err := k.partitions.WaitUncalled(ctx, pos.Index+1, d, tenant); err != nil {
 		return nil, ledger.ErrUnknown
 	}
 	return k.pausing(pos), nil

@@ -27,8 +27,8 @@ type keys struct {
 
 var errKeyReused = refuse("idempotency_key_reused", "", "This Idempotency-Key was used with another input. Use a new key for a new message.")
 
-// once is submit for a request with an idempotency key: its input is compared with the one
-// that the key came with first, and the first answer is given again.
+// once is submit for a request with an idempotency key. One request at a time has the key: held
+// compares its input with the one that the key came with first, and gives the first answer.
 func (k *keys) once(ctx context.Context, c ledger.Caller, r *SubmitRequest) (*Submitted, error) {
 	if len(r.IdempotencyKey) > maxIdempotencyKey || !utf8.ValidString(r.IdempotencyKey) {
 		return nil, refuse("invalid_idempotency_key", "", fmt.Sprintf("An Idempotency-Key has 1 to %d bytes of text.", maxIdempotencyKey))

@@ -130,7 +130,7 @@ func (n *Node) Deliver(d ledger.Delivery, ack func(error)) {
 		return
 	}
 	n.metrics.inbound.Add(1)
-	n.texts.deliver(text{d, ack, n.partitions.heads()})
+	n.texts.deliver(text{d, ack, n.partitions.heardUpTo()})
 }
 
 // Start reads control to its end, starts every partition, and returns when each

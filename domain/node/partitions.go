@@ -84,9 +84,9 @@ func (ps *partitions) Running() (n int) {
 	return n
 }
 
-// InForce returns when every partition has applied a control position, or has stopped: the
+// WaitInForce returns when every partition has applied a control position, or has stopped: the
 // views say so of those that other nodes serve.
-func (ps *partitions) InForce(ctx context.Context, position int64) error {
+func (ps *partitions) WaitInForce(ctx context.Context, position int64) error {
 	for _, l := range ps.all {
 		if err := ps.inForce(ctx, l, position); err != nil {
 			return err
@@ -120,10 +120,10 @@ func (ps *partitions) inForce(ctx context.Context, l *pipeline, position int64) 
 	}
 }
 
-// Uncalled returns when no attempt that a pause covers may still be called. Where another
+// WaitUncalled returns when no attempt that a pause covers may still be called. Where another
 // node serves the partition, that is when every start from before the pause is past its
 // call_by, answered or not.
-func (ps *partitions) Uncalled(ctx context.Context, position int64, p *event.Paused, tenant string) error {
+func (ps *partitions) WaitUncalled(ctx context.Context, position int64, p *event.Paused, tenant string) error {
 	for _, l := range ps.all {
 		for done := false; !done; {
 			var err error
@@ -226,8 +226,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// heads is how many events of each partition this node has heard the effect of.
-func (ps *partitions) heads() []int64 {
+// heardUpTo is how many events of each partition this node has heard the effect of.
+func (ps *partitions) heardUpTo() []int64 {
 	out := make([]int64, len(ps.all))
 	for i, l := range ps.all {
 		out[i] = l.heard.Load()

@@ -243,7 +243,7 @@ func (l *pipeline) serve(parent context.Context) error {
 	// read its mark would give it streams from ahead of its position.
 	var reading sync.WaitGroup
 	defer func() { cancel(); reading.Wait(); l.writing.Wait() }()
-	mark, err := l.mark(ctx)
+	mark, err := l.startingMark(ctx)
 	if err != nil {
 		return err
 	}
@@ -298,8 +298,8 @@ func (l *pipeline) serve(parent context.Context) error {
 	}
 }
 
-// mark is where the views stand, if the log still says the same there.
-func (l *pipeline) mark(ctx context.Context) (ledger.Mark, error) {
+// startingMark is where the views stand, if the log still says the same there.
+func (l *pipeline) startingMark(ctx context.Context) (ledger.Mark, error) {
 	n := l.node
 	mark, err := n.cfg.Views.Mark(ctx, l.p)
 	if err != nil || mark.Next == 0 {

@@ -26,7 +26,7 @@ const (
 )
 
 // texts records inbound messages. They have lanes of their own: a STOP never waits behind a
-// receipt, nor behind another handset's slow look-up.
+// receipt, nor behind the slow look-up of a handset in another lane.
 type texts struct {
 	writer  *ledger.Writer
 	control *control.Control
@@ -121,8 +121,8 @@ func (t *texts) concern(ctx context.Context, x *text, from sms.Number, c *receip
 		ack(err)
 		return
 	}
-	c.Received.Read = x.read[stream.Partition]
-	t.append(stream, ledger.ClassEvidence, &c.Received, event.Inbound{From: string(from), Text: x.d.Text, Raw: x.d.Raw}, ack)
+	c.Event.Read = x.read[stream.Partition]
+	t.append(stream, ledger.ClassEvidence, &c.Event, event.Inbound{From: string(from), Text: x.d.Text, Raw: x.d.Raw}, ack)
 }
 
 // unplaced keeps a text that concerns no recipient in its account's inbox.
@@ -133,7 +133,7 @@ func (t *texts) unplaced(x *text) {
 		return
 	}
 	t.orphans()
-	received := receipts.Unplaced(&x.d)
+	received := receipts.WithoutTenant(&x.d)
 	t.append(stream, ledger.ClassCarrier, &received, event.Inbound{From: x.d.From, Text: x.d.Text, Raw: x.d.Raw}, x.ack)
 }
 

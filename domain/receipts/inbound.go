@@ -11,7 +11,7 @@ import (
 // with that tenant, without its evidence and without how far the partition was read.
 type Concern struct {
 	Tenant   string
-	Received event.InboundReceived
+	Event event.InboundReceived
 }
 
 // Reach says which tenants an inbound message concerns, and what its words reach there. It
@@ -39,11 +39,11 @@ func Reach(reg *control.Registry, d *ledger.Delivery) []Concern {
 			continue
 		}
 		c := Concern{p.Tenant, received(d, to, ask)}
-		c.Received.Program = p.Name
+		c.Event.Program = p.Name
 		reach := event.Reach{Scope: event.ScopeLegalEntity, Name: p.LegalEntity}
 		c.words(d, ask.Kind, reach, false)
-		if c.Received.Ask == event.InboundStart {
-			c.Received.MayLift = liftable(owners, p.Tenant, to, reach)
+		if c.Event.Ask == event.InboundStart {
+			c.Event.MayLift = liftable(owners, p.Tenant, to, reach)
 		}
 		out = append(out, c)
 	}
@@ -58,9 +58,9 @@ func Reach(reg *control.Registry, d *ledger.Delivery) []Concern {
 	return out
 }
 
-// Unplaced is the event of an inbound message that concerns no recipient's stream: its sender
+// WithoutTenant is the event of an inbound message that concerns no recipient's stream: its sender
 // is no phone number, or no tenant has a program. It is kept in the account's inbox.
-func Unplaced(d *ledger.Delivery) event.InboundReceived {
+func WithoutTenant(d *ledger.Delivery) event.InboundReceived {
 	return received(d, senderID(d.To), sms.ParseAsk(d.Text))
 }
 
@@ -70,7 +70,7 @@ func received(d *ledger.Delivery, to string, ask sms.Ask) event.InboundReceived 
 
 // words sets what the words reach. unowned: it is not known for whom they were.
 func (c *Concern) words(d *ledger.Delivery, ask sms.AskKind, reach event.Reach, unowned bool) {
-	r := &c.Received
+	r := &c.Event
 	switch {
 	case d.Concat != nil && d.Concat.Parts > 1:
 		r.Concat = &event.Concat{Reference: int(d.Concat.Reference), Part: d.Concat.Part, Parts: d.Concat.Parts}
