@@ -236,11 +236,12 @@ func (c *Clerk) Granted(g dispatch.Granted) {
 func (c *Clerk) Act(ctx context.Context, now time.Time, fault event.Fault, detail string) Actions {
 	var out Actions
 	out.Calls, c.flights.recoveredCalls = c.flights.recoveredCalls, nil
-	if c.draining {
-		return out
-	}
 	for _, st := range c.flights.expire(now) {
 		c.agenda.wake(st)
+	}
+	if c.draining { // what is no longer waited for is not out any more
+		out.Next = c.flights.nextExpiry
+		return out
 	}
 	c.bringControl(&out, now)
 	c.fallDue(&out, now)
@@ -347,8 +348,8 @@ func (c *Clerk) soonest(out *Actions) {
 	if len(c.agenda.timers) > 0 {
 		see(c.agenda.timers[0].at)
 	}
-	if len(c.flights.all) > 0 {
-		see(c.flights.all[0].sent.Add(time.Second))
+	if !c.flights.nextExpiry.IsZero() {
+		see(c.flights.nextExpiry)
 	}
 }
 

@@ -29,6 +29,8 @@ type flights struct {
 	recoveredCalls []dispatch.Call
 	// lag is how long a proposal takes to come back, averaged over the last ones.
 	lag time.Duration
+	// nextExpiry is when the first of all is no longer waited for; zero: none is out.
+	nextExpiry time.Time
 }
 
 // flight is one stream's proposal.
@@ -67,6 +69,9 @@ func (fs *flights) launch(st *stream, events []*event.Event, starts []event.ID, 
 	}
 	st.flight = f
 	fs.all = append(fs.all, f)
+	if fs.nextExpiry.IsZero() {
+		fs.nextExpiry = now.Add(fs.giveUp)
+	}
 	return f
 }
 
@@ -141,12 +146,13 @@ func (fs *flights) acked(id uint64, err error) (calls []dispatch.Call) {
 // expire stops waiting for proposals that did not come back, and returns their streams.
 func (fs *flights) expire(now time.Time) (streams []*stream) {
 	maps.DeleteFunc(fs.abandonedStarts, func(_ event.ID, s *start) bool { return now.Sub(s.proposed) > ledger.RetryFor })
+	fs.nextExpiry = time.Time{}
 	fs.all = slices.DeleteFunc(fs.all, func(f *flight) bool {
 		wait := fs.giveUp
 		if f.failed {
 			wait = time.Second
 		}
-		if !f.ended && now.Sub(f.sent) > wait {
+		if !f.ended && now.Sub(f.sent) >= wait {
 			for _, id := range f.starts {
 				if s := fs.starts[id]; s != nil {
 					fs.abandonedStarts[id] = s
@@ -154,6 +160,9 @@ func (fs *flights) expire(now time.Time) (streams []*stream) {
 			}
 			fs.end(f)
 			streams = append(streams, f.stream)
+		}
+		if at := f.sent.Add(wait); !f.ended && (fs.nextExpiry.IsZero() || at.Before(fs.nextExpiry)) {
+			fs.nextExpiry = at
 		}
 		return f.ended
 	})

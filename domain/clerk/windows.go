@@ -116,10 +116,11 @@ func (w *windows) unwait(message event.ID) (unparked []event.Pseudonym) {
 	p := x.priority
 	delete(w.waiting, message)
 	w.counts[p]--
-	if w.counts[p] >= w.most/2 || len(w.parked[p]) == 0 {
+	half := max(1, w.most/2)
+	if w.counts[p] >= half || len(w.parked[p]) == 0 {
 		return nil
 	}
-	n := min(w.most/2, len(w.parked[p]))
+	n := min(half, len(w.parked[p]))
 	unparked = w.parked[p][:n]
 	for _, s := range unparked {
 		delete(w.isParked, park{s, p})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -258,7 +259,11 @@ func (w *work) answer() {
 	whole, until := s.Joins(w.now)
 	c.agenda.remind(w.st, until, w.now)
 	for _, j := range whole {
-		text, ok := w.joined(j)
+		text, ok, err := w.joined(j)
+		if err != nil { // its parts hold meanwhile
+			c.agenda.remind(w.st, w.now.Add(time.Second), w.now)
+			continue
+		}
 		ask := sms.ParseAsk(text).Kind
 		if !ok || ask == sms.AskStop || ask == sms.AskUnclear {
 			w.fact(event.Derive(j.Holds[0], "joined"), &event.OptedOut{Reach: j.Reach, Source: event.SourceJoined,
@@ -279,25 +284,32 @@ func (w *work) answer() {
 	}
 }
 
-// joined is the text of an inbound message's parts, in order. false: a part is
-// missing or cannot be read, so its words are unclear unless what is there says
-// STOP by itself.
-func (w *work) joined(j recipient.Joined) (string, bool) {
+// joined is the text of an inbound message's parts, in order. whole is false when a part is
+// missing or can never be read: then its words are unclear. An error passes.
+func (w *work) joined(j recipient.Joined) (text string, whole bool, err error) {
 	var b strings.Builder
-	whole := true
+	whole = true
 	for _, index := range j.Parts {
 		if index < 0 { // given up: what came is read, and what is missing makes it unclear
 			whole = false
 			continue
 		}
 		in, _, err := w.inbound(index)
-		if err != nil {
+		switch {
+		case err == nil:
+			b.WriteString(in.Text)
+		case lasting(err):
 			whole = false
-			continue
+		default:
+			return "", false, err
 		}
-		b.WriteString(in.Text)
 	}
-	return b.String(), whole
+	return b.String(), whole, nil
+}
+
+// lasting reports whether an error of reading an event does not pass.
+func lasting(err error) bool {
+	return errors.Is(err, ledger.ErrErased) || errors.Is(err, ledger.ErrUnreadable) || errors.Is(err, ledger.ErrDamaged)
 }
 
 func (w *work) inbound(index int64) (*event.Inbound, *event.InboundReceived, error) {
@@ -307,7 +319,7 @@ func (w *work) inbound(index int64) (*event.Inbound, *event.InboundReceived, err
 	}
 	d, ok := e.Data.(*event.InboundReceived)
 	if !ok {
-		return nil, nil, errors.New("not an inbound message")
+		return nil, nil, fmt.Errorf("not an inbound message: %w", ledger.ErrUnreadable)
 	}
 	in, err := ledger.Open[event.Inbound](w.c.cfg.Vault, e.Tenant, e.ID, &d.Sealed)
 	if err != nil {
@@ -322,6 +334,9 @@ func (w *work) reply(a recipient.Ask) {
 	c, s := w.c, w.st.state
 	prog := c.fold.reg.Program(s.Tenant, a.Program)
 	in, d, err := w.inbound(a.Index)
+	if err != nil && !lasting(err) {
+		c.agenda.remind(w.st, w.now.Add(time.Second), w.now)
+	}
 	if prog == nil || err != nil {
 		return
 	}

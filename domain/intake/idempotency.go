@@ -42,8 +42,10 @@ func (k *keys) once(ctx context.Context, c ledger.Caller, r *SubmitRequest) (*Su
 	if err != nil {
 		return nil, ledger.ErrUnknown
 	}
-	out, forget, err := k.held(ctx, c, r, u, res, fresh)
-	k.recent.pass(res, forget)
+	forget := false
+	defer func() { k.recent.pass(res, forget) }() // after a panic too, or the key would be held for ever
+	var out *Submitted
+	out, forget, err = k.held(ctx, c, r, u, res, fresh)
 	return out, err
 }
 

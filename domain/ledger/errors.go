@@ -25,6 +25,9 @@ var (
 	ErrDamaged = errors.New("a record is not an event of this ledger; see docs/glossary.md#opaque-record and `chirograph log accept`")
 	// ErrErased means that the key under which personal data was sealed has been destroyed.
 	ErrErased = errors.New("the personal data was erased")
+	// ErrUnreadable means that an event, or what is sealed in it, is not what it should be
+	// there. Reading it once more gives the same.
+	ErrUnreadable = errors.New("it cannot be read")
 )
 
 // Refused is ErrRefused with its cause.

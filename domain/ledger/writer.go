@@ -3,7 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -56,7 +56,7 @@ func Open[T any](vault Opener, tenant string, id event.ID, s *event.Sealed) (T, 
 		return v, err
 	}
 	if json.Unmarshal(plain, &v) != nil { // its error may quote what it read
-		return v, errors.New("the sealed data in the event " + id.String() + " cannot be read")
+		return v, fmt.Errorf("the sealed data in the event %s: %w", id, ErrUnreadable)
 	}
 	return v, nil
 }
@@ -65,7 +65,7 @@ func Open[T any](vault Opener, tenant string, id event.ID, s *event.Sealed) (T, 
 func OpenContent(vault Opener, e *event.Event) (*event.MessageSubmitted, event.Content, error) {
 	d, ok := e.Data.(*event.MessageSubmitted)
 	if !ok {
-		return nil, event.Content{}, errors.New("not a submit")
+		return nil, event.Content{}, fmt.Errorf("not a submit: %w", ErrUnreadable)
 	}
 	c, err := Open[event.Content](vault, e.Tenant, e.ID, &d.Sealed)
 	return d, c, err
@@ -78,7 +78,7 @@ func ReadEvent(ctx context.Context, log Log, at event.Position) (*event.Event, e
 	case err != nil:
 		return nil, err
 	case len(records) == 0:
-		return nil, errors.New("no event at " + at.String())
+		return nil, fmt.Errorf("no event at %s", at)
 	case records[0].Bad != nil:
 		return nil, Damaged(at, records[0].Bad)
 	}

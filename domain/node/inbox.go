@@ -135,7 +135,11 @@ func (x *inbox) take(records []ledger.Record, upTo int64) (int, error) {
 		if !ok || now.Sub(e.Time) > receipts.ParkFor || records[i].Index >= upTo && e.Node == x.node {
 			continue
 		}
-		if err := x.restore(e, d, now); err != nil {
+		err := x.restore(e, d, now)
+		if errors.Is(err, ledger.ErrRefused) { // the vault is away: it is read again
+			return i, err
+		}
+		if err != nil {
 			x.matching.log.Warn("a receipt in the inbox could not be read", "position", at.String(), "error", err)
 		}
 	}

@@ -10,8 +10,8 @@ import (
 // Concern is what an inbound message is for one tenant: the event of its sender's stream
 // with that tenant, without its evidence and without how far the partition was read.
 type Concern struct {
-	Tenant   string
-	Event event.InboundReceived
+	Tenant string
+	Event  event.InboundReceived
 }
 
 // Reach says which tenants an inbound message concerns, and what its words reach there. It
