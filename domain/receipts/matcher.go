@@ -23,8 +23,8 @@ const (
 	maxParked = 100_000
 )
 
-// MaxLookups bounds the look-ups that have not been answered. Beyond it a receipt that needs
-// one is refused: its carrier delivers it again.
+// MaxLookups bounds the look-ups that have not been answered. All but looksAtOnce of them are
+// for receipts that are not acknowledged; one more is refused, and its carrier delivers it again.
 const MaxLookups = 4096
 
 // ParkFor is how long a receipt waits for its hand-off before it is an orphan. It lies below
@@ -37,7 +37,8 @@ const (
 	// lastLook.
 	firstLook = 200 * time.Millisecond
 	lastLook  = 10 * time.Minute
-	// looksAtOnce bounds the look-ups that one Due asks for.
+	// looksAtOnce bounds the look-ups of parked receipts that have not been answered: however
+	// many wait, the others do not wait behind them.
 	looksAtOnce = 200
 	// crossNode is how long a receipt that is unknown here waits, unacknowledged, for
 	// another node's hand-off to reach the views, before it goes to the inbox.
@@ -63,10 +64,21 @@ type Matcher struct {
 
 	parked  map[string][]*receipt // by account and id, and by account and reference
 	arrival *list.List            // the same, in order of arrival
-	looks   looks                 // receipts to be looked up, by when
-	lookups map[uint64]*receipt   // look-ups that have not been answered
+	looks   looks                 // the same, by when they are looked up; without those that are being looked up
+	// waiting are unacknowledged receipts that wait for another node's hand-off, in order of
+	// when they are looked up.
+	waiting []*receipt
+
+	lookups map[uint64]*receipt // look-ups that have not been answered
 	lastID  uint64
+	looking int // of lookups, those of parked receipts
+	open    int // receipts that were delivered and are neither matched, nor kept, nor refused
+
+	bounds bounds
 }
+
+// bounds of a Matcher's memory.
+type bounds struct{ remembered, parked, open, looking int }
 
 // calledPart is a part that a carrier was called with. unanswerable: its answer will not
 // come, so that nothing but its reference settles it.
@@ -147,7 +159,8 @@ type Ack struct {
 // New returns a matcher that knows no hand-off. shared: other nodes hand off too.
 func New(accounts map[string]ledger.Account, shared bool, newID func(now time.Time) event.ID) *Matcher {
 	return &Matcher{accounts: accounts, shared: shared, newID: newID, known: map[string]ledger.HandoffRef{}, calls: map[string]calledPart{},
-		parked: map[string][]*receipt{}, arrival: list.New(), lookups: map[uint64]*receipt{}}
+		parked: map[string][]*receipt{}, arrival: list.New(), lookups: map[uint64]*receipt{},
+		bounds: bounds{maxRemembered, maxParked, MaxLookups - looksAtOnce, looksAtOnce}}
 }
 
 // Called remembers a part before the carrier is called with it.
@@ -200,11 +213,11 @@ func (m *Matcher) remember(k string, ref ledger.HandoffRef) {
 		m.order = append(m.order, k)
 	}
 	m.known[k] = ref
-	if len(m.order) > maxRemembered {
-		for _, old := range m.order[:maxRemembered/4] {
+	if most := m.bounds.remembered; len(m.order) > most {
+		for _, old := range m.order[:most/4] {
 			delete(m.known, old)
 		}
-		m.order = append([]string(nil), m.order[maxRemembered/4:]...)
+		m.order = append([]string(nil), m.order[most/4:]...)
 	}
 }
 
@@ -233,9 +246,10 @@ func (m *Matcher) Receipt(d ledger.Delivery, ack func(error), now time.Time) (ou
 	r := &receipt{id: m.newID(now), d: d, ack: ack, at: now, ids: m.idForms(d.Account, d.Receipt.ID), index: -1}
 	switch {
 	case m.recall(&out, r):
-	case len(m.lookups) >= MaxLookups:
+	case m.open >= m.bounds.open:
 		out.Acks = append(out.Acks, Ack{ack, ledger.ErrRefused})
 	default:
+		m.open++
 		m.lookup(&out, r)
 	}
 	return out
@@ -277,6 +291,9 @@ func (m *Matcher) move(out *Actions, rs []*receipt, ref ledger.HandoffRef, how e
 func (m *Matcher) lookup(out *Actions, r *receipt) {
 	m.lastID++
 	m.lookups[m.lastID] = r
+	if r.inbox {
+		m.looking++
+	}
 	out.Lookups = append(out.Lookups, Lookup{ID: m.lastID, IDs: r.ids, Delivery: &r.d})
 }
 
@@ -288,27 +305,40 @@ func (m *Matcher) Found(id uint64, ref ledger.HandoffRef, how event.Match, ok bo
 		return out
 	}
 	delete(m.lookups, id)
+	if r.inbox {
+		m.looking--
+		m.foundParked(&out, r, ref, how, ok && err == nil, now)
+		return out
+	}
+	m.open--
 	switch {
-	case r.inbox && r.element == nil: // matched or dropped meanwhile
-	case r.inbox && (err != nil || !ok):
-		m.lookLater(r, now)
-	case r.inbox:
-		m.unlink(r)
-		m.match(&out, r, ref, how)
 	case err == nil && ok:
 		m.match(&out, r, ref, how)
 	case m.recall(&out, r): // its answer came between the look-up and now
 	case err != nil:
 		out.Acks = append(out.Acks, Ack{r.ack, err})
 	case m.shared && !r.waited:
+		m.open++
 		r.waited, r.next = true, now.Add(crossNode)
-		m.looks.push(r)
+		m.waiting = append(m.waiting, r)
 	default:
 		out.Kept = append(out.Kept, Kept{r.id, r.d, r.ack})
 		r.inbox = true
 		m.park(r, now, firstLook)
 	}
 	return out
+}
+
+// foundParked is Found for a receipt that waits in the inbox.
+func (m *Matcher) foundParked(out *Actions, r *receipt, ref ledger.HandoffRef, how event.Match, ok bool, now time.Time) {
+	switch {
+	case r.element == nil: // matched or dropped meanwhile
+	case ok:
+		m.unlink(r)
+		m.match(out, r, ref, how)
+	default:
+		m.lookLater(r, now)
+	}
 }
 
 // Restored takes a receipt that waits in the inbox: this node has that to look after. at is
@@ -322,13 +352,13 @@ func (m *Matcher) Restored(id event.ID, d ledger.Delivery, at, now time.Time) {
 // again.
 func (m *Matcher) Failed(p *Parked, now time.Time) { m.park(p.r, now, firstLook) }
 
-// park lets a receipt wait; first is when it is looked up. The one that has waited longest is dropped, when there is no room
-// or its time is over: it stays in the inbox.
+// park lets a receipt wait; first is when it is looked up. The one that has waited longest is
+// dropped, when there is no room or its time is over: it stays in the inbox.
 func (m *Matcher) park(r *receipt, now time.Time, first time.Duration) {
 	if r.element != nil {
 		return
 	}
-	for e := m.arrival.Front(); e != nil && (m.arrival.Len() >= maxParked || now.Sub(e.Value.(*receipt).at) > ParkFor); e = m.arrival.Front() {
+	for e := m.arrival.Front(); e != nil && (m.arrival.Len() >= m.bounds.parked || now.Sub(e.Value.(*receipt).at) > ParkFor); e = m.arrival.Front() {
 		m.unlink(e.Value.(*receipt))
 	}
 	r.element = m.arrival.PushBack(r)
@@ -389,27 +419,28 @@ func (m *Matcher) lookLater(r *receipt, now time.Time) {
 	m.looks.push(r)
 }
 
-// Due asks for the look-ups that are due, and says when there are more; zero: when a receipt
-// has been parked. owner: this node looks after the inbox; else parked receipts only wait for
-// answers to its own calls.
+// Due asks for the look-ups that are due, and says when the next ones are; a time that has
+// passed: as soon as others have been answered; zero: when a receipt has come. owner: this
+// node looks after the inbox; else parked receipts only wait for answers to its own calls.
 func (m *Matcher) Due(now time.Time, owner bool) (out Actions, next time.Time) {
-	for len(m.looks) > 0 && len(out.Lookups) < looksAtOnce && len(m.lookups) < MaxLookups {
+	for len(m.waiting) > 0 && !m.waiting[0].next.After(now) {
+		m.lookup(&out, m.waiting[0])
+		m.waiting[0], m.waiting = nil, m.waiting[1:]
+	}
+	for len(m.looks) > 0 && m.looking < m.bounds.looking && !m.looks[0].next.After(now) {
 		r := m.looks[0]
-		if r.next.After(now) {
-			return out, r.next
-		}
 		m.looks.pop()
-		switch {
-		case !r.inbox:
+		if owner {
 			m.lookup(&out, r)
-		case owner:
-			m.lookup(&out, r)
-		default:
+		} else {
 			m.lookLater(r, now)
 		}
 	}
-	if len(m.looks) > 0 {
-		next = now
+	if len(m.waiting) > 0 {
+		next = m.waiting[0].next
+	}
+	if len(m.looks) > 0 && (next.IsZero() || m.looks[0].next.Before(next)) {
+		next = m.looks[0].next
 	}
 	return out, next
 }
