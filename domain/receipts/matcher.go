@@ -378,11 +378,11 @@ func (m *Matcher) park(r *receipt, now time.Time, first time.Duration) {
 	m.looks.push(r)
 }
 
-// unpark takes out the receipts parked under a key whose address is to, as far as it
-// is legible ("": any).
+// unpark takes out the receipts parked under a key, which is an id; with to, which is the
+// number that a part went to, the key is a reference, and the receipts are those from there.
 func (m *Matcher) unpark(k string, to sms.Number) (out []*receipt) {
 	for _, r := range m.parked[k] {
-		if to == "" || addressed(r.d.From, to) {
+		if to == "" || SamePerson(r.d.From, to) {
 			out = append(out, r)
 		}
 	}
