@@ -97,7 +97,7 @@ type receipt struct {
 	ack     func(error)
 	inbox   bool      // it is in the inbox, or on its way there: parked, and acknowledged from there
 	ids     []string  // the forms of its id
-	keys    []string  // under which it is parked
+	keys    []string  // under which it is parked, once it is
 	at      time.Time // when it came
 	waited  bool      // it has waited for another node's hand-off
 	element *list.Element
@@ -243,7 +243,8 @@ func (m *Matcher) Unanswered(account string, reference uint16, ref ledger.Handof
 // Receipt takes a receipt that a carrier delivered. ack is called once it is durable, or with
 // an error.
 func (m *Matcher) Receipt(d ledger.Delivery, ack func(error), now time.Time) (out Actions) {
-	r := &receipt{id: m.newID(now), d: d, ack: ack, at: now, ids: m.idForms(d.Account, d.Receipt.ID), index: -1}
+	r := m.receipt(m.newID(now), d, now)
+	r.ack = ack
 	switch {
 	case m.recall(&out, r):
 	case m.open >= m.bounds.open:
@@ -253,6 +254,20 @@ func (m *Matcher) Receipt(d ledger.Delivery, ack func(error), now time.Time) (ou
 		m.lookup(&out, r)
 	}
 	return out
+}
+
+// receipt is one with the keys that it is parked under.
+func (m *Matcher) receipt(id event.ID, d ledger.Delivery, at time.Time) *receipt {
+	r := &receipt{id: id, d: d, at: at, ids: m.idForms(d.Account, d.Receipt.ID), index: -1}
+	for _, form := range r.ids { // the first two forms are often one
+		if k := idKey(d.Account, form); !slices.Contains(r.keys, k) {
+			r.keys = append(r.keys, k)
+		}
+	}
+	if d.Reference != 0 {
+		r.keys = append(r.keys, referenceKey(d.Account, d.Reference))
+	}
+	return r
 }
 
 // recall matches a receipt by this node's own hand-offs: by its id, or a part whose answer
@@ -342,10 +357,31 @@ func (m *Matcher) foundParked(out *Actions, r *receipt, ref ledger.HandoffRef, h
 }
 
 // Restored takes a receipt that waits in the inbox: this node has that to look after. at is
-// when it was recorded.
+// when it was recorded. One that is parked already is only looked up at once.
 func (m *Matcher) Restored(id event.ID, d ledger.Delivery, at, now time.Time) {
-	r := &receipt{id: id, d: d, inbox: true, at: at, ids: m.idForms(d.Account, d.Receipt.ID), index: -1}
+	r := m.receipt(id, d, at)
+	r.inbox = true
+	if x := m.parkedAs(r); x != nil {
+		if x.index >= 0 { // else it is being looked up
+			x.next = now
+			m.looks.push(x)
+		}
+		return
+	}
 	m.park(r, now, 0) // it may have been matched long ago: that shows at once
+}
+
+// parkedAs is the same receipt, where it is parked already; nil for one without keys.
+func (m *Matcher) parkedAs(r *receipt) *receipt {
+	if len(r.keys) == 0 {
+		return nil
+	}
+	for _, x := range m.parked[r.keys[0]] {
+		if x.id == r.id {
+			return x
+		}
+	}
+	return nil
 }
 
 // Failed takes back a receipt whose append failed: it is durable in the inbox, and looked up
@@ -362,15 +398,6 @@ func (m *Matcher) park(r *receipt, now time.Time, first time.Duration) {
 		m.unlink(e.Value.(*receipt))
 	}
 	r.element = m.arrival.PushBack(r)
-	r.keys = r.keys[:0]
-	for _, id := range r.ids { // the first two forms are often one
-		if k := idKey(r.d.Account, id); !slices.Contains(r.keys, k) {
-			r.keys = append(r.keys, k)
-		}
-	}
-	if r.d.Reference != 0 {
-		r.keys = append(r.keys, referenceKey(r.d.Account, r.d.Reference))
-	}
 	for _, k := range r.keys {
 		m.parked[k] = append(m.parked[k], r)
 	}
