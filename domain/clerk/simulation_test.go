@@ -32,6 +32,9 @@ const (
 	number = "+15005550006" // the programs' sender
 )
 
+// accounts are those that every node serves.
+var accounts = []string{"c1", "c2"}
+
 // Marketing leaves from 8 to 21, by the one zone's clock.
 const opensAt, closesAt = 8 * 60, 21 * 60
 
@@ -235,7 +238,7 @@ func (n *node) boot() {
 	n.retry, n.queue = nil, nil
 	n.disp, n.carrier = map[string]*dispatch.Dispatcher{}, map[string]*carrier{}
 	n.w.ops = slices.DeleteFunc(n.w.ops, func(o *op) bool { return o.node == n })
-	for _, a := range []string{"c1", "c2"} {
+	for _, a := range accounts {
 		c := &carrier{n: n, account: a, window: 2 + n.w.rng.IntN(3), bound: true, changed: make(chan struct{}, 1)}
 		n.carrier[a] = c
 		n.disp[a] = dispatch.New(c)
@@ -367,7 +370,7 @@ func (n *node) ack() {
 }
 
 func (n *node) grant() {
-	for _, a := range []string{"c1", "c2"} {
+	for _, a := range accounts {
 		out, _ := n.disp[a].Pump(n.now())
 		n.grants = append(n.grants, out...)
 	}
@@ -670,8 +673,9 @@ func (w *world) drive() {
 		}
 		n.load()
 	case k < 198:
-		for _, c := range pick(w, w.nodes).carrier {
-			c.bound = !c.bound || r.IntN(2) == 0
+		n := pick(w, w.nodes)
+		for _, a := range accounts { // in order: what is drawn for one must not be drawn for another
+			n.carrier[a].bound = !n.carrier[a].bound || r.IntN(2) == 0
 		}
 	default:
 		n := pick(w, w.nodes)
