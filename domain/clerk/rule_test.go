@@ -61,10 +61,14 @@ type totals struct {
 	void                                   map[recipient.Why]int
 	statuses                               map[recipient.Status]int
 	digest                                 [sha256.Size]byte // of the last run's log
+	// of receipts: how they were matched, how many waited in the inbox first, and how many
+	// stayed there; and the texts that revoke.
+	matches               map[event.Match]int
+	moved, orphans, stops int
 }
 
 func newTotals() *totals {
-	return &totals{void: map[recipient.Why]int{}, statuses: map[recipient.Status]int{}}
+	return &totals{void: map[recipient.Why]int{}, statuses: map[recipient.Status]int{}, matches: map[event.Match]int{}}
 }
 
 // read reads a partition from an index to its end.
@@ -146,8 +150,17 @@ func TestRule(t *testing.T) {
 		}
 	}
 	t.Logf("%d runs, %d events, %d carrier calls, %d not made, %d in doubt without one; void: %v; messages at the end: %v", sum.runs, sum.events, sum.calls, sum.refused, sum.uncalled, sum.void, sum.statuses)
+	t.Logf("receipts: %v; %d waited in the inbox and were moved, %d stayed there; %d texts that revoke", sum.matches, sum.moved, sum.orphans, sum.stops)
 	if n < 300 {
 		return
+	}
+	for _, m := range []event.Match{event.MatchID, event.MatchZeros, event.MatchHex, event.MatchReference} {
+		if sum.matches[m] == 0 {
+			t.Errorf("no receipt was matched by %s: the runs are too tame", m)
+		}
+	}
+	if sum.moved == 0 || sum.orphans == 0 || sum.stops == 0 {
+		t.Errorf("%d receipts waited in the inbox and were moved, %d stayed there, %d texts revoked: the runs are too tame", sum.moved, sum.orphans, sum.stops)
 	}
 	for _, why := range []recipient.Why{recipient.Overtaken, recipient.Settled, recipient.Repeat} {
 		if sum.void[why] == 0 {
@@ -223,6 +236,7 @@ func (w *world) check(t *totals) {
 	w.calls(log, fresh)
 	w.standing(log, fresh)
 	w.atRest(fresh)
+	w.delivered(log, fresh, t)
 	t.runs++
 	t.events += len(records)
 	t.calls += len(w.writes)
