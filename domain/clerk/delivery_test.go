@@ -47,6 +47,7 @@ type pdu struct {
 type text struct {
 	e     *event.Event
 	at    event.Partition
+	stops bool // its words may revoke, or may become such
 	acked bool
 }
 
@@ -91,8 +92,11 @@ func newDesk(n *node) *desk {
 	return d
 }
 
-// own begins, or ends, to look after the inbox.
+// own begins, or ends, to look after the inbox. What begins reads it from its start.
 func (d *desk) own(owner bool) {
+	if d.owner == owner {
+		return
+	}
 	d.owner = owner
 	d.next, d.head = 0, int64(len(d.n.w.read(event.InboxPartition, 0)))
 }
@@ -343,7 +347,11 @@ func (w *world) receipt(i int) {
 	if r.IntN(4) == 0 { // by its reference alone
 		p.d.Receipt.ID = ""
 	}
-	if r.IntN(3) > 0 {
+	switch r.IntN(12) {
+	case 0, 1, 2, 3:
+	case 4: // 16 bits are not an identity
+		p.d.Reference = pick(w, w.writes).h.Reference
+	default:
 		p.d.Reference = x.h.Reference
 	}
 	to := string(x.h.To)
@@ -365,6 +373,12 @@ func (w *world) deliver(i int) {
 	w.again = slices.Delete(w.again, i, i+1)
 	n.desk.deliver(p)
 }
+
+// texts are what handsets send, and revoking those of them that an opt-out must come of.
+var (
+	texts    = []string{"STOP", "START", "START", "HELP", "hello", "please do not write to me", "cancel my order"}
+	revoking = []string{"STOP", "please do not write to me", "cancel my order"}
+)
 
 // inbound is a text of a handset, by way of one of the nodes.
 func (w *world) inbound(words string, part *sms.Concat) {
@@ -397,15 +411,16 @@ func (w *world) inbound(words string, part *sms.Concat) {
 			w.optOuts = append(w.optOuts, e.ID)
 		}
 		w.facts = append(w.facts, e)
-		w.told(0, e)
+		w.told(0, e).stops = part != nil || slices.Contains(revoking, words)
 	}
 }
 
 // told appends a text's event, and knows whether it was acknowledged.
-func (w *world) told(at event.Partition, e *event.Event) {
+func (w *world) told(at event.Partition, e *event.Event) *text {
 	x := &text{e: e, at: at}
 	w.texts = append(w.texts, x)
 	w.log.Caller(fmt.Sprintf("api%d", w.rng.IntN(3))).Append(at, []*event.Event{e}, func(a ledger.Appended) { x.acked = a.Err == nil })
+	return x
 }
 
 // delivered: what was acknowledged to a carrier is in the ledger, and where it belongs.
@@ -433,7 +448,10 @@ func (w *world) delivered(log []told, fresh *node, t *totals) {
 			w.fail("a text was acknowledged, and is not in the log")
 			continue
 		}
-		if d := x.e.Data.(*event.InboundReceived); d.Revokes != nil || d.Holds != nil {
+		d := x.e.Data.(*event.InboundReceived)
+		if revokes := d.Revokes != nil || d.Holds != nil; revokes != x.stops {
+			w.fail("a text that asks for %s revokes: %v; it should: %v", d.Ask, revokes, x.stops)
+		} else if revokes {
 			t.stops++
 			w.inForceAt(log, i)
 		}

@@ -607,7 +607,7 @@ func (w *world) drive() {
 			w.put(w.event(s, &event.SuppressionLifted{Lifts: ids, Source: "phone", By: "x"}))
 		}
 	case k < 146:
-		w.inbound(pick(w, []string{"STOP", "START", "START", "HELP", "hello", "please do not write to me", "cancel my order"}), nil)
+		w.inbound(pick(w, texts), nil)
 	case k < 148:
 		w.parts++
 		halves := pick(w, [][2]string{{"ST", "OP"}, {"hel", "lo"}, {"", "STOP"}})
