@@ -3,9 +3,11 @@ package clerk_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -58,6 +60,43 @@ type totals struct {
 	runs, events, calls, refused, uncalled int
 	void                                   map[recipient.Why]int
 	statuses                               map[recipient.Status]int
+	digest                                 [sha256.Size]byte // of the last run's log
+	// of receipts: how they were matched, how many waited in the inbox first, and how many
+	// stayed there; and the texts that revoke.
+	matches               map[event.Match]int
+	moved, orphans, stops int
+}
+
+func newTotals() *totals {
+	return &totals{void: map[recipient.Why]int{}, statuses: map[recipient.Status]int{}, matches: map[event.Match]int{}}
+}
+
+// read reads a partition from an index to its end.
+func (w *world) read(p event.Partition, from int64) []ledger.Record {
+	_, head, err := w.log.Read(context.Background(), p, 0, 0)
+	if err != nil {
+		panic(err)
+	}
+	if from >= head { // a read there would wait
+		return nil
+	}
+	records, _, err := w.log.Read(context.Background(), p, from, int(head-from))
+	if err != nil {
+		panic(err)
+	}
+	return records
+}
+
+// digest is of all that stands in the log.
+func (w *world) digest() (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, p := range []event.Partition{event.InboxPartition, 0} {
+		for _, r := range w.read(p, 0) {
+			_, _ = fmt.Fprintf(h, "%s %d %d\n", p, r.Index, len(r.Raw))
+			_, _ = h.Write(r.Raw)
+		}
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }
 
 // run drives one world and checks what is left of it.
@@ -78,6 +117,7 @@ func run(seed uint64, r rules, t *totals) (err error) {
 	if w.err == nil {
 		w.check(t)
 	}
+	t.digest = w.digest()
 	return w.err
 }
 
@@ -85,11 +125,12 @@ func run(seed uint64, r rules, t *totals) (err error) {
 // does what logs do. Every run that fails says its seed: go test -run TestRule
 // -rule.seed=N makes it again.
 func TestRule(t *testing.T) {
-	sum := &totals{void: map[recipient.Why]int{}, statuses: map[recipient.Status]int{}}
+	sum := newTotals()
 	if *seed != 0 {
 		if err := run(*seed, rules{}, sum); err != nil {
 			t.Fatalf("seed %d: %v", *seed, err)
 		}
+		t.Logf("seed %d: %+v", *seed, *sum)
 		return
 	}
 	n := *runs
@@ -109,8 +150,17 @@ func TestRule(t *testing.T) {
 		}
 	}
 	t.Logf("%d runs, %d events, %d carrier calls, %d not made, %d in doubt without one; void: %v; messages at the end: %v", sum.runs, sum.events, sum.calls, sum.refused, sum.uncalled, sum.void, sum.statuses)
+	t.Logf("receipts: %v; %d waited in the inbox and were moved, %d stayed there; %d texts that revoke", sum.matches, sum.moved, sum.orphans, sum.stops)
 	if n < 300 {
 		return
+	}
+	for _, m := range []event.Match{event.MatchID, event.MatchZeros, event.MatchHex, event.MatchReference} {
+		if sum.matches[m] == 0 {
+			t.Errorf("no receipt was matched by %s: the runs are too tame", m)
+		}
+	}
+	if sum.moved == 0 || sum.orphans == 0 || sum.stops == 0 {
+		t.Errorf("%d receipts waited in the inbox and were moved, %d stayed there, %d texts revoked: the runs are too tame", sum.moved, sum.orphans, sum.stops)
 	}
 	for _, why := range []recipient.Why{recipient.Overtaken, recipient.Settled, recipient.Repeat} {
 		if sum.void[why] == 0 {
@@ -120,6 +170,16 @@ func TestRule(t *testing.T) {
 	for _, s := range []recipient.Status{recipient.Delivered, recipient.Denied, recipient.Cancelled, recipient.ExpiredUnsent, recipient.InDoubt, recipient.Failed, recipient.Unconfirmed} {
 		if sum.statuses[s] == 0 {
 			t.Errorf("no message ended as %s: the runs are too tame", s)
+		}
+	}
+}
+
+// A seed makes the same run each time: what a run that failed showed, it shows once more.
+func TestRunsRepeat(t *testing.T) {
+	for s := range uint64(30) {
+		first, second := newTotals(), newTotals()
+		if a, b := run(s+1, rules{}, first), run(s+1, rules{}, second); fmt.Sprint(a) != fmt.Sprint(b) || !reflect.DeepEqual(first, second) {
+			t.Errorf("seed %d makes two runs: %+v (%v), and %+v (%v)", s+1, *first, a, *second, b)
 		}
 	}
 }
@@ -134,7 +194,7 @@ func TestRuleWithout(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const most = 400
 			for s := range most {
-				sum := &totals{void: map[recipient.Why]int{}, statuses: map[recipient.Status]int{}}
+				sum := newTotals()
 				if err := run(uint64(s)+1, r, sum); err != nil {
 					t.Logf("without it, run %d fails: %v", s+1, err)
 					return
@@ -176,6 +236,7 @@ func (w *world) check(t *totals) {
 	w.calls(log, fresh)
 	w.standing(log, fresh)
 	w.atRest(fresh)
+	w.delivered(log, fresh, t)
 	t.runs++
 	t.events += len(records)
 	t.calls += len(w.writes)

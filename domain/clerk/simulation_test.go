@@ -32,6 +32,12 @@ const (
 	number = "+15005550006" // the programs' sender
 )
 
+// begun is how many events of control there are before a node begins.
+const begun = 5
+
+// accounts are those that every node serves.
+var accounts = []string{"c1", "c2"}
+
 // Marketing leaves from 8 to 21, by the one zone's clock.
 const opensAt, closesAt = 8 * 60, 21 * 60
 
@@ -63,6 +69,10 @@ type world struct {
 	submits  map[event.ID]*event.Event // all that were made, landed or not
 	order    []event.ID
 	facts    []*event.Event // for copies
+	pdus     []*pdu         // receipts that carriers delivered
+	again    []*pdu         // those that a carrier delivers once more
+	texts    []*text        // that handsets sent
+	shared   bool           // nodes know of each other
 	optOuts  []event.ID
 	ops      []*op // at the carriers, to be answered
 	writes   []write
@@ -81,6 +91,7 @@ type write struct {
 	true_ time.Time
 	call  dispatch.Call
 	h     ledger.Handoff
+	id    string // under which the carrier has it, or would
 	took  bool
 }
 
@@ -113,6 +124,7 @@ type node struct {
 	retry  []*event.Event
 	looked time.Time
 	memory map[event.ID]*clerk.Start // of a node without the rule's memory
+	desk   *desk                     // matches receipts
 
 	views   nodetest.Snapshot
 	history []nodetest.Snapshot
@@ -152,7 +164,8 @@ func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 		c.open--
 		done(r)
 	}
-	o.r = ledger.HandoffResult{Status: ledger.HandoffTaken, CarrierID: fmt.Sprintf("id-%d", len(w.writes))}
+	w.writes[o.w].id = carrierID(c.account, o.w)
+	o.r = ledger.HandoffResult{Status: ledger.HandoffTaken, CarrierID: w.writes[o.w].id}
 	switch k := w.rng.IntN(20); {
 	case k < 10:
 	case k < 13:
@@ -188,6 +201,7 @@ func newWorld(seed uint64, without rules) *world {
 	if rng.IntN(2) == 0 { // hours close, or open, during the run
 		w.now = time.Date(2026, 11, 24, 20+rng.IntN(2), 59, 20+rng.IntN(40), 0, time.UTC).Add(-time.Hour * time.Duration(13*rng.IntN(2)))
 	}
+	w.shared = rng.IntN(4) > 0
 	w.stops, w.faults = pick(w, []int{3, 10, 30, 100}), pick(w, []int{0, 20, 50, 100})
 	w.registry = []*control.Registry{{}}
 	w.controlled("", &event.LedgerCreated{Ledger: "sim", Partitions: 1, NumberForms: 1})
@@ -211,6 +225,7 @@ func newWorld(seed uint64, without rules) *world {
 		n.boot()
 		w.nodes = append(w.nodes, n)
 	}
+	w.nodes[0].desk.own(true)
 	return w
 }
 
@@ -235,12 +250,13 @@ func (n *node) boot() {
 	n.retry, n.queue = nil, nil
 	n.disp, n.carrier = map[string]*dispatch.Dispatcher{}, map[string]*carrier{}
 	n.w.ops = slices.DeleteFunc(n.w.ops, func(o *op) bool { return o.node == n })
-	for _, a := range []string{"c1", "c2"} {
+	for _, a := range accounts {
 		c := &carrier{n: n, account: a, window: 2 + n.w.rng.IntN(3), bound: true, changed: make(chan struct{}, 1)}
 		n.carrier[a] = c
 		n.disp[a] = dispatch.New(c)
 	}
 	n.control, n.took = control.NewControl(nil), 0
+	n.desk = newDesk(n)
 	n.load()
 }
 
@@ -272,6 +288,9 @@ func (n *node) config() clerk.Config {
 			return r[0].Event, nil
 		},
 		MaxStreams: 1 + n.w.rng.IntN(2)*100,
+	}
+	if n.desk != nil {
+		c.Unanswered = n.desk.unanswered
 	}
 	return c
 }
@@ -310,6 +329,7 @@ func (n *node) read(max int) {
 	}
 	for _, j := range n.clerk.Fold().Tail(len(records)) {
 		n.judged[j.Index] = j
+		n.desk.judged(&j)
 		if s := n.memory[j.Event.ID]; s != nil && j.Why == "" && w.without.memory {
 			n.calls = append(n.calls, n.clerk.CallOf(s))
 		}
@@ -367,7 +387,7 @@ func (n *node) ack() {
 }
 
 func (n *node) grant() {
-	for _, a := range []string{"c1", "c2"} {
+	for _, a := range accounts {
 		out, _ := n.disp[a].Pump(n.now())
 		n.grants = append(n.grants, out...)
 	}
@@ -383,6 +403,7 @@ func (n *node) call() {
 	n.calls = nil
 	for _, c := range calls {
 		n.carrier[c.Grant.Account].call = c
+		n.desk.called(&c)
 		clock := n.now
 		if n.w.without.time {
 			clock = func() time.Time { return c.Proposed }
@@ -391,6 +412,7 @@ func (n *node) call() {
 			}
 		}
 		n.disp[c.Grant.Account].Call(c, clock, func(h ledger.Handoff, r ledger.HandoffResult) {
+			n.desk.answered(&c, &h, r)
 			var d event.Data
 			switch r.Status {
 			case ledger.HandoffUnknown:
@@ -460,7 +482,7 @@ func (n *node) rewind() {
 func (n *node) step() {
 	w := n.w
 	for range 2 + w.rng.IntN(8) {
-		switch w.rng.IntN(9) {
+		switch w.rng.IntN(11) {
 		case 0, 1:
 			n.read(1 + w.rng.IntN(8))
 		case 2, 3:
@@ -478,6 +500,10 @@ func (n *node) step() {
 			if w.rng.IntN(2) == 0 {
 				n.commit()
 			}
+		case 9:
+			n.desk.look()
+		case 10:
+			n.desk.step()
 		}
 	}
 }
@@ -491,6 +517,7 @@ func (n *node) all() {
 	n.act()
 	n.call()
 	n.again()
+	n.desk.all()
 }
 
 func (w *world) event(s event.Pseudonym, d event.Data) *event.Event {
@@ -542,37 +569,11 @@ func (w *world) reach() event.Reach {
 		{Scope: event.ScopeLegalEntity, Name: entity}, {Scope: event.ScopeTenant}, {Scope: event.ScopeSender, Name: "+19998887777"}})
 }
 
-func (w *world) inbound(text string, f func(*event.InboundReceived)) {
-	i := w.rng.IntN(len(w.subjects))
-	n := pick(w, w.nodes)
-	ask := sms.ParseAsk(text)
-	d := &event.InboundReceived{Account: "c1", To: number, Ask: event.InboundAsk(ask.Kind.String()), Program: "news", Read: n.clerk.Fold().Next(),
-		Sealed: box(event.Inbound{From: w.numbers[i], Text: text})}
-	reach := event.Reach{Scope: event.ScopeLegalEntity, Name: entity}
-	switch ask.Kind {
-	case sms.AskStop:
-		d.Revokes = &reach
-	case sms.AskUnclear:
-		d.Revokes, d.Unclear = &reach, true
-	case sms.AskStart:
-		d.MayLift = []event.Reach{reach, {Scope: event.ScopeSender, Name: number}, {Scope: event.ScopeProgram, Name: "news"}}
-	}
-	if f != nil {
-		d.Revokes, d.Unclear, d.Holds, d.Ask = nil, false, &reach, "part"
-		f(d)
-	}
-	e := w.event(w.subjects[i], d)
-	if d.Revokes != nil || d.Holds != nil {
-		w.optOuts = append(w.optOuts, e.ID)
-	}
-	w.put(e)
-}
-
 // drive draws one thing that happens.
 func (w *world) drive() {
 	r := w.rng
 	w.now = w.now.Add(time.Duration(1+r.IntN(60)) * time.Millisecond)
-	k := r.IntN(200)
+	k := r.IntN(203)
 	if 135 <= k && k < 149 || 155 <= k && k < 166 {
 		if r.IntN(100) >= w.stops {
 			k = r.IntN(128)
@@ -582,6 +583,9 @@ func (w *world) drive() {
 		k = r.IntN(128)
 	}
 	switch {
+	case k >= 200: // another node looks after the inbox, or two do for a while, or none
+		n := pick(w, w.nodes)
+		n.desk.own(!n.desk.owner)
 	case k < 70:
 		if n := pick(w, w.nodes); !n.frozen && !n.dead {
 			n.step()
@@ -603,17 +607,16 @@ func (w *world) drive() {
 			w.put(w.event(s, &event.SuppressionLifted{Lifts: ids, Source: "phone", By: "x"}))
 		}
 	case k < 146:
-		w.inbound(pick(w, []string{"STOP", "START", "START", "HELP", "hello", "please do not write to me"}), nil)
+		w.inbound(pick(w, texts), nil)
 	case k < 148:
 		w.parts++
 		halves := pick(w, [][2]string{{"ST", "OP"}, {"hel", "lo"}, {"", "STOP"}})
 		for p := range 1 + r.IntN(2) {
-			w.inbound(halves[p], func(d *event.InboundReceived) {
-				d.Concat = &event.Concat{Reference: max(1, w.parts-r.IntN(2)), Part: p + 1, Parts: 2}
-				if r.IntN(10) == 0 {
-					d.Concat.Part = 9 // of two
-				}
-			})
+			c := &sms.Concat{Reference: uint16(max(1, w.parts-r.IntN(2))), Part: p + 1, Parts: 2}
+			if r.IntN(10) == 0 {
+				c.Part = 9 // of two
+			}
+			w.inbound(halves[p], c)
 		}
 	case k < 155 && len(w.facts) > 0 && r.IntN(2) == 0:
 		e := pick(w, w.facts)
@@ -642,7 +645,7 @@ func (w *world) drive() {
 		w.ops = slices.Delete(w.ops, i, i+1)
 		o.done(o.r)
 	case k < 181 && len(w.writes) > 0:
-		x := pick(w, w.writes)
+		x := r.IntN(len(w.writes))
 		for range 1 + r.IntN(3) {
 			w.receipt(x)
 		}
@@ -670,8 +673,9 @@ func (w *world) drive() {
 		}
 		n.load()
 	case k < 198:
-		for _, c := range pick(w, w.nodes).carrier {
-			c.bound = !c.bound || r.IntN(2) == 0
+		n := pick(w, w.nodes)
+		for _, a := range accounts { // in order: what is drawn for one must not be drawn for another
+			n.carrier[a].bound = !n.carrier[a].bound || r.IntN(2) == 0
 		}
 	default:
 		n := pick(w, w.nodes)
@@ -705,19 +709,6 @@ func (w *world) apply(back int) {
 	r := w.registry[len(w.registry)-1-back]
 	e := r.Applied(ledger.Author{Source: "/sim", Node: "api"}, 0, w.now)
 	w.log.Caller(fmt.Sprintf("op%d", w.rng.IntN(2))).Append(0, []*event.Event{e}, func(ledger.Appended) {})
-}
-
-// receipt: early, late, twice, contradicting.
-func (w *world) receipt(x write) {
-	if !x.took && w.rng.IntN(8) > 0 { // a carrier that contradicts itself
-		return
-	}
-	d := &event.ReceiptReceived{Account: x.call.Grant.Account, CarrierID: "id", Attempt: x.h.Attempt, Part: x.h.Part, Grade: "network", Match: "id", Sealed: box(event.Inbound{Raw: []byte("x")})}
-	d.State = pick(w, []event.MessageState{"delivered", "delivered", "undeliverable", "enroute", "expired", "rejected"})
-	d.Final = d.State != "enroute"
-	e := w.event(x.call.Stream.Subject, d)
-	e.Message = x.h.Message
-	w.put(e)
 }
 
 // settleOne decides what becomes of one append that waits.
@@ -760,6 +751,7 @@ func (w *world) settle() {
 		for _, c := range n.carrier {
 			c.bound = true
 		}
+		n.desk.own(n == w.nodes[0])
 	}
 	round := func() {
 		w.now = w.now.Add(time.Millisecond)
@@ -774,12 +766,15 @@ func (w *world) settle() {
 			for _, o := range ops {
 				o.done(o.r)
 			}
+			for len(w.again) > 0 {
+				w.deliver(0)
+			}
 			for _, i := range w.rng.Perm(len(w.nodes)) {
 				w.nodes[i].all()
 				w.now = w.now.Add(time.Millisecond)
 			}
 			_, after, _ := w.log.Read(context.Background(), 0, 0, 0)
-			if before == after && len(w.log.Pending()) == 0 && len(w.ops) == 0 {
+			if before == after && len(w.log.Pending()) == 0 && len(w.ops) == 0 && len(w.again) == 0 {
 				return
 			}
 		}
@@ -805,6 +800,10 @@ func (w *world) settle() {
 		}
 	}
 	w.now = w.now.Add(time.Minute) // grants that nobody uses run out
+	round()
+	w.nodes[0].cut()
+	w.nodes[0].commit()
+	w.now = w.now.Add(11 * time.Minute) // receipts that wait are looked up once more
 	round()
 	for _, n := range w.nodes {
 		n.cut()

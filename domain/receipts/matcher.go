@@ -23,8 +23,8 @@ const (
 	maxParked = 100_000
 )
 
-// MaxLookups bounds the look-ups that have not been answered. Beyond it a receipt that needs
-// one is refused: its carrier delivers it again.
+// MaxLookups bounds the look-ups that have not been answered. All but looksAtOnce of them are
+// for receipts that are not acknowledged; one more is refused, and its carrier delivers it again.
 const MaxLookups = 4096
 
 // ParkFor is how long a receipt waits for its hand-off before it is an orphan. It lies below
@@ -37,7 +37,8 @@ const (
 	// lastLook.
 	firstLook = 200 * time.Millisecond
 	lastLook  = 10 * time.Minute
-	// looksAtOnce bounds the look-ups that one Due asks for.
+	// looksAtOnce bounds the look-ups of parked receipts that have not been answered: however
+	// many wait, the others do not wait behind them.
 	looksAtOnce = 200
 	// crossNode is how long a receipt that is unknown here waits, unacknowledged, for
 	// another node's hand-off to reach the views, before it goes to the inbox.
@@ -61,11 +62,16 @@ type Matcher struct {
 	order []string                     // of known, the oldest first
 	calls map[string]calledPart        // by account and reference
 
-	parked  map[string][]*receipt // by account and id, and by account and reference
-	arrival *list.List            // the same, in order of arrival
-	looks   looks                 // receipts to be looked up, by when
-	lookups map[uint64]*receipt   // look-ups that have not been answered
+	parking
+	// waiting are unacknowledged receipts that wait for another node's hand-off, in order of
+	// when they are looked up.
+	waiting []*receipt
+
+	lookups map[uint64]*receipt // look-ups that have not been answered
 	lastID  uint64
+	looking int // of lookups, those of parked receipts
+	open    int // receipts that were delivered and are neither matched, nor kept, nor refused
+
 }
 
 // calledPart is a part that a carrier was called with. unanswerable: its answer will not
@@ -85,7 +91,7 @@ type receipt struct {
 	ack     func(error)
 	inbox   bool      // it is in the inbox, or on its way there: parked, and acknowledged from there
 	ids     []string  // the forms of its id
-	keys    []string  // under which it is parked
+	keys    []string  // under which it is parked, once it is
 	at      time.Time // when it came
 	waited  bool      // it has waited for another node's hand-off
 	element *list.Element
@@ -147,7 +153,8 @@ type Ack struct {
 // New returns a matcher that knows no hand-off. shared: other nodes hand off too.
 func New(accounts map[string]ledger.Account, shared bool, newID func(now time.Time) event.ID) *Matcher {
 	return &Matcher{accounts: accounts, shared: shared, newID: newID, known: map[string]ledger.HandoffRef{}, calls: map[string]calledPart{},
-		parked: map[string][]*receipt{}, arrival: list.New(), lookups: map[uint64]*receipt{}}
+		lookups: map[uint64]*receipt{}, parking: parking{bounds: bounds{maxRemembered, maxParked, MaxLookups - looksAtOnce, looksAtOnce},
+			parked: map[string][]*receipt{}, arrival: list.New()}}
 }
 
 // Called remembers a part before the carrier is called with it, if receipts may come for it.
@@ -180,13 +187,13 @@ func (m *Matcher) Answered(account string, s ledger.Stream, h *ledger.Handoff, r
 		for _, id := range idForms(m.accounts[account], r.CarrierID) {
 			k := idKey(account, id)
 			m.remember(k, ref)
-			m.move(&out, m.unpark(k, ""), ref, event.MatchID)
+			m.move(&out, m.unpark(k, ""), ref, true)
 		}
 	case ledger.HandoffUnknown:
 		if c := m.calls[k]; c.ref.Message == h.Message {
 			c.unanswerable = true
 			m.calls[k] = c
-			m.move(&out, m.unpark(k, c.to), c.ref, event.MatchReference)
+			m.move(&out, m.unpark(k, c.to), c.ref, false)
 		}
 	default:
 		m.settle(k, h.Message)
@@ -206,11 +213,11 @@ func (m *Matcher) remember(k string, ref ledger.HandoffRef) {
 		m.order = append(m.order, k)
 	}
 	m.known[k] = ref
-	if len(m.order) > maxRemembered {
-		for _, old := range m.order[:maxRemembered/4] {
+	if most := m.bounds.remembered; len(m.order) > most {
+		for _, old := range m.order[:most/4] {
 			delete(m.known, old)
 		}
-		m.order = append([]string(nil), m.order[maxRemembered/4:]...)
+		m.order = append([]string(nil), m.order[most/4:]...)
 	}
 }
 
@@ -229,22 +236,38 @@ func (m *Matcher) Unanswered(account string, reference uint16, ref ledger.Handof
 	}
 	k := referenceKey(account, reference)
 	m.calls[k] = calledPart{ref: ref, to: to, unanswerable: true, at: now}
-	m.move(&out, m.unpark(k, to), ref, event.MatchReference)
+	m.move(&out, m.unpark(k, to), ref, false)
 	return out
 }
 
 // Receipt takes a receipt that a carrier delivered. ack is called once it is durable, or with
 // an error.
 func (m *Matcher) Receipt(d ledger.Delivery, ack func(error), now time.Time) (out Actions) {
-	r := &receipt{id: m.newID(now), d: d, ack: ack, at: now, ids: idForms(m.accounts[d.Account], d.Receipt.ID), index: -1}
+	r := m.receipt(m.newID(now), d, now)
+	r.ack = ack
 	switch {
 	case m.recall(&out, r):
-	case len(m.lookups) >= MaxLookups:
+	case m.open >= m.bounds.open:
 		out.Acks = append(out.Acks, Ack{ack, ledger.ErrRefused})
 	default:
+		m.open++
 		m.lookup(&out, r)
 	}
 	return out
+}
+
+// receipt is one with the keys that it is parked under.
+func (m *Matcher) receipt(id event.ID, d ledger.Delivery, at time.Time) *receipt {
+	r := &receipt{id: id, d: d, at: at, ids: idForms(m.accounts[d.Account], d.Receipt.ID), index: -1}
+	for _, form := range r.ids { // the first two forms are often one
+		if k := idKey(d.Account, form); !slices.Contains(r.keys, k) {
+			r.keys = append(r.keys, k)
+		}
+	}
+	if d.Reference != 0 {
+		r.keys = append(r.keys, referenceKey(d.Account, d.Reference))
+	}
+	return r
 }
 
 // recall matches a receipt by this node's own hand-offs: by its id, or a part whose answer
@@ -274,8 +297,13 @@ func (m *Matcher) match(out *Actions, r *receipt, ref ledger.HandoffRef, how eve
 	out.Matched = append(out.Matched, x)
 }
 
-func (m *Matcher) move(out *Actions, rs []*receipt, ref ledger.HandoffRef, how event.Match) {
+// move matches receipts that were parked. byID: by the carrier's id, not by a reference.
+func (m *Matcher) move(out *Actions, rs []*receipt, ref ledger.HandoffRef, byID bool) {
 	for _, r := range rs {
+		how := event.MatchReference
+		if byID {
+			how = MatchOf(r.d.Receipt.ID, ref.CarrierID)
+		}
 		m.match(out, r, ref, how)
 	}
 }
@@ -283,6 +311,9 @@ func (m *Matcher) move(out *Actions, rs []*receipt, ref ledger.HandoffRef, how e
 func (m *Matcher) lookup(out *Actions, r *receipt) {
 	m.lastID++
 	m.lookups[m.lastID] = r
+	if r.inbox {
+		m.looking++
+	}
 	out.Lookups = append(out.Lookups, Lookup{ID: m.lastID, IDs: r.ids, Delivery: &r.d})
 }
 
@@ -294,21 +325,22 @@ func (m *Matcher) Found(id uint64, ref ledger.HandoffRef, how event.Match, ok bo
 		return out
 	}
 	delete(m.lookups, id)
+	if r.inbox {
+		m.looking--
+		m.foundParked(&out, r, ref, how, ok && err == nil, now)
+		return out
+	}
+	m.open--
 	switch {
-	case r.inbox && r.element == nil: // matched or dropped meanwhile
-	case r.inbox && (err != nil || !ok):
-		m.lookLater(r, now)
-	case r.inbox:
-		m.unlink(r)
-		m.match(&out, r, ref, how)
 	case err == nil && ok:
 		m.match(&out, r, ref, how)
 	case m.recall(&out, r): // its answer came between the look-up and now
 	case err != nil:
 		out.Acks = append(out.Acks, Ack{r.ack, err})
 	case m.shared && !r.waited:
+		m.open++
 		r.waited, r.next = true, now.Add(crossNode)
-		m.looks.push(r)
+		m.waiting = append(m.waiting, r)
 	default:
 		out.Kept = append(out.Kept, Kept{r.id, r.d, r.ack})
 		r.inbox = true
@@ -317,10 +349,30 @@ func (m *Matcher) Found(id uint64, ref ledger.HandoffRef, how event.Match, ok bo
 	return out
 }
 
+// foundParked is Found for a receipt that waits in the inbox.
+func (m *Matcher) foundParked(out *Actions, r *receipt, ref ledger.HandoffRef, how event.Match, ok bool, now time.Time) {
+	switch {
+	case r.element == nil: // matched or dropped meanwhile
+	case ok:
+		m.unlink(r)
+		m.match(out, r, ref, how)
+	default:
+		m.lookLater(r, now)
+	}
+}
+
 // Restored takes a receipt that waits in the inbox: this node has that to look after. at is
-// when it was recorded.
+// when it was recorded. One that is parked already is only looked up at once.
 func (m *Matcher) Restored(id event.ID, d ledger.Delivery, at, now time.Time) {
-	r := &receipt{id: id, d: d, inbox: true, at: at, ids: idForms(m.accounts[d.Account], d.Receipt.ID), index: -1}
+	r := m.receipt(id, d, at)
+	r.inbox = true
+	if x := m.parkedAs(r); x != nil {
+		if x.index >= 0 { // else it is being looked up
+			x.next = now
+			m.looks.push(x)
+		}
+		return
+	}
 	m.park(r, now, 0) // it may have been matched long ago: that shows at once
 }
 
@@ -328,94 +380,29 @@ func (m *Matcher) Restored(id event.ID, d ledger.Delivery, at, now time.Time) {
 // again.
 func (m *Matcher) Failed(p *Parked, now time.Time) { m.park(p.r, now, firstLook) }
 
-// park lets a receipt wait; first is when it is looked up. The one that has waited longest is dropped, when there is no room
-// or its time is over: it stays in the inbox.
-func (m *Matcher) park(r *receipt, now time.Time, first time.Duration) {
-	if r.element != nil {
-		return
-	}
-	for e := m.arrival.Front(); e != nil && (m.arrival.Len() >= maxParked || now.Sub(e.Value.(*receipt).at) > ParkFor); e = m.arrival.Front() {
-		m.unlink(e.Value.(*receipt))
-	}
-	r.element = m.arrival.PushBack(r)
-	r.keys = r.keys[:0]
-	for _, id := range r.ids { // the first two forms are often one
-		if k := idKey(r.d.Account, id); !slices.Contains(r.keys, k) {
-			r.keys = append(r.keys, k)
-		}
-	}
-	if r.d.Reference != 0 {
-		r.keys = append(r.keys, referenceKey(r.d.Account, r.d.Reference))
-	}
-	for _, k := range r.keys {
-		m.parked[k] = append(m.parked[k], r)
-	}
-	r.wait, r.next = firstLook, now.Add(first)
-	m.looks.push(r)
-}
-
-// unpark takes out the receipts parked under a key whose address is to, as far as it
-// is legible ("": any).
-func (m *Matcher) unpark(k string, to sms.Number) (out []*receipt) {
-	for _, r := range m.parked[k] {
-		if to == "" || addressed(r.d.From, to) {
-			out = append(out, r)
-		}
-	}
-	for _, r := range out {
-		m.unlink(r)
-	}
-	return out
-}
-
-// unlink takes a receipt out of the order of arrival, out of what is looked up, and from
-// under all of its keys.
-func (m *Matcher) unlink(r *receipt) {
-	m.looks.drop(r)
-	m.arrival.Remove(r.element)
-	r.element = nil
-	for _, k := range r.keys {
-		rest := m.parked[k][:0]
-		for _, x := range m.parked[k] {
-			if x != r {
-				rest = append(rest, x)
-			}
-		}
-		if len(rest) == 0 {
-			delete(m.parked, k)
-		} else {
-			m.parked[k] = rest
-		}
-	}
-}
-
-func (m *Matcher) lookLater(r *receipt, now time.Time) {
-	r.wait = min(2*r.wait, lastLook)
-	r.next = now.Add(r.wait)
-	m.looks.push(r)
-}
-
-// Due asks for the look-ups that are due, and says when there are more; zero: when a receipt
-// has been parked. owner: this node looks after the inbox; else parked receipts only wait for
-// answers to its own calls.
+// Due asks for the look-ups that are due, and says when the next ones are; a time that has
+// passed: as soon as others have been answered; zero: when a receipt has come. owner: this
+// node looks after the inbox; else parked receipts only wait for answers to its own calls.
 func (m *Matcher) Due(now time.Time, owner bool) (out Actions, next time.Time) {
-	for len(m.looks) > 0 && len(out.Lookups) < looksAtOnce && len(m.lookups) < MaxLookups {
+	m.expire(now, m.bounds.parked)
+	for len(m.waiting) > 0 && !m.waiting[0].next.After(now) {
+		m.lookup(&out, m.waiting[0])
+		m.waiting[0], m.waiting = nil, m.waiting[1:]
+	}
+	for len(m.looks) > 0 && m.looking < m.bounds.looking && !m.looks[0].next.After(now) {
 		r := m.looks[0]
-		if r.next.After(now) {
-			return out, r.next
-		}
 		m.looks.pop()
-		switch {
-		case !r.inbox:
+		if owner {
 			m.lookup(&out, r)
-		case owner:
-			m.lookup(&out, r)
-		default:
+		} else {
 			m.lookLater(r, now)
 		}
 	}
-	if len(m.looks) > 0 {
-		next = now
+	if len(m.waiting) > 0 {
+		next = m.waiting[0].next
+	}
+	if len(m.looks) > 0 && (next.IsZero() || m.looks[0].next.Before(next)) {
+		next = m.looks[0].next
 	}
 	return out, next
 }

@@ -1,0 +1,577 @@
+package clerk_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/chirograph/chirograph/domain/dispatch"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/receipts"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// What carriers deliver: receipts, through a matcher in each node, and texts.
+
+// atCarriers is how the accounts write their ids: c1 with zeros before them in its responses
+// alone, c2 in hex there and in decimal in its receipts.
+var atCarriers = map[string]ledger.Account{"c1": {Tells: ledger.Tells{Receipts: true}}, "c2": {Tells: ledger.Tells{Receipts: true}, HexIDs: true}}
+
+// carrierID is the id in an account's response to the write with this number.
+func carrierID(account string, write int) string {
+	if account == "c2" {
+		return strconv.FormatInt(int64(0xabc000+write), 16)
+	}
+	return fmt.Sprintf("%08d", 1000+write)
+}
+
+// receiptIDs are the forms of the same id in receipts.
+func receiptIDs(account string, write int) []string {
+	if account == "c2" {
+		return []string{carrierID(account, write), strconv.Itoa(0xabc000 + write)}
+	}
+	return []string{carrierID(account, write), strconv.Itoa(1000 + write)}
+}
+
+// pdu is a receipt that a carrier delivers until it is acknowledged.
+type pdu struct {
+	d     ledger.Delivery
+	write int // that it is about
+	acked int
+}
+
+// text is an inbound text's event.
+type text struct {
+	e     *event.Event
+	at    event.Partition
+	stops bool // its words may revoke, or may become such
+	acked bool
+}
+
+// desk is the receipts' side of a node's process: its matcher, and the thin layer around it.
+type desk struct {
+	n       *node
+	m       *receipts.Matcher
+	lookups []receipts.Lookup // that the views have not answered
+	parts   []unanswered
+	open    map[*pdu]int // delivered here, and not answered
+
+	owner      bool // it looks after the inbox
+	next, head int64
+
+	// accepted are the hand-offs that were answered, as the views would find them.
+	accepted map[string]map[int64]ledger.HandoffRef // by account and form, by index
+}
+
+// unanswered is a part that no answer will come to here.
+type unanswered struct {
+	account   string
+	reference uint16
+	ref       ledger.HandoffRef
+	submit    int64
+}
+
+// newDesk is that of a new process. What the one before was asked for is asked once more:
+// its carriers' connections broke.
+func newDesk(n *node) *desk {
+	w := n.w
+	d := &desk{n: n, open: map[*pdu]int{}, accepted: map[string]map[int64]ledger.HandoffRef{}}
+	d.m = receipts.New(atCarriers, w.shared, n.config().NewID)
+	if old := n.desk; old != nil {
+		d.accepted = old.accepted // the views', not the process's
+		for _, p := range w.pdus {
+			if old.open[p] > 0 {
+				w.again = append(w.again, p)
+			}
+		}
+		d.own(old.owner)
+	}
+	return d
+}
+
+// own begins, or ends, to look after the inbox. What begins reads it from its start.
+func (d *desk) own(owner bool) {
+	if d.owner == owner {
+		return
+	}
+	d.owner = owner
+	d.next, d.head = 0, int64(len(d.n.w.read(event.InboxPartition, 0)))
+}
+
+// do does what a step asks for.
+func (d *desk) do(out receipts.Actions) {
+	d.lookups = append(d.lookups, out.Lookups...)
+	for i := range out.Matched {
+		d.record(&out.Matched[i])
+	}
+	for i := range out.Kept {
+		x := &out.Kept[i]
+		e := d.n.w.event(vault.Pseudonym("", "account:"+x.Delivery.Account), receivedOf(&x.Delivery))
+		e.ID, e.Tenant, e.Node = x.ID, "", d.n.name
+		e.Data.(*event.ReceiptReceived).Sealed = box(event.Inbound{From: x.Delivery.From, Raw: x.Delivery.Raw})
+		d.n.log.Append(event.InboxPartition, []*event.Event{e}, func(a ledger.Appended) { x.Ack(a.Err) })
+	}
+	for _, a := range out.Acks {
+		a.Ack(a.Err)
+	}
+}
+
+func receivedOf(d *ledger.Delivery) *event.ReceiptReceived {
+	r := d.Receipt
+	return &event.ReceiptReceived{Account: d.Account, CarrierID: r.ID, Reference: int(d.Reference), State: event.MessageState(r.State.String()), Final: r.Final}
+}
+
+// record appends a receipt to its message's stream.
+func (d *desk) record(x *receipts.Matched) {
+	n := d.n
+	data := receivedOf(&x.Delivery)
+	data.Attempt, data.Part, data.Match, data.Received, data.Grade = x.Ref.Attempt, x.Ref.Part, x.Match, event.Millis(x.Received), event.GradeNetwork
+	if x.Match == event.MatchReference {
+		data.Grade = event.GradeInferred
+	}
+	data.Sealed = box(event.Inbound{Raw: x.Delivery.Raw})
+	e := n.w.event(x.Ref.Subject, data)
+	e.ID, e.Message, e.Node = x.ID, x.Ref.Message, n.name
+	n.w.facts = append(n.w.facts, e)
+	n.log.Append(x.Ref.Partition, []*event.Event{e}, func(a ledger.Appended) {
+		switch {
+		case x.Ack != nil:
+			x.Ack(a.Err)
+		case a.Err != nil && n.desk == d:
+			d.m.Failed(x.Parked, n.now())
+		}
+	})
+}
+
+// deliver hands a receipt to the node.
+func (d *desk) deliver(p *pdu) {
+	d.open[p]++
+	d.do(d.m.Receipt(p.d, func(err error) {
+		if d.n.desk != d {
+			return // that process is gone, and with it the connection
+		}
+		d.open[p]--
+		if err != nil {
+			d.n.w.again = append(d.n.w.again, p)
+			return
+		}
+		p.acked++
+	}, d.n.now()))
+}
+
+func (d *desk) called(c *dispatch.Call) {
+	for i := range c.Handoffs {
+		d.m.Called(c.Grant.Account, c.Stream, &c.Handoffs[i], d.n.now())
+	}
+}
+
+func (d *desk) answered(c *dispatch.Call, h *ledger.Handoff, r ledger.HandoffResult) {
+	d.do(d.m.Answered(c.Grant.Account, c.Stream, h, r))
+}
+
+// unanswered is clerk.Config's: the open parts of a message that the views have.
+func (d *desk) unanswered(s *recipient.State, m *recipient.Message) {
+	for i, a := range m.Attempts {
+		for _, part := range a.Parts {
+			if a.Reference == 0 || part.Status != recipient.PartOpen && part.Status != recipient.PartInDoubt {
+				continue
+			}
+			d.parts = append(d.parts, unanswered{a.Carrier, a.Reference + uint16(part.Part-1),
+				ledger.HandoffRef{Tenant: s.Tenant, Subject: s.Subject, Message: m.ID, Attempt: i + 1, Part: part.Part, Key: s.Key}, m.Index})
+		}
+	}
+}
+
+// step does what the node does from time to time.
+func (d *desk) step() {
+	w := d.n.w
+	if len(d.parts) > 0 {
+		x := d.parts[0]
+		d.parts = d.parts[1:]
+		d.do(d.m.Unanswered(x.account, x.reference, x.ref, w.recipientOf(x.submit), d.n.now()))
+	}
+	out, _ := d.m.Due(d.n.now(), d.owner)
+	d.do(out)
+	if d.owner {
+		d.follow(1 + w.rng.IntN(4))
+	}
+}
+
+// follow reads on in the inbox.
+func (d *desk) follow(most int) {
+	for i, r := range d.n.w.read(event.InboxPartition, d.next) {
+		if i == most {
+			return
+		}
+		d.next++
+		e := r.Event
+		x, ok := e.Data.(*event.ReceiptReceived)
+		if !ok || d.n.now().Sub(e.Time) > receipts.ParkFor || r.Index >= d.head && e.Node == d.n.name {
+			continue
+		}
+		in, err := ledger.Open[event.Inbound](vault, "", e.ID, &x.Sealed)
+		if err != nil {
+			panic(err)
+		}
+		receipt := &sms.Receipt{ID: x.CarrierID, Final: x.Final}
+		for s := sms.StateScheduled; s <= sms.StateSkipped; s++ {
+			if s.String() == string(x.State) {
+				receipt.State = s
+			}
+		}
+		d.m.Restored(e.ID, ledger.Delivery{Account: x.Account, Raw: in.Raw, From: in.From, Reference: uint16(x.Reference), Receipt: receipt}, e.Time, d.n.now())
+	}
+}
+
+// look has the views answer one look-up, in any order, or fail.
+func (d *desk) look() {
+	w := d.n.w
+	if len(d.lookups) == 0 {
+		return
+	}
+	i := w.rng.IntN(len(d.lookups))
+	var err error
+	if w.rng.IntN(6) == 0 && w.rng.IntN(100) < w.faults {
+		err = fmt.Errorf("the views are away")
+	}
+	d.found(i, err)
+}
+
+func (d *desk) found(i int, err error) {
+	l := d.lookups[i]
+	d.lookups = slices.Delete(d.lookups, i, i+1)
+	ref, how, ok := d.find(&l)
+	d.do(d.m.Found(l.ID, ref, how, ok, err, d.n.now()))
+}
+
+// find looks into what this node's views have committed.
+func (d *desk) find(l *receipts.Lookup) (ref ledger.HandoffRef, how event.Match, ok bool) {
+	x := l.Delivery
+	at := int64(-1)
+	for _, id := range l.IDs {
+		for index, r := range d.accepted[x.Account+"\x00"+id] {
+			if index < d.n.views.Mark.Next && index > at {
+				ref, at = r, index
+			}
+		}
+	}
+	if at >= 0 {
+		return ref, receipts.MatchOf(x.Receipt.ID, ref.CarrierID), true
+	}
+	if x.Reference == 0 {
+		return ref, "", false
+	}
+	states := d.n.views.Streams(d.n.w.subjects)
+	for _, subject := range d.n.w.subjects {
+		s := states[subject]
+		if s == nil {
+			continue
+		}
+		for _, m := range s.Messages {
+			for i, a := range m.Attempts {
+				for _, p := range a.Parts {
+					if p.Status == recipient.PartInDoubt && a.Carrier == x.Account && a.Reference+uint16(p.Part-1) == x.Reference &&
+						receipts.SamePerson(x.From, d.n.w.recipientOf(m.Index)) {
+						return ledger.HandoffRef{Tenant: s.Tenant, Subject: s.Subject, Message: m.ID, Attempt: i + 1, Part: p.Part}, event.MatchReference, true
+					}
+				}
+			}
+		}
+	}
+	return ref, "", false
+}
+
+// judged takes an event as the views index it.
+func (d *desk) judged(j *ledger.Judged) {
+	x, ok := j.Event.Data.(*event.HandoffAccepted)
+	if !ok || j.Why != "" {
+		return
+	}
+	for _, id := range sms.IDKeys(x.CarrierID) {
+		k := x.Carrier + "\x00" + id
+		if d.accepted[k] == nil {
+			d.accepted[k] = map[int64]ledger.HandoffRef{}
+		}
+		d.accepted[k][j.Index] = ledger.HandoffRef{Tenant: j.Event.Tenant, Subject: j.Event.Subject, Message: j.Event.Message,
+			Attempt: x.Attempt, Part: x.Part, CarrierID: x.CarrierID}
+	}
+}
+
+// all does everything there is to do.
+func (d *desk) all() {
+	for len(d.parts) > 0 || len(d.lookups) > 0 {
+		for len(d.lookups) > 0 {
+			d.found(d.n.w.rng.IntN(len(d.lookups)), nil)
+		}
+		d.step()
+	}
+	if d.owner {
+		d.follow(1 << 20)
+	}
+	d.step()
+}
+
+// recipientOf is the number that the submit at an index is for.
+func (w *world) recipientOf(index int64) sms.Number {
+	records, _, err := w.log.Read(context.Background(), 0, index, 1)
+	if err != nil {
+		panic(err)
+	}
+	_, content, err := ledger.OpenContent(vault, records[0].Event)
+	if err != nil {
+		panic(err)
+	}
+	return sms.Number(content.To)
+}
+
+// receipt: early, late, twice, contradicting, at any node.
+func (w *world) receipt(i int) {
+	r, x := w.rng, w.writes[i]
+	if !x.took && r.IntN(8) > 0 { // a carrier that contradicts itself
+		return
+	}
+	state := pick(w, []sms.MessageState{sms.StateDelivered, sms.StateDelivered, sms.StateUndeliverable, sms.StateEnroute, sms.StateExpired, sms.StateRejected})
+	if !x.took && r.IntN(2) == 0 { // and another gateway that understood it
+		d := &event.ReceiptReceived{Account: x.call.Grant.Account, CarrierID: "id", Attempt: x.h.Attempt, Part: x.h.Part, Grade: event.GradeNetwork, Match: event.MatchID,
+			State: event.MessageState(state.String()), Final: state.Final(), Sealed: box(event.Inbound{Raw: []byte("x")})}
+		e := w.event(x.call.Stream.Subject, d)
+		e.Message = x.h.Message
+		w.put(e)
+		return
+	}
+	p := &pdu{write: i, d: ledger.Delivery{Account: x.call.Grant.Account, Raw: fmt.Appendf(nil, "receipt %d", len(w.pdus)), Received: w.now,
+		Receipt: &sms.Receipt{ID: pick(w, receiptIDs(x.call.Grant.Account, i)), State: state, Final: state.Final()}}}
+	if r.IntN(4) == 0 { // by its reference alone
+		p.d.Receipt.ID = ""
+	}
+	switch r.IntN(12) {
+	case 0, 1, 2, 3:
+	case 4: // 16 bits are not an identity
+		p.d.Reference = pick(w, w.writes).h.Reference
+	default:
+		p.d.Reference = x.h.Reference
+	}
+	to := string(x.h.To)
+	p.d.From = pick(w, []string{to, to[1:], to[2:], to[1:8] + "****", "***********", ""})
+	w.pdus, w.again = append(w.pdus, p), append(w.again, p)
+	if r.IntN(6) == 0 { // a copy
+		w.again = append(w.again, p)
+	}
+	w.deliver(r.IntN(len(w.again)))
+}
+
+// deliver delivers one of the receipts that wait for it.
+func (w *world) deliver(i int) {
+	n := pick(w, w.nodes)
+	if n.frozen || n.dead {
+		return
+	}
+	p := w.again[i]
+	w.again = slices.Delete(w.again, i, i+1)
+	n.desk.deliver(p)
+}
+
+// texts are what handsets send, and revoking those of them that an opt-out must come of.
+var (
+	texts    = []string{"STOP", "START", "START", "HELP", "hello", "please do not write to me", "cancel my order"}
+	revoking = []string{"STOP", "please do not write to me", "cancel my order"}
+)
+
+// inbound is a text of a handset, by way of one of the nodes.
+func (w *world) inbound(words string, part *sms.Concat) {
+	i := w.rng.IntN(len(w.subjects))
+	n := pick(w, w.nodes)
+	d := &ledger.Delivery{Account: "c1", From: w.numbers[i], To: number, Text: words, Concat: part}
+	switch w.rng.IntN(20) {
+	case 0:
+		d.To = "+15005550009" // which no program registers
+	case 1:
+		d.From = "72345" // which is no recipient
+	case 2:
+		d.To = number[1:]
+	}
+	reg := w.registry[max(n.took, begun)]
+	from, err := receipts.Sender(d)
+	if err != nil {
+		received := receipts.WithoutTenant(d)
+		received.Sealed = box(event.Inbound{From: d.From, Text: words})
+		e := w.event(vault.Pseudonym("", "account:c1"), &received)
+		e.Tenant = ""
+		w.told(event.InboxPartition, e)
+		return
+	}
+	for _, c := range receipts.Reach(reg, d) {
+		data := c.Event
+		data.Read, data.Sealed = n.clerk.Fold().Next(), box(event.Inbound{From: string(from), Text: words})
+		e := w.event(w.subjects[i], &data)
+		if data.Revokes != nil || data.Holds != nil {
+			w.optOuts = append(w.optOuts, e.ID)
+		}
+		w.facts = append(w.facts, e)
+		w.told(0, e).stops = part != nil || slices.Contains(revoking, words)
+	}
+}
+
+// told appends a text's event, and knows whether it was acknowledged.
+func (w *world) told(at event.Partition, e *event.Event) *text {
+	x := &text{e: e, at: at}
+	w.texts = append(w.texts, x)
+	w.log.Caller(fmt.Sprintf("api%d", w.rng.IntN(3))).Append(at, []*event.Event{e}, func(a ledger.Appended) { x.acked = a.Err == nil })
+	return x
+}
+
+// delivered: what was acknowledged to a carrier is in the ledger, and where it belongs.
+func (w *world) delivered(log []told, fresh *node, t *totals) {
+	inbox := w.read(event.InboxPartition, 0)
+	w.receipts(log, inbox, fresh, t)
+	at := map[event.ID]int64{}
+	for _, l := range log {
+		if l.first {
+			at[l.e.ID] = l.i
+		}
+	}
+	for _, x := range w.texts {
+		if !x.acked {
+			continue
+		}
+		if x.at == event.InboxPartition {
+			if !slices.ContainsFunc(inbox, func(r ledger.Record) bool { return r.Event.ID == x.e.ID }) {
+				w.fail("a text was acknowledged, and is not in the inbox")
+			}
+			continue
+		}
+		i, ok := at[x.e.ID]
+		if !ok {
+			w.fail("a text was acknowledged, and is not in the log")
+			continue
+		}
+		d := x.e.Data.(*event.InboundReceived)
+		if revokes := d.Revokes != nil || d.Holds != nil; revokes != x.stops {
+			w.fail("a text that asks for %s revokes: %v; it should: %v", d.Ask, revokes, x.stops)
+		} else if revokes {
+			t.stops++
+			w.inForceAt(log, i)
+		}
+	}
+}
+
+// inForceAt: the STOP at an index is in force with that very event.
+func (w *world) inForceAt(log []told, i int64) {
+	rule := recipient.Standard()
+	s, part := recipient.New(tenant, log[i].e.Subject), recipient.PartitionState{}
+	for _, l := range log[:i+1] {
+		switch {
+		case l.e.Subject.IsZero():
+			rule.Apply(&part, l.e)
+		case l.e.Subject == s.Subject:
+			rule.Evolve(s, &part, l.i, l.e)
+		}
+	}
+	d := log[i].e.Data.(*event.InboundReceived)
+	reach := d.Revokes
+	if reach == nil {
+		reach = d.Holds
+	}
+	for _, o := range s.OptOuts {
+		if o.Event == log[i].e.ID && o.Reach == *reach && o.Index == i {
+			for _, m := range s.Messages {
+				if m.Status == recipient.Allowed && m.AllowFacts == s.Facts {
+					w.fail("an allow of %s stands after the STOP at %d", m.ID, i)
+				}
+			}
+			return
+		}
+	}
+	w.fail("the STOP at %d was acknowledged, and is not in force there: %+v", i, s.OptOuts)
+}
+
+// receipts: each acknowledged one is in its message's stream or in the inbox, none in
+// another's, and none waits in the inbox whose message the owner's views know by its id.
+func (w *world) receipts(log []told, inbox []ledger.Record, fresh *node, t *totals) {
+	in := map[string]bool{}
+	for _, r := range inbox {
+		if d, ok := r.Event.Data.(*event.ReceiptReceived); ok {
+			in[rawOf(r.Event, d)] = true
+		}
+	}
+	matched := map[string]bool{}
+	byRaw := map[string]*pdu{}
+	for _, p := range w.pdus {
+		byRaw[string(p.d.Raw)] = p
+	}
+	accepted := map[string]bool{} // by account and id
+	effective := map[event.ID]bool{}
+	for _, l := range log {
+		switch d := l.e.Data.(type) {
+		case *event.HandoffAccepted:
+			accepted[d.Carrier+d.CarrierID] = accepted[d.Carrier+d.CarrierID] || fresh.judged[l.i].Why == ""
+		case *event.ReceiptReceived:
+			if fresh.judged[l.i].Why == "" {
+				if effective[l.e.ID] && w.without == (rules{}) {
+					w.fail("the receipt at %d counts twice", l.i)
+				}
+				effective[l.e.ID] = true
+			}
+			p := byRaw[rawOf(l.e, d)]
+			if p == nil {
+				continue
+			}
+			matched[string(p.d.Raw)] = true
+			t.matches[d.Match]++
+			if x := &w.writes[p.write]; l.e.Message != x.h.Message || d.Attempt != x.h.Attempt || d.Part != x.h.Part {
+				w.another(log, &l, d, p)
+			}
+		}
+	}
+	for _, p := range w.pdus {
+		raw := string(p.d.Raw)
+		x := &w.writes[p.write]
+		switch {
+		case p.acked == 0:
+			w.fail("%s was never acknowledged", raw)
+		case !matched[raw] && !in[raw]:
+			w.fail("%s was acknowledged, and is neither in its message's stream nor in the inbox", raw)
+		case !matched[raw] && p.d.Receipt.ID != "" && accepted[p.d.Account+x.id]:
+			w.fail("%s stays in the inbox, and its message is known under %s", raw, x.id)
+		}
+		if in[raw] && matched[raw] {
+			t.moved++
+		}
+		if !matched[raw] {
+			t.orphans++
+		}
+	}
+}
+
+// another: a receipt is in the stream of a message that it is not about. That may only be
+// where it has no more than 16 bits and the recipient to tell them apart.
+func (w *world) another(log []told, l *told, d *event.ReceiptReceived, p *pdu) {
+	reference, to := 0, sms.Number("")
+	for _, y := range log {
+		switch s := y.e.Data.(type) {
+		case *event.HandoffStarted:
+			if y.e.Message == l.e.Message && s.Attempt == d.Attempt {
+				reference = int(s.Reference) + d.Part - 1
+			}
+		case *event.MessageSubmitted:
+			if y.e.ID == l.e.Message {
+				to = w.recipientOf(y.i)
+			}
+		}
+	}
+	if d.Match != event.MatchReference || reference != int(p.d.Reference) || !receipts.SamePerson(p.d.From, to) {
+		w.fail("%s is about part %d of %s, and stands, by its %s, in the stream of %s (part %d, reference %d, to %s): %+v", p.d.Raw, w.writes[p.write].h.Part,
+			w.writes[p.write].h.Message, d.Match, l.e.Message, d.Part, reference, to, p.d)
+	}
+}
+
+func rawOf(e *event.Event, d *event.ReceiptReceived) string {
+	in, err := ledger.Open[event.Inbound](vault, e.Tenant, e.ID, &d.Sealed)
+	if err != nil {
+		panic(err)
+	}
+	return string(in.Raw)
+}
