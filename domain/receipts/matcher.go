@@ -384,7 +384,6 @@ func (m *Matcher) Failed(p *Parked, now time.Time) { m.park(p.r, now, firstLook)
 // passed: as soon as others have been answered; zero: when a receipt has come. owner: this
 // node looks after the inbox; else parked receipts only wait for answers to its own calls.
 func (m *Matcher) Due(now time.Time, owner bool) (out Actions, next time.Time) {
-	m.expire(now, m.bounds.parked)
 	for len(m.waiting) > 0 && !m.waiting[0].next.After(now) {
 		m.lookup(&out, m.waiting[0])
 		m.waiting[0], m.waiting = nil, m.waiting[1:]
