@@ -8,37 +8,38 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// The errors of the ports. A caller tells them apart with errors.Is; Refused, Unknown and
-// Damaged make them with their cause.
+// The errors of the ports. Tell them apart with errors.Is. Refused, Unknown and Damaged make
+// them, with their cause.
 var (
-	// ErrRefused means that nothing was appended and nothing will be. The same request
-	// may be made again later.
+	// ErrRefused means that nothing was appended, and nothing will be. The same request may be
+	// made later.
 	ErrRefused = errors.New("the ledger does not take appends now")
-	// ErrUnknown means that the append may or may not be in the log, now or later.
-	// Append the same events, with the same ids, again.
+	// ErrUnknown means that the append may be in the log, now or later, or may not. Append the
+	// same events once more, with the same ids.
 	ErrUnknown = errors.New("it is not known whether the ledger took the append")
-	// ErrAhead means that a position past the partition's head was asked for: the log has
-	// lost what was read from it before.
+	// ErrAhead means that a position after the partition's head was asked for: the log has lost
+	// events that were read from it before.
 	ErrAhead = errors.New("the ledger ends before a position that was read from it")
-	// ErrDamaged means that a record is no event of this ledger. It is never skipped:
-	// its partition stops until control accepts that very record.
+	// ErrDamaged means that a record is no event of this ledger. Such a record is never skipped:
+	// its partition stops until control accepts exactly that record.
 	ErrDamaged = errors.New("a record is no event of this ledger; see `chirograph log accept`")
-	// ErrErased means that the key under which personal data was sealed has been destroyed.
+	// ErrErased means that a key under which the personal data was sealed has been destroyed.
 	ErrErased = errors.New("the personal data was erased")
 )
 
-// Refused is ErrRefused with its cause.
+// Refused returns ErrRefused with its cause.
 func Refused(cause error) error { return fmt.Errorf("%w: %w", ErrRefused, cause) }
 
-// Unknown is ErrUnknown with the text of its cause alone: the cause may itself be an
-// ErrRefused, of a step after the append, and the whole must not pass for refused.
+// Unknown returns ErrUnknown with the text of its cause, but without the cause itself. The cause
+// may be an ErrRefused of a step after the append, and errors.Is must not find it: the request
+// was not refused.
 func Unknown(cause error) error { return fmt.Errorf("%w: %s", ErrUnknown, cause.Error()) }
 
-// Damaged is ErrDamaged with the position of the record and what is wrong with its bytes.
+// Damaged returns ErrDamaged with the record's position and what is wrong with its bytes.
 func Damaged(at event.Position, cause error) error {
 	return fmt.Errorf("%w: %s: %w", ErrDamaged, at, cause)
 }
 
-// RetryFor bounds how long a fact's append is made again under the same id. It lies far
-// below recipient.RepeatWindow, within which a copy is told from a new fact.
+// RetryFor is how long a fact's append is repeated under the same id. It is far below
+// recipient.RepeatWindow, within which a copy is recognized as one.
 const RetryFor = time.Hour
