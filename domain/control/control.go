@@ -35,8 +35,8 @@ func NewControl(log ledger.Log) *Control {
 	return &Control{log: log, all: map[int64]*Registry{0: empty}, last: empty, accepted: map[event.Position][]string{}, applied: map[event.ID]bool{}, changed: make(chan struct{})}
 }
 
-// Take applies records that were read from the control stream, in order. Records that it has seen
-// before are ignored.
+// Take applies records that were read from the control stream, in order. A record that does not
+// follow the last one is ignored.
 func (c *Control) Take(records []ledger.Record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
