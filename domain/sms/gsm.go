@@ -87,9 +87,11 @@ var (
 // DecodeText decodes the octets of a short_message, without its user data header, by data_coding
 // (SMPP 3.4 §5.2.19):
 //
-//   - 0: by alphabet, which is what the carrier of the account means by 0: GSM7 (one octet a septet), unless it is Latin1 or UCS2;
+//   - 0: by alphabet, which is what the carrier of the account means by 0: GSM7 (one octet a
+//     septet), unless it is Latin1 or UCS2;
 //   - 1: ASCII; 3: ISO 8859-1; 6: ISO 8859-5; 8: UTF-16BE;
-//   - 0x10 to 0x1B and 0xF0 to 0xFF: the data coding schemes of 3GPP TS 23.038 §4 that carriers pass through.
+//   - 0x10 to 0x1B and 0xF0 to 0xFF: the data coding schemes of 3GPP TS 23.038 §4 that carriers
+//     pass through.
 //
 // With errMalformedText it still returns the text that can be read, because a person, or this
 // package, may find a revocation in it. With errUnknownCoding it returns no text.

@@ -62,8 +62,9 @@ const (
 // The result is the one canonical form of a subscriber's number, so that a STOP finds its stream
 // whatever form the carrier uses:
 //
-//   - Argentina: the 9 for mobiles is always in. A number without it is read as the mobile number with the same digits: the numbering plan gives
-//     both to one subscriber, and carriers leave the 9 out.
+//   - Argentina: the 9 for mobiles is always in. A number without it is read as the mobile number
+//     with the same digits: the numbering plan gives both to one subscriber, and carriers leave
+//     the 9 out.
 //   - Mexico: the 1 after +52, abolished in 2019, is always out.
 //
 // The error is a *NumberError. For every n that it returned, ParseNumber(string(n), "") returns
@@ -228,10 +229,10 @@ func (n Number) Country() string {
 	return region
 }
 
-// Places returns every place in which the number says its holder may be, sorted by
-// country, state and zone, without duplicates; rules that depend on place apply the
-// strictest. Numbers move with people, so better evidence (a ZIP code, a zone that
-// the sender knows) goes before this.
+// Places returns every place where the holder may be, as far as the number tells, sorted by country,
+// state and zone, without duplicates. Rules that depend on the place apply the strictest one. People
+// take their numbers with them when they move, so better evidence (a ZIP code, a zone that the sender
+// knows) should be used before this.
 //
 //   - A US number is in the state of its area code and in every zone of that area
 //     code. One without a place (toll-free, 500) or with an area code that the table
@@ -241,8 +242,8 @@ func (n Number) Country() string {
 //     numbers do not tell the place (Australia, Russia, Indonesia, ...), it is in every
 //     zone of the country; else in every zone that the number metadata gives. State is "".
 //
-// It is empty where no zone is known: then the caller defers or holds. No zone is
-// never UTC. Every zone it returns is one that LoadZone knows.
+// It is empty where no zone is known; the caller must then defer or hold, and never assume UTC.
+// LoadZone knows every zone that it returns.
 func (n Number) Places() []Place {
 	country, area := n.Country(), n.areaCode()
 	if country == "" {

@@ -242,7 +242,8 @@ func dateDigits(d string) (time.Time, bool) {
 //
 //   - they are equal, or
 //   - they are equal without leading zeros, or
-//   - they are the same number, one in hexadecimal and one in decimal, and hexDecimal says that the account writes ids in these two ways.
+//   - they are the same number, one in hexadecimal and one in decimal, and hexDecimal says that
+//     the account writes ids in these two ways.
 //
 // An empty id names no message.
 //
