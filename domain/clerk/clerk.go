@@ -9,9 +9,10 @@
 //   - The Fold judges records and keeps the streams.
 //   - The agenda says which stream is looked at next.
 //   - Work is one look at one stream. It builds the stream's next proposal.
-//   - The flights are the proposals that have not come back, and the memory of starts. A carrier is called only for a
-//     start in that memory.
-//   - The windows are what the clerk holds of the carriers' windows: grants, and messages that wait for one.
+//   - The flights are the proposals that have not come back, and the memory of starts. A carrier
+//     is called only for a start in that memory.
+//   - The windows are what the clerk holds of the carriers' windows: grants, and messages that
+//     wait for one.
 package clerk
 
 import (

@@ -19,7 +19,8 @@ type Log interface {
 	//
 	//   - the index of the first event, when all events are durable;
 	//   - an error that is ErrRefused, when none was appended, nor will be;
-	//   - another error, when it is not known: some, all or none of them may be in the log, now or later.
+	//   - another error, when it is not known: some, all or none of them may be in the log, now
+	//     or later.
 	//
 	// Appends by one caller to one partition keep their order. The events of one append keep
 	// their order too; where several processes append, other processes' events may be between
