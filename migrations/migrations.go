@@ -1,7 +1,8 @@
-// Package migrations holds the numbered SQL of the databases, one folder a schema. A
-// migration that was released is never edited, and only adds: nodes of two versions
-// run side by side during an upgrade. What a later one must do to keep earlier
-// programs out is in the first one of its folder, or in the second one of the views'.
+// Package migrations has the numbered SQL files of the databases, one folder for each schema. It
+// does not run them: the adapters do, with goose. A migration that was released is never edited,
+// and a new one only adds, because nodes of two versions run side by side during an upgrade. How
+// a later migration keeps earlier programs out is written in the first file of its folder, and
+// for the views in the second.
 package migrations
 
 import (
@@ -12,19 +13,19 @@ import (
 //go:embed */*.sql
 var all embed.FS
 
-// Views has the migrations of the views, for goose. One text runs on SQLite and
-// PostgreSQL: the types are PostgreSQL's, which SQLite reads as affinities that leave
-// bytes, integers and text as they are.
+// Views has the migrations of the views, for goose. The same text runs on SQLite and PostgreSQL:
+// its types are PostgreSQL's, and SQLite's affinities for them leave bytes, integers and text as
+// they are.
 var Views = folder("views")
 
 // Vault has the migrations of the vault in PostgreSQL, for goose.
 var Vault = folder("vault")
 
-// Leases has the migrations of what the nodes of a cluster share beside the views and
-// the vault, for goose, in PostgreSQL.
+// Leases has the migrations, for goose, of what the nodes of a cluster share in PostgreSQL beside
+// the views and the vault.
 var Leases = folder("leases")
 
-// folder is one schema's folder. Its name is one of those above, so it is there.
+// folder returns the folder of one schema. It panics if there is none: the names are those above.
 func folder(name string) fs.FS {
 	f, err := fs.Sub(all, name)
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package projections turns judged events into what people ask for: a message's
-// whole life, the opt-outs that stand, the hand-offs that await a receipt. It is
-// pure. It never appends and never folds a stream: whether an event counts, and
-// where its message stands after it, comes with the event.
+// Package projections turns judged events into what people ask for: the whole life of a message,
+// the opt-outs in force, the hand-offs that wait for a receipt. It is pure, and it stores
+// nothing: package sqldb keeps what it makes. It never appends an event and folds no stream:
+// whether an event is effective, and the status of its message after it, come with the event.
 package projections
 
 import (
@@ -15,23 +15,22 @@ import (
 )
 
 const (
-	// KeepReserved is how long, in the log's own time, an idempotency key is
-	// remembered after the last moment at which its message could be sent.
+	// KeepReserved is how long, in the log's own time, an idempotency key is remembered after its
+	// message's validity has ended.
 	KeepReserved = ledger.KeepReserved
-	// KeepHandoff is how long, in the log's own time, after a message was made an
-	// open hand-off of it is still found: the longest schedule and validity, the
-	// wait for receipts and the time for which the fold keeps a settled message,
-	// with room to spare.
+	// KeepHandoff is how long, in the log's own time, an open hand-off can be found after its
+	// message was made. It is more than the longest schedule, the longest validity, the wait for
+	// receipts and the time for which the fold keeps a settled message together.
 	KeepHandoff = 60 * 24 * time.Hour
 )
 
-// Apply takes one judged event of partition p into its message and returns the
-// message. m is nil before the message's first event; it stays nil for an event of
-// a message that was never seen, unless that is its submit, or a cancel that
-// overtook it. m is changed in place; the event is shared and only read.
+// Apply applies one judged event of partition p to its message and returns the message. m is nil
+// before the message's first event. For a nil m it returns nil, unless the event is the message's
+// submit, or a cancel that came before the submit. m is changed in place. The event is shared and
+// only read.
 //
-// A void event adds its entry and nothing else. An event of another stream than
-// the message's own changes nothing at all, nor does a record that is no event.
+// A void event adds its entry and changes nothing else. An event of another stream than the
+// message's, or a record that is no event, changes nothing at all.
 func Apply(m *reading.Message, p event.Partition, j *ledger.Judged) *reading.Message {
 	e := j.Event
 	if e == nil {
@@ -66,13 +65,13 @@ func Apply(m *reading.Message, p event.Partition, j *ledger.Judged) *reading.Mes
 	return m
 }
 
-// take is what an effective event says.
+// take applies an effective event.
 func take(m *reading.Message, j *ledger.Judged) {
 	e := j.Event
 	switch d := e.Data.(type) {
 	case *event.MessageSubmitted:
 		if m.Submitted() {
-			return // a copy that came after the fold had forgotten the first
+			return // a copy that came after the fold had forgotten the first submit
 		}
 		m.Position.Index = j.Index
 		m.Program, m.Purpose, m.Priority, m.From = d.Program, d.Purpose, d.Priority, d.From
@@ -101,8 +100,8 @@ func take(m *reading.Message, j *ledger.Judged) {
 		m.Attempts = append(m.Attempts, a)
 		m.Started = e.Time
 	case *event.HandoffAccepted:
-		// A receipt may have said before that the carrier has it; the id is still the
-		// carrier's own answer. The first answer counts.
+		// A receipt may have told before this that the carrier has the part. The id is still the
+		// one in the carrier's own answer. Of several answers the first counts.
 		if part := partOf(m, d.Attempt, d.Part); part != nil && (part.Status != recipient.PartTaken || part.AnsweredAt.IsZero()) {
 			part.Status, part.CarrierID, part.AnsweredAt = recipient.PartTaken, d.CarrierID, e.Time
 			part.NotCalled, part.Code, part.Reason = false, "", ""
@@ -130,6 +129,7 @@ func take(m *reading.Message, j *ledger.Judged) {
 	}
 }
 
+// partOf finds a part of an attempt; nil if there is none.
 func partOf(m *reading.Message, attempt, n int) *reading.Part {
 	for i := range m.Attempts {
 		if m.Attempts[i].Number != attempt {
@@ -144,19 +144,19 @@ func partOf(m *reading.Message, attempt, n int) *reading.Part {
 	return nil
 }
 
-// forward orders what a receipt that is not final may say (SMPP 3.4 §5.2.28; 5.0
-// adds SCHEDULED): towards the handset.
+// forward is the order of the states that are not final (SMPP 3.4 §5.2.28; SCHEDULED is from
+// 5.0): a higher number is nearer to the handset.
 var forward = map[event.MessageState]int{"scheduled": 1, "unknown": 2, "enroute": 3, "accepted": 4}
 
-// receipt counts every receipt; the one that shows only moves forward, and a final
-// one stays.
+// receipt applies a receipt to its part. Every receipt is counted. The state that the part shows
+// only moves forward, and stays once it is final.
 func receipt(part *reading.Part, e *event.Event, d *event.ReceiptReceived) {
 	part.Receipts++
 	if part.Final {
 		return
 	}
 	if part.Status == recipient.PartOpen || part.Status == recipient.PartInDoubt {
-		part.Status, part.CarrierID = recipient.PartTaken, d.CarrierID // the carrier had it
+		part.Status, part.CarrierID = recipient.PartTaken, d.CarrierID // a receipt shows that the carrier has the part
 	}
 	if part.Receipt != "" && !d.Final && forward[d.State] <= forward[part.Receipt] {
 		return
@@ -168,7 +168,7 @@ func receipt(part *reading.Part, e *event.Event, d *event.ReceiptReceived) {
 	}
 }
 
-// sent notes the first time at which every part was taken, in whichever attempt.
+// sent sets when, for the first time, a carrier had accepted every part, in any attempt.
 func sent(m *reading.Message, at time.Time) {
 	if !m.Sent.IsZero() || m.Route == nil {
 		return
@@ -187,9 +187,9 @@ func sent(m *reading.Message, at time.Time) {
 	m.Sent = at
 }
 
-// Handoffs appends the open hand-offs of m to refs: every part that a carrier
-// took under an id and that has no final receipt yet, under the id; and every part
-// that is in doubt and went out with a reference, under that.
+// Handoffs appends the open hand-offs of m to refs: each part that a carrier accepted under an id
+// and that has no final receipt yet, under that id; and each part in doubt that has a reference,
+// under that reference.
 func Handoffs(m *reading.Message, refs []Handoff) []Handoff {
 	for i := range m.Attempts {
 		a := &m.Attempts[i]
@@ -200,7 +200,7 @@ func Handoffs(m *reading.Message, refs []Handoff) []Handoff {
 			case part.Status == recipient.PartTaken && !part.Final && part.CarrierID != "":
 				h.Key = sms.IDKeys(part.CarrierID)[1]
 			case part.Status == recipient.PartInDoubt && a.Reference != 0:
-				h.Key = ledger.ReferenceKey(uint16(a.Reference + part.Part - 1)) // it wraps, as the sender's does
+				h.Key = ledger.ReferenceKey(uint16(a.Reference + part.Part - 1)) // it wraps around at 16 bits, as in the hand-off
 			default:
 				continue
 			}
@@ -210,18 +210,18 @@ func Handoffs(m *reading.Message, refs []Handoff) []Handoff {
 	return refs
 }
 
-// Handoff is an open hand-off within a carrier account, under its key: the canonical
-// key of the carrier's id (sms.IDKeys), or ledger.ReferenceKey.
+// Handoff is an open hand-off of a carrier account, and its key: the canonical key of the
+// carrier's id (see sms.IDKeys), or ledger.ReferenceKey.
 type Handoff struct {
 	Account string
 	Key     string
 	Ref     ledger.HandoffRef
 }
 
-// OptOuts is what an event of partition p does to its stream's opt-outs: the ones
-// that it lifts, by name, and the one that stands from it on, nil for none. part
-// says that it is only held by a part of an inbound message, until its siblings
-// are there; nobody reviews that.
+// OptOuts says what an event of partition p changes in its stream's opt-outs. lifts are the
+// opt-outs that it ends, by name. stands is the opt-out that is in force from the event on; nil
+// if there is none. part says that a part of an inbound message is the reason, and only until the
+// other parts have come; no officer reviews such an opt-out.
 func OptOuts(p event.Partition, j *ledger.Judged) (lifts []event.ID, stands *reading.OptOut, part bool) {
 	e := j.Event
 	if e == nil || j.Why != "" {

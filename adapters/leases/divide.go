@@ -5,34 +5,34 @@ import (
 	"math"
 )
 
-// noLimit is a rate that is none.
+// noLimit is the rate of an account without a limit.
 const noLimit = math.MaxInt64
 
-// holding is what one node has of an account, as its lease says. Rates are thousandths
-// of a submit a second.
+// holding is what one node has of an account, as its lease says. Rates are in thousandths of a
+// submit a second.
 type holding struct {
-	id     string // one run of a node
+	id     string // identifies one run of a node
 	joined int64  // when it began to want a share
-	bound  int64  // since when it has a bind; 0: it has none
-	rate   int64  // what it may be using now
-	tps    int64  // what its configuration gives the account; noLimit
-	binds  int64  // likewise; 0: any number
+	bound  int64  // since when it has a bind; 0 if it has none
+	rate   int64  // what it may be using at this moment
+	tps    int64  // the account's limit in its configuration, or noLimit
+	binds  int64  // the account's number of binds in its configuration; 0 means any number
 }
 
-// share is what a node is told that it may use.
+// share is what a node is told that it may use of an account.
 type share struct {
 	bind bool
-	rate int64 // of no use without a bind
+	rate int64 // counts only with a bind
 }
 
-// divide renews one node's lease. own is what the node has now and says that it uses,
-// others are the leases of the rest. It returns what is to be written, and what the
+// divide renews one node's lease. own is what the node has now and says that it uses; others are
+// the leases of the other nodes. It returns the new lease, which is to be written, and what the
 // node is told.
 //
-// What a node is to give up is told first and stays in its lease until the node has
-// come again and said that it does without, and only what is in no lease is given to
-// another: so the sum of what nodes use is at no instant more than the account has,
-// whatever answers are late or lost.
+// A node gives up a part of its share in two steps. First it is told; the part stays in its
+// lease. When the node comes the next time it says that it no longer uses the part, and only then
+// the part leaves the lease. Another node gets only what is in no lease. So the nodes together
+// never use more than the account has, even if answers are late or lost.
 func divide(own holding, others []holding, now int64) (holding, share) {
 	tps, binds := own.tps, own.binds
 	used, before, bound := int64(0), int64(0), int64(0)
@@ -73,8 +73,8 @@ func divide(own holding, others []holding, now int64) (holding, share) {
 	return own, share{true, own.rate}
 }
 
-// ahead reports whether a comes before b in the order of binds: those that have one,
-// by age, and then those that wait for one, by age.
+// ahead reports whether a comes before b in the order in which binds are given: first the nodes
+// that have one, the longest first, then those that wait, the longest first.
 func ahead(a, b holding) bool {
 	if (a.bound != 0) != (b.bound != 0) {
 		return a.bound != 0

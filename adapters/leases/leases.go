@@ -1,11 +1,12 @@
-// Package leases is what the nodes of a cluster share in PostgreSQL beside the views
-// and the vault: which idempotency key stands for which message, and how much of a
-// carrier account each node may use. It has a schema of its own, chirograph_cluster.
+// Package leases keeps what the nodes of a cluster share in PostgreSQL beside the views and the
+// vault: which idempotency key belongs to which message, and how much of a carrier account each
+// node may use. It has a schema of its own, chirograph_cluster. Which node serves which partition
+// is not decided here: that is ledger.Placement's.
 //
-// Neither is part of the ledger, and no promise rests on it but two: a key that was
-// reserved stays reserved, because a reservation is durable before it is told
-// (synchronous_commit=on), and what the nodes may use of an account together is
-// never more than the account has, as long as their clocks run equally fast.
+// Neither is part of the ledger, and only two promises depend on it. A key that was reserved
+// stays reserved: a reservation is durable before the caller is told (synchronous_commit=on). And
+// the nodes together never use more of an account than it has, as long as their clocks run
+// equally fast.
 package leases
 
 import (
@@ -22,34 +23,35 @@ import (
 )
 
 const (
-	// timeout bounds each use of PostgreSQL, connecting included, and so each call.
+	// timeout bounds each use of PostgreSQL, with connecting, and so each call.
 	timeout = 5 * time.Second
-	// setUpWithin bounds the making of the schema, which waits for the other nodes that
-	// are at it.
+	// setUpWithin bounds the making of the schema, which waits for other nodes that make it at
+	// the same time.
 	setUpWithin = 30 * time.Second
-	// conns is how many connections a node has at most: reservations, pruning, the
-	// renewal of leases and the question whether PostgreSQL is there have one each.
+	// conns is how many connections a node has at most: one each for reservations, for pruning,
+	// for the renewal of leases, and for asking whether PostgreSQL answers.
 	conns = 4
-	// probeEvery is after how long without a call PostgreSQL is asked whether it is there.
+	// probeEvery is after how long without a call PostgreSQL is asked whether it answers.
 	probeEvery = 2 * time.Second
-	// idleInTransaction is when PostgreSQL ends a transaction whose node does not go on
-	// with it: a node that is frozen in one would keep the accounts' rows from the others.
+	// idleInTransaction is after how long PostgreSQL ends a transaction whose node does nothing
+	// in it: a node that is frozen in a transaction would keep the accounts' rows from the other
+	// nodes.
 	idleInTransaction = 2 * time.Second
 	// schemaLock is the advisory lock under which the schema is made and changed.
 	schemaLock = 0x4368436C_53434845 // "ChClSCHE"
-	// knownVersion is what this program knows of chirograph_cluster.version. It is not a
-	// migration's number: see migrations/leases.
+	// knownVersion is the highest chirograph_cluster.version that this program can use. It is not
+	// the number of a migration: see migrations/leases.
 	knownVersion = 1
 )
 
-// Database is a node's way to what it shares with the others. It is a
-// ledger.Reservations. All methods may be called from any goroutine.
+// Database is one node's access to what the nodes share. It is a ledger.Reservations. All methods
+// may be called from any goroutine.
 type Database struct {
 	client *postgres.Client
 	db     *sql.DB // the client's
 	timing timing
 
-	ctx  context.Context // ends with the database
+	ctx  context.Context // ends when the Database is closed
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
@@ -60,11 +62,11 @@ var _ ledger.Reservations = (*Database)(nil)
 
 var errClosed = errors.New("the cluster's database is closed")
 
-// Open opens the schema in the database at url (postgres://…, as libpq reads it), or
-// makes it, or brings it to this version; nodes may do so at the same moment. A
-// schema that a later version keeps from this one is refused. ctx ends this call only.
+// Open opens the schema in the database at url (postgres://…, as libpq reads it). It makes the
+// schema, or brings it to this version, if that is needed; several nodes may do so at once. If a
+// later version has closed the schema to this one, Open fails. ctx ends only this call.
 func Open(ctx context.Context, url string) (*Database, error) {
-	// A renewal that finds the first host silent has time for another.
+	// If the first host is silent, a renewal has time to try another.
 	client, err := postgres.Open(url, postgres.Options{Name: "chirograph cluster", Connect: attempt, Statement: timeout, Idle: idleInTransaction,
 		Durable: true, Conns: conns, Probe: probeEvery, Closed: errClosed})
 	if err != nil {
@@ -85,9 +87,9 @@ func Open(ctx context.Context, url string) (*Database, error) {
 	return d, nil
 }
 
-// Close ends what is under way, and returns within a few seconds also where
-// PostgreSQL does not answer. Who waits for a reservation is refused. Calls of
-// Shares must have ended before.
+// Close ends what is in progress, and returns within a few seconds even if PostgreSQL does not
+// answer. Callers that wait for a reservation are refused. Calls of Shares must have ended
+// before.
 func (d *Database) Close() error {
 	d.stop()
 	err := d.client.Close()
@@ -95,15 +97,14 @@ func (d *Database) Close() error {
 	return err
 }
 
-// Health says whether PostgreSQL answers, since when it does or does not, and if not,
-// why, in words for the operator without addresses and names. It is asked every two
-// seconds at least, so this returns at once.
+// Health says whether PostgreSQL answers, since when that is so, and if not, why, in words for
+// the operator without addresses and names. It returns at once: PostgreSQL is asked at least
+// every two seconds.
 func (d *Database) Health() (ok bool, since time.Time, detail string) { return d.client.Health() }
 
-// setUp makes the schema or brings it up to date, and reads whether this version may
-// use it.
+// setUp makes the schema or brings it up to date, and checks that this version may use it.
 func (d *Database) setUp(ctx context.Context) error {
-	// First of all, within the time of a call, whether there is a server.
+	// First ask, within the time of one call, whether there is a server.
 	if err := d.client.Do(ctx, timeout, d.db.PingContext); err != nil {
 		return err
 	}

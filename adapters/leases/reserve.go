@@ -17,25 +17,26 @@ import (
 )
 
 const (
-	// maxWaiting is how many reservations may wait to be written; more are refused.
+	// maxWaiting is how many reservations may wait to be written. Further ones are refused.
 	maxWaiting = 4096
-	// maxBatch is how many one statement takes.
+	// maxBatch is how many reservations one statement writes.
 	maxBatch = 512
 
-	// pruneEvery is how often reservations that have ended are deleted, pruneStep how many
-	// one statement deletes, and pruneSlack how long after, for clocks that disagree.
+	// pruneEvery is how often reservations that have ended are deleted, pruneStep how many one
+	// statement deletes, and pruneSlack how long after their end, since clocks differ.
 	pruneEvery = time.Minute
 	pruneStep  = 2000
 	pruneSlack = time.Minute
 )
 
 var (
-	// errLost: a reservation was there and then was not, several times over.
+	// errLost means that, several times in a row, a reservation existed when it was written and
+	// was gone when it was read.
 	errLost = errors.New("the reservations changed while they were read")
 	errLate = fmt.Errorf("PostgreSQL did not answer within %v", timeout)
 )
 
-// name is what a reservation is found by.
+// name is the key of a reservation.
 type name struct {
 	tenant string
 	key    [16]byte
@@ -45,12 +46,12 @@ func (n name) compare(m name) int {
 	return cmp.Or(cmp.Compare(n.tenant, m.tenant), bytes.Compare(n.key[:], m.key[:]))
 }
 
-// request is one caller of Reserve.
+// request is one call of Reserve.
 type request struct {
 	name
 	reserved ledger.Reserved
 	keep     time.Time
-	by       time.Time   // when the caller gives up
+	by       time.Time   // when the caller stops waiting
 	answer   chan answer // one
 }
 
@@ -59,22 +60,22 @@ type answer struct {
 	err      error
 }
 
-// Reserve is part of ledger.Reservations. Callers that come together share one
-// statement and one commit, and those that come while it is on its way share the next.
-// Of several that want one key, here or on other nodes, one wins and all are told. A
-// reservation is kept for a minute or so longer than it must be.
+// Reserve is part of ledger.Reservations. Calls at the same time share one statement and one
+// commit; calls that come meanwhile share the next. If several calls want one key, here or on
+// other nodes, the first gets it and all are told. A reservation is kept for about a minute
+// longer than it must be.
 //
-// Every error but one for malformed input is a ledger.ErrRefused, and the reservation
-// may have been made all the same: the same call may be repeated. It comes within 5 s,
-// or when ctx is done, which ends the wait and not the write; or at once, when 4,096
-// callers wait already.
+// Every error, except one for malformed input, is a ledger.ErrRefused. The reservation may have
+// been made all the same: the same call may be repeated. An error comes within 5 s; or when ctx
+// is done, which ends the wait but not the write; or at once, if 4,096 calls wait already.
 func (d *Database) Reserve(ctx context.Context, tenant, key string, r ledger.Reserved, keep time.Time) (ledger.Reserved, error) {
 	q := &request{name: name{tenant: tenant}, reserved: r, keep: keep, by: time.Now().Add(timeout), answer: make(chan answer, 1)}
 	digest, err := hex.DecodeString(key)
 	if err != nil || copy(q.key[:], digest) != len(digest) || len(digest) != len(q.key) {
 		return ledger.Reserved{}, errors.New("an idempotency key's digest must be 16 bytes in hexadecimal")
 	}
-	// One that PostgreSQL would not take would fail those that it shares a statement with.
+	// A text that PostgreSQL does not take would make the whole statement fail, with the other
+	// calls in it.
 	for _, text := range []string{tenant, r.Input} {
 		if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
 			return ledger.Reserved{}, errors.New("a reservation's tenant and input must be text")
@@ -108,7 +109,7 @@ func (d *Database) Reserve(ctx context.Context, tenant, key string, r ledger.Res
 	}
 }
 
-// reserver writes what has been queued, one batch at a time.
+// reserver writes the queued reservations, one batch at a time.
 func (d *Database) reserver() {
 	batch := make([]*request, 0, maxBatch)
 	for {
@@ -130,20 +131,20 @@ func (d *Database) reserver() {
 	}
 }
 
-// reserve answers a batch.
+// reserve writes a batch and answers its calls.
 func (d *Database) reserve(batch []*request) {
 	now := time.Now()
 	first := make(map[name]*request, len(batch))
 	rows := make([]*request, 0, len(batch))
 	for _, q := range batch {
-		// Those who gave up were told that it is not known; while PostgreSQL is away there
-		// are many, and writing for them would keep the others waiting.
+		// Calls whose time is over were answered already. While PostgreSQL cannot be reached
+		// there are many, and writing their reservations would make the other calls wait.
 		if first[q.name] == nil && now.Before(q.by) {
 			first[q.name] = q
 			rows = append(rows, q)
 		}
 	}
-	// In one order on all nodes, so that no two statements wait for each other.
+	// All nodes use the same order, so that no two statements wait for each other.
 	slices.SortFunc(rows, func(a, b *request) int { return a.compare(b.name) })
 	var stands map[name]ledger.Reserved
 	var err error
@@ -166,8 +167,8 @@ func (d *Database) reserve(batch []*request) {
 	}
 }
 
-// insert makes the reservations that are not there and returns those that were; nil
-// where all are new.
+// insert makes the reservations that do not exist, and returns those that existed; nil if none
+// did.
 func (d *Database) insert(ctx context.Context, rows []*request) (map[name]ledger.Reserved, error) {
 	tenants, inputs := make([]string, len(rows)), make([]string, len(rows))
 	keys, messages := make([][]byte, len(rows)), make([][]byte, len(rows))
@@ -186,8 +187,8 @@ func (d *Database) insert(ctx context.Context, rows []*request) (map[name]ledger
 		if n, err := done.RowsAffected(); err != nil || n == int64(len(rows)) {
 			return nil, err
 		}
-		// A statement of its own, since the one above does not see what another node
-		// committed while it waited for that.
+		// This must be another statement, since the one above does not see what another node
+		// committed while it waited for that node.
 		stands, err := d.standing(ctx, tenants, keys)
 		if err != nil {
 			return nil, err
@@ -195,12 +196,12 @@ func (d *Database) insert(ctx context.Context, rows []*request) (map[name]ledger
 		if len(stands) == len(rows) {
 			return stands, nil
 		}
-		// One was pruned in between: it is free now.
+		// One was pruned in between: its key is free now.
 	}
 	return nil, errLost
 }
 
-// standing reads the reservations that there are of some.
+// standing reads those of the named reservations that exist.
 func (d *Database) standing(ctx context.Context, tenants []string, keys [][]byte) (map[name]ledger.Reserved, error) {
 	rows, err := d.db.QueryContext(ctx, `SELECT tenant, key, message, input
 		FROM unnest($1::text[], $2::bytea[]) AS wanted (tenant, key) JOIN chirograph_cluster.reservations USING (tenant, key)`, tenants, keys)
@@ -232,12 +233,12 @@ func (d *Database) pruner() {
 			return
 		case <-ticker.C:
 		}
-		_, _ = d.prune(d.ctx, pruneStep) // Health has it; the next time deletes the rest
+		_, _ = d.prune(d.ctx, pruneStep) // Health tells the error; the next time deletes the rest
 	}
 }
 
-// prune deletes in steps that are short, so that no caller waits long. Nodes that
-// prune together share the work.
+// prune deletes reservations that have ended, in short steps, so that no caller waits long. Nodes
+// that prune at the same time share the work.
 func (d *Database) prune(ctx context.Context, step int) (pruned int64, err error) {
 	for n := int64(step); n == int64(step); {
 		if err := d.client.Do(ctx, timeout, func(ctx context.Context) error {

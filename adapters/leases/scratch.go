@@ -11,8 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Scratch makes an empty database on a server, for a benchmark, and returns its URL
-// and what drops it again. The URL's user must be allowed to make databases.
+// Scratch makes an empty database on a server, for a benchmark, and returns its URL and a
+// function that drops it. The URL's user must be allowed to make databases.
 func Scratch(ctx context.Context, server string) (database string, drop func() error, err error) {
 	u, err := url.Parse(server)
 	if err != nil {

@@ -14,10 +14,10 @@ import (
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
 )
 
-// lease, renewEvery, retryAfter, margin and attempt: a lease holds for ten seconds and
-// is renewed every two, after a failure sooner; an attempt that has not been answered
-// within two is given up. A node stops a second before its lease ends, so that clocks
-// may differ in speed, and it may be late, by that much.
+// lease is how long a lease is valid. It is renewed every renewEvery, or retryAfter after a
+// failure. An attempt to renew it that has no answer within attempt is given up. A node stops
+// using its share margin before its lease ends, because clocks may differ in speed and the node
+// may be late.
 const (
 	lease      = 10 * time.Second
 	renewEvery = 2 * time.Second
@@ -26,51 +26,53 @@ const (
 	attempt    = 2 * time.Second
 )
 
-// timing is the above; tests are in more of a hurry.
+// timing is these times; tests use shorter ones.
 type timing struct{ lease, every, retry, margin, attempt time.Duration }
 
-// Account is a carrier account as this node's configuration has it. While the nodes'
-// configurations differ, the lowest TPS and the lowest Binds count.
+// Account is a carrier account in this node's configuration. While the configurations of the
+// nodes differ, the lowest TPS and the lowest Binds count.
 type Account struct {
-	// Name is the account's in the ledger. Required.
+	// Name is the account's name in the ledger. Required.
 	Name string
-	// TPS is how many submits a second the account allows all nodes together. It is
-	// counted in thousandths. 0 is no limit.
+	// TPS is how many submits a second the account takes from all nodes together, to the
+	// thousandth. 0 means no limit.
 	TPS float64
-	// Binds is how many nodes may be bound to it. 0 is all of them.
+	// Binds is how many nodes may be bound to it. 0 means all of them.
 	Binds int
 }
 
 // Share is how much of an account this node may use. The zero Share is nothing.
 type Share struct {
-	// TPS is how many submits a second. 0 with Bind is no limit.
+	// TPS is how many submits a second this node may send. With Bind, 0 means no limit.
 	TPS float64
-	// Bind: the node may be bound.
+	// Bind says that the node may be bound.
 	Bind bool
-	// Until is when all of it ends unless it was renewed, on this process's clock.
+	// Until is when the whole share ends unless it is renewed, on this process's clock.
 	Until time.Time
 }
 
-// Shares takes part in sharing the accounts until ctx is done, under the node's name,
-// which people read. It calls changed, one call at a time, for every account: with the
-// zero Share before anything else, after each renewal with what the node may use
-// from now on, as a rule the same as before with a later Until, and with the zero
-// Share when the lease has not been renewed in time. changed must return at once, and
-// what it was told must be so when it returns: what is taken from this node
-// is given to another after that. A bind that is ending may still be open at the carrier
-// when the next node binds, for as long as its last answers take.
+// Shares shares the accounts with the other nodes until ctx is done. node is this node's name,
+// for people. Shares calls changed for every account, one call at a time:
 //
-// A bind stays with the node that has it for as long as it renews; free ones go to
-// those that have waited longest. The rate is shared equally among the nodes with a
-// bind. A new node has its part after the others have given it back, which takes two
-// renewals or so; a node that has died, and one that starts again after it was killed,
-// has none for ten seconds. A bind without a rate to use it is not told.
+//   - with the zero Share before anything else;
+//   - after each renewal, with what the node may use from then on, mostly the same as before with
+//     a later Until;
+//   - with the zero Share, if the lease was not renewed in time.
 //
-// The database's clock must not jump, and a database that is restored from a backup has
-// forgotten what was given: either may give something twice for ten seconds.
+// changed must return at once, and when it returns the node must keep to what it was told,
+// because another node then gets what this one lost. A bind that is ending may still be open at
+// the carrier when the next node binds, for as long as its last answers take.
 //
-// When ctx is done everything is taken back with the zero Share and given to the
-// others at once. It returns an error only for accounts that it cannot share.
+// A node keeps its bind for as long as it renews its lease. A free bind goes to the node that has
+// waited longest. The rate is shared equally among the nodes with a bind. A new node gets its
+// share when the others have given it up, after about two renewals. What a dead node had is free
+// after ten seconds, also for the same node when it starts after a kill. A bind without a rate is not told.
+//
+// The database's clock must not jump. A database that was restored from a backup does not know
+// what was given since. Either may give something twice for ten seconds.
+//
+// When ctx is done, changed gets the zero Share for every account, and the other nodes can have
+// all of it at once. Shares returns an error only for accounts that it cannot share.
 func (d *Database) Shares(ctx context.Context, node string, accounts []Account, changed func(account string, s Share)) error {
 	l := &leases{d: d, node: node, id: make([]byte, 16), changed: changed}
 	_, _ = rand.Read(l.id) // never fails
@@ -87,7 +89,7 @@ func (d *Database) Shares(ctx context.Context, node string, accounts []Account, 
 		}
 		l.accounts = append(l.accounts, &account{name: a.Name, config: own})
 	}
-	// In one order on all nodes, so that no two wait for each other.
+	// All nodes use the same order, so that no two wait for each other.
 	slices.SortFunc(l.accounts, func(a, b *account) int { return cmp.Compare(a.name, b.name) })
 	for i, a := range l.accounts {
 		if i > 0 && l.accounts[i-1].name == a.name {
@@ -106,7 +108,7 @@ func (d *Database) Shares(ctx context.Context, node string, accounts []Account, 
 	return nil
 }
 
-// leases are what this node has of its accounts, by one call of Shares.
+// leases are the leases of this node on its accounts, in one call of Shares.
 type leases struct {
 	d        *Database
 	node     string
@@ -114,12 +116,12 @@ type leases struct {
 	changed  func(string, Share)
 	accounts []*account
 	names    []string
-	known    bool      // the accounts have their rows
-	until    time.Time // of all that is held
+	known    bool      // whether the accounts have their rows
+	until    time.Time // when all leases end, less the margin
 }
 
-// account is one of them. config has the node's configuration; told is what changed
-// was told last.
+// account is the lease of one account. config is the account in the node's configuration; told is
+// what changed was told last.
 type account struct {
 	name   string
 	config holding
@@ -150,7 +152,7 @@ func (l *leases) run(ctx context.Context) {
 		case err != nil:
 			next = began.Add(l.d.timing.retry)
 		case surplus:
-			next = began // what was taken is given back at once
+			next = began // renew at once, to say that the node has given it up
 		default:
 			next = began.Add(l.d.timing.every)
 		}
@@ -171,35 +173,35 @@ func (l *leases) held() bool {
 	return slices.ContainsFunc(l.accounts, func(a *account) bool { return a.told.bind })
 }
 
-// expired reports whether what is held has run out. The monotonic clock may stand while
-// the machine sleeps; the wall clock does not.
+// expired reports whether the leases have ended. It asks the wall clock too, because the
+// monotonic clock may stop while the machine sleeps.
 func (l *leases) expired(now time.Time) bool {
 	return l.held() && (!now.Before(l.until) || !now.Round(0).Before(l.until.Round(0)))
 }
 
-// drop takes everything back.
+// drop tells every account that nothing may be used.
 func (l *leases) drop() {
 	for _, a := range l.accounts {
 		l.tell(a, share{})
 	}
 }
 
-// tell says what may be used from now on.
+// tell calls changed with what may be used from now on.
 func (l *leases) tell(a *account, s share) {
 	was := a.told
 	a.told = s
 	switch {
 	case s.bind && s.rate == noLimit:
 		l.changed(a.name, Share{Bind: true, Until: l.until})
-	case s.bind && s.rate > 0: // a rate of 0 would be no limit
+	case s.bind && s.rate > 0: // a rate of 0 would mean no limit
 		l.changed(a.name, Share{Bind: true, TPS: float64(s.rate) / 1000, Until: l.until})
 	case was.bind && was.rate > 0:
 		l.changed(a.name, Share{})
 	}
 }
 
-// renew renews all leases in one transaction and tells what they are. surplus: the node was
-// told to do with less, and is to say soon that it does.
+// renew renews all leases in one transaction, and tells the accounts what they are. surplus says
+// that the node was told to use less: it must renew soon, to say that it does.
 func (l *leases) renew(ctx context.Context) (surplus bool, err error) {
 	t := l.d.timing
 	began := time.Now()
@@ -219,17 +221,17 @@ func (l *leases) renew(ctx context.Context) (surplus bool, err error) {
 	}); err != nil {
 		return false, err
 	}
-	// The database began to count later.
+	// Count from before the transaction: the database counts from a later moment.
 	l.until = began.Add(t.lease - t.margin)
 	for i, a := range l.accounts {
-		// Given up now, and so said with the next renewal.
+		// The node uses less from now on, and says so with the next renewal.
 		surplus = surplus || a.told.bind && (!shares[i].bind || shares[i].rate < a.told.rate)
 		l.tell(a, shares[i])
 	}
 	return surplus, nil
 }
 
-// register makes the accounts' rows, which then stay.
+// register makes a row for each account. The rows stay.
 func (l *leases) register(ctx context.Context) error {
 	if l.known {
 		return nil
@@ -239,7 +241,8 @@ func (l *leases) register(ctx context.Context) error {
 	return err
 }
 
-// lock keeps the accounts to this transaction: no two nodes may take what is free.
+// lock locks the accounts' rows for this transaction, so that no two nodes take the same free
+// share.
 func (l *leases) lock(ctx context.Context, tx *sql.Tx) error {
 	done, err := tx.ExecContext(ctx, `SELECT FROM chirograph_cluster.accounts WHERE name = ANY ($1) ORDER BY name COLLATE "C" FOR UPDATE`, l.names)
 	if err != nil {
@@ -247,7 +250,7 @@ func (l *leases) lock(ctx context.Context, tx *sql.Tx) error {
 	}
 	n, err := done.RowsAffected()
 	if err == nil && n != int64(len(l.names)) {
-		l.known = false // a database that was restored
+		l.known = false // the row is gone: the database was restored
 		err = errGone
 	}
 	return err
@@ -255,8 +258,7 @@ func (l *leases) lock(ctx context.Context, tx *sql.Tx) error {
 
 var errGone = errors.New("carrier accounts are missing in the database; they are being made again")
 
-// divide renews the leases within a transaction and returns what each account's share
-// is, in order.
+// divide renews the leases in a transaction, and returns the share of each account, in order.
 func (l *leases) divide(ctx context.Context, tx *sql.Tx) ([]share, error) {
 	if err := l.lock(ctx, tx); err != nil {
 		return nil, err
@@ -274,8 +276,8 @@ func (l *leases) divide(ctx context.Context, tx *sql.Tx) ([]share, error) {
 	return shares, l.write(ctx, tx, written, now)
 }
 
-// read reads the accounts' leases, this node's and those of others that have not run
-// out, and the database's time. No other transaction changes these rows meanwhile.
+// read reads the leases on the accounts (this node's, and those of other nodes that have not
+// ended) and the database's time. No other transaction changes these rows meanwhile.
 func (l *leases) read(ctx context.Context, tx *sql.Tx) (own map[string]holding, others map[string][]holding, now int64, err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT account, holder, joined, bound, rate, tps, binds, until, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 		FROM (SELECT unnest($1::text[]) AS account) AS wanted LEFT JOIN chirograph_cluster.leases USING (account)`, l.names)
@@ -305,21 +307,21 @@ func (l *leases) read(ctx context.Context, tx *sql.Tx) (own map[string]holding, 
 	return own, others, now, rows.Err()
 }
 
-// divide is what the account's lease becomes, and what the node is told.
+// divide returns the account's new lease, and what the node is told.
 func (a *account) divide(have holding, ok bool, others []holding, now int64) (holding, share) {
 	own := a.config
 	own.joined = now
 	if ok {
 		own.joined = have.joined
 	}
-	// Where the lease is gone, others may have what was in it.
+	// If the lease has ended, other nodes may have what was in it.
 	if ok && a.told.bind {
 		own.bound, own.rate = have.bound, a.told.rate
 	}
 	return divide(own, others, now)
 }
 
-// write stores the leases, and clears away those that ran out.
+// write stores the leases, and deletes leases that have ended.
 func (l *leases) write(ctx context.Context, tx *sql.Tx, written []holding, now int64) error {
 	n := len(written)
 	joined, bound, rate, tps, binds := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
@@ -338,7 +340,7 @@ func (l *leases) write(ctx context.Context, tx *sql.Tx, written []holding, now i
 	return err
 }
 
-// release gives everything back at once; where it fails, the leases run out.
+// release gives up all leases at once. If that fails, they end by themselves.
 func (l *leases) release() {
 	_ = l.d.client.Do(l.d.ctx, l.d.timing.attempt, func(ctx context.Context) error {
 		return postgres.InTx(ctx, l.d.db, func(tx *sql.Tx) error {

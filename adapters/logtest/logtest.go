@@ -1,5 +1,5 @@
-// Package logtest is the conformance suite of the ledger's log: one text for
-// every engine, and the first test that a new one passes.
+// Package logtest is the suite of tests that every engine of the ledger's log must pass: the same
+// tests for each engine, and the first that a new engine runs.
 package logtest
 
 import (
@@ -27,28 +27,29 @@ const (
 	Failed Fault = "failed"
 	// FailedButPersisted: everything was written, and the engine says that it failed.
 	FailedButPersisted Fault = "failed, but persisted"
-	// CutShort: a part of the append was written.
+	// CutShort: only some of the events were written.
 	CutShort Fault = "cut short"
 )
 
-// Fixture is a fresh, empty log and what its engine offers besides the port.
-// Whatever it holds is closed by the test's cleanup.
+// Fixture is a new, empty log, with what its engine offers beside the port. The test's cleanup
+// closes it.
 type Fixture struct {
 	Log ledger.Log
-	// Close ends the log in an orderly way: it answers every append, then takes no more.
+	// Close ends the log in order: it answers every append, and then takes no more.
 	Close func() error
-	// Reopen closes the log if it is open, in whatever state, and opens the same data again.
+	// Reopen closes the log, whatever its state, if it is open, and opens the same data once
+	// more.
 	Reopen func(t *testing.T) ledger.Log
-	// Decode is Reopen in the mode that decodes every event that is read.
+	// Decode is Reopen with the setting that makes the log decode every event that is read.
 	Decode func(t *testing.T) ledger.Log
-	// Stall keeps appends from becoming durable until release is called; nil when
-	// the engine has nothing to wait for.
+	// Stall keeps appends from becoming durable until release is called. It is nil if the engine
+	// waits for nothing.
 	Stall func() (release func())
-	// Fail makes the log's next append meet the fault; only ExerciseFault needs it.
+	// Fail makes the fault happen to the log's next append. Only ExerciseFault needs it.
 	Fail func(Fault)
 }
 
-// Exercise runs the suite; open makes a fixture with four partitions for each of its tests.
+// Exercise runs the suite. open makes a fixture with four partitions, for each of its tests.
 func Exercise(t *testing.T, open func(t *testing.T) Fixture) {
 	for _, c := range []struct {
 		name string
@@ -76,9 +77,8 @@ func Exercise(t *testing.T, open func(t *testing.T) Fixture) {
 	}
 }
 
-// ExerciseFault breaks an append of a fixture that has Fail, and then looks at
-// what is there: what the answer promised must hold, and the ledger must go on,
-// if need be after it was opened again.
+// ExerciseFault makes a fault happen to an append, and then reads the log: it must hold what the
+// answer promised, and take further appends, if need be after it was reopened.
 func ExerciseFault(t *testing.T, fault Fault, open func(t *testing.T) Fixture) {
 	faulty(t, open(t), fault)
 }
@@ -179,12 +179,12 @@ func agree(t *testing.T, r ledger.Record) {
 	}
 }
 
-// equal compares what was read twice; ReadAll has held events against their bytes.
+// equal compares two results of ReadAll, which has compared the events with their bytes already.
 func equal(a, b []ledger.Record) bool {
 	return slices.EqualFunc(a, b, func(x, y ledger.Record) bool { return x.Index == y.Index && bytes.Equal(x.Raw, y.Raw) })
 }
 
-// done is a context that is over: a read with it returns what is there, at once.
+// done is a context that is done: a read with it returns at once.
 func done() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -360,8 +360,8 @@ func anywhere(t *testing.T, f Fixture) {
 }
 
 func wakes(t *testing.T, f Fixture) {
-	// The reader follows the head; whether it was already waiting when the append
-	// came is the scheduler's choice, and over many rounds it is both.
+	// The reader follows the head. The scheduler decides whether it was already waiting when an
+	// append came; over many rounds both happen.
 	const n = 200
 	want := Events(1, n)
 	got := make(chan []ledger.Record, 1)
@@ -756,7 +756,7 @@ func faulty(t *testing.T, f Fixture, fault Fault) {
 	}
 	l := f.Log
 	if after.Err != nil {
-		// The engine stopped itself. What was durable before is still read.
+		// The engine has stopped itself. Events that were durable before can still be read.
 		same(t, ReadAll(t, l, 0), before)
 		l = f.Reopen(t)
 	}
@@ -778,7 +778,7 @@ func faulty(t *testing.T, f Fixture, fault Fault) {
 		t.Fatalf("%d of %d events are there", len(records), len(broken))
 	}
 	same(t, records, broken[:len(records)])
-	// Whoever does not know appends the same events again.
+	// A caller that does not know the result appends the same events once more.
 	mustAppend(t, l, 0, broken)
 	all := ReadAll(t, l, 0)
 	same(t, all[len(all)-len(broken):], broken)

@@ -12,7 +12,7 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// Ledger is the log of a ledger that was begun, whose events must be its own.
+// Ledger is a log that already belongs to a ledger, and takes only events of that ledger.
 type Ledger interface {
 	ledger.Log
 	Source() string
@@ -36,8 +36,9 @@ func Own(l Ledger, p event.Partition, n int) []*event.Event {
 	return out
 }
 
-// TwoProcesses lets two processes append to the same partition of a ledger and read it at the
-// same time: both read the same, and each append is one run but for another's events between.
+// TwoProcesses makes two processes append to the same partition of a ledger and read it at the
+// same time. Both must read the same events, and the events of each append must keep their order,
+// with only events of the other process between them.
 func TwoProcesses(t *testing.T, logs [2]Ledger) {
 	t.Helper()
 	const appends, each = 60, 4
@@ -100,11 +101,11 @@ func TwoProcesses(t *testing.T, logs [2]Ledger) {
 	}
 }
 
-// Rate appends single events to every partition of a ledger for three seconds, so many a
-// second, which are read back by one reader each, and reports the time until an append is
-// acknowledged and until it is read back. begin is called when it is warm, and the function
-// that it returns, with how many were appended, when all are back: to report what else there
-// is to count.
+// Rate appends rate single events a second to the partitions of a ledger, for three seconds. One
+// reader for each partition reads them back. It reports the time until an append is acknowledged,
+// and until it is read back. begin is called after warming up. The function that it returns is
+// called with the number of appends, when all are read back, so that the caller can report more
+// figures.
 func Rate(b *testing.B, l Ledger, rate int, begin func() (end func(n int))) {
 	b.Helper()
 	partitions := l.Partitions()

@@ -1,5 +1,5 @@
-// Package memlog is a log in memory, for tests and simulations: nothing happens
-// in it that its driver did not order.
+// Package memlog is a ledger.Log in memory, for tests and simulations. Its driver, the test,
+// orders everything that happens in it. It keeps nothing when the process ends.
 package memlog
 
 import (
@@ -12,18 +12,18 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// Options of a log.
+// Options are the options of a log.
 type Options struct {
-	// Partitions defaults to 16.
+	// Partitions is the number of recipients' partitions; default 16.
 	Partitions int
-	// Manual makes an append wait in Pending until the driver says what becomes of it.
-	// Otherwise it lands at once, and done runs inside Append.
+	// Manual makes an append wait in Pending until the driver says what happens to it. Without it
+	// an append is in the log at once, and done is called inside Append.
 	Manual bool
-	// Decode makes every event that is read be decoded from its bytes.
+	// Decode makes the log decode every event from its bytes when it is read.
 	Decode bool
 }
 
-// Log is a ledger.Log. It starts no goroutine and reads no clock.
+// Log is a ledger.Log in memory. It starts no goroutine and reads no clock.
 type Log struct {
 	o Options
 
@@ -51,13 +51,13 @@ func New(o Options) *Log {
 // Partitions is part of ledger.Log.
 func (l *Log) Partitions() int { return l.o.Partitions }
 
-// Append is part of ledger.Log; it is the caller "".
+// Append is part of ledger.Log. It appends for the caller with the name "".
 func (l *Log) Append(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
 	caller{l, ""}.Append(p, events, done)
 }
 
-// Caller is the same log for one caller: its appends to one partition keep their
-// order, whatever the driver does, and those of different callers need not.
+// Caller returns the same log for one caller. The appends of one caller to one partition keep
+// their order, whatever the driver does. Those of different callers need not.
 func (l *Log) Caller(name string) ledger.Log { return caller{l, name} }
 
 type caller struct {
@@ -91,8 +91,8 @@ func (c caller) Append(p event.Partition, events []*event.Event, done func(ledge
 	}
 }
 
-// Pending is an append that waits for the driver. Its methods decide what becomes
-// of it; each answers the caller, inside the call, unless the caller has an answer.
+// Pending is an append that waits for the driver. Its methods say what happens to it. Each calls
+// the append's done before it returns, unless done was called already.
 type Pending struct {
 	Caller    string
 	Partition event.Partition
@@ -104,8 +104,8 @@ type Pending struct {
 	answered bool
 }
 
-// Pending lists, oldest first, the appends that may land next: the oldest unanswered
-// append of each caller and partition, and all appends that have an answer.
+// Pending lists the appends that may come into the log next, the oldest first: the oldest
+// unanswered append of each caller and partition, and all appends that were answered.
 func (l *Log) Pending() []*Pending {
 	type lane struct {
 		caller string
@@ -113,7 +113,7 @@ func (l *Log) Pending() []*Pending {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	waiting := map[lane]bool{} // it has an unanswered append
+	waiting := map[lane]bool{} // lanes with an unanswered append
 	var out []*Pending
 	for _, a := range l.pending {
 		at := lane{a.Caller, a.Partition}
@@ -127,23 +127,24 @@ func (l *Log) Pending() []*Pending {
 	return out
 }
 
-// Land appends it.
+// Land appends the events.
 func (a *Pending) Land() { a.resolve(len(a.Events), false, nil) }
 
-// Double appends it and keeps a copy, which the driver may land later or lose.
+// Double appends the events and keeps a copy, which the driver may append later, or lose.
 func (a *Pending) Double() { a.resolve(len(a.Events), true, nil) }
 
-// Doubt answers ledger.ErrUnknown; the append may still land later, out of order.
+// Doubt answers ledger.ErrUnknown. The append stays pending: the driver may still append it
+// later, out of order.
 func (a *Pending) Doubt() { a.resolve(0, true, ledger.ErrUnknown) }
 
 // Cut appends its first n events and answers ledger.ErrUnknown.
 func (a *Pending) Cut(n int) { a.resolve(n, false, ledger.ErrUnknown) }
 
-// Lose drops it and answers ledger.ErrUnknown.
+// Lose drops the append and answers ledger.ErrUnknown.
 func (a *Pending) Lose() { a.resolve(0, false, ledger.ErrUnknown) }
 
-// Refuse drops it and answers ledger.ErrRefused. It must not have an answer yet: after
-// ErrUnknown, an append cannot be refused.
+// Refuse drops the append and answers ledger.ErrRefused. The append must not be answered yet:
+// after ErrUnknown it cannot be refused.
 func (a *Pending) Refuse() {
 	if a.answered {
 		panic("memlog: an answered append cannot be refused")
@@ -196,7 +197,7 @@ func (l *Log) Truncate(p event.Partition, head int64) {
 	l.partitions[p].changed()
 }
 
-// Close refuses the pending appends and takes no more; waiting reads end.
+// Close refuses the pending appends and all later ones, and ends waiting reads.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	l.closed = true
@@ -214,7 +215,7 @@ func (l *Log) Close() error {
 	return nil
 }
 
-// Reopen makes a closed log take appends, with or without decoding.
+// Reopen makes a closed log take appends once more. decode is Options.Decode.
 func (l *Log) Reopen(decode bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Proxy stands between a node and a server on loopback, and can be cut.
+// Proxy passes connections between a node and a server on, on loopback, and can cut them.
 type Proxy struct {
 	addr, server string
 
@@ -19,20 +19,20 @@ type Proxy struct {
 	wg    sync.WaitGroup
 }
 
-// Way is what a proxy does.
+// Way says what a proxy does.
 type Way int
 
-// What a proxy does.
+// What a proxy can do.
 const (
-	// Forward: everything passes.
+	// Forward: everything is passed on.
 	Forward Way = iota
-	// Refuse: nobody listens.
+	// Refuse: connections are refused.
 	Refuse
-	// Hang: connections are taken, and nothing comes or goes.
+	// Hang: connections are accepted, and nothing passes in either direction.
 	Hang
 )
 
-// Through returns a proxy and the URL that leads through it.
+// Through returns a proxy before a server, and the URL that leads through it.
 func Through(t testing.TB, server string) (*Proxy, string) {
 	t.Helper()
 	u, err := url.Parse(server)
@@ -66,7 +66,7 @@ func (p *Proxy) listen(t testing.TB) {
 	})
 }
 
-// Set cuts every connection, unless they are to hang.
+// Set changes what the proxy does. It cuts every connection, unless they are to hang.
 func (p *Proxy) Set(t testing.TB, mode Way) {
 	p.mu.Lock()
 	was := p.mode

@@ -1,9 +1,10 @@
-// Package servertest gives a test the real servers that the environment names,
-// and a place of the test's own on them. It starts nothing: `make servers` does.
+// Package servertest gives a test the real servers that the environment names, and a database, a
+// topic prefix or a ledger name of the test's own on them. It starts no server: `make servers`
+// does.
 //
-// Where a server is not named the test is skipped, in one line that says what was
-// left out. With CHIROGRAPH_REQUIRE_SERVERS=1 it fails instead, so that a run which
-// promises to have tried the real thing cannot pass without it.
+// If a server is not named, the test is skipped, in one line that says what was not tested. With
+// CHIROGRAPH_REQUIRE_SERVERS=1 the test fails instead, so that a run which promises to have used
+// the real servers cannot pass without them.
 package servertest
 
 import (
@@ -37,17 +38,17 @@ const (
 	// RequireEnv, set to 1, makes a test fail where it would be skipped. EventStoreDB is
 	// never required.
 	RequireEnv = "CHIROGRAPH_REQUIRE_SERVERS"
-	// UsedEnv names a file to which every test that was given a server appends a
-	// line: the server (kafka, postgres or eventstoredb), the test's folder and its name. Whoever
-	// promises that the real servers were tried looks there.
+	// UsedEnv names a file to which every test that was given a server appends a line: the server
+	// (kafka, postgres or eventstoredb), the test's folder and its name. The file shows that the
+	// real servers were used.
 	UsedEnv = "CHIROGRAPH_TEST_SERVERS_USED"
 )
 
-// within bounds what this package itself asks of a server.
+// within bounds each request that this package makes to a server.
 const within = 20 * time.Second
 
-// Kafka returns the addresses of the brokers. One of them at least answers; a test
-// that needs three, or one in which topics are kept apart, looks for itself.
+// Kafka returns the addresses of the brokers. At least one of them answers. A test that needs
+// three brokers, or brokers with certain settings, must check that itself.
 func Kafka(t testing.TB) []string {
 	t.Helper()
 	brokers := brokers()
@@ -111,7 +112,7 @@ func EventStoreDB(t testing.TB) string {
 	if len(hosts) == 0 {
 		hosts = []string{cfg.Address}
 	}
-	if !cfg.DnsDiscover { // else the name is none of a host
+	if !cfg.DnsDiscover { // with discovery the name is not a host's
 		if err := reachable(hosts); err != nil {
 			t.Fatalf("the EventStoreDB that %s names does not answer: %v", EventStoreDBEnv, err)
 		}
@@ -153,7 +154,7 @@ func brokers() []string {
 	return strings.FieldsFunc(os.Getenv(KafkaEnv), func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-// missing ends the test for want of a server.
+// missing skips or fails the test, because a server is not named.
 func missing(t testing.TB, server, variable string) {
 	t.Helper()
 	if os.Getenv(RequireEnv) == "1" {
@@ -162,7 +163,7 @@ func missing(t testing.TB, server, variable string) {
 	t.Skipf("left out for want of %s: %s names none; `make servers` starts one", server, variable)
 }
 
-// used leaves a trace that the test had the server.
+// used records that the test was given the server.
 func used(t testing.TB, server string) {
 	t.Helper()
 	file := os.Getenv(UsedEnv)
@@ -183,7 +184,7 @@ func used(t testing.TB, server string) {
 	}
 }
 
-// reachable is nil when one of the addresses takes a connection.
+// reachable returns nil if one of the addresses accepts a connection.
 func reachable(addresses []string) error {
 	var last error
 	for _, a := range addresses {

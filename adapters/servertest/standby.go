@@ -6,10 +6,9 @@ import (
 	"testing"
 )
 
-// Standby makes the database of a URL take no writes, as one of a standby does: the
-// sessions that there are end, and those that begin are read-only (SQLSTATE 25006).
-// promote makes it take writes again, in sessions that begin after that: those from
-// before stay as they are, as connections to a former primary do.
+// Standby makes the database of a URL take no writes, like one on a standby: its sessions end,
+// and new sessions are read-only (SQLSTATE 25006). promote makes it take writes in sessions that
+// begin after that. Sessions from before stay read-only, as connections to a former primary do.
 func Standby(t testing.TB, database string) (promote func()) {
 	t.Helper()
 	u, err := url.Parse(database)
@@ -21,13 +20,13 @@ func Standby(t testing.TB, database string) (promote func()) {
 	ask(t, database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
 	return func() {
 		t.Helper()
-		u.Path = "/postgres" // a session in the database itself may not
+		u.Path = "/postgres" // a session in that database itself may not do it
 		ask(t, u.String(), "ALTER DATABASE "+name+" RESET default_transaction_read_only")
 	}
 }
 
-// Nameless fails a test whose text, which anybody may read, holds the host, the port,
-// the user or the password of a URL.
+// Nameless fails a test if text, which anybody may read, has the host, the port, the user or the
+// password of a URL in it.
 func Nameless(t testing.TB, text, server string) {
 	t.Helper()
 	u, err := url.Parse(server)

@@ -7,7 +7,7 @@ import (
 	"github.com/chirograph/chirograph/domain/reading"
 )
 
-// cache holds the messages that were written last, as they stand in the database.
+// cache has the messages that were written last, as they are in the database.
 type cache struct {
 	max   int
 	order *list.List // newest first, of *reading.Message

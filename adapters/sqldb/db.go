@@ -1,11 +1,12 @@
-// Package sqldb keeps the views in an SQL database: the folds of the streams, the
-// rows that queries read, and the positions that both came from, committed
-// together. All of it can be dropped and made anew from the log.
+// Package sqldb keeps the views in an SQL database: the folds of the streams, the rows that
+// queries read, and the position that both were made from, committed together. All of it can be
+// dropped and made anew from the log. What a row says is not decided here, but in package
+// projections.
 //
-// Batches of all partitions go through one writer, which merges what is queued
-// into one transaction and writes one row a message and one a stream. On SQLite
-// that is the only writer there is. On PostgreSQL each process has one, and they
-// project different partitions, or for a while the same.
+// Batches of all partitions go through one writer, which merges what is queued into one
+// transaction, and writes one row for each message and one for each stream. On SQLite there is
+// only that writer. On PostgreSQL each process has one; the processes project different
+// partitions, or for a while the same.
 package sqldb
 
 import (
@@ -18,30 +19,30 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// ErrClosed: the database was closed.
+// ErrClosed means that the database was closed.
 var ErrClosed = errors.New("the views are closed")
 
-// Options of a database.
+// Options are the options of a database.
 type Options struct {
-	// Partitions is the ledger's number of recipients' partitions. Required: answers
-	// by recipient name the partitions that they rest on.
+	// Partitions is the ledger's number of recipients' partitions. Required: the answer about a
+	// recipient's opt-outs names the partitions and positions that it is true for.
 	Partitions int
-	// Reference returns the keyed digest of a submit's reference, which is sealed in
-	// the event, and is asked only for a submit that has one. An error means that it
-	// cannot be read any more (erased): the message is not found by it. Without
-	// this, no message is found by its reference.
+	// Reference returns the keyed digest of a submit's reference, which is sealed in the event.
+	// It is called only for a submit that has one. An error means that the reference can no
+	// longer be read (it was erased): the message is then not found by it. If Reference is nil,
+	// no message is found by its reference.
 	Reference func(e *event.Event) (digest string, err error)
-	// Cache is how many messages the writer remembers, so that a later event need not
-	// read the row back. Default 16,384, about 3 KB each; more than the messages
-	// between submit and receipt is of no use.
+	// Cache is how many messages the writer remembers, so that it need not read a message's row
+	// for a later event. Default 16,384, about 3 KB each. More than there are messages between
+	// submit and receipt is of no use.
 	Cache int
 	// Queue is how many batches may wait; Write blocks while they do. Default 64.
 	Queue int
 }
 
-// DB is a ledger.Views with the queries over it. All methods may be called from
-// any goroutine. What it does is in three types: reader answers queries, writer
-// writes, and progress knows how far the views are.
+// DB is a ledger.Views with the queries over it. All methods may be called from any goroutine.
+// Three types do its work: reader answers queries, writer writes, and progress knows how far the
+// views are.
 type DB struct {
 	*reader
 	*writer
@@ -53,15 +54,15 @@ type DB struct {
 
 var _ ledger.Views = (*DB)(nil)
 
-// engine is what a database has of its own: how it is written.
+// engine is what differs between SQLite and PostgreSQL: how the views are written.
 type engine interface {
 	// begin starts a transaction that may write these batches.
 	begin(batches []*ledger.Batch) (tx, error)
 	reset(p event.Partition) error
-	// away: an error says that the database cannot be reached or takes nothing, and
-	// not that something in particular cannot be written.
+	// away reports whether an error says that the database cannot be reached or takes no writes,
+	// and not that something in particular cannot be written.
 	away(err error) bool
-	// note remembers for Health how a write ended.
+	// note remembers, for Health, how a write ended.
 	note(err error)
 	close() error
 }
@@ -86,8 +87,7 @@ func newDB(o Options) (*DB, error) {
 	}, nil
 }
 
-// Close commits what is queued and closes the database. A Write that comes later is
-// answered with ErrClosed.
+// Close commits what is queued and closes the database. A later Write is answered with ErrClosed.
 func (d *DB) Close() error {
 	if !d.writer.finish() {
 		return nil
@@ -98,9 +98,9 @@ func (d *DB) Close() error {
 	return d.engine.close()
 }
 
-// Health says whether the database can be reached and takes what is written, since
-// when that is so, and, when it is not, why, in words that name no address and no
-// secret. It remembers the last attempt and makes none. SQLite is always well.
+// Health says whether the database can be reached and takes writes, since when that is so, and if
+// not, why, in words without addresses and secrets. It knows the result of the last attempt, and
+// makes none. SQLite is always well.
 func (d *DB) Health() (ok bool, since time.Time, detail string) {
 	if d.pg != nil {
 		return d.pg.client.Health()
@@ -117,9 +117,8 @@ func orDefault(n, or int) int {
 
 const markColumns = `partition, next, hash, control, control_event, time, call_by`
 
-// callByUnknown is for how long after its time a partition may still call a carrier
-// whose row is from before call_by was stored. It bounds every call_by that was
-// written until then: a start gives its carrier a minute at most.
+// callByUnknown is how long after its time a partition may still call a carrier, if its row was
+// written before call_by was stored there. Until then a start gave its carrier a minute at most.
 const callByUnknown = time.Minute
 
 func scanMark(scan func(...any) error) (p event.Partition, m ledger.Mark, err error) {
@@ -140,7 +139,8 @@ func scanMark(scan func(...any) error) (p event.Partition, m ledger.Mark, err er
 	return p, m, nil
 }
 
-// callBy is stored as 0 when nothing was started yet: NULL is not known.
+// callBy is the partition's call_by as stored: 0 if nothing was started yet. NULL means that it
+// is not known.
 func callBy(p recipient.PartitionState) int64 {
 	if p.CallBy.IsZero() {
 		return 0
@@ -166,7 +166,7 @@ func flag(b bool) int64 {
 	return 0
 }
 
-// orNull is an id's bytes, NULL for none.
+// orNull returns an id's bytes; NULL for the zero ID.
 func orNull(id event.ID) []byte {
 	if id.IsZero() {
 		return nil

@@ -14,9 +14,9 @@ import (
 	"github.com/chirograph/chirograph/projections"
 )
 
-// dumps are the tables and their rows in canonical order. What a partition's time
-// has passed by is left out, pruned or not. No column depends on the order in
-// which partitions were read, on how events were cut into batches, or on a clock.
+// dumps are the tables, with their rows in canonical order. Rows that a partition's time has made
+// obsolete are left out, whether they were pruned or not. No column depends on the order in which
+// partitions were read, on how events were divided into batches, or on a clock.
 var dumps = []struct{ table, text string }{
 	{"partitions", `SELECT partition, next, hash, control, control_event, time, call_by FROM partitions WHERE next > 0 ORDER BY partition`},
 	{"streams", `SELECT subject, partition, state, due, latest FROM streams ORDER BY subject`},
@@ -29,10 +29,10 @@ var dumps = []struct{ table, text string }{
 		JOIN partitions p ON p.partition = r.partition WHERE r.keep_until > p.time ORDER BY r.message`},
 }
 
-// Dump writes every row of every table as one line of text, in canonical order, as
-// of one commit: table and columns, separated by tabs; bytes in hexadecimal,
-// folds and messages as JSON, "-" for none. Two databases that hold the same folds
-// dump the same lines, SQLite or PostgreSQL. It takes as long as it takes: ctx ends it.
+// Dump writes every row of every table as one line of text, in canonical order, as of one commit:
+// table and columns, divided by tabs; bytes in hexadecimal, folds and messages as JSON, "-" for
+// NULL. Two databases with the same folds give the same lines, on SQLite and PostgreSQL. Its time
+// is not bounded: ctx ends it.
 func (r *reader) Dump(ctx context.Context, w io.Writer) error {
 	out := bufio.NewWriterSize(w, 64<<10)
 	err := r.snapshot(ctx, func(ctx context.Context, tx *sql.Tx) error {

@@ -12,10 +12,10 @@ import (
 	"github.com/chirograph/chirograph/migrations"
 )
 
-// migrationFiles are the migrations that this program knows; tests add to them.
+// migrationFiles are the migrations that this program knows. Tests add some.
 var migrationFiles fs.FS = migrations.Views
 
-// migrateSQLite brings a file up to what this program knows.
+// migrateSQLite brings a file up to the newest migration that this program knows.
 func migrateSQLite(ctx context.Context, db *sql.DB) error {
 	v, err := postgres.Up(ctx, db, goose.DialectSQLite3, migrationFiles)
 	if err == nil {
@@ -27,9 +27,8 @@ func migrateSQLite(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// fits is an error for a database that a later program has brought further, unless
-// that program left it fit for this one: the row in compatible says which is the oldest
-// version that may use it.
+// fits returns an error if a later program has migrated the database further than this program
+// may use. The row in the table compatible says which is the oldest version that may use it.
 func fits(ctx context.Context, db *sql.DB, v postgres.Versions) error {
 	if v.Have <= v.Know {
 		return nil

@@ -19,17 +19,18 @@ import (
 	"github.com/chirograph/chirograph/projections"
 )
 
-// pgWriter is the writer's connection, made again when it is next needed after it
-// broke. A transaction is two round trips: one that locks the partitions and loads
-// what the rows depend on, and one that writes them as sets and commits.
+// pgWriter is the writer's connection, which is made anew when it is needed after it broke. A
+// transaction takes two round trips: one locks the partitions and loads what the rows depend on,
+// and one writes the rows as sets and commits.
 type pgWriter struct {
 	p     *pgEngine
 	cache *cache
 
 	conn   *pgx.Conn
-	schema int64 // the connection's
-	// written are the marks that this writer wrote or read last. Where a row has another
-	// mark, another process has written, and what is remembered of the partition is old.
+	schema int64 // the schema that the connection is to
+	// written are the marks that this writer wrote or read last. If a row has another mark,
+	// another process has written it, and what this writer remembers of the partition is out of
+	// date.
 	written map[event.Partition]written
 }
 
@@ -38,7 +39,7 @@ type written struct {
 	hash [32]byte
 }
 
-// connect makes the connection if there is none to the schema in force.
+// connect makes the connection, if there is none to the schema in force.
 func (w *pgWriter) connect(ctx context.Context) error {
 	n := w.p.schema.Load()
 	if w.conn != nil && !w.conn.IsClosed() && w.schema == n {
@@ -53,8 +54,8 @@ func (w *pgWriter) connect(ctx context.Context) error {
 	}
 	conn, err := w.p.client.Connect(ctx, map[string]string{
 		"search_path": schemaName(n),
-		// Every statement looks up sets of keys. Left to itself the planner reads a young
-		// table through, and keeps that plan when it has grown.
+		// Every statement looks up sets of keys. By itself the planner reads a small new table
+		// through, and keeps that plan when the table has grown.
 		"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
 		"plan_cache_mode": "force_generic_plan",
 	})
@@ -70,14 +71,14 @@ func (w *pgWriter) forget() {
 	clear(w.written)
 }
 
-// errMoved: the views are in another schema than the connection's.
-var errMoved = errors.New("the views have moved to another schema")
+// errOtherSchema means that the views are in another schema than the connection.
+var errOtherSchema = errors.New("the views have moved to another schema")
 
 func (p *pgEngine) begin(batches []*ledger.Batch) (tx, error) {
 	t := &pgTx{w: &p.writer}
 	t.ctx, t.cancel = context.WithTimeout(context.Background(), p.times.write)
 	err := t.begin(batches)
-	for n := 0; errors.Is(err, errMoved) && n < 3; n++ {
+	for n := 0; errors.Is(err, errOtherSchema) && n < 3; n++ {
 		t.undo()
 		err = t.begin(batches)
 	}
@@ -88,13 +89,13 @@ func (p *pgEngine) begin(batches []*ledger.Batch) (tx, error) {
 	return t, nil
 }
 
-// pgTx stages rows and sends them at commit.
+// pgTx collects rows, and sends them at commit.
 type pgTx struct {
 	w      *pgWriter
 	ctx    context.Context
 	cancel context.CancelFunc
 	open   bool
-	// readOnly: the server takes no writes.
+	// readOnly says that the server takes no writes.
 	readOnly bool
 
 	marks    map[event.Partition]ledger.Mark
@@ -112,8 +113,8 @@ type pruning struct {
 	before event.ID
 }
 
-// begin locks the partitions, in order, and loads the messages that are not
-// remembered and the latest messages of streams in which others begin.
+// begin locks the partitions, in order, and loads the messages that are not remembered, and the
+// latest message of each stream in which a message begins.
 func (t *pgTx) begin(batches []*ledger.Batch) error {
 	if err := t.w.connect(t.ctx); err != nil {
 		return err
@@ -129,12 +130,12 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 	for p := range partitions {
 		keys = append(keys, int16(p))
 	}
-	slices.Sort(keys) // all processes make rows in one order
+	slices.Sort(keys) // all processes make rows in the same order
 	b := new(pgx.Batch)
 	t.open = true
 	b.Queue(`BEGIN`)
 	if !t.w.p.pinned {
-		// A switch waits until no transaction holds this lock, and then holds it itself.
+		// A switch to another schema waits until no transaction has this lock, and then takes it.
 		b.Queue(`SELECT name FROM chirograph.current_views FOR SHARE`).QueryRow(func(row pgx.Row) error { return row.Scan(&name) })
 	}
 	b.Queue(`SELECT `+markColumns+` FROM partitions WHERE partition = ANY($1) ORDER BY partition FOR NO KEY UPDATE`, keys).Query(func(rows pgx.Rows) error {
@@ -155,10 +156,10 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 		if !t.w.p.follow(name) {
 			return fmt.Errorf("the views are in %s, and were in %s before", name, schemaName(t.w.schema))
 		}
-		return errMoved
+		return errOtherSchema
 	}
 	if len(t.marks) < len(keys) {
-		// There must be rows to lock. Several processes may make them: it is one row each.
+		// Only rows that exist can be locked. Several processes may make them: each results once.
 		if _, err := t.w.conn.Exec(t.ctx, `INSERT INTO partitions (partition, next, hash, control, control_event, call_by)
 			SELECT p, 0, '\x', 0, '\x', 0 FROM unnest($1::smallint[]) AS p ON CONFLICT (partition) DO NOTHING`, keys); err != nil {
 			return err
@@ -184,7 +185,7 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 	return nil
 }
 
-// loads queues the loading of what is not remembered and not loaded.
+// loads queues the loading of messages that are neither remembered nor loaded.
 func (t *pgTx) loads(b *pgx.Batch, batches []*ledger.Batch) {
 	var messages, streams [][]byte
 	for _, batch := range batches {
@@ -201,7 +202,7 @@ func (t *pgTx) loads(b *pgx.Batch, batches []*ledger.Batch) {
 			}
 			if effectiveSubmit(j) {
 				if _, asked := t.latests[j.Event.Subject]; !asked {
-					t.latests[j.Event.Subject] = unborn
+					t.latests[j.Event.Subject] = noRow
 					streams = append(streams, j.Event.Subject[:])
 				}
 			}
@@ -237,8 +238,8 @@ func (t *pgTx) loads(b *pgx.Batch, batches []*ledger.Batch) {
 	}
 }
 
-// unborn stands for the latest message of a stream without a row.
-var unborn = event.ID{15: 1}
+// noRow stands for the latest message of a stream that has no row.
+var noRow = event.ID{15: 1}
 
 func (t *pgTx) send(b *pgx.Batch) error {
 	err := t.w.conn.SendBatch(t.ctx, b).Close()
@@ -264,9 +265,9 @@ func (t *pgTx) commit() error {
 	return nil
 }
 
-// undo ends the transaction, if it was begun and not committed.
+// undo rolls the transaction back, if it was begun and not committed.
 func (t *pgTx) undo() {
-	if t.readOnly { // the next connection may find another server, and so may those that read
+	if t.readOnly { // let the next connections, of readers too, find another server
 		postgres.CloseConn(t.w.conn)
 		t.w.p.client.Drop()
 	}
@@ -285,17 +286,17 @@ func (t *pgTx) rollback() {
 
 // staged are the rows to be written, column by column.
 type staged struct {
-	// Streams that have no row, those that may have one, and those of which only the
-	// latest message is another.
+	// Streams that have no row, streams that may have one, and streams of which only the latest
+	// message changes.
 	newStreams, streams, linked streamColumns
-	// Messages that have no row, those whose submit came after a cancel, and others.
+	// Messages that have no row, messages whose submit came after a cancel, and other messages.
 	newMessages, filled, messages messageColumns
 	handoffs, closed              handoffColumns
 	optOuts, lifted               optOutColumnsOf
 	reserved                      reservedColumns
 }
 
-// array is a column; this one is encoded without reflection.
+// array is a column. pgx encodes this type without reflection.
 type array[T any] = pgtype.FlatArray[T]
 
 type streamColumns struct {
@@ -394,7 +395,7 @@ func (c *handoffColumns) add(h *projections.Handoff) {
 }
 
 func (t *pgTx) insertStream(s *streamRow, latest event.ID) (fresh bool, err error) {
-	if t.latests[s.subject] != unborn {
+	if t.latests[s.subject] != noRow {
 		return false, nil
 	}
 	t.newStreams.add(s, latest)
@@ -424,7 +425,7 @@ func (s *staged) fillMessage(m *reading.Message, reference sql.NullString, previ
 	return nil
 }
 
-// updateMessage writes the status in any case: one that is the same costs nothing.
+// updateMessage writes the status even if it is the same: that costs nothing.
 func (s *staged) updateMessage(m *reading.Message, _ recipient.Status, doc []byte) error {
 	c := &s.messages
 	c.id, c.status, c.doc = append(c.id, m.ID[:]), append(c.status, string(m.Status)), append(c.doc, doc)
@@ -486,7 +487,7 @@ func (t *pgTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore 
 	return nil
 }
 
-// batch is everything that is staged, and the commit.
+// batch is all statements that write what is staged, and the commit.
 func (s *staged) batch(marks map[event.Partition]ledger.Mark, prunings []pruning) *pgx.Batch {
 	b := new(pgx.Batch)
 	if c := &s.newStreams; len(c.subject) > 0 {
@@ -560,14 +561,13 @@ func (s *staged) batch(marks map[event.Partition]ledger.Mark, prunings []pruning
 	return b
 }
 
-// reset drops everything of a partition. It reads every table through, and takes
-// as long as that takes.
+// reset drops everything of a partition. It reads every table through; its time is not bounded.
 func (p *pgEngine) reset(part event.Partition) error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.times.write)
 	defer cancel()
 	t := &pgTx{w: &p.writer, ctx: ctx, cancel: func() {}}
 	err := t.begin([]*ledger.Batch{{Partition: part}})
-	if errors.Is(err, errMoved) {
+	if errors.Is(err, errOtherSchema) {
 		t.undo()
 		err = t.begin([]*ledger.Batch{{Partition: part}})
 	}

@@ -16,25 +16,24 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// times bound everything that waits for PostgreSQL.
+// times bound every wait for PostgreSQL.
 type times struct {
-	// connect bounds the making of a connection to one of the hosts, unless the URL
-	// says connect_timeout.
+	// connect bounds the making of a connection to one host, unless the URL says connect_timeout.
 	connect time.Duration
-	// statement is how long the server lets one statement run, its wait for locks
-	// included, unless the URL says statement_timeout.
+	// statement is how long the server lets one statement run, with its wait for locks, unless
+	// the URL says statement_timeout.
 	statement time.Duration
-	// idle is how long the server keeps a transaction whose client says nothing: a node
-	// that is frozen amid one holds its partitions up for that long and no longer.
+	// idle is how long the server keeps a transaction in which the client does nothing: for so
+	// long a node that is frozen in one can hold up its partitions.
 	idle time.Duration
-	// read bounds a query of a caller as a whole, and write a transaction of the
-	// writer, connecting included.
+	// read bounds a caller's query as a whole; write bounds a transaction of the writer, with
+	// connecting.
 	read, write time.Duration
-	// hold is how long a switch may keep the writers waiting. It is less than
-	// statement, so that they wait and do not fail.
+	// hold is how long a switch may make the writers wait. It is less than statement, so that
+	// their statements wait and do not fail.
 	hold time.Duration
-	// grace is for how long after a switch the former rows stay, for readers that have
-	// not looked since.
+	// grace is how long after a switch the former rows stay, for readers that do not know of it
+	// yet.
 	grace time.Duration
 }
 
@@ -45,29 +44,28 @@ var standard = times{connect: 5 * time.Second, statement: 10 * time.Second, idle
 // and two more while it starts.
 const readers = 8
 
-// OpenPostgres opens the views in a PostgreSQL database, or makes them. The URL is
-// libpq's (postgresql.org/docs/current/libpq-connect.html, §34.1), with TLS and
-// everything else as it says there; with several hosts it should say
-// target_session_attrs=primary, and a pooler in between must give out whole
-// sessions. The database is encoded in UTF-8, and the user may create schemas in it,
-// the first time and for a rebuild. Nodes that start together migrate once: one does,
-// and the others wait for it.
+// OpenPostgres opens the views in a PostgreSQL database, or makes them. The URL is libpq's
+// (postgresql.org/docs/current/libpq-connect.html, §34.1), with TLS and everything else as
+// described there. With several hosts it should say target_session_attrs=primary. A pooler in
+// between must give out whole sessions. The database's encoding is UTF-8, and the user may create
+// schemas in it, which happens the first time and for a rebuild. If several nodes start together,
+// one migrates and the others wait for it.
 //
-// The views live in a schema of their own, chirograph_views_1 and so on, which the
-// one row of chirograph.current_views names (see Rebuild). Each process may project
-// any partition. Where two project the same one, its rows stay right, for what one
-// has committed the other leaves out.
+// The views are in a schema of their own (chirograph_views_1 and so on), which the one row of
+// chirograph.current_views names (see Rebuild). Each process may project any partition. If two
+// project the same one, its rows stay right, because each leaves out what the other has
+// committed.
 //
-// A commit waits for the disk of the primary (synchronous_commit=local, unless the
-// URL says otherwise) and not for replicas. All of it can be made anew from the log;
-// but what a process has written and then dropped from memory it must find, so a
-// crash of the server should not take back what was answered. A failover may: then
-// rows and mark have gone back together, the next batch does not follow, and its
-// partition is read once more from the mark.
+// A commit waits for the disk of the primary (synchronous_commit=local, unless the URL says
+// otherwise), and not for replicas. Everything can be made anew from the log, but a process must
+// find what it has written and then dropped from memory, so a crash of the server should lose
+// nothing that was committed. A failover may lose some. Then rows and mark are both from an
+// earlier commit, the next batch does not follow the mark, and the partition is read once more
+// from the mark.
 //
-// While PostgreSQL is away, queries and writes fail, at once where it refuses, and
-// after 10 s (queries) and 20 s (writes) where it says nothing. Connections are made
-// anew when they are next needed.
+// While PostgreSQL cannot be reached, queries and writes fail: at once if it refuses, and after
+// 10 s (queries) or 20 s (writes) if it is silent. Connections are made anew when they are
+// needed.
 func OpenPostgres(ctx context.Context, url string, o Options) (*DB, error) {
 	return openPostgres(ctx, url, o, standard)
 }
@@ -84,15 +82,15 @@ func openPostgres(ctx context.Context, url string, o Options, t times) (*DB, err
 	return p.open(ctx, o)
 }
 
-// pgEngine is the engine of a database that several processes write to.
+// pgEngine is the engine of PostgreSQL, to which several processes write.
 type pgEngine struct {
 	client *postgres.Client
 	url    string
 	times  times
-	// schema is the number of the schema that is read and written. It only grows: the
-	// writer and the watcher move it, and connections of another are made anew.
+	// schema is the number of the schema that is read and written. It only grows. The writer and
+	// the watcher change it, and connections to another schema are then made anew.
 	schema atomic.Int64
-	// pinned: it is a schema that is being made, and stays.
+	// pinned says that the schema is being made by a rebuild, and does not change.
 	pinned bool
 
 	writer pgWriter
@@ -109,17 +107,17 @@ func newPgEngine(url string, t times) (*pgEngine, error) {
 	return p, nil
 }
 
-// do runs a query that may be run twice, within its time. What a query meets says less
-// of the server than what the writer and the watcher do: Health has theirs.
+// do runs a query, possibly twice, within its time. Its result is not used for Health, since the
+// writer and the watcher tell more about the server.
 func (p *pgEngine) do(ctx context.Context, query func(context.Context) error) error {
 	return refused(p.client.Try(ctx, p.times.read, query))
 }
 
-// explain gives an error a text without addresses and names.
+// explain returns an error with a text without addresses and names.
 func (p *pgEngine) explain(err error) error { return refused(p.client.Explain(err, 0)) }
 
-// refused makes an error of the way to PostgreSQL a ledger.ErrRefused: readers are told
-// that nothing was done, and a writer reads its mark again whatever the error.
+// refused makes an error on the way to PostgreSQL a ledger.ErrRefused. For a reader that says
+// that nothing was done. A writer reads its mark once more whatever the error is.
 func refused(err error) error {
 	if postgres.Away(err) && !errors.Is(err, ledger.ErrRefused) {
 		return &refusal{err}
@@ -127,13 +125,13 @@ func refused(err error) error {
 	return err
 }
 
-// refusal is an error, under its own text, that is a ledger.ErrRefused.
+// refusal is an error with its own text that is also a ledger.ErrRefused.
 type refusal struct{ error }
 
-// Unwrap is part of errors.Is.
+// Unwrap is for errors.Is.
 func (r *refusal) Unwrap() []error { return []error{ledger.ErrRefused, r.error} }
 
-// schemaName is the schema of a number.
+// schemaName is the name of the schema with a number.
 func schemaName(n int64) string { return "chirograph_views_" + strconv.FormatInt(n, 10) }
 
 func schemaNumber(name string) (int64, error) {
@@ -144,8 +142,8 @@ func schemaNumber(name string) (int64, error) {
 	return n, nil
 }
 
-// follow moves over to a schema, and reports whether that is another. Connections to
-// the one before serve out what they began.
+// follow changes to the schema with that name, and reports whether that is a newer one.
+// Connections to the former schema finish what they are doing.
 func (p *pgEngine) follow(name string) bool {
 	n, err := schemaNumber(name)
 	if err != nil || p.pinned {
@@ -153,7 +151,7 @@ func (p *pgEngine) follow(name string) bool {
 	}
 	for {
 		was := p.schema.Load()
-		if n <= was { // older news
+		if n <= was { // this is the schema in use, or an older one
 			return false
 		}
 		if p.schema.CompareAndSwap(was, n) {
@@ -162,8 +160,8 @@ func (p *pgEngine) follow(name string) bool {
 	}
 }
 
-// lockSetUp is the advisory lock of a process that creates, migrates or switches
-// schemas; lockRebuild is held as long as a rebuild lasts. ("Chirogr" and a number.)
+// lockSetUp is the advisory lock of a process that creates, migrates or switches schemas.
+// lockRebuild is held as long as a rebuild lasts. ("Chirogr" and a number.)
 const (
 	lockSetUp   = 0x43686972_6f677201
 	lockRebuild = 0x43686972_6f677202
@@ -198,8 +196,8 @@ func (p *pgEngine) setUp(ctx context.Context) error {
 	})
 }
 
-// currentOrFirst reads in which schema the views are. first: there are none yet, and it
-// is the schema in which the first are to be made.
+// currentOrFirst reads which schema the views are in. first says that there are none yet, and
+// that they are to be made in this schema.
 func (p *pgEngine) currentOrFirst(ctx context.Context, conn *pgx.Conn) (name string, first bool, err error) {
 	var there bool
 	if err := conn.QueryRow(ctx, `SELECT to_regclass('chirograph.current_views') IS NOT NULL`).Scan(&there); err != nil {
@@ -220,11 +218,10 @@ func (p *pgEngine) currentOrFirst(ctx context.Context, conn *pgx.Conn) (name str
 	return name, false, err
 }
 
-// storage is how the tables are stored. It says nothing about what they hold, so it
-// is no migration. Rows are rewritten a few times within seconds, so a page keeps
-// room for that: an update that changes no indexed column then stays on it and
-// leaves the indexes alone. Folds and messages of a few KB stay in their row,
-// uncompressed.
+// storage says how PostgreSQL stores the tables. It does not change what they hold, so it is no
+// migration. A row is rewritten a few times within seconds. So each page keeps some room: an
+// update that changes no indexed column then stays on its page and changes no index. Folds and
+// messages of a few KB stay in their row, uncompressed.
 const storage = `
 	ALTER TABLE partitions SET (fillfactor = 20);
 	ALTER TABLE streams SET (fillfactor = 80, toast_tuple_target = 8160);
@@ -237,8 +234,8 @@ func tablesOf(n int64) postgres.Schema {
 	return postgres.Schema{Name: schemaName(n), Files: migrationFiles, Lock: lockSetUp}
 }
 
-// migrate brings a schema up to what this program knows, or makes it. conn holds the
-// lock. It has no bound but the caller's.
+// migrate makes a schema, or brings it up to the newest migration that this program knows. conn
+// has the lock. Only ctx bounds it.
 func (p *pgEngine) migrate(ctx context.Context, conn *pgx.Conn, n int64) error {
 	v, err := p.client.MigrateOn(ctx, conn, tablesOf(n))
 	if err != nil {
@@ -257,16 +254,16 @@ func (p *pgEngine) migrate(ctx context.Context, conn *pgx.Conn, n int64) error {
 	return err
 }
 
-// schemaKey is where a connection keeps the number of its schema.
+// schemaKey is the key under which a connection keeps the number of its schema.
 const schemaKey = "chirograph.schema"
 
-// intoSchema sets the schema of a connection that is to be made.
+// intoSchema sets the schema of a connection that is about to be made.
 func (p *pgEngine) intoSchema(c *pgx.ConnConfig) {
 	c.RuntimeParams["search_path"] = schemaName(p.schema.Load())
 }
 
-// inSchema reports whether a connection is to the schema in force. It serves one schema
-// for as long as it lives, so that no snapshot ever sees two.
+// inSchema reports whether a connection is to the schema in force. A connection keeps its schema
+// for as long as it exists, so that no snapshot ever sees two.
 func (p *pgEngine) inSchema(c *pgx.Conn) bool {
 	known := c.PgConn().CustomData()
 	n, there := known[schemaKey].(int64)
@@ -280,7 +277,7 @@ func (p *pgEngine) inSchema(c *pgx.Conn) bool {
 	return n == p.schema.Load()
 }
 
-// open starts a database over a schema that is set up.
+// open starts a DB over a schema that is set up.
 func (p *pgEngine) open(ctx context.Context, o Options) (_ *DB, err error) {
 	defer func() {
 		if err != nil {

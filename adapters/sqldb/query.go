@@ -20,11 +20,11 @@ import (
 	"github.com/chirograph/chirograph/projections"
 )
 
-// reader answers queries, from what is committed. All methods may be called from any goroutine.
+// reader answers queries from what is committed. All methods may be called from any goroutine.
 type reader struct {
-	partitions int       // of the ledger
+	partitions int       // how many the ledger has
 	pg         *pgEngine // nil on SQLite
-	read       *sql.DB   // a few
+	read       *sql.DB   // a few connections
 	stmt       statements
 }
 
@@ -43,8 +43,8 @@ func (r *reader) Mark(ctx context.Context, p event.Partition) (m ledger.Mark, er
 	return m, nil
 }
 
-// do runs a query within its time, and says what it was for when it fails. The query
-// may be run twice, so it begins with empty answers.
+// do runs a query within its time. Its error says what the query was for. The query may be run
+// twice, so it must begin with empty answers.
 func (r *reader) do(ctx context.Context, what string, query func(context.Context) error) (err error) {
 	if r.pg != nil {
 		err = r.pg.do(ctx, query)
@@ -66,7 +66,7 @@ func (r *reader) view(ctx context.Context, what string, query func(ctx context.C
 func (r *reader) snapshot(ctx context.Context, query func(ctx context.Context, tx *sql.Tx) error) error {
 	o := &sql.TxOptions{ReadOnly: true}
 	if r.pg != nil {
-		o.Isolation = sql.LevelRepeatableRead // else each statement has a snapshot of its own
+		o.Isolation = sql.LevelRepeatableRead // otherwise each statement would have a snapshot of its own
 	}
 	tx, err := r.read.BeginTx(ctx, o)
 	if err != nil {
@@ -158,7 +158,7 @@ func (r *reader) streamsOneByOne(ctx context.Context, p event.Partition, subject
 	return asOf, err
 }
 
-// ids are the bytes of each.
+// ids returns the bytes of each id.
 func ids[T ~[16]byte](all []T) [][]byte {
 	out := make([][]byte, len(all))
 	for i := range all {
@@ -187,9 +187,10 @@ func (r *reader) Due(ctx context.Context, p event.Partition, before time.Time) (
 	return due, nil
 }
 
-// Handoff is part of ledger.Views. Keys come best first, and the first that finds
-// something decides; keys[0] is the id as the receipt wrote it, and picks among
-// several hand-offs under one key (carriers use an id more than once; then the newest counts).
+// Handoff is part of ledger.Views. The best key comes first, and the first key that finds
+// something decides. keys[0] is the id as the receipt has it. It chooses among several hand-offs
+// under one key; if several remain, because the carrier used an id more than once, the newest
+// counts.
 func (r *reader) Handoff(ctx context.Context, account string, keys []string) (ref ledger.HandoffRef, found bool, err error) {
 	for i, key := range keys {
 		if slices.Contains(keys[:i], key) {
@@ -202,7 +203,7 @@ func (r *reader) Handoff(ctx context.Context, account string, keys []string) (re
 	return ledger.HandoffRef{}, false, nil
 }
 
-// handoff finds the best hand-off under one key; id is as the receipt wrote it.
+// handoff finds the best hand-off under one key. id is the id as the receipt has it.
 func (r *reader) handoff(ctx context.Context, account, key, id string) (ref ledger.HandoffRef, found bool, err error) {
 	err = r.do(ctx, "look a carrier's id up", func(ctx context.Context) error {
 		found = false
@@ -227,8 +228,8 @@ func (r *reader) handoff(ctx context.Context, account, key, id string) (ref ledg
 	return ref, true, nil
 }
 
-// Reserved is part of ledger.Views. Should two submits have used one key (a lost
-// answer, two processes), the older one counts.
+// Reserved is part of ledger.Views. If two submits have used one key (a result was lost, two
+// processes took requests), the older one counts.
 func (r *reader) Reserved(ctx context.Context, tenant, key string) (ledger.Reserved, bool, error) {
 	var x ledger.Reserved
 	var id []byte
@@ -248,8 +249,8 @@ func (r *reader) Reserved(ctx context.Context, tenant, key string) (ledger.Reser
 	return x, true, nil
 }
 
-// Message returns a message of the tenant; reading.ErrNotFound when there is
-// none, or none yet.
+// Message returns a message of the tenant. The error is reading.ErrNotFound if there is none, or
+// none yet.
 func (r *reader) Message(ctx context.Context, tenant string, id event.ID) (*reading.Message, error) {
 	var doc []byte
 	if err := r.do(ctx, "read a message", func(ctx context.Context) error {
@@ -264,16 +265,17 @@ func (r *reader) Message(ctx context.Context, tenant string, id event.ID) (*read
 	return decode(doc)
 }
 
-// How far a message's own time may lie from the one in its id: an answer to an
-// inbound message has the inbound's time in its id.
+// How far a message's own time may be from the time in its id. The id of an answer to an inbound
+// message has the time of that message.
 const (
 	idBehind = 10 * time.Minute
 	idAhead  = time.Minute
 )
 
-// Search returns a page of the tenant's messages, newest first: by id, and within
-// one recipient in the order of the log. The next page is the one after the last
-// id; messages that come meanwhile shift nothing. Limit is brought within 1 to reading.MaxPage.
+// Search returns a page of the tenant's messages, the newest first: by id, and within one
+// recipient in the order of the log. The next page begins after the last id of this page;
+// messages that come meanwhile change nothing in it. A limit outside 1 to reading.MaxPage is
+// brought within it.
 func (r *reader) Search(ctx context.Context, tenant string, f reading.Filter) (page []*reading.Message, err error) {
 	f.Limit = min(max(f.Limit, 1), reading.MaxPage)
 	f.Program, f.Reference = plain(f.Program), plain(f.Reference)
@@ -310,8 +312,8 @@ type search struct {
 
 func (s *search) full() bool { return len(s.page) == s.f.Limit }
 
-// add takes m into the page if it matches. The reference is no part of the
-// message: it stands in an index alone.
+// add adds m to the page if it matches the filter. The reference is not checked here: it is not
+// part of the message, but only in an index.
 func (s *search) add(m *reading.Message) {
 	f := &s.f
 	switch {
@@ -326,7 +328,7 @@ func (s *search) add(m *reading.Message) {
 	s.page = append(s.page, m)
 }
 
-// chain walks one recipient's messages, from the latest back.
+// chain goes through one recipient's messages, from the latest back.
 func (s *search) chain() error {
 	var next []byte
 	var err error
@@ -339,7 +341,7 @@ func (s *search) chain() error {
 		return nil
 	}
 	chain := s.tx.StmtContext(s.ctx, s.r.stmt.chain)
-	// What the filter leaves out makes it look further, each time at more.
+	// The filter leaves messages out, so look further, each time at more messages.
 	for n := s.f.Limit; err == nil && next != nil && !s.full(); n = min(2*n, 1000) {
 		from := next
 		next = nil
@@ -363,14 +365,14 @@ func (s *search) chain() error {
 	return err
 }
 
-// source gives ids, newest first, between two bounds.
+// source returns ids between two bounds, the newest first.
 type source struct {
 	stmt *sql.Stmt
 	args []any
 }
 
-// groups are the sources that together hold what matches program and status: one
-// for each of the tenant's programs and statuses, since these lead the index.
+// groups returns sources that together have every message with the wanted program and status: one
+// for each of the tenant's programs and statuses, since the index begins with these.
 func (s *search) groups() ([]source, error) {
 	programs := []string{s.f.Program}
 	if s.f.Program == "" {
@@ -401,9 +403,9 @@ func (s *search) groups() ([]source, error) {
 	return sources, nil
 }
 
-// merge fills the page from the sources, in order of id. Each gives at most a
-// page's worth at a time, so what lies below the end of a source that gave that
-// much is left for the next round.
+// merge fills the page from the sources, in order of id. Each source returns at most a page of
+// ids at a time. If it returned that many, it may have more below its last id, so ids below that
+// wait for the next round.
 func (s *search) merge(sources []source) error {
 	upper, lower := event.ID(bytes.Repeat([]byte{0xff}, 16)), event.ID{}
 	if !s.f.Until.IsZero() {
@@ -418,7 +420,7 @@ func (s *search) merge(sources []source) error {
 	for more := true; more && !s.full(); {
 		more = false
 		var found []event.ID
-		var end event.ID // ids below it may be missing
+		var end event.ID // ids below this one may be missing still
 		for _, src := range sources {
 			n := 0
 			var last event.ID
@@ -504,12 +506,12 @@ func (s *search) read(all []event.ID) error {
 	return nil
 }
 
-// chunk is how many recipients one statement asks for, on PostgreSQL ten times as many.
+// chunk is how many recipients one statement asks for; on PostgreSQL ten times as many.
 const chunk = 100
 
-// OptOuts returns the opt-outs that stand for each of the subjects, in order, and
-// the last position of every partition that one of them lies in: the answer is
-// true as of exactly these. A partition that holds nothing has none.
+// OptOuts returns the opt-outs in force for each of the subjects, in order, and the last position
+// of each partition that has one of the subjects: the answer is true as of exactly these
+// positions. A partition without events has none.
 func (r *reader) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) (stand [][]reading.OptOut, asOf []event.Position, err error) {
 	at := map[event.Pseudonym][]int{}
 	var distinct []event.Pseudonym
@@ -527,7 +529,7 @@ func (r *reader) OptOuts(ctx context.Context, tenant string, subjects []event.Ps
 			if err := scan(&p.Partition, &p.Index); err != nil {
 				return err
 			}
-			p.Index-- // the last one applied
+			p.Index-- // the last event that was applied
 			if involved[p.Partition] {
 				asOf = append(asOf, p)
 			}
@@ -605,8 +607,8 @@ func scanOptOut(scan func(...any) error) (event.Pseudonym, reading.OptOut, error
 	return event.Pseudonym(toID(subject)), o, err
 }
 
-// Reviews lists the tenant's standing opt-outs that an officer has yet to read,
-// the oldest first.
+// Reviews returns those of the tenant's opt-outs in force that an officer has not read yet, the
+// oldest first.
 func (r *reader) Reviews(ctx context.Context, tenant string) (all []reading.Review, err error) {
 	err = r.do(ctx, "list reviews", func(ctx context.Context) error {
 		all = nil

@@ -12,25 +12,24 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// Rebuilding are views that are being made anew beside the live ones, while nodes
-// run: a database in a schema of its own. Fold the log into it, from the marks that
-// it has (none), with Write as ever; then Switch, then Close.
+// Rebuilding is a rebuild: views that are made anew beside the live ones while nodes run. They
+// are a database in a schema of their own. Fold the log into it with Write as usual, from the
+// marks that it has (none); then call Switch, and then Close.
 //
-// A rebuild that is not switched to changes nothing. What a crash leaves of one, the
-// next one drops.
+// Without Switch a rebuild changes nothing. If a crash leaves a part of one, the next rebuild
+// drops it.
 type Rebuilding struct {
 	*DB
 	live *DB
-	// conn holds lockRebuild.
+	// conn has lockRebuild.
 	conn     *pgx.Conn
 	from, to int64
 	switched time.Time
 }
 
-// Rebuild begins to make the views anew. On PostgreSQL only: on SQLite, fold into
-// another file and put it in the place of the first. One rebuild runs at a time, in
-// whichever process; a second is refused. So is one by a program that is older than
-// the live views.
+// Rebuild begins to make the views anew, on PostgreSQL only. (On SQLite, fold into another file
+// and put it in place of the first.) One rebuild runs at a time, in any process; a second one is
+// refused. So is a rebuild by a program that is older than the live views.
 func (d *DB) Rebuild(ctx context.Context) (*Rebuilding, error) {
 	if d.pg == nil {
 		return nil, errors.New("rebuild the views: in SQLite they are one file; make another and put it in its place")
@@ -87,7 +86,7 @@ func (r *Rebuilding) begin(ctx context.Context) (err error) {
 		if _, err := r.conn.Exec(ctx, `DROP SCHEMA `+name+` CASCADE`); err != nil {
 			return err
 		}
-		r.to = max(r.to, n+1) // a number is used once: some node may still be at that one
+		r.to = max(r.to, n+1) // use a number only once: some node may still read the schema that had it
 	}
 	if err := p.migrate(ctx, r.conn, r.to); err != nil {
 		return err
@@ -113,14 +112,14 @@ func current(ctx context.Context, conn *pgx.Conn) (int64, error) {
 	return schemaNumber(name)
 }
 
-// Switch makes these views the live ones. Fold them up to near the
-// log's heads before. The writers of all nodes wait while catchUp folds the rest: up
-// to every one of the live marks (Mark.Next) at least, and it must not take more
-// than some seconds, or ctx, which it is given, ends it and nothing has changed.
+// Switch makes these views the live ones. Before it, fold them up to near the log's heads. During
+// catchUp the writers of all nodes wait. It must fold the rest, at least up to every one of the
+// live marks (Mark.Next), within a few seconds; else the ctx that it gets ends it, and nothing
+// has changed.
 //
-// Nodes move over with their next transaction, or within ProgressAge, and go on
-// without a restart: what they then write and these views have already is left out.
-// After an error that is the connection's, it may have been switched all the same;
+// Nodes change to the new views with their next transaction, or within ProgressAge, and continue
+// without a restart: of what they then write, the events that these views already have are left
+// out. If the connection failed, Switch returns an error although the switch may have been made;
 // Close finds out.
 func (r *Rebuilding) Switch(ctx context.Context, catchUp func(ctx context.Context, live map[event.Partition]int64) error) error {
 	if err := r.swap(ctx, catchUp); err != nil {
@@ -130,7 +129,7 @@ func (r *Rebuilding) Switch(ctx context.Context, catchUp func(ctx context.Contex
 }
 
 func (r *Rebuilding) swap(ctx context.Context, catchUp func(context.Context, map[event.Partition]int64) error) (err error) {
-	for _, table := range tables { // the planner should know them before anybody asks
+	for _, table := range tables { // the planner should know the tables before the first query
 		if _, err := r.conn.Exec(ctx, `ANALYZE `+schemaName(r.to)+`.`+table); err != nil {
 			return err
 		}
@@ -144,11 +143,11 @@ func (r *Rebuilding) swap(ctx context.Context, catchUp func(context.Context, map
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		if e := tx.Rollback(ctx); e != nil && !errors.Is(e, pgx.ErrTxClosed) {
-			postgres.CloseConn(r.conn) // the others must not wait for what this process has given up
+			postgres.CloseConn(r.conn) // other processes must not wait for a switch that this one has given up
 		}
 	}()
-	// No process migrates meanwhile. Writers hold the second lock for as long as a
-	// transaction lasts; those that come now queue behind this one.
+	// No process may migrate meanwhile. Writers have the second lock for as long as a transaction
+	// lasts; writers that come now wait behind this process.
 	if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = `+postgres.Milliseconds(t.statement)); err != nil {
 		return err
 	}
@@ -218,9 +217,9 @@ func marksOf(ctx context.Context, tx pgx.Tx, schema int64) (map[event.Partition]
 	return marks, err
 }
 
-// Close ends the rebuild. After a switch it waits until every node that runs has
-// moved over, some seconds, and drops the former views; else it drops these. What it
-// cannot drop now, it leaves to the next rebuild, and says so.
+// Close ends the rebuild. After a switch it waits some seconds, until every running node has
+// changed over, and drops the former views; without a switch it drops the new ones. If it cannot
+// drop them now, it returns an error, and the next rebuild drops them.
 func (r *Rebuilding) Close() error {
 	err := r.DB.Close()
 	if e := r.drop(); e != nil {
@@ -258,7 +257,7 @@ func (r *Rebuilding) drop() error {
 		}
 	case r.from:
 	default:
-		return nil // another process has rebuilt since, and dropped both
+		return nil // another process has made a rebuild since, and dropped both
 	}
 	_, err = r.conn.Exec(ctx, `DROP SCHEMA IF EXISTS `+schemaName(drop)+` CASCADE`)
 	return err

@@ -20,14 +20,14 @@ import (
 	"github.com/chirograph/chirograph/projections"
 )
 
-// applicationID marks the file as ours ("ChVw") in the header of the SQLite file.
+// applicationID marks the file as one of ours ("ChVw"), in the header of the SQLite file.
 const applicationID = 0x43685677
 
-// OpenSQLite opens the views in the file at path, or makes them: WAL with
-// synchronous=NORMAL, so a crash of the process loses nothing that was committed,
-// and a power cut leaves the file consistent and perhaps a little behind. A file
-// that is not ours, or that a later version no longer lets this one use, is refused
-// and stays as it was. Other processes must not write to it.
+// OpenSQLite opens the views in the file at path, or makes them. The file uses WAL with
+// synchronous=NORMAL: a crash of the process loses nothing that was committed, and a power cut
+// leaves the file consistent, but perhaps without the last commits. A file that is not ours, or
+// that a later version has closed to this one, is refused and stays as it was. Other processes
+// must not write to the file.
 func OpenSQLite(path string, o Options) (*DB, error) {
 	d, err := newDB(o)
 	if err != nil {
@@ -39,8 +39,8 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 	}
 	pragmas := []string{"busy_timeout(10000)"}
 	if fresh {
-		// In the header before anything else, and before WAL, so that no crash leaves a
-		// file of ours without its mark.
+		// Write it into the header before anything else, and before WAL is switched on, so that
+		// no crash leaves a file of ours without its mark.
 		pragmas = append(pragmas, fmt.Sprintf("application_id(%d)", applicationID))
 	}
 	pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(NORMAL)", "temp_store(MEMORY)", "cache_size(-65536)", "wal_autocheckpoint(8000)")
@@ -67,7 +67,7 @@ func (d *DB) startSQLite(e *sqlite, path string) (err error) {
 	if err := migrateSQLite(ctx, e.db); err != nil {
 		return err
 	}
-	// Each reader has a snapshot of its own, and never waits for the writer.
+	// Each reader has its own snapshot, and never waits for the writer.
 	if d.read, err = sql.Open("sqlite", dsn(path, []string{"busy_timeout(10000)", "query_only(1)", "temp_store(MEMORY)", "cache_size(-16384)"})); err != nil {
 		return fmt.Errorf("open the views: %w", err)
 	}
@@ -125,13 +125,13 @@ func checkFile(path string) (fresh bool, err error) {
 	return false, nil
 }
 
-// sqlite is the engine of a file that this process alone writes to, on one
-// connection, row by row.
+// sqlite is the engine of an SQLite file. This process alone writes to it, on one connection, row
+// by row.
 type sqlite struct {
 	db   *sql.DB
 	conn *sql.Conn
-	read *sql.DB // of the readers, which it closes with its own
-	// marks are the committed ones; the writer's own.
+	read *sql.DB // the readers' connections; closed with the writer's
+	// marks are the committed marks. Only the writer uses them.
 	marks map[event.Partition]ledger.Mark
 
 	insertStream, updateStream, linkStream, latest       *sql.Stmt
@@ -234,7 +234,7 @@ func (s *sqlite) close() error {
 	return errors.Join(s.read.Close(), s.conn.Close(), s.db.Close())
 }
 
-// sqliteTx writes at once. Its connection serves nothing else meanwhile.
+// sqliteTx writes each row at once. Its connection is used for nothing else meanwhile.
 type sqliteTx struct {
 	*sqlite
 	tx  *sql.Tx
@@ -291,7 +291,7 @@ func (t *sqliteTx) fillMessage(m *reading.Message, reference sql.NullString, pre
 
 func (t *sqliteTx) updateMessage(m *reading.Message, was recipient.Status, doc []byte) (err error) {
 	if m.Status == was {
-		_, err = t.updateDoc.Exec(m.ID[:], doc) // leaves the indexes alone
+		_, err = t.updateDoc.Exec(m.ID[:], doc) // changes no index
 	} else {
 		_, err = t.sqlite.updateMessage.Exec(m.ID[:], string(m.Status), doc)
 	}

@@ -5,12 +5,13 @@ import (
 	"database/sql"
 )
 
-// statements are those that read, on any of the readers' connections.
+// statements are the statements that read, on any of the readers' connections.
 type statements struct {
 	mark, message, due, handoff, reserved                    *sql.Stmt
 	headOf, previousOf, chain, byStatus, byReference, review *sql.Stmt
 	program, heads                                           *sql.Stmt
-	// One by one on SQLite, as sets on PostgreSQL, where each costs a round trip.
+	// On SQLite streams are loaded one by one, on PostgreSQL as sets, because each statement
+	// costs a round trip there.
 	streamState            *sql.Stmt
 	streams, docs          *sql.Stmt
 	optOuts                *sql.Stmt
@@ -26,7 +27,8 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 		{&s.mark, `SELECT ` + markColumns + ` FROM partitions WHERE partition = $1`},
 		{&s.message, `SELECT doc FROM messages WHERE id = $1 AND tenant = $2 AND status <> ''`},
 		{&s.due, `SELECT subject, due FROM streams WHERE partition = $1 AND due IS NOT NULL AND due < $2 ORDER BY due, subject`},
-		// Among several under one key: the id exactly as written, then the newest.
+		// Of several hand-offs under one key: first the one with exactly the id as it was
+		// written, then the newest.
 		{&s.handoff, `SELECT h.partition, h.tenant, h.subject, h.message, h.attempt, h.part, h.carrier_id, p.time
 			FROM handoffs h JOIN partitions p ON p.partition = h.partition WHERE h.key = $1 AND h.account = $2
 			ORDER BY h.carrier_id = $3 DESC, h.message DESC, h.attempt DESC, h.part DESC`},
@@ -34,7 +36,7 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 			WHERE r.hash = $1 AND r.tenant = $2 AND r.key = $3 AND r.keep_until > p.time ORDER BY r.message LIMIT 1`},
 		{&s.headOf, `SELECT latest FROM streams WHERE subject = $1`},
 		{&s.previousOf, `SELECT previous FROM messages WHERE id = $1 AND tenant = $2`},
-		// A message and up to $2 of those before it in its chain.
+		// A message, and up to $2 messages before it in its chain.
 		{&s.chain, `WITH RECURSIVE chain (n, tenant, doc, previous, reference) AS (
 				SELECT 1, tenant, doc, previous, reference FROM messages WHERE id = $1
 				UNION ALL
@@ -48,7 +50,8 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 	}
 	if pg {
 		all = append(all,
-			// One statement is one snapshot: the first row is where the partition stood.
+			// One statement is one snapshot. The first row says how far the partition was folded
+			// in it.
 			statement{&s.streams, `SELECT NULL::bytea, NULL::bytea, next FROM partitions WHERE partition = $1
 				UNION ALL SELECT subject, state, 0 FROM streams WHERE subject = ANY($2) AND partition = $1 AND state IS NOT NULL`},
 			statement{&s.docs, `SELECT doc FROM messages WHERE id = ANY($1) AND tenant = $2`},

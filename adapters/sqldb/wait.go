@@ -11,27 +11,27 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// ProgressAge bounds how old the marks of Progress are that other processes made.
+// ProgressAge bounds how old the marks in Progress are, where other processes make them.
 const ProgressAge = time.Second
 
-// Progress is how far the views are.
+// Progress says how far the views are.
 type Progress struct {
-	// Marks has, for each partition that holds something, the index of the next event,
-	// whichever process projects it.
+	// Marks has, for each partition with events, the index of the next event to apply, whichever
+	// process projects the partition.
 	Marks map[event.Partition]int64
 	// Committed is the wall clock's time of this process's last commit; zero before the first.
 	Committed time.Time
 }
 
-// progress is what this process has heard of how far the views are, and who waits for
-// more. All methods may be called from any goroutine.
+// progress is what this process knows of how far the views are, and which callers wait for more.
+// All methods may be called from any goroutine.
 type progress struct {
-	// waiting tells the watcher that a caller waits; nil where this process writes alone.
+	// waiting tells the watcher that a caller waits; nil if only this process writes.
 	waiting chan struct{}
 
 	mu sync.Mutex
-	// marks are where the partitions stand (Mark.Next), as far as this process has
-	// heard, and commits counts its own commits.
+	// marks is how far each partition was folded (Mark.Next), as far as this process knows.
+	// commits counts the commits of this process.
 	marks     map[event.Partition]int64
 	commits   int
 	committed time.Time
@@ -43,9 +43,9 @@ func newProgress() *progress {
 	return &progress{marks: map[event.Partition]int64{}, positions: map[event.Partition][]positionWaiter{}, changes: map[event.ID][]*changeWaiter{}}
 }
 
-// Progress tells how far the views are: compared with the log's heads, that is
-// how much they lag. It makes no query: what other processes have committed shows
-// within ProgressAge, while the database can be reached.
+// Progress says how far the views are. Compare it with the log's heads to know how far they are
+// behind. It makes no query. What other processes have committed is in it within ProgressAge,
+// while the database can be reached.
 func (g *progress) Progress() Progress {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -66,9 +66,9 @@ type changeWaiter struct {
 	wake chan struct{}
 }
 
-// WaitFor returns once the event at the position is applied and its rows can be
-// read, or with ctx's error. Commits of this process wake it at once, those of
-// another, on PostgreSQL, within 20 ms or so. Close does not end the wait: ctx does.
+// WaitFor returns when the event at the position is applied and its rows can be read, or with
+// ctx's error. A commit of this process wakes it at once, and on PostgreSQL a commit of another
+// process within about 20 ms. Close does not end the wait: ctx does.
 func (g *progress) WaitFor(ctx context.Context, at event.Position) error {
 	g.mu.Lock()
 	if g.marks[at.Partition] > at.Index {
@@ -105,13 +105,14 @@ func (g *progress) wakePositions(p event.Partition, next int64) {
 	}
 }
 
-// WaitChange returns once the message's status is another than from, at once if it
-// is already, or with ctx's error; with reading.ErrNotFound if the tenant has
-// no such message yet. What wakes it, and how soon, is as for WaitFor.
+// WaitChange returns when the message's status is not from (at once, if it is another already),
+// or with ctx's error. The error is reading.ErrNotFound if the tenant has no such message yet. It
+// is woken like WaitFor.
 func (d *DB) WaitChange(ctx context.Context, tenant string, id event.ID, from recipient.Status) error {
 	w, forget := d.waitChange(id, from)
 	defer forget()
-	// Read after the waiter stands: a commit in between is seen by one or the other.
+	// Read the message only now that the waiter is registered: a commit in between is then seen
+	// by one of the two.
 	m, err := d.Message(ctx, tenant, id)
 	if err != nil || m.Status != from {
 		return err
@@ -125,7 +126,7 @@ func (d *DB) WaitChange(ctx context.Context, tenant string, id event.ID, from re
 	}
 }
 
-// waitChange begins to wait for a message's change; forget ends it.
+// waitChange begins to wait for a change of a message. forget ends the wait.
 func (g *progress) waitChange(id event.ID, from recipient.Status) (w *changeWaiter, forget func()) {
 	w = &changeWaiter{from, make(chan struct{})}
 	g.mu.Lock()
@@ -153,7 +154,7 @@ func (g *progress) wakeChanges(id event.ID, status recipient.Status) {
 	}
 }
 
-// published makes a commit of this process known.
+// published tells the waiting callers of a commit of this process.
 func (g *progress) published(marks map[event.Partition]ledger.Mark, messages map[event.ID]*messageRow) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -170,7 +171,7 @@ func (g *progress) published(marks map[event.Partition]ledger.Mark, messages map
 	}
 }
 
-// dropped makes it known that this process has dropped a partition.
+// dropped notes that this process has dropped a partition.
 func (g *progress) dropped(p event.Partition) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -178,11 +179,11 @@ func (g *progress) dropped(p event.Partition) {
 	g.commits++
 }
 
-// lookEvery is how often a database that others write to is looked at while
-// a caller waits; otherwise that is every ProgressAge.
+// lookEvery is how often the watcher looks at a database that other processes write to, while a
+// caller waits. Otherwise it looks every ProgressAge.
 const lookEvery = 20 * time.Millisecond
 
-// waits tells the watcher, where there is one, that a caller waits.
+// waits tells the watcher, if there is one, that a caller waits.
 func (g *progress) waits() {
 	select {
 	case g.waiting <- struct{}{}:
@@ -190,7 +191,7 @@ func (g *progress) waits() {
 	}
 }
 
-// awaited reports whether any caller waits.
+// awaited reports whether a caller waits.
 func (g *progress) awaited() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -204,15 +205,15 @@ func (g *progress) own() int {
 	return g.commits
 }
 
-// see takes the marks that were read when this process had made so many commits,
-// and returns the messages whose change is waited for in partitions that have moved
-// since the marks before.
+// see takes marks that were read from the database. commits is how many commits this process had
+// made when they were read. It returns the messages whose change is awaited in partitions that
+// were folded further since the marks before.
 func (g *progress) see(marks, before map[event.Partition]int64, commits int) (messages []event.ID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for p := range g.marks {
 		if _, there := marks[p]; !there && commits == g.commits {
-			delete(g.marks, p) // reset
+			delete(g.marks, p) // the partition was reset
 		}
 	}
 	for p, next := range marks {
@@ -230,7 +231,7 @@ func (g *progress) see(marks, before map[event.Partition]int64, commits int) (me
 	return messages
 }
 
-// changed tells those who wait for a message's change what its status is.
+// changed tells the callers that wait for a change of the message what its status is.
 func (g *progress) changed(id event.ID, status recipient.Status) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

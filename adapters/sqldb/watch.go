@@ -11,7 +11,7 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// watcher looks at what other processes have committed to PostgreSQL.
+// watcher looks regularly at what other processes have committed to PostgreSQL.
 type watcher struct {
 	*reader
 	*progress
@@ -58,8 +58,8 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// look reads the marks, moves over to another schema where there is one, and wakes
-// the callers that wait: for a position, and for a change in a partition that has moved.
+// look reads the marks, changes to another schema if there is one, and wakes the callers that
+// wait for a position, or for a change in a partition that was folded further.
 func (w *watcher) look(ctx context.Context) error {
 	commits := w.own()
 	marks, name, err := w.marksNow(ctx)
@@ -67,7 +67,7 @@ func (w *watcher) look(ctx context.Context) error {
 		return err
 	}
 	if w.pg.follow(name) || marks == nil {
-		return nil // these marks are the former ones; the next look is at the new
+		return nil // these marks are of the former schema; the next look reads the new one
 	}
 	changed := w.see(marks, w.lastMarks, commits)
 	if len(changed) > 0 {
@@ -89,8 +89,8 @@ func (w *watcher) look(ctx context.Context) error {
 	return nil
 }
 
-// marksNow reads the marks, and which schema the views are in. The marks are nil where
-// the schema that this process reads was dropped: it did not run when it was left.
+// marksNow reads the marks, and which schema the views are in. The marks are nil if the schema
+// that this process reads was dropped: the process did not run when the views were switched.
 func (w *watcher) marksNow(ctx context.Context) (marks map[event.Partition]int64, schema string, err error) {
 	err = w.do(ctx, "look how far the views are", func(ctx context.Context) error {
 		marks = map[event.Partition]int64{}

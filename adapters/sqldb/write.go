@@ -20,8 +20,8 @@ import (
 	"github.com/chirograph/chirograph/projections"
 )
 
-// maxMerged bounds the events of one transaction: enough to write a busy message's
-// events as one row, little enough that a reader's wait for a position stays short.
+// maxMerged bounds the events of one transaction. It is large enough to write the events of a
+// busy message as one row, and small enough that a reader's wait for a position stays short.
 const maxMerged = 8192
 
 // pruneEvery is how much of a partition's time passes between two prunings.
@@ -34,30 +34,29 @@ type writer struct {
 	reference func(*event.Event) (string, error) // Options.Reference
 
 	queue  chan op
-	closed sync.RWMutex // held for reading while something is put into queue
+	closed sync.RWMutex // read-locked while something is put into queue
 	done   bool
 	wg     sync.WaitGroup
 
-	// Both are its goroutine's own. pruned is the partition time of the last pruning.
+	// Only its goroutine uses these two. pruned is the partition's time at the last pruning.
 	cache  *cache
 	pruned map[event.Partition]time.Time
 }
 
-// op is one thing for the writer: a batch, or the reset of a partition.
+// op is one task of the writer: to write a batch, or to reset a partition.
 type op struct {
 	batch *ledger.Batch
 	reset event.Partition // when batch is nil
 	done  func(error)
 }
 
-// Write is part of ledger.Views. done runs on the writer's goroutine: it must not
-// block and must not call Write.
+// Write is part of ledger.Views. done is called on the writer's goroutine: it must not block, and
+// must not call Write.
 func (w *writer) Write(b *ledger.Batch, done func(error)) { w.put(op{batch: b, done: done}) }
 
-// Reset is part of ledger.Views: batches that were queued before are applied
-// first and dropped with the rest. After an error nothing was dropped, unless it is
-// ctx's: then the reset may still come. It reads every table through; to drop all
-// partitions, remove the file.
+// Reset is part of ledger.Views. Batches that were queued before it are applied first, and
+// dropped with the rest. After an error nothing was dropped; but after ctx's error the reset may
+// still come. It reads every table through. To drop all partitions, remove the file.
 func (w *writer) Reset(ctx context.Context, p event.Partition) error {
 	answer := make(chan error, 1)
 	w.put(op{reset: p, done: func(err error) { answer <- err }})
@@ -80,7 +79,7 @@ func (w *writer) put(o op) {
 	o.done(ErrClosed)
 }
 
-// finish commits what is queued and ends the writer. It reports whether this call did.
+// finish commits what is queued, and ends the writer. It reports whether this call did so.
 func (w *writer) finish() bool {
 	w.closed.Lock()
 	already := w.done
@@ -93,8 +92,8 @@ func (w *writer) finish() bool {
 	return !already
 }
 
-// run takes what is queued, as one transaction if it can. It ends when the
-// queue is closed and empty.
+// run writes what is queued, in one transaction if possible. It ends when the queue is closed and
+// empty.
 func (w *writer) run() {
 	for first := range w.queue {
 		if first.batch == nil {
@@ -127,28 +126,30 @@ func (w *writer) run() {
 	}
 }
 
-// tx is one write transaction of the writer, the statements of one engine. An
-// engine may answer from what it loaded when the transaction began, and send
-// everything at commit: a message and a stream are each written by one call at most,
-// but for insertStream and insertMessage that found a row.
+// tx is one write transaction, with the statements of one engine. An engine may answer from what
+// it loaded when the transaction began, and send everything at commit. So each message and each
+// stream is written by one call at most, except after an insertStream or insertMessage that found
+// a row.
 type tx interface {
-	// mark is where a partition stands. No other transaction moves it while this one lasts.
+	// mark is how far a partition was folded. No other transaction changes it while this one
+	// lasts.
 	mark(p event.Partition) ledger.Mark
-	// message reads a message; nil when there is none.
+	// message reads a message; nil if there is none.
 	message(id event.ID) (*reading.Message, error)
 
-	// insertStream does nothing, and is not fresh, if the stream has a row.
+	// insertStream inserts a stream's row. If there is one, it changes nothing and returns false.
 	insertStream(s *streamRow, latest event.ID) (fresh bool, err error)
-	// latest is the latest message of a stream that has a row; zero: none.
+	// latest is the latest message of a stream that has a row; zero if it has none.
 	latest(subject event.Pseudonym) (event.ID, error)
 	linkStream(subject event.Pseudonym, latest event.ID) error
-	// putStream writes the fold; and the latest message, unless that is zero.
+	// putStream writes the fold, and the latest message unless that is zero.
 	putStream(s *streamRow, latest event.ID) error
 
-	// insertMessage does nothing, and is not fresh, if the message has a row.
+	// insertMessage inserts a message's row. If there is one, it changes nothing and returns
+	// false.
 	insertMessage(m *reading.Message, reference sql.NullString, previous event.ID, doc []byte) (fresh bool, err error)
 	fillMessage(m *reading.Message, reference sql.NullString, previous event.ID, doc []byte) error
-	// updateMessage writes the document, and the status where it is another.
+	// updateMessage writes the document, and the status if it is another.
 	updateMessage(m *reading.Message, was recipient.Status, doc []byte) error
 
 	putHandoff(h *projections.Handoff) error
@@ -158,14 +159,14 @@ type tx interface {
 	insertReserved(m *reading.Message, submit *event.MessageSubmitted) error
 
 	putMark(p event.Partition, m ledger.Mark) error
-	// prune deletes what the partition's time has passed by.
+	// prune deletes the rows that the partition's time has made obsolete.
 	prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID) error
 
 	commit() error
 	rollback()
 }
 
-// commit writes batches in one transaction; when that fails, each in one of its
+// commit writes batches in one transaction. If that fails, it writes each in a transaction of its
 // own, so that only those fail that cannot be written.
 func (w *writer) commit(ops []op) {
 	batches := make([]*ledger.Batch, len(ops))
@@ -191,8 +192,8 @@ func (w *writer) commit(ops []op) {
 	}
 }
 
-// apply writes what can be written of the batches, and says in errs which could not
-// be. After an error, nothing was written.
+// apply writes those of the batches that can be written, and sets in errs which cannot. If it
+// returns an error, nothing was written.
 func (w *writer) apply(batches []*ledger.Batch, errs []error) (_ *txn, err error) {
 	defer func() {
 		if err != nil {
@@ -217,7 +218,7 @@ func (w *writer) apply(batches []*ledger.Batch, errs []error) (_ *txn, err error
 	return t, t.write()
 }
 
-// publish makes a commit known.
+// publish tells the waiting callers of a commit.
 func (w *writer) publish(t *txn) {
 	for _, row := range t.messages {
 		w.cache.put(row.m)
@@ -225,14 +226,14 @@ func (w *writer) publish(t *txn) {
 	w.progress.published(t.marks, t.messages)
 }
 
-// txn is what becomes one transaction: the rows as they shall be.
+// txn is one transaction in the making: the rows as they will be.
 type txn struct {
 	w  *writer
 	tx tx
 
 	marks    map[event.Partition]ledger.Mark
 	messages map[event.ID]*messageRow
-	touched  []*messageRow // in the order of their first event
+	touched  []*messageRow // in the order of their first events
 	streams  map[event.Pseudonym]*streamRow
 	order    []*streamRow
 	optOuts  map[optOutKey]*optOutRow
@@ -242,14 +243,14 @@ type txn struct {
 type messageRow struct {
 	id event.ID
 	m  *reading.Message
-	// exists: there is a row, with this status and these hand-offs; linked: it is in
-	// its stream's chain; written: as it shall be.
+	// exists says that there is a row, with this status and these hand-offs; linked, that it is
+	// in its stream's chain; written, that it is as it will be.
 	exists, linked, written bool
 	status                  recipient.Status
 	before                  []projections.Handoff
-	// submit is the submit, where this transaction brings it.
+	// submit is the submit, if it is in this transaction.
 	submit *ledger.Judged
-	// judged are the events of a row that was taken for a new one without looking.
+	// judged are the events of a message that was taken for new without looking.
 	judged []judgedAt
 }
 
@@ -262,7 +263,7 @@ type streamRow struct {
 	subject   event.Pseudonym
 	partition event.Partition
 	folded    *ledger.Folded
-	// submitted are its messages whose submits came, in order.
+	// submitted are those of its messages whose submits are in this transaction, in order.
 	submitted []*messageRow
 }
 
@@ -274,14 +275,13 @@ type optOutKey struct {
 type optOutRow struct {
 	optOutKey
 	tenant string
-	stands *reading.OptOut // nil: lifted
+	stands *reading.OptOut // nil if it was lifted
 	part   bool
 }
 
-// take adds a batch to the transaction. What lies before the mark was applied by
-// another process, which folded the same events to the same rows, and is left out. A
-// batch that does not follow densely is refused, and leaves no trace; err ends the
-// transaction.
+// take adds a batch to the transaction. Its events before the mark were applied by another
+// process, which folded the same events to the same rows: they are left out. A batch that leaves
+// a gap is refused, and changes nothing. err ends the transaction.
 func (t *txn) take(b *ledger.Batch) (refused, err error) {
 	mark, ok := t.marks[b.Partition]
 	if !ok {
@@ -298,7 +298,7 @@ func (t *txn) take(b *ledger.Batch) (refused, err error) {
 	}
 	judged := b.Judged
 	if skip := mark.Next - begin; skip > 0 {
-		// Where the last of them is in this batch, its hash tells whether it was the same.
+		// If the last of those is in this batch, its hash tells whether it is the same event.
 		if skip <= int64(len(judged)) && sha256.Sum256(judged[skip-1].Raw) != mark.Hash {
 			return fmt.Errorf("the views of partition %s were folded from another event at %d than this one: read it again", b.Partition, mark.Next-1), nil
 		}
@@ -380,9 +380,9 @@ func effectiveSubmit(j *ledger.Judged) bool {
 	return submit && j.Why == ""
 }
 
-// load finds the message of an event that is the first for it in this
-// transaction. An effective submit is taken for a new message's without looking:
-// should there be a row all the same, inserting finds out.
+// load finds the message of an event that is its first in this transaction. If the event is an
+// effective submit, the message is taken for new without looking. If there is a row after all,
+// inserting finds it.
 func (t *txn) load(id event.ID, j *ledger.Judged) (*messageRow, error) {
 	m := t.w.cache.get(id)
 	if m == nil && !effectiveSubmit(j) {
@@ -446,8 +446,8 @@ func (t *txn) write() error {
 		if err := t.tx.putMark(p, m); err != nil {
 			return err
 		}
-		// Queries leave out already what a partition's own time has passed by; this only
-		// frees the room.
+		// Queries leave out what the partition's own time has made obsolete. This only frees the
+		// room.
 		now := m.Partition.Time
 		if now.Sub(t.w.pruned[p]) < pruneEvery {
 			continue
@@ -464,7 +464,7 @@ func (t *txn) write() error {
 func (t *txn) writeStream(s *streamRow) error {
 	var latest event.ID
 	if n := len(s.submitted); n > 0 {
-		// A message that begins mostly begins its stream, too.
+		// When a message begins, mostly its stream begins too.
 		fresh, err := t.tx.insertStream(s, s.submitted[n-1].id)
 		if err != nil {
 			return err
@@ -499,9 +499,9 @@ func twoStreams(id event.ID) error {
 	return fmt.Errorf("message %s was submitted in two streams: no writer of ours does that, so look who else writes to this ledger", id)
 }
 
-// begins writes a message whose submit came, after the previous one of its chain.
-// It reports whether it is new to the chain; it is not when the fold had forgotten
-// the message and took a copy of its submit for the first.
+// begins writes a message whose submit is in this transaction, after the previous one of its
+// chain. linked says that it is new in the chain. It is not if the fold had forgotten the
+// message, and took a copy of its submit for the first.
 func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error) {
 	e := row.submit.Event
 	submit := e.Data.(*event.MessageSubmitted)
@@ -520,7 +520,7 @@ func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error
 		}
 		if !fresh {
 			if err := t.reapply(row); err != nil || row.linked {
-				return false, err // writeMessage writes it
+				return false, err // writeMessage writes this message
 			}
 			doc = encode(row.m)
 		}
@@ -539,8 +539,7 @@ func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error
 	return true, t.writeHandoffs(row)
 }
 
-// reapply applies the events of a row that was taken for a new one to the row that
-// is there.
+// reapply applies the events of a message that was taken for new to the row that exists.
 func (t *txn) reapply(row *messageRow) error {
 	m, err := t.tx.message(row.id)
 	if err != nil {
@@ -565,7 +564,7 @@ func (t *txn) writeMessage(row *messageRow) error {
 	}
 	doc := encode(row.m)
 	var err error
-	if !row.exists { // a cancel that overtook its submit
+	if !row.exists { // a cancel that came before its submit
 		_, err = t.tx.insertMessage(row.m, sql.NullString{}, event.ID{}, doc)
 	} else {
 		err = t.tx.updateMessage(row.m, row.status, doc)
@@ -576,7 +575,7 @@ func (t *txn) writeMessage(row *messageRow) error {
 	return t.writeHandoffs(row)
 }
 
-// writeHandoffs brings the open hand-offs from what they were to what they are.
+// writeHandoffs deletes and inserts rows, so that the open hand-offs are as they are now.
 func (t *txn) writeHandoffs(row *messageRow) error {
 	after := projections.Handoffs(row.m, nil)
 	for i := range row.before {
@@ -598,13 +597,13 @@ func (t *txn) writeHandoffs(row *messageRow) error {
 	return nil
 }
 
-// plain is a text that comes from outside as both engines can hold it: PostgreSQL
-// takes no NUL, and nothing that is not UTF-8.
+// plain returns a text from outside in a form that both engines can store: PostgreSQL accepts no
+// NUL, and only UTF-8.
 func plain(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// oldest is the least id of a time.
+// oldest is the smallest id of a time.
 func oldest(t time.Time) (id event.ID) {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(max(t.UnixMilli(), 0))<<16)
@@ -612,7 +611,7 @@ func oldest(t time.Time) (id event.ID) {
 	return id
 }
 
-// reservedHash is FNV-1a over tenant and key. What it finds is compared in full.
+// reservedHash is FNV-1a over tenant and key. A row that it finds is compared in full.
 func reservedHash(tenant, key string) int64 {
 	h := fnv.New64a()
 	h.Write([]byte(tenant))
@@ -632,10 +631,10 @@ func (w *writer) reset(p event.Partition) error {
 	return nil
 }
 
-// tables have a column partition each.
+// tables are all tables with rows of partitions. Each has a column partition.
 var tables = []string{"partitions", "streams", "messages", "opt_outs", "handoffs", "reserved"}
 
-// fold is what a stream's row holds of it.
+// fold is the part of a stream's row that comes from its fold.
 func (s *streamRow) fold() (state []byte, due sql.NullInt64) {
 	if s.folded == nil {
 		return nil, due
@@ -643,7 +642,7 @@ func (s *streamRow) fold() (state []byte, due sql.NullInt64) {
 	return s.folded.State, millis(s.folded.Due)
 }
 
-// review: an officer has yet to read it. What only a part of an inbound
+// review reports whether an officer has yet to read it. An opt-out that only a part of an inbound
 // message holds is not reviewed.
 func (o *optOutRow) review() bool { return o.stands.Unclear && !o.part }
 

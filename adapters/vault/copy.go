@@ -10,19 +10,19 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// copyBatch is how many subject secrets one transaction of Copy takes.
+// copyBatch is how many subject secrets Copy copies in one transaction.
 const copyBatch = 4096
 
-// Copy copies every key of one vault into another of either engine, which was made
-// with Options.CopyOf: both have one master key, one pseudonym key and one digest
-// key, else nothing is copied. n is how many keys were not there yet. What was copied
-// is durable in whole batches, and keys stay where they were, so that after an error
-// Copy is simply called again. Keys that are added to from meanwhile may be
-// missed: copy once more when no process uses it any longer. A key that was destroyed
-// in to, and not in from, comes back.
+// Copy copies every key of the vault from into the vault to. Each may be of either engine. to
+// must have been made with Options.CopyOf, so that both have the same master key, pseudonym key
+// and digest key; if not, nothing is copied. n is how many keys to did not have. Keys are copied
+// in batches, and each batch is durable when the next begins. Keys that are there already stay,
+// so after an error or a crash simply call Copy once more. Keys that are added to from meanwhile
+// may be missed: copy once more when no process uses from any longer. A key that was destroyed in
+// to, but not in from, comes back.
 //
-// A key that differs in the two is an error, and both stay as they are: what was
-// sealed under either opens under that one alone.
+// If a key differs in the two vaults, Copy returns an error and both keep their own: data that
+// was sealed under one of them does not open under the other.
 func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 	if err := to.sameMaster(from); err != nil {
 		return 0, err
@@ -71,7 +71,8 @@ func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 
 var lastID = event.ID(bytes.Repeat([]byte{0xff}, len(event.ID{})))
 
-// missing are the secrets that this vault does not have, of a batch whose ids come after one.
+// missing returns those secrets of a batch that this vault does not have. The ids of the batch
+// come after the given id.
 func (v *Vault) missing(ctx context.Context, after event.ID, batch []subjectSecret) (missing []subjectSecret, err error) {
 	have := map[event.ID][]byte{}
 	upTo := batch[len(batch)-1].id

@@ -2,7 +2,7 @@ package vault
 
 import "sync"
 
-// lru keeps the n values used last.
+// lru is a cache of the n values that were used last.
 type lru[K comparable, V any] struct {
 	mu   sync.Mutex
 	n    int

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// readMasterKey reads 32 bytes, written in hexadecimal or base64.
+// readMasterKey reads the master key from a file: 32 bytes, in hexadecimal or base64.
 func readMasterKey(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -45,8 +45,9 @@ func readMasterKey(path string) ([]byte, error) {
 	return nil, fmt.Errorf("the master key file %s must hold %d random bytes, in hexadecimal or base64 (openssl rand -hex %d makes them)", path, keySize, keySize)
 }
 
-// createMasterKey never writes over a file. If we are killed in it, a file without
-// a whole key is left, which readMasterKey refuses; no vault was made under it.
+// createMasterKey makes a master key in a new file, and never overwrites a file. After a crash in
+// it, a file without a whole key may be left: readMasterKey refuses it, and no vault was made
+// under it.
 func createMasterKey(path string) ([]byte, error) {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -65,7 +66,7 @@ func createMasterKey(path string) ([]byte, error) {
 	return key, nil
 }
 
-// syncDir makes the names in a directory durable.
+// syncDir makes the file names in a directory durable.
 func syncDir(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil // NTFS journals its names

@@ -15,31 +15,31 @@ import (
 )
 
 const (
-	// postgresConns is how many connections a node's vault has at most. Calls wait for
-	// one within their own time.
+	// postgresConns is how many connections the vault of a node has at most. Calls wait for a
+	// free one, within their own time.
 	postgresConns = 4
-	// probeEvery is after how long without a call PostgreSQL is asked whether it is there.
+	// probeEvery is after how long without a call the vault asks PostgreSQL whether it answers.
 	probeEvery = 2 * time.Second
-	// createWithin is how many times Options.Timeout the making of a vault may take: it
-	// waits for the other nodes that are at it.
+	// createWithin times Options.Timeout is how long the making of a vault may take: it waits for
+	// other nodes that make it at the same time.
 	createWithin = 6
 	// createLock is the advisory lock under which the vault is made and migrated.
 	createLock = 0x43485654_43524541 // "CHVTCREA"
 )
 
-// schema is where the vault is, and the migrations that make its tables.
+// schema is the PostgreSQL schema of the vault, with the migrations that make its tables.
 var schema = postgres.Schema{Name: "chirograph_vault", Files: migrations.Vault, Lock: createLock}
 
-// OpenPostgres opens the vault in schema chirograph_vault of the database at url
-// (postgres://…, as libpq reads it), which the nodes of a cluster share. Each node has
-// the same master key in a file of its own, as Open describes it; with Options.Create
-// the node that makes the vault makes that file too, and the others are given it. Two
-// nodes that make it at the same moment make one vault.
+// OpenPostgres opens the vault that the nodes of a cluster share, in the schema chirograph_vault
+// of the database at url (postgres://…, as libpq reads it). Each node has the same master key in
+// a file of its own, as described at Open. With Options.Create, the node that makes the vault
+// makes its master key file too, and the other nodes must be given that file. If two nodes make
+// the vault at the same moment, one vault results.
 //
-// PostgreSQL away is an error within Options.Timeout, from here and from each method;
-// connections that broke are replaced when they are needed, and so are those to a
-// server that has become a standby. A key that several nodes want at once is made once
-// and used by all. ctx ends this call only.
+// If PostgreSQL cannot be reached, OpenPostgres and each method return an error within
+// Options.Timeout. Broken connections, and connections to a server that has become a standby, are
+// replaced when they are needed. If several nodes want the same key at once, it is made once and
+// all of them use it. ctx ends only this call.
 func OpenPostgres(ctx context.Context, url, masterKeyFile string, o Options) (*Vault, error) {
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second
@@ -59,7 +59,7 @@ func OpenPostgres(ctx context.Context, url, masterKeyFile string, o Options) (*V
 	return v, nil
 }
 
-// shared is the store that the nodes of a cluster share.
+// shared is the store of a vault in PostgreSQL, which the nodes of a cluster share.
 type shared struct {
 	client  *postgres.Client
 	db      *sql.DB // the client's
@@ -103,8 +103,8 @@ func (p *shared) open(ctx context.Context, masterKeyFile string, o Options) (v *
 	return v, v.readMeta(check, pseudonym, digest, o)
 }
 
-// format is the vault's; 0 where there is none: no table, or no row in any, as a crash
-// amid create leaves it.
+// format is the format of the vault; 0 if there is no vault: no table, or no row in any table, as
+// after a crash in create.
 func (p *shared) format(ctx context.Context) (format int, err error) {
 	keys := false
 	err = p.do(ctx, func(ctx context.Context) error {
@@ -124,10 +124,10 @@ func (p *shared) format(ctx context.Context) (format int, err error) {
 	return format, err
 }
 
-// create makes the tables, the master key and the one row that makes a vault of them,
-// under a lock: of nodes that come together one makes the vault, and no other makes a
-// master key that would not fit it. What a crash leaves is a new vault or none: a
-// master key or tables that the next call takes over.
+// create makes the tables, the master key, and the one row that makes them a vault. It holds a
+// lock, so that of several nodes only one makes the vault, and no other node makes a master key
+// that does not fit. A crash leaves a whole vault, or none: the next call takes over a master key
+// or tables that are there.
 func (p *shared) create(ctx context.Context, masterKeyFile string, o Options) error {
 	ctx, cancel := context.WithTimeout(ctx, createWithin*p.timeout)
 	defer cancel()
@@ -153,7 +153,7 @@ func (p *shared) create(ctx context.Context, masterKeyFile string, o Options) er
 	}), 0)
 }
 
-// do runs what may be run twice. It returns within the time-out.
+// do runs f, possibly twice, and returns within the time-out.
 func (p *shared) do(ctx context.Context, f func(context.Context) error) error {
 	return p.client.Do(ctx, p.timeout, f)
 }
@@ -169,7 +169,7 @@ func (p *shared) secret(ctx context.Context, id event.ID) (box []byte, err error
 	return box, err
 }
 
-// addSecrets is one statement, and so one transaction.
+// addSecrets adds the secrets in one statement, which is one transaction.
 func (p *shared) addSecrets(ctx context.Context, secrets []subjectSecret) error {
 	ids, boxes := make([][]byte, len(secrets)), make([][]byte, len(secrets))
 	for i := range secrets {

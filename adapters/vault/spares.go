@@ -7,15 +7,15 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// spares are subject secrets that are made ahead of need. They are durable already, and
+// spares are subject secrets that are made before they are needed. They are durable already, and
 // no stream has them yet.
 type spares struct {
 	sync.Mutex
-	filled sync.Cond // after a fill, and at close
+	filled sync.Cond // signals after each fill, and at close
 	ids    []event.ID
-	size   int   // of the next fill
-	fills  int   // how many have ended
-	err    error // of the last fill
+	size   int   // how many secrets the next fill makes
+	fills  int   // how many fills have ended
+	err    error // the error of the last fill
 	closed bool
 	last   int64 // the latest millisecond of an id
 
@@ -23,8 +23,8 @@ type spares struct {
 	filler sync.WaitGroup
 }
 
-// take hands out a spare secret's id. It waits while there is none, for one fill at
-// most if that fails.
+// take returns the id of a spare secret. If there is none it waits for a fill, and fails if that
+// fill fails.
 func (s *spares) take() (event.ID, error) {
 	s.Lock()
 	defer s.Unlock()
@@ -32,7 +32,7 @@ func (s *spares) take() (event.ID, error) {
 		if s.closed {
 			return event.ID{}, errClosed
 		}
-		// The fill that failed while this caller waited; the next caller has it tried again.
+		// The fill that this caller waited for has failed. The next caller asks for another.
 		if s.err != nil && s.fills != fills {
 			return event.ID{}, fmt.Errorf("the vault cannot make a key: %w", s.err)
 		}
@@ -47,7 +47,7 @@ func (s *spares) take() (event.ID, error) {
 	return id, nil
 }
 
-// want asks for a fill. It is called with the lock held.
+// want asks for a fill. The caller holds the lock.
 func (s *spares) want() {
 	if s.closed {
 		return
@@ -58,8 +58,8 @@ func (s *spares) want() {
 	}
 }
 
-// run fills when asked, until close. makeSecrets makes so many, durable when it
-// returns their ids.
+// run makes secrets when asked, until close. makeSecrets makes n secrets and returns their ids
+// when they are durable.
 func (s *spares) run(makeSecrets func(n int) ([]event.ID, error)) {
 	for range s.fill {
 		s.Lock()
@@ -82,7 +82,7 @@ func (s *spares) run(makeSecrets func(n int) ([]event.ID, error)) {
 	}
 }
 
-// close ends run, and those who wait for a secret. It reports whether this call did.
+// close ends run, and the waiting of every caller. It reports whether this call did so.
 func (s *spares) close() bool {
 	s.Lock()
 	if s.closed {

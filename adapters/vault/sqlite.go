@@ -17,10 +17,9 @@ import (
 
 const applicationID = 0x43485654 // "CHVT"
 
-// Open opens the vault in the SQLite file at path with the master key in
-// masterKeyFile: 32 random bytes, in hexadecimal or base64, in a file that only its
-// owner may read. Who has both files can read all that was sealed; who loses either,
-// nothing.
+// Open opens the vault in the SQLite file at path, with the master key in masterKeyFile: 32
+// random bytes, in hexadecimal or base64, in a file that only its owner may read. With both files
+// everything that was sealed can be read. If either is lost, nothing can be read any more.
 func Open(path, masterKeyFile string, o Options) (_ *Vault, err error) {
 	_, err = os.Stat(path)
 	missing := errors.Is(err, os.ErrNotExist)
@@ -53,7 +52,7 @@ func openSQLite(v *Vault, path string, o Options) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	// The file is made here, so that it is never readable for others.
+	// Make the file here, so that at no moment others can read it.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
@@ -79,7 +78,7 @@ func openSQLite(v *Vault, path string, o Options) error {
 		}
 	}
 	switch {
-	case app == 0 && version == 0 && tables == 0: // new, or killed before it was made
+	case app == 0 && version == 0 && tables == 0: // new, or the process that made it was killed
 		if err := createSQLite(v, path, o); err != nil {
 			return err
 		}
@@ -88,8 +87,8 @@ func openSQLite(v *Vault, path string, o Options) error {
 	case version != formatVersion:
 		return laterFormat(version)
 	}
-	// Whatever a killed process left in the WAL is synced before it is used. Another
-	// process that has the vault open now did that when it opened it.
+	// Sync what a killed process left in the WAL before it is used. If another process has the
+	// vault open now, it did that when it opened it.
 	if _, err := v.db.Exec("PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
 		return err
 	}
@@ -111,7 +110,7 @@ func openSQLite(v *Vault, path string, o Options) error {
 	return nil
 }
 
-// createSQLite makes the tables in one transaction: a crash leaves a new vault or none.
+// createSQLite makes the tables in one transaction: a crash leaves a whole vault, or none.
 func createSQLite(v *Vault, path string, o Options) error {
 	pseudonym, digest := v.newMeta(o)
 	if _, err := v.db.Exec("PRAGMA journal_mode = WAL"); err != nil {

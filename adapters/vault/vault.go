@@ -1,26 +1,25 @@
-// Package vault keeps the keys under which personal data is sealed, in one SQLite
-// file or, for the nodes of a cluster, in PostgreSQL, all of them wrapped under a
-// master key that lies in a file of its own.
+// Package vault keeps the keys under which personal data is sealed: in an SQLite file or, for the
+// nodes of a cluster, in PostgreSQL. All of them are wrapped under a master key, which is in a
+// file of its own. The sealed data itself is in the ledger's events, not here.
 //
 // The keys, and what destroying one does:
 //
-//	pseudonym key    one, for ever: which stream a number has
-//	digest key       one; each tenant's and purpose's is derived from it
-//	subject secrets  one for each stream (tenant and recipient): destroyed, the
-//	                 person is erased there
-//	class keys       one for each tenant, retention class and month: destroyed, the
-//	                 class of that month has expired
+//	pseudonym key    one, for ever: it says which stream a number has
+//	digest key       one; each tenant's and purpose's key is derived from it
+//	subject secrets  one for each stream (tenant and recipient): without it, the
+//	                 person's data in that stream is erased
+//	class keys       one for each tenant, retention class and month: without it, the
+//	                 data of that class and month has expired
 //
-// Data is sealed with AES-256-GCM under HKDF-SHA256 (RFC 5869) of a subject
-// secret, salted with a class key, for the tenant. Both keys are needed to open
-// it, and nothing that is stored elsewhere replaces either.
+// Data is sealed with AES-256-GCM, under a key that HKDF-SHA256 (RFC 5869) derives from a subject
+// secret, with a class key as salt, for the tenant. Both keys are needed to open the data, and
+// nothing that is stored elsewhere replaces either.
 //
-// A key is durable before it is used: SQLite with journal_mode=WAL and
-// synchronous=FULL, PostgreSQL with synchronous_commit=on, and the transaction's end
-// is awaited; nothing else is cached. Subject secrets are made some thousand at a time,
-// ahead of need, so that a new stream waits for no disk: a secret becomes a
-// stream's by being named in an event, and its row knows of no stream. The spare
-// ones of a process that ended are never used.
+// A key is durable before it is used: SQLite has journal_mode=WAL and synchronous=FULL,
+// PostgreSQL synchronous_commit=on, and the vault waits for the end of the transaction. Subject
+// secrets are made some thousand at a time, before they are needed, so that a new stream waits
+// for no disk. A secret belongs to a stream from the moment that an event names it; the secret's
+// own row knows of no stream. The spare secrets of a process that ended are never used.
 package vault
 
 import (
@@ -46,19 +45,18 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// Options of Open and OpenPostgres.
+// Options are the options of Open and OpenPostgres.
 type Options struct {
-	// Create makes the vault, and the master key file, where they are missing.
-	// Without it a missing one is an error: a new key opens nothing that was sealed
-	// before, and a new vault gives every number another stream. A vault that is
-	// there never gets a new master key.
+	// Create makes the vault and the master key file if they are missing. Without it a missing
+	// one is an error: a new master key opens nothing that was sealed before, and a new vault
+	// gives every number another stream. A vault that exists never gets a new master key.
 	Create bool
-	// CopyOf is an open vault under the same master key whose keys are to be moved
-	// here with Copy: with Create, a new vault is made with the same pseudonym and
-	// digest keys. One that is there already and has others is an error.
+	// CopyOf is an open vault under the same master key, whose keys are to be copied into this
+	// one with Copy. With Create, a new vault gets the same pseudonym and digest keys. It is an
+	// error if this vault exists and has others.
 	CopyOf *Vault
-	// Timeout bounds each use of PostgreSQL, connecting included. Default 5 s. SQLite
-	// has no use for it.
+	// Timeout bounds each use of PostgreSQL, with connecting. Default 5 s. SQLite does not use
+	// it.
 	Timeout time.Duration
 }
 
@@ -70,13 +68,13 @@ const (
 	cachedSecrets = 1 << 16
 	cachedCiphers = 1 << 14
 	cachedClasses = 1 << 12
-	// Spares are made firstSpares at a time at first and maxSpares at most, so that a
+	// The first fill makes firstSpares spare secrets, and no fill more than maxSpares, so that a
 	// short run leaves few unused.
 	firstSpares = 64
 	maxSpares   = 4096
 )
 
-// Vault is a ledger.Vault. All methods may be called from any goroutine.
+// Vault is a ledger.Vault, in SQLite or PostgreSQL. All methods may be called from any goroutine.
 type Vault struct {
 	wrapping
 	db    *sql.DB
@@ -106,24 +104,26 @@ type cipherKey struct {
 	subject event.ID
 }
 
-// made is a class key that a caller makes now; done is closed when it is made or not.
+// made is a class key that a caller is making. done is closed when it is made, or when that has
+// failed.
 type made struct {
 	done chan struct{}
 	key  []byte
 	err  error
 }
 
-// store is what an engine does for a Vault. Keys are wrapped here. What is not there
-// is sql.ErrNoRows; what is added is durable when the call returns, and may be added
-// again. Each call of PostgreSQL's returns within Options.Timeout.
+// store is what each engine does for a Vault. It gets wrapped keys only. If something is missing,
+// the error is sql.ErrNoRows. What is added is durable when the call returns, and may be added
+// twice. Each call to PostgreSQL returns within Options.Timeout.
 type store interface {
 	secret(ctx context.Context, id event.ID) ([]byte, error)
 	addSecrets(ctx context.Context, secrets []subjectSecret) error
-	// secrets lists up to max, in order of id: those after one id and up to another.
+	// secrets returns up to max secrets in order of their ids, which come after one id and not
+	// after another.
 	secrets(ctx context.Context, after, upTo event.ID, max int) ([]subjectSecret, error)
 
 	class(ctx context.Context, k classKey) ([]byte, error)
-	// addClass leaves a key that is there as it is.
+	// addClass adds a class key. If there is one already, that stays.
 	addClass(ctx context.Context, k classKey, box []byte) error
 	classes(ctx context.Context) (map[classKey][]byte, error)
 
@@ -136,7 +136,7 @@ type subjectSecret struct {
 	box []byte
 }
 
-// newVault is a vault without its store.
+// newVault returns a vault that has no store yet.
 func newVault(master []byte) *Vault {
 	v := &Vault{
 		wrapping: wrapping{newCipher(derive(master, nil, "chirograph vault: wrap")), derive(master, nil, "chirograph vault: check")},
@@ -153,13 +153,13 @@ func newVault(master []byte) *Vault {
 	return v
 }
 
-// start begins to make spares.
+// start begins to make spare secrets.
 func (v *Vault) start() {
 	v.spare.filler.Go(func() { v.spare.run(v.makeSecrets) })
 	v.spare.fill <- struct{}{}
 }
 
-// masterKey reads the master key, or makes one with a vault that is to be created.
+// masterKey reads the master key, or makes one for a vault that is to be created.
 func masterKey(file string, o Options, exists bool) ([]byte, error) {
 	master, err := readMasterKey(file)
 	if !errors.Is(err, os.ErrNotExist) {
@@ -176,7 +176,7 @@ func masterKey(file string, o Options, exists bool) ([]byte, error) {
 	return createMasterKey(file)
 }
 
-// newMeta makes the keys that a new vault has for ever, wrapped.
+// newMeta makes the wrapped keys that a new vault has for ever.
 func (v *Vault) newMeta(o Options) (pseudonym, digest []byte) {
 	p, d := newKey(), newKey()
 	if c := o.CopyOf; c != nil {
@@ -185,7 +185,7 @@ func (v *Vault) newMeta(o Options) (pseudonym, digest []byte) {
 	return v.wrapped(p, "pseudonym"), v.wrapped(d, "digest")
 }
 
-// readMeta takes the keys that the vault was made with.
+// readMeta unwraps the keys that the vault was made with.
 func (v *Vault) readMeta(check, pseudonym, digest []byte, o Options) (err error) {
 	if subtle.ConstantTimeCompare(check, v.check) != 1 {
 		return errors.New("the master key does not fit: this vault was made with another one")
@@ -206,12 +206,13 @@ func laterFormat(version int) error {
 	return fmt.Errorf("this vault has format %d, and this chirograph reads format %d: use the version that wrote it, or a newer one", version, formatVersion)
 }
 
-// Health says whether the vault's PostgreSQL answers, since when it does or does not,
-// and if not, why, in words for the operator. It is asked every two seconds at least,
-// so this returns at once. A vault in SQLite is always well.
+// Health says whether the vault's PostgreSQL answers, since when that is so, and if not, why, in
+// words for the operator. It returns at once: PostgreSQL is asked at least every two seconds. A
+// vault in SQLite is always well.
 func (v *Vault) Health() (ok bool, since time.Time, detail string) { return v.store.health() }
 
-// Close ends the vault. What was sealed stays sealed under durable keys.
+// Close ends the use of the vault. Its keys are durable, so what was sealed can still be opened
+// later.
 func (v *Vault) Close() error {
 	if !v.spare.close() {
 		return nil
@@ -228,7 +229,7 @@ func newKey() []byte {
 func newCipher(key []byte) cipher.AEAD {
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		panic(err) // the key's length is ours
+		panic(err) // the key has the right length
 	}
 	aead, err := cipher.NewGCM(block)
 	if err != nil {
@@ -237,7 +238,8 @@ func newCipher(key []byte) cipher.AEAD {
 	return aead
 }
 
-// derive is HKDF-SHA256 to 32 bytes. The names are told apart by their lengths.
+// derive derives 32 bytes with HKDF-SHA256. The lengths of the names are part of its input, so
+// that no two lists of names give the same key.
 func derive(secret, salt []byte, use string, names ...string) []byte {
 	info := append(make([]byte, 0, 128), use...)
 	for _, n := range names {
@@ -251,7 +253,8 @@ func derive(secret, salt []byte, use string, names ...string) []byte {
 	return k
 }
 
-// seal prefixes the box with its random nonce (96 bits, NIST SP 800-38D §8.2.2).
+// seal encrypts plain, bound to bound. The box begins with its random nonce (96 bits, NIST SP
+// 800-38D §8.2.2).
 func seal(aead cipher.AEAD, plain, bound []byte) []byte {
 	box := make([]byte, 12, 12+len(plain)+16)
 	rand.Read(box)
@@ -270,7 +273,7 @@ func (v *Vault) Pseudonym(tenant, name string) event.Pseudonym {
 	return event.NewPseudonym(v.pseudonym, tenant, name)
 }
 
-// Digest is part of ledger.Vault: HMAC-SHA256, cut to 128 bits.
+// Digest is part of ledger.Vault. It is HMAC-SHA256, cut to 128 bits.
 func (v *Vault) Digest(tenant, purpose string, data []byte) string {
 	type name struct{ tenant, purpose string }
 	at := name{tenant, purpose}
@@ -286,13 +289,12 @@ func (v *Vault) Digest(tenant, purpose string, data []byte) string {
 
 var errClosed = errors.New("the vault is closed")
 
-// SubjectKey is part of ledger.Vault. It takes a spare secret, which is durable
-// already, and waits only when streams come faster than secrets can be made: for one
-// fill at most, if that fails. The secret is no stream's until an event names it;
-// the tenant is in what is derived from it.
+// SubjectKey is part of ledger.Vault. It returns a spare secret, which is durable already. It
+// waits only if streams come faster than secrets are made. The secret belongs to no stream until
+// an event names it; the tenant is part of what is derived from it.
 func (v *Vault) SubjectKey(string, event.Pseudonym) (event.ID, error) { return v.spare.take() }
 
-// makeSecrets makes n secrets and returns their ids once they are durable.
+// makeSecrets makes n secrets and returns their ids when they are durable.
 func (v *Vault) makeSecrets(n int) ([]event.ID, error) {
 	// Each fill has a millisecond of its own, so that its rows come after all others.
 	at := v.now()
@@ -319,7 +321,7 @@ func (v *Vault) makeSecrets(n int) ([]event.ID, error) {
 	return ids, nil
 }
 
-// secret is a subject's secret; ErrErased when it is not there.
+// secret returns a subject's secret; ErrErased if there is none.
 func (v *Vault) secret(id event.ID) ([]byte, error) {
 	if s, ok := v.secrets.get(id); ok {
 		return s, nil
@@ -342,7 +344,7 @@ func erased(err error) error {
 	return ledger.Refused(fmt.Errorf("the vault cannot be read: %w", err))
 }
 
-// class is a tenant's class key; ErrErased when it is not there.
+// class returns a tenant's class key; ErrErased if there is none.
 func (v *Vault) class(k classKey) ([]byte, error) {
 	if s, ok := v.classes.get(k); ok {
 		return s, nil
@@ -358,9 +360,9 @@ func (v *Vault) class(k classKey) ([]byte, error) {
 	return s, err
 }
 
-// classOrNew is class, and makes the key at its first use: it is durable when
-// this returns. A destroyed one is not told from one that never was: who destroys
-// one must know that nothing of its month is sealed any more.
+// classOrNew is class, but makes the key at its first use. The key is durable when it returns. A
+// key that was destroyed looks like one that was never made: before destroying a key, make sure
+// that no more data of its month will be sealed.
 func (v *Vault) classOrNew(k classKey) ([]byte, error) {
 	s, err := v.class(k)
 	if err == nil || !errors.Is(err, ledger.ErrErased) {
@@ -386,7 +388,7 @@ func (v *Vault) classOrNew(k classKey) ([]byte, error) {
 	return c.key, c.err
 }
 
-// makeClass makes a class key, unless another process was faster: then its key stands.
+// makeClass makes a class key. If another process has made it first, that key is used.
 func (v *Vault) makeClass(k classKey) ([]byte, error) {
 	if err := v.store.addClass(context.Background(), k, v.wrapped(newKey(), "class", k.tenant, k.class)); err != nil {
 		return nil, fmt.Errorf("the vault cannot make a key: %w", err)
@@ -394,7 +396,7 @@ func (v *Vault) makeClass(k classKey) ([]byte, error) {
 	return v.class(k)
 }
 
-// cipher is what a tenant's data about a subject is sealed with, in one class and month.
+// cipher returns the cipher for a tenant's data about one subject, of one class and month.
 func (v *Vault) cipher(k cipherKey, class func(classKey) ([]byte, error)) (cipher.AEAD, error) {
 	if c, ok := v.ciphers.get(k); ok {
 		return c, nil

@@ -7,14 +7,15 @@ import (
 	"fmt"
 )
 
-// wrapping is how the keys of a vault are kept from those who have only its store:
-// each is sealed under the master key.
+// wrapping protects the keys of a vault where only its store is stolen: each key is sealed under
+// the master key.
 type wrapping struct {
 	wrap  cipher.AEAD
-	check []byte // tells whether a vault was made under the same master key
+	check []byte // shows whether a vault was made under the same master key
 }
 
-// bound says what a wrapped key is, so that none can stand in another's place.
+// bound is the data that a wrapped key is bound to: its kind and names, so that no key can be
+// used as another.
 func bound(kind string, names []string) []byte {
 	b := []byte("chirograph vault: " + kind)
 	for _, n := range names {
@@ -24,12 +25,12 @@ func bound(kind string, names []string) []byte {
 	return b
 }
 
-// wrapped is the box of a key.
+// wrapped returns the box of a key.
 func (w *wrapping) wrapped(key []byte, kind string, names ...string) []byte {
 	return seal(w.wrap, key, bound(kind, names))
 }
 
-// unwrap is the key in a box.
+// unwrap returns the key in a box.
 func (w *wrapping) unwrap(box []byte, kind string, names ...string) ([]byte, error) {
 	key, err := unseal(w.wrap, box, bound(kind, names))
 	if err != nil || len(key) != keySize {
@@ -38,8 +39,8 @@ func (w *wrapping) unwrap(box []byte, kind string, names ...string) ([]byte, err
 	return key, nil
 }
 
-// sameKey reports whether two boxes hold one key. No key is wrapped a second
-// time, so they are the same bytes as a rule.
+// sameKey reports whether two boxes have the same key. No key is wrapped twice, so the boxes are
+// usually the same bytes.
 func (w *wrapping) sameKey(a, b []byte, kind string, names ...string) bool {
 	if bytes.Equal(a, b) {
 		return true

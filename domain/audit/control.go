@@ -8,9 +8,8 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// control is the control stream as far as the promises need it, by position.
-// Positions count from 1, as in an event's envelope. All of it is kept: control
-// events are few.
+// control is what the promises need of the control stream, by position. Positions count from 1,
+// as in an event's envelope. Everything is kept: control events are few.
 type control struct {
 	ids      map[int64]event.ID // by position
 	head     int64              // the highest position
@@ -19,14 +18,15 @@ type control struct {
 	tables   []routeTable
 	pauses   []pause
 	applied  map[event.ID]bool
-	// accepted are the hashes of the records that an operator took as opaque leaves.
+	// accepted are the hashes of the records that an operator accepted as opaque leaves.
 	accepted map[event.Position][]string
-	// doubted are records of control itself that are none of its events: a later one may
-	// accept them.
-	doubted []doubted
+	// bad are records of control that are no events of this ledger. They are reported at
+	// the end of control, because a later event may accept them.
+	bad []badRecord
 }
 
-type doubted struct {
+// badRecord is a record of control that is no event of this ledger, and the finding for it.
+type badRecord struct {
 	index int64
 	hash  string
 	code  Code
@@ -38,59 +38,63 @@ func hashOf(raw []byte) string {
 	return hex.EncodeToString(h[:])
 }
 
-// accepts reports whether control takes these bytes, there, as an opaque leaf.
+// accepts reports whether an operator accepted the record with these bytes, at that position, as
+// an opaque leaf.
 func (c *control) accepts(at event.Position, raw []byte) bool {
 	hashes := c.accepted[at]
 	return len(hashes) > 0 && slices.Contains(hashes, hashOf(raw))
 }
 
-// doubt notes a record of control that cannot be one of its events. It has a
-// position all the same.
-func (c *control) doubt(index int64, raw []byte, code Code, text string) {
-	c.stands(index+1, event.ID{})
-	c.doubted = append(c.doubted, doubted{index, hashOf(raw), code, text})
+// addBad keeps a record of control that is no event of this ledger. Its position counts all the
+// same.
+func (c *control) addBad(index int64, raw []byte, code Code, text string) {
+	c.record(index+1, event.ID{})
+	c.bad = append(c.bad, badRecord{index, hashOf(raw), code, text})
 }
 
-// settle reports what was doubted and not accepted, and how many were.
-func (c *control) settle(find func(index int64, code Code, text string)) (accepted int64) {
-	for _, d := range c.doubted {
+// reportBad calls find for each bad record that no event of control accepts, and
+// returns how many are accepted.
+func (c *control) reportBad(find func(index int64, code Code, text string)) (accepted int64) {
+	for _, d := range c.bad {
 		if slices.Contains(c.accepted[event.Position{Partition: event.ControlPartition, Index: d.index}], d.hash) {
 			accepted++
 			continue
 		}
 		find(d.index, d.code, d.text)
 	}
-	c.doubted = nil
+	c.bad = nil
 	return accepted
 }
 
 type programKey struct{ tenant, name string }
 
-// registration is a program's legal entity from a position on.
+// registration says which legal entity a program has from a position on.
 type registration struct {
 	from   int64
 	entity string
 }
 
-// activation is which policies were in force from a position on.
+// activation says which policies are in force from a position on.
 type activation struct {
 	from             int64
 	revision, digest string
 }
 
+// routeTable says which routes are in force from a position on.
 type routeTable struct {
 	from   int64
 	routes []event.Route
 }
 
-// pause is in force from a position on, up to before another (0: still).
+// pause is in force from the position from up to, but not including, the position to; to is 0
+// while it is in force.
 type pause struct {
 	from, to                 int64
 	tenant, program, carrier string
 }
 
-// stands notes the id at a position; none when the event could not be read.
-func (c *control) stands(at int64, id event.ID) {
+// record keeps the id of the event at a position; the zero id if the event cannot be read.
+func (c *control) record(at int64, id event.ID) {
 	if c.ids == nil {
 		c.ids = map[int64]event.ID{}
 	}
@@ -98,8 +102,9 @@ func (c *control) stands(at int64, id event.ID) {
 	c.head = max(c.head, at)
 }
 
+// take applies a control event.
 func (c *control) take(at int64, e *event.Event) {
-	c.stands(at, e.ID)
+	c.record(at, e.ID)
 	if c.applied[e.ID] { // a copy changes nothing
 		return
 	}
@@ -137,7 +142,7 @@ func (c *control) take(at int64, e *event.Event) {
 	}
 }
 
-// entity is the legal entity that a program was registered for at a position.
+// entity is the legal entity for which a program was registered, as of a position.
 func (c *control) entity(at int64, tenant, program string) (entity string, ok bool) {
 	for _, r := range c.programs[programKey{tenant, program}] {
 		if r.from <= at {
@@ -147,7 +152,7 @@ func (c *control) entity(at int64, tenant, program string) (entity string, ok bo
 	return entity, ok
 }
 
-// policy is what was activated last at a position; nil: nothing.
+// policy says which policies were in force at a position; nil if none were.
 func (c *control) policy(at int64) (in *activation) {
 	for i := range c.policies {
 		if c.policies[i].from <= at {
@@ -157,8 +162,8 @@ func (c *control) policy(at int64) (in *activation) {
 	return in
 }
 
-// routed reports whether the table in force at a position is the one of the given
-// position, and has that rule to that carrier.
+// routed reports whether the route table in force at a position is the one that the route names,
+// and has its rule with its carrier.
 func (c *control) routed(at int64, d *event.MessageRouted) bool {
 	var in *routeTable
 	for i := range c.tables {
@@ -170,8 +175,8 @@ func (c *control) routed(at int64, d *event.MessageRouted) bool {
 		slices.ContainsFunc(in.routes, func(r event.Route) bool { return r.Rule == d.Rule && r.Carrier == d.Carrier })
 }
 
-// paused is a pause that keeps a program's messages from a carrier at a position;
-// nil: none does. A pause without a tenant is an operator's, for all.
+// paused is a pause that, at a position, keeps a program's messages from a carrier; nil if there
+// is none. A pause without a tenant is an operator's pause and covers all tenants.
 func (c *control) paused(at int64, tenant, program, carrier string) *pause {
 	for i := range c.pauses {
 		p := &c.pauses[i]

@@ -8,47 +8,50 @@ import (
 // Finding is one thing that is wrong with a ledger.
 type Finding struct {
 	Position event.Position `json:"position"`
-	// Promise is the promise that is broken there: 2, 3 or 4; 0: the ledger's
-	// structure.
+	// Promise is the number of the promise that is broken there: 2, 3 or 4; 0 if the ledger's
+	// structure is wrong.
 	Promise int  `json:"promise"`
 	Code    Code `json:"code"`
-	// Text says it in words. It holds no number and no body; program names, sender
-	// IDs, carriers and positions it may.
+	// Text describes it in words. It has no phone number and no body. It may have program names,
+	// sender IDs, carriers and positions.
 	Text string `json:"text"`
 }
 
-// Code names a kind of finding, for scripts. docs/verify.md explains each.
+// Code names a kind of finding, for scripts. docs/verify.md explains each code.
 type Code string
 
 // The structure of the ledger (promise 0).
 const (
-	// Unordered: partitions were not given in the order that Take asks for.
+	// Unordered: the partitions were not given in the order that Take asks for.
 	Unordered Code = "unordered"
-	// Gap: a position does not follow the one before.
+	// Gap: a position does not follow the position before it.
 	Gap Code = "gap"
-	// Unreadable: the bytes are no event.
+	// Unreadable: the bytes are not an event.
 	Unreadable Code = "unreadable"
-	// UnknownType: an event of a type that this build cannot read.
+	// UnknownType: the event has a type that this build cannot read.
 	UnknownType Code = "unknown_type"
 	// NotCanonical: the bytes are not those that the ledger's encoder writes.
 	NotCanonical Code = "not_canonical"
-	// AcceptedEvent: an operator accepted as no event what is an event of this ledger.
+	// AcceptedEvent: an operator accepted a record as no event, and it is an event of this
+	// ledger.
 	AcceptedEvent Code = "accepted_event"
 	// ForeignSource: the event was written for another ledger.
 	ForeignSource Code = "foreign_source"
-	// NotCreated: control does not begin with LedgerCreated, or has a second one.
+	// NotCreated: control does not begin with LedgerCreated, or has it twice.
 	NotCreated Code = "not_created"
-	// Misplaced: the type, the stream or the message does not belong in the partition.
+	// Misplaced: an event of this type, stream or message does not belong in the partition.
 	Misplaced Code = "misplaced"
-	// Envelope: the envelope lacks what its type must have, or has what it must not.
+	// Envelope: the envelope lacks a field that its type must have, or has one that it must not
+	// have.
 	Envelope Code = "envelope"
 	// TenantChanged: a stream changes its tenant.
 	TenantChanged Code = "tenant_changed"
-	// TimeInsane: no time, or one that no writer of this ledger can have had.
+	// TimeInsane: the event has no time, or a time that no writer of this ledger can have had.
 	TimeInsane Code = "time_insane"
-	// ControlUnknown: it names a control position or event that there is not.
+	// ControlUnknown: the event names a control position or a control event that does not exist.
 	ControlUnknown Code = "control_unknown"
-	// ControlAhead: an outcome was decided under control that its partition had not applied.
+	// ControlAhead: an outcome was decided under a control position that its partition had not
+	// applied.
 	ControlAhead Code = "control_ahead"
 	// AfterUnknown: an outcome was decided after an event that its stream does not have.
 	AfterUnknown Code = "after_unknown"
@@ -58,7 +61,7 @@ const (
 const (
 	// NoAllow: a start of a message that was not allowed since its last attempt.
 	NoAllow Code = "start_without_allow"
-	// AllowTakenBack: something that can change the decision came after the allow.
+	// AllowTakenBack: an event that can change the decision came between the allow and the start.
 	AllowTakenBack Code = "allow_taken_back"
 	// AllowOldControl: the allow was made under another control position.
 	AllowOldControl Code = "allow_under_other_control"
@@ -66,29 +69,30 @@ const (
 	StartCancelled Code = "start_after_cancel"
 	// StartExpired: a start after the message had expired, or past its validity.
 	StartExpired Code = "start_after_expiry"
-	// StartEarly: a start before the time that its sender asked for.
+	// StartEarly: a start before the time at which the sender wanted the message sent.
 	StartEarly Code = "start_before_send_at"
-	// StartLate: a start past its allow or its call_by, or with deadlines out of order.
+	// StartLate: a start after its allow ended or after its call_by, or one whose deadlines are
+	// not in order.
 	StartLate Code = "start_late"
-	// NoRoute: a start without a route under its allow.
+	// NoRoute: a start without a route since its allow.
 	NoRoute Code = "start_without_route"
-	// RouteUnknown: a route that is not in the table that it names, or not the table in force.
+	// RouteUnknown: a route that its table does not have, or whose table was not in force.
 	RouteUnknown Code = "route_not_in_force"
-	// SenderNotAllowed: a route under a sender ID that the allow was not made for.
+	// SenderNotAllowed: a route with a sender ID that the allow does not name.
 	SenderNotAllowed Code = "sender_not_allowed"
-	// OptedOut: a start although an opt-out stands that covers the message.
+	// OptedOut: a start of a message that an opt-out in force covers.
 	OptedOut Code = "start_after_opt_out"
-	// OptOutsDiffer: a decision that was not made from the opt-outs that stood.
+	// OptOutsDiffer: a decision that was not made from exactly the opt-outs in force.
 	OptOutsDiffer Code = "opt_outs_differ"
 	// ProgramUnknown: a start for a program that was not registered.
 	ProgramUnknown Code = "program_unknown"
 	// StartPaused: a start while a pause covers its program or carrier.
 	StartPaused Code = "start_while_paused"
-	// CalledWithoutStart: a carrier answered for an attempt that nobody had started.
+	// CalledWithoutStart: a carrier answered for an attempt that was never started.
 	CalledWithoutStart Code = "called_without_start"
 	// CalledVoidStart: a carrier answered for an attempt whose start is void.
 	CalledVoidStart Code = "called_for_void_start"
-	// CalledElsewhere: another carrier answered than the attempt was routed to.
+	// CalledElsewhere: a carrier answered to which the attempt was not routed.
 	CalledElsewhere Code = "called_elsewhere"
 )
 
@@ -96,68 +100,72 @@ const (
 const (
 	// AttemptOrder: attempts are not counted densely from 1.
 	AttemptOrder Code = "attempt_order"
-	// PartUnknown: a start of no part, of one twice, or of one that the route does not have.
+	// PartUnknown: a start without parts, with a part twice, or with a part that its route does
+	// not have.
 	PartUnknown Code = "part_unknown"
-	// ResentAccepted: a part is started again after a carrier had taken it.
+	// ResentAccepted: a part was started once more after a carrier had accepted it.
 	ResentAccepted Code = "resent_accepted"
-	// ResentOpen: a part is started again before its last attempt was answered.
+	// ResentOpen: a part was started once more before its last attempt was answered.
 	ResentOpen Code = "resent_unanswered"
-	// ResentRefused: a part is started again after a refusal that was final.
+	// ResentRefused: a part was started once more after a final refusal.
 	ResentRefused Code = "resent_refused"
-	// ResentInDoubt: a part in doubt is started again, and nobody preferred that or the start does not say so.
+	// ResentInDoubt: a part in doubt was started once more, although its message does not prefer
+	// a duplicate, or the start does not say that it may be one.
 	ResentInDoubt Code = "resent_in_doubt"
-	// AcceptedTwice: a carrier took one part of one attempt under two ids.
+	// AcceptedTwice: a carrier accepted one part of one attempt under two ids.
 	AcceptedTwice Code = "accepted_twice"
-	// DoubtEarly: an attempt was given up before its answer_by.
+	// DoubtEarly: an attempt was recorded as in doubt before its answer_by.
 	DoubtEarly Code = "in_doubt_early"
 )
 
-// Promise 4: in doubt about a rule, nothing leaves.
+// Promise 4: in doubt about a rule, nothing is sent.
 const (
-	// OutcomeUnknown: a decision that is neither allow, deny, defer nor hold.
+	// OutcomeUnknown: a decision that is not allow, deny, defer or hold.
 	OutcomeUnknown Code = "outcome_unknown"
-	// CheckMissing: an allow without one of the required checks, or with one twice.
+	// CheckMissing: an allow that lacks a required check, or has one twice.
 	CheckMissing Code = "check_missing"
-	// CheckNotAllow: an allow although a check did not allow.
+	// CheckNotAllow: an allow with a check that did not allow.
 	CheckNotAllow Code = "check_not_allow"
-	// CheckNoRule: a check of an allow that names no rule.
+	// CheckNoRule: an allow with a check that names no rule.
 	CheckNoRule Code = "check_without_rule"
-	// FaultAllowed: a decision other than hold that records a fault.
+	// FaultAllowed: a decision that records a fault and is not a hold.
 	FaultAllowed Code = "fault_allowed"
-	// AllowNoTime: an allow that is over when it is made, or outlasts its message.
+	// AllowNoTime: an allow that ends before it begins, or after its message's validity.
 	AllowNoTime Code = "allow_without_time"
 	// AllowNoSender: an allow that names no sender ID.
 	AllowNoSender Code = "allow_without_sender"
-	// PolicyOther: a decision under other policies than were in force.
+	// PolicyOther: a decision under policies that were not in force.
 	PolicyOther Code = "policy_not_in_force"
-	// NoReason: a denial, a deferral or a hold that does not say why.
+	// NoReason: a denial, a deferral or a hold without a reason.
 	NoReason Code = "no_reason"
 )
 
-// maxFindings is how many findings a report holds; all are counted.
+// maxFindings is how many findings a report lists. All are counted.
 const maxFindings = 1000
 
-// Report is what a verification found.
+// Report is the result of a verification.
 type Report struct {
-	// Events were read; Effective and Void are how those that could be read were judged.
+	// Events is how many events were read. Effective and Void say how many of those that could be
+	// judged are effective, and how many are void, by reason.
 	Events    int64                   `json:"events"`
 	Effective int64                   `json:"effective"`
 	Void      map[recipient.Why]int64 `json:"void"`
-	// Opaque records are no events of this ledger; an operator accepted each, by hash.
+	// Opaque counts the records that are no events of this ledger, each of which an operator
+	// accepted by its hash.
 	Opaque int64 `json:"opaque,omitempty"`
-	// Streams of recipients.
+	// Streams counts the streams of recipients.
 	Streams int64 `json:"streams"`
-	// Messages by the status in which the ledger leaves them.
+	// Messages counts the messages by their status at the end of the ledger.
 	Messages map[recipient.Status]int64 `json:"messages"`
-	// Calls are the effective starts: what a carrier may have been called for.
+	// Calls counts the effective starts: for each, a carrier may have been called.
 	Calls int64 `json:"calls"`
-	// Total counts all findings, Codes each kind of them.
+	// Total counts all findings, and Codes those of each kind.
 	Total int64          `json:"found"`
 	Codes map[Code]int64 `json:"codes,omitempty"`
-	// Findings are the first maxFindings, in the order in which they were met.
+	// Findings are the first maxFindings findings, in the order in which they were found.
 	Findings []Finding `json:"findings,omitempty"`
-	// First is each partition's first finding. Read these before all others: what
-	// comes later in a partition may only follow from its first.
+	// First is the first finding of each partition. Read these before all others: later findings
+	// in a partition may only follow from its first.
 	First []Finding `json:"first,omitempty"`
 }
 

@@ -8,13 +8,13 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// promises checks the promises 2 to 4 in one stream, event by event. What it finds, it puts
-// into its verifier's report.
+// promises checks the promises 2 to 4 in one stream, event by event. It adds its findings to its
+// verifier's report.
 type promises struct{ *Verifier }
 
-// follow checks the promises on one event of a stream. From the fold it takes the
-// verdict only: what an allow is worth, what was started, answered and opted out of
-// is worked out here.
+// follow checks the promises on one event of a stream. Of the fold's work it uses only the
+// verdict, which is why: what an allow permits, and what was started, answered and opted out of,
+// is worked out here, so that the fold is checked and not trusted.
 func (v promises) follow(index int64, s *stream, e *event.Event, why recipient.Why) {
 	m := s.message(e.MessageID())
 	if why != "" {
@@ -78,13 +78,13 @@ func (v promises) follow(index int64, s *stream, e *event.Event, why recipient.W
 	case *event.ReceiptReceived:
 		if m != nil {
 			if _, p := m.attempt(d.Attempt, d.Part); p != nil && (p.state == open || p.state == inDoubt) {
-				p.state, p.byReceipt = accepted, true // a receipt is an answer
+				p.state, p.byReceipt = accepted, true // a receipt says that the carrier took the part
 			}
 		}
 	}
 }
 
-// decided checks promise 4, and takes note of an allow.
+// decided checks promise 4, and keeps an allow.
 func (v promises) decided(index int64, s *stream, m *message, e *event.Event, d *event.MessageDecided) {
 	if m == nil {
 		return
@@ -123,7 +123,7 @@ func (v promises) decided(index int64, s *stream, m *message, e *event.Event, d 
 	v.sameOptOuts(index, s, d)
 }
 
-// sameOptOuts: a policy's answer rests on every opt-out that stood, and on no other.
+// sameOptOuts checks that a decision relied on every opt-out in force, and on no other.
 func (v promises) sameOptOuts(index int64, s *stream, d *event.MessageDecided) {
 	for _, o := range s.optOuts {
 		if !slices.Contains(d.OptOuts, o.id) {
@@ -139,6 +139,7 @@ func (v promises) sameOptOuts(index int64, s *stream, d *event.MessageDecided) {
 	}
 }
 
+// allowed checks what an allow must have.
 func (v promises) allowed(index int64, m *message, e *event.Event, d *event.MessageDecided) {
 	for _, name := range v.required {
 		n := 0
@@ -173,8 +174,8 @@ func (v promises) allowed(index int64, m *message, e *event.Event, d *event.Mess
 	}
 }
 
-// started checks that an effective start went through the gate (promise 2) and
-// sends no part again that may not be (promise 3).
+// started checks that an effective start passed the gate (promise 2), and that it repeats no part
+// that must not be sent once more (promise 3).
 func (v promises) started(index int64, s *stream, m *message, e *event.Event, d *event.HandoffStarted) {
 	v.report.Calls++
 	if m == nil {
@@ -194,6 +195,7 @@ func (v promises) started(index int64, s *stream, m *message, e *event.Event, d 
 	m.allow, m.route = nil, nil
 }
 
+// gate checks promise 2: a start needs an allow that still stands, and a route under it.
 func (v promises) gate(index int64, s *stream, m *message, e *event.Event, d *event.HandoffStarted) {
 	a, r := m.allow, m.route
 	switch {
@@ -211,7 +213,7 @@ func (v promises) gate(index int64, s *stream, m *message, e *event.Event, d *ev
 	if m.expired || !e.Time.Before(m.validTo) {
 		v.find(index, 2, StartExpired, "the message was no longer valid")
 	}
-	// The allow may be another node's, whose clock may run ahead by the bound.
+	// Another node may have made the allow, and its clock may be ahead by the bound.
 	if e.Time.Add(recipient.ClockBound).Before(m.sendAt) {
 		v.find(index, 2, StartEarly, "the start comes %s before the time that its sender asked for", m.sendAt.Sub(e.Time))
 	}
@@ -244,14 +246,13 @@ func (v promises) gate(index int64, s *stream, m *message, e *event.Event, d *ev
 	}
 }
 
-// stops is an opt-out that covers the message; nil: none does. The one
-// confirmation of an opt-out that covers it is let through
-// (47 CFR 64.1200(a)(12)).
+// stops is an opt-out in force that covers the message; nil if there is none. The one message
+// that confirms an opt-out may still be sent (47 CFR 64.1200(a)(12)).
 func (s *stream) stops(m *message, from, entity string) *optOut {
 	var first *optOut
 	for i := range s.optOuts {
 		o := &s.optOuts[i]
-		covers := true // a scope that is not known covers all
+		covers := true // an unknown scope covers all messages
 		switch o.reach.Scope {
 		case event.ScopeSender:
 			covers = o.reach.Name == from
@@ -273,6 +274,7 @@ func (s *stream) stops(m *message, from, entity string) *optOut {
 	return first
 }
 
+// name is a reach in words.
 func name(r event.Reach) string {
 	if r.Scope == event.ScopeTenant {
 		return "everything from the tenant"
@@ -280,7 +282,7 @@ func name(r event.Reach) string {
 	return fmt.Sprintf("the %s %q", r.Scope, r.Name)
 }
 
-// resend checks promise 3.
+// resend checks promise 3: no part is sent once more blindly.
 func (v promises) resend(index int64, m *message, d *event.HandoffStarted) {
 	if d.Attempt != len(m.attempts)+1 {
 		v.find(index, 3, AttemptOrder, "the start says attempt %d, and %d were started before it", d.Attempt, len(m.attempts))
@@ -315,8 +317,8 @@ func (v promises) resend(index int64, m *message, d *event.HandoffStarted) {
 	}
 }
 
-// called finds the attempt that a carrier answered; what it answers without one, it
-// was called for without the gate.
+// called finds the attempt that a carrier answered. An answer without an effective start means
+// that the carrier was called without passing the gate.
 func (v promises) called(index int64, m *message, n, number int, carrier string) *part {
 	if m == nil {
 		v.find(index, 2, CalledWithoutStart, "the carrier %q answered for a message that the stream does not have, or that reached its end more than a week ago", carrier)
@@ -336,6 +338,7 @@ func (v promises) called(index int64, m *message, n, number int, carrier string)
 	return p
 }
 
+// accepted checks a carrier's answer that it took a part.
 func (v promises) accepted(index int64, m *message, d *event.HandoffAccepted) {
 	p := v.called(index, m, d.Attempt, d.Part, d.Carrier)
 	if p == nil {
@@ -344,9 +347,10 @@ func (v promises) accepted(index int64, m *message, d *event.HandoffAccepted) {
 	if p.state == accepted && !p.byReceipt && p.id != d.CarrierID {
 		v.find(index, 3, AcceptedTwice, "part %d of attempt %d was accepted before, under another id: it was sent twice", d.Part, d.Attempt)
 	}
-	p.state, p.id, p.byReceipt = accepted, d.CarrierID, false // what a carrier took is a fact
+	p.state, p.id, p.byReceipt = accepted, d.CarrierID, false // the carrier's own answer counts more than a receipt
 }
 
+// refused checks a carrier's answer that it did not take a part.
 func (v promises) refused(index int64, m *message, d *event.HandoffRefused) {
 	var p *part
 	if d.NotCalled {
@@ -364,6 +368,7 @@ func (v promises) refused(index int64, m *message, d *event.HandoffRefused) {
 	}
 }
 
+// doubted checks that a part is in doubt only after its time to be answered.
 func (v promises) doubted(index int64, m *message, e *event.Event, d *event.HandoffInDoubt) {
 	if m == nil {
 		return

@@ -8,26 +8,26 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// stream is what is kept of a stream with open or recent messages: its fold, which
-// says what is effective, and beside it the little that the promises are checked
-// with. The two are worked out apart, and only the verdict goes from the fold to
-// the checks.
+// stream is what the verifier keeps of a stream with open or recent messages: its fold, which
+// says what is effective, and beside it the little that the checks of the promises need. The two
+// are worked out separately; the checks take only the verdict from the fold.
 type stream struct {
 	tenant string
 	fold   *recipient.State
-	// optOuts stand, in the order in which they came.
+	// optOuts are the opt-outs in force, in the order in which they came.
 	optOuts []optOut
-	// changes counts the facts that take back every allow; change is the last one.
+	// changes counts the facts that make every earlier allow void; change is the last of them.
 	changes int64
 	change  change
 	msgs    []*message
-	// cancels are of messages whose submit has not come.
+	// cancels are the messages that were cancelled before their submit came.
 	cancels []event.ID
-	// recent are ids of the stream's last events; all: there were no others.
+	// recent are the ids of the stream's last events; all says that the stream had no others.
 	recent []event.ID
 	all    bool
 }
 
+// change is a fact that makes every earlier allow void, in words.
 type change struct {
 	index int64
 	what  string
@@ -42,7 +42,7 @@ type optOut struct {
 // message is one message, as the promises see it.
 type message struct {
 	id               event.ID
-	folded           *recipient.Message // for its status in the report
+	folded           *recipient.Message // the fold's view of it, for its status in the report
 	program, purpose string
 	answers          event.ID
 	prefersDuplicate bool
@@ -52,7 +52,7 @@ type message struct {
 	allow            *allow
 	route            *route
 	attempts         []attempt
-	void             []int // attempts whose start is void
+	void             []int // numbers of attempts whose start is void
 }
 
 type allow struct {
@@ -77,8 +77,9 @@ type attempt struct {
 type part struct {
 	n     int
 	state partState
-	id    string // the carrier's
-	// byReceipt: only a receipt, which may write the id in another form, said that it was taken.
+	id    string // the id that the carrier gave it
+	// byReceipt says that only a receipt told that the carrier accepted the part. A receipt may
+	// write the id in another form.
 	byReceipt bool
 }
 
@@ -92,32 +93,33 @@ const (
 	inDoubt
 )
 
-// settled is all that is kept of a stream once its messages are over and what
-// could be a copy of a fact is too old to be one.
+// settled is all that is kept of a stream when its messages have ended and all of its facts are
+// so old that no copy of them can come any more.
 type settled struct {
 	last   event.ID
 	key    event.ID
 	tenant string
 	texted bool
-	// suppressed is nil for the many without an opt-out.
+	// suppressed is nil for a stream without an opt-out, as most are.
 	suppressed *suppressed
 }
 
+// suppressed are the opt-outs in force, as the fold and as the checks hold them.
 type suppressed struct {
 	folded  []recipient.OptOut
 	optOuts []optOut
 }
 
-// maxRecent bounds the ids kept of one stream; with more events than that, whether
-// an outcome names an event of its stream is no longer known.
+// maxRecent is how many ids are kept of one stream. In a stream with more events it is not
+// checked whether an outcome names an event of the stream.
 const maxRecent = 64
 
 func newStream(tenant string, subject event.Pseudonym) *stream {
 	return &stream{tenant: tenant, fold: recipient.New(tenant, subject), all: true}
 }
 
-// settle is the stream in few words, if nothing of it is open or recent at t, its
-// partition's time. It forgets what the fold would forget at its next event.
+// settle returns the settled form of the stream, if none of its messages is open or recent at t,
+// the partition's time. It drops what the fold would drop at its next event.
 func (s *stream) settle(t time.Time) (settled, bool) {
 	f := s.fold
 	recent := func(x recipient.Remembered) bool { return t.Sub(x.At) <= recipient.RepeatWindow }
@@ -134,7 +136,7 @@ func (s *stream) settle(t time.Time) (settled, bool) {
 	return out, true
 }
 
-// stream is the settled stream, alive again.
+// stream makes the settled stream live again.
 func (o settled) stream(subject event.Pseudonym) *stream {
 	s := &stream{tenant: o.tenant, fold: recipient.New(o.tenant, subject)}
 	s.fold.Last, s.fold.Key, s.fold.Texted = o.last, o.key, o.texted
@@ -162,21 +164,24 @@ func (s *stream) remember(id event.ID) {
 	s.recent = append(s.recent, id)
 }
 
-// knows reports whether the stream has an event of that id, as far as that is known.
+// knows reports whether the stream has an event with that id. It reports true if that can no
+// longer be known.
 func (s *stream) knows(id event.ID) bool { return !s.all || slices.Contains(s.recent, id) }
 
+// lift ends the opt-outs with these ids.
 func (s *stream) lift(ids []event.ID) {
 	if len(ids) > 0 {
 		s.optOuts = slices.DeleteFunc(s.optOuts, func(o optOut) bool { return slices.Contains(ids, o.id) })
 	}
 }
 
+// changed makes every earlier allow void.
 func (s *stream) changed(index int64, what string) {
 	s.changes++
 	s.change = change{index, what}
 }
 
-// attempt finds an attempt that started, and its part; nil where there is none.
+// attempt finds an attempt by its number, and one of its parts; nil where there is none.
 func (m *message) attempt(n, number int) (*attempt, *part) {
 	if n < 1 || n > len(m.attempts) {
 		return nil, nil

@@ -1,7 +1,7 @@
-// Package audit checks a whole ledger from its log alone: its structure, and the
-// promises that no message leaves but as decided and gated (2), that none is
-// resent blindly (3) and that nothing leaves in doubt about a rule (4). It is
-// pure: no clock, no I/O.
+// Package audit checks a whole ledger from its log alone: its structure, and the promises that no
+// message is sent unless it was decided and gated (2), that none is sent once more blindly (3),
+// and that nothing is sent while a rule is in doubt (4). It is pure: no clock, no I/O. It opens
+// no sealed data, and it does not check the views.
 package audit
 
 import (
@@ -15,24 +15,24 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// Verifier reads a ledger once, event by event.
+// Verifier reads a ledger once, event by event, and checks it.
 //
-// What it keeps: the control stream, by position; for the partition that is being
-// read, the open and recent messages of its streams (the fold's own bounds: seven
-// days of the log's time after they were settled and their validity was over) and
-// some 150 bytes for every other stream; and at most maxFindings findings. So its
-// memory grows with the streams of the largest partition, not with the events.
+// It keeps in memory: the control stream; for the partition that is being read, the open and
+// recent messages of its streams (with the fold's own bounds: seven days of the log's time after
+// a message was settled and its validity ended) and some 150 bytes for every other stream; and at
+// most maxFindings findings. So its memory grows with the number of streams in the largest
+// partition, and not with the number of events.
 //
 // A Verifier is for one goroutine.
 type Verifier struct {
 	required []string
-	// judge says what is effective: recipient's rule, but in tests.
+	// judge says which events are effective. It is recipient's rule, except in tests.
 	judge  func(*recipient.State, *recipient.PartitionState, int64, *event.Event) recipient.Why
 	report Report
 
 	source     string
-	headed     bool // control's first event was read
-	partitions int  // 0: not known
+	headed     bool // whether control's first event was read
+	partitions int  // 0 means that it is not known
 	created    time.Time
 	control    control
 
@@ -41,7 +41,7 @@ type Verifier struct {
 	next    int64
 	time    time.Time // the running maximum of the partition's times
 	applied int64     // the highest control position that it applied
-	flawed  bool      // it has a finding
+	flawed  bool      // whether the partition has a finding
 	fold    recipient.PartitionState
 	live    map[event.Pseudonym]*stream
 	settled map[event.Pseudonym]settled
@@ -49,8 +49,8 @@ type Verifier struct {
 	texts   map[string]string
 }
 
-// New returns a verifier that has read nothing. required are the checks that every
-// allow must report: those that the ledger's policies are made of.
+// New returns a verifier that has read nothing. required are the names of the checks that every
+// allow must report: those of the ledger's policies.
 func New(required ...string) *Verifier {
 	v := &Verifier{required: slices.Clone(required), texts: map[string]string{}}
 	v.judge = (*recipient.State).Evolve
@@ -58,15 +58,13 @@ func New(required ...string) *Verifier {
 	return v
 }
 
-// sweepEvery is how many events at least lie between two looks for streams that
-// have settled.
+// sweepEvery is the least number of events between two searches for streams that have settled.
 const sweepEvery = 1 << 15
 
-// Take reads the event that stands at an index of a partition. Control comes
-// first, then the inbox, then the recipients' partitions from 0 on, each whole and
-// from its first event. For a ledger that is being written to, ask for the
-// recipients' heads before reading control, so that all control that they have
-// applied is read.
+// Take reads the event at an index of a partition. Give control first, then the inbox, then the
+// recipients' partitions from 0 on; each of them whole, from its first event. If the ledger is
+// being written to, ask for the heads of the recipients' partitions before reading control. Then
+// control includes every position that they have applied.
 //
 // raw is not kept.
 func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
@@ -85,10 +83,10 @@ func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
 	case code != "" && accepted:
 		v.report.Opaque++
 		return
-	case code != "" && p == event.ControlPartition: // a later event may accept it
-		v.control.doubt(index, raw, code, text)
+	case code != "" && p == event.ControlPartition: // a later event of control may accept it
+		v.control.addBad(index, raw, code, text)
 		return
-	case code == ForeignSource, code == Misplaced: // structure says so
+	case code == ForeignSource, code == Misplaced: // structure reports it below
 	case code != "":
 		v.find(index, 0, code, "%s", text)
 		if code != NotCanonical {
@@ -111,8 +109,8 @@ func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
 	}
 }
 
-// read decodes a record, and says why it is no event that may stand there. What an
-// event says of itself that is wrong is for structure.
+// read decodes a record. A code means that it is no event that may be at that position, and text
+// says why. Errors in what the event says are found by structure.
 func (v *Verifier) read(p event.Partition, index int64, raw []byte) (e *event.Event, code Code, text string) {
 	e, err := event.Decode(raw)
 	switch {
@@ -130,7 +128,7 @@ func (v *Verifier) read(p event.Partition, index int64, raw []byte) (e *event.Ev
 	return e, "", ""
 }
 
-// Finish ends the reading and returns what was found. The verifier is done.
+// Finish ends the reading and returns the report. The verifier must not be used any more.
 func (v *Verifier) Finish() *Report {
 	if !v.headed {
 		v.close()
@@ -142,7 +140,7 @@ func (v *Verifier) Finish() *Report {
 	return &r
 }
 
-// turn ends the partition that was read and begins the next.
+// turn ends the partition that was read, and begins the next.
 func (v *Verifier) turn(p event.Partition, index int64) {
 	rank := func(p event.Partition) int {
 		switch p {
@@ -166,24 +164,27 @@ func (v *Verifier) turn(p event.Partition, index int64) {
 	}
 }
 
+// close ends the partition that is being read.
 func (v *Verifier) close() {
 	if v.begun && v.current == event.ControlPartition {
-		v.report.Opaque += v.control.settle(func(index int64, code Code, text string) { v.find(index, 0, code, "%s", text) })
+		v.report.Opaque += v.control.reportBad(func(index int64, code Code, text string) { v.find(index, 0, code, "%s", text) })
 	}
 	for _, s := range v.live {
-		v.over(s)
+		v.tally(s)
 	}
 	v.report.Streams += int64(len(v.live) + len(v.settled))
 	v.live, v.settled = nil, nil
 }
 
-// over counts a stream's messages as they were left.
-func (v *Verifier) over(s *stream) {
+// tally counts a stream's messages by their status.
+func (v *Verifier) tally(s *stream) {
 	for _, m := range s.msgs {
 		v.report.Messages[m.folded.Status]++
 	}
 }
 
+// find adds a finding about the event at an index of the partition that is being read. Every
+// partition's first finding is kept, even past maxFindings.
 func (v *Verifier) find(index int64, promise int, code Code, format string, args ...any) {
 	r := &v.report
 	r.Total++
@@ -201,12 +202,12 @@ func (v *Verifier) find(index int64, promise int, code Code, format string, args
 	}
 }
 
-// at is a position of the partition that is being read, as people write it.
+// at is a position of the partition that is being read, as text.
 func (v *Verifier) at(index int64) string {
 	return event.Position{Partition: v.current, Index: index}.String()
 }
 
-// slim gives texts that recur one copy, and drops what no check needs.
+// slim makes equal texts share one copy, and drops what no check needs.
 func (v *Verifier) slim(e *event.Event) {
 	one := func(s *string) {
 		if *s == "" {
@@ -215,7 +216,7 @@ func (v *Verifier) slim(e *event.Event) {
 		t, ok := v.texts[*s]
 		if !ok {
 			if len(v.texts) > 1<<14 {
-				clear(v.texts) // a ledger without recurring texts gains nothing
+				clear(v.texts) // in a ledger whose texts do not recur, sharing saves nothing
 			}
 			t = *s
 			v.texts[t] = t
@@ -249,8 +250,8 @@ func (v *Verifier) slim(e *event.Event) {
 	}
 }
 
-// structure checks what holds for every event, whatever the rule makes of it, and
-// reports whether the event belongs to a stream where it stands, so that it can be judged.
+// structure checks what every event must have, effective or not. It reports whether the event
+// belongs to a stream, so that it can be judged.
 func (v *Verifier) structure(p event.Partition, index int64, e *event.Event) bool {
 	t := e.Data.Type()
 	switch {
@@ -304,12 +305,13 @@ func (v *Verifier) structure(p event.Partition, index int64, e *event.Event) boo
 	return true
 }
 
+// times checks that an event's time is possible.
 func (v *Verifier) times(index int64, e *event.Event) {
 	if e.Time.IsZero() {
 		v.find(index, 0, TimeInsane, "the event has no time")
 		return
 	}
-	const bound = recipient.RepeatWindow // within it, copies are told by the log's own time
+	const bound = recipient.RepeatWindow // within it, a copy is recognized by the log's own time
 	switch {
 	case !v.created.IsZero() && v.created.Sub(e.Time) > bound:
 		v.find(index, 0, TimeInsane, "the event's time lies %s before the ledger was created", v.created.Sub(e.Time))
@@ -332,8 +334,8 @@ func (v *Verifier) belongs(p event.Partition, t event.Type) bool {
 	return t.Kind() != event.Control
 }
 
-// envelope checks which of the envelope's fields the type has. False: the event
-// cannot be judged.
+// envelope checks that the envelope has the fields that its type must have. It reports false if
+// the event cannot be judged.
 func (v *Verifier) envelope(p event.Partition, index int64, e *event.Event) bool {
 	var subject, tenant, message bool
 	either := false // tenant
@@ -377,7 +379,7 @@ func (v *Verifier) envelope(p event.Partition, index int64, e *event.Event) bool
 	return e.Subject.IsZero() != subject
 }
 
-// recipients takes an event of a recipients' partition.
+// recipients judges and checks an event of a recipients' partition.
 func (v *Verifier) recipients(index int64, e *event.Event) {
 	if d, ok := e.Data.(*event.ControlApplied); ok {
 		v.controlApplied(index, e, d)
@@ -414,6 +416,7 @@ func (v *Verifier) count(why recipient.Why) {
 	}
 }
 
+// controlApplied checks that the control event which the partition applies exists.
 func (v *Verifier) controlApplied(index int64, e *event.Event, d *event.ControlApplied) {
 	switch {
 	case d.Position < 1 || d.Position > v.control.head:
@@ -425,7 +428,7 @@ func (v *Verifier) controlApplied(index int64, e *event.Event, d *event.ControlA
 	v.count(v.fold.Apply(e))
 }
 
-// open is the event's stream.
+// open finds the event's stream, and makes it live.
 func (v *Verifier) open(e *event.Event) *stream {
 	s := v.live[e.Subject]
 	if s != nil {
@@ -441,8 +444,8 @@ func (v *Verifier) open(e *event.Event) *stream {
 	return s
 }
 
-// sweep puts streams away that have settled, often enough that few of them are
-// live and seldom enough that it costs a stream's events little.
+// sweep turns live streams that have settled into their short form. It looks often enough that
+// few streams are live, and seldom enough that it costs little for each event.
 func (v *Verifier) sweep() {
 	if v.touched++; v.touched < max(sweepEvery, 2*len(v.live)) {
 		return
@@ -453,7 +456,7 @@ func (v *Verifier) sweep() {
 		if !ok {
 			continue
 		}
-		v.over(s)
+		v.tally(s)
 		delete(v.live, subject)
 		v.settled[subject] = o
 	}

@@ -9,19 +9,20 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// agenda says which stream is looked at next: a queue of those that are ready, the most
-// urgent first, and timers that bring others back.
+// agenda says which stream the clerk looks at next. It has a queue of streams that are ready, the
+// most urgent first, and timers that make others ready later.
 type agenda struct {
-	horizon time.Duration // timers past it are read from the views in time
-	rate    int           // scheduled and deferred messages taken up in a second
+	horizon time.Duration // a timer later than this is not kept: the views bring the stream in time
+	rate    int           // how many scheduled and deferred messages may be decided in a second
 
 	ready  queue
 	timers timers
 	seq    uint64
-	// resting are the streams with held or allowed messages: a control change wakes them.
+	// resting are the streams with held or allowed messages: a change of control makes them
+	// ready.
 	resting map[event.Pseudonym]bool
-	// turns are when scheduled and deferred messages that fell due together are taken up,
-	// one after the other; nextTurn is when the next one may be.
+	// turns says when each scheduled or deferred message may be decided, so that messages that
+	// become due together are decided one after the other. nextTurn is when the next one may be.
 	turns    map[event.ID]time.Time
 	nextTurn time.Time
 }
@@ -30,7 +31,7 @@ func newAgenda(horizon time.Duration, rate int) agenda {
 	return agenda{horizon: horizon, rate: rate, resting: map[event.Pseudonym]bool{}, turns: map[event.ID]time.Time{}}
 }
 
-// queue makes a stream ready, unless it is already, or has a proposal in flight. st is nil
+// queue makes a stream ready, unless it is ready already or has a proposal in flight. st is nil
 // for a stream that is not in memory: it is loaded when its turn comes.
 func (a *agenda) queue(s event.Pseudonym, st *stream) {
 	priority := 0
@@ -45,8 +46,8 @@ func (a *agenda) queue(s event.Pseudonym, st *stream) {
 	heap.Push(&a.ready, item{priority, a.seq, s})
 }
 
-// urgency is the highest priority of what waits in a stream. Answers to inbound messages,
-// a lift or an opt-out among them, go before every message.
+// urgency is the highest priority of the messages that wait in a stream. Answers to inbound
+// messages come before every message: a lift or an opt-out may be among them.
 func urgency(s *recipient.State) (priority int) {
 	if len(s.Asks) > 0 || len(s.Inbound) > 0 {
 		return 10
@@ -59,7 +60,7 @@ func urgency(s *recipient.State) (priority int) {
 	return priority
 }
 
-// wake makes a stream ready that has changed.
+// wake makes a stream that has changed ready, and notes whether it rests.
 func (a *agenda) wake(st *stream) {
 	rests := false
 	for _, m := range st.state.Messages {
@@ -76,8 +77,8 @@ func (a *agenda) wake(st *stream) {
 // next takes the most urgent stream out of the queue.
 func (a *agenda) next() event.Pseudonym { return heap.Pop(&a.ready).(item).subject }
 
-// remind sets a timer, unless an earlier one is set or it lies past the horizon (then the
-// views bring it back in time).
+// remind sets a timer for a stream, unless an earlier one is set, or it is later than the
+// horizon: then the views bring the stream in time.
 func (a *agenda) remind(st *stream, t, now time.Time) {
 	if t.IsZero() || t.Sub(now) > a.horizon || !st.timer.IsZero() && !t.Before(st.timer) {
 		return
@@ -89,7 +90,7 @@ func (a *agenda) remind(st *stream, t, now time.Time) {
 // set sets a timer for a stream that need not be in memory.
 func (a *agenda) set(d ledger.Due) { heap.Push(&a.timers, timer{d.At, d.Subject}) }
 
-// due is the subject of a timer that has come due, and takes it out; false when none has.
+// due takes out a timer that has come due, and returns its stream; false if there is none.
 func (a *agenda) due(now time.Time) (event.Pseudonym, bool) {
 	if len(a.timers) == 0 || a.timers[0].at.After(now) {
 		return event.Pseudonym{}, false
@@ -97,8 +98,9 @@ func (a *agenda) due(now time.Time) (event.Pseudonym, bool) {
 	return heap.Pop(&a.timers).(timer).subject, true
 }
 
-// turn is when a message whose hour has come is taken up: at once while fewer than a
-// second's worth of them were lately, else in its turn at the rate. It keeps its turn.
+// turn is when a message whose time has come may be decided: at once if there were fewer than a
+// second's worth of such messages lately, else one after the other at the rate. A message keeps
+// its turn.
 func (a *agenda) turn(message event.ID, now time.Time) time.Time {
 	if at, ok := a.turns[message]; ok {
 		return at
@@ -134,6 +136,7 @@ func (q *queue) Pop() any {
 	return x
 }
 
+// timer makes a stream ready at an instant.
 type timer struct {
 	at      time.Time
 	subject event.Pseudonym

@@ -1,11 +1,18 @@
-// Package clerk serves one partition: it folds what is read from the log, works out what
-// there is to do, and proposes it. It is a deterministic step: the same inputs at the same
-// times give the same outputs; it has no goroutine and no clock.
+// Package clerk serves one partition: it folds the records that are read from the log, works out
+// what there is to do, and proposes events. It is a deterministic step: the same inputs at the
+// same times give the same outputs. It has no goroutine and no clock; it appends nothing and
+// calls no carrier: node does. What is allowed it asks package decision, and what is effective,
+// package recipient.
 //
-// Four types share the work. The Fold judges records and keeps the streams. The agenda says
-// which stream is looked at next. Work is one look at one stream, which builds its next
-// proposal. The flights are the proposals that have not come back, with the memory of starts
-// without which no carrier is called. The windows are what the clerk holds of the carriers'.
+// Five types share the work:
+//
+//   - The Fold judges records and keeps the streams.
+//   - The agenda says which stream is looked at next.
+//   - Work is one look at one stream. It builds the stream's next proposal.
+//   - The flights are the proposals that have not come back, and the memory of starts. A carrier
+//     is called only for a start in that memory.
+//   - The windows are what the clerk holds of the carriers' windows: grants, and messages that
+//     wait for one.
 package clerk
 
 import (
@@ -20,55 +27,57 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// Config is what a clerk is told once.
+// Config is what a clerk is made with.
 type Config struct {
 	Partition event.Partition
 	Author    ledger.Author
 	Decider   *decision.Decider
 	Control   *control.Control
-	// Vault opens bodies and seals replies under the caller's loop: it must answer from
-	// memory or a local file, or bound its waits.
+	// Vault opens bodies and seals replies. The clerk waits for it on the goroutine of its
+	// caller, so it must answer from memory or a local file, or bound its waits.
 	Vault ledger.Vault
-	// Event reads the event at an index of the partition: a submit that is no longer in
-	// memory, an inbound message to be answered. The clerk waits for it, so it must bound
-	// its wait; after an error the message is held, and looked at again.
+	// Event reads the event at an index of the partition: a submit that is no longer in memory,
+	// or an inbound message to be answered. The clerk waits for it, so it must bound its wait.
+	// After an error the message is held and looked at later.
 	Event func(ctx context.Context, index int64) (*event.Event, error)
-	// Slots grants slots at a carrier account; nil when no such account is served here.
+	// Slots returns what grants slots of a carrier account; nil if this node does not serve the
+	// account.
 	Slots func(account string) Slots
-	// Account is what an account takes.
+	// Account describes a carrier account.
 	Account func(account string) ledger.Account
-	// Unanswered is told of attempts that no answer has come to, when their streams are
-	// loaded: this process did not make them; nil: it is not told.
+	// Unanswered is called, when a stream is loaded, with each of its messages that has an
+	// attempt without an answer: this process did not make the attempt, and hears no answer to
+	// it. nil: it is not called.
 	Unanswered func(s *recipient.State, m *recipient.Message)
-	// NewID makes an id; event.NewID, or a drawn one in a simulation.
+	// NewID makes an id. The default is event.NewID; a simulation gives another.
 	NewID func(now time.Time) event.ID
 
-	// Rule is the rule that events are folded by; nil: the standard one. A test gives its own
-	// copy, to show what breaks without a clause.
+	// Rule is the rule that events are folded by. The default is the standard rule. A test gives
+	// a changed copy, to show what breaks without one of its clauses.
 	Rule *recipient.Rule
 
-	// CallWindow is how long after it was proposed a start may be called. Default
-	// 5 s; it is stretched to eight times the measured lag between a proposal and
-	// its return.
+	// CallWindow is how long after its proposal the carrier may be called for a start. Default 5
+	// s. It grows to eight times the measured time between a proposal and its return, up to a
+	// minute.
 	CallWindow time.Duration
-	// AnswerWithin is how long after call_by an answer may come; keep it above the
-	// session's response time-out. Default 10 s.
+	// AnswerWithin is how long after call_by an answer may come. Keep it longer than the carrier
+	// client waits for an answer. Default 10 s.
 	AnswerWithin time.Duration
-	// GiveUp is when a proposal that did not come back is no longer waited for.
-	// Default 10 s. What lands later is void, or effective and then not called.
+	// GiveUp is how long the clerk waits for a proposal to come back. Default 10 s. If it comes
+	// back later, its outcomes are void, or effective but not followed by a call.
 	GiveUp time.Duration
-	// ReleaseRate bounds how many scheduled and deferred messages a second one
-	// partition takes up when they fall due together. Default 100.
+	// ReleaseRate bounds how many scheduled and deferred messages a second one partition decides
+	// when many become due together. Default 100.
 	ReleaseRate int
-	// MaxWaiting bounds the messages of one priority that are allowed and wait for a
-	// slot; the others stay undecided. Default 2,000.
+	// MaxWaiting bounds the messages of one priority that are allowed and wait for a slot.
+	// Further messages stay undecided. Default 2,000.
 	MaxWaiting int
-	// MaxStreams is how many folds are kept in memory. Default MaxStreams.
+	// MaxStreams is how many streams are kept in memory beside those in use. Default MaxStreams.
 	MaxStreams int
-	// Horizon is how far ahead timers are kept in memory; what is due later is read
-	// from the views in time. Default 10 min.
+	// Horizon is how far ahead timers are kept in memory. What becomes due later, Look must tell.
+	// Default 10 min.
 	Horizon time.Duration
-	// Budget is how many streams one Act works on. Default 256.
+	// Budget is how many streams one Act looks at. Default 256.
 	Budget int
 }
 
@@ -106,27 +115,29 @@ func (c *Config) defaults() {
 	}
 }
 
-// Proposal is what a clerk wants appended, in order, in one Append.
+// Proposal is a list of events that the clerk wants appended, in order, in one Append. Tell Acked
+// its ID and the result.
 type Proposal struct {
 	ID     uint64
 	Events []*event.Event
 }
 
-// Actions is what a step asks its thin layer to do.
+// Actions is what the clerk asks its caller to do.
 type Actions struct {
+	// Proposals are to be appended, and Calls to be made.
 	Proposals []Proposal
 	Calls     []dispatch.Call
-	// Need are streams to load before there is more to do for them.
+	// Need are streams to load: there is something to do for them.
 	Need []event.Pseudonym
-	// Next is when to act next if nothing happens; zero: never.
+	// Next is when to call Act next if nothing happens before; zero: never.
 	Next time.Time
-	// More: the budget ended before the work.
+	// More says that the budget was used up before the work was done: call Act once more at once.
 	More bool
 }
 
 // Clerk serves one partition.
 //
-// Nothing rests on there being one clerk only. Two that serve the same partition void each
+// Nothing depends on there being only one clerk for a partition. Two of them only void each
 // other's proposals.
 type Clerk struct {
 	cfg     Config
@@ -135,9 +146,9 @@ type Clerk struct {
 	windows windows
 	flights flights
 
-	appends uint64 // proposals so far
-	// lacking is the control position that the partition lacks, and lackingSince when that
-	// was first seen, or when it was last proposed.
+	appends uint64 // how many proposals were made
+	// lacking is the control position that the partition lacks. lackingSince is when this clerk
+	// first saw that, or last proposed it.
 	lacking      int64
 	lackingSince time.Time
 	draining     bool
@@ -156,11 +167,11 @@ func New(cfg Config) *Clerk {
 // Fold is the partition as this clerk has folded it.
 func (c *Clerk) Fold() *Fold { return c.fold }
 
-// Inherit takes over from an earlier clerk of this process what it proposed and
-// will not call any more: a start that comes back effective after all is answered
-// with "not called", so that it need not become in doubt. The calls that it returns say
-// so of those that had come back already. What the earlier clerk waited for at
-// carriers, and its grants there, it gives back.
+// Inherit takes over the starts of an earlier clerk of this process. Their carriers will not be
+// called. If such a start comes back effective after all, this clerk records that the carrier was
+// not called, so that the start need not become in doubt. The calls that Inherit returns record
+// that for starts that had come back already. The earlier clerk gives back its grants, and leaves
+// the carriers' queues.
 func (c *Clerk) Inherit(old *Clerk) []dispatch.Call {
 	calls, look := c.flights.inherit(&old.flights)
 	for _, s := range look {
@@ -170,13 +181,13 @@ func (c *Clerk) Inherit(old *Clerk) []dispatch.Call {
 	return calls
 }
 
-// Backlog is how many streams wait to be worked on.
+// Backlog is how many streams are ready to be looked at.
 func (c *Clerk) Backlog() int { return len(c.agenda.ready) }
 
-// Horizon is how far ahead the clerk keeps timers: what falls due later it hears from Look.
+// Horizon is how far ahead the clerk keeps timers. What becomes due later, Look must tell.
 func (c *Clerk) Horizon() time.Duration { return c.cfg.Horizon }
 
-// Load takes streams from the views, as Fold.Load does, and makes them ready.
+// Load takes streams that the views have folded, as Fold.Load does, and makes them ready.
 func (c *Clerk) Load(subjects []event.Pseudonym, folds map[event.Pseudonym]*recipient.State) {
 	c.fold.load(subjects, folds, func(st *stream) {
 		c.flights.recover(st)
@@ -191,15 +202,15 @@ func (c *Clerk) Load(subjects []event.Pseudonym, folds map[event.Pseudonym]*reci
 	})
 }
 
-// Look sets timers for streams that have something due; they are loaded when their time comes.
+// Look sets timers for streams that have something due. They are loaded when their time comes.
 func (c *Clerk) Look(due []ledger.Due) {
 	for _, d := range due {
 		c.agenda.set(d)
 	}
 }
 
-// Apply folds records, as Fold.Apply does, and returns the calls that became due. It returns
-// them with an error too: the clerk has forgotten them already.
+// Apply folds records, as Fold.Apply does, and returns the carrier calls that are due now. It
+// returns them after an error too, and they must be made: the clerk has forgotten them already.
 func (c *Clerk) Apply(ctx context.Context, records []ledger.Record, now time.Time) (calls []dispatch.Call, err error) {
 	err = c.fold.apply(ctx, records, func(st *stream, j *ledger.Judged) {
 		switch {
@@ -210,7 +221,7 @@ func (c *Clerk) Apply(ctx context.Context, records []ledger.Record, now time.Tim
 			calls = append(calls, c.flights.landed(st, j, now)...)
 			st.forget()
 			c.agenda.wake(st)
-		case j.Why == "": // another control position is in force
+		case j.Why == "": // another control position came into force
 			for _, s := range sorted(c.agenda.resting) {
 				c.queue(s)
 			}
@@ -219,20 +230,20 @@ func (c *Clerk) Apply(ctx context.Context, records []ledger.Record, now time.Tim
 	return calls, err
 }
 
-// Acked takes the answer to a proposal's append, and returns the calls of starts
-// that had come back before it. After an error they are still returned, with a
-// call_by that has passed: they are not called, and say so.
+// Acked takes the result of a proposal's append, and returns the calls of its starts that came
+// back before it. After an error it returns them with a call_by that has passed: the carriers are
+// not called, and that is recorded.
 func (c *Clerk) Acked(id uint64, err error) []dispatch.Call { return c.flights.acked(id, err) }
 
-// Granted takes a grant that was waited for.
+// Granted takes a grant for a message that waited for it.
 func (c *Clerk) Granted(g dispatch.Granted) {
 	c.unpark(c.windows.granted(g))
 	c.queue(g.Want.Subject)
 }
 
-// Act works on what is ready, the most urgent first, and proposes. fault is what
-// the caller knows to be wrong with this node ("": nothing); then every decision
-// is a hold.
+// Act looks at the streams that are ready, the most urgent first, and proposes what there is to
+// do. fault is what the caller knows to be wrong with this node, with its detail; "" means
+// nothing. With a fault every decision is a hold.
 func (c *Clerk) Act(ctx context.Context, now time.Time, fault event.Fault, detail string) Actions {
 	var out Actions
 	out.Calls, c.flights.recoveredCalls = c.flights.recoveredCalls, nil
@@ -248,7 +259,7 @@ func (c *Clerk) Act(ctx context.Context, now time.Time, fault event.Fault, detai
 	var p Proposal
 	var flown []*flight
 	for n := 0; len(c.agenda.ready) > 0; {
-		if ctx.Err() != nil { // what could not be read for it is no fault of a message
+		if ctx.Err() != nil { // what failed because ctx ended is no fault of a message
 			return out
 		}
 		if n >= c.cfg.Budget || len(p.Events) > ledger.MaxAppend/2 || len(out.Need) >= c.cfg.Budget {
@@ -296,16 +307,16 @@ func (c *Clerk) propose() (id uint64) {
 // queue makes a stream ready, in memory or not.
 func (c *Clerk) queue(s event.Pseudonym) { c.agenda.queue(s, c.fold.streams[s]) }
 
-// unpark makes streams ready that stayed undecided while too much waited.
+// unpark makes streams ready that were undecided while too many messages waited.
 func (c *Clerk) unpark(streams []event.Pseudonym) {
 	for _, s := range streams {
 		c.queue(s)
 	}
 }
 
-// bringControl proposes the newest control position where the partition still lacks it
-// a second after this clerk first saw that it does: whoever changes control
-// appends it to every partition.
+// bringControl proposes the newest control position if the partition still lacks it a second
+// after this clerk saw that. The command that changes control appends it to every partition; this
+// is for the case that the command's process died.
 func (c *Clerk) bringControl(out *Actions, now time.Time) {
 	latest, _ := c.cfg.Control.Latest()
 	if latest.Position <= c.fold.part.Control {
@@ -322,7 +333,7 @@ func (c *Clerk) bringControl(out *Actions, now time.Time) {
 	out.Proposals = append(out.Proposals, Proposal{ID: c.propose(), Events: []*event.Event{latest.Applied(c.cfg.Author, c.cfg.Partition, now)}})
 }
 
-// fallDue makes ready what has come due.
+// fallDue makes the streams ready whose timers have come due.
 func (c *Clerk) fallDue(out *Actions, now time.Time) {
 	for len(out.Need) < c.cfg.Budget {
 		subject, ok := c.agenda.due(now)
@@ -339,6 +350,7 @@ func (c *Clerk) fallDue(out *Actions, now time.Time) {
 	}
 }
 
+// soonest sets Next to the first timer or the first proposal to give up.
 func (c *Clerk) soonest(out *Actions) {
 	see := func(t time.Time) {
 		if out.Next.IsZero() || t.Before(out.Next) {
@@ -353,16 +365,17 @@ func (c *Clerk) soonest(out *Actions) {
 	}
 }
 
-// Drain ends all proposing: what is in flight comes back and is called, or says
-// that it was not; nothing follows. It reports how many starts are still out.
+// Drain ends all proposing. The proposals in flight still come back, and their carriers are
+// called, or it is recorded that they were not. Drain returns how many starts have not come back
+// yet.
 func (c *Clerk) Drain() (starts int) {
 	c.draining = true
 	return c.flights.out()
 }
 
-// OpenCalls is until when a carrier may still be called for an attempt that a
-// pause covers: the latest call_by of the unanswered ones, and the clocks' bound;
-// zero when there is none. Streams with an open attempt never leave memory.
+// OpenCalls is until when a carrier may still be called for an attempt that a pause covers: the
+// latest call_by of the unanswered attempts, plus the bound of the clocks; zero if there is none.
+// A stream with an open attempt is always in memory.
 func (c *Clerk) OpenCalls(now time.Time, p *event.Paused, tenant string) (until time.Time) {
 	for _, st := range c.fold.streams {
 		if tenant != "" && st.state.Tenant != tenant {
@@ -384,8 +397,8 @@ func (c *Clerk) OpenCalls(now time.Time, p *event.Paused, tenant string) (until 
 	return until
 }
 
-// Oldest is, by purpose, when the oldest message in memory was submitted that could
-// leave now.
+// Oldest says, by purpose, when the oldest message was submitted, or was to be sent, among the
+// messages in memory that could be sent now.
 func (c *Clerk) Oldest() map[string]time.Time {
 	out := map[string]time.Time{}
 	for _, st := range c.fold.streams {

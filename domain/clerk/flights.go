@@ -11,23 +11,25 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// flights are the proposals of this clerk that are on their way through the log, and its
-// memory of the starts in them. A carrier is called for a start that is in this memory, came
-// back effective and was acknowledged; the call takes it out of the memory first.
+// flights are the proposals of this clerk that are on their way through the log, and its memory
+// of the starts in them. A carrier is called only for a start that is in this memory, came back
+// effective, and whose append was acknowledged. The start is taken out of the memory before the
+// call.
 type flights struct {
 	windows *windows
-	giveUp  time.Duration // how long a proposal is waited for
+	giveUp  time.Duration // how long the clerk waits for a proposal
 
 	all     []*flight            // in the order in which they were proposed
-	appends map[uint64][]*flight // by the append that they went out in
+	appends map[uint64][]*flight // by the id of the proposal
 	starts  map[event.ID]*start
-	// abandonedStarts are starts of proposals that are no longer waited for, or of an
-	// earlier clerk of this process. One that comes back effective after all is not
-	// called, and this process says so: it need not become in doubt.
+	// abandonedStarts are the starts of proposals that the clerk no longer waits for, and of an
+	// earlier clerk of this process. If such a start comes back effective after all, the carrier
+	// is not called, and that is recorded, so that the start need not become in doubt.
 	abandonedStarts map[event.ID]*start
-	// recoveredCalls say so of those that a stream's fold shows to be effective.
+	// recoveredCalls record that for the abandoned starts which a loaded stream shows to be
+	// effective.
 	recoveredCalls []dispatch.Call
-	// lag is how long a proposal takes to come back, averaged over the last ones.
+	// lag is how long a proposal takes to come back: a running average.
 	lag time.Duration
 	// nextExpiry is when the first of all is no longer waited for; zero: none is out.
 	nextExpiry time.Time
@@ -43,11 +45,11 @@ type flight struct {
 	acked  bool
 	failed bool
 	ended  bool
-	// uncalled are starts that came back effective and wait for the acknowledgement.
+	// uncalled are the starts that came back effective before their append was acknowledged.
 	uncalled []*start
 }
 
-// start is a HandoffStarted that this clerk proposed, and what the carrier would be called with.
+// start is a HandoffStarted that this clerk proposed, with what the carrier gets.
 type start struct {
 	message  event.ID
 	grant    dispatch.Grant
@@ -61,7 +63,7 @@ func newFlights(w *windows, giveUp time.Duration) flights {
 	return flights{windows: w, giveUp: giveUp, appends: map[uint64][]*flight{}, starts: map[event.ID]*start{}, abandonedStarts: map[event.ID]*start{}}
 }
 
-// launch remembers a stream's proposal.
+// launch remembers a stream's proposal as in flight.
 func (fs *flights) launch(st *stream, events []*event.Event, starts []event.ID, now time.Time) *flight {
 	f := &flight{stream: st, sent: now, starts: starts, events: make([]event.ID, len(events))}
 	for i, e := range events {
@@ -75,7 +77,7 @@ func (fs *flights) launch(st *stream, events []*event.Event, starts []event.ID, 
 	return f
 }
 
-// landed takes an event that the stream's fold has judged, and returns the call that is due
+// landed takes an event that the stream's fold has judged, and returns the calls that are due
 // because of it.
 func (fs *flights) landed(st *stream, j *ledger.Judged, now time.Time) (calls []dispatch.Call) {
 	id := j.Event.ID
@@ -106,13 +108,13 @@ func (fs *flights) landed(st *stream, j *ledger.Judged, now time.Time) (calls []
 			fs.end(f)
 		}
 	case f != nil && j.Why == "" && st.state.Last == id:
-		fs.end(f) // overtaken: whatever of it lands later is void
+		fs.end(f) // another event overtook the proposal: its events that land later are void
 	}
 	return calls
 }
 
-// end ends a flight. Starts of it that did not come back are forgotten, so that none of them
-// is called, and their grants are given back.
+// end ends a flight. Its starts that did not come back are forgotten, so that no carrier is
+// called for them, and their grants are given back.
 func (fs *flights) end(f *flight) {
 	f.ended = true
 	f.stream.flight = nil
@@ -125,8 +127,8 @@ func (fs *flights) end(f *flight) {
 	}
 }
 
-// acked takes the answer to an append, and returns the calls of starts that had come back
-// before it. After an error they say that the carrier was not called.
+// acked takes the result of an append, and returns the calls of its starts that came back before
+// it. After an error the calls record that the carrier was not called.
 func (fs *flights) acked(id uint64, err error) (calls []dispatch.Call) {
 	for _, f := range fs.appends[id] {
 		f.acked, f.failed = err == nil, err != nil
@@ -143,7 +145,7 @@ func (fs *flights) acked(id uint64, err error) (calls []dispatch.Call) {
 	return calls
 }
 
-// expire stops waiting for proposals that did not come back, and returns their streams.
+// expire gives up the proposals that did not come back in time, and returns their streams.
 func (fs *flights) expire(now time.Time) (streams []*stream) {
 	maps.DeleteFunc(fs.abandonedStarts, func(_ event.ID, s *start) bool { return now.Sub(s.proposed) > ledger.RetryFor })
 	fs.nextExpiry = time.Time{}
@@ -169,8 +171,8 @@ func (fs *flights) expire(now time.Time) (streams []*stream) {
 	return streams
 }
 
-// recover looks in a stream's fold for abandoned starts: another node may have folded them
-// while this process had not read so far.
+// recover looks for abandoned starts in a stream that was loaded: another node may have folded
+// them before this process read them.
 func (fs *flights) recover(st *stream) {
 	if len(fs.abandonedStarts) == 0 {
 		return
@@ -185,13 +187,13 @@ func (fs *flights) recover(st *stream) {
 	}
 }
 
-// inherit takes over the starts of an earlier clerk of this process as abandoned ones. It
-// returns calls that say so of those that had come back already, and the streams whose
-// folds may show others.
+// inherit takes over the starts of an earlier clerk of this process as abandoned ones. It returns
+// calls that record that the carrier was not called for those that had come back already, and the
+// streams that may show others.
 func (fs *flights) inherit(old *flights) (calls []dispatch.Call, look []event.Pseudonym) {
 	maps.Copy(fs.abandonedStarts, old.abandonedStarts)
 	maps.Copy(fs.abandonedStarts, old.starts)
-	calls = append(calls, old.recoveredCalls...) // recovered, and not handed out before its run ended
+	calls = append(calls, old.recoveredCalls...) // recovered, but not yet handed out when the earlier clerk ended
 	for _, id := range slices.SortedFunc(maps.Keys(fs.abandonedStarts), func(a, b event.ID) int { return bytes.Compare(a[:], b[:]) }) {
 		look = append(look, fs.abandonedStarts[id].stream.subject)
 	}
@@ -209,7 +211,7 @@ func (fs *flights) inherit(old *flights) (calls []dispatch.Call, look []event.Ps
 	return calls, look
 }
 
-// out is how many starts have not been called or dropped.
+// out is how many starts have neither been called nor dropped.
 func (fs *flights) out() int {
 	n := len(fs.starts)
 	for _, flown := range fs.appends {
@@ -220,12 +222,13 @@ func (fs *flights) out() int {
 	return n
 }
 
+// call is the call that is due for a start.
 func call(s *start) dispatch.Call {
 	return dispatch.Call{Grant: s.grant, Proposed: s.proposed, Window: s.window, Stream: s.stream.to(), Handoffs: s.handoffs}
 }
 
-// notCalled is a call whose call_by has passed: the carrier is not called, and its parts are
-// recorded as not called.
+// notCalled is a call whose call_by has passed: the carrier is not called, and that is recorded
+// for each part.
 func notCalled(s *start) dispatch.Call {
 	c := call(s)
 	c.Handoffs = slices.Clone(c.Handoffs)

@@ -15,45 +15,46 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// Fold is one partition, folded: it takes the records of the log in order, judges each, and
-// hands what it judged to the views in batches. Live reading, a restart, a takeover and a
-// rebuild are the same Fold from different positions. It has no goroutine and no clock, and
-// is used by one goroutine at a time.
+// Fold is one partition, folded. It takes the records of the log in order, judges each as
+// effective or void, and hands them to the views in batches. Live reading, a restart, a takeover
+// and a rebuild all use the same Fold, and differ only in where they begin. It has no goroutine
+// and no clock. One goroutine at a time may use it.
 //
-// Load brings the streams that Missing names, Apply folds, Cut takes a batch for the views,
-// and Committed says that batches are there, so that streams may leave memory.
+// Missing names the streams that are needed, Load brings them, Apply folds records, Cut makes a
+// batch for the views, and Committed says that the views have committed batches, so that streams
+// may leave memory.
 type Fold struct {
 	partition event.Partition
 	control   *control.Control
-	most      int // streams in memory
+	most      int // how many streams are kept in memory
 	rule      *recipient.Rule
 
 	next    int64
-	hash    [32]byte // of the mark that it began at
-	last    []byte   // the exact bytes of the event that was applied last; nil: none was
+	hash    [32]byte // the hash in the mark of the last cut, or of the mark at which it began
+	last    []byte   // the exact bytes of the event that was applied last; nil if none was
 	part    recipient.PartitionState
 	reg     *control.Registry
 	streams map[event.Pseudonym]*stream
 
-	judged    []ledger.Judged             // since the last cut
-	dirty     map[event.Pseudonym]*stream // changed since the last cut
+	judged    []ledger.Judged             // judged since the last cut
+	dirty     map[event.Pseudonym]*stream // the streams that changed since the last cut
 	cuts      uint64
 	committed uint64
 }
 
-// MaxStreams is how many streams a Fold keeps in memory beside those that are in use.
+// MaxStreams is how many streams a Fold keeps in memory beside those in use.
 const MaxStreams = 8000
 
-// NewFold returns the fold of a partition before its first event. Its control reader is
-// waited for where the partition applies a position that was not read yet.
+// NewFold returns the fold of a partition before its first event. When the partition applies a
+// control position that c has not read yet, Apply waits for c.
 func NewFold(p event.Partition, c *control.Control) *Fold {
 	rule := recipient.Standard()
 	return &Fold{partition: p, control: c, most: MaxStreams, rule: &rule, reg: &control.Registry{},
 		streams: map[event.Pseudonym]*stream{}, dirty: map[event.Pseudonym]*stream{}}
 }
 
-// Restore begins at a mark, under the registry of its control position: streams are loaded
-// from the views as they are needed.
+// Restore makes the fold begin at a mark, under the registry of the mark's control position.
+// Streams are then loaded from the views as they are needed.
 func (f *Fold) Restore(m ledger.Mark, reg *control.Registry) {
 	f.next, f.hash, f.part, f.reg = m.Next, m.Hash, m.Partition, reg
 }
@@ -61,10 +62,10 @@ func (f *Fold) Restore(m ledger.Mark, reg *control.Registry) {
 // Next is the index of the next event to apply.
 func (f *Fold) Next() int64 { return f.next }
 
-// Partition is the state that the partition's streams share.
+// Partition is the state that all streams of the partition share.
 func (f *Fold) Partition() recipient.PartitionState { return f.part }
 
-// Missing are the subjects of the records whose streams are not in memory: Load them before
+// Missing returns the subjects of the records whose streams are not in memory. Load them before
 // the records are applied.
 func (f *Fold) Missing(records []ledger.Record) []event.Pseudonym {
 	var out []event.Pseudonym
@@ -82,13 +83,13 @@ func (f *Fold) Missing(records []ledger.Record) []event.Pseudonym {
 	return out
 }
 
-// Load takes streams as the views have folded them. A subject that has no fold yet starts
-// at nothing; one that is in memory stays as it is.
+// Load takes streams as the views have folded them. A subject without a fold begins empty. A
+// stream that is in memory already stays as it is.
 func (f *Fold) Load(subjects []event.Pseudonym, folds map[event.Pseudonym]*recipient.State) {
 	f.load(subjects, folds, func(*stream) {})
 }
 
-// load calls loaded for each stream that the views had.
+// load is Load that calls loaded for each stream that the views had.
 func (f *Fold) load(subjects []event.Pseudonym, folds map[event.Pseudonym]*recipient.State, loaded func(*stream)) {
 	for _, s := range subjects {
 		if f.streams[s] != nil {
@@ -104,14 +105,15 @@ func (f *Fold) load(subjects []event.Pseudonym, folds map[event.Pseudonym]*recip
 	}
 }
 
-// Apply folds records, which must follow densely and whose streams must be loaded. After an
-// error the records before the one that it is about are folded.
+// Apply folds records. They must follow without a gap, and their streams must be loaded. If a
+// record causes an error, the records before it are folded. The error is ErrDamaged for a record
+// that is no event of this ledger and that control has not accepted.
 func (f *Fold) Apply(ctx context.Context, records []ledger.Record) error {
 	return f.apply(ctx, records, func(*stream, *ledger.Judged) {})
 }
 
-// apply calls folded after each event, with its stream; nil for a control position that the
-// partition took, and for an opaque record.
+// apply is Apply that calls folded after each record with its stream. The stream is nil for a
+// control position that the partition applied, and for an opaque record.
 func (f *Fold) apply(ctx context.Context, records []ledger.Record, folded func(*stream, *ledger.Judged)) error {
 	for i := range records {
 		r := &records[i]
@@ -187,15 +189,13 @@ func (f *Fold) evolve(st *stream, j *ledger.Judged) {
 	f.dirty[st.subject] = st
 }
 
-// Tail are the n records that were applied last, and how they were judged. They are there
-// until the next cut.
+// Tail returns the n records that were applied last, judged. Ask before the next Cut.
 func (f *Fold) Tail(n int) []ledger.Judged { return f.judged[len(f.judged)-n:] }
 
-// Pending is how many applied events no batch has taken yet.
+// Pending is how many applied records are in no batch yet.
 func (f *Fold) Pending() int { return len(f.judged) }
 
-// Cut takes what was applied since the last cut, as one batch for the views; nil when that
-// is nothing.
+// Cut makes a batch for the views of what was applied since the last cut; nil if nothing was.
 func (f *Fold) Cut() (*ledger.Batch, error) {
 	if len(f.judged) == 0 {
 		return nil, nil
@@ -220,8 +220,8 @@ func (f *Fold) Cut() (*ledger.Batch, error) {
 // Cuts is how many batches Cut has made.
 func (f *Fold) Cuts() uint64 { return f.cuts }
 
-// Committed says that the views have committed the first n batches. Streams that were in no
-// later one, and have nothing going on, may leave memory.
+// Committed says that the views have committed the first n batches. A stream that changed in no
+// later batch, and has nothing going on, may leave memory.
 func (f *Fold) Committed(n uint64) {
 	f.committed = n
 	if len(f.streams) <= f.most {

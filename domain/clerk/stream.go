@@ -9,41 +9,41 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// stream is one recipient's stream in memory. The Fold makes it; each of the types of this
-// package has fields of its own in it, so that one look-up finds all of them.
+// stream is one recipient's stream in memory. The Fold makes it. Each type of this package keeps
+// its own fields about the stream in it, so that one look-up finds everything.
 type stream struct {
 	subject   event.Pseudonym
 	partition event.Partition
 	state     *recipient.State
 
-	// The Fold's: the last batch for the views that it was in.
+	// The Fold's field: the number of the last batch that the stream was in.
 	cut uint64
 
-	// The agenda's: whether it is in the ready queue, and its earliest timer.
+	// The agenda's fields: whether the stream is in the ready queue, and its earliest timer.
 	queued bool
 	timer  time.Time
 
-	// The flights': its one proposal that has not come back.
+	// The flights' field: the stream's one proposal that has not come back.
 	flight *flight
 
-	// The work's: recent submits, so that a body need not be read from the log again, and
-	// when a held message is looked at next, where that leaves no event.
+	// Work's fields: recent submits, so that a body need not be read from the log once more; and
+	// when a held message is looked at next, if that is in no event.
 	submits map[event.ID]*event.Event
 	lookAt  map[event.ID]time.Time
 }
 
-// to is where events of the stream are written.
+// to says where events of the stream are written, and under which key.
 func (st *stream) to() ledger.Stream {
 	return ledger.Stream{Tenant: st.state.Tenant, Subject: st.subject, Partition: st.partition, Key: st.state.Key}
 }
 
-// busy reports whether something of it is going on, so that it must stay in memory.
+// busy reports whether something is going on in the stream, so that it must stay in memory.
 func (st *stream) busy() bool {
 	return st.flight != nil || st.queued ||
 		slices.ContainsFunc(st.state.Messages, func(m *recipient.Message) bool { return m.Status == recipient.Sending })
 }
 
-// remember keeps a submit for as long as its message may leave.
+// remember keeps a submit for as long as its message may be sent.
 func (st *stream) remember(e *event.Event) {
 	if st.submits == nil {
 		st.submits = map[event.ID]*event.Event{}
@@ -51,7 +51,7 @@ func (st *stream) remember(e *event.Event) {
 	st.submits[e.ID] = e
 }
 
-// forget drops the submits of messages that have left or ended.
+// forget drops the submits of messages that were sent or have ended.
 func (st *stream) forget() {
 	if len(st.submits) == 0 {
 		return

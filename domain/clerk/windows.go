@@ -10,36 +10,38 @@ import (
 
 // Slots grants slots of a carrier account's window; dispatch.Dispatcher does.
 type Slots interface {
-	// Want asks for slots for a message. They are granted at once, or later, which the
-	// clerk hears through Granted; asking again for the same message replaces the former.
+	// Want asks for slots for a message. They are granted at once, or later: the clerk then gets
+	// them by Granted. A second Want for the same message replaces the first.
 	Want(w dispatch.Want, now time.Time) (dispatch.Grant, bool)
-	// Release gives an unused grant back; it may have expired.
+	// Release ends a grant that is not used. It may have expired.
 	Release(g dispatch.Grant)
 	// Forget takes a waiting message out of the queue.
 	Forget(message event.ID)
 }
 
-// windows are the carriers' windows as this clerk uses them: the grants that its messages
-// hold, the messages that wait for one, and, where too many of a priority wait, the streams
-// that stay undecided meanwhile.
+// windows are the carriers' windows as this clerk uses them: the grants of its messages, the
+// messages that wait for a grant, and the streams that stay undecided because too many messages
+// of a priority wait.
 type windows struct {
 	of   func(account string) Slots
-	most int // messages of one priority that may wait
+	most int // how many messages of one priority may wait
 
 	grants  map[event.ID]dispatch.Grant // by message
-	waiting map[event.ID]waits          // messages in a dispatcher's queue
-	counts  [10]int                     // how many of those, by priority
-	// parked are streams that stay undecided, by priority.
+	waiting map[event.ID]waits          // the messages that wait in a dispatcher's queue
+	counts  [10]int                     // how many of those there are, by priority
+	// parked are the streams that stay undecided, by priority, and isParked says the same by
+	// stream.
 	parked   [10][]event.Pseudonym
 	isParked map[park]bool
 }
 
+// park is a stream that stays undecided for its messages of one priority.
 type park struct {
 	subject  event.Pseudonym
 	priority int
 }
 
-// waits says in whose queue a message is, and with which priority.
+// waits says in which account's queue a message waits, and with which priority.
 type waits struct {
 	account  string
 	priority int
@@ -56,8 +58,8 @@ func (w *windows) release(g dispatch.Grant) {
 	}
 }
 
-// grant is the grant that a message holds, if it is for this account, of enough slots and
-// not expired; one that is of no use is given back.
+// grant is the grant that a message has, if it is for this account, has enough slots and has not
+// expired. Any other grant of the message is given back.
 func (w *windows) grant(message event.ID, account string, slots int, now time.Time) (dispatch.Grant, bool) {
 	g, ok := w.grants[message]
 	if !ok || g.Account == account && g.Slots >= slots && g.Expires.After(now) {
@@ -68,7 +70,7 @@ func (w *windows) grant(message event.ID, account string, slots int, now time.Ti
 	return dispatch.Grant{}, false
 }
 
-// want asks an account's dispatcher for slots; false: the message waits for them.
+// want asks for slots of an account. False: the message waits for them now.
 func (w *windows) want(slots Slots, account string, x dispatch.Want, now time.Time) (dispatch.Grant, bool) {
 	g, ok := slots.Want(x, now)
 	if ok {
@@ -80,7 +82,7 @@ func (w *windows) want(slots Slots, account string, x dispatch.Want, now time.Ti
 	return g, false
 }
 
-// granted takes a grant that was waited for, and returns the parked streams that may be
+// granted takes a grant for a message that waited, and returns the parked streams that may be
 // decided now.
 func (w *windows) granted(g dispatch.Granted) []event.Pseudonym {
 	unparked := w.unwait(g.Want.Message)
@@ -91,8 +93,8 @@ func (w *windows) granted(g dispatch.Granted) []event.Pseudonym {
 	return unparked
 }
 
-// letGo takes a message out of its dispatcher's queue and gives its grant back. It returns
-// the parked streams that may be decided now.
+// letGo takes a message out of its dispatcher's queue, and gives its grant back. It returns the
+// parked streams that may be decided now.
 func (w *windows) letGo(message event.ID) []event.Pseudonym {
 	if g, ok := w.grants[message]; ok {
 		delete(w.grants, message)
@@ -108,6 +110,8 @@ func (w *windows) letGo(message event.ID) []event.Pseudonym {
 	return w.unwait(message)
 }
 
+// unwait notes that a message no longer waits. When half as many wait as may, it returns parked
+// streams to be decided.
 func (w *windows) unwait(message event.ID) (unparked []event.Pseudonym) {
 	x, ok := w.waiting[message]
 	if !ok {
@@ -129,8 +133,8 @@ func (w *windows) unwait(message event.ID) (unparked []event.Pseudonym) {
 	return unparked
 }
 
-// full reports whether as many messages of a priority wait as may. Then the stream is
-// parked, and stays undecided until fewer do.
+// full reports whether as many messages of a priority wait as may. If so, the stream is parked:
+// it stays undecided until fewer wait.
 func (w *windows) full(s event.Pseudonym, priority int) bool {
 	if w.counts[priority] < w.most {
 		return false
@@ -142,7 +146,7 @@ func (w *windows) full(s event.Pseudonym, priority int) bool {
 	return true
 }
 
-// close gives back every grant and leaves every queue.
+// close gives back every grant, and takes every message out of its queue.
 func (w *windows) close() {
 	for _, g := range w.grants {
 		w.release(g)

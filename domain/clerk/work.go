@@ -17,13 +17,13 @@ import (
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
-// work is one look at one stream: what it builds is that stream's next proposal.
-// Its outcomes chain: each is decided after the one before.
+// work is one look at one stream. It builds the stream's next proposal. The outcomes in it form a
+// chain: each is decided after the one before.
 type work struct {
 	c      *Clerk
 	ctx    context.Context // of this Act
 	st     *stream
-	raw    time.Time // with its monotonic reading
+	raw    time.Time // the same time, with its monotonic reading
 	now    time.Time // whole milliseconds: what the events will say
 	last   event.ID
 	events []*event.Event
@@ -32,8 +32,8 @@ type work struct {
 	detail string
 }
 
-// run puts answers to inbound messages before anything else: they are facts, and
-// a lift or an opt-out among them takes back what would be decided now.
+// run looks at the stream. Answers to inbound messages come first, alone: they are facts, and a
+// lift or an opt-out among them would make void what is decided now.
 func (w *work) run() {
 	s := w.st.state
 	w.answer()
@@ -51,6 +51,7 @@ func (w *work) run() {
 	}
 }
 
+// message does what there is to do for one message, as the rule says.
 func (w *work) message(m *recipient.Message) {
 	s, c := w.st.state, w.c
 	todo, next := c.cfg.Rule.Next(s, &c.fold.part, m, w.now)
@@ -80,7 +81,7 @@ func (w *work) message(m *recipient.Message) {
 		w.decide(m)
 	case recipient.Handoff:
 		c.agenda.remind(w.st, next, w.now)
-		if w.fault != "" { // nothing leaves while this node cannot be trusted to decide
+		if w.fault != "" { // nothing is sent while this node cannot be trusted to decide
 			w.letGo(m)
 			c.agenda.remind(w.st, w.now.Add(time.Second), w.now)
 			return
@@ -90,7 +91,7 @@ func (w *work) message(m *recipient.Message) {
 		}
 		ready, fault, _ := w.prepare(m)
 		if ready == nil {
-			if fault != "" { // looked at again at once; when the allow runs out, the decision says what it is
+			if fault != "" { // look once more in a second; when the allow ends, the next decision names the fault
 				w.letGo(m)
 				c.agenda.remind(w.st, w.now.Add(time.Second), w.now)
 			}
@@ -100,10 +101,10 @@ func (w *work) message(m *recipient.Message) {
 	}
 }
 
-// letGo takes a message out of its dispatcher's queue and gives its grant back.
+// letGo takes a message out of its dispatcher's queue, and gives its grant back.
 func (w *work) letGo(m *recipient.Message) { w.c.unpark(w.c.windows.letGo(m.ID)) }
 
-// outcome adds an outcome to the proposal. It is decided after the one before it.
+// outcome adds an outcome to the proposal, decided after the one before it.
 func (w *work) outcome(m *recipient.Message, d event.Data) *event.Event {
 	e := w.c.cfg.Author.Event(w.st.to(), w.c.cfg.NewID(w.now), w.now, d)
 	e.Message, e.After, e.Control = m.ID, w.last, w.c.fold.part.Control
@@ -112,11 +113,13 @@ func (w *work) outcome(m *recipient.Message, d event.Data) *event.Event {
 	return e
 }
 
-// fact adds a fact to the proposal, under an id that follows from what it answers.
+// fact adds a fact to the proposal. id is derived from the event that it answers, so that two
+// clerks add the same fact.
 func (w *work) fact(id event.ID, d event.Data) {
 	w.events = append(w.events, w.c.cfg.Author.Event(w.st.to(), id, w.now, d))
 }
 
+// decide decides a message. If it is allowed and can be encoded, its start is proposed at once.
 func (w *work) decide(m *recipient.Message) {
 	c, s := w.c, w.st.state
 	held := m.Status == recipient.Held && m.DecidedUnder == c.fold.part.Control
@@ -140,7 +143,7 @@ func (w *work) decide(m *recipient.Message) {
 	}
 	d := c.cfg.Decider.Decide(w.ctx, c.fold.reg, s, m, w.now, fault, detail)
 	if d.Outcome == decision.Hold && held && d.Fault == m.Fault {
-		// Still the same fault: nothing to record, only to look again.
+		// The fault is the same as before: record nothing, only look later.
 		if w.st.lookAt == nil {
 			w.st.lookAt = map[event.ID]time.Time{}
 		}
@@ -156,7 +159,7 @@ func (w *work) decide(m *recipient.Message) {
 	}
 }
 
-// prepared is a message made ready for its carrier.
+// prepared is a message that is unsealed and encoded for its carrier.
 type prepared struct {
 	to       sms.Number
 	route    event.Route
@@ -164,8 +167,8 @@ type prepared struct {
 	segments []sms.Segment
 }
 
-// prepare unseals and encodes a message for the carrier that it would go to. A
-// fault keeps it from being decided.
+// prepare unseals a message and encodes it for the carrier that it would go to. A fault prevents
+// a decision.
 func (w *work) prepare(m *recipient.Message) (*prepared, event.Fault, string) {
 	c := w.c
 	e := w.st.submits[m.ID]
@@ -200,8 +203,8 @@ func (w *work) prepare(m *recipient.Message) (*prepared, event.Fault, string) {
 	return &prepared{to: sms.Number(content.To), route: route, table: table.Position, segments: segments}, "", ""
 }
 
-// handoff routes and starts an allowed message if its carrier has places for it
-// now; else it waits in the carrier's queue.
+// handoff proposes the route and the start of an allowed message, if its carrier has free slots
+// now. Else the message waits in the carrier's queue.
 func (w *work) handoff(m *recipient.Message, r *prepared, until time.Time) {
 	c := w.c
 	slots := c.cfg.Slots(r.route.Carrier)
@@ -245,15 +248,15 @@ func (w *work) handoff(m *recipient.Message, r *prepared, until time.Time) {
 	w.starts = append(w.starts, e.ID)
 }
 
-// reference is the first part's user_message_reference: never 0, and other for
-// each attempt.
+// reference is the user_message_reference of the first part: never 0, and different for each
+// attempt.
 func reference(id event.ID, attempt int) uint16 {
 	d := event.Derive(id, "reference", string(rune('0'+attempt)))
 	return binary.BigEndian.Uint16(d[10:])&0xfff0 | 1
 }
 
-// answer proposes what inbound messages ask for: the words of joined parts, a
-// handset's lift, the one confirmation, HELP.
+// answer proposes what inbound messages ask for: what the joined parts of a message say, the lift
+// that a handset asks for, the one confirmation of an opt-out, the HELP text.
 func (w *work) answer() {
 	s, c := w.st.state, w.c
 	whole, until := s.Joins(w.now)
@@ -290,7 +293,7 @@ func (w *work) joined(j recipient.Joined) (text string, whole bool, err error) {
 	var b strings.Builder
 	whole = true
 	for _, index := range j.Parts {
-		if index < 0 { // given up: what came is read, and what is missing makes it unclear
+		if index < 0 { // this part is no longer waited for; the words are unclear without it
 			whole = false
 			continue
 		}
@@ -312,6 +315,7 @@ func lasting(err error) bool {
 	return errors.Is(err, ledger.ErrErased) || errors.Is(err, ledger.ErrUnreadable) || errors.Is(err, ledger.ErrDamaged)
 }
 
+// inbound reads and opens the inbound message at an index of the partition.
 func (w *work) inbound(index int64) (*event.Inbound, *event.InboundReceived, error) {
 	e, err := w.c.cfg.Event(w.ctx, index)
 	if err != nil {
@@ -328,8 +332,8 @@ func (w *work) inbound(index int64) (*event.Inbound, *event.InboundReceived, err
 	return &in, d, nil
 }
 
-// reply submits a confirmation or a HELP answer, under an id that follows from
-// what it answers: one PDU delivered twice, or two clerks, make one message.
+// reply submits a confirmation or a HELP answer. Its id is derived from the event that it
+// answers, so that one message results when a PDU is delivered twice or two clerks answer.
 func (w *work) reply(a recipient.Ask) {
 	c, s := w.c, w.st.state
 	prog := c.fold.reg.Program(s.Tenant, a.Program)

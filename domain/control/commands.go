@@ -11,7 +11,8 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// Partitions is what the commands ask of those that serve the recipients' partitions.
+// Partitions answers what the commands ask about the recipients' partitions, whichever node
+// serves them.
 type Partitions interface {
 	// WaitInForce returns when every partition has applied the control position, or has
 	// stopped and calls no carrier.
@@ -24,37 +25,38 @@ type Partitions interface {
 	Running() int
 }
 
-// Facts append facts that were observed and cannot be given back, again and again until
-// they are durable. done is called then, or with an error when that was given up.
+// Facts append facts that were observed, and repeat a failed append until the fact is durable.
+// done is then called, or with an error when the append is given up.
 type Facts interface {
 	Append(p event.Partition, e *event.Event, done func(error))
 }
 
-// Bundle is what naming the policies needs of decision.Policy.
+// Bundle is the part of decision.Policy that names the policies.
 type Bundle interface {
 	Bundle() (revision, digest string)
 }
 
-// Commands change control, at the request of officers and operators. Each appends one
-// control event, brings its position into every partition, and answers when it is in force.
-// An error is a *ledger.Refusal or ErrRefused, after which nothing was appended, or
-// ErrUnknown: the same command may be given again.
+// Commands change control when officers and operators ask for it. Each command appends one
+// control event, appends its position to every partition, and answers when it is in force there.
+// The error is a *ledger.Refusal or an ErrRefused, after which nothing was appended, or an
+// ErrUnknown: give the same command once more.
 type Commands struct {
 	control    *Control
 	writer     *ledger.Writer
-	count      int // of recipients' partitions
+	count      int // the number of recipients' partitions
 	facts      Facts
 	partitions Partitions
 	bundle     Bundle
 	now        func() time.Time
 }
 
-// NewCommands returns the commands of one node, over the control that it reads.
+// NewCommands returns the commands of one node. c is the control that this node reads, w appends
+// the control events, and facts appends to each of count partitions.
 func NewCommands(c *Control, w *ledger.Writer, count int, facts Facts, partitions Partitions, bundle Bundle, now func() time.Time) *Commands {
 	return &Commands{control: c, writer: w, count: count, facts: facts, partitions: partitions, bundle: bundle, now: now}
 }
 
-// change appends a control event, brings it into every partition, and returns when each
+// change appends a control event, appends its position to every partition, and returns when each
 // has applied it.
 func (k *Commands) change(ctx context.Context, tenant string, d event.Data) (event.Position, error) {
 	pos, err := k.writer.Append(ctx, event.ControlPartition, k.writer.Write(ledger.Stream{Tenant: tenant}, k.writer.NewID(), d))
@@ -69,7 +71,7 @@ func (k *Commands) change(ctx context.Context, tenant string, d event.Data) (eve
 	for p := range k.count {
 		k.facts.Append(event.Partition(p), reg.Applied(k.writer.Author, event.Partition(p), k.now()), func(err error) { durable <- err })
 	}
-	for range k.count { // also where a partition has stopped: another node may serve it next
+	for range k.count { // wait also for a partition that has stopped: another node may serve it next
 		select {
 		case err := <-durable:
 			if err != nil {

@@ -12,30 +12,31 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// Control reads the control stream and keeps the registry of every position at
-// which a decision could change, so that a partition finds the one that its own
-// ControlApplied names. Control events are few: hundreds in a year.
+// Control reads the control stream, and keeps the registry of every position at which a decision
+// could change. So a partition finds the registry of the position that its own ControlApplied
+// names. Control events are few: hundreds in a year.
 type Control struct {
 	log  ledger.Log
 	mu   sync.Mutex
 	all  map[int64]*Registry
 	last *Registry
-	read int64 // events read
-	// waiting are those that were read and not applied: the first is no event of this
-	// ledger, and none of the others accepts it.
+	read int64 // how many events were read
+	// waiting are the records that were read and not applied. The first of them is no event of
+	// this ledger, and no record after it accepts it.
 	waiting  []ledger.Record
 	accepted map[event.Position][]string
-	applied  map[event.ID]bool // applied: a copy changes nothing
+	applied  map[event.ID]bool // the events that were applied: a copy changes nothing
 	changed  chan struct{}
 }
 
-// NewControl returns a control reader that has read nothing.
+// NewControl returns a Control that has read nothing.
 func NewControl(log ledger.Log) *Control {
 	empty := &Registry{}
 	return &Control{log: log, all: map[int64]*Registry{0: empty}, last: empty, accepted: map[event.Position][]string{}, applied: map[event.ID]bool{}, changed: make(chan struct{})}
 }
 
-// Take applies records read from the control stream, in order.
+// Take applies records that were read from the control stream, in order. A record that does not
+// follow the last one is ignored.
 func (c *Control) Take(records []ledger.Record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -48,7 +49,8 @@ func (c *Control) Take(records []ledger.Record) {
 		if r.Bad != nil {
 			continue
 		}
-		// Acceptances count as soon as they are read: they may be about what they wait behind.
+		// An acceptance counts as soon as it is read: it may accept the very record that it waits
+		// behind.
 		if d, ok := r.Event.Data.(*event.RecordAccepted); ok {
 			if at, err := event.ParsePosition(d.Position); err == nil {
 				c.accepted[at] = append(c.accepted[at], d.Hash)
@@ -88,8 +90,9 @@ func (c *Control) Accepted(at event.Position, raw []byte) bool {
 	return len(hashes) > 0 && slices.Contains(hashes, hashOf(raw))
 }
 
-// Bad says why control cannot be read on: a record in it is no event of this ledger
-// and was not accepted. Nothing may be decided then, since a pause may stand behind it.
+// Bad says why control cannot be read any further: a record in it is no event of this ledger and
+// was not accepted; nil if there is none. Then nothing may be decided, because a pause may come
+// after that record.
 func (c *Control) Bad() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,7 +102,7 @@ func (c *Control) Bad() error {
 	return ledger.Damaged(event.Position{Partition: event.ControlPartition, Index: c.waiting[0].Index}, c.waiting[0].Bad)
 }
 
-// CatchUp reads the control stream to where it ends now.
+// CatchUp reads the control stream up to its head of this moment.
 func (c *Control) CatchUp(ctx context.Context) error {
 	_, head, err := c.log.Read(ctx, event.ControlPartition, 0, 0)
 	if err != nil {
@@ -123,10 +126,11 @@ func (c *Control) CatchUp(ctx context.Context) error {
 	}
 }
 
-// Run reads the control stream until ctx is done. readable is called after every read
-// that succeeded once the stream's end at the start was reached.
+// Run reads the control stream until ctx is done or a read fails. readable is called after each
+// read that succeeds, once the head that the stream had at the start has been reached.
 func (c *Control) Run(ctx context.Context, readable func()) error {
-	// At the head a read waits, perhaps for days: that it can be read is known before.
+	// At the head a read waits, perhaps for days. So ask first whether the stream can be read at
+	// all.
 	_, head, err := c.log.Read(ctx, event.ControlPartition, 0, 0)
 	if err != nil {
 		return err
@@ -149,22 +153,23 @@ func (c *Control) Run(ctx context.Context, readable func()) error {
 	return nil
 }
 
-// Latest is the registry of the newest position read, and a channel that is
-// closed when there is a newer one.
+// Latest is the registry of the newest position that was read, and a channel that is closed when
+// control has been read further.
 func (c *Control) Latest() (*Registry, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.last, c.changed
 }
 
-// At is the registry at exactly that position; nil when it was not read yet.
+// At is the registry at exactly that position; nil if the position was not read yet, or changes
+// no decision.
 func (c *Control) At(position int64) *Registry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.all[position]
 }
 
-// Wait returns the registry at that position as soon as it was read.
+// Wait returns the registry at that position when it has been read, or ctx's error.
 func (c *Control) Wait(ctx context.Context, position int64) (*Registry, error) {
 	for {
 		c.mu.Lock()
@@ -181,8 +186,9 @@ func (c *Control) Wait(ctx context.Context, position int64) (*Registry, error) {
 	}
 }
 
-// Applied is the event that brings this control position into a partition. Its id follows
-// from the control event and the partition, so that every node that writes it writes the same fact.
+// Applied makes the event that puts this control position into force in a partition. Its id is
+// derived from the control event and the partition, so that all nodes that append it append the
+// same fact.
 func (r *Registry) Applied(author ledger.Author, p event.Partition, now time.Time) *event.Event {
 	return author.Event(ledger.Stream{}, event.Derive(r.Event, "applied", p.String()), now, &event.ControlApplied{Position: r.Position, Event: r.Event})
 }

@@ -12,25 +12,25 @@ import (
 // MaxReason bounds the reason of a pause, in bytes.
 const MaxReason = 500
 
-// PauseRequest pauses or resumes a program of the caller's tenant, a carrier
-// account, or (both empty) everything the tenant sends.
+// PauseRequest asks for a pause or its end. It covers one program of the caller's tenant, one
+// carrier account, or, if both are empty, everything that the tenant sends.
 type PauseRequest struct {
 	Program string
 	Carrier string
 	Reason  string
 }
 
-// Pausing is what a pause or a resume answers.
+// Pausing is the answer to a pause or a resume.
 type Pausing struct {
 	Event    event.ID
 	Position event.Position
-	// InForce is how many partitions have applied it: all but those that have stopped,
-	// which call nobody.
+	// InForce is how many partitions have applied it. Only those that have stopped have not, and
+	// a stopped partition calls no carrier.
 	InForce int
 }
 
-// Pause stops what the request covers, and answers when it is in force in every
-// partition and every earlier start is settled or past its call_by.
+// Pause stops the messages that the request covers. It returns when the pause is in force in
+// every partition, and every earlier start that it covers was answered or is past its call_by.
 func (k *Commands) Pause(ctx context.Context, c ledger.Caller, r *PauseRequest) (*Pausing, error) {
 	if err := k.checkPause(c, r); err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func (k *Commands) Pause(ctx context.Context, c ledger.Caller, r *PauseRequest) 
 	return k.pausing(pos), nil
 }
 
-// Resume ends the pause of exactly the same program and carrier.
+// Resume ends the pause of exactly the same program and carrier. If there is none, it refuses.
 func (k *Commands) Resume(ctx context.Context, c ledger.Caller, r *PauseRequest) (*Pausing, error) {
 	if err := checkReason(r); err != nil {
 		return nil, err
@@ -66,7 +66,8 @@ func (k *Commands) Resume(ctx context.Context, c ledger.Caller, r *PauseRequest)
 	return k.pausing(pos), nil
 }
 
-// pauseTenant: a carrier is everybody's, and so is its pause.
+// pauseTenant is the tenant of a pause: the caller's, or "" for a pause of a carrier account,
+// since all tenants share it.
 func pauseTenant(c ledger.Caller, r *PauseRequest) string {
 	if r.Carrier != "" && r.Program == "" {
 		return ""
@@ -86,8 +87,9 @@ func checkReason(r *PauseRequest) error {
 	return nil
 }
 
-// checkPause: a pause of what is not there would be believed to be in force. What was
-// paused may be resumed all the same, when its route or program is gone.
+// checkPause refuses a pause of a program or a carrier that does not exist: its author would
+// believe that it is in force. A resume is not checked so: a program or a route may be gone while
+// its pause is in force.
 func (k *Commands) checkPause(c ledger.Caller, r *PauseRequest) error {
 	if err := checkReason(r); err != nil {
 		return err

@@ -13,24 +13,24 @@ import (
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
-// Purposes are all that a program may register and a message may have, with the
-// priority that each has by itself. compliance_reply is the system's own.
+// Purposes are all purposes that a program may register and a message may have, with the default
+// priority of each. The system's own purpose, compliance_reply, is not among them.
 var Purposes = map[string]int{
 	"otp": 9, "emergency": 9, "fraud_alert": 8, "account": 6, "delivery": 6, "healthcare": 6, "reply": 6, "collection": 4, "marketing": 3,
 }
 
-// ProgramView is a program as it stands, and who changed it last.
+// ProgramView is a program's registration in force, and who changed it last.
 type ProgramView struct {
 	Program  *event.ProgramChanged
 	Event    event.ID
 	Position event.Position
 	By       string
 	At       time.Time
-	// Warnings are what is unwise about the registration, in words.
+	// Warnings say in words what is unwise about the registration.
 	Warnings []string
 }
 
-// Program is a program of the caller's tenant.
+// Program returns a program of the caller's tenant.
 func (k *Commands) Program(_ context.Context, c ledger.Caller, name string) (*ProgramView, error) {
 	reg, _ := k.control.Latest()
 	p := reg.Program(c.Tenant, name)
@@ -44,7 +44,7 @@ func programView(p *Program) *ProgramView {
 	return &ProgramView{Program: p.ProgramChanged, Event: p.Event, Position: p.Position, By: p.By, At: p.At, Warnings: warnings(p.ProgramChanged)}
 }
 
-// warnings names what is lawful and unwise.
+// warnings says what about a registration is lawful but unwise.
 func warnings(p *event.ProgramChanged) (out []string) {
 	for _, t := range []string{p.HelpText, p.StopText} {
 		for _, w := range []string{"cancel", "end"} {
@@ -61,8 +61,8 @@ func warnings(p *event.ProgramChanged) (out []string) {
 	return out
 }
 
-// PutProgram registers a program, replacing the former registration whole. It
-// returns when every partition decides under it.
+// PutProgram registers a program. The registration replaces the one before as a whole. PutProgram
+// returns when every partition decides under the new one.
 func (k *Commands) PutProgram(ctx context.Context, c ledger.Caller, p *event.ProgramChanged) (*ProgramView, error) {
 	if err := checkProgram(p); err != nil {
 		return nil, err
@@ -136,7 +136,7 @@ func (p *Program) Confirmation() string {
 	return p.brand() + ": you are opted out and will get no more messages from us. Reply START to opt in again."
 }
 
-// Help is the answer to HELP.
+// Help is the text that answers HELP.
 func (p *Program) Help() string {
 	if p.HelpText != "" {
 		return p.HelpText

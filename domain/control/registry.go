@@ -1,6 +1,6 @@
-// Package control is the fold of the control stream: programs, routes, pauses and the
-// policies in force, as of every position at which a decision could change, and the
-// commands that change it.
+// Package control folds the control stream into a registry of programs, routes, pauses and
+// policies, as of every position at which a decision could change, and has the commands that
+// change control. It decides nothing about a message: see package decision.
 package control
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/chirograph/chirograph/domain/routing"
 )
 
-// Program is one program's registration as of a control position.
+// Program is one program's registration, as of a control position.
 type Program struct {
 	*event.ProgramChanged
 	Tenant   string
@@ -21,19 +21,19 @@ type Program struct {
 	At       time.Time
 }
 
-// Pause is one that is in force.
+// Pause is a pause that is in force.
 type Pause struct {
 	*event.Paused
-	// Tenant is whose pause it is; "" is an operator's, for everybody.
+	// Tenant is the tenant that it covers; "" for an operator's pause, which covers all tenants.
 	Tenant string
 	Event  event.ID
 	At     time.Time
 }
 
-// Registry is the control stream folded up to one position: programs, routes,
-// pauses, the policies in force. It never changes; Apply makes the next one.
+// Registry is the control stream, folded up to one position: programs, routes, pauses, and the
+// policies in force. A Registry never changes; Apply makes the next one.
 type Registry struct {
-	// Position counts from 1; 0 is a ledger without any.
+	// Position counts from 1. 0 means that there was no control event yet.
 	Position int64
 	Event    event.ID
 	programs map[string]map[string]*Program // by tenant and name
@@ -43,9 +43,9 @@ type Registry struct {
 	policy   *event.PolicyActivated
 }
 
-// Apply is the registry after the control event at index, and whether the event
-// can change a decision (if not, the registry is the same).
-func (r *Registry) Apply(index int64, e *event.Event) (*Registry, bool) {
+// Apply returns the registry after the control event at index. matters says whether the event can
+// change a decision; if not, the registry is the same.
+func (r *Registry) Apply(index int64, e *event.Event) (next *Registry, matters bool) {
 	n := *r
 	n.Position, n.Event = index+1, e.ID
 	switch d := e.Data.(type) {
@@ -88,12 +88,14 @@ func (r *Registry) Apply(index int64, e *event.Event) (*Registry, bool) {
 	return &n, true
 }
 
+// without is the pauses in force but the one of exactly that tenant, program and carrier.
 func (r *Registry) without(tenant, program, carrier string) []*Pause {
 	return slices.DeleteFunc(slices.Clone(r.pauses), func(p *Pause) bool {
 		return p.Tenant == tenant && p.Program == program && p.Carrier == carrier
 	})
 }
 
+// index fills owners.
 func (r *Registry) index() {
 	r.owners = map[string][]*Program{}
 	for _, tenant := range slices.Sorted(maps.Keys(r.programs)) {
@@ -106,7 +108,8 @@ func (r *Registry) index() {
 	}
 }
 
-// Program finds a tenant's program; with no name, its default one.
+// Program finds a tenant's program by its name, or the tenant's default program if name is "". It
+// returns nil if there is none.
 func (r *Registry) Program(tenant, name string) *Program {
 	if name != "" {
 		return r.programs[tenant][name]
@@ -132,7 +135,7 @@ func (r *Registry) Programs(tenant string) []*Program {
 // Tenants lists all tenants that have a program.
 func (r *Registry) Tenants() []string { return slices.Sorted(maps.Keys(r.programs)) }
 
-// Owners are the programs that register a sender ID.
+// Owners are the programs that register a sender ID, in order of tenant and name.
 func (r *Registry) Owners(sender string) []*Program { return r.owners[sender] }
 
 // Routes is the route table in force.
@@ -141,11 +144,11 @@ func (r *Registry) Routes() routing.Table { return r.routes }
 // Policy is the bundle in force; nil before the first activation.
 func (r *Registry) Policy() *event.PolicyActivated { return r.policy }
 
-// Pauses are all that are in force.
+// Pauses are all pauses in force.
 func (r *Registry) Pauses() []*Pause { return r.pauses }
 
-// Paused is the pause that keeps a message of the program from going to the
-// carrier; nil when none does.
+// Paused is a pause that keeps a message of the program from going to the carrier; nil if there
+// is none.
 func (r *Registry) Paused(tenant, program, carrier string) *Pause {
 	for _, p := range r.pauses {
 		if (p.Tenant == "" || p.Tenant == tenant) && (p.Program == "" || p.Program == program) &&

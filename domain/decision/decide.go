@@ -21,8 +21,7 @@ const (
 	MaxHold = 5 * time.Minute
 )
 
-// Decider makes decisions. It is pure but for the policies that it asks, which are
-// pure themselves.
+// Decider makes decisions. It is pure, as far as its Policy is.
 type Decider struct {
 	// Policy is asked for every answer.
 	Policy Policy
@@ -32,10 +31,10 @@ type Decider struct {
 	ZoneData string
 }
 
-// Decide decides the message m of the stream s at the instant now, under the registry that
-// its partition has reached. fault is a fault that the caller found, with its detail; "" is
-// none. A fault, the caller's or one found here, makes the outcome Hold. The outcome is not
-// yet recorded: the caller appends it.
+// Decide decides the message m of the stream s at the instant now. reg is the registry of the
+// control position that the partition has applied. fault is a fault that the caller found, with
+// its detail; "" means none. Any fault, the caller's or one that Decide finds, makes the outcome
+// Hold. Decide records nothing: the caller appends the result.
 func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipient.State, m *recipient.Message, now time.Time, fault event.Fault, detail string) *event.MessageDecided {
 	if fault != "" {
 		return hold(m, now, fault, detail)
@@ -59,7 +58,7 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 	var answer *Answer
 	var windows []zoned
 	at := now
-	for range daysAhead { // where a deferral would end, the policies are asked once more
+	for range daysAhead { // the policies are asked once more about the instant at which a deferral would end
 		facts, cl, err := d.Facts(prog, s, m, at)
 		if err != nil {
 			return hold(m, now, event.FaultZoneData, err.Error())
@@ -76,7 +75,7 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 			answer, windows, clocks = a, ws, cl
 		}
 		if a.Outcome != Defer || at.After(now) && a.Outcome == Deny {
-			break // the message is denied when it is due, not now
+			break // a later denial is recorded when the message is due, not now
 		}
 		next, ok := allOpen(ws, at)
 		if !ok || !next.After(at) {
@@ -122,8 +121,8 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 	return out
 }
 
-// hold is a hold for a fault. Each hold of a message waits twice as long as the one before,
-// from a second to MaxHold.
+// hold makes a hold for a fault. Each hold of a message lasts twice as long as the one before it:
+// from a second up to MaxHold.
 func hold(m *recipient.Message, now time.Time, fault event.Fault, detail string) *event.MessageDecided {
 	wait := min(time.Second<<min(m.Holds, 10), MaxHold)
 	return &event.MessageDecided{Outcome: Hold, Fault: fault, Detail: detail, Until: event.Millis(now.Add(wait))}
@@ -131,8 +130,9 @@ func hold(m *recipient.Message, now time.Time, fault event.Fault, detail string)
 
 func short(digest string) string { return digest[:min(len(digest), 32)] }
 
-// Facts is the policy input for the message m of the stream s at an instant, and the clocks in
-// it as a decision records them. An error means that the zone of a place does not load.
+// Facts returns the policy input for the message m of the stream s at an instant, and the clocks
+// in it in the form in which a decision records them. An error means that the zone of a place
+// does not load.
 func (d *Decider) Facts(prog *control.Program, s *recipient.State, m *recipient.Message, at time.Time) (*Facts, []event.Clock, error) {
 	f := factsWithoutClocks(prog, m, s.OptOuts)
 	f.ZoneData = d.ZoneData
@@ -152,8 +152,8 @@ func (d *Decider) Facts(prog *control.Program, s *recipient.State, m *recipient.
 	return f, clocks, nil
 }
 
-// factsWithoutClocks is what follows from the message's submit, its program's registration and
-// the opt-outs that stand.
+// factsWithoutClocks is the policy input without its clocks: what follows from the message's
+// submit, its program's registration and the opt-outs in force.
 func factsWithoutClocks(prog *control.Program, m *recipient.Message, optOuts []recipient.OptOut) *Facts {
 	f := &Facts{
 		Purpose:   m.Purpose,

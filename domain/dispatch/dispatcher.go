@@ -1,6 +1,7 @@
-// Package dispatch keeps the queue of one carrier account: messages of all partitions that
-// wait for slots of its window, by priority, and the grants of slots that are out. It is a
-// step under a lock: time comes in, and node runs it.
+// Package dispatch keeps, for one carrier account, the queue of the messages that wait for slots
+// of its window, by priority and over all partitions, and the grants of slots that are in use. It
+// decides nothing about a message and talks to no network: the ledger.Carrier does. It is a step
+// under a lock: the time is an input, and node runs it.
 package dispatch
 
 import (
@@ -13,12 +14,13 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// grantTTL is how long granted slots are kept for their message. A clerk whose proposal
-// takes longer asks again.
+// grantTTL is how long slots are kept for the message that they were granted to. A clerk whose
+// proposal takes longer must ask for slots once more.
 const grantTTL = 30 * time.Second
 
-// Dispatcher keeps one carrier account's queue, by priority over all partitions, and grants
-// its slots. It never holds a body: only ids wait.
+// Dispatcher keeps the queue of one carrier account, by priority and over all partitions, and
+// grants the account's slots. It has ids only, never a body. Its methods may be called from any
+// goroutine.
 type Dispatcher struct {
 	carrier ledger.Carrier
 	wake    chan struct{}
@@ -27,25 +29,26 @@ type Dispatcher struct {
 	queue   queue
 	waiting map[event.ID]*waiter
 	grants  map[uint64]Grant
-	granted int // slots in grants
+	granted int // the number of slots in grants
 	seq     uint64
 }
 
-// waiter is a message in the queue. forgotten: it no longer waits, and is passed over.
+// waiter is a message in the queue. forgotten says that it no longer waits, and is skipped.
 type waiter struct {
 	Want
 	seq       uint64
 	forgotten bool
 }
 
-// New serves one carrier account.
+// New returns the dispatcher of one carrier account.
 func New(c ledger.Carrier) *Dispatcher {
 	return &Dispatcher{carrier: c, waiting: map[event.ID]*waiter{}, grants: map[uint64]Grant{}, wake: make(chan struct{}, 1)}
 }
 
 // Want grants slots at once if they are free and no message of the same or a higher priority
-// waits for them; else the message waits, and Pump grants them later. A message that waits
-// already waits with the new want, behind those of its priority.
+// waits. Else the message waits, the bool is false, and a later Pump grants the slots. If the
+// message waits already, the new Want replaces the old one, and the message goes behind the
+// others of its priority.
 func (d *Dispatcher) Want(w Want, now time.Time) (Grant, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -64,6 +67,7 @@ func (d *Dispatcher) Want(w Want, now time.Time) (Grant, bool) {
 	return Grant{}, false
 }
 
+// grant keeps slots for a message. The caller holds the lock.
 func (d *Dispatcher) grant(slots int, now time.Time) Grant {
 	d.seq++
 	g := Grant{ID: d.seq, Account: d.carrier.Account(), Slots: slots, Expires: now.Add(grantTTL)}
@@ -72,8 +76,8 @@ func (d *Dispatcher) grant(slots int, now time.Time) Grant {
 	return g
 }
 
-// trim drops forgotten messages from the head of the queue, and from all of it when
-// most of it is forgotten.
+// trim drops forgotten messages at the head of the queue, or all of them when most of the queue
+// is forgotten.
 func (d *Dispatcher) trim() {
 	if len(d.queue) > 2*len(d.waiting)+64 {
 		d.queue = slices.DeleteFunc(d.queue, func(w *waiter) bool { return w.forgotten })
@@ -84,8 +88,8 @@ func (d *Dispatcher) trim() {
 	}
 }
 
-// Release takes back a grant that is not used. One that has expired, or was released
-// before, changes nothing.
+// Release ends a grant that is not used. A grant that has expired, or was released before,
+// changes nothing.
 func (d *Dispatcher) Release(g Grant) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -114,9 +118,9 @@ func (d *Dispatcher) forget(message event.ID) {
 	}
 }
 
-// Call hands the parts of one start to the carrier, and ends their grant. done is called
-// once a part, from any goroutine. A part whose call_by has passed, by the wall clock or by
-// the monotonic one, is not called, and done says so.
+// Call hands the parts of one start to the carrier, and ends the grant. done is called once for
+// each part, from any goroutine. A part is not called if its call_by has passed by the wall
+// clock, or its Window by the monotonic clock; done then gets HandoffNotCalled.
 func (d *Dispatcher) Call(c Call, clock func() time.Time, done func(ledger.Handoff, ledger.HandoffResult)) {
 	d.mu.Lock()
 	d.end(c.Grant)
@@ -138,14 +142,16 @@ func (d *Dispatcher) nudge() {
 	}
 }
 
-// Wake receives a value when Pump has something to look at that Changed does not tell.
+// Wake receives a value when Pump has something new to look at. What comes from the carrier,
+// Changed tells.
 func (d *Dispatcher) Wake() <-chan struct{} { return d.wake }
 
-// Changed is the carrier's: a bind came or went, a slot became free or the rate changed.
+// Changed is the carrier's Changed: it receives a value after a bind came or went, a slot became
+// free, or the rate changed.
 func (d *Dispatcher) Changed() <-chan struct{} { return d.carrier.Changed() }
 
-// Pump ends the grants that have expired, grants the slots that are free to the messages
-// that wait, and says when to look again at the latest; zero: when Wake or Changed says so.
+// Pump ends expired grants and grants free slots to the messages that wait. next is when to call
+// Pump once more at the latest; the zero time means: when Wake or Changed tells.
 func (d *Dispatcher) Pump(now time.Time) (out []Granted, next time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -169,15 +175,15 @@ func (d *Dispatcher) Pump(now time.Time) (out []Granted, next time.Time) {
 	}
 }
 
-// Load is what a dispatcher holds.
+// Load says how much a dispatcher holds.
 type Load struct {
 	Waiting int // messages that wait for slots
-	Queued  int // entries of the queue, forgotten ones too
-	Grants  int // grants that are out
+	Queued  int // the entries of the queue, forgotten ones included
+	Grants  int // the grants that have not ended
 	Slots   int // the slots in them
 }
 
-// Load is what the dispatcher holds now.
+// Load says how much the dispatcher holds now.
 func (d *Dispatcher) Load() Load {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// Want is a message that asks for slots of a carrier's window, one a part.
+// Want is a message that asks for slots of a carrier's window: one slot for each of its parts.
 type Want struct {
 	Partition event.Partition
 	Subject   event.Pseudonym
@@ -16,7 +16,7 @@ type Want struct {
 	Slots     int
 }
 
-// Grant is slots of a carrier's window, kept for one message until Expires.
+// Grant is a number of slots of a carrier's window that are kept for one message until Expires.
 type Grant struct {
 	ID      uint64
 	Account string
@@ -24,22 +24,22 @@ type Grant struct {
 	Expires time.Time
 }
 
-// Granted is a grant on its way to the clerk that asked.
+// Granted is a grant that goes to the clerk that asked for it.
 type Granted struct {
 	Want  Want
 	Grant Grant
 }
 
-// Call is a carrier call that has become due: its start came back effective, was
-// acknowledged, and was proposed by the clerk that hands this out. The clerk has forgotten
-// the start already, so nothing makes the same call again.
+// Call is a start for which the carrier is to be called now: the start came back effective, its
+// append was acknowledged, and the clerk that hands out the Call proposed it. That clerk has
+// already forgotten the start, so the same call is never made twice.
 type Call struct {
 	Grant Grant
-	// Proposed is when the start was proposed, with its monotonic reading; Window is how
-	// long after that it may be called.
+	// Proposed is when the start was proposed, with its monotonic reading. Window is how long
+	// after that the carrier may be called.
 	Proposed time.Time
 	Window   time.Duration
-	// Stream is where the answers go.
+	// Stream is the stream that the carrier's answers are written to.
 	Stream   ledger.Stream
 	Handoffs []ledger.Handoff
 }

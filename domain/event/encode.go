@@ -11,19 +11,20 @@ import (
 	"unicode/utf8"
 )
 
-// MaxSize bounds one encoded event.
+// MaxSize is the largest size of one encoded event, in bytes.
 const MaxSize = 256 << 10
 
-// ErrUnknownType means that the event is of a type (or version) that this build
-// cannot read. It stops a fold: what cannot be understood is never skipped.
+// ErrUnknownType means that the event has a type, or a version of a type, that this build cannot
+// read. A fold stops there: an event that cannot be read is never skipped.
 var ErrUnknownType = errors.New("unknown event type")
 
-// Encode returns the event's exact bytes, which are also what is hashed. Fields
-// stand in a fixed order, empty ones are left out, and nothing depends on the Go
-// release: the bytes are a promise.
+// Encode returns the event's exact bytes, which are stored and hashed. Fields have a fixed order,
+// empty fields are left out, and no release of Go changes anything: the bytes are a promise. It
+// fails for a text that is not UTF-8, for a time that is not in whole milliseconds of UTC, and
+// for more than MaxSize bytes.
 func Encode(e *Event) ([]byte, error) { return AppendEncoded(make([]byte, 0, 512), e) }
 
-// AppendEncoded is Encode into b.
+// AppendEncoded is Encode that appends the bytes to b. After an error it returns b as it was.
 func AppendEncoded(b []byte, e *Event) ([]byte, error) {
 	if o, ok := e.Data.(*Opaque); ok {
 		if len(o.Raw) > MaxSize {
@@ -196,7 +197,7 @@ func (w *encoder) bytes(k string, v []byte) {
 	w.b = append(w.b, '"')
 }
 
-// obj writes an object, empty or not.
+// obj writes an object, also an empty one.
 func (w *encoder) obj(k string, f func(*encoder)) {
 	w.key(k)
 	w.inner(f)
@@ -210,7 +211,7 @@ func (w *encoder) inner(f func(*encoder)) {
 	w.first = false
 }
 
-// list writes n objects; an empty list is left out.
+// list writes a list of n objects; an empty list is left out.
 func (w *encoder) list(k string, n int, f func(*encoder, int)) {
 	if n == 0 {
 		return
@@ -247,7 +248,7 @@ func (w *encoder) reach(k string, r *Reach) {
 	})
 }
 
-// envelope is how an event is read back.
+// envelope is an event as Decode reads it, before its data is decoded.
 type envelope struct {
 	SpecVersion string          `json:"specversion"`
 	ID          ID              `json:"id"`
@@ -263,8 +264,9 @@ type envelope struct {
 	Data        json.RawMessage `json:"data"`
 }
 
-// Decode reads what Encode wrote. A type that this build does not know gives
-// ErrUnknownType; anything else that Encode would not have written, another error.
+// Decode reads what Encode wrote. For a type that this build does not know it returns
+// ErrUnknownType, for bytes that are no event of a known type another error. It accepts other
+// spellings of an event than Encode's: see Canonical.
 func Decode(raw []byte) (*Event, error) {
 	var v envelope
 	if err := strict(raw, &v); err != nil {
@@ -297,8 +299,8 @@ func strict(raw []byte, into any) error {
 	return nil
 }
 
-// Canonical reports whether raw is exactly what Encode makes of what Decode reads
-// in it: no other spelling of the same event is accepted as this ledger's.
+// Canonical reports whether raw is exactly what Encode writes for e, which Decode read from raw.
+// A ledger accepts no other spelling of the same event.
 func Canonical(raw []byte, e *Event) bool {
 	again, err := Encode(e)
 	return err == nil && bytes.Equal(raw, again)
@@ -318,7 +320,7 @@ func register[T any, P interface {
 	registry[P(new(T)).Type()] = typeInfo{kind, func() Data { return P(new(T)) }}
 }
 
-// Types lists every type that this build knows, in no order.
+// Types lists every type that this build knows, in no particular order.
 func Types() []Type {
 	out := make([]Type, 0, len(registry))
 	for t := range registry {
@@ -352,7 +354,7 @@ func init() {
 	register[RecordAccepted](Control)
 }
 
-// Type names; each type's version stands here and nowhere else.
+// Type names. The version of each type is written here and nowhere else.
 func (*MessageSubmitted) Type() Type  { return "MessageSubmitted.v1" }
 func (*CancelRequested) Type() Type   { return "CancelRequested.v1" }
 func (*OptedOut) Type() Type          { return "OptedOut.v1" }

@@ -1,5 +1,6 @@
-// Package event is the ledger's vocabulary: the envelope, the event types, and
-// the only encoder. It knows no clock and does no I/O.
+// Package event defines what a ledger holds: the envelope of an event, the event types, their
+// words, and the only encoder. It knows no clock and does no I/O. Which events are effective is
+// not decided here, but in package recipient.
 package event
 
 import (
@@ -9,34 +10,35 @@ import (
 	"time"
 )
 
-// Event is one immutable entry of a ledger: a fact that somebody observed, or an
-// outcome that a clerk proposes. Stored, it is a CloudEvents 1.0 JSON object in
-// this encoder's exact bytes; its position is not inside.
+// Event is one entry of a ledger, which never changes: a fact that a process observed, or an
+// outcome that a clerk proposes. It is stored as a CloudEvents 1.0 JSON object, in exactly the
+// bytes that Encode writes. Its position is not part of it.
 type Event struct {
 	ID ID
-	// Source names the ledger, "/" and its short id (CloudEvents "source").
+	// Source names the ledger: "/" and the ledger's short id (CloudEvents "source").
 	Source string
-	// Subject is the stream: the pseudonym of tenant and recipient. Zero on the
-	// control stream and for ControlApplied.
+	// Subject is the stream: the pseudonym of tenant and recipient. It is zero on the control
+	// stream and for ControlApplied.
 	Subject Pseudonym
-	// Time is the writer's clock, in whole milliseconds, UTC.
+	// Time is the writer's clock when it observed or decided, in whole milliseconds, UTC.
 	Time   time.Time
 	Tenant string
-	// Message is the message that the event is about; zero for MessageSubmitted,
-	// whose own id is the message's, and for events about no message.
+	// Message is the message that the event is about. It is zero for MessageSubmitted, whose own
+	// id is the message's id, and for an event that is about no message.
 	Message ID
-	// After (outcomes only) is the last effective event that could change a
-	// decision when this outcome was decided; zero: there was none yet.
+	// After (outcomes only) is the last effective event of the stream that can change a decision,
+	// as of when this outcome was decided; zero if there was none.
 	After ID
-	// Control (outcomes only) is the control position that it was decided under,
-	// counted from 1 (position plus one); 0: none yet.
+	// Control (outcomes only) is the control position under which the outcome was decided. It
+	// counts from 1: the index of the control event plus one. 0 means that there was none.
 	Control int64
-	// Node is who wrote it.
+	// Node is the name of the node that wrote the event.
 	Node string
 	Data Data
 }
 
-// MessageID is the message that the event is about: its own id for a submit.
+// MessageID is the id of the message that the event is about: for MessageSubmitted the event's
+// own id, else Message.
 func (e *Event) MessageID() ID {
 	if _, ok := e.Data.(*MessageSubmitted); ok {
 		return e.ID
@@ -44,9 +46,9 @@ func (e *Event) MessageID() ID {
 	return e.Message
 }
 
-// Data is what an event of one type carries.
+// Data is what an event of one type carries beside the envelope.
 type Data interface {
-	// Type is the name and version under which the data is stored.
+	// Type is the name and version of the type.
 	Type() Type
 	encode(*encoder)
 }
@@ -54,22 +56,24 @@ type Data interface {
 // Type is an event type with its version, such as MessageSubmitted.v1.
 type Type string
 
-// Kind says whose word an event is.
+// Kind says what an event of a type is: an observation, a request, a decision, or a change of
+// control.
 type Kind uint8
 
 const (
-	// Fact: what somebody observed. Effective unless it is a repeat.
+	// Fact is something that a process observed. It is effective unless it is a copy.
 	Fact Kind = iota
-	// Request: a fact that asks for something; its effect follows from where it landed.
+	// Request is a fact that asks for something. What it does depends on the events before it in
+	// its stream.
 	Request
-	// Outcome: a decision of ours. Effective only if nothing that can change a
-	// decision came between.
+	// Outcome is a decision that a clerk made. It is effective only if no event that can change a
+	// decision came between the events that the clerk had read and the outcome.
 	Outcome
-	// Control: a fact on the control stream.
+	// Control is a fact on the control stream.
 	Control
 )
 
-// Kind is the kind of the type; known tells whether there is such a type.
+// Kind is the kind of the type. For a type that this build does not know it means nothing.
 func (t Type) Kind() Kind { return registry[t].kind }
 
 // known reports whether this build can read the type.
@@ -81,13 +85,15 @@ func (t Type) Name() string {
 	return name
 }
 
-// Partition is the number of one ordered log: 0 and up hold recipients' streams.
+// Partition is the number of one ordered log of the ledger. 0 and up hold the streams of
+// recipients; control and the inbox have the numbers below 0.
 type Partition int
 
 const (
-	// ControlPartition holds programs, routes, policies, pauses.
+	// ControlPartition is the control stream: programs, routes, policies, pauses.
 	ControlPartition Partition = -1
-	// InboxPartition holds what came from a carrier and belongs to no stream yet.
+	// InboxPartition holds the deliveries of carriers that belong to no recipient's stream, or
+	// whose message is not known yet.
 	InboxPartition Partition = -2
 )
 
@@ -102,17 +108,17 @@ func (p Partition) String() string {
 	return fmt.Sprintf("%02d", int(p))
 }
 
-// Position is where an event stands: the dense index, from 0, in its partition.
-// It is the engine's own and is not written into the event.
+// Position says where an event is in the ledger: its partition, and its index there, which counts
+// from 0 without gaps. The engine gives it; it is not written into the event.
 type Position struct {
 	Partition Partition
 	Index     int64
 }
 
-// String is one token for people and APIs: "07-1234", "control-3".
+// String is the position as one word for people and APIs, such as "07-1234" or "control-3".
 func (p Position) String() string { return p.Partition.String() + "-" + strconv.FormatInt(p.Index, 10) }
 
-// ParsePosition reads what String wrote.
+// ParsePosition reads what String wrote. Any other spelling is an error.
 func ParsePosition(s string) (Position, error) {
 	bad := fmt.Errorf("a position is a text such as 07-1234, control-3 or inbox-1, not %.40q", s)
 	name, index, ok := strings.Cut(s, "-")
@@ -140,15 +146,17 @@ func ParsePosition(s string) (Position, error) {
 	return p, nil
 }
 
-// MarshalText and UnmarshalText are String and ParsePosition.
+// MarshalText is String as bytes.
 func (p Position) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
+// UnmarshalText is ParsePosition.
 func (p *Position) UnmarshalText(b []byte) (err error) {
 	*p, err = ParsePosition(string(b))
 	return err
 }
 
-// Millis cuts a time to what an event can hold: whole milliseconds, UTC.
+// Millis cuts a time to what an event can hold: whole milliseconds, UTC. The zero time stays
+// zero.
 func Millis(t time.Time) time.Time {
 	if t.IsZero() {
 		return time.Time{}

@@ -10,28 +10,28 @@ import (
 	"time"
 )
 
-// ID names an event or a message: a UUID (RFC 9562). It is made once, by whoever
-// observed the fact, before the first append, and kept for its own retries, so
-// that an append whose answer was lost can simply be made again. The zero ID
-// means none.
+// ID names an event or a message: a UUID (RFC 9562). The process that observes a fact makes its
+// id once, before the first append, and keeps it for retries: if the answer to an append is lost,
+// the same event is appended once more, and the copy is recognized by its id. The zero ID means
+// none.
 //
 // How each type's id is made (the table of ids):
 //
-//	MessageSubmitted     the message's id: NewMessageID, or Derive(inbound, "reply") for a
-//	                     confirmation or a HELP answer
+//	MessageSubmitted     the message's id: NewMessageID, or DeriveMessageID(inbound, "reply")
+//	                     for a confirmation or a HELP answer
 //	SuppressionLifted    NewID; Derive(inbound, "lift") when a handset's START or a joined
 //	                     message lifts
 //	OptedOut             NewID; Derive(inbound, "joined") when only the joined parts show it
 //	ControlApplied       Derive(control event, "applied", partition)
-//	ReceiptReceived      NewID by the adapter, once a PDU; Derive(inbox event, "matched") when
-//	                     the matcher moves it on
+//	ReceiptReceived      NewID by the matcher, once a PDU; Derive(inbox event, "matched") when
+//	                     the matcher moves it from the inbox into its message's stream
 //	every other type     NewID
 type ID [16]byte
 
-// MaxPartitions is how many partitions a message id has room for.
+// MaxPartitions is the largest number of partitions: a message's id has 12 bits for one.
 const MaxPartitions = 1 << 12
 
-// NewID returns a fresh UUIDv7 (RFC 9562 §5.7).
+// NewID returns a new UUIDv7 (RFC 9562 §5.7) with the millisecond of now and random bits.
 func NewID(now time.Time) ID {
 	var id ID
 	rand.Read(id[6:])
@@ -39,18 +39,18 @@ func NewID(now time.Time) ID {
 	return id
 }
 
-// NewMessageID returns a UUIDv7 whose rand_a field (12 bits) is the partition of
-// the message's stream, so that an id alone finds its log, and tables keyed by
-// it stay in order of time.
+// NewMessageID returns a UUIDv7 whose rand_a field (12 bits) is the partition of the message's
+// stream. So the id alone says which partition has the message, and database tables with the id
+// as key stay in order of time.
 func NewMessageID(now time.Time, partition int) ID {
 	id := NewID(now)
 	id.setPartition(partition)
 	return id
 }
 
-// Derive names an event by the one it answers, so that whoever writes it, however
-// often, writes the same id. Its time is its source's, its partition bits are
-// too, and its random bits come from SHA-256 over source and names.
+// Derive makes an event's id from the id of the event that it answers. Every process that answers
+// source writes the same id, however often. The id has the time and the partition bits of source;
+// its random bits come from SHA-256 over source and names.
 func Derive(source ID, names ...string) ID {
 	h := sha256.New()
 	h.Write(source[:])
@@ -86,20 +86,21 @@ func (id *ID) setPartition(p int) {
 	id[7] = byte(p)
 }
 
-// Partition is the partition written into a message's id.
+// Partition is the partition that is written into a message's id. It means nothing in the id of
+// another event.
 func (id ID) Partition() int { return int(id[6]&0x0f)<<8 | int(id[7]) }
 
-// Time is the millisecond written into the id.
+// Time is the millisecond that is written into the id, in UTC.
 func (id ID) Time() time.Time {
 	var t [8]byte
 	copy(t[2:], id[:6])
 	return time.UnixMilli(int64(binary.BigEndian.Uint64(t[:]))).UTC()
 }
 
-// IsZero reports whether the id is none.
+// IsZero reports whether there is no id.
 func (id ID) IsZero() bool { return id == ID{} }
 
-// String is the 36 characters of RFC 9562 §4, lower case; "" for none.
+// String is the id in the 36 characters of RFC 9562 §4, in lower case; "" for the zero ID.
 func (id ID) String() string {
 	if id.IsZero() {
 		return ""
@@ -123,7 +124,7 @@ func (id ID) append(b []byte) []byte {
 
 var errID = errors.New("an id is a UUID of 36 characters, such as 01932c07-9f3a-7003-8c4e-5d2a7f6b1e90")
 
-// ParseID reads what String wrote; "" is none.
+// ParseID reads what String wrote; "" is the zero ID.
 func ParseID(s string) (ID, error) {
 	var id ID
 	if s == "" {
@@ -134,7 +135,7 @@ func ParseID(s string) (ID, error) {
 	}
 	for _, part := range [5][3]int{{0, 8, 0}, {9, 13, 4}, {14, 18, 6}, {19, 23, 8}, {24, 36, 10}} {
 		for i := part[0]; i < part[1]; i++ {
-			if 'A' <= s[i] && s[i] <= 'F' { // one spelling of an id, and no other
+			if 'A' <= s[i] && s[i] <= 'F' { // an id has one spelling: lower case
 				return ID{}, errID
 			}
 		}
@@ -145,22 +146,23 @@ func ParseID(s string) (ID, error) {
 	return id, nil
 }
 
-// MarshalText and UnmarshalText are String and ParseID.
+// MarshalText is String as bytes.
 func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
+// UnmarshalText is ParseID.
 func (id *ID) UnmarshalText(b []byte) (err error) {
 	*id, err = ParseID(string(b))
 	return err
 }
 
-// Pseudonym is the key of a stream: a keyed hash of tenant and recipient. It
-// stands where a number would, and only who has the pseudonym key can tell which
-// number it stands for. The zero pseudonym means no stream (control).
+// Pseudonym is the key of a stream: a keyed hash of tenant and recipient. Events have it where a
+// phone number would be; only with the pseudonym key can it be told which number it is for. The
+// zero Pseudonym means no stream: the event is on the control stream, or is a ControlApplied.
 type Pseudonym [16]byte
 
-// NewPseudonym is HMAC-SHA256 over tenant, a zero byte and name, cut to 128 bits.
-// name is a canonical E.164 number, or "account:" and a carrier account for that
-// account's inbox stream.
+// NewPseudonym makes the pseudonym of a tenant and a name: HMAC-SHA256 over tenant, a zero byte
+// and name, cut to 128 bits. name is a canonical E.164 number, or "account:" and a carrier
+// account for that account's inbox stream.
 func NewPseudonym(key []byte, tenant, name string) Pseudonym {
 	m := hmac.New(sha256.New, key)
 	m.Write([]byte(tenant))
@@ -171,7 +173,7 @@ func NewPseudonym(key []byte, tenant, name string) Pseudonym {
 	return Pseudonym(sum[:16])
 }
 
-// Partition is which of n partitions the stream lies in.
+// Partition is the partition of the stream in a ledger of n partitions, from 0 to n-1.
 func (p Pseudonym) Partition(n int) int {
 	return int(binary.BigEndian.Uint64(p[:8]) % uint64(n))
 }
@@ -179,7 +181,7 @@ func (p Pseudonym) Partition(n int) int {
 // IsZero reports whether there is no stream.
 func (p Pseudonym) IsZero() bool { return p == Pseudonym{} }
 
-// String is 32 hexadecimal digits; "" for none.
+// String is the pseudonym in 32 hexadecimal digits; "" for the zero Pseudonym.
 func (p Pseudonym) String() string {
 	if p.IsZero() {
 		return ""
@@ -204,9 +206,10 @@ func parsePseudonym(s string) (Pseudonym, error) {
 	return p, nil
 }
 
-// MarshalText and UnmarshalText are String and parsePseudonym.
+// MarshalText is String as bytes.
 func (p Pseudonym) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
+// UnmarshalText reads what MarshalText wrote.
 func (p *Pseudonym) UnmarshalText(b []byte) (err error) {
 	*p, err = parsePseudonym(string(b))
 	return err

@@ -1,12 +1,12 @@
 package event
 
-// Opaque stands for a record that is no event, in an Event without attributes: its encoding
-// is the record's own bytes, which may be none. A copy of a ledger keeps with it what control
-// has accepted there (RecordAccepted), at its position. Nothing else appends it, and Decode
-// never gives it: what is read back is no event.
+// Opaque is a record that is not an event. It is the Data of an Event without attributes, and is
+// encoded as the record's own bytes, which may be none. Only a copy of a ledger appends it, at
+// the same position, where control has accepted such a record (RecordAccepted). Decode never
+// returns it: a record that is read back and is not an event is an error there.
 type Opaque struct{ Raw []byte }
 
-// Type is part of Data. It has none.
+// Type is part of Data. A record that is not an event has no type: it returns "".
 func (*Opaque) Type() Type { return "" }
 
-func (*Opaque) encode(*encoder) {} // AppendEncoded writes the bytes alone
+func (*Opaque) encode(*encoder) {} // AppendEncoded writes Raw itself

@@ -2,56 +2,67 @@ package event
 
 import "time"
 
-// Sealed is personal data under two keys: one of the tenant and recipient (whose
-// destruction erases the person) and one of the tenant, retention class and
-// month (whose destruction lets a class expire). Both are needed to open it. The
-// additional data that it is bound to is the event's id, so a box moved to
-// another event does not open.
+// Sealed is personal data, encrypted under two keys. One key belongs to the tenant and the
+// recipient: when it is destroyed, the person's data is erased. The other belongs to the tenant,
+// a retention class and a month: when it is destroyed, the data of that class expires. Both keys
+// are needed to open the box. The box is bound to the event's id (as additional data), so it does
+// not open when it is moved to another event.
 type Sealed struct {
-	// SubjectKey is the id of the person's key, ordered by time.
+	// SubjectKey is the id of the person's key. Ids are ordered by time.
 	SubjectKey ID `json:"subject_key"`
-	// ClassKey is the retention class and month: "message/2026-11".
+	// ClassKey is the retention class and the month: "message/2026-11".
 	ClassKey string `json:"class_key"`
-	Box      []byte `json:"box"`
+	// Box is the encrypted data.
+	Box []byte `json:"box"`
 }
 
-// Place is one place in which the recipient may be, as derived when the message
-// was submitted: "US-FL America/New_York", "GB Europe/London".
+// Place is one place where the recipient may be, as derived when the message was submitted:
+// "US-FL America/New_York", "GB Europe/London".
 type Place string
 
-// MessageSubmitted (fact): a sender asked for a message to be sent. Its event id
-// is the message's id. Sealed opens to Content.
+// MessageSubmitted (fact): a sender asked for a message to be sent. The event's id is the
+// message's id. Sealed opens to Content.
 type MessageSubmitted struct {
-	Program  string `json:"program"`
-	Purpose  string `json:"purpose"`
-	Priority int    `json:"priority"`
-	// From is the sender ID asked for.
+	// Program is the program that the message belongs to.
+	Program string `json:"program"`
+	// Purpose is why the message is sent, such as otp or marketing. The program registers it.
+	Purpose string `json:"purpose"`
+	// Priority is 1 (last) to 9 (first).
+	Priority int `json:"priority"`
+	// From is the sender ID that the message goes out as.
 	From string `json:"from"`
-	// Country and Places are derived from the number: no number, but what the
-	// rules need of it.
-	Country  string  `json:"country,omitempty"`
-	Places   []Place `json:"places,omitempty"`
-	Encoding string  `json:"encoding"`
-	Segments int     `json:"segments"`
-	// SendAt is the earliest time to send; zero is at once. ValidUntil is the last.
-	SendAt     time.Time `json:"send_at,omitzero"`
+	// Country is the country of the number (ISO 3166-1 alpha-2). It is left out where it is not
+	// known.
+	Country string `json:"country,omitempty"`
+	// Places are all places where the recipient may be. Like Country they are derived from the
+	// number, which is sealed: the rules need them, and they do not tell the number.
+	Places []Place `json:"places,omitempty"`
+	// Encoding is how the body is written: gsm7, latin1 or ucs2.
+	Encoding string `json:"encoding"`
+	// Segments is how many parts the body needs in that encoding.
+	Segments int `json:"segments"`
+	// SendAt is the earliest time to send; left out: at once.
+	SendAt time.Time `json:"send_at,omitzero"`
+	// ValidUntil is the time from which the message is not sent any more.
 	ValidUntil time.Time `json:"valid_until"`
-	// PrefersDuplicate: when an attempt is in doubt, a second is better than none.
+	// PrefersDuplicate says that when an attempt is in doubt, the message is sent once more: the
+	// recipient may get it twice, which is better than not at all.
 	PrefersDuplicate bool `json:"prefers_duplicate,omitempty"`
-	// Key and Input are keyed digests (128 bits, hex) of the idempotency key and of
-	// the whole input. Both "" when no key was given.
-	Key   string `json:"key,omitempty"`
+	// Key is a keyed digest (128 bits, hex) of the idempotency key; left out when no key was given.
+	Key string `json:"key,omitempty"`
+	// Input is a keyed digest (128 bits, hex) of the whole request; left out when no key was given.
 	Input string `json:"input,omitempty"`
-	// Referenced: the sealed content has a reference that searches find.
+	// Referenced says that the sealed content has the sender's own reference, by which searches
+	// find the message.
 	Referenced bool `json:"referenced,omitempty"`
-	// Answers is the inbound message that this one confirms or answers.
+	// Answers is the inbound message that this message confirms or answers.
 	Answers ID `json:"answers,omitzero"`
-	// By is the API key's id, or "clerk".
+	// By is the id of the API key that submitted the message, or "clerk".
 	By     string `json:"by"`
 	Sealed Sealed `json:"sealed"`
 }
 
-// Content is the personal part of a submit: what Sealed holds.
+// Content is the personal data of a submitted message: what its Sealed opens to.
 type Content struct {
 	To        string            `json:"to"`
 	Body      string            `json:"body"`
@@ -59,279 +70,343 @@ type Content struct {
 	Metadata  map[string]string `json:"metadata,omitempty"`
 }
 
-// CancelRequested (request): the sender no longer wants the message sent. It
-// cancels what has not left, and stops later attempts of what has.
+// CancelRequested (request): the sender no longer wants the message sent. A message that was not
+// sent yet is cancelled. Of a message that was sent already, later attempts are stopped.
 type CancelRequested struct {
+	// By is the id of the API key that asked for it.
 	By string `json:"by"`
 }
 
-// Scope is how far an opt-out reaches.
+// Scope says which messages an opt-out covers.
 type Scope string
 
 const (
-	ScopeSender      Scope = "sender"
-	ScopeProgram     Scope = "program"
+	// ScopeSender: the messages under one sender ID.
+	ScopeSender Scope = "sender"
+	// ScopeProgram: the messages of one program.
+	ScopeProgram Scope = "program"
+	// ScopeLegalEntity: the messages of all programs of one legal entity.
 	ScopeLegalEntity Scope = "legal_entity"
-	ScopeTenant      Scope = "tenant"
+	// ScopeTenant: all messages of the tenant.
+	ScopeTenant Scope = "tenant"
 )
 
-// Reach is a scope and the name it applies to ("" for tenant).
+// Reach is what an opt-out covers: a scope, and the name of the sender ID, program or legal entity.
 type Reach struct {
-	Scope Scope  `json:"scope"`
-	Name  string `json:"name,omitempty"`
+	Scope Scope `json:"scope"`
+	// Name is left out for the scope tenant.
+	Name string `json:"name,omitempty"`
 }
 
-// OptedOut (fact): the recipient does not want these messages.
+// OptedOut (fact): the recipient does not want the messages that Reach covers.
 type OptedOut struct {
 	Reach Reach `json:"reach"`
-	// Source says where it came from: handset, phone, email, web, letter, import, joined, …
+	// Source says how it reached us: handset, phone, email, web, letter, import, joined, …
 	Source Source `json:"source"`
-	// Occurred is when the person said so, where it differs from when it was known
-	// here (the event's time).
+	// Occurred is when the person said so. It is left out if that is the event's time, at which it
+	// became known here.
 	Occurred time.Time `json:"occurred,omitzero"`
-	// Unclear: suppressed until an officer has looked.
+	// Unclear says that the person's words were not plain. Messages are stopped until an officer
+	// has read them.
 	Unclear bool `json:"unclear,omitempty"`
-	// Answers is the inbound part whose joined text showed it; Lifts the holds of
-	// those parts that it replaces.
-	Answers ID     `json:"answers,omitzero"`
-	Lifts   []ID   `json:"lifts,omitempty"`
-	By      string `json:"by"`
-	// Sealed opens to Evidence; absent when there is none.
+	// Answers is the inbound part whose message, once its parts were joined, opts out.
+	Answers ID `json:"answers,omitzero"`
+	// Lifts are the holds of those parts. This opt-out replaces them.
+	Lifts []ID `json:"lifts,omitempty"`
+	// By is the id of the API key that recorded it, or "clerk".
+	By string `json:"by"`
+	// Sealed opens to Evidence; left out when there is none.
 	Sealed *Sealed `json:"sealed,omitempty"`
 }
 
-// Evidence is what an opt-out, a lift or a review rests on: sealed.
+// Evidence is the sealed evidence for an opt-out or a lift.
 type Evidence struct {
 	Number string `json:"number,omitempty"`
 	Text   string `json:"text,omitempty"`
 }
 
-// SuppressionLifted (fact) undoes exactly the opt-outs that it names. It grants nothing.
+// SuppressionLifted (fact) ends exactly the opt-outs that it names. It is not a consent.
 type SuppressionLifted struct {
-	Lifts  []ID   `json:"lifts"`
+	// Lifts are the opt-outs that end.
+	Lifts []ID `json:"lifts"`
+	// Source says how the wish to lift them reached us: handset, joined, phone, …
 	Source Source `json:"source"`
-	// Answers is the handset's START, or the joined inbound part, that it follows from.
-	Answers ID      `json:"answers,omitzero"`
-	By      string  `json:"by"`
-	Sealed  *Sealed `json:"sealed,omitempty"`
+	// Answers is the inbound event that it follows from: the handset's START, or the first of the
+	// joined parts.
+	Answers ID `json:"answers,omitzero"`
+	// By is the id of the API key that recorded it, or "clerk".
+	By string `json:"by"`
+	// Sealed opens to Evidence; left out when there is none.
+	Sealed *Sealed `json:"sealed,omitempty"`
 }
 
-// Check is one required check's report inside a decision.
+// Check is the report of one required check in a decision.
 type Check struct {
-	Check   string          `json:"check"`
+	// Check is the check's name, such as quiet_hours.
+	Check string `json:"check"`
+	// Outcome is allow, deny or defer.
 	Outcome DecisionOutcome `json:"outcome"`
-	Rules   []string        `json:"rules"`
-	// OptOuts are the events that the check rested on.
+	// Rules are the ids of the rules that decided.
+	Rules []string `json:"rules"`
+	// OptOuts are the opt-outs that the check relied on.
 	OptOuts []ID `json:"opt_outs,omitempty"`
 }
 
-// Clock is the local time in one zone when it was decided: "America/New_York 2026-11-24T08:40".
+// Clock is the local time in one zone at the decision: "America/New_York 2026-11-24T08:40".
 type Clock string
 
-// MessageDecided (outcome): what the policies said of the message, or why they
-// could not be asked. With its submit and the control position in the envelope
-// it holds every fact that the decision was made from.
+// MessageDecided (outcome): what the policies said of the message, or why they could not be
+// asked. Every fact that the decision was made from is here, in the message's submit, or in control
+// at the position that the envelope names.
 type MessageDecided struct {
 	// Outcome is allow, deny, defer or hold.
 	Outcome DecisionOutcome `json:"outcome"`
-	// Until: an allow stands until then; a deferral or a hold is decided again then.
+	// Until is when an allow ends. After a defer or a hold it is when the message is decided anew.
 	Until time.Time `json:"until,omitzero"`
-	// Senders are the sender IDs that an allow was made for; a route to another is void.
+	// Senders are the sender IDs for which an allow was made. A route under another sender ID is void.
 	Senders []string `json:"senders,omitempty"`
-	Checks  []Check  `json:"checks,omitempty"`
-	// Fault says what kept a decision from being made (hold): policy, zone_data,
+	// Checks are the reports of all checks.
+	Checks []Check `json:"checks,omitempty"`
+	// Fault says why no decision could be made, so that the message is held: policy, zone_data,
 	// clock, key, pause, route, …
 	Fault Fault `json:"fault,omitempty"`
-	// Detail is the fault's or the pause's reason in words.
+	// Detail describes the fault in words; for a pause it is the pause's reason.
 	Detail string `json:"detail,omitempty"`
-	// Clocks and ZoneData are the times that were evaluated and the zone database they come from.
-	Clocks   []Clock `json:"clocks,omitempty"`
-	ZoneData string  `json:"zone_data,omitempty"`
-	// OptOuts are all that stood, whatever their scope.
+	// Clocks are the local times that the checks looked at.
+	Clocks []Clock `json:"clocks,omitempty"`
+	// ZoneData is the version of the zone database that the clocks were read from.
+	ZoneData string `json:"zone_data,omitempty"`
+	// OptOuts are all opt-outs that were in force, whatever their scope.
 	OptOuts []ID `json:"opt_outs,omitempty"`
-	// Revision and Digest name the policies (Digest: the first 128 bits of SHA-256, hex).
+	// Revision is the name of the policies.
 	Revision string `json:"revision,omitempty"`
-	Digest   string `json:"digest,omitempty"`
+	// Digest is the first 128 bits of the SHA-256 of the policies and their data, in hexadecimal.
+	Digest string `json:"digest,omitempty"`
 }
 
-// MessageRouted (outcome): which carrier it goes to, and as what.
+// MessageRouted (outcome): to which carrier account the message goes, and in which form.
 type MessageRouted struct {
-	// Rule is the route rule that matched; Table the control position (from 1) of
-	// the table it stands in.
-	Rule     string `json:"rule"`
-	Table    int64  `json:"table"`
-	Carrier  string `json:"carrier"`
-	From     string `json:"from"`
+	// Rule is the route rule that matched.
+	Rule string `json:"rule"`
+	// Table is the control position (from 1) of the route table that has the rule.
+	Table int64 `json:"table"`
+	// Carrier is the carrier account.
+	Carrier string `json:"carrier"`
+	// From is the sender ID.
+	From string `json:"from"`
+	// Encoding is how the text is written for this carrier: gsm7, latin1 or ucs2.
 	Encoding string `json:"encoding"`
-	Parts    int    `json:"parts"`
+	// Parts is how many parts the carrier gets.
+	Parts int `json:"parts"`
 }
 
 // StartedPart is one part of an attempt.
 type StartedPart struct {
+	// Part is the part's number, from 1.
 	Part int `json:"part"`
-	// Digest is a keyed digest (128 bits, hex) of the exact octets.
+	// Digest is a keyed digest (128 bits, hex) of the part's exact octets.
 	Digest string `json:"digest"`
 }
 
-// HandoffStarted (outcome): an attempt may now be made; the carrier is called
-// after this event has come back effective, by CallBy, and by nobody but the
-// process that proposed it. What is unanswered at AnswerBy is in doubt.
+// HandoffStarted (outcome): an attempt may be made now. Only the process that proposed this event
+// calls the carrier, only after it has read the event back as effective, and only before CallBy. A
+// part that has no answer at AnswerBy is in doubt.
 type HandoffStarted struct {
-	Attempt  int           `json:"attempt"`
-	Parts    []StartedPart `json:"parts"`
-	CallBy   time.Time     `json:"call_by"`
-	AnswerBy time.Time     `json:"answer_by"`
-	// Duplicate: an earlier attempt is in doubt, and the program prefers a second.
+	// Attempt counts the attempts of the message, from 1.
+	Attempt int `json:"attempt"`
+	// Parts are the parts that the carrier gets in this attempt.
+	Parts []StartedPart `json:"parts"`
+	// CallBy is the time from which the carrier is not called any more.
+	CallBy time.Time `json:"call_by"`
+	// AnswerBy is the time after which a part without an answer is in doubt.
+	AnswerBy time.Time `json:"answer_by"`
+	// Duplicate says that an earlier attempt is in doubt, and the message prefers a duplicate to
+	// not being sent.
 	Duplicate bool `json:"duplicate,omitempty"`
-	// Reference is the user_message_reference of the first part; part n has Reference+n-1.
+	// Reference is the user_message_reference of part 1; part n has Reference+n-1.
 	Reference uint16 `json:"reference,omitempty"`
 }
 
-// HandoffAccepted (fact): the carrier took a part under its own id.
+// HandoffAccepted (fact): the carrier accepted a part, and gave it an id.
 type HandoffAccepted struct {
-	Attempt   int    `json:"attempt"`
-	Part      int    `json:"part"`
-	Carrier   string `json:"carrier"`
+	Attempt int `json:"attempt"`
+	Part    int `json:"part"`
+	// Carrier is the carrier account that answered.
+	Carrier string `json:"carrier"`
+	// CarrierID is the id that the carrier gave the part. It is unique only within the account.
 	CarrierID string `json:"carrier_id"`
 }
 
-// HandoffRefused (fact): a part was not taken. Retry: it may be offered again.
-// NotCalled: the carrier never heard of it.
+// HandoffRefused (fact): the carrier did not accept a part, or was not called with it.
 type HandoffRefused struct {
-	Attempt   int    `json:"attempt"`
-	Part      int    `json:"part"`
-	Carrier   string `json:"carrier"`
-	Retry     bool   `json:"retry,omitempty"`
-	NotCalled bool   `json:"not_called,omitempty"`
-	Code      string `json:"code,omitempty"`
-	Reason    string `json:"reason,omitempty"`
+	Attempt int `json:"attempt"`
+	Part    int `json:"part"`
+	// Carrier is the carrier account.
+	Carrier string `json:"carrier"`
+	// Retry says that the part may be sent in a later attempt.
+	Retry bool `json:"retry,omitempty"`
+	// NotCalled says that nothing was written to the carrier.
+	NotCalled bool `json:"not_called,omitempty"`
+	// Code is the carrier's error code, such as SMPP's command_status.
+	Code string `json:"code,omitempty"`
+	// Reason is one sentence for people.
+	Reason string `json:"reason,omitempty"`
 }
 
-// HandoffInDoubt (outcome): nobody answered by answer_by, and nobody can know now.
+// HandoffInDoubt (outcome): the carrier did not answer by answer_by. It may have accepted the
+// parts, or not.
 type HandoffInDoubt struct {
-	Attempt int    `json:"attempt"`
-	Parts   []int  `json:"parts"`
-	Why     string `json:"why"`
+	Attempt int `json:"attempt"`
+	// Parts are the numbers of the parts without an answer.
+	Parts []int `json:"parts"`
+	// Why is the reason in words.
+	Why string `json:"why"`
 }
 
-// Concat is where an inbound part belongs.
+// Concat says which part of a longer inbound message this is.
 type Concat struct {
+	// Reference is the same in all parts of one message.
 	Reference int `json:"reference"`
-	Part      int `json:"part"`
-	Parts     int `json:"parts"`
+	// Part is the part's number, from 1.
+	Part int `json:"part"`
+	// Parts is how many parts the message has.
+	Parts int `json:"parts"`
 }
 
-// InboundReceived (fact): a handset wrote to one of our numbers. When its words
-// revoke, this very event is the opt-out. A part whose siblings are missing
-// holds its reach (Holds) until they are joined or given up. Sealed opens to Inbound.
+// InboundReceived (fact): a handset wrote to one of our numbers. If its words revoke, this event
+// itself is the opt-out. If it is one part of a longer message, it stops messages (Holds) until the
+// other parts have come, or are no longer waited for. Sealed opens to Inbound.
 type InboundReceived struct {
+	// Account is the carrier account that delivered it.
 	Account string `json:"account"`
-	// To is the number or short code that it was sent to: ours.
+	// To is our number or short code that the handset wrote to.
 	To string `json:"to"`
-	// Ask is stop, unclear, start, yes, help or none, or part (its words count once it
-	// is joined); Match the keyword of our lists.
-	Ask   InboundAsk `json:"ask"`
-	Match string     `json:"match,omitempty"`
-	// Program owns the number it was sent to; "" when that is not known.
+	// Ask is stop, unclear, start, yes, help or none; or part: the words count once the parts are
+	// joined.
+	Ask InboundAsk `json:"ask"`
+	// Match is the keyword or phrase of our lists that the words matched.
+	Match string `json:"match,omitempty"`
+	// Program is the program that owns the number; left out when none is known.
 	Program string  `json:"program,omitempty"`
 	Concat  *Concat `json:"concat,omitempty"`
-	// Revokes is what the words revoke; Unclear: until an officer has looked.
+	// Revokes is what the words revoke.
 	Revokes *Reach `json:"revokes,omitempty"`
-	Unclear bool   `json:"unclear,omitempty"`
-	// Holds is what a part suppresses until its siblings are there.
+	// Unclear says that the words were not plain. Messages are stopped until an officer has read them.
+	Unclear bool `json:"unclear,omitempty"`
+	// Holds is what a part stops until the other parts have come.
 	Holds *Reach `json:"holds,omitempty"`
-	// MayLift (a START to a number whose owner is known) are the reaches that a STOP
-	// to that number, or an officer for it, would have: nothing else is lifted.
+	// MayLift is what a START may lift: the reaches that a STOP to the same number has, or an
+	// officer's opt-out for that number. It lifts nothing else, and nothing at all if the number's
+	// owner is not known.
 	MayLift []Reach `json:"may_lift,omitempty"`
-	// Read is how much of the partition its adapter had read (a count): a START
-	// lifts only what stood there.
+	// Read is how many events of the partition the node had read when the message came. A START
+	// lifts only opt-outs among those.
 	Read   int64  `json:"read"`
 	Sealed Sealed `json:"sealed"`
 }
 
-// Inbound is the personal part of an inbound message or receipt.
+// Inbound is the personal data of an inbound message or a receipt: what its Sealed opens to.
 type Inbound struct {
 	From string `json:"from,omitempty"`
 	Text string `json:"text,omitempty"`
 	Raw  []byte `json:"raw,omitempty"`
 }
 
-// ReceiptReceived (fact): a delivery receipt. In a message's stream it is matched;
-// in the inbox it waits for its message. Sealed opens to Inbound.
+// ReceiptReceived (fact): a delivery receipt. In a message's stream it is matched to its message.
+// In the inbox it waits until its message is known. Sealed opens to Inbound.
 type ReceiptReceived struct {
+	// Account is the carrier account that delivered it.
 	Account string `json:"account"`
-	// CarrierID is the id as the receipt writes it.
+	// CarrierID is the carrier's id of the part, as the receipt writes it.
 	CarrierID string `json:"carrier_id,omitempty"`
-	Reference int    `json:"reference,omitempty"`
-	// Attempt and Part say what it is about, once it is matched.
+	// Reference is the user_message_reference in the receipt.
+	Reference int `json:"reference,omitempty"`
+	// Attempt is the attempt that the receipt is about, once it is matched.
 	Attempt int `json:"attempt,omitempty"`
-	Part    int `json:"part,omitempty"`
-	// State is SMPP's message_state by name (delivered, undeliverable, …); Final:
-	// it can no longer change.
+	// Part is the part that the receipt is about, once it is matched.
+	Part int `json:"part,omitempty"`
+	// State is SMPP's message_state by name: delivered, undeliverable, …
 	State MessageState `json:"state"`
-	Final bool         `json:"final,omitempty"`
-	Error string       `json:"error,omitempty"`
-	// Grade is network (the carrier says so) or inferred (settled without an id);
-	// handset where a carrier vouches for that.
+	// Final says that the state can no longer change.
+	Final bool `json:"final,omitempty"`
+	// Error is the carrier's error code.
+	Error string `json:"error,omitempty"`
+	// Grade is network (the carrier says so), inferred (the receipt was matched without an id), or
+	// handset (the carrier vouches that the handset has the message).
 	Grade Grade `json:"grade,omitempty"`
-	// Match is how it was matched: id, id_zeros, id_hex, reference.
+	// Match is how it was matched: id, id_zeros, id_hex or reference.
 	Match Match `json:"match,omitempty"`
-	// Received is when it came, where that is not the event's time (it waited in the inbox).
+	// Received is when the receipt came, if it waited in the inbox. Else that is the event's time.
 	Received time.Time `json:"received,omitzero"`
 	Sealed   Sealed    `json:"sealed"`
 }
 
-// MessageExpired (outcome): its validity ended before it left.
+// MessageExpired (outcome): the message's validity ended before it was sent.
 type MessageExpired struct{}
 
-// ReceiptOverdue (outcome): no final receipt in time.
+// ReceiptOverdue (outcome): no final receipt came in time.
 type ReceiptOverdue struct{}
 
-// ControlApplied (fact, in every partition) brings a control position into the
-// partition. Only a higher one is effective.
+// ControlApplied (fact, in every partition) puts a control position into force in the partition.
+// It is effective only if the position is higher than the one in force.
 type ControlApplied struct {
 	// Position counts from 1: the control event's index plus one.
 	Position int64 `json:"position"`
-	Event    ID    `json:"event"`
+	// Event is the id of the control event at that position.
+	Event ID `json:"event"`
 }
 
 // LedgerCreated (control) is the first event of a ledger.
 type LedgerCreated struct {
-	Ledger     string `json:"ledger"`
-	Partitions int    `json:"partitions"`
-	// NumberForms is the version of the canonical number forms.
+	// Ledger is the ledger's short id.
+	Ledger string `json:"ledger"`
+	// Partitions is how many partitions hold recipients' streams. It never changes.
+	Partitions int `json:"partitions"`
+	// NumberForms is the version of the canonical forms of phone numbers.
 	NumberForms int `json:"number_forms"`
 }
 
-// ProgramChanged (control): the whole registration of one program of the
-// envelope's tenant, replacing the former.
+// ProgramChanged (control): the whole registration of one program of the envelope's tenant. It
+// replaces the registration before it.
 type ProgramChanged struct {
-	Name        string   `json:"name"`
-	LegalEntity string   `json:"legal_entity"`
-	Brand       string   `json:"brand,omitempty"`
-	Purposes    []string `json:"purposes"`
-	// Countries it may reach (ISO 3166-1 alpha-2), "*" for all.
+	// Name is the program's name within the tenant.
+	Name string `json:"name"`
+	// LegalEntity is the legal entity that sends by the program.
+	LegalEntity string `json:"legal_entity"`
+	// Brand is the name that recipients know; left out: the legal entity.
+	Brand string `json:"brand,omitempty"`
+	// Purposes are the purposes that its messages may have. The first is the default.
+	Purposes []string `json:"purposes"`
+	// Countries are the countries that it may send to (ISO 3166-1 alpha-2); "*" is every country.
 	Countries []string `json:"countries"`
-	// Senders are its sender IDs, its own default first; where one is not legal in a
-	// country, the first that is.
-	Senders  []string `json:"senders"`
-	Priority int      `json:"priority,omitempty"`
-	// PrefersDuplicate: see MessageSubmitted.
-	PrefersDuplicate bool   `json:"prefers_duplicate,omitempty"`
-	HelpText         string `json:"help_text,omitempty"`
-	StopText         string `json:"stop_text,omitempty"`
-	// Default: the tenant's program when a message names none.
-	Default bool   `json:"default,omitempty"`
-	By      string `json:"by"`
+	// Senders are its sender IDs. The first is the default; where it is not legal in a country, the
+	// next one that is legal there.
+	Senders []string `json:"senders"`
+	// Priority is 1 (last) to 9 (first); left out: each purpose has its own.
+	Priority int `json:"priority,omitempty"`
+	// PrefersDuplicate is the default for its messages: see MessageSubmitted.
+	PrefersDuplicate bool `json:"prefers_duplicate,omitempty"`
+	// HelpText answers HELP; left out: a standard text.
+	HelpText string `json:"help_text,omitempty"`
+	// StopText confirms an opt-out; left out: a standard text.
+	StopText string `json:"stop_text,omitempty"`
+	// Default says that this is the tenant's program for messages that name none.
+	Default bool `json:"default,omitempty"`
+	// By is the id of the API key that registered it.
+	By string `json:"by"`
 }
 
-// Route sends what it matches to a carrier account; the first that matches counts.
+// Route sends the messages that it matches to a carrier account. Of several routes that match, the
+// first counts.
 type Route struct {
+	// Rule is the route's name.
 	Rule string `json:"rule"`
-	// Countries, Programs: empty matches all.
+	// Countries are the countries that it matches; left out: all.
 	Countries []string `json:"countries,omitempty"`
-	Programs  []string `json:"programs,omitempty"`
-	Carrier   string   `json:"carrier"`
+	// Programs are the programs that it matches; left out: all.
+	Programs []string `json:"programs,omitempty"`
+	// Carrier is the carrier account.
+	Carrier string `json:"carrier"`
 }
 
 // RoutesChanged (control) replaces the whole route table.
@@ -340,36 +415,42 @@ type RoutesChanged struct {
 	By     string  `json:"by"`
 }
 
-// PolicyActivated (control): decisions are made under this bundle from here on.
+// PolicyActivated (control): from here on, decisions are made under these policies.
 type PolicyActivated struct {
+	// Revision is the name of the policies.
 	Revision string `json:"revision"`
-	Digest   string `json:"digest"`
-	By       string `json:"by"`
+	// Digest is the SHA-256 of the policies and their data, in hexadecimal.
+	Digest string `json:"digest"`
+	By     string `json:"by"`
 }
 
-// Paused (control): nothing of the program (of the envelope's tenant), or to the
-// carrier, or at all when both are empty, leaves from here on.
+// Paused (control): from here on, no message that the pause covers is handed to a carrier. A pause
+// covers all messages of the envelope's tenant, or of every tenant if it names none; with a program,
+// a carrier account or both, only those of that program and to that account.
 type Paused struct {
 	Program string `json:"program,omitempty"`
 	Carrier string `json:"carrier,omitempty"`
-	Reason  string `json:"reason"`
-	By      string `json:"by"`
+	// Reason says why, for people.
+	Reason string `json:"reason"`
+	By     string `json:"by"`
 }
 
 // Resumed (control) ends the pause of exactly the same program and carrier.
 type Resumed struct {
 	Program string `json:"program,omitempty"`
 	Carrier string `json:"carrier,omitempty"`
-	Reason  string `json:"reason"`
-	By      string `json:"by"`
+	// Reason says why, for people.
+	Reason string `json:"reason"`
+	By     string `json:"by"`
 }
 
-// RecordAccepted (control): an operator takes exactly one record, which is no event
-// of this ledger, as an opaque leaf: folds pass over it, and it proves nothing.
+// RecordAccepted (control): an operator accepts exactly one record that is not an event of this
+// ledger, as an opaque leaf. Folds skip it, and it proves nothing.
 type RecordAccepted struct {
-	// Position is where it stands, such as "07-1234".
+	// Position is the record's position, such as "07-1234".
 	Position string `json:"position"`
-	// Hash is SHA-256 of its bytes, in hexadecimal: no other record is accepted there.
+	// Hash is the SHA-256 of the record's bytes, in hexadecimal. No other record is accepted at
+	// that position.
 	Hash   string `json:"hash"`
 	Reason string `json:"reason"`
 	By     string `json:"by"`

@@ -1,19 +1,20 @@
 package event
 
-// The words that events use for what was decided, why, and how well something is known.
-// Events hold them as these strings, for ever: a word is added, never changed.
+// The words that events use for what was decided and why, and for how a receipt was matched and
+// how sure its state is. Events hold these strings for ever: a word may be added, and is never
+// changed.
 
-// DecisionOutcome is what a decision, or one check of it, came to.
+// DecisionOutcome is the result of a decision, or of one check in it.
 type DecisionOutcome string
 
 const (
 	Allow DecisionOutcome = "allow"
 	Deny  DecisionOutcome = "deny"
-	Defer DecisionOutcome = "defer" // a rule says later
-	Hold  DecisionOutcome = "hold"  // a fault; a check never says so
+	Defer DecisionOutcome = "defer" // a rule lets the message go later
+	Hold  DecisionOutcome = "hold"  // a fault prevents a decision; no check reports it
 )
 
-// Fault is what kept a decision from being made, so that the message is held.
+// Fault is the reason why no decision could be made. The message is then held.
 type Fault string
 
 const (
@@ -21,61 +22,62 @@ const (
 	FaultBundle   Fault = "bundle"    // the policies in force are not those that the node has loaded
 	FaultZoneData Fault = "zone_data" // a zone does not load
 	FaultClock    Fault = "clock"     // the wall clock cannot be trusted
-	FaultControl  Fault = "control"   // control cannot be read to its end
+	FaultControl  Fault = "control"   // the control stream cannot be read to its end
 	FaultProgram  Fault = "program"   // the program is not registered
-	FaultRoute    Fault = "route"     // no route leads anywhere
-	FaultPause    Fault = "pause"     // an operator's or a tenant's pause
+	FaultRoute    Fault = "route"     // no route matches the message
+	FaultPause    Fault = "pause"     // an operator or the tenant has paused the program or the carrier
 	FaultKey      Fault = "key"       // the message cannot be unsealed
-	FaultEncoding Fault = "encoding"  // it cannot be written for its carrier
+	FaultEncoding Fault = "encoding"  // the text cannot be encoded for its carrier
 )
 
-// Source says where an opt-out or a lift came from: one of these, or an officer's own word
+// Source says how an opt-out or a lift reached us: one of these words, or an officer's own word
 // of at most 40 characters (phone, email, web, letter, import, …).
 type Source string
 
 const (
 	SourceHandset Source = "handset" // an inbound message
-	SourceJoined  Source = "joined"  // the joined parts of one
+	SourceJoined  Source = "joined"  // an inbound message of several parts, once they were joined
 )
 
-// InboundAsk is what the words of an inbound message ask for.
+// InboundAsk is what an inbound message asks for.
 type InboundAsk string
 
 const (
 	InboundStop    InboundAsk = "stop"
-	InboundUnclear InboundAsk = "unclear" // perhaps a stop: an officer looks
+	InboundUnclear InboundAsk = "unclear" // perhaps a stop: an officer reads it
 	InboundStart   InboundAsk = "start"
 	InboundYes     InboundAsk = "yes"
 	InboundHelp    InboundAsk = "help"
 	InboundNone    InboundAsk = "none"
-	InboundPart    InboundAsk = "part" // a part of a message; its words count once it is joined
+	InboundPart    InboundAsk = "part" // a part of a message; its words count once the parts are joined
 )
 
 // MessageState is what a receipt says of a message: SMPP 3.4 §5.2.28 message_state, by name.
 type MessageState string
 
-// The states that the fold tells apart; every other final one counts as undelivered.
+// The states that the fold distinguishes. Every other final state counts as undelivered.
 const (
 	StateDelivered MessageState = "delivered"
 	StateRejected  MessageState = "rejected"
 	StateExpired   MessageState = "expired"
 )
 
-// Grade is how well a receipt's word is known.
+// Grade is how sure we are of what a receipt says.
 type Grade string
 
 const (
-	GradeInferred Grade = "inferred" // matched without an id
+	GradeInferred Grade = "inferred" // the receipt was matched without the carrier's id
 	GradeNetwork  Grade = "network"  // the carrier says so
-	GradeHandset  Grade = "handset"  // the carrier vouches for the handset
+	GradeHandset  Grade = "handset"  // the carrier vouches that the handset has the message
 )
 
 // Match is how a receipt was matched to its message.
 type Match string
 
 const (
+	// MatchID: the carrier's id, exactly.
 	MatchID        Match = "id"
-	MatchZeros     Match = "id_zeros"  // the id, but for leading zeros or the case of letters
+	MatchZeros     Match = "id_zeros"  // the id, without regard to leading zeros and to the case of letters
 	MatchHex       Match = "id_hex"    // one side writes the id in hexadecimal, the other in decimal
-	MatchReference Match = "reference" // user_message_reference and the recipient's number
+	MatchReference Match = "reference" // the user_message_reference and the recipient's number
 )

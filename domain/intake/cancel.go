@@ -8,16 +8,18 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// Cancelled is what came of a cancel.
+// Cancelled is the answer to a cancel.
 type Cancelled struct {
+	// Status is the message's status after the request, and Position the request's position.
 	Status   recipient.Status
 	Position event.Position
-	// Late: the message had left, or had ended, before the request landed.
+	// Late says that the message was sent, or had ended, before the request came into the log.
+	// Then nothing was cancelled, but no later attempt is made.
 	Late bool
 }
 
-// Cancel asks that a message not be sent (any more), and answers what that came to: a message
-// that has left stays sent, and no later attempt of it is made.
+// Cancel asks that a message not be sent, and answers what became of it. A message that was sent
+// stays sent; no later attempt of it is made. It returns when the views have applied the request.
 func (in *Intake) Cancel(ctx context.Context, c ledger.Caller, id event.ID) (*Cancelled, error) {
 	f, err := in.find(ctx, c.Tenant, id)
 	if err != nil {

@@ -15,11 +15,11 @@ import (
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
-// used is an idempotency key as it is recorded: keyed digests of the key and of the whole
-// input; both "" for a request without one.
-type used struct{ key, input string }
+// keyDigests are the keyed digests of an idempotency key and of the request that it came with, as
+// the log has them; both "" for a request without a key.
+type keyDigests struct{ key, input string }
 
-// keys sees to it that a request with an idempotency key makes one message.
+// keys makes sure that the requests with one idempotency key make one message.
 type keys struct {
 	in     *Intake
 	recent reservations
@@ -27,7 +27,7 @@ type keys struct {
 
 var errKeyReused = refuse("idempotency_key_reused", "", "This Idempotency-Key was used with another input. Use a new key for a new message.")
 
-// once is submit for a request with an idempotency key. One request at a time has the key: held
+// once is submit for a request with an idempotency key. One request at a time has the key: withReservation
 // compares its input with the one that the key came with first, and gives the first answer.
 func (k *keys) once(ctx context.Context, c ledger.Caller, r *SubmitRequest) (*Submitted, error) {
 	if len(r.IdempotencyKey) > maxIdempotencyKey || !utf8.ValidString(r.IdempotencyKey) {
@@ -37,21 +37,22 @@ func (k *keys) once(ctx context.Context, c ledger.Caller, r *SubmitRequest) (*Su
 	if err != nil {
 		return nil, err
 	}
-	u := used{k.in.cfg.Vault.Digest(c.Tenant, "idempotency", []byte(r.IdempotencyKey)), k.in.cfg.Vault.Digest(c.Tenant, "input", raw)}
-	res, fresh, err := k.recent.hold(ctx, c.Tenant+"\x00"+u.key)
+	u := keyDigests{k.in.cfg.Vault.Digest(c.Tenant, "idempotency", []byte(r.IdempotencyKey)), k.in.cfg.Vault.Digest(c.Tenant, "input", raw)}
+	res, fresh, err := k.recent.acquire(ctx, c.Tenant+"\x00"+u.key)
 	if err != nil {
 		return nil, ledger.ErrUnknown
 	}
 	forget := false
-	defer func() { k.recent.pass(res, forget) }() // after a panic too, or the key would be held for ever
+	defer func() { k.recent.release(res, forget) }() // after a panic too, or the key would be held for ever
 	var out *Submitted
-	out, forget, err = k.held(ctx, c, r, u, res, fresh)
+	out, forget, err = k.withReservation(ctx, c, r, u, res, fresh)
 	return out, err
 }
 
-// held goes on for the one request that holds the reservation. forget: nothing was appended
-// under the key, as far as this request knows.
-func (k *keys) held(ctx context.Context, c ledger.Caller, r *SubmitRequest, u used, res *reservation, fresh bool) (out *Submitted, forget bool, err error) {
+// withReservation submits for the one request that has the key's reservation. fresh says that no
+// request in memory used the key before. forget says that nothing was appended under the key, as
+// far as this request knows, so that the reservation can be dropped.
+func (k *keys) withReservation(ctx context.Context, c ledger.Caller, r *SubmitRequest, u keyDigests, res *reservation, fresh bool) (out *Submitted, forget bool, err error) {
 	if fresh {
 		stands, ok, err := k.in.cfg.Views.Reserved(ctx, c.Tenant, u.key)
 		if err != nil {
@@ -74,7 +75,8 @@ func (k *keys) held(ctx context.Context, c ledger.Caller, r *SubmitRequest, u us
 		if res.answer, err = k.recall(ctx, c.Tenant, res.event.ID); err == nil {
 			return res.answer, false, nil
 		}
-		// Its first append is not known to have landed: the same event again.
+		// It is not known whether the first append reached the log. Append the same event once
+		// more.
 		out, err = k.repeat(ctx, res)
 		return out, false, err
 	}
@@ -87,7 +89,7 @@ func (k *keys) held(ctx context.Context, c ledger.Caller, r *SubmitRequest, u us
 		if err != nil {
 			return nil, true, err
 		}
-		if stands != e.ID { // another process has the key, or died with it
+		if stands != e.ID { // another process used the key; it may have died before its append
 			return k.adopt(ctx, c, r, u, res, stands)
 		}
 	}
@@ -103,9 +105,9 @@ func (k *keys) held(ctx context.Context, c ledger.Caller, r *SubmitRequest, u us
 	return out, false, nil
 }
 
-// reserve records the key for the message among all processes, and returns the message that
-// has it.
-func (k *keys) reserve(ctx context.Context, tenant string, u used, e *event.Event) (event.ID, error) {
+// reserve records in the database that the key belongs to the message, and returns the message
+// that it belongs to: this one, or one that another process reserved first.
+func (k *keys) reserve(ctx context.Context, tenant string, u keyDigests, e *event.Event) (event.ID, error) {
 	stands, err := k.in.cfg.Reservations.Reserve(ctx, tenant, u.key, ledger.Reserved{Message: e.ID, Input: u.input},
 		e.Data.(*event.MessageSubmitted).ValidUntil.Add(ledger.KeepReserved))
 	switch {
@@ -117,9 +119,10 @@ func (k *keys) reserve(ctx context.Context, tenant string, u used, e *event.Even
 	return stands.Message, nil
 }
 
-// adopt answers with the message that another process reserved. Its submit may be nowhere:
-// under the reserved id it lands once, whichever process appends it.
-func (k *keys) adopt(ctx context.Context, c ledger.Caller, r *SubmitRequest, u used, res *reservation, message event.ID) (out *Submitted, forget bool, err error) {
+// adopt answers with the message for which another process reserved the key. Perhaps its submit
+// was never appended. Then this process appends one under the reserved id: two submits with one
+// id make one message, whichever process appends them.
+func (k *keys) adopt(ctx context.Context, c ledger.Caller, r *SubmitRequest, u keyDigests, res *reservation, message event.ID) (out *Submitted, forget bool, err error) {
 	if res.answer, err = k.recall(ctx, c.Tenant, message); err == nil {
 		res.input = u.input
 		return res.answer, false, nil
@@ -133,7 +136,8 @@ func (k *keys) adopt(ctx context.Context, c ledger.Caller, r *SubmitRequest, u u
 	return out, false, err
 }
 
-// repeat appends the reservation's event once more, and answers with what stands.
+// repeat appends the reservation's event once more, and answers with the submit that is
+// effective.
 func (k *keys) repeat(ctx context.Context, res *reservation) (*Submitted, error) {
 	e := res.event
 	if k.in.cfg.Now().Sub(e.ID.Time()) > recipient.RepeatWindow-ledger.RetryFor {
@@ -148,7 +152,7 @@ func (k *keys) repeat(ctx context.Context, res *reservation) (*Submitted, error)
 	if err != nil {
 		return nil, err
 	}
-	// The first append may have landed after all: the answer is the first's.
+	// The first append may have reached the log after all: then the first position is the answer.
 	if err := k.in.cfg.Finder.WaitFor(ctx, out.Position); err != nil {
 		return nil, ledger.Unknown(err)
 	}
@@ -159,7 +163,7 @@ func (k *keys) repeat(ctx context.Context, res *reservation) (*Submitted, error)
 	return out, nil
 }
 
-// land appends a submit and waits until it is durable.
+// land appends a submit and returns when it is durable.
 func (k *keys) land(ctx context.Context, e *event.Event, out *Submitted) (_ *Submitted, err error) {
 	if out.Position, err = k.in.cfg.Writer.Append(ctx, event.Partition(e.ID.Partition()), e); err != nil {
 		return nil, err
@@ -167,7 +171,8 @@ func (k *keys) land(ctx context.Context, e *event.Event, out *Submitted) (_ *Sub
 	return out, nil
 }
 
-// recall is the answer to a submit that the views know.
+// recall makes the answer to a submit from the views, the log and the vault. If the views do not
+// have it, the error is ErrRefused.
 func (k *keys) recall(ctx context.Context, tenant string, id event.ID) (*Submitted, error) {
 	f, ok, err := k.in.cfg.Finder.Find(ctx, tenant, id)
 	if err != nil {
@@ -189,7 +194,7 @@ func (k *keys) recall(ctx context.Context, tenant string, id event.ID) (*Submitt
 	return out, nil
 }
 
-// Seen takes a submit that was read back from the log: its key is known here before the
+// Seen remembers the idempotency key of a submit that was read back from the log, before the
 // views have it.
 func (in *Intake) Seen(e *event.Event, d *event.MessageSubmitted) {
 	if d.Key != "" {
@@ -197,27 +202,29 @@ func (in *Intake) Seen(e *event.Event, d *event.MessageSubmitted) {
 	}
 }
 
-// reservations are the idempotency keys that are in use and perhaps not in the
-// views yet. The log is the reservation: the submit carries the key's digest, so
-// after a restart the partitions' tails bring back what the views lack.
+// reservations are the idempotency keys that were used lately and may not be in the views yet.
+// They are memory only. What counts is the log: the submit has the digest of its key, so after a
+// restart the node reads the keys that the views lack from the ends of the partitions.
 type reservations struct {
 	mu    sync.Mutex
 	byKey map[string]*reservation
 	order *list.List
 }
 
-// maxReservations bounds what is remembered beside the views, which have a
-// submit's key within a second of its append.
+// maxReservations bounds the keys in memory. The views have a submit's key within a second of its
+// append.
 const maxReservations = 200_000
 
-// reservation is a key in use: by tenant and digest.
+// reservation is an idempotency key that was used. key is the tenant and the key's digest, and
+// input the digest of its request.
 type reservation struct {
 	key   string
 	input string
-	// event is the submit; nil while its first request still makes it.
+	// event is the submit; nil while the first request with the key makes it.
 	event  *event.Event
 	answer *Submitted
-	// busy is closed when the request that holds the reservation is done with it.
+	// busy is closed when the request that has the reservation releases it; nil while no request
+	// has it.
 	busy chan struct{}
 	at   *list.Element
 }
@@ -226,9 +233,9 @@ func newReservations() reservations {
 	return reservations{byKey: map[string]*reservation{}, order: list.New()}
 }
 
-// hold gives the reservation of a key to one request, waiting for the one that holds
-// it. fresh: no request has used the key, as far as memory says.
-func (r *reservations) hold(ctx context.Context, key string) (res *reservation, fresh bool, err error) {
+// acquire gives the reservation of a key to one request at a time, and waits until no other has
+// it. fresh says that no request in memory used the key before.
+func (r *reservations) acquire(ctx context.Context, key string) (res *reservation, fresh bool, err error) {
 	for {
 		r.mu.Lock()
 		res := r.byKey[key]
@@ -253,9 +260,9 @@ func (r *reservations) hold(ctx context.Context, key string) (res *reservation, 
 	}
 }
 
-// pass lets the next request have the reservation; forget drops it, when nothing
-// was appended under it.
-func (r *reservations) pass(res *reservation, forget bool) {
+// release lets the next request have the reservation. forget drops it, if nothing was appended
+// under the key.
+func (r *reservations) release(res *reservation, forget bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	close(res.busy)
@@ -266,7 +273,7 @@ func (r *reservations) pass(res *reservation, forget bool) {
 	}
 }
 
-// add remembers a key, unless it is remembered already.
+// add remembers the key of a submit, unless it is remembered already.
 func (r *reservations) add(key, input string, e *event.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -275,7 +282,8 @@ func (r *reservations) add(key, input string, e *event.Event) {
 	}
 }
 
-// insert makes room for a reservation. The caller holds the lock.
+// insert adds a reservation, and drops the oldest ones that no request has if there are too many.
+// The caller holds the lock.
 func (r *reservations) insert(res *reservation) {
 	res.at = r.order.PushBack(res)
 	r.byKey[res.key] = res

@@ -19,7 +19,7 @@ func TestReservations(t *testing.T) {
 	made := 0
 	for range 50 {
 		wg.Go(func() {
-			res, fresh, err := r.hold(t.Context(), "k")
+			res, fresh, err := r.acquire(t.Context(), "k")
 			if err != nil {
 				t.Error(err)
 				return
@@ -33,7 +33,7 @@ func TestReservations(t *testing.T) {
 				res.answer = &Submitted{ID: message(1)}
 			}
 			mu.Unlock()
-			r.pass(res, false)
+			r.release(res, false)
 		})
 	}
 	wg.Wait()
@@ -41,44 +41,44 @@ func TestReservations(t *testing.T) {
 		t.Errorf("made %d times", made)
 	}
 	// Forgotten: the next starts anew.
-	res, _, _ := r.hold(t.Context(), "f")
-	r.pass(res, true)
-	if res, fresh, _ := r.hold(t.Context(), "f"); !fresh {
+	res, _, _ := r.acquire(t.Context(), "f")
+	r.release(res, true)
+	if res, fresh, _ := r.acquire(t.Context(), "f"); !fresh {
 		t.Error("a reservation that was given back is kept")
 	} else {
-		r.pass(res, true)
+		r.release(res, true)
 	}
 	// Whoever waits can leave.
-	held, _, _ := r.hold(t.Context(), "w")
+	held, _, _ := r.acquire(t.Context(), "w")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := r.hold(ctx, "w"); !errors.Is(err, context.Canceled) {
+	if _, _, err := r.acquire(ctx, "w"); !errors.Is(err, context.Canceled) {
 		t.Errorf("waited: %v", err)
 	}
-	r.pass(held, false)
+	r.release(held, false)
 	// Unknown: the same key finds the same event.
-	res, _, _ = r.hold(t.Context(), "u")
+	res, _, _ = r.acquire(t.Context(), "u")
 	e := &event.Event{ID: message(7), Tenant: "acme", Data: &event.MessageSubmitted{Key: "x", Input: "i"}}
 	res.event, res.input = e, "i"
-	r.pass(res, false)
-	if again, fresh, _ := r.hold(t.Context(), "u"); fresh || again.event != e || again.input != "i" {
+	r.release(res, false)
+	if again, fresh, _ := r.acquire(t.Context(), "u"); fresh || again.event != e || again.input != "i" {
 		t.Error("after an unknown append the event is not the same")
 	} else {
-		r.pass(again, false)
+		r.release(again, false)
 	}
 	// Read back: known by the digest of its key.
 	d := e.Data.(*event.MessageSubmitted)
 	in := New(Config{})
 	in.Seen(e, d)
-	if res, fresh, _ := in.keys.recent.hold(t.Context(), "acme\x00x"); fresh || res.event != e || res.input != "i" {
+	if res, fresh, _ := in.keys.recent.acquire(t.Context(), "acme\x00x"); fresh || res.event != e || res.input != "i" {
 		t.Error("what was read back is not known")
 	}
 	in.Seen(e, d)
 	r.add("acme\x00"+d.Key, d.Input, e)
-	if res, fresh, _ := r.hold(t.Context(), "acme\x00x"); fresh || res.event != e || res.input != "i" {
+	if res, fresh, _ := r.acquire(t.Context(), "acme\x00x"); fresh || res.event != e || res.input != "i" {
 		t.Error("what was read back is not known")
 	} else {
-		r.pass(res, false)
+		r.release(res, false)
 	}
 	in.Seen(&event.Event{Tenant: "acme", Data: &event.MessageSubmitted{}}, &event.MessageSubmitted{})
 	if _, ok := in.keys.recent.byKey["acme\x00"]; ok {
@@ -89,7 +89,7 @@ func TestReservations(t *testing.T) {
 // What is remembered is bounded, and what a request holds is never dropped.
 func TestReservationsBound(t *testing.T) {
 	r := newReservations()
-	held, _, _ := r.hold(t.Context(), "held")
+	held, _, _ := r.acquire(t.Context(), "held")
 	d := &event.MessageSubmitted{}
 	for i := range maxReservations + 5000 {
 		d.Key = string(rune(i%0xd000)) + string(rune(i/0xd000+1))
@@ -101,5 +101,5 @@ func TestReservationsBound(t *testing.T) {
 	if r.byKey["held"] != held {
 		t.Error("a reservation that is held was dropped")
 	}
-	r.pass(held, false)
+	r.release(held, false)
 }

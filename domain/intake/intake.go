@@ -1,10 +1,11 @@
-// Package intake takes what senders and officers ask for: a message to be sent, a cancel, an
-// opt-out, a lift. Each operation checks its request, seals what is personal, and returns
-// when its event is durable. A file is an operation.
+// Package intake takes the requests of senders and officers: to send a message, to cancel one, to
+// record an opt-out, to lift one. Each operation has a file. It checks its request, seals what is
+// personal, appends an event, and returns when the event is durable. It does not decide whether a
+// message may be sent: the clerk does, from the log.
 //
-// The error of an operation is a *ledger.Refusal or a ledger.ErrRefused, after which nothing
-// was appended, or a ledger.ErrUnknown: the same request may be made again, with the same
-// idempotency key where it has one.
+// The error of an operation is a *ledger.Refusal or a ledger.ErrRefused, after which nothing was
+// appended; or a ledger.ErrUnknown: make the same request once more, with the same idempotency
+// key if it has one.
 package intake
 
 import (
@@ -23,27 +24,27 @@ import (
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
-// Serving says whether this node takes work.
+// Serving says whether this node takes requests.
 type Serving interface {
-	// Takes is why no submits are taken now; nil when they are.
+	// Takes says why no submits are taken now; nil if they are.
 	Takes() error
-	// TakesFor is why no submits are taken for a partition now; nil when they are.
+	// TakesFor says why no submits are taken for a partition now; nil if they are.
 	TakesFor(p event.Partition) error
 }
 
-// Views is what intake asks of ledger.Views.
+// Views is the part of ledger.Views that intake needs.
 type Views interface {
 	ledger.Folds
 	Reserved(ctx context.Context, tenant, key string) (ledger.Reserved, bool, error)
 }
 
-// Vault is what intake asks of ledger.Vault; the writer seals.
+// Vault is the part of ledger.Vault that intake needs beside its writer, which seals.
 type Vault interface {
 	ledger.Opener
 	Digest(tenant, purpose string, data []byte) string
 }
 
-// Config is what an Intake stands on. All but Reservations are required.
+// Config is what an Intake is made of. Everything but Reservations is required.
 type Config struct {
 	Writer  *ledger.Writer
 	Log     ledger.Log
@@ -53,7 +54,8 @@ type Config struct {
 	Control *control.Control
 	Decider *decision.Decider
 	Serving Serving
-	// Reservations keep idempotency keys where several processes take requests; nil: one does.
+	// Reservations keep idempotency keys where several processes take requests; nil: only this
+	// process does.
 	Reservations ledger.Reservations
 	Now          func() time.Time
 }
@@ -65,19 +67,20 @@ type Intake struct {
 	submitted, refused atomic.Int64
 }
 
-// New returns an intake that has taken nothing.
+// New returns an Intake that has taken no request.
 func New(cfg Config) *Intake {
 	in := &Intake{cfg: cfg}
 	in.keys = keys{in: in, recent: newReservations()}
 	return in
 }
 
-// Counts are how many submits were taken since the start, and how many were not.
+// Counts says how many submits were accepted since the start, and how many were refused or
+// failed.
 func (in *Intake) Counts() (submitted, refused int64) {
 	return in.submitted.Load(), in.refused.Load()
 }
 
-// registry is control as it stands now.
+// registry is control as of the newest position that was read.
 func (in *Intake) registry() *control.Registry {
 	reg, _ := in.cfg.Control.Latest()
 	return reg
@@ -92,8 +95,8 @@ func printable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// number reads the number of a request. country is where a national number belongs; field
-// is the JSON pointer of the number.
+// number parses the phone number of a request. country is the country of a national number; field
+// is the JSON pointer to the number.
 func number(s, country, field string) (sms.Number, error) {
 	to, err := sms.ParseNumber(s, country)
 	if err == nil {
@@ -109,7 +112,8 @@ func number(s, country, field string) (sms.Number, error) {
 	return "", refuse("invalid_number", field, "This is not a phone number that can receive SMS.")
 }
 
-// find looks a message up, waiting once for the views to reach what the log has.
+// find looks up a message. If the views do not have it, it waits once until they have applied
+// what the log has now.
 func (in *Intake) find(ctx context.Context, tenant string, id event.ID) (ledger.MessageRef, error) {
 	p := event.Partition(id.Partition())
 	notFound := &ledger.Refusal{Code: "message_not_found", Status: ledger.NotFound, Text: "There is no such message."}

@@ -7,8 +7,9 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// Lift ends the opt-outs of exactly that reach that stand now, by name: one that lands
-// before the lift does stays in force.
+// Lift ends the opt-outs of exactly the given reach that are in force now. The event names them,
+// so an opt-out that comes between stays in force. If there is none, Lift refuses. It returns
+// when the event is durable.
 func (in *Intake) Lift(ctx context.Context, c ledger.Caller, r *OptOutRequest) (*OptedOut, error) {
 	reach, err := in.reach(c, r)
 	if err != nil {
@@ -35,7 +36,7 @@ func (in *Intake) Lift(ctx context.Context, c ledger.Caller, r *OptOutRequest) (
 	return out, nil
 }
 
-// standing are the opt-outs of a reach that stand where the log ends now.
+// standing returns the opt-outs of a reach that are in force at the head that the log has now.
 func (in *Intake) standing(ctx context.Context, s ledger.Stream, reach event.Reach) ([]event.ID, error) {
 	_, head, err := in.cfg.Log.Read(ctx, s.Partition, 0, 0)
 	if err != nil {

@@ -17,9 +17,9 @@ import (
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
-// Bounds on what a submit may hold.
+// Bounds of what a submit may have.
 const (
-	maxBody           = 8 << 10 // bytes; the segment bound is usually met first
+	maxBody           = 8 << 10 // bytes; the bound of segments is usually reached first
 	maxReference      = 200     // characters
 	maxMetadata       = 20      // entries
 	maxMetadataKey    = 64      // bytes
@@ -31,9 +31,9 @@ const (
 	defaultValidFor   = 24 * time.Hour
 )
 
-// prepare checks a request and makes its submit, under the id that is reserved for it or
-// (zero) a new one.
-func (in *Intake) prepare(ctx context.Context, c ledger.Caller, r *SubmitRequest, key used, id event.ID) (*event.Event, *Submitted, error) {
+// prepare checks a request and makes its submit event and its answer. id is the id that was
+// reserved for the submit; zero: it makes a new one.
+func (in *Intake) prepare(ctx context.Context, c ledger.Caller, r *SubmitRequest, key keyDigests, id event.ID) (*event.Event, *Submitted, error) {
 	prog := in.registry().Program(c.Tenant, r.Program)
 	if prog == nil {
 		if r.Program == "" {
@@ -80,12 +80,13 @@ func (in *Intake) prepare(ctx context.Context, c ledger.Caller, r *SubmitRequest
 	return w.Write(stream, id, d), answer(id, to, d), nil
 }
 
+// answer is the answer to a submit, without its position.
 func answer(id event.ID, to sms.Number, d *event.MessageSubmitted) *Submitted {
 	return &Submitted{ID: id, To: to, From: d.From, Program: d.Program, Purpose: d.Purpose,
 		Encoding: sms.Encoding(d.Encoding), Segments: d.Segments}
 }
 
-// purpose sets what a message is for, within what its program is registered for.
+// purpose sets the purpose and the priority of a message, within what its program registers.
 func purpose(d *event.MessageSubmitted, prog *control.Program, r *SubmitRequest) error {
 	d.Purpose, d.Priority = r.Purpose, r.Priority
 	if d.Purpose == "" {
@@ -106,7 +107,8 @@ func purpose(d *event.MessageSubmitted, prog *control.Program, r *SubmitRequest)
 	return nil
 }
 
-// content counts the segments of the body, and checks what comes with it.
+// content sets the encoding and the number of segments, and checks the body, the reference and
+// the metadata.
 func content(d *event.MessageSubmitted, r *SubmitRequest) error {
 	if len(r.Body) > maxBody {
 		return refuse("body_too_long", "/body", fmt.Sprintf("A body has at most %d bytes.", maxBody))
@@ -135,7 +137,7 @@ func content(d *event.MessageSubmitted, r *SubmitRequest) error {
 	return nil
 }
 
-// times sets when a message may be sent at the earliest and at the latest.
+// times sets the earliest and the latest time to send.
 func times(d *event.MessageSubmitted, r *SubmitRequest, now time.Time) error {
 	start := now
 	if !r.SendAt.IsZero() {
@@ -163,8 +165,8 @@ func times(d *event.MessageSubmitted, r *SubmitRequest, now time.Time) error {
 	return nil
 }
 
-// sender is the sender ID that a message goes out as: the one asked for, else the
-// program's first that the rules let through to this recipient.
+// sender is the sender ID that a message goes out as: the one that the request names, else the
+// program's first one that the rules allow for this recipient.
 func (in *Intake) sender(ctx context.Context, prog *control.Program, d *event.MessageSubmitted, asked string, now time.Time) (string, error) {
 	if asked != "" {
 		s, err := sms.ParseSender(asked)
@@ -181,7 +183,7 @@ func (in *Intake) sender(ctx context.Context, prog *control.Program, d *event.Me
 		m.From = s
 		facts, _, err := in.cfg.Decider.Facts(prog, &recipient.State{}, m, now)
 		if err != nil {
-			break // the decision will say so
+			break // the decision finds the same fault, and names it
 		}
 		a, err := in.cfg.Decider.Policy.Decide(ctx, facts)
 		if err != nil {
@@ -191,5 +193,5 @@ func (in *Intake) sender(ctx context.Context, prog *control.Program, d *event.Me
 			return s, nil
 		}
 	}
-	return prog.Senders[0], nil // none is legal there: the decision says why
+	return prog.Senders[0], nil // no sender ID is legal there, and the decision says why
 }

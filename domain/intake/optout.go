@@ -14,7 +14,7 @@ import (
 // maxEvidence bounds the evidence of an opt-out or a lift, in bytes.
 const maxEvidence = 4 << 10
 
-// OptOutRequest records an opt-out, or (without OccurredAt) lifts those that stand.
+// OptOutRequest asks for an opt-out; or, without OccurredAt, for a lift of opt-outs.
 type OptOutRequest struct {
 	Number     string
 	Country    string // ISO 3166-1 alpha-2, when Number is national
@@ -26,16 +26,17 @@ type OptOutRequest struct {
 	OccurredAt time.Time
 }
 
-// OptedOut is what an opt-out or a lift appended.
+// OptedOut is the answer to an opt-out or a lift.
 type OptedOut struct {
 	Event    event.ID
 	Position event.Position
-	// Lifted are the opt-outs that a lift named; empty for an opt-out.
+	// Lifted are the opt-outs that a lift ended; empty for an opt-out.
 	Lifted []event.ID
 }
 
-// OptOut records that a person does not want these messages. It is in force with
-// the event: whatever is decided after it, in the stream's order, knows it.
+// OptOut records that a person does not want the messages that the request covers. It returns
+// when the event is durable, and is in force from there on: every decision after the event in the
+// stream's order knows it.
 func (in *Intake) OptOut(ctx context.Context, c ledger.Caller, r *OptOutRequest) (*OptedOut, error) {
 	reach, err := in.reach(c, r)
 	if err != nil {
@@ -53,7 +54,7 @@ func (in *Intake) OptOut(ctx context.Context, c ledger.Caller, r *OptOutRequest)
 	})
 }
 
-// reach is what an opt-out request covers, and checks what it rests on.
+// reach is what a request covers. It also checks the request's source and evidence.
 func (in *Intake) reach(c ledger.Caller, r *OptOutRequest) (event.Reach, error) {
 	reach := event.Reach{Scope: r.Scope}
 	prog := in.registry().Program(c.Tenant, r.Program)
@@ -90,7 +91,7 @@ func (in *Intake) reach(c ledger.Caller, r *OptOutRequest) (event.Reach, error) 
 	return reach, nil
 }
 
-// person is the number of the request and its stream with the caller's tenant.
+// person is the number of the request, and its stream with the caller's tenant.
 func (in *Intake) person(ctx context.Context, c ledger.Caller, r *OptOutRequest) (sms.Number, ledger.Stream, error) {
 	to, err := number(r.Number, r.Country, "/number")
 	if err != nil {
@@ -103,7 +104,7 @@ func (in *Intake) person(ctx context.Context, c ledger.Caller, r *OptOutRequest)
 	return to, stream, nil
 }
 
-// record appends the event that data makes of the sealed evidence.
+// record seals the evidence and appends the event that data makes of it.
 func (in *Intake) record(ctx context.Context, stream ledger.Stream, to sms.Number, r *OptOutRequest, data func(*event.Sealed) event.Data) (*OptedOut, error) {
 	w := in.cfg.Writer
 	id := w.NewID()

@@ -9,8 +9,8 @@ import (
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
-// SubmitRequest is one message as its sender asks for it. Zero fields take the
-// program's or the tenant's defaults.
+// SubmitRequest is a sender's request for one message. A field that is zero gets the program's or
+// the tenant's default.
 type SubmitRequest struct {
 	To        string
 	Country   string // ISO 3166-1 alpha-2, when To is national
@@ -27,7 +27,7 @@ type SubmitRequest struct {
 	IdempotencyKey string
 }
 
-// Submitted is what the 202 says.
+// Submitted is the answer to a submit that was accepted (HTTP 202).
 type Submitted struct {
 	ID       event.ID
 	To       sms.Number
@@ -39,8 +39,9 @@ type Submitted struct {
 	Position event.Position
 }
 
-// Submit takes one message. It returns once the submit is durable. After ErrUnknown the
-// same request with the same key appends the same event again.
+// Submit takes one message. It returns when the submit is durable; the message is decided later.
+// After ErrUnknown, the same request with the same key appends the same event once more. Without
+// a key, a second request makes a second message.
 func (in *Intake) Submit(ctx context.Context, c ledger.Caller, r *SubmitRequest) (*Submitted, error) {
 	if err := in.cfg.Serving.Takes(); err != nil {
 		return nil, err
@@ -58,7 +59,7 @@ func (in *Intake) submit(ctx context.Context, c ledger.Caller, r *SubmitRequest)
 	if r.IdempotencyKey != "" {
 		return in.keys.once(ctx, c, r)
 	}
-	e, out, err := in.prepare(ctx, c, r, used{}, event.ID{})
+	e, out, err := in.prepare(ctx, c, r, keyDigests{}, event.ID{})
 	if err != nil {
 		return nil, err
 	}

@@ -1,8 +1,8 @@
 package ledger
 
-// Caller is whose request it is.
+// Caller says for whom a request is made.
 type Caller struct {
 	Tenant string
-	// Key is the API key's id (not the key), written into events as who did it.
+	// Key is the id of the API key, not the key itself. Events have it as who asked for them.
 	Key string
 }

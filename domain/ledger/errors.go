@@ -8,8 +8,8 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// The errors of the ports. A caller tells them apart with errors.Is; Refused, Unknown and
-// Damaged make them with their cause.
+// The errors of the ports. Tell them apart with errors.Is. Refused, Unknown and Damaged make
+// them, with their cause.
 var (
 	// ErrRefused means that nothing was appended and nothing will be. The same request
 	// may be made again later.
@@ -30,18 +30,19 @@ var (
 	ErrUnreadable = errors.New("it cannot be read")
 )
 
-// Refused is ErrRefused with its cause.
+// Refused returns ErrRefused with its cause.
 func Refused(cause error) error { return fmt.Errorf("%w: %w", ErrRefused, cause) }
 
-// Unknown is ErrUnknown with the text of its cause alone: the cause may itself be an
-// ErrRefused, of a step after the append, and the whole must not pass for refused.
+// Unknown returns ErrUnknown with the text of its cause, but without the cause itself. The cause
+// may be an ErrRefused of a step after the append, and errors.Is must not find it: the request
+// was not refused.
 func Unknown(cause error) error { return fmt.Errorf("%w: %s", ErrUnknown, cause.Error()) }
 
-// Damaged is ErrDamaged with the position of the record and what is wrong with its bytes.
+// Damaged returns ErrDamaged with the record's position and what is wrong with its bytes.
 func Damaged(at event.Position, cause error) error {
 	return fmt.Errorf("%w: %s: %w", ErrDamaged, at, cause)
 }
 
-// RetryFor bounds how long a fact's append is made again under the same id. It lies far
-// below recipient.RepeatWindow, within which a copy is told from a new fact.
+// RetryFor is how long a fact's append is repeated under the same id. It is far below
+// recipient.RepeatWindow, within which a copy is recognized as one.
 const RetryFor = time.Hour

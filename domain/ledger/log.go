@@ -6,60 +6,62 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// Log is the ledger's engine: ordered, append-only partitions. It compares,
-// locks and fences nothing; the order in which it took things, folded, says what
-// takes effect.
+// Log is the engine of a ledger: ordered, append-only partitions. It compares nothing, locks
+// nothing and keeps no writer out. The order of the events in it, when they are folded, decides
+// which of them take effect.
 type Log interface {
-	// Partitions is how many recipients' partitions there are, fixed when the
-	// ledger was created. Control and inbox come on top.
+	// Partitions is how many recipients' partitions the ledger has; control and the inbox are not
+	// counted. It is fixed when the ledger is created.
 	Partitions() int
 
-	// Append queues events, in order, for one partition and returns at once. done
-	// is called exactly once, from any goroutine, and must not block: with the
-	// position of the first event when all of them are durable; with an error that
-	// is ErrRefused when none was appended; and with any other error when nobody
-	// can know, in which case some, all or none may be in the log, now or later.
-	// Appends by one caller to one partition keep their order. The events of one
-	// append follow each other; where several processes append, another's may stand
-	// between them. Append takes ownership of the events: nobody may change them
-	// afterwards.
+	// Append queues events for one partition and returns at once. done is called exactly once,
+	// from any goroutine, and must not block. Its result is
+	//
+	//   - the index of the first event, when all events are durable;
+	//   - an error that is ErrRefused, when none was appended, nor will be;
+	//   - another error, when it is not known: some, all or none of them may be in the log, now
+	//     or later.
+	//
+	// Appends by one caller to one partition keep their order. The events of one append keep
+	// their order too; where several processes append, other processes' events may be between
+	// them. After the call the events belong to Append: they must not be changed.
 	Append(p event.Partition, events []*event.Event, done func(Appended))
 
-	// Read returns up to max events of a partition from an index on, in order and
-	// without a gap, and the partition's head (the index that the next event will
-	// have). When there is nothing from that index on, it waits until there is or
-	// ctx is done, without polling; then it returns no events and ctx's error is
-	// not reported. With max 0 it returns the head at once, whatever from is. Only
-	// what is durable is read. An index past the head is ErrAhead: the log has lost
-	// what somebody has read.
+	// Read returns up to max events of a partition, from an index on, in order and without a gap,
+	// and the partition's head: the index that the next event will have. If there is none from
+	// that index on, it waits until there is one or ctx is done, without polling. When ctx is
+	// done it returns no events, and no error for that. With max 0 it returns the head at once,
+	// whatever from is. It reads only durable events. For an index after the head it returns
+	// ErrAhead: the log has lost events that were read before.
 	Read(ctx context.Context, p event.Partition, from int64, max int) (records []Record, head int64, err error)
 }
 
-// Appended is what came of an Append.
+// Appended is the result of an Append.
 type Appended struct {
 	// First is the index of the first event; the others follow in order.
 	First int64
 	Err   error
 }
 
-// Record is one event where it stands.
+// Record is one event with its index.
 type Record struct {
 	Index int64
-	// Event equals what decoding Raw gives. It is shared: read only.
+	// Event equals what decoding Raw gives. It is shared: only read it.
 	Event *event.Event
-	// Raw is the exact bytes that are stored.
+	// Raw is the exact bytes in the log.
 	Raw []byte
-	// Bad says why these bytes are no event of this ledger: not of the encoder, of a
-	// type that is not known, another ledger's. Event is then nil. Whoever folds stops
-	// here, unless control has accepted this very record.
+	// Bad says why the bytes are no event of this ledger: they are not what the encoder writes,
+	// have an unknown type, or belong to another ledger. Event is then nil. A fold must stop
+	// here, unless control has accepted exactly this record.
 	Bad error
 }
 
-// MaxAppend bounds the events of one Append.
+// MaxAppend is the largest number of events in one Append.
 const MaxAppend = 4096
 
-// EachBatch reads a partition from an index up to another (-1: its head now), and calls f
-// with the records, in order, some at a time.
+// EachBatch reads a partition from one index up to, but not including, another (-1: the head of
+// this moment), and calls f with the records in order, up to 1024 at a time. It ends with the
+// first error of a read, of f or of ctx.
 func EachBatch(ctx context.Context, log Log, p event.Partition, from, to int64, f func([]Record) error) error {
 	_, head, err := log.Read(ctx, p, 0, 0)
 	if err != nil {

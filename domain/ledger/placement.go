@@ -7,25 +7,25 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// Placement says which partitions this node serves. It is a matter of speed, never
-// of safety: two nodes that serve the same partition void each other's proposals,
-// and nothing worse. The inbox goes with partition 0.
+// Placement says which partitions this node serves. It makes the work fast, and nothing depends
+// on it to be safe: if two nodes serve the same partition, they only void each other's proposals.
+// The node that serves partition 0 looks after the inbox too.
 type Placement interface {
-	// Run takes part until ctx is done, and then leaves. gained and lost are called
-	// one at a time, from one goroutine, with partitions of 0 and up. gained returns
-	// at once. lost returns when the partition is drained, which is bounded; it is
-	// given to nobody else before that, unless the bound of the membership itself has
-	// passed. When Run returns, everything that was gained has been lost.
+	// Run is a member of the cluster until ctx is done, and then leaves it. It calls gained and
+	// lost one at a time, from one goroutine, with recipients' partitions. gained returns at
+	// once. lost returns when the partitions are drained, which takes a bounded time. No other
+	// node gets them before that, unless the cluster itself waits no longer. When Run returns,
+	// every partition that was gained has been lost.
 	Run(ctx context.Context, gained, lost func([]event.Partition)) error
 }
 
-// Reservations keep idempotency keys where several processes take requests. In one
-// process the log and its memory are the reservation, and there are none.
+// Reservations keep idempotency keys where several processes take requests. Where one process
+// does, the log and the process's memory are enough.
 type Reservations interface {
-	// Reserve records that a key stands for a message, durably, unless it was
-	// reserved before, and returns what stands: the reservation that was made first.
-	// key is the 16 bytes of the key's keyed digest in hexadecimal. keep is until
-	// when it must be remembered. An error: it is not known whether it was recorded;
-	// the caller refuses (ErrRefused), for nothing was appended.
+	// Reserve records durably that a key belongs to a message, unless the key was reserved
+	// before, and returns the reservation that was made first. key is the 16 bytes of the key's
+	// keyed digest in hexadecimal. keep is until when the reservation must be remembered. After
+	// an error it is not known whether it was recorded; the caller answers with ErrRefused,
+	// because nothing was appended.
 	Reserve(ctx context.Context, tenant, key string, r Reserved, keep time.Time) (Reserved, error)
 }

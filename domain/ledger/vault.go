@@ -2,37 +2,38 @@ package ledger
 
 import "github.com/chirograph/chirograph/domain/event"
 
-// Class is a retention class: personal data of one class expires together, by month.
+// Class is a retention class. The personal data of one class and one month expires together.
 type Class string
 
 // The retention classes.
 const (
 	ClassMessage  Class = "message"  // the number, the body and the reference of a message
-	ClassEvidence Class = "evidence" // an inbound text, and what an opt-out or a lift rests on
+	ClassEvidence Class = "evidence" // an inbound text, or the evidence for an opt-out or a lift
 	ClassCarrier  Class = "carrier"  // what a carrier delivered: raw receipts, and inbound texts that belong to no recipient
 )
 
-// Vault keeps the keys under which personal data is sealed. It is never in the
-// ledger's backups. A key is durable before any ciphertext under it leaves Seal.
+// Vault keeps the keys under which personal data is sealed. The ledger's backups never include
+// it. A key is durable before Seal returns data that is encrypted under it.
 type Vault interface {
-	// Pseudonym is the stream of tenant and name (a canonical number, or
-	// "account:" and a carrier account).
+	// Pseudonym returns the key of the stream of a tenant and a name: a canonical number, or
+	// "account:" and a carrier account.
 	Pseudonym(tenant, name string) event.Pseudonym
 
-	// SubjectKey returns the id of a key for a new stream, durable when it
-	// returns. A stream's current key is in its fold; this is called when there is
-	// none yet. Two keys for one stream do no harm.
+	// SubjectKey makes a key for a stream and returns its id; the key is then durable. A stream's
+	// current key is in its fold: call this only if there is none yet. Two keys for one stream do
+	// no harm.
 	SubjectKey(tenant string, subject event.Pseudonym) (event.ID, error)
 
-	// Seal encrypts plain for the event with the given id. class is the retention
-	// class; the month is the event's.
+	// Seal encrypts plain for the event with the given id. class is the retention class; the
+	// month is that of the id.
 	Seal(tenant string, key event.ID, class Class, id event.ID, plain []byte) (event.Sealed, error)
 
-	// Open decrypts what Seal made for that event. ErrErased: a key is destroyed.
+	// Open decrypts what Seal encrypted for the event with that id. The error is ErrErased if one
+	// of its keys is destroyed.
 	Open(tenant string, id event.ID, s *event.Sealed) ([]byte, error)
 
-	// Digest is a keyed digest (128 bits, hex) under a key of the tenant, for what
-	// must be found or compared without being read. purpose keeps kinds apart
-	// ("idempotency", "input", "reference", "octets").
+	// Digest returns a keyed digest (128 bits, hex) under a key of the tenant, so that data can
+	// be found or compared without being read. purpose ("idempotency", "input", "reference",
+	// "octets") makes the digests of equal data differ from one purpose to another.
 	Digest(tenant, purpose string, data []byte) string
 }

@@ -12,20 +12,20 @@ import (
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
-// Author names who writes an event: the ledger and the node.
+// Author says which ledger an event is written for, and by which node.
 type Author struct {
 	Source string // "/" and the ledger's short id
 	Node   string
 }
 
-// Event is an event of this author, observed or decided at an instant, which is cut to
-// whole milliseconds. The zero Stream is that of a control event of no tenant.
+// Event makes an event of this author with the data d, which was observed or decided at the time
+// at (cut to whole milliseconds). The zero Stream is for a control event without a tenant.
 func (a Author) Event(s Stream, id event.ID, at time.Time, d event.Data) *event.Event {
 	return &event.Event{ID: id, Source: a.Source, Subject: s.Subject, Time: event.Millis(at), Tenant: s.Tenant, Node: a.Node, Data: d}
 }
 
-// Stream is where the events between one tenant and one recipient go, or those of one
-// carrier account's inbox, and the key under which their personal data is sealed.
+// Stream is the stream of one tenant and one recipient, or the inbox stream of one carrier
+// account: where its events are written, and the key under which their personal data is sealed.
 type Stream struct {
 	Tenant    string
 	Subject   event.Pseudonym
@@ -33,7 +33,7 @@ type Stream struct {
 	Key       event.ID
 }
 
-// Seal seals the JSON of v for the event with that id. The key is durable before Seal returns.
+// Seal encrypts the JSON of v for the event with that id. The key is durable before Seal returns.
 func Seal(vault Vault, s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
 	plain, err := json.Marshal(v)
 	if err != nil {
@@ -42,13 +42,13 @@ func Seal(vault Vault, s Stream, class Class, id event.ID, v any) (event.Sealed,
 	return vault.Seal(s.Tenant, s.Key, class, id, plain)
 }
 
-// Opener is what opening needs of Vault.
+// Opener is the part of Vault that opening needs.
 type Opener interface {
 	Open(tenant string, id event.ID, s *event.Sealed) ([]byte, error)
 }
 
-// Open reads what Seal sealed for an event of a tenant. The error is ErrErased where the
-// key was destroyed, and never quotes what it read.
+// Open decrypts what Seal encrypted for an event of a tenant. The error is ErrErased if a key was
+// destroyed; no error quotes the decrypted data.
 func Open[T any](vault Opener, tenant string, id event.ID, s *event.Sealed) (T, error) {
 	var v T
 	plain, err := vault.Open(tenant, id, s)
@@ -61,7 +61,7 @@ func Open[T any](vault Opener, tenant string, id event.ID, s *event.Sealed) (T, 
 	return v, nil
 }
 
-// OpenContent reads the personal part of a submit.
+// OpenContent decrypts the personal data of a submit.
 func OpenContent(vault Opener, e *event.Event) (*event.MessageSubmitted, event.Content, error) {
 	d, ok := e.Data.(*event.MessageSubmitted)
 	if !ok {
@@ -71,7 +71,8 @@ func OpenContent(vault Opener, e *event.Event) (*event.MessageSubmitted, event.C
 	return d, c, err
 }
 
-// ReadEvent reads the event at a position. A record that is no event is ErrDamaged.
+// ReadEvent reads the event at a position, and waits for it until ctx is done. For a record that
+// is no event of this ledger it returns ErrDamaged.
 func ReadEvent(ctx context.Context, log Log, at event.Position) (*event.Event, error) {
 	records, _, err := log.Read(ctx, at.Partition, at.Index, 1)
 	switch {
@@ -85,17 +86,17 @@ func ReadEvent(ctx context.Context, log Log, at event.Position) (*event.Event, e
 	return records[0].Event, nil
 }
 
-// Folds loads streams that the views have folded. See Views.Streams.
+// Folds is the part of Views that loads streams.
 type Folds interface {
 	Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (folds map[event.Pseudonym]*recipient.State, asOf int64, err error)
 }
 
-// AppendWithin bounds how long a request waits for its event to be durable, where a
-// Writer's own bound is not set; then the outcome is unknown (504).
+// AppendWithin is the default of how long Append waits until an event is durable. After that the
+// result is unknown (HTTP 504).
 const AppendWithin = 5 * time.Second
 
-// Writer is the one place where a number becomes a stream, personal data becomes a sealed
-// box, and both become an event in the log. Its methods may be called from any goroutine.
+// Writer turns a number into a stream, encrypts personal data, and appends the event. Nothing
+// else in the domain does these steps together. Its methods may be called from any goroutine.
 type Writer struct {
 	Author
 	log    Log
@@ -106,7 +107,8 @@ type Writer struct {
 	keys   keyCache
 }
 
-// NewWriter writes to log as author. within bounds Append; 0: AppendWithin.
+// NewWriter returns a writer that writes to log as author. within is how long Append waits; 0
+// means AppendWithin.
 func NewWriter(author Author, log Log, vault Vault, folds Folds, now func() time.Time, within time.Duration) *Writer {
 	if within == 0 {
 		within = AppendWithin
@@ -114,27 +116,27 @@ func NewWriter(author Author, log Log, vault Vault, folds Folds, now func() time
 	return &Writer{Author: author, log: log, vault: vault, folds: folds, now: now, within: within, keys: newKeyCache(100_000)}
 }
 
-// NewID is an id for a fact that was observed now. It is made once and kept for retries.
+// NewID makes an id for a fact that was observed now. Make it once, and keep it for retries.
 func (w *Writer) NewID() event.ID { return event.NewID(w.now()) }
 
-// Write is an event that was observed now.
+// Write makes an event that was observed now. It appends nothing: see Append and Queue.
 func (w *Writer) Write(s Stream, id event.ID, d event.Data) *event.Event {
 	return w.Event(s, id, w.now(), d)
 }
 
-// Seal is the function Seal with this writer's vault.
+// Seal is the function Seal, with this writer's vault.
 func (w *Writer) Seal(s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
 	return Seal(w.vault, s, class, id, v)
 }
 
-// Stream is the stream between a tenant and a number, without its key.
+// Stream is the stream of a tenant and a number. Its Key is not set.
 func (w *Writer) Stream(tenant string, to sms.Number) Stream {
 	subject := w.vault.Pseudonym(tenant, string(to))
 	return Stream{Tenant: tenant, Subject: subject, Partition: event.Partition(subject.Partition(w.log.Partitions()))}
 }
 
-// Keyed is a recipient's stream with its key: the one that it has, the one in its fold, or a
-// new one. It may look into the views.
+// Keyed sets the key of a recipient's stream: the key that it remembers, or the one in the
+// stream's fold, or a new one. It may look into the views.
 func (w *Writer) Keyed(ctx context.Context, s Stream) (Stream, error) {
 	if !s.Key.IsZero() {
 		return s, nil
@@ -153,14 +155,15 @@ func (w *Writer) Keyed(ctx context.Context, s Stream) (Stream, error) {
 	return w.newKey(s)
 }
 
-// Inbox is the inbox stream of a carrier account, whose key is a new one in each run.
+// Inbox is the inbox stream of a carrier account. Its key is made anew in every run of the
+// process.
 func (w *Writer) Inbox(account string) (Stream, error) {
 	s := Stream{Subject: w.vault.Pseudonym("", "account:"+account), Partition: event.InboxPartition}
 	s.Key, _ = w.keys.get(s.Subject)
 	return w.newKey(s)
 }
 
-// newKey gives a stream that has no key a new one.
+// newKey makes a key for a stream that has none, and remembers the stream's key.
 func (w *Writer) newKey(s Stream) (_ Stream, err error) {
 	if s.Key.IsZero() {
 		if s.Key, err = w.vault.SubjectKey(s.Tenant, s.Subject); err != nil {
@@ -171,9 +174,9 @@ func (w *Writer) newKey(s Stream) (_ Stream, err error) {
 	return s, nil
 }
 
-// Append returns when the event is durable, with its position. The error is ErrRefused
-// when it was not appended, and ErrUnknown when that is not known: also when the writer's
-// bound passes or ctx ends first.
+// Append appends an event and returns its position when it is durable. The error is ErrRefused if
+// it was not appended, and ErrUnknown if that is not known, also when the writer's bound passes
+// or ctx ends first.
 func (w *Writer) Append(ctx context.Context, p event.Partition, e *event.Event) (event.Position, error) {
 	done := make(chan Appended, 1)
 	w.log.Append(p, []*event.Event{e}, func(a Appended) { done <- a })
@@ -189,14 +192,14 @@ func (w *Writer) Append(ctx context.Context, p event.Partition, e *event.Event) 
 	}
 }
 
-// Queue appends an event and returns at once; done is called when it is durable, or with
+// Queue appends an event and returns at once. done is called when the event is durable, or with
 // the append's error.
 func (w *Writer) Queue(p event.Partition, e *event.Event, done func(error)) {
 	w.log.Append(p, []*event.Event{e}, func(a Appended) { done(a.Err) })
 }
 
-// keyCache remembers streams' keys, so that a submit need not look into the views for a
-// recipient that was texted lately. It forgets its older half when it is full.
+// keyCache remembers the keys of streams, so that a submit to a recipient that was texted lately
+// needs no look-up in the views. When it is full it forgets its older half.
 type keyCache struct {
 	mu           sync.Mutex
 	half         int

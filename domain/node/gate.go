@@ -9,9 +9,9 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// Gate lets a node serve partitions only while it holds a bind of every account that
-// it is configured with: what its partitions have for another account would wait for
-// ever, while another node holds that account's bind.
+// Gate is a Placement that lets a node serve partitions only while the node has a bind of every
+// carrier account in its configuration. Without that, messages of its partitions would wait for
+// ever for an account whose bind another node has.
 type Gate struct {
 	inner ledger.Placement
 
@@ -20,7 +20,8 @@ type Gate struct {
 	changed chan struct{}
 }
 
-// NewGate puts a gate before a placement. It opens once every account is bound here.
+// NewGate returns a Gate before the placement inner. The gate is closed until every account is
+// bound here.
 func NewGate(inner ledger.Placement, accounts []string) *Gate {
 	g := &Gate{inner: inner, missing: map[string]bool{}, changed: make(chan struct{})}
 	for _, a := range accounts {
@@ -29,7 +30,7 @@ func NewGate(inner ledger.Placement, accounts []string) *Gate {
 	return g
 }
 
-// Set says whether this node holds a bind of an account.
+// Set tells the gate whether this node has a bind of an account.
 func (g *Gate) Set(account string, bind bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -42,7 +43,7 @@ func (g *Gate) Set(account string, bind bool) {
 	g.changed = make(chan struct{})
 }
 
-// wait returns once the gate is open, or is not.
+// wait returns when the gate is open, or closed, as asked, or when ctx is done.
 func (g *Gate) wait(ctx context.Context, open bool) {
 	for {
 		g.mu.Lock()
@@ -59,7 +60,7 @@ func (g *Gate) wait(ctx context.Context, open bool) {
 	}
 }
 
-// Run takes part in the inner placement while the gate is open. See ledger.Placement.
+// Run runs the inner placement while the gate is open. See ledger.Placement.
 func (g *Gate) Run(ctx context.Context, gained, lost func([]event.Partition)) error {
 	for {
 		g.wait(ctx, true)

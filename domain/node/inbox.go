@@ -13,18 +13,18 @@ import (
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
-// inbox reads the inbox of the carrier accounts for the receipts that wait in it. Among the
-// nodes of a cluster one looks after it: the one that has partition 0.
+// inbox reads the inbox partition for the receipts that wait in it. In a cluster one node looks
+// after the inbox: the one that serves partition 0.
 type inbox struct {
 	matching *matching
 	control  *control.Control
 	node     string
 
-	owner atomic.Bool           // this node looks after it
-	fault atomic.Pointer[error] // why it cannot be read on
+	owner atomic.Bool           // whether this node looks after the inbox
+	fault atomic.Pointer[error] // why the inbox cannot be read any further; nil if it can
 }
 
-// failed is why the inbox cannot be read on; nil when it can.
+// failed says why the inbox cannot be read any further; nil if it can.
 func (x *inbox) failed() error {
 	if err := x.fault.Load(); err != nil {
 		return *err
@@ -32,8 +32,8 @@ func (x *inbox) failed() error {
 	return nil
 }
 
-// begin is where to begin to read: back from the head, as far as receipts.ParkFor reaches,
-// since the inbox may be long.
+// begin finds where to begin to read. It goes back from the head, as far as receipts.ParkFor
+// reaches, since the inbox may be long.
 func (x *inbox) begin(ctx context.Context) (from, head int64, err error) {
 	log := x.matching.ledger
 	if _, head, err = log.Read(ctx, event.InboxPartition, 0, 0); err != nil {
@@ -52,8 +52,8 @@ func (x *inbox) begin(ctx context.Context) (from, head int64, err error) {
 	return from, head, nil
 }
 
-// resume parks again what the inbox holds from the last receipts.ParkFor: the receipts that
-// were not matched before a restart. One that was matched meanwhile is matched again under
+// resume parks the receipts of the last receipts.ParkFor in the inbox: those that were not
+// matched before a restart are among them. A receipt that was matched is matched once more, under
 // the same id, which changes nothing.
 func (x *inbox) resume(ctx context.Context) error {
 	x.owner.Store(true)
@@ -73,8 +73,8 @@ func (x *inbox) resume(ctx context.Context) error {
 	return errors.Join(err, ctx.Err())
 }
 
-// follow does what resume does, and then takes what other nodes put into the inbox, until
-// ctx is done.
+// follow does what resume does, and then takes what other nodes append to the inbox, until ctx is
+// done.
 func (x *inbox) follow(ctx context.Context) {
 	x.owner.Store(true)
 	defer x.owner.Store(false)
@@ -112,14 +112,14 @@ func (x *inbox) follow(ctx context.Context) {
 		x.matching.log.Error("reading the inbox stopped; it is tried again", "error", err)
 		select {
 		case <-ctx.Done():
-		case <-changed: // it may accept the record
+		case <-changed: // control may have accepted the record
 		case <-time.After(wait):
 		}
 	}
 }
 
-// take parks the receipts among records of the inbox: all of them up to an index, and
-// past it those that other nodes put there. It returns how many records it took.
+// take parks the receipts among records of the inbox: all of them before the index upTo, and from
+// there on those that other nodes appended. It returns how many records it took.
 func (x *inbox) take(records []ledger.Record, upTo int64) (int, error) {
 	now := x.matching.now()
 	for i := range records {
@@ -146,6 +146,7 @@ func (x *inbox) take(records []ledger.Record, upTo int64) (int, error) {
 	return len(records), nil
 }
 
+// restore opens a receipt of the inbox and gives it to the matcher.
 func (x *inbox) restore(e *event.Event, d *event.ReceiptReceived, now time.Time) error {
 	m := x.matching
 	in, err := ledger.Open[event.Inbound](m.vault, e.Tenant, e.ID, &d.Sealed)

@@ -15,20 +15,20 @@ import (
 )
 
 const (
-	// receiptsWaiting bounds the receipts that wait to be matched; further ones are refused,
-	// and their carrier delivers them again.
+	// receiptsWaiting bounds the receipts that wait to be matched. Further receipts are refused,
+	// and their carriers deliver them once more.
 	receiptsWaiting = 4096
 	// lookers is how many look-ups of receipts run side by side.
 	lookers = 4
 	// dueEvery is how often the matcher is asked which look-ups are due.
 	dueEvery = 50 * time.Millisecond
-	// unansweredWaiting bounds the parts without an answer whose recipients are looked up
-	// after a start. One beyond the bound is settled through the views once it is in doubt.
+	// unansweredWaiting bounds the parts without an answer whose recipients are looked up after a
+	// start. A part beyond the bound is matched through the views, once it is in doubt.
 	unansweredWaiting = 10_000
 )
 
-// matching runs the receipts' matcher: it asks the views, seals and appends what the step
-// says, and answers carriers.
+// matching runs the receipts' matcher. It asks the views, seals and appends what the matcher
+// says, and answers the carriers.
 type matching struct {
 	log     *slog.Logger
 	writer  *ledger.Writer
@@ -46,12 +46,13 @@ type matching struct {
 	step *receipts.Matcher
 }
 
+// arrived is a receipt that a carrier delivered.
 type arrived struct {
 	d   ledger.Delivery
 	ack func(error)
 }
 
-// unanswered is a part of an attempt that no answer will come to here.
+// unanswered is a part of an attempt whose answer this process will not get.
 type unanswered struct {
 	account   string
 	reference uint16
@@ -65,7 +66,7 @@ func newMatching(cfg *Config, w *ledger.Writer, facts *Recorder) *matching {
 		step: receipts.New(cfg.Accounts, cfg.Placement != nil, event.NewID)}
 }
 
-// deliver queues a receipt, and refuses it when too many wait.
+// deliver queues a receipt, or refuses it if too many wait.
 func (m *matching) deliver(d ledger.Delivery, ack func(error)) {
 	select {
 	case m.arrived <- arrived{d, ack}:
@@ -74,7 +75,7 @@ func (m *matching) deliver(d ledger.Delivery, ack func(error)) {
 	}
 }
 
-// run matches until ctx is done. owner says whether this node looks after the inbox.
+// run matches receipts until ctx is done. owner says whether this node looks after the inbox.
 func (m *matching) run(ctx context.Context, owner func() bool) {
 	var all sync.WaitGroup
 	all.Go(func() {
@@ -127,11 +128,11 @@ func (m *matching) run(ctx context.Context, owner func() bool) {
 	all.Wait()
 }
 
-// do makes one step and does what it asks for.
+// do makes one step of the matcher, and does what the step asks for.
 func (m *matching) do(step func(now time.Time) receipts.Actions) {
 	m.mu.Lock()
 	out := step(m.now())
-	for _, l := range out.Lookups { // it has room for all that the step allows at a time
+	for _, l := range out.Lookups { // the channel has room for all look-ups that the matcher allows
 		m.lookups <- l
 	}
 	m.mu.Unlock()
@@ -146,7 +147,7 @@ func (m *matching) do(step func(now time.Time) receipts.Actions) {
 	}
 }
 
-// look asks the views what a receipt is about.
+// look asks the views which hand-off a receipt is about.
 func (m *matching) look(ctx context.Context, l receipts.Lookup) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
@@ -154,8 +155,8 @@ func (m *matching) look(ctx context.Context, l receipts.Lookup) {
 	m.do(func(now time.Time) receipts.Actions { return m.step.Found(l.ID, ref, how, ok, err, now) })
 }
 
-// find looks for a hand-off by a receipt's id, or for one in doubt by its reference and its
-// recipient.
+// find looks for a hand-off by the forms of a receipt's id, or else for one in doubt, by its
+// reference and its recipient.
 func (m *matching) find(ctx context.Context, l receipts.Lookup) (ref ledger.HandoffRef, how event.Match, ok bool, err error) {
 	d := l.Delivery
 	if len(l.IDs) > 0 {
@@ -177,7 +178,7 @@ func (m *matching) find(ctx context.Context, l receipts.Lookup) (ref ledger.Hand
 	return ref, event.MatchReference, to != "" && receipts.SamePerson(d.From, to), nil
 }
 
-// recipientOf is the number that a submit is for; "" when it cannot be read.
+// recipientOf is the number that a submit is for; "" if the submit cannot be read.
 func (m *matching) recipientOf(ctx context.Context, at event.Position) sms.Number {
 	e, err := ledger.ReadEvent(ctx, m.ledger, at)
 	if err != nil {
@@ -193,7 +194,7 @@ func (m *matching) recipientOf(ctx context.Context, at event.Position) sms.Numbe
 // record appends a receipt to its message's stream.
 func (m *matching) record(x *receipts.Matched) {
 	done := x.Ack
-	if done == nil { // it is durable in the inbox: it is tried again
+	if done == nil { // the receipt is durable in the inbox: a failed append is tried once more later
 		done = func(err error) {
 			if err != nil {
 				m.mu.Lock()
@@ -226,7 +227,8 @@ func (m *matching) record(x *receipts.Matched) {
 	m.writer.Queue(stream.Partition, e, done)
 }
 
-// stream is where a matched receipt goes. A key that is not known is looked up.
+// stream is the stream that a matched receipt is appended to. If its key is not known, it is
+// looked up.
 func (m *matching) stream(ref *ledger.HandoffRef) (ledger.Stream, error) {
 	s := ledger.Stream{Tenant: ref.Tenant, Subject: ref.Subject, Partition: ref.Partition, Key: ref.Key}
 	if !s.Key.IsZero() {
@@ -252,14 +254,14 @@ func (m *matching) keep(x *receipts.Kept) {
 	m.writer.Queue(stream.Partition, m.writer.Write(stream, x.ID, data), x.Ack)
 }
 
-// received is a receipt as events hold it, before it is known what it is about.
+// received is a receipt as events have it, without the message that it is about.
 func received(d *ledger.Delivery) *event.ReceiptReceived {
 	r := d.Receipt
 	return &event.ReceiptReceived{Account: d.Account, CarrierID: r.ID, Reference: int(d.Reference),
 		State: event.MessageState(r.State.String()), Final: r.Final && !r.Intermediate, Error: r.Error}
 }
 
-// called remembers the parts of a call before it is made.
+// called tells the matcher of the parts of a call, before the carrier is called.
 func (m *matching) called(c *dispatch.Call) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -268,13 +270,13 @@ func (m *matching) called(c *dispatch.Call) {
 	}
 }
 
-// answered takes what the carrier said of a part.
+// answered tells the matcher what the carrier answered to a part, and does what it asks for.
 func (m *matching) answered(c *dispatch.Call, h *ledger.Handoff, r ledger.HandoffResult) {
 	m.do(func(time.Time) receipts.Actions { return m.step.Answered(c.Grant.Account, c.Stream, h, r) })
 }
 
-// unansweredOf queues the open parts of a message that another process called a carrier for,
-// or this one before it restarted.
+// unansweredOf queues the open parts of a message for which another process called a carrier, or
+// this process before it restarted.
 func (m *matching) unansweredOf(p event.Partition, s *recipient.State, msg *recipient.Message) {
 	for i, a := range msg.Attempts {
 		for _, part := range a.Parts {
@@ -297,6 +299,7 @@ func (m *matching) unansweredOf(p event.Partition, s *recipient.State, msg *reci
 	}
 }
 
+// unanswered looks up the recipient of such a part, and tells the matcher.
 func (m *matching) unanswered(ctx context.Context, x unanswered) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()

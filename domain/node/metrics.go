@@ -15,7 +15,7 @@ import (
 // metrics are the counts of a node since its start.
 type metrics struct {
 	receipts, inbound, orphans atomic.Int64
-	handoffs                   [5]atomic.Int64 // by HandoffStatus
+	handoffs                   [5]atomic.Int64 // by ledger.HandoffStatus
 	effective, void            atomic.Int64
 	lost                       atomic.Int64
 
@@ -30,14 +30,13 @@ func newMetrics() metrics {
 	return metrics{decided: map[Deciding]int64{}, voids: map[recipient.Why]int64{}, states: map[event.MessageState]int64{}}
 }
 
-// Deciding is a decision's outcome, and the check (or the fault) that made it so; ""
-// for an allow.
+// Deciding is a decision's outcome, and the check or the fault that caused it; "" for an allow.
 type Deciding struct {
 	Outcome event.DecisionOutcome
 	Check   string
 }
 
-// deciding is what made a decision what it is.
+// deciding says what caused a decision.
 func deciding(d *event.MessageDecided) Deciding {
 	out := Deciding{Outcome: d.Outcome}
 	if d.Outcome == event.Allow {
@@ -54,7 +53,7 @@ func deciding(d *event.MessageDecided) Deciding {
 	return out
 }
 
-// count takes judged events.
+// count counts judged events.
 func (m *metrics) count(judged []ledger.Judged) {
 	var effective int64
 	m.mu.Lock()
@@ -78,32 +77,38 @@ func (m *metrics) count(judged []ledger.Judged) {
 	m.void.Add(int64(len(judged)) - effective)
 }
 
-// Stats are figures for metrics and readiness.
+// Stats are the node's figures for metrics and readiness. The counts are since the start.
 type Stats struct {
+	// Submitted and Refused count the submits, Receipts and Inbound the deliveries, and Orphans
+	// the inbound texts that belong to no recipient. Effective and Void count the judged events.
+	// Lost counts the facts that could not be appended.
 	Submitted, Refused, Receipts, Inbound, Orphans, Effective, Void, Lost int64
-	// Handoffs by what came of them: unknown, taken, retry, final, not called.
+	// Handoffs counts the hand-offs by ledger.HandoffStatus: unknown, taken, retry, final, not
+	// called.
 	Handoffs [5]int64
-	// Waiting messages by carrier account, and receipts in the inbox.
+	// Waiting is how many messages wait for slots, by carrier account. Parked is how many
+	// receipts in the inbox wait for their message. Backlog is how many streams wait to be looked
+	// at.
 	Waiting map[string]int
 	Parked  int
 	Backlog int64
-	// Decided counts effective decisions, Voids void events, States receipts by their
-	// state, and Doubts hand-offs that became in doubt.
+	// Decided counts the effective decisions, Voids the void events by reason, States the
+	// receipts by state, and Doubts the hand-offs that became in doubt.
 	Decided map[Deciding]int64
 	Voids   map[recipient.Why]int64
 	States  map[event.MessageState]int64
 	Doubts  int64
-	// Unserved is why this node can serve no partition; nil when it may, or stands by.
+	// Unserved says why this node can serve no partition; nil if it can, or while it stands by.
 	Unserved error
 	// Served is how many partitions this node serves.
 	Served int
-	// Failed are the partitions that stopped, and why.
+	// Failed says which partitions have stopped, and why.
 	Failed map[string]error
 	Pauses []*control.Pause
 	Ready  bool
 }
 
-// Stats reads the figures.
+// Stats returns the figures as of now.
 func (n *Node) Stats() Stats {
 	m := &n.metrics
 	s := Stats{Receipts: m.receipts.Load(), Inbound: m.inbound.Load(),
@@ -142,9 +147,9 @@ func (n *Node) Stats() Stats {
 	return s
 }
 
-// Oldest is, by purpose, how long ago the oldest message was submitted that could
-// leave now and has not, as far as the partitions that this node serves know within
-// a time.
+// Oldest says, by purpose, how long ago the oldest message was submitted among those that could
+// be sent now. It knows the partitions that this node serves and that answer within the given
+// time.
 func (n *Node) Oldest(within time.Duration) map[string]time.Duration {
 	return n.partitions.oldest(within)
 }

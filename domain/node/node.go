@@ -1,5 +1,6 @@
-// Package node runs a ledger's node: the goroutines of its partitions, carriers and inbox,
-// which partitions it serves, its clock, and whether it is ready. It decides nothing.
+// Package node runs a ledger's node: the goroutines of its partitions, carriers and inbox, the
+// choice of partitions that it serves, its clock, and its readiness. It decides nothing: it runs
+// the steps of the clerk, the dispatch and the receipts, and does what they ask for.
 package node
 
 import (
@@ -27,30 +28,31 @@ type Config struct {
 	Vault  ledger.Vault
 	Policy decision.Policy
 	Finder ledger.Finder
-	// Placement says which partitions this node serves; nil: all, always. With it go
-	// Reservations, since then other processes take requests too.
+	// Placement says which partitions this node serves; nil: all of them, always. With a
+	// Placement set Reservations too, because other processes take requests then.
 	Placement    ledger.Placement
 	Reservations ledger.Reservations
 	Clock        *Clock
 	Logger       *slog.Logger
-	// Author is the ledger and this node's name, written into events.
+	// Author is the ledger's and this node's name, which events have.
 	Author ledger.Author
-	// Accounts are the carrier accounts, by name: how each writes text and ids.
+	// Accounts describe the carrier accounts, by name.
 	Accounts map[string]ledger.Account
-	// AppendWithin bounds how long a request waits to be durable; then it is
-	// unknown (504). Default 5 s.
+	// AppendWithin bounds how long a request waits until its event is durable. After that the
+	// result is unknown (HTTP 504). Default 5 s.
 	AppendWithin time.Duration
-	// DrainWithin bounds how long a partition that goes to another node waits for its
-	// starts to come back. Default 5 s.
+	// DrainWithin bounds how long a partition that goes to another node waits for its starts to
+	// come back. Default 5 s.
 	DrainWithin time.Duration
-	// MaxBacklog refuses submits (503) while more streams than this wait in one
-	// partition to be worked on. Default 50,000.
+	// MaxBacklog is how many streams of one partition may wait to be looked at. While there are
+	// more, submits to the partition are refused (HTTP 503). Default 50,000.
 	MaxBacklog int
-	Clerk      clerk.Config // CallWindow, AnswerWithin and the bounds; the rest is filled in
+	Clerk      clerk.Config // its times and bounds; New sets the rest
 }
 
-// Node serves a ledger: its partitions' clerks, its carriers' dispatchers, the receipts'
-// matcher, and the requests of senders and officers. It is the carriers' ledger.Inbox.
+// Node serves a ledger: the clerks of its partitions, the dispatchers of its carriers, the
+// matcher of receipts, and the requests of senders and officers. It is the ledger.Inbox of the
+// carriers.
 type Node struct {
 	cfg        Config
 	log        *slog.Logger
@@ -69,14 +71,14 @@ type Node struct {
 
 	ready   atomic.Bool
 	stopped atomic.Bool
-	// controlUnread: the last read of control failed.
+	// controlUnread says that the last read of control failed.
 	controlUnread atomic.Bool
-	// unserved is why this node can serve no partition.
+	// unserved says why this node can serve no partition; nil if it can.
 	unserved atomic.Pointer[error]
 	metrics  metrics
 }
 
-// New assembles a node; Attach its carriers, then Start it.
+// New makes a node. Attach its carriers, and then Start it.
 func New(cfg Config) *Node {
 	if cfg.DrainWithin == 0 {
 		cfg.DrainWithin = 5 * time.Second
@@ -108,21 +110,21 @@ func newDecider(p decision.Policy) *decision.Decider {
 	return &decision.Decider{Policy: p, Zone: sms.LoadZone, ZoneData: sms.ZoneVersion()}
 }
 
-// Intake takes the requests of senders and officers.
+// Intake returns what takes the requests of senders and officers.
 func (n *Node) Intake() *intake.Intake { return n.intake }
 
-// Commands change control.
+// Commands returns the commands that change control.
 func (n *Node) Commands() *control.Commands { return n.commands }
 
-// Attach serves a carrier account on this node. Call it before Start.
+// Attach gives the node a carrier account to serve. Call it before Start.
 func (n *Node) Attach(c ledger.Carrier) {
 	n.carriers[c.Account()] = c
 	n.dispatchers[c.Account()] = dispatch.New(c)
 }
 
-// Deliver takes what a carrier delivers; Node is the carriers' Inbox. ack follows
-// durability. When too much waits, or the event cannot be made durable, ack gets
-// an error and the carrier tries again.
+// Deliver takes what a carrier delivers (see ledger.Inbox). ack is called when the event is
+// durable. If too many deliveries wait, or the event cannot be made durable, ack gets an error,
+// and the carrier delivers once more.
 func (n *Node) Deliver(d ledger.Delivery, ack func(error)) {
 	if d.Receipt != nil {
 		n.metrics.receipts.Add(1)
@@ -133,9 +135,9 @@ func (n *Node) Deliver(d ledger.Delivery, ack func(error)) {
 	n.texts.deliver(text{d, ack, n.partitions.heardUpTo()})
 }
 
-// Start reads control to its end, starts every partition, and returns when each
-// has read what was there. Then requests may be served. Until ctx is done the node runs
-// in goroutines; Stop waits for them.
+// Start reads control to its head and starts every partition. It returns when each partition has
+// read up to the head that it had; with a Placement, it does not wait for partitions. Then
+// requests may be served. The node runs in goroutines until ctx is done; Stop waits for them.
 func (n *Node) Start(ctx context.Context) (*Running, error) {
 	if err := n.control.CatchUp(ctx); err != nil {
 		return nil, err
@@ -147,8 +149,8 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 			return nil, err
 		}
 	}
-	// What observes (carriers' answers, deliveries) outlives what proposes, so that
-	// a drain loses no answer.
+	// What observes (carriers' answers, deliveries) runs longer than what proposes, so that a
+	// drain loses no answer.
 	r := &Running{node: n}
 	outer, stopOuter := context.WithCancel(context.WithoutCancel(ctx))
 	inner, stopInner := context.WithCancel(outer)
@@ -183,16 +185,16 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 	return r, nil
 }
 
-// Running is a started node.
+// Running is a node that was started.
 type Running struct {
 	node                              *Node
 	stopOuter, stopInner, stopServing context.CancelFunc
 	outer, inner, serving             sync.WaitGroup
 }
 
-// Stop proposes nothing more, waits (within ctx) until what was observed is
-// durable, and returns when every goroutine has ended. Carriers must have been
-// drained before; they may still deliver until Stop returns.
+// Stop ends all proposing, waits (within ctx) until every observed fact is durable, and returns
+// when every goroutine has ended. Drain the carriers before. They may still deliver until Stop
+// returns.
 func (r *Running) Stop(ctx context.Context) error {
 	r.Drain(ctx)
 	err := r.node.facts.Drain(ctx)
@@ -201,9 +203,9 @@ func (r *Running) Stop(ctx context.Context) error {
 	return err
 }
 
-// Drain ends all proposing, lets the starts that are out come back to be called
-// (within ctx), and ends the partitions. Call it before the carriers are drained.
-// What does not come back in time is in doubt after the next start.
+// Drain ends all proposing, waits (within ctx) until the starts in flight have come back and
+// their carriers were called, and ends the partitions. Call it before the carriers are drained. A
+// start that does not come back in time is in doubt after the next start of the node.
 func (r *Running) Drain(ctx context.Context) {
 	n := r.node
 	if n.stopped.Swap(true) {
@@ -220,7 +222,7 @@ func (r *Running) Drain(ctx context.Context) {
 	r.inner.Wait()
 }
 
-// Takes is why requests are not taken now; nil when they are.
+// Takes says why no requests are taken now; nil if they are.
 func (n *Node) Takes() error {
 	switch {
 	case n.stopped.Load() || !n.ready.Load():
@@ -234,7 +236,7 @@ func (n *Node) Takes() error {
 	return nil
 }
 
-// TakesFor is why no submits are taken for a partition now; nil when they are.
+// TakesFor says why no submits are taken for a partition now; nil if they are.
 func (n *Node) TakesFor(p event.Partition) error { return n.partitions.TakesFor(p) }
 
 var (
@@ -242,13 +244,13 @@ var (
 	errNoControl = ledger.Refused(errors.New("the control log cannot be read"))
 )
 
-// Registry is control as this node has read it.
+// Registry is the newest registry of control that this node has read.
 func (n *Node) Registry() *control.Registry {
 	r, _ := n.control.Latest()
 	return r
 }
 
-// Applied is how many events of each partition that it serves this node has applied.
+// Applied says, for each partition that this node serves, how many of its events were applied.
 func (n *Node) Applied() map[event.Partition]int64 {
 	out := map[event.Partition]int64{}
 	for _, l := range n.partitions.all {

@@ -13,12 +13,12 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// foreignMarkPoll is how often the views are asked how far another node's partitions have
-// folded, while a request waits for it.
+// foreignMarkPoll is how often the views are asked how far another node's partition was folded,
+// while a request waits for that.
 const foreignMarkPoll = 25 * time.Millisecond
 
-// partitions are the recipients' partitions as this node serves them, or hears of those that
-// other nodes serve. It answers what intake and control ask of them.
+// partitions are all recipients' partitions: those that this node serves, and of the others what
+// the views tell. It answers the questions of intake and control.
 type partitions struct {
 	views      ledger.Views
 	now        func() time.Time
@@ -26,10 +26,10 @@ type partitions struct {
 	all        []*pipeline
 
 	mu         sync.Mutex
-	progressed chan struct{} // closed and made anew when a partition moved on
+	progressed chan struct{} // closed, and made anew, when a partition has made progress
 }
 
-// announce wakes those that wait for a partition to move on.
+// announce wakes every goroutine that waits for a partition's progress.
 func (ps *partitions) announce() {
 	ps.mu.Lock()
 	close(ps.progressed)
@@ -37,14 +37,14 @@ func (ps *partitions) announce() {
 	ps.mu.Unlock()
 }
 
-// progress is closed when a partition moves on.
+// progress returns a channel that is closed when a partition makes progress.
 func (ps *partitions) progress() <-chan struct{} {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	return ps.progressed
 }
 
-// until waits until cond holds, looking whenever a partition moved on.
+// until waits until cond is true. It asks whenever a partition has made progress.
 func (ps *partitions) until(ctx context.Context, cond func() bool) error {
 	for {
 		progress := ps.progress()
@@ -59,8 +59,8 @@ func (ps *partitions) until(ctx context.Context, cond func() bool) error {
 	}
 }
 
-// TakesFor is why no submits are taken for a partition, as far as this node serves it and
-// knows; nil when they are.
+// TakesFor says why no submits are taken for a partition; nil if they are. Of a partition of
+// another node it knows nothing, and returns nil.
 func (ps *partitions) TakesFor(p event.Partition) error {
 	l := ps.all[p]
 	switch {
@@ -74,7 +74,7 @@ func (ps *partitions) TakesFor(p event.Partition) error {
 	return nil
 }
 
-// Running is how many partitions have not stopped, as far as this node serves them.
+// Running is how many partitions have not stopped, as far as this node knows.
 func (ps *partitions) Running() (n int) {
 	for _, l := range ps.all {
 		if !l.serving.Load() || l.stopped() == nil {
@@ -95,6 +95,7 @@ func (ps *partitions) WaitInForce(ctx context.Context, position int64) error {
 	return nil
 }
 
+// inForce is InForce for one partition.
 func (ps *partitions) inForce(ctx context.Context, l *pipeline, position int64) error {
 	for {
 		progress := ps.progress()
@@ -110,7 +111,7 @@ func (ps *partitions) inForce(ctx context.Context, l *pipeline, position int64) 
 			}
 			continue
 		}
-		// An error passes: PostgreSQL may be away for a moment.
+		// An error of the views is ignored: PostgreSQL may be unreachable for a moment.
 		if mark, err := ps.views.Mark(ctx, l.p); err == nil && mark.Partition.Control >= position {
 			return nil
 		}
@@ -130,7 +131,7 @@ func (ps *partitions) WaitUncalled(ctx context.Context, position int64, p *event
 			if l.serving.Load() {
 				done, err = ps.uncalledHere(ctx, l, position, p, tenant)
 			} else {
-				done, err = ps.uncalledElsewhere(ctx, l, position)
+				done, err = ps.uncalledForeign(ctx, l, position)
 			}
 			if err != nil {
 				return err
@@ -140,31 +141,31 @@ func (ps *partitions) WaitUncalled(ctx context.Context, position int64, p *event
 	return nil
 }
 
-// uncalledElsewhere waits for the time to call to pass in a partition that another node
-// serves; false: look again.
-func (ps *partitions) uncalledElsewhere(ctx context.Context, l *pipeline, position int64) (done bool, err error) {
+// uncalledForeign waits, in a partition of another node, until the time to call has passed.
+// False: ask once more.
+func (ps *partitions) uncalledForeign(ctx context.Context, l *pipeline, position int64) (done bool, err error) {
 	mark, err := ps.views.Mark(ctx, l.p)
 	if err != nil {
 		return false, err
 	}
-	if mark.Partition.Control < position { // the views went back
+	if mark.Partition.Control < position { // the views are behind where they were: they are made anew
 		return false, sleep(ctx, foreignMarkPoll)
 	}
 	return true, sleep(ctx, mark.Partition.CallBy.Add(recipient.ClockBound).Sub(ps.now()))
 }
 
-// openCalls is what a clerk says of the calls that a pause covers: until when there may be
-// any, and whether the partition has yet to apply the pause.
+// openCalls says until when a carrier may still be called for what a pause covers, and whether
+// the partition has not applied the pause yet.
 type openCalls struct {
-	until  time.Time // zero: there is none
+	until  time.Time // zero if no call is open
 	behind bool
 }
 
-// uncalledHere waits, in a partition that this node serves, for an answer or for the time to
-// call to pass; false: look again.
+// uncalledHere waits, in a partition that this node serves, for an answer or until the time to
+// call has passed. False: ask once more.
 func (ps *partitions) uncalledHere(ctx context.Context, l *pipeline, position int64, p *event.Paused, tenant string) (done bool, err error) {
 	progress := ps.progress()
-	if l.stopped() != nil { // it calls no carrier
+	if l.stopped() != nil { // a stopped partition calls no carrier
 		return true, nil
 	}
 	ended, answer := l.ending(), make(chan openCalls, 1)
@@ -184,9 +185,9 @@ func (ps *partitions) uncalledHere(ctx context.Context, l *pipeline, position in
 		select {
 		case open = <-answer:
 			waiting = false
-		case <-ended: // it goes to another node
+		case <-ended: // the partition goes to another node
 			return false, nil
-		case <-progress: // it may have stopped
+		case <-progress: // the partition may have stopped
 			if progress = ps.progress(); l.stopped() != nil {
 				return true, nil
 			}
@@ -202,7 +203,7 @@ func (ps *partitions) uncalledHere(ctx context.Context, l *pipeline, position in
 	if !open.behind {
 		passed.Reset(time.Until(open.until))
 	}
-	select { // an answer came, or the time to call is over
+	select { // wait for an answer, or until the time to call has passed
 	case <-progress:
 	case <-passed.C:
 	case <-ended:
@@ -212,6 +213,7 @@ func (ps *partitions) uncalledHere(ctx context.Context, l *pipeline, position in
 	return false, nil
 }
 
+// sleep waits for d, or until ctx is done.
 func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil
@@ -235,11 +237,11 @@ func (ps *partitions) heardUpTo() []int64 {
 	return out
 }
 
-// hearEvery is how often a node looks how far the partitions of other nodes have folded.
+// hearEvery is how often a node asks how far the partitions of other nodes were folded.
 const hearEvery = time.Second
 
-// hear keeps up with how far the partitions have folded that other nodes serve: a START from
-// a handset may lift what stood there when it came, and no more.
+// hear keeps asking the views how far the partitions of other nodes were folded. A START from a
+// handset lifts only the opt-outs that were folded when it came.
 func (ps *partitions) hear(ctx context.Context) {
 	t := time.NewTicker(hearEvery)
 	defer t.Stop()
@@ -255,7 +257,7 @@ func (ps *partitions) hear(ctx context.Context) {
 			}
 			mark, err := ps.views.Mark(ctx, l.p)
 			if err != nil {
-				break // the views are away: what was heard before is still true
+				break // the views cannot be reached: what is known is still true
 			}
 			if !l.serving.Load() {
 				l.heard.Store(mark.Next)
@@ -264,8 +266,9 @@ func (ps *partitions) hear(ctx context.Context) {
 	}
 }
 
-// oldest is, by purpose, how long ago the oldest message was submitted that could leave now
-// and has not, as far as the partitions that this node serves answer within a time.
+// oldest says, by purpose, how long ago the oldest message was submitted among those that could
+// be sent now. It knows the partitions that this node serves and that answer within the given
+// time.
 func (ps *partitions) oldest(within time.Duration) map[string]time.Duration {
 	var asked int
 	answers := make(chan map[string]time.Time, len(ps.all))

@@ -16,52 +16,53 @@ import (
 )
 
 const (
-	readBatch  = 512                   // events of one read
+	readBatch  = 512                   // how many events one read may return
 	flushEvery = 50 * time.Millisecond // how long applied events wait for their batch
-	flushAt    = 2048                  // or how many
+	flushAt    = 2048                  // and how many may wait
 )
 
-// pipeline is the thin layer around one partition's clerk: it reads, loads what
-// the clerk needs, appends what it proposes and hands calls to dispatchers. All of
-// the clerk's state is touched by its goroutine alone.
+// pipeline runs one partition's clerk: it reads the log, loads the streams that the clerk needs,
+// appends what the clerk proposes, and hands its calls to the dispatchers. Only the pipeline's
+// goroutine touches the clerk.
 type pipeline struct {
 	node  *Node
 	p     event.Partition
 	clerk *clerk.Clerk
 
 	mu   sync.Mutex
-	mail []func(*clerk.Clerk, time.Time) []dispatch.Call // what others want done on the clerk
-	// granted are places on their way to the clerk, as long as it takes some: open.
+	mail []func(*clerk.Clerk, time.Time) []dispatch.Call // what other goroutines want done with the clerk
+	// granted are grants on their way to the clerk. open says that it still takes them.
 	granted []dispatch.Granted
 	open    bool
 	wake    chan struct{}
 
 	records chan []ledger.Record
 	readErr chan error
-	applied atomic.Int64 // events applied
-	control atomic.Int64 // control position in force
+	applied atomic.Int64 // how many events were applied
+	control atomic.Int64 // the control position in force
 	backlog atomic.Int64
-	written uint64 // batches handed to the views
-	// committed is up to where the views have said that they are committed.
+	written uint64 // how many batches were given to the views
+	// committed is the index up to which the views have committed.
 	committed   atomic.Int64
 	writing     sync.WaitGroup
 	failed      atomic.Pointer[error]
 	lastCut     time.Time
 	lastLook    time.Time
-	short       int   // how often the log ended before the mark
-	headAtStart int64 // of this run: past it, the partition is well
-	// drained, while the partition drains, is closed when every start that was proposed
-	// before the drain has come back or was dropped.
+	short       int   // how often in a row the log ended before the mark
+	headAtStart int64 // the head when this run began: when it is reached, the partition is well
+	// drained is closed when every start that was proposed before the drain has come back or was
+	// dropped; nil while the partition does not drain.
 	drained chan struct{}
-	// callableUntil is until when a carrier may be called for starts from before this run's
-	// mark, whose open attempts this run cannot see.
+	// callableUntil is until when a carrier may be called for starts from before the mark of this
+	// run. This run does not know their open attempts.
 	callableUntil time.Time
 
-	serving atomic.Bool // this node serves the partition
-	halted  atomic.Bool // it waits for an operator
-	// heard is how far the partition has folded as far as this node knows, served or not.
+	serving atomic.Bool // whether this node serves the partition
+	halted  atomic.Bool // whether it waits for an operator
+	// heard is how many events of the partition this node knows to be folded, here or by another
+	// node.
 	heard atomic.Int64
-	end   context.CancelFunc // of this service; with ended under mu
+	end   context.CancelFunc // ends this service of the partition; guarded by mu, like ended
 	ended chan struct{}
 }
 
@@ -69,7 +70,7 @@ func newPipeline(n *Node, p event.Partition) *pipeline {
 	return &pipeline{node: n, p: p, wake: make(chan struct{}, 1)}
 }
 
-// begin serves the partition until it is drained or ctx is done.
+// begin starts to serve the partition, until it is drained or ctx is done.
 func (l *pipeline) begin(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,16 +90,16 @@ func (l *pipeline) begin(ctx context.Context) {
 	}()
 }
 
-// ending is closed when this service of the partition has ended.
+// ending returns a channel that is closed when this service of the partition has ended.
 func (l *pipeline) ending() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.ended
 }
 
-// drain proposes nothing more, lets the starts that are out come back to be called
-// (within ctx), writes what was applied, and ends the partition. What does not come
-// back in time will be in doubt.
+// drain ends the proposing, waits (within ctx) until the starts in flight have come back and
+// their carriers were called, writes what was applied to the views, and ends the service of the
+// partition. A start that does not come back in time will be in doubt.
 func (l *pipeline) drain(ctx context.Context) {
 	if !l.serving.Load() {
 		return
@@ -133,15 +134,15 @@ func (l *pipeline) drain(ctx context.Context) {
 	for _, g := range late {
 		l.giveBack(g)
 	}
-	if l.clerk != nil { // of its memory only what it proposed is of use yet
+	if l.clerk != nil { // only what the clerk proposed is still of use
 		after := clerk.New(l.node.clerkConfig(l.p))
 		l.call(after.Inherit(l.clerk))
 		l.clerk = after
 	}
 }
 
-// stopped is why the partition waits for an operator and calls nobody; nil while it
-// runs or tries to.
+// stopped says why the partition waits for an operator and calls no carrier; nil while it runs or
+// tries to run.
 func (l *pipeline) stopped() error {
 	if err := l.failed.Load(); err != nil && l.halted.Load() {
 		return *err
@@ -149,7 +150,7 @@ func (l *pipeline) stopped() error {
 	return nil
 }
 
-// drainClerk ends the clerk's proposing, and says so once none of its starts is out.
+// drainClerk ends the clerk's proposing, and closes drained when none of its starts is in flight.
 func (l *pipeline) drainClerk(c *clerk.Clerk) {
 	if c.Drain() == 0 {
 		close(l.drained)
@@ -157,8 +158,8 @@ func (l *pipeline) drainClerk(c *clerk.Clerk) {
 	}
 }
 
-// grant brings a place to the clerk that waits for it. One that comes when the partition
-// is served no more is given back, or it would be kept from others until it expires.
+// grant gives slots to the clerk that waits for them. If the partition is no longer served, it
+// gives them back; else they would be kept from other messages until they expire.
 func (l *pipeline) grant(g dispatch.Granted) {
 	l.mu.Lock()
 	open := l.open
@@ -180,7 +181,7 @@ func (l *pipeline) giveBack(g dispatch.Granted) {
 	l.node.dispatchers[g.Grant.Account].Release(g.Grant)
 }
 
-// do runs f on the pipeline's goroutine, soon.
+// do makes the pipeline's goroutine run f soon.
 func (l *pipeline) do(f func(*clerk.Clerk, time.Time) []dispatch.Call) {
 	l.mu.Lock()
 	l.mail = append(l.mail, f)
@@ -191,11 +192,10 @@ func (l *pipeline) do(f func(*clerk.Clerk, time.Time) []dispatch.Call) {
 	}
 }
 
-// run serves the partition until ctx is done. When its position does not follow
-// the log any more (a restored ledger, a topic that lost its tail), or a batch
-// could not be written, it drops what it had in memory and starts from its mark,
-// or from nothing. An event that it cannot understand stops it until control
-// accepts that very record.
+// run serves the partition until ctx is done. If its position no longer fits the log (a ledger
+// was restored, a topic lost its tail), or a batch could not be written, it drops its memory and
+// begins anew from its mark, or from the first event. If a record is no event of this ledger, it
+// stops until control has been changed, and then tries that record once more.
 func (l *pipeline) run(ctx context.Context) {
 	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, time.Minute) {
 		began := l.node.cfg.Clock.Now()
@@ -214,7 +214,7 @@ func (l *pipeline) run(ctx context.Context) {
 		}
 		l.node.log.Error("a partition stopped; it starts again", "partition", l.p.String(), "error", err)
 		l.failed.Store(&err)
-		if errors.Is(err, ledger.ErrDamaged) { // never skipped: the others go on
+		if errors.Is(err, ledger.ErrDamaged) { // the record is never skipped; the other partitions go on
 			l.halted.Store(true)
 			l.node.partitions.announce()
 			select {
@@ -236,11 +236,12 @@ func (l *pipeline) run(ctx context.Context) {
 // errOutrun: the views are ahead of what this run has read.
 var errOutrun = errors.New("another node has updated this partition's views further")
 
+// serve is one run over the partition, from its mark until an error or the end of parent.
 func (l *pipeline) serve(parent context.Context) error {
 	n := l.node
 	ctx, cancel := context.WithCancel(parent)
-	// What this run began ends with it: a batch that is written after the next run
-	// read its mark would give it streams from ahead of its position.
+	// Everything that this run began ends with it. Otherwise a batch could be written after the
+	// next run has read its mark, and that run would load streams that are ahead of its position.
 	var reading sync.WaitGroup
 	defer func() { cancel(); reading.Wait(); l.writing.Wait() }()
 	mark, err := l.startingMark(ctx)
@@ -268,7 +269,7 @@ func (l *pipeline) serve(parent context.Context) error {
 	l.applied.Store(mark.Next)
 	l.heard.Store(mark.Next)
 	l.control.Store(mark.Partition.Control)
-	n.partitions.announce() // there may be nothing to read that would say so
+	n.partitions.announce() // there may be no event to read that would announce it
 	l.records, l.readErr = make(chan []ledger.Record, 2), make(chan error, 1)
 	reading.Go(func() { l.read(ctx, mark.Next) })
 	writeFailed := make(chan error, 1)
@@ -292,7 +293,7 @@ func (l *pipeline) serve(parent context.Context) error {
 			return err
 		}
 		if l.clerk.Fold().Next() >= l.headAtStart {
-			l.failed.Store(nil) // it reads and folds again
+			l.failed.Store(nil) // it reads and folds, so it has recovered
 		}
 		timer.Reset(wait)
 	}
@@ -310,7 +311,7 @@ func (l *pipeline) startingMark(ctx context.Context) (ledger.Mark, error) {
 		return mark, err
 	}
 	if n.cfg.Placement != nil && mark.Next > head && l.short < 3 {
-		// A new leader may not know its own end at once: it is asked again.
+		// A new leader may not know its own head at once: ask it once more.
 		l.short++
 		return mark, fmt.Errorf("%w: the views have read up to %d, and the log says that it ends at %d", ledger.ErrAhead, mark.Next, head)
 	}
@@ -334,6 +335,7 @@ func (l *pipeline) startingMark(ctx context.Context) (ledger.Mark, error) {
 	return ledger.Mark{}, nil
 }
 
+// read reads the log from an index on, until ctx is done or a read fails.
 func (l *pipeline) read(ctx context.Context, from int64) {
 	for ctx.Err() == nil {
 		records, _, err := l.node.cfg.Log.Read(ctx, l.p, from, readBatch)
@@ -352,7 +354,8 @@ func (l *pipeline) read(ctx context.Context, from int64) {
 	}
 }
 
-// step takes what came in, acts, and says when to come back at the latest.
+// step applies what was read, gives the clerk what came for it, lets it act, and returns when to
+// make the next step at the latest.
 func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed chan error) (time.Duration, error) {
 	n, c := l.node, l.clerk
 	fold := c.Fold()
@@ -362,7 +365,7 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 			return 0, err
 		}
 		calls, err := c.Apply(ctx, batch, now)
-		l.call(calls) // also of those before an error: the clerk has forgotten them
+		l.call(calls) // also those from before an error: the clerk has forgotten them
 		if err != nil {
 			return 0, err
 		}
@@ -411,7 +414,7 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 		n.cfg.Log.Append(l.p, p.Events, func(a ledger.Appended) {
 			l.do(func(now *clerk.Clerk, _ time.Time) []dispatch.Call {
 				if now != c {
-					return nil // started again meanwhile: what was proposed is nobody's to call
+					return nil // the partition began anew meanwhile: that clerk's starts are not to be called
 				}
 				return now.Acked(p.ID, a.Err)
 			})
@@ -440,18 +443,19 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 	return wait, nil
 }
 
+// load loads streams from the views into the clerk.
 func (l *pipeline) load(ctx context.Context, subjects []event.Pseudonym) error {
 	if len(subjects) == 0 {
 		return nil
 	}
-	committed := l.committed.Load() // before they are read: commits go on
+	committed := l.committed.Load() // read this first: commits go on meanwhile
 	folds, asOf, err := l.node.cfg.Views.Streams(ctx, l.p, subjects)
 	if err != nil {
 		return err
 	}
 	switch {
 	case asOf > l.clerk.Fold().Next():
-		return errOutrun // these folds hold events that this run would apply again
+		return errOutrun // these folds include events that this run would apply a second time
 	case asOf < committed:
 		return fmt.Errorf("the views have read up to %d, but had committed up to %d before: their database lost its last rows", asOf, committed)
 	}
@@ -459,6 +463,7 @@ func (l *pipeline) load(ctx context.Context, subjects []event.Pseudonym) error {
 	return nil
 }
 
+// cut gives the views what was applied since the last batch.
 func (l *pipeline) cut(writeFailed chan error) error {
 	b, err := l.clerk.Fold().Cut()
 	if err != nil || b == nil {
@@ -488,8 +493,8 @@ func (l *pipeline) cut(writeFailed chan error) error {
 	return nil
 }
 
-// last writes what was applied before the partition stops. What is lost here is
-// read again.
+// last gives the views what was applied before the partition ends, and waits for them. What is
+// lost here is read from the log once more.
 func (l *pipeline) last(writeFailed chan error) error {
 	b, err := l.clerk.Fold().Cut()
 	if err != nil || b == nil {
@@ -505,7 +510,7 @@ func (l *pipeline) last(writeFailed chan error) error {
 	}
 }
 
-// call hands starts to their carriers. The clerk has forgotten them already.
+// call hands starts to their carriers. The clerk has already forgotten them.
 func (l *pipeline) call(calls []dispatch.Call) {
 	for i := range calls {
 		l.node.call(&calls[i])

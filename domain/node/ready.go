@@ -11,23 +11,24 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// maxBehind is how many events the views of a partition may be behind what was read.
+// maxBehind is how many events the views of a partition may be behind what was applied, on a node
+// that is ready.
 const maxBehind = 20_000
 
-// Component is one thing that readiness depends on, or that is paused.
+// Component is one thing that readiness depends on, or a carrier, or a pause.
 type Component struct {
 	Name   string
 	OK     bool
 	Since  time.Time
-	Detail string // in words; "" when there is nothing to say
+	Detail string // in words; "" if there is nothing to say
 }
 
-// Ready says whether this node does its work, and how each part of it is. dependencies are
-// the outside systems, carriers the binds, and marks how far the views of each partition
-// have committed; since is when the node started.
+// Ready says whether this node does its work, and describes each component. dependencies are the
+// outside systems, carriers the carrier accounts, marks how far the views have committed each
+// partition, and since when the node started.
 //
-// It is not ready when a dependency is not, a partition has stopped, or the views are too
-// far behind. A carrier without a bind is named, and does not make the node unready:
+// A node is not ready when a dependency is not, when a partition has stopped, or when the views
+// are too far behind. A carrier without a bind is listed but does not make the node unready:
 // messages are accepted and wait.
 func (n *Node) Ready(dependencies, carriers []Component, marks map[event.Partition]int64, since time.Time) (bool, []Component) {
 	st := n.Stats()
@@ -69,7 +70,8 @@ func (n *Node) Ready(dependencies, carriers []Component, marks map[event.Partiti
 	return ready, out
 }
 
-// partitionsDetail says which partitions do not run, and why none is served.
+// partitionsDetail says which partitions do not run, and why the node serves none; "" if nothing
+// is wrong.
 func partitionsDetail(st *Stats) (detail string) {
 	for _, p := range slices.Sorted(maps.Keys(st.Failed)) {
 		detail += "partition " + p + " is stopped"

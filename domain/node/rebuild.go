@@ -9,11 +9,11 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// rebuildBatch is how many events a rebuild hands to the views at once.
+// rebuildBatch is how many events a rebuild gives to the views in one batch.
 const rebuildBatch = 4096
 
-// Rebuild folds a ledger into views from its first event, with the Fold that serves live
-// reading too. The views must be empty. What it folded before an error stays in them.
+// Rebuild folds a ledger into empty views, from its first event, with the same Fold as live
+// reading. After an error the views keep what was folded before.
 type Rebuild struct {
 	log     ledger.Log
 	views   ledger.Views
@@ -21,7 +21,7 @@ type Rebuild struct {
 	folds   []*clerk.Fold
 }
 
-// NewRebuild returns a rebuild that has folded nothing.
+// NewRebuild returns a Rebuild that has folded nothing.
 func NewRebuild(log ledger.Log, views ledger.Views) *Rebuild {
 	r := &Rebuild{log: log, views: views, control: control.NewControl(log)}
 	for p := range log.Partitions() {
@@ -30,10 +30,10 @@ func NewRebuild(log ledger.Log, views ledger.Views) *Rebuild {
 	return r
 }
 
-// Fold goes on from where it stands up to a bound of each partition (nil: its head
-// now), and returns how many events it took. step is told of each batch.
+// Fold continues each partition up to a bound (nil: the head that each has now), and returns how
+// many events it folded. step is called with the number of events of each batch.
 func (r *Rebuild) Fold(ctx context.Context, upTo map[event.Partition]int64, step func(events int)) (n int64, err error) {
-	if upTo == nil { // before control is read, so that every position that they have applied is in it
+	if upTo == nil { // ask before control is read, so that control has every position that they have applied
 		upTo = map[event.Partition]int64{}
 		for p := range r.folds {
 			if _, upTo[event.Partition(p)], err = r.log.Read(ctx, event.Partition(p), 0, 0); err != nil {
@@ -57,6 +57,7 @@ func (r *Rebuild) Fold(ctx context.Context, upTo map[event.Partition]int64, step
 	return n, nil
 }
 
+// partition folds one partition up to an index.
 func (r *Rebuild) partition(ctx context.Context, p event.Partition, fold *clerk.Fold, to int64, step func(int)) (n int64, err error) {
 	if to <= fold.Next() {
 		return 0, nil
@@ -84,7 +85,7 @@ func (r *Rebuild) partition(ctx context.Context, p event.Partition, fold *clerk.
 	return n, err
 }
 
-// cut hands what was folded to the views, and waits until it is committed there.
+// cut gives the views what was folded, and waits until they have committed it.
 func (r *Rebuild) cut(fold *clerk.Fold) error {
 	b, err := fold.Cut()
 	if err != nil || b == nil {

@@ -10,13 +10,14 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// Recorder appends facts that were already observed and cannot be given back: what a
-// carrier answered. An append that was refused or whose answer was lost is made
-// again under the same id, so that the fact lands once.
+// Recorder appends facts that were observed and cannot be observed once more, such as a carrier's
+// answer. If an append is refused or its result is lost, it repeats the append under the same id,
+// so that the fact counts once. A crash loses the facts that are still pending: an attempt whose
+// answer is lost so becomes in doubt.
 type Recorder struct {
 	log   ledger.Log
 	clock func() time.Time
-	// lost is told of a fact that could not be appended within RetryFor.
+	// lost is called with a fact that could not be appended within RetryFor.
 	lost func(p event.Partition, e *event.Event, err error)
 
 	mu      sync.Mutex
@@ -26,6 +27,7 @@ type Recorder struct {
 	wake    chan struct{}
 }
 
+// retried is a fact whose append is made or repeated.
 type retried struct {
 	p     event.Partition
 	e     *event.Event
@@ -34,13 +36,14 @@ type retried struct {
 	err   error
 }
 
-// NewRecorder appends to log.
+// NewRecorder returns a Recorder that appends to log. lost, if not nil, is called with each fact
+// that is given up.
 func NewRecorder(log ledger.Log, clock func() time.Time, lost func(event.Partition, *event.Event, error)) *Recorder {
 	return &Recorder{log: log, clock: clock, lost: lost, idle: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
 
-// Append records a fact and returns at once. done (may be nil) is called when the
-// fact is durable, or with an error when it was given up.
+// Append appends a fact and returns at once. done, if not nil, is called when the fact is
+// durable, or with an error when it is given up.
 func (f *Recorder) Append(p event.Partition, e *event.Event, done func(error)) {
 	f.mu.Lock()
 	f.pending++
@@ -80,8 +83,8 @@ func (f *Recorder) end(r retried, err error) {
 	}
 }
 
-// Run makes failed appends again, every 200 ms, until ctx is done; what then
-// could not be appended is given up.
+// Run repeats failed appends every 200 ms, until ctx is done. Facts that could not be appended by
+// then are given up.
 func (f *Recorder) Run(ctx context.Context) {
 	t := time.NewTicker(200 * time.Millisecond)
 	defer t.Stop()
@@ -113,7 +116,7 @@ func (f *Recorder) take() []retried {
 	return out
 }
 
-// Drain returns when no fact is on its way, or when ctx is done.
+// Drain returns when no fact is pending, or with ctx's error.
 func (f *Recorder) Drain(ctx context.Context) error {
 	for {
 		f.mu.Lock()

@@ -12,8 +12,8 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// serve serves what Placement says, again and again: its broker may be away. The
-// inbox goes with partition 0.
+// serve serves the partitions that Placement says. When Placement fails, it is run once more: its
+// broker may be unreachable for a while. The inbox goes with partition 0.
 func (n *Node) serve(ctx, inner, outer context.Context) {
 	stopInbox := func() {}
 	gained := func(ps []event.Partition) {
@@ -56,8 +56,8 @@ func (n *Node) serve(ctx, inner, outer context.Context) {
 	}
 }
 
-// readControl reads control until ctx is done, again and again: a pause must be in
-// force whatever happened to a read. While it fails the node is not ready.
+// readControl reads control until ctx is done. After an error it begins once more, since a pause
+// must come into force whatever happened to a read. While reads fail the node is not ready.
 func (n *Node) readControl(ctx context.Context) {
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		began := n.cfg.Clock.Now()
@@ -78,8 +78,8 @@ func (n *Node) readControl(ctx context.Context) {
 	}
 }
 
-// wakeByControl wakes every partition when control moved on, so that clerks append
-// what is missing.
+// wakeByControl wakes every partition when control was read further, so that the clerks append
+// the positions that their partitions lack.
 func (n *Node) wakeByControl(ctx context.Context) {
 	for {
 		_, changed := n.control.Latest()
@@ -106,7 +106,7 @@ func (n *Node) pump(ctx context.Context, d *dispatch.Dispatcher) {
 		for _, g := range out {
 			n.partitions.all[g.Want.Partition].grant(g)
 		}
-		wait := 5 * time.Second // expired grants are swept even when nothing else happens
+		wait := 5 * time.Second // expired grants end even if nothing else happens
 		if !next.IsZero() {
 			wait = min(wait, max(next.Sub(n.cfg.Clock.Now()), time.Millisecond))
 		}
@@ -121,7 +121,7 @@ func (n *Node) pump(ctx context.Context, d *dispatch.Dispatcher) {
 	}
 }
 
-// clerkConfig is what the clerk of a partition is told.
+// clerkConfig is the configuration of a partition's clerk.
 func (n *Node) clerkConfig(p event.Partition) clerk.Config {
 	c := n.cfg.Clerk
 	c.Partition, c.Author, c.Decider, c.Vault, c.Control = p, n.cfg.Author, newDecider(n.cfg.Policy), n.cfg.Vault, n.control
@@ -141,7 +141,7 @@ func (n *Node) clerkConfig(p event.Partition) clerk.Config {
 	return c
 }
 
-// trusted is the time, and what is wrong with this node's means to decide.
+// trusted returns the time, and what keeps this node from deciding, if anything.
 func (n *Node) trusted() (t time.Time, fault event.Fault, detail string) {
 	t, ok := n.cfg.Clock.trusted()
 	if !ok {
@@ -153,7 +153,7 @@ func (n *Node) trusted() (t time.Time, fault event.Fault, detail string) {
 	return t, "", ""
 }
 
-// call makes the carrier calls of one start and records what comes of them.
+// call makes the carrier calls of one start, and records what the carrier answers.
 func (n *Node) call(c *dispatch.Call) {
 	n.matching.called(c)
 	n.dispatchers[c.Grant.Account].Call(*c, n.cfg.Clock.Now, func(h ledger.Handoff, r ledger.HandoffResult) {
@@ -162,7 +162,7 @@ func (n *Node) call(c *dispatch.Call) {
 		var data event.Data
 		switch r.Status {
 		case ledger.HandoffUnknown:
-			return // past answer_by it is in doubt
+			return // after answer_by the clerk records it as in doubt
 		case ledger.HandoffTaken:
 			data = &event.HandoffAccepted{Attempt: h.Attempt, Part: h.Part, Carrier: c.Grant.Account, CarrierID: r.CarrierID}
 		default:
@@ -176,7 +176,7 @@ func (n *Node) call(c *dispatch.Call) {
 	})
 }
 
-// observe learns from judged events what the rest of the node remembers.
+// observe counts judged events, and tells intake of submits.
 func (n *Node) observe(judged []ledger.Judged) {
 	n.metrics.count(judged)
 	for i := range judged {
@@ -186,6 +186,7 @@ func (n *Node) observe(judged []ledger.Judged) {
 	}
 }
 
+// submitted is the data of an effective submit; false for another event.
 func submitted(j *ledger.Judged) (*event.MessageSubmitted, bool) {
 	if j.Why != "" { // an opaque record has no event
 		return nil, false

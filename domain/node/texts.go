@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// textLanes is how many inbound texts are recorded side by side. Those of one handset
-	// share a lane, so that its STOP and its START keep their order.
+	// textLanes is how many inbound texts are recorded side by side. The texts of one handset use
+	// the same lane, so that its STOP and its START keep their order.
 	textLanes = 8
-	// textsWaiting bounds the texts that wait in one lane; further ones are refused, and
-	// their carrier delivers them again.
+	// textsWaiting bounds the texts that wait in one lane. Further texts are refused, and their
+	// carriers deliver them once more.
 	textsWaiting = 1024
 	// lookWithin bounds every look-up: into the views, or of one event in the log.
 	lookWithin = 2 * time.Second
@@ -31,15 +31,16 @@ type texts struct {
 	writer  *ledger.Writer
 	control *control.Control
 	orphans func()
-	// lanes are by sender.
+	// lanes are the queues; a text's sender says which one it uses.
 	lanes [textLanes]chan text
 }
 
+// text is an inbound message that a carrier delivered.
 type text struct {
 	d   ledger.Delivery
 	ack func(error)
-	// read is how many events of each partition had been read when the text came, however
-	// long it waits here: a START lifts only what stood there.
+	// read is how many events of each partition were folded when the text came. It may wait here,
+	// but a START lifts only what was in force then.
 	read []int64
 }
 
@@ -51,7 +52,7 @@ func newTexts(w *ledger.Writer, c *control.Control, orphans func()) *texts {
 	return t
 }
 
-// deliver queues a text, and refuses it when too many wait.
+// deliver queues a text, or refuses it if too many wait in its lane.
 func (t *texts) deliver(x text) {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(x.d.From))
@@ -80,13 +81,13 @@ func (t *texts) run(ctx context.Context) {
 	lanes.Wait()
 }
 
-// record writes a text into its sender's stream with each tenant that it concerns, or, where
-// it concerns none, into the account's inbox. Words that revoke are in force with this very
-// event. The text is acknowledged when all of its events are durable.
+// record appends a text to its sender's stream with each tenant that it concerns; if it concerns
+// none, to the account's inbox. Words that revoke are in force with that event. The text is
+// acknowledged when all of its events are durable.
 func (t *texts) record(ctx context.Context, x *text) {
 	reg, _ := t.control.Latest()
 	from, err := receipts.Sender(&x.d)
-	if err != nil { // a short code or a name is no recipient: it can opt out of nothing
+	if err != nil { // a short code or a name is no recipient, and can opt out of nothing
 		t.unplaced(x)
 		return
 	}
@@ -112,6 +113,7 @@ func (t *texts) record(ctx context.Context, x *text) {
 	}()
 }
 
+// concern appends a text to its sender's stream with one tenant.
 func (t *texts) concern(ctx context.Context, x *text, from sms.Number, c *receipts.Concern, ack func(error)) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
@@ -125,7 +127,7 @@ func (t *texts) concern(ctx context.Context, x *text, from sms.Number, c *receip
 	t.append(stream, ledger.ClassEvidence, &c.Event, event.Inbound{From: string(from), Text: x.d.Text, Raw: x.d.Raw}, ack)
 }
 
-// unplaced keeps a text that concerns no recipient in its account's inbox.
+// unplaced appends a text that concerns no recipient to its account's inbox.
 func (t *texts) unplaced(x *text) {
 	stream, err := t.writer.Inbox(x.d.Account)
 	if err != nil {

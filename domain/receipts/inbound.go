@@ -7,8 +7,9 @@ import (
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
-// Concern is what an inbound message is for one tenant: the event of its sender's stream
-// with that tenant, without its evidence and without how far the partition was read.
+// Concern is an inbound message as one tenant gets it: the event for the stream of the message's
+// sender with that tenant. Its evidence (Sealed) and how far the partition was read (Read) are
+// not set yet.
 type Concern struct {
 	Tenant string
 	Event  event.InboundReceived
@@ -64,11 +65,13 @@ func WithoutTenant(d *ledger.Delivery) event.InboundReceived {
 	return received(d, senderID(d.To), sms.ParseAsk(d.Text))
 }
 
+// received is the part of the event that is the same for every tenant.
 func received(d *ledger.Delivery, to string, ask sms.Ask) event.InboundReceived {
 	return event.InboundReceived{Account: d.Account, To: to, Ask: event.InboundAsk(ask.Kind.String()), Match: ask.Match}
 }
 
-// words sets what the words reach. unowned: it is not known for whom they were.
+// words sets what the message's words revoke or hold. unowned says that no program registers the
+// number, so that it is not known for whom the words were.
 func (c *Concern) words(d *ledger.Delivery, ask sms.AskKind, reach event.Reach, unowned bool) {
 	r := &c.Event
 	switch {
@@ -82,7 +85,7 @@ func (c *Concern) words(d *ledger.Delivery, ask sms.AskKind, reach event.Reach, 
 	}
 }
 
-// liftable is what a START to a sender may lift for a tenant.
+// liftable is what a START to a sender ID may lift for a tenant.
 func liftable(owners []*control.Program, tenant, sender string, entity event.Reach) []event.Reach {
 	out := []event.Reach{entity, {Scope: event.ScopeSender, Name: sender}}
 	for _, p := range owners {
@@ -93,11 +96,12 @@ func liftable(owners []*control.Program, tenant, sender string, entity event.Rea
 	return out
 }
 
-// Sender is the phone number that an inbound message came from; an error for a short code
-// or a name, which is no recipient.
+// Sender is the phone number from which an inbound message came. It fails for a short code or a
+// name: these are no recipients.
 func Sender(d *ledger.Delivery) (sms.Number, error) { return sms.ParseNumber(withPlus(d.From), "") }
 
-// senderID is our own number as programs register it: a carrier may leave out the plus.
+// senderID is our own number in the form in which programs register it. A carrier may leave out
+// the plus.
 func senderID(to string) string {
 	if s, err := sms.ParseSender(to); err == nil && s.Type() != sms.ShortCode {
 		return string(s)

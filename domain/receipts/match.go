@@ -9,14 +9,16 @@ import (
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
+// idKey is the key of a carrier's id within its account.
 func idKey(account, id string) string { return account + "\x00" + id }
 
+// referenceKey is the key of a user_message_reference within its account.
 func referenceKey(account string, reference uint16) string {
 	return account + "\x01" + strconv.Itoa(int(reference))
 }
 
-// MatchOf says by which form of its id a receipt is matched to the id that the carrier
-// answered; "" where the answer is not known.
+// MatchOf says by which form of its id a receipt was matched to the id in the carrier's answer.
+// answered is "" where the answer is not known.
 func MatchOf(receipt, answered string) event.Match {
 	switch {
 	case receipt == answered || answered == "":
@@ -27,8 +29,9 @@ func MatchOf(receipt, answered string) event.Match {
 	return event.MatchHex
 }
 
-// SamePerson reports whether a receipt's address has enough legible digits to tell recipients
-// apart, where only it and 16 bits of a reference do, and is the number that a part went to.
+// SamePerson reports whether a receipt's address is the number that a part went to, and has at
+// least four legible digits. A receipt without an id has only that and the 16 bits of a reference
+// to tell one recipient from another.
 func SamePerson(from string, to sms.Number) bool {
 	n := 0
 	for _, r := range from {
@@ -39,8 +42,9 @@ func SamePerson(from string, to sms.Number) bool {
 	return n >= 4 && addressed(from, to)
 }
 
-// addressed reports whether a receipt's address is, as far as it is legible, the
-// number that a message went to: masked digits match any, a national form its end.
+// addressed reports whether a receipt's address fits the number that a message went to, as far as
+// the address is legible: a masked digit fits any digit, and a national form fits the number's
+// end.
 func addressed(from string, to sms.Number) bool {
 	digits := func(s string) string {
 		return strings.Map(func(r rune) rune {
@@ -66,7 +70,7 @@ func addressed(from string, to sms.Number) bool {
 	return true
 }
 
-// looks is a heap: the receipt that is due first.
+// looks is a heap of receipts that wait to be looked up: the one that is due first is on top.
 type looks []*receipt
 
 func (q looks) Len() int           { return len(q) }
@@ -87,7 +91,7 @@ func (q *looks) Pop() any {
 	return x
 }
 
-// push sets when a receipt is looked up to its next.
+// push adds a receipt, or moves it after its time has changed.
 func (q *looks) push(r *receipt) {
 	if r.index >= 0 {
 		heap.Fix(q, r.index)
@@ -98,7 +102,7 @@ func (q *looks) push(r *receipt) {
 
 func (q *looks) pop() { heap.Pop(q) }
 
-// drop takes a receipt out.
+// drop takes a receipt out, if it is in.
 func (q *looks) drop(r *receipt) {
 	if r.index >= 0 {
 		heap.Remove(q, r.index)

@@ -1,6 +1,6 @@
-// Package receipts finds the message that a delivery receipt is about, and says whom the
-// words of an inbound message reach. Both are deterministic: the Matcher is a step, whose
-// look-ups and appends are done by node, and Reach is a pure function.
+// Package receipts finds the message that a delivery receipt is about, and says whom the words of
+// an inbound message reach. Both are deterministic: the Matcher is a step, and Reach is a pure
+// function. The package looks nothing up, appends nothing and answers no carrier: node does.
 package receipts
 
 import (
@@ -15,11 +15,10 @@ import (
 
 // Bounds of a Matcher's memory.
 const (
-	// maxRemembered bounds the hand-offs kept for matching; older ones are found in the
-	// views.
+	// maxRemembered bounds the hand-offs in memory. Older ones are found in the views.
 	maxRemembered = 200_000
-	// maxParked bounds the receipts that wait for their hand-off. They are durable in the
-	// inbox; beyond the bound the oldest waits there alone.
+	// maxParked bounds the receipts in memory that wait for their hand-off. They are durable in
+	// the inbox. With more of them the oldest is dropped from memory and stays in the inbox.
 	maxParked = 100_000
 )
 
@@ -27,40 +26,41 @@ const (
 // for receipts that are not acknowledged; one more is refused, and its carrier delivers it again.
 const MaxLookups = 4096
 
-// ParkFor is how long a receipt waits for its hand-off before it is an orphan. It lies below
-// recipient.RepeatWindow, within which a receipt that is moved twice is told from two.
+// ParkFor is how long a receipt waits for its hand-off. After that it is an orphan, and stays in
+// the inbox. It is less than recipient.RepeatWindow, within which it is recognized if one receipt
+// is moved twice.
 const ParkFor = 20 * time.Hour
 
 const (
-	// firstLook is when a parked receipt is first looked up again in the views, where
-	// another node's hand-offs show; then it is looked up ever more seldom, down to once in
+	// firstLook is when a parked receipt is looked up in the views for the first time: another
+	// node may have made its hand-off. Each next look-up comes after twice the time, up to
 	// lastLook.
 	firstLook = 200 * time.Millisecond
 	lastLook  = 10 * time.Minute
 	// looksAtOnce bounds the look-ups of parked receipts that have not been answered: however
 	// many wait, the others do not wait behind them.
 	looksAtOnce = 200
-	// crossNode is how long a receipt that is unknown here waits, unacknowledged, for
-	// another node's hand-off to reach the views, before it goes to the inbox.
+	// crossNode is how long a receipt that this node does not know waits, unacknowledged, for
+	// another node's hand-off to reach the views, before it is put into the inbox.
 	crossNode = 150 * time.Millisecond
 )
 
-// Matcher finds the message that a receipt is about, within its carrier account: by the
-// carrier's id, or, for a hand-off that was never answered, by user_message_reference and
-// the recipient. A receipt that outran the response to its hand-off is put into the inbox
-// and waits, parked, until the response or the views name its message.
+// Matcher finds the message that a receipt is about, within the receipt's carrier account: by the
+// carrier's id, or, for a hand-off that was never answered, by user_message_reference and the
+// recipient. A receipt may come before the answer to its hand-off. Then it is put into the inbox
+// and waits, parked, until the answer or the views tell its message.
 //
-// It is a step: it has no goroutine, no lock and no clock, looks nothing up and appends
-// nothing. What it wants done, its Actions say.
+// It is a step: it has no goroutine, no lock and no clock, looks nothing up and appends nothing.
+// What is to be done, its Actions say.
 type Matcher struct {
 	accounts map[string]ledger.Account
-	// shared: other nodes hand off too, and their hand-offs show in the views.
+	// shared says that other nodes make hand-offs too. The views have them.
 	shared bool
 	newID  func(now time.Time) event.ID
 
-	known map[string]ledger.HandoffRef // by account and id
-	order []string                     // of known, the oldest first
-	calls map[string]calledPart        // by account and reference
+	known map[string]ledger.HandoffRef // hand-offs by account and the carrier's id
+	order []string                     // the keys of known, the oldest first
+	calls map[string]calledPart        // parts by account and reference
 
 	parking
 	// waiting are unacknowledged receipts that wait for another node's hand-off, in order of
@@ -74,8 +74,8 @@ type Matcher struct {
 
 }
 
-// calledPart is a part that a carrier was called with. unanswerable: its answer will not
-// come, so that nothing but its reference settles it.
+// calledPart is a part that the carrier was called with. unanswerable says that its answer will
+// never come here, so that only its reference can match a receipt to it.
 type calledPart struct {
 	ref          ledger.HandoffRef
 	to           sms.Number
@@ -83,8 +83,7 @@ type calledPart struct {
 	at           time.Time
 }
 
-// receipt is one that is not matched yet. Parked is its element in the order of arrival; nil
-// while its first look-ups run, and after it was matched or dropped.
+// receipt is a receipt that is not matched yet.
 type receipt struct {
 	id      event.ID // of its event: the matched one, or the inbox's
 	d       ledger.Delivery
@@ -95,76 +94,80 @@ type receipt struct {
 	at      time.Time // when it came
 	waited  bool      // it has waited for another node's hand-off
 	element *list.Element
-	next    time.Time // when it is looked up
-	wait    time.Duration
-	index   int // in looks; -1 when it is not there
+	next    time.Time // when it is looked up next
+	// wait is the time between its last look-up and the next.
+	wait  time.Duration
+	index int // its index in looks; -1 if it is not there
 }
 
-// Actions is what a step asks its thin layer to do, in any order.
+// Actions is what a step asks its caller to do, in any order.
 type Actions struct {
 	// Lookups are questions for the views. Each is answered by Found.
 	Lookups []Lookup
-	// Matched are receipts for the streams of their messages.
+	// Matched are receipts to be appended to their messages' streams.
 	Matched []Matched
-	// Kept are receipts for the inboxes of their accounts.
+	// Kept are receipts to be appended to their accounts' inboxes.
 	Kept []Kept
-	// Acks are deliveries to be answered at once.
+	// Acks are deliveries to be answered now.
 	Acks []Ack
 }
 
-// Lookup asks for the hand-off that a receipt is about: under the forms of its id, else, if it
-// has a reference, of a part in doubt under that and with the receipt's recipient.
+// Lookup asks the views for the hand-off that a receipt is about: by the forms of its id; or
+// else, if the receipt has a reference, for a part in doubt with that reference that went to the
+// receipt's recipient. Tell Found the answer.
 type Lookup struct {
 	ID       uint64
 	IDs      []string
 	Delivery *ledger.Delivery
 }
 
-// Matched is a receipt whose message is known. It is appended to the message's stream, and
-// Ack is called when it is durable there.
+// Matched is a receipt whose message is known. Append it to the message's stream, and call Ack
+// when it is durable there.
 type Matched struct {
 	ID       event.ID
 	Ref      ledger.HandoffRef
 	Delivery ledger.Delivery
 	Match    event.Match
-	// Received is when it came, where it waited in the inbox: then it is durable there, Ack
-	// is nil, and an append that failed is told to Failed with Again.
+	// Received is when the receipt came, if it waited in the inbox. Then it is durable there and
+	// Ack is nil; tell Failed if the append failed.
 	Received time.Time
 	Ack      func(error)
 	Parked   *Parked
 }
 
-// Parked is a receipt that waited in the inbox and was matched.
+// Parked is a receipt that waited in the inbox and was matched. It is for Failed.
 type Parked struct{ r *receipt }
 
-// Kept is a receipt that is appended to its account's inbox, and then acknowledged.
+// Kept is a receipt without a known message. Append it to its account's inbox, and call Ack when
+// it is durable there.
 type Kept struct {
 	ID       event.ID
 	Delivery ledger.Delivery
 	Ack      func(error)
 }
 
-// Ack answers a delivery: nil is durable, an error makes the carrier deliver it again.
+// Ack is an answer to a delivery: nil says that it is durable; after an error the carrier
+// delivers once more.
 type Ack struct {
 	Ack func(error)
 	Err error
 }
 
-// New returns a matcher that knows no hand-off. shared: other nodes hand off too.
+// New returns a Matcher that knows no hand-off. shared says that other nodes make hand-offs too.
 func New(accounts map[string]ledger.Account, shared bool, newID func(now time.Time) event.ID) *Matcher {
 	return &Matcher{accounts: accounts, shared: shared, newID: newID, known: map[string]ledger.HandoffRef{}, calls: map[string]calledPart{},
 		lookups: map[uint64]*receipt{}, parking: parking{bounds: bounds{maxRemembered, maxParked, MaxLookups - looksAtOnce, looksAtOnce},
 			parked: map[string][]*receipt{}, arrival: list.New()}}
 }
 
-// Called remembers a part before the carrier is called with it, if receipts may come for it.
+// Called remembers a part before the carrier is called with it, if the account delivers receipts.
 func (m *Matcher) Called(account string, s ledger.Stream, h *ledger.Handoff, now time.Time) {
 	if a, known := m.accounts[account]; known && !a.Tells.Receipts {
 		return
 	}
 	k := referenceKey(account, h.Reference)
 	if c := m.calls[k]; c.unanswerable && now.Sub(c.at) < ParkFor {
-		return // that one has only its reference to be settled by
+		return // only the reference can match a receipt to that part: keep it
 	}
 	m.calls[k] = calledPart{ref: refOf(s, h, ""), to: h.To, at: now}
 }
@@ -174,7 +177,8 @@ func refOf(s ledger.Stream, h *ledger.Handoff, id string) ledger.HandoffRef {
 		Attempt: h.Attempt, Part: h.Part, Key: s.Key, CarrierID: id}
 }
 
-// Answered takes what a carrier said of a part, and moves the receipts that outran it.
+// Answered takes a carrier's answer to a part. Receipts that came before the answer are matched
+// now.
 func (m *Matcher) Answered(account string, s ledger.Stream, h *ledger.Handoff, r ledger.HandoffResult) (out Actions) {
 	if a, known := m.accounts[account]; known && !a.Tells.Receipts {
 		return out
@@ -182,7 +186,7 @@ func (m *Matcher) Answered(account string, s ledger.Stream, h *ledger.Handoff, r
 	k := referenceKey(account, h.Reference)
 	switch r.Status {
 	case ledger.HandoffTaken:
-		m.settle(k, h.Message)
+		m.forgetCall(k, h.Message)
 		ref := refOf(s, h, r.CarrierID)
 		for _, id := range idForms(m.accounts[account], r.CarrierID) {
 			k := idKey(account, id)
@@ -196,18 +200,19 @@ func (m *Matcher) Answered(account string, s ledger.Stream, h *ledger.Handoff, r
 			m.move(&out, m.unpark(k, c.to), c.ref, false)
 		}
 	default:
-		m.settle(k, h.Message)
+		m.forgetCall(k, h.Message)
 	}
 	return out
 }
 
-// settle forgets a part's reference; another message's under the same one stays.
-func (m *Matcher) settle(k string, message event.ID) {
+// forgetCall forgets a part's reference, unless another message uses the same one.
+func (m *Matcher) forgetCall(k string, message event.ID) {
 	if m.calls[k].ref.Message == message {
 		delete(m.calls, k)
 	}
 }
 
+// remember keeps a hand-off under a key, and forgets the oldest quarter when there are too many.
 func (m *Matcher) remember(k string, ref ledger.HandoffRef) {
 	if _, ok := m.known[k]; !ok {
 		m.order = append(m.order, k)
@@ -221,15 +226,15 @@ func (m *Matcher) remember(k string, ref ledger.HandoffRef) {
 	}
 }
 
-// Knows reports whether this process called a carrier for the message under that reference.
+// Knows reports whether this process called a carrier for the message with that reference.
 func (m *Matcher) Knows(account string, reference uint16, message event.ID) bool {
 	c, ok := m.calls[referenceKey(account, reference)]
 	return ok && c.ref.Message == message
 }
 
-// Unanswered takes a part of an attempt of another process, or of this one before it
-// restarted: its answer will not come here, but a receipt that names its reference, from the
-// number that it went to, settles it.
+// Unanswered takes a part of an attempt that another process made, or this process before it
+// restarted. Its answer will not come here, but a receipt with its reference, from the number
+// that it went to, can still be matched.
 func (m *Matcher) Unanswered(account string, reference uint16, ref ledger.HandoffRef, to sms.Number, now time.Time) (out Actions) {
 	if m.Knows(account, reference, ref.Message) {
 		return out
@@ -240,8 +245,8 @@ func (m *Matcher) Unanswered(account string, reference uint16, ref ledger.Handof
 	return out
 }
 
-// Receipt takes a receipt that a carrier delivered. ack is called once it is durable, or with
-// an error.
+// Receipt takes a receipt that a carrier delivered. ack is called when it is durable, or with an
+// error.
 func (m *Matcher) Receipt(d ledger.Delivery, ack func(error), now time.Time) (out Actions) {
 	r := m.receipt(m.newID(now), d, now)
 	r.ack = ack
@@ -287,8 +292,8 @@ func (m *Matcher) recall(out *Actions, r *receipt) bool {
 	return true
 }
 
-// match ends a receipt: into its message's stream, under an id that follows from its inbox
-// event if it waited there, so that moved twice it lands once.
+// match asks for a receipt to be appended to its message's stream. If it waited in the inbox, its
+// new id is derived from its inbox event: if it is moved twice, the second copy is void.
 func (m *Matcher) match(out *Actions, r *receipt, ref ledger.HandoffRef, how event.Match) {
 	x := Matched{ID: r.id, Ref: ref, Delivery: r.d, Match: how, Ack: r.ack}
 	if r.inbox {
@@ -317,8 +322,8 @@ func (m *Matcher) lookup(out *Actions, r *receipt) {
 	out.Lookups = append(out.Lookups, Lookup{ID: m.lastID, IDs: r.ids, Delivery: &r.d})
 }
 
-// Found takes the answer to a look-up: the hand-off, and how it matched; ok false when the
-// views know none, and an error when they did not answer.
+// Found takes the answer to a look-up: the hand-off and how it matched. ok is false if the views
+// know none; err is set if they did not answer.
 func (m *Matcher) Found(id uint64, ref ledger.HandoffRef, how event.Match, ok bool, err error, now time.Time) (out Actions) {
 	r := m.lookups[id]
 	if r == nil {
@@ -334,7 +339,7 @@ func (m *Matcher) Found(id uint64, ref ledger.HandoffRef, how event.Match, ok bo
 	switch {
 	case err == nil && ok:
 		m.match(&out, r, ref, how)
-	case m.recall(&out, r): // its answer came between the look-up and now
+	case m.recall(&out, r): // the carrier's answer came after the look-up
 	case err != nil:
 		out.Acks = append(out.Acks, Ack{r.ack, err})
 	case m.shared && !r.waited:
@@ -376,8 +381,8 @@ func (m *Matcher) Restored(id event.ID, d ledger.Delivery, at, now time.Time) {
 	m.park(r, now, 0) // it may have been matched long ago: that shows at once
 }
 
-// Failed takes back a receipt whose append failed: it is durable in the inbox, and looked up
-// again.
+// Failed takes back a receipt whose append failed. It is durable in the inbox, and is looked up
+// once more.
 func (m *Matcher) Failed(p *Parked, now time.Time) { m.park(p.r, now, firstLook) }
 
 // Due asks for the look-ups that are due, and says when the next ones are; a time that has
@@ -409,7 +414,7 @@ func (m *Matcher) Due(now time.Time, owner bool) (out Actions, next time.Time) {
 // Waiting is how many receipts are parked.
 func (m *Matcher) Waiting() int { return m.arrival.Len() }
 
-// idForms are the forms under which an account's id is remembered and looked for.
+// idForms are the forms of a carrier's id under which a hand-off is remembered and looked up.
 func idForms(a ledger.Account, id string) []string {
 	if id == "" {
 		return nil

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// The GSM 7 bit default alphabet (3GPP TS 23.038 §6.2.1), by code. Code 0x1B is the
-// escape to the extension table and stands for no character.
+// The GSM 7 bit default alphabet (3GPP TS 23.038 §6.2.1), by code. Code 0x1B is the escape to the
+// extension table, and no character.
 const gsmDefault = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\x1bÆæßÉ" +
 	" !\"#¤%&'()*+,-./0123456789:;<=>?" +
 	"¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§" +
@@ -16,8 +16,8 @@ const gsmDefault = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\x1bÆæ�
 
 const gsmEscape = 0x1b
 
-// The default alphabet's extension table (3GPP TS 23.038 §6.2.1.1). Of it, CR2
-// (0x0D, a control) and SS2 (0x1B, reserved) are no characters.
+// The extension table of the default alphabet (3GPP TS 23.038 §6.2.1.1). Its codes for CR2 (0x0D,
+// a control) and SS2 (0x1B, reserved) are no characters.
 var gsmExtension = [...]struct {
 	code byte
 	char rune
@@ -26,15 +26,15 @@ var gsmExtension = [...]struct {
 	{0x3c, '['}, {0x3d, '~'}, {0x3e, ']'}, {0x40, '|'}, {0x65, '€'},
 }
 
-// gsmCode is how a character is written: one septet, or an escape and one septet.
+// gsmCode says how a character is written: as one septet, or as an escape and one septet.
 type gsmCode struct {
-	septets byte // 0: not in the alphabet
+	septets byte // 1 or 2; 0 means that the alphabet does not have the character
 	code    byte
 }
 
 var (
-	gsmRune    [128]rune // of the default table
-	gsmExtRune [128]rune // of the extension table; 0 where it is empty
+	gsmRune    [128]rune // the default table
+	gsmExtRune [128]rune // the extension table; 0 where it has no character
 	gsmLow     [256]gsmCode
 	gsmHigh    = map[rune]gsmCode{} // above U+00FF: ten Greek letters and the euro sign
 )
@@ -68,30 +68,33 @@ func gsmEncode(r rune) gsmCode {
 	return gsmHigh[r]
 }
 
-// inLatin1 tells whether r is a graphic character of ISO 8859-1, a line feed or a
-// carriage return. Other controls are not worth what a message centre makes of them.
+// inLatin1 reports whether r is a graphic character of ISO 8859-1, a line feed or a carriage
+// return. Other control characters are left out: message centres treat them differently.
 func inLatin1(r rune) bool {
 	return r >= 0x20 && r <= 0x7e || r >= 0xa0 && r <= 0xff || r == '\n' || r == '\r'
 }
 
 // Errors of DecodeText.
 var (
-	// errUnknownCoding: a data_coding that is no text this package can read (8-bit
+	// errUnknownCoding means that this package cannot read text in that data_coding (8-bit
 	// binary, JIS, pictogram, ...).
 	errUnknownCoding = errors.New("the data coding is none of the text codings that are supported")
-	// errMalformedText: octets that the coding does not allow. The text has U+FFFD in their place.
+	// errMalformedText means that the coding does not allow some of the octets. The text has
+	// U+FFFD instead of them.
 	errMalformedText = errors.New("the octets are not valid in their data coding")
 )
 
-// DecodeText decodes the octets of a short_message, without any user data header,
-// by data_coding (SMPP 3.4 §5.2.19): 0 by alphabet, which is what the connector's
-// carrier means by it (GSM7 unless it is Latin1 or UCS2; GSM7 has one octet a
-// septet), 1 as ASCII, 3 as ISO 8859-1, 6 as ISO 8859-5, 8 as UTF-16BE; and the
-// values that pass a data coding scheme of 3GPP TS 23.038 §4 through: 0x10 to 0x1B
-// and 0xF0 to 0xFF.
+// DecodeText decodes the octets of a short_message, without its user data header, by data_coding
+// (SMPP 3.4 §5.2.19):
 //
-// With errMalformedText the text is what could be read all the same, for a person
-// or a revocation may still be found in it; with errUnknownCoding there is none.
+//   - 0: by alphabet, which is what the carrier of the account means by 0: GSM7 (one octet a
+//     septet), unless it is Latin1 or UCS2;
+//   - 1: ASCII; 3: ISO 8859-1; 6: ISO 8859-5; 8: UTF-16BE;
+//   - 0x10 to 0x1B and 0xF0 to 0xFF: the data coding schemes of 3GPP TS 23.038 §4 that carriers
+//     pass through.
+//
+// With errMalformedText it still returns the text that can be read, because a person, or this
+// package, may find a revocation in it. With errUnknownCoding it returns no text.
 func DecodeText(dataCoding byte, octets []byte, alphabet Encoding) (string, error) {
 	switch {
 	case dataCoding == 0x00:
@@ -139,8 +142,8 @@ func decodeGSM(octets []byte) (string, error) {
 			err = errMalformedText
 			b.WriteRune(utf8.RuneError)
 		default:
-			// A code that the extension table leaves empty is shown as that of the
-			// default table; escape to another table, which is reserved, as a space.
+			// A code that the extension table does not have is shown as the default table's
+			// character. An escape to another table, which is reserved, is shown as a space.
 			i++
 			switch next := octets[i]; {
 			case next >= 0x80:
@@ -177,7 +180,8 @@ func decodeBytes(octets []byte, char func(byte) rune) (string, error) {
 	return b.String(), err
 }
 
-// cyrillic is ISO 8859-5, which runs alongside Unicode but for three characters.
+// cyrillic decodes a character of ISO 8859-5. Its codes have a fixed distance to Unicode's,
+// except for three characters.
 func cyrillic(c byte) rune {
 	switch {
 	case c <= 0xa0 || c == 0xad:
@@ -190,8 +194,8 @@ func cyrillic(c byte) rune {
 	return rune(c) + 0x0360
 }
 
-// decodeUCS2 decodes UTF-16BE: what is called UCS-2 has carried surrogate pairs ever
-// since phones have had emoji.
+// decodeUCS2 decodes UTF-16BE. It is called UCS-2, but since phones have emoji it has surrogate
+// pairs too.
 func decodeUCS2(octets []byte) (string, error) {
 	var b strings.Builder
 	b.Grow(len(octets))

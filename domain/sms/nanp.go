@@ -2,8 +2,8 @@ package sms
 
 import "slices"
 
-// The zones below are one IANA name for each set of rules in force since 2007, so
-// that Detroit is America/New_York and Juneau is America/Anchorage.
+// The zones below have one IANA name for each set of rules that has been in force since 2007. So
+// Detroit is America/New_York, and Juneau is America/Anchorage.
 const (
 	eastern  = "America/New_York"
 	central  = "America/Chicago"
@@ -15,25 +15,24 @@ const (
 	hawaii   = "Pacific/Honolulu"
 )
 
-// usState is one state (or the District of Columbia), the zones that its law or
-// 49 CFR part 71 sets anywhere in it, and its area codes by zone.
+// usState is one state (or the District of Columbia), with its area codes, by zone. The zones are
+// those that the state's law or 49 CFR part 71 sets anywhere in it.
 type usState struct {
 	code  string
 	areas []usArea
 }
 
-// usArea is a set of area codes of one state, overlays included, and every zone
-// that lies within them.
+// usArea is a set of area codes of one state, with overlays, and every zone in them.
 type usArea struct {
 	zones []string
 	codes []int
 }
 
-// usStates holds the geographic area codes of the United States as the North
-// American Numbering Plan assigns them, overlays included: every one that the number
-// metadata accepts, which a test holds. An area code in several zones lists all of
-// them: the prefix after it says where a number was first given out, not where its
-// holder lives, and a mobile number moves freely within its area code.
+// usStates has the geographic area codes of the United States, with overlays, as the North
+// American Numbering Plan assigns them. It has every code that the number metadata accepts, which
+// a test checks. An area code in several zones lists all of them. The digits after the area code
+// do not help: they say where a number was first given out, not where its holder lives, and a
+// mobile number moves freely within its area code.
 var usStates = []usState{
 	{"AK", []usArea{{[]string{alaska, aleutian}, []int{907}}}},
 	{"AL", []usArea{{[]string{central}, []int{205, 251, 256, 334, 659, 938}}}},
@@ -118,9 +117,9 @@ var usStates = []usState{
 	{"WY", []usArea{{[]string{mountain}, []int{307}}}},
 }
 
-// usByArea has the places of each geographic area code; usEverywhere has every
-// place in the United States, for a number that has no area code of a place
-// (toll-free, 500) or one that the table does not know yet.
+// usByArea has the places of each geographic area code. usEverywhere has every place in the
+// United States: for a number whose area code is no place (toll-free, 500), or is not in the
+// table yet.
 var usByArea, usEverywhere = buildUS()
 
 func buildUS() (byArea [1000][]Place, everywhere []Place) {

@@ -1,7 +1,8 @@
-// Package sms knows the field's own formats and words: numbers and sender IDs, the
-// places and zones a number may be in, GSM 03.38 and its parts, the text of delivery
-// receipts, and what an inbound text asks. It has no clock and does no I/O; everything
-// in it is safe for concurrent use.
+// Package sms knows the formats and words of text messaging: phone numbers and sender IDs, the
+// places and zones where a number's holder may be, GSM 03.38 and how a text is divided into
+// parts, the text of delivery receipts, and what an inbound text asks for. It does not say what
+// an opt-out reaches (package receipts) or what is allowed (the policies). It has no clock and
+// does no I/O. Everything in it is safe for concurrent use.
 package sms
 
 import (
@@ -14,8 +15,8 @@ import (
 	"github.com/nyaruka/phonenumbers"
 )
 
-// NumberError says why a text is no number that SMS can be sent to. Code is stable
-// and meant for programs; Detail tells a person what to do. Neither holds the number.
+// NumberError says why a text is no number that can receive SMS. Code is for programs and never
+// changes; Detail tells a person what to do. Neither has the number in it.
 type NumberError struct {
 	Code   string
 	Detail string
@@ -23,7 +24,7 @@ type NumberError struct {
 
 // The codes of a NumberError.
 const (
-	NotE164          = "not_e164"           // neither E.164 with its plus, nor national with a country
+	NotE164          = "not_e164"           // not E.164 with its plus sign, and not a national number with a country
 	UnknownCountry   = "unknown_country"    // the country is not an ISO 3166-1 code with a numbering plan
 	InvalidNumber    = "invalid_number"     // no subscriber can have it
 	CannotReceiveSMS = "cannot_receive_sms" // fixed line, premium rate, shared cost, ...
@@ -43,9 +44,9 @@ var (
 		"The number belongs to a service that does not receive SMS, such as a fixed line or a premium-rate number. Ask for a mobile number."}
 )
 
-// CanonicalForms is the version of the canonical forms that ParseNumber makes. A
-// ledger's stream keys are made from them, so it keeps the version it was created
-// with; a change of form is a new version.
+// CanonicalForms is the version of the canonical forms that ParseNumber makes. A ledger's stream
+// keys are made from canonical forms, so a ledger keeps the version that it was created with. Any
+// change of a form must be a new version.
 const CanonicalForms = 1
 
 const (
@@ -54,20 +55,20 @@ const (
 	callingArgentina = 54
 )
 
-// ParseNumber reads a number in E.164 with its plus sign or, with an ISO 3166-1
-// alpha-2 country, in national form. Spaces, dashes, dots and parentheses are
-// ignored. A country is checked even where the plus makes it unnecessary.
+// ParseNumber reads a number in E.164 with its plus sign or, with an ISO 3166-1 alpha-2 country,
+// in national form. Spaces, dashes, dots and parentheses are ignored. A country is checked even
+// if the plus sign makes it unnecessary.
 //
-// The result is the one canonical form of a subscriber, so that a STOP finds the
-// deed however a carrier writes the number:
+// The result is the one canonical form of a subscriber's number, so that a STOP finds its stream
+// whatever form the carrier uses:
 //
-//   - Argentina's 9 is always in. An Argentine number without it is read as the
-//     mobile of the same digits: the numbering plan gives them to one subscriber
-//     only, and carriers leave the 9 out.
-//   - Mexico's 1 after +52, abolished in 2019, is always out.
+//   - Argentina: the 9 for mobiles is always in. A number without it is read as the mobile number
+//     with the same digits: the numbering plan gives both to one subscriber, and carriers leave
+//     the 9 out.
+//   - Mexico: the 1 after +52, abolished in 2019, is always out.
 //
-// The error is a *NumberError. ParseNumber(string(n), "") is n for every n that it
-// returned. It keeps nothing.
+// The error is a *NumberError. For every n that it returned, ParseNumber(string(n), "") returns
+// n. It keeps nothing.
 func ParseNumber(s, country string) (Number, error) {
 	p, kind, err := parseCanonical(s, country)
 	if err != nil {
@@ -88,8 +89,8 @@ func ParseNumber(s, country string) (Number, error) {
 	return Number(phonenumbers.Format(p, phonenumbers.E164)), nil
 }
 
-// parseCanonical parses a number of any kind and brings it to its canonical form.
-// The kind is UNKNOWN for what no subscriber can have.
+// parseCanonical parses a number of any kind into its canonical form. The kind is UNKNOWN for a
+// number that no subscriber can have.
 func parseCanonical(s, country string) (*phonenumbers.PhoneNumber, phonenumbers.PhoneNumberType, error) {
 	digits, err := squeeze(s)
 	if err != nil {
@@ -131,9 +132,9 @@ func parseCanonical(s, country string) (*phonenumbers.PhoneNumber, phonenumbers.
 	return p, kind, nil
 }
 
-// direct reads digits with a plus as a calling code and a national number, without a
-// look for trunk and carrier prefixes, which takes the library most of its time. Every
-// canonical form is read so, which is also why it stays as it is.
+// direct reads digits with a plus sign as a calling code and a national number. It does not look
+// for trunk and carrier prefixes, on which the library spends most of its time. Every canonical
+// form is read in this way, and therefore stays as it is.
 func direct(digits string) (*phonenumbers.PhoneNumber, phonenumbers.PhoneNumberType) {
 	if digits[0] != '+' || len(digits) > 16 {
 		return nil, phonenumbers.UNKNOWN
@@ -166,8 +167,8 @@ func direct(digits string) (*phonenumbers.PhoneNumber, phonenumbers.PhoneNumberT
 	return nil, phonenumbers.UNKNOWN
 }
 
-// squeeze takes out what people write between the digits. What is left is digits
-// with at most a leading plus, at least one digit and at most 24.
+// squeeze takes out the characters that people write between digits. It returns 1 to 24 digits,
+// with or without a leading plus sign.
 func squeeze(s string) (string, error) {
 	const most = 24 // E.164 has 15; international prefixes and trunk digits come on top
 	var buf [most + 1]byte
@@ -195,7 +196,7 @@ func squeeze(s string) (string, error) {
 	return string(buf[:n]), nil
 }
 
-// areaCode returns the three digits after +1, or 0.
+// areaCode returns the three digits after +1, or 0 for another number.
 func (n Number) areaCode() int {
 	if len(n) != 12 || n[:2] != "+1" {
 		return 0
@@ -207,10 +208,9 @@ func (n Number) areaCode() int {
 	return int(code)
 }
 
-// Country returns the ISO 3166-1 alpha-2 code of the country or territory whose
-// numbering plan the number belongs to: under +1 by area code (US, CA, PR, DO, ...).
-// It is "" for a number that belongs to none, such as a satellite phone's. It says
-// nothing about where the holder is.
+// Country returns the ISO 3166-1 alpha-2 code of the country or territory whose numbering plan
+// the number belongs to; under +1 the area code tells it (US, CA, PR, DO, ...). It is "" for a
+// number of no country, such as a satellite phone's. It does not say where the holder is.
 func (n Number) Country() string {
 	if c := n.areaCode(); c != 0 && usByArea[c] != nil {
 		return "US"
@@ -229,10 +229,10 @@ func (n Number) Country() string {
 	return region
 }
 
-// Places returns every place in which the number says its holder may be, sorted by
-// country, state and zone, without duplicates; rules that depend on place apply the
-// strictest. Numbers move with people, so better evidence (a ZIP code, a zone that
-// the sender knows) goes before this.
+// Places returns every place where the holder may be, as far as the number tells, sorted by country,
+// state and zone, without duplicates. Rules that depend on the place apply the strictest one. People
+// take their numbers with them when they move, so better evidence (a ZIP code, a zone that the sender
+// knows) should be used before this.
 //
 //   - A US number is in the state of its area code and in every zone of that area
 //     code. One without a place (toll-free, 500) or with an area code that the table
@@ -242,8 +242,8 @@ func (n Number) Country() string {
 //     numbers do not tell the place (Australia, Russia, Indonesia, ...), it is in every
 //     zone of the country; else in every zone that the number metadata gives. State is "".
 //
-// It is empty where no zone is known: then the caller defers or holds. No zone is
-// never UTC. Every zone it returns is one that LoadZone knows.
+// It is empty where no zone is known; the caller must then defer or hold, and never assume UTC.
+// LoadZone knows every zone that it returns.
 func (n Number) Places() []Place {
 	country, area := n.Country(), n.areaCode()
 	if country == "" {

@@ -8,13 +8,13 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// The number metadata knows zones by prefix, made for fixed lines: of a country in
-// several zones it gives a mobile number the capital's alone. The tables here go
-// before it, so that nobody in Perth is woken because Sydney is up. A zone stands for
-// all that have its rules now.
+// The number metadata knows zones by prefix, and is made for fixed lines. For a mobile number of a
+// country with several zones it has the capital's zone alone. The tables here come before it, so that
+// a recipient in Perth is not woken because it is morning in Sydney. One zone is listed for all zones
+// that have the same rules now.
 
-// zonesByCountry has every zone of the countries in several zones whose mobile
-// numbers do not tell where they were given out.
+// zonesByCountry has every zone of those countries with several zones where a mobile number does
+// not tell where it was given out.
 var zonesByCountry = map[string][]string{
 	"AU": {"Australia/Adelaide", "Australia/Brisbane", "Australia/Darwin", "Australia/Eucla", "Australia/Lord_Howe", "Australia/Perth",
 		"Australia/Sydney", "Indian/Christmas", "Indian/Cocos"}, // the last two share Australia's numbers
@@ -35,8 +35,8 @@ var zonesByCountry = map[string][]string{
 		"Asia/Yekaterinburg", "Europe/Kaliningrad", "Europe/Moscow", "Europe/Samara"},
 }
 
-// zonesByPrefix has every zone of an area code of Canada or Brazil, where mobile
-// numbers have one, and where the metadata lacks a zone of it or has a wrong one.
+// zonesByPrefix has every zone of an area code of Canada or Brazil, where mobile numbers have
+// area codes. It lists the area codes for which the metadata lacks a zone or has a wrong one.
 var zonesByPrefix = map[string][]string{
 	"+1236": britishColumbia, "+1250": britishColumbia, "+1257": britishColumbia, "+1672": britishColumbia, "+1778": britishColumbia,
 	"+1306": saskatchewan, "+1474": saskatchewan, "+1639": saskatchewan,
@@ -57,15 +57,15 @@ var (
 	newfoundland    = []string{"America/Halifax", "America/St_Johns"}
 )
 
-// canadaZones are the zones of Canada with rules of their own, for a number whose area
-// code is no place (600, 622 and their like).
+// canadaZones are the zones of Canada with different rules, for a number whose area code is no
+// place (600, 622 and others).
 var canadaZones = []string{
 	"America/Edmonton", "America/Fort_Nelson", "America/Halifax", "America/Regina", "America/St_Johns",
 	"America/Toronto", "America/Vancouver", "America/Whitehorse", "America/Winnipeg",
 }
 
-// zones returns the zones in which the holder of a number of country, which is not
-// the US, may be; nil where none is known.
+// zones returns the zones where the holder of the number may be; nil if none is known. country is
+// the number's country, and is not the US.
 func (n Number) zones(country string) []string {
 	if len(n) > 5 && zonesByPrefix[string(n[:5])] != nil {
 		return zonesByPrefix[string(n[:5])]
@@ -78,13 +78,14 @@ func (n Number) zones(country string) []string {
 		return nil
 	}
 	if country == "CA" && len(z) > len(canadaZones) {
-		// The metadata answers with all of +1 where an area code is no place.
+		// The metadata answers with all zones of +1 if an area code is no place.
 		return canadaZones
 	}
 	return z
 }
 
-// Event is the place as events hold it: "US-FL America/New_York", "GB Europe/London".
+// Event is the place in the form in which events have it: "US-FL America/New_York", "GB
+// Europe/London".
 func (p Place) Event() event.Place {
 	where := p.Country
 	if p.State != "" {

@@ -36,10 +36,10 @@ func (s MessageState) String() string {
 	return strconv.Itoa(int(s))
 }
 
-// Final tells whether a message in this state stays in it. ACCEPTED and UNKNOWN are
-// not final here, though SMPP 5.0 counts them so: carriers in the field send ACCEPTD
-// when another network took the message over and UNKNOWN when they have not heard
-// yet, and a later receipt settles it.
+// Final reports whether a message in this state stays in it. ACCEPTED and UNKNOWN are not final
+// here, although SMPP 5.0 counts them so. In the field, carriers send ACCEPTD when another
+// network has taken the message over, and UNKNOWN when they have heard nothing yet; a later
+// receipt has the final state.
 func (s MessageState) Final() bool {
 	switch s {
 	case StateDelivered, StateExpired, StateDeleted, StateUndeliverable, StateRejected, StateSkipped:
@@ -48,7 +48,8 @@ func (s MessageState) Final() bool {
 	return false
 }
 
-// receiptLabels are the fields of SMPP 3.4 Appendix B and the spellings seen for them.
+// receiptLabels are the labels of the fields of SMPP 3.4 Appendix B, in the spellings that
+// carriers use.
 var receiptLabels = []struct {
 	name  string
 	field receiptField
@@ -73,15 +74,14 @@ const (
 	fieldOther
 )
 
-// ParseReceipt reads the text of a delivery receipt. SMPP 3.4 Appendix B gives its
-// form as an example, and carriers differ: fields are taken in any order and case,
-// divided by spaces, commas or semicolons, and any may be missing. What follows
-// "text:" is the message's own text and is not looked at, whatever it looks like.
-// Where a field comes twice, the first counts.
+// ParseReceipt reads the text of a delivery receipt. SMPP 3.4 Appendix B shows its form only as
+// an example, and carriers differ. So fields may come in any order and case, divided by spaces,
+// commas or semicolons, and any may be missing. After "text:" comes the message's own text, which
+// is not read, whatever is in it. If a field comes twice, the first counts.
 //
-// It is true where there is an id or a state. Without a state, or with a word that
-// nobody knows, State is StateUnknown and Final false. The caller must know from
-// esm_class that this is a receipt: a handset can write such a text too.
+// It returns true if there is an id or a state. Without a state, or with an unknown word for it,
+// State is StateUnknown and Final is false. The caller must know from esm_class that the text is
+// a receipt: a handset can write such a text too.
 func ParseReceipt(text string) (Receipt, bool) {
 	r := Receipt{State: StateUnknown}
 	var seen [fieldOther + 1]bool
@@ -109,7 +109,8 @@ func ParseReceipt(text string) (Receipt, bool) {
 	return r, seen[fieldID] || seen[fieldState]
 }
 
-// labelAt returns the label that begins at text[i], and its length with the colon.
+// labelAt returns the field whose label begins at text[i], and the label's length with its colon;
+// 0 if there is none.
 func labelAt(text string, i int) (receiptField, int) {
 	if i > 0 && !strings.ContainsRune(" \t\r\n,;\"'", rune(text[i-1])) {
 		return 0, 0
@@ -128,7 +129,7 @@ func labelAt(text string, i int) (receiptField, int) {
 	return 0, 0
 }
 
-// set takes a field's value; false where there is none in it.
+// set sets a field from its text; false if the text has no value.
 func (r *Receipt) set(f receiptField, value string) bool {
 	value = strings.Trim(value, " \t\r\n,;\"'\x00")
 	if value == "" {
@@ -159,8 +160,7 @@ func (r *Receipt) set(f receiptField, value string) bool {
 	return true
 }
 
-// stateWords are the beginnings of what carriers write for a state, longest first
-// where one begins another.
+// stateWords are the first letters of the words that carriers write for a state.
 var stateWords = []struct {
 	prefix string
 	state  MessageState
@@ -193,10 +193,10 @@ func stateOf(word string) MessageState {
 	return StateUnknown
 }
 
-// receiptDate reads YYMMDDhhmm, YYMMDDhhmmss, YYYYMMDDhhmmss, YYYYMMDDhhmm, SMPP's
-// absolute time (SMPP 3.4 §7.1.1, of which it takes the local part), and these with
-// separators between. Twelve digits are read with a two-digit year where that gives a
-// date. The zone is the carrier's affair: the time is given in UTC as written.
+// receiptDate reads a date in one of the forms YYMMDDhhmm, YYMMDDhhmmss, YYYYMMDDhhmmss,
+// YYYYMMDDhhmm, or SMPP's absolute time (SMPP 3.4 §7.1.1, of which it takes the local part), with
+// or without separators. Twelve digits have a two-digit year, if that gives a date. The zone is
+// the carrier's and is not known: the time is returned in UTC as it is written.
 func receiptDate(value string) (time.Time, bool) {
 	if n := len(value); n == 16 && strings.IndexByte("+-R", value[15]) >= 0 {
 		value = value[:12]
@@ -237,14 +237,18 @@ func dateDigits(d string) (time.Time, bool) {
 	return t, err == nil
 }
 
-// sameID tells whether a carrier's ids a and b, from submit_sm_resp and from a
-// receipt of the same carrier account, name one message: they are equal, or equal
-// without leading zeros, or, where hexDecimal says that the account writes its ids in
-// hexadecimal in one place and in decimal in the other, the same number. An id
-// without content matches none.
+// sameID reports whether two ids of one carrier account, one from submit_sm_resp and one from a
+// receipt, name the same message. They do if
 //
-// hexDecimal is a setting of the account and never guessed for one receipt: among
-// many open messages the hexadecimal reading of one id is often another's decimal.
+//   - they are equal, or
+//   - they are equal without leading zeros, or
+//   - they are the same number, one in hexadecimal and one in decimal, and hexDecimal says that
+//     the account writes ids in these two ways.
+//
+// An empty id names no message.
+//
+// hexDecimal is a setting of the account. It is never guessed for one receipt: among many open
+// messages, one id read as hexadecimal is often another's decimal id.
 func sameID(a, b string, hexDecimal bool) bool {
 	if a == "" || b == "" {
 		return false
@@ -258,7 +262,7 @@ func sameID(a, b string, hexDecimal bool) bool {
 	return crossed(a, b) || crossed(b, a)
 }
 
-// crossed tells whether hexadecimal and decimal are the same number.
+// crossed reports whether the two are the same number.
 func crossed(hexadecimal, decimal string) bool {
 	d, ok := hexOf(decimal)
 	return ok && isHex(hexadecimal) && d == strings.ToLower(trimZeros(hexadecimal))
@@ -300,7 +304,7 @@ func trimZeros(id string) string {
 	return t
 }
 
-// longestID bounds the ids that are read as numbers: 128 bits in decimal have 39 digits.
+// longestID is the longest id that is read as a number: 128 bits have 39 decimal digits.
 const longestID = 40
 
 func hexOf(id string) (string, bool) {

@@ -6,35 +6,35 @@ import (
 	"unicode/utf8"
 )
 
-// MaxSegments is how many parts a message may have. 3GPP TS 23.040 allows 255, but
-// phones and carriers drop long ones.
+// MaxSegments is the largest number of parts of a message. 3GPP TS 23.040 allows 255, but phones
+// and carriers drop long messages.
 const MaxSegments = 10
 
-// Errors of Segments and Count. They hold no text.
+// Errors of Segments and Count. They have no text of a message in them.
 var (
 	ErrTooLong     = errors.New("the body needs more than 10 parts; shorten it")
 	ErrEmpty       = errors.New("the body is empty; write a text")
 	errInvalidUTF8 = errors.New("the body is not valid UTF-8; encode it as UTF-8")
 )
 
-// SegmentOptions say how a connector wants a body written.
+// SegmentOptions say how a carrier account wants a body written.
 type SegmentOptions struct {
-	// Alphabet is what data_coding 0 means at this connector (its "SMSC default
-	// alphabet", SMPP 3.4 §5.2.19): GSM7, the default, or Latin1. With Latin1 a body
-	// of ISO 8859-1 is written so, and any other in UCS-2: such a carrier has no
-	// coding for the rest of GSM 03.38.
+	// Alphabet is what data_coding 0 means at this account (its "SMSC default alphabet", SMPP 3.4
+	// §5.2.19): GSM7, the default, or Latin1. With Latin1 a body is written in ISO 8859-1 if that
+	// has all of its characters, else in UCS-2: such a carrier has no coding for the other
+	// characters of GSM 03.38.
 	Alphabet Encoding
-	// Reference tells this message's parts from those of another to the same
-	// recipient from the same sender; not used for a single part. Without
-	// WideReference its low 8 bits count.
+	// Reference is the same in all parts of one message, and tells them from parts of other
+	// messages between the same sender and recipient. A single part has none. Without
+	// WideReference only its low 8 bits are used.
 	Reference uint16
-	// WideReference writes the 16-bit reference (UDH 06 08 04) in place of the 8-bit
-	// one (UDH 05 00 03). It costs a character a part.
+	// WideReference writes a 16-bit reference (UDH 06 08 04) instead of an 8-bit one (UDH 05 00
+	// 03). It costs one character a part.
 	WideReference bool
 }
 
-// Octets of user data in one message (3GPP TS 23.040 §9.2.3.16) and of the two
-// headers that concatenate (§9.2.3.24.1 and .8), their length octet included.
+// Sizes in octets: the user data of one message (3GPP TS 23.040 §9.2.3.16), and the two headers
+// for parts (§9.2.3.24.1 and .8) with their length octet. userSeptet is the user data in septets.
 const (
 	userData   = 140
 	narrowUDH  = 6
@@ -42,7 +42,7 @@ const (
 	userSeptet = userData * 8 / 7
 )
 
-// limits are what one part holds.
+// limits is what one part can have, or what a character needs of it.
 type limits struct{ octets, septets int }
 
 func (o SegmentOptions) limits(alone bool) limits {
@@ -57,8 +57,8 @@ func (o SegmentOptions) limits(alone bool) limits {
 	return limits{userData - udh, userSeptet - (udh*8+6)/7}
 }
 
-// encoding chooses how to write body: the first of the carrier's default alphabet
-// and UCS-2 that has every character.
+// encoding chooses how the body is written: in the carrier's default alphabet if that has every
+// character, else in UCS-2.
 func (o SegmentOptions) encoding(body string) (Encoding, error) {
 	if body == "" {
 		return "", ErrEmpty
@@ -82,8 +82,8 @@ func (o SegmentOptions) encoding(body string) (Encoding, error) {
 	return GSM7, nil
 }
 
-// cost is what one character takes of a part: octets in short_message, and septets
-// if the carrier packs it for the air.
+// cost is what one character needs of a part: octets in short_message, and septets if the carrier
+// packs the text for the air.
 func (e Encoding) cost(r rune) limits {
 	switch e {
 	case UCS2:
@@ -94,9 +94,9 @@ func (e Encoding) cost(r rune) limits {
 	return limits{septets: int(gsmEncode(r).septets)}
 }
 
-// split finds the parts of body. It fills each part as far as it goes and never
-// divides a character, so an escape pair and a surrogate pair stay whole. ends[i] is
-// where part i ends in body.
+// split finds where the parts of body end. It fills each part before the next, and never divides
+// a character, so an escape pair and a surrogate pair stay whole. ends[i] is the end of part i in
+// body.
 func (o SegmentOptions) split(body string, e Encoding) (ends [MaxSegments]int, parts int, err error) {
 	single, most := o.limits(true), o.limits(false)
 	var used, total limits
@@ -124,8 +124,8 @@ func (o SegmentOptions) split(body string, e Encoding) (ends [MaxSegments]int, p
 	return ends, parts + 1, nil
 }
 
-// Count returns how Segments would write body and in how many parts, for a fraction
-// of the work: it makes no octets.
+// Count returns the encoding and the number of parts that Segments would use for body. It is much
+// cheaper: it writes no octets.
 func Count(body string, o SegmentOptions) (Encoding, int, error) {
 	e, err := o.encoding(body)
 	if err != nil {
@@ -187,7 +187,7 @@ func (o SegmentOptions) appendUDH(b []byte, part, parts int) []byte {
 	return append(b, 5, ieConcat8, 3, byte(o.Reference), byte(parts), byte(part))
 }
 
-// append writes text, every character of which e has.
+// append writes text in the encoding e, which must have every character of it.
 func (e Encoding) append(b []byte, text string) []byte {
 	for _, r := range text {
 		switch e {
@@ -217,17 +217,20 @@ const (
 	ieConcat16 = 0x08
 )
 
-// errMalformedUDH: the user data header does not hold together.
+// errMalformedUDH means that the lengths in the user data header contradict each other.
 var errMalformedUDH = errors.New("the user data header is malformed")
 
-// SplitUDH takes the user data header off the octets of a short_message whose
-// esm_class has the UDHI bit. rest is what follows it, one octet a septet or whole
-// octets as SMPP carries them (a packed payload with fill bits is not undone), and
-// shares memory with octets. concat is nil where no element says where the part
-// belongs. Of several such elements the last counts; one whose numbers make no sense
-// (part 0, part 3 of 2) is ignored, as 3GPP TS 23.040 §9.2.3.24.1 asks; elements of
-// other kinds are passed over. errMalformedUDH where lengths contradict each other:
-// then rest is all of octets.
+// SplitUDH takes the user data header off the octets of a short_message whose esm_class has the
+// UDHI bit.
+//
+// rest is what follows the header. It shares memory with octets. It has one octet a septet, or
+// whole octets, as SMPP has them; a packed payload with fill bits stays packed.
+//
+// concat says which part of a message this is; nil if no element of the header says so. If
+// several do, the last counts. An element whose numbers make no sense (part 0, part 3 of 2) is
+// ignored, as 3GPP TS 23.040 §9.2.3.24.1 asks. Other elements are skipped.
+//
+// The error is errMalformedUDH if lengths contradict each other: rest is then all of octets.
 func SplitUDH(octets []byte) (concat *Concat, rest []byte, err error) {
 	if len(octets) == 0 || len(octets) < 1+int(octets[0]) {
 		return nil, octets, errMalformedUDH

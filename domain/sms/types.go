@@ -2,13 +2,13 @@ package sms
 
 import "time"
 
-// Number is a phone number in E.164 with its plus sign ("+14155550123"), in the
-// one canonical form a subscriber has (Argentina's mobile 9 in, Mexico's old 1 out).
-// Made by ParseNumber alone.
+// Number is a phone number in E.164 with its plus sign ("+14155550123"), in the one canonical
+// form of its subscriber (with Argentina's 9 for mobiles, without Mexico's old 1). Only
+// ParseNumber makes one.
 type Number string
 
-// Sender is a sender ID: an E.164 number with its plus, a short code (digits
-// only) or an alphanumeric sender of 1 to 11 characters. Made by ParseSender alone.
+// Sender is a sender ID: an E.164 number with its plus sign, a short code (digits only), or an
+// alphanumeric sender of 1 to 11 characters. Only ParseSender makes one.
 type Sender string
 
 // SenderType is alphanumeric, short_code or long_code.
@@ -20,14 +20,14 @@ const (
 	LongCode     SenderType = "long_code"
 )
 
-// Place is one place in which a number's holder may be.
+// Place is one place where a number's holder may be.
 type Place struct {
 	Country string // ISO 3166-1 alpha-2
 	State   string // "FL"; "" where it is unknown or does not matter
 	Zone    string // IANA name
 }
 
-// Encoding names how a body is written.
+// Encoding says how a body is written.
 type Encoding string
 
 const (
@@ -36,25 +36,25 @@ const (
 	UCS2   Encoding = "ucs2"
 )
 
-// Segment is one part as it goes out.
+// Segment is one part as the carrier gets it.
 type Segment struct {
 	Encoding Encoding
-	// DataCoding is SMPP's data_coding (SMPP 3.4 §5.2.19).
+	// DataCoding is the part's data_coding (SMPP 3.4 §5.2.19).
 	DataCoding byte
 	// UDH says that Octets begins with a user data header (esm_class 0x40).
 	UDH    bool
-	Octets []byte // exactly what short_message carries; one octet a septet for GSM7
+	Octets []byte // exactly the octets of short_message; for GSM7 one octet a septet
 	Text   string // the part's text
 }
 
-// Concat is where a part belongs in a concatenated message (3GPP TS 23.040 §9.2.3.24.1).
+// Concat says which part of a concatenated message this is (3GPP TS 23.040 §9.2.3.24.1).
 type Concat struct {
 	Reference uint16
 	Part      int // from 1
 	Parts     int
 }
 
-// MessageState is SMPP's message_state (SMPP 3.4 §5.2.28; 0 and 9 from 5.0).
+// MessageState is SMPP's message_state (SMPP 3.4 §5.2.28; the values 0 and 9 are of SMPP 5.0).
 type MessageState uint8
 
 const (
@@ -70,17 +70,19 @@ const (
 	StateSkipped       MessageState = 9
 )
 
-// Receipt is a delivery receipt as parsed, from TLVs, from text, or from both.
+// Receipt is a delivery receipt, parsed from TLVs, from its text, or from both.
 type Receipt struct {
-	// ID is the carrier's id as written in the receipt; "" when there is none.
+	// ID is the carrier's id as the receipt writes it; "" if there is none.
 	ID    string
 	State MessageState
-	// Final: the state can no longer change at the carrier.
+	// Final says that the state can no longer change at the carrier.
 	Final bool
-	// Error is the carrier's error code ("err:" or network_error_code), "" when there is none.
+	// Error is the carrier's error code ("err:" or network_error_code); "" if there is none.
 	Error string
-	// Submitted and Done are the carrier's own dates, as local as it wrote them; zero when missing.
+	// Submitted and Done are the carrier's own dates, in the carrier's own local time; zero if
+	// missing.
 	Submitted, Done time.Time
-	// Intermediate notification, delivery or manual acknowledgement (esm_class), not a receipt of a final state.
+	// Intermediate says that esm_class marks it as an intermediate notification, or a delivery or
+	// manual acknowledgement. It is then no receipt of a final state.
 	Intermediate bool
 }

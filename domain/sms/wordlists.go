@@ -5,12 +5,12 @@ import (
 	"sync"
 )
 
-// The lists below are written as fold leaves a text: lower case, without accents,
-// apostrophes and punctuation.
+// The lists below have the form that fold gives a text: lower case, without accents, apostrophes
+// and punctuation.
 
-// stopKeywords revoke where they are the whole text. The first lines are what the
-// FCC names (47 CFR 64.1200(a)(10)) and what Twilio, Telnyx, Vonage and AWS act on;
-// the others are their like in five languages.
+// stopKeywords revoke if they are the whole text. The first line is what the FCC names (47 CFR
+// 64.1200(a)(10)), the second what Twilio, Telnyx, Vonage and AWS also act on. The others are
+// similar words in five languages.
 var stopKeywords = set(
 	"stop, quit, end, revoke, opt out, cancel, unsubscribe",
 	"stopall, stop all, optout, remove, td, arret, pare",
@@ -21,16 +21,16 @@ var stopKeywords = set(
 	"parem, sair, descadastrar, descadastro, encerrar, chega",
 )
 
-// otherKeywords are what Twilio and Vonage act on, and HELP in the same languages.
-// They too must be the whole text.
+// otherKeywords are words that Twilio and Vonage act on, and HELP in the same languages. They too
+// must be the whole text.
 var otherKeywords = map[string]AskKind{
 	"start": AskStart, "unstop": AskStart, "join": AskStart,
 	"yes":  AskYes,
 	"help": AskHelp, "info": AskHelp, "ayuda": AskHelp, "aide": AskHelp, "hilfe": AskHelp, "ajuda": AskHelp,
 }
 
-// stopClauses revoke where they are a sentence or a line of their own ("Who is this?
-// STOP"). "Cancel." after another sentence may be about anything and is not here.
+// stopClauses revoke if they are a sentence or a line of their own ("Who is this? STOP").
+// "Cancel." is not among them: after another sentence it may be about anything.
 var stopClauses = set(
 	"stop, stopall, stop all, stop it, stopp, unsubscribe, unsub, opt out, optout, opt me out, remove me, take me off, no more, enough, arret, pare, revoke, stop now, stop texting, leave me alone, quit it, can you stop, can u stop, could you stop, will you stop, would you stop, make it stop, i want out, stoptexting",
 	"arretez, desabonner, arret pub, stop pub, keine werbung, loschen, loeschen, abmelden, abbestellen, basta, parem, descadastrar",
@@ -42,14 +42,14 @@ var courtesies = phrases(
 	"por favor, porfavor, gracias, muchas gracias, hola, ya, s il vous plait, sil vous plait, svp, stp, merci, bonjour, bitte, danke, hallo, obrigado, obrigada, ola, pf, pfv",
 )
 
-// negations turn a phrase that comes within three words into a doubt.
+// negations make a phrase that revokes unclear, if they come within the three words before it.
 var negations = set(
 	"dont, not, never, no, cant, cannot, wont, didnt, doesnt, isnt, wasnt, shouldnt, without, unless, if, until",
 	"nunca, jamas, sin, ne, pas, jamais, sans, nicht, nie, kein, keine, ohne, nao, sem",
 )
 
-// stopPhrases revoke wherever they stand, unless negated. {a|b} means either; an
-// empty choice means that it may be left out.
+// stopPhrases revoke anywhere in a text, unless they are negated. {a|b} means a or b; an empty
+// choice means that it may be left out.
 var stopPhrases = sync.OnceValue(func() index {
 	return newIndex(
 		// English: stop what.
@@ -106,7 +106,7 @@ var stopPhrases = sync.OnceValue(func() index {
 	)
 })
 
-// doubtful words, anywhere in a longer text, may revoke.
+// doubtful has words that may revoke, anywhere in a longer text.
 var doubtful = sync.OnceValue(func() index {
 	return newIndex(
 		"{stop|stops|stopped|stopping|stopp|stopall|quit|quitting|end|ends|ending|cancel|cancels|cancelled|canceled|canceling|cancelling|cancellation|revoke|revoked|optout|remove|removed|unsubscribed|unsubscribing|unsub|cease|desist|discontinue|terminate}",
@@ -116,14 +116,14 @@ var doubtful = sync.OnceValue(func() index {
 	)
 })
 
-// harmless phrases have a doubtful word and plainly mean something else.
+// harmless has phrases with a doubtful word that plainly mean something else.
 var harmless = sync.OnceValue(func() index {
 	return newIndex(
 		"{the|at the|by the|in the|until the|till the|til the|to the|near the|towards the} end of", "{the|at the|by the|in the|until the|till the|til the} end", "end of {the|this|next|my|our} {day|week|month|year|quarter|line|june|july|term|semester|shift|road|street|hall|story}", "end of {day|week|month|year|may|june}", "{end|ends|ended|ending} up", "{week|year|month|dead|front|back|high|low|deep|book} end", "{bus|train|tram|metro|next|last|pit|truck|full} stop", "{bus|train|tram} stops", "non stop", "stop sign", "spam folder", "in my spam", "good enough", "soon enough", "fair enough", "early enough", "old enough", "enough time", "sure enough", "long enough", "big enough", "close enough",
 	)
 })
 
-// set makes a set of entries that stand between commas.
+// set makes a set of entries that commas divide.
 func set(lists ...string) map[string]bool {
 	m := map[string]bool{}
 	for _, l := range lists {
@@ -134,7 +134,7 @@ func set(lists ...string) map[string]bool {
 	return m
 }
 
-// phrases is set for entries that are compared word by word.
+// phrases makes a list of entries that commas divide, each as its words.
 func phrases(lists ...string) [][]string {
 	var out [][]string
 	for _, l := range lists {
@@ -145,12 +145,12 @@ func phrases(lists ...string) [][]string {
 	return out
 }
 
-// index has phrases by their first word. It is made when it is first used: a program
-// that reads no text need not wait for it.
+// index has phrases by their first word. It is made when it is first used, so that a program that
+// reads no text does not wait for it.
 type index map[string][][]string
 
-// newIndex expands patterns into phrases. A word of courtesy is taken out of them as
-// it is of the text.
+// newIndex expands patterns into phrases. It takes words of courtesy out of them, as they are
+// taken out of a text.
 func newIndex(patterns ...string) index {
 	m := index{}
 	seen := map[string]bool{}
@@ -166,7 +166,7 @@ func newIndex(patterns ...string) index {
 	return m
 }
 
-// expand writes out every choice between braces.
+// expand returns the pattern with every choice between braces written out.
 func expand(p string) []string {
 	before, rest, ok := strings.Cut(p, "{")
 	if !ok {

@@ -9,15 +9,15 @@ import (
 type AskKind uint8
 
 const (
-	// AskNone: nothing that this package knows.
+	// AskNone: the text asks for nothing that this package knows.
 	AskNone AskKind = iota
 	// AskStop: a revocation, by a keyword or in words (47 CFR 64.1200(a)(10)).
 	AskStop
-	// AskUnclear: it may be a revocation. Suppress, and let an officer read it.
+	// AskUnclear: the text may be a revocation. Stop messages, and let an officer read it.
 	AskUnclear
-	// AskStart: lift the block that a STOP made. It grants no consent.
+	// AskStart: end the block that a STOP made. It is no consent.
 	AskStart
-	// AskYes: confirms a double opt-in that is pending, and does nothing else.
+	// AskYes: it confirms a double opt-in that waits for it, and does nothing else.
 	AskYes
 	// AskHelp: send the program's HELP text.
 	AskHelp
@@ -40,12 +40,12 @@ func (k AskKind) String() string {
 	return "none"
 }
 
-// Ask is what an inbound text asks.
+// Ask is what an inbound text asks for.
 type Ask struct {
 	Kind AskKind
-	// Match is the keyword or phrase that matched, as this package's lists have it:
-	// lower case, without accents and punctuation. It is never taken from the text,
-	// so it may be logged. "" for AskNone.
+	// Match is the keyword or phrase that matched, as the lists of this package have it: in lower
+	// case, without accents and punctuation. It is never a piece of the text itself, so it may be
+	// logged. It is "" for AskNone.
 	Match string
 }
 
@@ -107,7 +107,7 @@ func ParseAsk(text string) Ask {
 	return Ask{}
 }
 
-// folded is a text as the lists are written: words in lower case without accents.
+// folded is a text in the form of the lists: words in lower case without accents.
 type folded struct {
 	words    []string
 	ends     []int // where clauses end in words
@@ -139,7 +139,7 @@ func fold(text string) folded {
 		b.Reset()
 	}
 	for _, r := range text {
-		if r >= 0xff01 && r <= 0xff5e { // full-width forms of ASCII
+		if r >= 0xff01 && r <= 0xff5e { // the full-width forms of ASCII
 			r -= 0xfee0
 		}
 		switch {
@@ -147,7 +147,8 @@ func fold(text string) folded {
 			t.stopSign = true
 			word()
 		case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf) || r == '\'' || r == '’' || r == '‘' || r == '`' || r == '´':
-			// Combining accents, invisible characters, and apostrophes: "don't" is one word.
+			// Combining accents, invisible characters and apostrophes are left out: "don't" is
+			// one word.
 		case unicode.IsLetter(r) || unicode.IsDigit(r):
 			r = unicode.ToLower(unicode.ToUpper(r))
 			if base, ok := unaccented[r]; ok {
@@ -169,7 +170,7 @@ func fold(text string) folded {
 	return t
 }
 
-// unaccented is what letters with accents and ligatures are written as in the lists.
+// unaccented says how the lists write letters with accents, and ligatures.
 var unaccented = func() map[rune]string {
 	m := map[rune]string{'ß': "ss", 'æ': "ae", 'œ': "oe"}
 	for base, letters := range map[string]string{
@@ -183,7 +184,7 @@ var unaccented = func() map[rune]string {
 	return m
 }()
 
-// joinSpelled makes one word of a text that is spelled: "S T O P", "s.t.o.p.".
+// joinSpelled makes one word of a text that is spelled letter by letter: "S T O P", "s.t.o.p.".
 func (t *folded) joinSpelled() {
 	if len(t.words) < 3 || len(t.words) > 20 {
 		return
@@ -196,7 +197,7 @@ func (t *folded) joinSpelled() {
 	t.words, t.ends = []string{strings.Join(t.words, "")}, nil
 }
 
-// keyword finds what the whole text is.
+// keyword finds a keyword that is the whole text.
 func keyword(words []string) Ask {
 	whole := strings.Join(words, " ")
 	if k, ok := otherKeywords[whole]; ok {
@@ -229,8 +230,8 @@ func keyword(words []string) Ask {
 	return Ask{AskStop, first}
 }
 
-// toShortCode tells whether words are "STOP 36123" or "STOP au 36123": what a French
-// text asks for, sent as it stands.
+// toShortCode reports whether words are "STOP 36123" or "STOP au 36123". French messages tell
+// recipients to write STOP to that short code, and some send exactly that text.
 func toShortCode(words []string) bool {
 	if len(words) < 2 || len(words) > 3 || words[0] != "stop" || len(words) == 3 && words[1] != "au" && words[1] != "to" {
 		return false
@@ -239,7 +240,7 @@ func toShortCode(words []string) bool {
 	return len(code) >= 4 && len(code) <= 8 && strings.Trim(code, "0123456789") == ""
 }
 
-// stopWord finds a keyword; "stoppp" and "stooop" are STOP.
+// stopWord finds a keyword that revokes. "stoppp" and "stooop" count as STOP.
 func stopWord(w string) (string, bool) {
 	if stopKeywords[w] {
 		return w, true
@@ -250,6 +251,7 @@ func stopWord(w string) (string, bool) {
 	return "", false
 }
 
+// drawnOut reports whether a word is STOP with letters repeated.
 func drawnOut(w string) bool {
 	rest, ok := strings.CutPrefix(w, "st")
 	if !ok {
@@ -259,7 +261,7 @@ func drawnOut(w string) bool {
 	return len(o) < len(rest) && o != "" && strings.Trim(o, "p") == ""
 }
 
-// courteous leaves out words that change nothing.
+// courteous returns the words without those that change nothing.
 func courteous(words []string) []string {
 	out := make([]string, 0, len(words))
 	for i := 0; i < len(words); i++ {
@@ -290,7 +292,7 @@ func hasWords(words, prefix []string) bool {
 	return true
 }
 
-// phrase finds the strongest that words hold.
+// phrase finds the strongest phrase in words: one that revokes, else one that may revoke.
 func phrase(words []string) (match string, kind AskKind) {
 	words = courteous(words)
 	for i := 0; i < len(words); i++ {
@@ -322,7 +324,7 @@ func phrase(words []string) (match string, kind AskKind) {
 	return match, kind
 }
 
-// longest returns how many words the longest entry of list takes from the front.
+// longest returns how many words of the front the longest matching entry of list has.
 func longest(list index, words []string) int {
 	n := 0
 	for _, p := range list[words[0]] {
@@ -333,7 +335,7 @@ func longest(list index, words []string) int {
 	return n
 }
 
-// negated tells whether one of the three words before a phrase denies it.
+// negated reports whether one of the three words before a phrase negates it.
 func negated(before []string) bool {
 	for _, w := range before[max(0, len(before)-3):] {
 		if negations[w] {

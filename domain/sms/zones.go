@@ -10,19 +10,18 @@ import (
 	"time"
 )
 
-// zoneinfo is Go's lib/time/zoneinfo.zip, unchanged: the IANA zone database as
-// compiled for Go. To take a newer one, replace the file and zoneVersion; the
-// test pins one to the other.
+// zoneinfo is Go's lib/time/zoneinfo.zip, unchanged: the IANA zone database as compiled for Go. To
+// use a newer one, replace the file and zoneVersion; a test checks that the two belong together.
 //
 //go:embed zoneinfo.zip
 var zoneinfo []byte
 
-// zoneVersion is DATA in the lib/time/update.bash that made zoneinfo.zip.
+// zoneVersion is the value of DATA in the lib/time/update.bash that made zoneinfo.zip.
 const zoneVersion = "2025c"
 
 var (
 	zoneFiles = sync.OnceValues(openZones)
-	zoneCache sync.Map // name → *time.Location; holds at most what the database names
+	zoneCache sync.Map // has at most the zones of the database
 )
 
 func openZones() (map[string]*zip.File, error) {
@@ -39,11 +38,10 @@ func openZones() (map[string]*zip.File, error) {
 	return files, nil
 }
 
-// LoadZone returns the zone of that exact IANA name ("America/New_York") from the
-// embedded database alone. Unlike time.LoadLocation it never looks at ZONEINFO or
-// at the system's files, so a decision replays alike on every machine, and it takes
-// neither "" nor "Local": a zone that is not known is an error, never UTC.
-// It is safe for concurrent use.
+// LoadZone returns the zone with exactly that IANA name ("America/New_York") from the embedded
+// database. Unlike time.LoadLocation it never reads ZONEINFO or the system's files, so that a
+// decision can be repeated on every machine. It does not accept "" or "Local": an unknown zone is
+// an error, and never UTC. It is safe for concurrent use.
 func LoadZone(name string) (*time.Location, error) {
 	if l, ok := zoneCache.Load(name); ok {
 		return l.(*time.Location), nil
@@ -73,6 +71,6 @@ func LoadZone(name string) (*time.Location, error) {
 	return kept.(*time.Location), nil
 }
 
-// ZoneVersion returns the IANA version of the embedded zone database ("2025c").
-// Decisions record it: local time can only be recomputed with the same rules.
+// ZoneVersion returns the IANA version of the embedded zone database ("2025c"). Decisions record
+// it, because a local time can be computed anew only with the same rules.
 func ZoneVersion() string { return zoneVersion }

@@ -16,14 +16,14 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// audit holds the ledger against what the centre, the senders and the nodes know.
-// What an event is worth follows from the fold; what stood where is worked out here,
-// from the log alone.
+// audit compares the ledger with what the message centre, the senders and the nodes know. Whether
+// an event is effective, the fold says. The order of events is worked out here, from the log
+// alone.
 func (w *world) audit() {
 	v := audit.New(checks...)
 	w.events = map[event.Type]int{}
-	keys := map[string]int{}   // effective submits by tenant and key
-	texts := map[string]bool{} // handsets' texts
+	keys := map[string]int{}   // how many effective submits each tenant and key have
+	texts := map[string]bool{} // the texts of handsets that are in the ledger
 	byPartition := map[event.Partition][]fact{}
 	for _, f := range w.facts {
 		byPartition[f.at.Partition] = append(byPartition[f.at.Partition], f)
@@ -97,7 +97,7 @@ func (w *world) audit() {
 	w.report = v.Finish()
 	for _, f := range w.report.Findings {
 		if f.Code == audit.StartEarly {
-			continue // by less than the clocks' bound, as calls has checked
+			continue // it was early by less than the clocks' bound, as calls has checked
 		}
 		w.bad("audit verify: %s, promise %d, %s: %s", f.Position, f.Promise, f.Code, f.Text)
 	}
@@ -124,8 +124,7 @@ type folded struct {
 	streams map[event.Pseudonym]*recipient.State
 }
 
-// fold judges every event, and compares what the nodes have folded with the log up
-// to where each of them stands.
+// fold judges every event, and compares the nodes' folds with the log, up to the mark of each.
 func (f *folded) fold() {
 	var part recipient.PartitionState
 	f.streams = map[event.Pseudonym]*recipient.State{}
@@ -152,7 +151,7 @@ func (f *folded) fold() {
 	}
 }
 
-// same: views are folds.
+// same checks that a node's views are the fold of the log up to their mark.
 func (f *folded) same(s *server, want ledger.Mark) {
 	got := s.views.Snapshot(f.p)
 	if got.Mark != want {
@@ -178,7 +177,7 @@ func (f *folded) same(s *server, want ledger.Mark) {
 	}
 }
 
-// start is what tells one start from another, in the log and at a carrier.
+// start identifies a start, in the log and at a carrier.
 type start struct {
 	message event.ID
 	attempt int
@@ -194,7 +193,8 @@ type part struct {
 	part    int
 }
 
-// calls holds each call against its start, where that stands.
+// calls checks each carrier call against its start, and against what comes before the start in
+// the log.
 func (f *folded) calls() {
 	w := f.w
 	called := map[start][]*call{}
@@ -257,7 +257,7 @@ func (f *folded) calls() {
 					w.bad("a carrier was called for the start at %s (of %s) although the opt-out %s of %+v stands before it", at, e.Message, id, reach)
 				}
 			}
-			// The allow may be another node's, whose clock is ahead.
+			// Another node may have made the allow, and its clock may be ahead.
 			if early := sub.SendAt.Sub(e.Time); early > recipient.ClockBound {
 				w.bad("a carrier was called for the start at %s (of %s), %s before the time that its sender asked for", at, e.Message, early)
 			}
@@ -287,8 +287,8 @@ func (f *folded) calls() {
 	}
 }
 
-// call checks one part's call: no part twice, but where its start says so, or where
-// the carrier itself had refused it for the time being.
+// call checks the call for one part: no part is sent twice, unless its start says so or the
+// carrier had refused it for the time being.
 func (f *folded) call(x *call, all []*call, at event.Position, d *event.HandoffStarted, sub *event.MessageSubmitted, taken map[part]int64, earlier []*call) {
 	w, n := f.w, x.h.Part
 	if !slices.ContainsFunc(d.Parts, func(s event.StartedPart) bool { return s.Part == n }) {
@@ -307,6 +307,7 @@ func (f *folded) call(x *call, all []*call, at event.Position, d *event.HandoffS
 	}
 }
 
+// paused checks that no pause that was acknowledged covered the call.
 func (f *folded) paused(x *call, at event.Position, tenant, program string) {
 	for _, p := range f.w.pauses {
 		if (p.tenant == "" || p.tenant == tenant) && (p.program == "" || p.program == program) && (p.carrier == "" || p.carrier == x.account) &&
@@ -316,6 +317,7 @@ func (f *folded) paused(x *call, at event.Position, tenant, program string) {
 	}
 }
 
+// covers reports whether an opt-out covers a message.
 func covers(r event.Reach, tenant string, sub *event.MessageSubmitted) bool {
 	switch r.Scope {
 	case event.ScopeSender:
@@ -328,15 +330,15 @@ func covers(r event.Reach, tenant string, sub *event.MessageSubmitted) bool {
 	return true
 }
 
-// settled: what a carrier answered is in the ledger, and every part of an effective
-// start is answered or in doubt, or was taken in another attempt.
+// settled checks that every answer of a carrier is in the ledger, and that every part of an
+// effective start was answered, is in doubt, or was taken in another attempt.
 func (f *folded) settled() {
 	type handoff struct {
 		part
 		attempt int
 	}
 	var open []handoff
-	by := map[handoff]string{} // who started it
+	by := map[handoff]string{} // the node that started it
 	accepted, refused := map[handoff]string{}, map[handoff]bool{}
 	over, doubt, took := map[handoff]bool{}, map[handoff]bool{}, map[part]bool{}
 	for i, r := range f.records {
@@ -388,7 +390,8 @@ func (f *folded) settled() {
 			f.w.bad("what %s answered %s of part %d, attempt %d of %s is not in the ledger", x.account, x.node, x.h.Part, x.h.Attempt, x.h.Message)
 		}
 	}
-	// Whoever proposed a start that it will not call says so, if late.
+	// A node that will not call the carrier for a start that it proposed records that, even if
+	// late.
 	for k := range doubt {
 		if _, said := refused[k]; said {
 			continue
@@ -400,7 +403,7 @@ func (f *folded) settled() {
 	}
 }
 
-// sum is the run in figures.
+// sum describes the run in figures.
 func (w *world) sum() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s of requests, and %s until all had come to rest and stopped", w.drove.Round(100*time.Millisecond), w.atRest.Round(100*time.Millisecond))

@@ -9,30 +9,30 @@ import (
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
-// call is one part that a carrier was called with: what the centre itself knows.
+// call is one part that a carrier was called with, as the message centre knows it.
 type call struct {
 	node, account string
-	at            time.Time // the true time
+	at            time.Time // the true time, without a node's skew
 	h             ledger.Handoff
-	status        ledger.HandoffStatus // what it answers
-	id            string               // under which it took the part
+	status        ledger.HandoffStatus // what the centre answers
+	id            string               // the id under which it took the part
 }
 
-// centre is the message centre behind every node's carriers. It keeps the record
-// that the ledger is held against.
+// centre is the message centre behind every node's carriers. The ledger is compared with what it
+// recorded.
 type centre struct {
 	rng   *chance
-	nodes func() []*server // those that take deliveries
+	nodes func() []*server // the nodes that take deliveries
 
 	mu    sync.Mutex
-	calm  bool // it takes everything, and at once
+	calm  bool // it takes every part, and answers soon
 	calls []*call
-	busy  tally    // answers and deliveries on their way
-	told  []string // what was delivered and acknowledged: the texts' own words
+	busy  tally    // counts answers and deliveries on their way
+	told  []string // the texts that were delivered and acknowledged
 	texts int
 }
 
-// holdSlot is how long a part without an answer has a place in the window.
+// holdSlot is how long a part without an answer uses a slot of the window.
 const holdSlot = 300 * time.Millisecond
 
 // carrier is one node's account at the centre.
@@ -45,7 +45,7 @@ type carrier struct {
 
 	mu   sync.Mutex
 	open int
-	busy tally // answers that this node waits for
+	busy tally // counts the answers that this node waits for
 }
 
 func (c *carrier) Account() string          { return c.account }
@@ -57,8 +57,8 @@ func (c *carrier) Free(time.Time) (int, time.Time) {
 	return c.window - c.open, time.Time{}
 }
 
-// Submit records the part and answers at once, soon, after its time, or that nobody
-// knows.
+// Submit records the part, and answers at once, soon, after its time to be answered, or with
+// HandoffUnknown.
 func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 	m := c.centre
 	if !c.node.clock.Now().Before(h.CallBy) {
@@ -93,7 +93,7 @@ func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 	case k < 97:
 		r = ledger.HandoffResult{Status: ledger.HandoffUnknown}
 		took = k < 95
-	default: // the answer comes when the part is in doubt already, or soon after
+	default: // the answer comes when the part is already in doubt, or soon after
 		wait = time.Until(h.AnswerBy) + m.rng.upTo(2500*time.Millisecond)
 	}
 	x.status, x.id = r.Status, r.CarrierID
@@ -108,7 +108,7 @@ func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 	}
 	receipt := took && m.rng.n(2) == 0
 	early := m.rng.n(8) == 0
-	if receipt && early { // it outruns the answer
+	if receipt && early { // the receipt comes before the answer
 		m.receipt(c, x)
 	}
 	if m.rng.n(4) == 0 && wait < holdSlot {
@@ -134,8 +134,7 @@ func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 	}
 }
 
-// receipt delivers a receipt to some node, or, for a part whose answer got lost, to
-// the one that called.
+// receipt delivers a receipt to some node; if the call got no answer, to the node that called.
 func (m *centre) receipt(c *carrier, x *call) {
 	d := ledger.Delivery{Account: x.account, From: string(x.h.To), To: string(x.h.From), Received: time.Now(), Reference: x.h.Reference,
 		Receipt: &sms.Receipt{ID: x.id, State: sms.StateDelivered, Final: true}, Raw: []byte("receipt")}
@@ -149,8 +148,8 @@ func (m *centre) receipt(c *carrier, x *call) {
 	m.deliver(d, to, nil)
 }
 
-// text is a handset that writes to one of our numbers; once it is acknowledged it
-// must be in the ledger.
+// text delivers a text from a handset to one of our numbers. When it is acknowledged, it must be
+// in the ledger.
 func (m *centre) text(account, from, to, words string) {
 	m.mu.Lock()
 	m.texts++
@@ -163,7 +162,7 @@ func (m *centre) text(account, from, to, words string) {
 	})
 }
 
-// deliver hands a PDU to a node, and again, to any, until one acknowledges it.
+// deliver delivers a PDU to a node, and repeats that, to any node, until one acknowledges it.
 func (m *centre) deliver(d ledger.Delivery, to *server, acked func()) {
 	m.busy.add()
 	var try func()
@@ -172,7 +171,7 @@ func (m *centre) deliver(d ledger.Delivery, to *server, acked func()) {
 		n := to
 		if n == nil || !n.enter() {
 			all := m.nodes()
-			if len(all) == 0 { // it did not come to rest
+			if len(all) == 0 { // the run did not come to rest in time
 				m.busy.done()
 				return
 			}

@@ -13,15 +13,15 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// Policy denies what an opt-out covers, but the one confirmation of it, and defers
-// marketing outside its hours.
+// Policy is a decision.Policy for tests. It denies a message that an opt-out covers, except the
+// one confirmation of that opt-out, and defers marketing outside its hours.
 type Policy struct {
-	// Opens and Closes are the minutes of the day, in UTC, between which marketing
-	// leaves; both 0: at any time. With hours, places must lie in UTC.
+	// Opens and Closes are the minutes of the day, in UTC, between which marketing may be sent;
+	// both 0: at any time. With hours, every place must have the zone UTC.
 	Opens, Closes int
 }
 
-// checks are those that the policy reports.
+// checks are the names of the checks that Policy reports.
 var checks = []string{"opt_out", "quiet_hours"}
 
 // Decide is part of decision.Policy.
@@ -61,13 +61,14 @@ func (p Policy) Decide(_ context.Context, f *decision.Facts) (*decision.Answer, 
 	return a, nil
 }
 
-// Rule is part of decision.Policy: no rule says anything of itself.
+// Rule is part of decision.Policy. It describes no rule.
 func (Policy) Rule(string) (decision.Rule, bool) { return decision.Rule{}, false }
 
 // Bundle is part of decision.Policy.
 func (Policy) Bundle() (revision, digest string) { return "r1", "digest-of-the-policies" }
 
-// Vault seals nothing: a box is the plain bytes. It is deterministic.
+// Vault is a ledger.Vault for tests that encrypts nothing: a box is the plain bytes. It is
+// deterministic.
 type Vault struct{}
 
 // Pseudonym is part of ledger.Vault.
@@ -75,7 +76,7 @@ func (Vault) Pseudonym(tenant, name string) event.Pseudonym {
 	return event.NewPseudonym([]byte("k"), tenant, name)
 }
 
-// SubjectKey is part of ledger.Vault: there is one key.
+// SubjectKey is part of ledger.Vault. It always returns the same key.
 func (Vault) SubjectKey(string, event.Pseudonym) (event.ID, error) { return event.ID{1}, nil }
 
 // Seal is part of ledger.Vault.
@@ -92,7 +93,7 @@ func (Vault) Digest(_, purpose string, data []byte) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// chance draws, for many goroutines.
+// chance draws random numbers, for many goroutines.
 type chance struct {
 	mu  sync.Mutex
 	rng *rand.Rand
@@ -100,23 +101,24 @@ type chance struct {
 
 func newChance(seed uint64) *chance { return &chance{rng: rand.New(rand.NewPCG(seed, 2))} }
 
-// n draws from 0 up to below n.
+// n draws a number from 0 to n-1.
 func (c *chance) n(n int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.rng.IntN(n)
 }
 
-// upTo draws a duration from 0 up to below d.
+// upTo draws a duration from 0 up to, but not including, d.
 func (c *chance) upTo(d time.Duration) time.Duration { return time.Duration(c.n(int(d))) }
 
+// pick draws one of the elements.
 func pick[T any](c *chance, of []T) T { return of[c.n(len(of))] }
 
-// tally counts what is on its way, for whoever waits until nothing is.
+// tally counts what is on its way, and lets a goroutine wait until nothing is.
 type tally struct {
 	mu   sync.Mutex
 	n    int
-	idle chan struct{} // closed when n is 0 again; nil: nobody waits
+	idle chan struct{} // closed when n is 0; nil: no goroutine waits
 }
 
 func (t *tally) add() {

@@ -11,29 +11,28 @@ import (
 )
 
 const (
-	// maxDelay bounds how long an append waits on its way to the log.
+	// maxDelay bounds how long an append is delayed on its way to the log.
 	maxDelay = 30 * time.Millisecond
-	// maxLate bounds how long a copy, or an append of which nobody knows, stays away
-	// before it lands after all.
+	// maxLate bounds how late a copy, or an append with an unknown result, comes into the log.
 	maxLate = 1500 * time.Millisecond
 )
 
-// line is one node's way to the log. With faults it delays appends, refuses some,
-// loses some or their answers, lets some land late, twice, in part or not in one
-// piece; and it can be frozen, so that nothing passes in either direction. It keeps
-// the order of what it does not lose.
+// line is one node's way to the log. With faults on, it delays appends, refuses some, loses some
+// or their results, and lets some come late, twice, cut short or split. It can be frozen, so that
+// nothing passes in either direction. Appends that it does not lose keep their order.
 type line struct {
 	ledger.Log
 	rng *chance
 
 	mu     sync.Mutex
 	faults bool
-	thaw   chan struct{} // closed when it runs again; nil: it runs
+	thaw   chan struct{} // closed when the line is thawed; nil while it is not frozen
 	lanes  map[event.Partition][]appending
-	away   tally          // what is on its way
-	met    map[string]int // faults, by what they did
+	away   tally          // counts what is on its way
+	met    map[string]int // how often each fault happened
 }
 
+// appending is an append on its way to the log.
 type appending struct {
 	events []*event.Event
 	done   func(ledger.Appended)
@@ -58,20 +57,21 @@ func (l *line) freeze() (thaw func()) {
 	}
 }
 
-// running is closed, or nil, while the line is not frozen.
+// running returns a channel that is closed when the line is thawed; nil while it is not frozen.
 func (l *line) running() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.thaw
 }
 
+// turn turns the faults on or off.
 func (l *line) turn(faults bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.faults = faults
 }
 
-// Read waits while the line is frozen, also with what it has read.
+// Read reads from the log. While the line is frozen it waits, before and after reading.
 func (l *line) Read(ctx context.Context, p event.Partition, from int64, most int) ([]ledger.Record, int64, error) {
 	if !l.pass(ctx) {
 		return nil, 0, ctx.Err()
@@ -83,6 +83,7 @@ func (l *line) Read(ctx context.Context, p event.Partition, from int64, most int
 	return records, head, err
 }
 
+// pass waits until the line is not frozen; false if ctx is done before.
 func (l *line) pass(ctx context.Context) bool {
 	for {
 		frozen := l.running()
@@ -97,7 +98,7 @@ func (l *line) pass(ctx context.Context) bool {
 	}
 }
 
-// Append queues behind what the node appended to the partition before.
+// Append queues an append behind the node's earlier ones to the partition.
 func (l *line) Append(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -129,7 +130,7 @@ func (l *line) drain(p event.Partition) {
 	}
 }
 
-// one lets an append land, or not.
+// one brings one append to the log, with a fault or without.
 func (l *line) one(p event.Partition, a appending) {
 	l.mu.Lock()
 	faults := l.faults
@@ -159,7 +160,7 @@ func (l *line) one(p event.Partition, a appending) {
 		l.count("landed late, answer lost")
 		l.late(p, a.events)
 		fail(ledger.ErrUnknown)
-	case k < 20 && p != event.ControlPartition: // nobody appends a change of control again
+	case k < 20 && p != event.ControlPartition: // a change of control is appended only once
 		l.count("doubled")
 		l.land(p, a.events, a.done)
 		l.late(p, a.events)
@@ -177,7 +178,7 @@ func (l *line) one(p event.Partition, a appending) {
 	}
 }
 
-// land appends, and answers when the log does and the line is not frozen.
+// land appends, and answers when the log does, but not while the line is frozen.
 func (l *line) land(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
 	l.away.add()
 	l.Log.Append(p, events, func(a ledger.Appended) {
@@ -197,7 +198,7 @@ func (l *line) answer(done func(ledger.Appended), a ledger.Appended) {
 	})
 }
 
-// split lets the events of an append land one by one, with others' between them.
+// split appends the events one by one, so that events of others may come between them.
 func (l *line) split(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
 	var first ledger.Appended
 	for i := range events {
@@ -219,7 +220,7 @@ func (l *line) split(p event.Partition, events []*event.Event, done func(ledger.
 	l.answer(done, first)
 }
 
-// late lands a copy some time from now, out of order.
+// late appends a copy some time from now, out of order.
 func (l *line) late(p event.Partition, events []*event.Event) {
 	l.away.run(func() {
 		<-time.After(l.rng.upTo(maxLate))

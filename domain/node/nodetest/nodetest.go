@@ -1,7 +1,7 @@
-// Package nodetest runs several whole nodes over one ledger, each of them serving
-// every partition at the same time, under real goroutines and a real clock, and
-// holds what the carriers were called with against the log. It is for tests alone,
-// one text for every engine.
+// Package nodetest runs several whole nodes over one ledger. All of them serve every partition at
+// the same time, with real goroutines and a real clock. Then it compares what the carriers were
+// called with, what the senders were told, and the nodes' folds with the log. It is for tests
+// alone, and the same for every engine.
 package nodetest
 
 import (
@@ -29,34 +29,35 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// MessagesEnv is the environment's name for how many messages Exercise submits in each
-// mode: some 6,000 a minute, with faults 4,000.
+// MessagesEnv is the name of the environment variable that says how many messages Exercise
+// submits in each mode. A minute takes some 6,000, with faults 4,000.
 const MessagesEnv = "CHIROGRAPH_TEST_CLERKS"
 
-// Options of SeveralClerks. The zero value is good.
+// Options are the options of SeveralClerks. The zero value is usable.
 type Options struct {
-	// Nodes default to 3.
+	// Nodes is how many nodes run; default 3.
 	Nodes int
-	// Messages are submitted, by several senders at once; default 600. About a
-	// third as many opt-outs, lifts, cancels and handsets' texts come with them.
+	// Messages is how many messages are submitted, by several senders at once; default 600. With
+	// them come opt-outs, lifts, cancels and texts of handsets, about a third as many.
 	Messages int
-	// Recipients of each of the two tenants; default Messages/20, at least 10 and at most 600.
+	// Recipients is how many recipients each of the two tenants has; default Messages/20, at
+	// least 10 and at most 600.
 	Recipients int
-	// Shared: all nodes project into one Views, as into one PostgreSQL; else each
-	// has its own.
+	// Shared says that all nodes project into one Views, as into one PostgreSQL. Else each has
+	// its own.
 	Shared bool
-	// Faults come between the nodes and the log: appends that are delayed, refused,
-	// doubled, split, cut short, lost or land late, lost answers, and nodes that freeze
-	// for longer than a start may be called.
+	// Faults says that faults happen between the nodes and the log: appends are delayed, refused,
+	// doubled, split, cut short, lost or late, results of appends are lost, and nodes freeze for
+	// longer than a carrier may be called for a start.
 	Faults bool
-	// Pace is how long each of sixteen senders waits at the mean between two messages;
-	// default 40 ms.
+	// Pace is how long each of sixteen senders waits between two messages, on average; default 40
+	// ms.
 	Pace time.Duration
-	// Settle bounds how long everything may take to come to rest after the last
-	// request; default 60 s.
+	// Settle bounds how long everything may take to come to rest after the last request; default
+	// 60 s.
 	Settle time.Duration
-	// Seed draws what is asked for, and of which node; default 1. How goroutines run
-	// no seed says.
+	// Seed determines what is asked for, and of which node; default 1. It does not determine how
+	// goroutines are scheduled.
 	Seed uint64
 }
 
@@ -80,21 +81,20 @@ func (o *Options) defaults() {
 	}
 }
 
-// Times of the nodes, short so that what is in doubt is settled within a test.
+// Times of the nodes. They are short, so that what is in doubt is resolved within a test.
 const (
 	callWindow   = 800 * time.Millisecond
 	answerWithin = 700 * time.Millisecond
 	giveUp       = 1500 * time.Millisecond
 	appendWithin = time.Second
-	askWithin    = 4 * time.Second // of one request
+	askWithin    = 4 * time.Second // bounds one request
 	senders      = 16
 )
 
-// Exercise runs SeveralClerks with o in each of its modes, at the same time and each
-// over a ledger of its own: with the nodes' own views and with shared ones, without
-// faults and with them. fresh makes a ledger and returns what opens it.
-// A short test has half of the messages. A soak has as many as MessagesEnv says, one
-// mode after the other.
+// Exercise runs SeveralClerks with o in four modes at the same time, each over a ledger of its
+// own: with the nodes' own views and with shared ones, without faults and with them. fresh makes
+// a ledger, and returns a function that opens it. A short test submits half of the messages. A
+// soak (see MessagesEnv) runs one mode after the other.
 func Exercise(t *testing.T, o Options, fresh func(t *testing.T) (open func(t *testing.T, node string) ledger.Log)) {
 	if testing.Short() {
 		o.defaults()
@@ -108,7 +108,7 @@ func Exercise(t *testing.T, o Options, fresh func(t *testing.T) (open func(t *te
 		}
 		o.Messages, o.Recipients, o.Seed = n, 0, uint64(time.Now().UnixNano())
 	}
-	var all sync.WaitGroup // they wait more than they work: all at once, however few the cores
+	var all sync.WaitGroup // the modes wait more than they work: run all at once, even on few cores
 	for _, mode := range []struct {
 		name           string
 		shared, faults bool
@@ -129,17 +129,19 @@ func Exercise(t *testing.T, o Options, fresh func(t *testing.T) (open func(t *te
 	all.Wait()
 }
 
-// SeveralClerks runs nodes that all serve every partition of one ledger, until a
-// bounded amount of work is done and has come to rest, stops them in order, and
-// checks: that the ledger verifies; that every call of a carrier was for an
-// effective start, before every opt-out and cancel that covers it, outside of every
-// pause that was acknowledged, and of no part twice but where a start says so; that
-// every answer is in the ledger, and nothing is open; that every request that was
-// acknowledged is there once, and none that was refused; and that each node's fold
-// is that of the log.
+// SeveralClerks runs nodes that all serve every partition of one ledger, until a bounded amount
+// of work is done and has come to rest. It stops them in order, and checks that
 //
-// open gives each node its handle on the ledger, which must be empty, or hold
-// nothing but LedgerCreated. Engines of one process may give the same handle to all.
+//   - the ledger verifies;
+//   - every carrier call was for an effective start, came before every opt-out and cancel that
+//     covers it, and outside every pause that was acknowledged;
+//   - no part was sent twice, unless a start says so;
+//   - every answer of a carrier is in the ledger, and nothing is open;
+//   - every request that was acknowledged is in the ledger once, and none that was refused is;
+//   - each node's fold is the fold of the log.
+//
+// open gives each node its own handle on the ledger, which must be empty, or have nothing but
+// LedgerCreated. Engines of one process may give the same handle to all nodes.
 func SeveralClerks(t *testing.T, open func(t *testing.T, node string) ledger.Log, o Options) {
 	t.Helper()
 	w := run(t, open, o)
@@ -156,7 +158,7 @@ func SeveralClerks(t *testing.T, open func(t *testing.T, node string) ledger.Log
 	}
 }
 
-// world is one run.
+// world is one run: its nodes, and what is known from outside them.
 type world struct {
 	o       Options
 	source  string
@@ -168,20 +170,20 @@ type world struct {
 
 	mu       sync.Mutex
 	submits  []*submit
-	optOuts  []intake.OptOutRequest // by whichever tenant
-	of       []string               // whose they are
+	optOuts  []intake.OptOutRequest // the opt-outs that were asked for
+	of       []string               // the tenant of each of optOuts
 	facts    []fact
 	pauses   []pause
-	loose    map[paused]bool // what a resume of which nobody knows may yet end
+	loose    map[paused]bool // pauses that a resume with an unknown result may still end
 	counts   map[string]int
 	problems []string
 	report   *audit.Report
-	drove    time.Duration // while requests were made
-	atRest   time.Duration // and then until everything had stopped
+	drove    time.Duration // how long requests were made
+	atRest   time.Duration // how long it took after that until everything had stopped
 	events   map[event.Type]int
 }
 
-// server is one node with what belongs to it.
+// server is one node, with its clock, its way to the log, its views and its carriers.
 type server struct {
 	name       string
 	clock      *node.Clock
@@ -190,11 +192,11 @@ type server struct {
 	node       *node.Node
 	running    *node.Running
 	carriers   []*carrier
-	gone       atomic.Bool // takes no more requests and deliveries
+	gone       atomic.Bool // it takes no more requests and deliveries
 	delivering tally
 }
 
-// enter says whether the server takes a delivery; then delivering.done must follow.
+// enter reports whether the server takes a delivery. If it does, call delivering.done afterwards.
 func (s *server) enter() bool {
 	s.delivering.add()
 	if s.gone.Load() {
@@ -207,24 +209,24 @@ func (s *server) enter() bool {
 // submit is a message as its sender knows it.
 type submit struct {
 	tenant, key string
-	out         *intake.Submitted // nil: not acknowledged
-	refused     bool              // for certain: it must not be there
+	out         *intake.Submitted // nil if it was not acknowledged
+	refused     bool              // whether it was certainly refused: then it must not be in the ledger
 }
 
 // fact is an event that was acknowledged.
 type fact struct {
 	what string
-	id   event.ID // zero: not told
+	id   event.ID // zero if the answer did not tell it
 	at   event.Position
 }
 
 // paused is what a pause covers.
 type paused struct{ tenant, program, carrier string }
 
-// pause is one that was acknowledged, until somebody asked to resume.
+// pause is a pause that was acknowledged, until a resume was asked for.
 type pause struct {
 	paused
-	from, to time.Time // to: zero while it is in force
+	from, to time.Time // to is zero while the pause is in force
 }
 
 var programs = []event.ProgramChanged{
@@ -239,12 +241,12 @@ var tenants = []struct{ name, entity, sender string }{
 
 var accounts = []string{"c1", "c2"}
 
-// number of a recipient: the range for fiction in three area codes.
+// number is the phone number of a recipient: from the range for fiction, in six area codes.
 func number(i int) string {
 	return fmt.Sprintf("+1%s555%04d", []string{"212", "305", "415", "312", "206", "512"}[i/100%6], 100+i%100)
 }
 
-// run does all of it and keeps what is wrong.
+// run does the whole run, and collects what is wrong.
 func run(t *testing.T, open func(t *testing.T, node string) ledger.Log, o Options) *world {
 	t.Helper()
 	o.defaults()
@@ -300,7 +302,7 @@ func run(t *testing.T, open func(t *testing.T, node string) ledger.Log, o Option
 	return w
 }
 
-// create writes control, and brings it into every partition.
+// create writes the control stream, and puts it into force in every partition.
 func (w *world) create() error {
 	there, err := w.all(event.ControlPartition)
 	if err != nil {
@@ -345,7 +347,8 @@ func (w *world) create() error {
 	return nil
 }
 
-// routes send codes to one account and all else to one.
+// routes are a route table that sends codes to one account and everything else to one. n chooses
+// them.
 func routes(n int) []event.Route {
 	return []event.Route{{Rule: "codes", Programs: []string{"codes"}, Carrier: accounts[n%2]}, {Rule: "default", Carrier: accounts[n/2%2]}}
 }
@@ -387,7 +390,7 @@ func (w *world) all(p event.Partition) ([]ledger.Record, error) {
 	return out, nil
 }
 
-// live are the servers that take requests.
+// live returns the servers that take requests.
 func (w *world) live() []*server {
 	return slices.DeleteFunc(slices.Clone(w.servers), func(s *server) bool { return s.gone.Load() })
 }
@@ -404,7 +407,7 @@ func (w *world) count(what string) {
 	w.counts[what]++
 }
 
-// drive asks for everything, and lets nodes freeze meanwhile.
+// drive makes all requests, and freezes nodes meanwhile.
 func (w *world) drive() {
 	for _, s := range w.servers {
 		s.line.turn(w.o.Faults)
@@ -423,7 +426,7 @@ func (w *world) drive() {
 			thaw()
 		}
 	})
-	poke := func(c chan struct{}) { // unless it is busy with the last
+	poke := func(c chan struct{}) { // skipped while the goroutine still does the last one
 		select {
 		case c <- struct{}{}:
 		default:
@@ -456,8 +459,8 @@ func (w *world) ask() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), askWithin)
 }
 
-// came sorts what came of a request: ok, no (a refusal of one of the codes, or
-// because the ledger does not take it now), or unknown.
+// came says what the result of a request is: ok; no (a refusal with one of the codes, or the
+// ledger takes no appends now); or unknown.
 func (w *world) came(what string, err error, codes ...string) string {
 	var no *ledger.Refusal
 	result := "unknown"
@@ -492,7 +495,7 @@ func (w *world) submit(i int) {
 	w.submits = append(w.submits, s)
 	w.mu.Unlock()
 	n := pick(w.rng, w.live())
-	// Who does not know asks again, with the same key.
+	// A sender that does not know the result asks once more, with the same key.
 	for try := range 4 {
 		ctx, cancel := w.ask()
 		out, err := n.node.Intake().Submit(ctx, ledger.Caller{Tenant: tenant.name, Key: "key"}, r)
@@ -502,7 +505,7 @@ func (w *world) submit(i int) {
 			w.mu.Lock()
 			s.out = out
 			w.mu.Unlock()
-			// A node that lags is not asked for more.
+			// Ask a node that lags behind for no more.
 			ctx, cancel := w.ask()
 			_ = n.views.WaitFor(ctx, out.Position)
 			cancel()
@@ -516,7 +519,7 @@ func (w *world) submit(i int) {
 	}
 }
 
-// something that meets messages comes, one time in three.
+// something makes, one time in three, a request that affects messages.
 func (w *world) something() {
 	n := pick(w.rng, w.live()).node
 	ctx, cancel := w.ask()
@@ -611,7 +614,7 @@ func (w *world) control() {
 
 func (w *world) pause(ctx context.Context, n *node.Node, c ledger.Caller, r control.PauseRequest) {
 	out, err := n.Commands().Pause(ctx, c, &r)
-	if w.came("pause", err, "unknown_carrier") != "ok" { // no route may lead there just now
+	if w.came("pause", err, "unknown_carrier") != "ok" { // perhaps no route leads to that carrier now
 		return
 	}
 	w.acked("pause", out.Event, out.Position)
@@ -626,7 +629,7 @@ func (w *world) pause(ctx context.Context, n *node.Node, c ledger.Caller, r cont
 	}
 }
 
-// resume ends a pause; from the moment that somebody asks for it, it may be over.
+// resume asks to end a pause. From the moment of asking the pause may be over.
 func (w *world) resume(ctx context.Context, n *node.Node, p *control.Pause) {
 	what := paused{p.Tenant, p.Program, p.Carrier}
 	w.mu.Lock()
@@ -637,18 +640,18 @@ func (w *world) resume(ctx context.Context, n *node.Node, p *control.Pause) {
 	}
 	w.mu.Unlock()
 	out, err := n.Commands().Resume(ctx, ledger.Caller{Tenant: p.Tenant, Key: "key"}, &control.PauseRequest{Program: p.Program, Carrier: p.Carrier, Reason: "a test"})
-	switch w.came("resume", err, "not_paused", "unknown_carrier") { // no route may lead there any more
+	switch w.came("resume", err, "not_paused", "unknown_carrier") { // perhaps no route leads to that carrier any more
 	case "ok":
 		w.acked("resume", out.Event, out.Position)
-	case "unknown": // it may land at any time from now on, and end a later pause
+	case "unknown": // the resume may come into the log at any time from now on, and end a later pause
 		w.mu.Lock()
 		w.loose[what] = true
 		w.mu.Unlock()
 	}
 }
 
-// settle ends the faults, stops the first node with its work open, waits until all
-// has come to rest, and stops the others.
+// settle ends the faults, stops the first node with its work open, waits until everything has
+// come to rest, and stops the other nodes.
 func (w *world) settle(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), w.o.Settle)
 	defer cancel()
@@ -689,7 +692,8 @@ func (w *world) settle(t *testing.T) {
 	}
 }
 
-// stop stops a node in order: no requests, no starts, the carriers' answers, the rest.
+// stop stops a node in order: first its requests, then its starts, then the carriers' answers,
+// then the rest.
 func (w *world) stop(ctx context.Context, s *server) {
 	s.gone.Store(true)
 	s.running.Drain(ctx)
@@ -716,7 +720,7 @@ func (w *world) stop(ctx context.Context, s *server) {
 	}
 }
 
-// restless says what has not come to rest; "": nothing.
+// restless says what has not come to rest; "" if everything has.
 func (w *world) restless() string {
 	if n := w.centre.busy.count(); n > 0 {
 		return fmt.Sprintf("%d answers and deliveries are on their way", n)
@@ -750,8 +754,8 @@ func (w *world) restless() string {
 	return ""
 }
 
-// rests: a message is over, waits for receipts that may never come, or waits for a
-// reason that does not go by itself.
+// rests reports whether nothing will happen to a message by itself: it has ended, or waits for
+// receipts that may never come, or for something that must be asked for.
 func rests(m *recipient.Message, tenant string, reg *control.Registry, now time.Time) bool {
 	switch m.Status {
 	case recipient.Sent:
@@ -765,8 +769,8 @@ func rests(m *recipient.Message, tenant string, reg *control.Registry, now time.
 	return !m.Status.Open()
 }
 
-// journal keeps the beginning of what the nodes said, and counts how often they
-// said that something went wrong, and that another node had outrun them.
+// journal keeps the beginning of the nodes' log lines, and counts the errors among them, and the
+// lines that say that another node was faster.
 type journal struct {
 	mu             sync.Mutex
 	said           []byte

@@ -16,18 +16,18 @@ import (
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
-// Snapshot is one partition's fold as it was committed: a value that Write leaves
-// as it is, so that a test can go back to an older one. The zero value is a
-// partition before its first event.
+// Snapshot is the fold of one partition as it was committed. It is a value: Write returns a new
+// one, so that a test can go back to an older one. The zero value is a partition before its first
+// event.
 type Snapshot struct {
 	Mark ledger.Mark
-	// States are the streams' folds as they were written (recipient.State as JSON).
+	// States are the folds of the streams, as they were written (recipient.State as JSON).
 	States map[event.Pseudonym][]byte
-	// DueAt is when each stream has something due; zero: never.
+	// DueAt says when each stream has something due; zero: never.
 	DueAt map[event.Pseudonym]time.Time
 }
 
-// Write is the snapshot after a batch.
+// Write returns the snapshot after a batch.
 func (s Snapshot) Write(b *ledger.Batch) Snapshot {
 	n := Snapshot{b.Mark, maps.Clone(s.States), maps.Clone(s.DueAt)}
 	if n.States == nil {
@@ -39,7 +39,7 @@ func (s Snapshot) Write(b *ledger.Batch) Snapshot {
 	return n
 }
 
-// Streams decodes the folds of the subjects that have one.
+// Streams returns the folds of those of the subjects that have one.
 func (s Snapshot) Streams(subjects []event.Pseudonym) map[event.Pseudonym]*recipient.State {
 	out := make(map[event.Pseudonym]*recipient.State, len(subjects))
 	for _, id := range subjects {
@@ -53,7 +53,7 @@ func (s Snapshot) Streams(subjects []event.Pseudonym) map[event.Pseudonym]*recip
 func state(raw []byte) *recipient.State {
 	st := new(recipient.State)
 	if err := json.Unmarshal(raw, st); err != nil {
-		panic(err) // it was marshalled by a clerk
+		panic(err) // a clerk has written it
 	}
 	return st
 }
@@ -68,7 +68,7 @@ func (s Snapshot) Due(before time.Time) (out []ledger.Due) {
 	return out
 }
 
-// subjects are those that have a fold, in order.
+// subjects returns the subjects that have a fold, in order.
 func (s Snapshot) subjects() []event.Pseudonym {
 	return slices.SortedFunc(maps.Keys(s.States), func(a, b event.Pseudonym) int { return bytes.Compare(a[:], b[:]) })
 }
@@ -76,27 +76,29 @@ func (s Snapshot) subjects() []event.Pseudonym {
 // commitWithin bounds how long a batch waits to be committed.
 const commitWithin = 20 * time.Millisecond
 
-// Views is ledger.Views and ledger.Finder in memory. Batches are committed in the
-// order in which they were written, each a little after that, as a database would.
+// Views are ledger.Views and ledger.Finder in memory. Batches are committed in the order in which
+// they were written, each a little later, as a database would.
 //
-// Several nodes may share one, as they share PostgreSQL: a batch whose events others
-// have written is left out, one that overlaps theirs is trimmed, and where two wrote
-// up to the same event they must have written the same.
+// Several nodes may share one, as they share PostgreSQL. Then a batch whose events other nodes
+// have written is left out, and a batch that overlaps theirs is trimmed. Where two nodes wrote up
+// to the same event, they must have written the same.
 type Views struct {
 	rng *chance
 
 	mu       sync.Mutex
 	at       map[event.Partition]Snapshot
-	verdicts map[event.Partition][]verdict // of every event
+	verdicts map[event.Partition][]verdict // of every event, by index
 	queued   map[event.Partition][]queued
 	submits  map[event.ID]submitted
-	handoffs map[string]ledger.HandoffRef // by account and carrier's id
+	handoffs map[string]ledger.HandoffRef // by account and the carrier's id
 	reserved map[string]ledger.Reserved   // by tenant and key
-	progress chan struct{}                // closed, and made anew, with every commit
-	trimmed  int                          // batches of which others had written a part, or all
-	differ   error
+	progress chan struct{}                // closed, and made anew, at every commit
+	trimmed  int                          // how many batches other nodes had written already, in whole or in part
+	// differ says where two nodes wrote different things.
+	differ error
 }
 
+// queued is a batch that is not committed yet.
 type queued struct {
 	batch *ledger.Batch
 	done  func(error)
@@ -108,6 +110,7 @@ type verdict struct {
 	status recipient.Status
 }
 
+// submitted is what is known of a submit.
 type submitted struct {
 	at      event.Position
 	tenant  string
@@ -195,7 +198,7 @@ func (v *Views) write(b *ledger.Batch) error {
 	return nil
 }
 
-// compare: whoever folds the same log writes the same, as far as both have written.
+// compare checks that a batch says the same as what another node has written, as far as both go.
 func (v *Views) compare(s Snapshot, b *ledger.Batch) {
 	if v.differ != nil {
 		return
@@ -221,7 +224,7 @@ func (v *Views) compare(s Snapshot, b *ledger.Batch) {
 	}
 }
 
-// index takes what is looked up by other names than a subject.
+// index notes what is looked up by other keys than a subject.
 func (v *Views) index(p event.Partition, j *ledger.Judged) {
 	if j.Why != "" || j.Event == nil {
 		return
