@@ -1,0 +1,41 @@
+package clerk
+
+import (
+	"testing"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/dispatch"
+	"github.com/chirograph/chirograph/domain/event"
+)
+
+// busy is a window without a free slot.
+type busy struct{}
+
+func (busy) Want(dispatch.Want, time.Time) (dispatch.Grant, bool) { return dispatch.Grant{}, false }
+func (busy) Release(dispatch.Grant)                               {}
+func (busy) Forget(event.ID)                                      {}
+
+// However few may wait, a stream that is parked comes back when fewer do.
+func TestParkedStreamsComeBack(t *testing.T) {
+	now := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
+	for _, most := range []int{1, 2, 3, 10} {
+		w := newWindows(func(string) Slots { return busy{} }, most)
+		parked := event.Pseudonym{9}
+		for i := range most {
+			if w.full(parked, 5) {
+				t.Fatalf("%d of %d wait, and it is full", i, most)
+			}
+			w.want(busy{}, "c1", dispatch.Want{Message: event.ID{byte(i + 1)}, Priority: 5, Slots: 1}, now)
+		}
+		if !w.full(parked, 5) || !w.full(parked, 5) {
+			t.Fatalf("%d wait, and one more may", most)
+		}
+		var back []event.Pseudonym
+		for i := range most {
+			back = append(back, w.letGo(event.ID{byte(i + 1)})...)
+		}
+		if len(back) != 1 || back[0] != parked {
+			t.Errorf("of at most %d: when nothing waits, %v came back", most, back)
+		}
+	}
+}
