@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 func message(n int) event.ID { return event.ID{0: 1, 14: byte(n >> 8), 15: byte(n)} }
@@ -102,4 +103,39 @@ func TestReservationsBound(t *testing.T) {
 		t.Error("a reservation that is held was dropped")
 	}
 	r.release(held, false)
+}
+
+// taking is a node that takes everything.
+type taking struct{}
+
+func (taking) Takes() error                   { return nil }
+func (taking) TakesFor(event.Partition) error { return nil }
+
+// broken panics at every look.
+type broken struct{ Views }
+
+func (broken) Reserved(context.Context, string, string) (ledger.Reserved, bool, error) {
+	panic("a fault of ours")
+}
+
+// plain digests nothing.
+type plain struct{ Vault }
+
+func (plain) Digest(_, _ string, data []byte) string { return string(data) }
+
+// After a panic the key is not held for ever: the next request with it goes on.
+func TestKeyIsReleasedAfterAPanic(t *testing.T) {
+	in := New(Config{Views: broken{}, Vault: plain{}, Serving: taking{}})
+	for range 2 {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel() // a request that waits for the key ends at once, without a panic
+			_, _ = in.Submit(ctx, ledger.Caller{Tenant: "acme"}, &SubmitRequest{IdempotencyKey: "k"})
+		}()
+	}
 }
