@@ -263,7 +263,7 @@ func TestNotALedger(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if created, err := Init(context.Background(), cfg); created || err == nil || !strings.Contains(err.Error(), "begins with LedgerCreated") {
+			if created, err := Init(context.Background(), cfg); created || err == nil || !strings.Contains(err.Error(), "begin with LedgerCreated") {
 				t.Errorf("created %v, %v", created, err)
 			}
 		}

@@ -70,7 +70,7 @@ func TestBadRecords(t *testing.T) {
 			{"another spelling", append(good(), ' '), "follows it"},
 			{"spaces", bytes.Replace(good(), []byte(`{"specversion"`), []byte(`{ "specversion"`), 1), "not those that the encoder writes"},
 			{"another ledger's", encoded(t, foreign), `"/another"`},
-			{"another partition's", encoded(t, logtest.Own(l, 2, 1)[0]), "lies in 02"},
+			{"another partition's", encoded(t, logtest.Own(l, 2, 1)[0]), "belongs in partition 02"},
 			{"the last", good(), ""},
 		}
 		follow := make(chan []ledger.Record)

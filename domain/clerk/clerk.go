@@ -46,8 +46,8 @@ type Config struct {
 	// Account describes a carrier account.
 	Account func(account string) ledger.Account
 	// Unanswered is called, when a stream is loaded, with each of its messages that has an
-	// attempt without an answer: this process did not make the attempt, and hears no answer to
-	// it. nil: it is not called.
+	// attempt without an answer. This process may have made the attempt: the function must know.
+	// nil: it is not called.
 	Unanswered func(s *recipient.State, m *recipient.Message)
 	// NewID makes an id. The default is event.NewID; a simulation gives another.
 	NewID func(now time.Time) event.ID
@@ -250,7 +250,7 @@ func (c *Clerk) Act(ctx context.Context, now time.Time, fault event.Fault, detai
 	for _, st := range c.flights.expire(now) {
 		c.agenda.wake(st)
 	}
-	if c.draining { // what is no longer waited for is not out any more
+	if c.draining { // an expired proposal is not out any more: Drain counts it no longer
 		out.Next = c.flights.nextExpiry
 		return out
 	}
@@ -366,8 +366,8 @@ func (c *Clerk) soonest(out *Actions) {
 }
 
 // Drain ends all proposing. The proposals in flight still come back, and their carriers are
-// called, or it is recorded that they were not. Drain returns how many starts have not come back
-// yet.
+// called, or it is recorded that they were not. Drain returns how many starts are neither called
+// nor given up yet.
 func (c *Clerk) Drain() (starts int) {
 	c.draining = true
 	return c.flights.out()
@@ -375,7 +375,8 @@ func (c *Clerk) Drain() (starts int) {
 
 // OpenCalls is until when a carrier may still be called for an attempt that a pause covers: the
 // latest call_by of the unanswered attempts, plus the bound of the clocks; zero if there is none.
-// A stream with an open attempt is always in memory.
+// A stream with an open attempt is in memory once this clerk has folded or loaded it; the caller
+// knows until when there may be calls from before its mark.
 func (c *Clerk) OpenCalls(now time.Time, p *event.Paused, tenant string) (until time.Time) {
 	for _, st := range c.fold.streams {
 		if tenant != "" && st.state.Tenant != tenant {

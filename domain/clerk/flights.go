@@ -108,7 +108,7 @@ func (fs *flights) landed(st *stream, j *ledger.Judged, now time.Time) (calls []
 			fs.end(f)
 		}
 	case f != nil && j.Why == "" && st.state.Last == id:
-		fs.end(f) // another event overtook the proposal: its events that land later are void
+		fs.end(f) // another event overtook the proposal: its outcomes that land later are void
 	}
 	return calls
 }

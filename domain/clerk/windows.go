@@ -110,7 +110,7 @@ func (w *windows) letGo(message event.ID) []event.Pseudonym {
 	return w.unwait(message)
 }
 
-// unwait notes that a message no longer waits. When half as many wait as may, it returns parked
+// unwait notes that a message no longer waits. When fewer than half of most wait, it returns parked
 // streams to be decided.
 func (w *windows) unwait(message event.ID) (unparked []event.Pseudonym) {
 	x, ok := w.waiting[message]
