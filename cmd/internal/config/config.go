@@ -364,6 +364,12 @@ func (c *Config) Clerk() clerk.Config {
 		ReleaseRate: c.Limits.ReleaseRate, MaxWaiting: c.Limits.MaxWaiting}
 }
 
+// KindSMPP is the one kind of carrier that a file can name so far.
+const KindSMPP = "smpp"
+
+// Kind is which kind of carrier the account is at; the file has no field for it yet.
+func (x *Carrier) Kind() string { return KindSMPP }
+
 // SMPP is the account as its adapter takes it, with its password.
 func (x *Carrier) SMPP() client.Config {
 	s := client.Config{Account: x.Account, Addr: x.Addr, SystemID: x.SystemID, Password: x.password, SystemType: x.SystemType,

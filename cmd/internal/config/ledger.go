@@ -19,12 +19,6 @@ const (
 	EngineEventStoreDB = "eventstoredb"
 )
 
-// KindSMPP is the one kind of carrier that a file can name so far.
-const KindSMPP = "smpp"
-
-// Kind is which kind of carrier the account is at; the file has no field for it yet.
-func (x *Carrier) Kind() string { return KindSMPP }
-
 // sections are the sections of the engines that nodes can share, by what `engine` says.
 func (c *Config) sections() map[string]section {
 	return map[string]section{EngineKafka: &c.Kafka, EngineEventStoreDB: &c.EventStoreDB}
