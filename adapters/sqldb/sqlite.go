@@ -230,8 +230,12 @@ func (s *sqlite) away(error) bool { return false }
 
 func (s *sqlite) note(error) {}
 
+// close leaves the file whole by itself, without its -wal. If the process ends before, the next
+// opening takes what is in the -wal.
 func (s *sqlite) close() error {
-	return errors.Join(s.read.Close(), s.conn.Close(), s.db.Close())
+	err := s.read.Close()
+	_, e := s.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
+	return errors.Join(err, e, s.conn.Close(), s.db.Close())
 }
 
 // sqliteTx writes each row at once. Its connection is used for nothing else meanwhile.

@@ -43,6 +43,26 @@ func TestSQLite(t *testing.T) {
 	viewtest.Exercise(t, func(t *testing.T) viewtest.Store { return open(t, filepath.Join(t.TempDir(), "views.db")) })
 }
 
+// After Close the file is whole by itself: a rebuild moves it alone to where it belongs.
+func TestClosedFileIsWhole(t *testing.T) {
+	dir := t.TempDir()
+	w := world(600)
+	db := open(t, filepath.Join(dir, "new.db"))
+	for p := range viewtest.Partitions {
+		write(t, db, w, p, 0, len(w.Steps[p]))
+	}
+	before := viewtest.Dump(t, db)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(dir, "new.db"), filepath.Join(dir, "views.db")); err != nil {
+		t.Fatal(err)
+	}
+	if after := viewtest.Dump(t, open(t, filepath.Join(dir, "views.db"))); len(before) == 0 || after != before {
+		t.Errorf("%d bytes of rows became %d", len(before), len(after))
+	}
+}
+
 // What was committed is there after a reopening, and goes on.
 func TestReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a name with %20 and ?.db")

@@ -47,7 +47,7 @@ func (f *pauseFlags) what() string {
 	case f.Carrier != "":
 		return "carrier " + f.Carrier
 	}
-	return "everything"
+	return "everything that this tenant sends"
 }
 
 func (f *pauseFlags) call(g *terminal.Globals, path, said string) error {
