@@ -27,8 +27,10 @@ func TestParkedStreamsComeBack(t *testing.T) {
 			}
 			w.want(busy{}, "c1", dispatch.Want{Message: event.ID{byte(i + 1)}, Priority: 5, Slots: 1}, now)
 		}
-		if !w.full(parked, 5) || !w.full(parked, 5) {
-			t.Fatalf("%d wait, and one more may", most)
+		for range 2 { // a second look does not park it twice
+			if !w.full(parked, 5) {
+				t.Fatalf("%d wait, and one more may", most)
+			}
 		}
 		var back []event.Pseudonym
 		for i := range most {

@@ -17,9 +17,9 @@ import (
 var tells = ledger.Tells{Receipts: true, Inbound: true}
 
 var (
-	begun  = time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
-	away   = errors.New("the views are away")
-	stream = ledger.Stream{Tenant: "acme", Subject: event.Pseudonym{1}, Key: event.ID{9}, Partition: 3}
+	begun   = time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
+	errAway = errors.New("the views are away")
+	stream  = ledger.Stream{Tenant: "acme", Subject: event.Pseudonym{1}, Key: event.ID{9}, Partition: 3}
 )
 
 const ann, bob = sms.Number("+14155550123"), sms.Number("+14155550199")
@@ -375,7 +375,7 @@ func TestOutranItsResponse(t *testing.T) {
 
 // The response may come between a look-up and its answer, which then does not matter.
 func TestResponseComesDuringTheLookup(t *testing.T) {
-	for name, err := range map[string]error{"nothing found": nil, "an error": away} {
+	for name, err := range map[string]error{"nothing found": nil, "an error": errAway} {
 		d := newDesk(t, true)
 		h := part(1, 7, ann)
 		out := d.receipt("c1", "abc", "", 0)
@@ -402,9 +402,9 @@ func TestFoundInTheViews(t *testing.T) {
 			t.Errorf("matched as %+v", x)
 		}
 		out = d.receipt("c1", "00abc", "", 0)
-		out = d.Found(out.Lookups[0].ID, ref, event.MatchID, true, away, d.now) // an error counts, whatever stands beside it
+		out = d.Found(out.Lookups[0].ID, ref, event.MatchID, true, errAway, d.now) // an error counts, whatever stands beside it
 		d.counts(out, 0, 0, 0, 1)
-		if out.Acks[0].Ack(out.Acks[0].Err); !slices.Equal(d.acked, []error{away}) {
+		if out.Acks[0].Ack(out.Acks[0].Err); !slices.Equal(d.acked, []error{errAway}) {
 			t.Errorf("the carrier heard %v", d.acked)
 		}
 		d.waiting(0)
@@ -459,7 +459,7 @@ func TestWaitsForAnotherNode(t *testing.T) {
 		ref := refTo(h, "def")
 		for i, want := range []func(Lookup){
 			func(l Lookup) { d.matched(d.Found(l.ID, ref, event.MatchID, true, nil, d.now), ref, event.MatchID) },
-			func(l Lookup) { d.counts(d.Found(l.ID, ref, "", false, away, d.now), 0, 0, 0, 1) },
+			func(l Lookup) { d.counts(d.Found(l.ID, ref, "", false, errAway, d.now), 0, 0, 0, 1) },
 			func(l Lookup) { d.taken("c1", h, "def"); d.matched(d.none(l), ref, event.MatchID) },
 		} {
 			out = d.receipt("c1", "def", "", 0)
@@ -489,7 +489,7 @@ func TestGrowingWaits(t *testing.T) {
 		out, _ = d.Due(d.now, true)
 		d.counts(out, 1, 0, 0, 0)
 		waits = append(waits, d.now.Sub(last))
-		err := away
+		err := errAway
 		if len(waits)%2 == 0 {
 			err = nil
 		}
