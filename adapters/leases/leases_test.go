@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
@@ -26,36 +25,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// patience bounds every wait in these tests; none passes or fails by a shorter time.
-const patience = 30 * time.Second
-
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-// until polls for what gives no signal.
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	ctx := within(t)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("gave up waiting: %s", what)
-		}
-	}
-}
-
 // database is one test's own.
 func database(t testing.TB) string { return servertest.Postgres(t) }
 
 func open(t testing.TB, url string) *Database {
 	t.Helper()
-	c, err := Open(within(t), url)
+	c, err := Open(servertest.Within(t), url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,14 +41,14 @@ func open(t testing.TB, url string) *Database {
 // exec runs a statement beside the cluster.
 func (c *Database) exec(t testing.TB, text string, args ...any) {
 	t.Helper()
-	if _, err := c.db.ExecContext(within(t), text, args...); err != nil {
+	if _, err := c.db.ExecContext(servertest.Within(t), text, args...); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (c *Database) number(t testing.TB, text string, args ...any) (n int64) {
 	t.Helper()
-	if err := c.db.QueryRowContext(within(t), text, args...).Scan(&n); err != nil {
+	if err := c.db.QueryRowContext(servertest.Within(t), text, args...).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -86,7 +61,7 @@ func TestOpen(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			c, err := Open(within(t), url)
+			c, err := Open(servertest.Within(t), url)
 			if err != nil {
 				t.Error(err)
 				return
@@ -100,11 +75,11 @@ func TestOpen(t *testing.T) {
 		t.Errorf("version %d", n)
 	}
 	var setting string
-	if err := c.db.QueryRowContext(within(t), "SHOW synchronous_commit").Scan(&setting); err != nil || setting != "on" {
+	if err := c.db.QueryRowContext(servertest.Within(t), "SHOW synchronous_commit").Scan(&setting); err != nil || setting != "on" {
 		t.Errorf("synchronous_commit is %s, %v", setting, err)
 	}
 	c.exec(t, "UPDATE chirograph_cluster.version SET version = 99")
-	if _, err := Open(within(t), url); err == nil || !strings.Contains(err.Error(), "later version") {
+	if _, err := Open(servertest.Within(t), url); err == nil || !strings.Contains(err.Error(), "later version") {
 		t.Errorf("a later version: %v", err)
 	}
 }
@@ -114,7 +89,7 @@ func TestOpenRefuses(t *testing.T) {
 		"no URL":      "postgres://somebody:hunter2@ho st:x/",
 		"nobody home": "postgres://somebody:hunter2@127.0.0.1:1/nowhere",
 	} {
-		_, err := Open(within(t), url)
+		_, err := Open(servertest.Within(t), url)
 		if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "somebody") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -163,25 +138,25 @@ const columns = `SELECT string_agg(x, E'\n' ORDER BY x) FROM (
 // what is in it; it is the same that migrations make, and that program still knows it.
 func TestOpenSchemaOfBefore(t *testing.T) {
 	url := database(t)
-	conn, err := pgx.Connect(within(t), url)
+	conn, err := pgx.Connect(servertest.Within(t), url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
 	stands := reserved()
-	if _, err := conn.Exec(within(t), before); err != nil {
+	if _, err := conn.Exec(servertest.Within(t), before); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := conn.Exec(within(t), "INSERT INTO chirograph_cluster.reservations VALUES ('acme', decode($1, 'hex'), $2, $3, $4)",
+	if _, err := conn.Exec(servertest.Within(t), "INSERT INTO chirograph_cluster.reservations VALUES ('acme', decode($1, 'hex'), $2, $3, $4)",
 		keyOf(1), stands.Message[:], stands.Input, later.UnixMilli()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := conn.Exec(within(t), "INSERT INTO chirograph_cluster.accounts VALUES ('a'); INSERT INTO chirograph_cluster.leases VALUES ('a', 'h', 'n', 1, 1, 1, 1, 1, 1)"); err != nil {
+	if _, err := conn.Exec(servertest.Within(t), "INSERT INTO chirograph_cluster.accounts VALUES ('a'); INSERT INTO chirograph_cluster.leases VALUES ('a', 'h', 'n', 1, 1, 1, 1, 1, 1)"); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
 		d := open(t, url)
-		if got, err := d.Reserve(within(t), "acme", keyOf(1), reserved(), later); err != nil || got != stands {
+		if got, err := d.Reserve(servertest.Within(t), "acme", keyOf(1), reserved(), later); err != nil || got != stands {
 			t.Fatalf("%v, %v; want %v", got, err, stands)
 		}
 		if n := d.number(t, "SELECT count(*) FROM chirograph_cluster.leases"); n != 1 {
@@ -195,10 +170,10 @@ func TestOpenSchemaOfBefore(t *testing.T) {
 		}
 	}
 	var was, is string
-	if err := conn.QueryRow(within(t), columns).Scan(&was); err != nil {
+	if err := conn.QueryRow(servertest.Within(t), columns).Scan(&was); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, database(t)).db.QueryRowContext(within(t), columns).Scan(&is); err != nil || is != was {
+	if err := open(t, database(t)).db.QueryRowContext(servertest.Within(t), columns).Scan(&is); err != nil || is != was {
 		t.Errorf("migrations make\n%s\nand it was\n%s\n%v", is, was, err)
 	}
 }
@@ -209,13 +184,13 @@ func TestStandby(t *testing.T) {
 	url := database(t)
 	d := open(t, url)
 	promote := servertest.Standby(t, url)
-	until(t, "a standby says so", func() bool {
-		_, err := d.Reserve(within(t), "acme", keyOf(1), reserved(), later)
+	servertest.Until(t, "a standby says so", func() bool {
+		_, err := d.Reserve(servertest.Within(t), "acme", keyOf(1), reserved(), later)
 		return err != nil && errors.Is(err, ledger.ErrRefused) && strings.Contains(err.Error(), "25006")
 	})
 	promote()
 	mine := reserved()
-	if got, err := d.Reserve(within(t), "acme", keyOf(1), mine, later); err != nil || got != mine {
+	if got, err := d.Reserve(servertest.Within(t), "acme", keyOf(1), mine, later); err != nil || got != mine {
 		t.Errorf("the next call: %v, %v", got, err)
 	}
 }
@@ -228,14 +203,14 @@ func TestHealth(t *testing.T) {
 		t.Errorf("health %v, %v, %q", ok, since, detail)
 	}
 	p.Set(t, servertest.Refuse)
-	until(t, "PostgreSQL away", func() bool { ok, _, _ := c.Health(); return !ok })
+	servertest.Until(t, "PostgreSQL away", func() bool { ok, _, _ := c.Health(); return !ok })
 	_, away, detail := c.Health()
 	if !strings.Contains(detail, "cannot be reached") {
 		t.Errorf("away: %q", detail)
 	}
 	servertest.Nameless(t, detail, url)
 	p.Set(t, servertest.Forward)
-	until(t, "PostgreSQL back", func() bool { ok, _, _ := c.Health(); return ok })
+	servertest.Until(t, "PostgreSQL back", func() bool { ok, _, _ := c.Health(); return ok })
 	if _, since, detail := c.Health(); !since.After(away) || detail != "" {
 		t.Errorf("back since %v, away since %v, %q", since, away, detail)
 	}

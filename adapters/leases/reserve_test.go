@@ -41,7 +41,7 @@ func TestReserve(t *testing.T) {
 			for round := range rounds {
 				tenant, key := fmt.Sprint("tenant", rand.N(2)), keyOf(round*keys+rand.N(keys))
 				mine := reserved()
-				stands, err := nodes[i%len(nodes)].Reserve(within(t), tenant, key, mine, later)
+				stands, err := nodes[i%len(nodes)].Reserve(servertest.Within(t), tenant, key, mine, later)
 				if err != nil {
 					t.Error(err)
 					return
@@ -83,7 +83,7 @@ func TestReserve(t *testing.T) {
 	for name, w := range winners {
 		tenant, key := name[:len("tenant0")], name[len("tenant0"):]
 		for _, r := range []ledger.Reserved{reserved(), w} {
-			if got, err := nodes[1].Reserve(within(t), tenant, strings.ToUpper(key), r, later); err != nil || got != w {
+			if got, err := nodes[1].Reserve(servertest.Within(t), tenant, strings.ToUpper(key), r, later); err != nil || got != w {
 				t.Fatalf("later: %v, %v; want %v", got, err, w)
 			}
 		}
@@ -94,11 +94,11 @@ func TestReserve(t *testing.T) {
 func TestReserveInOneBatch(t *testing.T) {
 	c := open(t, database(t))
 	there := reserved()
-	if _, err := c.Reserve(within(t), "acme", keyOf(1), there, later); err != nil {
+	if _, err := c.Reserve(servertest.Within(t), "acme", keyOf(1), there, later); err != nil {
 		t.Fatal(err)
 	}
 	mk := func(tenant string, key int) *request {
-		q := &request{name: name{tenant: tenant}, reserved: reserved(), keep: later, by: time.Now().Add(patience), answer: make(chan answer, 1)}
+		q := &request{name: name{tenant: tenant}, reserved: reserved(), keep: later, by: time.Now().Add(servertest.Patience), answer: make(chan answer, 1)}
 		hex.Decode(q.key[:], []byte(keyOf(key)))
 		return q
 	}
@@ -119,12 +119,12 @@ func TestReserveInOneBatch(t *testing.T) {
 func TestReserveRefuses(t *testing.T) {
 	c := open(t, database(t))
 	for _, key := range []string{"", "abc", keyOf(1)[1:], keyOf(1) + "00", strings.Repeat("x", 32)} {
-		if _, err := c.Reserve(within(t), "acme", key, reserved(), later); err == nil || errors.Is(err, ledger.ErrRefused) {
+		if _, err := c.Reserve(servertest.Within(t), "acme", key, reserved(), later); err == nil || errors.Is(err, ledger.ErrRefused) {
 			t.Errorf("key %q: %v", key, err)
 		}
 	}
 	for _, text := range []string{"a\x00b", "\xff"} {
-		if _, err := c.Reserve(within(t), text, keyOf(1), reserved(), later); err == nil {
+		if _, err := c.Reserve(servertest.Within(t), text, keyOf(1), reserved(), later); err == nil {
 			t.Errorf("tenant %q was taken", text)
 		}
 	}
@@ -142,11 +142,11 @@ func TestReserveRefuses(t *testing.T) {
 		}
 		break
 	}
-	if got, err := c.Reserve(within(t), "acme", keyOf(2), reserved(), later); err != nil || got != mine {
+	if got, err := c.Reserve(servertest.Within(t), "acme", keyOf(2), reserved(), later); err != nil || got != mine {
 		t.Errorf("what was written without anybody waiting: %v, %v", got, err)
 	}
 	c.Close()
-	if _, err := c.Reserve(within(t), "acme", keyOf(3), reserved(), later); !errors.Is(err, ledger.ErrRefused) {
+	if _, err := c.Reserve(servertest.Within(t), "acme", keyOf(3), reserved(), later); !errors.Is(err, ledger.ErrRefused) {
 		t.Errorf("closed: %v", err)
 	}
 }
@@ -158,7 +158,7 @@ func TestReserveAway(t *testing.T) {
 	p, url := servertest.Through(t, server)
 	c := open(t, url)
 	for i := range 5 {
-		if _, err := c.Reserve(within(t), "acme", keyOf(i), reserved(), later); err != nil {
+		if _, err := c.Reserve(servertest.Within(t), "acme", keyOf(i), reserved(), later); err != nil {
 			t.Fatalf("after %d cuts: %v", i, err)
 		}
 		p.Set(t, servertest.Forward)
@@ -171,7 +171,7 @@ func TestReserveAway(t *testing.T) {
 				errs <- err
 			}()
 		}
-		ctx := within(t)
+		ctx := servertest.Within(t)
 		for i := range 2 * maxWaiting {
 			select {
 			case err := <-errs:
@@ -197,12 +197,12 @@ func TestReserveAway(t *testing.T) {
 		t.Errorf("hanging: %d found it full, %d were told that it is late, %d something else", full, late, other)
 	}
 	p.Set(t, servertest.Refuse)
-	if _, err := c.Reserve(within(t), "acme", keyOf(0), reserved(), later); !errors.Is(err, ledger.ErrRefused) || !strings.Contains(err.Error(), "cannot be reached") {
+	if _, err := c.Reserve(servertest.Within(t), "acme", keyOf(0), reserved(), later); !errors.Is(err, ledger.ErrRefused) || !strings.Contains(err.Error(), "cannot be reached") {
 		t.Errorf("refused: %v", err)
 	}
 	p.Set(t, servertest.Forward)
-	until(t, "reservations again", func() bool {
-		_, err := c.Reserve(within(t), "acme", keyOf(0), reserved(), later)
+	servertest.Until(t, "reservations again", func() bool {
+		_, err := c.Reserve(servertest.Within(t), "acme", keyOf(0), reserved(), later)
 		return err == nil
 	})
 }
@@ -212,7 +212,7 @@ func TestReserveWhileCut(t *testing.T) {
 	server := database(t)
 	p, url := servertest.Through(t, server)
 	c, other := open(t, url), open(t, server)
-	ctx, cancel := context.WithCancel(within(t))
+	ctx, cancel := context.WithCancel(servertest.Within(t))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -248,7 +248,7 @@ func TestReserveWhileCut(t *testing.T) {
 	wg.Wait()
 	<-done
 	for key, want := range told {
-		if got, err := other.Reserve(within(t), "acme", key, reserved(), later); err != nil || got != want {
+		if got, err := other.Reserve(servertest.Within(t), "acme", key, reserved(), later); err != nil || got != want {
 			t.Fatalf("%s: %v, %v; want %v", key, got, err, want)
 		}
 	}
@@ -265,13 +265,13 @@ func TestPrune(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 250 {
 		wg.Go(func() {
-			if _, err := c.Reserve(within(t), "acme", keyOf(i), reserved(), now.Add(-2*pruneSlack)); err != nil {
+			if _, err := c.Reserve(servertest.Within(t), "acme", keyOf(i), reserved(), now.Add(-2*pruneSlack)); err != nil {
 				t.Error(err)
 			}
-			if _, err := c.Reserve(within(t), "acme", keyOf(1000+i), reserved(), now.Add(-pruneSlack/2)); err != nil {
+			if _, err := c.Reserve(servertest.Within(t), "acme", keyOf(1000+i), reserved(), now.Add(-pruneSlack/2)); err != nil {
 				t.Error(err)
 			}
-			if _, err := c.Reserve(within(t), "acme", keyOf(2000+i), reserved(), later); err != nil {
+			if _, err := c.Reserve(servertest.Within(t), "acme", keyOf(2000+i), reserved(), later); err != nil {
 				t.Error(err)
 			}
 		})
@@ -280,7 +280,7 @@ func TestPrune(t *testing.T) {
 	var pruned atomic.Int64
 	for _, node := range []*Database{c, other} {
 		wg.Go(func() {
-			n, err := node.prune(within(t), 20)
+			n, err := node.prune(servertest.Within(t), 20)
 			if err != nil {
 				t.Error(err)
 			}
@@ -293,7 +293,7 @@ func TestPrune(t *testing.T) {
 	}
 	// What was pruned is free again.
 	mine := reserved()
-	if got, err := c.Reserve(within(t), "acme", keyOf(7), mine, later); err != nil || got != mine {
+	if got, err := c.Reserve(servertest.Within(t), "acme", keyOf(7), mine, later); err != nil || got != mine {
 		t.Errorf("after pruning: %v, %v", got, err)
 	}
 }

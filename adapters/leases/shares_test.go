@@ -65,7 +65,7 @@ func (w *watched) changed(node, account string, s Share) {
 // share waits until an account is divided as it should be: the rate of each bind, by node.
 func (w *watched) share(account string, want map[string]float64) {
 	w.t.Helper()
-	until(w.t, fmt.Sprintf("%s: want %v", account, want), func() bool {
+	servertest.Until(w.t, fmt.Sprintf("%s: want %v", account, want), func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		n := 0
@@ -158,7 +158,7 @@ func TestComingAndGoing(t *testing.T) {
 	}
 	fast := hurried
 	fast.every, fast.retry = time.Millisecond, time.Millisecond
-	ctx := within(t)
+	ctx := servertest.Within(t)
 	var wg sync.WaitGroup
 	for node := range 6 {
 		c := open(t, url)
@@ -194,7 +194,7 @@ func TestForgotten(t *testing.T) {
 	w.share("a", map[string]float64{"1": 10})
 	c := open(t, url)
 	c.exec(t, "TRUNCATE chirograph_cluster.leases, chirograph_cluster.accounts")
-	until(t, "both leases again", func() bool { return c.number(t, "SELECT count(*) FROM chirograph_cluster.leases") == 2 })
+	servertest.Until(t, "both leases again", func() bool { return c.number(t, "SELECT count(*) FROM chirograph_cluster.leases") == 2 })
 	w.share("a", map[string]float64{"1": 10})
 	w.share("b", map[string]float64{"1": 0})
 }
@@ -220,12 +220,12 @@ func TestFrozenInTransaction(t *testing.T) {
 	leave := w.join(url, "1")
 	w.share("a", map[string]float64{"1": 10})
 	leave()
-	tx, err := open(t, url).db.BeginTx(within(t), nil)
+	tx, err := open(t, url).db.BeginTx(servertest.Within(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tx.Rollback()
-	if _, err := tx.ExecContext(within(t), "SELECT FROM chirograph_cluster.accounts FOR UPDATE"); err != nil {
+	if _, err := tx.ExecContext(servertest.Within(t), "SELECT FROM chirograph_cluster.accounts FOR UPDATE"); err != nil {
 		t.Fatal(err)
 	}
 	w.join(url, "2")
@@ -241,7 +241,7 @@ func TestSharesRefuses(t *testing.T) {
 		"share accoun": {{Name: "a", TPS: math.NaN()}},
 		"must not":     {{Name: "a", Binds: -1}},
 	} {
-		err := c.Shares(within(t), "1", accounts, func(string, Share) { t.Error("something was shared") })
+		err := c.Shares(servertest.Within(t), "1", accounts, func(string, Share) { t.Error("something was shared") })
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v", accounts, err)
 		}

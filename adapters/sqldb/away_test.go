@@ -140,18 +140,6 @@ func openIn(t testing.TB, url string, bound time.Duration) *sqldb.DB {
 	return db
 }
 
-// until polls a condition.
-func until(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(30 * time.Second); !f(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within half a minute", what)
-		}
-	}
-}
-
 func try(db *sqldb.DB, b *ledger.Batch) error {
 	done := make(chan error, 1)
 	db.Write(b, func(err error) { done <- err })
@@ -230,7 +218,7 @@ func TestPostgresAway(t *testing.T) {
 			t.Errorf("%d batches failed after %s, one after %s", cap(answers), took, alone)
 		}
 		p.set(passes)
-		until(t, "it heals", func() bool {
+		servertest.Until(t, "it heals", func() bool {
 			ok, _, _ := db.Health()
 			m, err := db.Mark(ctx, 0)
 			next = int(m.Next) // a commit whose answer was lost may be in
@@ -304,7 +292,7 @@ func TestPostgresCuts(t *testing.T) {
 		t.Errorf("only %d cuts", cuts)
 	}
 	t.Logf("%d cuts", cuts)
-	until(t, "it heals", func() bool { _, err := dbs[0].Mark(context.Background(), 0); return err == nil })
+	servertest.Until(t, "it heals", func() bool { _, err := dbs[0].Mark(context.Background(), 0); return err == nil })
 	compare(t, dbs[0], w, [viewtest.Partitions]int{len(w.Steps[0]), len(w.Steps[1]), len(w.Steps[2]), len(w.Steps[3])})
 }
 
@@ -328,7 +316,7 @@ func TestPostgresFrozen(t *testing.T) {
 	}
 	answered := make(chan error, 1)
 	frozen.Write(w.Batch(0, 3, 6, false), func(err error) { answered <- err })
-	until(t, "it waits for the partition", func() bool {
+	servertest.Until(t, "it waits for the partition", func() bool {
 		var waits bool
 		err := conn.QueryRow(ctx, `SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waits)
 		return err == nil && waits
@@ -338,12 +326,12 @@ func TestPostgresFrozen(t *testing.T) {
 	if _, err := conn.Exec(ctx, `ROLLBACK`); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "another writes", func() bool { return try(other, w.Batch(0, 3, 8, false)) == nil })
+	servertest.Until(t, "another writes", func() bool { return try(other, w.Batch(0, 3, 8, false)) == nil })
 	if err := <-answered; err == nil {
 		t.Fatal("written while it was frozen")
 	}
 	p.set(passes)
-	until(t, "it writes again", func() bool { return try(frozen, w.Batch(0, 3, len(w.Steps[0]), false)) == nil })
+	servertest.Until(t, "it writes again", func() bool { return try(frozen, w.Batch(0, 3, len(w.Steps[0]), false)) == nil })
 	compare(t, frozen, w, [viewtest.Partitions]int{len(w.Steps[0])})
 }
 
@@ -355,7 +343,7 @@ func TestPostgresReadOnly(t *testing.T) {
 	w := world(100)
 	write(t, db, w, 0, 0, 3)
 	promote := servertest.Standby(t, address)
-	until(t, "a write is refused", func() bool {
+	servertest.Until(t, "a write is refused", func() bool {
 		err := try(db, w.Batch(0, 3, 6, false))
 		return err != nil && strings.Contains(err.Error(), "read-only")
 	})
@@ -365,7 +353,7 @@ func TestPostgresReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Those that read are to another server, too.
-	until(t, "other connections", func() bool {
+	servertest.Until(t, "other connections", func() bool {
 		if _, err := db.Mark(t.Context(), 0); err != nil {
 			t.Fatal(err)
 		}
@@ -437,7 +425,7 @@ func TestPostgresProgress(t *testing.T) {
 	here, there := openPostgres(t, url), openPostgres(t, url)
 	w := world(100)
 	write(t, there, w, 2, 0, 4)
-	until(t, "progress", func() bool {
+	servertest.Until(t, "progress", func() bool {
 		p := here.Progress()
 		return len(p.Marks) == 1 && p.Marks[2] == 4 && p.Committed.IsZero()
 	})
@@ -447,5 +435,5 @@ func TestPostgresProgress(t *testing.T) {
 	if err := there.Reset(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "a reset", func() bool { return len(here.Progress().Marks) == 0 })
+	servertest.Until(t, "a reset", func() bool { return len(here.Progress().Marks) == 0 })
 }

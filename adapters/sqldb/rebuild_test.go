@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chirograph/chirograph/adapters/servertest"
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/projections/viewtest"
@@ -137,7 +138,7 @@ func TestRebuild(t *testing.T) {
 		}
 		end = live[3] + 1
 		dbs[1].Write(w.Batch(3, int(live[3]), int(end), false), func(err error) { written <- err })
-		until(t, "a writer waits", func() bool { return len(written) == 1 || waits(t, url, "relation") })
+		servertest.Until(t, "a writer waits", func() bool { return len(written) == 1 || waits(t, url, "relation") })
 		return nil
 	})
 	if err != nil {
@@ -160,7 +161,7 @@ func TestRebuild(t *testing.T) {
 	readers.Wait()
 	want := viewtest.Dump(t, fresh(t, w, all))
 	for _, db := range append(dbs, openPostgres(t, url)) {
-		until(t, "the views moved", func() bool { return db.Progress().Marks[0] == int64(all[0]) })
+		servertest.Until(t, "the views moved", func() bool { return db.Progress().Marks[0] == int64(all[0]) })
 		if viewtest.Dump(t, db) != want {
 			t.Fatal("the rows are not what the log says")
 		}
@@ -218,11 +219,11 @@ func TestRebuildWhileFrozen(t *testing.T) {
 	}
 	in(t, address, "chirograph_views_2", "chirograph_views_2")
 	p.set(passes)
-	until(t, "it finds the new rows", func() bool {
+	servertest.Until(t, "it finds the new rows", func() bool {
 		m, err := frozen.Mark(t.Context(), 0)
 		return err == nil && m.Next == 12
 	})
-	until(t, "it writes again", func() bool { return try(frozen, w.Batch(0, 10, len(w.Steps[0]), false)) == nil })
+	servertest.Until(t, "it writes again", func() bool { return try(frozen, w.Batch(0, 10, len(w.Steps[0]), false)) == nil })
 	compare(t, frozen, w, [viewtest.Partitions]int{len(w.Steps[0]), 10})
 }
 

@@ -20,15 +20,6 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// patience bounds every wait in these tests; none passes or fails by a shorter time.
-const patience = 30 * time.Second
-
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 // database is one test's own.
 func database(t testing.TB) string { return servertest.Postgres(t) }
 
@@ -46,7 +37,7 @@ func masterFile(t testing.TB) string {
 func node(t testing.TB, url, master string, o Options) *Vault {
 	t.Helper()
 	o.Create = true
-	v, err := OpenPostgres(within(t), url, master, o)
+	v, err := OpenPostgres(servertest.Within(t), url, master, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +102,7 @@ func TestNodesMakeOneVault(t *testing.T) {
 				if !c.master {
 					file = filepath.Join(t.TempDir(), "master-key")
 				}
-				wg.Go(func() { vaults[i], errs[i] = OpenPostgres(within(t), url, file, Options{Create: true}) })
+				wg.Go(func() { vaults[i], errs[i] = OpenPostgres(servertest.Within(t), url, file, Options{Create: true}) })
 			}
 			wg.Wait()
 			opened := map[event.Pseudonym]int{}
@@ -179,7 +170,7 @@ func TestOpenPostgresRefuses(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			url, master := database(t), masterFile(t)
 			c.prepare(t, node(t, url, master, Options{}), master)
-			v, err := OpenPostgres(within(t), url, master, Options{Create: c.create})
+			v, err := OpenPostgres(servertest.Within(t), url, master, Options{Create: c.create})
 			if err == nil {
 				v.Close()
 				t.Fatal("opened")
@@ -193,7 +184,7 @@ func TestOpenPostgresRefuses(t *testing.T) {
 		"no URL":      "postgres://somebody:hunter2@ho st:x/",
 		"nobody home": "postgres://somebody:hunter2@127.0.0.1:1/nowhere",
 	} {
-		_, err := OpenPostgres(within(t), url, masterFile(t), Options{})
+		_, err := OpenPostgres(servertest.Within(t), url, masterFile(t), Options{})
 		if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "somebody") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -211,21 +202,6 @@ func TestKeysAreDurable(t *testing.T) {
 	var setting string
 	if err := v.db.QueryRow("SHOW synchronous_commit").Scan(&setting); err != nil || setting != "on" {
 		t.Errorf("synchronous_commit is %s, %v", setting, err)
-	}
-}
-
-// until polls for what gives no signal.
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	ctx := within(t)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("gave up waiting: %s", what)
-		}
 	}
 }
 
@@ -259,7 +235,7 @@ func TestPostgresAway(t *testing.T) {
 		want string
 	}{{servertest.Refuse, "cannot be reached"}, {servertest.Hang, "did not answer within 300ms"}} {
 		p.Set(t, c.mode)
-		until(t, "health notices that PostgreSQL is away", func() bool { ok, _, _ := v.Health(); return !ok })
+		servertest.Until(t, "health notices that PostgreSQL is away", func() bool { ok, _, _ := v.Health(); return !ok })
 		_, away, detail := v.Health()
 		if !strings.Contains(detail, c.want) {
 			t.Errorf("away: %q", detail)
@@ -289,7 +265,7 @@ func TestPostgresAway(t *testing.T) {
 				}
 			}()
 		}
-		ctx := within(t)
+		ctx := servertest.Within(t)
 		for i := range callers {
 			select {
 			case err := <-told:
@@ -301,11 +277,11 @@ func TestPostgresAway(t *testing.T) {
 			}
 		}
 		p.Set(t, servertest.Forward)
-		until(t, "health notices that PostgreSQL is back", func() bool { ok, _, _ := v.Health(); return ok })
+		servertest.Until(t, "health notices that PostgreSQL is back", func() bool { ok, _, _ := v.Health(); return ok })
 		if _, since, detail := v.Health(); !since.After(away) || detail != "" {
 			t.Errorf("back since %v, away since %v, %q", since, away, detail)
 		}
-		until(t, "keys are made again", func() bool { _, err := v.SubjectKey("acme", event.Pseudonym{}); return err == nil })
+		servertest.Until(t, "keys are made again", func() bool { _, err := v.SubjectKey("acme", event.Pseudonym{}); return err == nil })
 	}
 }
 
@@ -317,9 +293,9 @@ func TestPostgresStandby(t *testing.T) {
 	settled(t, v)
 	promote := servertest.Standby(t, url)
 	class := func(n int) error {
-		return v.store.addClass(within(t), classKey{"acme", fmt.Sprint("class ", n)}, []byte("box"))
+		return v.store.addClass(servertest.Within(t), classKey{"acme", fmt.Sprint("class ", n)}, []byte("box"))
 	}
-	until(t, "a standby says so", func() bool {
+	servertest.Until(t, "a standby says so", func() bool {
 		err := class(1)
 		return err != nil && strings.Contains(err.Error(), "25006")
 	})
@@ -368,27 +344,27 @@ func TestOpenVaultOfBefore(t *testing.T) {
 	s := sealed(t, file, "acme", key, "message", id, "a body")
 
 	url := database(t)
-	conn, err := pgx.Connect(within(t), url)
+	conn, err := pgx.Connect(servertest.Within(t), url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
 	exec := func(text string, args ...any) {
 		t.Helper()
-		if _, err := conn.Exec(within(t), text, args...); err != nil {
+		if _, err := conn.Exec(servertest.Within(t), text, args...); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, text := range tables {
 		exec(text)
 	}
-	box, err := file.store.secret(within(t), key)
+	box, err := file.store.secret(servertest.Within(t), key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	exec("INSERT INTO chirograph_vault.meta VALUES ($1, $2, $3, $4)", formatVersion, file.check, file.wrapped(file.pseudonym, "pseudonym"), file.wrapped(file.digest, "digest"))
 	exec("INSERT INTO chirograph_vault.subjects VALUES ($1, $2)", key[:], box)
-	classes, err := file.store.classes(within(t))
+	classes, err := file.store.classes(servertest.Within(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,7 +372,7 @@ func TestOpenVaultOfBefore(t *testing.T) {
 		exec("INSERT INTO chirograph_vault.classes VALUES ($1, $2, $3)", k.tenant, k.class, box)
 	}
 	for _, create := range []bool{false, true} {
-		v, err := OpenPostgres(within(t), url, master, Options{Create: create})
+		v, err := OpenPostgres(servertest.Within(t), url, master, Options{Create: create})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -409,7 +385,7 @@ func TestOpenVaultOfBefore(t *testing.T) {
 		}
 	}
 	var was, is string
-	if err := conn.QueryRow(within(t), columns).Scan(&was); err != nil {
+	if err := conn.QueryRow(servertest.Within(t), columns).Scan(&was); err != nil {
 		t.Fatal(err)
 	}
 	if err := node(t, database(t), master, Options{}).db.QueryRow(columns).Scan(&is); err != nil || is != was {
@@ -426,19 +402,19 @@ func TestHalfAVault(t *testing.T) {
 	if _, err := v.db.Exec("DELETE FROM chirograph_vault.meta"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenPostgres(within(t), url, master, Options{Create: true}); err == nil || !strings.Contains(err.Error(), "restore it from its backup") {
+	if _, err := OpenPostgres(servertest.Within(t), url, master, Options{Create: true}); err == nil || !strings.Contains(err.Error(), "restore it from its backup") {
 		t.Errorf("keys without their row: %v", err)
 	}
 	v.Close()
-	conn, err := pgx.Connect(within(t), url)
+	conn, err := pgx.Connect(servertest.Within(t), url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	if _, err := conn.Exec(within(t), "DELETE FROM chirograph_vault.subjects"); err != nil {
+	if _, err := conn.Exec(servertest.Within(t), "DELETE FROM chirograph_vault.subjects"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenPostgres(within(t), url, master, Options{}); err == nil || !strings.Contains(err.Error(), "there is no vault") {
+	if _, err := OpenPostgres(servertest.Within(t), url, master, Options{}); err == nil || !strings.Contains(err.Error(), "there is no vault") {
 		t.Errorf("tables alone: %v", err)
 	}
 	v = node(t, url, master, Options{})
@@ -453,7 +429,7 @@ func TestNothingIsUsedThatIsNotDurable(t *testing.T) {
 	server, master := database(t), masterFile(t)
 	p, url := servertest.Through(t, server)
 	v := node(t, url, master, Options{})
-	ctx := within(t)
+	ctx := servertest.Within(t)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -538,7 +514,7 @@ func engines(t *testing.T) map[string]func(o Options) (*Vault, error) {
 		},
 		"PostgreSQL": func(o Options) (*Vault, error) {
 			o.Create = true
-			return OpenPostgres(within(t), database(t), master, o)
+			return OpenPostgres(servertest.Within(t), database(t), master, o)
 		},
 	}
 }
@@ -575,14 +551,14 @@ func TestCopy(t *testing.T) {
 			}
 			settled(t, to) // its spares are made: nobody else looks at its store
 			// Interrupted anywhere, it is taken up again.
-			ctx, cancel := context.WithCancel(within(t))
+			ctx, cancel := context.WithCancel(servertest.Within(t))
 			to.store = &interrupted{to.store, 2, cancel}
 			copied, err := Copy(ctx, from, to)
 			if !errors.Is(err, context.Canceled) || copied == 0 {
 				t.Fatalf("interrupted after %d keys: %v", copied, err)
 			}
 			to.store = to.store.(*interrupted).store
-			n, err := Copy(within(t), from, to)
+			n, err := Copy(servertest.Within(t), from, to)
 			if err != nil || n == 0 || copied+n < len(boxes)+30 {
 				t.Fatalf("copied %d and %d keys: %v", copied, n, err)
 			}
@@ -594,10 +570,10 @@ func TestCopy(t *testing.T) {
 			// The spares that were on their way may still have come.
 			from.Close()
 			to2 := must(open[c[1]](Options{CopyOf: to}))
-			if _, err := Copy(within(t), to, to2); err != nil {
+			if _, err := Copy(servertest.Within(t), to, to2); err != nil {
 				t.Fatal(err)
 			}
-			if n, err := Copy(within(t), to2, to); err != nil || n > 2*maxSpares {
+			if n, err := Copy(servertest.Within(t), to2, to); err != nil || n > 2*maxSpares {
 				t.Errorf("a copy of the copy brought %d keys back: %v", n, err)
 			}
 		})
@@ -660,14 +636,14 @@ func TestCopyRefuses(t *testing.T) {
 	} {
 		if c.vault == "other.db" {
 			other := must(open("other.db", "master", Options{}))
-			if n, err := Copy(within(t), from, other); n != 0 || err == nil || !strings.Contains(err.Error(), c.want) {
+			if n, err := Copy(servertest.Within(t), from, other); n != 0 || err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: copied %d, %v", c.name, n, err)
 			}
 			other.Close()
 		}
 		if c.master == "another" {
 			another := must(open("another.db", "another", Options{}))
-			if n, err := Copy(within(t), from, another); n != 0 || err == nil || !strings.Contains(err.Error(), c.want) {
+			if n, err := Copy(servertest.Within(t), from, another); n != 0 || err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: copied %d, %v", c.name, n, err)
 			}
 		}
@@ -683,7 +659,7 @@ func TestCopyRefuses(t *testing.T) {
 	id := event.NewID(november)
 	a := sealed(t, from, "acme", subjectKey(t, from), "message", id, "a body")
 	b := sealed(t, to, "acme", subjectKey(t, to), "message", id, "a body")
-	if _, err := Copy(within(t), from, to); err == nil || !strings.Contains(err.Error(), "a key of their own") {
+	if _, err := Copy(servertest.Within(t), from, to); err == nil || !strings.Contains(err.Error(), "a key of their own") {
 		t.Errorf("two class keys: %v", err)
 	}
 	for v, s := range map[*Vault]*event.Sealed{from: &a, to: &b} {

@@ -24,35 +24,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds every wait in these tests; none passes or fails by a shorter time.
-const patience = 30 * time.Second
-
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-// until polls for what gives no signal.
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	ctx := within(t)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("gave up waiting: %s", what)
-		}
-	}
-}
-
 var errClosed = errors.New("it is closed")
 
 func open(t testing.TB, url string, change func(*Options)) *Client {
 	t.Helper()
-	o := Options{Name: "test", Connect: patience, Statement: patience, Idle: patience, Conns: 4, Closed: errClosed}
+	o := Options{Name: "test", Connect: servertest.Patience, Statement: servertest.Patience, Idle: servertest.Patience, Conns: 4, Closed: errClosed}
 	if change != nil {
 		change(&o)
 	}
@@ -136,7 +112,7 @@ func TestTextsNameNothing(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			client := open(t, c.url, func(o *Options) { o.Connect = 300 * time.Millisecond })
-			err := client.Do(within(t), 300*time.Millisecond, one(client))
+			err := client.Do(servertest.Within(t), 300*time.Millisecond, one(client))
 			ok, since, detail := client.Health()
 			if err == nil || ok || since.IsZero() || !Away(err) || Broken(err) || detail != err.Error() {
 				t.Fatalf("%v; health %v, %v, %q", err, ok, since, detail)
@@ -243,7 +219,7 @@ func TestSecondHost(t *testing.T) {
 	at := strings.Index(url, "@")
 	url = url[:at+1] + silent(t) + "," + url[at+1:]
 	client := open(t, url, func(o *Options) { o.Connect = 2 * time.Second })
-	if err := client.Do(within(t), 4*time.Second, one(client)); err != nil {
+	if err := client.Do(servertest.Within(t), 4*time.Second, one(client)); err != nil {
 		t.Error(err)
 	}
 }
@@ -257,7 +233,7 @@ func TestRetry(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 8 { // more callers than connections
 			wg.Go(func() {
-				if err := client.Do(within(t), patience, one(client)); err != nil {
+				if err := client.Do(servertest.Within(t), servertest.Patience, one(client)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -266,7 +242,7 @@ func TestRetry(t *testing.T) {
 		p.Set(t, servertest.Forward)
 	}
 	runs := 0
-	err := client.Do(within(t), patience, func(ctx context.Context) error {
+	err := client.Do(servertest.Within(t), servertest.Patience, func(ctx context.Context) error {
 		runs++
 		_, err := client.DB().ExecContext(ctx, "SELECT 1 / 0")
 		return err
@@ -276,7 +252,7 @@ func TestRetry(t *testing.T) {
 	}
 	p.Set(t, servertest.Refuse)
 	runs = 0
-	if err := client.Do(within(t), patience, func(ctx context.Context) error { runs++; return one(client)(ctx) }); err == nil || runs > 2 {
+	if err := client.Do(servertest.Within(t), servertest.Patience, func(ctx context.Context) error { runs++; return one(client)(ctx) }); err == nil || runs > 2 {
 		t.Errorf("refused, after %d runs: %v", runs, err)
 	}
 }
@@ -291,7 +267,7 @@ func TestStandby(t *testing.T) {
 	}
 	promote := servertest.Standby(t, url)
 	for range 2 {
-		if err := client.Do(within(t), patience, write); !ReadOnly(err) {
+		if err := client.Do(servertest.Within(t), servertest.Patience, write); !ReadOnly(err) {
 			t.Fatalf("a standby took a write, or says %v", err)
 		}
 		if ok, _, detail := client.Health(); ok || !strings.Contains(detail, "read-only") {
@@ -300,7 +276,7 @@ func TestStandby(t *testing.T) {
 	}
 	promote()
 	runs := 0
-	if err := client.Do(within(t), patience, func(ctx context.Context) error { runs++; return write(ctx) }); err != nil || runs != 1 {
+	if err := client.Do(servertest.Within(t), servertest.Patience, func(ctx context.Context) error { runs++; return write(ctx) }); err != nil || runs != 1 {
 		t.Errorf("the next call, after %d runs: %v", runs, err)
 	}
 }
@@ -309,11 +285,11 @@ func TestStandby(t *testing.T) {
 func TestSilence(t *testing.T) {
 	p, url := servertest.Through(t, servertest.Postgres(t))
 	client := open(t, url, func(o *Options) { o.Statement, o.Probe = 300*time.Millisecond, 50*time.Millisecond })
-	if err := client.Do(within(t), patience, one(client)); err != nil {
+	if err := client.Do(servertest.Within(t), servertest.Patience, one(client)); err != nil {
 		t.Fatal(err)
 	}
 	p.Set(t, servertest.Hang)
-	until(t, "it is away", func() bool { ok, _, _ := client.Health(); return !ok })
+	servertest.Until(t, "it is away", func() bool { ok, _, _ := client.Health(); return !ok })
 	_, _, detail := client.Health()
 	servertest.Nameless(t, detail, url)
 	closed := make(chan struct{})
@@ -323,7 +299,7 @@ func TestSilence(t *testing.T) {
 	}()
 	select {
 	case <-closed:
-	case <-within(t).Done():
+	case <-servertest.Within(t).Done():
 		t.Error("Close waits for a silent server")
 	}
 	p.Set(t, servertest.Forward)
@@ -344,7 +320,7 @@ func TestParameters(t *testing.T) {
 	} {
 		client := open(t, url+c.more, func(o *Options) { o.Durable = c.durable })
 		var got string
-		if err := client.DB().QueryRowContext(within(t), `SELECT concat_ws(' ', current_setting('application_name'), current_setting('synchronous_commit'),
+		if err := client.DB().QueryRowContext(servertest.Within(t), `SELECT concat_ws(' ', current_setting('application_name'), current_setting('synchronous_commit'),
 			current_setting('statement_timeout'), current_setting('idle_in_transaction_session_timeout'), current_setting('jit'))`).Scan(&got); err != nil || got != c.want {
 			t.Errorf("%s: %q, %v", c.more, got, err)
 		}
@@ -365,7 +341,7 @@ func TestUsable(t *testing.T) {
 		schema.Store(name)
 		for range 3 {
 			var got string
-			if err := client.DB().QueryRowContext(within(t), "SHOW search_path").Scan(&got); err != nil || got != name {
+			if err := client.DB().QueryRowContext(servertest.Within(t), "SHOW search_path").Scan(&got); err != nil || got != name {
 				t.Fatalf("in %s: %q, %v", name, got, err)
 			}
 		}
@@ -382,7 +358,7 @@ func TestMigrate(t *testing.T) {
 	for range 6 {
 		client := open(t, url, nil)
 		wg.Go(func() {
-			if err := client.Migrate(within(t), s); err != nil {
+			if err := client.Migrate(servertest.Within(t), s); err != nil {
 				t.Error(err)
 			}
 		})
@@ -391,30 +367,30 @@ func TestMigrate(t *testing.T) {
 	client := open(t, url, nil)
 	versions := func(s Schema, want Versions) {
 		t.Helper()
-		if v, err := client.Versions(within(t), s); err != nil || v != want {
+		if v, err := client.Versions(servertest.Within(t), s); err != nil || v != want {
 			t.Errorf("%+v, %v", v, err)
 		}
 	}
 	versions(s, Versions{1, 1})
 	versions(Schema{Name: "nowhere", Files: files}, Versions{0, 1})
 	var rows int
-	if err := client.DB().QueryRowContext(within(t), "SELECT count(*) FROM test_schema.first").Scan(&rows); err != nil || rows != 1 {
+	if err := client.DB().QueryRowContext(servertest.Within(t), "SELECT count(*) FROM test_schema.first").Scan(&rows); err != nil || rows != 1 {
 		t.Errorf("%d rows, %v", rows, err)
 	}
 
 	later := s
 	later.Files = fstest.MapFS{"0001_first.sql": files["0001_first.sql"], "0002_second.sql": {Data: []byte("-- +goose Up\nALTER TABLE first ADD COLUMN m int;\n")}}
-	if err := client.Migrate(within(t), later); err != nil {
+	if err := client.Migrate(servertest.Within(t), later); err != nil {
 		t.Fatal(err)
 	}
-	if err := client.Migrate(within(t), s); err != nil {
+	if err := client.Migrate(servertest.Within(t), s); err != nil {
 		t.Errorf("the earlier program: %v", err)
 	}
 	versions(s, Versions{2, 1})
 
 	broken := s
 	broken.Files = fstest.MapFS{"0001_first.sql": files["0001_first.sql"], "0003_breaks.sql": {Data: []byte("-- +goose Up\nCREATE TABLE half (n int);\nSELECT nothing FROM nowhere;\n")}}
-	if err := client.Migrate(within(t), broken); err == nil || !strings.Contains(err.Error(), "0003_breaks.sql") || !strings.Contains(err.Error(), "42P01") {
+	if err := client.Migrate(servertest.Within(t), broken); err == nil || !strings.Contains(err.Error(), "0003_breaks.sql") || !strings.Contains(err.Error(), "42P01") {
 		t.Errorf("a migration that fails: %v", err)
 	}
 	versions(s, Versions{2, 1})
@@ -422,24 +398,24 @@ func TestMigrate(t *testing.T) {
 	// A user that may create nothing.
 	user := "test_user_" + strings.TrimPrefix(url[strings.Index(url, "/test_")+1:strings.Index(url, "?")], "test_")
 	for _, text := range []string{"CREATE USER " + user, "GRANT USAGE ON SCHEMA test_schema TO " + user, "GRANT SELECT ON ALL TABLES IN SCHEMA test_schema TO " + user} {
-		if _, err := client.DB().ExecContext(within(t), text); err != nil {
+		if _, err := client.DB().ExecContext(servertest.Within(t), text); err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Cleanup(func() {
-		_, _ = client.DB().ExecContext(within(t), "DROP OWNED BY "+user)
-		if _, err := client.DB().ExecContext(within(t), "DROP USER "+user); err != nil {
+		_, _ = client.DB().ExecContext(servertest.Within(t), "DROP OWNED BY "+user)
+		if _, err := client.DB().ExecContext(servertest.Within(t), "DROP USER "+user); err != nil {
 			t.Error(err)
 		}
 	})
 	poor := open(t, "postgres://"+user+url[strings.Index(url, "@"):], nil)
-	if err := poor.Migrate(within(t), s); err != nil {
+	if err := poor.Migrate(servertest.Within(t), s); err != nil {
 		t.Errorf("with nothing to do: %v", err)
 	}
 	later.Files = broken.Files
 	for name, want := range map[string]string{"test_schema": "GRANT CREATE ON SCHEMA", "another": "GRANT CREATE ON DATABASE"} {
 		later.Name = name
-		if err := poor.Migrate(within(t), later); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), user) {
+		if err := poor.Migrate(servertest.Within(t), later); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), user) {
 			t.Errorf("without the privilege, in %s: %v", name, err)
 		}
 	}
