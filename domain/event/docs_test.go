@@ -107,7 +107,7 @@ func typeName(x ast.Expr) string {
 			return "text"
 		case "ID":
 			return "id"
-		case "DecisionOutcome", "Fault", "Source", "InboundAsk", "MessageState", "Grade", "Match":
+		case "DecisionOutcome", "Fault", "Source", "InboundAsk", "MessageState", "Grade", "Match", "HoldReason", "UnplacedReason", "ReviewOutcome":
 			return "text" // its words stand in its description
 		case "Place", "Clock", "Scope":
 			return "text (" + x.Name + ")"
@@ -136,6 +136,10 @@ var turns = []struct {
 	{"OptedOut.v1", ""},
 	{"SuppressionLifted.v1", ""},
 	{"InboundReceived.v1", "if it has `revokes`, or `holds` and `concat`"},
+	{"InboundReceived.v2", "if it is a stop, or has `holds`"},
+	{"InboundHeld.v1", ""},
+	{"InboundJoined.v1", ""},
+	{"ReviewResolved.v1", ""},
 	{"CancelRequested.v1", "if its message was unsent (it is then cancelled), sending or in doubt"},
 }
 
@@ -209,7 +213,7 @@ it is: two nodes may both have decided, and both events stay. In short, partitio
 		if !turn.typ.known() {
 			t.Errorf("there is no %s that changes a decision", turn.typ)
 		}
-		write("   - ´%s´%s\n", turn.typ.Name(), strings.TrimRight(" "+turn.when, " "))
+		write("   - ´%s´%s\n", turn.typ, strings.TrimRight(" "+turn.when, " "))
 	}
 	var outcomes []string
 	for _, e := range examples() {
@@ -246,7 +250,7 @@ may allow more (a new fault, a new state). If a field is removed or changes its 
 	write("\n## The types\n")
 	for _, e := range examples() {
 		typ := e.Data.Type()
-		c := said[typ.Name()]
+		c := said[reflect.TypeOf(e.Data).Elem().Name()]
 		write("\n### ´%s´\n\n%s\n\nKind: %s. Schema: [%s](schemas/%s.json).\n\n", typ, c.doc, kinds[typ.Kind()], typ, typ)
 		if len(c.list) > 0 {
 			table(c.list)
@@ -260,7 +264,7 @@ may allow more (a new fault, a new state). If a field is removed or changes its 
 		b.WriteString("\n```json\n" + string(raw) + "\n```\n")
 	}
 	write("\n## What they are made of\n")
-	for _, name := range []string{"Sealed", "Reach", "Check", "StartedPart", "Concat", "Route"} {
+	for _, name := range []string{"Sealed", "Reach", "Check", "StartedPart", "Concat", "HeldStream", "Route"} {
 		write("\n### %s\n\n%s\n\n", name, said[name].doc)
 		table(said[name].list)
 	}

@@ -248,6 +248,30 @@ func (w *encoder) reach(k string, r *Reach) {
 	})
 }
 
+func (w *encoder) reaches(k string, r []Reach) {
+	w.list(k, len(r), func(w *encoder, i int) {
+		w.str("scope", string(r[i].Scope))
+		w.str("name", r[i].Name)
+	})
+}
+
+func (w *encoder) concat(k string, c *Concat) {
+	if c == nil {
+		return
+	}
+	w.obj(k, func(w *encoder) {
+		w.num("reference", int64(c.Reference))
+		w.num("part", int64(c.Part))
+		w.num("parts", int64(c.Parts))
+	})
+}
+
+func (w *encoder) pseudonym(k string, p Pseudonym) {
+	if !p.IsZero() {
+		w.str(k, p.String())
+	}
+}
+
 // envelope is an event as Decode reads it, before its data is decoded.
 type envelope struct {
 	SpecVersion string          `json:"specversion"`
@@ -352,6 +376,13 @@ func init() {
 	register[Paused](Control)
 	register[Resumed](Control)
 	register[RecordAccepted](Control)
+	register[InboundReceivedV2](Fact)
+	register[InboundHeld](Fact)
+	register[InboundJoined](Fact)
+	register[ReviewResolved](Fact)
+	register[ReviewRead](Fact)
+	register[LevelRaised](Control)
+	register[OwnerGranted](Control)
 }
 
 // Type names. The version of each type is written here and nowhere else.
@@ -377,6 +408,13 @@ func (*PolicyActivated) Type() Type   { return "PolicyActivated.v1" }
 func (*Paused) Type() Type            { return "Paused.v1" }
 func (*Resumed) Type() Type           { return "Resumed.v1" }
 func (*RecordAccepted) Type() Type    { return "RecordAccepted.v1" }
+func (*InboundReceivedV2) Type() Type { return "InboundReceived.v2" }
+func (*InboundHeld) Type() Type       { return "InboundHeld.v1" }
+func (*InboundJoined) Type() Type     { return "InboundJoined.v1" }
+func (*ReviewResolved) Type() Type    { return "ReviewResolved.v1" }
+func (*ReviewRead) Type() Type        { return "ReviewRead.v1" }
+func (*LevelRaised) Type() Type       { return "LevelRaised.v1" }
+func (*OwnerGranted) Type() Type      { return "OwnerGranted.v1" }
 
 func (d *MessageSubmitted) encode(w *encoder) {
 	w.str("program", d.Program)
@@ -429,6 +467,7 @@ func (d *MessageDecided) encode(w *encoder) {
 		w.str("outcome", string(c.Outcome))
 		strs(w, "rules", c.Rules)
 		w.ids("opt_outs", c.OptOuts)
+		w.time("until", c.Until)
 	})
 	w.str("fault", string(d.Fault))
 	w.str("detail", d.Detail)
@@ -489,20 +528,11 @@ func (d *InboundReceived) encode(w *encoder) {
 	w.str("ask", string(d.Ask))
 	w.str("match", d.Match)
 	w.str("program", d.Program)
-	if d.Concat != nil {
-		w.obj("concat", func(w *encoder) {
-			w.num("reference", int64(d.Concat.Reference))
-			w.num("part", int64(d.Concat.Part))
-			w.num("parts", int64(d.Concat.Parts))
-		})
-	}
+	w.concat("concat", d.Concat)
 	w.reach("revokes", d.Revokes)
 	w.flag("unclear", d.Unclear)
 	w.reach("holds", d.Holds)
-	w.list("may_lift", len(d.MayLift), func(w *encoder, i int) {
-		w.str("scope", string(d.MayLift[i].Scope))
-		w.str("name", d.MayLift[i].Name)
-	})
+	w.reaches("may_lift", d.MayLift)
 	w.num("read", d.Read)
 	w.sealed("sealed", &d.Sealed)
 }
@@ -547,6 +577,7 @@ func (d *ProgramChanged) encode(w *encoder) {
 	w.flag("prefers_duplicate", d.PrefersDuplicate)
 	w.str("help_text", d.HelpText)
 	w.str("stop_text", d.StopText)
+	w.str("start_text", d.StartText)
 	w.flag("default", d.Default)
 	w.str("by", d.By)
 }
@@ -586,5 +617,77 @@ func (d *RecordAccepted) encode(w *encoder) {
 	w.str("position", d.Position)
 	w.str("hash", d.Hash)
 	w.str("reason", d.Reason)
+	w.str("by", d.By)
+}
+
+func (d *InboundReceivedV2) encode(w *encoder) {
+	w.str("account", d.Account)
+	w.str("to", d.To)
+	w.str("ask", string(d.Ask))
+	w.str("match", d.Match)
+	w.str("language", d.Language)
+	w.str("lists", d.Lists)
+	strs(w, "programs", d.Programs)
+	w.reaches("reaches", d.Reaches)
+	w.str("holds", string(d.Holds))
+	w.concat("concat", d.Concat)
+	w.num("control", d.Control)
+	w.num("read", d.Read)
+	w.str("unplaced", string(d.Unplaced))
+	w.list("streams", len(d.Streams), func(w *encoder, i int) {
+		w.str("tenant", d.Streams[i].Tenant)
+		w.pseudonym("subject", d.Streams[i].Subject)
+		w.id("event", d.Streams[i].Event)
+	})
+	w.id("places", d.Places)
+	w.sealed("sealed", &d.Sealed)
+}
+
+func (d *InboundHeld) encode(w *encoder) {
+	w.id("inbound", d.Inbound)
+	w.pseudonym("stream", d.Stream)
+	w.str("account", d.Account)
+	w.str("to", d.To)
+	w.reaches("reaches", d.Reaches)
+	w.str("unplaced", string(d.Unplaced))
+	w.flag("plain", d.Plain)
+	w.num("control", d.Control)
+}
+
+func (d *InboundJoined) encode(w *encoder) {
+	w.ids("parts", d.Parts)
+	w.str("to", d.To)
+	w.str("ask", string(d.Ask))
+	w.str("match", d.Match)
+	w.str("language", d.Language)
+	w.str("lists", d.Lists)
+	strs(w, "programs", d.Programs)
+	w.reaches("reaches", d.Reaches)
+	w.str("holds", string(d.Holds))
+	w.num("read", d.Read)
+}
+
+func (d *ReviewResolved) encode(w *encoder) {
+	w.id("review", d.Review)
+	w.str("as", string(d.As))
+	w.reaches("reaches", d.Reaches)
+	w.id("placed", d.Placed)
+	w.str("by", d.By)
+	w.sealed("sealed", d.Sealed)
+}
+
+func (d *ReviewRead) encode(w *encoder) {
+	w.id("review", d.Review)
+	w.str("by", d.By)
+}
+
+func (d *LevelRaised) encode(w *encoder) {
+	w.num("level", int64(d.Level))
+	w.str("by", d.By)
+}
+
+func (d *OwnerGranted) encode(w *encoder) {
+	w.str("sender", d.Sender)
+	w.str("legal_entity", d.LegalEntity)
 	w.str("by", d.By)
 }

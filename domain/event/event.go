@@ -76,6 +76,21 @@ const (
 // Kind is the kind of the type. For a type that this build does not know it means nothing.
 func (t Type) Kind() Kind { return registry[t].kind }
 
+// MaxLevel is the highest format level that this build reads and writes. A ledger begins at level 1,
+// and a LevelRaised raises it by one. A node writes only what the ledger's level allows, so that
+// nodes of two versions can run side by side, and refuses to serve a ledger of a higher level.
+const MaxLevel = 2
+
+// Level is the lowest format level at which events of the type may be written. (Fields that came with
+// a level say so in their descriptions.)
+func (t Type) Level() int {
+	switch t {
+	case "InboundReceived.v2", "InboundHeld.v1", "InboundJoined.v1", "ReviewResolved.v1", "ReviewRead.v1", "OwnerGranted.v1":
+		return 2
+	}
+	return 1
+}
+
 // known reports whether this build can read the type.
 func (t Type) known() bool { _, ok := registry[t]; return ok }
 

@@ -27,6 +27,9 @@ func fill(t *rapid.T, v reflect.Value) {
 	case ID:
 		v.Set(reflect.ValueOf(drawID(t)))
 		return
+	case Pseudonym:
+		v.Set(reflect.ValueOf(Pseudonym(drawID(t))))
+		return
 	}
 	switch v.Kind() {
 	case reflect.Struct:

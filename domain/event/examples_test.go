@@ -43,7 +43,7 @@ func examples() []*Event {
 			Answers: exampleID(9), Lifts: []ID{exampleID(9), exampleID(10)}, By: "key-2", Sealed: &sealed}),
 		stream(5, &SuppressionLifted{Lifts: []ID{exampleID(4)}, Source: "letter", Answers: exampleID(9), By: "key-2", Sealed: &sealed}),
 		outcome(stream(6, &MessageDecided{Outcome: "deny", Until: at(3_600_000), Senders: []string{"+15005550006"},
-			Checks: []Check{{"countries", "allow", []string{"countries.program"}, nil}, {"opt_out", "deny", []string{"opt_out.program"}, []ID{exampleID(4)}}},
+			Checks: []Check{{"countries", "allow", []string{"countries.program"}, nil, time.Time{}}, {"opt_out", "deny", []string{"opt_out.program"}, []ID{exampleID(4)}, time.Time{}}},
 			Fault:  "pause", Detail: "paused: an incident at the carrier", Clocks: []Clock{"America/New_York 2026-11-24T08:40"},
 			ZoneData: "2026b", OptOuts: []ID{exampleID(4)}, Revision: "2026-11-24", Digest: digest})),
 		outcome(stream(7, &MessageRouted{Rule: "default", Table: 3, Carrier: "smsc-1", From: "+15005550006", Encoding: "gsm7", Parts: 2})),
@@ -68,5 +68,33 @@ func examples() []*Event {
 		control(23, "acme", &Paused{Program: "marketing", Carrier: "smsc-1", Reason: "an incident at the carrier", By: "key-3"}),
 		control(24, "acme", &Resumed{Program: "marketing", Carrier: "smsc-1", Reason: "the incident is over", By: "key-3"}),
 		control(25, "", &RecordAccepted{Position: "07-1234", Hash: digest + digest, Reason: "a test tool wrote into the topic", By: "operator"}),
+		stream(31, &InboundReceivedV2{Account: "smsc-1", To: "+15005550006", Ask: "unclear", Match: "please stop", Language: "en", Lists: "2026-11-28.5f1d0a9b",
+			Programs: []string{"account", "cards"}, Reaches: []Reach{{ScopeLegalEntity, "Acme Bank"}, {ScopeLegalEntity, "Acme Cards"}}, Holds: HoldUnclear,
+			Concat: &Concat{17, 1, 2}, Control: 5, Read: 1234, Unplaced: UnplacedAmbiguous, Streams: []HeldStream{{"acme", subject, exampleID(32)}},
+			Places: exampleID(9), Sealed: sealed}),
+		stream(32, &InboundHeld{Inbound: exampleID(31), Stream: subject, Account: "smsc-1", To: "+15005550006",
+			Reaches: []Reach{{ScopeLegalEntity, "Acme Bank"}}, Unplaced: UnplacedShared, Plain: true, Control: 5}),
+		stream(33, &InboundJoined{Parts: []ID{exampleID(9), exampleID(10)}, To: "+15005550006", Ask: "unclear", Match: "please stop", Language: "en",
+			Lists: "2026-11-28.5f1d0a9b", Programs: []string{"account"}, Reaches: []Reach{{ScopeLegalEntity, "Acme Bank"}}, Holds: HoldUnclear, Read: 1234}),
+		stream(34, &ReviewResolved{Review: exampleID(31), As: ReviewNarrow, Reaches: []Reach{{ScopeProgram, "account"}}, Placed: exampleID(33), By: "key-2", Sealed: &sealed}),
+		stream(35, &ReviewRead{Review: exampleID(31), By: "key-2"}),
+		control(36, "", &LevelRaised{Level: 2, By: "operator"}),
+		control(37, "acme", &OwnerGranted{Sender: "+15005550006", LegalEntity: "Acme Bank", By: "operator"}),
+	}
+}
+
+// laterExamples have the fields that a later format level added to types that were there before. The
+// golden file of such an example has the level in its name.
+func laterExamples() []*Event {
+	control := func(n byte, tenant string, d Data) *Event {
+		return &Event{ID: exampleID(n), Source: "/k3v9", Time: at(int64(n)), Tenant: tenant, Node: "a", Data: d}
+	}
+	decided := *examples()[4]
+	decided.Data = &MessageDecided{Outcome: "defer", Until: at(3_600_000), Checks: []Check{{"opt_out", "defer", []string{"opt_out.in_review"}, []ID{exampleID(4)}, at(3_600_000)}},
+		Clocks: []Clock{"America/New_York 2026-11-24T08:40"}, ZoneData: "2026c", OptOuts: []ID{exampleID(4)}, Revision: "2026-11-28", Digest: "5f1d0a9be2c34788a1b2c3d4e5f60718"}
+	return []*Event{
+		&decided,
+		control(38, "acme", &ProgramChanged{Name: "account", LegalEntity: "Acme Bank", Purposes: []string{"account"}, Countries: []string{"US"},
+			Senders: []string{"+15005550006"}, StartText: "Acme: you get our messages again.", By: "key-3"}),
 	}
 }

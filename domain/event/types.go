@@ -150,6 +150,9 @@ type Check struct {
 	Rules []string `json:"rules"`
 	// OptOuts are the opt-outs that the check relied on.
 	OptOuts []ID `json:"opt_outs,omitempty"`
+	// Until is the instant at which the check lets go or gives its final answer, where it defers to
+	// an instant and not to hours. (From format level 2 on.)
+	Until time.Time `json:"until,omitzero"`
 }
 
 // Clock is the local time in one zone at the decision: "America/New_York 2026-11-24T08:40".
@@ -305,6 +308,134 @@ type InboundReceived struct {
 	Sealed Sealed `json:"sealed"`
 }
 
+// HeldStream is a stream that an inbound message holds although it is uncertain whether the message
+// is of that person, or for that tenant.
+type HeldStream struct {
+	Tenant  string    `json:"tenant"`
+	Subject Pseudonym `json:"subject"`
+	// Event is the id of the InboundHeld in that stream.
+	Event ID `json:"event"`
+}
+
+// InboundReceivedV2 (fact, from format level 2 on): a handset wrote to one of our numbers. In the
+// stream of a tenant and a recipient it is certain who wrote and for whom: if its words revoke, this
+// event itself is the opt-out. In a stream without a tenant it is not certain: the stream belongs to
+// the operator, there is one for each account and written number, and an officer places the message.
+// Sealed opens to Inbound.
+type InboundReceivedV2 struct {
+	// Account is the carrier account that delivered it.
+	Account string `json:"account"`
+	// To is our number or short code that the handset wrote to.
+	To string `json:"to"`
+	// Ask is stop, unclear, start, yes, help or none; or part: the words count once the parts are
+	// joined.
+	Ask InboundAsk `json:"ask"`
+	// Match is the entry of the word lists that the words matched.
+	Match string `json:"match,omitempty"`
+	// Language is the language of that entry, such as en.
+	Language string `json:"language,omitempty"`
+	// Lists is the version of the word lists.
+	Lists string `json:"lists,omitempty"`
+	// Programs are the tenant's programs that may send from the number, by name. The first one
+	// answers.
+	Programs []string `json:"programs,omitempty"`
+	// Reaches are what a STOP to the number stops: every legal entity that may send from it. They
+	// are stopped if the words revoke, and held if Holds says so. A START ends what was stopped
+	// through the same number.
+	Reaches []Reach `json:"reaches,omitempty"`
+	// Holds says why the reaches are held until an officer or the other parts say more: unclear,
+	// unreadable or part. It is left out if nothing is held.
+	Holds  HoldReason `json:"holds,omitempty"`
+	Concat *Concat    `json:"concat,omitempty"`
+	// Control is the control position by which Programs and Reaches were found.
+	Control int64 `json:"control,omitempty"`
+	// Read is how many events of the partition the node had read when the message came. A START
+	// lifts only opt-outs among those.
+	Read int64 `json:"read"`
+	// Unplaced says why the message is certain for no recipient and tenant: number_ambiguous,
+	// number_unreadable, tenant_unknown or tenant_shared.
+	Unplaced UnplacedReason `json:"unplaced,omitempty"`
+	// Streams are the streams that are held because of the message.
+	Streams []HeldStream `json:"streams,omitempty"`
+	// Places is the unplaced message that an officer placed here.
+	Places ID     `json:"places,omitzero"`
+	Sealed Sealed `json:"sealed"`
+}
+
+// InboundHeld (fact, from format level 2 on): an inbound message may be of this recipient, or for this
+// tenant. Messages that it may revoke are stopped until an officer has placed it. The words are not
+// here: they are in the event that Inbound names.
+type InboundHeld struct {
+	// Inbound is the unplaced InboundReceived.
+	Inbound ID `json:"inbound"`
+	// Stream is the operator's stream that has it.
+	Stream Pseudonym `json:"stream"`
+	// Account is the carrier account that delivered it.
+	Account string `json:"account"`
+	// To is our number or short code that the handset wrote to.
+	To string `json:"to"`
+	// Reaches are what is stopped.
+	Reaches []Reach `json:"reaches"`
+	// Unplaced says why the message is not certain.
+	Unplaced UnplacedReason `json:"unplaced"`
+	// Plain says that the words revoke plainly, and that the recipient is certain: several tenants send
+	// from the number, and the words stop them all.
+	Plain bool `json:"plain,omitempty"`
+	// Control is the control position by which the reaches were found.
+	Control int64 `json:"control,omitempty"`
+}
+
+// InboundJoined (fact, from format level 2 on): the parts of an inbound message are joined, or the
+// missing ones are no longer waited for. It takes the place of what its parts held, as
+// InboundReceived does for a message of one part.
+type InboundJoined struct {
+	// Parts are the events of the parts, in order of arrival.
+	Parts []ID `json:"parts"`
+	// To is our number or short code that the handset wrote to.
+	To string `json:"to"`
+	// Ask is what the joined words ask for: stop, unclear, start, yes, help or none.
+	Ask InboundAsk `json:"ask"`
+	// Match is the entry of the word lists that the words matched.
+	Match string `json:"match,omitempty"`
+	// Language is the language of that entry, such as en.
+	Language string `json:"language,omitempty"`
+	// Lists is the version of the word lists.
+	Lists string `json:"lists,omitempty"`
+	// Programs are the tenant's programs that may send from the number, by name.
+	Programs []string `json:"programs,omitempty"`
+	// Reaches are what the words stop, hold or may start, as in InboundReceived.
+	Reaches []Reach `json:"reaches,omitempty"`
+	// Holds says why the reaches are held: unclear, or unreadable if a part is missing.
+	Holds HoldReason `json:"holds,omitempty"`
+	// Read is how many events of the partition had been read when the first part came.
+	Read int64 `json:"read"`
+}
+
+// ReviewResolved (fact, from format level 2 on): an officer has read what is under review, and says
+// what it was. It ends the hold that the review names.
+type ReviewResolved struct {
+	// Review is the event that is under review.
+	Review ID `json:"review"`
+	// As is stop, narrow, clear or place.
+	As ReviewOutcome `json:"as"`
+	// Reaches are what is stopped from here on; left out for clear and place.
+	Reaches []Reach `json:"reaches,omitempty"`
+	// Placed is the event that has the words in the stream of the person and the tenant whose they are.
+	Placed ID `json:"placed,omitzero"`
+	// By is the id of the API key that resolved it.
+	By string `json:"by"`
+	// Sealed opens to Evidence.
+	Sealed *Sealed `json:"sealed,omitempty"`
+}
+
+// ReviewRead (fact, from format level 2 on): the words that are under review were shown to somebody.
+type ReviewRead struct {
+	// Review is the event whose words were shown.
+	Review ID `json:"review"`
+	// By is the id of the API key that asked for them.
+	By string `json:"by"`
+}
+
 // Inbound is the personal data of an inbound message or a receipt: what its Sealed opens to.
 type Inbound struct {
 	From string `json:"from,omitempty"`
@@ -390,6 +521,8 @@ type ProgramChanged struct {
 	HelpText string `json:"help_text,omitempty"`
 	// StopText confirms an opt-out; left out: a standard text.
 	StopText string `json:"stop_text,omitempty"`
+	// StartText answers a START; left out: none is answered. (From format level 2 on.)
+	StartText string `json:"start_text,omitempty"`
 	// Default says that this is the tenant's program for messages that name none.
 	Default bool `json:"default,omitempty"`
 	// By is the id of the API key that registered it.
@@ -454,4 +587,22 @@ type RecordAccepted struct {
 	Hash   string `json:"hash"`
 	Reason string `json:"reason"`
 	By     string `json:"by"`
+}
+
+// LevelRaised (control): from here on, nodes may write what the format level allows. A node that does
+// not know the level refuses to serve. A ledger begins at level 1.
+type LevelRaised struct {
+	// Level is the format level: it is always one more than the level before it.
+	Level int    `json:"level"`
+	By    string `json:"by"`
+}
+
+// OwnerGranted (control, from format level 2 on): an operator grants a sender ID or a legal entity to
+// the envelope's tenant alone. Without a grant, the tenant that registered it first has it.
+type OwnerGranted struct {
+	// Sender is the sender ID; left out for a legal entity.
+	Sender string `json:"sender,omitempty"`
+	// LegalEntity is the legal entity; left out for a sender ID.
+	LegalEntity string `json:"legal_entity,omitempty"`
+	By          string `json:"by"`
 }

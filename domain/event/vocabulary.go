@@ -37,6 +37,7 @@ type Source string
 const (
 	SourceHandset Source = "handset" // an inbound message
 	SourceJoined  Source = "joined"  // an inbound message of several parts, once they were joined
+	SourceReview  Source = "review"  // an officer who read an inbound message
 )
 
 // InboundAsk is what an inbound message asks for.
@@ -80,4 +81,33 @@ const (
 	MatchZeros     Match = "id_zeros"  // the id, without regard to leading zeros and to the case of letters
 	MatchHex       Match = "id_hex"    // one side writes the id in hexadecimal, the other in decimal
 	MatchReference Match = "reference" // the user_message_reference and the recipient's number
+)
+
+// HoldReason says why an inbound message holds what it may revoke.
+type HoldReason string
+
+const (
+	HoldUnclear    HoldReason = "unclear"    // the words may be a revocation
+	HoldUnreadable HoldReason = "unreadable" // the octets, or a part of the message, cannot be read
+	HoldPart       HoldReason = "part"       // the other parts have not come yet
+)
+
+// UnplacedReason says why an inbound message is certain for no recipient and tenant.
+type UnplacedReason string
+
+const (
+	UnplacedAmbiguous  UnplacedReason = "number_ambiguous"  // the written number may be of several persons
+	UnplacedUnreadable UnplacedReason = "number_unreadable" // the written number can be read as no number
+	UnplacedUnowned    UnplacedReason = "tenant_unknown"    // no program registers the number that it came to
+	UnplacedShared     UnplacedReason = "tenant_shared"     // several tenants send from the number that it came to
+)
+
+// ReviewOutcome is what an officer says of an inbound message under review.
+type ReviewOutcome string
+
+const (
+	ReviewStop   ReviewOutcome = "stop"   // it is a revocation, as far as it reaches
+	ReviewNarrow ReviewOutcome = "narrow" // it is a revocation of less
+	ReviewClear  ReviewOutcome = "clear"  // it is none
+	ReviewPlace  ReviewOutcome = "place"  // it is of a certain person and for a certain tenant
 )
