@@ -52,6 +52,11 @@ func (s *State) submitted(p *PartitionState, index int64, e *event.Event, d *eve
 		s.Cancels = slices.DeleteFunc(s.Cancels, func(c Remembered) bool { return c.ID == e.ID })
 		m.end(p, Cancelled) // born cancelled
 	}
+	for _, a := range s.Asks {
+		if !d.Answers.IsZero() && a.Inbound == d.Answers && a.Kind != AskLift {
+			m.Reply = a.Kind
+		}
+	}
 	s.Messages = append(s.Messages, m)
 	s.Asks = unanswered(s.Asks, d.Answers)
 }

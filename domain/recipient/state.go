@@ -59,6 +59,8 @@ const (
 	AskConfirm AskKind = "stop"
 	// AskHelp wants the HELP text.
 	AskHelp AskKind = "help"
+	// AskWelcome wants the program's answer to a START.
+	AskWelcome AskKind = "welcome"
 	// AskLift wants a lift of the opt-outs that stood.
 	AskLift AskKind = "start"
 )
@@ -104,6 +106,8 @@ type Message struct {
 	Places   []event.Place `json:"places,omitempty"`
 	Segments int           `json:"segments"`
 	Answers  event.ID      `json:"answers,omitzero"`
+	// Reply is what the inbound message asked for that this message answers; "" for other messages.
+	Reply AskKind `json:"reply,omitempty"`
 
 	Status     Status    `json:"status"`
 	SendAt     time.Time `json:"send_at,omitzero"`
