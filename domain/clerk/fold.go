@@ -57,6 +57,7 @@ func NewFold(p event.Partition, c *control.Control) *Fold {
 // Streams are then loaded from the views as they are needed.
 func (f *Fold) Restore(m ledger.Mark, reg *control.Registry) {
 	f.next, f.hash, f.part, f.reg = m.Next, m.Hash, m.Partition, reg
+	f.part.Level = reg.Level()
 }
 
 // Next is the index of the next event to apply.
@@ -174,6 +175,7 @@ func (f *Fold) applyControl(ctx context.Context, j *ledger.Judged) error {
 		return err
 	}
 	f.reg = reg
+	f.part.Level = reg.Level()
 	return nil
 }
 

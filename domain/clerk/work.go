@@ -259,7 +259,7 @@ func reference(id event.ID, attempt int) uint16 {
 // that a handset asks for, the one confirmation of an opt-out, the HELP text.
 func (w *work) answer() {
 	s, c := w.st.state, w.c
-	whole, until := s.Joins(w.now)
+	whole, _, until := s.Joins(w.now)
 	c.agenda.remind(w.st, until, w.now)
 	for _, j := range whole {
 		text, ok, err := w.joined(j)
@@ -269,7 +269,7 @@ func (w *work) answer() {
 		}
 		ask := sms.ParseAsk(text).Kind
 		if !ok || ask == sms.AskStop || ask == sms.AskUnclear {
-			w.fact(event.Derive(j.Holds[0], "joined"), &event.OptedOut{Reach: j.Reach, Source: event.SourceJoined,
+			w.fact(event.Derive(j.Holds[0], "joined"), &event.OptedOut{Reach: j.Reaches[0], Source: event.SourceJoined,
 				Unclear: !ok || ask == sms.AskUnclear, Answers: j.Holds[0], Lifts: j.Holds, By: "clerk"})
 			continue
 		}

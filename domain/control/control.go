@@ -91,13 +91,14 @@ func (c *Control) Accepted(at event.Position, raw []byte) bool {
 }
 
 // Bad says why control cannot be read any further: a record in it is no event of this ledger and
-// was not accepted; nil if there is none. Then nothing may be decided, because a pause may come
+// was not accepted, or the ledger has a format level that this build does not know; nil if there is
+// no reason. Then nothing may be decided, because a pause may come
 // after that record.
 func (c *Control) Bad() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.waiting) == 0 {
-		return nil
+		return c.newer()
 	}
 	return ledger.Damaged(event.Position{Partition: event.ControlPartition, Index: c.waiting[0].Index}, c.waiting[0].Bad)
 }

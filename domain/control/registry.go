@@ -41,6 +41,7 @@ type Registry struct {
 	routes   routing.Table
 	pauses   []*Pause
 	policy   *event.PolicyActivated
+	level    int // 0 is 1
 }
 
 // Apply returns the registry after the control event at index. matters says whether the event can
@@ -78,6 +79,11 @@ func (r *Registry) Apply(index int64, e *event.Event) (next *Registry, matters b
 		n.routes = routing.Table{Routes: d.Routes, Position: n.Position}
 	case *event.PolicyActivated:
 		n.policy = d
+	case *event.LevelRaised:
+		if d.Level != r.Level()+1 { // two operators raised it at the same time
+			return r, false
+		}
+		n.level = d.Level
 	case *event.Paused:
 		n.pauses = append(slices.Clone(n.without(e.Tenant, d.Program, d.Carrier)), &Pause{d, e.Tenant, e.ID, e.Time})
 	case *event.Resumed:

@@ -639,6 +639,7 @@ func (d *InboundReceivedV2) encode(w *encoder) {
 		w.pseudonym("subject", d.Streams[i].Subject)
 		w.id("event", d.Streams[i].Event)
 	})
+	w.str("digest", d.Digest)
 	w.id("places", d.Places)
 	w.sealed("sealed", &d.Sealed)
 }

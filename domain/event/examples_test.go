@@ -71,7 +71,7 @@ func examples() []*Event {
 		stream(31, &InboundReceivedV2{Account: "smsc-1", To: "+15005550006", Ask: "unclear", Match: "please stop", Language: "en", Lists: "2026-11-28.5f1d0a9b",
 			Programs: []string{"account", "cards"}, Reaches: []Reach{{ScopeLegalEntity, "Acme Bank"}, {ScopeLegalEntity, "Acme Cards"}}, Holds: HoldUnclear,
 			Concat: &Concat{17, 1, 2}, Control: 5, Read: 1234, Unplaced: UnplacedAmbiguous, Streams: []HeldStream{{"acme", subject, exampleID(32)}},
-			Places: exampleID(9), Sealed: sealed}),
+			Digest: digest, Places: exampleID(9), Sealed: sealed}),
 		stream(32, &InboundHeld{Inbound: exampleID(31), Stream: subject, Account: "smsc-1", To: "+15005550006",
 			Reaches: []Reach{{ScopeLegalEntity, "Acme Bank"}}, Unplaced: UnplacedShared, Plain: true, Control: 5}),
 		stream(33, &InboundJoined{Parts: []ID{exampleID(9), exampleID(10)}, To: "+15005550006", Ask: "unclear", Match: "please stop", Language: "en",

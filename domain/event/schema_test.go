@@ -198,6 +198,7 @@ var narrower = map[string]schema{
 	"InboundReceivedV2.holds":    {Enum: []string{"unclear", "unreadable", "part"}},
 	"InboundReceivedV2.unplaced": {Enum: []string{"number_ambiguous", "number_unreadable", "tenant_unknown", "tenant_shared"}},
 	"InboundReceivedV2.language": {Pattern: `^[a-z]{2,3}(-[A-Za-z]+)?$`},
+	"InboundReceivedV2.digest":   {Pattern: digest128},
 	"InboundHeld.unplaced":       {Enum: []string{"number_ambiguous", "number_unreadable", "tenant_unknown", "tenant_shared"}},
 	"InboundJoined.ask":          {Enum: []string{"stop", "unclear", "start", "yes", "help", "none"}},
 	"InboundJoined.holds":        {Enum: []string{"unclear", "unreadable"}},

@@ -142,6 +142,9 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 	if err := n.control.CatchUp(ctx); err != nil {
 		return nil, err
 	}
+	if err := n.control.Newer(); err != nil {
+		return nil, err
+	}
 	heads := make([]int64, len(n.partitions.all))
 	for i := range heads {
 		var err error

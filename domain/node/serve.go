@@ -147,6 +147,9 @@ func (n *Node) trusted() (t time.Time, fault event.Fault, detail string) {
 	if !ok {
 		return t, event.FaultClock, "the clock was changed; messages wait 30 s until it is trusted"
 	}
+	if err := n.control.Newer(); err != nil {
+		return t, event.FaultControl, err.Error()
+	}
 	if n.control.Bad() != nil {
 		return t, event.FaultControl, "a record in the control log is not an event of this ledger; see /readyz"
 	}

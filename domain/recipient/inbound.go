@@ -13,6 +13,16 @@ const (
 	ReplyWithin = 5 * time.Minute
 	// joinWithin is how long a part of an inbound message waits for the other parts.
 	joinWithin = 5 * time.Minute
+	// copiesWithin is how long, in the log's own time, a second delivery of a part or a START is told
+	// from a new one.
+	copiesWithin = 24 * time.Hour
+	// mostCopies bounds the joined messages, and the STARTs, that are remembered for that.
+	mostCopies = 16
+	// AnswerWindow and MostAnswers bound the automatic answers (confirmations, HELP texts, answers to a
+	// START) of one program to one recipient: at most MostAnswers within AnswerWindow. What comes beyond
+	// is recorded, and not answered.
+	AnswerWindow = 24 * time.Hour
+	MostAnswers  = 5
 )
 
 // inboundReceived does what an inbound message does to the stream. Words that revoke are the opt-out
@@ -54,8 +64,13 @@ func (r *Rule) optedOut(s *State, p *PartitionState, index int64, e *event.Event
 		s.askConfirm(Ask{Inbound: e.ID, Index: s.Inbound[i].Index, At: p.Time, To: s.Inbound[i].To, Program: s.Inbound[i].Program})
 	}
 	r.lift(s, d.Lifts)
-	s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: d.Reach, Source: d.Source,
-		Known: e.Time, Occurred: d.Occurred, Unclear: d.Unclear})
+	o := OptOut{Event: e.ID, Index: index, Reach: d.Reach, Source: d.Source, Known: e.Time, Occurred: d.Occurred, Unclear: d.Unclear}
+	if p.Level >= 2 {
+		s.optOut(o)
+		s.reconsider()
+	} else {
+		s.OptOuts = append(s.OptOuts, o)
+	}
 	s.Asks = unanswered(s.Asks, d.Answers)
 	s.changesDecisions(e)
 }
@@ -67,6 +82,43 @@ func (s *State) askConfirm(a Ask) {
 		a.Kind = AskConfirm
 		s.Asks = append(s.Asks, a)
 	}
+}
+
+// askAnswer asks for an automatic answer, unless the program has given the recipient enough of them
+// lately.
+func (s *State) askAnswer(a Ask, kind AskKind) {
+	n := 0
+	for _, x := range s.Answered {
+		if x.Program == a.Program {
+			n++
+		}
+	}
+	if a.Program == "" || n >= MostAnswers {
+		return
+	}
+	a.Kind = kind
+	s.Asks = append(s.Asks, a)
+	s.Answered = append(s.Answered, answeredAt{a.Program, a.At})
+}
+
+// optOut adds an opt-out. One of the same reach that came in the same way, and is as clear, stands
+// already: then the new one takes its place, so that no state grows with every STOP. Known and Occurred
+// stay those of the first.
+func (s *State) optOut(o OptOut) {
+	s.OptOuts = slices.DeleteFunc(s.OptOuts, func(old OptOut) bool {
+		if old.Part || old.Reach != o.Reach || old.To != o.To || old.Unclear != o.Unclear || old.Holds != o.Holds || old.Stream != o.Stream {
+			return false
+		}
+		o.Repeats = old.Repeats + 1
+		if old.Known.Before(o.Known) {
+			o.Known = old.Known
+		}
+		if o.Occurred.IsZero() || !old.Occurred.IsZero() && old.Occurred.Before(o.Occurred) {
+			o.Occurred = old.Occurred
+		}
+		return true
+	})
+	s.OptOuts = append(s.OptOuts, o)
 }
 
 // unanswered are the asks without that of an inbound message which is answered; zero: none is.
@@ -81,6 +133,15 @@ func unanswered(asks []Ask, inbound event.ID) []Ask {
 func (r *Rule) lift(s *State, named []event.ID) {
 	s.OptOuts = slices.DeleteFunc(s.OptOuts, func(o OptOut) bool { return r.Names(named, o.Event) })
 	s.Inbound = slices.DeleteFunc(s.Inbound, func(x inboundPart) bool { return r.Names(named, x.Event) })
+}
+
+// reconsider makes every deferred message due: what it was deferred for may be gone.
+func (s *State) reconsider() {
+	for _, m := range s.Messages {
+		if m.Status == Deferred {
+			m.Due = time.Time{}
+		}
+	}
 }
 
 // reaches reports whether an opt-out of exactly that reach, or of the whole tenant, stands. Parts
@@ -118,22 +179,40 @@ type Joined struct {
 	// Parts are the positions of the parts, in order; -1 where one is missing. Parts whose number the
 	// message does not have come last.
 	Parts []int64
-	Reach event.Reach
+	// Reaches are what the parts hold: one before format level 2.
+	Reaches []event.Reach
+	// V2 says that the parts came under format level 2: then one InboundJoined takes their place.
+	V2 bool
+	// To is our number, Programs are those that may send from it, and Read is how far the adapter of the
+	// first part had read (V2).
+	To       string
+	Programs []string
+	Read     int64
+}
+
+// Copy is a part that may be a second delivery of another: it has the same number in what may be the same
+// message. If the octets of the two say the same, it is one.
+type Copy struct {
+	Event event.ID
+	Index int64
+	// Of are the positions of the parts that it may be a copy of.
+	Of []int64
 }
 
 // Joins are the inbound messages whose words can now be read: all parts are there, or the first of
-// them came five minutes ago. until is when the wait for the next one ends, zero for never.
+// them came five minutes ago. until is when the wait for the next one ends, zero for never. copies are
+// parts that may be second deliveries, of a part that waits or of one that was joined lately.
 //
 // Parts belong together by account, number, reference and count of parts. Handsets count references
 // from 0 to 255 and around, so two messages may have the same: a second part with the same number
-// begins a message of its own.
-func (s *State) Joins(now time.Time) (whole []Joined, until time.Time) {
+// begins a message of its own, unless it is a copy.
+func (s *State) Joins(now time.Time) (whole []Joined, copies []Copy, until time.Time) {
 	used := make([]bool, len(s.Inbound))
 	for i, first := range s.Inbound {
 		if used[i] {
 			continue
 		}
-		j := Joined{Parts: slices.Repeat([]int64{-1}, first.Concat.Parts), Reach: first.Reach}
+		j := Joined{Parts: slices.Repeat([]int64{-1}, first.Concat.Parts), Reaches: first.reaches(), V2: first.V2, To: first.To, Programs: first.Programs, Read: first.Read}
 		for k, x := range s.Inbound[i:] {
 			if used[i+k] || !x.joins(first) {
 				continue
@@ -142,6 +221,9 @@ func (s *State) Joins(now time.Time) (whole []Joined, until time.Time) {
 			case n < 1 || n > first.Concat.Parts:
 				j.Parts = append(j.Parts, x.Index) // a number that there is not: its words count all the same
 			case j.Parts[n-1] >= 0:
+				if x.V2 {
+					copies = append(copies, Copy{x.Event, x.Index, []int64{j.Parts[n-1]}})
+				}
 				continue // a copy, or another message under the same reference
 			default:
 				j.Parts[n-1] = x.Index
@@ -156,8 +238,21 @@ func (s *State) Joins(now time.Time) (whole []Joined, until time.Time) {
 		case until.IsZero() || end.Before(until):
 			until = end
 		}
+		for _, m := range s.Joined {
+			if first.V2 && first.joins(inboundPart{Account: m.Account, To: m.To, Concat: m.Concat}) {
+				copies = append(copies, Copy{first.Event, first.Index, m.Parts})
+			}
+		}
 	}
-	return whole, until
+	return whole, copies, until
+}
+
+// reaches are what a part holds.
+func (x inboundPart) reaches() []event.Reach {
+	if x.V2 {
+		return x.More
+	}
+	return []event.Reach{x.Reach}
 }
 
 // joins reports whether two parts may be of one message.

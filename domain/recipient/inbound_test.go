@@ -127,23 +127,23 @@ func TestJoins(t *testing.T) {
 		t.Error("what only holds is no opt-out yet")
 	}
 	x.must(event.ID{}, piece(2, 1, 2)) // another message's
-	whole, until := x.s.Joins(x.now)
+	whole, _, until := x.s.Joins(x.now)
 	if len(whole) != 0 || !until.Equal(x.now.Add(joinWithin)) {
 		t.Fatalf("%+v, until %s", whole, until)
 	}
 	x.pass(time.Second)
 	one := x.must(event.ID{}, piece(1, 1, 2))
-	whole, until = x.s.Joins(x.now)
+	whole, _, until = x.s.Joins(x.now)
 	if len(whole) != 1 || !slices.Equal(whole[0].Parts, []int64{4, 2}) || !slices.Equal(whole[0].Holds, []event.ID{two, one}) || until.IsZero() {
 		t.Fatalf("%+v, until %s", whole, until)
 	}
 	// Joined, it is an opt-out in place of the holds.
-	x.must(event.ID{}, &event.OptedOut{Reach: whole[0].Reach, Source: "joined", Answers: two, Lifts: whole[0].Holds})
+	x.must(event.ID{}, &event.OptedOut{Reach: whole[0].Reaches[0], Source: "joined", Answers: two, Lifts: whole[0].Holds})
 	if len(x.s.OptOuts) != 2 || len(x.s.Inbound) != 1 {
 		t.Fatalf("there stand %+v, and wait %+v", x.s.OptOuts, x.s.Inbound)
 	}
 	x.pass(joinWithin)
-	whole, until = x.s.Joins(x.now)
+	whole, _, until = x.s.Joins(x.now)
 	if len(whole) != 1 || !slices.Equal(whole[0].Parts, []int64{3, -1}) || !until.IsZero() {
 		t.Fatalf("given up: %+v, until %s", whole, until)
 	}
@@ -153,7 +153,7 @@ func TestJoins(t *testing.T) {
 	}
 	x.must(event.ID{}, piece(3, 9, 2)) // a part that its message does not have
 	x.pass(joinWithin)
-	if whole, _ := x.s.Joins(x.now); len(whole) != 1 || len(whole[0].Holds) != 1 || !slices.Equal(whole[0].Parts, []int64{-1, -1, x.index - 1}) {
+	if whole, _, _ := x.s.Joins(x.now); len(whole) != 1 || len(whole[0].Holds) != 1 || !slices.Equal(whole[0].Parts, []int64{-1, -1, x.index - 1}) {
 		t.Errorf("a part with no place is never given up: %+v", whole)
 	}
 }
@@ -166,7 +166,7 @@ func TestJoinsSameReference(t *testing.T) {
 	second := x.must(event.ID{}, piece(1, 1, 2))
 	x.must(event.ID{}, piece(1, 2, 2))
 	x.pass(joinWithin)
-	whole, _ := x.s.Joins(x.now)
+	whole, _, _ := x.s.Joins(x.now)
 	read := map[int64]bool{}
 	var holds []event.ID
 	for _, j := range whole {

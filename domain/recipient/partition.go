@@ -17,6 +17,9 @@ type PartitionState struct {
 	// CallBy is until when a carrier may be called for any start so far: the running maximum of
 	// call_by over the effective starts.
 	CallBy time.Time `json:"call_by"`
+	// Level is the format level of the ledger at that control position; below 2 it is 1. It follows from
+	// Control, so it is not stored: whoever restores a partition sets it from the registry.
+	Level int `json:"-"`
 }
 
 // Apply folds a ControlApplied by the standard rule, and says whether it is effective ("") or why it

@@ -27,6 +27,16 @@ type State struct {
 	Asks []Ask `json:"asks,omitempty"`
 	// Inbound are parts of inbound messages that wait for the other parts.
 	Inbound []inboundPart `json:"inbound,omitempty"`
+	// Joined are inbound messages of several parts that were joined lately: a copy of one of their parts
+	// is told by them.
+	Joined []joinedMessage `json:"joined,omitempty"`
+	// Reviews are inbound messages that an officer has yet to read and that stop nothing by themselves.
+	// Those that do are among OptOuts: see OpenReviews.
+	Reviews []Review `json:"reviews,omitempty"`
+	// Starts are the STARTs that came lately, to tell one that a carrier delivers twice.
+	Starts []digestAt `json:"starts,omitempty"`
+	// Answered are the automatic answers that were asked for lately, to bound them.
+	Answered []answeredAt `json:"answered,omitempty"`
 	// Remembered are the facts that were folded within RepeatWindow, to tell repeats.
 	Remembered []Remembered `json:"seen,omitempty"`
 }
@@ -49,6 +59,76 @@ type OptOut struct {
 	// Part: it is a part of an inbound message, which suppresses until its words can be read with
 	// those of the other parts.
 	Part bool `json:"part,omitempty"`
+	// To is our number that it came to; "" if it did not come from a handset, or came before format
+	// level 2.
+	To string `json:"to,omitempty"`
+	// Holds says why it is held, for what is unclear since format level 2.
+	Holds ReviewKind `json:"holds,omitempty"`
+	// Stream is the operator's stream that has the words of an inbound message which is certain for no
+	// recipient.
+	Stream event.Pseudonym `json:"stream,omitzero"`
+	// Repeats is how many older opt-outs of the same reach it took the place of.
+	Repeats int `json:"repeats,omitempty"`
+}
+
+// ReviewKind says why an officer has to read an inbound message.
+type ReviewKind string
+
+const (
+	// ReviewUnclear: the words may be a revocation.
+	ReviewUnclear ReviewKind = "unclear"
+	// ReviewUnreadable: the octets cannot be read, or a part never came.
+	ReviewUnreadable ReviewKind = "unreadable"
+	// ReviewStart: a START that lifted nothing although an opt-out stands.
+	ReviewStart ReviewKind = "start"
+	// ReviewHeld: it may be of this recipient or for this tenant. The operator has the words, and places
+	// them.
+	ReviewHeld ReviewKind = "held"
+	// ReviewUnplaced, in a stream of the operator: it is certain for no recipient and tenant.
+	ReviewUnplaced ReviewKind = "unplaced"
+)
+
+// Review is an inbound message that an officer has yet to read.
+type Review struct {
+	// Event is the event under review: the inbound message, or what its joined parts showed. It is
+	// the newest one if several of one kind came.
+	Event event.ID `json:"event"`
+	// Index is the position of Event.
+	Index int64      `json:"index"`
+	Kind  ReviewKind `json:"kind"`
+	// To is our number that it came to.
+	To string `json:"to,omitempty"`
+	// Since is when the first of them came.
+	Since time.Time `json:"since"`
+	// Repeats is how many older ones it took the place of.
+	Repeats int `json:"repeats,omitempty"`
+	// Unplaced says why the message is not certain; Streams are the streams that it holds.
+	Unplaced event.UnplacedReason `json:"unplaced,omitempty"`
+	Streams  []event.HeldStream   `json:"streams,omitempty"`
+	// Stream is the operator's stream that has the words of what is only held here.
+	Stream event.Pseudonym `json:"stream,omitzero"`
+}
+
+// joinedMessage is an inbound message whose parts were joined.
+type joinedMessage struct {
+	Account string       `json:"account"`
+	To      string       `json:"to"`
+	Concat  event.Concat `json:"concat"`
+	// Parts are the positions of its parts, in order.
+	Parts []int64   `json:"parts"`
+	At    time.Time `json:"at"`
+}
+
+// digestAt is an inbound message by the digest of its octets.
+type digestAt struct {
+	Digest string    `json:"digest"`
+	At     time.Time `json:"at"`
+}
+
+// answeredAt is an automatic answer.
+type answeredAt struct {
+	Program string    `json:"program"`
+	At      time.Time `json:"at"`
 }
 
 // AskKind is what an inbound message wants of us.
@@ -79,6 +159,10 @@ type Ask struct {
 	Program string `json:"program,omitempty"`
 	// Lifts are the opt-outs that a START lifts.
 	Lifts []event.ID `json:"lifts,omitempty"`
+	// Unsure are those of Lifts of which the fold does not know to which of our numbers they came (they
+	// are from before format level 2), by position. The clerk reads them, and lifts only those that came
+	// to the number of the START.
+	Unsure []int64 `json:"unsure,omitempty"`
 }
 
 // inboundPart is a part of an inbound message that waits for the other parts.
@@ -91,6 +175,12 @@ type inboundPart struct {
 	Concat  event.Concat `json:"concat"`
 	Reach   event.Reach  `json:"reach"`
 	At      time.Time    `json:"at"`
+	// More are further reaches, Programs all programs of the number, and Read how far the adapter had
+	// read (format level 2).
+	More     []event.Reach `json:"more,omitempty"`
+	Programs []string      `json:"programs,omitempty"`
+	Read     int64         `json:"read,omitempty"`
+	V2       bool          `json:"v2,omitempty"`
 }
 
 // Message is one message of the stream.
@@ -223,6 +313,9 @@ func (s *State) prune(p *PartitionState) {
 		s.Cancels = slices.DeleteFunc(s.Cancels, old)
 	}
 	s.Asks = slices.DeleteFunc(s.Asks, func(a Ask) bool { return a.Kind != AskLift && p.Time.Sub(a.At) > ReplyWithin })
+	s.Joined = slices.DeleteFunc(s.Joined, func(j joinedMessage) bool { return p.Time.Sub(j.At) > copiesWithin })
+	s.Starts = slices.DeleteFunc(s.Starts, func(d digestAt) bool { return p.Time.Sub(d.At) > copiesWithin })
+	s.Answered = slices.DeleteFunc(s.Answered, func(a answeredAt) bool { return p.Time.Sub(a.At) > AnswerWindow })
 	s.Messages = slices.DeleteFunc(s.Messages, func(m *Message) bool {
 		return !m.Status.Open() && p.Time.Sub(m.Changed) > KeepSettled && p.Time.Sub(m.ValidUntil) > KeepSettled
 	})

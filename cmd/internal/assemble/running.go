@@ -47,6 +47,9 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	carriers, stopCarriers := context.WithCancel(context.Background())
 	defer stopCarriers()
 	nodeRun, err := r.Node.Start(ctx)
+	if err == nil && r.shares == nil {
+		r.raise(ctx)
+	}
 	sharing := make(chan struct{})
 	go func() {
 		defer close(sharing)
@@ -115,6 +118,18 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	}
 	stop()
 	return err
+}
+
+// raise raises the ledger's format level. On one machine no node of an older version can be beside this
+// one. On a cluster an operator says when every node has the version (chirograph log raise).
+func (r *Running) raise(ctx context.Context) {
+	before := r.Node.Registry().Level()
+	switch level, err := r.Node.Commands().RaiseLevel(ctx, "serve"); {
+	case err != nil:
+		r.Log.Warn("the ledger's format level could not be raised; the next start tries it again", "level", level, "error", err)
+	case level > before:
+		r.Log.Info("the ledger's format level was raised; an older version of Chirograph can no longer serve it", "level", level)
+	}
 }
 
 // Prepare opens what a configuration names, for a node that listens on l, and makes the node;

@@ -20,6 +20,7 @@ import (
 type LogCmd struct {
 	Init   LogInitCmd   `cmd:"" help:"Make a ledger on Kafka or EventStoreDB: create its topics or streams, or check those that exist."`
 	Accept LogAcceptCmd `cmd:"" help:"Accept one record that is no event of this ledger, so that its partition continues."`
+	Raise  LogRaiseCmd  `cmd:"" help:"Raise the ledger's format level to that of this version, when every node has it. It cannot be undone."`
 	Copy   LogCopyCmd   `cmd:"" help:"Copy a ledger and its keys to another engine, and verify the copy. If it is interrupted, run it again: it continues where it stopped."`
 }
 
@@ -54,10 +55,69 @@ func (c *LogInitCmd) Run(g *terminal.Globals) (err error) {
 	what := "exists already and is as it should be"
 	if made {
 		what = "was made"
+		if _, _, err := raise(ctx, log, "log init"); err != nil {
+			return err
+		}
 	}
 	_, err = fmt.Fprintf(g.Stdout, "The ledger %s, with %d partitions (this number never changes), %s: %s.\n",
 		log.Source()[1:], log.Partitions(), what, cfg.Location())
 	return err
+}
+
+// LogRaiseCmd raises the ledger's format level.
+type LogRaiseCmd struct {
+	By string `help:"Who raises it. It is recorded." default:"operator"`
+	DataFlags
+}
+
+// Run raises it. The nodes of a cluster read it within milliseconds; a node of an older version then
+// refuses to serve.
+func (c *LogRaiseCmd) Run(g *terminal.Globals) (err error) {
+	ctx, stop := terminal.Interruptible()
+	defer stop()
+	d, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	from, to, err := raise(ctx, d.Log, c.By)
+	if err != nil {
+		return err
+	}
+	if from == to {
+		_, err = fmt.Fprintf(g.Stdout, "The ledger %s has the format level %d, the highest that this version knows. Nothing was changed.\n", d.Log.Source()[1:], to)
+		return err
+	}
+	_, err = fmt.Fprintf(g.Stdout, "The format level of the ledger %s was raised from %d to %d. A node of an older version now refuses to serve it.\n", d.Log.Source()[1:], from, to)
+	return err
+}
+
+// raise raises a ledger's format level as far as this build can.
+func raise(ctx context.Context, log assemble.Log, by string) (from, to int, err error) {
+	c := control.NewControl(log)
+	for {
+		if err := c.CatchUp(ctx); err != nil {
+			return from, to, err
+		}
+		if err := c.Bad(); err != nil {
+			return from, to, err
+		}
+		reg, _ := c.Latest()
+		if to = reg.Level(); from == 0 {
+			from = to
+		}
+		next := control.NextLevel(reg, by)
+		if next == nil {
+			return from, to, nil
+		}
+		now := time.Now()
+		e := &event.Event{ID: event.NewID(now), Source: log.Source(), Time: event.Millis(now), Node: "command", Data: next}
+		done := make(chan ledger.Appended, 1)
+		log.Append(event.ControlPartition, []*event.Event{e}, func(a ledger.Appended) { done <- a })
+		if a := <-done; a.Err != nil {
+			return from, to, a.Err
+		}
+	}
 }
 
 // LogAcceptCmd accepts one foreign record.
