@@ -384,7 +384,7 @@ var (
 func (w *world) inbound(words string, part *sms.Concat) {
 	i := w.rng.IntN(len(w.subjects))
 	n := pick(w, w.nodes)
-	d := &ledger.Delivery{Account: "c1", From: w.numbers[i], To: number, Text: words, Concat: part}
+	d := &ledger.Delivery{Account: "c1", From: w.numbers[i], To: number, Texts: []string{words}, Concat: part}
 	switch w.rng.IntN(20) {
 	case 0:
 		d.To = "+15005550009" // which no program registers

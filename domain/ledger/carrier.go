@@ -118,24 +118,50 @@ type HandoffResult struct {
 }
 
 // Delivery is one deliver_sm (or one webhook call of an aggregator): a delivery receipt, or a
-// message from a handset (MO), or a part of one.
+// message from a handset (MO), or a part of one, or both: a person's acknowledgement with text.
+//
+// Every text in it is valid UTF-8 and bounded, whatever the carrier wrote, so that an event can
+// always have it.
 type Delivery struct {
 	Account string
 	// Raw is the exact body of the PDU, as evidence. It is sealed before it is stored.
 	Raw []byte
-	// From and To are the addresses as the carrier wrote them.
+	// From and To are the addresses as the carrier wrote them. Characters that are not printable
+	// ASCII are escaped (`\xE9`), and an address of more than 64 characters is a digest.
 	From, To string
-	Received time.Time
+	// FromTON and ToTON are the type of number of the addresses, FromNPI and ToNPI the numbering
+	// plan (SMPP 3.4 §5.2.5, §5.2.6), as the carrier wrote them.
+	FromTON, FromNPI, ToTON, ToNPI byte
+	Received                       time.Time
 	// Receipt is set for a receipt. esm_class says that it is one; the text is never guessed
-	// from, unless the account's settings say so.
+	// from, unless the account's settings say so. With texts too, or with Unreadable, the
+	// delivery is an acknowledgement by a person (esm_class 0x08, 0x10) and a message as well.
 	Receipt *sms.Receipt
 	// Reference is user_message_reference; 0 if it is absent.
 	Reference uint16
-	// Text is the decoded text of a message from a handset. Concat is set if it is one part of a
-	// longer message.
-	Text   string
+	// Texts are the readings of a message from a handset that its octets allow, the most likely
+	// first: carriers write one coding and label it as another. Empty: there is no text, or none
+	// that can be read.
+	Texts []string
+	// Unreadable says that a message from a handset, or a part of it, could not be read as text:
+	// a binary body, octets that their coding does not have, a broken user data header, a field
+	// that is cut. Such a message may ask for anything.
+	Unreadable bool
+	// Concat is set if the message is one part of a longer one.
 	Concat *sms.Concat
 }
+
+// Text is the most likely reading; "" if there is none.
+func (d *Delivery) Text() string {
+	if len(d.Texts) == 0 {
+		return ""
+	}
+	return d.Texts[0]
+}
+
+// Said reports whether the delivery has a message from a handset: it is no receipt, or the
+// receipt is a person's acknowledgement with a text of its own.
+func (d *Delivery) Said() bool { return d.Receipt == nil || len(d.Texts) > 0 || d.Unreadable }
 
 // Inbox takes what a carrier delivers. Deliver returns at once. ack is called exactly once: with
 // nil when the event is durable, or with an error when it could not be made durable. Then the

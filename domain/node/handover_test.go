@@ -478,8 +478,11 @@ func TestStartThatWaitedLiftsNoLaterStop(t *testing.T) {
 	p.becomes(p.submit(0, to, "").ID, recipient.Sent)
 	deliver := func(node int, text string, receipt *sms.Receipt) <-chan error {
 		acked := make(chan error, 1)
-		p.nodes[node].Deliver(ledger.Delivery{Account: "c1", Raw: []byte("pdu"), From: to[1:], To: "15005550006", Received: time.Now(), Text: text, Receipt: receipt},
-			func(err error) { acked <- err })
+		d := ledger.Delivery{Account: "c1", Raw: []byte("pdu"), From: to[1:], To: "15005550006", Received: time.Now(), Receipt: receipt}
+		if text != "" {
+			d.Texts = []string{text}
+		}
+		p.nodes[node].Deliver(d, func(err error) { acked <- err })
 		return acked
 	}
 	durable := func(acked <-chan error) {

@@ -124,15 +124,37 @@ func (n *Node) Attach(c ledger.Carrier) {
 
 // Deliver takes what a carrier delivers (see ledger.Inbox). ack is called when the event is
 // durable. If too many deliveries wait, or the event cannot be made durable, ack gets an error,
-// and the carrier delivers once more.
+// and the carrier delivers once more. A delivery that is a receipt and a person's message is
+// recorded as both, and ack waits for both.
 func (n *Node) Deliver(d ledger.Delivery, ack func(error)) {
+	if d.Receipt != nil && d.Said() {
+		ack = both(ack)
+	}
 	if d.Receipt != nil {
 		n.metrics.receipts.Add(1)
 		n.matching.deliver(d, ack)
-		return
 	}
-	n.metrics.inbound.Add(1)
-	n.texts.deliver(text{d, ack, n.partitions.heardUpTo()})
+	if d.Said() {
+		n.metrics.inbound.Add(1)
+		n.texts.deliver(text{d, ack, n.partitions.heardUpTo()})
+	}
+}
+
+// both returns a function that calls ack after its second call, with the errors of both.
+func both(ack func(error)) func(error) {
+	var mu sync.Mutex
+	var calls int
+	var all error
+	return func(err error) {
+		mu.Lock()
+		calls++
+		all = errors.Join(all, err)
+		last, result := calls == 2, all
+		mu.Unlock()
+		if last {
+			ack(result)
+		}
+	}
 }
 
 // Start reads control to its head and starts every partition. It returns when each partition has

@@ -62,7 +62,7 @@ func TestStopsDoNotWaitBehindReceipts(t *testing.T) {
 	for _, from := range to {
 		stopped := make(chan error, 1)
 		stops = append(stops, stopped)
-		p.nodes[0].Deliver(ledger.Delivery{Account: "c1", Raw: []byte("stop"), From: from, To: "15005550006", Received: time.Now(), Text: "STOP"},
+		p.nodes[0].Deliver(ledger.Delivery{Account: "c1", Raw: []byte("stop"), From: from, To: "15005550006", Received: time.Now(), Texts: []string{"STOP"}},
 			func(err error) { stopped <- err })
 	}
 	for i, stopped := range stops {
@@ -87,6 +87,62 @@ func TestStopsDoNotWaitBehindReceipts(t *testing.T) {
 	}
 	if _, head, _ := p.log.Read(t.Context(), event.InboxPartition, 0, 0); head != receipts {
 		t.Errorf("%d receipts are in the inbox, want %d", head, receipts)
+	}
+}
+
+// A person's acknowledgement with a text is a receipt and an inbound text: both are recorded,
+// and it is acknowledged when both are durable. If one of them cannot be made durable, the carrier
+// delivers it again.
+func TestAcknowledgementWithText(t *testing.T) {
+	p := newLedger(t)
+	released := make(chan struct{})
+	release := sync.OnceFunc(func() { close(released) })
+	var away atomic.Bool
+	gone := errors.New("the views are away")
+	views := &hung{Views: p.views, wait: func(context.Context) error {
+		<-released
+		if away.Load() {
+			return gone
+		}
+		return nil
+	}}
+	p.start(0, func(c *node.Config) { c.Views = views })
+	t.Cleanup(release)
+	p.apply()
+	p.places[0].give(all()...)
+
+	deliver := func(from, id string) <-chan error {
+		d := receiptOf(id)
+		d.From, d.Texts, d.Receipt.Intermediate, d.Receipt.Final = from, []string{"STOP"}, true, false
+		acked := make(chan error, 2)
+		p.nodes[0].Deliver(d, func(err error) { acked <- err })
+		return acked
+	}
+	to := numbers(0, 2)
+	acked := deliver(to[0], "unknown-0")
+	// The text is in force while the receipt is still looked up, and the delivery is not
+	// acknowledged yet.
+	eventually(t, func() bool { return count[*event.InboundReceived](p, 0) == 1 }, func() string { return "the text is not recorded" })
+	p.becomes(p.submit(0, to[0], "").ID, recipient.Denied)
+	select {
+	case err := <-acked:
+		t.Fatalf("acknowledged with %v before its receipt is durable", err)
+	default:
+	}
+	release()
+	if err := <-acked; err != nil {
+		t.Fatal(err)
+	}
+	if n := count[*event.ReceiptReceived](p, event.InboxPartition); n != 1 {
+		t.Errorf("%d receipts are in the inbox, want 1", n)
+	}
+	away.Store(true)
+	acked = deliver(to[1], "unknown-1")
+	if err := <-acked; err == nil {
+		t.Error("acknowledged although its receipt is not durable")
+	}
+	if len(acked) > 0 {
+		t.Error("acknowledged twice")
 	}
 }
 

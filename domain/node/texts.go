@@ -124,7 +124,7 @@ func (t *texts) concern(ctx context.Context, x *text, from sms.Number, c *receip
 		return
 	}
 	c.Event.Read = x.read[stream.Partition]
-	t.append(stream, ledger.ClassEvidence, &c.Event, event.Inbound{From: string(from), Text: x.d.Text, Raw: x.d.Raw}, ack)
+	t.append(stream, ledger.ClassEvidence, &c.Event, event.Inbound{From: string(from), Text: x.d.Text(), Raw: x.d.Raw}, ack)
 }
 
 // unplaced appends a text that concerns no recipient to its account's inbox.
@@ -136,7 +136,7 @@ func (t *texts) unplaced(x *text) {
 	}
 	t.orphans()
 	received := receipts.WithoutTenant(&x.d)
-	t.append(stream, ledger.ClassCarrier, &received, event.Inbound{From: x.d.From, Text: x.d.Text, Raw: x.d.Raw}, x.ack)
+	t.append(stream, ledger.ClassCarrier, &received, event.Inbound{From: x.d.From, Text: x.d.Text(), Raw: x.d.Raw}, x.ack)
 }
 
 func (t *texts) append(s ledger.Stream, class ledger.Class, received *event.InboundReceived, words event.Inbound, ack func(error)) {

@@ -32,7 +32,7 @@ type Concern struct {
 // It is empty when no tenant has a program.
 func Reach(reg *control.Registry, d *ledger.Delivery) []Concern {
 	to := senderID(d.To)
-	ask := sms.ParseAsk(d.Text)
+	ask := sms.ParseAsk(d.Text())
 	owners := reg.Owners(to)
 	var out []Concern
 	for _, p := range owners {
@@ -62,7 +62,7 @@ func Reach(reg *control.Registry, d *ledger.Delivery) []Concern {
 // WithoutTenant is the event of an inbound message that concerns no recipient's stream: its sender
 // is no phone number, or no tenant has a program. It is kept in the account's inbox.
 func WithoutTenant(d *ledger.Delivery) event.InboundReceived {
-	return received(d, senderID(d.To), sms.ParseAsk(d.Text))
+	return received(d, senderID(d.To), sms.ParseAsk(d.Text()))
 }
 
 // received is the part of the event that is the same for every tenant.

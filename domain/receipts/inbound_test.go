@@ -161,7 +161,7 @@ func TestReach(t *testing.T) {
 					x.Event.Account, x.Event.To = "c1", c.to
 					want = append(want, x)
 				}
-				d := &ledger.Delivery{Account: "c1", From: "13055550123", To: to, Text: c.text, Concat: c.concat, Raw: []byte("pdu")}
+				d := &ledger.Delivery{Account: "c1", From: "13055550123", To: to, Texts: []string{c.text}, Concat: c.concat, Raw: []byte("pdu")}
 				got := Reach(c.reg, d)
 				if !reflect.DeepEqual(got, want) {
 					t.Errorf("reaches\n%s\nwant\n%s", written(got), written(want))
@@ -177,7 +177,7 @@ func TestReach(t *testing.T) {
 // No two events share what one of them may be changed in: each tenant's has its own reach.
 func TestReachSharesNothing(t *testing.T) {
 	reg := registry(registered{"acme", "news", "Acme Inc", []string{"+15005550007"}}, registered{"zeta", "alerts", "Zeta Ltd", nil})
-	out := Reach(reg, &ledger.Delivery{Account: "c1", From: "+13055550123", To: "+15005550006", Text: "STOP"})
+	out := Reach(reg, &ledger.Delivery{Account: "c1", From: "+13055550123", To: "+15005550006", Texts: []string{"STOP"}})
 	if len(out) != 2 {
 		t.Fatalf("%d tenants are concerned", len(out))
 	}
@@ -201,7 +201,7 @@ func TestUnplaced(t *testing.T) {
 		{"", "HELP", nil, event.InboundReceived{Ask: "help", Match: "help"}},
 	} {
 		c.want.Account = "c1"
-		got := WithoutTenant(&ledger.Delivery{Account: "c1", From: "72345", To: c.to, Text: c.text, Concat: c.concat})
+		got := WithoutTenant(&ledger.Delivery{Account: "c1", From: "72345", To: c.to, Texts: []string{c.text}, Concat: c.concat})
 		if !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%q to %q is kept as %+v, want %+v", c.text, c.to, got, c.want)
 		}

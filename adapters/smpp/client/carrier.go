@@ -136,7 +136,8 @@ const (
 // message whose text cannot be read is delivered with its octets, and readable is false,
 // because it may be an opt-out.
 func readDelivery(m *wire.Message, cfg Config) (d ledger.Delivery, readable bool) {
-	d = ledger.Delivery{Raw: m.Body, From: m.Source.Address(), To: m.Dest.Address()}
+	d = ledger.Delivery{Raw: m.Body, From: m.Source.Address(), To: m.Dest.Address(),
+		FromTON: m.Source.Ton(), FromNPI: m.Source.Npi(), ToTON: m.Dest.Ton(), ToNPI: m.Dest.Npi()}
 	if v, ok := number(m, pdu.TagUserMessageReference); ok {
 		d.Reference = uint16(v)
 	}
@@ -177,8 +178,11 @@ func readDelivery(m *wire.Message, cfg Config) (d ledger.Delivery, readable bool
 	}
 	// The readable characters of a damaged text are kept: there may be a STOP in them.
 	text, err := sms.DecodeText(m.DataCoding, octets, cfg.Alphabet)
-	d.Text = text
-	return d, readable && err == nil
+	if text != "" {
+		d.Texts = []string{text}
+	}
+	d.Unreadable = !readable || err != nil
+	return d, !d.Unreadable
 }
 
 // sar reads concatenation from optional parameters (SMPP 3.4 §5.3.2.22 to 24); nil: there is none.

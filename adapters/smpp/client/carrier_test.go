@@ -115,7 +115,7 @@ func TestReadDelivery(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			c.m.Source, c.m.Dest, c.m.Body = address(1, 1, "14155550123"), address(1, 1, "14155550100"), []byte("raw")
 			d, readable := readDelivery(&c.m, c.cfg)
-			if d.From != "14155550123" || d.To != "14155550100" || string(d.Raw) != "raw" || d.Reference != c.want.ref || d.Text != c.want.text || readable == c.want.damaged {
+			if d.From != "14155550123" || d.To != "14155550100" || string(d.Raw) != "raw" || d.Reference != c.want.ref || d.Text() != c.want.text || readable == c.want.damaged {
 				t.Fatalf("%+v, readable %v", d, readable)
 			}
 			if d.Receipt != nil {

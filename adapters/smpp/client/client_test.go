@@ -360,7 +360,7 @@ func TestCentre(t *testing.T) {
 		{name: "answers", centre: smsc.Config{NoReceipts: 1, MO: 1, MOTexts: []string{"STOP"}}, deliveries: n,
 			check: func(t *testing.T, p *pair, rs []ledger.HandoffResult, got []ledger.Delivery) {
 				for _, d := range got {
-					if d.Receipt != nil || d.Text != "STOP" || d.From != "14155550123" || d.To != "14155550100" || d.Concat != nil {
+					if d.Receipt != nil || d.Text() != "STOP" || d.From != "14155550123" || d.To != "14155550100" || d.Concat != nil {
 						t.Fatalf("%+v", d)
 					}
 				}
@@ -642,7 +642,7 @@ func TestInbound(t *testing.T) {
 					t.Errorf("parts of one message have references %d and %d", d.Concat.Reference, got[0].Concat.Reference)
 				}
 			}
-			parts[i] = d.Text
+			parts[i] = d.Text()
 		}
 		if joined := strings.Join(parts, ""); joined != text {
 			t.Errorf("%q came as %q", text, joined)

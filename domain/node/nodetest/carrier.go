@@ -155,7 +155,7 @@ func (m *centre) text(account, from, to, words string) {
 	m.texts++
 	raw := fmt.Sprintf("text %d", m.texts)
 	m.mu.Unlock()
-	m.deliver(ledger.Delivery{Account: account, From: from, To: to, Received: time.Now(), Text: words, Raw: []byte(raw)}, nil, func() {
+	m.deliver(ledger.Delivery{Account: account, From: from, To: to, Received: time.Now(), Texts: []string{words}, Raw: []byte(raw)}, nil, func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.told = append(m.told, raw)
