@@ -24,6 +24,7 @@ import (
 	"github.com/chirograph/chirograph/domain/dispatch"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/receipts"
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
@@ -40,6 +41,9 @@ type Config struct {
 	// or an inbound message to be answered. The clerk waits for it, so it must bound its wait.
 	// After an error the message is held and looked at later.
 	Event func(ctx context.Context, index int64) (*event.Event, error)
+	// Hear says what the readings of an inbound text ask of a tenant. The default is the standard word
+	// lists.
+	Hear func(tenant string, readings []string, unreadable bool) receipts.Heard
 	// Slots returns what grants slots of a carrier account; nil if this node does not serve the
 	// account.
 	Slots func(account string) Slots
@@ -109,6 +113,11 @@ func (c *Config) defaults() {
 	}
 	if c.Account == nil {
 		c.Account = func(string) ledger.Account { return ledger.Account{} }
+	}
+	if c.Hear == nil {
+		c.Hear = func(_ string, readings []string, unreadable bool) receipts.Heard {
+			return receipts.Hear(readings, unreadable, receipts.ByLists)
+		}
 	}
 	if c.Slots == nil {
 		c.Slots = func(string) Slots { return nil }

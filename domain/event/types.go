@@ -442,8 +442,13 @@ type ReviewRead struct {
 // Inbound is the personal data of an inbound message or a receipt: what its Sealed opens to.
 type Inbound struct {
 	From string `json:"from,omitempty"`
-	Text string `json:"text,omitempty"`
-	Raw  []byte `json:"raw,omitempty"`
+	// Text is the most likely reading of the octets, Others are further possible readings.
+	Text   string   `json:"text,omitempty"`
+	Others []string `json:"others,omitempty"`
+	// Unreadable says that the octets, or a part of them, could not be read as text.
+	Unreadable bool `json:"unreadable,omitempty"`
+	// Raw is the exact octets that the carrier delivered.
+	Raw []byte `json:"raw,omitempty"`
 }
 
 // ReceiptReceived (fact): a delivery receipt. In a message's stream it is matched to its message.

@@ -131,8 +131,7 @@ func (w *Writer) Seal(s Stream, class Class, id event.ID, v any) (event.Sealed, 
 
 // Stream is the stream of a tenant and a number. Its Key is not set.
 func (w *Writer) Stream(tenant string, to sms.Number) Stream {
-	subject := w.vault.Pseudonym(tenant, string(to))
-	return Stream{Tenant: tenant, Subject: subject, Partition: event.Partition(subject.Partition(w.log.Partitions()))}
+	return w.StreamOf(tenant, w.vault.Pseudonym(tenant, string(to)))
 }
 
 // Keyed sets the key of a recipient's stream: the key that it remembers, or the one in the
@@ -161,6 +160,26 @@ func (w *Writer) Inbox(account string) (Stream, error) {
 	s := Stream{Subject: w.vault.Pseudonym("", "account:"+account), Partition: event.InboxPartition}
 	s.Key, _ = w.keys.get(s.Subject)
 	return w.newKey(s)
+}
+
+// Unplaced is the stream of the inbound messages of one account and written address that are certain for
+// no recipient and tenant. It belongs to the operator: it has no tenant. At format level 1 it is the
+// account's inbox.
+func (w *Writer) Unplaced(ctx context.Context, level int, account, from string) (Stream, error) {
+	if level < 2 {
+		return w.Inbox(account)
+	}
+	return w.Keyed(ctx, w.StreamOf("", w.vault.Pseudonym("", "inbound:"+account+"\x00"+from)))
+}
+
+// StreamOf is the stream with that tenant and subject. Its Key is not set.
+func (w *Writer) StreamOf(tenant string, subject event.Pseudonym) Stream {
+	return Stream{Tenant: tenant, Subject: subject, Partition: event.Partition(subject.Partition(w.log.Partitions()))}
+}
+
+// OctetsDigest is a keyed digest of the octets that a carrier delivered.
+func (w *Writer) OctetsDigest(tenant string, octets []byte) string {
+	return w.vault.Digest(tenant, "octets", octets)
 }
 
 // newKey makes a key for a stream that has none, and remembers the stream's key.
@@ -196,6 +215,12 @@ func (w *Writer) Append(ctx context.Context, p event.Partition, e *event.Event) 
 // the append's error.
 func (w *Writer) Queue(p event.Partition, e *event.Event, done func(error)) {
 	w.log.Append(p, []*event.Event{e}, func(a Appended) { done(a.Err) })
+}
+
+// QueueAll appends events to one partition, in order, and returns at once. done is called when all of
+// them are durable, or with the append's error.
+func (w *Writer) QueueAll(p event.Partition, events []*event.Event, done func(Appended)) {
+	w.log.Append(p, events, done)
 }
 
 // keyCache remembers the keys of streams, so that a submit to a recipient that was texted lately

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"hash/fnv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/receipts"
-	"github.com/chirograph/chirograph/domain/sms"
 )
 
 const (
@@ -28,38 +28,48 @@ const (
 // texts records inbound messages. They have lanes of their own: a STOP never waits behind a
 // receipt, nor behind the slow look-up of a handset in another lane.
 type texts struct {
-	writer  *ledger.Writer
-	control *control.Control
-	orphans func()
+	writer   *ledger.Writer
+	control  *control.Control
+	accounts map[string]ledger.Account
+	listen   listener
+	unplaced func(event.UnplacedReason)
 	// lanes are the queues; a text's sender says which one it uses.
 	lanes [textLanes]chan text
+	// recorded is, for each partition, one more than the highest index at which this node knows one of
+	// its texts to be durable.
+	recorded []atomic.Int64
 }
 
 // text is an inbound message that a carrier delivered.
 type text struct {
 	d   ledger.Delivery
 	ack func(error)
-	// read is how many events of each partition were folded when the text came. It may wait here,
-	// but a START lifts only what was in force then.
+	// read is how many events of each partition were in the log, as far as this node knew, when the
+	// text came. It may wait here, but a START lifts only what was in force then.
 	read []int64
 }
 
-func newTexts(w *ledger.Writer, c *control.Control, orphans func()) *texts {
-	t := &texts{writer: w, control: c, orphans: orphans}
+func newTexts(w *ledger.Writer, c *control.Control, accounts map[string]ledger.Account, listen listener, partitions int, unplaced func(event.UnplacedReason)) *texts {
+	t := &texts{writer: w, control: c, accounts: accounts, listen: listen, unplaced: unplaced, recorded: make([]atomic.Int64, partitions)}
 	for i := range t.lanes {
 		t.lanes[i] = make(chan text, textsWaiting)
 	}
 	return t
 }
 
-// deliver queues a text, or refuses it if too many wait in its lane.
-func (t *texts) deliver(x text) {
+// deliver queues a text, or refuses it if too many wait in its lane. folded is how many events of each
+// partition were folded. An event before one that is durable by now was in the log before the text
+// came, folded or not.
+func (t *texts) deliver(d ledger.Delivery, folded []int64, ack func(error)) {
+	for p := range folded {
+		folded[p] = max(folded[p], t.recorded[p].Load())
+	}
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(x.d.From))
+	_, _ = h.Write([]byte(d.From))
 	select {
-	case t.lanes[h.Sum32()%textLanes] <- x:
+	case t.lanes[h.Sum32()%textLanes] <- text{d, ack, folded}:
 	default:
-		x.ack(ledger.ErrRefused)
+		ack(ledger.ErrRefused)
 	}
 }
 
@@ -81,71 +91,128 @@ func (t *texts) run(ctx context.Context) {
 	lanes.Wait()
 }
 
-// record appends a text to its sender's stream with each tenant that it concerns; if it concerns
-// none, to the account's inbox. Words that revoke are in force with that event. The text is
-// acknowledged when all of its events are durable.
+// record appends a text to the stream of its sender and the tenant that it is for; or, where that is not
+// certain, to the operator's stream of its account and written address, and a hold to every stream that
+// may be meant. Words that revoke are in force with that event. The text is acknowledged when all of
+// its events are durable. If the process ends before, the carrier delivers it once more.
 func (t *texts) record(ctx context.Context, x *text) {
-	reg, _ := t.control.Latest()
-	from, err := receipts.Sender(&x.d)
-	if err != nil { // a short code or a name is no recipient, and can opt out of nothing
-		t.unplaced(x)
-		return
-	}
-	concerns := receipts.Reach(reg, &x.d)
-	switch len(concerns) {
-	case 0:
-		t.unplaced(x)
-		return
-	case 1:
-		t.concern(ctx, x, from, &concerns[0], x.ack)
-		return
-	}
-	answers := make(chan error, len(concerns))
-	for i := range concerns {
-		t.concern(ctx, x, from, &concerns[i], func(err error) { answers <- err })
-	}
-	go func() {
-		var all error
-		for range concerns {
-			all = errors.Join(all, <-answers)
-		}
-		x.ack(all)
-	}()
-}
-
-// concern appends a text to its sender's stream with one tenant.
-func (t *texts) concern(ctx context.Context, x *text, from sms.Number, c *receipts.Concern, ack func(error)) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
-	w := t.writer
-	stream, err := w.Keyed(ctx, w.Stream(c.Tenant, from))
-	if err != nil {
-		ack(err)
-		return
+	reg, _ := t.control.Latest()
+	who := t.listen.who(ctx, &x.d, receipts.Countries(reg, x.d.Account, t.accounts[x.d.Account].Countries))
+	p, err := t.listen.place(ctx, reg, &x.d, who)
+	switch {
+	case err != nil:
+		x.ack(err)
+	case p.Tenant != "":
+		t.placed(ctx, x, reg, who, &p)
+	default:
+		t.unplaced(p.Event.Unplaced)
+		t.held(ctx, x, reg, &p)
 	}
-	c.Event.Read = x.read[stream.Partition]
-	t.append(stream, ledger.ClassEvidence, &c.Event, event.Inbound{From: string(from), Text: x.d.Text(), Raw: x.d.Raw}, ack)
 }
 
-// unplaced appends a text that concerns no recipient to its account's inbox.
-func (t *texts) unplaced(x *text) {
-	stream, err := t.writer.Inbox(x.d.Account)
+// placed appends a text to its sender's stream with its tenant.
+func (t *texts) placed(ctx context.Context, x *text, reg *control.Registry, who receipts.Who, p *receipts.Placement) {
+	w := t.writer
+	from := who.Numbers[0]
+	stream, err := w.Keyed(ctx, w.Stream(p.Tenant, from))
 	if err != nil {
 		x.ack(err)
 		return
 	}
-	t.orphans()
-	received := receipts.WithoutTenant(&x.d)
-	t.append(stream, ledger.ClassCarrier, &received, event.Inbound{From: x.d.From, Text: x.d.Text(), Raw: x.d.Raw}, x.ack)
-}
-
-func (t *texts) append(s ledger.Stream, class ledger.Class, received *event.InboundReceived, words event.Inbound, ack func(error)) {
-	w := t.writer
 	id := w.NewID()
-	var err error
-	if received.Sealed, err = w.Seal(s, class, id, words); err != nil {
-		ack(err)
+	sealed, err := w.Seal(stream, ledger.ClassEvidence, id, words(x, string(from)))
+	if err != nil {
+		x.ack(err)
 		return
 	}
-	w.Queue(s.Partition, w.Write(s, id, received), ack)
+	p.Event.Read, p.Event.Digest, p.Event.Sealed = x.read[stream.Partition], w.OctetsDigest(p.Tenant, x.d.Raw), sealed
+	var events []*event.Event
+	for _, d := range p.Events(reg.Level(), id) {
+		events = append(events, w.Write(stream, id, d))
+		id = w.NewID()
+	}
+	t.append(stream.Partition, events, x.ack)
+}
+
+// held appends a text to the operator's stream of its account and written address, and then what it
+// holds to the streams that may be meant.
+func (t *texts) held(ctx context.Context, x *text, reg *control.Registry, p *receipts.Placement) {
+	w := t.writer
+	stream, err := w.Unplaced(ctx, reg.Level(), x.d.Account, x.d.From)
+	if err != nil {
+		x.ack(err)
+		return
+	}
+	id := w.NewID()
+	e := &p.Event
+	holds := map[event.Partition][]*event.Event{}
+	for i := range p.Held {
+		h := &p.Held[i]
+		s := w.StreamOf(h.Tenant, h.Subject)
+		if h.Number != "" {
+			s = w.Stream(h.Tenant, h.Number)
+		}
+		hold := event.Derive(id, "hold", h.Tenant, s.Subject.String())
+		e.Streams = append(e.Streams, event.HeldStream{Tenant: h.Tenant, Subject: s.Subject, Event: hold})
+		for _, d := range h.Events(reg.Level(), id, stream.Subject) {
+			holds[s.Partition] = append(holds[s.Partition], w.Write(s, hold, d))
+			hold = event.Derive(hold, "more")
+		}
+	}
+	if e.Sealed, err = w.Seal(stream, ledger.ClassCarrier, id, words(x, x.d.From)); err != nil {
+		x.ack(err)
+		return
+	}
+	if stream.Partition >= 0 {
+		e.Read = x.read[stream.Partition]
+	}
+	e.Digest = w.OctetsDigest("", x.d.Raw)
+	t.append(stream.Partition, []*event.Event{w.Write(stream, id, p.Events(reg.Level(), id)[0])}, func(err error) {
+		if err != nil || len(holds) == 0 {
+			x.ack(err)
+			return
+		}
+		t.appendAll(holds, x.ack)
+	})
+}
+
+// appendAll appends events to several partitions, and calls ack when all of them are durable.
+func (t *texts) appendAll(all map[event.Partition][]*event.Event, ack func(error)) {
+	answers := make(chan error, len(all))
+	for p, events := range all {
+		t.append(p, events, func(err error) { answers <- err })
+	}
+	go func() {
+		var err error
+		for range all {
+			err = errors.Join(err, <-answers)
+		}
+		ack(err)
+	}()
+}
+
+func (t *texts) append(p event.Partition, events []*event.Event, ack func(error)) {
+	t.writer.QueueAll(p, events, func(a ledger.Appended) {
+		if a.Err == nil && p >= 0 {
+			highest(&t.recorded[p], a.First+int64(len(events)))
+		}
+		ack(a.Err)
+	})
+}
+
+// highest sets v to n if n is higher.
+func highest(v *atomic.Int64, n int64) {
+	for old := v.Load(); n > old && !v.CompareAndSwap(old, n); old = v.Load() {
+	}
+}
+
+// words are the personal data of a text.
+func words(x *text, from string) event.Inbound {
+	in := event.Inbound{From: from, Text: x.d.Text(), Raw: x.d.Raw, Unreadable: x.d.Unreadable}
+	if len(x.d.Texts) > 1 {
+		in.Others = x.d.Texts[1:]
+	}
+	return in
 }

@@ -1,104 +1,92 @@
 package receipts
 
 import (
-	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
-// Concern is an inbound message as one tenant gets it: the event for the stream of the message's
-// sender with that tenant. Its evidence (Sealed) and how far the partition was read (Read) are
-// not set yet.
-type Concern struct {
-	Tenant string
-	Event  event.InboundReceived
+// Hear says what an inbound message asks for, of all readings of its octets. read reads one of them.
+//
+// A reading that revokes plainly counts before one that may revoke, and that before any other: carriers
+// write one coding and label it as another, and what is no text is rarely a keyword by chance. Octets
+// that cannot be read hold like words that are not plain.
+func Hear(texts []string, unreadable bool, read func(text string) Heard) Heard {
+	out := Heard{Ask: event.InboundNone}
+	for i, text := range texts {
+		h := read(text)
+		if i == 0 || rank(h) > rank(out) {
+			out = h
+		}
+	}
+	if unreadable && rank(out) == 0 {
+		out.Ask, out.Holds, out.Match, out.Language = event.InboundUnclear, event.HoldUnreadable, "", ""
+	}
+	return out
 }
 
-// Reach says which tenants an inbound message concerns, and what its words reach there. It
-// is pure. The sender of d must be a phone number.
-//
-//   - A number that programs register as their sender concerns the tenants of these
-//     programs, the first program of each by name. Words that revoke reach every message
-//     of that program's legal entity: a person may revoke by any reasonable means, and that
-//     binds the caller (47 CFR 64.1200(a)(10)).
-//   - A number that no program registers concerns every tenant. Words that revoke reach all
-//     that the tenant sends, as unclear: an officer looks for whom they were.
-//   - A START may lift what a STOP to that number reaches, or what an officer recorded for
-//     that sender or its programs; to a number that no program registers it lifts nothing.
-//   - A part of a longer message holds the reach until its siblings are there: only then
-//     can the words be read.
-//
-// It is empty when no tenant has a program.
-func Reach(reg *control.Registry, d *ledger.Delivery) []Concern {
-	to := senderID(d.To)
-	ask := sms.ParseAsk(d.Text())
-	owners := reg.Owners(to)
-	var out []Concern
-	for _, p := range owners {
-		if len(out) > 0 && out[len(out)-1].Tenant == p.Tenant { // owners are in order of tenants
-			continue
-		}
-		c := Concern{p.Tenant, received(d, to, ask)}
-		c.Event.Program = p.Name
-		reach := event.Reach{Scope: event.ScopeLegalEntity, Name: p.LegalEntity}
-		c.words(d, ask.Kind, reach, false)
-		if c.Event.Ask == event.InboundStart {
-			c.Event.MayLift = liftable(owners, p.Tenant, to, reach)
-		}
-		out = append(out, c)
+// rank is 2 for plain words that revoke, 1 for words that may, 0 for others.
+func rank(h Heard) int {
+	switch {
+	case h.Holds != "":
+		return 1
+	case h.Ask == event.InboundStop:
+		return 2
 	}
-	if len(out) > 0 {
+	return 0
+}
+
+// Events are the events of a placement in its one stream, in order, in the form of a format level. id is
+// the id of the first, which has the words. Before level 2 one event covers one legal entity; further
+// ones have a hold or an opt-out each that names the first.
+func (p *Placement) Events(level int, id event.ID) []event.Data {
+	if level >= 2 {
+		return []event.Data{&p.Event}
+	}
+	e := &p.Event
+	old := &event.InboundReceived{Account: e.Account, To: e.To, Ask: e.Ask, Match: e.Match, Concat: e.Concat, Read: e.Read, Sealed: e.Sealed}
+	out := []event.Data{old}
+	if len(e.Programs) > 0 {
+		old.Program = e.Programs[0]
+	}
+	if p.Tenant == "" || len(e.Reaches) == 0 {
 		return out
 	}
-	for _, tenant := range reg.Tenants() {
-		c := Concern{tenant, received(d, to, ask)}
-		c.words(d, ask.Kind, event.Reach{Scope: event.ScopeTenant}, true)
-		out = append(out, c)
-	}
-	return out
-}
-
-// WithoutTenant is the event of an inbound message that concerns no recipient's stream: its sender
-// is no phone number, or no tenant has a program. It is kept in the account's inbox.
-func WithoutTenant(d *ledger.Delivery) event.InboundReceived {
-	return received(d, senderID(d.To), sms.ParseAsk(d.Text()))
-}
-
-// received is the part of the event that is the same for every tenant.
-func received(d *ledger.Delivery, to string, ask sms.Ask) event.InboundReceived {
-	return event.InboundReceived{Account: d.Account, To: to, Ask: event.InboundAsk(ask.Kind.String()), Match: ask.Match}
-}
-
-// words sets what the message's words revoke or hold. unowned says that no program registers the
-// number, so that it is not known for whom the words were.
-func (c *Concern) words(d *ledger.Delivery, ask sms.AskKind, reach event.Reach, unowned bool) {
-	r := &c.Event
 	switch {
-	case d.Concat != nil && d.Concat.Parts > 1:
-		r.Concat = &event.Concat{Reference: int(d.Concat.Reference), Part: d.Concat.Part, Parts: d.Concat.Parts}
-		r.Holds, r.Ask, r.Match = &reach, event.InboundPart, ""
-	case ask == sms.AskStop:
-		r.Revokes, r.Unclear = &reach, unowned
-	case ask == sms.AskUnclear:
-		r.Revokes, r.Unclear = &reach, true
-	}
-}
-
-// liftable is what a START to a sender ID may lift for a tenant.
-func liftable(owners []*control.Program, tenant, sender string, entity event.Reach) []event.Reach {
-	out := []event.Reach{entity, {Scope: event.ScopeSender, Name: sender}}
-	for _, p := range owners {
-		if p.Tenant == tenant {
-			out = append(out, event.Reach{Scope: event.ScopeProgram, Name: p.Name})
+	case e.Holds == event.HoldPart:
+		old.Holds = &e.Reaches[0]
+	case e.Holds != "" || e.Ask == event.InboundStop:
+		old.Revokes, old.Unclear = &e.Reaches[0], e.Holds != ""
+		for _, r := range e.Reaches[1:] {
+			out = append(out, oldHold(r, e.Holds != "", id))
+		}
+	case e.Ask == event.InboundStart:
+		old.MayLift = append([]event.Reach{}, e.Reaches...)
+		old.MayLift = append(old.MayLift, event.Reach{Scope: event.ScopeSender, Name: e.To})
+		for _, name := range e.Programs {
+			old.MayLift = append(old.MayLift, event.Reach{Scope: event.ScopeProgram, Name: name})
 		}
 	}
 	return out
 }
 
-// Sender is the phone number from which an inbound message came. It fails for a short code or a
-// name: these are no recipients.
-func Sender(d *ledger.Delivery) (sms.Number, error) { return sms.ParseNumber(withPlus(d.From), "") }
+// Events are the events of a hold, in the form of a format level. inbound is the unplaced message, in the
+// operator's stream with that subject.
+func (h *Held) Events(level int, inbound event.ID, stream event.Pseudonym) (out []event.Data) {
+	if level >= 2 {
+		d := h.Event
+		d.Inbound, d.Stream = inbound, stream
+		return []event.Data{&d}
+	}
+	for _, r := range h.Event.Reaches {
+		out = append(out, oldHold(r, !h.Event.Plain, inbound))
+	}
+	return out
+}
+
+// oldHold is a hold, or an opt-out, as format level 1 has it. It names the inbound message.
+func oldHold(r event.Reach, unclear bool, inbound event.ID) *event.OptedOut {
+	return &event.OptedOut{Reach: r, Source: event.SourceHandset, Unclear: unclear, Answers: inbound, By: "inbound"}
+}
 
 // senderID is our own number in the form in which programs register it. A carrier may leave out
 // the plus.
@@ -117,4 +105,14 @@ func withPlus(s string) string {
 		return "+" + s
 	}
 	return s
+}
+
+// ByLists is what a text asks for by the standard word lists.
+func ByLists(text string) Heard {
+	a := sms.ParseAsk(text)
+	h := Heard{Ask: event.InboundAsk(a.Kind.String()), Match: a.Match}
+	if a.Kind == sms.AskUnclear {
+		h.Holds = event.HoldUnclear
+	}
+	return h
 }

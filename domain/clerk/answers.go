@@ -1,0 +1,229 @@
+package clerk
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/receipts"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// answer proposes what inbound messages ask for: what the joined parts of a message say, the lift
+// that a handset asks for, the one confirmation of an opt-out, the HELP text, the answer to a START.
+func (w *work) answer() {
+	s, c := w.st.state, w.c
+	whole, copies, until := s.Joins(w.now)
+	c.agenda.remind(w.st, until, w.now)
+	copied, failed := w.copies(copies)
+	for _, j := range whole {
+		if slices.ContainsFunc(j.Holds, func(id event.ID) bool { return slices.Contains(copied, id) }) {
+			continue // a copy of a part that was joined before
+		}
+		if failed || !w.join(j, copied) {
+			c.agenda.remind(w.st, w.now.Add(time.Second), w.now) // the parts hold meanwhile
+		}
+	}
+	for _, a := range s.Asks {
+		switch a.Kind {
+		case recipient.AskLift:
+			w.lift(a)
+		case recipient.AskConfirm, recipient.AskHelp, recipient.AskWelcome:
+			if w.now.Sub(a.At) <= recipient.ReplyWithin {
+				w.reply(a)
+			}
+		}
+	}
+}
+
+// join proposes what the joined parts of a message say. It reports false if a part cannot be read now.
+// copied are second deliveries of parts; those of the message's own parts end with it.
+func (w *work) join(j recipient.Joined, copied []event.ID) bool {
+	parts, whole, err := w.parts(j)
+	if err != nil {
+		return false
+	}
+	heard := w.hear(parts, !whole)
+	if !j.V2 {
+		if heard.Ask == event.InboundStop || heard.Holds != "" {
+			w.fact(event.Derive(j.Holds[0], "joined"), &event.OptedOut{Reach: j.Reaches[0], Source: event.SourceJoined,
+				Unclear: heard.Holds != "", Answers: j.Holds[0], Lifts: j.Holds, By: "clerk"})
+			return true
+		}
+		w.fact(event.Derive(j.Holds[0], "lift"), &event.SuppressionLifted{Lifts: j.Holds, Source: event.SourceJoined, Answers: j.Holds[0], By: "clerk"})
+		return true
+	}
+	d := &event.InboundJoined{Parts: j.Holds, To: j.To, Ask: heard.Ask, Match: heard.Match, Language: heard.Language, Lists: heard.Lists,
+		Programs: j.Programs, Reaches: j.Reaches, Holds: heard.Holds, Read: j.Read}
+	w.fact(event.Derive(j.Holds[0], "joined"), d)
+	return true
+}
+
+// copies ends the holds of parts that are second deliveries: their octets say what those of the part say
+// that they may be a copy of. It returns them. failed says that a part could not be read now.
+func (w *work) copies(all []recipient.Copy) (copied []event.ID, failed bool) {
+	for _, x := range all {
+		if slices.Contains(copied, x.Event) {
+			continue
+		}
+		in, _, err := w.inbound(x.Index)
+		if err != nil {
+			failed = failed || !lasting(err)
+			continue
+		}
+		for _, index := range x.Of {
+			of, _, err := w.inbound(index)
+			if err != nil {
+				failed = failed || !lasting(err)
+				continue
+			}
+			if of.Text != in.Text || of.Unreadable != in.Unreadable {
+				continue
+			}
+			copied = append(copied, x.Event)
+			w.fact(event.Derive(x.Event, "copy"), &event.SuppressionLifted{Lifts: []event.ID{x.Event}, Source: event.SourceJoined, Answers: x.Event, By: "clerk"})
+			break
+		}
+	}
+	return copied, failed
+}
+
+// lift proposes the lift that a START asks for. Of opt-outs from before format level 2 it lifts only
+// those that came to the number of the START.
+func (w *work) lift(a recipient.Ask) {
+	lifts := slices.Clone(a.Lifts)
+	for _, index := range a.Unsure {
+		e, err := w.c.cfg.Event(w.ctx, index)
+		if err != nil && !lasting(err) {
+			w.c.agenda.remind(w.st, w.now.Add(time.Second), w.now)
+			return
+		}
+		if d, ok := dataOf(e).(*event.InboundReceived); !ok || d.To != a.To {
+			lifts = slices.DeleteFunc(lifts, func(id event.ID) bool { return e == nil || id == e.ID })
+		}
+	}
+	w.fact(event.Derive(a.Inbound, "lift"), &event.SuppressionLifted{Lifts: lifts, Source: event.SourceHandset, Answers: a.Inbound, By: "clerk"})
+}
+
+func dataOf(e *event.Event) event.Data {
+	if e == nil {
+		return nil
+	}
+	return e.Data
+}
+
+// hear says what readings of a text ask for.
+func (w *work) hear(readings []string, unreadable bool) receipts.Heard {
+	return w.c.cfg.Hear(w.st.state.Tenant, readings, unreadable)
+}
+
+// parts are the readings of the joined text of an inbound message's parts. whole is false when a part is
+// missing or can never be read: then the words are unclear. An error passes.
+func (w *work) parts(j recipient.Joined) (readings []string, whole bool, err error) {
+	whole = true
+	readings = []string{""}
+	for _, index := range j.Parts {
+		if index < 0 { // this part is no longer waited for; the words are unclear without it
+			whole = false
+			continue
+		}
+		in, _, err := w.inbound(index)
+		switch {
+		case err == nil:
+			whole = whole && !in.Unreadable
+			for len(readings) < 1+len(in.Others) {
+				readings = append(readings, readings[0])
+			}
+			for i := range readings {
+				if text := in.Text; i == 0 || i > len(in.Others) {
+					readings[i] += text
+				} else {
+					readings[i] += in.Others[i-1]
+				}
+			}
+		case lasting(err):
+			whole = false
+		default:
+			return nil, false, err
+		}
+	}
+	return readings, whole, nil
+}
+
+// lasting reports whether an error of reading an event does not pass.
+func lasting(err error) bool {
+	return errors.Is(err, ledger.ErrErased) || errors.Is(err, ledger.ErrUnreadable) || errors.Is(err, ledger.ErrDamaged)
+}
+
+// inbound reads and opens the inbound message at an index of the partition.
+func (w *work) inbound(index int64) (*event.Inbound, *event.Sealed, error) {
+	e, err := w.c.cfg.Event(w.ctx, index)
+	if err != nil {
+		return nil, nil, err
+	}
+	var sealed *event.Sealed
+	switch d := e.Data.(type) {
+	case *event.InboundReceived:
+		sealed = &d.Sealed
+	case *event.InboundReceivedV2:
+		sealed = &d.Sealed
+	default:
+		return nil, nil, fmt.Errorf("not an inbound message: %w", ledger.ErrUnreadable)
+	}
+	in, err := ledger.Open[event.Inbound](w.c.cfg.Vault, e.Tenant, e.ID, sealed)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &in, sealed, nil
+}
+
+// reply submits a confirmation or a HELP answer. Its id is derived from the event that it
+// answers, so that one message results when a PDU is delivered twice or two clerks answer.
+func (w *work) reply(a recipient.Ask) {
+	c, s := w.c, w.st.state
+	prog := c.fold.reg.Program(s.Tenant, a.Program)
+	in, sealedIn, err := w.inbound(a.Index)
+	if err != nil && !lasting(err) {
+		c.agenda.remind(w.st, w.now.Add(time.Second), w.now)
+	}
+	if prog == nil || err != nil {
+		return
+	}
+	to, err := sms.ParseNumber(in.From, "")
+	if err != nil {
+		return
+	}
+	body := prog.Confirmation()
+	switch a.Kind {
+	case recipient.AskHelp:
+		body = prog.Help()
+	case recipient.AskWelcome:
+		if body = prog.StartText; body == "" {
+			return // the program answers no START
+		}
+	}
+	encoding, n, err := sms.Count(body, sms.SegmentOptions{})
+	if err != nil {
+		return
+	}
+	id := event.DeriveMessageID(a.Inbound, int(c.cfg.Partition), "reply")
+	stream := w.st.to()
+	if stream.Key.IsZero() {
+		stream.Key = sealedIn.SubjectKey
+	}
+	sealed, err := ledger.Seal(c.cfg.Vault, stream, ledger.ClassMessage, id, event.Content{To: string(to), Body: body})
+	if err != nil {
+		c.agenda.remind(w.st, w.now.Add(time.Second), w.now)
+		return
+	}
+	sub := &event.MessageSubmitted{Program: prog.Name, Purpose: "compliance_reply", Priority: 9, From: a.To, Country: to.Country(),
+		Encoding: string(encoding), Segments: n, ValidUntil: event.Millis(a.At.Add(recipient.ReplyWithin)), Answers: a.Inbound, By: "clerk", Sealed: sealed}
+	for _, p := range to.Places() {
+		sub.Places = append(sub.Places, p.Event())
+	}
+	w.fact(id, sub)
+}

@@ -1,0 +1,195 @@
+package receipts
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// Who is whose number an inbound message came from, as far as its address tells.
+type Who struct {
+	// Numbers are the numbers that it may be: one that is certain, or up to eight that are possible, or
+	// none.
+	Numbers []sms.Number
+	// Certain says that Numbers has one, and that no other is possible.
+	Certain bool
+	// Streams are recipients whose numbers end like the address that can be read as no number, and whom
+	// the account texted lately.
+	Streams []Stream
+}
+
+// Stream is a recipient's stream, where its number is not at hand.
+type Stream struct {
+	Tenant  string
+	Subject event.Pseudonym
+}
+
+// Heard is what the words of an inbound message ask for.
+type Heard struct {
+	Ask             event.InboundAsk
+	Match, Language string
+	// Lists is the version of the word lists.
+	Lists string
+	// Holds says why what the words may revoke is held; "" for plain words.
+	Holds event.HoldReason
+}
+
+// Placement is where an inbound message goes.
+type Placement struct {
+	// Tenant is the tenant in whose stream Event goes: that of the one number of Who. It is "" for
+	// an unplaced message, which goes into the operator's stream of its account and written address.
+	Tenant string
+	// Event is the event with the words. Its Sealed, Read, Digest and Streams are not set yet.
+	Event event.InboundReceivedV2
+	// Held are the streams that an unplaced message holds.
+	Held []Held
+}
+
+// Held is a stream that an unplaced message holds: a tenant's with Number, or the one with Subject.
+type Held struct {
+	Tenant  string
+	Number  sms.Number
+	Subject event.Pseudonym
+	// Event is the hold. Its Inbound and Stream are not set yet.
+	Event event.InboundHeld
+}
+
+// Place says where an inbound message goes and what it stops there, since format level 2. It is pure.
+//
+//   - Who wrote it and for whom is certain if the number can be read in one way, and one tenant sends
+//     from the number that was texted. Then its words are in force, or held, for every legal entity
+//     whose programs may send from that number: a person may revoke by any reasonable means, and
+//     that binds the caller (47 CFR 64.1200(a)(10)).
+//   - Else the words go to the operator, for an officer to place. What they may revoke is held
+//     meanwhile in every stream that may be meant: for each possible number, with each tenant that
+//     sends from the texted number. If none does, with each tenant whose programs may send over the
+//     account; if there is none, with every tenant.
+//   - If only the tenant is uncertain because several send from the number, plain words are in
+//     force with each of them.
+//   - Words that revoke nothing hold nothing.
+//   - A part of a longer message holds until the other parts are there: only then can the words be
+//     read.
+func Place(reg *control.Registry, d *ledger.Delivery, who Who, heard Heard) Placement {
+	to := senderID(d.To)
+	p := Placement{Event: event.InboundReceivedV2{Account: d.Account, To: to, Ask: heard.Ask, Match: heard.Match, Language: heard.Language,
+		Lists: heard.Lists, Holds: heard.Holds, Control: reg.Position}}
+	e := &p.Event
+	if d.Concat != nil && d.Concat.Parts > 1 {
+		e.Concat = &event.Concat{Reference: int(d.Concat.Reference), Part: d.Concat.Part, Parts: d.Concat.Parts}
+		e.Ask, e.Match, e.Language, e.Holds = event.InboundPart, "", "", event.HoldPart
+	}
+	owners := reg.Owners(to)
+	tenants := tenantsOf(owners)
+	if who.Certain && len(tenants) == 1 {
+		p.Tenant = tenants[0]
+		e.Programs, e.Reaches = programs(owners, p.Tenant), entities(owners, p.Tenant)
+		return p
+	}
+	switch {
+	case len(who.Numbers) == 0:
+		e.Unplaced = event.UnplacedUnreadable
+	case !who.Certain:
+		e.Unplaced = event.UnplacedAmbiguous
+	case len(tenants) > 1:
+		e.Unplaced = event.UnplacedShared
+	default:
+		e.Unplaced = event.UnplacedUnowned
+	}
+	if e.Ask != event.InboundStop && e.Holds == "" {
+		return p
+	}
+	if len(tenants) == 0 {
+		owners = over(reg, d.Account)
+		tenants = tenantsOf(owners)
+	}
+	hold := event.InboundHeld{Account: d.Account, To: to, Unplaced: e.Unplaced, Control: reg.Position,
+		Plain: e.Unplaced == event.UnplacedShared && e.Holds == ""}
+	for _, tenant := range tenants {
+		hold.Reaches = entities(owners, tenant)
+		for _, n := range who.Numbers {
+			p.Held = append(p.Held, Held{Tenant: tenant, Number: n, Event: hold})
+		}
+	}
+	if len(who.Numbers) == 0 {
+		for _, s := range who.Streams {
+			if hold.Reaches = entities(owners, s.Tenant); len(hold.Reaches) > 0 {
+				p.Held = append(p.Held, Held{Tenant: s.Tenant, Subject: s.Subject, Event: hold})
+			}
+		}
+	}
+	return p
+}
+
+// over are the programs that may send over an account: those whose routes lead to it, or all programs if
+// there is none.
+func over(reg *control.Registry, account string) []*control.Program {
+	var all, out []*control.Program
+	for _, tenant := range reg.Tenants() {
+		all = append(all, reg.Programs(tenant)...)
+	}
+	for _, p := range all {
+		if slices.ContainsFunc(reg.Routes().Routes, func(r event.Route) bool {
+			return r.Carrier == account && (len(r.Programs) == 0 || slices.Contains(r.Programs, p.Name))
+		}) {
+			out = append(out, p)
+		}
+	}
+	if len(out) == 0 {
+		return all
+	}
+	return out
+}
+
+// Countries are the countries whose national numbers an account may write: its own setting, or those of
+// the programs that may send over it. A program that may reach every country adds none.
+func Countries(reg *control.Registry, account string, own []string) []string {
+	if len(own) > 0 {
+		return own
+	}
+	var out []string
+	for _, p := range over(reg, account) {
+		for _, c := range p.Countries {
+			if c != "*" && !slices.Contains(out, c) {
+				out = append(out, c)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// tenantsOf are the tenants of programs that are in order of tenant.
+func tenantsOf(programs []*control.Program) (out []string) {
+	for _, p := range programs {
+		if !slices.Contains(out, p.Tenant) {
+			out = append(out, p.Tenant)
+		}
+	}
+	return out
+}
+
+// programs are the names of a tenant's programs among owners.
+func programs(owners []*control.Program, tenant string) (out []string) {
+	for _, p := range owners {
+		if p.Tenant == tenant {
+			out = append(out, p.Name)
+		}
+	}
+	return out
+}
+
+// entities are the legal entities of a tenant's programs among owners, as reaches in order of their names.
+func entities(owners []*control.Program, tenant string) (out []event.Reach) {
+	for _, p := range owners {
+		r := event.Reach{Scope: event.ScopeLegalEntity, Name: p.LegalEntity}
+		if p.Tenant == tenant && !slices.Contains(out, r) {
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b event.Reach) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
