@@ -24,8 +24,8 @@ func (l listener) who(_ context.Context, d *ledger.Delivery, _ []string) receipt
 	return receipts.Who{Numbers: []sms.Number{n}, Certain: true}
 }
 
-// place says where an inbound message goes.
-func (l listener) place(_ context.Context, reg *control.Registry, d *ledger.Delivery, who receipts.Who) (receipts.Placement, error) {
+// understand says what an inbound message asks for, and where an inbound message goes.
+func (l listener) understand(_ context.Context, reg *control.Registry, d *ledger.Delivery, who receipts.Who) (receipts.Placement, error) {
 	heard := receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists)
 	return receipts.Place(reg, d, who, heard), nil
 }

@@ -100,20 +100,20 @@ func (t *texts) record(ctx context.Context, x *text) {
 	defer cancel()
 	reg, _ := t.control.Latest()
 	who := t.listen.who(ctx, &x.d, receipts.Countries(reg, x.d.Account, t.accounts[x.d.Account].Countries))
-	p, err := t.listen.place(ctx, reg, &x.d, who)
+	p, err := t.listen.understand(ctx, reg, &x.d, who)
 	switch {
 	case err != nil:
 		x.ack(err)
 	case p.Tenant != "":
-		t.placed(ctx, x, reg, who, &p)
+		t.certain(ctx, x, reg, who, &p)
 	default:
 		t.unplaced(p.Event.Unplaced)
 		t.held(ctx, x, reg, &p)
 	}
 }
 
-// placed appends a text to its sender's stream with its tenant.
-func (t *texts) placed(ctx context.Context, x *text, reg *control.Registry, who receipts.Who, p *receipts.Placement) {
+// certain appends a text to its sender's stream with its tenant.
+func (t *texts) certain(ctx context.Context, x *text, reg *control.Registry, who receipts.Who, p *receipts.Placement) {
 	w := t.writer
 	from := who.Numbers[0]
 	stream, err := w.Keyed(ctx, w.Stream(p.Tenant, from))

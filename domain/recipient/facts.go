@@ -17,17 +17,17 @@ func (r *Rule) fact(s *State, p *PartitionState, index int64, e *event.Event) {
 	case *event.OptedOut:
 		r.optedOut(s, p, index, e, d)
 	case *event.SuppressionLifted:
-		r.lifted(s, p, e, d)
+		landing{s, p, index, e}.lifted(r, d)
 	case *event.InboundReceived:
 		s.inboundReceived(p, index, e, d)
 	case *event.InboundReceivedV2:
-		s.inboundReceivedV2(p, index, e, d)
+		landing{s, p, index, e}.received(d)
 	case *event.InboundHeld:
-		s.inboundHeld(index, e, d)
+		landing{s, p, index, e}.held(d)
 	case *event.InboundJoined:
-		r.inboundJoined(s, p, index, e, d)
+		landing{s, p, index, e}.joined(r, d)
 	case *event.ReviewResolved:
-		s.reviewResolved(index, e, d)
+		landing{s, p, index, e}.resolved(d)
 	case *event.HandoffAccepted:
 		s.handoffAccepted(p, e, d)
 	case *event.HandoffRefused:

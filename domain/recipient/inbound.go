@@ -39,7 +39,7 @@ func (s *State) inboundReceived(p *PartitionState, index int64, e *event.Event, 
 		s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: *d.Revokes, Source: event.SourceHandset, Known: e.Time, Unclear: d.Unclear})
 		s.changesDecisions(e)
 		if !stood && !d.Unclear {
-			s.askConfirm(ask)
+			askConfirm(s, ask)
 		}
 	case d.Holds != nil && d.Concat != nil:
 		s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: *d.Holds, Source: event.SourceHandset, Known: e.Time, Unclear: true, Part: true})
@@ -47,7 +47,7 @@ func (s *State) inboundReceived(p *PartitionState, index int64, e *event.Event, 
 		s.Inbound = append(s.Inbound, inboundPart{Event: e.ID, Index: index, Account: d.Account, To: d.To, Program: d.Program, Concat: *d.Concat, Reach: *d.Holds, At: e.Time})
 	case d.Ask == event.InboundStart:
 		// Without one to lift, nothing stood, or a STOP came in between: that is for an officer.
-		if ask.Kind, ask.Lifts = AskLift, s.liftable(d); len(ask.Lifts) > 0 {
+		if ask.Kind, ask.Lifts = AskLift, liftable(s.OptOuts, d); len(ask.Lifts) > 0 {
 			s.Asks = append(s.Asks, ask)
 		}
 	case d.Ask == event.InboundHelp && d.Program != "":
@@ -61,12 +61,12 @@ func (s *State) inboundReceived(p *PartitionState, index int64, e *event.Event, 
 func (r *Rule) optedOut(s *State, p *PartitionState, index int64, e *event.Event, d *event.OptedOut) {
 	stood := s.reaches(d.Reach)
 	if i := slices.IndexFunc(s.Inbound, func(x inboundPart) bool { return slices.Contains(d.Lifts, x.Event) }); i >= 0 && !stood && !d.Unclear {
-		s.askConfirm(Ask{Inbound: e.ID, Index: s.Inbound[i].Index, At: p.Time, To: s.Inbound[i].To, Program: s.Inbound[i].Program})
+		askConfirm(s, Ask{Inbound: e.ID, Index: s.Inbound[i].Index, At: p.Time, To: s.Inbound[i].To, Program: s.Inbound[i].Program})
 	}
 	r.lift(s, d.Lifts)
 	o := OptOut{Event: e.ID, Index: index, Reach: d.Reach, Source: d.Source, Known: e.Time, Occurred: d.Occurred, Unclear: d.Unclear}
 	if p.Level >= 2 {
-		s.optOut(o)
+		landing{s, p, index, e}.optOut(o)
 		s.reconsider()
 	} else {
 		s.OptOuts = append(s.OptOuts, o)
@@ -77,7 +77,7 @@ func (r *Rule) optedOut(s *State, p *PartitionState, index int64, e *event.Event
 
 // askConfirm asks for the one confirmation of a clear and new opt-out: none to a person who was never
 // texted, none where it is not known for which program to speak.
-func (s *State) askConfirm(a Ask) {
+func askConfirm(s *State, a Ask) {
 	if s.Texted && a.Program != "" {
 		a.Kind = AskConfirm
 		s.Asks = append(s.Asks, a)
@@ -86,7 +86,8 @@ func (s *State) askConfirm(a Ask) {
 
 // askAnswer asks for an automatic answer, unless the program has given the recipient enough of them
 // lately.
-func (s *State) askAnswer(a Ask, kind AskKind) {
+func (l landing) askAnswer(a Ask, kind AskKind) {
+	s := l.s
 	n := 0
 	for _, x := range s.Answered {
 		if x.Program == a.Program {
@@ -104,7 +105,8 @@ func (s *State) askAnswer(a Ask, kind AskKind) {
 // optOut adds an opt-out. One of the same reach that came in the same way, and is as clear, stands
 // already: then the new one takes its place, so that no state grows with every STOP. Known and Occurred
 // stay those of the first.
-func (s *State) optOut(o OptOut) {
+func (l landing) optOut(o OptOut) {
+	s := l.s
 	s.OptOuts = slices.DeleteFunc(s.OptOuts, func(old OptOut) bool {
 		if old.Part || old.Reach != o.Reach || old.To != o.To || old.Unclear != o.Unclear || old.Holds != o.Holds || old.Stream != o.Stream {
 			return false
@@ -159,9 +161,9 @@ func (s *State) reaches(r event.Reach) bool {
 // For example: a STOP stands at 10, the START's adapter had read to 20, and the START lands at 23. It
 // lifts the STOP at 10. If another STOP stands at 21, the adapter did not know of it, and there is no
 // telling which of the two the person sent last: then it lifts nothing.
-func (s *State) liftable(d *event.InboundReceived) []event.ID {
+func liftable(optOuts []OptOut, d *event.InboundReceived) []event.ID {
 	var ids []event.ID
-	for _, o := range s.OptOuts {
+	for _, o := range optOuts {
 		if o.Index >= d.Read {
 			return nil
 		}

@@ -27,16 +27,25 @@ func (w *words) program() string {
 	return w.programs[0]
 }
 
-// inboundReceivedV2 does what an inbound message does to the stream. In a stream without a tenant it
+// landing is an event where it landed: in the stream s, at an index of its partition.
+type landing struct {
+	s     *State
+	p     *PartitionState
+	index int64
+	e     *event.Event
+}
+
+// received does what an inbound message does to the stream. In a stream without a tenant it
 // waits for an officer to place it, and stops nothing.
-func (s *State) inboundReceivedV2(p *PartitionState, index int64, e *event.Event, d *event.InboundReceivedV2) {
+func (l landing) received(d *event.InboundReceivedV2) {
+	s, index, e := l.s, l.index, l.e
 	if s.Key.IsZero() {
 		s.Key = d.Sealed.SubjectKey
 	}
 	w := words{d.To, d.Ask, d.Holds, d.Reaches, d.Programs, d.Read, d.Digest, event.SourceHandset}
 	switch {
 	case d.Unplaced != "":
-		s.review(Review{Event: e.ID, Index: index, Kind: ReviewUnplaced, To: d.To, Since: e.Time, Unplaced: d.Unplaced, Streams: d.Streams})
+		l.review(Review{Event: e.ID, Index: index, Kind: ReviewUnplaced, To: d.To, Since: e.Time, Unplaced: d.Unplaced, Streams: d.Streams})
 	case d.Holds == event.HoldPart && d.Concat != nil:
 		for _, r := range d.Reaches {
 			s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: r, Source: event.SourceHandset, Known: e.Time, Unclear: true, Part: true, To: d.To})
@@ -46,30 +55,32 @@ func (s *State) inboundReceivedV2(p *PartitionState, index int64, e *event.Event
 		s.Inbound = append(s.Inbound, x)
 		s.changesDecisions(e)
 	default:
-		s.hear(p, index, index, e, &w)
+		l.hear(index, &w)
 	}
 }
 
-// inboundJoined does what the joined parts of an inbound message do, in place of what each part held.
-func (r *Rule) inboundJoined(s *State, p *PartitionState, index int64, e *event.Event, d *event.InboundJoined) {
-	number := index // the position of an event that has the writer's number sealed in it
+// joined does what the joined parts of an inbound message do, in place of what each part held.
+func (l landing) joined(r *Rule, d *event.InboundJoined) {
+	s := l.s
+	number := l.index // the position of an event that has the writer's number sealed in it
 	for _, x := range s.Inbound {
 		if r.Names(d.Parts, x.Event) {
 			number = x.Index
-			s.rememberJoined(p, x, d.Parts)
+			l.rememberJoined(x, d.Parts)
 			break
 		}
 	}
 	r.lift(s, d.Parts)
 	s.reconsider()
-	s.changesDecisions(e)
-	s.hear(p, index, number, e, &words{d.To, d.Ask, d.Holds, d.Reaches, d.Programs, d.Read, "", event.SourceJoined})
+	s.changesDecisions(l.e)
+	l.hear(number, &words{d.To, d.Ask, d.Holds, d.Reaches, d.Programs, d.Read, "", event.SourceJoined})
 }
 
 // rememberJoined remembers the positions of the parts of a message that is joined now, so that a copy of
 // one of them is told. first is one of the parts.
-func (s *State) rememberJoined(p *PartitionState, first inboundPart, parts []event.ID) {
-	j := joinedMessage{Account: first.Account, To: first.To, Concat: first.Concat, At: p.Time}
+func (l landing) rememberJoined(first inboundPart, parts []event.ID) {
+	s := l.s
+	j := joinedMessage{Account: first.Account, To: first.To, Concat: first.Concat, At: l.p.Time}
 	for _, x := range s.Inbound {
 		if slices.Contains(parts, x.Event) {
 			j.Parts = append(j.Parts, x.Index)
@@ -83,34 +94,36 @@ func (s *State) rememberJoined(p *PartitionState, first inboundPart, parts []eve
 
 // hear does what words do that are certain for this recipient and tenant. number is the position of an
 // event that has the writer's number sealed in it.
-func (s *State) hear(p *PartitionState, index, number int64, e *event.Event, w *words) {
-	ask := Ask{Inbound: e.ID, Index: number, At: p.Time, To: w.to, Program: w.program()}
+func (l landing) hear(number int64, w *words) {
+	s, index, e := l.s, l.index, l.e
+	ask := Ask{Inbound: e.ID, Index: number, At: l.p.Time, To: w.to, Program: w.program()}
 	switch {
 	case w.holds != "":
 		for _, r := range w.reaches {
-			s.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: w.source, Known: e.Time, Unclear: true, To: w.to, Holds: ReviewKind(w.holds)})
+			l.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: w.source, Known: e.Time, Unclear: true, To: w.to, Holds: ReviewKind(w.holds)})
 		}
 		s.changesDecisions(e)
 	case w.ask == event.InboundStop:
 		stood := true
 		for _, r := range w.reaches {
 			stood = stood && s.reaches(r)
-			s.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: w.source, Known: e.Time, To: w.to})
+			l.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: w.source, Known: e.Time, To: w.to})
 		}
 		s.changesDecisions(e)
 		if !stood && s.Texted {
-			s.askAnswer(ask, AskConfirm)
+			l.askAnswer(ask, AskConfirm)
 		}
 	case w.ask == event.InboundStart:
-		s.start(index, e, w, ask)
+		l.start(w, ask)
 	case w.ask == event.InboundHelp:
-		s.askAnswer(ask, AskHelp)
+		l.askAnswer(ask, AskHelp)
 	}
 }
 
 // start asks for a lift of what a START lifts, and for the answer to it. If it lifts nothing although an
 // opt-out stands, an officer reads it.
-func (s *State) start(index int64, e *event.Event, w *words, ask Ask) {
+func (l landing) start(w *words, ask Ask) {
+	s := l.s
 	repeat := w.digest != "" && slices.ContainsFunc(s.Starts, func(d digestAt) bool { return d.Digest == w.digest })
 	if w.digest != "" && !repeat {
 		if len(s.Starts) == mostCopies {
@@ -119,10 +132,10 @@ func (s *State) start(index int64, e *event.Event, w *words, ask Ask) {
 		s.Starts = append(s.Starts, digestAt{w.digest, ask.At})
 	}
 	stands := slices.ContainsFunc(s.OptOuts, func(o OptOut) bool { return !o.Part })
-	lifts, unsure := s.liftedBy(w)
+	lifts, unsure := liftedBy(s.OptOuts, w)
 	if len(lifts) == 0 || repeat {
 		if stands {
-			s.review(Review{Event: e.ID, Index: index, Kind: ReviewStart, To: w.to, Since: e.Time})
+			l.review(Review{Event: l.e.ID, Index: l.index, Kind: ReviewStart, To: w.to, Since: l.e.Time})
 		}
 		return
 	}
@@ -135,8 +148,8 @@ func (s *State) start(index int64, e *event.Event, w *words, ask Ask) {
 // of the START had not read to: which of the two the person sent last is not known then.
 //
 // unsure are the positions of those from before format level 2 that may have come to another number.
-func (s *State) liftedBy(w *words) (lifts []event.ID, unsure []int64) {
-	for _, o := range s.OptOuts {
+func liftedBy(optOuts []OptOut, w *words) (lifts []event.ID, unsure []int64) {
+	for _, o := range optOuts {
 		old := o.To == "" && (o.Source == event.SourceHandset || o.Source == event.SourceJoined) && slices.Contains(w.reaches, o.Reach)
 		sender := o.To == "" && o.Reach == event.Reach{Scope: event.ScopeSender, Name: w.to}
 		switch {
@@ -156,20 +169,21 @@ func (s *State) liftedBy(w *words) (lifts []event.ID, unsure []int64) {
 
 // lifted ends the opt-outs that a lift names. The lift of a START that in the end names none leaves the
 // START to an officer; the lift of one that does is answered with the program's text.
-func (r *Rule) lifted(s *State, p *PartitionState, e *event.Event, d *event.SuppressionLifted) {
+func (l landing) lifted(r *Rule, d *event.SuppressionLifted) {
+	s, e := l.s, l.e
 	r.lift(s, d.Lifts)
-	if p.Level >= 2 {
+	if l.p.Level >= 2 {
 		s.reconsider()
 	}
 	i := slices.IndexFunc(s.Asks, func(a Ask) bool { return a.Kind == AskLift && a.Inbound == d.Answers })
-	if i >= 0 && p.Level >= 2 {
+	if i >= 0 && l.p.Level >= 2 {
 		a := s.Asks[i]
 		if len(d.Lifts) == 0 {
-			s.review(Review{Event: a.Inbound, Index: a.Index, Kind: ReviewStart, To: a.To, Since: a.At})
+			l.review(Review{Event: a.Inbound, Index: a.Index, Kind: ReviewStart, To: a.To, Since: a.At})
 		} else if s.Texted {
 			a.Lifts, a.Unsure = nil, nil
 			s.Asks = unanswered(s.Asks, d.Answers)
-			s.askAnswer(a, AskWelcome)
+			l.askAnswer(a, AskWelcome)
 			s.changesDecisions(e)
 			return
 		}
@@ -178,20 +192,22 @@ func (r *Rule) lifted(s *State, p *PartitionState, e *event.Event, d *event.Supp
 	s.changesDecisions(e)
 }
 
-// inboundHeld stops what an inbound message may revoke that may be of this recipient or for this tenant.
-func (s *State) inboundHeld(index int64, e *event.Event, d *event.InboundHeld) {
+// held stops what an inbound message may revoke that may be of this recipient or for this tenant.
+func (l landing) held(d *event.InboundHeld) {
+	s, index, e := l.s, l.index, l.e
 	o := OptOut{Event: e.ID, Index: index, Source: event.SourceHandset, Known: e.Time, To: d.To, Stream: d.Stream}
 	if !d.Plain {
 		o.Unclear, o.Holds = true, ReviewHeld
 	}
 	for _, o.Reach = range d.Reaches {
-		s.optOut(o)
+		l.optOut(o)
 	}
 	s.changesDecisions(e)
 }
 
-// reviewResolved ends a review, and stops what the officer says.
-func (s *State) reviewResolved(index int64, e *event.Event, d *event.ReviewResolved) {
+// resolved ends a review, and stops what the officer says.
+func (l landing) resolved(d *event.ReviewResolved) {
+	s, index, e := l.s, l.index, l.e
 	to := ""
 	s.OptOuts = slices.DeleteFunc(s.OptOuts, func(o OptOut) bool {
 		if o.Event != d.Review || !o.Unclear {
@@ -202,7 +218,7 @@ func (s *State) reviewResolved(index int64, e *event.Event, d *event.ReviewResol
 	})
 	s.Reviews = slices.DeleteFunc(s.Reviews, func(r Review) bool { return r.Event == d.Review })
 	for _, r := range d.Reaches {
-		s.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: event.SourceReview, Known: e.Time, To: to})
+		l.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: event.SourceReview, Known: e.Time, To: to})
 	}
 	s.reconsider()
 	s.changesDecisions(e)
@@ -211,7 +227,8 @@ func (s *State) reviewResolved(index int64, e *event.Event, d *event.ReviewResol
 // review adds what an officer has to read. One of the same kind that came to the same number, and holds
 // the same streams, is there already: then the new one takes its place. The officer sees the older
 // ones beside it.
-func (s *State) review(r Review) {
+func (l landing) review(r Review) {
+	s := l.s
 	same := func(a, b event.HeldStream) bool { return a.Tenant == b.Tenant && a.Subject == b.Subject }
 	s.Reviews = slices.DeleteFunc(s.Reviews, func(old Review) bool {
 		if old.Kind != r.Kind || old.To != r.To || old.Unplaced != r.Unplaced || !slices.EqualFunc(old.Streams, r.Streams, same) {
