@@ -42,7 +42,13 @@ type proc struct {
 
 func spawn(t *testing.T, dir string, args ...string) *proc {
 	t.Helper()
-	p := &proc{t: t, cmd: exec.Command(os.Args[0], args...), out: &bytes.Buffer{}, eof: make(chan struct{})}
+	return spawnProgram(t, os.Args[0], dir, args...)
+}
+
+// spawnProgram is spawn for a program at a path.
+func spawnProgram(t *testing.T, program, dir string, args ...string) *proc {
+	t.Helper()
+	p := &proc{t: t, cmd: exec.Command(program, args...), out: &bytes.Buffer{}, eof: make(chan struct{})}
 	p.cmd.Dir = dir
 	p.cmd.Env = append(os.Environ(), asProgram+"=1")
 	r, w, err := os.Pipe()

@@ -108,7 +108,9 @@ type clusterNode struct {
 	name string
 	addr string
 	p    *proc // nil while it is down
-	mu   sync.Mutex
+	// program is the path of another version; "": this one.
+	program string
+	mu      sync.Mutex
 }
 
 // clusterOver is nodes over a database and a ledger; nothing is started or made.
@@ -208,7 +210,11 @@ func (c *testCluster) command(want int, args ...string) string {
 func (n *clusterNode) start() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.p = spawn(n.c.t, n.c.dir, "serve", "--config", n.name+".yaml")
+	program := n.program
+	if program == "" {
+		program = os.Args[0]
+	}
+	n.p = spawnProgram(n.c.t, program, n.c.dir, "serve", "--config", n.name+".yaml")
 }
 
 // ready waits until the node says so.
