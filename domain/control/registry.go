@@ -41,6 +41,7 @@ type Registry struct {
 	routes   routing.Table
 	pauses   []*Pause
 	policy   *event.PolicyActivated
+	level    int // 0 is level 1: it was never raised
 }
 
 // Apply returns the registry after the control event at index. matters says whether the event can
@@ -82,6 +83,8 @@ func (r *Registry) Apply(index int64, e *event.Event) (next *Registry, matters b
 		n.pauses = append(slices.Clone(n.without(e.Tenant, d.Program, d.Carrier)), &Pause{d, e.Tenant, e.ID, e.Time})
 	case *event.Resumed:
 		n.pauses = n.without(e.Tenant, d.Program, d.Carrier)
+	case *event.LevelRaised:
+		n.level = d.Level
 	default:
 		return r, false
 	}
@@ -143,6 +146,9 @@ func (r *Registry) Routes() routing.Table { return r.routes }
 
 // Policy is the bundle in force; nil before the first activation.
 func (r *Registry) Policy() *event.PolicyActivated { return r.policy }
+
+// Level is the format level in force. A ledger begins at level 1.
+func (r *Registry) Level() int { return max(1, r.level) }
 
 // Pauses are all pauses in force.
 func (r *Registry) Pauses() []*Pause { return r.pauses }
