@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -49,7 +50,7 @@ func (e *Evaluator) answer(v ast.Value, f *decision.Facts) (*decision.Answer, er
 	if len(a.Checks) != len(e.checks) {
 		return nil, fmt.Errorf("%d of %d checks reported", len(a.Checks), len(e.checks))
 	}
-	outcome := decision.Allow
+	outcome, hours := decision.Allow, false
 	for i, c := range a.Checks {
 		if c.Check != e.checks[i] {
 			return nil, fmt.Errorf("check %s did not report in its place", e.checks[i])
@@ -58,6 +59,7 @@ func (e *Evaluator) answer(v ast.Value, f *decision.Facts) (*decision.Answer, er
 		case decision.Deny:
 			outcome = decision.Deny
 		case decision.Defer:
+			hours = hours || c.Until.IsZero()
 			if outcome == decision.Allow {
 				outcome = decision.Defer
 			}
@@ -66,8 +68,8 @@ func (e *Evaluator) answer(v ast.Value, f *decision.Facts) (*decision.Answer, er
 	if a.Outcome != outcome {
 		return nil, fmt.Errorf("the outcome is %q, but the checks make it %s", a.Outcome, outcome)
 	}
-	if outcome == decision.Defer && len(a.Windows) == 0 {
-		return nil, errors.New("deferred without a window to wait for")
+	if hours && len(a.Windows) == 0 {
+		return nil, errors.New("deferred without an instant or a window to wait for")
 	}
 	slices.SortFunc(a.Windows, func(x, y decision.Window) int {
 		return cmp.Or(cmp.Compare(x.Zone, y.Zone), cmp.Compare(x.Rule, y.Rule))
@@ -91,6 +93,11 @@ func (e *Evaluator) check(v ast.Value, f *decision.Facts) (decision.Check, error
 				c.Rules = append(c.Rules, id)
 				return err
 			})
+		case "until":
+			var s string
+			if s, err = text(v); err == nil {
+				c.Until, err = instant(s)
+			}
 		case "opt_outs":
 			err = elements(v, "opt_outs", len(f.OptOuts), func(v ast.Value) error {
 				n, ok := v.(ast.Number)
@@ -111,12 +118,23 @@ func (e *Evaluator) check(v ast.Value, f *decision.Facts) (decision.Check, error
 		return c, err
 	case c.Outcome != decision.Allow && c.Outcome != decision.Deny && c.Outcome != decision.Defer:
 		return c, fmt.Errorf("check %s has the unknown outcome %q", c.Check, c.Outcome)
+	case !c.Until.IsZero() && c.Outcome != decision.Defer:
+		return c, fmt.Errorf("check %s has an instant and does not defer", c.Check)
 	case len(c.Rules) == 0:
 		return c, fmt.Errorf("check %s names no rule", c.Check)
 	case !ascending(c.Rules) || !ascending(c.OptOuts):
 		return c, fmt.Errorf("check %s repeats a rule or an opt-out, or has them out of order", c.Check)
 	}
 	return c, nil
+}
+
+// instant reads the one form that an instant may have: UTC, to the second.
+func instant(s string) (time.Time, error) {
+	t, err := time.Parse("2006-01-02T15:04:05Z", s)
+	if err != nil || t.Format(time.RFC3339) != s || t.Year() < 1970 {
+		return t, fmt.Errorf("%q is no instant such as 2026-11-28T05:09:00Z", s)
+	}
+	return t, nil
 }
 
 func (e *Evaluator) window(v ast.Value) (decision.Window, error) {

@@ -39,9 +39,13 @@ type bundle struct {
 	digest   string
 	modules  map[string]*ast.Module
 	params   map[string]any // by pack
+	// reviewed has the countries that marketing may reach; "*" is every country.
+	reviewed map[string]bool
 }
 
-func readBundle(fsys fs.FS) (*bundle, error) {
+// readBundle reads the files of a bundle. instead has the content of files that are not read, by
+// name.
+func readBundle(fsys fs.FS, instead map[string]string) (*bundle, error) {
 	var names []string
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -61,9 +65,11 @@ func readBundle(fsys fs.FS) (*bundle, error) {
 	b := &bundle{modules: map[string]*ast.Module{}, params: map[string]any{}}
 	sum := sha256.New()
 	for _, name := range names {
-		content, err := fs.ReadFile(fsys, name)
-		if err != nil {
-			return nil, err
+		content := []byte(instead[name])
+		if len(content) == 0 {
+			if content, err = fs.ReadFile(fsys, name); err != nil {
+				return nil, err
+			}
 		}
 		for _, s := range [][]byte{[]byte(name), content} {
 			sum.Write(binary.BigEndian.AppendUint64(nil, uint64(len(s))))
@@ -122,15 +128,22 @@ func (b *bundle) add(name string, content []byte) error {
 		return decodeStrict(content, &b.manifest)
 	case file == "params.json" && strings.Count(dir, "/") == 1:
 		var params map[string]any
-		if err := decodeStrict(content, &params); err != nil {
+		err := decodeStrict(content, &params)
+		if err != nil {
 			return err
 		}
 		pack := strings.TrimSuffix(dir, "/")
-		b.params[pack] = params
-		if pack == "quiet_hours" {
-			return checkHours(content)
+		if pack == "chirograph" {
+			return errors.New("a pack must not be named chirograph: data.chirograph has the rules of all packs")
 		}
-		return nil
+		b.params[pack] = params
+		switch pack {
+		case "quiet_hours":
+			return checkHours(content)
+		case "countries":
+			b.reviewed, err = reviewedCountries(content)
+		}
+		return err
 	}
 	return errors.New("no JSON file belongs here: manifest.json at the root, params.json in a pack's folder")
 }
@@ -147,6 +160,31 @@ func decodeStrict(content []byte, v any) error {
 		return errors.New("something follows the JSON value")
 	}
 	return nil
+}
+
+// reviewedCountries reads the list of reviewed countries. It refuses a row that does not say when the
+// country was reviewed, and what was found.
+func reviewedCountries(content []byte) (map[string]bool, error) {
+	var params struct {
+		Reviewed map[string]struct {
+			Date string `json:"date"`
+			Note string `json:"note"`
+		} `json:"reviewed"`
+	}
+	if err := decodeStrict(content, &params); err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for country, row := range params.Reviewed {
+		if country != "*" && (len(country) != 2 || strings.ToUpper(country) != country) {
+			return nil, fmt.Errorf("reviewed.%s: a country is two capital letters (ISO 3166-1), or *", country)
+		}
+		if _, err := time.Parse(time.DateOnly, row.Date); err != nil || row.Note == "" {
+			return nil, fmt.Errorf("reviewed.%s: it needs the date of the review, such as 2026-11-28, and a note of what was found", country)
+		}
+		out[country] = true
+	}
+	return out, nil
 }
 
 // checkHours refuses a row of hours that cannot be read or that never lets a message out. So
@@ -331,7 +369,7 @@ func compiler() *ast.Compiler {
 }
 
 func (b *bundle) store() storage.Store {
-	return inmem.NewFromObjectWithOpts(map[string]any{"params": b.params},
+	return inmem.NewFromObjectWithOpts(b.params,
 		inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
 }
 

@@ -48,6 +48,7 @@ const (
 	hoursJSON    = "quiet_hours/params.json"
 	optOutRego   = "opt_out/opt_out.rego"
 	countryRego  = "countries/countries.rego"
+	countryJSON  = "countries/params.json"
 	senderRego   = "senders/senders.rego"
 	senderJSON   = "senders/params.json"
 	manifestJSON = "manifest.json"
@@ -108,7 +109,7 @@ func TestSpoiledPacksAreAFault(t *testing.T) {
 // TestEveryCheckOfTheManifestMustReport spoils the report of each check that the manifest
 // names. Until the check reports once, and in its turn, there is no answer.
 func TestEveryCheckOfTheManifestMustReport(t *testing.T) {
-	checks := load(t).Required()
+	checks := builtinPacks(t).Required()
 	if len(checks) < 4 {
 		t.Fatalf("the manifest names the checks %v; there are more", checks)
 	}
@@ -181,7 +182,7 @@ func TestABundleMayAddACheck(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := e.Required(); len(got) != len(load(t).Required())+1 || got[len(got)-1] != "consent" {
+		if got := e.Required(); len(got) != len(builtinPacks(t).Required())+1 || got[len(got)-1] != "consent" {
 			t.Errorf("required are %v", got)
 		}
 		a, err := e.Decide(context.Background(), facts())
@@ -203,9 +204,59 @@ func TestADeferralNeedsAWindow(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := facts()
-	f.Clocks["America/New_York"] = decision.FactClock{Date: "2026-11-24", Time: "03:00", Weekday: 2}
+	f.Clocks["America/New_York"] = decision.FactClock{Date: "2026-11-28", Time: "03:00", Weekday: 2}
 	if a, err := e.Decide(context.Background(), f); err == nil {
 		t.Errorf("%+v, want an error", a)
+	}
+}
+
+// A pack of its own may defer to an instant: here, to the end of a holiday.
+func holiday(t testing.TB, report string) fstest.MapFS {
+	m := files(t)
+	m["holidays/holidays.rego"] = &fstest.MapFile{Data: []byte(`package chirograph.holidays
+
+# METADATA
+# description: Nothing leaves on a holiday.
+# custom:
+#   id: holidays.today
+report := ` + report + ` if input.clocks["America/New_York"].date == "2026-11-24"
+
+report := {"check": "holidays", "outcome": "allow", "rules": ["holidays.today"]} if input.clocks["America/New_York"].date != "2026-11-24"
+`)}
+	replace(t, m, manifestJSON, `"senders"]`, `"senders", "holidays"]`)
+	replace(t, m, mainRego, "\tdata.chirograph.senders.report,\n", "\tdata.chirograph.senders.report,\n\tdata.chirograph.holidays.report,\n")
+	return m
+}
+
+func TestACheckMayDeferToAnInstant(t *testing.T) {
+	for until, want := range map[string]string{
+		`"2026-11-25T05:00:00Z"`:      "2026-11-25T05:00:00Z",
+		`"2026-11-25T05:00:00.5Z"`:    "",
+		`"2026-11-25T05:00:00+00:00"`: "",
+		`"2026-11-25T00:00:00-05:00"`: "",
+		`"2026-11-25 05:00:00Z"`:      "",
+		`"2026-02-30T05:00:00Z"`:      "",
+		`"2026-11-25"`:                "",
+		`"0001-01-01T00:00:00Z"`:      "",
+		`""`:                          "",
+		`1764046800`:                  "",
+		`null`:                        "",
+	} {
+		for outcome, may := range map[string]bool{"defer": true, "deny": false, "allow": false} {
+			e, err := Load(holiday(t, `{"check": "holidays", "outcome": "`+outcome+`", "rules": ["holidays.today"], "until": `+until+`}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := e.Decide(context.Background(), facts())
+			switch {
+			case want == "" || !may:
+				if err == nil {
+					t.Errorf("%s until %s: %+v, want an error", outcome, until, a)
+				}
+			case err != nil || a.Outcome != decision.Defer || a.Checks[4].Until.Format(time.RFC3339) != want:
+				t.Errorf("until %s: %+v, %v", until, a, err)
+			}
+		}
 	}
 }
 
@@ -247,7 +298,7 @@ func TestEvaluationIsBounded(t *testing.T) {
 
 func TestLoadRefuses(t *testing.T) {
 	for _, c := range []struct{ name, file, before, after, says string }{
-		{"no revision", manifestJSON, `"2026-11-24"`, `""`, "revision"},
+		{"no revision", manifestJSON, `"2026-11-28"`, `""`, "revision"},
 		{"a required check left out", manifestJSON, `"quiet_hours", `, ``, "must name quiet_hours"},
 		{"an unknown field of the manifest", manifestJSON, `"revision"`, `"unsigned": true, "revision"`, "unsigned"},
 		{"two manifests in one", manifestJSON, "]\n}", "]\n}{}", "follows"},
@@ -271,6 +322,10 @@ func TestLoadRefuses(t *testing.T) {
 		{"no time of day", hoursJSON, `["12:00", "21:00"]`, `["12:00", "24:01"]`, "no hours"},
 		{"hours that end before they begin", hoursJSON, `["12:00", "21:00"]`, `["21:00", "12:00"]`, "no hours"},
 		{"never open", hoursJSON, `["10:00", "21:00"]`, `["10:00", "10:00"]`, "never open"},
+		{"a country that is none", countryJSON, `"FR"`, `"France"`, "two capital letters"},
+		{"a country reviewed at no date", countryJSON, `"date": "2026-11-28", "note": "PECR`, `"date": "lately", "note": "PECR`, "reviewed.GB"},
+		{"a country of which nothing is said", countryJSON, `"note": "TRAI TCCCPR: 10:00 to 21:00."`, `"note": ""`, "reviewed.IN"},
+		{"an unknown parameter of countries", countryJSON, `"reviewed"`, `"review"`, "unknown field"},
 		{"exempt, with hours", hoursJSON, `"otp": true`, `"marketing": true`, "exempt and has hours"},
 	} {
 		m := files(t)
@@ -290,6 +345,11 @@ func TestLoadRefuses(t *testing.T) {
 			t.Errorf("%s is loaded, want an error", name)
 		}
 	}
+	m := files(t)
+	m["chirograph/params.json"] = &fstest.MapFile{Data: []byte("{}")}
+	if _, err := Load(m); err == nil || !strings.Contains(err.Error(), "must not be named chirograph") {
+		t.Errorf("%v for parameters that hide the rules", err)
+	}
 	if _, err := Load(fstest.MapFS{}); err == nil {
 		t.Error("an empty folder is loaded, want an error")
 	}
@@ -302,13 +362,13 @@ func TestDigest(t *testing.T) {
 			t.Fatal(err)
 		}
 		revision, digest := e.Bundle()
-		if revision != "2026-11-24" || len(digest) != 64 {
+		if revision != "2026-11-28" || len(digest) != 64 {
 			t.Fatalf("%s %s", revision, digest)
 		}
 		return digest
 	}
 	whole := digest(files(t))
-	if _, got := load(t).Bundle(); got != whole {
+	if _, got := builtinPacks(t).Bundle(); got != whole {
 		t.Errorf("%s and %s for one bundle", whole, got)
 	}
 	seen := map[string]string{whole: "nothing"}

@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "write the tables of facts and rules in 
 // comments of decision.Facts, the rules to their own annotations, the checks to the manifest.
 func TestDocs(t *testing.T) {
 	const name = "../docs/policies.md"
-	e := load(t)
+	e := builtinPacks(t)
 	page, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)

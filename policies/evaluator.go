@@ -39,6 +39,7 @@ type Evaluator struct {
 	digest   string
 	checks   []string
 	rules    map[string]decision.Rule
+	reviewed map[string]bool
 	memo     memo
 }
 
@@ -53,12 +54,33 @@ func Builtin() (*Evaluator, error) {
 	return Load(packs)
 }
 
+// everyCountry takes the place of countries/params.json in development.
+const everyCountry = `{"reviewed": {"*": {"date": "2026-11-28", "note": "Nothing was reviewed: every country may be tried in development."}}}
+`
+
+// Development loads the built-in packs for development: marketing may reach every country, reviewed or
+// not. Their revision ends in -dev, and their digest is another one.
+func Development() (*Evaluator, error) {
+	packs, err := fs.Sub(builtin, "packs")
+	if err != nil {
+		return nil, err
+	}
+	e, err := load(packs, map[string]string{"countries/params.json": everyCountry})
+	if err != nil {
+		return nil, err
+	}
+	e.revision += "-dev"
+	return e, nil
+}
+
 // Load reads a bundle: manifest.json at the root, and in the folder of each pack
 // its policies (*.rego) and its parameters (params.json, which they see as
-// data.params.<folder>). Files named *_test.rego and files of other types do not
+// data.<folder>). Files named *_test.rego and files of other types do not
 // belong to the bundle. An error names the file or the rule that is wrong.
-func Load(fsys fs.FS) (*Evaluator, error) {
-	b, err := readBundle(fsys)
+func Load(fsys fs.FS) (*Evaluator, error) { return load(fsys, nil) }
+
+func load(fsys fs.FS, instead map[string]string) (*Evaluator, error) {
+	b, err := readBundle(fsys, instead)
 	if err != nil {
 		return nil, fmt.Errorf("policies: %w", err)
 	}
@@ -66,6 +88,7 @@ func Load(fsys fs.FS) (*Evaluator, error) {
 		revision: b.manifest.Revision,
 		digest:   b.digest,
 		checks:   b.manifest.Checks,
+		reviewed: b.reviewed,
 	}
 	if e.rules, err = b.annotations(); err != nil {
 		return nil, fmt.Errorf("policies: %w", err)
@@ -84,6 +107,10 @@ func (e *Evaluator) Required() []string { return slices.Clone(e.checks) }
 // content of every file of the bundle in order of their paths, each preceded by
 // its length as 8 octets, most significant first.
 func (e *Evaluator) Bundle() (revision, digest string) { return e.revision, e.digest }
+
+// Reviewed reports whether marketing may reach a country (ISO 3166-1 alpha-2), because its law was
+// reviewed. "*" asks for every country there is.
+func (e *Evaluator) Reviewed(country string) bool { return e.reviewed[country] || e.reviewed["*"] }
 
 // Rule describes a rule of this bundle by its id. It reports false for an id that no
 // rule of the bundle has.

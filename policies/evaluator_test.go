@@ -14,7 +14,7 @@ import (
 	"github.com/chirograph/chirograph/domain/decision"
 )
 
-func load(t testing.TB) *Evaluator {
+func builtinPacks(t testing.TB) *Evaluator {
 	t.Helper()
 	e, err := Builtin()
 	if err != nil {
@@ -72,7 +72,7 @@ func tollFree() *decision.Facts {
 }
 
 func BenchmarkDecide(b *testing.B) {
-	e := load(b)
+	e := builtinPacks(b)
 	ctx := context.Background()
 	otp := facts()
 	otp.Purpose = "otp"
@@ -115,7 +115,7 @@ func quiet(t testing.TB, a *decision.Answer) decision.Check {
 }
 
 func TestHours(t *testing.T) {
-	e := load(t)
+	e := builtinPacks(t)
 	const mon, tue, sat, sun = 1, 2, 6, 7
 	place := func(country, state, zone string) decision.FactPlace {
 		return decision.FactPlace{Country: country, State: state, Zone: zone}
@@ -214,7 +214,7 @@ func TestHours(t *testing.T) {
 }
 
 func TestTollFreeMayBeAnywhere(t *testing.T) {
-	e := load(t)
+	e := builtinPacks(t)
 	f := tollFree()
 	a := decide(t, e, f)
 	if got := quiet(t, a); a.Outcome != decision.Defer || !slices.Equal(got.Rules, []string{"quiet_hours.us.federal"}) {
@@ -245,8 +245,47 @@ func TestTollFreeMayBeAnywhere(t *testing.T) {
 	}
 }
 
+// Marketing reaches the countries that the bundle lists, and in development every country.
+func TestReviewedCountries(t *testing.T) {
+	stock := builtinPacks(t)
+	dev, err := Development()
+	if err != nil {
+		t.Fatal(err)
+	}
+	revision, digest := stock.Bundle()
+	if r, d := dev.Bundle(); r != revision+"-dev" || d == digest {
+		t.Errorf("development has the policies %s, %s", r, d)
+	}
+	f := facts()
+	f.Program.Countries = []string{"*"}
+	f.Recipient = decision.FactRecipient{Country: "IT", Places: []decision.FactPlace{{Country: "IT", Zone: "Europe/Rome"}}}
+	f.Clocks = map[string]decision.FactClock{"Europe/Rome": {Date: "2026-11-24", Time: "12:00", Weekday: 2}}
+	if a := decide(t, stock, f); a.Outcome != decision.Deny || !slices.Equal(a.Checks[2].Rules, []string{"countries.not_reviewed"}) {
+		t.Errorf("marketing to Italy: %+v", a)
+	}
+	if a := decide(t, dev, f); a.Outcome != decision.Allow {
+		t.Errorf("marketing to Italy, in development: %+v", a)
+	}
+	for country, want := range map[string]bool{"US": true, "GU": true, "CA": true, "GB": true, "FR": true, "IT": false, "": false, "*": false} {
+		if stock.Reviewed(country) != want || !dev.Reviewed(country) {
+			t.Errorf("%q is reviewed: %v, in development %v", country, stock.Reviewed(country), dev.Reviewed(country))
+		}
+	}
+	// The hours that are recorded are of countries that were reviewed.
+	b, err := readBundle(builtinFS(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hours := b.params["quiet_hours"].(map[string]any)["hours"].(map[string]any)
+	for country := range hours["marketing"].(map[string]any) {
+		if !stock.Reviewed(country) {
+			t.Errorf("hours of %s are recorded, and it is not among the reviewed countries", country)
+		}
+	}
+}
+
 func TestDenyOverDefer(t *testing.T) {
-	e := load(t)
+	e := builtinPacks(t)
 	f := facts()
 	f.Clocks["America/New_York"] = decision.FactClock{Date: "2026-11-24", Time: "03:00", Weekday: 2}
 	if a := decide(t, e, f); a.Outcome != decision.Defer {
@@ -267,7 +306,7 @@ func TestDenyOverDefer(t *testing.T) {
 }
 
 func TestFactsWithoutClocksAreAFault(t *testing.T) {
-	e := load(t)
+	e := builtinPacks(t)
 	for name, clock := range map[string]decision.FactClock{
 		"missing":    {},
 		"unpadded":   {Date: "2026-11-24", Time: "8:00", Weekday: 2},
@@ -296,7 +335,7 @@ func TestFactsWithoutClocksAreAFault(t *testing.T) {
 }
 
 func TestUnknownFactsAreAFault(t *testing.T) {
-	e := load(t)
+	e := builtinPacks(t)
 	for name, change := range map[string]func(f *decision.Facts){
 		"purpose":     func(f *decision.Facts) { f.Purpose = "gossip" },
 		"no purpose":  func(f *decision.Facts) { f.Purpose = "" },
@@ -312,7 +351,7 @@ func TestUnknownFactsAreAFault(t *testing.T) {
 }
 
 func TestACancelledEvaluationIsAFault(t *testing.T) {
-	e := load(t)
+	e := builtinPacks(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if a, err := e.Decide(ctx, facts()); err == nil {
@@ -324,7 +363,7 @@ func TestACancelledEvaluationIsAFault(t *testing.T) {
 }
 
 func TestAnswersAreTheCallersOwn(t *testing.T) {
-	e := load(t)
+	e := builtinPacks(t)
 	f := facts()
 	f.OptOuts = []decision.FactOptOut{{Scope: "tenant", Same: true}}
 	var want *decision.Answer
@@ -342,7 +381,7 @@ func TestAnswersAreTheCallersOwn(t *testing.T) {
 }
 
 func TestConcurrentCallers(t *testing.T) {
-	e := load(t)
+	e := builtinPacks(t)
 	var callers sync.WaitGroup
 	for i := range 8 {
 		callers.Go(func() {

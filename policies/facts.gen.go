@@ -17,6 +17,7 @@ var (
 	keyCountries   = ast.StringTerm("countries")
 	keyCountry     = ast.StringTerm("country")
 	keyDate        = ast.StringTerm("date")
+	keyEnded       = ast.StringTerm("ended")
 	keyId          = ast.StringTerm("id")
 	keyLegalEntity = ast.StringTerm("legal_entity")
 	keyName        = ast.StringTerm("name")
@@ -27,6 +28,8 @@ var (
 	keyPurpose     = ast.StringTerm("purpose")
 	keyPurposes    = ast.StringTerm("purposes")
 	keyRecipient   = ast.StringTerm("recipient")
+	keyReply       = ast.StringTerm("reply")
+	keyReview      = ast.StringTerm("review")
 	keySame        = ast.StringTerm("same")
 	keyScope       = ast.StringTerm("scope")
 	keySender      = ast.StringTerm("sender")
@@ -34,6 +37,7 @@ var (
 	keyTime        = ast.StringTerm("time")
 	keyType        = ast.StringTerm("type")
 	keyUnclear     = ast.StringTerm("unclear")
+	keyUntil       = ast.StringTerm("until")
 	keyWeekday     = ast.StringTerm("weekday")
 	keyZone        = ast.StringTerm("zone")
 	keyZoneData    = ast.StringTerm("zone_data")
@@ -128,6 +132,19 @@ func objectFactOptOut(v decision.FactOptOut) ast.Object {
 	return ast.NewObject(fields...)
 }
 
+func appendFactReview(b []byte, v decision.FactReview) []byte {
+	b = appendString(append(b, `{"until":`...), v.Until)
+	b = strconv.AppendBool(append(b, `,"ended":`...), v.Ended)
+	return append(b, '}')
+}
+
+func objectFactReview(v decision.FactReview) ast.Object {
+	fields := make([][2]*ast.Term, 0, 2)
+	fields = append(fields, ast.Item(keyUntil, ast.InternedTerm(v.Until)))
+	fields = append(fields, ast.Item(keyEnded, ast.InternedTerm(v.Ended)))
+	return ast.NewObject(fields...)
+}
+
 func appendFactClock(b []byte, v decision.FactClock) []byte {
 	b = appendString(append(b, `{"date":`...), v.Date)
 	b = appendString(append(b, `,"time":`...), v.Time)
@@ -148,8 +165,14 @@ func appendFacts(b []byte, v decision.Facts) []byte {
 	b = appendFactProgram(append(b, `,"program":`...), v.Program)
 	b = appendFactRecipient(append(b, `,"recipient":`...), v.Recipient)
 	b = appendFactSender(append(b, `,"sender":`...), v.Sender)
+	if v.Reply != "" {
+		b = appendString(append(b, `,"reply":`...), v.Reply)
+	}
 	if len(v.OptOuts) > 0 {
 		b = appendObjects(append(b, `,"opt_outs":`...), v.OptOuts, appendFactOptOut)
+	}
+	if v.Review != (decision.FactReview{}) {
+		b = appendFactReview(append(b, `,"review":`...), v.Review)
 	}
 	b = appendMap(append(b, `,"clocks":`...), v.Clocks, appendFactClock)
 	b = appendString(append(b, `,"zone_data":`...), v.ZoneData)
@@ -157,13 +180,19 @@ func appendFacts(b []byte, v decision.Facts) []byte {
 }
 
 func objectFacts(v decision.Facts) ast.Object {
-	fields := make([][2]*ast.Term, 0, 7)
+	fields := make([][2]*ast.Term, 0, 9)
 	fields = append(fields, ast.Item(keyPurpose, ast.InternedTerm(v.Purpose)))
 	fields = append(fields, ast.Item(keyProgram, ast.NewTerm(objectFactProgram(v.Program))))
 	fields = append(fields, ast.Item(keyRecipient, ast.NewTerm(objectFactRecipient(v.Recipient))))
 	fields = append(fields, ast.Item(keySender, ast.NewTerm(objectFactSender(v.Sender))))
+	if v.Reply != "" {
+		fields = append(fields, ast.Item(keyReply, ast.InternedTerm(v.Reply)))
+	}
 	if len(v.OptOuts) > 0 {
 		fields = append(fields, ast.Item(keyOptOuts, objectsTerm(v.OptOuts, objectFactOptOut)))
+	}
+	if v.Review != (decision.FactReview{}) {
+		fields = append(fields, ast.Item(keyReview, ast.NewTerm(objectFactReview(v.Review))))
 	}
 	fields = append(fields, ast.Item(keyClocks, mapTerm(v.Clocks, objectFactClock)))
 	fields = append(fields, ast.Item(keyZoneData, ast.InternedTerm(v.ZoneData)))

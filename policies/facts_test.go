@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"pgregory.net/rapid"
@@ -117,7 +118,7 @@ func plausibleFacts(t *rapid.T) *decision.Facts {
 	f := facts()
 	f.Purpose = rapid.OneOf(rapid.SampledFrom(allPurposes), rapid.Just("marketing")).Draw(t, "purpose")
 	f.Program.Countries = rapid.SliceOfN(rapid.SampledFrom([]string{"*", "US", "PR", "GB", "IN", "FR"}), 0, 3).Draw(t, "countries")
-	f.Recipient.Country = rapid.SampledFrom([]string{"", "US", "US", "PR", "GB", "IN", "FR"}).Draw(t, "country")
+	f.Recipient.Country = rapid.SampledFrom([]string{"", "US", "US", "PR", "GB", "IN", "FR", "IT"}).Draw(t, "country")
 	f.Recipient.Places = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) decision.FactPlace {
 		return rapid.SampledFrom([]decision.FactPlace{
 			{Country: "US", State: "NY", Zone: "America/New_York"},
@@ -154,15 +155,19 @@ func plausibleFacts(t *rapid.T) *decision.Facts {
 			Same:  b.Draw(t, "same"), Unclear: b.Draw(t, "unclear"), Answers: b.Draw(t, "answers"),
 		}
 	}), 0, 3).Draw(t, "opt-outs")
+	f.Reply = rapid.SampledFrom([]string{"", "", "help", "stop", "welcome"}).Draw(t, "reply")
+	if slices.ContainsFunc(f.OptOuts, func(o decision.FactOptOut) bool { return o.Unclear && (o.Same || o.Scope == "tenant") }) {
+		f.Review = decision.FactReview{Until: "2026-11-24T18:00:00Z", Ended: rapid.Bool().Draw(t, "ended")}
+	}
 	return f
 }
 
 // TestEveryAnswerIsWhole holds over whatever the ledger may ask: the packs always
-// answer; the hours are the law's; a defer means a clock outside a window, and
-// nothing else does; nothing but the confirmation passes a covering opt-out; each
-// rule can be told to a person.
+// answer; the hours are the law's; the quiet hours defer if and only if a clock is outside a window;
+// what passes a covering opt-out is the confirmation, the answer to HELP, and what only plain words
+// stop; what waits for a review waits for its end; each rule can be told to a person.
 func TestEveryAnswerIsWhole(t *testing.T) {
-	e := load(t)
+	e := builtinPacks(t)
 	rapid.Check(t, func(t *rapid.T) {
 		f := plausibleFacts(t)
 		a, err := e.Decide(context.Background(), f)
@@ -235,10 +240,22 @@ func TestEveryAnswerIsWhole(t *testing.T) {
 			t.Fatalf("quiet hours: %s, want %s", got, want)
 		}
 
-		var covering, confirmed []int
+		country := f.Recipient.Country
+		reached := country != "" && (slices.Contains(f.Program.Countries, "*") || slices.Contains(f.Program.Countries, country))
+		if want = decision.Allow; !reached || f.Purpose == "marketing" && country == "IT" {
+			want = decision.Deny
+		}
+		if got := a.Checks[2].Outcome; got != want {
+			t.Fatalf("countries: %s, want %s", got, want)
+		}
+
+		var covering, confirmed, plain []int
 		for i, o := range f.OptOuts {
 			if o.Same || o.Scope == "tenant" {
 				covering = append(covering, i)
+				if !o.Unclear {
+					plain = append(plain, i)
+				}
 				if o.Answers && f.Purpose == "compliance_reply" {
 					confirmed = append(confirmed, i)
 				}
@@ -248,6 +265,15 @@ func TestEveryAnswerIsWhole(t *testing.T) {
 		case len(confirmed) > 0:
 			if got.Outcome != decision.Allow || !slices.Equal(got.OptOuts, confirmed) {
 				t.Fatalf("the confirmation: %+v", got)
+			}
+		case len(covering) > 0 && f.Purpose == "compliance_reply" && f.Reply == "help",
+			len(covering) > 0 && len(plain) == 0 && slices.Contains([]string{"otp", "fraud_alert", "emergency"}, f.Purpose):
+			if got.Outcome != decision.Allow || !slices.Equal(got.OptOuts, covering) {
+				t.Fatalf("what passes an opt-out: %+v", got)
+			}
+		case len(covering) > 0 && len(plain) == 0 && f.Purpose != "compliance_reply" && !f.Review.Ended:
+			if got.Outcome != decision.Defer || !slices.Equal(got.OptOuts, covering) || got.Until.Format(time.RFC3339) != f.Review.Until {
+				t.Fatalf("in review: %+v", got)
 			}
 		case len(covering) > 0:
 			if got.Outcome != decision.Deny || !slices.Equal(got.OptOuts, covering) {
@@ -261,7 +287,7 @@ func TestEveryAnswerIsWhole(t *testing.T) {
 
 // Every purpose is known to both packs that tell them apart.
 func TestPurposes(t *testing.T) {
-	e := load(t)
+	e := builtinPacks(t)
 	for _, purpose := range allPurposes {
 		f := facts()
 		f.Purpose = purpose

@@ -12,13 +12,14 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/cover"
 	"github.com/open-policy-agent/opa/v1/format"
+	"github.com/open-policy-agent/opa/v1/loader"
 	"github.com/open-policy-agent/opa/v1/tester"
 )
 
 // TestPacks runs the packs' own tests, and wants every line of them reached.
 func TestPacks(t *testing.T) {
 	packs := builtinFS(t)
-	b, err := readBundle(packs)
+	b, err := readBundle(packs, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +69,37 @@ func TestPacks(t *testing.T) {
 				t.Errorf("%s:%d-%d is reached by no test", name, lines.Start.Row, lines.End.Row)
 			}
 		}
+	}
+}
+
+// TestPacksWithTheStockProgram runs the packs' tests as `opa test policies/packs` does: with its own
+// loader of files, which puts the parameters under the name of their folder.
+func TestPacksWithTheStockProgram(t *testing.T) {
+	loaded, err := loader.NewFileLoader().All([]string{"packs"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules := map[string]*ast.Module{}
+	for name, m := range loaded.Modules {
+		modules[name] = m.Parsed
+	}
+	store, err := loaded.Store()
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := tester.NewRunner().SetStore(store).SetModules(modules).RunTests(context.Background(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for r := range results {
+		n++
+		if !r.Pass() {
+			t.Errorf("%s.%s fails: %v", r.Package, r.Name, r)
+		}
+	}
+	if n < 30 {
+		t.Errorf("only %d of the packs' tests ran", n)
 	}
 }
 

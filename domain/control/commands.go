@@ -31,9 +31,11 @@ type Facts interface {
 	Append(p event.Partition, e *event.Event, done func(error))
 }
 
-// Bundle is the part of decision.Policy that names the policies.
+// Bundle is the part of decision.Policy that names the policies, and the countries that they have
+// reviewed.
 type Bundle interface {
 	Bundle() (revision, digest string)
+	Reviewed(country string) bool
 }
 
 // Commands change control when officers and operators ask for it. Each command appends one

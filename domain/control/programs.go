@@ -19,6 +19,23 @@ var Purposes = map[string]int{
 	"otp": 9, "emergency": 9, "fraud_alert": 8, "account": 6, "delivery": 6, "healthcare": 6, "reply": 6, "collection": 4, "marketing": 3,
 }
 
+// strictest has all purposes, those under the strictest rules first: marketing and debt collection
+// have hours; the next ones wait for the review of an unclear opt-out; the last three are stopped by
+// plain words alone.
+var strictest = []string{"marketing", "collection", "healthcare", "account", "delivery", "reply", "fraud_alert", "otp", "emergency"}
+
+// Strictest is the one of a program's purposes that a message without a purpose gets: the first in
+// the order marketing, collection, healthcare, account, delivery, reply, fraud_alert, otp, emergency.
+// It is "" if there is none of these.
+func Strictest(purposes []string) string {
+	for _, p := range strictest {
+		if slices.Contains(purposes, p) {
+			return p
+		}
+	}
+	return ""
+}
+
 // ProgramView is a program's registration in force, and who changed it last.
 type ProgramView struct {
 	Program  *event.ProgramChanged
@@ -37,11 +54,30 @@ func (k *Commands) Program(_ context.Context, c ledger.Caller, name string) (*Pr
 	if p == nil || name == "" {
 		return nil, &ledger.Refusal{Code: "program_not_found", Status: ledger.NotFound, Text: "This tenant has no program with this name."}
 	}
-	return programView(p), nil
+	return k.view(p), nil
 }
 
-func programView(p *Program) *ProgramView {
-	return &ProgramView{Program: p.ProgramChanged, Event: p.Event, Position: p.Position, By: p.By, At: p.At, Warnings: warnings(p.ProgramChanged)}
+func (k *Commands) view(p *Program) *ProgramView {
+	return &ProgramView{Program: p.ProgramChanged, Event: p.Event, Position: p.Position, By: p.By, At: p.At,
+		Warnings: append(warnings(p.ProgramChanged), Unreviewed(p.Purposes, p.Countries, k.bundle.Reviewed)...)}
+}
+
+// Unreviewed warns of the countries to which a program registers marketing that the policies deny,
+// because they have not reviewed the country's law. reviewed is decision.Policy's.
+func Unreviewed(purposes, countries []string, reviewed func(country string) bool) (out []string) {
+	if !slices.Contains(purposes, "marketing") {
+		return nil
+	}
+	for _, c := range countries {
+		switch {
+		case reviewed(c):
+		case c == "*":
+			out = append(out, "Marketing reaches only the countries whose law the policies have reviewed, although the program names all: see docs/policies.md#countries.")
+		default:
+			out = append(out, "Marketing to "+c+" is denied: the policies have not reviewed that country's law.")
+		}
+	}
+	return out
 }
 
 // warnings says what about a registration is lawful but unwise.
@@ -74,7 +110,7 @@ func (k *Commands) PutProgram(ctx context.Context, c ledger.Caller, p *event.Pro
 		return nil, err
 	}
 	reg := k.control.At(pos.Index + 1)
-	return programView(reg.Program(c.Tenant, d.Name)), nil
+	return k.view(reg.Program(c.Tenant, d.Name)), nil
 }
 
 func checkProgram(p *event.ProgramChanged) error {

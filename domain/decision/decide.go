@@ -2,6 +2,7 @@ package decision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,43 +55,19 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 	if active := reg.Policy(); active == nil || active.Digest != digest {
 		return hold(m, now, event.FaultBundle, "this node has loaded other policies than those in force")
 	}
-	var clocks []event.Clock
-	var answer *Answer
-	var windows []zoned
-	at := now
-	for range daysAhead { // the policies are asked once more about the instant at which a deferral would end
-		facts, cl, err := d.Facts(prog, s, m, at)
-		if err != nil {
-			return hold(m, now, event.FaultZoneData, err.Error())
-		}
-		a, err := d.Policy.Decide(ctx, facts)
-		if err != nil {
-			return hold(m, now, event.FaultPolicy, "the policies could not be evaluated")
-		}
-		ws, err := d.zoned(a.Windows)
-		if err != nil {
-			return hold(m, now, event.FaultZoneData, err.Error())
-		}
-		if answer == nil {
-			answer, windows, clocks = a, ws, cl
-		}
-		if a.Outcome != Defer || at.After(now) && a.Outcome == Deny {
-			break // a later denial is recorded when the message is due, not now
-		}
-		next, ok := allOpen(ws, at)
-		if !ok || !next.After(at) {
-			// Within a week there is no instant at which all windows are open.
-			answer = &Answer{Outcome: Deny, Checks: answer.Checks}
-			break
-		}
-		at = next
+	q := question{d: d, ctx: ctx, prog: prog, s: s, m: m, now: now}
+	if fault, detail := q.ask(); fault != "" {
+		return hold(m, now, fault, detail)
 	}
-	out := &event.MessageDecided{Outcome: answer.Outcome, Clocks: clocks, ZoneData: d.ZoneData, Revision: revision, Digest: short(digest)}
+	out := &event.MessageDecided{Outcome: q.answer.Outcome, Clocks: q.clocks, ZoneData: d.ZoneData, Revision: revision, Digest: short(digest)}
 	for _, o := range s.OptOuts {
 		out.OptOuts = append(out.OptOuts, o.Event)
 	}
-	for _, c := range answer.Checks {
+	for _, c := range q.answer.Checks {
 		ec := event.Check{Check: c.Check, Outcome: c.Outcome, Rules: c.Rules}
+		if reg.Level() >= 2 && !c.Until.IsZero() {
+			ec.Until = q.valid(c.Until)
+		}
 		for _, i := range c.OptOuts {
 			if i < 0 || i >= len(s.OptOuts) {
 				return hold(m, now, event.FaultPolicy, "the policies named an opt-out that does not exist")
@@ -99,10 +76,10 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 		}
 		out.Checks = append(out.Checks, ec)
 	}
-	switch answer.Outcome {
+	switch q.answer.Outcome {
 	case Allow:
 		until := now.Add(maxAllow)
-		if c := firstClose(windows, now); !c.IsZero() && c.Before(until) {
+		if c := firstClose(q.windows, now); !c.IsZero() && c.Before(until) {
 			until = c
 		}
 		if m.ValidUntil.Before(until) {
@@ -113,12 +90,111 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 			return hold(m, now, event.FaultPolicy, "the policies allowed a message outside the hours that they allow")
 		}
 	case Defer:
-		out.Until = event.Millis(at.Add(time.Millisecond - 1))
+		out.Until = event.Millis(q.until.Add(time.Millisecond - 1))
 	case Deny:
 	default:
 		return hold(m, now, event.FaultPolicy, "the policies gave an unknown outcome")
 	}
 	return out
+}
+
+// question is what the policies are asked about one message, and what they answered.
+type question struct {
+	d    *Decider
+	ctx  context.Context
+	prog *control.Program
+	s    *recipient.State
+	m    *recipient.Message
+	now  time.Time
+
+	// answer is the answer about now, with its windows, and the clocks that it was made from.
+	answer  *Answer
+	windows []zoned
+	clocks  []event.Clock
+	// until is when a deferral ends.
+	until time.Time
+}
+
+// ask asks the policies about now. If they defer, it asks once more about the instant at which every
+// check that defers lets go, and so on, at most daysAhead times. A fault says why there is no answer.
+func (q *question) ask() (fault event.Fault, detail string) {
+	q.until = q.now
+	for range daysAhead {
+		facts, clocks, err := q.d.Facts(q.prog, q.s, q.m, q.until)
+		if err != nil {
+			return event.FaultZoneData, err.Error()
+		}
+		a, err := q.d.Policy.Decide(q.ctx, facts)
+		if err != nil {
+			return event.FaultPolicy, "the policies could not be evaluated"
+		}
+		ws, err := q.d.zoned(a.Windows)
+		if err != nil {
+			return event.FaultZoneData, err.Error()
+		}
+		if q.answer == nil {
+			q.answer, q.windows, q.clocks = a, ws, clocks
+		}
+		if a.Outcome != Defer {
+			return "", "" // a later denial is recorded when the message is due, not now
+		}
+		next, err := q.release(a, ws)
+		switch {
+		case err != nil:
+			return event.FaultPolicy, err.Error()
+		case next.IsZero():
+			q.answer = &Answer{Outcome: Deny, Checks: q.answer.Checks}
+			return "", ""
+		}
+		if q.until = next; !next.Before(q.m.ValidUntil) {
+			return "", "" // the message expires before it could be decided anew
+		}
+	}
+	return "", ""
+}
+
+// release is the first instant after q.until at which every check that defers has let go: at its own
+// instant, or when all windows are open. It is zero if the windows are never all open within a week.
+func (q *question) release(a *Answer, ws []zoned) (time.Time, error) {
+	next := q.until
+	hours := false // does any check wait for the windows?
+	for _, c := range a.Checks {
+		switch {
+		case c.Outcome != Defer:
+		case c.Until.IsZero():
+			hours = true
+		case !q.valid(c.Until).After(q.until):
+			return time.Time{}, errors.New("the policies deferred the message to an instant that has passed")
+		default:
+			next = later(next, q.valid(c.Until))
+		}
+	}
+	if !hours {
+		if next.Equal(q.until) {
+			return time.Time{}, errors.New("the policies deferred the message, and none of their checks did")
+		}
+		return next, nil
+	}
+	open, ok := allOpen(ws, q.until)
+	if !ok || !open.After(q.until) {
+		return time.Time{}, nil
+	}
+	return later(next, open), nil
+}
+
+// valid is t, or the end of the message's validity if that comes earlier.
+func (q *question) valid(t time.Time) time.Time {
+	if q.m.ValidUntil.Before(t) {
+		return q.m.ValidUntil
+	}
+	return t
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // hold makes a hold for a fault. Each hold of a message lasts twice as long as the one before it:
@@ -136,6 +212,7 @@ func short(digest string) string { return digest[:min(len(digest), 32)] }
 func (d *Decider) Facts(prog *control.Program, s *recipient.State, m *recipient.Message, at time.Time) (*Facts, []event.Clock, error) {
 	f := factsWithoutClocks(prog, m, s.OptOuts)
 	f.ZoneData = d.ZoneData
+	f.Review = review(f.OptOuts, s.OptOuts, m, at)
 	var clocks []event.Clock
 	for _, p := range f.Recipient.Places {
 		if _, done := f.Clocks[p.Zone]; done {
@@ -157,6 +234,7 @@ func (d *Decider) Facts(prog *control.Program, s *recipient.State, m *recipient.
 func factsWithoutClocks(prog *control.Program, m *recipient.Message, optOuts []recipient.OptOut) *Facts {
 	f := &Facts{
 		Purpose:   m.Purpose,
+		Reply:     string(m.Reply),
 		Program:   FactProgram{Name: prog.Name, LegalEntity: prog.LegalEntity, Purposes: prog.Purposes, Countries: prog.Countries},
 		Recipient: FactRecipient{Country: m.Country, Places: make([]FactPlace, 0, len(m.Places))},
 		Sender:    FactSender{ID: m.From, Type: string(sms.Sender(m.From).Type()), Owned: slices.Contains(prog.Senders, m.From)},
@@ -180,6 +258,37 @@ func factsWithoutClocks(prog *control.Program, m *recipient.Message, optOuts []r
 		f.OptOuts = append(f.OptOuts, fo)
 	}
 	return f
+}
+
+// reviewWithin is how long a message waits for an officer to read unclear opt-outs, from when the
+// message and the first of them met.
+const reviewWithin = time.Hour
+
+// review is the wait at an instant for the unclear opt-outs that cover the message; zero if there are
+// none. facts are the opt-outs as the message sees them.
+//
+// For example: a message of 08:00 with a validity of a day meets unclear words of 09:30:10. It waits
+// until 10:31.
+func review(facts []FactOptOut, optOuts []recipient.OptOut, m *recipient.Message, at time.Time) FactReview {
+	var met time.Time
+	for i, o := range optOuts {
+		if facts[i].Same && o.Unclear && (met.IsZero() || o.Known.Before(met)) {
+			met = o.Known
+		}
+	}
+	if met.IsZero() {
+		return FactReview{}
+	}
+	start := m.SendAt
+	if start.IsZero() {
+		start = m.ID.Time()
+	}
+	until := later(met, start).Add(reviewWithin)
+	if m.ValidUntil.Before(until) {
+		until = m.ValidUntil
+	}
+	until = until.Add(time.Minute - 1).Truncate(time.Minute)
+	return FactReview{Until: until.UTC().Format(time.RFC3339), Ended: !at.Before(until)}
 }
 
 // parsePlace reads what sms.Place.Event wrote, such as "US-FL America/New_York".

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/recipient"
@@ -24,6 +26,7 @@ type says struct {
 }
 
 func (p *says) Decide(_ context.Context, f *Facts) (*Answer, error) { p.asked++; return p.answer(f) }
+func (*says) Reviewed(string) bool                                  { return true }
 func (*says) Rule(string) (Rule, bool)                              { return Rule{}, false }
 func (*says) Bundle() (string, string)                              { return "r1", strings.Repeat("d", 64) }
 
@@ -47,7 +50,49 @@ func hours(zone string, from, to string, outside Outcome) func(*Facts) (*Answer,
 	}
 }
 
-func registry(t testing.TB, more ...*event.Event) *control.Registry {
+// until is a policy with a check for each name, which defers until that time after noon. The check
+// hours defers by its window, which is open three hours a day from then on.
+func until(checks map[string]string) func(*Facts) (*Answer, error) {
+	return func(f *Facts) (*Answer, error) {
+		a := &Answer{Outcome: Allow}
+		at, err := time.Parse("2006-01-02T15:04 MST", f.Clocks["America/New_York"].Date+"T"+f.Clocks["America/New_York"].Time+" EST")
+		if err != nil {
+			return nil, err
+		}
+		at = at.Add(5 * time.Hour)
+		for name, after := range checks {
+			d, err := time.ParseDuration(after)
+			if err != nil {
+				return nil, err
+			}
+			c := Check{Check: name, Outcome: Allow, Rules: []string{"x"}}
+			opens := noon.Add(d)
+			if name == "hours" {
+				first := opens.Add(-5*time.Hour).Hour() * 60
+				a.Windows = []Window{{Zone: "America/New_York", Rule: "x", Days: daily(first, first+3*60)}}
+				if m := at.Add(-5*time.Hour).Hour() * 60; m < first || m >= first+3*60 {
+					c.Outcome, a.Outcome = Defer, Defer
+				}
+			} else if d <= 0 || at.Before(opens) {
+				c.Outcome, c.Until, a.Outcome = Defer, opens, Defer
+			}
+			a.Checks = append(a.Checks, c)
+		}
+		return a, nil
+	}
+}
+
+// moves is a policy that always defers for an hour more; stays one that defers to 13:00 for ever.
+func moves(f *Facts) (*Answer, error) {
+	at, err := time.Parse("15:04", f.Clocks["America/New_York"].Time)
+	return &Answer{Outcome: Defer, Checks: []Check{{Check: "x", Outcome: Defer, Rules: []string{"x"}, Until: noon.Add(time.Duration(at.Hour()-12+1) * time.Hour)}}}, err
+}
+
+func stays(*Facts) (*Answer, error) {
+	return &Answer{Outcome: Defer, Checks: []Check{{Check: "x", Outcome: Defer, Rules: []string{"x"}, Until: noon.Add(time.Hour)}}}, nil
+}
+
+func registry(_ any, more ...*event.Event) *control.Registry {
 	r := &control.Registry{}
 	for i, e := range append([]*event.Event{
 		{Tenant: "acme", Data: &event.ProgramChanged{Name: "news", LegalEntity: "Acme", Purposes: []string{"marketing"}, Countries: []string{"US"}, Senders: []string{"+1500"}, Default: true}},
@@ -94,11 +139,24 @@ func TestDecide(t *testing.T) {
 			}
 			return answers(out, ws)(f)
 		}, outcome: Defer, until: "44h"},
-		"windows that never overlap":    {policy: answers(Defer, Window{Zone: ny, Days: daily(480, 600)}, Window{Zone: ny, Days: daily(600, 700)}), outcome: Deny},
-		"deferred, with all hours open": {policy: answers(Defer), outcome: Deny},
-		"allowed outside its own hours": {policy: answers(Allow, Window{Zone: ny, Days: daily(480, 720)}), outcome: Hold, why: event.FaultPolicy, until: "1s"},
-		"the policies fail":             {policy: func(*Facts) (*Answer, error) { return nil, errors.New("undefined") }, outcome: Hold, why: event.FaultPolicy, until: "1s"},
-		"an outcome that there is not":  {policy: answers("maybe"), outcome: Hold, why: event.FaultPolicy, until: "1s"},
+		"windows that never overlap":                 {policy: answers(Defer, Window{Zone: ny, Days: daily(480, 600)}, Window{Zone: ny, Days: daily(600, 700)}), outcome: Deny},
+		"deferred, with all hours open":              {policy: answers(Defer), outcome: Deny},
+		"allowed outside its own hours":              {policy: answers(Allow, Window{Zone: ny, Days: daily(480, 720)}), outcome: Hold, why: event.FaultPolicy, until: "1s"},
+		"the policies fail":                          {policy: func(*Facts) (*Answer, error) { return nil, errors.New("undefined") }, outcome: Hold, why: event.FaultPolicy, until: "1s"},
+		"deferred to an instant":                     {policy: until(map[string]string{"x": "20h"}), outcome: Defer, until: "20h"},
+		"deferred to two instants":                   {policy: until(map[string]string{"x": "20h", "y": "3h"}), outcome: Defer, until: "20h"},
+		"deferred to an instant, and to hours":       {policy: until(map[string]string{"x": "3h", "hours": "21h"}), outcome: Defer, until: "21h"},
+		"deferred to hours, and to a later instant":  {policy: until(map[string]string{"x": "23h", "hours": "21h"}), outcome: Defer, until: "23h"},
+		"hours that close before the instant":        {policy: until(map[string]string{"x": "30h", "hours": "21h"}), outcome: Defer, until: "45h"},
+		"deferred past its validity":                 {policy: until(map[string]string{"x": "2000h"}), outcome: Defer, until: "168h"},
+		"deferred to now":                            {policy: until(map[string]string{"x": "0s"}), outcome: Hold, why: event.FaultPolicy, until: "1s"},
+		"deferred to the past":                       {policy: until(map[string]string{"x": "-1h"}), outcome: Hold, why: event.FaultPolicy, until: "1s"},
+		"one of two instants has passed":             {policy: until(map[string]string{"x": "-1h", "y": "1h"}), outcome: Hold, why: event.FaultPolicy, until: "1s"},
+		"an instant that moves on":                   {policy: moves, outcome: Defer, until: "8h"},
+		"an instant that does not let go when it is": {policy: stays, outcome: Hold, why: event.FaultPolicy, until: "1s"},
+		"deferred by no check": {policy: func(*Facts) (*Answer, error) { return &Answer{Outcome: Defer}, nil },
+			outcome: Hold, why: event.FaultPolicy, until: "1s"},
+		"an outcome that there is not": {policy: answers("maybe"), outcome: Hold, why: event.FaultPolicy, until: "1s"},
 		"an opt-out that there is not": {policy: func(*Facts) (*Answer, error) {
 			return &Answer{Outcome: Deny, Checks: []Check{{Check: "opt_out", Outcome: Deny, OptOuts: []int{3}}}}, nil
 		}, outcome: Hold, why: event.FaultPolicy, until: "1s"},
@@ -179,9 +237,10 @@ func TestDecideNamesOptOuts(t *testing.T) {
 // the policies read and that is always empty would be a rule that never applies.
 func TestEveryFactIsFilled(t *testing.T) {
 	answers := event.ID{1}
+	known := noon.Add(-2 * time.Hour) // the wait for its review has ended
 	prog := &control.Program{ProgramChanged: &event.ProgramChanged{Name: "news", LegalEntity: "Acme", Purposes: []string{"marketing"}, Countries: []string{"US"}, Senders: []string{"+1500"}}}
-	s := &recipient.State{OptOuts: []recipient.OptOut{{Event: answers, Unclear: true, Reach: event.Reach{Scope: event.ScopeProgram, Name: "news"}}}}
-	m := &recipient.Message{Program: "news", Purpose: "marketing", From: "+1500", Country: "US", Places: []event.Place{"US-NY America/New_York"}, Answers: answers}
+	s := &recipient.State{OptOuts: []recipient.OptOut{{Event: answers, Unclear: true, Known: known, Reach: event.Reach{Scope: event.ScopeProgram, Name: "news"}}}}
+	m := &recipient.Message{Program: "news", Purpose: "marketing", From: "+1500", Country: "US", Places: []event.Place{"US-NY America/New_York"}, Answers: answers, Reply: recipient.AskConfirm, ValidUntil: noon}
 	f, _, err := (&Decider{Zone: sms.LoadZone, ZoneData: "z"}).Facts(prog, s, m, noon)
 	if err != nil {
 		t.Fatal(err)
@@ -210,4 +269,164 @@ func TestEveryFactIsFilled(t *testing.T) {
 	if len(f.Recipient.Places) != 1 || len(f.OptOuts) != 1 || len(f.Clocks) != 1 {
 		t.Errorf("the facts are %+v", f)
 	}
+}
+
+// A check's instant is in its event from format level 2 on, cut to the message's validity. The
+// decision has its own at every level.
+func TestDecideRecordsInstants(t *testing.T) {
+	d := &Decider{Policy: &says{answer: until(map[string]string{"x": "3h", "y": "30h"})}, Zone: sms.LoadZone}
+	m := &recipient.Message{Program: "news", Country: "US", From: "+1500", Places: []event.Place{"US-NY America/New_York"}, ValidUntil: noon.Add(24 * time.Hour)}
+	raised := &event.Event{Data: &event.LevelRaised{Level: 2}}
+	for level, reg := range map[int]*control.Registry{1: registry(t), 2: registry(t, raised)} {
+		got := d.Decide(t.Context(), reg, &recipient.State{Tenant: "acme"}, m, noon, "", "")
+		if got.Outcome != Defer || !got.Until.Equal(m.ValidUntil) || reg.Level() != level {
+			t.Errorf("level %d: %+v", reg.Level(), got)
+		}
+		for _, c := range got.Checks {
+			want := map[string]time.Time{"x": noon.Add(3 * time.Hour), "y": m.ValidUntil}[c.Check]
+			if level == 1 {
+				want = time.Time{}
+			}
+			if !c.Until.Equal(want) {
+				t.Errorf("level %d: check %s lets go at %s, want %s", level, c.Check, c.Until, want)
+			}
+		}
+	}
+}
+
+// The wait for a review begins when the message and the unclear words met.
+func TestReview(t *testing.T) {
+	at := func(s string) time.Time {
+		i, err := time.Parse("15:04:05", s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return time.Date(2026, 11, 28, i.Hour(), i.Minute(), i.Second(), 0, time.UTC)
+	}
+	id := event.NewMessageID(at("04:00:00"), 0)
+	words := func(known string, reach event.Reach) recipient.OptOut {
+		return recipient.OptOut{Known: at(known), Unclear: true, Reach: reach}
+	}
+	entity, other := event.Reach{Scope: event.ScopeLegalEntity, Name: "Acme"}, event.Reach{Scope: event.ScopeProgram, Name: "other"}
+	plain := words("01:00:00", entity)
+	plain.Unclear = false
+	for name, f := range map[string]struct {
+		optOuts []recipient.OptOut
+		sendAt  string
+		valid   string
+		until   string // "": there is none
+		ended   bool   // at 05:00
+	}{
+		"none stands":                 {valid: "23:00:00"},
+		"only a plain one":            {optOuts: []recipient.OptOut{plain}, valid: "23:00:00"},
+		"one that does not cover it":  {optOuts: []recipient.OptOut{words("04:30:00", other)}, valid: "23:00:00"},
+		"known after the submit":      {optOuts: []recipient.OptOut{words("04:30:10", entity)}, valid: "23:00:00", until: "05:31:00"},
+		"on the minute":               {optOuts: []recipient.OptOut{words("04:30:00", entity)}, valid: "23:00:00", until: "05:30:00"},
+		"known before the submit":     {optOuts: []recipient.OptOut{words("02:00:00", entity)}, valid: "23:00:00", until: "05:00:00", ended: true},
+		"scheduled":                   {optOuts: []recipient.OptOut{words("02:00:00", entity)}, sendAt: "04:45:00", valid: "23:00:00", until: "05:45:00"},
+		"a short validity":            {optOuts: []recipient.OptOut{words("04:30:10", entity)}, valid: "05:10:10", until: "05:11:00"},
+		"the first of two counts":     {optOuts: []recipient.OptOut{words("04:50:00", entity), words("04:40:00", entity)}, valid: "23:00:00", until: "05:40:00"},
+		"one that covers it counts":   {optOuts: []recipient.OptOut{words("04:50:00", entity), words("04:10:00", other)}, valid: "23:00:00", until: "05:50:00"},
+		"a plain one does not count":  {optOuts: []recipient.OptOut{plain, words("04:50:00", entity)}, valid: "23:00:00", until: "05:50:00"},
+		"the whole tenant covers all": {optOuts: []recipient.OptOut{words("04:20:00", event.Reach{Scope: event.ScopeTenant})}, valid: "23:00:00", until: "05:20:00"},
+	} {
+		m := &recipient.Message{ID: id, Program: "news", From: "+1500", ValidUntil: at(f.valid)}
+		if f.sendAt != "" {
+			m.SendAt = at(f.sendAt)
+		}
+		reg := registry(t)
+		got, _, err := (&Decider{Zone: sms.LoadZone}).Facts(reg.Program("acme", "news"), &recipient.State{OptOuts: f.optOuts}, m, at("05:00:00"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := FactReview{Ended: f.ended}
+		if f.until != "" {
+			want.Until = at(f.until).Format(time.RFC3339)
+		}
+		if got.Review != want {
+			t.Errorf("%s: %+v, want %+v", name, got.Review, want)
+		}
+	}
+}
+
+// No allow comes earlier than every check that defers lets go, whatever checks there are: a decision
+// that allows is one that no check defers, and a deferral ends no earlier than the latest of them.
+func TestNeverEarly(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		type rule struct {
+			until time.Time // it defers before
+			then  Outcome
+			days  [7][2]int // it defers outside, in UTC, if it has hours
+			hours bool
+		}
+		zone := "Etc/UTC"
+		rules := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) rule {
+			r := rule{then: rapid.SampledFrom([]Outcome{Allow, Allow, Allow, Deny}).Draw(t, "then"), hours: rapid.Bool().Draw(t, "hours")}
+			if r.hours {
+				from := rapid.IntRange(0, 20).Draw(t, "from")
+				r.days = daily(from*60, rapid.IntRange(from+1, 24).Draw(t, "to")*60)
+			} else {
+				r.until = noon.Add(time.Duration(rapid.IntRange(-2000, 10000).Draw(t, "minutes")) * time.Minute)
+			}
+			return r
+		}), 1, 4).Draw(t, "rules")
+		m := &recipient.Message{Program: "news", Country: "US", From: "+1500", Places: []event.Place{event.Place("US " + zone)},
+			ValidUntil: noon.Add(time.Duration(rapid.IntRange(1, 7*24*60).Draw(t, "validity")) * time.Minute)}
+		open := func(r rule, at time.Time) bool {
+			if r.hours {
+				m := at.Hour()*60 + at.Minute()
+				return r.days[0][0] <= m && m < r.days[0][1]
+			}
+			return !at.Before(r.until)
+		}
+		policy := &says{answer: func(f *Facts) (*Answer, error) {
+			at, err := time.Parse("2006-01-02 15:04", f.Clocks[zone].Date+" "+f.Clocks[zone].Time)
+			if err != nil {
+				return nil, err
+			}
+			a := &Answer{Outcome: Allow}
+			for _, r := range rules {
+				c := Check{Outcome: r.then, Rules: []string{"x"}}
+				if r.hours {
+					a.Windows = append(a.Windows, Window{Zone: zone, Rule: "x", Days: r.days})
+				}
+				if !open(r, at) {
+					c.Outcome, c.Until = Defer, r.until
+				}
+				if c.Outcome == Deny || c.Outcome == Defer && a.Outcome == Allow {
+					a.Outcome = c.Outcome
+				}
+				a.Checks = append(a.Checks, c)
+			}
+			return a, nil
+		}}
+		d := &Decider{Policy: policy, Zone: sms.LoadZone}
+		reg, s := registry(t), &recipient.State{Tenant: "acme"}
+		for now, n := noon, 0; now.Before(m.ValidUntil); n++ {
+			if n > 100 {
+				t.Fatal("it is deferred for ever")
+			}
+			got := d.Decide(context.Background(), reg, s, m, now, "", "")
+			if got.Outcome == Hold {
+				t.Fatalf("at %s: held, %s", now, got.Detail)
+			}
+			for _, r := range rules {
+				switch {
+				case got.Outcome == Allow && (r.then != Allow || !open(r, now)):
+					t.Fatalf("at %s: allowed, against %+v", now, r)
+				case got.Outcome == Allow && !open(r, got.Until.Add(-time.Millisecond)):
+					t.Fatalf("at %s: allowed until %s, against %+v", now, got.Until, r)
+				case got.Outcome == Defer && !r.hours && !open(r, now) && got.Until.Before(r.until) && got.Until.Before(m.ValidUntil):
+					t.Fatalf("at %s: deferred until %s, before %+v lets go", now, got.Until, r)
+				}
+			}
+			if got.Outcome != Defer {
+				return
+			}
+			if !got.Until.After(now) {
+				t.Fatalf("at %s: deferred until %s", now, got.Until)
+			}
+			now = got.Until
+		}
+	})
 }

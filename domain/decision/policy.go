@@ -5,6 +5,7 @@ package decision
 
 import (
 	"context"
+	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
 )
@@ -20,6 +21,10 @@ type Policy interface {
 	// Rule describes a rule by its id, from its annotations. It reports false for
 	// an id that no rule of the bundle has.
 	Rule(id string) (Rule, bool)
+
+	// Reviewed reports whether the law of a country (ISO 3166-1 alpha-2) was reviewed for marketing.
+	// Marketing to any other country is denied. "*" asks for every country there is.
+	Reviewed(country string) bool
 
 	// Bundle is the revision and the digest (SHA-256, hex) of the policies and
 	// their data.
@@ -58,9 +63,15 @@ type Facts struct {
 	Recipient FactRecipient `json:"recipient"`
 	// Sender is the sender ID that would be used.
 	Sender FactSender `json:"sender"`
+	// Reply is what this message, an automatic answer, answers: help, stop, or welcome for a START.
+	// It is left out for other messages.
+	Reply string `json:"reply,omitempty"`
 	// OptOuts are all opt-outs of the recipient that stand, whatever their scope. They are
 	// left out if there are none.
 	OptOuts []FactOptOut `json:"opt_outs,omitempty"`
+	// Review is how long this message waits for an officer to read the unclear opt-outs that cover
+	// it. It is left out if there are none.
+	Review FactReview `json:"review,omitzero"`
 	// Clocks are the local date and time in the zone of every place, by zone.
 	Clocks map[string]FactClock `json:"clocks"`
 	// ZoneData is the version of the zone database that the clocks were read from.
@@ -125,6 +136,16 @@ type FactOptOut struct {
 	Answers bool `json:"answers,omitempty"`
 }
 
+// FactReview is the wait for the review of unclear opt-outs.
+type FactReview struct {
+	// Until is the instant at which the wait ends, in UTC and rounded up to the minute, such as
+	// 2026-11-28T05:09:00Z: an hour after the message and the first of those opt-outs met, or the end
+	// of the message's validity if that comes earlier.
+	Until string `json:"until"`
+	// Ended says whether that instant has come.
+	Ended bool `json:"ended"`
+}
+
 // FactClock is a local date and time, cut to the minute.
 type FactClock struct {
 	// Date is the local date, such as 2026-11-24.
@@ -154,8 +175,9 @@ type Answer struct {
 	// Checks are the reports of all checks, in the order of the bundle's manifest.
 	Checks []Check
 	// Windows are the local hours within which the message may leave. An allow
-	// lasts until the first window closes. A deferral lasts until the first instant
-	// at which all windows are open; the policies are then asked about that instant.
+	// lasts until the first window closes. A check that defers without an instant of its own
+	// lets go at the first instant at which all windows are open. A deferral lasts until every check
+	// that defers has let go; the policies are then asked about that instant.
 	Windows []Window
 }
 
@@ -170,6 +192,10 @@ type Check struct {
 	// OptOuts are the opt-outs that this check relied on, as indexes into Facts.OptOuts,
 	// ascending.
 	OptOuts []int `json:"opt_outs,omitempty"`
+	// Until is the instant at which a check that defers lets go or gives its final answer. Zero: it
+	// waits for the windows. Only a check that defers has one, and it is later than the clocks
+	// in the facts.
+	Until time.Time `json:"until,omitzero"`
 }
 
 // Window is the hours in which one rule lets a message out, in the local time of one zone.

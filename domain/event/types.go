@@ -514,7 +514,8 @@ type ProgramChanged struct {
 	LegalEntity string `json:"legal_entity"`
 	// Brand is the name that recipients know; left out: the legal entity.
 	Brand string `json:"brand,omitempty"`
-	// Purposes are the purposes that its messages may have. The first is the default.
+	// Purposes are the purposes that its messages may have. A message that names none gets the
+	// strictest of them.
 	Purposes []string `json:"purposes"`
 	// Countries are the countries that it may send to (ISO 3166-1 alpha-2); "*" is every country.
 	Countries []string `json:"countries"`

@@ -90,7 +90,7 @@ func answer(id event.ID, to sms.Number, d *event.MessageSubmitted) *Submitted {
 func purpose(d *event.MessageSubmitted, prog *control.Program, r *SubmitRequest) error {
 	d.Purpose, d.Priority = r.Purpose, r.Priority
 	if d.Purpose == "" {
-		d.Purpose = prog.Purposes[0]
+		d.Purpose = control.Strictest(prog.Purposes)
 	}
 	own, known := control.Purposes[d.Purpose]
 	if !known || !slices.Contains(prog.Purposes, d.Purpose) {

@@ -91,6 +91,13 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 	return d, err
 }
 
+// ForDevelopment makes the policies those of serve --dev, under which marketing may reach every
+// country. Call it before a node is made of d.
+func (d *Data) ForDevelopment() (err error) {
+	d.Policy, err = policies.Development()
+	return err
+}
+
 // OpenViews opens views of this ledger in a file.
 func (d *Data) OpenViews(path string) (*sqldb.DB, error) {
 	return sqldb.OpenSQLite(path, d.viewOptions())

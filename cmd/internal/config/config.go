@@ -113,7 +113,7 @@ type Program struct {
 	Name             string   `yaml:"name" doc:"1 to 60 small letters, digits, - and _. Required, unique within the tenant."`
 	LegalEntity      string   `yaml:"legal_entity" doc:"The company or person that sends. A STOP covers all programs of the same legal entity, so write its name in exactly the same way in all of them. Required."`
 	Brand            string   `yaml:"brand" doc:"The name that recipients know. The confirmation of a STOP uses it."`
-	Purposes         []string `yaml:"purposes" doc:"marketing, otp, fraud_alert, account, delivery, healthcare, collection, reply or emergency; the first is the default. Required."`
+	Purposes         []string `yaml:"purposes" doc:"marketing, otp, fraud_alert, account, delivery, healthcare, collection, reply or emergency. A message without a purpose gets the strictest of them: marketing, else collection, healthcare, account, delivery, reply, fraud_alert, otp, emergency. Required."`
 	Countries        []string `yaml:"countries" doc:"Countries it may reach (ISO 3166-1 alpha-2), or * for all. Required."`
 	Senders          []string `yaml:"senders" doc:"Its sender IDs, the default first. In a country where the default is not legal, the first one that is legal there is used. Required."`
 	Priority         int      `yaml:"priority" otherwise:"the purpose's" doc:"9 is sent first, 1 last."`

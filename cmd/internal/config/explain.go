@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
+	"github.com/chirograph/chirograph/domain/control"
 )
 
 // Explain says in words what would run. policies says which policies those are; "" leaves
@@ -114,6 +115,17 @@ func state(path, there, missing string) string {
 		return there
 	}
 	return missing
+}
+
+// Unreviewed are notes about programs whose marketing the policies deny in a country that they name.
+// reviewed is decision.Policy's.
+func (c *Config) Unreviewed(reviewed func(country string) bool) (out []string) {
+	for _, p := range c.Programs {
+		for _, text := range control.Unreviewed(p.Purposes, p.Countries, reviewed) {
+			out = append(out, fmt.Sprintf("program %s of tenant %s: %s", p.Name, p.Tenant, text))
+		}
+	}
+	return out
 }
 
 // Notes are what is allowed and likely to go wrong.

@@ -31,8 +31,12 @@ func (c *ConfigCheckCmd) Run(g *terminal.Globals) error {
 	if err != nil {
 		return err
 	}
+	policy, err := policies.Builtin()
+	if err != nil {
+		return err
+	}
 	problems := cfg.Check()
-	notes := cfg.Notes()
+	notes := append(cfg.Notes(), cfg.Unreviewed(policy.Reviewed)...)
 	if g.JSON {
 		type line struct {
 			Path string `json:"path"`
@@ -58,16 +62,21 @@ func (c *ConfigCheckCmd) Run(g *terminal.Globals) error {
 		return nil
 	}
 	var b strings.Builder
-	cfg.Explain(&b, builtinPolicies())
-	if len(notes) > 0 {
-		fmt.Fprintln(&b, "\nCheck these points:")
-		for _, n := range notes {
-			fmt.Fprintf(&b, "  - %s\n", n)
-		}
-	}
+	cfg.Explain(&b, builtIn(policy))
+	listNotes(&b, notes)
 	fmt.Fprintln(&b, "\nNo problem was found.")
 	_, err = io.WriteString(g.Stdout, b.String())
 	return err
+}
+
+func listNotes(w io.Writer, notes []string) {
+	if len(notes) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nCheck these points:")
+	for _, n := range notes {
+		fmt.Fprintf(w, "  - %s\n", n)
+	}
 }
 
 // ConfigKeyCmd makes an API key.
@@ -130,27 +139,32 @@ func (c *ConfigApplyCmd) Run(g *terminal.Globals) error {
 	if problems := cfg.Check(); len(problems) > 0 {
 		return fmt.Errorf("%s has %s; nothing was applied:\n%w", c.File, terminal.Count(len(problems), "problem"), config.Problems(problems))
 	}
+	policy, err := policies.Builtin()
+	if err != nil {
+		return err
+	}
+	notes := cfg.Unreviewed(policy.Reviewed)
 	if err := assemble.ApplyConfig(ctx, cfg); err != nil {
 		return fmt.Errorf("not everything was applied; run the command again, it continues where it stopped: %w", err)
 	}
 	if g.JSON {
 		return g.PrintValue(struct {
-			Tenants  int `json:"tenants"`
-			Programs int `json:"programs"`
-			Routes   int `json:"routes"`
-		}{len(cfg.Tenants), len(cfg.Programs), len(cfg.Routes)})
+			Tenants  int      `json:"tenants"`
+			Programs int      `json:"programs"`
+			Routes   int      `json:"routes"`
+			Notes    []string `json:"notes"`
+		}{len(cfg.Tenants), len(cfg.Programs), len(cfg.Routes), append([]string{}, notes...)})
 	}
-	_, err = fmt.Fprintf(g.Stdout, "Applied to the ledger in %s: %s of %s, %s, and the built-in policies. Programs that the file does not name were not changed.\n",
+	var b strings.Builder
+	fmt.Fprintf(&b, "Applied to the ledger in %s: %s of %s, %s, and the built-in policies. Programs that the file does not name were not changed.\n",
 		cfg.Location(), terminal.Count(len(cfg.Programs), "program"), terminal.Count(len(cfg.Tenants), "tenant"), terminal.Count(len(cfg.Routes), "route"))
+	listNotes(&b, notes)
+	_, err = io.WriteString(g.Stdout, b.String())
 	return err
 }
 
-// builtinPolicies says which policies this binary has.
-func builtinPolicies() string {
-	p, err := policies.Builtin()
-	if err != nil {
-		return ""
-	}
+// builtIn says which policies this binary has.
+func builtIn(p *policies.Evaluator) string {
 	revision, digest := p.Bundle()
 	return fmt.Sprintf("built in, %s, digest %s", revision, digest)
 }

@@ -76,6 +76,9 @@ func (c *Cmd) dev(ctx context.Context, g *terminal.Globals) error {
 	if err == nil {
 		err = d.Begin("dev")
 	}
+	if err == nil {
+		err = d.ForDevelopment()
+	}
 	if err != nil {
 		return errors.Join(err, d.Close())
 	}

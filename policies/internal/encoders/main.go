@@ -89,8 +89,8 @@ func (g *generator) structType(t reflect.Type) error {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, option, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if f.Anonymous || !f.IsExported() || !jsonName.MatchString(name) || option != "" && option != "omitempty" {
-			return fmt.Errorf("%s.%s needs a JSON name of small letters, and no option but omitempty", t, f.Name)
+		if f.Anonymous || !f.IsExported() || !jsonName.MatchString(name) || !slices.Contains([]string{"", "omitempty", "omitzero"}, option) {
+			return fmt.Errorf("%s.%s needs a JSON name of small letters, and no option but omitempty and omitzero", t, f.Name)
 		}
 		if i == 0 && option != "" {
 			return fmt.Errorf("%s.%s is the first field and must always be there: the others begin with a comma", t, f.Name)
@@ -99,6 +99,9 @@ func (g *generator) structType(t reflect.Type) error {
 		if err != nil {
 			return fmt.Errorf("%s.%s: %w", t, f.Name, err)
 		}
+		if isStruct := f.Type.Kind() == reflect.Struct; isStruct && option == "omitempty" || !isStruct && option == "omitzero" {
+			return fmt.Errorf("%s.%s: a struct is left out by omitzero, every other type by omitempty", t, f.Name)
+		}
 		begin := ","
 		if i == 0 {
 			begin = "{"
@@ -106,7 +109,7 @@ func (g *generator) structType(t reflect.Type) error {
 		g.keys[name] = keyName(name)
 		value := "v." + f.Name
 		write := func(to io.Writer, line string) {
-			if option == "omitempty" {
+			if option != "" {
 				line = fmt.Sprintf("if %s {\n%s\n}", fmt.Sprintf(e.present, value), line)
 			}
 			fmt.Fprintln(to, line)
@@ -124,7 +127,7 @@ func (g *generator) structType(t reflect.Type) error {
 type encoding struct {
 	append  string // of the octets before it and the value
 	term    string // of the value
-	present string // of the value: it is not empty. "" if the type has no empty value
+	present string // of the value: it is not empty
 }
 
 // encoding is how values of a type are written. It writes the functions of the structs that
@@ -140,7 +143,7 @@ func (g *generator) encoding(t reflect.Type) (encoding, error) {
 	case t == reflect.TypeFor[[]string]():
 		return encoding{"appendStrings(%s, %s)", "stringsTerm(%s)", "len(%s) > 0"}, nil
 	case g.ours(t):
-		return encoding{"append" + t.Name() + "(%s, %s)", "ast.NewTerm(object" + t.Name() + "(%s))", ""}, g.structType(t)
+		return encoding{"append" + t.Name() + "(%s, %s)", "ast.NewTerm(object" + t.Name() + "(%s))", "%s != (" + t.String() + "{})"}, g.structType(t)
 	case t.Kind() == reflect.Slice && g.ours(t.Elem()):
 		of := t.Elem().Name()
 		return encoding{"appendObjects(%s, %s, append" + of + ")", "objectsTerm(%s, object" + of + ")", "len(%s) > 0"}, g.structType(t.Elem())

@@ -2,9 +2,10 @@
 # title: Opting out
 # description: >-
 #   Nothing follows an opt-out that covers the message, but the one confirmation
-#   of it. A handset's STOP is recorded for the whole legal entity; a narrower
-#   scope was recorded by an officer as the recipient's clarification, and covers
-#   what it names.
+#   of it and the answer to HELP. A handset's STOP is recorded for the whole legal
+#   entity; a narrower scope was recorded by an officer as the recipient's
+#   clarification, and covers what it names. While words that are not plain are in
+#   review, a message waits.
 package chirograph.opt_out
 
 standing := input.opt_outs
@@ -27,15 +28,55 @@ confirmed contains i if {
 	standing[i].answers
 }
 
+# The answer to a HELP.
+helps if {
+	input.purpose == "compliance_reply"
+	input.reply == "help"
+}
+
+plain contains i if {
+	some i in covering
+	not standing[i].unclear
+}
+
 stopped if {
 	covering != set()
+	plain != set()
 	confirmed == set()
+	not helps
+}
+
+# What is not plain stops an automatic answer too, and every other message once
+# its wait is over.
+stopped if {
+	unclear_alone
+	input.purpose == "compliance_reply"
+}
+
+stopped if {
+	unclear_alone
+	waits
+	input.review.ended
+}
+
+unclear_alone if {
+	covering != set()
+	plain == set()
+	confirmed == set()
+	not helps
+}
+
+waits if input.purpose == "marketing"
+
+waits if {
+	data.opt_out.other_purposes[input.purpose]
+	not data.opt_out.only_plain[input.purpose]
 }
 
 # A scope that is not known must not be read as one that does not cover.
 known contains i if {
 	some i, opt_out in standing
-	data.params.opt_out.scopes[opt_out.scope]
+	data.opt_out.scopes[opt_out.scope]
 }
 
 # METADATA
@@ -100,7 +141,7 @@ deny contains "opt_out.tenant" if {
 
 # METADATA
 # title: An unclear opt-out
-# description: The recipient may have opted out in words that are not plain; nothing leaves until an officer has looked at them.
+# description: The recipient may have opted out in words that are not plain, and no officer has said that they mean something else.
 # custom:
 #   id: opt_out.unclear
 #   citation: 47 CFR 64.1200(a)(10)
@@ -135,7 +176,7 @@ deny contains "opt_out.marketing" if {
 #   confidence: regulator
 deny contains "opt_out.other_purposes" if {
 	stopped
-	data.params.opt_out.other_purposes[input.purpose]
+	data.opt_out.other_purposes[input.purpose]
 }
 
 # METADATA
@@ -172,6 +213,43 @@ deny contains "opt_out.not_the_confirmation" if {
 }
 
 # METADATA
+# title: Words in review
+# description: The recipient may have opted out in words that are not plain. The message waits at most an hour for an officer to read them.
+# custom:
+#   id: opt_out.in_review
+#   citation: 47 CFR 64.1200(a)(10)
+#   effective: "2025-04-11"
+#   confidence: regulator
+defer contains "opt_out.in_review" if {
+	unclear_alone
+	waits
+	not input.review.ended
+}
+
+# METADATA
+# title: A message that only plain words stop
+# description: The recipient may have opted out in words that are not plain. One-time codes, fraud alerts and emergencies are stopped only by plain words.
+# custom:
+#   id: opt_out.not_plain
+allow contains "opt_out.not_plain" if {
+	unclear_alone
+	data.opt_out.only_plain[input.purpose]
+}
+
+# METADATA
+# title: The answer to HELP
+# description: This answers the recipient's HELP, which is answered after an opt-out too.
+# custom:
+#   id: opt_out.help
+#   citation: CTIA Messaging Principles and Best Practices
+#   effective: "2019-07-19"
+#   confidence: industry
+allow contains "opt_out.help" if {
+	helps
+	covering != set()
+}
+
+# METADATA
 # title: The one confirmation
 # description: This is the one confirmation of the recipient's opt-out.
 # custom:
@@ -201,7 +279,16 @@ report := {"check": "opt_out", "outcome": "allow", "rules": ["opt_out.none"]} if
 report := {"check": "opt_out", "outcome": "deny", "rules": deny, "opt_outs": covering} if {
 	count(known) == count(input.opt_outs)
 	deny != set()
-} else := {"check": "opt_out", "outcome": "allow", "rules": allow, "opt_outs": confirmed} if {
+} else := {"check": "opt_out", "outcome": "defer", "rules": defer, "opt_outs": covering, "until": input.review.until} if {
+	count(known) == count(input.opt_outs)
+	defer != set()
+} else := {"check": "opt_out", "outcome": "allow", "rules": allow, "opt_outs": relied} if {
 	count(known) == count(input.opt_outs)
 	allow != set()
 }
+
+# What an allow relied on: the opt-outs that the message confirms, else those that
+# cover it and do not stop it.
+relied := confirmed if {
+	confirmed != set()
+} else := covering

@@ -10,8 +10,8 @@ package chirograph.quiet_hours
 # By place, the rows that bind this purpose there, by state. A territory has its
 # country's law.
 bound[i] := in_state(object.get(laws, object.get(territories, place.country, place.country), {}), place) if {
-	laws := data.params.quiet_hours.hours[input.purpose]
-	territories := data.params.quiet_hours.territories
+	laws := data.quiet_hours.hours[input.purpose]
+	territories := data.quiet_hours.territories
 	some i, place in input.recipient.places
 	place.zone != ""
 }
@@ -20,7 +20,7 @@ bound[i] := in_state(object.get(laws, object.get(territories, place.country, pla
 in_state(rows, place) := object.filter(rows, ["*", place.state]) if {
 	place.state
 } else := object.filter(rows, ["*"]) if {
-	data.params.quiet_hours.territories[place.country]
+	data.quiet_hours.territories[place.country]
 } else := rows
 
 # When those rows let the message out, open and closed ones alike.
@@ -80,16 +80,16 @@ allow contains "quiet_hours.none_recorded" if {
 #   effective: "1992-12-20"
 #   confidence: regulator
 report := {"check": "quiet_hours", "outcome": "allow", "rules": ["quiet_hours.exempt_purpose"]} if {
-	data.params.quiet_hours.exempt[input.purpose]
+	data.quiet_hours.exempt[input.purpose]
 }
 
 report := {"check": "quiet_hours", "outcome": "deny", "rules": deny} if {
-	data.params.quiet_hours.hours[input.purpose]
+	data.quiet_hours.hours[input.purpose]
 	deny != set()
 } else := {"check": "quiet_hours", "outcome": "defer", "rules": defer} if {
-	data.params.quiet_hours.hours[input.purpose]
+	data.quiet_hours.hours[input.purpose]
 	defer != set()
 } else := {"check": "quiet_hours", "outcome": "allow", "rules": allow} if {
-	data.params.quiet_hours.hours[input.purpose]
+	data.quiet_hours.hours[input.purpose]
 	allow != set()
 }

@@ -82,6 +82,37 @@ test_india if {
 	report("marketing", [delhi], "10:00", 2).outcome == "allow"
 }
 
+test_hours_that_carriers_ask_for if {
+	every country, rule in {"AE": "quiet_hours.ae", "BR": "quiet_hours.br", "FR": "quiet_hours.fr", "SA": "quiet_hours.sa"} {
+		place := {"country": country, "zone": "Z"}
+		report("marketing", [place], "12:00", 2) == {"check": "quiet_hours", "outcome": "allow", "rules": {rule}}
+		report("marketing", [place], "21:00", 2).outcome == "defer"
+		report("marketing", [place], "07:59", 2).outcome == "defer"
+	}
+	france := {"country": "FR", "zone": "Europe/Paris"}
+	report("marketing", [france], "12:00", 7).outcome == "defer"
+	report("marketing", [france], "18:00", 6).outcome == "defer"
+	report("marketing", [france], "19:59", 5).outcome == "allow"
+}
+
+# The holder of a toll-free number in North America may be in Guam or in Canada.
+test_every_territory_and_canada if {
+	guam := {"country": "GU", "zone": "Pacific/Guam"}
+	toronto := {"country": "CA", "zone": "America/Toronto"}
+	clocks := {
+		"America/New_York": {"date": "2026-11-24", "time": "13:30", "weekday": 2},
+		"America/Toronto": {"date": "2026-11-24", "time": "13:30", "weekday": 2},
+		"Pacific/Guam": {"date": "2026-11-25", "time": "04:30", "weekday": 3},
+	}
+	r := quiet_hours.report with input as object.union(at("marketing", [ny, guam, toronto], "12:00", 2), {"clocks": clocks})
+	r == {"check": "quiet_hours", "outcome": "defer", "rules": {"quiet_hours.us.federal"}}
+	report("marketing", [ny, guam, toronto], "12:00", 2) == {
+		"check": "quiet_hours",
+		"outcome": "allow",
+		"rules": {"quiet_hours.none_recorded", "quiet_hours.us.federal"},
+	}
+}
+
 test_a_country_without_hours if {
 	report("marketing", [london], "03:00", 2) == {
 		"check": "quiet_hours",

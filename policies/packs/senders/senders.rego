@@ -21,7 +21,7 @@ deny contains "senders.not_owned" if not input.sender.owned
 deny contains "senders.alphanumeric_us_ca" if {
 	input.sender.type == "alphanumeric"
 	some country in possible_countries
-	data.params.senders.no_alphanumeric[country]
+	data.senders.no_alphanumeric[country]
 }
 
 # METADATA
@@ -40,7 +40,7 @@ possible_countries contains place.country if some place in input.recipient.place
 
 # A type that the packs do not know is reported on by neither.
 report := {"check": "senders", "outcome": "deny", "rules": deny} if {
-	data.params.senders.types[input.sender.type]
+	data.senders.types[input.sender.type]
 	deny != set()
 }
 
@@ -50,6 +50,6 @@ report := {"check": "senders", "outcome": "deny", "rules": deny} if {
 # custom:
 #   id: senders.owned
 report := {"check": "senders", "outcome": "allow", "rules": ["senders.owned"]} if {
-	data.params.senders.types[input.sender.type]
+	data.senders.types[input.sender.type]
 	deny == set()
 }
