@@ -59,7 +59,7 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 	var windows []zoned
 	at := now
 	for range daysAhead { // the policies are asked once more about the instant at which a deferral would end
-		facts, cl, err := d.Facts(prog, s, m, at)
+		facts, cl, err := d.Facts(reg, prog, s, m, at)
 		if err != nil {
 			return hold(m, now, event.FaultZoneData, err.Error())
 		}
@@ -130,11 +130,12 @@ func hold(m *recipient.Message, now time.Time, fault event.Fault, detail string)
 
 func short(digest string) string { return digest[:min(len(digest), 32)] }
 
-// Facts returns the policy input for the message m of the stream s at an instant, and the clocks
+// Facts returns the policy input for the message m of the program prog of reg, in the stream s, at an
+// instant, and the clocks
 // in it in the form in which a decision records them. An error means that the zone of a place
 // does not load.
-func (d *Decider) Facts(prog *control.Program, s *recipient.State, m *recipient.Message, at time.Time) (*Facts, []event.Clock, error) {
-	f := factsWithoutClocks(prog, m, s.OptOuts)
+func (d *Decider) Facts(reg *control.Registry, prog *control.Program, s *recipient.State, m *recipient.Message, at time.Time) (*Facts, []event.Clock, error) {
+	f := factsWithoutClocks(reg, prog, m, s.OptOuts)
 	f.ZoneData = d.ZoneData
 	var clocks []event.Clock
 	for _, p := range f.Recipient.Places {
@@ -153,13 +154,13 @@ func (d *Decider) Facts(prog *control.Program, s *recipient.State, m *recipient.
 }
 
 // factsWithoutClocks is the policy input without its clocks: what follows from the message's
-// submit, its program's registration and the opt-outs in force.
-func factsWithoutClocks(prog *control.Program, m *recipient.Message, optOuts []recipient.OptOut) *Facts {
+// submit, its program's registration, who owns its sender ID, and the opt-outs in force.
+func factsWithoutClocks(reg *control.Registry, prog *control.Program, m *recipient.Message, optOuts []recipient.OptOut) *Facts {
 	f := &Facts{
 		Purpose:   m.Purpose,
 		Program:   FactProgram{Name: prog.Name, LegalEntity: prog.LegalEntity, Purposes: prog.Purposes, Countries: prog.Countries},
 		Recipient: FactRecipient{Country: m.Country, Places: make([]FactPlace, 0, len(m.Places))},
-		Sender:    FactSender{ID: m.From, Type: string(sms.Sender(m.From).Type()), Owned: slices.Contains(prog.Senders, m.From)},
+		Sender:    FactSender{ID: m.From, Type: string(sms.Sender(m.From).Type()), Owned: owned(reg, prog, m.From)},
 		Clocks:    make(map[string]FactClock, len(m.Places)),
 	}
 	for _, p := range m.Places {
@@ -180,6 +181,13 @@ func factsWithoutClocks(prog *control.Program, m *recipient.Message, optOuts []r
 		f.OptOuts = append(f.OptOuts, fo)
 	}
 	return f
+}
+
+// owned reports whether a program registers a sender ID that no operator has granted to another
+// tenant.
+func owned(reg *control.Registry, prog *control.Program, sender string) bool {
+	owner, granted := reg.Owner(sender)
+	return slices.Contains(prog.Senders, sender) && (!granted || owner == prog.Tenant)
 }
 
 // parsePlace reads what sms.Place.Event wrote, such as "US-FL America/New_York".
