@@ -226,9 +226,18 @@ func (r *Registry) ownership(p *Program) (out []string) {
 // Level is the ledger's format level: 1 before the first LevelRaised.
 func (r *Registry) Level() int { return max(r.level, 1) }
 
-// NeedsLevel refuses what only ledgers from a format level on can record, in one sentence that
-// names it; nil if the ledger is at that level.
-func (r *Registry) NeedsLevel(level int, what string) error {
+// Writable refuses, in one sentence, a control event that the ledger's format level does not allow
+// yet; nil if it may be recorded.
+func (r *Registry) Writable(d event.Data) error {
+	level, what := d.Type().Level(), d.Type().Name()
+	switch d := d.(type) {
+	case *event.OwnerGranted:
+		what = "Granting an owner"
+	case *event.ProgramChanged:
+		if d.StartText != "" {
+			level, what = startTextLevel, "A start_text"
+		}
+	}
 	if r.Level() >= level {
 		return nil
 	}
@@ -241,7 +250,7 @@ func (r *Registry) NeedsLevel(level int, what string) error {
 // level 2. It does not check that the tenant exists: control does not know all tenants.
 func (k *Commands) GrantOwner(ctx context.Context, c ledger.Caller, tenant string, d *event.OwnerGranted) (event.Position, error) {
 	reg, _ := k.control.Latest()
-	if err := reg.NeedsLevel(d.Type().Level(), "Granting an owner"); err != nil {
+	if err := reg.Writable(d); err != nil {
 		return event.Position{}, err
 	}
 	s, err := sms.ParseSender(d.Sender)

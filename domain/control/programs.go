@@ -101,10 +101,8 @@ func (k *Commands) register(ctx context.Context, tenant string, d *event.Program
 		return nil, nil, ledger.Refused(ctx.Err())
 	}
 	before, _ := k.control.Latest()
-	if d.StartText != "" {
-		if err := before.NeedsLevel(startTextLevel, "A start_text"); err != nil {
-			return nil, nil, err
-		}
+	if err := before.Writable(d); err != nil {
+		return nil, nil, err
 	}
 	held := before.Program(tenant, d.Name)
 	if refusal := before.foreign(tenant, d, held); refusal != nil {

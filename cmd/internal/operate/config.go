@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
+	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/policies"
 )
 
@@ -130,7 +132,14 @@ func (c *ConfigApplyCmd) Run(g *terminal.Globals) error {
 	if problems := cfg.Check(); len(problems) > 0 {
 		return fmt.Errorf("%s has %s; nothing was applied:\n%w", c.File, terminal.Count(len(problems), "problem"), config.Problems(problems))
 	}
-	if err := assemble.ApplyConfig(ctx, cfg); err != nil {
+	err = assemble.ApplyConfig(ctx, cfg)
+	var refusal *ledger.Refusal
+	switch {
+	case errors.Is(err, assemble.ErrNothingApplied):
+		return err
+	case errors.As(err, &refusal):
+		return fmt.Errorf("not everything was applied; correct this, and run the command again: %w", err)
+	case err != nil:
 		return fmt.Errorf("not everything was applied; run the command again, it continues where it stopped: %w", err)
 	}
 	if g.JSON {
@@ -140,8 +149,12 @@ func (c *ConfigApplyCmd) Run(g *terminal.Globals) error {
 			Routes   int `json:"routes"`
 		}{len(cfg.Tenants), len(cfg.Programs), len(cfg.Routes)})
 	}
-	_, err = fmt.Fprintf(g.Stdout, "Applied to the ledger in %s: %s of %s, %s, and the built-in policies. Programs that the file does not name were not changed.\n",
-		cfg.Location(), terminal.Count(len(cfg.Programs), "program"), terminal.Count(len(cfg.Tenants), "tenant"), terminal.Count(len(cfg.Routes), "route"))
+	owners := ""
+	if len(cfg.Owners) > 0 {
+		owners = "the owners, "
+	}
+	_, err = fmt.Fprintf(g.Stdout, "Applied to the ledger in %s: %s%s of %s, %s, and the built-in policies. Programs that the file does not name were not changed.\n",
+		cfg.Location(), owners, terminal.Count(len(cfg.Programs), "program"), terminal.Count(len(cfg.Tenants), "tenant"), terminal.Count(len(cfg.Routes), "route"))
 	return err
 }
 
