@@ -384,6 +384,21 @@ func TestExistingSharingStays(t *testing.T) {
 	}
 }
 
+// A node registers one program at a time: while one registration is on its way, no other looks at
+// who owns what.
+func TestOneRegistrationAtATime(t *testing.T) {
+	n := newNode(t, memlog.New(memlog.Options{Partitions: 1}), "one")
+	ended, end := context.WithCancel(t.Context())
+	end()
+	n.log.once = func() {
+		if _, err := n.PutProgram(ended, ledger.Caller{Tenant: "b"}, testProgram("p", "Zeta", number)); !errors.Is(err, ledger.ErrRefused) {
+			t.Errorf("it did not wait: %v", err)
+		}
+	}
+	n.put(t, "a", testProgram("p", "Acme Ltd", number), "", "")
+	n.put(t, "b", testProgram("p", "Zeta", number), "sender_owned", "/senders/0")
+}
+
 // On one node, of many tenants that register a sender ID at the same time one gets it, and the
 // others are refused before anything is recorded.
 func TestTenantsRaceOnOneNode(t *testing.T) {
