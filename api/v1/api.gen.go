@@ -418,6 +418,7 @@ type Program struct {
 	Priority         int      `json:"priority,omitempty,omitzero"`
 	Purposes         []string `json:"purposes"`
 	Senders          []string `json:"senders"`
+	StartText        string   `json:"start_text,omitempty,omitzero"`
 	StopText         string   `json:"stop_text,omitempty,omitzero"`
 	Warnings         []string `json:"warnings"`
 }
@@ -441,9 +442,12 @@ type ProgramRequest struct {
 	Priority         *int      `json:"priority,omitempty"`
 	Purposes         []Purpose `json:"purposes"`
 
-	// Senders The program's sender IDs, the default first.
-	Senders  []string `json:"senders"`
-	StopText string   `json:"stop_text,omitempty,omitzero"`
+	// Senders The program's sender IDs, the default first. A sender ID has one owner among tenants.
+	Senders []string `json:"senders"`
+
+	// StartText The answer to a START; left out: a START is not answered. It needs a ledger at format level 2.
+	StartText string `json:"start_text,omitempty,omitzero"`
+	StopText  string `json:"stop_text,omitempty,omitzero"`
 }
 
 // Purpose Why the message is sent, as the law sees it. Mixed content is marketing.

@@ -624,7 +624,7 @@ func TestCheck(t *testing.T) {
 func TestPrograms(t *testing.T) {
 	e := newEnv(t)
 	e.do("GET", "/v1/programs/marketing", "").problem(404, "program_not_found", "")
-	body := `{"legal_entity":"Example Bank","purposes":["marketing"],"countries":["US"],"senders":["+14155550199"],"priority":3,"default":true,"stop_text":"Bye."}`
+	body := `{"legal_entity":"Example Bank","purposes":["marketing"],"countries":["US"],"senders":["+14155550199"],"priority":3,"default":true,"stop_text":"Bye.","start_text":"Welcome."}`
 	var p Program
 	e.do("PUT", "/v1/programs/marketing", body).is(200).into(&p)
 	if p.Name != "marketing" || p.LegalEntity != "Example Bank" || !p.Default || p.Priority != 3 || p.StopText != "Bye." || p.By != "key1" || p.Position.String() != "control-4" || len(p.Warnings) != 1 {
@@ -755,8 +755,8 @@ func TestEveryProblemIsDocumented(t *testing.T) {
 			t.Errorf("the code answers %s, which is not in the table", code)
 		}
 	}
-	// Routes are set from the command line only.
-	beside := map[string]bool{"invalid_route": true}
+	// Routes and owners are set from the command line only.
+	beside := map[string]bool{"invalid_route": true, "invalid_owner": true}
 	refusals := codesIn(t, "../../domain", "refuse")
 	if len(refusals) < 10 {
 		t.Errorf("found only %v in the domain", refusals)

@@ -34,7 +34,7 @@ func (s *server) PutProgram(ctx context.Context, r PutProgramRequestObject) (Put
 	p, err := s.Commands.PutProgram(ctx, caller, &event.ProgramChanged{
 		Name: r.Name, LegalEntity: b.LegalEntity, Brand: b.Brand, Purposes: purposes, Countries: b.Countries,
 		Senders: b.Senders, Priority: priority, PrefersDuplicate: b.PrefersDuplicate,
-		HelpText: b.HelpText, StopText: b.StopText, Default: b.Default, By: caller.Key,
+		HelpText: b.HelpText, StopText: b.StopText, StartText: b.StartText, Default: b.Default, By: caller.Key,
 	})
 	if err != nil {
 		return nil, written(err)
@@ -47,7 +47,7 @@ func program(v *control.ProgramView) Program {
 	return Program{
 		Name: p.Name, LegalEntity: p.LegalEntity, Brand: p.Brand, Purposes: list(p.Purposes), Countries: list(p.Countries),
 		Senders: list(p.Senders), Priority: p.Priority, PrefersDuplicate: p.PrefersDuplicate,
-		HelpText: p.HelpText, StopText: p.StopText, Default: p.Default,
+		HelpText: p.HelpText, StopText: p.StopText, StartText: p.StartText, Default: p.Default,
 		Event: v.Event, Position: v.Position, By: v.By, At: v.At, Warnings: list(v.Warnings),
 	}
 }

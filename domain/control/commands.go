@@ -40,8 +40,8 @@ type Bundle interface {
 
 // Commands change control when officers and operators ask for it. Each command appends one
 // control event, appends its position to every partition, and answers when it is in force there.
-// The error is a *ledger.Refusal or an ErrRefused, after which nothing was appended, or an
-// ErrUnknown: give the same command once more.
+// The error is a *ledger.Refusal or an ErrRefused, after which nothing was appended (but see
+// PutProgram), or an ErrUnknown: give the same command once more.
 type Commands struct {
 	control    *Control
 	writer     *ledger.Writer
@@ -50,25 +50,42 @@ type Commands struct {
 	partitions Partitions
 	bundle     Bundle
 	now        func() time.Time
+	// registering has room for one: this node registers one program at a time, from the look at
+	// who owns its names until the registration is read back.
+	registering chan struct{}
 }
 
 // NewCommands returns the commands of one node. c is the control that this node reads, w appends
 // the control events, and facts appends to each of count partitions.
 func NewCommands(c *Control, w *ledger.Writer, count int, facts Facts, partitions Partitions, bundle Bundle, now func() time.Time) *Commands {
-	return &Commands{control: c, writer: w, count: count, facts: facts, partitions: partitions, bundle: bundle, now: now}
+	return &Commands{control: c, writer: w, count: count, facts: facts, partitions: partitions, bundle: bundle, now: now, registering: make(chan struct{}, 1)}
 }
 
 // change appends a control event, appends its position to every partition, and returns when each
 // has applied it.
 func (k *Commands) change(ctx context.Context, tenant string, d event.Data) (event.Position, error) {
-	pos, err := k.writer.Append(ctx, event.ControlPartition, k.writer.Write(ledger.Stream{Tenant: tenant}, k.writer.NewID(), d))
+	reg, pos, err := k.record(ctx, tenant, d)
 	if err != nil {
 		return pos, err
 	}
+	return pos, k.enforce(ctx, reg)
+}
+
+// record appends a control event, and returns the registry that it makes.
+func (k *Commands) record(ctx context.Context, tenant string, d event.Data) (*Registry, event.Position, error) {
+	pos, err := k.writer.Append(ctx, event.ControlPartition, k.writer.Write(ledger.Stream{Tenant: tenant}, k.writer.NewID(), d))
+	if err != nil {
+		return nil, pos, err
+	}
 	reg, err := k.control.Wait(ctx, pos.Index+1)
 	if err != nil {
-		return pos, ledger.ErrUnknown
+		return nil, pos, ledger.ErrUnknown
 	}
+	return reg, pos, nil
+}
+
+// enforce appends a registry's position to every partition, and returns when each has applied it.
+func (k *Commands) enforce(ctx context.Context, reg *Registry) error {
 	durable := make(chan error, k.count)
 	for p := range k.count {
 		k.facts.Append(event.Partition(p), reg.Applied(k.writer.Author, event.Partition(p), k.now()), func(err error) { durable <- err })
@@ -77,16 +94,16 @@ func (k *Commands) change(ctx context.Context, tenant string, d event.Data) (eve
 		select {
 		case err := <-durable:
 			if err != nil {
-				return pos, ledger.ErrUnknown
+				return ledger.ErrUnknown
 			}
 		case <-ctx.Done():
-			return pos, ledger.ErrUnknown
+			return ledger.ErrUnknown
 		}
 	}
 	if err := k.partitions.WaitInForce(ctx, reg.Position); err != nil {
-		return pos, ledger.ErrUnknown
+		return ledger.ErrUnknown
 	}
-	return pos, nil
+	return nil
 }
 
 func refuse(code, field, text string) error {

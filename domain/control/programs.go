@@ -54,12 +54,12 @@ func (k *Commands) Program(_ context.Context, c ledger.Caller, name string) (*Pr
 	if p == nil || name == "" {
 		return nil, &ledger.Refusal{Code: "program_not_found", Status: ledger.NotFound, Text: "This tenant has no program with this name."}
 	}
-	return k.view(p), nil
+	return k.view(reg, p), nil
 }
 
-func (k *Commands) view(p *Program) *ProgramView {
+func (k *Commands) view(reg *Registry, p *Program) *ProgramView {
 	return &ProgramView{Program: p.ProgramChanged, Event: p.Event, Position: p.Position, By: p.By, At: p.At,
-		Warnings: append(warnings(p.ProgramChanged), Unreviewed(p.Purposes, p.Countries, k.bundle.Reviewed)...)}
+		Warnings: slices.Concat(warnings(p.ProgramChanged), reg.ownership(p), Unreviewed(p.Purposes, p.Countries, k.bundle.Reviewed))}
 }
 
 // Unreviewed warns of the countries to which a program registers marketing that the policies deny,
@@ -82,7 +82,7 @@ func Unreviewed(purposes, countries []string, reviewed func(country string) bool
 
 // warnings says what about a registration is lawful but unwise.
 func warnings(p *event.ProgramChanged) (out []string) {
-	for _, t := range []string{p.HelpText, p.StopText} {
+	for _, t := range []string{p.HelpText, p.StopText, p.StartText} {
 		for _, w := range []string{"cancel", "end"} {
 			if slices.Contains(strings.FieldsFunc(strings.ToLower(t), func(r rune) bool { return !unicode.IsLetter(r) }), w) {
 				out = append(out, "A text asks recipients to answer with a word like CANCEL or END, which opts them out.")
@@ -99,19 +99,72 @@ func warnings(p *event.ProgramChanged) (out []string) {
 
 // PutProgram registers a program. The registration replaces the one before as a whole. PutProgram
 // returns when every partition decides under the new one.
+//
+// It refuses a sender ID or a legal entity that another tenant owns, unless this program has
+// registered it already: what tenants share stays until an operator grants it to one of them. On
+// one node nothing comes between that look and the registration. If another node recorded another
+// tenant's registration in between, control's order decides: the later one gets the refusal after
+// it was recorded, and the refusal says so. The name is then shared, the earlier tenant owns it,
+// and an inbound message reaches both.
 func (k *Commands) PutProgram(ctx context.Context, c ledger.Caller, p *event.ProgramChanged) (*ProgramView, error) {
 	if err := checkProgram(p); err != nil {
 		return nil, err
 	}
 	d := *p
 	d.By = c.Key
-	pos, err := k.change(ctx, c.Tenant, &d)
+	reg, late, err := k.register(ctx, c.Tenant, &d)
 	if err != nil {
 		return nil, err
 	}
-	reg := k.control.At(pos.Index + 1)
-	return k.view(reg.Program(c.Tenant, d.Name)), nil
+	if err := k.enforce(ctx, reg); err != nil {
+		return nil, err
+	}
+	if late != nil {
+		return nil, late
+	}
+	return k.view(reg, reg.Program(c.Tenant, d.Name)), nil
 }
+
+// register records a registration, after a look at who owns its names. late is the refusal if
+// another tenant's registration of one was recorded in between; the registration is then recorded
+// all the same.
+func (k *Commands) register(ctx context.Context, tenant string, d *event.ProgramChanged) (reg *Registry, late *ledger.Refusal, err error) {
+	select {
+	case k.registering <- struct{}{}:
+		defer func() { <-k.registering }()
+	case <-ctx.Done():
+		return nil, nil, ledger.Refused(ctx.Err())
+	}
+	before, _ := k.control.Latest()
+	if err := before.Writable(d); err != nil {
+		return nil, nil, err
+	}
+	held := before.Program(tenant, d.Name)
+	if refusal := before.foreign(tenant, d, held); refusal != nil {
+		return nil, nil, refusal
+	}
+	reg, _, err = k.record(ctx, tenant, d)
+	if err != nil {
+		return nil, nil, err
+	}
+	if late = reg.foreign(tenant, d, held); late != nil {
+		late.Text += recorded
+	}
+	return reg, late, nil
+}
+
+// startTextLevel is the format level from which on a registration may have a text that answers
+// START.
+const startTextLevel = 2
+
+// What a registration and a grant are refused with.
+const (
+	senderRule = "A sender ID is a number in E.164 with its plus sign, a short code of 3 to 8 digits, or 1 to 11 letters and digits with at least one letter."
+	entityRule = "Name the program's legal entity, in at most 200 printable characters."
+)
+
+// isEntity reports whether a text can name a legal entity.
+func isEntity(s string) bool { return EntityForm(s) != "" && len(s) <= 200 && printable(s) }
 
 func checkProgram(p *event.ProgramChanged) error {
 	name := func(s string) bool {
@@ -122,8 +175,8 @@ func checkProgram(p *event.ProgramChanged) error {
 	switch {
 	case !name(p.Name):
 		return refuse("invalid_program", "/name", "A program's name must have 1 to 60 small letters, digits, - and _.")
-	case p.LegalEntity == "" || len(p.LegalEntity) > 200 || !printable(p.LegalEntity):
-		return refuse("invalid_program", "/legal_entity", "Name the program's legal entity, in at most 200 printable characters.")
+	case !isEntity(p.LegalEntity):
+		return refuse("invalid_program", "/legal_entity", entityRule)
 	case len(p.Brand) > 60 || !printable(p.Brand):
 		return refuse("invalid_program", "/brand", "A brand must have at most 60 printable characters.")
 	case len(p.Purposes) == 0:
@@ -145,7 +198,7 @@ func checkProgram(p *event.ProgramChanged) error {
 	}
 	for i, x := range p.Senders {
 		if s, err := sms.ParseSender(x); err != nil || string(s) != x {
-			return refuse("invalid_program", fmt.Sprintf("/senders/%d", i), "A sender ID is a number in E.164 with its plus sign, a short code of 3 to 8 digits, or 1 to 11 letters and digits with at least one letter.")
+			return refuse("invalid_program", fmt.Sprintf("/senders/%d", i), senderRule)
 		}
 	}
 	for i, x := range p.Countries {
@@ -153,12 +206,12 @@ func checkProgram(p *event.ProgramChanged) error {
 			return refuse("invalid_program", fmt.Sprintf("/countries/%d", i), "A country is two capital letters (ISO 3166-1), or *.")
 		}
 	}
-	for _, t := range []struct{ field, text string }{{"/help_text", p.HelpText}, {"/stop_text", p.StopText}} {
+	for _, t := range []struct{ field, text string }{{"/help_text", p.HelpText}, {"/stop_text", p.StopText}, {"/start_text", p.StartText}} {
 		if t.text == "" {
 			continue
 		}
 		if _, n, err := sms.Count(t.text, sms.SegmentOptions{}); err != nil || n > 3 {
-			return refuse("invalid_program", t.field, "A HELP or STOP text must have at most 3 segments.")
+			return refuse("invalid_program", t.field, "A HELP, STOP or START text must have at most 3 segments.")
 		}
 	}
 	return nil
@@ -179,6 +232,9 @@ func (p *Program) Help() string {
 	}
 	return p.brand() + ": reply STOP to opt out of our messages. Message and data rates may apply."
 }
+
+// Welcome is the text that answers a START; "" if a START is not answered.
+func (p *Program) Welcome() string { return p.StartText }
 
 func (p *Program) brand() string {
 	if p.Brand != "" {

@@ -19,6 +19,10 @@ type Program struct {
 	Event    event.ID
 	Position event.Position
 	At       time.Time
+	// senders and entity are its sender IDs and its legal entity in the form in which they are
+	// compared.
+	senders []string
+	entity  string
 }
 
 // Pause is a pause that is in force.
@@ -37,11 +41,13 @@ type Registry struct {
 	Position int64
 	Event    event.ID
 	programs map[string]map[string]*Program // by tenant and name
-	owners   map[string][]*Program          // by sender ID
+	owners   map[string][]*Program          // by sender ID, exactly as it is registered
+	senders  claims                         // of sender IDs
+	entities claims                         // of legal entities
+	level    int                            // 0: none was raised
 	routes   routing.Table
 	pauses   []*Pause
 	policy   *event.PolicyActivated
-	level    int // 0 is 1
 }
 
 // Apply returns the registry after the control event at index. matters says whether the event can
@@ -52,7 +58,10 @@ func (r *Registry) Apply(index int64, e *event.Event) (next *Registry, matters b
 	switch d := e.Data.(type) {
 	case *event.ProgramChanged:
 		p := &Program{ProgramChanged: d, Tenant: e.Tenant, Event: e.ID, At: e.Time,
-			Position: event.Position{Partition: event.ControlPartition, Index: index}}
+			Position: event.Position{Partition: event.ControlPartition, Index: index}, entity: EntityForm(d.LegalEntity)}
+		for _, s := range d.Senders {
+			p.senders = append(p.senders, SenderForm(s))
+		}
 		n.programs = maps.Clone(r.programs)
 		if n.programs == nil {
 			n.programs = map[string]map[string]*Program{}
@@ -72,18 +81,23 @@ func (r *Registry) Apply(index int64, e *event.Event) (next *Registry, matters b
 				}
 			}
 		}
+		before := of[d.Name]
 		of[d.Name] = p
 		n.programs[e.Tenant] = of
+		n.claim(e.Tenant, before, p)
 		n.index()
+	case *event.OwnerGranted:
+		n.grant(e.Tenant, d)
+		n.index()
+	case *event.LevelRaised:
+		if d.Level != r.Level()+1 {
+			return r, false // two operators raised it at the same time
+		}
+		n.level = d.Level
 	case *event.RoutesChanged:
 		n.routes = routing.Table{Routes: d.Routes, Position: n.Position}
 	case *event.PolicyActivated:
 		n.policy = d
-	case *event.LevelRaised:
-		if d.Level != r.Level()+1 { // two operators raised it at the same time
-			return r, false
-		}
-		n.level = d.Level
 	case *event.Paused:
 		n.pauses = append(slices.Clone(n.without(e.Tenant, d.Program, d.Carrier)), &Pause{d, e.Tenant, e.ID, e.Time})
 	case *event.Resumed:
@@ -101,14 +115,17 @@ func (r *Registry) without(tenant, program, carrier string) []*Pause {
 	})
 }
 
-// index fills owners.
+// index fills owners: the programs that register a sender ID; of one that was granted, those of
+// its owner.
 func (r *Registry) index() {
 	r.owners = map[string][]*Program{}
 	for _, tenant := range slices.Sorted(maps.Keys(r.programs)) {
 		for _, name := range slices.Sorted(maps.Keys(r.programs[tenant])) {
 			p := r.programs[tenant][name]
-			for _, s := range p.Senders {
-				r.owners[s] = append(r.owners[s], p)
+			for i, s := range p.Senders {
+				if owner, granted := r.senders.owner(p.senders[i]); !granted || owner == tenant {
+					r.owners[s] = append(r.owners[s], p)
+				}
 			}
 		}
 	}
@@ -141,7 +158,10 @@ func (r *Registry) Programs(tenant string) []*Program {
 // Tenants lists all tenants that have a program.
 func (r *Registry) Tenants() []string { return slices.Sorted(maps.Keys(r.programs)) }
 
-// Owners are the programs that register a sender ID, in order of tenant and name.
+// Owners are the programs that register a sender ID, in order of tenant and name. If an operator
+// has granted it, they are those of its owner alone. Without a grant they are those of every
+// tenant that registers it, so that a STOP to a number that tenants share reaches all of them. The
+// sender ID is compared exactly.
 func (r *Registry) Owners(sender string) []*Program { return r.owners[sender] }
 
 // Routes is the route table in force.

@@ -55,7 +55,7 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 	if active := reg.Policy(); active == nil || active.Digest != digest {
 		return hold(m, now, event.FaultBundle, "this node has loaded other policies than those in force")
 	}
-	q := question{d: d, ctx: ctx, prog: prog, s: s, m: m, now: now}
+	q := question{d: d, ctx: ctx, reg: reg, prog: prog, s: s, m: m, now: now}
 	if fault, detail := q.ask(); fault != "" {
 		return hold(m, now, fault, detail)
 	}
@@ -102,6 +102,7 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 type question struct {
 	d    *Decider
 	ctx  context.Context
+	reg  *control.Registry
 	prog *control.Program
 	s    *recipient.State
 	m    *recipient.Message
@@ -120,7 +121,7 @@ type question struct {
 func (q *question) ask() (fault event.Fault, detail string) {
 	q.until = q.now
 	for range daysAhead {
-		facts, clocks, err := q.d.Facts(q.prog, q.s, q.m, q.until)
+		facts, clocks, err := q.d.Facts(q.reg, q.prog, q.s, q.m, q.until)
 		if err != nil {
 			return event.FaultZoneData, err.Error()
 		}
@@ -206,11 +207,12 @@ func hold(m *recipient.Message, now time.Time, fault event.Fault, detail string)
 
 func short(digest string) string { return digest[:min(len(digest), 32)] }
 
-// Facts returns the policy input for the message m of the stream s at an instant, and the clocks
+// Facts returns the policy input for the message m of the program prog of reg, in the stream s, at an
+// instant, and the clocks
 // in it in the form in which a decision records them. An error means that the zone of a place
 // does not load.
-func (d *Decider) Facts(prog *control.Program, s *recipient.State, m *recipient.Message, at time.Time) (*Facts, []event.Clock, error) {
-	f := factsWithoutClocks(prog, m, s.OptOuts)
+func (d *Decider) Facts(reg *control.Registry, prog *control.Program, s *recipient.State, m *recipient.Message, at time.Time) (*Facts, []event.Clock, error) {
+	f := factsWithoutClocks(reg, prog, m, s.OptOuts)
 	f.ZoneData = d.ZoneData
 	f.Review = review(f.OptOuts, s.OptOuts, m, at)
 	var clocks []event.Clock
@@ -230,14 +232,14 @@ func (d *Decider) Facts(prog *control.Program, s *recipient.State, m *recipient.
 }
 
 // factsWithoutClocks is the policy input without its clocks: what follows from the message's
-// submit, its program's registration and the opt-outs in force.
-func factsWithoutClocks(prog *control.Program, m *recipient.Message, optOuts []recipient.OptOut) *Facts {
+// submit, its program's registration, who owns its sender ID, and the opt-outs in force.
+func factsWithoutClocks(reg *control.Registry, prog *control.Program, m *recipient.Message, optOuts []recipient.OptOut) *Facts {
 	f := &Facts{
 		Purpose:   m.Purpose,
 		Reply:     string(m.Reply),
 		Program:   FactProgram{Name: prog.Name, LegalEntity: prog.LegalEntity, Purposes: prog.Purposes, Countries: prog.Countries},
 		Recipient: FactRecipient{Country: m.Country, Places: make([]FactPlace, 0, len(m.Places))},
-		Sender:    FactSender{ID: m.From, Type: string(sms.Sender(m.From).Type()), Owned: slices.Contains(prog.Senders, m.From)},
+		Sender:    FactSender{ID: m.From, Type: string(sms.Sender(m.From).Type()), Owned: owned(reg, prog, m.From)},
 		Clocks:    make(map[string]FactClock, len(m.Places)),
 	}
 	for _, p := range m.Places {
@@ -289,6 +291,13 @@ func review(facts []FactOptOut, optOuts []recipient.OptOut, m *recipient.Message
 	}
 	until = until.Add(time.Minute - 1).Truncate(time.Minute)
 	return FactReview{Until: until.UTC().Format(time.RFC3339), Ended: !at.Before(until)}
+}
+
+// owned reports whether a program registers a sender ID that no operator has granted to another
+// tenant.
+func owned(reg *control.Registry, prog *control.Program, sender string) bool {
+	owner, granted := reg.Owner(sender)
+	return slices.Contains(prog.Senders, sender) && (!granted || owner == prog.Tenant)
 }
 
 // parsePlace reads what sms.Place.Event wrote, such as "US-FL America/New_York".

@@ -233,6 +233,28 @@ func TestDecideNamesOptOuts(t *testing.T) {
 	}
 }
 
+// A sender ID that an operator has granted to another tenant is not the program's own any more.
+func TestGrantedSender(t *testing.T) {
+	s, m := &recipient.State{Tenant: "acme"}, &recipient.Message{Program: "news", Country: "US", From: "+1500"}
+	reg := registry(t)
+	for i, c := range []struct {
+		tenant, sender string
+		owned          bool
+	}{{"", "", true}, {"other", "+1501", true}, {"other", "+1500", false}, {"acme", "+1500", true}} {
+		if c.tenant != "" {
+			next, matters := reg.Apply(100+int64(i), &event.Event{ID: event.ID{byte(i)}, Tenant: c.tenant, Data: &event.OwnerGranted{Sender: c.sender}})
+			if !matters {
+				t.Fatal("a grant changes decisions")
+			}
+			reg = next
+		}
+		f, _, err := (&Decider{Zone: sms.LoadZone}).Facts(reg, reg.Program("acme", "news"), s, m, noon)
+		if err != nil || f.Sender.Owned != c.owned {
+			t.Errorf("after %s was granted to %q: %v, %v", c.sender, c.tenant, f, err)
+		}
+	}
+}
+
 // Every field of the facts is filled from a message of which everything is known: a fact that
 // the policies read and that is always empty would be a rule that never applies.
 func TestEveryFactIsFilled(t *testing.T) {
@@ -241,7 +263,7 @@ func TestEveryFactIsFilled(t *testing.T) {
 	prog := &control.Program{ProgramChanged: &event.ProgramChanged{Name: "news", LegalEntity: "Acme", Purposes: []string{"marketing"}, Countries: []string{"US"}, Senders: []string{"+1500"}}}
 	s := &recipient.State{OptOuts: []recipient.OptOut{{Event: answers, Unclear: true, Known: known, Reach: event.Reach{Scope: event.ScopeProgram, Name: "news"}}}}
 	m := &recipient.Message{Program: "news", Purpose: "marketing", From: "+1500", Country: "US", Places: []event.Place{"US-NY America/New_York"}, Answers: answers, Reply: recipient.AskConfirm, ValidUntil: noon}
-	f, _, err := (&Decider{Zone: sms.LoadZone, ZoneData: "z"}).Facts(prog, s, m, noon)
+	f, _, err := (&Decider{Zone: sms.LoadZone, ZoneData: "z"}).Facts(&control.Registry{}, prog, s, m, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -335,7 +357,7 @@ func TestReview(t *testing.T) {
 			m.SendAt = at(f.sendAt)
 		}
 		reg := registry(t)
-		got, _, err := (&Decider{Zone: sms.LoadZone}).Facts(reg.Program("acme", "news"), &recipient.State{OptOuts: f.optOuts}, m, at("05:00:00"))
+		got, _, err := (&Decider{Zone: sms.LoadZone}).Facts(reg, reg.Program("acme", "news"), &recipient.State{OptOuts: f.optOuts}, m, at("05:00:00"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -117,7 +117,8 @@ type FactSender struct {
 	ID string `json:"id"`
 	// Type is alphanumeric, short_code or long_code.
 	Type string `json:"type"`
-	// Owned says whether the program registers this sender ID.
+	// Owned says whether the program registers this sender ID, and no operator has granted it to
+	// another tenant.
 	Owned bool `json:"owned"`
 }
 

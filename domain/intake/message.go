@@ -34,7 +34,8 @@ const (
 // prepare checks a request and makes its submit event and its answer. id is the id that was
 // reserved for the submit; zero: it makes a new one.
 func (in *Intake) prepare(ctx context.Context, c ledger.Caller, r *SubmitRequest, key keyDigests, id event.ID) (*event.Event, *Submitted, error) {
-	prog := in.registry().Program(c.Tenant, r.Program)
+	reg := in.registry()
+	prog := reg.Program(c.Tenant, r.Program)
 	if prog == nil {
 		if r.Program == "" {
 			return nil, nil, refuse("unknown_program", "/program", "Name a program: this tenant has no default program.")
@@ -57,7 +58,7 @@ func (in *Intake) prepare(ctx context.Context, c ledger.Caller, r *SubmitRequest
 		d.Places = append(d.Places, p.Event())
 	}
 	now := event.Millis(in.cfg.Now())
-	if d.From, err = in.sender(ctx, prog, d, r.From, now); err != nil {
+	if d.From, err = in.sender(ctx, reg, prog, d, r.From, now); err != nil {
 		return nil, nil, err
 	}
 	if err := times(d, r, now); err != nil {
@@ -167,7 +168,7 @@ func times(d *event.MessageSubmitted, r *SubmitRequest, now time.Time) error {
 
 // sender is the sender ID that a message goes out as: the one that the request names, else the
 // program's first one that the rules allow for this recipient.
-func (in *Intake) sender(ctx context.Context, prog *control.Program, d *event.MessageSubmitted, asked string, now time.Time) (string, error) {
+func (in *Intake) sender(ctx context.Context, reg *control.Registry, prog *control.Program, d *event.MessageSubmitted, asked string, now time.Time) (string, error) {
 	if asked != "" {
 		s, err := sms.ParseSender(asked)
 		if err != nil {
@@ -181,7 +182,7 @@ func (in *Intake) sender(ctx context.Context, prog *control.Program, d *event.Me
 	m := &recipient.Message{Program: d.Program, Purpose: d.Purpose, Country: d.Country, Places: d.Places}
 	for _, s := range prog.Senders {
 		m.From = s
-		facts, _, err := in.cfg.Decider.Facts(prog, &recipient.State{}, m, now)
+		facts, _, err := in.cfg.Decider.Facts(reg, prog, &recipient.State{}, m, now)
 		if err != nil {
 			break // the decision finds the same fault, and names it
 		}

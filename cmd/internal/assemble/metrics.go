@@ -38,6 +38,7 @@ var (
 	descBacklog    = prometheus.NewDesc("chirograph_backlog_streams", "Streams with work to do.", nil, nil)
 	descStopped    = prometheus.NewDesc("chirograph_partitions_stopped", "Partitions that stopped and need an operator.", nil, nil)
 	descPauses     = prometheus.NewDesc("chirograph_pauses", "Pauses in force.", nil, nil)
+	descShared     = prometheus.NewDesc("chirograph_shared_names", "Sender IDs and legal entities that several tenants register, and that no operator has granted to one of them.", nil, nil)
 	descLag        = prometheus.NewDesc("chirograph_views_lag_events", "Events that this process has applied and the views do not have yet, over all partitions.", nil, nil)
 	descDecided    = prometheus.NewDesc("chirograph_decisions_total", "Effective decisions that this node has read, by outcome and by the check that decided.", []string{"outcome", "check"}, nil)
 	descVoid       = prometheus.NewDesc("chirograph_void_total", "Void events that this node has read, by reason (docs/glossary.md#void).", []string{"why"}, nil)
@@ -84,6 +85,7 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 	gauge(descBacklog, float64(s.Backlog))
 	gauge(descStopped, float64(len(s.Failed)))
 	gauge(descPauses, float64(len(s.Pauses)))
+	gauge(descShared, float64(len(f.node.Registry().Shared())))
 	gauge(descServed, float64(s.Served))
 	gauge(descPartitions, float64(f.partitions))
 	for k, v := range s.Decided {

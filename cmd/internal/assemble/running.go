@@ -19,6 +19,7 @@ import (
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/cmd/internal/config"
+	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -90,6 +91,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		}
 		return err
 	}
+	warnOfSharing(r.Log, r.Node.Registry())
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions()})
@@ -211,4 +213,24 @@ func (r *Running) join(ctx context.Context, cfg *config.Config) error {
 		})
 	}
 	return nil
+}
+
+// maxSharing is how many shared names a start logs.
+const maxSharing = 20
+
+// warnOfSharing logs what several tenants register and no operator has granted to one of them: a
+// person who writes STOP to a shared number stops the messages of both.
+func warnOfSharing(log *slog.Logger, reg *control.Registry) {
+	shared := reg.Shared()
+	for i, s := range shared {
+		switch {
+		case i == maxSharing:
+			log.Warn("more sender IDs and legal entities are shared than are listed here", "more", len(shared)-maxSharing)
+			return
+		case s.Sender != "":
+			log.Warn("tenants share a sender ID: name its owner under owners in the configuration, and apply it", "sender", s.Sender, "tenants", s.Tenants)
+		default:
+			log.Warn("tenants share a legal entity: name its owner under owners in the configuration, and apply it", "legal_entity", s.LegalEntity, "tenants", s.Tenants)
+		}
+	}
 }

@@ -22,13 +22,14 @@ type note func(path, format string, a ...any)
 // Check says everything that keeps the configuration from running, in the order
 // of the file. It reads nothing but what Load read.
 func (c *Config) Check() []Problem {
-	k := &checker{c: c, out: slices.Clone(c.problems), tenants: once{}, accounts: once{}}
+	k := &checker{c: c, out: slices.Clone(c.problems), tenants: once{}, accounts: once{}, owners: owners{map[string]string{}, map[string]string{}}}
 	k.ledger()
 	k.process()
 	k.tenantNames()
 	k.keys()
 	k.carriers()
 	k.routes()
+	k.owned()
 	k.programs()
 	slices.SortStableFunc(k.out, func(a, b Problem) int { return a.Line - b.Line })
 	return k.out
@@ -40,6 +41,7 @@ type checker struct {
 	out []Problem
 	// tenants and accounts are those of the file; later sections name them.
 	tenants, accounts once
+	owners            owners
 }
 
 func (k *checker) bad(path, format string, a ...any) {
@@ -267,6 +269,14 @@ func (k *checker) programs() {
 			k.bad(path+".name", "%s of the same tenant has this name already", first)
 		}
 		p.check(func(field, text string) { k.bad(path+field, "%s", text) })
+		for j, x := range p.Senders {
+			if t := k.owners.senders[control.SenderForm(x)]; t != "" && t != p.Tenant {
+				k.bad(fmt.Sprintf("%s.senders[%d]", path, j), "owners gives this sender ID to the tenant %s: remove it here, or name this tenant there", t)
+			}
+		}
+		if t := k.owners.entities[control.EntityForm(p.LegalEntity)]; t != "" && t != p.Tenant {
+			k.bad(path+".legal_entity", "owners gives this legal entity to the tenant %s: change it here, or name this tenant there", t)
+		}
 		if p.Default {
 			if first := defaults.add(p.Tenant, path); first != "" {
 				k.bad(path+".default", "%s is the tenant's default already", first)
@@ -277,7 +287,7 @@ func (k *checker) programs() {
 
 // check says what the ledger would refuse of a registration.
 func (p *Program) check(bad func(field, text string)) {
-	if p.LegalEntity == "" || len(p.LegalEntity) > 200 || terminal.Plain(p.LegalEntity) != p.LegalEntity {
+	if !isEntity(p.LegalEntity) {
 		bad(".legal_entity", "name the company or person that sends, in at most 200 printable characters")
 	}
 	if len(p.Brand) > 60 || terminal.Plain(p.Brand) != p.Brand {
@@ -303,8 +313,8 @@ func (p *Program) check(bad func(field, text string)) {
 		bad(".senders", "name 1 to 200 sender IDs")
 	}
 	for i, x := range p.Senders {
-		if s, err := sms.ParseSender(x); err != nil || string(s) != x {
-			bad(fmt.Sprintf(".senders[%d]", i), "a sender ID is a number in E.164 with its plus sign, in quotes, a short code of 3 to 8 digits in quotes, or 1 to 11 letters and digits with at least one letter")
+		if !isSender(x) {
+			bad(fmt.Sprintf(".senders[%d]", i), senderRule)
 		}
 	}
 	if p.Priority < 0 || p.Priority > 9 {
@@ -313,7 +323,7 @@ func (p *Program) check(bad func(field, text string)) {
 	if p.PrefersDuplicate && slices.Contains(p.Purposes, "marketing") {
 		bad(".prefers_duplicate", "a program with the purpose marketing must not send a message twice: set it to false")
 	}
-	for _, t := range []struct{ field, text string }{{".help_text", p.HelpText}, {".stop_text", p.StopText}} {
+	for _, t := range []struct{ field, text string }{{".help_text", p.HelpText}, {".stop_text", p.StopText}, {".start_text", p.StartText}} {
 		if t.text == "" {
 			continue
 		}

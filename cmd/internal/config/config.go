@@ -38,7 +38,7 @@ type Config struct {
 	Listen        string       `yaml:"listen" default:"127.0.0.1:8080" doc:"The API's address, host:port. It is plain HTTP: put a TLS proxy in front of it if it listens on more than loopback."`
 	Node          string       `yaml:"node" default:"node-1" doc:"This node's name in the events it writes."`
 	Drain         Duration     `yaml:"drain" default:"20s" doc:"How long a node that stops waits for carriers' answers. A hand-off without an answer by then is in doubt."`
-	Log           Log          `yaml:"log" doc:"The process's own log, on standard error. It never contains a phone number or a message's text."`
+	Log           Log          `yaml:"log" doc:"The process's own log, on standard error. It never contains a recipient's phone number or a message's text."`
 	Limits        Limits       `yaml:"limits" doc:"Limits for each partition."`
 	Tenants       []string     `yaml:"tenants" doc:"Names of the tenants: small letters, digits, - and _. A name is in every event and cannot be changed later. Required."`
 	APIKeys       []Key        `yaml:"api_keys" doc:"Who may call the API. chirograph config key makes a key."`
@@ -47,6 +47,7 @@ type Config struct {
 	EventStoreDB  EventStoreDB `yaml:"eventstoredb" doc:"The ledger's streams. chirograph log init makes them."`
 	Postgres      Postgres     `yaml:"postgres" doc:"The database that the nodes of a cluster share: views, the vault, idempotency keys and carrier leases."`
 	Routes        []Route      `yaml:"routes" doc:"Which carrier gets a message: that of the first route that matches. chirograph config apply brings them into force."`
+	Owners        []Owner      `yaml:"owners" doc:"Which tenant a sender ID or a legal entity belongs to. chirograph config apply brings them into force; the ledger must be at format level 2."`
 	Programs      []Program    `yaml:"programs" doc:"The registered programs. chirograph config apply brings them into force."`
 
 	path     string
@@ -107,6 +108,13 @@ type Route struct {
 	Carrier   string   `yaml:"carrier" doc:"The carrier account that gets these messages. Required."`
 }
 
+// Owner is what an operator grants to one tenant: see event.OwnerGranted.
+type Owner struct {
+	Tenant        string   `yaml:"tenant" doc:"The tenant that alone may have them. Required."`
+	Senders       []string `yaml:"senders" doc:"Sender IDs, as programs register them."`
+	LegalEntities []string `yaml:"legal_entities" doc:"Names of legal entities. They are compared without regard to upper case, lower case and spaces."`
+}
+
 // Program is event.ProgramChanged and the tenant whose program it is.
 type Program struct {
 	Tenant           string   `yaml:"tenant" doc:"The tenant whose program it is. Required."`
@@ -120,6 +128,7 @@ type Program struct {
 	PrefersDuplicate bool     `yaml:"prefers_duplicate" default:"false" doc:"If a hand-off is in doubt, the message is sent a second time. Not for marketing."`
 	HelpText         string   `yaml:"help_text" doc:"The answer to HELP; at most 3 segments."`
 	StopText         string   `yaml:"stop_text" doc:"The one confirmation of a STOP; at most 3 segments. It must not advertise anything."`
+	StartText        string   `yaml:"start_text" otherwise:"a START is not answered" doc:"The answer to a START; at most 3 segments. The ledger must be at format level 2."`
 	Default          bool     `yaml:"default" default:"false" doc:"The program of the tenant's messages that name none. One per tenant."`
 }
 
@@ -404,7 +413,21 @@ func (c *Config) Registrations() map[string][]*event.ProgramChanged {
 	for _, p := range c.Programs {
 		out[p.Tenant] = append(out[p.Tenant], &event.ProgramChanged{Name: p.Name, LegalEntity: p.LegalEntity, Brand: p.Brand,
 			Purposes: p.Purposes, Countries: p.Countries, Senders: p.Senders, Priority: p.Priority, PrefersDuplicate: p.PrefersDuplicate,
-			HelpText: p.HelpText, StopText: p.StopText, Default: p.Default})
+			HelpText: p.HelpText, StopText: p.StopText, StartText: p.StartText, Default: p.Default})
+	}
+	return out
+}
+
+// Grants are what the file grants to each tenant, in the order of the file.
+func (c *Config) Grants() map[string][]*event.OwnerGranted {
+	out := map[string][]*event.OwnerGranted{}
+	for _, o := range c.Owners {
+		for _, s := range o.Senders {
+			out[o.Tenant] = append(out[o.Tenant], &event.OwnerGranted{Sender: s})
+		}
+		for _, e := range o.LegalEntities {
+			out[o.Tenant] = append(out[o.Tenant], &event.OwnerGranted{LegalEntity: e})
+		}
 	}
 	return out
 }

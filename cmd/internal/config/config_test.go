@@ -72,11 +72,14 @@ func TestConfig(t *testing.T) {
 	want := map[string][]*event.ProgramChanged{
 		"bank": {{Name: "otp", LegalEntity: "Example Bank Ltd", Brand: "Example Bank", Purposes: []string{"otp", "account"}, Countries: []string{"US", "NO"},
 			Senders: []string{"+12025550101", "12345", "ExampleBank"}, Priority: 8, PrefersDuplicate: true, HelpText: "Example Bank: call us.",
-			StopText: "Example Bank: you will get no more texts.", Default: true}},
+			StopText: "Example Bank: you will get no more texts.", StartText: "Example Bank: welcome back.", Default: true}},
 		"clinic": {{Name: "otp", LegalEntity: "Example Clinic", Purposes: []string{"healthcare"}, Countries: []string{"*"}, Senders: []string{"+12025550102"}}},
 	}
 	if !reflect.DeepEqual(c.Registrations(), want) {
 		t.Errorf("%+v", c.Registrations())
+	}
+	if want := map[string][]*event.OwnerGranted{"bank": {{Sender: "12345"}, {LegalEntity: "Example Bank Ltd"}}}; !reflect.DeepEqual(c.Grants(), want) {
+		t.Errorf("%+v", c.Grants())
 	}
 	// whole is whole: no field is left at its zero value in the first of each list.
 	unset(t, reflect.ValueOf(*c), "")
@@ -132,7 +135,7 @@ func TestConfigIsRefused(t *testing.T) {
 		{"an alias", change(t, "node: node-7", "node: &a node-7"), "anchors and aliases"},
 		{"a duration without unit", change(t, "drain: 30s", "drain: 30"), "line 5: drain: it must be a duration with its unit"},
 		{"a duration of nothing", change(t, "drain: 30s", "drain: 0s"), "line 5: drain: it must be longer than 0"},
-		{"a number for a text", change(t, `"12345"`, "12345"), "programs[0].senders[1]: it must be a text: write it in quotes"},
+		{"a number for a text", change(t, `"+12025550101", "12345"`, `"+12025550101", 12345`), "programs[0].senders[1]: it must be a text: write it in quotes"},
 		{"a phone number without quotes", change(t, `"+12025550101"`, "+12025550101"), "programs[0].senders[0]: it must be a text: write it in quotes"},
 		{"a text for a number", change(t, "window: 10", "window: ten"), "line 25: carriers[0].window: it must be a whole number"},
 		{"a fraction for a whole number", change(t, "window: 10", "window: 1.5"), "carriers[0].window: it must be a whole number"},
@@ -206,6 +209,15 @@ func TestConfigCheck(t *testing.T) {
 		{`senders: ["+12025550102"]`, `senders: ["+1 202 555 0102"]`, "programs[1].senders[0]: a sender ID is"},
 		{"priority: 8", "priority: 10", "programs[0].priority: "},
 		{`"Example Bank: call us."`, `"` + strings.Repeat("x", 500) + `"`, "programs[0].help_text: it must have at most 3 segments"},
+		{`"Example Bank: welcome back."`, `"` + strings.Repeat("x", 500) + `"`, "programs[0].start_text: it must have at most 3 segments"},
+		{"owners:\n  - tenant: bank", "owners:\n  - tenant: bnk", `owners[0].tenant: "bnk" is not one of the tenants; did you mean bank?`},
+		{"owners:\n  - tenant: bank\n    senders: [\"12345\"]\n    legal_entities: [Example Bank Ltd]", "owners:\n  - tenant: bank", "owners[0]: name senders, legal_entities or both"},
+		{`    senders: ["12345"]`, `    senders: ["+1 202 555 0101"]`, "owners[0].senders[0]: a sender ID is"},
+		{"legal_entities: [Example Bank Ltd]", `legal_entities: [" "]`, "owners[0].legal_entities[0]: name a company or person"},
+		{"legal_entities: [Example Bank Ltd]", "legal_entities: [Example Bank Ltd, EXAMPLE  bank ltd]", "owners[0].legal_entities[1]: it is there twice, first in owners[0].legal_entities[0]"},
+		{"legal_entities: [Example Bank Ltd]", "legal_entities: [Example Bank Ltd]\n  - {tenant: clinic, senders: [\"12345\"]}", "owners[1].senders[0]: owners[0].senders[0] gives this sender ID to the tenant bank: it can have one owner"},
+		{`senders: ["+12025550102"]`, `senders: ["+12025550102", "12345"]`, "programs[1].senders[1]: owners gives this sender ID to the tenant bank"},
+		{"legal_entity: Example Clinic", "legal_entity: example bank LTD", "programs[1].legal_entity: owners gives this legal entity to the tenant bank"},
 		{"tenant: clinic", "tenant: bank", "programs[1].name: programs[0] of the same tenant has this name already"},
 		{"    tenant: clinic\n    name: otp", "    tenant: bank\n    default: true\n    name: rest", ""},
 	} {
@@ -274,6 +286,47 @@ programs:
 	}
 }
 
+// What tenants of a file share is no problem, since a ledger may have it so for long: it is noted.
+func TestSharingIsNoted(t *testing.T) {
+	text := `data: d
+tenants: [a, b, c]
+programs:
+  - {tenant: b, name: p, legal_entity: "Entity A", purposes: [otp], countries: ["*"], senders: ["12345", Example]}
+  - {tenant: a, name: p, legal_entity: "entity  a", purposes: [otp], countries: [US, FR, US], senders: [EXAMPLE, "12345"]}
+  - {tenant: a, name: q, legal_entity: Own, purposes: [otp], countries: [NO], senders: [Own]}
+  - {tenant: c, name: p, legal_entity: Other, purposes: [otp], countries: [FR], senders: ["12345"]}
+`
+	for _, c := range []struct {
+		owners string
+		want   []string
+	}{
+		{"", []string{"the tenants b, a and c register the same sender ID 12345: ", "the tenants b and a register the same sender ID Example: ", "the tenants b and a register the same legal entity Entity A: "}},
+		{"owners: [{tenant: b, senders: [example]}]\n", []string{"sender ID 12345: ", "legal entity Entity A: "}},
+	} {
+		cfg, _, err := load(t, text+c.owners)
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes := slices.DeleteFunc(cfg.Notes(), func(n string) bool { return !strings.Contains(n, "register the same") })
+		if len(notes) != len(c.want) {
+			t.Fatalf("%q", notes)
+		}
+		for i, want := range c.want {
+			if !strings.Contains(notes[i], want) {
+				t.Errorf("%q, want %q", notes[i], want)
+			}
+		}
+		if problems := cfg.Check(); (len(problems) == 0) != (c.owners == "") {
+			t.Errorf("%q: %v", c.owners, problems) // what owners grants to b alone, a may not register
+		}
+		words := cfg.WordNotes(func(country string) bool { return country == "US" || country == "NO" })
+		if len(words) != 3 || !strings.Contains(words[0], "program p of tenant b may reach all countries") || !strings.Contains(words[1], "program p of tenant a may reach FR,") ||
+			!strings.Contains(words[2], "program p of tenant c may reach FR,") {
+			t.Errorf("%q", words)
+		}
+	}
+}
+
 // What the code fills in for a field that is left out is what its `default` says.
 func TestDefaults(t *testing.T) {
 	c, problems := Parse([]byte("carriers: [{account: a}]"), nil)
@@ -332,6 +385,8 @@ func FuzzConfig(f *testing.F) {
 				c.Carriers[i].SMPP()
 			}
 			c.Registrations()
+			c.Grants()
+			c.WordNotes(func(string) bool { return false })
 		}
 	})
 }

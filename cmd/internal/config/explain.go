@@ -83,6 +83,17 @@ func (c *Config) explainTenant(w io.Writer, t string) {
 			fmt.Fprintf(w, "  key %s has the scopes %s\n", terminal.Plain(k.ID), terminal.Listed(k.Scopes))
 		}
 	}
+	for _, o := range c.Owners {
+		if o.Tenant != t {
+			continue
+		}
+		for _, x := range o.Senders {
+			fmt.Fprintf(w, "  alone has the sender ID %s\n", x)
+		}
+		for _, x := range o.LegalEntities {
+			fmt.Fprintf(w, "  alone has the legal entity %s\n", terminal.Plain(x))
+		}
+	}
 	for i := range c.Programs {
 		p := &c.Programs[i]
 		if p.Tenant != t {
@@ -181,6 +192,7 @@ func (c *Config) Notes() []string {
 			note("tenant %s has no default program: every message must name one", t)
 		}
 	}
+	out = append(out, c.sharing()...)
 	for _, p := range c.Programs {
 		if len(c.Routes) > 0 && !p.routed(c.Routes) {
 			note("program %s of tenant %s: some of its countries have no route", p.Name, p.Tenant)

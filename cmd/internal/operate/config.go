@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
+	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/policies"
 )
 
@@ -144,7 +146,14 @@ func (c *ConfigApplyCmd) Run(g *terminal.Globals) error {
 		return err
 	}
 	notes := cfg.Unreviewed(policy.Reviewed)
-	if err := assemble.ApplyConfig(ctx, cfg); err != nil {
+	err = assemble.ApplyConfig(ctx, cfg)
+	var refusal *ledger.Refusal
+	switch {
+	case errors.Is(err, assemble.ErrNothingApplied):
+		return err
+	case errors.As(err, &refusal):
+		return fmt.Errorf("not everything was applied; correct this, and run the command again: %w", err)
+	case err != nil:
 		return fmt.Errorf("not everything was applied; run the command again, it continues where it stopped: %w", err)
 	}
 	if g.JSON {
@@ -155,9 +164,13 @@ func (c *ConfigApplyCmd) Run(g *terminal.Globals) error {
 			Notes    []string `json:"notes"`
 		}{len(cfg.Tenants), len(cfg.Programs), len(cfg.Routes), append([]string{}, notes...)})
 	}
+	owners := ""
+	if len(cfg.Owners) > 0 {
+		owners = "the owners, "
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Applied to the ledger in %s: %s of %s, %s, and the built-in policies. Programs that the file does not name were not changed.\n",
-		cfg.Location(), terminal.Count(len(cfg.Programs), "program"), terminal.Count(len(cfg.Tenants), "tenant"), terminal.Count(len(cfg.Routes), "route"))
+	fmt.Fprintf(&b, "Applied to the ledger in %s: %s%s of %s, %s, and the built-in policies. Programs that the file does not name were not changed.\n",
+		cfg.Location(), owners, terminal.Count(len(cfg.Programs), "program"), terminal.Count(len(cfg.Tenants), "tenant"), terminal.Count(len(cfg.Routes), "route"))
 	listNotes(&b, notes)
 	_, err = io.WriteString(g.Stdout, b.String())
 	return err

@@ -116,7 +116,7 @@ func (c *Cmd) dev(ctx context.Context, g *terminal.Globals) error {
 	}
 	r := &assemble.Running{Data: d, Node: node, Carriers: clients, Listener: l, Keys: keys, Drain: c.Drain, Log: log}
 	r.Started = func(ctx context.Context) error {
-		if err := assemble.Apply(ctx, node, d, "dev", devPrograms(), []event.Route{{Rule: "everything", Carrier: devCarrier}}); err != nil {
+		if err := assemble.Apply(ctx, node, d, "dev", &assemble.Wanted{Programs: devPrograms(), Routes: []event.Route{{Rule: "everything", Carrier: devCarrier}}}); err != nil {
 			return err
 		}
 		out.Print(welcome{URL: "http://" + l.Addr().String(), Key: key, Dir: c.Data, Fresh: fresh, Took: time.Since(started), Control: control}.text())
