@@ -1,11 +1,6 @@
 package sms
 
-import (
-	"errors"
-	"strings"
-	"unicode/utf16"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // The GSM 7 bit default alphabet (3GPP TS 23.038 §6.2.1), by code. Code 0x1B is the escape to the
 // extension table, and no character.
@@ -74,151 +69,62 @@ func inLatin1(r rune) bool {
 	return r >= 0x20 && r <= 0x7e || r >= 0xa0 && r <= 0xff || r == '\n' || r == '\r'
 }
 
-// Errors of DecodeText.
-var (
-	// errUnknownCoding means that this package cannot read text in that data_coding (8-bit
-	// binary, JIS, pictogram, ...).
-	errUnknownCoding = errors.New("the data coding is none of the text codings that are supported")
-	// errMalformedText means that the coding does not allow some of the octets. The text has
-	// U+FFFD instead of them.
-	errMalformedText = errors.New("the octets are not valid in their data coding")
-)
-
-// DecodeText decodes the octets of a short_message, without its user data header, by data_coding
-// (SMPP 3.4 §5.2.19):
-//
-//   - 0: by alphabet, which is what the carrier of the account means by 0: GSM7 (one octet a
-//     septet), unless it is Latin1 or UCS2;
-//   - 1: ASCII; 3: ISO 8859-1; 6: ISO 8859-5; 8: UTF-16BE;
-//   - 0x10 to 0x1B and 0xF0 to 0xFF: the data coding schemes of 3GPP TS 23.038 §4 that carriers
-//     pass through.
-//
-// With errMalformedText it still returns the text that can be read, because a person, or this
-// package, may find a revocation in it. With errUnknownCoding it returns no text.
-func DecodeText(dataCoding byte, octets []byte, alphabet Encoding) (string, error) {
-	switch {
-	case dataCoding == 0x00:
-		switch alphabet {
-		case Latin1:
-			return decodeLatin1(octets), nil
-		case UCS2:
-			return decodeUCS2(octets)
+// decodeGSM decodes septets, one an octet. Octets above 0x7F and codes that the tables do not
+// have become U+FFFD. A code that the shift table does not have is shown as the character of the
+// locking table, and an escape to another table, which is reserved, as a space (3GPP TS 23.038
+// §6.2.1.1). part says that the text goes on in another part, so that an escape at its end is
+// no damage.
+func decodeGSM(octets []byte, a *alphabet7, part bool) string {
+	b := make([]byte, 0, len(octets)+8)
+	char := func(c byte) rune {
+		if c >= 0x80 || a.locking[c] == 0 {
+			return utf8.RuneError
 		}
-		return decodeGSM(octets)
-	case dataCoding == 0x01:
-		return decodeBytes(octets, func(c byte) rune {
-			if c >= 0x80 {
-				return utf8.RuneError
-			}
-			return rune(c)
-		})
-	case dataCoding == 0x03:
-		return decodeLatin1(octets), nil
-	case dataCoding == 0x06:
-		return decodeBytes(octets, cyrillic)
-	case dataCoding == 0x08:
-		return decodeUCS2(octets)
-	case dataCoding >= 0x10 && dataCoding <= 0x13, dataCoding&0xf4 == 0xf0: // with a message class
-		return decodeGSM(octets)
-	case dataCoding >= 0x18 && dataCoding <= 0x1b:
-		return decodeUCS2(octets)
+		return a.locking[c]
 	}
-	return "", errUnknownCoding
-}
-
-func decodeGSM(octets []byte) (string, error) {
-	var b strings.Builder
-	b.Grow(len(octets) + 8)
-	var err error
 	for i := 0; i < len(octets); i++ {
 		c := octets[i]
+		r := rune(utf8.RuneError)
 		switch {
-		case c >= 0x80:
-			err = errMalformedText
-			b.WriteRune(utf8.RuneError)
 		case c != gsmEscape:
-			b.WriteRune(gsmRune[c])
-		case i+1 == len(octets):
-			err = errMalformedText
-			b.WriteRune(utf8.RuneError)
-		default:
-			// A code that the extension table does not have is shown as the default table's
-			// character. An escape to another table, which is reserved, is shown as a space.
+			r = char(c)
+		case i+1 < len(octets):
 			i++
 			switch next := octets[i]; {
-			case next >= 0x80:
-				err = errMalformedText
-				b.WriteRune(utf8.RuneError)
 			case next == gsmEscape:
-				b.WriteByte(' ')
-			case gsmExtRune[next] != 0:
-				b.WriteRune(gsmExtRune[next])
+				r = ' '
+			case next < 0x80 && a.shift[next] != 0:
+				r = a.shift[next]
 			default:
-				b.WriteRune(gsmRune[next])
+				r = char(next)
 			}
+		case part:
+			continue
 		}
+		b = utf8.AppendRune(b, r)
 	}
-	return b.String(), err
+	return string(b)
 }
 
-func decodeLatin1(octets []byte) string {
-	s, _ := decodeBytes(octets, func(c byte) rune { return rune(c) })
-	return s
-}
-
-func decodeBytes(octets []byte, char func(byte) rune) (string, error) {
-	var b strings.Builder
-	b.Grow(len(octets) + len(octets)/2)
-	var err error
-	for _, c := range octets {
-		r := char(c)
-		if r == utf8.RuneError {
-			err = errMalformedText
+// unpack divides octets into septets, the lowest bits first, after some fill bits (3GPP TS 23.038
+// §6.1.2). Seven bits at the end that are 0, or a carriage return that fills them, are no
+// character.
+func unpack(octets []byte, fill int) []byte {
+	n := (8*len(octets) - fill) / 7
+	if n <= 0 {
+		return nil
+	}
+	out := make([]byte, n)
+	for i := range out {
+		bit := fill + 7*i
+		v := uint16(octets[bit/8])
+		if bit/8+1 < len(octets) {
+			v |= uint16(octets[bit/8+1]) << 8
 		}
-		b.WriteRune(r)
+		out[i] = byte(v>>(bit%8)) & 0x7f
 	}
-	return b.String(), err
-}
-
-// cyrillic decodes a character of ISO 8859-5. Its codes have a fixed distance to Unicode's,
-// except for three characters.
-func cyrillic(c byte) rune {
-	switch {
-	case c <= 0xa0 || c == 0xad:
-		return rune(c)
-	case c == 0xf0:
-		return '№'
-	case c == 0xfd:
-		return '§'
+	if last := out[n-1]; (8*len(octets)-fill)%7 == 0 && (last == 0 || last == '\r') {
+		out = out[:n-1]
 	}
-	return rune(c) + 0x0360
-}
-
-// decodeUCS2 decodes UTF-16BE. It is called UCS-2, but since phones have emoji it has surrogate
-// pairs too.
-func decodeUCS2(octets []byte) (string, error) {
-	var b strings.Builder
-	b.Grow(len(octets))
-	var err error
-	i := 0
-	for ; i+1 < len(octets); i += 2 {
-		r := rune(octets[i])<<8 | rune(octets[i+1])
-		if utf16.IsSurrogate(r) {
-			pair := rune(utf8.RuneError)
-			if i+3 < len(octets) {
-				pair = utf16.DecodeRune(r, rune(octets[i+2])<<8|rune(octets[i+3]))
-			}
-			if r = pair; r == utf8.RuneError {
-				err = errMalformedText
-			} else {
-				i += 2
-			}
-		}
-		b.WriteRune(r)
-	}
-	if i < len(octets) {
-		err = errMalformedText
-		b.WriteRune(utf8.RuneError)
-	}
-	return b.String(), err
+	return out
 }

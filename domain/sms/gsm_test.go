@@ -1,10 +1,6 @@
 package sms
 
-import (
-	"errors"
-	"testing"
-	"unicode/utf8"
-)
+import "testing"
 
 // The rows of 3GPP TS 23.038 §6.2.1 by name, written down apart from the table that
 // is tested.
@@ -48,68 +44,4 @@ func TestGSMAlphabet(t *testing.T) {
 	if n != 137 {
 		t.Errorf("%d characters encode, want 137", n)
 	}
-}
-
-func TestDecodeText(t *testing.T) {
-	for _, c := range []struct {
-		coding   byte
-		octets   string
-		alphabet Encoding
-		want     string
-		err      error
-	}{
-		{0, "Stop\x00\x1b\x65", GSM7, "Stop@€", nil},
-		{0, "Stop", "", "Stop", nil},
-		{0, "", GSM7, "", nil},
-		{0, "\x1bA\x1b\x1b\x1b\x14", GSM7, "A ^", nil},
-		{0, "a\x1b", GSM7, "a\ufffd", errMalformedText},
-		{0, "a\xe9b", GSM7, "a\ufffdb", errMalformedText},
-		{0, "a\x1b\xe9b", GSM7, "a\ufffdb", errMalformedText},
-		{0, "@\xe9\x00", Latin1, "@é\x00", nil},
-		{0, "\x04\x4f", UCS2, "я", nil},
-		{1, "Stop", GSM7, "Stop", nil},
-		{1, "\xe9", GSM7, "\ufffd", errMalformedText},
-		{3, "@ arr\xeat", GSM7, "@ arrêt", nil},
-		{6, "\xc1\xe2\xde\xdf \xf0\xf1\xfd\xa1\xa0\xad", GSM7, "Стоп №ё§Ё\u00a0\u00ad", nil},
-		{8, "\x00S\xd8\x3d\xde\x00", GSM7, "S😀", nil},
-		{8, "\x00S\xd8\x3d\x00S", GSM7, "S\ufffdS", errMalformedText},
-		{8, "\xde\x00\xd8\x3d", GSM7, "\ufffd\ufffd", errMalformedText},
-		{8, "\xd8\x3d\xd8\x3d\xde\x00", GSM7, "\ufffd😀", errMalformedText},
-		{8, "\x00S\x00", GSM7, "S\ufffd", errMalformedText},
-		{0x10, "\x00", Latin1, "@", nil},
-		{0xf1, "\x00", GSM7, "@", nil},
-		{0x18, "\x04\x4f", GSM7, "я", nil},
-		{2, "x", GSM7, "", errUnknownCoding},
-		{4, "x", GSM7, "", errUnknownCoding},
-		{5, "x", GSM7, "", errUnknownCoding},
-		{0x14, "x", GSM7, "", errUnknownCoding},
-		{0xf5, "x", GSM7, "", errUnknownCoding},
-		{0xc8, "x", GSM7, "", errUnknownCoding},
-	} {
-		got, err := DecodeText(c.coding, []byte(c.octets), c.alphabet)
-		if got != c.want || !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
-			t.Errorf("DecodeText(%#x, %q, %s) = %q, %v; want %q, %v", c.coding, c.octets, c.alphabet, got, err, c.want, c.err)
-		}
-	}
-}
-
-func FuzzDecodeText(f *testing.F) {
-	f.Add(byte(0), []byte("Stop\x1b\x65\x1b"), false)
-	f.Add(byte(8), []byte("\x00S\xd8\x3d\xde\x00"), false)
-	f.Add(byte(3), []byte("arr\xeat"), true)
-	f.Add(byte(0xf0), []byte("a\xff"), false)
-	f.Fuzz(func(t *testing.T, coding byte, octets []byte, latin bool) {
-		alphabet := GSM7
-		if latin {
-			alphabet = Latin1
-		}
-		text, err := DecodeText(coding, octets, alphabet)
-		if !utf8.ValidString(text) || errors.Is(err, errUnknownCoding) && text != "" {
-			t.Fatalf("%q, %v", text, err)
-		}
-		if utf8.RuneCountInString(text) > len(octets) {
-			t.Fatalf("%d characters of %d octets", utf8.RuneCountInString(text), len(octets))
-		}
-		ParseAsk(text)
-	})
 }

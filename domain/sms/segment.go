@@ -213,53 +213,79 @@ func (e Encoding) append(b []byte, text string) []byte {
 
 // Information element identifiers (3GPP TS 23.040 §9.2.3.24).
 const (
-	ieConcat8  = 0x00
-	ieConcat16 = 0x08
+	ieConcat8      = 0x00
+	ieConcat16     = 0x08
+	ieSingleShift  = 0x24
+	ieLockingShift = 0x25
 )
 
 // errMalformedUDH means that the lengths in the user data header contradict each other.
 var errMalformedUDH = errors.New("the user data header is malformed")
 
-// SplitUDH takes the user data header off the octets of a short_message whose esm_class has the
-// UDHI bit.
+// userHeader is what a user data header says.
+type userHeader struct {
+	// concat says which part of a message this is; nil if no element of the header says so.
+	concat *Concat
+	// locking and shift are national language identifiers (3GPP TS 23.038 §6.2.1.2.4); 0 is the
+	// default alphabet.
+	locking, shift byte
+	// end is where the header ends.
+	end int
+}
+
+// splitUDH reads the user data header in front of the octets of a short_message whose esm_class
+// has the UDHI bit.
 //
-// rest is what follows the header. It shares memory with octets. It has one octet a septet, or
-// whole octets, as SMPP has them; a packed payload with fill bits stays packed.
+// What follows the header has one octet a septet, or whole octets, as SMPP has them; a packed
+// payload with fill bits stays packed.
 //
-// concat says which part of a message this is; nil if no element of the header says so. If
-// several do, the last counts. An element whose numbers make no sense (part 0, part 3 of 2) is
-// ignored, as 3GPP TS 23.040 §9.2.3.24.1 asks. Other elements are skipped.
+// If several elements say which part it is, the last counts. An element whose numbers make no
+// sense (part 0, part 3 of 2) is ignored, as 3GPP TS 23.040 §9.2.3.24.1 asks. Other elements are
+// skipped.
 //
-// The error is errMalformedUDH if lengths contradict each other: rest is then all of octets.
-func SplitUDH(octets []byte) (concat *Concat, rest []byte, err error) {
+// The error is errMalformedUDH if lengths contradict each other. Then end is where the header's own
+// length says, or 0 if that is past the end of the octets, and nothing else of the header counts.
+func splitUDH(octets []byte) (h userHeader, err error) {
 	if len(octets) == 0 || len(octets) < 1+int(octets[0]) {
-		return nil, octets, errMalformedUDH
+		return h, errMalformedUDH
 	}
-	end := 1 + int(octets[0])
-	for ie := octets[1:end]; len(ie) > 0; {
+	h.end = 1 + int(octets[0])
+	for ie := octets[1:h.end]; len(ie) > 0; {
 		if len(ie) < 2 || len(ie) < 2+int(ie[1]) {
-			return nil, octets, errMalformedUDH
+			return userHeader{end: h.end}, errMalformedUDH
 		}
 		id, v := ie[0], ie[2:2+int(ie[1])]
 		ie = ie[2+len(v):]
+		if n := elementSize(id); n != 0 && len(v) != n {
+			return userHeader{end: h.end}, errMalformedUDH
+		}
 		var c Concat
 		switch id {
 		case ieConcat8:
-			if len(v) != 3 {
-				return nil, octets, errMalformedUDH
-			}
 			c = Concat{uint16(v[0]), int(v[2]), int(v[1])}
 		case ieConcat16:
-			if len(v) != 4 {
-				return nil, octets, errMalformedUDH
-			}
 			c = Concat{uint16(v[0])<<8 | uint16(v[1]), int(v[3]), int(v[2])}
-		default:
-			continue
+		case ieSingleShift:
+			h.shift = v[0]
+		case ieLockingShift:
+			h.locking = v[0]
 		}
 		if c.Part >= 1 && c.Part <= c.Parts {
-			concat = &c
+			h.concat = &c
 		}
 	}
-	return concat, octets[end:], nil
+	return h, nil
+}
+
+// elementSize is the length of an information element that is read here; 0 for any other.
+func elementSize(id byte) int {
+	switch id {
+	case ieConcat8:
+		return 3
+	case ieConcat16:
+		return 4
+	case ieSingleShift, ieLockingShift:
+		return 1
+	}
+	return 0
 }

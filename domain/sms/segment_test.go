@@ -2,6 +2,7 @@ package sms
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"reflect"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"golang.org/x/text/encoding/charmap"
 	"pgregory.net/rapid"
 )
 
@@ -243,7 +245,8 @@ func checkSegments(t interface {
 			t.Fatalf("part %d: UDH %v, %s", i+1, s.UDH, s.Encoding)
 		}
 		if s.UDH {
-			c, rest, err := SplitUDH(octets)
+			h, err := splitUDH(octets)
+			c := h.concat
 			want := Concat{o.Reference, i + 1, parts}
 			if !o.WideReference {
 				want.Reference &= 0xff
@@ -251,7 +254,7 @@ func checkSegments(t interface {
 			if err != nil || c == nil || *c != want {
 				t.Fatalf("part %d: %v, %v", i+1, c, err)
 			}
-			octets = rest
+			octets = octets[h.end:]
 		}
 		// On the air: packed septets or octets, header included, in 140 octets.
 		header := len(s.Octets) - len(octets)
@@ -264,9 +267,17 @@ func checkSegments(t interface {
 		} else if air = len(s.Octets); air > 140 {
 			t.Fatalf("part %d: %d octets", i+1, air)
 		}
-		text, err := DecodeText(s.DataCoding, octets, o.Alphabet)
-		if err != nil || text != s.Text {
-			t.Fatalf("part %d: %q decodes to %q, %v", i+1, s.Text, text, err)
+		var text string
+		switch enc {
+		case GSM7:
+			text = decodeGSM(octets, defaultAlphabet(), false)
+		case Latin1:
+			text = decodeBytes(octets, charmap.Windows1252)
+		default:
+			text = decodeUTF16(octets, binary.BigEndian, false)
+		}
+		if text != s.Text {
+			t.Fatalf("part %d: %q decodes to %q", i+1, s.Text, text)
 		}
 		joined += text
 	}
@@ -326,16 +337,18 @@ func TestSplitUDH(t *testing.T) {
 		{"part 3 of 2", []byte("\x05\x00\x03\xaa\x02\x03hi"), nil, "hi", false},
 		{"one part of one", []byte("\x05\x00\x03\xaa\x01\x01hi"), &Concat{0xaa, 1, 1}, "hi", false},
 		{"nothing", nil, nil, "", true},
-		{"header longer than all", []byte("\x05\x00\x03\xaa\x02"), nil, "", true},
-		{"header alone", []byte("\x05"), nil, "", true},
-		{"element longer than header", []byte("\x05\x00\x04\xaa\x02\x01hi"), nil, "", true},
+		{"header longer than all", []byte("\x05\x00\x03\xaa\x02"), nil, "\x05\x00\x03\xaa\x02", true},
+		{"header alone", []byte("\x05"), nil, "\x05", true},
+		{"element longer than header", []byte("\x05\x00\x04\xaa\x02\x01hi"), nil, "hi", true},
 		{"element without length", []byte("\x06\x00\x03\xaa\x02\x01\x24"), nil, "", true},
-		{"8-bit of 2 octets", []byte("\x04\x00\x02\xaa\x02hi"), nil, "", true},
-		{"16-bit of 3 octets", []byte("\x05\x08\x03\xaa\x02\x01hi"), nil, "", true},
+		{"8-bit of 2 octets", []byte("\x04\x00\x02\xaa\x02hi"), nil, "hi", true},
+		{"shift table of 2 octets", []byte("\x04\x24\x02\x01\x01hi"), nil, "hi", true},
+		{"16-bit of 3 octets", []byte("\x05\x08\x03\xaa\x02\x01hi"), nil, "hi", true},
 	} {
-		concat, rest, err := SplitUDH(c.in)
+		h, err := splitUDH(c.in)
+		concat, rest := h.concat, c.in[h.end:]
 		if c.bad {
-			if !errors.Is(err, errMalformedUDH) || concat != nil || !bytes.Equal(rest, c.in) {
+			if !errors.Is(err, errMalformedUDH) || concat != nil || string(rest) != c.rest {
 				t.Errorf("%s: %v, %q, %v", c.name, concat, rest, err)
 			}
 			continue
@@ -352,11 +365,12 @@ func FuzzSplitUDH(f *testing.F) {
 	f.Add([]byte("\x0b\x05\x04\x0b\x84\x23\xf0\x00\x03\x01\x02\x01hi"))
 	f.Add([]byte("\xff"))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		concat, rest, err := SplitUDH(in)
+		h, err := splitUDH(in)
+		concat, rest := h.concat, in[h.end:]
 		switch {
 		case err != nil:
-			if concat != nil || !bytes.Equal(rest, in) {
-				t.Fatalf("%v with %v", err, concat)
+			if concat != nil || h.locking != 0 || h.shift != 0 {
+				t.Fatalf("%v with %+v", err, h)
 			}
 		case len(rest) != len(in)-1-int(in[0]) || !bytes.HasSuffix(in, rest):
 			t.Fatalf("rest %q of %q", rest, in)

@@ -1,7 +1,9 @@
 package client
 
 import (
+	"bytes"
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,14 +114,14 @@ func address(ton, npi byte, digits string) pdu.Address {
 
 // deliver gives a deliver_sm or data_sm to the inbox.
 func (c *Client) deliver(d delivery) {
-	out, readable := readDelivery(d.message, c.cfg)
-	if !readable {
-		c.log.Warn("smpp: the text of an inbound message could not be read; its octets are kept",
+	out := readDelivery(d.message, c.cfg)
+	if out.Unreadable {
+		c.log.Warn("smpp: an inbound message, or a part of it, could not be read; its octets are kept",
 			"data_coding", d.message.DataCoding, "esm_class", d.message.EsmClass)
 	}
 	out.Account, out.Received = c.cfg.Account, c.now()
 	c.inbox.Deliver(out, func(err error) {
-		c.step(func(s *session, _ time.Time) { s.acked(d.ack, err) })
+		c.step(func(s *session, now time.Time) { s.acked(d.ack, err, now) })
 	})
 }
 
@@ -132,57 +134,79 @@ const (
 	typeIntermediate = 0x20
 )
 
-// readDelivery reads a message as a receipt or an inbound message (MO). It refuses nothing: a
-// message whose text cannot be read is delivered with its octets, and readable is false,
+// readDelivery reads a message as a receipt, as an inbound message (MO), or as both. It refuses
+// nothing: a message whose text cannot be read is delivered with its octets, as Unreadable,
 // because it may be an opt-out.
-func readDelivery(m *wire.Message, cfg Config) (d ledger.Delivery, readable bool) {
-	d = ledger.Delivery{Raw: m.Body, From: m.Source.Address(), To: m.Dest.Address(),
-		FromTON: m.Source.Ton(), FromNPI: m.Source.Npi(), ToTON: m.Dest.Ton(), ToNPI: m.Dest.Npi()}
+func readDelivery(m *wire.Message, cfg Config) ledger.Delivery {
+	d := ledger.Delivery{Raw: m.Body, From: wire.Text(m.Source.Octets), To: wire.Text(m.Dest.Octets),
+		FromTON: m.Source.TON, FromNPI: m.Source.NPI, ToTON: m.Dest.TON, ToNPI: m.Dest.NPI}
 	if v, ok := number(m, pdu.TagUserMessageReference); ok {
 		d.Reference = uint16(v)
 	}
-	switch m.EsmClass & typeMask {
-	case typeReceipt, typeReceipt | typeIntermediate:
-		d.Receipt, _ = readReceipt(m, cfg.Alphabet, m.EsmClass&typeIntermediate != 0)
-		return d, true
-	case typeIntermediate:
-		d.Receipt, _ = readReceipt(m, cfg.Alphabet, true)
-		return d, true
+	switch kind := m.EsmClass & typeMask; kind {
+	case typeReceipt, typeReceipt | typeIntermediate, typeIntermediate:
+		r, parsed := readReceipt(m, cfg.Alphabet, kind&typeIntermediate != 0)
+		d.Receipt = r
+		if !parsed && r.ID == "" && r.State == sms.StateUnknown {
+			// It says nothing that a receipt says: perhaps it is a person's text with the wrong label.
+			d.Texts, d.Concat, _ = readText(m, cfg.Alphabet)
+		}
+		return d
 	case typeDeliveryAck, typeManualAck:
 		r, parsed := readReceipt(m, cfg.Alphabet, true)
 		d.Receipt = r
 		if parsed {
-			return d, true
+			return d
 		}
-		// A person may have typed the acknowledgement: so its text is kept too.
-	default:
-		if cfg.SniffReceipts && m.EsmClass&typeMask == 0 {
+		// A person may have typed the acknowledgement: so its text counts too.
+	case 0:
+		if cfg.SniffReceipts {
 			if r, parsed := readReceipt(m, cfg.Alphabet, false); parsed && r.ID != "" {
 				d.Receipt = r
-				return d, true
+				return d
 			}
 		}
 	}
-	octets := m.Octets
-	readable = true
-	if m.EsmClass&data.SM_UDH_GSM != 0 {
-		concat, rest, err := sms.SplitUDH(octets)
-		if err != nil {
-			readable = false
-		} else {
-			d.Concat, octets = concat, rest
+	d.Texts, d.Concat, d.Unreadable = readText(m, cfg.Alphabet)
+	return d
+}
+
+const (
+	// maxTexts bounds the readings of a message.
+	maxTexts = 6
+	// maxOthers bounds, in octets, what is read of a text beside the longest one.
+	maxOthers = 600
+)
+
+// readText reads what a person wrote: all readings of all fields that may have it, and the part of
+// a longer message that it is. damaged says that something could not be read.
+func readText(m *wire.Message, alphabet sms.Encoding) (texts []string, concat *sms.Concat, damaged bool) {
+	header := m.EsmClass&data.SM_UDH_GSM != 0
+	in := sms.ReadOctets(m.DataCoding, m.Octets, header, alphabet)
+	texts, concat, damaged = in.Texts, in.Concat, in.Damaged || m.Cut
+	for _, octets := range m.Others {
+		if len(octets) > maxOthers {
+			octets, damaged = octets[:maxOthers], true
+		}
+		other := sms.ReadOctets(m.DataCoding, octets, header, alphabet)
+		damaged = damaged || other.Damaged
+		if concat == nil {
+			concat = other.Concat
+		}
+		if len(other.Texts) > 0 {
+			texts = slices.Insert(texts, min(1, len(texts)), other.Texts...) // both first readings come first
 		}
 	}
-	if d.Concat == nil {
-		d.Concat = sar(m)
+	if concat == nil {
+		concat = sar(m)
 	}
-	// The readable characters of a damaged text are kept: there may be a STOP in them.
-	text, err := sms.DecodeText(m.DataCoding, octets, cfg.Alphabet)
-	if text != "" {
-		d.Texts = []string{text}
+	var different []string
+	for _, t := range texts {
+		if !slices.Contains(different, t) && len(different) < maxTexts {
+			different = append(different, t)
+		}
 	}
-	d.Unreadable = !readable || err != nil
-	return d, !d.Unreadable
+	return different, concat, damaged
 }
 
 // sar reads concatenation from optional parameters (SMPP 3.4 §5.3.2.22 to 24); nil: there is none.
@@ -211,23 +235,13 @@ func number(m *wire.Message, tag pdu.Tag) (uint32, bool) {
 
 // readReceipt reads a receipt from its text (SMPP 3.4 appendix B) and its optional parameters.
 // Where both say something, the optional parameters count, because they are exact. parsed says
-// that the text is a receipt's.
+// that the text has an id or a state of a receipt. What names something is written as wire.Text
+// does, so that an id is the one in submit_sm_resp.
 func readReceipt(m *wire.Message, alphabet sms.Encoding, intermediate bool) (*sms.Receipt, bool) {
-	// The text of a receipt is ASCII, whatever alphabet the account has: as GSM 03.38, '_'
-	// in an id would become '§'.
-	text := string(m.Octets)
-	if m.DataCoding == data.UCS2Coding {
-		if t, err := sms.DecodeText(m.DataCoding, m.Octets, alphabet); err == nil {
-			text = t
-		}
-	}
-	r, parsed := sms.ParseReceipt(text)
-	if !parsed {
-		r = sms.Receipt{State: sms.StateUnknown}
-	}
+	r, parsed := receiptText(m, alphabet)
 	if f, ok := m.TLVs[pdu.TagReceiptedMessageID]; ok {
-		if id := strings.TrimRight(f.String(), "\x00"); id != "" {
-			r.ID = id
+		if id, _, _ := bytes.Cut(f.Data, []byte{0}); len(id) > 0 {
+			r.ID = string(id)
 		}
 	}
 	if v, ok := number(m, pdu.TagMessageStateOption); ok && v <= uint32(sms.StateSkipped) {
@@ -239,9 +253,32 @@ func readReceipt(m *wire.Message, alphabet sms.Encoding, intermediate bool) (*sm
 	if strings.Trim(r.Error, "0") == "" {
 		r.Error = "" // err:000
 	}
+	r.ID, r.Error = wire.Text(r.ID), wire.Text(r.Error)
 	r.Intermediate = intermediate
 	r.Final = r.State.Final() && !intermediate
 	return &r, parsed
+}
+
+// receiptText reads the text of a receipt. That is ASCII, whatever data_coding says and whatever
+// alphabet the account has: as GSM 03.38, '_' in an id would become '§'. If it is no receipt in
+// ASCII, its other readings are tried.
+func receiptText(m *wire.Message, alphabet sms.Encoding) (sms.Receipt, bool) {
+	says := func(text string) (sms.Receipt, bool) {
+		r, ok := sms.ParseReceipt(text)
+		return r, ok && (r.ID != "" || r.State != sms.StateUnknown)
+	}
+	for _, octets := range append([][]byte{m.Octets}, m.Others...) {
+		if r, ok := says(string(octets)); ok {
+			return r, true
+		}
+		for _, text := range sms.ReadOctets(m.DataCoding, octets, m.EsmClass&data.SM_UDH_GSM != 0, alphabet).Texts {
+			if r, ok := says(text); ok {
+				return r, true
+			}
+		}
+	}
+	r, _ := sms.ParseReceipt(string(m.Octets)) // it may have dates or an error code
+	return r, false
 }
 
 // networkError is the code of network_error_code (SMPP 3.4 §5.3.2.31): one octet

@@ -88,6 +88,8 @@ type session struct {
 	// used once.
 	unacked map[uint64]request
 	nextAck uint64
+	// refusalNoted is when a refused delivery was last logged.
+	refusalNoted time.Time
 }
 
 // request names a request of the carrier that needs a response.
@@ -380,10 +382,13 @@ func (s *session) share(bind bool, tps float64, by, now time.Time) {
 	}
 }
 
+// refusalEvery bounds how often a refused delivery is logged.
+const refusalEvery = 10 * time.Second
+
 // acked answers a delivery that the inbox has made durable (nil), or could not make durable.
 // A second ack, or one for a connection that has ended, does nothing: in the latter case the
 // carrier repeats the delivery.
-func (s *session) acked(ack uint64, err error) {
+func (s *session) acked(ack uint64, err error, now time.Time) {
 	q, ok := s.unacked[ack]
 	if !ok {
 		return
@@ -393,6 +398,10 @@ func (s *session) acked(ack uint64, err error) {
 	if err != nil {
 		status = data.ESME_RX_T_APPN
 		s.stats.DeliveriesRefused++
+		if now.Sub(s.refusalNoted) >= refusalEvery {
+			s.refusalNoted = now
+			s.note(true, "smpp: a delivery could not be recorded; the carrier is asked to deliver it again", "cause", err)
+		}
 	} else {
 		s.stats.DeliveriesAcked++
 	}

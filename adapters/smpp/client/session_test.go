@@ -322,13 +322,13 @@ func TestSession(t *testing.T) {
 				owed[acks[a]]++
 				delete(acks, a)
 				stale = append(stale, a)
-				s.acked(a, nil)
+				s.acked(a, nil, epoch)
 			},
 			"ack again": func(t *rapid.T) {
 				if len(stale) == 0 {
 					t.Skip()
 				}
-				s.acked(rapid.SampledFrom(stale).Draw(t, "ack"), nil)
+				s.acked(rapid.SampledFrom(stale).Draw(t, "ack"), nil, epoch)
 			},
 			"time": func(t *rapid.T) {
 				now = now.Add(time.Duration(rapid.IntRange(1, 1500).Draw(t, "ms")) * time.Millisecond)
@@ -592,7 +592,7 @@ func TestDrain(t *testing.T) {
 	if s.phase != draining {
 		t.Fatal("unbound before the inbox answered")
 	}
-	s.acked(1, nil)
+	s.acked(1, nil, epoch)
 	s.tick(epoch)
 	out := write(s, epoch)
 	if len(out) != 2 || out[0].CommandID != data.DELIVER_SM_RESP || out[1].CommandID != data.UNBIND {
@@ -784,21 +784,21 @@ func TestDeliveries(t *testing.T) {
 	if out := write(s, epoch); len(out) != 1 || out[0].CommandStatus != data.ESME_RX_T_APPN || out[0].SequenceNumber != 9 {
 		t.Fatalf("beyond the bound: %+v", out)
 	}
-	s.acked(1, nil)
-	s.acked(2, errors.New("disk full"))
-	s.acked(2, nil)
+	s.acked(1, nil, epoch)
+	s.acked(2, errors.New("disk full"), epoch)
+	s.acked(2, nil, epoch)
 	out := write(s, epoch)
 	if len(out) != 2 || out[0].CommandStatus != data.ESME_ROK || out[0].SequenceNumber != 1 ||
 		out[1].CommandStatus != data.ESME_RX_T_APPN || out[1].SequenceNumber != 2 {
 		t.Fatalf("%+v", out)
 	}
 	deliver(data.DATA_SM, 10)
-	s.acked(4, nil)
+	s.acked(4, nil, epoch)
 	if out := write(s, epoch); len(out) != 1 || out[0].CommandID != data.DATA_SM_RESP || out[0].SequenceNumber != 10 {
 		t.Fatalf("data_sm: %+v", out)
 	}
 	s.lost(errors.New("reset"), epoch)
-	s.acked(3, nil)
+	s.acked(3, nil, epoch)
 	if out := write(s, epoch); len(out) != 0 {
 		t.Fatalf("acknowledged on another connection: %+v", out)
 	}

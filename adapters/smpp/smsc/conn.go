@@ -3,6 +3,7 @@ package smsc
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"net"
 	"strconv"
 	"sync"
@@ -141,6 +142,9 @@ func (c *conn) deliver(it *item) {
 // take handles one PDU; false ends the connection.
 func (c *conn) take(p wire.PDU, err error) bool {
 	seq := p.SequenceNumber
+	if err == nil && p.Message != nil && p.Message.Cut {
+		err = &wire.Malformed{Status: data.ESME_RINVCMDLEN, Cause: io.ErrUnexpectedEOF}
+	}
 	if err != nil {
 		var m *wire.Malformed
 		if !wire.IsResponse(p.CommandID) && errors.As(err, &m) {
@@ -227,7 +231,7 @@ func (c *conn) submitted(m *wire.Message, seq int32) bool {
 		}
 		counts = false
 	}
-	report := Message{Time: now, Account: c.account.name, From: m.Source.Address(), To: m.Dest.Address(), Fate: fate, Part: 1, Parts: 1}
+	report := Message{Time: now, Account: c.account.name, From: m.Source.Octets, To: m.Dest.Octets, Fate: fate, Part: 1, Parts: 1}
 	var text string
 	if counts || s.cfg.OnMessage != nil {
 		text = report.read(m)
@@ -275,7 +279,7 @@ func (c *conn) submitted(m *wire.Message, seq int32) bool {
 			}
 		}
 		// A handset cannot answer an alphanumeric sender.
-		if s.chance(s.cfg.MO) && m.Source.Ton() != data.GSM_TON_ALPHANUMERIC {
+		if s.chance(s.cfg.MO) && m.Source.TON != data.GSM_TON_ALPHANUMERIC {
 			answer := s.cfg.MOTexts[s.rng.IntN(len(s.cfg.MOTexts))]
 			if err := s.inbound(c.account, report.To, report.From, answer, now.Add(s.cfg.ReceiptDelay)); err != nil {
 				s.log.Warn("smsc: an inbound text could not be encoded", "cause", err)
@@ -288,17 +292,13 @@ func (c *conn) submitted(m *wire.Message, seq int32) bool {
 
 // read sets the text and the part, and returns the text.
 func (r *Message) read(m *wire.Message) string {
-	octets := m.Octets
-	if m.EsmClass&data.SM_UDH_GSM != 0 {
-		concat, rest, err := sms.SplitUDH(octets)
-		if err == nil {
-			octets = rest
-			if concat != nil {
-				r.Part, r.Parts, r.Reference = concat.Part, concat.Parts, concat.Reference
-			}
-		}
+	in := sms.ReadOctets(m.DataCoding, m.Octets, m.EsmClass&data.SM_UDH_GSM != 0, sms.GSM7)
+	if c := in.Concat; c != nil {
+		r.Part, r.Parts, r.Reference = c.Part, c.Parts, c.Reference
 	}
-	r.Text, _ = sms.DecodeText(m.DataCoding, octets, sms.GSM7)
+	if len(in.Texts) > 0 {
+		r.Text = in.Texts[0]
+	}
 	return r.Text
 }
 
@@ -314,7 +314,7 @@ func (s *Server) receipts(a *account, m *wire.Message, id uint64, text string, n
 		stat, state, code = "UNDELIV", data.SM_STATE_UNDELIVERABLE, 27 // absent subscriber
 	}
 	decimal := strconv.FormatUint(id, 10)
-	it := item{account: a, esm: data.SM_SMSC_DLV_RCPT_TYPE, from: m.Dest.Address(), to: m.Source.Address(),
+	it := item{account: a, esm: data.SM_SMSC_DLV_RCPT_TYPE, from: m.Dest.Octets, to: m.Source.Octets,
 		octets: receiptText(decimal, stat, code, now, now.Add(s.cfg.ReceiptDelay), text)}
 	if s.cfg.MaskedNumbers {
 		it.from, it.to = mask(it.from), mask(it.to)

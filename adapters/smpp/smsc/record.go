@@ -67,7 +67,7 @@ func (r *recorder) pdu(direction string, p wire.PDU, frame []byte) {
 		l.SystemID = p.Bind.SystemID
 	}
 	if m := p.Message; m != nil {
-		l.Source, l.Destination = m.Source.Address(), m.Dest.Address()
+		l.Source, l.Destination = m.Source.Octets, m.Dest.Octets
 		l.EsmClass, l.DataCoding = &m.EsmClass, &m.DataCoding
 		l.ShortMessage = hex.EncodeToString(m.Octets)
 		for tag, f := range m.TLVs {

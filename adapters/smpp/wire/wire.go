@@ -1,8 +1,7 @@
 // Package wire frames and decodes SMPP 3.4 PDUs for the client and for the
-// simulated message centre. gosmpp's pdu package decodes and encodes the octets;
-// this package adds what that codec does not have: a bound on the size, a
-// decoder that cannot panic, responses without a body, and the exact data_coding
-// and short_message.
+// simulated message centre. gosmpp's pdu package encodes them, and decodes binds. Messages and
+// responses are decoded here: that codec refuses what this one must read, because a STOP may be
+// in it.
 package wire
 
 import (
@@ -80,30 +79,13 @@ func (r *Reader) Buffered() bool {
 // PDU is one PDU as received.
 type PDU struct {
 	pdu.Header
-	// MessageID is message_id of submit_sm_resp, deliver_sm_resp and data_sm_resp.
+	// MessageID is message_id of submit_sm_resp, deliver_sm_resp and data_sm_resp, as Text
+	// writes it.
 	MessageID string
 	// Bind is set for bind_transmitter, bind_receiver and bind_transceiver.
 	Bind *pdu.BindRequest
 	// Message is set for submit_sm, deliver_sm and data_sm.
 	Message *Message
-}
-
-// Message is what submit_sm, deliver_sm (SMPP 3.4 §4.4.1, §4.6.1) and data_sm
-// (§4.7.1) have in common.
-type Message struct {
-	// Body is the exact octets after the header.
-	Body         []byte
-	Source, Dest pdu.Address
-	EsmClass     byte
-	PriorityFlag byte
-	// RegisteredDelivery asks for receipts (SMPP 3.4 §5.2.17).
-	RegisteredDelivery byte
-	ValidityPeriod     string
-	DataCoding         byte
-	// Octets are short_message or, where that is empty, message_payload; a user
-	// data header is still in front of them (esm_class 0x40).
-	Octets []byte
-	TLVs   map[pdu.Tag]pdu.Field
 }
 
 // Malformed is the error of a PDU that could not be decoded, with the command_status for the
@@ -121,13 +103,11 @@ func (m *Malformed) Error() string {
 // Unwrap is the cause.
 func (m *Malformed) Unwrap() error { return m.Cause }
 
-var (
-	errTruncated = errors.New("a field runs past the end of the PDU")
-	errTLV       = errors.New("an optional parameter runs past the end of the PDU")
-)
+var errTruncated = errors.New("a field runs past the end of the PDU")
 
 // Parse decodes one PDU. It never panics and keeps nothing of frame. Every error
-// is a *Malformed, and the header is valid with it.
+// is a *Malformed, and the header is valid with it. Only a request that is not known, or a bind
+// that cannot be read, is an error: a message and a response are read as far as they go.
 func Parse(frame []byte) (p PDU, err error) {
 	if len(frame) < HeaderLen {
 		return p, &Malformed{data.ESME_RINVCMDLEN, errTruncated}
@@ -136,145 +116,43 @@ func Parse(frame []byte) (p PDU, err error) {
 	if int(p.CommandLength) != len(frame) {
 		return p, &Malformed{data.ESME_RINVCMDLEN, errTruncated}
 	}
+	body := frame[HeaderLen:]
+	switch p.CommandID {
+	case data.SUBMIT_SM, data.DELIVER_SM, data.DATA_SM:
+		p.Message = parseMessage(p.CommandID, body)
+		return p, nil
+	case data.SUBMIT_SM_RESP, data.DELIVER_SM_RESP, data.DATA_SM_RESP:
+		// Some centres leave out the terminating NUL, or the whole body of an error.
+		id, _, _ := bytes.Cut(body, []byte{0})
+		p.MessageID = Text(string(id))
+		return p, nil
+	case data.BIND_TRANSCEIVER, data.BIND_RECEIVER, data.BIND_TRANSMITTER:
+		p.Bind, err = parseBind(frame)
+		return p, err
+	}
+	if _, err := pdu.CreatePDUFromCmdID(p.CommandID); err != nil {
+		return p, &Malformed{data.ESME_RINVCMDID, err}
+	}
+	return p, nil
+}
+
+// parseBind decodes a bind with the codec.
+func parseBind(frame []byte) (b *pdu.BindRequest, err error) {
 	// The codec may panic: it is another module, and its input comes from the network.
 	defer func() {
 		if r := recover(); r != nil {
 			err = &Malformed{data.ESME_RSYSERR, fmt.Errorf("decoder: %v", r)}
 		}
 	}()
-	switch p.CommandID {
-	case data.SUBMIT_SM, data.DELIVER_SM, data.DATA_SM:
-		p.Message, err = parseMessage(p.CommandID, frame)
-		return p, err
+	d, err := pdu.CreatePDUFromCmdID(pdu.ParseHeader([HeaderLen]byte(frame)).CommandID)
+	if err == nil {
+		err = d.Unmarshal(pdu.NewBuffer(frame))
 	}
-	if IsResponse(p.CommandID) && len(frame) == HeaderLen {
-		// Many centres send an error response without its body; the codec wants one.
-		if _, err := pdu.CreatePDUFromCmdID(p.CommandID); err != nil {
-			return p, &Malformed{data.ESME_RINVCMDID, err}
-		}
-		return p, nil
-	}
-	d, err := decode(p.CommandID, frame)
-	if err != nil {
-		return p, err
-	}
-	switch d := d.(type) {
-	case *pdu.BindRequest:
-		p.Bind = d
-	case *pdu.SubmitSMResp:
-		p.MessageID = d.MessageID
-		if p.MessageID == "" {
-			// The codec drops an id without its terminating NUL. It is kept here, because
-			// receipts are matched by it.
-			if body := frame[HeaderLen:]; bytes.IndexByte(body, 0) < 0 {
-				p.MessageID = string(body)
-			}
-		}
-	case *pdu.DeliverSMResp:
-		p.MessageID = d.MessageID
-	case *pdu.DataSMResp:
-		p.MessageID = d.MessageID
-	}
-	return p, nil
-}
-
-// decode decodes a PDU with the codec.
-func decode(id data.CommandIDType, frame []byte) (pdu.PDU, error) {
-	d, err := pdu.CreatePDUFromCmdID(id)
-	if err != nil {
-		return nil, &Malformed{data.ESME_RINVCMDID, err}
-	}
-	if err := d.Unmarshal(pdu.NewBuffer(frame)); err != nil {
+	b, ok := d.(*pdu.BindRequest)
+	if err != nil || !ok {
 		return nil, &Malformed{data.ESME_RINVCMDLEN, err}
 	}
-	return d, nil
-}
-
-// parseMessage works around three faults of the codec: it loses a data_coding
-// that it does not know, it removes a user data header from the text (and refuses
-// the whole PDU when the header is broken, which would lose an opt-out), and it
-// reads an optional parameter of 32 KiB or more as an empty one.
-func parseMessage(id data.CommandIDType, frame []byte) (*Message, error) {
-	body := bytes.Clone(frame[HeaderLen:])
-	esm, coding, end, ok := layout(id, body)
-	if !ok {
-		return nil, &Malformed{data.ESME_RINVCMDLEN, errTruncated}
-	}
-	for rest := body[end:]; len(rest) > 0; {
-		if len(rest) < 4 {
-			return nil, &Malformed{data.ESME_RINVOPTPARSTREAM, errTLV}
-		}
-		n := int(binary.BigEndian.Uint16(rest[2:]))
-		if n > 1<<15-1 || len(rest) < 4+n {
-			return nil, &Malformed{data.ESME_RINVOPTPARSTREAM, errTLV}
-		}
-		rest = rest[4+n:]
-	}
-	m := &Message{Body: body, EsmClass: body[esm], DataCoding: body[coding]}
-	plain := bytes.Clone(frame)
-	plain[HeaderLen+esm] &^= data.SM_UDH_GSM
-	d, err := decode(id, plain)
-	if err != nil {
-		return nil, err
-	}
-	switch d := d.(type) {
-	case *pdu.SubmitSM:
-		m.Source, m.Dest, m.TLVs = d.SourceAddr, d.DestAddr, d.OptionalParameters
-		m.PriorityFlag, m.RegisteredDelivery, m.ValidityPeriod = d.PriorityFlag, d.RegisteredDelivery, d.ValidityPeriod
-		m.Octets, _ = d.Message.GetMessageData()
-	case *pdu.DeliverSM:
-		m.Source, m.Dest, m.TLVs = d.SourceAddr, d.DestAddr, d.OptionalParameters
-		m.PriorityFlag, m.RegisteredDelivery, m.ValidityPeriod = d.PriorityFlag, d.RegisteredDelivery, d.ValidityPeriod
-		m.Octets, _ = d.Message.GetMessageData()
-	case *pdu.DataSM:
-		m.Source, m.Dest, m.TLVs = d.SourceAddr, d.DestAddr, d.OptionalParameters
-		m.RegisteredDelivery = d.RegisteredDelivery
-	}
-	if len(m.Octets) == 0 {
-		m.Octets = m.TLVs[pdu.TagMessagePayload].Data
-	}
-	return m, nil
-}
-
-// layout returns the offsets of esm_class and data_coding in a body, and the offset at which
-// its optional parameters begin.
-func layout(id data.CommandIDType, b []byte) (esm, coding, end int, ok bool) {
-	i := 0
-	skip := func(n int) { i += n }
-	cstring := func() {
-		if i > len(b) {
-			return
-		}
-		n := bytes.IndexByte(b[i:], 0)
-		if n < 0 {
-			i = len(b) + 1
-			return
-		}
-		i += n + 1
-	}
-	cstring() // service_type
-	skip(2)
-	cstring() // source_addr
-	skip(2)
-	cstring() // destination_addr
-	esm = i
-	if id == data.DATA_SM {
-		skip(2) // esm_class, registered_delivery
-		coding = i
-		skip(1)
-		return esm, coding, i, i <= len(b)
-	}
-	skip(3)   // esm_class, protocol_id, priority_flag
-	cstring() // schedule_delivery_time
-	cstring() // validity_period
-	skip(2)   // registered_delivery, replace_if_present_flag
-	coding = i
-	skip(2) // data_coding, sm_default_msg_id
-	if i >= len(b) {
-		return 0, 0, 0, false
-	}
-	i += 1 + int(b[i]) // sm_length, short_message
-	return esm, coding, i, i <= len(b)
+	return b, nil
 }
 
 // Append appends the octets of p to dst.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -63,7 +64,7 @@ func TestParseMessage(t *testing.T) {
 			}
 			m := p.Message
 			if p.CommandID != c.id || p.SequenceNumber != 5 || m.EsmClass != c.esm || m.DataCoding != c.coding || string(m.Octets) != c.want ||
-				m.Source.Address() != "14155550123" || m.Source.Ton() != 1 || m.Dest.Address() != "Bank" || m.Dest.Ton() != 5 ||
+				m.Source != (Address{1, 1, "14155550123"}) || m.Dest != (Address{5, 0, "Bank"}) || m.Cut || len(m.Others) > 0 ||
 				m.RegisteredDelivery != 1 || !bytes.Equal(m.Body, frame[HeaderLen:]) {
 				t.Fatalf("%+v", m)
 			}
@@ -73,7 +74,7 @@ func TestParseMessage(t *testing.T) {
 			if bytes.Contains(c.tlvs, reference) && !bytes.Equal(m.TLVs[pdu.TagUserMessageReference].Data, []byte{0x12, 0x34}) {
 				t.Errorf("optional parameters: %v", m.TLVs)
 			}
-			// Every cut is refused, none reads past its end.
+			// Every cut of the text is seen, none reads past its end, and what is there is kept.
 			for n := range frame {
 				if _, err := Parse(frame[:n]); err == nil {
 					t.Fatalf("%d of %d octets were accepted", n, len(frame))
@@ -81,8 +82,9 @@ func TestParseMessage(t *testing.T) {
 				if n >= HeaderLen {
 					cut := bytes.Clone(frame[:n])
 					binary.BigEndian.PutUint32(cut, uint32(n))
-					if p, err := Parse(cut); err == nil && n < len(frame)-len(c.tlvs) {
-						t.Fatalf("cut at %d of %d: %+v", n, len(frame), p.Message)
+					p, err := Parse(cut)
+					if err != nil || !p.Message.Cut && n < len(frame)-len(c.tlvs) || !strings.HasPrefix(c.want, string(p.Message.Octets)) {
+						t.Fatalf("cut at %d of %d: %+v, %v", n, len(frame), p.Message, err)
 					}
 				}
 			}
@@ -111,10 +113,14 @@ func TestParseResponses(t *testing.T) {
 		{"generic_nack", with(data.GENERIC_NACK, data.ESME_RINVCMDID, ""), "", 0},
 		{"unknown command", with(0x0666, 0, ""), "", data.ESME_RINVCMDID},
 		{"unknown response", with(-0x7ffff000, 0, ""), "", data.ESME_RINVCMDID},
-		{"enquire_link with a tail", with(data.ENQUIRE_LINK, 0, "xyz"), "", data.ESME_RINVCMDLEN},
-		{"optional parameter cut short", message(data.DELIVER_SM, 0, 0, nil, 0x04, 0x24, 0, 9, 'x'), "", data.ESME_RINVOPTPARSTREAM},
-		{"optional parameter of 32 KiB", message(data.DELIVER_SM, 0, 0, nil, append([]byte{0x04, 0x24, 0x80, 0}, make([]byte, 1<<15)...)...), "", data.ESME_RINVOPTPARSTREAM},
-		{"text longer than its PDU", message(data.DELIVER_SM, 0, 0, []byte("x"))[:HeaderLen+20], "", data.ESME_RINVCMDLEN},
+		{"enquire_link with a tail", with(data.ENQUIRE_LINK, 0, "xyz"), "", 0},
+		{"enquire_link_resp with a tail", with(data.ENQUIRE_LINK_RESP, 0, "\x00"), "", 0},
+		{"unbind_resp with a tail", with(data.UNBIND_RESP, 0, "bye\x00"), "", 0},
+		{"generic_nack with a tail", with(data.GENERIC_NACK, data.ESME_RINVCMDID, "why"), "", 0},
+		{"bind response with rubbish", with(data.BIND_TRANSCEIVER_RESP, 0, "\xff\xff\xff"), "", 0},
+		{"octets after the id", with(data.SUBMIT_SM_RESP, 0, "abc123\x00\x04\x27\x00"), "abc123", 0},
+		{"id that is not ASCII", with(data.SUBMIT_SM_RESP, 0, "id-\xe9\xff\x00"), `id-\xE9\xFF`, 0},
+		{"id of 60,000 octets", with(data.SUBMIT_SM_RESP, 0, strings.Repeat("\x01", 60000)), "sha256:ffb240dcc910eace6c9f7fafe7828803", 0},
 		{"header alone", []byte{0, 0, 0, 16}, "", data.ESME_RINVCMDLEN},
 	}
 	for _, c := range cases {
@@ -237,10 +243,95 @@ func FuzzParse(f *testing.F) {
 				if !bytes.Equal(m.Body, frame[HeaderLen:]) {
 					t.Fatal("the body is not what came")
 				}
+				for _, octets := range m.Others {
+					if len(octets) > len(frame) {
+						t.Fatal("more octets than came")
+					}
+				}
 				if len(m.Octets) > 0 && !bytes.Contains(frame, m.Octets) {
 					t.Fatal("the octets are not what came")
 				}
 			}
 		}
 	})
+}
+
+// TestParseOddMessages: what carriers write that SMPP 3.4 does not allow is read as far as it goes.
+func TestParseOddMessages(t *testing.T) {
+	stop, id := []byte("STOP"), []byte{0, 0x1e, 0, 2, '7', 0}
+	payload := func(text string) []byte {
+		return append([]byte{0x04, 0x24, byte(len(text) >> 8), byte(len(text))}, text...)
+	}
+	whole := message(data.DELIVER_SM, 0, 0, stop)
+	with := func(frame []byte, change func([]byte) []byte) []byte {
+		b := change(bytes.Clone(frame))
+		binary.BigEndian.PutUint32(b, uint32(len(b)))
+		return b
+	}
+	replace := func(old, new string) []byte {
+		return with(whole, func(b []byte) []byte { return bytes.Replace(b, []byte(old), []byte(new), 1) })
+	}
+	usual := [2]Address{{1, 1, "14155550123"}, {5, 0, "Bank"}}
+	for _, c := range []struct {
+		name      string
+		frame     []byte
+		want      string
+		others    []string
+		addresses [2]Address
+		id        string // receipted_message_id
+		cut       bool
+	}{
+		{"a NUL after the text", message(data.DELIVER_SM, 0, 0, stop, 0), "STOP", nil, usual, "", false},
+		{"NULs after the text", message(data.DELIVER_SM, 0, 0, stop, 0, 0, 0, 0, 0, 0, 0), "STOP", nil, usual, "", false},
+		{"a NUL after the text, then parameters", message(data.DELIVER_SM, 0, 0, stop, append([]byte{0}, id...)...), "STOP", nil, usual, "7\x00", false},
+		{"a parameter cut short", message(data.DELIVER_SM, 0, 0, stop, append(bytes.Clone(id), 0, 0x1d, 0, 9, 'x')...), "STOP", nil, usual, "7\x00", false},
+		{"an id cut short", message(data.DELIVER_SM, 0, 0, stop, 0, 0x1e, 0, 9, '7', 0), "STOP", nil, usual, "", false},
+		{"a parameter of 40,000 octets", message(data.DELIVER_SM, 0, 0, stop, append([]byte{0x14, 0x01, 0x9c, 0x40}, make([]byte, 40000)...)...), "STOP", nil, usual, "", false},
+		{"message_payload of 40,000 octets", message(data.DELIVER_SM, 0, 0, nil, payload(strings.Repeat("<", 40000))...), strings.Repeat("<", 40000), nil, usual, "", false},
+		{"message_payload cut short", message(data.DELIVER_SM, 0, 0, nil, 0x04, 0x24, 0, 9, 'S', 'T', 'O', 'P'), "STOP", nil, usual, "", true},
+		{"no text, and a parameter cut short", message(data.DELIVER_SM, 0, 0, nil, 0, 0x1e, 0, 9, '7'), "", nil, usual, "", true},
+		{"two texts", message(data.DELIVER_SM, 0, 0, stop, payload("STOP all")...), "STOP all", []string{"STOP"}, usual, "", false},
+		{"two texts, the first longer", message(data.DELIVER_SM, 0, 0, []byte("STOP all"), payload("STOP")...), "STOP all", []string{"STOP"}, usual, "", false},
+		{"the same text twice", message(data.DELIVER_SM, 0, 0, stop, payload("STOP")...), "STOP", nil, usual, "", false},
+		{"two payloads", message(data.DELIVER_SM, 0, 0, nil, append(payload("hello"), payload("STOP")...)...), "hello", nil, usual, "", true},
+		{"a text longer than its length says", message(data.DELIVER_SM, 0, 0, []byte("STO"), 'P'), "STO", []string{"STOP"}, usual, "", true},
+		{"a text of length 0", message(data.DELIVER_SM, 0, 0, nil, stop...), "", []string{"STOP"}, usual, "", true},
+		{"a text shorter than its length says", with(whole, func(b []byte) []byte { b[len(b)-5] = 200; return b }), "STOP", nil, usual, "", true},
+		{"address longer than SMPP allows", replace("Bank", strings.Repeat("Bank", 20)), "STOP", nil, [2]Address{usual[0], {5, 0, strings.Repeat("Bank", 20)}}, "", false},
+		{"address in Latin-1", replace("Bank", "Caf\xe9"), "STOP", nil, [2]Address{usual[0], {5, 0, "Caf\xe9"}}, "", false},
+		{"address without its NUL", replace("123\x00\x05", "123\x05"), "STOP", nil, usual, "", false},
+		{"no octet of a body", AppendHeader(nil, data.DELIVER_SM, 0, 5), "", nil, [2]Address{}, "", true},
+		{"data_sm with two octets of a parameter", message(data.DATA_SM, 0, 0, nil, append(payload("STOP"), 0, 1)...), "STOP", nil, usual, "", false},
+	} {
+		if c.name == "no octet of a body" {
+			binary.BigEndian.PutUint32(c.frame, HeaderLen)
+		}
+		p, err := Parse(c.frame)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		m := p.Message
+		var others []string
+		for _, o := range m.Others {
+			others = append(others, string(o))
+		}
+		if string(m.Octets) != c.want || !slices.Equal(others, c.others) || m.Source != c.addresses[0] || m.Dest != c.addresses[1] || m.Cut != c.cut ||
+			string(m.TLVs[pdu.TagReceiptedMessageID].Data) != c.id || !bytes.Equal(m.Body, c.frame[HeaderLen:]) {
+			t.Errorf("%s: %+v", c.name, m)
+		}
+	}
+}
+
+func TestText(t *testing.T) {
+	for octets, want := range map[string]string{
+		"": "", "abc 12~": "abc 12~", "id-\xe9\xff": `id-\xE9\xFF`, "a\tb": `a\x09b`, "né": `n\xC3\xA9`, `a\b`: `a\b`,
+		strings.Repeat("x", 64): strings.Repeat("x", 64), strings.Repeat("\x01", 16): strings.Repeat(`\x01`, 16),
+		// printf %065d 0 | tr 0 x | sha256sum
+		strings.Repeat("x", 65): "sha256:9537c5fdf120482f7d58d25e9ed583f5", strings.Repeat("\x01", 17): "sha256:ff5a51a65ed0412e35a105b0c9d745e3",
+	} {
+		if got := Text(octets); got != want {
+			t.Errorf("%q is %s, want %s", octets, got, want)
+		}
+	}
 }
