@@ -15,6 +15,10 @@ type Account struct {
 	Alphabet sms.Encoding
 	// Tells says what the account delivers by itself.
 	Tells Tells
+	// Countries are the countries whose national numbers the account may write as the address of
+	// an inbound message, in ISO 3166-1 alpha-2. It is empty where the configuration does not say:
+	// then they are those of the programs that may send over the account.
+	Countries []string
 	// HexIDs says that the account writes ids in two ways: in hexadecimal in the answer to a
 	// submit and in decimal in receipts, or the other way round. It is a setting of the account.
 	// It is never guessed from a receipt, because a guess can match the id of another message.

@@ -7,7 +7,6 @@ package sms
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,127 +43,184 @@ var (
 		"The number belongs to a service that does not receive SMS, such as a fixed line or a premium-rate number. Ask for a mobile number."}
 )
 
-// CanonicalForms is the version of the canonical forms that ParseNumber makes. A ledger's stream
-// keys are made from canonical forms, so a ledger keeps the version that it was created with. Any
-// change of a form must be a new version.
+// CanonicalForms is the version of the canonical forms that ParseNumber and ParseAny make. A
+// ledger's stream keys are made from canonical forms, so a ledger keeps the version that it was
+// created with. Any change of a form must be a new version.
+//
+// Version 1 asked the number metadata until 2026.11 about numbers of Argentina and Mexico. It is a
+// function of the digits alone since then, and gives the same form for every number that it gave
+// one for.
 const CanonicalForms = 1
 
-const (
-	callingNANP      = 1
-	callingMexico    = 52
-	callingArgentina = 54
-)
+const callingNANP = "1"
 
-// ParseNumber reads a number in E.164 with its plus sign or, with an ISO 3166-1 alpha-2 country,
-// in national form. Spaces, dashes, dots and parentheses are ignored. A country is checked even
-// if the plus sign makes it unnecessary.
+// ParseNumber reads the number of a person to whom a message is sent: in E.164 with its plus sign
+// or, with an ISO 3166-1 alpha-2 country, in national form. Spaces, dashes, dots and parentheses
+// are ignored. A country is checked even if the plus sign makes it unnecessary.
+//
+// It refuses what the number metadata knows as a fixed line, a premium-rate number or another
+// service that does not receive SMS, and what has an impossible length. A number that the metadata
+// does not know may exist, in a range that is new, and is accepted: Known tells it.
 //
 // The result is the one canonical form of a subscriber's number, so that a STOP finds its stream
 // whatever form the carrier uses:
 //
+//   - A trunk prefix after the calling code is out: "+44 (0)7400 123456", "+7 8 916 123 45 67".
 //   - Argentina: the 9 for mobiles is always in. A number without it is read as the mobile number
 //     with the same digits: the numbering plan gives both to one subscriber, and carriers leave
 //     the 9 out.
 //   - Mexico: the 1 after +52, abolished in 2019, is always out.
 //
-// The error is a *NumberError. For every n that it returned, ParseNumber(string(n), "") returns
-// n. It keeps nothing.
+// The form is a function of the digits alone. The error is a *NumberError. For every n that it
+// returned, ParseNumber(string(n), "") returns n.
 func ParseNumber(s, country string) (Number, error) {
-	p, kind, err := parseCanonical(s, country)
+	n, err := ParseAny(s, country)
 	if err != nil {
 		return "", err
 	}
-	switch kind {
+	p, national := split(string(n[1:]))
+	switch n.kind() {
 	case phonenumbers.MOBILE, phonenumbers.FIXED_LINE_OR_MOBILE, phonenumbers.VOIP, phonenumbers.PERSONAL_NUMBER:
 	case phonenumbers.TOLL_FREE:
 		// North American toll-free numbers can be text-enabled; elsewhere they cannot.
-		if p.GetCountryCode() != callingNANP {
+		if p.code != callingNANP {
 			return "", errCannotReceive
 		}
 	case phonenumbers.UNKNOWN:
-		return "", errInvalidNumber
+		if !p.possible(national) {
+			return "", errInvalidNumber
+		}
 	default:
 		return "", errCannotReceive
 	}
-	return Number(phonenumbers.Format(p, phonenumbers.E164)), nil
+	return n, nil
 }
 
-// parseCanonical parses a number of any kind into its canonical form. The kind is UNKNOWN for a
-// number that no subscriber can have.
-func parseCanonical(s, country string) (*phonenumbers.PhoneNumber, phonenumbers.PhoneNumberType, error) {
+// ParseAny reads a number of any kind, in the forms that ParseNumber reads, into the same
+// canonical form: a mobile number, a fixed line, a premium-rate number, one in a range that the
+// metadata does not know. It is for what a person says and for what is asked about a number,
+// which must never fail because a number is of an odd kind: opt-outs, lifts, imports, checks and
+// searches.
+//
+// With a plus sign it takes every number that has a calling code which the ITU assigned, at least
+// 4 digits after it, and at most 15 digits in all (ITU-T E.164 §6). In national form the number
+// must have a length that is possible in its country. The error is a *NumberError. For every n
+// that it returned, ParseAny(string(n), "") returns n.
+func ParseAny(s, country string) (Number, error) {
 	digits, err := squeeze(s)
 	if err != nil {
-		return nil, 0, err
+		return "", err
 	}
-	region := ""
+	var home *plan
 	if country != "" {
-		region = strings.ToUpper(country)
-		if len(region) != 2 || phonenumbers.GetCountryCodeForRegion(region) == 0 {
-			return nil, 0, errUnknownCountry
+		country = strings.ToUpper(country)
+		if home = plansByCountry[country]; home == nil {
+			return "", errUnknownCountry
 		}
 	}
-	if digits[0] == '+' {
-		region = ""
-	} else if region == "" {
-		return nil, 0, errNotE164
+	switch {
+	case digits[0] == '+':
+		return international(digits[1:])
+	case home == nil:
+		return "", errNotE164
 	}
-	p, kind := direct(digits)
-	if kind == phonenumbers.UNKNOWN {
-		// Not as it stands: national, or with a trunk prefix in it ("+44 (0)20 ...").
-		p, err = phonenumbers.Parse(digits, region)
-		if err != nil {
-			if errors.Is(err, phonenumbers.ErrInvalidCountryCode) {
-				return nil, 0, errNotE164
+	for _, prefix := range home.abroad {
+		if rest, ok := strings.CutPrefix(digits, prefix); ok {
+			if n, err := international(rest); err == nil {
+				if p, national := split(string(n[1:])); p.possible(national) {
+					return n, nil
+				}
 			}
-			return nil, 0, errInvalidNumber
-		}
-		if p.GetCountryCode() == callingMexico && p.GetNationalNumber()/1e10 == 1 {
-			p.NationalNumber = new(p.GetNationalNumber() % 1e10)
-		}
-		kind = phonenumbers.GetNumberType(p)
-	}
-	if p.GetCountryCode() == callingArgentina && kind == phonenumbers.FIXED_LINE && p.GetNationalNumber() < 1e10 {
-		mobile := &phonenumbers.PhoneNumber{CountryCode: p.CountryCode, NationalNumber: new(9e10 + p.GetNationalNumber())}
-		if k := phonenumbers.GetNumberType(mobile); k == phonenumbers.MOBILE || k == phonenumbers.FIXED_LINE_OR_MOBILE {
-			p, kind = mobile, k
 		}
 	}
-	return p, kind, nil
+	// With its calling code but without the plus comes last: "1 415 555 0123" and "39 347 1234567".
+	written := home.national(digits)
+	if rest, ok := strings.CutPrefix(digits, home.code); ok {
+		written = append(written, canonical(home.code, rest))
+	}
+	for _, lengths := range []uint16{home.handset, home.all} {
+		for _, national := range written {
+			if has(lengths, len(national)) {
+				return international(home.code + national)
+			}
+		}
+	}
+	return "", errInvalidNumber
 }
 
-// direct reads digits with a plus sign as a calling code and a national number. It does not look
-// for trunk and carrier prefixes, on which the library spends most of its time. Every canonical
-// form is read in this way, and therefore stays as it is.
-func direct(digits string) (*phonenumbers.PhoneNumber, phonenumbers.PhoneNumberType) {
-	if digits[0] != '+' || len(digits) > 16 {
-		return nil, phonenumbers.UNKNOWN
+// international makes a number of digits that begin with a calling code.
+func international(digits string) (Number, error) {
+	p, national := split(digits)
+	if p == nil {
+		return "", errNotE164
 	}
-	code := 0
-	for i := 1; i < len(digits) && i <= 3; i++ {
-		code = code*10 + int(digits[i]-'0')
-		if code == 0 {
-			break
-		}
-		// No calling code begins another.
-		if phonenumbers.GetRegionCodeForCountryCode(code) == phonenumbers.UNKNOWN_REGION {
-			continue
-		}
-		national := digits[i+1:]
-		n, err := strconv.ParseUint(national, 10, 64)
-		if err != nil {
-			break
-		}
-		p := &phonenumbers.PhoneNumber{CountryCode: new(int32(code)), NationalNumber: &n}
-		zeros := 0
-		for zeros < len(national)-1 && national[zeros] == '0' {
-			zeros++
-		}
-		if zeros > 0 {
-			p.ItalianLeadingZero, p.NumberOfLeadingZeros = new(true), new(int32(zeros))
-		}
-		return p, phonenumbers.GetNumberType(p)
+	national = canonical(p.code, national)
+	if len(national) < minNational || len(p.code)+len(national) > maxDigits {
+		return "", errInvalidNumber
 	}
-	return nil, phonenumbers.UNKNOWN
+	return Number("+" + p.code + national), nil
+}
+
+// national returns the canonical forms, without the calling code, that digits in national form may
+// have: without the trunk prefix, and as they stand. The likeliest is first.
+func (p *plan) national(digits string) []string {
+	var out []string
+	for _, trunk := range p.trunks {
+		if rest, ok := strings.CutPrefix(digits, trunk); ok {
+			out = append(out, canonical(p.code, rest))
+		}
+	}
+	return append(out, canonical(p.code, digits))
+}
+
+// possible reports whether a national number may exist by its length. In North America its area
+// code and its exchange code do not begin with 0 or 1 either (NANP: NXX-NXX-XXXX).
+func (p *plan) possible(national string) bool {
+	if p.code == callingNANP && has(p.all, len(national)) {
+		return national[0] >= '2' && national[3] >= '2'
+	}
+	return has(p.all, len(national))
+}
+
+// Known reports whether the number metadata knows the range that the number lies in. A number that
+// it does not know may be in a range that was opened since the metadata was made, or not exist.
+func (n Number) Known() bool { return n.kind() != phonenumbers.UNKNOWN }
+
+// kind is what the number metadata says about the number; UNKNOWN if it does not know it.
+func (n Number) kind() phonenumbers.PhoneNumberType {
+	p := n.forMetadata()
+	if p == nil {
+		return phonenumbers.UNKNOWN
+	}
+	return phonenumbers.GetNumberType(p)
+}
+
+// forMetadata is the number in the form of the metadata's library; nil if it is no number.
+func (n Number) forMetadata() *phonenumbers.PhoneNumber {
+	if n == "" || n[0] != '+' || len(n) > 1+maxDigits {
+		return nil
+	}
+	p, national := split(string(n[1:]))
+	if p == nil {
+		return nil
+	}
+	code, err := strconv.ParseInt(p.code, 10, 32)
+	if err != nil {
+		return nil
+	}
+	digits, err := strconv.ParseUint(national, 10, 64)
+	if err != nil {
+		return nil
+	}
+	out := &phonenumbers.PhoneNumber{CountryCode: new(int32(code)), NationalNumber: &digits}
+	zeros := 0
+	for zeros < len(national)-1 && national[zeros] == '0' {
+		zeros++
+	}
+	if zeros > 0 {
+		out.ItalianLeadingZero, out.NumberOfLeadingZeros = new(true), new(int32(zeros))
+	}
+	return out
 }
 
 // squeeze takes out the characters that people write between digits. It returns 1 to 24 digits,
@@ -218,15 +274,19 @@ func (n Number) Country() string {
 	if n == "" {
 		return ""
 	}
-	p, kind := direct(string(n))
-	if kind == phonenumbers.UNKNOWN {
+	if n == "" {
 		return ""
 	}
-	region := phonenumbers.GetRegionCodeForNumber(p)
-	if region == phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY {
+	p, _ := split(string(n[1:]))
+	if p == nil || len(p.countries) == 0 {
 		return ""
 	}
-	return region
+	if m := n.forMetadata(); m != nil && len(p.countries) > 1 {
+		if region := phonenumbers.GetRegionCodeForNumber(m); region != "" && region != phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY {
+			return region
+		}
+	}
+	return p.countries[0]
 }
 
 // Places returns every place where the holder may be, as far as the number tells, sorted by country,
@@ -294,11 +354,14 @@ var (
 // The error is a *senderError.
 func ParseSender(s string) (Sender, error) {
 	if strings.HasPrefix(s, "+") {
-		p, _, err := parseCanonical(s, "")
-		if err != nil || !phonenumbers.IsPossibleNumber(p) {
+		n, err := ParseAny(s, "")
+		if err != nil {
 			return "", errSenderNumber
 		}
-		return Sender(phonenumbers.Format(p, phonenumbers.E164)), nil
+		if p, national := split(string(n[1:])); !has(p.all, len(national)) {
+			return "", errSenderNumber
+		}
+		return Sender(n), nil
 	}
 	if s == "" || len(s) > 11 || s[0] == ' ' || s[len(s)-1] == ' ' {
 		return "", errSenderForm

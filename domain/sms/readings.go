@@ -1,0 +1,211 @@
+package sms
+
+import (
+	"slices"
+	"strings"
+)
+
+// Readings says whose number the address of an inbound message may be.
+type Readings struct {
+	// Kind says what the address is.
+	Kind AddressKind
+	// Certain says that there is one number, and that the address is its person's.
+	Certain bool
+	// Numbers are the numbers that the address may be, sorted, without duplicates: at most 8. It
+	// is empty for an address that is no number, and for one that can be read in no way or in more
+	// than 8.
+	Numbers []Number
+	// Trailing are the last digits of a number that is not certain, at most 10, for a rule that
+	// compares them with the numbers of people whom an account texted. It is "" if the address has
+	// fewer than 7 digits.
+	Trailing string
+}
+
+// AddressKind says what the address of an inbound message is.
+type AddressKind string
+
+const (
+	AddressNumber AddressKind = "number"     // a phone number, or what may be one
+	AddressShort  AddressKind = "short_code" // a short code: a service, never a person
+	AddressName   AddressKind = "name"       // letters: a service, never a person
+	AddressNone   AddressKind = "none"       // nothing
+)
+
+// Types of number (SMPP 3.4 §5.2.5) and numbering plans (§5.2.6).
+const (
+	tonInternational   = 1
+	tonNational        = 2
+	tonNetworkSpecific = 3
+	tonSubscriber      = 4
+	tonAbbreviated     = 6
+	npiNational        = 8
+)
+
+const (
+	maxReadings     = 8
+	minTrailing     = 7 // fewer digits match too many people
+	maxTrailing     = 10
+	maxShort        = 6 // digits of a short code under any type of number
+	maxNetworkShort = 8 // under type 3 or 6
+)
+
+// ReadAddress says whose number an inbound message's source address is. text, ton and npi are
+// those of the PDU (SMPP 3.4 §5.2.8, §5.2.5, §5.2.6); countries are those whose national numbers
+// the carrier account may write (ISO 3166-1 alpha-2; what is no country is passed over). Carriers
+// set the type of number wrongly, so it is weighed and not obeyed:
+//
+//	what the address is                        how it is read
+//	a + in front                               international: certain, if a calling code follows
+//	letters in it                              a name
+//	up to 6 digits; up to 8 of type 3 or 6     a short code
+//	type 1 (international)                     international; also national, where a handset may have it
+//	type 2 (national), or plan 8 (national)    national of each country; international if none is a handset's
+//	type 4 (subscriber)                        not at all: the area code is missing
+//	others (unknown, alphanumeric in digits)   international, and national of each country
+//
+// International is with the calling code first, or with 00, 011 or what a country of the account
+// dials in front of it. National is with the country's trunk prefix (0 in Britain, 1 in North
+// America, 8 in Russia) and without.
+//
+// A reading is dropped only because numbers of that many digits do not exist in its country, and
+// because a reading is left that is possible. Handsets' numbers come first: where some readings
+// have the length that they have, those that only a fixed line or a service can be go, except what
+// type 1 claims. If no reading has a possible length, an international one remains that was
+// claimed (by type 1 or by a prefix), as possible and not certain. One reading that remains is
+// certain. Examples, at an account of the US:
+//
+//	4155559999, type 2     +14155559999
+//	14362010123            +14362010123, an area code that the number metadata does not know
+//	0012125550162          +12125550162
+//	2125550160             +12125550160: not +212 5550160, because Morocco's numbers have nine digits
+//	4795550163, type 1     +14795550163 or +4795550163 (Norway)
+//
+// It is a function of its input and of the plans; the number metadata is not asked. Every number
+// that it returns is canonical.
+func ReadAddress(text string, ton, npi byte, countries []string) Readings {
+	digits, kind := address(text, ton)
+	if kind != AddressNumber {
+		return Readings{Kind: kind}
+	}
+	r := Readings{Kind: kind}
+	if digits[0] == '+' {
+		if n, err := international(digits[1:]); err == nil {
+			return Readings{Kind: kind, Certain: true, Numbers: []Number{n}}
+		}
+	} else if ton != tonSubscriber {
+		national := ton == tonNational || ton == 0 && npi == npiNational
+		var possible bool
+		r.Numbers, possible = likeliest(readings(digits, ton == tonInternational, countries), ton == tonInternational, national)
+		r.Certain = possible && len(r.Numbers) == 1
+	}
+	if len(r.Numbers) > maxReadings {
+		r.Numbers = nil
+	}
+	if !r.Certain {
+		digits = strings.TrimPrefix(digits, "+")
+		if len(digits) >= minTrailing {
+			r.Trailing = digits[max(0, len(digits)-maxTrailing):]
+		}
+	}
+	return r
+}
+
+// address takes out what is written between digits, and says what an address is.
+func address(text string, ton byte) (digits string, kind AddressKind) {
+	if strings.TrimSpace(text) == "" {
+		return "", AddressNone
+	}
+	digits, err := squeeze(text)
+	if err != nil {
+		return "", AddressName
+	}
+	n := len(digits)
+	switch {
+	case digits[0] == '+':
+		if n <= 1+maxShort {
+			if _, err := international(digits[1:]); err != nil {
+				return "", AddressShort
+			}
+		}
+	case n <= maxShort, n <= maxNetworkShort && (ton == tonNetworkSpecific || ton == tonAbbreviated):
+		return "", AddressShort
+	}
+	return digits, AddressNumber
+}
+
+// A reading is one way to read an address.
+type reading struct {
+	number   Number
+	national bool // it was read as a national number
+	claimed  bool // type 1 or a prefix says that it is international
+	handset  bool // handsets' numbers of its country have this length
+	possible bool // numbers of its country have this length
+}
+
+// readings are all ways to read digits that have no plus sign.
+func readings(digits string, claimed bool, countries []string) []reading {
+	var out []reading
+	add := func(number string, national, claimed bool) {
+		n, err := international(number)
+		if err != nil {
+			return
+		}
+		p, rest := split(string(n[1:]))
+		possible := p.possible(rest)
+		out = append(out, reading{n, national, claimed, possible && has(p.handset, len(rest)), possible})
+	}
+	add(digits, false, claimed)
+	prefixes := []string{"00", "011"}
+	var homes []*plan
+	for _, c := range countries {
+		p := plansByCountry[strings.ToUpper(c)]
+		if p == nil || slices.Contains(homes, p) {
+			continue
+		}
+		homes = append(homes, p)
+		prefixes = append(prefixes, p.abroad...)
+	}
+	slices.Sort(prefixes)
+	for _, prefix := range slices.Compact(prefixes) {
+		if rest, ok := strings.CutPrefix(digits, prefix); ok {
+			add(rest, false, true)
+		}
+	}
+	for _, p := range homes {
+		for _, national := range p.national(digits) {
+			add(p.code+national, true, false)
+		}
+	}
+	return out
+}
+
+// likeliest are the numbers of the readings that remain, sorted, and whether they are possible.
+// international and national are what the type of number claims.
+func likeliest(found []reading, international, national bool) (numbers []Number, possible bool) {
+	for _, keep := range []func(r reading) bool{
+		func(r reading) bool {
+			switch {
+			case international:
+				return r.handset || !r.national && r.possible
+			case national:
+				return r.handset && r.national
+			}
+			return r.handset
+		},
+		func(r reading) bool { return r.handset || r.possible && (r.national || !national) },
+		func(r reading) bool { return r.possible },
+		func(r reading) bool { return r.claimed },
+	} {
+		for _, r := range found {
+			if keep(r) {
+				numbers = append(numbers, r.number)
+				possible = possible || r.possible
+			}
+		}
+		if len(numbers) > 0 {
+			slices.Sort(numbers)
+			return slices.Compact(numbers), possible
+		}
+	}
+	return nil, false
+}
