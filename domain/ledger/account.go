@@ -23,9 +23,6 @@ type Account struct {
 	// submit and in decimal in receipts, or the other way round. It is a setting of the account.
 	// It is never guessed from a receipt, because a guess can match the id of another message.
 	HexIDs bool
-	// Countries are the countries whose national numbers the account may write (ISO 3166-1 alpha-2).
-	// Empty: those of the programs that may send over it.
-	Countries []string
 	// Sharing says how the nodes of a cluster share the account.
 	Sharing Sharing
 }

@@ -6,7 +6,6 @@ import (
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/receipts"
-	"github.com/chirograph/chirograph/domain/sms"
 )
 
 // listener finds out whose an inbound message is and what it asks for.
@@ -16,12 +15,9 @@ type listener struct {
 }
 
 // who says whose number an inbound message came from.
-func (l listener) who(_ context.Context, d *ledger.Delivery, _ []string) receipts.Who {
-	n, err := sms.ParseNumber("+"+d.From, "")
-	if err != nil {
-		return receipts.Who{}
-	}
-	return receipts.Who{Numbers: []sms.Number{n}, Certain: true}
+func (l listener) who(_ context.Context, d *ledger.Delivery, countries []string) receipts.Who {
+	who, _ := receipts.WhoIs(d, countries)
+	return who
 }
 
 // understand says what an inbound message asks for, and where an inbound message goes.

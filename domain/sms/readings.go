@@ -42,7 +42,7 @@ const (
 )
 
 const (
-	maxReadings     = 8
+	maxNumbers      = 8
 	minTrailing     = 7 // fewer digits match too many people
 	maxTrailing     = 10
 	maxShort        = 6 // digits of a short code under any type of number
@@ -98,7 +98,7 @@ func ReadAddress(text string, ton, npi byte, countries []string) Readings {
 		r.Numbers, possible = likeliest(readings(digits, ton == tonInternational, countries), ton == tonInternational, national)
 		r.Certain = possible && len(r.Numbers) == 1
 	}
-	if len(r.Numbers) > maxReadings {
+	if len(r.Numbers) > maxNumbers {
 		r.Numbers = nil
 	}
 	if !r.Certain {
