@@ -15,6 +15,7 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
+	"github.com/chirograph/chirograph/domain/words"
 )
 
 // work is one look at one stream. It builds the stream's next proposal. The outcomes in it form a
@@ -267,10 +268,10 @@ func (w *work) answer() {
 			c.agenda.remind(w.st, w.now.Add(time.Second), w.now)
 			continue
 		}
-		ask := sms.ParseAsk(text).Kind
-		if !ok || ask == sms.AskStop || ask == sms.AskUnclear {
+		ask := words.Standard().Read(text, words.Context{}).Kind
+		if !ok || ask == words.Stop || ask == words.Unclear {
 			w.fact(event.Derive(j.Holds[0], "joined"), &event.OptedOut{Reach: j.Reach, Source: event.SourceJoined,
-				Unclear: !ok || ask == sms.AskUnclear, Answers: j.Holds[0], Lifts: j.Holds, By: "clerk"})
+				Unclear: !ok || ask == words.Unclear, Answers: j.Holds[0], Lifts: j.Holds, By: "clerk"})
 			continue
 		}
 		w.fact(event.Derive(j.Holds[0], "lift"), &event.SuppressionLifted{Lifts: j.Holds, Source: event.SourceJoined, Answers: j.Holds[0], By: "clerk"})

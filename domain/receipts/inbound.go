@@ -5,6 +5,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
+	"github.com/chirograph/chirograph/domain/words"
 )
 
 // Concern is an inbound message as one tenant gets it: the event for the stream of the message's
@@ -32,7 +33,7 @@ type Concern struct {
 // It is empty when no tenant has a program.
 func Reach(reg *control.Registry, d *ledger.Delivery) []Concern {
 	to := senderID(d.To)
-	ask := sms.ParseAsk(d.Text)
+	ask := words.Standard().Read(d.Text, words.Context{})
 	owners := reg.Owners(to)
 	var out []Concern
 	for _, p := range owners {
@@ -62,25 +63,25 @@ func Reach(reg *control.Registry, d *ledger.Delivery) []Concern {
 // WithoutTenant is the event of an inbound message that concerns no recipient's stream: its sender
 // is no phone number, or no tenant has a program. It is kept in the account's inbox.
 func WithoutTenant(d *ledger.Delivery) event.InboundReceived {
-	return received(d, senderID(d.To), sms.ParseAsk(d.Text))
+	return received(d, senderID(d.To), words.Standard().Read(d.Text, words.Context{}))
 }
 
 // received is the part of the event that is the same for every tenant.
-func received(d *ledger.Delivery, to string, ask sms.Ask) event.InboundReceived {
+func received(d *ledger.Delivery, to string, ask words.Reading) event.InboundReceived {
 	return event.InboundReceived{Account: d.Account, To: to, Ask: event.InboundAsk(ask.Kind.String()), Match: ask.Match}
 }
 
 // words sets what the message's words revoke or hold. unowned says that no program registers the
 // number, so that it is not known for whom the words were.
-func (c *Concern) words(d *ledger.Delivery, ask sms.AskKind, reach event.Reach, unowned bool) {
+func (c *Concern) words(d *ledger.Delivery, ask words.Kind, reach event.Reach, unowned bool) {
 	r := &c.Event
 	switch {
 	case d.Concat != nil && d.Concat.Parts > 1:
 		r.Concat = &event.Concat{Reference: int(d.Concat.Reference), Part: d.Concat.Part, Parts: d.Concat.Parts}
 		r.Holds, r.Ask, r.Match = &reach, event.InboundPart, ""
-	case ask == sms.AskStop:
+	case ask == words.Stop:
 		r.Revokes, r.Unclear = &reach, unowned
-	case ask == sms.AskUnclear:
+	case ask == words.Unclear:
 		r.Revokes, r.Unclear = &reach, true
 	}
 }
