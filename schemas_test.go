@@ -18,6 +18,7 @@ import (
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/sms"
+	"github.com/chirograph/chirograph/domain/words"
 )
 
 // TestSchemaLists: the closed lists in docs/schemas are those of the code. The package
@@ -25,7 +26,7 @@ import (
 func TestSchemaLists(t *testing.T) {
 	asks := []string{"part"}
 	for k := range 256 {
-		if s := sms.AskKind(k).String(); !slices.Contains(asks, s) {
+		if s := words.Kind(k).String(); !slices.Contains(asks, s) {
 			asks = append(asks, s)
 		}
 	}

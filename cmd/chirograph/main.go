@@ -25,6 +25,7 @@ type commandLine struct {
 	Optout      cli.OptoutCmd          `cmd:"" help:"Record, lift and check opt-outs."`
 	Pause       cli.PauseCmd           `cmd:"" help:"Stop sending for a program, to a carrier (of all tenants), or everything that the key's tenant sends. Messages are accepted and held."`
 	Resume      cli.ResumeCmd          `cmd:"" help:"End a pause."`
+	Sms         cli.SMSCmd             `cmd:"" help:"Show how an inbound text is read."`
 	Simulate    world.SimulateCmd      `cmd:"" help:"Simulate a message centre or a handset."`
 	Audit       operate.AuditCmd       `cmd:"" help:"Check a ledger."`
 	Config      operate.ConfigCmd      `cmd:"" help:"Check and apply a configuration file, and make API keys."`

@@ -26,6 +26,7 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/receipts"
 	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/words"
 )
 
 // Config is what a clerk is made with.
@@ -116,7 +117,7 @@ func (c *Config) defaults() {
 	}
 	if c.Hear == nil {
 		c.Hear = func(_ string, readings []string, unreadable bool) receipts.Heard {
-			return receipts.Hear(readings, unreadable, receipts.ByLists)
+			return receipts.Hear(readings, unreadable, receipts.ByLists(words.Standard(), words.Context{}))
 		}
 	}
 	if c.Slots == nil {

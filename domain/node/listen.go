@@ -2,11 +2,18 @@ package node
 
 import (
 	"context"
+	"slices"
 
 	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/receipts"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/words"
 )
+
+// quotesOf bounds the texts among which a quote is looked for: the last ones that were sent to a person.
+const quotesOf = 20
 
 // listener finds out whose an inbound message is and what it asks for.
 type listener struct {
@@ -20,8 +27,48 @@ func (l listener) who(_ context.Context, d *ledger.Delivery, countries []string)
 	return who
 }
 
-// understand says what an inbound message asks for, and where an inbound message goes.
-func (l listener) understand(_ context.Context, reg *control.Registry, d *ledger.Delivery, who receipts.Who) (receipts.Placement, error) {
-	heard := receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists)
-	return receipts.Place(reg, d, who, heard), nil
+// understand says what an inbound message asks for, and where it goes. If it may quote a text that was
+// sent to its writer, it is read once more with those texts; if they cannot be looked up, it
+// holds like any other words that are not plain.
+func (l listener) understand(ctx context.Context, reg *control.Registry, d *ledger.Delivery, who receipts.Who) receipts.Placement {
+	c := words.Context{}
+	if len(who.Numbers) > 0 {
+		c.Country = who.Numbers[0].Country()
+		for _, n := range who.Numbers[1:] {
+			if n.Country() != c.Country {
+				c.Country = ""
+			}
+		}
+	}
+	c.Tenants = receipts.Tenants(reg, d)
+	heard := receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists(l.cfg.Lists, c))
+	p := receipts.Place(reg, d, who, heard)
+	if !heard.Quoted || p.Tenant == "" || p.Event.Concat != nil {
+		return p
+	}
+	if c.Sent = l.sent(ctx, l.writer.Stream(p.Tenant, who.Numbers[0])); len(c.Sent) == 0 {
+		return p
+	}
+	return receipts.Place(reg, d, who, receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists(l.cfg.Lists, c)))
+}
+
+// sent are the texts that were sent to a person lately, the newest first, as far as they can be looked
+// up.
+func (l listener) sent(ctx context.Context, s ledger.Stream) (out []string) {
+	folds, _, err := l.cfg.Views.Streams(ctx, s.Partition, []event.Pseudonym{s.Subject})
+	if err != nil || folds[s.Subject] == nil {
+		return nil
+	}
+	messages := slices.DeleteFunc(slices.Clone(folds[s.Subject].Messages), func(m *recipient.Message) bool { return len(m.Attempts) == 0 })
+	slices.SortFunc(messages, func(a, b *recipient.Message) int { return int(b.Index - a.Index) })
+	for _, m := range messages[:min(len(messages), quotesOf)] {
+		e, err := ledger.ReadEvent(ctx, l.cfg.Log, event.Position{Partition: s.Partition, Index: m.Index})
+		if err != nil {
+			return out
+		}
+		if _, content, err := ledger.OpenContent(l.cfg.Vault, e); err == nil {
+			out = append(out, content.Body)
+		}
+	}
+	return out
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
+	"github.com/chirograph/chirograph/domain/words"
 )
 
 // Config is what a node is made of.
@@ -47,7 +48,9 @@ type Config struct {
 	// MaxBacklog is how many streams of one partition may wait to be looked at. While there are
 	// more, submits to the partition are refused (HTTP 503). Default 50,000.
 	MaxBacklog int
-	Clerk      clerk.Config // its times and bounds; New sets the rest
+	// Lists are the word lists by which inbound texts are read. Default words.Standard().
+	Lists *words.Lists
+	Clerk clerk.Config // its times and bounds; New sets the rest
 }
 
 // Node serves a ledger: the clerks of its partitions, the dispatchers of its carriers, the
@@ -85,6 +88,9 @@ func New(cfg Config) *Node {
 	}
 	if cfg.MaxBacklog == 0 {
 		cfg.MaxBacklog = 50_000
+	}
+	if cfg.Lists == nil {
+		cfg.Lists = words.Standard()
 	}
 	n := &Node{cfg: cfg, log: cfg.Logger, control: control.NewControl(cfg.Log), dispatchers: map[string]*dispatch.Dispatcher{},
 		carriers: map[string]ledger.Carrier{}, metrics: newMetrics()}

@@ -9,7 +9,9 @@ import (
 	"github.com/chirograph/chirograph/domain/dispatch"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/receipts"
 	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/words"
 )
 
 // serve serves the partitions that Placement says. When Placement fails, it is run once more: its
@@ -130,6 +132,9 @@ func (n *Node) clerkConfig(p event.Partition) clerk.Config {
 			return d
 		}
 		return nil
+	}
+	c.Hear = func(tenant string, readings []string, unreadable bool) receipts.Heard {
+		return receipts.Hear(readings, unreadable, receipts.ByLists(n.cfg.Lists, words.Context{Tenants: []string{tenant}}))
 	}
 	c.Account = func(account string) ledger.Account { return n.cfg.Accounts[account] }
 	c.Unanswered = func(s *recipient.State, m *recipient.Message) { n.matching.unansweredOf(p, s, m) }

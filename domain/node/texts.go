@@ -100,16 +100,13 @@ func (t *texts) record(ctx context.Context, x *text) {
 	defer cancel()
 	reg, _ := t.control.Latest()
 	who := t.listen.who(ctx, &x.d, receipts.Countries(reg, x.d.Account, t.accounts[x.d.Account].Countries))
-	p, err := t.listen.understand(ctx, reg, &x.d, who)
-	switch {
-	case err != nil:
-		x.ack(err)
-	case p.Tenant != "":
+	p := t.listen.understand(ctx, reg, &x.d, who)
+	if p.Tenant != "" {
 		t.certain(ctx, x, reg, who, &p)
-	default:
-		t.unplaced(p.Event.Unplaced)
-		t.held(ctx, x, reg, &p)
+		return
 	}
+	t.unplaced(p.Event.Unplaced)
+	t.held(ctx, x, reg, &p)
 }
 
 // certain appends a text to its sender's stream with its tenant.
@@ -122,7 +119,7 @@ func (t *texts) certain(ctx context.Context, x *text, reg *control.Registry, who
 		return
 	}
 	id := w.NewID()
-	sealed, err := w.Seal(stream, ledger.ClassEvidence, id, words(x, string(from)))
+	sealed, err := w.Seal(stream, ledger.ClassEvidence, id, sealedWords(x, string(from)))
 	if err != nil {
 		x.ack(err)
 		return
@@ -161,7 +158,7 @@ func (t *texts) held(ctx context.Context, x *text, reg *control.Registry, p *rec
 			hold = event.Derive(hold, "more")
 		}
 	}
-	if e.Sealed, err = w.Seal(stream, ledger.ClassCarrier, id, words(x, x.d.From)); err != nil {
+	if e.Sealed, err = w.Seal(stream, ledger.ClassCarrier, id, sealedWords(x, x.d.From)); err != nil {
 		x.ack(err)
 		return
 	}
@@ -208,8 +205,8 @@ func highest(v *atomic.Int64, n int64) {
 	}
 }
 
-// words are the personal data of a text.
-func words(x *text, from string) event.Inbound {
+// sealedWords are the personal data of a text.
+func sealedWords(x *text, from string) event.Inbound {
 	in := event.Inbound{From: from, Text: x.d.Text(), Raw: x.d.Raw, Unreadable: x.d.Unreadable}
 	if len(x.d.Texts) > 1 {
 		in.Others = x.d.Texts[1:]

@@ -3,6 +3,7 @@ package receipts
 import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/sms"
+	"github.com/chirograph/chirograph/domain/words"
 )
 
 // Hear says what an inbound message asks for, of all readings of its octets. read reads one of them.
@@ -12,8 +13,10 @@ import (
 // that cannot be read hold like words that are not plain.
 func Hear(texts []string, unreadable bool, read func(text string) Heard) Heard {
 	out := Heard{Ask: event.InboundNone}
+	quoted := false
 	for i, text := range texts {
 		h := read(text)
+		quoted = quoted || h.Quoted
 		if i == 0 || rank(h) > rank(out) {
 			out = h
 		}
@@ -21,6 +24,7 @@ func Hear(texts []string, unreadable bool, read func(text string) Heard) Heard {
 	if unreadable && rank(out) == 0 {
 		out.Ask, out.Holds, out.Match, out.Language = event.InboundUnclear, event.HoldUnreadable, "", ""
 	}
+	out.Quoted = quoted
 	return out
 }
 
@@ -107,12 +111,14 @@ func withPlus(s string) string {
 	return s
 }
 
-// ByLists is what a text asks for by the standard word lists.
-func ByLists(text string) Heard {
-	a := sms.ParseAsk(text)
-	h := Heard{Ask: event.InboundAsk(a.Kind.String()), Match: a.Match}
-	if a.Kind == sms.AskUnclear {
-		h.Holds = event.HoldUnclear
+// ByLists reads a text by word lists.
+func ByLists(l *words.Lists, c words.Context) func(text string) Heard {
+	return func(text string) Heard {
+		r := l.Read(text, c)
+		h := Heard{Ask: event.InboundAsk(r.Kind.String()), Match: r.Match, Language: r.Language, Lists: l.Version(), Quoted: r.Quoted}
+		if r.Kind == words.Unclear {
+			h.Holds = event.HoldUnclear
+		}
+		return h
 	}
-	return h
 }

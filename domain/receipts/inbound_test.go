@@ -68,8 +68,8 @@ func TestReach(t *testing.T) {
 			want: []Concern{{"acme", received{Program: "news", Ask: "stop", Match: "stop", Revokes: entity("Acme Inc")}}}},
 		{name: "a sentence that revokes", reg: one, to: number, text: "no more texts, you hear", want: []Concern{
 			{"acme", received{Program: "news", Ask: "stop", Match: "no more texts", Revokes: entity("Acme Inc")}}}},
-		{name: "words that may revoke", reg: one, to: number, text: "cancel my order",
-			want: []Concern{{"acme", received{Program: "news", Ask: "unclear", Match: "cancel", Revokes: entity("Acme Inc"), Unclear: true}}}},
+		{name: "words that may revoke", reg: one, to: number, text: "I need to cancel",
+			want: []Concern{{"acme", received{Program: "news", Ask: "unclear", Match: "to cancel", Revokes: entity("Acme Inc"), Unclear: true}}}},
 		{name: "START", reg: one, to: number, text: "START",
 			want: []Concern{{"acme", received{Program: "news", Ask: "start", Match: "start", MayLift: lifts("Acme Inc", number, "news")}}}},
 		{name: "YES", reg: one, to: number, text: "YES", want: []Concern{{"acme", received{Program: "news", Ask: "yes", Match: "yes"}}}},
@@ -105,9 +105,9 @@ func TestReach(t *testing.T) {
 		{name: "START, two tenants: none may lift another's", reg: twoTenants, to: number, text: "START", want: []Concern{
 			{"acme", received{Program: "news", Ask: "start", Match: "start", MayLift: lifts("Acme Inc", number, "news")}},
 			{"zeta", received{Program: "ads", Ask: "start", Match: "start", MayLift: lifts("Zeta Ads", number, "ads", "alerts")}}}},
-		{name: "unclear, two tenants", reg: twoTenants, to: number, text: "cancel my order", want: []Concern{
-			{"acme", received{Program: "news", Ask: "unclear", Match: "cancel", Revokes: entity("Acme Inc"), Unclear: true}},
-			{"zeta", received{Program: "ads", Ask: "unclear", Match: "cancel", Revokes: entity("Zeta Ads"), Unclear: true}}}},
+		{name: "unclear, two tenants", reg: twoTenants, to: number, text: "I need to cancel", want: []Concern{
+			{"acme", received{Program: "news", Ask: "unclear", Match: "to cancel", Revokes: entity("Acme Inc"), Unclear: true}},
+			{"zeta", received{Program: "ads", Ask: "unclear", Match: "to cancel", Revokes: entity("Zeta Ads"), Unclear: true}}}},
 		{name: "a part, two tenants", reg: twoTenants, to: number, text: "ST", concat: part(1, 2), want: []Concern{
 			{"acme", received{Program: "news", Ask: "part", Concat: &event.Concat{Reference: 300, Part: 1, Parts: 2}, Holds: entity("Acme Inc")}},
 			{"zeta", received{Program: "ads", Ask: "part", Concat: &event.Concat{Reference: 300, Part: 1, Parts: 2}, Holds: entity("Zeta Ads")}}}},
@@ -115,9 +115,9 @@ func TestReach(t *testing.T) {
 		{name: "STOP to a number of no program: every tenant, all it sends, unclear", reg: unowned, to: number, text: "STOP", want: []Concern{
 			{"acme", received{Ask: "stop", Match: "stop", Revokes: everything, Unclear: true}},
 			{"zeta", received{Ask: "stop", Match: "stop", Revokes: everything, Unclear: true}}}},
-		{name: "unclear to a number of no program", reg: unowned, to: number, text: "cancel my order", want: []Concern{
-			{"acme", received{Ask: "unclear", Match: "cancel", Revokes: everything, Unclear: true}},
-			{"zeta", received{Ask: "unclear", Match: "cancel", Revokes: everything, Unclear: true}}}},
+		{name: "unclear to a number of no program", reg: unowned, to: number, text: "I need to cancel", want: []Concern{
+			{"acme", received{Ask: "unclear", Match: "to cancel", Revokes: everything, Unclear: true}},
+			{"zeta", received{Ask: "unclear", Match: "to cancel", Revokes: everything, Unclear: true}}}},
 		{name: "START to a number of no program lifts nothing", reg: unowned, to: number, text: "START", want: []Concern{
 			{"acme", received{Ask: "start", Match: "start"}}, {"zeta", received{Ask: "start", Match: "start"}}}},
 		{name: "HELP to a number of no program", reg: unowned, to: number, text: "HELP", want: []Concern{
@@ -196,7 +196,7 @@ func TestUnplaced(t *testing.T) {
 	}{
 		{"15005550006", "STOP", nil, event.InboundReceived{To: "+15005550006", Ask: "stop", Match: "stop"}},
 		{"72345", "START", nil, event.InboundReceived{To: "72345", Ask: "start", Match: "start"}},
-		{"Acme", "cancel my order", nil, event.InboundReceived{To: "Acme", Ask: "unclear", Match: "cancel"}},
+		{"Acme", "I need to cancel", nil, event.InboundReceived{To: "Acme", Ask: "unclear", Match: "to cancel"}},
 		{"+15005550006", "hello", &sms.Concat{Reference: 1, Part: 1, Parts: 2}, event.InboundReceived{To: "+15005550006", Ask: "none"}},
 		{"", "HELP", nil, event.InboundReceived{Ask: "help", Match: "help"}},
 	} {

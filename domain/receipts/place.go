@@ -47,6 +47,9 @@ type Heard struct {
 	Lists string
 	// Holds says why what the words may revoke is held; "" for plain words.
 	Holds event.HoldReason
+	// Quoted says that words which stop stand in what may be a quote of a text that was sent to this person:
+	// hear them again with those texts.
+	Quoted bool
 }
 
 // Placement is where an inbound message goes.
@@ -133,6 +136,14 @@ func Place(reg *control.Registry, d *ledger.Delivery, who Who, heard Heard) Plac
 		}
 	}
 	return p
+}
+
+// Tenants are the tenants that an inbound message may be for, by the number that was texted.
+func Tenants(reg *control.Registry, d *ledger.Delivery) []string {
+	if out := tenantsOf(reg.Owners(senderID(d.To))); len(out) > 0 {
+		return out
+	}
+	return tenantsOf(over(reg, d.Account))
 }
 
 // over are the programs that may send over an account: those whose routes lead to it, or all programs if

@@ -1,0 +1,292 @@
+// Package words reads what an inbound text of a person asks for: to stop, to start, to get help, or
+// nothing. What it knows of languages is data: a file a language in lists, in the format that
+// parse.go defines. It is pure.
+package words
+
+// Kind is what an inbound text asks for.
+type Kind uint8
+
+const (
+	// None: the text asks for nothing that the lists know.
+	None Kind = iota
+	// Stop: a revocation, by a keyword or in words (47 CFR 64.1200(a)(10)).
+	Stop
+	// Unclear: the text may be a revocation. Stop messages, and let an officer read it.
+	Unclear
+	// Start: end the block that a STOP made. It is no consent.
+	Start
+	// Yes: it confirms a double opt-in that waits for it, and does nothing else.
+	Yes
+	// Help: send the program's HELP text.
+	Help
+)
+
+// String returns the kind's name in lower case ("stop").
+func (k Kind) String() string {
+	switch k {
+	case Stop:
+		return "stop"
+	case Unclear:
+		return "unclear"
+	case Start:
+		return "start"
+	case Yes:
+		return "yes"
+	case Help:
+		return "help"
+	}
+	return "none"
+}
+
+// Context is what is known about a text beside its words.
+type Context struct {
+	// Country is the writer's (ISO 3166-1 alpha-2, such as "US"); "" if it is not known. An entry
+	// that counts only in some countries counts there; where the country is not known, one
+	// that stops is unclear, and one of another kind does not count.
+	Country string
+	// Tenants are those that the text concerns. Their own words (Lists.With) count.
+	Tenants []string
+	// Sent are the texts that were sent to this person lately, the newest first. A quote that
+	// equals one of them is not read. At most 32 are looked at.
+	Sent []string
+}
+
+// Reading is what a text asks for, and why.
+type Reading struct {
+	Kind Kind
+	// Match is the entry that decided, as the lists have it, in the form in which it matched ("stop
+	// texting"). It is never a piece of the person's text, so it may be logged. It
+	// is "" for None.
+	Match string
+	// Language is the code of the list that has the entry ("en"); "" for an operator's own word,
+	// and where no list decided.
+	Language string
+	// Why is one sentence for a person. It has no piece of the text in it.
+	Why string
+	// Quoted says that the words that stop stand within something that may be a quote. Read the
+	// text again with Context.Sent.
+	Quoted bool
+}
+
+// maxText is how many bytes of a text are looked at: the longest that one short_message or
+// message_payload can bring (65,535 octets, SMPP 3.4 §5.3.2.32, each at most two bytes of UTF-8). A
+// longer text is at least unclear.
+const maxText = 128 << 10
+
+// Read says what a text asks for. It looks, in this order, for
+//
+//  1. a keyword that is the whole text, but for case, accents, punctuation, quotes, spaces,
+//     invisible characters, characters that look alike, misspellings, and words of courtesy;
+//  2. a sentence or a line of its own that is STOP or its like;
+//  3. a phrase that revokes and is not negated;
+//  4. a word or phrase that may revoke: Unclear, unless it stands in a phrase that
+//     plainly means something else ("the end of").
+//
+// START, YES and HELP count only as the whole text. In doubt it leans towards a
+// revocation: suppressing one message too many can be undone, sending one cannot.
+// The answer does not depend on case or on the amount of space.
+//
+// What equals one of c.Sent is cut out before, with the reaction around it ("Liked “…”"). Words
+// that stop within any other quote or reaction are Unclear, and Quoted.
+//
+// Any string may be read, whatever its octets. The time is linear in its length.
+func (l *Lists) Read(text string, c Context) Reading {
+	tooLong := len(text) > maxText
+	if tooLong {
+		text = text[:maxText]
+	}
+	r := reader{lists: l, context: c}
+	r.text = l.fold(r.withoutSent(text))
+	out := r.read()
+	if tooLong && out.Kind != Stop && out.Kind != Unclear {
+		return Reading{Kind: Unclear, Match: "too long", Why: "It is longer than any text message, and was not read to its end."}
+	}
+	return out
+}
+
+// reader reads one text.
+type reader struct {
+	lists   *Lists
+	context Context
+	text    folded
+}
+
+func (r *reader) read() Reading {
+	t := &r.text
+	if len(t.tokens) == 0 {
+		if t.stopSign {
+			return stopSign
+		}
+		return none
+	}
+	if w, ok := r.whole(); ok && (w.Kind == Stop || !t.stopSign) {
+		return w
+	}
+	best := none
+	clauses := t.clauses()
+	for _, c := range clauses {
+		r.better(&best, r.clause(c))
+	}
+	for _, c := range clauses {
+		if best.Kind == Stop {
+			return best
+		}
+		r.better(&best, r.phrases(c))
+	}
+	// A phrase may run over a line break or a comma.
+	if len(clauses) > 1 && best.Kind != Stop {
+		r.better(&best, r.phrases(span{0, len(t.tokens)}))
+	}
+	if best.Kind == None && t.stopSign {
+		return stopSign
+	}
+	return best
+}
+
+var (
+	none     = Reading{Why: "No list has words of it that ask for something."}
+	stopSign = Reading{Kind: Unclear, Match: "stop sign", Why: "A sign such as 🛑 may ask to stop."}
+)
+
+// better keeps the reading that asks more plainly to stop; the first of two that are alike.
+func (r *reader) better(best *Reading, other Reading) {
+	switch {
+	case other.Kind == Stop && best.Kind != Stop, other.Kind == Unclear && best.Kind == None:
+		*best = other
+	case other.Kind == Unclear && best.Kind == Unclear:
+		best.Quoted = best.Quoted && other.Quoted
+	}
+}
+
+// whole finds a keyword that is the whole text.
+func (r *reader) whole() (Reading, bool) {
+	l, t := r.lists, &r.text
+	all := span{0, len(t.tokens)}
+	if w, ok := r.stops(all); ok {
+		return w, true
+	}
+	for _, kind := range []kind{kindStart, kindYes, kindHelp} {
+		if m, ok := r.longest(kind, 0, all.end, true); ok && m.end == all.end {
+			return l.reading(wholeKinds[kind], m, "%s is the whole text."), true
+		}
+	}
+	// Spaces within a keyword: "S TOP".
+	if m, ok := l.spaced[t.squeezed()]; ok && (r.counts(m.entry) || r.halfCounts(m.entry)) {
+		out := l.reading(Stop, m, "%s is the whole text, but for spaces.")
+		if !r.counts(m.entry) {
+			out.Kind = Unclear
+		}
+		return out, true
+	}
+	return none, false
+}
+
+// maxSpelled is how many words a text may have that is looked at for a keyword with mistakes in it.
+const maxSpelled = 24
+
+var wholeKinds = map[kind]Kind{kindStart: Start, kindYes: Yes, kindHelp: Help}
+
+// stops reports whether a span is nothing but keywords that stop and words of courtesy.
+func (r *reader) stops(s span) (Reading, bool) {
+	first, half, whole := match{}, false, false
+	for i := s.from; ; {
+		i = min(r.text.skipPolite(i), s.end)
+		if i == s.end {
+			break
+		}
+		m, ok := r.longest(kindStop, i, s.end, false)
+		if !ok {
+			if m, ok = r.longestHalf(i, s.end); !ok {
+				return none, false
+			}
+			half = true
+		}
+		if !whole {
+			first, whole = m, true
+		}
+		i = m.end
+	}
+	if !whole {
+		return none, false
+	}
+	out := r.lists.reading(Stop, first, "%s is the whole text.")
+	if half {
+		out.Kind, out.Why = Unclear, "In some countries, but perhaps not in the writer's, "+out.Why
+	}
+	return out, true
+}
+
+// clause reads a sentence or a line of its own.
+func (r *reader) clause(c span) Reading {
+	from := r.text.skipPolite(c.from)
+	for i := from; i < c.end; {
+		m, ok := r.longest(kindClause, i, c.end, false)
+		if !ok {
+			break
+		}
+		i = min(r.text.skipPolite(m.end), c.end)
+		if i == c.end {
+			return r.quoted(m, r.lists.reading(Stop, m, "%s is a sentence of its own."))
+		}
+	}
+	if m, ok := r.longest(kindMaybe, from, c.end, true); ok {
+		return r.quoted(m, r.lists.reading(Unclear, m, "%s is a sentence of its own, which may ask to stop."))
+	}
+	return none
+}
+
+// phrases finds the strongest phrase in a span: one that revokes, else one that may revoke.
+func (r *reader) phrases(s span) Reading {
+	best := none
+	for i := s.from; i < s.end; i++ {
+		if !r.text.tokens[i].known() {
+			continue
+		}
+		h, harmless := r.longest(kindHarmless, i, s.end, false)
+		m, ok := r.longest(kindPhrase, i, s.end, false)
+		if ok && (!harmless || m.end > h.end) {
+			out := r.lists.reading(Stop, m, "It has the phrase %s.")
+			if r.negated(m, s.from) {
+				out.Kind, out.Why = Unclear, "It has the phrase "+quote(m.text())+", perhaps negated."
+			}
+			out = r.quoted(m, out)
+			r.better(&best, out)
+			if out.Kind == Stop {
+				return best
+			}
+			continue
+		}
+		if harmless {
+			i = h.end - 1
+			continue
+		}
+		if m, ok := r.longest(kindDoubt, i, s.end, false); ok {
+			r.better(&best, r.quoted(m, r.lists.reading(Unclear, m, "It has %s, which may ask to stop.")))
+		}
+	}
+	return best
+}
+
+// negated reports whether a word that negates, in the phrase's language, is among the three before it.
+func (r *reader) negated(m match, from int) bool {
+	for i := max(from, m.from-3); i < m.from; i++ {
+		for _, id := range r.text.tokens[i].ids {
+			if r.lists.negations[negation{m.entry.language, id}] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// quoted makes a reading unclear whose words all stand in a quote.
+func (r *reader) quoted(m match, out Reading) Reading {
+	for _, t := range r.text.tokens[m.from:m.end] {
+		if !t.quoted {
+			return out
+		}
+	}
+	out.Kind, out.Quoted = Unclear, true
+	out.Why = "What may be a quote has " + quote(m.text()) + ", which may ask to stop."
+	return out
+}
