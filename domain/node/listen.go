@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"strings"
 
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -17,7 +18,7 @@ type listener struct {
 
 // who says whose number an inbound message came from.
 func (l listener) who(_ context.Context, d *ledger.Delivery, _ []string) receipts.Who {
-	n, err := sms.ParseNumber("+"+d.From, "")
+	n, err := sms.ParseNumber("+"+strings.TrimPrefix(d.From, "+"), "")
 	if err != nil {
 		return receipts.Who{}
 	}

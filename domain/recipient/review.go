@@ -8,6 +8,14 @@ import (
 
 // Inbound messages since format level 2: what they stop, what they hold, and what an officer reads.
 
+// arrival is an event of what a person said, or of what we do about it, where it comes in its stream.
+type arrival struct {
+	*State
+	p     *PartitionState
+	index int64
+	e     *event.Event
+}
+
 // words are what an inbound message of one part, or the joined parts of one, say.
 type words struct {
 	to       string
@@ -29,7 +37,8 @@ func (w *words) program() string {
 
 // inboundReceivedV2 does what an inbound message does to the stream. In a stream without a tenant it
 // waits for an officer to place it, and stops nothing.
-func (s *State) inboundReceivedV2(p *PartitionState, index int64, e *event.Event, d *event.InboundReceivedV2) {
+func (s arrival) inboundReceivedV2(d *event.InboundReceivedV2) {
+	e, index := s.e, s.index
 	if s.Key.IsZero() {
 		s.Key = d.Sealed.SubjectKey
 	}
@@ -46,30 +55,30 @@ func (s *State) inboundReceivedV2(p *PartitionState, index int64, e *event.Event
 		s.Inbound = append(s.Inbound, x)
 		s.changesDecisions(e)
 	default:
-		s.hear(p, index, index, e, &w)
+		s.hear(index, &w)
 	}
 }
 
 // inboundJoined does what the joined parts of an inbound message do, in place of what each part held.
-func (r *Rule) inboundJoined(s *State, p *PartitionState, index int64, e *event.Event, d *event.InboundJoined) {
-	number := index // the position of an event that has the writer's number sealed in it
+func (s arrival) inboundJoined(r *Rule, d *event.InboundJoined) {
+	number := s.index // the position of an event that has the writer's number sealed in it
 	for _, x := range s.Inbound {
 		if r.Names(d.Parts, x.Event) {
 			number = x.Index
-			s.rememberJoined(p, x, d.Parts)
+			s.rememberJoined(x, d.Parts)
 			break
 		}
 	}
-	r.lift(s, d.Parts)
+	r.lift(s.State, d.Parts)
 	s.reconsider()
-	s.changesDecisions(e)
-	s.hear(p, index, number, e, &words{d.To, d.Ask, d.Holds, d.Reaches, d.Programs, d.Read, "", event.SourceJoined})
+	s.changesDecisions(s.e)
+	s.hear(number, &words{d.To, d.Ask, d.Holds, d.Reaches, d.Programs, d.Read, "", event.SourceJoined})
 }
 
 // rememberJoined remembers the positions of the parts of a message that is joined now, so that a copy of
 // one of them is told. first is one of the parts.
-func (s *State) rememberJoined(p *PartitionState, first inboundPart, parts []event.ID) {
-	j := joinedMessage{Account: first.Account, To: first.To, Concat: first.Concat, At: p.Time}
+func (s arrival) rememberJoined(first inboundPart, parts []event.ID) {
+	j := joinedMessage{Account: first.Account, To: first.To, Concat: first.Concat, At: s.p.Time}
 	for _, x := range s.Inbound {
 		if slices.Contains(parts, x.Event) {
 			j.Parts = append(j.Parts, x.Index)
@@ -83,8 +92,9 @@ func (s *State) rememberJoined(p *PartitionState, first inboundPart, parts []eve
 
 // hear does what words do that are certain for this recipient and tenant. number is the position of an
 // event that has the writer's number sealed in it.
-func (s *State) hear(p *PartitionState, index, number int64, e *event.Event, w *words) {
-	ask := Ask{Inbound: e.ID, Index: number, At: p.Time, To: w.to, Program: w.program()}
+func (s arrival) hear(number int64, w *words) {
+	e, index := s.e, s.index
+	ask := Ask{Inbound: e.ID, Index: number, At: s.p.Time, To: w.to, Program: w.program()}
 	switch {
 	case w.holds != "":
 		for _, r := range w.reaches {
@@ -102,7 +112,7 @@ func (s *State) hear(p *PartitionState, index, number int64, e *event.Event, w *
 			s.askAnswer(ask, AskConfirm)
 		}
 	case w.ask == event.InboundStart:
-		s.start(index, e, w, ask)
+		s.start(w, ask)
 	case w.ask == event.InboundHelp:
 		s.askAnswer(ask, AskHelp)
 	}
@@ -110,7 +120,7 @@ func (s *State) hear(p *PartitionState, index, number int64, e *event.Event, w *
 
 // start asks for a lift of what a START lifts, and for the answer to it. If it lifts nothing although an
 // opt-out stands, an officer reads it.
-func (s *State) start(index int64, e *event.Event, w *words, ask Ask) {
+func (s arrival) start(w *words, ask Ask) {
 	repeat := w.digest != "" && slices.ContainsFunc(s.Starts, func(d digestAt) bool { return d.Digest == w.digest })
 	if w.digest != "" && !repeat {
 		if len(s.Starts) == mostCopies {
@@ -122,7 +132,7 @@ func (s *State) start(index int64, e *event.Event, w *words, ask Ask) {
 	lifts, unsure := s.liftedBy(w)
 	if len(lifts) == 0 || repeat {
 		if stands {
-			s.review(Review{Event: e.ID, Index: index, Kind: ReviewStart, To: w.to, Since: e.Time})
+			s.review(Review{Event: s.e.ID, Index: s.index, Kind: ReviewStart, To: w.to, Since: s.e.Time})
 		}
 		return
 	}
@@ -135,7 +145,7 @@ func (s *State) start(index int64, e *event.Event, w *words, ask Ask) {
 // of the START had not read to: which of the two the person sent last is not known then.
 //
 // unsure are the positions of those from before format level 2 that may have come to another number.
-func (s *State) liftedBy(w *words) (lifts []event.ID, unsure []int64) {
+func (s arrival) liftedBy(w *words) (lifts []event.ID, unsure []int64) {
 	for _, o := range s.OptOuts {
 		old := o.To == "" && (o.Source == event.SourceHandset || o.Source == event.SourceJoined) && slices.Contains(w.reaches, o.Reach)
 		sender := o.To == "" && o.Reach == event.Reach{Scope: event.ScopeSender, Name: w.to}
@@ -156,8 +166,9 @@ func (s *State) liftedBy(w *words) (lifts []event.ID, unsure []int64) {
 
 // lifted ends the opt-outs that a lift names. The lift of a START that in the end names none leaves the
 // START to an officer; the lift of one that does is answered with the program's text.
-func (r *Rule) lifted(s *State, p *PartitionState, e *event.Event, d *event.SuppressionLifted) {
-	r.lift(s, d.Lifts)
+func (s arrival) lifted(r *Rule, d *event.SuppressionLifted) {
+	e, p := s.e, s.p
+	r.lift(s.State, d.Lifts)
 	if p.Level >= 2 {
 		s.reconsider()
 	}
@@ -179,7 +190,8 @@ func (r *Rule) lifted(s *State, p *PartitionState, e *event.Event, d *event.Supp
 }
 
 // inboundHeld stops what an inbound message may revoke that may be of this recipient or for this tenant.
-func (s *State) inboundHeld(index int64, e *event.Event, d *event.InboundHeld) {
+func (s arrival) inboundHeld(d *event.InboundHeld) {
+	e, index := s.e, s.index
 	o := OptOut{Event: e.ID, Index: index, Source: event.SourceHandset, Known: e.Time, To: d.To, Stream: d.Stream}
 	if !d.Plain {
 		o.Unclear, o.Holds = true, ReviewHeld
@@ -191,7 +203,8 @@ func (s *State) inboundHeld(index int64, e *event.Event, d *event.InboundHeld) {
 }
 
 // reviewResolved ends a review, and stops what the officer says.
-func (s *State) reviewResolved(index int64, e *event.Event, d *event.ReviewResolved) {
+func (s arrival) reviewResolved(d *event.ReviewResolved) {
+	e, index := s.e, s.index
 	to := ""
 	s.OptOuts = slices.DeleteFunc(s.OptOuts, func(o OptOut) bool {
 		if o.Event != d.Review || !o.Unclear {
@@ -211,7 +224,7 @@ func (s *State) reviewResolved(index int64, e *event.Event, d *event.ReviewResol
 // review adds what an officer has to read. One of the same kind that came to the same number, and holds
 // the same streams, is there already: then the new one takes its place. The officer sees the older
 // ones beside it.
-func (s *State) review(r Review) {
+func (s arrival) review(r Review) {
 	same := func(a, b event.HeldStream) bool { return a.Tenant == b.Tenant && a.Subject == b.Subject }
 	s.Reviews = slices.DeleteFunc(s.Reviews, func(old Review) bool {
 		if old.Kind != r.Kind || old.To != r.To || old.Unplaced != r.Unplaced || !slices.EqualFunc(old.Streams, r.Streams, same) {
