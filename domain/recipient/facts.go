@@ -9,25 +9,26 @@ import (
 // fact does what a fact does to the stream. A fact is an observation: whether it may be is
 // not asked here, only what follows from it.
 func (r *Rule) fact(s *State, p *PartitionState, index int64, e *event.Event) {
+	said := arrival{s, p, index, e}
 	switch d := e.Data.(type) {
 	case *event.MessageSubmitted:
 		s.submitted(p, index, e, d)
 	case *event.CancelRequested:
 		s.cancelRequested(p, e)
 	case *event.OptedOut:
-		r.optedOut(s, p, index, e, d)
+		said.optedOut(r, d)
 	case *event.SuppressionLifted:
-		landing{s, p, index, e}.lifted(r, d)
+		said.lifted(r, d)
 	case *event.InboundReceived:
-		s.inboundReceived(p, index, e, d)
+		said.inboundReceived(d)
 	case *event.InboundReceivedV2:
-		landing{s, p, index, e}.received(d)
+		said.inboundReceivedV2(d)
 	case *event.InboundHeld:
-		landing{s, p, index, e}.held(d)
+		said.inboundHeld(d)
 	case *event.InboundJoined:
-		landing{s, p, index, e}.joined(r, d)
+		said.inboundJoined(r, d)
 	case *event.ReviewResolved:
-		landing{s, p, index, e}.resolved(d)
+		said.reviewResolved(d)
 	case *event.HandoffAccepted:
 		s.handoffAccepted(p, e, d)
 	case *event.HandoffRefused:

@@ -18,17 +18,18 @@ const (
 	copiesWithin = 24 * time.Hour
 	// mostCopies bounds the joined messages, and the STARTs, that are remembered for that.
 	mostCopies = 16
-	// AnswerWindow and MostAnswers bound the automatic answers (confirmations, HELP texts, answers to a
-	// START) of one program to one recipient: at most MostAnswers within AnswerWindow. What comes beyond
+	// answerWindow and mostAnswers bound the automatic answers (confirmations, HELP texts, answers to a
+	// START) of one program to one recipient: at most mostAnswers within answerWindow. What comes beyond
 	// is recorded, and not answered.
-	AnswerWindow = 24 * time.Hour
-	MostAnswers  = 5
+	answerWindow = 24 * time.Hour
+	mostAnswers  = 5
 )
 
 // inboundReceived does what an inbound message does to the stream. Words that revoke are the opt-out
 // themselves: this one event is both, so nothing can come between. A part that cannot be understood
 // alone suppresses what it might revoke, until it is joined.
-func (s *State) inboundReceived(p *PartitionState, index int64, e *event.Event, d *event.InboundReceived) {
+func (s arrival) inboundReceived(d *event.InboundReceived) {
+	e, p, index := s.e, s.p, s.index
 	if s.Key.IsZero() {
 		s.Key = d.Sealed.SubjectKey
 	}
@@ -39,7 +40,7 @@ func (s *State) inboundReceived(p *PartitionState, index int64, e *event.Event, 
 		s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: *d.Revokes, Source: event.SourceHandset, Known: e.Time, Unclear: d.Unclear})
 		s.changesDecisions(e)
 		if !stood && !d.Unclear {
-			askConfirm(s, ask)
+			s.askConfirm(ask)
 		}
 	case d.Holds != nil && d.Concat != nil:
 		s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: *d.Holds, Source: event.SourceHandset, Known: e.Time, Unclear: true, Part: true})
@@ -47,7 +48,7 @@ func (s *State) inboundReceived(p *PartitionState, index int64, e *event.Event, 
 		s.Inbound = append(s.Inbound, inboundPart{Event: e.ID, Index: index, Account: d.Account, To: d.To, Program: d.Program, Concat: *d.Concat, Reach: *d.Holds, At: e.Time})
 	case d.Ask == event.InboundStart:
 		// Without one to lift, nothing stood, or a STOP came in between: that is for an officer.
-		if ask.Kind, ask.Lifts = AskLift, liftable(s.OptOuts, d); len(ask.Lifts) > 0 {
+		if ask.Kind, ask.Lifts = AskLift, s.liftable(d); len(ask.Lifts) > 0 {
 			s.Asks = append(s.Asks, ask)
 		}
 	case d.Ask == event.InboundHelp && d.Program != "":
@@ -58,15 +59,16 @@ func (s *State) inboundReceived(p *PartitionState, index int64, e *event.Event, 
 
 // optedOut records an opt-out, which may take the place of others: joined parts of an inbound message
 // name the parts that suppressed until now.
-func (r *Rule) optedOut(s *State, p *PartitionState, index int64, e *event.Event, d *event.OptedOut) {
+func (s arrival) optedOut(r *Rule, d *event.OptedOut) {
+	e, p, index := s.e, s.p, s.index
 	stood := s.reaches(d.Reach)
 	if i := slices.IndexFunc(s.Inbound, func(x inboundPart) bool { return slices.Contains(d.Lifts, x.Event) }); i >= 0 && !stood && !d.Unclear {
-		askConfirm(s, Ask{Inbound: e.ID, Index: s.Inbound[i].Index, At: p.Time, To: s.Inbound[i].To, Program: s.Inbound[i].Program})
+		s.askConfirm(Ask{Inbound: e.ID, Index: s.Inbound[i].Index, At: p.Time, To: s.Inbound[i].To, Program: s.Inbound[i].Program})
 	}
-	r.lift(s, d.Lifts)
+	r.lift(s.State, d.Lifts)
 	o := OptOut{Event: e.ID, Index: index, Reach: d.Reach, Source: d.Source, Known: e.Time, Occurred: d.Occurred, Unclear: d.Unclear}
 	if p.Level >= 2 {
-		landing{s, p, index, e}.optOut(o)
+		s.optOut(o)
 		s.reconsider()
 	} else {
 		s.OptOuts = append(s.OptOuts, o)
@@ -77,7 +79,7 @@ func (r *Rule) optedOut(s *State, p *PartitionState, index int64, e *event.Event
 
 // askConfirm asks for the one confirmation of a clear and new opt-out: none to a person who was never
 // texted, none where it is not known for which program to speak.
-func askConfirm(s *State, a Ask) {
+func (s arrival) askConfirm(a Ask) {
 	if s.Texted && a.Program != "" {
 		a.Kind = AskConfirm
 		s.Asks = append(s.Asks, a)
@@ -86,15 +88,14 @@ func askConfirm(s *State, a Ask) {
 
 // askAnswer asks for an automatic answer, unless the program has given the recipient enough of them
 // lately.
-func (l landing) askAnswer(a Ask, kind AskKind) {
-	s := l.s
+func (s arrival) askAnswer(a Ask, kind AskKind) {
 	n := 0
 	for _, x := range s.Answered {
 		if x.Program == a.Program {
 			n++
 		}
 	}
-	if a.Program == "" || n >= MostAnswers {
+	if a.Program == "" || n >= mostAnswers {
 		return
 	}
 	a.Kind = kind
@@ -105,8 +106,7 @@ func (l landing) askAnswer(a Ask, kind AskKind) {
 // optOut adds an opt-out. One of the same reach that came in the same way, and is as clear, stands
 // already: then the new one takes its place, so that no state grows with every STOP. Known and Occurred
 // stay those of the first.
-func (l landing) optOut(o OptOut) {
-	s := l.s
+func (s *State) optOut(o OptOut) {
 	s.OptOuts = slices.DeleteFunc(s.OptOuts, func(old OptOut) bool {
 		if old.Part || old.Reach != o.Reach || old.To != o.To || old.Unclear != o.Unclear || old.Holds != o.Holds || old.Stream != o.Stream {
 			return false
@@ -161,9 +161,9 @@ func (s *State) reaches(r event.Reach) bool {
 // For example: a STOP stands at 10, the START's adapter had read to 20, and the START lands at 23. It
 // lifts the STOP at 10. If another STOP stands at 21, the adapter did not know of it, and there is no
 // telling which of the two the person sent last: then it lifts nothing.
-func liftable(optOuts []OptOut, d *event.InboundReceived) []event.ID {
+func (s arrival) liftable(d *event.InboundReceived) []event.ID {
 	var ids []event.ID
-	for _, o := range optOuts {
+	for _, o := range s.OptOuts {
 		if o.Index >= d.Read {
 			return nil
 		}

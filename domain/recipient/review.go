@@ -8,6 +8,14 @@ import (
 
 // Inbound messages since format level 2: what they stop, what they hold, and what an officer reads.
 
+// arrival is an event of what a person said, or of what we do about it, where it comes in its stream.
+type arrival struct {
+	*State
+	p     *PartitionState
+	index int64
+	e     *event.Event
+}
+
 // words are what an inbound message of one part, or the joined parts of one, say.
 type words struct {
 	to       string
@@ -27,25 +35,17 @@ func (w *words) program() string {
 	return w.programs[0]
 }
 
-// landing is an event where it landed: in the stream s, at an index of its partition.
-type landing struct {
-	s     *State
-	p     *PartitionState
-	index int64
-	e     *event.Event
-}
-
-// received does what an inbound message does to the stream. In a stream without a tenant it
+// inboundReceivedV2 does what an inbound message does to the stream. In a stream without a tenant it
 // waits for an officer to place it, and stops nothing.
-func (l landing) received(d *event.InboundReceivedV2) {
-	s, index, e := l.s, l.index, l.e
+func (s arrival) inboundReceivedV2(d *event.InboundReceivedV2) {
+	e, index := s.e, s.index
 	if s.Key.IsZero() {
 		s.Key = d.Sealed.SubjectKey
 	}
 	w := words{d.To, d.Ask, d.Holds, d.Reaches, d.Programs, d.Read, d.Digest, event.SourceHandset}
 	switch {
 	case d.Unplaced != "":
-		l.review(Review{Event: e.ID, Index: index, Kind: ReviewUnplaced, To: d.To, Since: e.Time, Unplaced: d.Unplaced, Streams: d.Streams})
+		s.review(Review{Event: e.ID, Index: index, Kind: ReviewUnplaced, To: d.To, Since: e.Time, Unplaced: d.Unplaced, Streams: d.Streams})
 	case d.Holds == event.HoldPart && d.Concat != nil:
 		for _, r := range d.Reaches {
 			s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: r, Source: event.SourceHandset, Known: e.Time, Unclear: true, Part: true, To: d.To})
@@ -55,32 +55,30 @@ func (l landing) received(d *event.InboundReceivedV2) {
 		s.Inbound = append(s.Inbound, x)
 		s.changesDecisions(e)
 	default:
-		l.hear(index, &w)
+		s.hear(index, &w)
 	}
 }
 
-// joined does what the joined parts of an inbound message do, in place of what each part held.
-func (l landing) joined(r *Rule, d *event.InboundJoined) {
-	s := l.s
-	number := l.index // the position of an event that has the writer's number sealed in it
+// inboundJoined does what the joined parts of an inbound message do, in place of what each part held.
+func (s arrival) inboundJoined(r *Rule, d *event.InboundJoined) {
+	number := s.index // the position of an event that has the writer's number sealed in it
 	for _, x := range s.Inbound {
 		if r.Names(d.Parts, x.Event) {
 			number = x.Index
-			l.rememberJoined(x, d.Parts)
+			s.rememberJoined(x, d.Parts)
 			break
 		}
 	}
-	r.lift(s, d.Parts)
+	r.lift(s.State, d.Parts)
 	s.reconsider()
-	s.changesDecisions(l.e)
-	l.hear(number, &words{d.To, d.Ask, d.Holds, d.Reaches, d.Programs, d.Read, "", event.SourceJoined})
+	s.changesDecisions(s.e)
+	s.hear(number, &words{d.To, d.Ask, d.Holds, d.Reaches, d.Programs, d.Read, "", event.SourceJoined})
 }
 
 // rememberJoined remembers the positions of the parts of a message that is joined now, so that a copy of
 // one of them is told. first is one of the parts.
-func (l landing) rememberJoined(first inboundPart, parts []event.ID) {
-	s := l.s
-	j := joinedMessage{Account: first.Account, To: first.To, Concat: first.Concat, At: l.p.Time}
+func (s arrival) rememberJoined(first inboundPart, parts []event.ID) {
+	j := joinedMessage{Account: first.Account, To: first.To, Concat: first.Concat, At: s.p.Time}
 	for _, x := range s.Inbound {
 		if slices.Contains(parts, x.Event) {
 			j.Parts = append(j.Parts, x.Index)
@@ -94,36 +92,35 @@ func (l landing) rememberJoined(first inboundPart, parts []event.ID) {
 
 // hear does what words do that are certain for this recipient and tenant. number is the position of an
 // event that has the writer's number sealed in it.
-func (l landing) hear(number int64, w *words) {
-	s, index, e := l.s, l.index, l.e
-	ask := Ask{Inbound: e.ID, Index: number, At: l.p.Time, To: w.to, Program: w.program()}
+func (s arrival) hear(number int64, w *words) {
+	e, index := s.e, s.index
+	ask := Ask{Inbound: e.ID, Index: number, At: s.p.Time, To: w.to, Program: w.program()}
 	switch {
 	case w.holds != "":
 		for _, r := range w.reaches {
-			l.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: w.source, Known: e.Time, Unclear: true, To: w.to, Holds: ReviewKind(w.holds)})
+			s.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: w.source, Known: e.Time, Unclear: true, To: w.to, Holds: ReviewKind(w.holds)})
 		}
 		s.changesDecisions(e)
 	case w.ask == event.InboundStop:
 		stood := true
 		for _, r := range w.reaches {
 			stood = stood && s.reaches(r)
-			l.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: w.source, Known: e.Time, To: w.to})
+			s.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: w.source, Known: e.Time, To: w.to})
 		}
 		s.changesDecisions(e)
 		if !stood && s.Texted {
-			l.askAnswer(ask, AskConfirm)
+			s.askAnswer(ask, AskConfirm)
 		}
 	case w.ask == event.InboundStart:
-		l.start(w, ask)
+		s.start(w, ask)
 	case w.ask == event.InboundHelp:
-		l.askAnswer(ask, AskHelp)
+		s.askAnswer(ask, AskHelp)
 	}
 }
 
 // start asks for a lift of what a START lifts, and for the answer to it. If it lifts nothing although an
 // opt-out stands, an officer reads it.
-func (l landing) start(w *words, ask Ask) {
-	s := l.s
+func (s arrival) start(w *words, ask Ask) {
 	repeat := w.digest != "" && slices.ContainsFunc(s.Starts, func(d digestAt) bool { return d.Digest == w.digest })
 	if w.digest != "" && !repeat {
 		if len(s.Starts) == mostCopies {
@@ -132,10 +129,10 @@ func (l landing) start(w *words, ask Ask) {
 		s.Starts = append(s.Starts, digestAt{w.digest, ask.At})
 	}
 	stands := slices.ContainsFunc(s.OptOuts, func(o OptOut) bool { return !o.Part })
-	lifts, unsure := liftedBy(s.OptOuts, w)
+	lifts, unsure := s.liftedBy(w)
 	if len(lifts) == 0 || repeat {
 		if stands {
-			l.review(Review{Event: l.e.ID, Index: l.index, Kind: ReviewStart, To: w.to, Since: l.e.Time})
+			s.review(Review{Event: s.e.ID, Index: s.index, Kind: ReviewStart, To: w.to, Since: s.e.Time})
 		}
 		return
 	}
@@ -148,8 +145,8 @@ func (l landing) start(w *words, ask Ask) {
 // of the START had not read to: which of the two the person sent last is not known then.
 //
 // unsure are the positions of those from before format level 2 that may have come to another number.
-func liftedBy(optOuts []OptOut, w *words) (lifts []event.ID, unsure []int64) {
-	for _, o := range optOuts {
+func (s arrival) liftedBy(w *words) (lifts []event.ID, unsure []int64) {
+	for _, o := range s.OptOuts {
 		old := o.To == "" && (o.Source == event.SourceHandset || o.Source == event.SourceJoined) && slices.Contains(w.reaches, o.Reach)
 		sender := o.To == "" && o.Reach == event.Reach{Scope: event.ScopeSender, Name: w.to}
 		switch {
@@ -169,21 +166,21 @@ func liftedBy(optOuts []OptOut, w *words) (lifts []event.ID, unsure []int64) {
 
 // lifted ends the opt-outs that a lift names. The lift of a START that in the end names none leaves the
 // START to an officer; the lift of one that does is answered with the program's text.
-func (l landing) lifted(r *Rule, d *event.SuppressionLifted) {
-	s, e := l.s, l.e
-	r.lift(s, d.Lifts)
-	if l.p.Level >= 2 {
+func (s arrival) lifted(r *Rule, d *event.SuppressionLifted) {
+	e, p := s.e, s.p
+	r.lift(s.State, d.Lifts)
+	if p.Level >= 2 {
 		s.reconsider()
 	}
 	i := slices.IndexFunc(s.Asks, func(a Ask) bool { return a.Kind == AskLift && a.Inbound == d.Answers })
-	if i >= 0 && l.p.Level >= 2 {
+	if i >= 0 && p.Level >= 2 {
 		a := s.Asks[i]
 		if len(d.Lifts) == 0 {
-			l.review(Review{Event: a.Inbound, Index: a.Index, Kind: ReviewStart, To: a.To, Since: a.At})
+			s.review(Review{Event: a.Inbound, Index: a.Index, Kind: ReviewStart, To: a.To, Since: a.At})
 		} else if s.Texted {
 			a.Lifts, a.Unsure = nil, nil
 			s.Asks = unanswered(s.Asks, d.Answers)
-			l.askAnswer(a, AskWelcome)
+			s.askAnswer(a, AskWelcome)
 			s.changesDecisions(e)
 			return
 		}
@@ -192,22 +189,22 @@ func (l landing) lifted(r *Rule, d *event.SuppressionLifted) {
 	s.changesDecisions(e)
 }
 
-// held stops what an inbound message may revoke that may be of this recipient or for this tenant.
-func (l landing) held(d *event.InboundHeld) {
-	s, index, e := l.s, l.index, l.e
+// inboundHeld stops what an inbound message may revoke that may be of this recipient or for this tenant.
+func (s arrival) inboundHeld(d *event.InboundHeld) {
+	e, index := s.e, s.index
 	o := OptOut{Event: e.ID, Index: index, Source: event.SourceHandset, Known: e.Time, To: d.To, Stream: d.Stream}
 	if !d.Plain {
 		o.Unclear, o.Holds = true, ReviewHeld
 	}
 	for _, o.Reach = range d.Reaches {
-		l.optOut(o)
+		s.optOut(o)
 	}
 	s.changesDecisions(e)
 }
 
-// resolved ends a review, and stops what the officer says.
-func (l landing) resolved(d *event.ReviewResolved) {
-	s, index, e := l.s, l.index, l.e
+// reviewResolved ends a review, and stops what the officer says.
+func (s arrival) reviewResolved(d *event.ReviewResolved) {
+	e, index := s.e, s.index
 	to := ""
 	s.OptOuts = slices.DeleteFunc(s.OptOuts, func(o OptOut) bool {
 		if o.Event != d.Review || !o.Unclear {
@@ -218,7 +215,7 @@ func (l landing) resolved(d *event.ReviewResolved) {
 	})
 	s.Reviews = slices.DeleteFunc(s.Reviews, func(r Review) bool { return r.Event == d.Review })
 	for _, r := range d.Reaches {
-		l.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: event.SourceReview, Known: e.Time, To: to})
+		s.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: event.SourceReview, Known: e.Time, To: to})
 	}
 	s.reconsider()
 	s.changesDecisions(e)
@@ -227,8 +224,7 @@ func (l landing) resolved(d *event.ReviewResolved) {
 // review adds what an officer has to read. One of the same kind that came to the same number, and holds
 // the same streams, is there already: then the new one takes its place. The officer sees the older
 // ones beside it.
-func (l landing) review(r Review) {
-	s := l.s
+func (s arrival) review(r Review) {
 	same := func(a, b event.HeldStream) bool { return a.Tenant == b.Tenant && a.Subject == b.Subject }
 	s.Reviews = slices.DeleteFunc(s.Reviews, func(old Review) bool {
 		if old.Kind != r.Kind || old.To != r.To || old.Unplaced != r.Unplaced || !slices.EqualFunc(old.Streams, r.Streams, same) {

@@ -315,7 +315,7 @@ func (s *State) prune(p *PartitionState) {
 	s.Asks = slices.DeleteFunc(s.Asks, func(a Ask) bool { return a.Kind != AskLift && p.Time.Sub(a.At) > ReplyWithin })
 	s.Joined = slices.DeleteFunc(s.Joined, func(j joinedMessage) bool { return p.Time.Sub(j.At) > copiesWithin })
 	s.Starts = slices.DeleteFunc(s.Starts, func(d digestAt) bool { return p.Time.Sub(d.At) > copiesWithin })
-	s.Answered = slices.DeleteFunc(s.Answered, func(a answeredAt) bool { return p.Time.Sub(a.At) > AnswerWindow })
+	s.Answered = slices.DeleteFunc(s.Answered, func(a answeredAt) bool { return p.Time.Sub(a.At) > answerWindow })
 	s.Messages = slices.DeleteFunc(s.Messages, func(m *Message) bool {
 		return !m.Status.Open() && p.Time.Sub(m.Changed) > KeepSettled && p.Time.Sub(m.ValidUntil) > KeepSettled
 	})
