@@ -17,7 +17,7 @@ import (
 	"github.com/chirograph/chirograph/domain/decision"
 )
 
-var update = flag.Bool("update", false, "write the tables of facts and rules in docs/policies.md anew")
+var update = flag.Bool("update", false, "write the tables of facts, countries and rules in docs/policies.md anew")
 
 // TestDocs holds the tables in the documentation to what the code says: the facts to the
 // comments of decision.Facts, the rules to their own annotations, the checks to the manifest.
@@ -29,7 +29,7 @@ func TestDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := page
-	for what, table := range map[string]string{"facts": factTable(t), "rules": ruleTable(e)} {
+	for what, table := range map[string]string{"facts": factTable(t), "rules": ruleTable(e), "countries": countryTable(t)} {
 		begin := "<!-- " + what + ": written by go test ./policies -run TestDocs -update -->\n"
 		end := "<!-- end of " + what + " -->\n"
 		before, rest, ok1 := bytes.Cut(want, []byte(begin))
@@ -62,6 +62,24 @@ func ruleTable(e *Evaluator) string {
 			r.Citation = "our own"
 		}
 		fmt.Fprintf(&table, "| `%s` | %s | %s | %s | %s |\n", r.ID, r.Text, r.Citation, r.Effective, r.Confidence)
+	}
+	table.WriteString("\n")
+	return table.String()
+}
+
+// countryTable is a row for each reviewed country.
+func countryTable(t *testing.T) string {
+	t.Helper()
+	b, err := readBundle(builtinFS(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table strings.Builder
+	table.WriteString("\n| country | reviewed | what was found |\n| --- | --- | --- |\n")
+	rows := b.params["countries"].(map[string]any)["reviewed"].(map[string]any)
+	for _, country := range slices.Sorted(maps.Keys(rows)) {
+		row := rows[country].(map[string]any)
+		fmt.Fprintf(&table, "| `%s` | %s | %s |\n", country, row["date"], row["note"])
 	}
 	table.WriteString("\n")
 	return table.String()

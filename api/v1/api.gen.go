@@ -438,9 +438,11 @@ type ProgramRequest struct {
 	LegalEntity string `json:"legal_entity"`
 
 	// PrefersDuplicate When a hand-off is in doubt, a second message is better than none.
-	PrefersDuplicate bool      `json:"prefers_duplicate,omitempty,omitzero"`
-	Priority         *int      `json:"priority,omitempty"`
-	Purposes         []Purpose `json:"purposes"`
+	PrefersDuplicate bool `json:"prefers_duplicate,omitempty,omitzero"`
+	Priority         *int `json:"priority,omitempty"`
+
+	// Purposes What its messages may be sent for. One that names no purpose gets the strictest of these: marketing, else collection, healthcare, account, delivery, reply, fraud_alert, otp, emergency.
+	Purposes []Purpose `json:"purposes"`
 
 	// Senders The program's sender IDs, the default first. A sender ID has one owner among tenants.
 	Senders []string `json:"senders"`
@@ -597,7 +599,7 @@ type SubmitRequest struct {
 	// Program The program it belongs to. Default: the tenant's default program.
 	Program string `json:"program,omitempty,omitzero"`
 
-	// Purpose One of the program's purposes. Default: the program's first. See Purpose.
+	// Purpose One of the program's purposes. Default: the strictest of them. See Purpose.
 	Purpose string `json:"purpose,omitempty,omitzero"`
 
 	// Reference Your own name for the message; a search finds it.

@@ -55,8 +55,8 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 	if active := reg.Policy(); active == nil || active.Digest != digest {
 		return hold(m, now, event.FaultBundle, "this node has loaded other policies than those in force")
 	}
-	q := question{d: d, ctx: ctx, reg: reg, prog: prog, s: s, m: m, now: now}
-	if fault, detail := q.ask(); fault != "" {
+	q := question{d: d, reg: reg, prog: prog, s: s, m: m, now: now}
+	if fault, detail := q.ask(ctx); fault != "" {
 		return hold(m, now, fault, detail)
 	}
 	out := &event.MessageDecided{Outcome: q.answer.Outcome, Clocks: q.clocks, ZoneData: d.ZoneData, Revision: revision, Digest: short(digest)}
@@ -101,7 +101,6 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 // question is what the policies are asked about one message, and what they answered.
 type question struct {
 	d    *Decider
-	ctx  context.Context
 	reg  *control.Registry
 	prog *control.Program
 	s    *recipient.State
@@ -118,14 +117,14 @@ type question struct {
 
 // ask asks the policies about now. If they defer, it asks once more about the instant at which every
 // check that defers lets go, and so on, at most daysAhead times. A fault says why there is no answer.
-func (q *question) ask() (fault event.Fault, detail string) {
+func (q *question) ask(ctx context.Context) (fault event.Fault, detail string) {
 	q.until = q.now
 	for range daysAhead {
 		facts, clocks, err := q.d.Facts(q.reg, q.prog, q.s, q.m, q.until)
 		if err != nil {
 			return event.FaultZoneData, err.Error()
 		}
-		a, err := q.d.Policy.Decide(q.ctx, facts)
+		a, err := q.d.Policy.Decide(ctx, facts)
 		if err != nil {
 			return event.FaultPolicy, "the policies could not be evaluated"
 		}

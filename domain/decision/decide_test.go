@@ -154,6 +154,13 @@ func TestDecide(t *testing.T) {
 		"one of two instants has passed":             {policy: until(map[string]string{"x": "-1h", "y": "1h"}), outcome: Hold, why: event.FaultPolicy, until: "1s"},
 		"an instant that moves on":                   {policy: moves, outcome: Defer, until: "8h"},
 		"an instant that does not let go when it is": {policy: stays, outcome: Hold, why: event.FaultPolicy, until: "1s"},
+		"an instant that has passed, beside closed hours": {policy: func(f *Facts) (*Answer, error) {
+			a, err := until(map[string]string{"hours": "21h"})(f)
+			if a.Outcome == Defer {
+				a.Checks = append(a.Checks, Check{Check: "x", Outcome: Defer, Rules: []string{"x"}, Until: noon})
+			}
+			return a, err
+		}, outcome: Hold, why: event.FaultPolicy, until: "1s"},
 		"deferred by no check": {policy: func(*Facts) (*Answer, error) { return &Answer{Outcome: Defer}, nil },
 			outcome: Hold, why: event.FaultPolicy, until: "1s"},
 		"an outcome that there is not": {policy: answers("maybe"), outcome: Hold, why: event.FaultPolicy, until: "1s"},

@@ -24,7 +24,7 @@ type SendCmd struct {
 
 	From           string            `help:"Sender ID, one of the program's. Default: the first that is legal in the recipient's country." placeholder:"SENDER"`
 	Program        string            `help:"Program. Default: the tenant's default program." placeholder:"NAME"`
-	Purpose        string            `help:"One of the program's purposes. Default: its first." placeholder:"NAME"`
+	Purpose        string            `help:"One of the program's purposes. Default: the strictest of them." placeholder:"NAME"`
 	Priority       int               `help:"9 is sent first, 1 last. Default: the purpose's or the program's." placeholder:"N"`
 	Reference      string            `help:"Your own name for the message; a search finds it." placeholder:"TEXT"`
 	Country        string            `help:"Country of a national number (ISO 3166-1, such as US)." placeholder:"CC"`

@@ -261,7 +261,7 @@ func TestConfigCheck(t *testing.T) {
 func TestConfigNotes(t *testing.T) {
 	cfg, _, err := load(t, `data: d
 listen: 0.0.0.0:80
-tenants: [a, b]
+tenants: [a, b, c]
 carriers:
   - {account: x, addr: "smpp.example.com:1", system_id: s}
   - {account: y, addr: "127.0.0.1:1", system_id: s}
@@ -270,6 +270,7 @@ routes:
   - {rule: two, carrier: x, countries: [US], programs: [p]}
 programs:
   - {tenant: a, name: p, legal_entity: E, purposes: [otp], countries: [US, CA], senders: [Example]}
+  - {tenant: b, name: q, legal_entity: E, purposes: [account, marketing], countries: [US, IT], senders: ["12345"]}
 `)
 	if err != nil {
 		t.Fatal(err)
@@ -279,10 +280,13 @@ programs:
 	}
 	all := strings.Join(cfg.Notes(), "\n")
 	for _, want := range []string{"plain HTTP", "no API key", "no route uses carrier y", "the connection to carrier x has no TLS", "route two is never used: the earlier route one",
-		"tenant a has no default program", "tenant b has no program", "program p of tenant a: some of its countries have no route"} {
+		"tenant a has no default program", "tenant c has no program", "program p of tenant a: some of its countries have no route"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is not in\n%s", want, all)
 		}
+	}
+	if got := cfg.Unreviewed(func(country string) bool { return country == "US" }); len(got) != 1 || !strings.HasPrefix(got[0], "program q of tenant b: Marketing to IT is denied") {
+		t.Errorf("unreviewed: %q", got)
 	}
 }
 

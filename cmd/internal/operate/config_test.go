@@ -70,6 +70,21 @@ func TestConfigCommands(t *testing.T) {
 	}
 	shell(t, "", "config", "apply", file).Is(t, terminal.ExitFailed)
 
+	// Both say where marketing is denied.
+	for name, countries := range map[string]string{"it.yaml": "[US, IT]", "us.yaml": "[US]"} {
+		file := filepath.Join(dir, name)
+		content := "data: " + strings.TrimSuffix(name, ".yaml") + "\ntenants: [bank]\nprograms:\n  - {tenant: bank, name: news, legal_entity: Bank, purposes: [marketing], countries: " + countries + ", senders: [\"+12025550101\"]}\n"
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := "program news of tenant bank: Marketing to IT is denied: the policies have not reviewed that country's law."
+		for _, args := range [][]string{{"config", "check", file}, {"config", "check", file, "--json"}, {"config", "apply", file}, {"config", "apply", file, "--json"}} {
+			if got := shell(t, "", args...).Is(t, 0).Stdout; strings.Contains(got, want) != (name == "it.yaml") {
+				t.Errorf("%v: %s", args, got)
+			}
+		}
+	}
+
 	// A key and its line belong together, and the line is YAML.
 	r = shell(t, "", "config", "key", "--tenant", "bank", "--id", "web: 1", "--scopes", "messages:write,operate").Is(t, 0)
 	_, after, _ := strings.Cut(r.Stdout, "\n\n  ")

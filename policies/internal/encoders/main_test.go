@@ -45,6 +45,14 @@ func TestGenerateRefuses(t *testing.T) {
 		"a first field that may be left out": struct {
 			A string `json:"a,omitempty"`
 		}{},
+		"a struct that JSON would not leave out": struct {
+			A string `json:"a"`
+			B inner  `json:"b,omitempty"`
+		}{},
+		"a text that is left out by omitzero": struct {
+			A string `json:"a"`
+			B string `json:"b,omitzero"`
+		}{},
 		"a struct in place": struct{ inner }{},
 		"a number with a fraction": struct {
 			A float64 `json:"a"`

@@ -1,0 +1,70 @@
+package control
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chirograph/chirograph/domain/event"
+)
+
+func TestStrictest(t *testing.T) {
+	for _, c := range []struct{ purposes, want string }{
+		{"account marketing", "marketing"},
+		{"otp account", "account"},
+		{"emergency otp fraud_alert", "fraud_alert"},
+		{"delivery collection healthcare", "collection"},
+		{"reply", "reply"},
+		{"compliance_reply", ""},
+		{"", ""},
+	} {
+		purposes := strings.Fields(c.purposes)
+		slices.Reverse(purposes)
+		for range 2 { // in any order
+			slices.Reverse(purposes)
+			if got := Strictest(purposes); got != c.want {
+				t.Errorf("the strictest of %v is %q, want %q", purposes, got, c.want)
+			}
+		}
+	}
+	for p := range Purposes {
+		if Strictest([]string{p}) != p {
+			t.Errorf("%s is not in the order of strictness", p)
+		}
+	}
+}
+
+// bundle is policies that have reviewed one country.
+type bundle struct{}
+
+func (bundle) Bundle() (revision, digest string) { return "r", "d" }
+func (bundle) Reviewed(country string) bool      { return country == "US" }
+
+func TestAProgramIsWarnedOfCountriesThatWereNotReviewed(t *testing.T) {
+	k := &Commands{bundle: bundle{}}
+	for _, c := range []struct {
+		purposes, countries string
+		want                []string // in the warnings, in order
+	}{
+		{"account marketing", "US", nil},
+		{"account marketing", "US IT FR", []string{"Marketing to IT", "Marketing to FR"}},
+		{"marketing", "*", []string{"the program names all"}},
+		{"account otp", "IT *", nil},
+	} {
+		got := k.view(&Program{ProgramChanged: &event.ProgramChanged{Purposes: strings.Fields(c.purposes), Countries: strings.Fields(c.countries)}}).Warnings
+		if !slices.EqualFunc(got, c.want, strings.Contains) {
+			t.Errorf("%s to %s: %q", c.purposes, c.countries, got)
+		}
+	}
+}
+
+func TestLevel(t *testing.T) {
+	r := &Registry{}
+	if r.Level() != 1 {
+		t.Errorf("a ledger begins at level %d", r.Level())
+	}
+	next, matters := r.Apply(0, &event.Event{Data: &event.LevelRaised{Level: 2}})
+	if !matters || next.Level() != 2 || r.Level() != 1 {
+		t.Errorf("raised to level %d, which matters: %v", next.Level(), matters)
+	}
+}
