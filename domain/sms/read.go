@@ -430,7 +430,7 @@ func gradeOf(text string) (grade, group int, empty bool) {
 		case c < 0xa0:
 			damaged = true
 			continue
-		case c < 0x10000 && !unicode.IsGraphic(c) && !unicode.Is(unicode.Cf, c) && c != '\u2028' && c != '\u2029':
+		case c < 0x10000 && !(c >= 0x4e00 && c < 0x9fa6 || c >= 0xac00 && c < 0xd7a4) && !unicode.IsGraphic(c) && !unicode.Is(unicode.Cf, c) && c != '\u2028' && c != '\u2029':
 			strange++ // private use, or not assigned
 			continue
 		default:
