@@ -75,8 +75,8 @@ func ReadOctets(dataCoding byte, octets []byte, header bool, alphabet Encoding) 
 		return out
 	}
 	r.read(octets)
-	if broken != nil {
-		r.read(whole) // where there is no header, its octets are text
+	if header && (broken != nil || len(whole)-len(octets) == 1) {
+		r.read(whole) // where there is no header after all, or an empty one, its octets are text
 	}
 	var damaged bool
 	out.Texts, damaged = r.texts()
@@ -176,7 +176,7 @@ type reader struct {
 	part       bool // the text goes on in another part
 	national   bool // a header names national tables
 
-	found []candidate
+	readings []candidate
 }
 
 // add adds a reading. One that data_coding does not name must look like text.
@@ -190,13 +190,13 @@ func (r *reader) add(text string, score int, atLeast int) {
 		score = hardly
 	}
 	score += 10 * grade
-	for i := range r.found {
-		if f := &r.found[i]; f.text == text {
+	for i := range r.readings {
+		if f := &r.readings[i]; f.text == text {
 			f.score = max(f.score, score)
 			return
 		}
 	}
-	r.found = append(r.found, candidate{text, grade, score})
+	r.readings = append(r.readings, candidate{text, grade, score})
 }
 
 // read adds the readings of octets.
@@ -213,8 +213,8 @@ func (r *reader) read(octets []byte) {
 	r.labelled(octets)
 	// What else the octets may be. Where data_coding gives a text, something else must be a better one.
 	best := gradeDamaged
-	for i := range r.found {
-		best = max(best, r.found[i].grade)
+	for i := range r.readings {
+		best = max(best, r.readings[i].grade)
 	}
 	needs := gradeNatural
 	if best == gradeDamaged {
@@ -255,7 +255,7 @@ func (r *reader) marked(b []byte) bool {
 	default:
 		return false
 	}
-	return len(r.found) > 0 && r.found[len(r.found)-1].grade > gradeDamaged
+	return len(r.readings) > 0 && r.readings[len(r.readings)-1].grade > gradeDamaged
 }
 
 // labelled adds the readings that data_coding names.
@@ -353,9 +353,9 @@ func (r *reader) packed(b []byte, plain int) {
 
 // texts returns the readings in order, and whether the best of them is damaged.
 func (r *reader) texts() (out []string, damaged bool) {
-	slices.SortStableFunc(r.found, func(a, b candidate) int { return cmp.Compare(b.score, a.score) })
+	slices.SortStableFunc(r.readings, func(a, b candidate) int { return cmp.Compare(b.score, a.score) })
 	damaged = true
-	for i := range r.found {
+	for i := range r.readings {
 		if i == maxReadings {
 			break
 		}
@@ -363,9 +363,9 @@ func (r *reader) texts() (out []string, damaged bool) {
 		if i == 0 {
 			most = maxText
 		}
-		text, whole := cut(r.found[i].text, most)
+		text, whole := cut(r.readings[i].text, most)
 		if i == 0 {
-			damaged = !r.found[i].read() || !whole
+			damaged = !r.readings[i].read() || !whole
 		}
 		out = append(out, text)
 	}
@@ -430,7 +430,7 @@ func gradeOf(text string) (grade, group int, empty bool) {
 		case c < 0xa0:
 			damaged = true
 			continue
-		case c < 0x10000 && !unicode.IsGraphic(c) && !unicode.Is(unicode.Cf, c) && c != '\u2028' && c != '\u2029':
+		case c < 0x10000 && !(c >= 0x4e00 && c < 0x9fa6 || c >= 0xac00 && c < 0xd7a4) && !unicode.IsGraphic(c) && !unicode.Is(unicode.Cf, c) && c != '\u2028' && c != '\u2029':
 			strange++ // private use, or not assigned
 			continue
 		default:

@@ -183,7 +183,9 @@ const (
 func readText(m *wire.Message, alphabet sms.Encoding) (texts []string, concat *sms.Concat, damaged bool) {
 	header := m.EsmClass&data.SM_UDH_GSM != 0
 	in := sms.ReadOctets(m.DataCoding, m.Octets, header, alphabet)
-	texts, concat, damaged = in.Texts, in.Concat, in.Damaged || m.Cut
+	n := min(1, len(in.Texts))
+	firsts, rest := in.Texts[:n:n], in.Texts[n:]
+	concat, damaged = in.Concat, in.Damaged || m.Cut
 	for _, octets := range m.Others {
 		if len(octets) > maxOthers {
 			octets, damaged = octets[:maxOthers], true
@@ -194,19 +196,18 @@ func readText(m *wire.Message, alphabet sms.Encoding) (texts []string, concat *s
 			concat = other.Concat
 		}
 		if len(other.Texts) > 0 {
-			texts = slices.Insert(texts, min(1, len(texts)), other.Texts...) // both first readings come first
+			firsts, rest = append(firsts, other.Texts[0]), append(rest, other.Texts[1:]...)
 		}
 	}
 	if concat == nil {
 		concat = sar(m)
 	}
-	var different []string
-	for _, t := range texts {
-		if !slices.Contains(different, t) && len(different) < maxTexts {
-			different = append(different, t)
+	for _, t := range slices.Concat(firsts, rest) {
+		if !slices.Contains(texts, t) && len(texts) < maxTexts {
+			texts = append(texts, t)
 		}
 	}
-	return different, concat, damaged
+	return texts, concat, damaged
 }
 
 // sar reads concatenation from optional parameters (SMPP 3.4 §5.3.2.22 to 24); nil: there is none.

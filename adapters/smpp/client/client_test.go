@@ -669,13 +669,19 @@ func TestWrongPassword(t *testing.T) {
 // peer is a message centre made of one goroutine, for what the simulated one does not do.
 func peer(t *testing.T, cfg Config, serve func(nc net.Conn, r *wire.Reader)) *Client {
 	t.Helper()
+	return peerWith(t, cfg, newInbox(), serve)
+}
+
+// peerWith is peer with an inbox.
+func peerWith(t *testing.T, cfg Config, in ledger.Inbox, serve func(nc net.Conn, r *wire.Reader)) *Client {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg.Account, cfg.Addr, cfg.SystemID = "test", l.Addr().String(), "esme"
 	cfg.ReconnectMin, cfg.ReconnectMax = time.Millisecond, time.Millisecond
-	c, err := New(cfg, newInbox(), slog.New(slog.DiscardHandler))
+	c, err := New(cfg, in, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,30 +47,44 @@ type Message struct {
 // past the end or have 32 KiB and more, a short_message that is shorter than sm_length, addresses of
 // any length and octets, and an address without its NUL. Where fields are missing, they are zero.
 func parseMessage(id data.CommandIDType, body []byte) *Message {
-	m, fits := layOut(id, body, false)
-	if !fits || odd(m.Source.Octets) || odd(m.Dest.Octets) {
+	m := layOut(id, body, false)
+	if m.Source.odd() || m.Dest.odd() {
 		// An address may lack its NUL: the type of number after it ends it.
-		if other, ok := layOut(id, body, true); ok {
-			m = other
+		if other := layOut(id, body, true); !other.Cut && other.Source.usual() && other.Dest.usual() {
+			return other
 		}
 	}
 	return m
 }
 
-// odd reports whether an address has control characters.
-func odd(address string) bool {
-	for i := range len(address) {
-		if address[i] < 0x20 {
+// maxTON is the largest type of number that phones and carriers know (SMPP 3.4 §5.2.5 has 0 to 6).
+const maxTON = 7
+
+// odd reports whether an address has an octet that may be the type of number of the next one.
+func (a *Address) odd() bool {
+	for i := range len(a.Octets) {
+		if a.Octets[i] <= maxTON {
 			return true
 		}
 	}
 	return false
 }
 
-// layOut reads a body's fields. fits says that they fill it exactly. With split, a control character
-// ends an address too, and is the next field.
-func layOut(id data.CommandIDType, octets []byte, split bool) (m *Message, fits bool) {
-	m = &Message{Body: bytes.Clone(octets)}
+// usual reports whether an address has a type of number and a numbering plan that are known, and no
+// control characters.
+func (a *Address) usual() bool {
+	for i := range len(a.Octets) {
+		if a.Octets[i] < 0x20 {
+			return false
+		}
+	}
+	return a.TON <= maxTON && a.NPI <= 18
+}
+
+// layOut reads a body's fields. With split, a type of number ends an address too, and is the next
+// field.
+func layOut(id data.CommandIDType, octets []byte, split bool) *Message {
+	m := &Message{Body: bytes.Clone(octets)}
 	f := fields{rest: m.Body}
 	f.cstring(split) // service_type
 	m.Source = f.address(split)
@@ -115,7 +129,7 @@ func layOut(id data.CommandIDType, octets []byte, split bool) (m *Message, fits 
 		m.Others = append(m.Others, bytes.Join([][]byte{m.Octets, rest}, nil))
 		m.Cut = true
 	}
-	return m, rest == nil && !f.cut
+	return m
 }
 
 // parameters reads optional parameters, and returns message_payload. rest is what is left where one
@@ -185,8 +199,8 @@ func (f *fields) octet() byte {
 	return 0
 }
 
-// cstring reads a C-octet string without its NUL. With split, any control character ends it, and
-// all but the NUL are left for the next field.
+// cstring reads a C-octet string without its NUL. With split, a type of number ends it too, and is
+// left for the next field.
 func (f *fields) cstring(split bool) []byte {
 	for i, c := range f.rest {
 		if c == 0 {
@@ -194,7 +208,7 @@ func (f *fields) cstring(split bool) []byte {
 			f.rest = f.rest[i+1:]
 			return v
 		}
-		if split && c < 0x20 {
+		if split && c <= maxTON {
 			return f.take(i)
 		}
 	}
