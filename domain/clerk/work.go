@@ -344,7 +344,7 @@ func (w *work) reply(a recipient.Ask) {
 	if prog == nil || err != nil {
 		return
 	}
-	to, err := sms.ParseNumber(in.From, "")
+	to, err := sms.ParseAny(in.From, "")
 	if err != nil {
 		return
 	}

@@ -1,6 +1,8 @@
 package receipts
 
 import (
+	"errors"
+
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -98,7 +100,13 @@ func liftable(owners []*control.Program, tenant, sender string, entity event.Rea
 
 // Sender is the phone number from which an inbound message came. It fails for a short code or a
 // name: these are no recipients.
-func Sender(d *ledger.Delivery) (sms.Number, error) { return sms.ParseNumber(withPlus(d.From), "") }
+func Sender(d *ledger.Delivery) (sms.Number, error) {
+	r := sms.ReadAddress(d.From, 0, 0, nil)
+	if !r.Certain {
+		return "", errors.New("the sender of the inbound message is not certain to be one phone number")
+	}
+	return r.Numbers[0], nil
+}
 
 // senderID is our own number in the form in which programs register it. A carrier may leave out
 // the plus.

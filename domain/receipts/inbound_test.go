@@ -212,7 +212,7 @@ func TestUnplaced(t *testing.T) {
 func TestSender(t *testing.T) {
 	for from, want := range map[string]sms.Number{
 		"13055550123": "+13055550123", "+13055550123": "+13055550123", "447911123456": "+447911123456",
-		"72345": "", "Acme": "", "": "", "+": "", "3055550123": "", "0013055550123": "",
+		"72345": "", "Acme": "", "": "", "+": "", "3055550123": "", "0013055550123": "+13055550123", "00498912345678": "+498912345678",
 	} {
 		got, err := Sender(&ledger.Delivery{From: from})
 		if (err != nil) != (want == "") || err == nil && got != want {
