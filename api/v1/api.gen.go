@@ -133,7 +133,7 @@ type Cancelled struct {
 
 // CheckRequest defines model for CheckRequest.
 type CheckRequest struct {
-	// Numbers In E.164.
+	// Numbers In E.164. Numbers of any kind.
 	Numbers []string `json:"numbers"`
 	Program string   `json:"program,omitempty,omitzero"`
 
@@ -214,7 +214,7 @@ type LiftRequest struct {
 	// Evidence The evidence for it. Sealed like a body.
 	Evidence string `json:"evidence,omitempty,omitzero"`
 
-	// Number In E.164, or national with `country`.
+	// Number In E.164, or national with `country`. A number of any kind: fixed lines and services too.
 	Number  string `json:"number"`
 	Program string `json:"program,omitempty,omitzero"`
 
@@ -276,6 +276,9 @@ type Message struct {
 	// Id A UUID (RFC 9562).
 	Id       ID                `json:"id"`
 	Metadata map[string]string `json:"metadata,omitempty,omitzero"`
+
+	// NumberKnown False: the number lies in a range that the number metadata does not know. It may be new, or not exist. Left out for other numbers.
+	NumberKnown *bool `json:"number_known,omitempty"`
 
 	// Parts The parts as they were sent; left out before the first attempt, and after the personal data was erased.
 	Parts []SentPart `json:"parts,omitempty,omitzero"`
@@ -350,7 +353,7 @@ type OptOutRequest struct {
 	// Evidence The evidence for it. Sealed like a body.
 	Evidence string `json:"evidence,omitempty,omitzero"`
 
-	// Number In E.164, or national with `country`.
+	// Number In E.164, or national with `country`. A number of any kind: fixed lines and services too.
 	Number string `json:"number"`
 
 	// OccurredAt When the person said so. Default: now.
@@ -540,7 +543,7 @@ type SearchRequest struct {
 	// Status See Status.
 	Status string `json:"status,omitempty,omitzero"`
 
-	// To The recipient, in E.164.
+	// To The recipient, in E.164. A number of any kind.
 	To string `json:"to,omitempty,omitzero"`
 
 	// Until Submitted before this.
@@ -608,7 +611,7 @@ type SubmitRequest struct {
 	// SendAt The message is not sent before this time. At most 35 days ahead. Default: at once.
 	SendAt time.Time `json:"send_at,omitempty,omitzero"`
 
-	// To The recipient, in E.164, or national with `country`.
+	// To The recipient, in E.164, or national with `country`. A number that is known as a fixed line or a service without SMS is refused; one in a range that is not known is taken.
 	To string `json:"to"`
 
 	// ValidFor How long after `send_at` (or now) the message may still be sent: 1m to 168h, such as `30m`. Default: 24h.
@@ -622,6 +625,9 @@ type Submitted struct {
 
 	// Id A UUID (RFC 9562).
 	Id ID `json:"id"`
+
+	// NumberKnown False: the number lies in a range that the number metadata does not know. It may be new, or not exist. Left out for other numbers.
+	NumberKnown *bool `json:"number_known,omitempty"`
 
 	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position Position `json:"position"`

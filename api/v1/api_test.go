@@ -490,7 +490,7 @@ func TestSearch(t *testing.T) {
 		"limit 201":                {`{"limit":201}`, "out_of_range", "/limit"},
 		"status":                   {`{"status":"gone"}`, "invalid_value", "/status"},
 		"number":                   {`{"to":"4155550123"}`, "not_e164", "/to"},
-		"fixed line":               {`{"to":"+49301234567"}`, "cannot_receive_sms", "/to"},
+		"a calling code alone":     {`{"to":"+49"}`, "invalid_number", "/to"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e.t = t

@@ -25,6 +25,7 @@ func message(w *reading.Whole) Message {
 	}
 	if c := w.Content; c != nil {
 		v.To, v.Body, v.Reference, v.Metadata = c.To, &c.Body, c.Reference, c.Metadata
+		v.NumberKnown = numberKnown(sms.Number(c.To))
 		v.Parts = sentParts(w.Parts)
 	}
 	if d := m.Decision; d != nil {
@@ -32,6 +33,14 @@ func message(w *reading.Whole) Message {
 			Policy: PolicyBundle{Revision: d.Data.Revision, Digest: d.Data.Digest}}
 	}
 	return v
+}
+
+// numberKnown is false for a number that the metadata does not know, and left out for others.
+func numberKnown(n sms.Number) *bool {
+	if n.Known() {
+		return nil
+	}
+	return new(false)
 }
 
 func searchPage(p *reading.Page) SearchPage {

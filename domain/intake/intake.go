@@ -95,21 +95,17 @@ func printable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// number parses the phone number of a request. country is the country of a national number; field
-// is the JSON pointer to the number.
-func number(s, country, field string) (sms.Number, error) {
-	to, err := sms.ParseNumber(s, country)
-	if err == nil {
-		return to, nil
-	}
+// refuseNumber is the refusal of a request whose phone number could not be read. field is the JSON
+// pointer to the number.
+func refuseNumber(field string, err error) error {
 	var bad *sms.NumberError
 	if errors.As(err, &bad) {
 		if bad.Code == "unknown_country" {
 			field = "/country"
 		}
-		return "", refuse(bad.Code, field, bad.Detail)
+		return refuse(bad.Code, field, bad.Detail)
 	}
-	return "", refuse("invalid_number", field, "This is not a phone number that can receive SMS.")
+	return refuse("invalid_number", field, "This is not a phone number.")
 }
 
 // find looks up a message. If the views do not have it, it waits once until they have applied

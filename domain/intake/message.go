@@ -42,9 +42,9 @@ func (in *Intake) prepare(ctx context.Context, c ledger.Caller, r *SubmitRequest
 		}
 		return nil, nil, refuse("unknown_program", "/program", "This tenant has no program with this name.")
 	}
-	to, err := number(r.To, r.Country, "/to")
+	to, err := sms.ParseNumber(r.To, r.Country)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, refuseNumber("/to", err)
 	}
 	d := &event.MessageSubmitted{Program: prog.Name, Country: to.Country(), PrefersDuplicate: prog.PrefersDuplicate,
 		Key: key.key, Input: key.input, Referenced: r.Reference != "", By: c.Key}

@@ -91,11 +91,11 @@ func (in *Intake) reach(c ledger.Caller, r *OptOutRequest) (event.Reach, error) 
 	return reach, nil
 }
 
-// person is the number of the request, and its stream with the caller's tenant.
+// person is the number of the request, of whatever kind it is, and its stream with the caller's tenant.
 func (in *Intake) person(ctx context.Context, c ledger.Caller, r *OptOutRequest) (sms.Number, ledger.Stream, error) {
-	to, err := number(r.Number, r.Country, "/number")
+	to, err := sms.ParseAny(r.Number, r.Country)
 	if err != nil {
-		return "", ledger.Stream{}, err
+		return "", ledger.Stream{}, refuseNumber("/number", err)
 	}
 	stream, err := in.cfg.Writer.Keyed(ctx, in.cfg.Writer.Stream(c.Tenant, to))
 	if err != nil {

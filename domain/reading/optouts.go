@@ -68,7 +68,7 @@ func (r *Reader) CheckOptOuts(ctx context.Context, c ledger.Caller, ask Check) (
 	}
 	subjects := make([]event.Pseudonym, len(ask.Numbers))
 	for i, text := range ask.Numbers {
-		n, err := sms.ParseNumber(text, "")
+		n, err := sms.ParseAny(text, "")
 		if err != nil {
 			return Checked{}, refuseNumber("/numbers/"+strconv.Itoa(i), err)
 		}

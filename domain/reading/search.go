@@ -55,7 +55,7 @@ type Page struct {
 func (r *Reader) Search(ctx context.Context, tenant string, q Query) (Page, error) {
 	f := Filter{Status: q.Status, Program: q.Program, Since: q.Since, Until: q.Until}
 	if q.To != "" {
-		n, err := sms.ParseNumber(q.To, "")
+		n, err := sms.ParseAny(q.To, "")
 		if err != nil {
 			return Page{}, refuseNumber("/to", err)
 		}

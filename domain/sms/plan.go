@@ -267,6 +267,10 @@ func indexPlans(byCode map[string]*plan) map[string]*plan {
 	return out
 }
 
+// IsCountry reports whether c is the ISO 3166-1 alpha-2 code, in capitals, of a country or territory
+// that has phone numbers.
+func IsCountry(c string) bool { return plansByCountry[c] != nil }
+
 func list(s string) []string {
 	if s == "-" {
 		return nil
@@ -300,7 +304,7 @@ func has(bits uint16, n int) bool { return n >= 0 && n < 16 && bits&(1<<n) != 0 
 // its calling code and the rest. The plan is nil if no assigned calling code begins the digits: no
 // calling code begins another.
 func split(digits string) (p *plan, national string) {
-	for n := 1; n <= 3 && n < len(digits); n++ {
+	for n := 1; n <= 3 && n <= len(digits); n++ {
 		if p := plansByCode[digits[:n]]; p != nil {
 			return p, digits[n:]
 		}

@@ -35,6 +35,7 @@ func accountsOf(c *config.Config) ([]Account, error) {
 			return nil, fmt.Errorf("carriers[%d]: there is no kind of carrier %q", i, x.Kind())
 		}
 		a := account(x)
+		a.Countries = x.Countries
 		a.Sharing = ledger.Sharing{Binds: x.Binds, TPS: x.TPS}
 		out = append(out, a)
 	}

@@ -183,6 +183,9 @@ func (k *checker) carriers() {
 	}
 }
 
+// maxCountries bounds the countries of one account. More would make most addresses ambiguous.
+const maxCountries = 40
+
 // check says what keeps an account from being bound. answerWithin is limits.answer_within.
 func (x *Carrier) check(path string, answerWithin Duration, bad note) {
 	if host, port, err := net.SplitHostPort(x.Addr); err != nil || host == "" || port == "" {
@@ -220,6 +223,14 @@ func (x *Carrier) check(path string, answerWithin Duration, bad note) {
 	if x.EnquireLink < 0 {
 		bad(path+".enquire_link", "it must not be negative")
 	}
+	if len(x.Countries) > maxCountries {
+		bad(path+".countries", "it must have at most %d countries", maxCountries)
+	}
+	for i, c := range x.Countries {
+		if wrong := country(c); wrong != "" {
+			bad(fmt.Sprintf("%s.countries[%d]", path, i), "%s", wrong)
+		}
+	}
 	if x.Alphabet != string(sms.GSM7) && x.Alphabet != string(sms.Latin1) {
 		bad(path+".alphabet", "it must be gsm7 or latin1")
 	}
@@ -245,8 +256,8 @@ func (k *checker) routes() {
 			k.bad(path+".carrier", "%q is not an account under carriers%s", r.Carrier, perhaps(r.Carrier, k.accounts.names()))
 		}
 		for j, x := range r.Countries {
-			if !country(x) {
-				k.bad(fmt.Sprintf("%s.countries[%d]", path, j), "write the country as two capital letters (ISO 3166-1); leave countries out for all")
+			if wrong := country(x); wrong != "" {
+				k.bad(fmt.Sprintf("%s.countries[%d]", path, j), "%s; leave countries out for all", wrong)
 			}
 		}
 		for j, x := range r.Programs {
@@ -305,8 +316,8 @@ func (p *Program) check(bad func(field, text string)) {
 		bad(".countries", `name the countries that it may reach, or "*" for all`)
 	}
 	for i, x := range p.Countries {
-		if x != "*" && !country(x) {
-			bad(fmt.Sprintf(".countries[%d]", i), `write the country as two capital letters (ISO 3166-1), or "*" for all`)
+		if wrong := country(x); x != "*" && wrong != "" {
+			bad(fmt.Sprintf(".countries[%d]", i), wrong+`, or "*" for all`)
 		}
 	}
 	if len(p.Senders) == 0 || len(p.Senders) > 200 {
@@ -341,8 +352,17 @@ func IsName(s string) bool {
 	return len(s) >= 1 && len(s) <= 60 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") == ""
 }
 
-func country(s string) bool {
-	return len(s) == 2 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+// country says what is wrong with the code of a country; "" if nothing is.
+func country(s string) string {
+	switch {
+	case len(s) != 2 || strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "":
+		return "write the country as two capital letters (ISO 3166-1)"
+	case s == "UK":
+		return "UK is not in ISO 3166-1: write GB"
+	case !sms.IsCountry(s):
+		return fmt.Sprintf("%s is not a country with phone numbers: write one as in ISO 3166-1", s)
+	}
+	return ""
 }
 
 func purposes() []string {

@@ -69,6 +69,9 @@ func (x *Carrier) explain(w io.Writer) {
 	if x.HexIDs {
 		extra = append(extra, "ids in hexadecimal in responses, in decimal in receipts")
 	}
+	if len(x.Countries) > 0 {
+		extra = append(extra, "national numbers are those of "+strings.Join(x.Countries, ", "))
+	}
 	if x.SniffReceipts {
 		extra = append(extra, "texts that look like receipts are treated as receipts")
 	}
