@@ -42,7 +42,7 @@ func (k *Commands) Program(_ context.Context, c ledger.Caller, name string) (*Pr
 
 func programView(reg *Registry, p *Program) *ProgramView {
 	return &ProgramView{Program: p.ProgramChanged, Event: p.Event, Position: p.Position, By: p.By, At: p.At,
-		Warnings: append(warnings(p.ProgramChanged), reg.ownership(p)...)}
+		Warnings: append(warnings(p.ProgramChanged), ownership(reg, p)...)}
 }
 
 // warnings says what about a registration is lawful but unwise.
@@ -105,14 +105,14 @@ func (k *Commands) register(ctx context.Context, tenant string, d *event.Program
 		return nil, nil, err
 	}
 	held := before.Program(tenant, d.Name)
-	if refusal := before.foreign(tenant, d, held); refusal != nil {
+	if refusal := foreign(before, tenant, d, held); refusal != nil {
 		return nil, nil, refusal
 	}
 	reg, _, err = k.record(ctx, tenant, d)
 	if err != nil {
 		return nil, nil, err
 	}
-	if late = reg.foreign(tenant, d, held); late != nil {
+	if late = foreign(reg, tenant, d, held); late != nil {
 		late.Text += recorded
 	}
 	return reg, late, nil

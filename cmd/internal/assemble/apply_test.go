@@ -18,8 +18,8 @@ import (
 )
 
 // record appends control events to the ledger in a folder, as another version might have, and
-// returns how many there are then. Without events it only counts.
-func record(t *testing.T, dir string, changes ...*event.Event) int64 {
+// returns control as it is then. Without events it only reads.
+func record(t *testing.T, dir string, changes ...*event.Event) *control.Registry {
 	t.Helper()
 	d, err := OpenFolder(dir, "", true, false)
 	if err != nil {
@@ -42,11 +42,12 @@ func record(t *testing.T, dir string, changes ...*event.Event) int64 {
 			t.Fatal(a.Err)
 		}
 	}
-	_, head, err := d.Log.Read(t.Context(), event.ControlPartition, 0, 0)
-	if err != nil {
+	c := control.NewControl(d.Log)
+	if err := c.CatchUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return head
+	reg, _ := c.Latest()
+	return reg
 }
 
 // A ledger in which two tenants share a sender ID: owners are applied once the ledger is at level
@@ -57,7 +58,7 @@ func TestApplyOwners(t *testing.T) {
 	program := func(tenant string) *event.Event {
 		return &event.Event{Tenant: tenant, Data: &event.ProgramChanged{Name: "p", LegalEntity: "Acme", Purposes: []string{"otp"}, Countries: []string{"*"}, Senders: []string{"12345"}, By: "old"}}
 	}
-	at := record(t, data, program("a"), program("b"))
+	at := record(t, data, program("a"), program("b")).Position
 	file := filepath.Join(dir, "c.yaml")
 	text := `data: data
 tenants: [a, b]
@@ -82,22 +83,25 @@ programs:
 	if err := apply(); !errors.Is(err, ErrNothingApplied) || strings.Count(err.Error(), "\n") != 0 || !strings.Contains(err.Error(), "chirograph log raise") {
 		t.Fatal(err)
 	}
-	if head := record(t, data); head != at {
-		t.Fatalf("%d control events, and there were %d", head, at)
+	if reg := record(t, data); reg.Position != at {
+		t.Fatalf("%d control events, and there were %d", reg.Position, at)
 	}
-	at = record(t, data, &event.Event{Data: &event.LevelRaised{Level: 2, By: "test"}})
+	at = record(t, data, &event.Event{Data: &event.LevelRaised{Level: 2, By: "test"}}).Position
 	if err := apply(); err != nil {
 		t.Fatal(err)
 	}
 	after := record(t, data)
-	if after != at+4 { // the policies, two owners, the program
-		t.Errorf("%d control events were appended", after-at)
+	if after.Position != at+4 { // the policies, two owners, the program
+		t.Errorf("%d control events were appended", after.Position-at)
+	}
+	if owner, granted := after.Owner("12345"); owner != "b" || !granted || after.Program("b", "p").Welcome() != "Welcome." || len(after.Shared()) != 0 {
+		t.Errorf("%s, %v, %+v", owner, granted, after.Program("b", "p"))
 	}
 	if err := apply(); err != nil {
 		t.Fatal(err)
 	}
-	if head := record(t, data); head != after {
-		t.Errorf("applied once more, it appended %d control events", head-after)
+	if reg := record(t, data); reg.Position != after.Position {
+		t.Errorf("applied once more, it appended %d control events", reg.Position-after.Position)
 	}
 }
 
