@@ -119,16 +119,6 @@ func (r *Registry) claim(tenant string, before, after *Program) {
 	r.entities = r.entities.claimed(tenant, []string{before.entity}, []string{after.entity}, entities)
 }
 
-// grant notes what an operator grants to a tenant.
-func (r *Registry) grant(tenant string, d *event.OwnerGranted) {
-	if d.Sender != "" {
-		r.senders = r.senders.grantedTo(tenant, SenderForm(d.Sender))
-	}
-	if d.LegalEntity != "" {
-		r.entities = r.entities.grantedTo(tenant, EntityForm(d.LegalEntity))
-	}
-}
-
 // Owner is the tenant whose sender ID it is: the one to which an operator granted it last, else
 // the first in control's order whose programs register it and have done so without a break since.
 // It is "" if no program registers the sender ID. granted says that an operator decided it.
@@ -191,7 +181,7 @@ const (
 // foreign says what in a registration belongs to another tenant: the refusal, or nil. What the
 // program registered before, at held, may stay: ledgers have sender IDs that tenants have shared
 // for long, and an operator decides about those.
-func (r *Registry) foreign(tenant string, p *event.ProgramChanged, held *Program) *ledger.Refusal {
+func foreign(r *Registry, tenant string, p *event.ProgramChanged, held *Program) *ledger.Refusal {
 	if held == nil {
 		held = &Program{}
 	}
@@ -207,7 +197,7 @@ func (r *Registry) foreign(tenant string, p *event.ProgramChanged, held *Program
 }
 
 // ownership says in words which names of a program belong to another tenant.
-func (r *Registry) ownership(p *Program) (out []string) {
+func ownership(r *Registry, p *Program) (out []string) {
 	for _, s := range p.Senders {
 		switch owner, granted := r.Owner(s); {
 		case owner == p.Tenant:

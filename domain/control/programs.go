@@ -59,7 +59,7 @@ func (k *Commands) Program(_ context.Context, c ledger.Caller, name string) (*Pr
 
 func (k *Commands) view(reg *Registry, p *Program) *ProgramView {
 	return &ProgramView{Program: p.ProgramChanged, Event: p.Event, Position: p.Position, By: p.By, At: p.At,
-		Warnings: slices.Concat(warnings(p.ProgramChanged), reg.ownership(p), Unreviewed(p.Purposes, p.Countries, k.bundle.Reviewed))}
+		Warnings: slices.Concat(warnings(p.ProgramChanged), ownership(reg, p), Unreviewed(p.Purposes, p.Countries, k.bundle.Reviewed))}
 }
 
 // Unreviewed warns of the countries to which a program registers marketing that the policies deny,
@@ -140,14 +140,14 @@ func (k *Commands) register(ctx context.Context, tenant string, d *event.Program
 		return nil, nil, err
 	}
 	held := before.Program(tenant, d.Name)
-	if refusal := before.foreign(tenant, d, held); refusal != nil {
+	if refusal := foreign(before, tenant, d, held); refusal != nil {
 		return nil, nil, refusal
 	}
 	reg, _, err = k.record(ctx, tenant, d)
 	if err != nil {
 		return nil, nil, err
 	}
-	if late = reg.foreign(tenant, d, held); late != nil {
+	if late = foreign(reg, tenant, d, held); late != nil {
 		late.Text += recorded
 	}
 	return reg, late, nil

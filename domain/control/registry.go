@@ -87,7 +87,12 @@ func (r *Registry) Apply(index int64, e *event.Event) (next *Registry, matters b
 		n.claim(e.Tenant, before, p)
 		n.index()
 	case *event.OwnerGranted:
-		n.grant(e.Tenant, d)
+		if d.Sender != "" {
+			n.senders = r.senders.grantedTo(e.Tenant, SenderForm(d.Sender))
+		}
+		if d.LegalEntity != "" {
+			n.entities = r.entities.grantedTo(e.Tenant, EntityForm(d.LegalEntity))
+		}
 		n.index()
 	case *event.LevelRaised:
 		if d.Level != r.Level()+1 {

@@ -329,7 +329,7 @@ programs:
 		if problems := cfg.Check(); (len(problems) == 0) != (c.owners == "") {
 			t.Errorf("%q: %v", c.owners, problems) // what owners grants to b alone, a may not register
 		}
-		words := cfg.WordNotes(func(country string) bool { return country == "US" || country == "NO" })
+		words := WordNotes(cfg.Programs, func(country string) bool { return country == "US" || country == "NO" })
 		if len(words) != 3 || !strings.Contains(words[0], "program p of tenant b may reach all countries") || !strings.Contains(words[1], "program p of tenant a may reach FR,") ||
 			!strings.Contains(words[2], "program p of tenant c may reach FR,") {
 			t.Errorf("%q", words)
@@ -396,7 +396,7 @@ func FuzzConfig(f *testing.F) {
 			}
 			c.Registrations()
 			c.Grants()
-			c.WordNotes(func(string) bool { return false })
+			WordNotes(c.Programs, func(string) bool { return false })
 		}
 	})
 }

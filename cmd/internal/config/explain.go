@@ -195,7 +195,7 @@ func (c *Config) Notes() []string {
 			note("tenant %s has no default program: every message must name one", t)
 		}
 	}
-	out = append(out, c.sharing()...)
+	out = append(out, sharing(c)...)
 	for _, p := range c.Programs {
 		if len(c.Routes) > 0 && !p.routed(c.Routes) {
 			note("program %s of tenant %s: some of its countries have no route", p.Name, p.Tenant)

@@ -63,8 +63,8 @@ func (k *checker) owned() {
 	}
 }
 
-// sharing says what several tenants of the file register and owners does not grant.
-func (c *Config) sharing() (notes []string) {
+// sharing says what several tenants of a file register and owners does not grant.
+func sharing(c *Config) (notes []string) {
 	type name struct{ kind, form string }
 	tenants, written, granted := map[name][]string{}, map[name]string{}, map[name]bool{}
 	var order []name
@@ -103,8 +103,8 @@ func (c *Config) sharing() (notes []string) {
 // WordNotes say which programs may reach countries whose languages have no list of the words that
 // opt out: there a STOP in the language of the country is not recognized. covers says whether a
 // country (ISO 3166-1 alpha-2) has one.
-func (c *Config) WordNotes(covers func(country string) bool) (notes []string) {
-	for _, p := range c.Programs {
+func WordNotes(programs []Program, covers func(country string) bool) (notes []string) {
+	for _, p := range programs {
 		var without []string
 		for _, x := range p.Countries {
 			if x != "*" && !covers(x) {
