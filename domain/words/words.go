@@ -189,12 +189,12 @@ var wholeKinds = map[kind]Kind{kindStart: Start, kindYes: Yes, kindHelp: Help}
 // stops reports whether a span is nothing but keywords that stop and words of courtesy.
 func (r *reader) stops(s span) (Reading, bool) {
 	first, half, whole := match{}, false, false
-	for i := s.from; ; {
-		i = min(r.text.skipPolite(i), s.end)
-		if i == s.end {
-			break
-		}
+	for i := s.from; i < s.end; {
 		m, ok := r.longest(kindStop, i, s.end, false)
+		if !ok && r.text.tokens[i].polite { // a courtesy may begin a keyword of another language
+			i++
+			continue
+		}
 		if !ok {
 			if m, ok = r.longestHalf(i, s.end); !ok {
 				return none, false
@@ -218,17 +218,25 @@ func (r *reader) stops(s span) (Reading, bool) {
 
 // clause reads a sentence or a line of its own.
 func (r *reader) clause(c span) Reading {
-	from := r.text.skipPolite(c.from)
-	for i := from; i < c.end; {
-		m, ok := r.longest(kindClause, i, c.end, false)
-		if !ok {
-			break
-		}
-		i = min(r.text.skipPolite(m.end), c.end)
+	var last match
+	for i := c.from; i <= c.end; {
 		if i == c.end {
-			return r.quoted(m, r.lists.reading(Stop, m, "%s is a sentence of its own."))
+			if last.entry == nil {
+				break
+			}
+			return r.quoted(last, r.lists.reading(Stop, last, "%s is a sentence of its own."))
+		}
+		m, ok := r.longest(kindClause, i, c.end, false)
+		switch {
+		case ok:
+			last, i = m, m.end
+		case r.text.tokens[i].polite:
+			i++
+		default:
+			i = c.end + 1
 		}
 	}
+	from := r.text.skipPolite(c.from)
 	if m, ok := r.longest(kindMaybe, from, c.end, true); ok {
 		return r.quoted(m, r.lists.reading(Unclear, m, "%s is a sentence of its own, which may ask to stop."))
 	}
