@@ -381,7 +381,7 @@ func (w *world) deliver(i int) {
 
 // texts are what handsets send, and revoking those of them that an opt-out must come of.
 var (
-	texts    = []string{"STOP", "STOP", "START", "START", "HELP", "hello", "please do not write to me", "cancel my order"}
+	texts    = []string{"STOP", "START", "START", "HELP", "hello", "please do not write to me", "cancel my order"}
 	revoking = []string{"STOP", "please do not write to me", "cancel my order"}
 )
 

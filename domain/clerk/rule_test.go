@@ -195,7 +195,7 @@ func TestRuleWithout(t *testing.T) {
 		"names": {names: true}, "time": {time: true}, "memory": {memory: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			const most = 400
+			const most = 1000
 			for s := range most {
 				sum := newTotals()
 				if err := run(uint64(s)+1, r, sum); err != nil {
