@@ -43,12 +43,17 @@ type pdu struct {
 	acked int
 }
 
-// text is an inbound text's event.
+// text is an inbound text: the events that were written of it.
 type text struct {
-	e     *event.Event
-	at    event.Partition
-	stops bool // its words may revoke, or may become such
+	events []written
+	// stops is what it must stop or hold, by stream; nil: its words do not revoke.
+	stops map[event.Pseudonym][]event.Reach
 	acked bool
+}
+
+type written struct {
+	e  *event.Event
+	at event.Partition
 }
 
 // desk is the receipts' side of a node's process: its matcher, and the thin layer around it.
@@ -380,50 +385,187 @@ var (
 	revoking = []string{"STOP", "please do not write to me", "I need to cancel"}
 )
 
-// inbound is a text of a handset, by way of one of the nodes.
-func (w *world) inbound(words string, part *sms.Concat) {
-	i := w.rng.IntN(len(w.subjects))
-	n := pick(w, w.nodes)
-	d := &ledger.Delivery{Account: "c1", From: w.numbers[i], To: number, Texts: []string{words}, Concat: part}
-	switch w.rng.IntN(20) {
-	case 0:
-		d.To = "+15005550009" // which no program registers
-	case 1:
-		d.From = "72345" // which is no recipient
-	case 2:
-		d.To = number[1:]
+// everyone are all streams that there may be: those of the recipients, of the other tenant, of the
+// stranger, and the operator's.
+func (w *world) everyone() []event.Pseudonym {
+	out := slices.Clone(w.subjects)
+	for _, n := range append(slices.Clone(w.numbers), stranger, "72345") {
+		out = append(out, vault.Pseudonym(tenant2, n), vault.Pseudonym("", "inbound:c1\x00"+n))
 	}
-	reg := w.registry[max(n.took, begun)]
-	from, err := receipts.Sender(d)
-	if err != nil {
-		received := receipts.WithoutTenant(d)
-		received.Sealed = box(event.Inbound{From: d.From, Text: words})
-		e := w.event(vault.Pseudonym("", "account:c1"), &received)
-		e.Tenant = ""
-		w.told(event.InboxPartition, e)
+	return append(out, vault.Pseudonym(tenant, stranger))
+}
+
+// inbound is a text of a handset, by way of one of the nodes, and now and then by way of two.
+func (w *world) inbound(words string, part *sms.Concat) {
+	from := pick(w, w.numbers)
+	d := &ledger.Delivery{Account: "c1", From: from, To: number, Texts: []string{words}, Concat: part}
+	who := receipts.Who{Numbers: []sms.Number{sms.Number(from)}, Certain: true}
+	switch w.rng.IntN(20) {
+	case 0, 1:
+		d.To = unowned
+	case 2:
+		d.From, who = "72345", receipts.Who{} // which is no recipient
+	case 3:
+		d.To = number[1:]
+	case 4, 5:
+		d.To = shared
+	case 6, 7: // it may be of two persons
+		who.Numbers, who.Certain = append(who.Numbers, stranger), false
+	case 8:
+		d.Texts, d.Unreadable = nil, true
+	case 9: // the second reading counts too
+		d.Texts = []string{"x", words}
+	}
+	d.Raw = fmt.Appendf(nil, "%s%v", d.From, d.Texts)
+	stops := part != nil || slices.Contains(revoking, words) || d.Unreadable
+	for range 1 + max(0, w.rng.IntN(6)-4) { // once, or twice
+		w.hear(pick(w, w.nodes), d, who, stops)
+	}
+}
+
+// stopped is what a text must stop or hold: with whom, and which reaches. A ledger of level 1 knows only
+// one for a part.
+func stopped(d *ledger.Delivery, who receipts.Who, level int) map[event.Pseudonym][]event.Reach {
+	of := map[string][]string{tenant: {entity, entity2}}
+	switch d.To {
+	case shared:
+		of = map[string][]string{tenant: {entity2}, tenant2: {entity3}}
+	case unowned:
+		of[tenant2] = []string{entity3}
+	}
+	if level < 2 && d.Concat != nil && who.Certain && len(of) == 1 {
+		of[tenant] = of[tenant][:1]
+	}
+	out := map[event.Pseudonym][]event.Reach{}
+	for t, entities := range of {
+		for _, n := range who.Numbers {
+			for _, e := range entities {
+				s := vault.Pseudonym(t, string(n))
+				out[s] = append(out[s], event.Reach{Scope: event.ScopeLegalEntity, Name: e})
+			}
+		}
+	}
+	return out
+}
+
+// hear does what a node does with a text.
+func (w *world) hear(n *node, d *ledger.Delivery, who receipts.Who, stops bool) {
+	reg := w.registry[max(n.took, w.begun)]
+	level := reg.Level()
+	p := receipts.Place(reg, d, who, receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists))
+	x := &text{}
+	w.texts = append(w.texts, x)
+	if stops {
+		x.stops = stopped(d, who, level)
+	}
+	id := w.id()
+	write := func(tenant string, s event.Pseudonym, id event.ID, data event.Data) *event.Event {
+		e := w.event(s, data)
+		e.ID, e.Tenant = id, tenant
+		if stops && tenant != "" {
+			w.optOuts = append(w.optOuts, id)
+		}
+		return e
+	}
+	p.Event.Read, p.Event.Digest = n.clerk.Fold().Next(), vault.Digest("", "octets", d.Raw)
+	p.Event.Sealed = box(event.Inbound{From: string(d.From), Text: d.Text(), Unreadable: d.Unreadable})
+	if p.Tenant != "" {
+		var events []*event.Event
+		for _, data := range p.Events(level, id) {
+			events = append(events, write(p.Tenant, vault.Pseudonym(p.Tenant, string(who.Numbers[0])), id, data))
+			id = w.id()
+		}
+		w.told(x, 0, events, func(err error) { x.acked = err == nil })
 		return
 	}
-	for _, c := range receipts.Reach(reg, d) {
-		data := c.Event
-		data.Read, data.Sealed = n.clerk.Fold().Next(), box(event.Inbound{From: string(from), Text: words})
-		e := w.event(w.subjects[i], &data)
-		if data.Revokes != nil || data.Holds != nil {
-			w.optOuts = append(w.optOuts, e.ID)
-		}
-		w.facts = append(w.facts, e)
-		w.told(0, e).stops = part != nil || slices.Contains(revoking, words)
+	at, stream := event.Partition(0), vault.Pseudonym("", "inbound:c1\x00"+d.From)
+	if level < 2 {
+		at, stream = event.InboxPartition, vault.Pseudonym("", "account:c1")
 	}
+	var holds []*event.Event
+	for i := range p.Held {
+		h := &p.Held[i]
+		s := vault.Pseudonym(h.Tenant, string(h.Number))
+		hold := event.Derive(id, "hold", h.Tenant, s.String())
+		p.Event.Streams = append(p.Event.Streams, event.HeldStream{Tenant: h.Tenant, Subject: s, Event: hold})
+		for _, data := range h.Events(level, id, stream) {
+			holds = append(holds, write(h.Tenant, s, hold, data))
+			hold = event.Derive(hold, "more")
+		}
+	}
+	w.told(x, at, []*event.Event{write("", stream, id, p.Events(level, id)[0])}, func(err error) {
+		if err != nil || len(holds) == 0 {
+			x.acked = err == nil
+			return
+		}
+		w.told(x, 0, holds, func(err error) { x.acked = err == nil })
+	})
 }
 
-// told appends a text's event, and knows whether it was acknowledged.
-func (w *world) told(at event.Partition, e *event.Event) *text {
-	x := &text{e: e, at: at}
-	w.texts = append(w.texts, x)
-	w.log.Caller(fmt.Sprintf("api%d", w.rng.IntN(3))).Append(at, []*event.Event{e}, func(a ledger.Appended) { x.acked = a.Err == nil })
-	return x
+// told appends events of a text.
+func (w *world) told(x *text, at event.Partition, events []*event.Event, done func(error)) {
+	for _, e := range events {
+		x.events = append(x.events, written{e, at})
+		if at == 0 {
+			w.facts = append(w.facts, e)
+		}
+	}
+	w.log.Caller(fmt.Sprintf("api%d", w.rng.IntN(3))).Append(at, events, func(a ledger.Appended) { done(a.Err) })
 }
 
-// delivered: what was acknowledged to a carrier is in the ledger, and where it belongs.
+// reviewed is an officer who answers one of the reviews that a node's views have: it is a revocation, or
+// less, or none; or, of an unplaced text, whose it is.
+func (w *world) reviewed() {
+	n := pick(w, w.nodes)
+	if w.registry[max(n.took, w.begun)].Level() < 2 {
+		return
+	}
+	states := n.views.Streams(w.everyone())
+	s := states[pick(w, w.everyone())]
+	if s == nil {
+		return
+	}
+	open := s.OpenReviews()
+	if len(open) == 0 {
+		return
+	}
+	r := pick(w, open)
+	resolve := func(tenant string, s event.Pseudonym, d *event.ReviewResolved) {
+		d.By = "x"
+		e := w.event(s, d)
+		e.Tenant = tenant
+		w.optOuts = append(w.optOuts, e.ID)
+		w.put(e)
+	}
+	if r.Kind == recipient.ReviewUnplaced {
+		if len(r.Streams) == 0 {
+			resolve("", s.Subject, &event.ReviewResolved{Review: r.Event, As: event.ReviewClear})
+			return
+		}
+		mine := pick(w, r.Streams)
+		d := &event.InboundReceivedV2{Account: "c1", To: r.To, Ask: event.InboundStop, Reaches: []event.Reach{{Scope: event.ScopeLegalEntity, Name: entity}},
+			Programs: []string{"codes"}, Places: r.Event, Sealed: box(event.Inbound{From: w.numbers[0], Text: "STOP"})}
+		e := w.event(mine.Subject, d)
+		e.Tenant = mine.Tenant
+		w.put(e)
+		for _, h := range r.Streams {
+			resolve(h.Tenant, h.Subject, &event.ReviewResolved{Review: h.Event, As: event.ReviewClear})
+		}
+		resolve("", s.Subject, &event.ReviewResolved{Review: r.Event, As: event.ReviewPlace, Placed: e.ID})
+		return
+	}
+	d := &event.ReviewResolved{Review: r.Event, As: event.ReviewClear}
+	switch w.rng.IntN(3) {
+	case 0:
+		d.As, d.Reaches = event.ReviewStop, []event.Reach{{Scope: event.ScopeLegalEntity, Name: entity}, {Scope: event.ScopeLegalEntity, Name: entity2}}
+	case 1:
+		d.As, d.Reaches = event.ReviewNarrow, []event.Reach{{Scope: event.ScopeProgram, Name: "news"}}
+	}
+	resolve(s.Tenant, s.Subject, d)
+}
+
+// delivered: what was acknowledged to a carrier is in the ledger, and where it belongs; and every stream
+// that it must stop or hold is stopped or held from there on.
 func (w *world) delivered(log []told, fresh *node, t *totals) {
 	inbox := w.read(event.InboxPartition, 0)
 	w.receipts(log, inbox, fresh, t)
@@ -432,60 +574,72 @@ func (w *world) delivered(log []told, fresh *node, t *totals) {
 		if l.first {
 			at[l.e.ID] = l.i
 		}
+		if level := w.registry[len(w.registry)-1].Level(); l.e.Data.Type().Level() > level {
+			w.fail("%s stands in a ledger of level %d", l.e.Data.Type(), level)
+		}
 	}
 	for _, x := range w.texts {
 		if !x.acked {
 			continue
 		}
-		if x.at == event.InboxPartition {
-			if !slices.ContainsFunc(inbox, func(r ledger.Record) bool { return r.Event.ID == x.e.ID }) {
-				w.fail("a text was acknowledged, and is not in the inbox")
+		for _, y := range x.events {
+			_, ok := at[y.e.ID]
+			if y.at == event.InboxPartition {
+				ok = slices.ContainsFunc(inbox, func(r ledger.Record) bool { return r.Event.ID == y.e.ID })
 			}
-			continue
+			if !ok {
+				w.fail("a text was acknowledged, and its %s is not in %s", y.e.Data.Type(), y.at)
+				return
+			}
 		}
-		i, ok := at[x.e.ID]
-		if !ok {
-			w.fail("a text was acknowledged, and is not in the log")
-			continue
-		}
-		d := x.e.Data.(*event.InboundReceived)
-		if revokes := d.Revokes != nil || d.Holds != nil; revokes != x.stops {
-			w.fail("a text that asks for %s revokes: %v; it should: %v", d.Ask, revokes, x.stops)
-		} else if revokes {
+		t.level[x.events[0].e.Data.Type().Level()]++
+		for subject, reaches := range x.stops {
 			t.stops++
-			w.inForceAt(log, i)
+			w.inForceAt(log, at, x, subject, reaches)
+		}
+		for _, y := range x.events {
+			if _, ok := x.stops[y.e.Subject]; !ok && y.e.Tenant != "" && x.stops != nil {
+				w.fail("a text is written into the stream of %s, whom it does not concern", y.e.Tenant)
+			}
 		}
 	}
 }
 
-// inForceAt: the STOP at an index is in force with that very event.
-func (w *world) inForceAt(log []told, i int64) {
+// inForceAt: the events of a text stop or hold those reaches in a stream, each where it stands.
+func (w *world) inForceAt(log []told, at map[event.ID]int64, x *text, subject event.Pseudonym, reaches []event.Reach) {
+	var got []event.Reach
 	rule := recipient.Standard()
-	s, part := recipient.New(tenant, log[i].e.Subject), recipient.PartitionState{}
-	for _, l := range log[:i+1] {
-		switch {
-		case l.e.Subject.IsZero():
-			rule.Apply(&part, l.e)
-		case l.e.Subject == s.Subject:
-			rule.Evolve(s, &part, l.i, l.e)
+	for _, y := range x.events {
+		if y.e.Subject != subject {
+			continue
 		}
-	}
-	d := log[i].e.Data.(*event.InboundReceived)
-	reach := d.Revokes
-	if reach == nil {
-		reach = d.Holds
-	}
-	for _, o := range s.OptOuts {
-		if o.Event == log[i].e.ID && o.Reach == *reach && o.Index == i {
-			for _, m := range s.Messages {
-				if m.Status == recipient.Allowed && m.AllowFacts == s.Facts {
-					w.fail("an allow of %s stands after the STOP at %d", m.ID, i)
-				}
+		i := at[y.e.ID]
+		s, part := recipient.New(y.e.Tenant, subject), recipient.PartitionState{}
+		for _, l := range log[:i+1] {
+			switch {
+			case l.e.Subject.IsZero():
+				rule.Apply(&part, l.e)
+				part.Level = w.registry[part.Control].Level()
+			case l.e.Subject == subject:
+				rule.Evolve(s, &part, l.i, l.e)
 			}
-			return
+		}
+		for _, o := range s.OptOuts {
+			if o.Event == y.e.ID && o.Index == i {
+				got = append(got, o.Reach)
+			}
+		}
+		for _, m := range s.Messages {
+			if m.Status == recipient.Allowed && m.AllowFacts == s.Facts {
+				w.fail("an allow of %s stands after the STOP at %d", m.ID, i)
+			}
 		}
 	}
-	w.fail("the STOP at %d was acknowledged, and is not in force there: %+v", i, s.OptOuts)
+	for _, r := range reaches {
+		if !slices.Contains(got, r) {
+			w.fail("a text was acknowledged, and %+v is neither stopped nor held where it stands: %+v is", r, got)
+		}
+	}
 }
 
 // receipts: each acknowledged one is in its message's stream or in the inbox, none in

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"flag"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"testing"
@@ -65,10 +64,11 @@ type totals struct {
 	// stayed there; and the texts that revoke.
 	matches               map[event.Match]int
 	moved, orphans, stops int
+	level                 map[int]int // acknowledged texts, by the level at which they were written
 }
 
 func newTotals() *totals {
-	return &totals{void: map[recipient.Why]int{}, statuses: map[recipient.Status]int{}, matches: map[event.Match]int{}}
+	return &totals{void: map[recipient.Why]int{}, statuses: map[recipient.Status]int{}, matches: map[event.Match]int{}, level: map[int]int{}}
 }
 
 // read reads a partition from an index to its end.
@@ -150,7 +150,7 @@ func TestRule(t *testing.T) {
 		}
 	}
 	t.Logf("%d runs, %d events, %d carrier calls, %d not made, %d in doubt without one; void: %v; messages at the end: %v", sum.runs, sum.events, sum.calls, sum.refused, sum.uncalled, sum.void, sum.statuses)
-	t.Logf("receipts: %v; %d waited in the inbox and were moved, %d stayed there; %d texts that revoke", sum.matches, sum.moved, sum.orphans, sum.stops)
+	t.Logf("receipts: %v; %d waited in the inbox and were moved, %d stayed there; %d streams that texts stop or hold; texts by level: %v", sum.matches, sum.moved, sum.orphans, sum.stops, sum.level)
 	if n < 300 {
 		return
 	}
@@ -158,6 +158,9 @@ func TestRule(t *testing.T) {
 		if sum.matches[m] == 0 {
 			t.Errorf("no receipt was matched by %s: the runs are too tame", m)
 		}
+	}
+	if sum.level[1] == 0 || sum.level[2] == 0 {
+		t.Errorf("texts by level: %v: the runs are too tame", sum.level)
 	}
 	if sum.moved == 0 || sum.orphans == 0 || sum.stops == 0 {
 		t.Errorf("%d receipts waited in the inbox and were moved, %d stayed there, %d texts revoked: the runs are too tame", sum.moved, sum.orphans, sum.stops)
@@ -192,7 +195,7 @@ func TestRuleWithout(t *testing.T) {
 		"names": {names: true}, "time": {time: true}, "memory": {memory: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			const most = 400
+			const most = 1000
 			for s := range most {
 				sum := newTotals()
 				if err := run(uint64(s)+1, r, sum); err != nil {
@@ -309,43 +312,106 @@ func (w *world) folds(records []ledger.Record) *node {
 	return fresh
 }
 
-// stood are the opt-outs that stand before index i of a stream: all that were
-// recorded, less those that a lift after them names.
-func stood(log []told, subject event.Pseudonym, i int64) map[event.ID]event.Reach {
-	out := map[event.ID]event.Reach{}
+// standing is an opt-out that stands, or a hold.
+type standing struct {
+	id      event.ID
+	reach   event.Reach
+	unclear bool
+	part    bool
+	to      string
+	holds   event.HoldReason
+	stream  event.Pseudonym
+}
+
+// stood are the opt-outs that stand before index i of a stream: all that were recorded, less those that
+// a lift, joined parts or a review after them name; and from level 2 on, less those whose place a later
+// one of the same kind took.
+func (w *world) stood(log []told, subject event.Pseudonym, i int64) (out []standing) {
+	lift := func(ids []event.ID) {
+		out = slices.DeleteFunc(out, func(o standing) bool { return slices.Contains(ids, o.id) })
+	}
+	add := func(o standing, reaches ...event.Reach) {
+		for _, o.reach = range reaches {
+			out = slices.DeleteFunc(out, func(old standing) bool {
+				old.id = o.id
+				return old == o
+			})
+			out = append(out, o)
+		}
+	}
+	control := int64(0)
 	for _, x := range log[:i] {
+		if d, ok := x.e.Data.(*event.ControlApplied); ok {
+			control = max(control, d.Position)
+		}
 		if x.e.Subject != subject || !x.first {
 			continue
 		}
 		switch d := x.e.Data.(type) {
 		case *event.OptedOut:
-			for _, id := range d.Lifts {
-				delete(out, id)
+			lift(d.Lifts)
+			o := standing{id: x.e.ID, reach: d.Reach, unclear: d.Unclear}
+			if w.registry[control].Level() >= 2 {
+				add(o, d.Reach)
+			} else {
+				out = append(out, o)
 			}
-			out[x.e.ID] = d.Reach
 		case *event.InboundReceived:
 			if d.Revokes != nil {
-				out[x.e.ID] = *d.Revokes
+				out = append(out, standing{id: x.e.ID, reach: *d.Revokes, unclear: d.Unclear})
 			} else if d.Holds != nil {
-				out[x.e.ID] = *d.Holds
+				out = append(out, standing{id: x.e.ID, reach: *d.Holds, unclear: true, part: true})
 			}
+		case *event.InboundReceivedV2:
+			switch o := (standing{id: x.e.ID, unclear: d.Holds != "", to: d.To, holds: d.Holds}); {
+			case d.Unplaced != "":
+			case d.Holds == event.HoldPart:
+				for _, r := range d.Reaches {
+					out = append(out, standing{id: x.e.ID, reach: r, unclear: true, part: true, to: d.To})
+				}
+			case d.Holds != "" || d.Ask == event.InboundStop:
+				add(o, d.Reaches...)
+			}
+		case *event.InboundJoined:
+			lift(d.Parts)
+			if d.Holds != "" || d.Ask == event.InboundStop {
+				add(standing{id: x.e.ID, unclear: d.Holds != "", to: d.To, holds: d.Holds}, d.Reaches...)
+			}
+		case *event.InboundHeld:
+			o := standing{id: x.e.ID, unclear: !d.Plain, to: d.To, stream: d.Stream}
+			if !d.Plain {
+				o.holds = "held"
+			}
+			add(o, d.Reaches...)
+		case *event.ReviewResolved:
+			to := ""
+			out = slices.DeleteFunc(out, func(o standing) bool {
+				if o.id != d.Review || !o.unclear {
+					return false
+				}
+				to = o.to
+				return true
+			})
+			add(standing{id: x.e.ID, to: to}, d.Reaches...)
 		case *event.SuppressionLifted:
-			for _, id := range d.Lifts {
-				delete(out, id)
-			}
+			lift(d.Lifts)
 		}
 	}
 	return out
 }
 
 func (w *world) standing(log []told, fresh *node) {
-	for s, st := range fresh.views.Streams(w.subjects) {
-		want := stood(log, s, int64(len(log)))
-		got := map[event.ID]event.Reach{}
-		for _, o := range st.OptOuts {
-			got[o.Event] = o.Reach
+	for s, st := range fresh.views.Streams(w.everyone()) {
+		var want, got []string
+		for _, o := range w.stood(log, s, int64(len(log))) {
+			want = append(want, fmt.Sprint(o.id, o.reach, o.unclear, o.part, o.to))
 		}
-		if !maps.Equal(got, want) {
+		for _, o := range st.OptOuts {
+			got = append(got, fmt.Sprint(o.Event, o.Reach, o.Unclear, o.Part, o.To))
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
 			w.fail("opt-outs stand that were lifted, or do not that were not: the fold has %v, the log says %v", got, want)
 		}
 	}
@@ -459,8 +525,8 @@ func (w *world) gated(log []told, i int64, submit *event.Event, sub *event.Messa
 		if !isA || e.Message != submit.ID || a.Outcome != "allow" {
 			return false
 		}
-		for id, r := range stood(log, submit.Subject, j) {
-			if covers(r, sub.Program) && !(sub.Purpose == "compliance_reply" && sub.Answers == id) {
+		for _, o := range w.stood(log, submit.Subject, j) {
+			if covers(o.reach, sub.Program) && !(sub.Purpose == "compliance_reply" && sub.Answers == o.id) {
 				return no("at its allow an opt-out stood")
 			}
 		}
@@ -469,8 +535,12 @@ func (w *world) gated(log []told, i int64, submit *event.Event, sub *event.Messa
 				continue
 			}
 			switch f := l.e.Data.(type) {
-			case *event.OptedOut, *event.SuppressionLifted:
+			case *event.OptedOut, *event.SuppressionLifted, *event.InboundHeld, *event.InboundJoined, *event.ReviewResolved:
 				return no("%s came between", l.e.Data.Type())
+			case *event.InboundReceivedV2:
+				if f.Holds != "" || f.Ask == event.InboundStop {
+					return no("a STOP came between")
+				}
 			case *event.InboundReceived:
 				if f.Revokes != nil || f.Holds != nil {
 					return no("a STOP came between")
@@ -518,7 +588,7 @@ func (w *world) gated(log []told, i int64, submit *event.Event, sub *event.Messa
 
 // atRest: nothing stays open without a reason, and nobody keeps what is not used.
 func (w *world) atRest(fresh *node) {
-	for _, st := range fresh.views.Streams(w.subjects) {
+	for _, st := range fresh.views.Streams(w.everyone()) {
 		for _, m := range st.Messages {
 			if m.Status.Open() {
 				w.fail("%s is still %s after days", m.ID, m.Status)

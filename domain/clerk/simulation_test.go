@@ -30,10 +30,13 @@ const (
 	tenant = "acme"
 	entity = "Acme"
 	number = "+15005550006" // the programs' sender
-)
 
-// begun is how many events of control there are before a node begins.
-const begun = 5
+	// Another entity of the tenant, and another tenant, which send nothing here: what they are held for
+	// comes through numbers that they share.
+	entity2, tenant2, entity3 = "Acme Loans", "zeta", "Zeta"
+	shared, unowned           = "+15005550010", "+15005550009"
+	stranger                  = "+13055550199"
+)
 
 // accounts are those that every node serves.
 var accounts = []string{"c1", "c2"}
@@ -82,6 +85,10 @@ type world struct {
 	stops, faults int
 	looked        bool
 	err           error
+	// begun is how many events of control there are before a node begins; raise says that the format
+	// level is raised during the run.
+	begun int
+	raise bool
 }
 
 // write is one part that a carrier was called with.
@@ -205,13 +212,22 @@ func newWorld(seed uint64, without rules) *world {
 	w.stops, w.faults = pick(w, []int{3, 10, 30, 100}), pick(w, []int{0, 20, 50, 100})
 	w.registry = []*control.Registry{{}}
 	w.controlled("", &event.LedgerCreated{Ledger: "sim", Partitions: 1, NumberForms: 1})
+	switch seed % 3 { // a ledger of level 1, one of level 2, and one that is raised on its way
+	case 0:
+		w.controlled("", &event.LevelRaised{Level: 2, By: "x"})
+	case 1:
+		w.raise = true
+	}
 	w.controlled(tenant, &event.ProgramChanged{Name: "news", LegalEntity: entity, Purposes: []string{"marketing", "account"}, Countries: []string{"*"},
 		Senders: []string{number}, Default: true, By: "x"})
 	w.controlled(tenant, &event.ProgramChanged{Name: "codes", LegalEntity: entity, Purposes: []string{"otp"}, Countries: []string{"*"},
-		Senders: []string{number}, PrefersDuplicate: true, By: "x"})
+		Senders: []string{number}, PrefersDuplicate: true, StartText: "You are in.", By: "x"})
+	w.controlled(tenant, &event.ProgramChanged{Name: "loans", LegalEntity: entity2, Purposes: []string{"account"}, Countries: []string{"*"}, Senders: []string{number, shared}, By: "x"})
+	w.controlled(tenant2, &event.ProgramChanged{Name: "ads", LegalEntity: entity3, Purposes: []string{"marketing"}, Countries: []string{"*"}, Senders: []string{shared}, By: "x"})
 	w.controlled("", &event.RoutesChanged{Routes: []event.Route{{Rule: "default", Carrier: "c1"}}, By: "x"})
 	revision, digest := policy.Bundle()
 	w.controlled("", &event.PolicyActivated{Revision: revision, Digest: digest, By: "x"})
+	w.begun = len(w.control)
 	for i := range 1 + rng.IntN(2) {
 		to := fmt.Sprintf("+1305555012%d", i)
 		w.numbers = append(w.numbers, to)
@@ -606,8 +622,10 @@ func (w *world) drive() {
 		for _, s := range w.subjects {
 			w.put(w.event(s, &event.SuppressionLifted{Lifts: ids, Source: "phone", By: "x"}))
 		}
-	case k < 146:
+	case k < 145:
 		w.inbound(pick(w, texts), nil)
+	case k < 146:
+		w.reviewed()
 	case k < 148:
 		w.parts++
 		halves := pick(w, [][2]string{{"ST", "OP"}, {"hel", "lo"}, {"", "STOP"}})
@@ -687,6 +705,9 @@ func (w *world) drive() {
 // clerks.
 func (w *world) control_() {
 	switch k := w.rng.IntN(6); {
+	case w.raise && w.rng.IntN(4) == 0:
+		w.raise = false
+		w.controlled("", &event.LevelRaised{Level: 2, By: "x"})
 	case k < 3:
 		p := pick(w, []*event.Paused{{Reason: "x", By: "x"}, {Program: "news", Reason: "x", By: "x"}, {Carrier: "c1", Reason: "x", By: "x"}, {Program: "codes", Reason: "x", By: "x"}})
 		w.paused = append(w.paused, p)
@@ -818,7 +839,7 @@ func (w *world) rested() bool {
 	}
 	w.looked = true
 	w.nodes[0].commit()
-	for _, st := range w.nodes[0].views.Streams(w.subjects) {
+	for _, st := range w.nodes[0].views.Streams(w.everyone()) {
 		if len(st.Inbound) > 0 {
 			return false
 		}
