@@ -218,31 +218,64 @@ type Handoff struct {
 	Ref     ledger.HandoffRef
 }
 
-// OptOuts says what an event of partition p changes in its stream's opt-outs. lifts are the
-// opt-outs that it ends, by name. stands is the opt-out that is in force from the event on; nil
-// if there is none. part says that a part of an inbound message is the reason, and only until the
-// other parts have come; no officer reviews such an opt-out.
-func OptOuts(p event.Partition, j *ledger.Judged) (lifts []event.ID, stands *reading.OptOut, part bool) {
-	e := j.Event
-	if e == nil || j.Why != "" {
-		return nil, nil, false
+// OptOuts says what an event of partition p changes in its stream's opt-outs, as the fold found it: those
+// that stand from the event on, and the names of those that end.
+func OptOuts(p event.Partition, j *ledger.Judged) (stands []OptOut, ended []OptOutKey) {
+	if j.Changes == nil {
+		return nil, nil
 	}
-	out := reading.OptOut{Event: e.ID, Position: event.Position{Partition: p, Index: j.Index}, Source: "handset", Since: e.Time}
-	switch d := e.Data.(type) {
-	case *event.OptedOut:
-		out.Reach, out.Source, out.Occurred, out.Unclear = d.Reach, d.Source, d.Occurred, d.Unclear
-		return d.Lifts, &out, false
-	case *event.SuppressionLifted:
-		return d.Lifts, nil, false
-	case *event.InboundReceived:
-		switch {
-		case d.Revokes != nil:
-			out.Reach, out.Unclear = *d.Revokes, d.Unclear
-			return nil, &out, false
-		case d.Holds != nil && d.Concat != nil:
-			out.Reach, out.Unclear = *d.Holds, true
-			return nil, &out, true
-		}
+	for _, o := range j.Changes.Ended {
+		ended = append(ended, OptOutKey{Subject: j.Event.Subject, Event: o.Event, Reach: o.Reach})
 	}
-	return nil, nil, false
+	for _, o := range j.Changes.Stands {
+		stands = append(stands, OptOut{OptOutKey: OptOutKey{Subject: j.Event.Subject, Event: o.Event, Reach: o.Reach}, Tenant: j.Event.Tenant, Part: o.Part,
+			Old: j.Event.Data.Type().Level() < 2,
+			Row: reading.OptOut{Event: o.Event, Position: event.Position{Partition: p, Index: o.Index}, Reach: o.Reach, Source: o.Source,
+				Since: o.Known, Occurred: o.Occurred, Unclear: o.Unclear, To: o.To, Repeats: o.Repeats}})
+	}
+	return stands, ended
+}
+
+// OptOutKey names one reach of an opt-out.
+type OptOutKey struct {
+	Subject event.Pseudonym
+	Event   event.ID
+	Reach   event.Reach
+}
+
+// OptOut is an opt-out that stands.
+type OptOut struct {
+	OptOutKey
+	Tenant string
+	Row    reading.OptOut
+	// Part: a part of an inbound message is the reason, and only until the other parts have come. No
+	// officer reviews it.
+	Part bool
+	// Old: its event is from before format level 2. Then it has one reach, and the version before
+	// writes the same row.
+	Old bool
+}
+
+// Reviews says which reviews are open from an event of partition p on, and which are closed.
+func Reviews(p event.Partition, j *ledger.Judged) (opened []reading.Review, closed []event.ID) {
+	if j.Changes == nil {
+		return nil, nil
+	}
+	for _, r := range j.Changes.Opened {
+		opened = append(opened, reading.Review{Event: r.Event, Subject: j.Event.Subject, Tenant: j.Event.Tenant,
+			Position: event.Position{Partition: p, Index: r.Index}, Kind: r.Kind, To: r.To, Since: r.Since, Repeats: r.Repeats, Unplaced: r.Unplaced})
+	}
+	return opened, j.Changes.Closed
+}
+
+// Inbound reports whether an event is an inbound message of format level 2 that counts.
+func Inbound(j *ledger.Judged) bool {
+	if j.Event == nil || j.Why != "" {
+		return false
+	}
+	switch j.Event.Data.(type) {
+	case *event.InboundReceivedV2, *event.InboundHeld, *event.InboundJoined:
+		return true
+	}
+	return false
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/chirograph/chirograph/projections"
 )
@@ -21,8 +22,12 @@ var dumps = []struct{ table, text string }{
 	{"partitions", `SELECT partition, next, hash, control, control_event, time, call_by FROM partitions WHERE next > 0 ORDER BY partition`},
 	{"streams", `SELECT subject, partition, state, due, latest FROM streams ORDER BY subject`},
 	{"messages", `SELECT id, partition, tenant, program, status, reference, previous, doc FROM messages ORDER BY id`},
-	{"opt_outs", `SELECT subject, event, partition, position, tenant, scope, name, source, since, occurred, unclear, review
+	{"opt_outs", `SELECT subject, event, partition, position, tenant, scope, name, source, since, occurred, unclear, review, repeats
 		FROM opt_outs ORDER BY subject, event`},
+	{"standing", `SELECT subject, event, scope, name, partition, position, tenant, source, since, occurred, unclear, to_number, repeats
+		FROM standing ORDER BY subject, event, scope, name`},
+	{"reviews", `SELECT event, subject, partition, position, tenant, kind, to_number, since, repeats, unplaced FROM reviews ORDER BY event`},
+	{"inbound", `SELECT event, subject, partition, position, tenant FROM inbound ORDER BY event`},
 	{"handoffs", `SELECT h.message, h.attempt, h.part, h.partition, h.tenant, h.subject, h.account, h.key, h.carrier_id, p.time
 		FROM handoffs h JOIN partitions p ON p.partition = h.partition ORDER BY h.message, h.attempt, h.part`},
 	{"reserved", `SELECT r.partition, r.tenant, r.key, r.message, r.input, r.keep_until FROM reserved r
@@ -42,7 +47,11 @@ func (r *reader) Dump(ctx context.Context, w io.Writer) error {
 			}
 		}
 		for _, t := range dumps {
-			if err := dumpTable(ctx, tx, out, t.table, t.text); err != nil {
+			text := t.text
+			if r.pg != nil { // SQLite compares texts byte by byte
+				text = strings.Replace(text, "ORDER BY subject, event, scope, name", `ORDER BY subject, event, scope COLLATE "C", name COLLATE "C"`, 1)
+			}
+			if err := dumpTable(ctx, tx, out, t.table, text); err != nil {
 				return err
 			}
 		}

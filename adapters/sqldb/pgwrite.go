@@ -292,7 +292,12 @@ type staged struct {
 	// Messages that have no row, messages whose submit came after a cancel, and other messages.
 	newMessages, filled, messages messageColumns
 	handoffs, closed              handoffColumns
-	optOuts, lifted               optOutColumnsOf
+	optOuts                       optOutColumnsOf
+	lifted                        endedColumns
+	standing                      standingColumns
+	reviews                       reviewColumns
+	closedReviews                 array[[]byte]
+	inbound                       inboundColumns
 	reserved                      reservedColumns
 }
 
@@ -332,6 +337,40 @@ type optOutColumnsOf struct {
 	since                       array[int64]
 	occurred                    array[pgtype.Int8]
 	unclear, review             array[int16]
+	repeats                     array[int64]
+}
+
+type endedColumns struct {
+	subject, event array[[]byte]
+	scope, name    array[string]
+}
+
+type standingColumns struct {
+	endedColumns
+	partition      array[int16]
+	position       array[int64]
+	tenant, source array[string]
+	since          array[int64]
+	occurred       array[pgtype.Int8]
+	unclear        array[int16]
+	to             array[string]
+	repeats        array[int64]
+}
+
+type reviewColumns struct {
+	event, subject   array[[]byte]
+	partition        array[int16]
+	position         array[int64]
+	tenant, kind, to array[string]
+	since, repeats   array[int64]
+	unplaced         array[string]
+}
+
+type inboundColumns struct {
+	event, subject array[[]byte]
+	partition      array[int16]
+	position       array[int64]
+	tenant         array[string]
 }
 
 type reservedColumns struct {
@@ -442,26 +481,69 @@ func (s *staged) deleteHandoff(h *projections.Handoff) error {
 	return nil
 }
 
-func (s *staged) putOptOut(o *optOutRow) error {
-	c, x := &s.optOuts, o.stands
-	c.subject = append(c.subject, o.subject[:])
-	c.event = append(c.event, o.event[:])
+func (s *staged) putOptOut(o *projections.OptOut) error {
+	x := &o.Row
+	if !o.Old {
+		c := &s.standing
+		c.add(&o.OptOutKey)
+		c.partition = append(c.partition, int16(x.Position.Partition))
+		c.position = append(c.position, x.Position.Index)
+		c.tenant = append(c.tenant, o.Tenant)
+		c.source = append(c.source, string(x.Source))
+		c.since = append(c.since, x.Since.UnixMilli())
+		c.occurred = append(c.occurred, pgtype.Int8(millis(x.Occurred)))
+		c.unclear = append(c.unclear, int16(flag(x.Unclear)))
+		c.to = append(c.to, plain(x.To))
+		c.repeats = append(c.repeats, int64(x.Repeats))
+		return nil
+	}
+	c := &s.optOuts
+	c.subject = append(c.subject, o.Subject[:])
+	c.event = append(c.event, o.Event[:])
 	c.partition = append(c.partition, int16(x.Position.Partition))
 	c.position = append(c.position, x.Position.Index)
-	c.tenant = append(c.tenant, o.tenant)
+	c.tenant = append(c.tenant, o.Tenant)
 	c.scope = append(c.scope, string(x.Reach.Scope))
 	c.name = append(c.name, x.Reach.Name)
 	c.source = append(c.source, string(x.Source))
 	c.since = append(c.since, x.Since.UnixMilli())
 	c.occurred = append(c.occurred, pgtype.Int8(millis(x.Occurred)))
 	c.unclear = append(c.unclear, int16(flag(x.Unclear)))
-	c.review = append(c.review, int16(flag(o.review())))
+	c.review = append(c.review, int16(flag(underReview(o))))
+	c.repeats = append(c.repeats, int64(x.Repeats))
 	return nil
 }
 
-func (s *staged) deleteOptOut(o *optOutRow) error {
-	c := &s.lifted
-	c.subject, c.event = append(c.subject, o.subject[:]), append(c.event, o.event[:])
+func (c *endedColumns) add(k *projections.OptOutKey) {
+	c.subject, c.event = append(c.subject, k.Subject[:]), append(c.event, k.Event[:])
+	c.scope, c.name = append(c.scope, string(k.Reach.Scope)), append(c.name, plain(k.Reach.Name))
+}
+
+func (s *staged) deleteOptOut(k *projections.OptOutKey) error {
+	s.lifted.add(k)
+	return nil
+}
+
+func (s *staged) putReview(r *reading.Review) error {
+	c := &s.reviews
+	c.event, c.subject = append(c.event, r.Event[:]), append(c.subject, r.Subject[:])
+	c.partition, c.position = append(c.partition, int16(r.Position.Partition)), append(c.position, r.Position.Index)
+	c.tenant, c.kind, c.to = append(c.tenant, r.Tenant), append(c.kind, string(r.Kind)), append(c.to, plain(r.To))
+	c.since, c.repeats = append(c.since, r.Since.UnixMilli()), append(c.repeats, int64(r.Repeats))
+	c.unplaced = append(c.unplaced, string(r.Unplaced))
+	return nil
+}
+
+func (s *staged) deleteReview(id event.ID) error {
+	s.closedReviews = append(s.closedReviews, id[:])
+	return nil
+}
+
+func (s *staged) insertInbound(x *inboundRow) error {
+	c := &s.inbound
+	c.event, c.subject = append(c.event, x.id[:]), append(c.subject, x.subject[:])
+	c.partition, c.position = append(c.partition, int16(x.at.Partition)), append(c.position, x.at.Index)
+	c.tenant = append(c.tenant, x.tenant)
 	return nil
 }
 
@@ -529,17 +611,7 @@ func (s *staged) batch(marks map[event.Partition]ledger.Mark, prunings []pruning
 			ON CONFLICT (message, attempt, part) DO UPDATE SET account = excluded.account, key = excluded.key, carrier_id = excluded.carrier_id`,
 			c.message, c.attempt, c.part, c.partition, c.tenant, c.subject, c.account, c.key, c.carriers)
 	}
-	if c := &s.lifted; len(c.subject) > 0 {
-		b.Queue(`DELETE FROM opt_outs o USING unnest($1::bytea[], $2::bytea[]) AS u (subject, event) WHERE o.subject = u.subject AND o.event = u.event`,
-			c.subject, c.event)
-	}
-	if c := &s.optOuts; len(c.subject) > 0 {
-		b.Queue(`INSERT INTO opt_outs (subject, event, partition, position, tenant, scope, name, source, since, occurred, unclear, review)
-			SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::smallint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
-				$9::bigint[], $10::bigint[], $11::smallint[], $12::smallint[])
-			ON CONFLICT (subject, event) DO UPDATE SET position = excluded.position`,
-			c.subject, c.event, c.partition, c.position, c.tenant, c.scope, c.name, c.source, c.since, c.occurred, c.unclear, c.review)
-	}
+	s.suppression(b)
 	if c := &s.reserved; len(c.hash) > 0 {
 		b.Queue(`INSERT INTO reserved (hash, partition, tenant, key, message, input, keep_until)
 			SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bigint[])`,
@@ -559,6 +631,47 @@ func (s *staged) batch(marks map[event.Partition]ledger.Mark, prunings []pruning
 	}
 	b.Queue(`COMMIT`)
 	return b
+}
+
+// suppression is the statements for opt-outs, reviews and inbound messages.
+func (s *staged) suppression(b *pgx.Batch) {
+	if c := &s.lifted; len(c.subject) > 0 {
+		b.Queue(`DELETE FROM opt_outs o USING unnest($1::bytea[], $2::bytea[]) AS u (subject, event) WHERE o.subject = u.subject AND o.event = u.event`,
+			c.subject, c.event)
+		b.Queue(`DELETE FROM standing o USING unnest($1::bytea[], $2::bytea[], $3::text[], $4::text[]) AS u (subject, event, scope, name)
+			WHERE o.subject = u.subject AND o.event = u.event AND o.scope = u.scope AND o.name = u.name`, c.subject, c.event, c.scope, c.name)
+	}
+	if c := &s.optOuts; len(c.subject) > 0 {
+		b.Queue(`INSERT INTO opt_outs (subject, event, partition, position, tenant, scope, name, source, since, occurred, unclear, review, repeats)
+			SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::smallint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
+				$9::bigint[], $10::bigint[], $11::smallint[], $12::smallint[], $13::bigint[])
+			ON CONFLICT (subject, event) DO UPDATE SET position = excluded.position, since = excluded.since, occurred = excluded.occurred,
+				unclear = excluded.unclear, review = excluded.review, repeats = excluded.repeats`,
+			c.subject, c.event, c.partition, c.position, c.tenant, c.scope, c.name, c.source, c.since, c.occurred, c.unclear, c.review, c.repeats)
+	}
+	if c := &s.standing; len(c.subject) > 0 {
+		b.Queue(`INSERT INTO standing (subject, event, scope, name, partition, position, tenant, source, since, occurred, unclear, to_number, repeats)
+			SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::text[], $4::text[], $5::smallint[], $6::bigint[], $7::text[], $8::text[],
+				$9::bigint[], $10::bigint[], $11::smallint[], $12::text[], $13::bigint[])
+			ON CONFLICT (subject, event, scope, name) DO UPDATE SET position = excluded.position, since = excluded.since, occurred = excluded.occurred,
+				unclear = excluded.unclear, to_number = excluded.to_number, repeats = excluded.repeats`,
+			c.subject, c.event, c.scope, c.name, c.partition, c.position, c.tenant, c.source, c.since, c.occurred, c.unclear, c.to, c.repeats)
+	}
+	if len(s.closedReviews) > 0 {
+		b.Queue(`DELETE FROM reviews WHERE event = ANY($1)`, s.closedReviews)
+	}
+	if c := &s.reviews; len(c.event) > 0 {
+		b.Queue(`INSERT INTO reviews (event, subject, partition, position, tenant, kind, to_number, since, repeats, unplaced)
+			SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::smallint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::text[])
+			ON CONFLICT (event) DO UPDATE SET position = excluded.position, kind = excluded.kind, to_number = excluded.to_number,
+			since = excluded.since, repeats = excluded.repeats, unplaced = excluded.unplaced`,
+			c.event, c.subject, c.partition, c.position, c.tenant, c.kind, c.to, c.since, c.repeats, c.unplaced)
+	}
+	if c := &s.inbound; len(c.event) > 0 {
+		b.Queue(`INSERT INTO inbound (event, subject, partition, position, tenant)
+			SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::smallint[], $4::bigint[], $5::text[]) ON CONFLICT (event) DO NOTHING`,
+			c.event, c.subject, c.partition, c.position, c.tenant)
+	}
 }
 
 // reset drops everything of a partition. It reads every table through; its time is not bounded.

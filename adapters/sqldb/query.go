@@ -557,7 +557,9 @@ func (r *reader) OptOuts(ctx context.Context, tenant string, subjects []event.Ps
 		return nil, nil, err
 	}
 	for _, s := range stand {
-		slices.SortFunc(s, func(a, b reading.OptOut) int { return cmp.Compare(a.Position.Index, b.Position.Index) })
+		slices.SortFunc(s, func(a, b reading.OptOut) int {
+			return cmp.Or(cmp.Compare(a.Position.Index, b.Position.Index), cmp.Compare(a.Reach.Scope, b.Reach.Scope), cmp.Compare(a.Reach.Name, b.Reach.Name))
+		})
 	}
 	return stand, asOf, nil
 }
@@ -574,16 +576,17 @@ func (r *reader) optOuts(ctx context.Context, tx *sql.Tx, tenant string, subject
 		return each(ctx, tx.StmtContext(ctx, r.stmt.optOuts), []any{tenant, ids(subjects)}, take)
 	}
 	var q strings.Builder
-	q.WriteString(`SELECT ` + optOutColumns + ` FROM opt_outs WHERE tenant = $1 AND subject IN (`)
 	args := []any{tenant}
+	var in strings.Builder
 	for _, s := range subjects {
 		args = append(args, s[:])
 		if len(args) > 2 {
-			q.WriteByte(',')
+			in.WriteByte(',')
 		}
-		q.WriteString("$" + strconv.Itoa(len(args)))
+		in.WriteString("$" + strconv.Itoa(len(args)))
 	}
-	q.WriteByte(')')
+	q.WriteString(`SELECT ` + optOutColumns + ` FROM opt_outs WHERE tenant = $1 AND subject IN (` + in.String() + `)
+		UNION ALL SELECT ` + standingList + ` FROM standing WHERE tenant = $1 AND subject IN (` + in.String() + `)`)
 	rows, err := tx.QueryContext(ctx, q.String(), args...)
 	if err != nil {
 		return err
@@ -602,24 +605,7 @@ func scanOptOut(scan func(...any) error) (event.Pseudonym, reading.OptOut, error
 	var subject, id []byte
 	var since, occurred sql.NullInt64
 	var unclear int64
-	err := scan(&subject, &id, &o.Position.Partition, &o.Position.Index, &o.Reach.Scope, &o.Reach.Name, &o.Source, &since, &occurred, &unclear)
+	err := scan(&subject, &id, &o.Position.Partition, &o.Position.Index, &o.Reach.Scope, &o.Reach.Name, &o.Source, &since, &occurred, &unclear, &o.To, &o.Repeats)
 	o.Event, o.Since, o.Occurred, o.Unclear = toID(id), fromMillis(since), fromMillis(occurred), unclear == 1
 	return event.Pseudonym(toID(subject)), o, err
-}
-
-// Reviews returns those of the tenant's opt-outs in force that an officer has not read yet, the
-// oldest first.
-func (r *reader) Reviews(ctx context.Context, tenant string) (all []reading.Review, err error) {
-	err = r.do(ctx, "list reviews", func(ctx context.Context) error {
-		all = nil
-		return each(ctx, r.stmt.review, []any{tenant}, func(scan func(...any) error) error {
-			s, o, err := scanOptOut(scan)
-			all = append(all, reading.Review{Subject: s, OptOut: o})
-			return err
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	return all, nil
 }

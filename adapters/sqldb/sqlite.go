@@ -138,6 +138,8 @@ type sqlite struct {
 	insertMessage, fillMessage, updateMessage, updateDoc *sql.Stmt
 	message                                              *sql.Stmt
 	putHandoff, deleteHandoff, putOptOut, deleteOptOut   *sql.Stmt
+	putStanding, deleteStanding, putReview, deleteReview *sql.Stmt
+	insertInbound                                        *sql.Stmt
 	insertReserved, putMark                              *sql.Stmt
 	pruneReserved, pruneHandoffs                         *sql.Stmt
 }
@@ -161,10 +163,22 @@ func (s *sqlite) prepare(ctx context.Context) (err error) {
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 			ON CONFLICT (message, attempt, part) DO UPDATE SET account = excluded.account, key = excluded.key, carrier_id = excluded.carrier_id`},
 		{&s.deleteHandoff, `DELETE FROM handoffs WHERE message = $1 AND attempt = $2 AND part = $3`},
-		{&s.putOptOut, `INSERT INTO opt_outs (subject, event, partition, position, tenant, scope, name, source, since, occurred, unclear, review)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-			ON CONFLICT (subject, event) DO UPDATE SET position = excluded.position`},
+		{&s.putOptOut, `INSERT INTO opt_outs (subject, event, partition, position, tenant, scope, name, source, since, occurred, unclear, review, repeats)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+			ON CONFLICT (subject, event) DO UPDATE SET position = excluded.position, since = excluded.since, occurred = excluded.occurred,
+				unclear = excluded.unclear, review = excluded.review, repeats = excluded.repeats`},
 		{&s.deleteOptOut, `DELETE FROM opt_outs WHERE subject = $1 AND event = $2`},
+		{&s.putStanding, `INSERT INTO standing (subject, event, scope, name, partition, position, tenant, source, since, occurred, unclear, to_number, repeats)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+			ON CONFLICT (subject, event, scope, name) DO UPDATE SET position = excluded.position, since = excluded.since, occurred = excluded.occurred,
+				unclear = excluded.unclear, to_number = excluded.to_number, repeats = excluded.repeats`},
+		{&s.deleteStanding, `DELETE FROM standing WHERE subject = $1 AND event = $2 AND scope = $3 AND name = $4`},
+		{&s.putReview, `INSERT INTO reviews (event, subject, partition, position, tenant, kind, to_number, since, repeats, unplaced)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+			ON CONFLICT (event) DO UPDATE SET position = excluded.position, kind = excluded.kind, to_number = excluded.to_number,
+			since = excluded.since, repeats = excluded.repeats, unplaced = excluded.unplaced`},
+		{&s.deleteReview, `DELETE FROM reviews WHERE event = $1`},
+		{&s.insertInbound, `INSERT INTO inbound (event, subject, partition, position, tenant) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (event) DO NOTHING`},
 		{&s.insertReserved, `INSERT INTO reserved (hash, partition, tenant, key, message, input, keep_until) VALUES ($1, $2, $3, $4, $5, $6, $7)`},
 		{&s.putMark, `INSERT INTO partitions (partition, next, hash, control, control_event, time, call_by) VALUES ($1, $2, $3, $4, $5, $6, $7)
 			ON CONFLICT (partition) DO UPDATE SET next = excluded.next, hash = excluded.hash, control = excluded.control,
@@ -313,15 +327,39 @@ func (t *sqliteTx) deleteHandoff(h *projections.Handoff) error {
 	return err
 }
 
-func (t *sqliteTx) putOptOut(o *optOutRow) error {
-	x := o.stands
-	_, err := t.sqlite.putOptOut.Exec(o.subject[:], o.event[:], int64(x.Position.Partition), x.Position.Index, o.tenant, string(x.Reach.Scope),
-		x.Reach.Name, x.Source, x.Since.UnixMilli(), millis(x.Occurred), flag(x.Unclear), flag(o.review()))
+func (t *sqliteTx) putOptOut(o *projections.OptOut) (err error) {
+	x := &o.Row
+	if o.Old {
+		_, err = t.sqlite.putOptOut.Exec(o.Subject[:], o.Event[:], int64(x.Position.Partition), x.Position.Index, o.Tenant, string(x.Reach.Scope),
+			x.Reach.Name, x.Source, x.Since.UnixMilli(), millis(x.Occurred), flag(x.Unclear), flag(underReview(o)), x.Repeats)
+	} else {
+		_, err = t.putStanding.Exec(o.Subject[:], o.Event[:], string(x.Reach.Scope), plain(x.Reach.Name), int64(x.Position.Partition), x.Position.Index, o.Tenant,
+			string(x.Source), x.Since.UnixMilli(), millis(x.Occurred), flag(x.Unclear), plain(x.To), x.Repeats)
+	}
 	return err
 }
 
-func (t *sqliteTx) deleteOptOut(o *optOutRow) error {
-	_, err := t.sqlite.deleteOptOut.Exec(o.subject[:], o.event[:])
+func (t *sqliteTx) deleteOptOut(k *projections.OptOutKey) error {
+	if _, err := t.sqlite.deleteOptOut.Exec(k.Subject[:], k.Event[:]); err != nil {
+		return err
+	}
+	_, err := t.deleteStanding.Exec(k.Subject[:], k.Event[:], string(k.Reach.Scope), plain(k.Reach.Name))
+	return err
+}
+
+func (t *sqliteTx) putReview(r *reading.Review) error {
+	_, err := t.sqlite.putReview.Exec(r.Event[:], r.Subject[:], int64(r.Position.Partition), r.Position.Index, r.Tenant, string(r.Kind), plain(r.To),
+		r.Since.UnixMilli(), r.Repeats, string(r.Unplaced))
+	return err
+}
+
+func (t *sqliteTx) deleteReview(id event.ID) error {
+	_, err := t.sqlite.deleteReview.Exec(id[:])
+	return err
+}
+
+func (t *sqliteTx) insertInbound(x *inboundRow) error {
+	_, err := t.sqlite.insertInbound.Exec(x.id[:], x.subject[:], int64(x.at.Partition), x.at.Index, x.tenant)
 	return err
 }
 

@@ -7,9 +7,11 @@ import (
 
 // statements are the statements that read, on any of the readers' connections.
 type statements struct {
-	mark, message, due, handoff, reserved                    *sql.Stmt
-	headOf, previousOf, chain, byStatus, byReference, review *sql.Stmt
-	program, heads                                           *sql.Stmt
+	mark, message, due, handoff, reserved                 *sql.Stmt
+	headOf, previousOf, chain, byStatus, byReference      *sql.Stmt
+	reviews, review, inbound, inboundBefore, inboundAfter *sql.Stmt
+	openReviews, openOld, oldReview                       *sql.Stmt
+	program, heads                                        *sql.Stmt
 	// On SQLite streams are loaded one by one, on PostgreSQL as sets, because each statement
 	// costs a round trip there.
 	streamState            *sql.Stmt
@@ -46,7 +48,17 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 		{&s.program, `SELECT min(program) FROM messages WHERE tenant = $1 AND program > $2`},
 		{&s.byStatus, `SELECT id FROM messages WHERE tenant = $1 AND program = $2 AND status = $3 AND id < $4 AND id >= $5 ORDER BY id DESC LIMIT $6`},
 		{&s.byReference, `SELECT id FROM messages WHERE tenant = $1 AND reference = $2 AND id < $3 AND id >= $4 ORDER BY id DESC LIMIT $5`},
-		{&s.review, `SELECT ` + optOutColumns + ` FROM opt_outs WHERE tenant = $1 AND review = 1 ORDER BY event`},
+		// The open reviews of a tenant after one of them, the oldest first.
+		{&s.reviews, `SELECT ` + reviewColumnsList + ` FROM reviews WHERE tenant = $1 AND (since, event) > ($2, $3)
+			UNION ALL SELECT ` + oldReviewColumns + ` FROM opt_outs WHERE tenant = $1 AND review = 1 AND (since, event) > ($2, $3)
+			ORDER BY 8, 1 LIMIT $4`},
+		{&s.review, `SELECT event, subject, partition, position, tenant FROM reviews WHERE tenant = $1 AND event = $2`},
+		{&s.oldReview, `SELECT event, subject, partition, position, tenant FROM opt_outs WHERE tenant = $1 AND event = $2 AND review = 1`},
+		{&s.inbound, `SELECT event, subject, partition, position, tenant FROM inbound WHERE tenant = $1 AND event = $2`},
+		{&s.inboundBefore, `SELECT event, subject, partition, position, tenant FROM inbound WHERE subject = $1 AND position < $2 ORDER BY position DESC LIMIT $3`},
+		{&s.inboundAfter, `SELECT event, subject, partition, position, tenant FROM inbound WHERE subject = $1 AND position > $2 ORDER BY position LIMIT $3`},
+		{&s.openReviews, `SELECT count(*), min(since) FROM (SELECT since FROM reviews WHERE kind = $1 ORDER BY since LIMIT $2) AS oldest`},
+		{&s.openOld, `SELECT count(*), min(since) FROM (SELECT since FROM opt_outs WHERE review = 1 LIMIT $1) AS some`},
 	}
 	if pg {
 		all = append(all,
@@ -55,7 +67,8 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 			statement{&s.streams, `SELECT NULL::bytea, NULL::bytea, next FROM partitions WHERE partition = $1
 				UNION ALL SELECT subject, state, 0 FROM streams WHERE subject = ANY($2) AND partition = $1 AND state IS NOT NULL`},
 			statement{&s.docs, `SELECT doc FROM messages WHERE id = ANY($1) AND tenant = $2`},
-			statement{&s.optOuts, `SELECT ` + optOutColumns + ` FROM opt_outs WHERE tenant = $1 AND subject = ANY($2)`},
+			statement{&s.optOuts, `SELECT ` + optOutColumns + ` FROM opt_outs WHERE tenant = $1 AND subject = ANY($2)
+				UNION ALL SELECT ` + standingList + ` FROM standing WHERE tenant = $1 AND subject = ANY($2)`},
 			statement{&s.now, `SELECT name FROM chirograph.current_views`},
 			statement{&s.advanced, `SELECT c.name, p.partition, p.next FROM chirograph.current_views c LEFT JOIN partitions p ON p.next > 0`},
 			statement{&s.changed, `SELECT id, status FROM messages WHERE id = ANY($1)`})
@@ -70,4 +83,10 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 	return nil
 }
 
-const optOutColumns = `subject, event, partition, position, scope, name, source, since, occurred, unclear`
+const (
+	optOutColumns = `subject, event, partition, position, scope, name, source, since, occurred, unclear, '' AS to_number, repeats`
+	standingList  = `subject, event, partition, position, scope, name, source, since, occurred, unclear, to_number, repeats`
+
+	reviewColumnsList = `event, subject, partition, position, tenant, kind, to_number, since, repeats, unplaced`
+	oldReviewColumns  = `event, subject, partition, position, tenant, 'unclear' AS kind, '' AS to_number, since, repeats, '' AS unplaced`
+)

@@ -154,8 +154,11 @@ type tx interface {
 
 	putHandoff(h *projections.Handoff) error
 	deleteHandoff(h *projections.Handoff) error
-	putOptOut(o *optOutRow) error
-	deleteOptOut(o *optOutRow) error
+	putOptOut(o *projections.OptOut) error
+	deleteOptOut(k *projections.OptOutKey) error
+	putReview(r *reading.Review) error
+	deleteReview(id event.ID) error
+	insertInbound(x *inboundRow) error
 	insertReserved(m *reading.Message, submit *event.MessageSubmitted) error
 
 	putMark(p event.Partition, m ledger.Mark) error
@@ -206,7 +209,7 @@ func (w *writer) apply(batches []*ledger.Batch, errs []error) (_ *txn, err error
 	}
 	defer tx.rollback()
 	t := &txn{w: w, tx: tx, marks: map[event.Partition]ledger.Mark{}, messages: map[event.ID]*messageRow{},
-		streams: map[event.Pseudonym]*streamRow{}, optOuts: map[optOutKey]*optOutRow{}}
+		streams: map[event.Pseudonym]*streamRow{}, optOuts: map[projections.OptOutKey]*optOutRow{}, reviews: map[event.ID]*reviewRow{}}
 	for i, b := range batches {
 		if errs[i], err = t.take(b); err != nil {
 			return nil, err
@@ -236,8 +239,11 @@ type txn struct {
 	touched  []*messageRow // in the order of their first events
 	streams  map[event.Pseudonym]*streamRow
 	order    []*streamRow
-	optOuts  map[optOutKey]*optOutRow
+	optOuts  map[projections.OptOutKey]*optOutRow
 	optOrder []*optOutRow
+	reviews  map[event.ID]*reviewRow
+	revOrder []*reviewRow
+	inbound  []inboundRow
 }
 
 type messageRow struct {
@@ -267,16 +273,22 @@ type streamRow struct {
 	submitted []*messageRow
 }
 
-type optOutKey struct {
-	subject event.Pseudonym
-	event   event.ID
+type optOutRow struct {
+	projections.OptOutKey
+	stands *projections.OptOut // nil if it has ended
 }
 
-type optOutRow struct {
-	optOutKey
-	tenant string
-	stands *reading.OptOut // nil if it was lifted
-	part   bool
+type reviewRow struct {
+	id   event.ID
+	open *reading.Review // nil if it is closed
+}
+
+// inboundRow says where an inbound message is.
+type inboundRow struct {
+	id      event.ID
+	subject event.Pseudonym
+	at      event.Position
+	tenant  string
 }
 
 // take adds a batch to the transaction. Its events before the mark were applied by another
@@ -334,13 +346,7 @@ func (t *txn) apply(p event.Partition, j *ledger.Judged) error {
 	if e == nil {
 		return nil // a record that is no event, and that control accepted
 	}
-	lifts, stands, part := projections.OptOuts(p, j)
-	for _, id := range lifts {
-		t.optOut(optOutKey{e.Subject, id}, e.Tenant, nil, false)
-	}
-	if stands != nil {
-		t.optOut(optOutKey{e.Subject, stands.Event}, e.Tenant, stands, part)
-	}
+	t.suppression(p, j)
 	id := e.MessageID()
 	if id.IsZero() {
 		return nil
@@ -401,14 +407,49 @@ func known(m *reading.Message) *messageRow {
 	return &messageRow{id: m.ID, m: m, exists: true, linked: m.Submitted(), status: m.Status, before: projections.Handoffs(m, nil)}
 }
 
-func (t *txn) optOut(key optOutKey, tenant string, stands *reading.OptOut, part bool) {
+// suppression adds what an event changes in opt-outs, reviews and inbound messages.
+func (t *txn) suppression(p event.Partition, j *ledger.Judged) {
+	if projections.Inbound(j) {
+		e := j.Event
+		t.inbound = append(t.inbound, inboundRow{e.ID, e.Subject, event.Position{Partition: p, Index: j.Index}, e.Tenant})
+	}
+	if j.Changes == nil {
+		return
+	}
+	stands, ended := projections.OptOuts(p, j)
+	for _, k := range ended {
+		t.optOut(k, nil)
+	}
+	for i := range stands {
+		t.optOut(stands[i].OptOutKey, &stands[i])
+	}
+	opened, closed := projections.Reviews(p, j)
+	for _, id := range closed {
+		t.review(id, nil)
+	}
+	for i := range opened {
+		t.review(opened[i].Event, &opened[i])
+	}
+}
+
+func (t *txn) optOut(key projections.OptOutKey, stands *projections.OptOut) {
 	row := t.optOuts[key]
 	if row == nil {
-		row = &optOutRow{optOutKey: key}
+		row = &optOutRow{OptOutKey: key}
 		t.optOuts[key] = row
 		t.optOrder = append(t.optOrder, row)
 	}
-	row.tenant, row.stands, row.part = tenant, stands, part
+	row.stands = stands
+}
+
+func (t *txn) review(id event.ID, open *reading.Review) {
+	row := t.reviews[id]
+	if row == nil {
+		row = &reviewRow{id: id}
+		t.reviews[id] = row
+		t.revOrder = append(t.revOrder, row)
+	}
+	row.open = open
 }
 
 func decode(doc []byte) (*reading.Message, error) {
@@ -433,14 +474,8 @@ func (t *txn) write() error {
 			return err
 		}
 	}
-	for _, o := range t.optOrder {
-		put := t.tx.putOptOut
-		if o.stands == nil {
-			put = t.tx.deleteOptOut
-		}
-		if err := put(o); err != nil {
-			return err
-		}
+	if err := t.writeSuppression(); err != nil {
+		return err
 	}
 	for p, m := range t.marks {
 		if err := t.tx.putMark(p, m); err != nil {
@@ -458,6 +493,36 @@ func (t *txn) write() error {
 		}
 	}
 	return t.tx.commit()
+}
+
+// writeSuppression writes opt-outs, reviews, and where the inbound messages are. Each row is written once.
+func (t *txn) writeSuppression() (err error) {
+	for _, o := range t.optOrder {
+		if o.stands == nil {
+			err = t.tx.deleteOptOut(&o.OptOutKey)
+		} else {
+			err = t.tx.putOptOut(o.stands)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, r := range t.revOrder {
+		if r.open == nil {
+			err = t.tx.deleteReview(r.id)
+		} else {
+			err = t.tx.putReview(r.open)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for i := range t.inbound {
+		if err := t.tx.insertInbound(&t.inbound[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeStream writes a stream's row and the messages that begin in it.
@@ -632,7 +697,7 @@ func (w *writer) reset(p event.Partition) error {
 }
 
 // tables are all tables with rows of partitions. Each has a column partition.
-var tables = []string{"partitions", "streams", "messages", "opt_outs", "handoffs", "reserved"}
+var tables = []string{"partitions", "streams", "messages", "opt_outs", "standing", "reviews", "inbound", "handoffs", "reserved"}
 
 // fold is the part of a stream's row that comes from its fold.
 func (s *streamRow) fold() (state []byte, due sql.NullInt64) {
@@ -642,9 +707,9 @@ func (s *streamRow) fold() (state []byte, due sql.NullInt64) {
 	return s.folded.State, millis(s.folded.Due)
 }
 
-// review reports whether an officer has yet to read it. An opt-out that only a part of an inbound
-// message holds is not reviewed.
-func (o *optOutRow) review() bool { return o.stands.Unclear && !o.part }
+// underReview reports whether an officer has yet to read an opt-out from before format level 2. One that
+// only a part of an inbound message holds is not reviewed.
+func underReview(o *projections.OptOut) bool { return o.Row.Unclear && !o.Part }
 
 func keepUntil(submit *event.MessageSubmitted) int64 {
 	return submit.ValidUntil.Add(projections.KeepReserved).UnixMilli()

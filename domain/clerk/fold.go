@@ -184,7 +184,7 @@ func (f *Fold) evolve(st *stream, j *ledger.Judged) {
 	if st.state.Tenant == "" {
 		st.state.Tenant = e.Tenant
 	}
-	j.Why = f.rule.Evolve(st.state, &f.part, j.Index, e)
+	j.Why, j.Changes = f.rule.EvolveAndCompare(st.state, &f.part, j.Index, e)
 	if m := st.state.Message(e.MessageID()); m != nil {
 		j.Status = m.Status
 	}

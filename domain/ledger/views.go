@@ -22,6 +22,8 @@ type Judged struct {
 	// Status is the status of the event's message after the event; "" if the event is about no
 	// message, or about a message that the fold no longer holds.
 	Status recipient.Status
+	// Changes is what the event changed in the opt-outs and reviews of its stream; nil if nothing.
+	Changes *recipient.Changes
 }
 
 // Mark says how far a partition was folded: every event before the index Next.
@@ -117,6 +119,23 @@ type Finder interface {
 	// WaitFor returns when the views have applied the event at a position, or with an error when
 	// ctx is done.
 	WaitFor(ctx context.Context, p event.Position) error
+}
+
+// InboundRef says where an inbound message of format level 2 is, or an event under review.
+type InboundRef struct {
+	Event event.ID
+	// Tenant is "" in a stream of the operator.
+	Tenant   string
+	Subject  event.Pseudonym
+	Position event.Position
+}
+
+// OpenReviews counts the open reviews of one kind.
+type OpenReviews struct {
+	Kind  recipient.ReviewKind
+	Count int64
+	// Oldest is since when the oldest is open; zero if there is none.
+	Oldest time.Time
 }
 
 // MessageRef says where a message's submit is, which stream it belongs to, and its status.

@@ -22,15 +22,23 @@ type OptOut struct {
 	Position event.Position `json:"position"`
 	Reach    event.Reach    `json:"reach"`
 	Source   event.Source   `json:"source"`
-	Since    time.Time      `json:"since"`
-	Occurred time.Time      `json:"occurred,omitzero"`
-	Unclear  bool           `json:"unclear,omitempty"`
+	// Since is when it became known here, the first time if it was repeated. Occurred is when the
+	// person said so; zero: at that time.
+	Since    time.Time `json:"since"`
+	Occurred time.Time `json:"occurred,omitzero"`
+	Unclear  bool      `json:"unclear,omitempty"`
+	// To is our number that it came to; "" if it came to none, or before format level 2.
+	To string `json:"to,omitempty"`
+	// Repeats is how many older opt-outs of the same reach it took the place of.
+	Repeats int `json:"repeats,omitempty"`
 }
 
-// Review is an opt-out whose words an officer has yet to read. It suppresses meanwhile.
-type Review struct {
-	Subject event.Pseudonym
-	OptOut  OptOut
+// Said is when the person said so.
+func (o *OptOut) Said() time.Time {
+	if o.Occurred.IsZero() {
+		return o.Since
+	}
+	return o.Occurred
 }
 
 // programs tells what a program is registered for.

@@ -1,6 +1,7 @@
 // Package reading is what every face, export and webhook reads: a message with all
-// that became of it, its events, a search, and who opted out. It opens what is
-// sealed, and says as of which position an answer is true. It appends nothing.
+// that became of it, its events, a search, who opted out, and what is under review. It
+// opens what is sealed, and says as of which position an answer is true. It appends
+// nothing itself; that words under review were read, its Witness records.
 //
 // A Views holds what was computed from the log; package projections computes it.
 package reading
@@ -38,6 +39,15 @@ type Views interface {
 	Search(ctx context.Context, tenant string, f Filter) ([]*Message, error)
 	// OptOuts returns what stands for each subject, in order, as of one position a partition.
 	OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) (rows [][]OptOut, asOf []event.Position, err error)
+	// Reviews returns open reviews of a tenant, the oldest first. Tenant "" has the operator's.
+	Reviews(ctx context.Context, tenant string, f ReviewFilter) ([]Review, error)
+	// Inbound finds an inbound message of format level 2, or an open review, of a tenant by the
+	// event's id.
+	Inbound(ctx context.Context, tenant string, id event.ID) (ledger.InboundRef, bool, error)
+	// InboundNear returns inbound messages of format level 2 in a stream: at most n before a
+	// position, or at most -n after it, the nearest first.
+	InboundNear(ctx context.Context, subject event.Pseudonym, at int64, n int) ([]ledger.InboundRef, error)
+	ledger.Folds
 	// WaitFor returns when the views hold everything up to and with the position, or
 	// with an error when ctx ends before.
 	WaitFor(ctx context.Context, p event.Position) error
@@ -66,6 +76,8 @@ type Ports struct {
 	Vault    vault
 	Rules    rules
 	Programs programs
+	// Witness records that words were read.
+	Witness Witness
 	// Wait makes the context of a wait. It ends after d, and where a server that stops
 	// ends its waits, then. nil: context.WithTimeout.
 	Wait func(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc)

@@ -238,12 +238,23 @@ func (s arrival) review(r Review) {
 
 // OpenReviews are the inbound messages that an officer has yet to read, in the order of their events. A
 // part that waits for the other parts is not among them.
-func (s *State) OpenReviews() []Review {
-	out := slices.Clone(s.Reviews)
+func (s *State) OpenReviews() []Review { return s.openReviews(func(event.ID) bool { return true }) }
+
+// openReviews are those of the open reviews whose event is wanted.
+func (s *State) openReviews(wanted func(event.ID) bool) []Review {
+	var out []Review
+	listed := map[event.ID]bool{}
+	for _, r := range s.Reviews {
+		if wanted(r.Event) {
+			out = append(out, r)
+			listed[r.Event] = true
+		}
+	}
 	for _, o := range s.OptOuts {
-		if !o.Unclear || o.Part || slices.ContainsFunc(out, func(r Review) bool { return r.Event == o.Event }) {
+		if !o.Unclear || o.Part || listed[o.Event] || !wanted(o.Event) {
 			continue
 		}
+		listed[o.Event] = true
 		kind := o.Holds
 		if kind == "" { // from before format level 2
 			kind = ReviewUnclear

@@ -88,6 +88,11 @@ const (
 	ReviewUnplaced ReviewKind = "unplaced"
 )
 
+// ReviewKinds are all kinds.
+func ReviewKinds() []ReviewKind {
+	return []ReviewKind{ReviewUnclear, ReviewUnreadable, ReviewStart, ReviewHeld, ReviewUnplaced}
+}
+
 // Review is an inbound message that an officer has yet to read.
 type Review struct {
 	// Event is the event under review: the inbound message, or what its joined parts showed. It is

@@ -30,7 +30,10 @@ type Store interface {
 	Message(ctx context.Context, tenant string, id event.ID) (*reading.Message, error)
 	Search(ctx context.Context, tenant string, f reading.Filter) ([]*reading.Message, error)
 	OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) ([][]reading.OptOut, []event.Position, error)
-	Reviews(ctx context.Context, tenant string) ([]reading.Review, error)
+	Reviews(ctx context.Context, tenant string, f reading.ReviewFilter) ([]reading.Review, error)
+	Inbound(ctx context.Context, tenant string, id event.ID) (ledger.InboundRef, bool, error)
+	InboundNear(ctx context.Context, subject event.Pseudonym, at int64, n int) ([]ledger.InboundRef, error)
+	OpenReviews(ctx context.Context) ([]ledger.OpenReviews, error)
 	WaitFor(ctx context.Context, at event.Position) error
 	WaitChange(ctx context.Context, tenant string, id event.ID, from recipient.Status) error
 	Dump(ctx context.Context, w io.Writer) error
@@ -54,6 +57,8 @@ func Exercise(t *testing.T, open func(t *testing.T) Store) {
 		{"hand-offs in doubt are found under their references", doubts},
 		{"keys are remembered, and forgotten by the log's time", reserved},
 		{"opt-outs name the positions that they rest on", optOuts},
+		{"a person with many STOPs has one row", manyStops},
+		{"reviews are listed, oldest first, until they are resolved", reviews},
 		{"writers do not disturb each other", concurrent},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
@@ -215,7 +220,7 @@ func agree(t fataler, w *World, s Store) {
 	ctx := context.Background()
 	for p := range Partitions {
 		mark, err := s.Mark(ctx, event.Partition(p))
-		if err != nil || mark.Next != int64(len(w.Steps[p])) || mark.Next > 0 && mark.Partition != w.parts[p] {
+		if err != nil || mark.Next != int64(len(w.Steps[p])) || mark.Next > 0 && mark.Partition != w.stored(p) {
 			t.Fatalf("the mark of %d is %+v, %v", p, mark, err)
 		}
 		var subjects []event.Pseudonym
@@ -939,17 +944,17 @@ func optOuts(t *testing.T, open func(*testing.T) Store) {
 	if want := []event.Position{{Partition: 0, Index: 1}, {Partition: 1, Index: 1}}; !slices.Equal(asOf, want) {
 		t.Errorf("as of %v, not %v", asOf, want)
 	}
-	reviews, err := s.Reviews(ctx, Tenants[0])
-	if err != nil || len(reviews) != 1 || reviews[0].Subject != a.Subject || reviews[0].OptOut.Event != ids(0, 1)[0] {
+	reviews, err := s.Reviews(ctx, Tenants[0], reading.ReviewFilter{Limit: 10})
+	if err != nil || len(reviews) != 1 || reviews[0].Subject != a.Subject || reviews[0].Event != ids(0, 1)[0] || reviews[0].Kind != recipient.ReviewUnclear {
 		t.Fatalf("%+v, %v", reviews, err)
 	}
 	// An officer reads it: what it was is lifted by name, and nothing else.
 	w.add(0, a, &event.OptedOut{Reach: reach, Source: "review", Lifts: ids(0, 1)}, event.ID{})
 	write(t, s, w.Batch(0, 2, 3, false))
-	if reviews, _ := s.Reviews(ctx, Tenants[0]); len(reviews) != 0 {
+	if reviews, _ := s.Reviews(ctx, Tenants[0], reading.ReviewFilter{}); len(reviews) != 0 {
 		t.Fatalf("%+v", reviews)
 	}
-	if stand, _, _ := s.OptOuts(ctx, Tenants[0], ask[1:2]); len(stand[0]) != 2 {
+	if stand, _, _ := s.OptOuts(ctx, Tenants[0], ask[1:2]); len(stand[0]) != 1 || stand[0][0].Repeats != 1 || stand[0][0].Event != ids(0, 2)[0] {
 		t.Fatalf("%+v", stand)
 	}
 }

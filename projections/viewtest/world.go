@@ -62,11 +62,13 @@ var Tenants = []string{"bank", "clinic"}
 func NewWorld(draw func(n int) int) *World {
 	w := &World{draw: draw, now: Epoch}
 	for p := range Partitions {
+		w.parts[p].Level = 2
 		w.States[p] = map[event.Pseudonym]*recipient.State{}
 		for i := range 4 {
 			s := w.newSubject(p, Tenants[i%len(Tenants)])
 			w.subjects[p] = append(w.subjects[p], recipient.New(Tenants[i%len(Tenants)], s))
 		}
+		w.subjects[p] = append(w.subjects[p], recipient.New("", w.newSubject(p, ""))) // the operator's
 	}
 	return w
 }
@@ -108,7 +110,11 @@ func (w *World) Grow() {
 		w.now = w.now.Add(time.Duration(w.draw(1500)) * time.Millisecond)
 	}
 	p := w.draw(Partitions)
-	s := pick(w, w.subjects[p]...)
+	s := pick(w, w.subjects[p][:4]...)
+	if w.chance(4) {
+		w.unplaced(p, w.subjects[p][4])
+		return
+	}
 	switch n := w.draw(100); {
 	case n < 20:
 		w.Submit(p, s)
@@ -135,8 +141,10 @@ func (w *World) Grow() {
 			d.Lifts = w.standing(s)
 		}
 		w.add(p, s, d, event.ID{})
-	case n < 86:
+	case n < 84:
 		w.inbound(p, s)
+	case n < 88:
+		w.said(p, s)
 	case n < 90:
 		if lifts := w.standing(s); len(lifts) > 0 {
 			w.add(p, s, &event.SuppressionLifted{Lifts: lifts, Source: "web", By: "key-1"}, event.ID{})
@@ -147,7 +155,7 @@ func (w *World) Grow() {
 		}
 	case n < 97: // what is no event, and control accepted
 		bad := []byte(fmt.Sprintf("not an event %d", w.draw(1000)))
-		w.Steps[p] = append(w.Steps[p], Step{Partition: w.parts[p],
+		w.Steps[p] = append(w.Steps[p], Step{Partition: w.stored(p),
 			Judged: ledger.Judged{Record: ledger.Record{Index: int64(len(w.Steps[p])), Raw: bad, Bad: errors.New("not of the encoder")}}})
 	default:
 		if n := len(w.Steps[p]); n > 0 { // a copy
@@ -182,6 +190,66 @@ func (w *World) inbound(p int, s *recipient.State) {
 		d.Holds, d.Concat = &r, &event.Concat{Reference: 7, Part: 1 + w.draw(2), Parts: 2}
 	case 2:
 		d.Ask = "start"
+	}
+	w.add(p, s, d, event.ID{})
+}
+
+// said is an inbound message of format level 2, or what is done about one.
+func (w *World) said(p int, s *recipient.State) {
+	to := pick(w, "12345", "54321")
+	d := &event.InboundReceivedV2{Account: "alpha", To: to, Ask: "none", Programs: []string{"otp"}, Reaches: w.reaches(), Read: int64(len(w.Steps[p])), Sealed: w.sealed()}
+	switch n := w.draw(10); {
+	case n < 3:
+		d.Ask = "stop"
+	case n < 5:
+		d.Ask, d.Holds = "unclear", pick[event.HoldReason](w, "unclear", "unreadable")
+	case n < 6:
+		d.Ask, d.Holds, d.Concat = "part", "part", &event.Concat{Reference: 9, Part: 1 + w.draw(2), Parts: 2}
+	case n < 7:
+		d.Ask, d.Digest = "start", pick(w, "", fmt.Sprintf("%032x", w.draw(3)))
+	case n < 8:
+		w.add(p, s, &event.InboundHeld{Inbound: w.id(p), Stream: w.subjects[p][len(w.subjects[p])-1].Subject, Account: "alpha", To: to, Reaches: w.reaches(),
+			Unplaced: "tenant_shared", Plain: w.chance(30)}, event.ID{})
+		return
+	case n < 9:
+		if joins, _, _ := s.Joins(w.now.Add(time.Hour)); len(joins) > 0 {
+			w.add(p, s, &event.InboundJoined{Parts: joins[0].Holds, To: to, Ask: pick[event.InboundAsk](w, "stop", "none", "start"), Holds: pick[event.HoldReason](w, "", "unclear"),
+				Programs: []string{"otp"}, Reaches: w.reaches(), Read: int64(len(w.Steps[p]))}, event.ID{})
+			return
+		}
+	default:
+		w.resolve(p, s)
+		return
+	}
+	w.add(p, s, d, event.ID{})
+}
+
+func (w *World) reaches() []event.Reach {
+	return pick(w, []event.Reach{{Scope: event.ScopeLegalEntity, Name: "Bank"}}, []event.Reach{{Scope: event.ScopeLegalEntity, Name: "Bank"}, {Scope: event.ScopeLegalEntity, Name: "Broker"}})
+}
+
+// resolve resolves one of the open reviews, if there is one.
+func (w *World) resolve(p int, s *recipient.State) {
+	open := s.OpenReviews()
+	if len(open) == 0 {
+		return
+	}
+	d := &event.ReviewResolved{Review: pick(w, open...).Event, As: pick[event.ReviewOutcome](w, "stop", "clear"), By: "key-1"}
+	if d.As == "stop" {
+		d.Reaches = w.reaches()
+	}
+	w.add(p, s, d, event.ID{})
+}
+
+// unplaced is what may happen in a stream of the operator.
+func (w *World) unplaced(p int, s *recipient.State) {
+	if w.chance(30) {
+		w.resolve(p, s)
+		return
+	}
+	d := &event.InboundReceivedV2{Account: "alpha", To: pick(w, "12345", "54321"), Ask: "none", Unplaced: pick[event.UnplacedReason](w, "tenant_shared", "number_ambiguous"), Sealed: w.sealed()}
+	if w.chance(60) {
+		d.Ask, d.Streams = "stop", []event.HeldStream{{Tenant: Tenants[0], Subject: w.subjects[p][0].Subject, Event: w.id(p)}}
 	}
 	w.add(p, s, d, event.ID{})
 }
@@ -326,14 +394,15 @@ func (w *World) append(p int, e *event.Event) {
 	step := Step{Judged: ledger.Judged{Record: ledger.Record{Index: int64(len(w.Steps[p])), Event: e, Raw: raw}}}
 	if e.Subject.IsZero() {
 		step.Judged.Why = w.parts[p].Apply(e)
-		step.Partition = w.parts[p]
+		step.Partition = w.stored(p)
 		w.Steps[p] = append(w.Steps[p], step)
 		return
 	}
 	i := slices.IndexFunc(w.subjects[p], func(s *recipient.State) bool { return s.Subject == e.Subject })
 	s := w.subjects[p][i]
 	w.States[p][s.Subject] = s
-	step.Judged.Why = s.Evolve(&w.parts[p], step.Judged.Index, e)
+	rule := recipient.Standard()
+	step.Judged.Why, step.Judged.Changes = rule.EvolveAndCompare(s, &w.parts[p], step.Judged.Index, e)
 	if m := s.Message(e.MessageID()); m != nil {
 		step.Judged.Status = m.Status
 	}
@@ -347,8 +416,15 @@ func (w *World) append(p int, e *event.Event) {
 			*d = event.Millis(again)
 		}
 	}
-	step.Partition = w.parts[p]
+	step.Partition = w.stored(p)
 	w.Steps[p] = append(w.Steps[p], step)
+}
+
+// stored is the state of a partition as views keep it: the level follows from control.
+func (w *World) stored(p int) recipient.PartitionState {
+	part := w.parts[p]
+	part.Level = 0
+	return part
 }
 
 func marshal(s *recipient.State) string {
