@@ -57,14 +57,3 @@ func TestAProgramIsWarnedOfCountriesThatWereNotReviewed(t *testing.T) {
 		}
 	}
 }
-
-func TestLevel(t *testing.T) {
-	r := &Registry{}
-	if r.Level() != 1 {
-		t.Errorf("a ledger begins at level %d", r.Level())
-	}
-	next, matters := r.Apply(0, &event.Event{Data: &event.LevelRaised{Level: 2}})
-	if !matters || next.Level() != 2 || r.Level() != 1 {
-		t.Errorf("raised to level %d, which matters: %v", next.Level(), matters)
-	}
-}
