@@ -51,7 +51,7 @@ func TestAProgramIsWarnedOfCountriesThatWereNotReviewed(t *testing.T) {
 		{"marketing", "*", []string{"the program names all"}},
 		{"account otp", "IT *", nil},
 	} {
-		got := k.view(&Program{ProgramChanged: &event.ProgramChanged{Purposes: strings.Fields(c.purposes), Countries: strings.Fields(c.countries)}}).Warnings
+		got := k.view(&Registry{}, &Program{ProgramChanged: &event.ProgramChanged{Purposes: strings.Fields(c.purposes), Countries: strings.Fields(c.countries)}}).Warnings
 		if !slices.EqualFunc(got, c.want, strings.Contains) {
 			t.Errorf("%s to %s: %q", c.purposes, c.countries, got)
 		}

@@ -109,7 +109,8 @@ const (
 // HandoffResult is a carrier's answer to one part.
 type HandoffResult struct {
 	Status HandoffStatus
-	// CarrierID is the id as submit_sm_resp has it. It is set only with HandoffTaken.
+	// CarrierID is the id as submit_sm_resp has it, in printable ASCII of at most 64 characters: see
+	// Delivery. It is set only with HandoffTaken.
 	CarrierID string
 	// Code is the command_status or the aggregator's error code; "" if there is none.
 	Code string

@@ -286,8 +286,8 @@ func writable(t *testing.T, d event.Data) {
 // TestLargestEvents: whatever a PDU has, its facts fit into events, with its octets and all readings.
 func TestLargestEvents(t *testing.T) {
 	for _, octets := range []string{"<", "\"", "\\", "\x01", "\x7f", "a", "\xe9", "\xff", "\x00", "\x50\x5c", "\u2028", "\x20\x28", "停", "\xf0\x9f\x98\x80"} {
-		for _, coding := range []byte{0, 3, 4, 5, 8, 0x0a, 0x0e} {
-			for _, esm := range []byte{0, 4, 0x10, 0x40} {
+		for _, coding := range []byte{0, 5, 8} {
+			for _, esm := range []byte{0, 0x10} {
 				body := from(strings.Repeat("\xe9", 200), esm, coding) + text(strings.Repeat(octets, 250/len(octets)))
 				body += tlv(0x1e, strings.Repeat("\xff", 300)) + tlv(0x424, strings.Repeat(octets, (wire.MaxPDU-wire.HeaderLen-len(body)-308)/len(octets)))
 				p, err := wire.Parse(frameOf(data.DELIVER_SM, 0, 1, body))

@@ -430,7 +430,7 @@ func (s *session) receive(p wire.PDU, err error, now time.Time) {
 		return
 	}
 	if err != nil {
-		s.malformed(p, err, now)
+		s.malformed(p, err)
 		return
 	}
 	switch p.CommandID {
@@ -473,29 +473,20 @@ func (s *session) receive(p wire.PDU, err error, now time.Time) {
 	}
 }
 
-// malformed deals with a PDU that could not be decoded. A response that cannot be read
-// ends the wait for it too: its submit is answered with unknown.
-func (s *session) malformed(p wire.PDU, err error, now time.Time) {
+// malformed deals with a PDU that could not be decoded: a command that SMPP 3.4 does not have. A
+// request is answered; a response that answers nothing of ours is only counted. See wire.Parse.
+func (s *session) malformed(p wire.PDU, err error) {
 	s.stats.Malformed++
 	s.note(true, "smpp: a PDU could not be decoded", "command", wire.CommandName(p.CommandID), "cause", err)
-	if !wire.IsResponse(p.CommandID) {
-		status := data.ESME_RSYSERR
-		var m *wire.Malformed
-		if errors.As(err, &m) {
-			status = m.Status
-		}
-		s.send(data.GENERIC_NACK, status, p.SequenceNumber)
+	if wire.IsResponse(p.CommandID) {
 		return
 	}
-	switch {
-	case p.CommandID == data.SUBMIT_SM_RESP:
-		if w, ok := s.open(p.SequenceNumber); ok {
-			s.settle(w, result{outcome: unknown, code: wire.StatusCode(p.CommandStatus), reason: "the carrier's answer could not be read"})
-		}
-	case p.CommandID == data.BIND_TRANSCEIVER_RESP && s.phase == binding && p.SequenceNumber == s.bindSeq:
-		// Only the status matters, and it is in the header.
-		s.bindAnswered(p.CommandStatus, now)
+	status := data.ESME_RSYSERR
+	var m *wire.Malformed
+	if errors.As(err, &m) {
+		status = m.Status
 	}
+	s.send(data.GENERIC_NACK, status, p.SequenceNumber)
 }
 
 // open finds the written submit of a response, and counts responses without one.

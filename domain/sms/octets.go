@@ -16,18 +16,18 @@ import (
 	"golang.org/x/text/encoding/korean"
 )
 
-// Bounds of a Reading. A text of 255 parts has 39,015 characters at most (3GPP TS 23.040).
+// Bounds of an InboundText. A text of 255 parts has 39,015 characters at most (3GPP TS 23.040).
 const (
-	// maxReadings is how many texts a Reading has.
-	maxReadings = 6
+	// maxTexts is how many texts it has.
+	maxTexts = 6
 	// maxText is how long the first text is at most, and maxOther each of the others, in octets
 	// of JSON: a control character takes six.
 	maxText  = 40 << 10
 	maxOther = 4 << 10
 )
 
-// Reading is what the octets of an inbound message may say.
-type Reading struct {
+// InboundText is what the octets of an inbound message may say.
+type InboundText struct {
 	// Texts are the readings that the octets allow, the most likely first, at most six. Each is
 	// valid UTF-8, and has U+FFFD for octets that it cannot be read from. The first has at most
 	// 40 KiB, the others 4 KiB. A text of control characters alone is no reading.
@@ -52,9 +52,9 @@ type Reading struct {
 //
 // A body that no text is found in, as a binary one, is Damaged and has no Texts, or only the
 // readable characters.
-func ReadOctets(dataCoding byte, octets []byte, header bool, alphabet Encoding) Reading {
-	var out Reading
-	r := reader{alphabet: defaultAlphabet()}
+func ReadOctets(dataCoding byte, octets []byte, header bool, alphabet Encoding) InboundText {
+	var out InboundText
+	r := textReader{alphabet: defaultAlphabet()}
 	whole := octets
 	var broken error
 	r.label, r.compressed = labelOf(dataCoding, alphabet)
@@ -157,18 +157,18 @@ const (
 	ratherMarked = 40  // a byte order mark says so
 )
 
-// candidate is one text that octets may be.
-type candidate struct {
+// textReading is one text that octets may be.
+type textReading struct {
 	text  string
 	grade int
 	score int
 }
 
 // read reports whether the octets count as read by it.
-func (c *candidate) read() bool { return c.grade > gradeDamaged && c.score >= 0 }
+func (c *textReading) read() bool { return c.grade > gradeDamaged && c.score >= 0 }
 
-// reader reads the octets of one message.
-type reader struct {
+// textReader reads the octets of one message.
+type textReader struct {
 	label      label
 	compressed bool
 	alphabet   *alphabet7
@@ -176,11 +176,11 @@ type reader struct {
 	part       bool // the text goes on in another part
 	national   bool // a header names national tables
 
-	readings []candidate
+	readings []textReading
 }
 
 // add adds a reading. One that data_coding does not name must look like text.
-func (r *reader) add(text string, score int, atLeast int) {
+func (r *textReader) add(text string, score int, atLeast int) {
 	text = strings.TrimRight(strings.TrimPrefix(text, "\ufeff"), "\x00")
 	grade, _, empty := gradeOf(text)
 	if empty || grade < atLeast {
@@ -196,11 +196,11 @@ func (r *reader) add(text string, score int, atLeast int) {
 			return
 		}
 	}
-	r.readings = append(r.readings, candidate{text, grade, score})
+	r.readings = append(r.readings, textReading{text, grade, score})
 }
 
 // read adds the readings of octets.
-func (r *reader) read(octets []byte) {
+func (r *textReader) read(octets []byte) {
 	if r.marked(octets) {
 		return
 	}
@@ -244,7 +244,7 @@ func (r *reader) read(octets []byte) {
 }
 
 // marked reads octets that begin with a byte order mark.
-func (r *reader) marked(b []byte) bool {
+func (r *textReader) marked(b []byte) bool {
 	switch {
 	case bytes.HasPrefix(b, []byte{0xfe, 0xff}):
 		r.add(decodeUTF16(b[2:], binary.BigEndian, r.part), ratherMarked, gradeDamaged)
@@ -259,7 +259,7 @@ func (r *reader) marked(b []byte) bool {
 }
 
 // labelled adds the readings that data_coding names.
-func (r *reader) labelled(b []byte) {
+func (r *textReader) labelled(b []byte) {
 	text := func(s string) { r.add(s, ratherLabel, gradeDamaged) }
 	other := func(e encoding.Encoding, octets []byte) { r.add(decodeWith(e, octets), 0, gradeSparse) }
 	switch r.label {
@@ -297,7 +297,7 @@ func (r *reader) labelled(b []byte) {
 }
 
 // utf16 adds UTF-16 in the byte orders that are plausible.
-func (r *reader) utf16(b []byte, plain, needs int) {
+func (r *textReader) utf16(b []byte, plain, needs int) {
 	high, low := 0, 0 // octets that are 0, at even and odd places
 	pairs := len(b) / 2
 	for i := 0; i+1 < len(b); i += 2 {
@@ -316,12 +316,16 @@ func (r *reader) utf16(b []byte, plain, needs int) {
 		zeros int
 	}{{binary.BigEndian, high}, {binary.LittleEndian, low}} {
 		text, score := decodeUTF16(b, o.order, r.part), 0
-		switch _, group, _ := gradeOf(text); {
+		switch {
 		case o.zeros == pairs:
 			score = ratherZeros
 		case r.label == labelUCS2:
-		case plain >= 60 || pairs < 2 || group <= groupLatin && 2*o.zeros < pairs:
+		case plain >= 60 || pairs < 2:
 			score = hardly
+		case 2*o.zeros < pairs:
+			if _, group, _ := gradeOf(text); group <= groupLatin {
+				score = hardly // Latin text has zeros
+			}
 		}
 		r.add(text, score, needs)
 	}
@@ -330,7 +334,7 @@ func (r *reader) utf16(b []byte, plain, needs int) {
 // packed adds septets that were left as they are on the air (3GPP TS 23.038 §6.1.2.1), with and
 // without the fill bits that follow a header. They must be nearly all plain characters: a third of
 // all septets is not.
-func (r *reader) packed(b []byte, plain int) {
+func (r *textReader) packed(b []byte, plain int) {
 	if len(b) < 2 || len(b) > 2*userData {
 		return
 	}
@@ -352,18 +356,18 @@ func (r *reader) packed(b []byte, plain int) {
 }
 
 // texts returns the readings in order, and whether the best of them is damaged.
-func (r *reader) texts() (out []string, damaged bool) {
-	slices.SortStableFunc(r.readings, func(a, b candidate) int { return cmp.Compare(b.score, a.score) })
+func (r *textReader) texts() (out []string, damaged bool) {
+	slices.SortStableFunc(r.readings, func(a, b textReading) int { return cmp.Compare(b.score, a.score) })
 	damaged = true
 	for i := range r.readings {
-		if i == maxReadings {
+		if i == maxTexts {
 			break
 		}
 		most := maxOther
 		if i == 0 {
 			most = maxText
 		}
-		text, whole := cut(r.readings[i].text, most)
+		text, whole := cutText(r.readings[i].text, most)
 		if i == 0 {
 			damaged = !r.readings[i].read() || !whole
 		}
@@ -372,8 +376,8 @@ func (r *reader) texts() (out []string, damaged bool) {
 	return out, damaged
 }
 
-// cut returns the beginning of a text that takes at most so many octets of JSON.
-func cut(text string, most int) (string, bool) {
+// cutText returns the beginning of a text that takes at most so many octets of JSON.
+func cutText(text string, most int) (string, bool) {
 	if 6*len(text) <= most {
 		return text, true
 	}
