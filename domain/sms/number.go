@@ -102,9 +102,11 @@ func ParseNumber(s, country string) (Number, error) {
 // which must never fail because a number is of an odd kind: opt-outs, lifts, imports, checks and
 // searches.
 //
-// With a plus sign it takes every number that has a calling code which the ITU assigned, at least
-// 4 digits after it, and at most 15 digits in all (ITU-T E.164 §6). In national form the number
-// must have a length that is possible in its country. The error is a *NumberError. For every n
+// With a plus sign it takes every number of 7 to 15 digits (ITU-T E.164 §6) that begins with a
+// calling code which the ITU assigned. In national form the number
+// must have a length that is possible in its country; only where the digits can then be read in
+// two ways, with their calling code in front or without ("31612345678" in the Netherlands), the
+// number metadata says which. The error is a *NumberError. For every n
 // that it returned, ParseAny(string(n), "") returns n.
 func ParseAny(s, country string) (Number, error) {
 	digits, err := squeeze(s)
@@ -127,7 +129,7 @@ func ParseAny(s, country string) (Number, error) {
 	for _, prefix := range home.abroad {
 		if rest, ok := strings.CutPrefix(digits, prefix); ok {
 			if n, err := international(rest); err == nil {
-				if p, national := split(string(n[1:])); p.possible(national) {
+				if p, national := split(string(n[1:])); has(p.all, len(national)) {
 					return n, nil
 				}
 			}
@@ -138,14 +140,21 @@ func ParseAny(s, country string) (Number, error) {
 	if rest, ok := strings.CutPrefix(digits, home.code); ok {
 		written = append(written, canonical(home.code, rest))
 	}
+	var found Number
 	for _, lengths := range []uint16{home.handset, home.all} {
 		for _, national := range written {
-			if has(lengths, len(national)) {
-				return international(home.code + national)
+			if !has(lengths, len(national)) {
+				continue
+			}
+			if n, err := international(home.code + national); err == nil && (found == "" || !found.Known() && n.Known()) {
+				found = n
 			}
 		}
 	}
-	return "", errInvalidNumber
+	if found == "" {
+		return "", errInvalidNumber
+	}
+	return found, nil
 }
 
 // international makes a number of digits that begin with a calling code.
@@ -155,7 +164,7 @@ func international(digits string) (Number, error) {
 		return "", errNotE164
 	}
 	national = canonical(p.code, national)
-	if len(national) < minNational || len(p.code)+len(national) > maxDigits {
+	if n := len(p.code) + len(national); n < minDigits || n > maxDigits {
 		return "", errInvalidNumber
 	}
 	return Number("+" + p.code + national), nil

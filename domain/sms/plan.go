@@ -312,10 +312,10 @@ func split(digits string) (p *plan, national string) {
 	return nil, ""
 }
 
-// The bounds of an international number (ITU-T E.164 §6: at most 15 digits with the calling code).
+// The bounds of an international number, in digits with its calling code.
 const (
-	minNational = 4 // digits after the calling code: the shortest numbers in use, such as Niue's
-	maxDigits   = 15
+	minDigits = 7  // the shortest in use, such as Niue's: +683 and 4 digits
+	maxDigits = 15 // ITU-T E.164 §6
 )
 
 // zeroTrunk are the calling codes where a 0 is dialled in front of a national number and is not

@@ -71,7 +71,9 @@ const (
 // because a reading is left that is possible. Handsets' numbers come first: where some readings
 // have the length that they have, those that only a fixed line or a service can be go, except what
 // type 1 claims. If no reading has a possible length, an international one remains that was
-// claimed (by type 1 or by a prefix), as possible and not certain. One reading that remains is
+// claimed (by type 1 or by a prefix), as possible and not certain. Digits that begin with the
+// calling code of a country of the account and go on with as many as a handset there has are not
+// read as national digits of that country that lack their trunk prefix, but under type 2. One reading that remains is
 // certain. Examples, at an account of the US:
 //
 //	4155559999, type 2     +14155559999
@@ -121,13 +123,7 @@ func address(text string, ton byte) (digits string, kind AddressKind) {
 	}
 	n := len(digits)
 	switch {
-	case digits[0] == '+':
-		if n <= 1+maxShort {
-			if _, err := international(digits[1:]); err != nil {
-				return "", AddressShort
-			}
-		}
-	case n <= maxShort, n <= maxNetworkShort && (ton == tonNetworkSpecific || ton == tonAbbreviated):
+	case n <= maxShort, digits[0] == '+' && n == 1+maxShort, n <= maxNetworkShort && (ton == tonNetworkSpecific || ton == tonAbbreviated):
 		return "", AddressShort
 	}
 	return digits, AddressNumber
@@ -136,7 +132,9 @@ func address(text string, ton byte) (digits string, kind AddressKind) {
 // A reading is one way to read an address.
 type reading struct {
 	number   Number
+	plan     *plan
 	national bool // it was read as a national number
+	bare     bool // as a national number without the trunk prefix, in a country that has one
 	claimed  bool // type 1 or a prefix says that it is international
 	handset  bool // handsets' numbers of its country have this length
 	possible bool // numbers of its country have this length
@@ -145,16 +143,17 @@ type reading struct {
 // readings are all ways to read digits that have no plus sign.
 func readings(digits string, claimed bool, countries []string) []reading {
 	var out []reading
-	add := func(number string, national, claimed bool) {
+	add := func(number string, r reading) {
 		n, err := international(number)
 		if err != nil {
 			return
 		}
 		p, rest := split(string(n[1:]))
-		possible := p.possible(rest)
-		out = append(out, reading{n, national, claimed, possible && has(p.handset, len(rest)), possible})
+		r.number, r.plan, r.possible = n, p, p.possible(rest)
+		r.handset = r.possible && has(p.handset, len(rest))
+		out = append(out, r)
 	}
-	add(digits, false, claimed)
+	add(digits, reading{claimed: claimed})
 	prefixes := []string{"00", "011"}
 	var homes []*plan
 	for _, c := range countries {
@@ -168,12 +167,13 @@ func readings(digits string, claimed bool, countries []string) []reading {
 	slices.Sort(prefixes)
 	for _, prefix := range slices.Compact(prefixes) {
 		if rest, ok := strings.CutPrefix(digits, prefix); ok {
-			add(rest, false, true)
+			add(rest, reading{claimed: true})
 		}
 	}
 	for _, p := range homes {
-		for _, national := range p.national(digits) {
-			add(p.code+national, true, false)
+		written := p.national(digits)
+		for i, national := range written { // the last is without the trunk prefix
+			add(p.code+national, reading{national: true, bare: i == len(written)-1 && len(p.trunks) > 0})
 		}
 	}
 	return out
@@ -182,6 +182,12 @@ func readings(digits string, claimed bool, countries []string) []reading {
 // likeliest are the numbers of the readings that remain, sorted, and whether they are possible.
 // international and national are what the type of number claims.
 func likeliest(found []reading, international, national bool) (numbers []Number, possible bool) {
+	if !national {
+		all := found
+		found = slices.DeleteFunc(slices.Clone(all), func(r reading) bool {
+			return r.bare && slices.ContainsFunc(all, func(o reading) bool { return !o.national && o.handset && o.plan == r.plan })
+		})
+	}
 	for _, keep := range []func(r reading) bool{
 		func(r reading) bool {
 			switch {

@@ -17,7 +17,7 @@ import (
 var zoneinfo []byte
 
 // zoneVersion is the value of DATA in the lib/time/update.bash that made zoneinfo.zip.
-const zoneVersion = "2025c"
+const zoneVersion = "2026f"
 
 var (
 	zoneFiles = sync.OnceValues(openZones)

@@ -11,7 +11,7 @@ import (
 // comes with its version, and this test with both.
 func TestZoneVersion(t *testing.T) {
 	sums := map[string]string{
-		"2025c": "8f55634d05f8bca1f7bc7c69c5933428c69357e0bdf565e5ba224e3f88ff12e8",
+		"2026f": "09de8b346e68912afcd1eeb67ba88ab565f57f09884dea0068e3ca1e22764491",
 	}
 	sum := sha256.Sum256(zoneinfo)
 	if got := hex.EncodeToString(sum[:]); sums[ZoneVersion()] != got {
