@@ -46,24 +46,26 @@ type claims struct {
 // claimed is the claims after a tenant's program had the names before, has the names after, and
 // all the tenant's programs together have the names now.
 func (c claims) claimed(tenant string, before, after []string, now map[string]bool) claims {
-	next := claims{maps.Clone(c.tenants), c.grants}
-	if next.tenants == nil {
-		next.tenants = map[string][]string{}
+	next, copied := c, false
+	set := func(name string, tenants []string) {
+		if !copied { // most registrations change no name
+			next.tenants, copied = maps.Clone(c.tenants), true
+			if next.tenants == nil {
+				next.tenants = map[string][]string{}
+			}
+		}
+		if next.tenants[name] = tenants; len(tenants) == 0 {
+			delete(next.tenants, name)
+		}
 	}
 	for _, name := range before {
-		if now[name] {
-			continue
-		}
-		others := slices.DeleteFunc(slices.Clone(next.tenants[name]), func(t string) bool { return t == tenant })
-		if len(others) == 0 {
-			delete(next.tenants, name)
-		} else {
-			next.tenants[name] = others
+		if !now[name] {
+			set(name, slices.DeleteFunc(slices.Clone(next.tenants[name]), func(t string) bool { return t == tenant }))
 		}
 	}
 	for _, name := range after {
 		if !slices.Contains(next.tenants[name], tenant) {
-			next.tenants[name] = append(slices.Clone(next.tenants[name]), tenant)
+			set(name, append(slices.Clone(next.tenants[name]), tenant))
 		}
 	}
 	return next
