@@ -56,7 +56,7 @@ var rooms = []room{
 	{folder: "domain/clerk", own: []string{"domain/control", "domain/decision", "domain/dispatch", "domain/event", "domain/ledger", "domain/receipts", "domain/recipient", "domain/routing", "domain/sms", "domain/words"},
 		others: []string{}, pure: true, tests: []string{"domain/node/nodetest"}},
 	{folder: "domain/receipts", own: []string{"domain/control", "domain/event", "domain/ledger", "domain/sms", "domain/words"}, others: []string{}, pure: true},
-	{folder: "domain/intake", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/recipient", "domain/sms"}, others: []string{}},
+	{folder: "domain/intake", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/receipts", "domain/recipient", "domain/sms", "domain/words"}, others: []string{}},
 	{folder: "domain/reading", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/recipient", "domain/sms"}, others: []string{}},
 	// A harness that runs whole nodes and verifies what they leave.
 	{folder: "domain/node/nodetest", own: []string{"domain"}, others: []string{}},

@@ -58,7 +58,7 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 		{&s.inboundBefore, `SELECT event, subject, partition, position, tenant FROM inbound WHERE subject = $1 AND position < $2 ORDER BY position DESC LIMIT $3`},
 		{&s.inboundAfter, `SELECT event, subject, partition, position, tenant FROM inbound WHERE subject = $1 AND position > $2 ORDER BY position LIMIT $3`},
 		{&s.openReviews, `SELECT count(*), min(since) FROM (SELECT since FROM reviews WHERE kind = $1 ORDER BY since LIMIT $2) AS oldest`},
-		{&s.openOld, `SELECT count(*), min(since) FROM (SELECT since FROM opt_outs WHERE review = 1 LIMIT $1) AS some`},
+		{&s.openOld, `SELECT count(*), min(since) FROM (SELECT since FROM opt_outs WHERE review = 1 LIMIT $1) AS counted`},
 	}
 	if pg {
 		all = append(all,

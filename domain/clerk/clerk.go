@@ -44,7 +44,7 @@ type Config struct {
 	Event func(ctx context.Context, index int64) (*event.Event, error)
 	// Hear says what the readings of an inbound text ask of a tenant. The default is the standard word
 	// lists.
-	Hear func(tenant string, readings []string, unreadable bool) receipts.Heard
+	Hear receipts.Ear
 	// Slots returns what grants slots of a carrier account; nil if this node does not serve the
 	// account.
 	Slots func(account string) Slots
@@ -116,9 +116,7 @@ func (c *Config) defaults() {
 		c.Account = func(string) ledger.Account { return ledger.Account{} }
 	}
 	if c.Hear == nil {
-		c.Hear = func(_ string, readings []string, unreadable bool) receipts.Heard {
-			return receipts.Hear(readings, unreadable, receipts.ByLists(words.Standard(), words.Context{}))
-		}
+		c.Hear = receipts.Listen(words.Standard())
 	}
 	if c.Slots == nil {
 		c.Slots = func(string) Slots { return nil }

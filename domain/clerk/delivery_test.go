@@ -12,6 +12,7 @@ import (
 	"github.com/chirograph/chirograph/domain/receipts"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
+	"github.com/chirograph/chirograph/domain/words"
 )
 
 // What carriers deliver: receipts, through a matcher in each node, and texts.
@@ -452,7 +453,7 @@ func stopped(d *ledger.Delivery, who receipts.Who, level int) map[event.Pseudony
 func (w *world) hear(n *node, d *ledger.Delivery, who receipts.Who, stops bool) {
 	reg := w.registry[max(n.took, w.begun)]
 	level := reg.Level()
-	p := receipts.Place(reg, d, who, receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists))
+	p := receipts.Place(reg, d, who, receipts.Listen(words.Standard())(tenant, d.Texts, d.Unreadable))
 	x := &text{}
 	w.texts = append(w.texts, x)
 	if stops {

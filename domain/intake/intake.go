@@ -1,5 +1,5 @@
 // Package intake takes the requests of senders and officers: to send a message, to cancel one, to
-// record an opt-out, to lift one. Each operation has a file. It checks its request, seals what is
+// record an opt-out, to lift one, to resolve a review. Each operation has a file. It checks its request, seals what is
 // personal, appends an event, and returns when the event is durable. It does not decide whether a
 // message may be sent: the clerk does, from the log.
 //
@@ -21,6 +21,7 @@ import (
 	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/receipts"
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
@@ -54,6 +55,8 @@ type Config struct {
 	Control *control.Control
 	Decider *decision.Decider
 	Serving Serving
+	// Hear says what a text that an officer places asks for, by the word lists.
+	Hear receipts.Ear
 	// Reservations keep idempotency keys where several processes take requests; nil: only this
 	// process does.
 	Reservations ledger.Reservations

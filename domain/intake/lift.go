@@ -2,18 +2,23 @@ package intake
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 // Lift ends the opt-outs of exactly the given reach that are in force now. The event names them,
-// so an opt-out that comes between stays in force. If there is none, Lift refuses. It returns
-// when the event is durable.
+// so an opt-out that comes between stays in force. It needs evidence. If there is no opt-out, Lift
+// refuses. An unclear reply is not lifted here, but resolved as a review. It returns when the event is
+// durable.
 func (in *Intake) Lift(ctx context.Context, c ledger.Caller, r *OptOutRequest) (*OptedOut, error) {
 	reach, err := in.reach(c, r)
 	if err != nil {
 		return nil, err
+	}
+	if r.Evidence == "" {
+		return nil, refuse("evidence_required", "/evidence", fmt.Sprintf("Say on what evidence, in 1 to %d bytes of text.", maxEvidence))
 	}
 	to, stream, err := in.person(ctx, c, r)
 	if err != nil {
@@ -37,27 +42,14 @@ func (in *Intake) Lift(ctx context.Context, c ledger.Caller, r *OptOutRequest) (
 }
 
 // standing returns the opt-outs of a reach that are in force at the head that the log has now.
-func (in *Intake) standing(ctx context.Context, s ledger.Stream, reach event.Reach) ([]event.ID, error) {
-	_, head, err := in.cfg.Log.Read(ctx, s.Partition, 0, 0)
-	if err != nil {
-		return nil, ledger.Refused(err)
+func (in *Intake) standing(ctx context.Context, s ledger.Stream, reach event.Reach) (out []event.ID, err error) {
+	f, err := in.foldAtHead(ctx, s.Partition, s.Subject)
+	if err != nil || f == nil {
+		return nil, err
 	}
-	if head == 0 {
-		return nil, nil
-	}
-	if err := in.cfg.Finder.WaitFor(ctx, event.Position{Partition: s.Partition, Index: head - 1}); err != nil {
-		return nil, ledger.Refused(err)
-	}
-	folds, _, err := in.cfg.Views.Streams(ctx, s.Partition, []event.Pseudonym{s.Subject})
-	if err != nil {
-		return nil, ledger.Refused(err)
-	}
-	var out []event.ID
-	if f := folds[s.Subject]; f != nil {
-		for _, o := range f.OptOuts {
-			if o.Reach == reach && !o.Part {
-				out = append(out, o.Event)
-			}
+	for _, o := range f.OptOuts {
+		if o.Reach == reach && !o.Part {
+			out = append(out, o.Event)
 		}
 	}
 	return out, nil

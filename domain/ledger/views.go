@@ -112,13 +112,19 @@ type Views interface {
 	Reserved(ctx context.Context, tenant, key string) (Reserved, bool, error)
 }
 
-// Finder finds messages in the views.
+// Finder finds messages, of senders and of handsets, in the views.
 type Finder interface {
 	// Find finds a tenant's message. The bool is false if the views do not have it.
 	Find(ctx context.Context, tenant string, id event.ID) (MessageRef, bool, error)
 	// WaitFor returns when the views have applied the event at a position, or with an error when
 	// ctx is done.
 	WaitFor(ctx context.Context, p event.Position) error
+	// Inbound finds an inbound message of format level 2, or an open review of whatever level, of a
+	// tenant by the event's id. The bool is false for others.
+	Inbound(ctx context.Context, tenant string, id event.ID) (InboundRef, bool, error)
+	// InboundNear returns inbound messages of format level 2 in a stream: at most n before a position,
+	// or at most -n after it, the nearest first.
+	InboundNear(ctx context.Context, subject event.Pseudonym, at int64, n int) ([]InboundRef, error)
 }
 
 // InboundRef says where an inbound message of format level 2 is, or an event under review.

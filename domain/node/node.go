@@ -18,6 +18,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/receipts"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/domain/words"
 )
@@ -107,7 +108,7 @@ func New(cfg Config) *Node {
 	n.texts = newTexts(writer, n.control, cfg.Accounts, listener{&n.cfg, writer}, cfg.Log.Partitions(), func(event.UnplacedReason) { n.metrics.orphans.Add(1) })
 	n.inbox = &inbox{matching: n.matching, control: n.control, node: cfg.Author.Node}
 	n.intake = intake.New(intake.Config{Writer: writer, Log: cfg.Log, Vault: cfg.Vault, Views: cfg.Views, Finder: cfg.Finder, Control: n.control,
-		Decider: newDecider(cfg.Policy), Serving: n, Reservations: cfg.Reservations, Now: cfg.Clock.Now})
+		Decider: newDecider(cfg.Policy), Serving: n, Hear: receipts.Listen(cfg.Lists), Reservations: cfg.Reservations, Now: cfg.Clock.Now})
 	n.commands = control.NewCommands(n.control, writer, cfg.Log.Partitions(), n.facts, n.partitions, cfg.Policy, cfg.Clock.Now)
 	return n
 }

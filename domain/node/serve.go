@@ -11,7 +11,6 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/receipts"
 	"github.com/chirograph/chirograph/domain/recipient"
-	"github.com/chirograph/chirograph/domain/words"
 )
 
 // serve serves the partitions that Placement says. When Placement fails, it is run once more: its
@@ -133,9 +132,7 @@ func (n *Node) clerkConfig(p event.Partition) clerk.Config {
 		}
 		return nil
 	}
-	c.Hear = func(tenant string, readings []string, unreadable bool) receipts.Heard {
-		return receipts.Hear(readings, unreadable, receipts.ByLists(n.cfg.Lists, words.Context{Tenants: []string{tenant}}))
-	}
+	c.Hear = receipts.Listen(n.cfg.Lists)
 	c.Account = func(account string) ledger.Account { return n.cfg.Accounts[account] }
 	c.Unanswered = func(s *recipient.State, m *recipient.Message) { n.matching.unansweredOf(p, s, m) }
 	c.Event = func(ctx context.Context, index int64) (*event.Event, error) {

@@ -24,6 +24,7 @@ type fakeViews struct {
 	waitFor func(context.Context) error
 	filter  Filter
 	optOuts []OptOut
+	*fakeReviews
 }
 
 func (f *fakeViews) Message(_ context.Context, tenant string, id event.ID) (*Message, error) {

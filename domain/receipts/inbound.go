@@ -111,6 +111,16 @@ func withPlus(s string) string {
 	return s
 }
 
+// Ear hears what the readings of an inbound text ask of a tenant.
+type Ear func(tenant string, readings []string, unreadable bool) Heard
+
+// Listen is the Ear that reads by word lists.
+func Listen(l *words.Lists) Ear {
+	return func(tenant string, readings []string, unreadable bool) Heard {
+		return Hear(readings, unreadable, ByLists(l, words.Context{Tenants: []string{tenant}}))
+	}
+}
+
 // ByLists reads a text by word lists.
 func ByLists(l *words.Lists, c words.Context) func(text string) Heard {
 	return func(text string) Heard {

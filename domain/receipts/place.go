@@ -215,3 +215,24 @@ func entities(owners []*control.Program, tenant string) (out []event.Reach) {
 	slices.SortFunc(out, func(a, b event.Reach) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
+
+// Placed is the event of an unplaced inbound message that an officer places in the stream of a person with
+// a tenant: its words, with that tenant's programs and legal entities for the number that was texted. If
+// the tenant has none for it, they are those of all its programs that may send over the account. The
+// event's Read, Digest, Places and Sealed are not set yet. It is pure.
+func Placed(reg *control.Registry, e *event.InboundReceivedV2, tenant string, heard Heard) event.InboundReceivedV2 {
+	out := event.InboundReceivedV2{Account: e.Account, To: e.To, Ask: heard.Ask, Match: heard.Match, Language: heard.Language, Lists: heard.Lists,
+		Holds: heard.Holds, Concat: e.Concat, Control: reg.Position}
+	if e.Concat != nil {
+		out.Ask, out.Match, out.Language, out.Holds = event.InboundPart, "", "", event.HoldPart
+	}
+	owners := reg.Owners(e.To)
+	if len(entities(owners, tenant)) == 0 {
+		owners = over(reg, e.Account)
+	}
+	if len(entities(owners, tenant)) == 0 {
+		owners = reg.Programs(tenant)
+	}
+	out.Programs, out.Reaches = programs(owners, tenant), entities(owners, tenant)
+	return out
+}

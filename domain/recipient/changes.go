@@ -59,7 +59,7 @@ func (s *State) changes(optOuts []OptOut, reviews []Review) *Changes {
 	i = 0
 	touched := map[event.ID]bool{} // events whose review may have changed
 	for _, old := range reviews {
-		if i < len(s.Reviews) && s.Reviews[i].Event == old.Event {
+		if i < len(s.Reviews) && s.Reviews[i].Event == old.Event && s.Reviews[i].Index == old.Index && s.Reviews[i].Repeats == old.Repeats {
 			i++
 			continue
 		}

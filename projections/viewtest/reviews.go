@@ -2,6 +2,7 @@ package viewtest
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -37,6 +38,46 @@ func manyStops(t *testing.T, open func(*testing.T) Store) {
 	}
 	if n := len(w.Steps[0][many-1].Folded.State); n > 8<<10 {
 		t.Errorf("the fold takes %d bytes", n)
+	}
+}
+
+// agreeReviews: the open reviews are those of the folds.
+func agreeReviews(t fataler, w *World, s Store) {
+	t.Helper()
+	say := func(id event.ID, kind recipient.ReviewKind, to string, since time.Time, repeats int, why event.UnplacedReason) string {
+		return fmt.Sprintf("%s %s %s %s %d %s", id, kind, to, since, repeats, why)
+	}
+	for _, tenant := range append([]string{""}, Tenants...) {
+		var got, want []string
+		var f reading.ReviewFilter
+		for f.Limit = 3; ; {
+			page, err := s.Reviews(context.Background(), tenant, f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range page {
+				got = append(got, say(r.Event, r.Kind, r.To, r.Since, r.Repeats, r.Unplaced))
+			}
+			if len(page) < f.Limit {
+				break
+			}
+			f.AfterSince, f.After = page[len(page)-1].Since, page[len(page)-1].Event
+		}
+		for p := range Partitions {
+			for _, state := range w.States[p] {
+				if state.Tenant != tenant {
+					continue
+				}
+				for _, r := range state.OpenReviews() {
+					want = append(want, say(r.Event, r.Kind, r.To, r.Since, r.Repeats, r.Unplaced))
+				}
+			}
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Fatalf("open reviews of %q:\n%s\nthe folds have\n%s", tenant, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
 	}
 }
 

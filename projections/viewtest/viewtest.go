@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
@@ -267,17 +268,20 @@ func agree(t fataler, w *World, s Store) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var got, want []event.ID
+			var got, want []string
 			for _, o := range stand[0] {
-				got = append(got, o.Event)
+				got = append(got, fmt.Sprintf("%s %s %q %v %d %q %s %s", o.Event, o.Reach.Scope, o.Reach.Name, o.Unclear, o.Repeats, o.To, o.Since, o.Said()))
 			}
 			for _, o := range state.OptOuts {
-				if !slices.Contains(want, o.Event) {
-					want = append(want, o.Event)
+				said := o.Occurred
+				if said.IsZero() {
+					said = o.Known
 				}
+				want = append(want, fmt.Sprintf("%s %s %q %v %d %q %s %s", o.Event, o.Reach.Scope, o.Reach.Name, o.Unclear, o.Repeats, o.To, o.Known, said))
 			}
-			slices.SortFunc(got, compareIDs)
-			slices.SortFunc(want, compareIDs)
+			slices.Sort(got)
+			slices.Sort(want)
+			want = slices.Compact(want)
 			if !slices.Equal(got, want) {
 				t.Fatalf("opt-outs %v, the fold has %v", got, want)
 			}
@@ -298,6 +302,7 @@ func agree(t fataler, w *World, s Store) {
 			}
 		}
 	}
+	agreeReviews(t, w, s)
 }
 
 func compareIDs(a, b event.ID) int { return bytes.Compare(a[:], b[:]) }

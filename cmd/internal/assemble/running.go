@@ -98,7 +98,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	handler := v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Logger: r.Log, Registerer: registry}),
 		Intake: r.Node.Intake(), Commands: r.Node.Commands(),
 		Reading: reading.New(reading.Ports{Views: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
-			Programs: r.Node.Commands(), Wait: door.WaitContext}),
+			Programs: r.Node.Commands(), Witness: r.Node.Intake(), Wait: door.WaitContext}),
 		Health:  &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	served := make(chan error, 1)

@@ -92,8 +92,9 @@ type Views struct {
 	submits  map[event.ID]submitted
 	handoffs map[string]ledger.HandoffRef // by account and the carrier's id
 	reserved map[string]ledger.Reserved   // by tenant and key
-	progress chan struct{}                // closed, and made anew, at every commit
-	trimmed  int                          // how many batches other nodes had written already, in whole or in part
+	inbound  []ledger.InboundRef
+	progress chan struct{} // closed, and made anew, at every commit
+	trimmed  int           // how many batches other nodes had written already, in whole or in part
 	// differ says where two nodes wrote different things.
 	differ error
 }
@@ -231,6 +232,8 @@ func (v *Views) index(p event.Partition, j *ledger.Judged) {
 	}
 	e := j.Event
 	switch d := e.Data.(type) {
+	case *event.InboundReceivedV2, *event.InboundHeld, *event.InboundJoined:
+		v.inbound = append(v.inbound, ledger.InboundRef{Event: e.ID, Tenant: e.Tenant, Subject: e.Subject, Position: event.Position{Partition: p, Index: j.Index}})
 	case *event.MessageSubmitted:
 		v.submits[e.ID] = submitted{event.Position{Partition: p, Index: j.Index}, e.Tenant, e.Subject}
 		if d.Key != "" {
@@ -287,6 +290,34 @@ func (v *Views) Find(_ context.Context, tenant string, id event.ID) (ledger.Mess
 		return ledger.MessageRef{}, false, nil
 	}
 	return ledger.MessageRef{Position: s.at, Subject: s.subject, Status: m.Status}, true, nil
+}
+
+// Inbound is part of ledger.Finder. It knows no review from before format level 2.
+func (v *Views) Inbound(_ context.Context, tenant string, id event.ID) (ledger.InboundRef, bool, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, x := range v.inbound {
+		if x.Event == id && x.Tenant == tenant {
+			return x, true, nil
+		}
+	}
+	return ledger.InboundRef{}, false, nil
+}
+
+// InboundNear is part of ledger.Finder.
+func (v *Views) InboundNear(_ context.Context, subject event.Pseudonym, at int64, n int) (all []ledger.InboundRef, _ error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, x := range v.inbound {
+		if x.Subject == subject && (n > 0 && x.Position.Index < at || n < 0 && x.Position.Index > at) {
+			all = append(all, x)
+		}
+	}
+	slices.SortFunc(all, func(a, b ledger.InboundRef) int { return int(a.Position.Index - b.Position.Index) })
+	if n > 0 {
+		slices.Reverse(all)
+	}
+	return all[:min(len(all), max(n, -n))], nil
 }
 
 // WaitFor is part of ledger.Finder.
