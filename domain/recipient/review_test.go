@@ -359,6 +359,21 @@ func TestPartsAndCopies(t *testing.T) {
 	}
 }
 
+// A message whose parts came before and after the raise is joined as one of level 2, and reaches all that
+// they held.
+func TestPartsAcrossLevels(t *testing.T) {
+	for _, old := range []int{1, 2} { // which of them came before
+		x := newStream2(t)
+		one := x.must(none(), piece(1, old, 2))
+		two := x.must(none(), x.piece2(1, 3-old, 2, "Acme", "Loans"))
+		whole, _, _ := x.s.Joins(x.now)
+		if len(whole) != 1 || !whole[0].V2 || !slices.Equal(whole[0].Holds, []event.ID{one, two}) || !slices.Equal(whole[0].Reaches, entities("Acme", "Loans")) ||
+			whole[0].To != "+1500" || !slices.Equal(whole[0].Programs, []string{"news"}) {
+			t.Fatalf("%+v", whole)
+		}
+	}
+}
+
 func TestHeld(t *testing.T) {
 	x := newStream2(t)
 	m := x.submit(nil)
