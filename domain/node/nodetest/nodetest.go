@@ -461,7 +461,7 @@ func (w *world) drive() {
 					poke(freezes)
 				}
 				if i == w.o.Messages/2 && w.o.Level == 0 {
-					w.raise()
+					raise(w)
 				}
 				w.submit(i)
 				w.something()
@@ -583,13 +583,13 @@ func (w *world) something() {
 			w.acked("cancel", event.ID{}, got.Position)
 		}
 	case k < 34:
-		w.text()
+		sendText(w)
 	}
 }
 
-// text is a text from a handset: a whole one, one of two parts, one that cannot be read, from an address
+// sendText sends a text from a handset: a whole one, one of two parts, one that cannot be read, from an address
 // that is no number, to a number of several tenants or of none.
-func (w *world) text() {
+func sendText(w *world) {
 	x := &text{number: number(w.rng.n(w.o.Recipients)), to: pick(w.rng, tenants).sender}
 	x.d = ledger.Delivery{Account: pick(w.rng, accounts), From: x.number, Texts: []string{pick(w.rng, []string{"STOP", "START", "START", "START", "HELP", "thank you"})}}
 	if w.rng.n(2) == 0 {
@@ -621,7 +621,7 @@ func (w *world) text() {
 }
 
 // raise raises the format level, through any node.
-func (w *world) raise() {
+func raise(w *world) {
 	for range 4 {
 		ctx, cancel := w.ask()
 		_, err := pick(w.rng, w.live()).node.Commands().RaiseLevel(ctx, "test")
