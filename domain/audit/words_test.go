@@ -103,12 +103,19 @@ func spoken(t testing.TB) *book {
 	placed.Places = unplaced.ID
 	mine := e.fact("e.placed", none, placed)
 	e.fact("e.clear", none, &event.ReviewResolved{Review: hold.ID, As: "clear", By: "key"})
+	e.fact("e.plain", none, &event.ReviewResolved{Review: mine.ID, As: "clear", By: "key"}) // what is plain is not under review
 	e.decide("e.deny2", e.submit("e.submit2", nil), "deny", mine.ID)
 	b.add(1, "u.place", &event.Event{Subject: subject(1, 9), Data: &event.ReviewResolved{Review: unplaced.ID, As: "place", Placed: mine.ID, By: "key"}})
 	f := b.line(1, 3)
 	f.fact("f.held", none, &event.InboundHeld{Inbound: unplaced.ID, Stream: subject(1, 9), Account: "north", To: "600", Reaches: slices.Clone(both), Unplaced: "number_ambiguous", Control: 6})
 	f.fact("f.plain", none, &event.InboundHeld{Inbound: unplaced.ID, Stream: subject(1, 9), Account: "north", To: "600", Reaches: slices.Clone(both), Unplaced: "tenant_shared", Plain: true, Control: 6})
 	f.fact("f.start", none, received("start", "")) // it lifts nothing
+
+	// A STOP from before the level, and a START that in the end lifts none.
+	g := b.line(1, 4)
+	g.fact("g.stop", none, &event.InboundReceived{Account: "north", To: "700", Ask: "stop", Revokes: &both[1], Sealed: event.Sealed{SubjectKey: event.ID{2}, Box: []byte("x")}})
+	start = g.fact("g.start", none, received("start", ""))
+	g.fact("g.lift", none, &event.SuppressionLifted{Source: "handset", Answers: start.ID, By: "clerk"})
 	return b
 }
 
@@ -122,9 +129,13 @@ func TestNothingIsWrongWithWords(t *testing.T) {
 		}
 	}
 	at := func(name string) time.Time { return b.names[name].Time }
-	want := map[ReviewKind]Reviews{"unreadable": {1, at("c.unreadable")}, "held": {1, at("f.held")}, "unplaced": {1, at("u.later")}, "start": {1, at("f.start")}, "inbox": {1, at("orphan")}}
+	want := map[ReviewKind]Reviews{"unreadable": {1, at("c.unreadable")}, "held": {1, at("f.held")}, "unplaced": {1, at("u.later")}, "start": {2, at("f.start")}, "inbox": {1, at("orphan")}}
 	if !maps.Equal(r.Reviews, want) {
 		t.Errorf("under review: %v, want %v", r.Reviews, want)
+	}
+	b.add(1, "", &event.Event{Subject: subject(1, 9), Data: &event.ReviewResolved{Review: b.names["orphan"].ID, As: "clear", By: "key"}})
+	if r := b.verify(); !r.OK() || len(r.Reviews) != 4 || r.Reviews["inbox"].Open != 0 {
+		t.Errorf("with the inbox read: %v", r.Reviews)
 	}
 }
 
@@ -145,6 +156,9 @@ func TestWhatIsBrokenInWordsIsFound(t *testing.T) {
 		// Format levels.
 		{"the level was never raised", "level_too_low@account", nil, func(b *book) {
 			b.parts[event.ControlPartition][2].Data = &event.Resumed{Reason: "x", By: "op"}
+		}},
+		{"a level that was skipped does not count", "level_unknown@raised level_too_low@account", nil, func(b *book) {
+			edit(b, "raised", func(_ *event.Event, d *event.LevelRaised) { d.Level = 3 })
 		}},
 		{"the level is raised by two", "level_unknown@x", nil, func(b *book) { b.control("x", "", &event.LevelRaised{Level: 4, By: "op"}) }},
 		{"the level is raised to one that this build cannot read", "level_unknown@x", nil, func(b *book) {
@@ -187,7 +201,10 @@ func TestWhatIsBrokenInWordsIsFound(t *testing.T) {
 		{"an entity that came later is not meant", "", nil, func(b *book) {
 			b.control("x", "acme", &event.ProgramChanged{Name: "loans", LegalEntity: "Acme Loans", Purposes: []string{"account"}, Countries: []string{"*"}, Senders: []string{"600"}, By: "op"})
 		}},
-		{"another tenant's entity is not meant", "", nil, func(b *book) { b.names["offers"].Tenant = "bank" }},
+		{"another tenant's entity is not meant", "", nil, func(b *book) {
+			b.names["offers"].Tenant = "bank"
+			v2(b, "a.stop", func(d *event.InboundReceivedV2) { d.Reaches = both[1:] })
+		}},
 		{"a program that gave the number up is not meant", "", nil, func(b *book) {
 			edit(b, "offers", func(_ *event.Event, d *event.ProgramChanged) { d.Senders = []string{"700"} })
 			for _, n := range []string{"a.stop", "a.stop2"} {
@@ -195,9 +212,12 @@ func TestWhatIsBrokenInWordsIsFound(t *testing.T) {
 			}
 		}},
 		{"the number was granted to another tenant", "", nil, func(b *book) {
-			b.parts[event.ControlPartition][4].Data = &event.OwnerGranted{Sender: "600", By: "op"}
-			b.parts[event.ControlPartition][4].Tenant = "bank"
-			v2(b, "a.stop", func(d *event.InboundReceivedV2) { d.Reaches = both[1:] })
+			b.control("x", "bank", &event.OwnerGranted{Sender: "600", By: "op"})
+			v2(b, "a.stop", func(d *event.InboundReceivedV2) { d.Control, d.Reaches = 7, both[1:] })
+		}},
+		{"another number was granted to another tenant", "reach_missing@a.stop", nil, func(b *book) {
+			b.control("x", "bank", &event.OwnerGranted{Sender: "700", By: "op"})
+			v2(b, "a.stop", func(d *event.InboundReceivedV2) { d.Control, d.Reaches = 7, both[1:] })
 		}},
 
 		// In force, held or under review.

@@ -567,6 +567,8 @@ func TestReplaces(t *testing.T) {
 	x.must(none(), d)
 	x.must(none(), x.held(true, 1, "Acme"))
 	x.is("Acme, Acme, Acme, Acme, Acme unclear?, Acme unreadable?", "unclear 0, unreadable 0")
+	x.must(none(), &event.OptedOut{Reach: entities("Acme")[0], Source: "import", Unclear: true})
+	x.is("Acme, Acme, Acme, Acme, Acme ?, Acme unclear?, Acme unreadable?", "unclear 0, unreadable 0, unclear 0")
 	y := newStream(t) // at level 1 none takes a place
 	y.must(none(), &event.OptedOut{Reach: entities("Acme")[0], Source: "letter"})
 	y.must(none(), &event.OptedOut{Reach: entities("Acme")[0], Source: "letter"})
@@ -634,7 +636,7 @@ func TestAnswers2(t *testing.T) {
 	if x.s.Message(reply).Reply != AskConfirm || len(x.s.Asks) != 0 {
 		t.Errorf("%+v, %+v", x.s.Message(reply), x.s.Asks)
 	}
-	x.must(none(), x.said("stop", "+1500", "Acme", "Third")) // one reach is new
+	x.must(none(), x.said("stop", "+1500", "Third", "Acme")) // one reach is new
 	if x.ask(AskConfirm) == nil {
 		t.Error("a STOP that stops more is not confirmed")
 	}
@@ -663,6 +665,8 @@ type model struct {
 	log []*event.Event
 	// over are the reaches that ended, by event, with a later one of the same kind that took its place.
 	over map[event.ID][]event.Reach
+	// to are our numbers to which what officers read had come.
+	to map[event.ID]string
 }
 
 // stops says whether a message of a program of an entity, from a sender, is stopped, and if so whether
@@ -721,7 +725,7 @@ func TestStopsLikeModel(t *testing.T) {
 	all := []string{"Acme", "Loans"}
 	rapid.Check(t, func(rt *rapid.T) {
 		x := newStream2(t)
-		m := model{over: map[event.ID][]event.Reach{}}
+		m := model{over: map[event.ID][]event.Reach{}, to: map[event.ID]string{}}
 		one := func(of ...string) string { return rapid.SampledFrom(of).Draw(rt, "of") }
 		put := func(d event.Data) event.ID {
 			e := x.make(none(), d)
@@ -738,7 +742,7 @@ func TestStopsLikeModel(t *testing.T) {
 					continue
 				}
 				for _, e := range m.log {
-					if sameKind(e, o) {
+					if m.sameKind(e, o) {
 						m.over[e.ID] = append(m.over[e.ID], o.Reach)
 					}
 				}
@@ -758,7 +762,7 @@ func TestStopsLikeModel(t *testing.T) {
 				put(x.held(rapid.Bool().Draw(rt, "plain"), byte(rapid.IntRange(1, 2).Draw(rt, "stream")), names...))
 			case 4:
 				put(&event.OptedOut{Reach: rapid.SampledFrom([]event.Reach{{Scope: event.ScopeTenant}, {Scope: event.ScopeProgram, Name: "news"}, {Scope: event.ScopeSender, Name: "+1500"},
-					entities("Acme")[0]}).Draw(rt, "reach"), Source: "phone"})
+					entities("Acme")[0]}).Draw(rt, "reach"), Source: "phone", Unclear: rapid.Bool().Draw(rt, "unclear")})
 			case 5:
 				put(x.said(event.InboundAsk(one("help", "none", "yes")), "+1500", names...))
 			case 6:
@@ -769,7 +773,9 @@ func TestStopsLikeModel(t *testing.T) {
 						d.As, d.Reaches = event.ReviewNarrow, []event.Reach{{Scope: event.ScopeProgram, Name: "news"}}
 					}
 					end([]event.ID{r.Event}, true)
-					put(d)
+					if id := put(d); r.Kind != ReviewUnplaced && r.Kind != ReviewStart { // those stop nothing themselves
+						m.to[id] = r.To
+					}
 				}
 			case 7:
 				d := x.said("start", one("+1500", "+1600"), all...)
@@ -817,7 +823,7 @@ func TestStopsLikeModel(t *testing.T) {
 }
 
 // sameKind reports whether an event may be one of those whose place an opt-out took.
-func sameKind(e *event.Event, o OptOut) bool {
+func (m *model) sameKind(e *event.Event, o OptOut) bool {
 	switch d := e.Data.(type) {
 	case *event.OptedOut:
 		return o.To == "" && d.Reach == o.Reach && d.Unclear == o.Unclear
@@ -830,7 +836,7 @@ func sameKind(e *event.Event, o OptOut) bool {
 	case *event.InboundHeld:
 		return d.To == o.To && d.Stream == o.Stream && d.Plain == !o.Unclear && slices.Contains(d.Reaches, o.Reach)
 	case *event.ReviewResolved:
-		return !o.Unclear && o.Stream == (event.Pseudonym{}) && slices.Contains(d.Reaches, o.Reach)
+		return m.to[e.ID] == o.To && !o.Unclear && o.Stream == (event.Pseudonym{}) && slices.Contains(d.Reaches, o.Reach)
 	}
 	return false
 }
