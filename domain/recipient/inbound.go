@@ -250,8 +250,11 @@ func (s *State) Joins(now time.Time) (whole []Joined, copies []Copy, until time.
 			until = end
 		}
 		for _, m := range s.Joined {
-			if first.V2 && first.joins(inboundPart{Account: m.Account, To: m.To, Concat: m.Concat}) {
-				copies = append(copies, Copy{first.Event, first.Index, m.Parts})
+			if !first.V2 || !first.joins(inboundPart{Account: m.Account, To: m.To, Concat: m.Concat}) {
+				continue
+			}
+			if i := slices.Index(m.Numbers, first.Concat.Part); i >= 0 {
+				copies = append(copies, Copy{first.Event, first.Index, []int64{m.Parts[i]}})
 			}
 		}
 	}

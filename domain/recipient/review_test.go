@@ -337,10 +337,15 @@ func TestPartsAndCopies(t *testing.T) {
 			// A copy that comes now is told by the positions of the parts that were joined.
 			late := x.must(none(), x.piece2(1, 2, 2, "Acme", "Loans"))
 			whole, copies, _ = x.s.Joins(x.now)
-			if len(whole) != 0 || len(copies) != 1 || copies[0].Event != late || !slices.Equal(copies[0].Of, []int64{2, 4}) {
+			if len(whole) != 0 || len(copies) != 1 || copies[0].Event != late || !slices.Equal(copies[0].Of, []int64{4}) {
 				t.Fatalf("late: %+v, copies %+v", whole, copies)
 			}
 			x.must(none(), &event.SuppressionLifted{Lifts: []event.ID{late}, Source: event.SourceJoined, Answers: late})
+			other := x.must(none(), x.piece2(1, 3, 2, "Acme")) // no part of it had that number
+			if _, copies, _ = x.s.Joins(x.now); len(copies) != 0 {
+				t.Fatalf("copies: %+v", copies)
+			}
+			x.must(none(), &event.SuppressionLifted{Lifts: []event.ID{other}, Source: event.SourceJoined, Answers: other})
 			x.is(c.stands, c.reviews)
 			if len(x.s.Inbound) != 0 {
 				t.Errorf("there wait %+v", x.s.Inbound)

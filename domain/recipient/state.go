@@ -114,9 +114,10 @@ type joinedMessage struct {
 	Account string       `json:"account"`
 	To      string       `json:"to"`
 	Concat  event.Concat `json:"concat"`
-	// Parts are the positions of its parts, in order.
-	Parts []int64   `json:"parts"`
-	At    time.Time `json:"at"`
+	// Parts are the positions of its parts, in order, and Numbers their numbers within the message.
+	Parts   []int64   `json:"parts"`
+	Numbers []int     `json:"numbers"`
+	At      time.Time `json:"at"`
 }
 
 // digestAt is an inbound message by the digest of its octets.
