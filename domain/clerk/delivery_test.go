@@ -413,6 +413,8 @@ func (w *world) inbound(words string, part *sms.Concat) {
 		who.Numbers, who.Certain = append(who.Numbers, stranger), false
 	case 8:
 		d.Texts, d.Unreadable = nil, true
+	case 10, 11, 12:
+		d.To = number2
 	case 9: // the second reading counts too
 		d.Texts = []string{"x", words}
 	}
@@ -428,12 +430,14 @@ func (w *world) inbound(words string, part *sms.Concat) {
 func stopped(d *ledger.Delivery, who receipts.Who, level int) map[event.Pseudonym][]event.Reach {
 	of := map[string][]string{tenant: {entity, entity2}}
 	switch d.To {
+	case number2:
+		of[tenant] = []string{entity2}
 	case shared:
 		of = map[string][]string{tenant: {entity2}, tenant2: {entity3}}
 	case unowned:
 		of[tenant2] = []string{entity3}
 	}
-	if level < 2 && d.Concat != nil && who.Certain && len(of) == 1 {
+	if level < 2 && d.To != number2 && d.Concat != nil && who.Certain && len(of) == 1 {
 		of[tenant] = of[tenant][:1]
 	}
 	out := map[event.Pseudonym][]event.Reach{}

@@ -421,14 +421,18 @@ func (w *world) standing(log []told, fresh *node) {
 	}
 }
 
-func covers(r event.Reach, program string) bool {
+func covers(r event.Reach, sub *event.MessageSubmitted) bool {
+	of := entity
+	if sub.Program == "loans" {
+		of = entity2
+	}
 	switch r.Scope {
 	case event.ScopeProgram:
-		return r.Name == program
+		return r.Name == sub.Program
 	case event.ScopeSender:
-		return r.Name == number
+		return r.Name == sub.From
 	case event.ScopeLegalEntity:
-		return r.Name == entity
+		return r.Name == of
 	}
 	return true
 }
@@ -530,7 +534,7 @@ func (w *world) gated(log []told, i int64, submit *event.Event, sub *event.Messa
 			return false
 		}
 		for _, o := range w.stood(log, submit.Subject, j) {
-			if covers(o.reach, sub.Program) && !(sub.Purpose == "compliance_reply" && sub.Answers == o.id) {
+			if covers(o.reach, sub) && !(sub.Purpose == "compliance_reply" && sub.Answers == o.id) {
 				return no("at its allow an opt-out stood")
 			}
 		}
