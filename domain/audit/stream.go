@@ -62,7 +62,7 @@ type review struct {
 	streams  []event.HeldStream
 }
 
-// question is an inbound HELP or START, which may have one answer although an opt-out stands.
+// question is an inbound STOP, HELP or START, which may have one answer although an opt-out stands.
 type question struct {
 	id       event.ID
 	at       time.Time

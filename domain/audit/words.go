@@ -11,7 +11,7 @@ import (
 // What persons say, and what officers make of it (promise 10). As in promises, nothing here is asked of
 // the fold.
 
-// answerWithin is how long an inbound HELP or START is remembered for its answer: several times as long
+// answerWithin is how long an inbound STOP, HELP or START is remembered for its answer: several times as long
 // as the answer may take.
 const answerWithin = 12 * recipient.ReplyWithin
 
@@ -147,16 +147,17 @@ func (v promises) reaches(index int64, tenant string, at int64, to string, got [
 	}
 }
 
-// asked keeps a HELP or a START for its one answer.
+// asked keeps a STOP, a HELP or a START for its one answer. (A STOP that came once more may have taken the
+// place of the one that is confirmed.)
 func (s *stream) asked(e *event.Event, ask event.InboundAsk, now time.Time) {
-	if ask != event.InboundHelp && ask != event.InboundStart {
+	if ask != event.InboundStop && ask != event.InboundHelp && ask != event.InboundStart {
 		return
 	}
 	s.questions = slices.DeleteFunc(s.questions, func(q question) bool { return now.Sub(q.at) > answerWithin })
 	s.questions = append(s.questions, question{id: e.ID, at: e.Time})
 }
 
-// answers reports whether the message is the one answer to a HELP or a START, and remembers it as that.
+// answers reports whether the message is the one answer to a STOP, a HELP or a START, and remembers it as that.
 func (s *stream) answers(m *message) bool {
 	for i := range s.questions {
 		if q := &s.questions[i]; q.id == m.answers && (q.answered.IsZero() || q.answered == m.id) {

@@ -52,8 +52,9 @@ func spoken(t testing.TB) *book {
 	a := b.line(0, 1)
 	none := event.ID{}
 	stop := a.fact("a.stop", none, received("stop", ""))
-	a.reply("a.confirm", stop.ID, stop.ID)
-	stop = a.fact("a.stop2", none, received("stop", ""))
+	first := stop
+	stop = a.fact("a.stop2", none, received("stop", "")) // the carrier delivers it twice: the confirmation is of the first
+	a.reply("a.confirm", first.ID, stop.ID)
 	m := a.submit("a.submit", nil)
 	a.decide("a.deny", m, "deny", stop.ID)
 	a.reply("a.help.reply", a.fact("a.help", none, received("help", "")).ID, stop.ID)
@@ -251,6 +252,9 @@ func TestWhatIsBrokenInWordsIsFound(t *testing.T) {
 		}},
 		{"a second answer to one HELP", "start_after_opt_out@a.welcome.start", nil, func(b *book) {
 			edit(b, "a.welcome.submit", func(_ *event.Event, d *event.MessageSubmitted) { d.Answers = b.names["a.help"].ID })
+		}},
+		{"a second confirmation of one STOP", "start_after_opt_out@a.help.reply.start", nil, func(b *book) {
+			edit(b, "a.help.reply.submit", func(_ *event.Event, d *event.MessageSubmitted) { d.Answers = b.names["a.stop"].ID })
 		}},
 		{"words that ask for nothing have no answer", "start_after_opt_out@a.help.reply.start", nil, func(b *book) {
 			v2(b, "a.help", func(d *event.InboundReceivedV2) { d.Ask = "none" })

@@ -325,6 +325,7 @@ type standing struct {
 	to      string
 	holds   event.HoldReason
 	stream  event.Pseudonym
+	first   event.ID // the first of those whose place it took
 }
 
 // stood are the opt-outs that stand before index i of a stream: all that were recorded, less those that
@@ -336,11 +337,18 @@ func (w *world) stood(log []told, subject event.Pseudonym, i int64) (out []stand
 	}
 	add := func(o standing, reaches ...event.Reach) {
 		for _, o.reach = range reaches {
+			next := o
 			out = slices.DeleteFunc(out, func(old standing) bool {
-				old.id = o.id
-				return old == o
+				same := old
+				if same.id, same.first = o.id, o.first; same != o {
+					return false
+				}
+				if next.first = old.first; next.first.IsZero() {
+					next.first = old.id
+				}
+				return true
 			})
-			out = append(out, o)
+			out = append(out, next)
 		}
 	}
 	control := int64(0)
@@ -534,7 +542,7 @@ func (w *world) gated(log []told, i int64, submit *event.Event, sub *event.Messa
 			return false
 		}
 		for _, o := range w.stood(log, submit.Subject, j) {
-			if covers(o.reach, sub) && !(sub.Purpose == "compliance_reply" && sub.Answers == o.id) {
+			if covers(o.reach, sub) && !(sub.Purpose == "compliance_reply" && (sub.Answers == o.id || sub.Answers == o.first)) {
 				return no("at its allow an opt-out stood")
 			}
 		}

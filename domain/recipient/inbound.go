@@ -111,7 +111,9 @@ func (s *State) optOut(o OptOut) {
 		if old.Part || old.Reach != o.Reach || old.To != o.To || old.Unclear != o.Unclear || old.Holds != o.Holds || old.Stream != o.Stream {
 			return false
 		}
-		o.Repeats = old.Repeats + 1
+		if o.Repeats, o.First = old.Repeats+1, old.First; o.First.IsZero() {
+			o.First = old.Event
+		}
 		if old.Known.Before(o.Known) {
 			o.Known = old.Known
 		}

@@ -561,7 +561,7 @@ func TestReplaces(t *testing.T) {
 	x.must(none(), &event.OptedOut{Reach: entities("Acme")[0], Source: "letter", Occurred: x.now})
 	x.must(none(), &event.OptedOut{Reach: entities("Acme")[0], Source: "letter", Occurred: old})
 	x.must(none(), &event.OptedOut{Reach: entities("Acme")[0], Source: "letter"})
-	if x.is("Acme", ""); !x.s.OptOuts[0].Occurred.Equal(old) || x.s.OptOuts[0].Repeats != 2 {
+	if x.is("Acme", ""); !x.s.OptOuts[0].Occurred.Equal(old) || x.s.OptOuts[0].Repeats != 2 || x.s.OptOuts[0].First != x.log[0].ID {
 		t.Errorf("%+v", x.s.OptOuts[0])
 	}
 	x.must(none(), x.said("stop", "+1500", "Acme"))

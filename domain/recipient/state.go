@@ -67,8 +67,10 @@ type OptOut struct {
 	// Stream is the operator's stream that has the words of an inbound message which is certain for no
 	// recipient.
 	Stream event.Pseudonym `json:"stream,omitzero"`
-	// Repeats is how many older opt-outs of the same reach it took the place of.
-	Repeats int `json:"repeats,omitempty"`
+	// Repeats is how many older opt-outs of the same reach it took the place of, and First the first of
+	// them: a confirmation that is on its way answers that one.
+	Repeats int      `json:"repeats,omitempty"`
+	First   event.ID `json:"first,omitzero"`
 }
 
 // ReviewKind says why an officer has to read an inbound message.

@@ -182,6 +182,7 @@ type standing struct {
 	to            string
 	holds         event.HoldReason
 	stream        event.Pseudonym
+	first         event.ID // the first of those whose place it took
 }
 
 // stand are the opt-outs that stand in one stream.
@@ -197,11 +198,18 @@ func (s *stand) lift(ids []event.ID) {
 // add adds an opt-out with those reaches. From level 2 on it takes the place of those of the same kind.
 func (s *stand) add(o standing, level int, reaches ...event.Reach) {
 	for _, o.reach = range reaches {
+		next := o
 		s.all = slices.DeleteFunc(s.all, func(old standing) bool {
-			old.id = o.id
-			return level >= 2 && old == o && !o.part
+			same := old
+			if same.id, same.first = o.id, o.first; level < 2 || same != o || o.part {
+				return false
+			}
+			if next.first = old.first; next.first.IsZero() {
+				next.first = old.id
+			}
+			return true
 		})
-		s.all = append(s.all, o)
+		s.all = append(s.all, next)
 	}
 }
 
@@ -369,7 +377,7 @@ func (f *folded) calls() {
 				continue
 			}
 			for _, o := range on.all {
-				if covers(o.reach, e.Tenant, sub) && (sub.Purpose != "compliance_reply" || sub.Answers != o.id) {
+				if covers(o.reach, e.Tenant, sub) && (sub.Purpose != "compliance_reply" || sub.Answers != o.id && sub.Answers != o.first) {
 					w.bad("a carrier was called for the start at %s (of %s) although the opt-out %s of %+v stands before it", at, e.Message, o.id, o.reach)
 				}
 			}
