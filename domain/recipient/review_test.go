@@ -331,6 +331,9 @@ func TestPartsAndCopies(t *testing.T) {
 			}
 			x.due(m, false)
 			x.must(none(), &event.SuppressionLifted{Lifts: []event.ID{copy1}, Source: event.SourceJoined, Answers: copy1})
+			x.due(m, true)
+			m = x.deferred()
+			x.due(m, false)
 			x.must(none(), &event.InboundJoined{Parts: whole[0].Holds, To: "+1500", Ask: c.ask, Holds: c.holds, Reaches: whole[0].Reaches, Programs: whole[0].Programs, Read: whole[0].Read})
 			x.is(c.stands, c.reviews)
 			x.due(m, true)
