@@ -93,8 +93,12 @@ func (b *book) line(p event.Partition, n uint64) line { return line{b, p, subjec
 func (l line) fact(name string, message event.ID, d event.Data) *event.Event {
 	e := l.b.add(l.p, name, &event.Event{Subject: l.s, Tenant: "acme", Message: message, Data: d})
 	switch d := d.(type) {
-	case *event.OptedOut, *event.SuppressionLifted, *event.CancelRequested:
+	case *event.OptedOut, *event.SuppressionLifted, *event.CancelRequested, *event.InboundHeld, *event.InboundJoined, *event.ReviewResolved:
 		l.b.last[l.s] = e.ID
+	case *event.InboundReceivedV2:
+		if d.Unplaced == "" && (d.Holds != "" || d.Ask == event.InboundStop) {
+			l.b.last[l.s] = e.ID
+		}
 	case *event.InboundReceived:
 		if d.Revokes != nil || d.Holds != nil {
 			l.b.last[l.s] = e.ID

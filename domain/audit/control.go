@@ -14,6 +14,8 @@ type control struct {
 	ids      map[int64]event.ID // by position
 	head     int64              // the highest position
 	programs map[programKey][]registration
+	levels   []raise
+	grants   []grant
 	policies []activation
 	tables   []routeTable
 	pauses   []pause
@@ -68,10 +70,23 @@ func (c *control) reportBad(find func(index int64, code Code, text string)) (acc
 
 type programKey struct{ tenant, name string }
 
-// registration says which legal entity a program has from a position on.
+// registration says which legal entity and sender IDs a program has from a position on.
 type registration struct {
-	from   int64
-	entity string
+	from    int64
+	entity  string
+	senders []string
+}
+
+// raise says which format level the ledger has from a position on.
+type raise struct {
+	from  int64
+	level int
+}
+
+// grant says which tenant alone has a sender ID from a position on.
+type grant struct {
+	from           int64
+	sender, tenant string
 }
 
 // activation says which policies are in force from a position on.
@@ -125,7 +140,13 @@ func (c *control) take(at int64, e *event.Event) {
 		if c.programs == nil {
 			c.programs = map[programKey][]registration{}
 		}
-		c.programs[k] = append(c.programs[k], registration{at, d.LegalEntity})
+		c.programs[k] = append(c.programs[k], registration{at, d.LegalEntity, d.Senders})
+	case *event.LevelRaised:
+		if d.Level == c.level(at)+1 { // another: two operators raised it at the same time
+			c.levels = append(c.levels, raise{at, d.Level})
+		}
+	case *event.OwnerGranted:
+		c.grants = append(c.grants, grant{at, d.Sender, e.Tenant})
 	case *event.PolicyActivated:
 		c.policies = append(c.policies, activation{at, d.Revision, d.Digest})
 	case *event.RoutesChanged:
@@ -150,6 +171,44 @@ func (c *control) entity(at int64, tenant, program string) (entity string, ok bo
 		}
 	}
 	return entity, ok
+}
+
+// level is the ledger's format level at a position.
+func (c *control) level(at int64) int {
+	level := 1
+	for _, r := range c.levels {
+		if r.from <= at {
+			level = r.level
+		}
+	}
+	return level
+}
+
+// reached are the legal entities of a tenant's programs that register a number as their sender ID, as of a
+// position, in order. There are none if the number was granted to another tenant.
+func (c *control) reached(at int64, tenant, number string) (entities []string) {
+	for _, g := range c.grants {
+		if g.from <= at && g.sender == number && number != "" {
+			entities = []string{g.tenant}
+		}
+	}
+	if entities != nil && entities[0] != tenant {
+		return nil
+	}
+	entities = nil
+	for k, all := range c.programs {
+		var in registration
+		for _, r := range all {
+			if r.from <= at {
+				in = r
+			}
+		}
+		if k.tenant == tenant && slices.Contains(in.senders, number) && !slices.Contains(entities, in.entity) {
+			entities = append(entities, in.entity)
+		}
+	}
+	slices.Sort(entities)
+	return entities
 }
 
 // policy says which policies were in force at a position; nil if none were.

@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"time"
+
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/recipient"
 )
@@ -8,7 +10,7 @@ import (
 // Finding is one thing that is wrong with a ledger.
 type Finding struct {
 	Position event.Position `json:"position"`
-	// Promise is the number of the promise that is broken there: 2, 3 or 4; 0 if the ledger's
+	// Promise is the number of the promise that is broken there: 2, 3, 4 or 10; 0 if the ledger's
 	// structure is wrong.
 	Promise int  `json:"promise"`
 	Code    Code `json:"code"`
@@ -55,6 +57,11 @@ const (
 	ControlAhead Code = "control_ahead"
 	// AfterUnknown: an outcome was decided after an event that its stream does not have.
 	AfterUnknown Code = "after_unknown"
+	// LevelTooLow: an event, or a field of it, that the ledger's format level does not allow.
+	LevelTooLow Code = "level_too_low"
+	// LevelUnknown: the format level is raised by more than one, or to one that this build cannot
+	// read.
+	LevelUnknown Code = "level_unknown"
 )
 
 // Promise 2: decided, and gated, in order.
@@ -140,6 +147,15 @@ const (
 	NoReason Code = "no_reason"
 )
 
+// Promise 10: a person's word counts.
+const (
+	// NotHeeded: an inbound message that is neither in force, nor held, nor under review.
+	NotHeeded Code = "not_heeded"
+	// ReachMissing: an inbound message does not reach a legal entity that sends from the number that
+	// it came to.
+	ReachMissing Code = "reach_missing"
+)
+
 // maxFindings is how many findings a report lists. All are counted.
 const maxFindings = 1000
 
@@ -159,6 +175,8 @@ type Report struct {
 	Messages map[recipient.Status]int64 `json:"messages"`
 	// Calls counts the effective starts: for each, a carrier may have been called.
 	Calls int64 `json:"calls"`
+	// Reviews are the inbound messages that an officer has yet to read at the end of the ledger.
+	Reviews map[ReviewKind]Reviews `json:"reviews,omitempty"`
 	// Total counts all findings, and Codes those of each kind.
 	Total int64          `json:"found"`
 	Codes map[Code]int64 `json:"codes,omitempty"`
@@ -167,6 +185,34 @@ type Report struct {
 	// First is the first finding of each partition. Read these before all others: later findings
 	// in a partition may only follow from its first.
 	First []Finding `json:"first,omitempty"`
+}
+
+// ReviewKind says why an officer has to read an inbound message: unclear, unreadable, start, held or
+// unplaced, as docs/verify.md explains them, or inbox.
+type ReviewKind string
+
+// inInbox is an inbound message of format level 1 that lies in the inbox: it belongs to no recipient's
+// stream.
+const inInbox ReviewKind = "inbox"
+
+// Reviews are the inbound messages of one kind that an officer has yet to read.
+type Reviews struct {
+	// Open counts them. Those that a later one of the same kind took the place of are not counted.
+	Open int64 `json:"open"`
+	// Oldest is when the first of them came.
+	Oldest time.Time `json:"oldest"`
+}
+
+// review counts an inbound message that came at that time and that an officer has yet to read.
+func (r *Report) review(kind ReviewKind, since time.Time) {
+	if r.Reviews == nil {
+		r.Reviews = map[ReviewKind]Reviews{}
+	}
+	all := r.Reviews[kind]
+	if all.Open++; all.Open == 1 || since.Before(all.Oldest) {
+		all.Oldest = since
+	}
+	r.Reviews[kind] = all
 }
 
 // OK reports whether nothing was found.

@@ -8,7 +8,7 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// promises checks the promises 2 to 4 in one stream, event by event. It adds its findings to its
+// promises checks the promises 2 to 4, and 10, in one stream, event by event. It adds its findings to its
 // verifier's report.
 type promises struct{ *Verifier }
 
@@ -21,6 +21,9 @@ func (v promises) follow(index int64, s *stream, e *event.Event, why recipient.W
 		if d, ok := e.Data.(*event.HandoffStarted); ok && m != nil && !slices.Contains(m.void, d.Attempt) {
 			m.void = append(m.void, d.Attempt)
 		}
+		return
+	}
+	if v.spoken(index, s, e) {
 		return
 	}
 	switch d := e.Data.(type) {
@@ -37,22 +40,6 @@ func (v promises) follow(index int64, s *stream, e *event.Event, why recipient.W
 			m.cancelled = true
 		} else if !slices.Contains(s.cancels, e.Message) {
 			s.cancels = append(s.cancels, e.Message)
-		}
-	case *event.OptedOut:
-		s.lift(d.Lifts)
-		s.optOuts = append(s.optOuts, optOut{e.ID, index, d.Reach})
-		s.changed(index, "the recipient opted out")
-	case *event.SuppressionLifted:
-		s.lift(d.Lifts)
-		s.changed(index, "an opt-out was lifted")
-	case *event.InboundReceived:
-		switch {
-		case d.Revokes != nil:
-			s.optOuts = append(s.optOuts, optOut{e.ID, index, *d.Revokes})
-			s.changed(index, "the recipient wrote words that opt out")
-		case d.Holds != nil && d.Concat != nil:
-			s.optOuts = append(s.optOuts, optOut{e.ID, index, *d.Holds})
-			s.changed(index, "a part of the recipient's message came, and may opt out")
 		}
 	case *event.MessageExpired:
 		if m != nil {
@@ -103,6 +90,7 @@ func (v promises) decided(index int64, s *stream, m *message, e *event.Event, d 
 		if d.Outcome == "defer" && d.Until.IsZero() {
 			v.find(index, 4, NoReason, "the decision is defer, and does not say until when")
 		}
+		v.untils(index, e, d)
 	case "hold":
 		if d.Fault == "" {
 			v.find(index, 4, NoReason, "the message is held, and no fault is named")
@@ -121,6 +109,19 @@ func (v promises) decided(index int64, s *stream, m *message, e *event.Event, d 
 		v.find(index, 4, PolicyOther, "the decision was made under the policies %q (%.12s…), and %q (%.12s…) were in force", d.Revision, d.Digest, p.revision, p.digest)
 	}
 	v.sameOptOuts(index, s, d)
+}
+
+// untils checks the instants to which checks defer: each is after the decision, and the ledger's format
+// level has them.
+func (v promises) untils(index int64, e *event.Event, d *event.MessageDecided) {
+	for _, c := range d.Checks {
+		if !c.Until.IsZero() && c.Outcome == "defer" && !c.Until.After(e.Time) {
+			v.find(index, 4, NoReason, "the check %s defers to a time that was over when the decision was made", c.Check)
+		}
+		if !c.Until.IsZero() && v.control.level(e.Control) < 2 {
+			v.find(index, 0, LevelTooLow, "the check %s says until when, which needs the format level 2; the ledger had %d", c.Check, v.control.level(e.Control))
+		}
+	}
 }
 
 // sameOptOuts checks that a decision relied on every opt-out in force, and on no other.
@@ -246,8 +247,13 @@ func (v promises) gate(index int64, s *stream, m *message, e *event.Event, d *ev
 	}
 }
 
+// passUnclear are the purposes whose messages only a plain opt-out stops: a person needs them, and words
+// that an officer has yet to read may be about something else.
+var passUnclear = []string{"otp", "fraud_alert", "emergency"}
+
 // stops is an opt-out in force that covers the message; nil if there is none. The one message
-// that confirms an opt-out may still be sent (47 CFR 64.1200(a)(12)).
+// that confirms an opt-out may still be sent (47 CFR 64.1200(a)(12)), and the one that answers a HELP or
+// a START.
 func (s *stream) stops(m *message, from, entity string) *optOut {
 	var first *optOut
 	for i := range s.optOuts {
@@ -267,9 +273,15 @@ func (s *stream) stops(m *message, from, entity string) *optOut {
 		if m.purpose == "compliance_reply" && m.answers == o.id {
 			return nil
 		}
+		if o.unclear && slices.Contains(passUnclear, m.purpose) {
+			continue
+		}
 		if first == nil {
 			first = o
 		}
+	}
+	if first != nil && m.purpose == "compliance_reply" && s.answers(m) {
+		return nil
 	}
 	return first
 }

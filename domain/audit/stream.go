@@ -16,6 +16,10 @@ type stream struct {
 	fold   *recipient.State
 	// optOuts are the opt-outs in force, in the order in which they came.
 	optOuts []optOut
+	// reviews are the inbound messages under review that stop nothing.
+	reviews []review
+	// questions are those that may still be answered.
+	questions []question
 	// changes counts the facts that make every earlier allow void; change is the last of them.
 	changes int64
 	change  change
@@ -37,6 +41,32 @@ type optOut struct {
 	id    event.ID
 	index int64
 	reach event.Reach
+	// since is when it was first known, and unclear says that an officer has yet to read it. part says
+	// that it holds until the other parts of its message have come.
+	since         time.Time
+	unclear, part bool
+	// to, holds and stream are, from format level 2 on, our number that it came to, why it is held, and
+	// the operator's stream that has its words.
+	to     string
+	holds  ReviewKind
+	stream event.Pseudonym
+}
+
+// review is an inbound message that stops nothing, and that an officer has yet to read.
+type review struct {
+	id       event.ID
+	kind     ReviewKind
+	since    time.Time
+	to       string
+	unplaced event.UnplacedReason
+	streams  []event.HeldStream
+}
+
+// question is an inbound STOP, HELP or START, which may have one answer although an opt-out stands.
+type question struct {
+	id       event.ID
+	at       time.Time
+	answered event.ID // the message that answered it
 }
 
 // message is one message, as the promises see it.
@@ -100,14 +130,16 @@ type settled struct {
 	key    event.ID
 	tenant string
 	texted bool
-	// suppressed is nil for a stream without an opt-out, as most are.
+	// suppressed is nil for a stream without an opt-out or a review, as most are.
 	suppressed *suppressed
 }
 
-// suppressed are the opt-outs in force, as the fold and as the checks hold them.
+// suppressed are the opt-outs in force and the open reviews, as the fold and as the checks hold them.
 type suppressed struct {
-	folded  []recipient.OptOut
-	optOuts []optOut
+	folded        []recipient.OptOut
+	optOuts       []optOut
+	foldedReviews []recipient.Review
+	reviews       []review
 }
 
 // maxRecent is how many ids are kept of one stream. In a stream with more events it is not
@@ -130,8 +162,8 @@ func (s *stream) settle(t time.Time) (settled, bool) {
 		return settled{}, false
 	}
 	out := settled{last: f.Last, key: f.Key, tenant: s.tenant, texted: f.Texted}
-	if len(f.OptOuts) > 0 || len(s.optOuts) > 0 {
-		out.suppressed = &suppressed{slices.Clip(f.OptOuts), slices.Clip(s.optOuts)}
+	if len(f.OptOuts)+len(s.optOuts)+len(f.Reviews)+len(s.reviews) > 0 {
+		out.suppressed = &suppressed{slices.Clip(f.OptOuts), slices.Clip(s.optOuts), slices.Clip(f.Reviews), slices.Clip(s.reviews)}
 	}
 	return out, true
 }
@@ -142,6 +174,7 @@ func (o settled) stream(subject event.Pseudonym) *stream {
 	s.fold.Last, s.fold.Key, s.fold.Texted = o.last, o.key, o.texted
 	if o.suppressed != nil {
 		s.fold.OptOuts, s.optOuts = o.suppressed.folded, o.suppressed.optOuts
+		s.fold.Reviews, s.reviews = o.suppressed.foldedReviews, o.suppressed.reviews
 	}
 	return s
 }

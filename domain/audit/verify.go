@@ -1,6 +1,7 @@
 // Package audit checks a whole ledger from its log alone: its structure, and the promises that no
 // message is sent unless it was decided and gated (2), that none is sent once more blindly (3),
-// and that nothing is sent while a rule is in doubt (4). It is pure: no clock, no I/O. It opens
+// and that nothing is sent while a rule is in doubt (4), and that what a person says is in force, held or
+// under review (10). It is pure: no clock, no I/O. It opens
 // no sealed data, and it does not check the views.
 package audit
 
@@ -47,12 +48,14 @@ type Verifier struct {
 	settled map[event.Pseudonym]settled
 	touched int // events since the last sweep
 	texts   map[string]string
+	// inbox are the inbound messages in the inbox that no officer has read, and when they came.
+	inbox map[event.ID]time.Time
 }
 
 // New returns a verifier that has read nothing. required are the names of the checks that every
 // allow must report: those of the ledger's policies.
 func New(required ...string) *Verifier {
-	v := &Verifier{required: slices.Clone(required), texts: map[string]string{}}
+	v := &Verifier{required: slices.Clone(required), texts: map[string]string{}, inbox: map[event.ID]time.Time{}}
 	v.judge = (*recipient.State).Evolve
 	v.report = Report{Void: map[recipient.Why]int64{}, Messages: map[recipient.Status]int64{}, Codes: map[Code]int64{}}
 	return v
@@ -103,6 +106,9 @@ func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
 		v.report.Effective++
 	case !judged:
 	case p == event.InboxPartition:
+		if _, ok := e.Data.(*event.InboundReceived); ok {
+			v.inbox[e.ID] = e.Time
+		}
 		v.report.Effective++
 	default:
 		v.recipients(index, e)
@@ -136,6 +142,9 @@ func (v *Verifier) Finish() *Report {
 		v.find(0, 0, NotCreated, "the control log does not begin with LedgerCreated: this is not a ledger, or it lost its first event")
 	}
 	v.close()
+	for _, since := range v.inbox {
+		v.report.review(inInbox, since)
+	}
 	r := v.report
 	return &r
 }
@@ -171,6 +180,12 @@ func (v *Verifier) close() {
 	}
 	for _, s := range v.live {
 		v.tally(s)
+		v.reviewed(s.optOuts, s.reviews, s.fold.Reviews)
+	}
+	for _, o := range v.settled {
+		if o.suppressed != nil {
+			v.reviewed(o.suppressed.optOuts, o.suppressed.reviews, o.suppressed.foldedReviews)
+		}
 	}
 	v.report.Streams += int64(len(v.live) + len(v.settled))
 	v.live, v.settled = nil, nil
@@ -245,6 +260,12 @@ func (v *Verifier) slim(e *event.Event) {
 		one(&d.Account)
 		one(&d.To)
 		one(&d.Program)
+	case *event.InboundReceivedV2:
+		one(&d.To)
+	case *event.InboundHeld:
+		one(&d.To)
+	case *event.InboundJoined:
+		one(&d.To)
 	case *event.ReceiptReceived:
 		one((*string)(&d.State))
 	}
@@ -278,6 +299,7 @@ func (v *Verifier) structure(p event.Partition, index int64, e *event.Event) boo
 			v.find(index, 0, NotCreated, "the ledger is created as %q and written as %q", created.Ledger, e.Source)
 		}
 	}
+	v.level(p, index, e)
 	if !v.belongs(p, t) {
 		v.find(index, 0, Misplaced, "%s does not belong in the partition %s", t.Name(), p)
 		return false
@@ -303,6 +325,33 @@ func (v *Verifier) structure(p event.Partition, index int64, e *event.Event) boo
 		}
 	}
 	return true
+}
+
+// level checks that the ledger's format level allows the event. A node may write what a level brings
+// before the partition has applied it, so a recipients' event is held against the control position that
+// it names, or else against the whole of control.
+func (v *Verifier) level(p event.Partition, index int64, e *event.Event) {
+	at, needs, what := v.control.head, e.Data.Type().Level(), e.Data.Type().Name()
+	switch d := e.Data.(type) {
+	case *event.LevelRaised:
+		if now := v.control.level(at); d.Level > now+1 || d.Level > event.MaxLevel {
+			v.find(index, 0, LevelUnknown, "the format level is raised from %d to %d, and this build reads levels up to %d", now, d.Level, event.MaxLevel)
+		}
+	case *event.ProgramChanged:
+		if d.StartText != "" {
+			needs, what = 2, "start_text of a program"
+		}
+	case *event.InboundReceivedV2:
+		at = d.Control
+	case *event.InboundHeld:
+		at = d.Control
+	}
+	if at < 1 || at > v.control.head { // what names no position, or one that there is not
+		at = v.control.head
+	}
+	if had := v.control.level(at); needs > had {
+		v.find(index, 0, LevelTooLow, "%s needs the format level %d; the ledger had %d", what, needs, had)
+	}
 }
 
 // times checks that an event's time is possible.
@@ -339,12 +388,18 @@ func (v *Verifier) belongs(p event.Partition, t event.Type) bool {
 func (v *Verifier) envelope(p event.Partition, index int64, e *event.Event) bool {
 	var subject, tenant, message bool
 	either := false // tenant
-	switch e.Data.(type) {
+	switch d := e.Data.(type) {
 	case *event.ControlApplied:
 	case *event.MessageSubmitted, *event.OptedOut, *event.SuppressionLifted:
 		subject, tenant = true, true
 	case *event.InboundReceived:
 		subject, tenant = true, p >= 0
+	case *event.InboundHeld, *event.InboundJoined:
+		subject, tenant = true, true
+	case *event.InboundReceivedV2:
+		subject, tenant = true, d.Unplaced == "" // an unplaced message is the operator's
+	case *event.ReviewResolved, *event.ReviewRead:
+		subject, either = true, true
 	case *event.ReceiptReceived:
 		subject, tenant, message = true, p >= 0, p >= 0
 	default:
@@ -426,6 +481,7 @@ func (v *Verifier) controlApplied(index int64, e *event.Event, d *event.ControlA
 	}
 	v.applied = max(v.applied, d.Position)
 	v.count(v.fold.Apply(e))
+	v.fold.Level = v.control.level(v.fold.Control)
 }
 
 // open finds the event's stream, and makes it live.

@@ -414,6 +414,8 @@ func (w *world) inbound(words string, part *sms.Concat) {
 		who.Numbers, who.Certain = append(who.Numbers, stranger), false
 	case 8:
 		d.Texts, d.Unreadable = nil, true
+	case 10, 11, 12:
+		d.To = number2
 	case 9: // the second reading counts too
 		d.Texts = []string{"x", words}
 	}
@@ -429,12 +431,14 @@ func (w *world) inbound(words string, part *sms.Concat) {
 func stopped(d *ledger.Delivery, who receipts.Who, level int) map[event.Pseudonym][]event.Reach {
 	of := map[string][]string{tenant: {entity, entity2}}
 	switch d.To {
+	case number2:
+		of[tenant] = []string{entity2}
 	case shared:
 		of = map[string][]string{tenant: {entity2}, tenant2: {entity3}}
 	case unowned:
 		of[tenant2] = []string{entity3}
 	}
-	if level < 2 && d.Concat != nil && who.Certain && len(of) == 1 {
+	if level < 2 && d.To != number2 && d.Concat != nil && who.Certain && len(of) == 1 {
 		of[tenant] = of[tenant][:1]
 	}
 	out := map[event.Pseudonym][]event.Reach{}
@@ -579,6 +583,7 @@ func (w *world) delivered(log []told, fresh *node, t *totals) {
 			w.fail("%s stands in a ledger of level %d", l.e.Data.Type(), level)
 		}
 	}
+	w.answered2(log, at)
 	for _, x := range w.texts {
 		if !x.acked {
 			continue
@@ -601,6 +606,75 @@ func (w *world) delivered(log []told, fresh *node, t *totals) {
 		for _, y := range x.events {
 			if _, ok := x.stops[y.e.Subject]; !ok && y.e.Tenant != "" && x.stops != nil {
 				w.fail("a text is written into the stream of %s, whom it does not concern", y.e.Tenant)
+			}
+		}
+	}
+}
+
+// answered2: what clerks propose for inbound messages of level 2 says what those say. Joined parts say what
+// their words say together, and reach what each part held; a part ends as a copy only beside another that
+// says the same; a START lifts only what came to its number.
+func (w *world) answered2(log []told, at map[event.ID]int64) {
+	text := func(id event.ID) (*event.InboundReceivedV2, string, bool) {
+		i, there := at[id]
+		if !there {
+			return nil, "", false
+		}
+		d, ok := log[i].e.Data.(*event.InboundReceivedV2)
+		if !ok {
+			return nil, "", false
+		}
+		in, err := ledger.Open[event.Inbound](vault, "", id, &d.Sealed)
+		if err != nil {
+			panic(err)
+		}
+		return d, in.Text, true
+	}
+	for _, l := range log {
+		switch d := l.e.Data.(type) {
+		case *event.InboundJoined:
+			words := map[int]string{}
+			for _, id := range d.Parts {
+				p, t, ok := text(id)
+				if !ok {
+					continue // from before the raise
+				}
+				words[p.Concat.Part] = t
+				for _, r := range p.Reaches {
+					if !slices.Contains(d.Reaches, r) {
+						w.fail("the joined parts at %d do not reach %+v, which a part held", l.i, r)
+					}
+				}
+			}
+			if want := receipts.ByLists(words[1] + words[2]); len(words) == 2 && words[9] == "" && want.Ask == event.InboundStop && d.Ask != want.Ask {
+				w.fail("the joined parts at %d ask for %s, not %s", l.i, d.Ask, want.Ask)
+			}
+		case *event.SuppressionLifted:
+			if l.e.Node == "api" || len(d.Lifts) == 0 {
+				continue
+			}
+			start, _, isStart := text(d.Answers)
+			for _, id := range d.Lifts {
+				if _, ok := at[id]; !ok {
+					continue
+				}
+				p, t, ok := text(id)
+				old, wasOld := log[at[id]].e.Data.(*event.InboundReceived)
+				switch {
+				case d.Source == event.SourceHandset && isStart && (ok && p.To != start.To || wasOld && old.To != start.To):
+					w.fail("the START at %d, to %s, lifts what came to another number", at[d.Answers], start.To)
+				case d.Source == event.SourceJoined && ok && !slices.ContainsFunc(log, func(x told) bool {
+					if x.e.ID == id || x.e.Subject != l.e.Subject {
+						return false
+					}
+					if q, ok := x.e.Data.(*event.InboundReceived); ok { // it came before the raise
+						return q.Concat != nil && *q.Concat == *p.Concat
+					}
+					q, same, ok := text(x.e.ID)
+					return ok && q.Concat != nil && *q.Concat == *p.Concat && same == t
+				}):
+					w.fail("the part at %d ends as a copy of none", at[id])
+				}
 			}
 		}
 	}

@@ -195,8 +195,12 @@ func TestRuleWithout(t *testing.T) {
 		"names": {names: true}, "time": {time: true}, "memory": {memory: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			const most = 1000
-			for s := range most {
+			const most = 400
+			first := 0
+			if name == "order" { // without control it is seldom that it matters: begin near a run in which it does
+				first = 550
+			}
+			for s := first; s < first+most; s++ {
 				sum := newTotals()
 				if err := run(uint64(s)+1, r, sum); err != nil {
 					t.Logf("without it, run %d fails: %v", s+1, err)
@@ -321,6 +325,7 @@ type standing struct {
 	to      string
 	holds   event.HoldReason
 	stream  event.Pseudonym
+	first   event.ID // the first of those whose place it took
 }
 
 // stood are the opt-outs that stand before index i of a stream: all that were recorded, less those that
@@ -332,11 +337,18 @@ func (w *world) stood(log []told, subject event.Pseudonym, i int64) (out []stand
 	}
 	add := func(o standing, reaches ...event.Reach) {
 		for _, o.reach = range reaches {
+			next := o
 			out = slices.DeleteFunc(out, func(old standing) bool {
-				old.id = o.id
-				return old == o
+				same := old
+				if same.id, same.first = o.id, o.first; same != o {
+					return false
+				}
+				if next.first = old.first; next.first.IsZero() {
+					next.first = old.id
+				}
+				return true
 			})
-			out = append(out, o)
+			out = append(out, next)
 		}
 	}
 	control := int64(0)
@@ -417,14 +429,18 @@ func (w *world) standing(log []told, fresh *node) {
 	}
 }
 
-func covers(r event.Reach, program string) bool {
+func covers(r event.Reach, sub *event.MessageSubmitted) bool {
+	of := entity
+	if sub.Program == "loans" {
+		of = entity2
+	}
 	switch r.Scope {
 	case event.ScopeProgram:
-		return r.Name == program
+		return r.Name == sub.Program
 	case event.ScopeSender:
-		return r.Name == number
+		return r.Name == sub.From
 	case event.ScopeLegalEntity:
-		return r.Name == entity
+		return r.Name == of
 	}
 	return true
 }
@@ -526,7 +542,7 @@ func (w *world) gated(log []told, i int64, submit *event.Event, sub *event.Messa
 			return false
 		}
 		for _, o := range w.stood(log, submit.Subject, j) {
-			if covers(o.reach, sub.Program) && !(sub.Purpose == "compliance_reply" && sub.Answers == o.id) {
+			if covers(o.reach, sub) && !(sub.Purpose == "compliance_reply" && (sub.Answers == o.id || sub.Answers == o.first)) {
 				return no("at its allow an opt-out stood")
 			}
 		}

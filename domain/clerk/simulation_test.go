@@ -34,7 +34,7 @@ const (
 	// Another entity of the tenant, and another tenant, which send nothing here: what they are held for
 	// comes through numbers that they share.
 	entity2, tenant2, entity3 = "Acme Loans", "zeta", "Zeta"
-	shared, unowned           = "+15005550010", "+15005550009"
+	shared, unowned, number2  = "+15005550010", "+15005550009", "+15005550011"
 	stranger                  = "+13055550199"
 )
 
@@ -222,7 +222,7 @@ func newWorld(seed uint64, without rules) *world {
 		Senders: []string{number}, Default: true, By: "x"})
 	w.controlled(tenant, &event.ProgramChanged{Name: "codes", LegalEntity: entity, Purposes: []string{"otp"}, Countries: []string{"*"},
 		Senders: []string{number}, PrefersDuplicate: true, StartText: "You are in.", By: "x"})
-	w.controlled(tenant, &event.ProgramChanged{Name: "loans", LegalEntity: entity2, Purposes: []string{"account"}, Countries: []string{"*"}, Senders: []string{number, shared}, By: "x"})
+	w.controlled(tenant, &event.ProgramChanged{Name: "loans", LegalEntity: entity2, Purposes: []string{"account"}, Countries: []string{"*"}, Senders: []string{number, shared, number2}, By: "x"})
 	w.controlled(tenant2, &event.ProgramChanged{Name: "ads", LegalEntity: entity3, Purposes: []string{"marketing"}, Countries: []string{"*"}, Senders: []string{shared}, By: "x"})
 	w.controlled("", &event.RoutesChanged{Routes: []event.Route{{Rule: "default", Carrier: "c1"}}, By: "x"})
 	revision, digest := policy.Bundle()

@@ -31,6 +31,9 @@ func (c *Control) newer() error {
 func (k *Commands) RaiseLevel(ctx context.Context, by string) (int, error) {
 	for {
 		reg, _ := k.control.Latest()
+		if err := k.control.Newer(); err != nil {
+			return reg.Level(), err
+		}
 		next := NextLevel(reg, by)
 		if next == nil {
 			return reg.Level(), nil

@@ -245,7 +245,7 @@ func factsWithoutClocks(reg *control.Registry, prog *control.Program, m *recipie
 		f.Recipient.Places = append(f.Recipient.Places, parsePlace(p))
 	}
 	for _, o := range optOuts {
-		fo := FactOptOut{Scope: string(o.Reach.Scope), Unclear: o.Unclear, Answers: !m.Answers.IsZero() && o.Event == m.Answers}
+		fo := FactOptOut{Scope: string(o.Reach.Scope), Unclear: o.Unclear, Answers: !m.Answers.IsZero() && (o.Event == m.Answers || o.First == m.Answers)}
 		switch o.Reach.Scope {
 		case event.ScopeSender:
 			fo.Same = o.Reach.Name == m.From

@@ -111,7 +111,9 @@ func (s *State) optOut(o OptOut) {
 		if old.Part || old.Reach != o.Reach || old.To != o.To || old.Unclear != o.Unclear || old.Holds != o.Holds || old.Stream != o.Stream {
 			return false
 		}
-		o.Repeats = old.Repeats + 1
+		if o.Repeats, o.First = old.Repeats+1, old.First; o.First.IsZero() {
+			o.First = old.Event
+		}
 		if old.Known.Before(o.Known) {
 			o.Known = old.Known
 		}
@@ -181,9 +183,10 @@ type Joined struct {
 	// Parts are the positions of the parts, in order; -1 where one is missing. Parts whose number the
 	// message does not have come last.
 	Parts []int64
-	// Reaches are what the parts hold: one before format level 2.
+	// Reaches are what the parts hold.
 	Reaches []event.Reach
-	// V2 says that the parts came under format level 2: then one InboundJoined takes their place.
+	// V2 says that the parts, or some of them, came under format level 2: then one InboundJoined takes
+	// their place.
 	V2 bool
 	// To is our number, Programs are those that may send from it, and Read is how far the adapter of the
 	// first part had read (V2).
@@ -232,6 +235,14 @@ func (s *State) Joins(now time.Time) (whole []Joined, copies []Copy, until time.
 			}
 			used[i+k] = true
 			j.Holds = append(j.Holds, x.Event)
+			if x.V2 && !j.V2 { // the format level was raised between the two
+				j.V2, j.To, j.Programs, j.Read = true, x.To, x.Programs, x.Read
+			}
+			for _, r := range x.reaches() {
+				if !slices.Contains(j.Reaches, r) {
+					j.Reaches = append(slices.Clip(j.Reaches), r)
+				}
+			}
 		}
 		end := first.At.Add(joinWithin)
 		switch {
@@ -241,8 +252,11 @@ func (s *State) Joins(now time.Time) (whole []Joined, copies []Copy, until time.
 			until = end
 		}
 		for _, m := range s.Joined {
-			if first.V2 && first.joins(inboundPart{Account: m.Account, To: m.To, Concat: m.Concat}) {
-				copies = append(copies, Copy{first.Event, first.Index, m.Parts})
+			if !first.V2 || !first.joins(inboundPart{Account: m.Account, To: m.To, Concat: m.Concat}) {
+				continue
+			}
+			if i := slices.Index(m.Numbers, first.Concat.Part); i >= 0 {
+				copies = append(copies, Copy{first.Event, first.Index, []int64{m.Parts[i]}})
 			}
 		}
 	}

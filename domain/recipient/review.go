@@ -81,7 +81,7 @@ func (s arrival) rememberJoined(first inboundPart, parts []event.ID) {
 	j := joinedMessage{Account: first.Account, To: first.To, Concat: first.Concat, At: s.p.Time}
 	for _, x := range s.Inbound {
 		if slices.Contains(parts, x.Event) {
-			j.Parts = append(j.Parts, x.Index)
+			j.Parts, j.Numbers = append(j.Parts, x.Index), append(j.Numbers, x.Concat.Part)
 		}
 	}
 	if len(s.Joined) == mostCopies {

@@ -67,8 +67,10 @@ type OptOut struct {
 	// Stream is the operator's stream that has the words of an inbound message which is certain for no
 	// recipient.
 	Stream event.Pseudonym `json:"stream,omitzero"`
-	// Repeats is how many older opt-outs of the same reach it took the place of.
-	Repeats int `json:"repeats,omitempty"`
+	// Repeats is how many older opt-outs of the same reach it took the place of, and First the first of
+	// them: a confirmation that is on its way answers that one.
+	Repeats int      `json:"repeats,omitempty"`
+	First   event.ID `json:"first,omitzero"`
 }
 
 // ReviewKind says why an officer has to read an inbound message.
@@ -119,9 +121,10 @@ type joinedMessage struct {
 	Account string       `json:"account"`
 	To      string       `json:"to"`
 	Concat  event.Concat `json:"concat"`
-	// Parts are the positions of its parts, in order.
-	Parts []int64   `json:"parts"`
-	At    time.Time `json:"at"`
+	// Parts are the positions of its parts, in order, and Numbers their numbers within the message.
+	Parts   []int64   `json:"parts"`
+	Numbers []int     `json:"numbers"`
+	At      time.Time `json:"at"`
 }
 
 // digestAt is an inbound message by the digest of its octets.

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
@@ -26,7 +27,7 @@ import (
 
 // AuditCmd checks what the ledger says.
 type AuditCmd struct {
-	Verify VerifyCmd `cmd:"" help:"Check the whole ledger, from the log alone: its structure and promises 2, 3 and 4 (docs/verify.md); with --views, promise 6 too."`
+	Verify VerifyCmd `cmd:"" help:"Check the whole ledger, from the log alone: its structure and promises 2, 3, 4 and 10 (docs/verify.md); with --views, promise 6 too."`
 }
 
 // VerifyCmd reads the whole ledger once. Exit code 1: something is wrong with it.
@@ -137,6 +138,13 @@ func (o *verified) print(w io.Writer, most int) error {
 	if len(states) > 0 {
 		fmt.Fprintf(b, "Messages: %s. Hand-offs for which a carrier may have been called: %d.\n", strings.Join(states, ", "), r.Calls)
 	}
+	var reviews []string
+	for _, kind := range slices.Sorted(maps.Keys(r.Reviews)) {
+		reviews = append(reviews, fmt.Sprintf("%d %s since %s", r.Reviews[kind].Open, kind, r.Reviews[kind].Oldest.Format(time.RFC3339)))
+	}
+	if len(reviews) > 0 {
+		fmt.Fprintf(b, "Inbound messages that an officer has yet to read: %s.\n", strings.Join(reviews, "; "))
+	}
 	for _, u := range o.Unread {
 		fmt.Fprintf(b, "NOT READ COMPLETELY: %s\n", u)
 	}
@@ -161,7 +169,7 @@ func (o *verified) print(w io.Writer, most int) error {
 		}
 	}
 	if o.OK {
-		fmt.Fprintf(b, "Verified: structure and promises 2, 3 and 4 hold.\n")
+		fmt.Fprintf(b, "Verified: structure and promises 2, 3, 4 and 10 hold.\n")
 	}
 	return b.Flush()
 }

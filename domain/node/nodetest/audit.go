@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/audit"
+	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
@@ -22,8 +23,8 @@ import (
 func (w *world) audit() {
 	v := audit.New(checks...)
 	w.events = map[event.Type]int{}
-	keys := map[string]int{}   // how many effective submits each tenant and key have
-	texts := map[string]bool{} // the texts of handsets that are in the ledger
+	keys := map[string]int{} // how many effective submits each tenant and key have
+	texts := heard{at: map[string][]*event.Event{}, holds: map[event.ID][]*event.Event{}}
 	byPartition := map[event.Partition][]fact{}
 	for _, f := range w.facts {
 		byPartition[f.at.Partition] = append(byPartition[f.at.Partition], f)
@@ -48,6 +49,10 @@ func (w *world) audit() {
 			v.Take(p, r.Index, r.Raw)
 			w.events[r.Event.Data.Type()]++
 		}
+		if p == event.ControlPartition {
+			w.reg = control.NewControl(nil)
+			w.reg.Take(records)
+		}
 		f := &folded{w: w, p: p, records: records, why: make([]recipient.Why, len(records))}
 		if p >= 0 {
 			f.fold()
@@ -68,15 +73,10 @@ func (w *world) audit() {
 			if f.why[i] != "" {
 				continue
 			}
-			switch d := r.Event.Data.(type) {
-			case *event.MessageSubmitted:
+			if d, ok := r.Event.Data.(*event.MessageSubmitted); ok {
 				keys[r.Event.Tenant+"\x00"+d.Key]++
-			case *event.InboundReceived:
-				var in event.Inbound
-				if json.Unmarshal(d.Sealed.Box, &in) == nil {
-					texts[string(in.Raw)] = true
-				}
 			}
+			texts.take(r.Event)
 		}
 	}
 	for _, s := range w.submits {
@@ -89,10 +89,8 @@ func (w *world) audit() {
 			w.bad("one submit became %d messages", n)
 		}
 	}
-	for _, raw := range w.centre.told {
-		if !texts[raw] {
-			w.bad("%q was acknowledged to the carrier, and is not in the ledger", raw)
-		}
+	for _, x := range w.centre.told {
+		texts.check(w, x)
 	}
 	w.report = v.Finish()
 	for _, f := range w.report.Findings {
@@ -115,6 +113,140 @@ func (w *world) audit() {
 	}
 }
 
+// heard are the texts of handsets in the ledger.
+type heard struct {
+	at    map[string][]*event.Event   // those that have the words, by the octets
+	holds map[event.ID][]*event.Event // what else was written of a text, by the event that has its words
+}
+
+func (h heard) take(e *event.Event) {
+	words := func(s *event.Sealed) {
+		var in event.Inbound
+		if json.Unmarshal(s.Box, &in) == nil {
+			h.at[string(in.Raw)] = append(h.at[string(in.Raw)], e)
+		}
+	}
+	switch d := e.Data.(type) {
+	case *event.InboundReceived:
+		words(&d.Sealed)
+	case *event.InboundReceivedV2:
+		words(&d.Sealed)
+	case *event.InboundHeld:
+		h.holds[d.Inbound] = append(h.holds[d.Inbound], e)
+	case *event.OptedOut:
+		if d.Source == event.SourceHandset {
+			h.holds[d.Answers] = append(h.holds[d.Answers], e)
+		}
+	}
+}
+
+// check looks for an acknowledged text where it must be, and where it must not be.
+func (h heard) check(w *world, x *text) {
+	if len(h.at[string(x.d.Raw)]) == 0 {
+		w.bad("%q was acknowledged to the carrier, and is not in the ledger", x.d.Raw)
+		return
+	}
+	mine := map[event.Pseudonym]bool{} // the streams of its writer, with the tenants that it may be for
+	for _, t := range tenants {
+		if x.number != "" && (x.to == t.sender || x.to == shared || x.to == unowned) {
+			mine[Vault{}.Pseudonym(t.name, x.number)] = true
+		}
+	}
+	stopped := map[event.Pseudonym]bool{}
+	for _, e := range h.at[string(x.d.Raw)] {
+		certain := x.number != "" && x.to != shared && x.to != unowned
+		if certain != mine[e.Subject] || certain != (e.Tenant != "") {
+			w.bad("%q from %s to %s is in a stream where it does not belong, of the tenant %q", x.d.Raw, x.d.From, x.to, e.Tenant)
+		}
+		stopped[e.Subject] = true
+		for _, hold := range h.holds[e.ID] {
+			if !mine[hold.Subject] {
+				w.bad("%q from %s to %s holds a stream of the tenant %q where it does not belong", x.d.Raw, x.d.From, x.to, hold.Tenant)
+			}
+			stopped[hold.Subject] = true
+		}
+	}
+	for s := range mine {
+		if x.stops && !stopped[s] {
+			w.bad("%q from %s to %s was acknowledged, and a stream that it may be meant for is neither stopped nor held", x.d.Raw, x.d.From, x.to)
+		}
+	}
+}
+
+// standing is an opt-out that stands in a stream, or a hold.
+type standing struct {
+	id    event.ID
+	reach event.Reach
+	// unclear says that it is held; a part, which waits for the other parts, has no place to give up.
+	unclear, part bool
+	to            string
+	holds         event.HoldReason
+	stream        event.Pseudonym
+	first         event.ID // the first of those whose place it took
+}
+
+// stand are the opt-outs that stand in one stream.
+type stand struct {
+	level int
+	all   []standing
+}
+
+func (s *stand) lift(ids []event.ID) {
+	s.all = slices.DeleteFunc(s.all, func(o standing) bool { return slices.Contains(ids, o.id) })
+}
+
+// add adds an opt-out with those reaches. From level 2 on it takes the place of those of the same kind.
+func (s *stand) add(o standing, level int, reaches ...event.Reach) {
+	for _, o.reach = range reaches {
+		next := o
+		s.all = slices.DeleteFunc(s.all, func(old standing) bool {
+			same := old
+			if same.id, same.first = o.id, o.first; level < 2 || same != o || o.part {
+				return false
+			}
+			if next.first = old.first; next.first.IsZero() {
+				next.first = old.id
+			}
+			return true
+		})
+		s.all = append(s.all, next)
+	}
+}
+
+// take follows one event.
+func (s *stand) take(e *event.Event) {
+	o := standing{id: e.ID}
+	switch d := e.Data.(type) {
+	case *event.OptedOut:
+		s.lift(d.Lifts)
+		o.unclear = d.Unclear
+		s.add(o, s.level, d.Reach)
+	case *event.InboundReceived:
+		if o.unclear = d.Unclear; d.Revokes != nil {
+			s.add(o, 1, *d.Revokes)
+		}
+		if o.unclear, o.part = true, true; d.Holds != nil {
+			s.add(o, 1, *d.Holds)
+		}
+	case *event.InboundReceivedV2:
+		o.unclear, o.part, o.to, o.holds = d.Holds != "", d.Holds == event.HoldPart, d.To, d.Holds
+		if d.Unplaced == "" && (d.Holds != "" || d.Ask == event.InboundStop) {
+			s.add(o, 2, d.Reaches...)
+		}
+	case *event.InboundHeld:
+		o.unclear, o.to, o.stream = !d.Plain, d.To, d.Stream
+		s.add(o, 2, d.Reaches...)
+	case *event.InboundJoined:
+		s.lift(d.Parts)
+		o.unclear, o.to, o.holds = d.Holds != "", d.To, d.Holds
+		if d.Holds != "" || d.Ask == event.InboundStop {
+			s.add(o, 2, d.Reaches...)
+		}
+	case *event.SuppressionLifted:
+		s.lift(d.Lifts)
+	}
+}
+
 // folded is one partition, judged from its first event on.
 type folded struct {
 	w       *world
@@ -126,7 +258,7 @@ type folded struct {
 
 // fold judges every event, and compares the nodes' folds with the log, up to the mark of each.
 func (f *folded) fold() {
-	var part recipient.PartitionState
+	part := recipient.PartitionState{Level: 1}
 	f.streams = map[event.Pseudonym]*recipient.State{}
 	marks := map[int64][]*server{}
 	for _, s := range f.w.servers {
@@ -137,6 +269,7 @@ func (f *folded) fold() {
 		e := r.Event
 		if _, ok := e.Data.(*event.ControlApplied); ok {
 			f.why[i] = part.Apply(e)
+			part.Level = f.w.reg.At(part.Control).Level()
 		} else {
 			st := f.streams[e.Subject]
 			if st == nil {
@@ -203,7 +336,8 @@ func (f *folded) calls() {
 			called[of(x)] = append(called[of(x)], x)
 		}
 	}
-	stand := map[event.Pseudonym]map[event.ID]event.Reach{}
+	stands := map[event.Pseudonym]*stand{}
+	level := 1
 	submits := map[event.ID]*event.MessageSubmitted{}
 	cancelled := map[event.ID]int64{}
 	taken := map[part]int64{}
@@ -215,30 +349,20 @@ func (f *folded) calls() {
 			continue // a copy
 		}
 		seen[e.ID] = true
-		on := stand[e.Subject]
+		on := stands[e.Subject]
 		if on == nil {
-			on = map[event.ID]event.Reach{}
-			stand[e.Subject] = on
+			on = &stand{}
+			stands[e.Subject] = on
 		}
-		lift := func(ids []event.ID) {
-			for _, id := range ids {
-				delete(on, id)
-			}
-		}
+		on.level = level
+		on.take(e)
 		switch d := e.Data.(type) {
 		case *event.MessageSubmitted:
 			submits[e.ID] = d
 		case *event.CancelRequested:
 			cancelled[e.Message] = r.Index
-		case *event.OptedOut:
-			lift(d.Lifts)
-			on[e.ID] = d.Reach
-		case *event.InboundReceived:
-			if d.Revokes != nil {
-				on[e.ID] = *d.Revokes
-			}
-		case *event.SuppressionLifted:
-			lift(d.Lifts)
+		case *event.ControlApplied:
+			level = max(level, w.reg.At(d.Position).Level())
 		case *event.HandoffAccepted:
 			taken[part{e.Message, d.Part}] = r.Index
 		case *event.HandoffStarted:
@@ -252,9 +376,9 @@ func (f *folded) calls() {
 				w.bad("a carrier was called for %s at %s, and its submit does not stand before it", e.Message, at)
 				continue
 			}
-			for id, reach := range on {
-				if covers(reach, e.Tenant, sub) && (sub.Purpose != "compliance_reply" || sub.Answers != id) {
-					w.bad("a carrier was called for the start at %s (of %s) although the opt-out %s of %+v stands before it", at, e.Message, id, reach)
+			for _, o := range on.all {
+				if covers(o.reach, e.Tenant, sub) && (sub.Purpose != "compliance_reply" || sub.Answers != o.id && sub.Answers != o.first) {
+					w.bad("a carrier was called for the start at %s (of %s) although the opt-out %s of %+v stands before it", at, e.Message, o.id, o.reach)
 				}
 			}
 			// Another node may have made the allow, and its clock may be ahead.

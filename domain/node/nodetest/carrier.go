@@ -27,8 +27,8 @@ type centre struct {
 	mu    sync.Mutex
 	calm  bool // it takes every part, and answers soon
 	calls []*call
-	busy  tally    // counts answers and deliveries on their way
-	told  []string // the texts that were delivered and acknowledged
+	busy  tally   // counts answers and deliveries on their way
+	told  []*text // the texts that were delivered and acknowledged
 	texts int
 }
 
@@ -148,18 +148,29 @@ func (m *centre) receipt(c *carrier, x *call) {
 	m.deliver(d, to, nil)
 }
 
-// text delivers a text from a handset to one of our numbers. When it is acknowledged, it must be
-// in the ledger.
-func (m *centre) text(account, from, to, words string) {
+// text is a text from a handset.
+type text struct {
+	d ledger.Delivery
+	// number is the writer's; "" if the address is no number. to is our number.
+	number, to string
+	stops      bool // whether its words revoke, or may revoke
+}
+
+// text delivers a text to one of our numbers, now and then twice. When it is acknowledged, it must be in
+// the ledger.
+func (m *centre) text(x *text) {
 	m.mu.Lock()
 	m.texts++
-	raw := fmt.Sprintf("text %d", m.texts)
+	x.d.Raw = fmt.Appendf(nil, "text %d", m.texts)
 	m.mu.Unlock()
-	m.deliver(ledger.Delivery{Account: account, From: from, To: to, Received: time.Now(), Texts: []string{words}, Raw: []byte(raw)}, nil, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.told = append(m.told, raw)
-	})
+	x.d.Received = time.Now()
+	for range 1 + max(0, m.rng.n(8)-6) {
+		m.deliver(x.d, nil, func() {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.told = append(m.told, x)
+		})
+	}
 }
 
 // deliver delivers a PDU to a node, and repeats that, to any node, until one acknowledges it.

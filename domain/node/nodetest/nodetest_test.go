@@ -205,7 +205,18 @@ func TestFindsTampering(t *testing.T) {
 			i := slices.IndexFunc(w.facts, func(f fact) bool { return f.what == "opt-out" })
 			w.facts[i].at.Index++
 		}, "the opt-out"},
-		"a text that is not there": {func(*testing.T) { w.centre.told = append(w.centre.told, "no text") }, "was acknowledged to the carrier"},
+		"a text that is not there": {func(*testing.T) {
+			w.centre.told = append(w.centre.told, &text{d: ledger.Delivery{Raw: []byte("no text")}})
+		}, "was acknowledged to the carrier"},
+		"a text of another person": {func(t *testing.T) {
+			i := slices.IndexFunc(w.centre.told, func(x *text) bool { return x.number != "" && x.to != shared && x.to != unowned })
+			if i < 0 {
+				t.Skip("in this run there was no such text")
+			}
+			x := *w.centre.told[i]
+			x.number = "+12125559999"
+			w.centre.told = append(slices.Clone(w.centre.told), &x)
+		}, "where it does not belong"},
 		"another fold": {func(*testing.T) {
 			at := w.servers[1].views.at[1]
 			at.States[at.subjects()[0]] = []byte("{}")
