@@ -138,8 +138,8 @@ type sqlite struct {
 	insertMessage, fillMessage, updateMessage, updateDoc *sql.Stmt
 	message                                              *sql.Stmt
 	putHandoff, deleteHandoff, putOptOut, deleteOptOut   *sql.Stmt
-	insertReserved, putMark                              *sql.Stmt
-	pruneReserved, pruneHandoffs                         *sql.Stmt
+	insertReserved, insertTail, putMark                  *sql.Stmt
+	pruneReserved, pruneHandoffs, pruneTails             *sql.Stmt
 }
 
 func (s *sqlite) prepare(ctx context.Context) (err error) {
@@ -166,11 +166,13 @@ func (s *sqlite) prepare(ctx context.Context) (err error) {
 			ON CONFLICT (subject, event) DO UPDATE SET position = excluded.position`},
 		{&s.deleteOptOut, `DELETE FROM opt_outs WHERE subject = $1 AND event = $2`},
 		{&s.insertReserved, `INSERT INTO reserved (hash, partition, tenant, key, message, input, keep_until) VALUES ($1, $2, $3, $4, $5, $6, $7)`},
+		{&s.insertTail, `INSERT INTO tails (partition, day, account, tail, tenant, subject) VALUES ($1, $2, $3, $4, $5, $6)`},
 		{&s.putMark, `INSERT INTO partitions (partition, next, hash, control, control_event, time, call_by) VALUES ($1, $2, $3, $4, $5, $6, $7)
 			ON CONFLICT (partition) DO UPDATE SET next = excluded.next, hash = excluded.hash, control = excluded.control,
 			control_event = excluded.control_event, time = excluded.time, call_by = excluded.call_by`},
 		{&s.pruneReserved, pruneReserved},
 		{&s.pruneHandoffs, pruneHandoffs},
+		{&s.pruneTails, `DELETE FROM tails WHERE rowid IN (SELECT rowid FROM tails WHERE partition = $1 AND day < $2 LIMIT $3)`},
 	} {
 		if *x.stmt, err = s.conn.PrepareContext(ctx, x.text); err != nil {
 			return err
@@ -331,17 +333,25 @@ func (t *sqliteTx) insertReserved(m *reading.Message, submit *event.MessageSubmi
 	return err
 }
 
+func (t *sqliteTx) insertTail(p event.Partition, x *projections.Tail) error {
+	_, err := t.sqlite.insertTail.Exec(int64(p), x.Day, x.Account, x.Tail, x.Tenant, x.Subject[:])
+	return err
+}
+
 func (t *sqliteTx) putMark(p event.Partition, m ledger.Mark) error {
 	t.put[p] = m
 	_, err := t.sqlite.putMark.Exec(int64(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], millis(m.Partition.Time), callBy(m.Partition))
 	return err
 }
 
-func (t *sqliteTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID) error {
+func (t *sqliteTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID, tailsBefore int64) error {
 	if _, err := t.pruneReserved.Exec(int64(p), reservedUntil.UnixMilli()); err != nil {
 		return err
 	}
-	_, err := t.pruneHandoffs.Exec(int64(p), handoffsBefore[:])
+	if _, err := t.pruneHandoffs.Exec(int64(p), handoffsBefore[:]); err != nil {
+		return err
+	}
+	_, err := t.pruneTails.Exec(int64(p), tailsBefore, maxPruned)
 	return err
 }
 
