@@ -487,14 +487,17 @@ func (s *staged) insertReserved(m *reading.Message, submit *event.MessageSubmitt
 	return nil
 }
 
-func (s *staged) insertTail(p event.Partition, x *projections.Tail) error {
+func (s *staged) insertTails(all []tailRow) error {
 	c := &s.tails
-	c.partition = append(c.partition, int16(p))
-	c.day = append(c.day, int32(x.Day))
-	c.account = append(c.account, x.Account)
-	c.tail = append(c.tail, x.Tail)
-	c.tenant = append(c.tenant, x.Tenant)
-	c.subject = append(c.subject, x.Subject[:])
+	for i := range all {
+		x := &all[i].tail
+		c.partition = append(c.partition, int16(all[i].p))
+		c.day = append(c.day, int32(x.Day))
+		c.account = append(c.account, x.Account)
+		c.tail = append(c.tail, x.Tail)
+		c.tenant = append(c.tenant, x.Tenant)
+		c.subject = append(c.subject, x.Subject[:])
+	}
 	return nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
@@ -138,7 +140,7 @@ type sqlite struct {
 	insertMessage, fillMessage, updateMessage, updateDoc *sql.Stmt
 	message                                              *sql.Stmt
 	putHandoff, deleteHandoff, putOptOut, deleteOptOut   *sql.Stmt
-	insertReserved, insertTail, putMark                  *sql.Stmt
+	insertReserved, insertTail, insertTails, putMark     *sql.Stmt
 	pruneReserved, pruneHandoffs, pruneTails             *sql.Stmt
 }
 
@@ -166,7 +168,8 @@ func (s *sqlite) prepare(ctx context.Context) (err error) {
 			ON CONFLICT (subject, event) DO UPDATE SET position = excluded.position`},
 		{&s.deleteOptOut, `DELETE FROM opt_outs WHERE subject = $1 AND event = $2`},
 		{&s.insertReserved, `INSERT INTO reserved (hash, partition, tenant, key, message, input, keep_until) VALUES ($1, $2, $3, $4, $5, $6, $7)`},
-		{&s.insertTail, `INSERT INTO tails (partition, day, account, tail, tenant, subject) VALUES ($1, $2, $3, $4, $5, $6)`},
+		{&s.insertTail, insertTail},
+		{&s.insertTails, insertTail + strings.Repeat(`, (?, ?, ?, ?, ?, ?)`, tailsAtOnce-1)},
 		{&s.putMark, `INSERT INTO partitions (partition, next, hash, control, control_event, time, call_by) VALUES ($1, $2, $3, $4, $5, $6, $7)
 			ON CONFLICT (partition) DO UPDATE SET next = excluded.next, hash = excluded.hash, control = excluded.control,
 			control_event = excluded.control_event, time = excluded.time, call_by = excluded.call_by`},
@@ -333,9 +336,32 @@ func (t *sqliteTx) insertReserved(m *reading.Message, submit *event.MessageSubmi
 	return err
 }
 
-func (t *sqliteTx) insertTail(p event.Partition, x *projections.Tail) error {
-	_, err := t.sqlite.insertTail.Exec(int64(p), x.Day, x.Account, x.Tail, x.Tenant, x.Subject[:])
-	return err
+const insertTail = `INSERT INTO tails (partition, day, account, tail, tenant, subject) VALUES (?, ?, ?, ?, ?, ?)`
+
+// tailsAtOnce is how many tails one statement writes. They come with most messages, and the call of a
+// statement costs as much as the row.
+const tailsAtOnce = 16
+
+func (t *sqliteTx) insertTails(all []tailRow) error {
+	var args [6 * tailsAtOnce]any
+	for some := range slices.Chunk(all, tailsAtOnce) {
+		for i := range some {
+			x := &some[i].tail
+			copy(args[6*i:], []any{int64(some[i].p), x.Day, x.Account, x.Tail, x.Tenant, x.Subject[:]})
+		}
+		if len(some) == tailsAtOnce {
+			if _, err := t.sqlite.insertTails.Exec(args[:]...); err != nil {
+				return err
+			}
+			continue
+		}
+		for i := range some {
+			if _, err := t.sqlite.insertTail.Exec(args[6*i : 6*i+6]...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (t *sqliteTx) putMark(p event.Partition, m ledger.Mark) error {

@@ -157,7 +157,7 @@ type tx interface {
 	putOptOut(o *optOutRow) error
 	deleteOptOut(o *optOutRow) error
 	insertReserved(m *reading.Message, submit *event.MessageSubmitted) error
-	insertTail(p event.Partition, t *projections.Tail) error
+	insertTails(all []tailRow) error
 
 	putMark(p event.Partition, m ledger.Mark) error
 	// prune deletes the rows that the partition's time has made obsolete.
@@ -452,10 +452,8 @@ func (t *txn) write() error {
 			return err
 		}
 	}
-	for i := range t.tails {
-		if err := t.tx.insertTail(t.tails[i].p, &t.tails[i].tail); err != nil {
-			return err
-		}
+	if err := t.tx.insertTails(t.tails); err != nil {
+		return err
 	}
 	for p, m := range t.marks {
 		if err := t.tx.putMark(p, m); err != nil {
