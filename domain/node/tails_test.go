@@ -82,15 +82,28 @@ func (p *tailed) stop(account, from string) error {
 	return <-acked
 }
 
+// records are what a partition has now.
+func (p *tailed) records(at event.Partition) []ledger.Record {
+	p.t.Helper()
+	_, head, err := p.log.Read(p.t.Context(), at, 0, 0)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if head == 0 {
+		return nil // a read waits for the first
+	}
+	records, _, err := p.log.Read(p.t.Context(), at, 0, int(head))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return records
+}
+
 // held are the streams that hold something, in order, and unplaced is how many messages are under review.
 func (p *tailed) held() (subjects []event.Pseudonym, unplaced int) {
 	p.t.Helper()
 	for _, at := range append(all(), event.InboxPartition) {
-		records, _, err := p.log.Read(p.t.Context(), at, 0, 10_000)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		for _, r := range records {
+		for _, r := range p.records(at) {
 			switch d := r.Event.Data.(type) {
 			case *event.InboundHeld:
 				subjects = append(subjects, r.Event.Subject)
@@ -126,7 +139,7 @@ func unreadable(digits string) string { return "00000" + "555" + digits }
 func TestUnreadableAddressHoldsThoseItMayMean(t *testing.T) {
 	p, views := newTailed(t, 2)
 	eight := p.text("0101", 0, 8)
-	nine := p.text("0102", 0, 9)
+	p.text("0102", 0, 9)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -159,7 +172,6 @@ func TestUnreadableAddressHoldsThoseItMayMean(t *testing.T) {
 		}
 	}
 	p.becomes(p.submit(0, ending(0, "0102"), "").ID, recipient.Sent)
-	_ = nine
 }
 
 // A tail is told once in recipient.TailEvery and found for ledger.TailsWithin after each text: also after
@@ -183,11 +195,7 @@ func TestTailsAreFoundForThirtyDays(t *testing.T) {
 			p.text("0101", 0, 1)
 			tails := 0
 			for _, at := range all() {
-				records, _, err := p.log.Read(t.Context(), at, 0, 10_000)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, r := range records {
+				for _, r := range p.records(at) {
 					if d, ok := r.Event.Data.(*event.HandoffStarted); ok && d.Tail != "" {
 						tails++
 					}
