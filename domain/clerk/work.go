@@ -251,7 +251,7 @@ func (w *work) handoff(m *recipient.Message, r *prepared, until time.Time) {
 // account delivers inbound texts and none was told for it lately.
 func (w *work) tail(r *prepared) string {
 	account := r.route.Carrier
-	if w.c.fold.reg.Level() < 2 || !w.c.cfg.Account(account).Tells.Inbound || w.st.state.TailTold(account, w.now) ||
+	if w.c.fold.reg.Level() < 2 || !w.c.cfg.Account(account).Tells.Inbound || w.st.state.Tails.Told(account, w.now) ||
 		slices.Contains(w.tails, account) {
 		return ""
 	}

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// TailDigits is how many digits at the end of a number its tail has.
-	TailDigits = 7
+	// tailDigits is how many digits at the end of a number its tail has.
+	tailDigits = 7
 	// TailsWithin is how long after a text its recipient is found by the tail of the number.
 	TailsWithin = 30 * 24 * time.Hour
 )
@@ -19,12 +19,12 @@ type Tailed struct {
 	Subject event.Pseudonym
 }
 
-// TailOf returns the keyed digest (64 bits, hex) of the last TailDigits digits of a number or a written
+// TailOf returns the keyed digest (64 bits, hex) of the last tailDigits digits of a number or a written
 // address, whatever else stands in it; "" if it has fewer digits. It is the same for all tenants: whose
 // recipient an unreadable address means, it does not say.
 func TailOf(vault Vault, address string) string {
-	var digits [TailDigits]byte
-	at := TailDigits
+	var digits [tailDigits]byte
+	at := tailDigits
 	for i := len(address) - 1; i >= 0 && at > 0; i-- {
 		if c := address[i]; c >= '0' && c <= '9' {
 			at--

@@ -32,7 +32,7 @@ const mostStreams = 8
 // streams are the recipients, if there are at most mostStreams, that the account texted lately and whose
 // numbers end like the address of a message. They are those of the last ledger.TailsWithin, and some
 // of up to recipient.TailEvery before: the tail of a number is told so seldom. An address with fewer than
-// ledger.TailDigits digits (a short code, a name) means none.
+// seven digits (a short code, a name) means none.
 func (l listener) streams(ctx context.Context, d *ledger.Delivery) ([]receipts.Stream, error) {
 	tail := ledger.TailOf(l.cfg.Vault, d.From)
 	if tail == "" {

@@ -38,7 +38,7 @@ type State struct {
 	// Answered are the automatic answers that were asked for lately, to bound them.
 	Answered []answeredAt `json:"answered,omitempty"`
 	// Tails say for which carrier accounts a hand-off told the tail of the number lately.
-	Tails []toldTail `json:"tails,omitempty"`
+	Tails toldTails `json:"tails,omitempty"`
 	// Remembered are the facts that were folded within RepeatWindow, to tell repeats.
 	Remembered []Remembered `json:"seen,omitempty"`
 }

@@ -20,18 +20,21 @@ type toldTail struct {
 	At      time.Time `json:"at"`
 }
 
-// TailTold reports whether a hand-off to a carrier account told the tail of the recipient's number less
-// than TailEvery before now.
-func (s *State) TailTold(account string, now time.Time) bool {
-	return slices.ContainsFunc(s.Tails, func(t toldTail) bool { return t.Account == account && now.Sub(t.At) < TailEvery })
+// toldTails are in the order in which they were told.
+type toldTails []toldTail
+
+// Told reports whether a hand-off to a carrier account told the tail of the recipient's number less than
+// TailEvery before now.
+func (all toldTails) Told(account string, now time.Time) bool {
+	return slices.ContainsFunc(all, func(t toldTail) bool { return t.Account == account && now.Sub(t.At) < TailEvery })
 }
 
-// tailTold remembers that a hand-off of the time at told the tail. The list is in the order in which they
-// were told.
-func (s *State) tailTold(account string, at time.Time) {
-	s.Tails = slices.DeleteFunc(s.Tails, func(t toldTail) bool { return t.Account == account })
-	s.Tails = append(s.Tails, toldTail{account, at})
-	if n := len(s.Tails) - maxTails; n > 0 {
-		s.Tails = slices.Delete(s.Tails, 0, n)
+// with adds that a hand-off of the time at told the tail.
+func (all toldTails) with(account string, at time.Time) toldTails {
+	all = slices.DeleteFunc(all, func(t toldTail) bool { return t.Account == account })
+	all = append(all, toldTail{account, at})
+	if n := len(all) - maxTails; n > 0 {
+		all = slices.Delete(all, 0, n)
 	}
+	return all
 }

@@ -26,15 +26,15 @@ func (x *stream) tell(account, tail string) {
 func TestTails(t *testing.T) {
 	x := newStream(t)
 	x.tell("c1", "")
-	if x.s.TailTold("c1", x.now) {
+	if x.s.Tails.Told("c1", x.now) {
 		t.Error("a hand-off without a tail told one")
 	}
 	x.tell("c1", "5f1d0a9be2c34788")
 	told := x.now
-	if !x.s.TailTold("c1", told) || x.s.TailTold("c2", told) {
+	if !x.s.Tails.Told("c1", told) || x.s.Tails.Told("c2", told) {
 		t.Errorf("it was told for c1 alone: %+v", x.s.Tails)
 	}
-	if !x.s.TailTold("c1", told.Add(TailEvery-time.Millisecond)) || x.s.TailTold("c1", told.Add(TailEvery)) {
+	if !x.s.Tails.Told("c1", told.Add(TailEvery-time.Millisecond)) || x.s.Tails.Told("c1", told.Add(TailEvery)) {
 		t.Error("it is told again at another time than after TailEvery")
 	}
 	// A void hand-off tells nothing.
@@ -49,7 +49,7 @@ func TestTails(t *testing.T) {
 	}
 	x.pass(TailEvery)
 	x.tell("c1", "5f1d0a9be2c34788")
-	if len(x.s.Tails) != 1 || !x.s.TailTold("c1", x.now.Add(time.Hour)) {
+	if len(x.s.Tails) != 1 || !x.s.Tails.Told("c1", x.now.Add(time.Hour)) {
 		t.Errorf("told again: %+v", x.s.Tails)
 	}
 	x.pass(TailEvery + time.Millisecond)
@@ -70,7 +70,7 @@ func TestTailsAreBounded(t *testing.T) {
 			x.tell("c0", "5f1d0a9be2c34788") // it is the newest now
 		}
 	}
-	if len(x.s.Tails) != maxTails || !x.s.TailTold("c0", x.now) || x.s.TailTold("c1", x.now) || !x.s.TailTold("c2", x.now) {
+	if len(x.s.Tails) != maxTails || !x.s.Tails.Told("c0", x.now) || x.s.Tails.Told("c1", x.now) || !x.s.Tails.Told("c2", x.now) {
 		t.Errorf("%+v", x.s.Tails)
 	}
 }
