@@ -5,6 +5,7 @@
 package projections
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -22,6 +23,10 @@ const (
 	// message was made. It is more than the longest schedule, the longest validity, the wait for
 	// receipts and the time for which the fold keeps a settled message together.
 	KeepHandoff = 60 * 24 * time.Hour
+	// KeepTail is how long, in the log's own time, a recipient can be found by the tail that a hand-off
+	// told. Who was texted within ledger.TailsWithin was told within recipient.TailEvery before, and a day
+	// more is kept because a row has a day and no time.
+	KeepTail = ledger.TailsWithin + recipient.TailEvery + 24*time.Hour
 )
 
 // Apply applies one judged event of partition p to its message and returns the message. m is nil
@@ -279,3 +284,35 @@ func Inbound(j *ledger.Judged) bool {
 	}
 	return false
 }
+
+// Tail is the tail of a recipient's number that a hand-off to a carrier account told.
+type Tail struct {
+	Account string
+	// Day is the day (UTC) of the hand-off, counted from 1970.
+	Day int64
+	// Tail is HandoffStarted.Tail as a number.
+	Tail    int64
+	Tenant  string
+	Subject event.Pseudonym
+}
+
+// Told is the tail that an event told. m is the event's message as it is after the event. The bool is false
+// if the event told none.
+func Told(m *reading.Message, j *ledger.Judged) (t Tail, ok bool) {
+	e := j.Event
+	d, ok := e.Data.(*event.HandoffStarted)
+	if !ok || j.Why != "" || d.Tail == "" || m.Route == nil {
+		return t, false
+	}
+	n, err := TailNumber(d.Tail)
+	return Tail{Account: m.Route.Data.Carrier, Day: Day(e.Time), Tail: n, Tenant: e.Tenant, Subject: e.Subject}, err == nil
+}
+
+// TailNumber is a tail of 16 hexadecimal digits as a number.
+func TailNumber(tail string) (int64, error) {
+	n, err := strconv.ParseUint(tail, 16, 64)
+	return int64(n), err
+}
+
+// Day is the day (UTC) of a time, counted from 1970.
+func Day(t time.Time) int64 { return t.Unix() / (24 * 60 * 60) }

@@ -32,6 +32,8 @@ var dumps = []struct{ table, text string }{
 		FROM handoffs h JOIN partitions p ON p.partition = h.partition ORDER BY h.message, h.attempt, h.part`},
 	{"reserved", `SELECT r.partition, r.tenant, r.key, r.message, r.input, r.keep_until FROM reserved r
 		JOIN partitions p ON p.partition = r.partition WHERE r.keep_until > p.time ORDER BY r.message`},
+	{"tails", `SELECT t.partition, t.day, t.account, t.tail, t.tenant, t.subject, p.time FROM tails t
+		JOIN partitions p ON p.partition = t.partition ORDER BY t.partition, t.day, t.account, t.tail, t.tenant, t.subject`},
 }
 
 // Dump writes every row of every table as one line of text, in canonical order, as of one commit:
@@ -90,6 +92,13 @@ func dumpTable(ctx context.Context, tx *sql.Tx, out *bufio.Writer, table, text s
 			now, _ := values[len(values)-1].(int64)
 			bound := oldest(fromMillis(sql.NullInt64{Int64: now, Valid: true}).Add(-projections.KeepHandoff))
 			if id, _ := values[0].([]byte); bytes.Compare(id, bound[:]) < 0 {
+				continue
+			}
+			shown = values[:len(values)-1]
+		}
+		if table == "tails" {
+			now, _ := values[len(values)-1].(int64)
+			if day, _ := values[1].(int64); day < firstTold(fromMillis(sql.NullInt64{Int64: now, Valid: true})) {
 				continue
 			}
 			shown = values[:len(values)-1]

@@ -111,6 +111,7 @@ type pruning struct {
 	p      event.Partition
 	until  int64
 	before event.ID
+	tails  int64
 }
 
 // begin locks the partitions, in order, and loads the messages that are not remembered, and the
@@ -299,6 +300,7 @@ type staged struct {
 	closedReviews                 array[[]byte]
 	inbound                       inboundColumns
 	reserved                      reservedColumns
+	tails                         tailColumns
 }
 
 // array is a column. pgx encodes this type without reflection.
@@ -380,6 +382,14 @@ type reservedColumns struct {
 	message     array[[]byte]
 	input       array[string]
 	until       array[int64]
+}
+
+type tailColumns struct {
+	partition       array[int16]
+	day             array[int32]
+	tail            array[int64]
+	account, tenant array[string]
+	subject         array[[]byte]
 }
 
 type markColumnsOf struct {
@@ -559,13 +569,27 @@ func (s *staged) insertReserved(m *reading.Message, submit *event.MessageSubmitt
 	return nil
 }
 
+func (s *staged) insertTails(all []tailRow) error {
+	c := &s.tails
+	for i := range all {
+		x := &all[i].tail
+		c.partition = append(c.partition, int16(all[i].p))
+		c.day = append(c.day, int32(x.Day))
+		c.account = append(c.account, x.Account)
+		c.tail = append(c.tail, x.Tail)
+		c.tenant = append(c.tenant, x.Tenant)
+		c.subject = append(c.subject, x.Subject[:])
+	}
+	return nil
+}
+
 func (t *pgTx) putMark(p event.Partition, m ledger.Mark) error {
 	t.put[p] = m
 	return nil
 }
 
-func (t *pgTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID) error {
-	t.prunings = append(t.prunings, pruning{p, reservedUntil.UnixMilli(), handoffsBefore})
+func (t *pgTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID, tailsBefore int64) error {
+	t.prunings = append(t.prunings, pruning{p, reservedUntil.UnixMilli(), handoffsBefore, tailsBefore})
 	return nil
 }
 
@@ -617,6 +641,11 @@ func (s *staged) batch(marks map[event.Partition]ledger.Mark, prunings []pruning
 			SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bigint[])`,
 			c.hash, c.partition, c.tenant, c.key, c.message, c.input, c.until)
 	}
+	if c := &s.tails; len(c.day) > 0 {
+		b.Queue(`INSERT INTO tails (partition, day, account, tail, tenant, subject)
+			SELECT * FROM unnest($1::smallint[], $2::integer[], $3::text[], $4::bigint[], $5::text[], $6::bytea[])`,
+			c.partition, c.day, c.account, c.tail, c.tenant, c.subject)
+	}
 	c := markColumnsOf{}
 	for p, m := range marks {
 		c.add(p, m)
@@ -628,6 +657,7 @@ func (s *staged) batch(marks map[event.Partition]ledger.Mark, prunings []pruning
 	for _, x := range prunings {
 		b.Queue(pruneReserved, int16(x.p), x.until)
 		b.Queue(pruneHandoffs, int16(x.p), x.before[:])
+		b.Queue(`DELETE FROM tails WHERE ctid = ANY(ARRAY(SELECT ctid FROM tails WHERE partition = $1 AND day < $2 LIMIT $3))`, int16(x.p), int32(x.tails), maxPruned)
 	}
 	b.Queue(`COMMIT`)
 	return b

@@ -249,6 +249,31 @@ func (r *reader) Reserved(ctx context.Context, tenant, key string) (ledger.Reser
 	return x, true, nil
 }
 
+// Tails is part of ledger.Views. They come in order of tenant and subject.
+func (r *reader) Tails(ctx context.Context, account, tail string, since time.Time, limit int) (found []ledger.Tailed, err error) {
+	n, err := projections.TailNumber(tail)
+	if err != nil {
+		return nil, errors.New("find recipients by a tail: it is not 16 hexadecimal digits")
+	}
+	err = r.do(ctx, "find recipients by a tail", func(ctx context.Context) error {
+		found = nil
+		return each(ctx, r.stmt.tails, []any{plain(account), n, projections.Day(since), limit}, func(scan func(...any) error) error {
+			var t ledger.Tailed
+			var subject []byte
+			if err := scan(&t.Tenant, &subject); err != nil {
+				return err
+			}
+			t.Subject = event.Pseudonym(toID(subject))
+			found = append(found, t)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
 // Message returns a message of the tenant. The error is reading.ErrNotFound if there is none, or
 // none yet.
 func (r *reader) Message(ctx context.Context, tenant string, id event.ID) (*reading.Message, error) {

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
@@ -140,8 +142,8 @@ type sqlite struct {
 	putHandoff, deleteHandoff, putOptOut, deleteOptOut   *sql.Stmt
 	putStanding, deleteStanding, putReview, deleteReview *sql.Stmt
 	insertInbound                                        *sql.Stmt
-	insertReserved, putMark                              *sql.Stmt
-	pruneReserved, pruneHandoffs                         *sql.Stmt
+	insertReserved, insertTail, insertTails, putMark     *sql.Stmt
+	pruneReserved, pruneHandoffs, pruneTails             *sql.Stmt
 }
 
 func (s *sqlite) prepare(ctx context.Context) (err error) {
@@ -180,11 +182,14 @@ func (s *sqlite) prepare(ctx context.Context) (err error) {
 		{&s.deleteReview, `DELETE FROM reviews WHERE event = $1`},
 		{&s.insertInbound, `INSERT INTO inbound (event, subject, partition, position, tenant) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (event) DO NOTHING`},
 		{&s.insertReserved, `INSERT INTO reserved (hash, partition, tenant, key, message, input, keep_until) VALUES ($1, $2, $3, $4, $5, $6, $7)`},
+		{&s.insertTail, insertTail},
+		{&s.insertTails, insertTail + strings.Repeat(`, (?, ?, ?, ?, ?, ?)`, tailsAtOnce-1)},
 		{&s.putMark, `INSERT INTO partitions (partition, next, hash, control, control_event, time, call_by) VALUES ($1, $2, $3, $4, $5, $6, $7)
 			ON CONFLICT (partition) DO UPDATE SET next = excluded.next, hash = excluded.hash, control = excluded.control,
 			control_event = excluded.control_event, time = excluded.time, call_by = excluded.call_by`},
 		{&s.pruneReserved, pruneReserved},
 		{&s.pruneHandoffs, pruneHandoffs},
+		{&s.pruneTails, `DELETE FROM tails WHERE rowid IN (SELECT rowid FROM tails WHERE partition = $1 AND day < $2 LIMIT $3)`},
 	} {
 		if *x.stmt, err = s.conn.PrepareContext(ctx, x.text); err != nil {
 			return err
@@ -369,17 +374,48 @@ func (t *sqliteTx) insertReserved(m *reading.Message, submit *event.MessageSubmi
 	return err
 }
 
+const insertTail = `INSERT INTO tails (partition, day, account, tail, tenant, subject) VALUES (?, ?, ?, ?, ?, ?)`
+
+// tailsAtOnce is how many tails one statement writes. They come with most messages, and the call of a
+// statement costs as much as the row.
+const tailsAtOnce = 16
+
+func (t *sqliteTx) insertTails(all []tailRow) error {
+	var args [6 * tailsAtOnce]any
+	for some := range slices.Chunk(all, tailsAtOnce) {
+		for i := range some {
+			x := &some[i].tail
+			copy(args[6*i:], []any{int64(some[i].p), x.Day, x.Account, x.Tail, x.Tenant, x.Subject[:]})
+		}
+		if len(some) == tailsAtOnce {
+			if _, err := t.sqlite.insertTails.Exec(args[:]...); err != nil {
+				return err
+			}
+			continue
+		}
+		for i := range some {
+			if _, err := t.sqlite.insertTail.Exec(args[6*i : 6*i+6]...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (t *sqliteTx) putMark(p event.Partition, m ledger.Mark) error {
 	t.put[p] = m
 	_, err := t.sqlite.putMark.Exec(int64(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], millis(m.Partition.Time), callBy(m.Partition))
 	return err
 }
 
-func (t *sqliteTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID) error {
+func (t *sqliteTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID, tailsBefore int64) error {
 	if _, err := t.pruneReserved.Exec(int64(p), reservedUntil.UnixMilli()); err != nil {
 		return err
 	}
-	_, err := t.pruneHandoffs.Exec(int64(p), handoffsBefore[:])
+	if _, err := t.pruneHandoffs.Exec(int64(p), handoffsBefore[:]); err != nil {
+		return err
+	}
+	_, err := t.pruneTails.Exec(int64(p), tailsBefore, maxPruned)
 	return err
 }
 

@@ -11,7 +11,7 @@ type statements struct {
 	headOf, previousOf, chain, byStatus, byReference      *sql.Stmt
 	reviews, review, inbound, inboundBefore, inboundAfter *sql.Stmt
 	openReviews, openOld, oldReview                       *sql.Stmt
-	program, heads                                        *sql.Stmt
+	program, heads, tails                                 *sql.Stmt
 	// On SQLite streams are loaded one by one, on PostgreSQL as sets, because each statement
 	// costs a round trip there.
 	streamState            *sql.Stmt
@@ -45,6 +45,12 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 				SELECT c.n + 1, m.tenant, m.doc, m.previous, m.reference FROM chain c JOIN messages m ON m.id = c.previous WHERE c.n < $2)
 			SELECT tenant, doc, previous, reference FROM chain ORDER BY n`},
 		{&s.heads, `SELECT partition, next FROM partitions WHERE next > 0 ORDER BY partition`},
+		// One search of the index for each partition and each day until the newest of the log.
+		{&s.tails, `WITH RECURSIVE days (day) AS (SELECT CAST($3 AS bigint) UNION ALL
+				SELECT day + 1 FROM days WHERE day < (SELECT max(time) FROM partitions) / 86400000)
+			SELECT DISTINCT t.tenant, t.subject FROM partitions p CROSS JOIN days d
+				JOIN tails t ON t.partition = p.partition AND t.day = d.day AND t.account = $1 AND t.tail = $2
+			ORDER BY t.tenant, t.subject LIMIT $4`},
 		{&s.program, `SELECT min(program) FROM messages WHERE tenant = $1 AND program > $2`},
 		{&s.byStatus, `SELECT id FROM messages WHERE tenant = $1 AND program = $2 AND status = $3 AND id < $4 AND id >= $5 ORDER BY id DESC LIMIT $6`},
 		{&s.byReference, `SELECT id FROM messages WHERE tenant = $1 AND reference = $2 AND id < $3 AND id >= $4 ORDER BY id DESC LIMIT $5`},

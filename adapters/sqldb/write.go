@@ -160,10 +160,11 @@ type tx interface {
 	deleteReview(id event.ID) error
 	insertInbound(x *inboundRow) error
 	insertReserved(m *reading.Message, submit *event.MessageSubmitted) error
+	insertTails(all []tailRow) error
 
 	putMark(p event.Partition, m ledger.Mark) error
 	// prune deletes the rows that the partition's time has made obsolete.
-	prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID) error
+	prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID, tailsBefore int64) error
 
 	commit() error
 	rollback()
@@ -244,6 +245,12 @@ type txn struct {
 	reviews  map[event.ID]*reviewRow
 	revOrder []*reviewRow
 	inbound  []inboundRow
+	tails    []tailRow
+}
+
+type tailRow struct {
+	p    event.Partition
+	tail projections.Tail
 }
 
 type messageRow struct {
@@ -366,6 +373,9 @@ func (t *txn) apply(p event.Partition, j *ledger.Judged) error {
 	if row.m == nil {
 		return nil
 	}
+	if tail, ok := projections.Told(row.m, j); ok {
+		t.tails = append(t.tails, tailRow{p, tail})
+	}
 	if t.messages[id] == nil {
 		t.messages[id] = row
 		t.touched = append(t.touched, row)
@@ -477,6 +487,9 @@ func (t *txn) write() error {
 	if err := t.writeSuppression(); err != nil {
 		return err
 	}
+	if err := t.tx.insertTails(t.tails); err != nil {
+		return err
+	}
 	for p, m := range t.marks {
 		if err := t.tx.putMark(p, m); err != nil {
 			return err
@@ -488,7 +501,7 @@ func (t *txn) write() error {
 			continue
 		}
 		t.w.pruned[p] = now
-		if err := t.tx.prune(p, now, oldest(now.Add(-projections.KeepHandoff))); err != nil {
+		if err := t.tx.prune(p, now, oldest(now.Add(-projections.KeepHandoff)), firstTold(now)); err != nil {
 			return err
 		}
 	}
@@ -697,7 +710,14 @@ func (w *writer) reset(p event.Partition) error {
 }
 
 // tables are all tables with rows of partitions. Each has a column partition.
-var tables = []string{"partitions", "streams", "messages", "opt_outs", "standing", "reviews", "inbound", "handoffs", "reserved"}
+var tables = []string{"partitions", "streams", "messages", "opt_outs", "standing", "reviews", "inbound", "handoffs", "reserved", "tails"}
+
+// maxPruned bounds the tails of a partition that one pruning deletes. It is many times what a partition
+// adds in pruneEvery.
+const maxPruned = 20_000
+
+// firstTold is the first day of which tails are kept when a partition's time is now.
+func firstTold(now time.Time) int64 { return projections.Day(now.Add(-projections.KeepTail)) }
 
 // fold is the part of a stream's row that comes from its fold.
 func (s *streamRow) fold() (state []byte, due sql.NullInt64) {

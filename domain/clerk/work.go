@@ -28,6 +28,7 @@ type work struct {
 	starts []event.ID
 	fault  event.Fault
 	detail string
+	tails  []string // the carrier accounts for which a start in events tells the tail of the number
 }
 
 // run looks at the stream. Answers to inbound messages come first, alone: they are facts, and a
@@ -230,7 +231,7 @@ func (w *work) handoff(m *recipient.Message, r *prepared, until time.Time) {
 		Encoding: string(r.segments[0].Encoding), Parts: len(r.segments)})
 	started := &event.HandoffStarted{Attempt: len(m.Attempts) + 1, CallBy: event.Millis(callBy),
 		AnswerBy: event.Millis(callBy.Add(c.cfg.AnswerWithin)), Duplicate: duplicate,
-		Reference: reference(m.ID, len(m.Attempts)+1)}
+		Reference: reference(m.ID, len(m.Attempts)+1), Tail: w.tail(r)}
 	for _, n := range parts {
 		started.Parts = append(started.Parts, event.StartedPart{Part: n,
 			Digest: c.cfg.Vault.Digest(w.st.state.Tenant, "octets", r.segments[n-1].Octets)})
@@ -244,6 +245,18 @@ func (w *work) handoff(m *recipient.Message, r *prepared, until time.Time) {
 	}
 	c.flights.starts[e.ID] = s
 	w.starts = append(w.starts, e.ID)
+}
+
+// tail is the tail of the recipient's number, where a start has to tell it: from format level 2 on, if the
+// account delivers inbound texts and none was told for it lately.
+func (w *work) tail(r *prepared) string {
+	account := r.route.Carrier
+	if w.c.fold.reg.Level() < 2 || !w.c.cfg.Account(account).Tells.Inbound || w.st.state.Tails.Told(account, w.now) ||
+		slices.Contains(w.tails, account) {
+		return ""
+	}
+	w.tails = append(w.tails, account)
+	return ledger.TailOf(w.c.cfg.Vault, string(r.to))
 }
 
 // reference is the user_message_reference of the first part: never 0, and different for each

@@ -497,6 +497,7 @@ func (d *HandoffStarted) encode(w *encoder) {
 	w.time("answer_by", d.AnswerBy)
 	w.flag("duplicate", d.Duplicate)
 	w.num("reference", int64(d.Reference))
+	w.str("tail", d.Tail)
 }
 
 func (d *HandoffAccepted) encode(w *encoder) {

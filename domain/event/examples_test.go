@@ -92,8 +92,12 @@ func laterExamples() []*Event {
 	decided := *examples()[4]
 	decided.Data = &MessageDecided{Outcome: "defer", Until: at(3_600_000), Checks: []Check{{"opt_out", "defer", []string{"opt_out.in_review"}, []ID{exampleID(4)}, at(3_600_000)}},
 		Clocks: []Clock{"America/New_York 2026-11-24T08:40"}, ZoneData: "2026c", OptOuts: []ID{exampleID(4)}, Revision: "2026-11-28", Digest: "5f1d0a9be2c34788a1b2c3d4e5f60718"}
+	started := *examples()[6]
+	started.Data = &HandoffStarted{Attempt: 1, Parts: []StartedPart{{1, "5f1d0a9be2c34788a1b2c3d4e5f60718"}}, CallBy: at(5_000), AnswerBy: at(15_000),
+		Reference: 4097, Tail: "5f1d0a9be2c34788"}
 	return []*Event{
 		&decided,
+		&started,
 		control(38, "acme", &ProgramChanged{Name: "account", LegalEntity: "Acme Bank", Purposes: []string{"account"}, Countries: []string{"US"},
 			Senders: []string{"+15005550006"}, StartText: "Acme: you get our messages again.", By: "key-3"}),
 	}

@@ -190,6 +190,7 @@ var narrower = map[string]schema{
 	"MessageRouted.encoding":     encodings,
 	"MessageRouted.parts":        octet,
 	"HandoffStarted.reference":   reference,
+	"HandoffStarted.tail":        {Pattern: `^[0-9a-f]{16}$`},
 	"HandoffAccepted.part":       octet,
 	"HandoffRefused.part":        octet,
 	"HandoffInDoubt.parts":       octet,

@@ -228,6 +228,11 @@ type HandoffStarted struct {
 	Duplicate bool `json:"duplicate,omitempty"`
 	// Reference is the user_message_reference of part 1; part n has Reference+n-1.
 	Reference uint16 `json:"reference,omitempty"`
+	// Tail (from format level 2 on) is a keyed digest (64 bits, hex) of the last seven digits of the
+	// recipient's number. It is there where the carrier account delivers inbound texts, unless the stream
+	// had one for that account within 15 days. An inbound text whose address can be read as no number finds by
+	// it whom it may be of.
+	Tail string `json:"tail,omitempty"`
 }
 
 // HandoffAccepted (fact): the carrier accepted a part, and gave it an id.

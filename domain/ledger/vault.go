@@ -34,6 +34,6 @@ type Vault interface {
 
 	// Digest returns a keyed digest (128 bits, hex) under a key of the tenant, so that data can
 	// be found or compared without being read. purpose ("idempotency", "input", "reference",
-	// "octets") makes the digests of equal data differ from one purpose to another.
+	// "octets", "tail") makes the digests of equal data differ from one purpose to another.
 	Digest(tenant, purpose string, data []byte) string
 }

@@ -110,6 +110,9 @@ type Views interface {
 	// Reserved finds an idempotency key that was used, by its digest. The bool is false if there
 	// is none.
 	Reserved(ctx context.Context, tenant, key string) (Reserved, bool, error)
+	// Tails finds the recipients, up to limit, whose numbers have a tail (see TailOf) that a hand-off to
+	// the carrier account told on the day (UTC) of since or later. Each tenant and subject comes once.
+	Tails(ctx context.Context, account, tail string, since time.Time, limit int) ([]Tailed, error)
 }
 
 // Finder finds messages, of senders and of handsets, in the views.

@@ -21,16 +21,42 @@ type listener struct {
 	writer *ledger.Writer
 }
 
-// who says whose number an inbound message came from.
-func (l listener) who(_ context.Context, d *ledger.Delivery, countries []string) receipts.Who {
-	who, _ := receipts.WhoIs(d, countries)
-	return who
+// mostStreams bounds the recipients that an unreadable address may mean. If it may mean more, it holds
+// none of them: one odd message never stops a multitude.
+const mostStreams = 8
+
+// streams are the recipients, if there are at most mostStreams, that the account texted lately and whose
+// numbers end like the address of a message. They are those of the last ledger.TailsWithin, and some
+// of up to recipient.TailEvery before: the tail of a number is told so seldom. An address with fewer than
+// seven digits (a short code, a name) means none.
+func (l listener) streams(ctx context.Context, d *ledger.Delivery) ([]receipts.Stream, error) {
+	tail := ledger.TailOf(l.cfg.Vault, d.From)
+	if tail == "" {
+		return nil, nil
+	}
+	since := l.cfg.Clock.Now().Add(-ledger.TailsWithin - recipient.TailEvery)
+	found, err := l.cfg.Views.Tails(ctx, d.Account, tail, since, mostStreams+1)
+	if err != nil || len(found) > mostStreams {
+		return nil, err
+	}
+	var out []receipts.Stream
+	for _, t := range found {
+		out = append(out, receipts.Stream(t))
+	}
+	return out, nil
 }
 
 // understand says what an inbound message asks for, and where it goes. If it may quote a text that was
 // sent to its writer, it is read once more with those texts; if they cannot be looked up, it
-// holds like any other words that are not plain.
-func (l listener) understand(ctx context.Context, reg *control.Registry, d *ledger.Delivery, who receipts.Who) receipts.Placement {
+// holds like any other words that are not plain. If it cannot be found out whom an unreadable address
+// means, the message is refused, and its carrier delivers it once more: else a STOP would hold nothing.
+func (l listener) understand(ctx context.Context, reg *control.Registry, d *ledger.Delivery, who receipts.Who) (receipts.Placement, error) {
+	if len(who.Numbers) == 0 {
+		var err error
+		if who.Streams, err = l.streams(ctx, d); err != nil {
+			return receipts.Placement{}, ledger.Refused(err)
+		}
+	}
 	c := words.Context{}
 	if len(who.Numbers) > 0 {
 		c.Country = who.Numbers[0].Country()
@@ -44,12 +70,12 @@ func (l listener) understand(ctx context.Context, reg *control.Registry, d *ledg
 	heard := receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists(l.cfg.Lists, c))
 	p := receipts.Place(reg, d, who, heard)
 	if !heard.Quoted || p.Tenant == "" || p.Event.Concat != nil {
-		return p
+		return p, nil
 	}
 	if c.Sent = l.sent(ctx, l.writer.Stream(p.Tenant, who.Numbers[0])); len(c.Sent) == 0 {
-		return p
+		return p, nil
 	}
-	return receipts.Place(reg, d, who, receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists(l.cfg.Lists, c)))
+	return receipts.Place(reg, d, who, receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists(l.cfg.Lists, c))), nil
 }
 
 // sent are the texts that were sent to a person lately, the newest first, as far as they can be looked

@@ -99,8 +99,12 @@ func (t *texts) record(ctx context.Context, x *text) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
 	reg, _ := t.control.Latest()
-	who := t.listen.who(ctx, &x.d, receipts.Countries(reg, x.d.Account, t.accounts[x.d.Account].Countries))
-	p := t.listen.understand(ctx, reg, &x.d, who)
+	who := receipts.WhoIs(&x.d, receipts.Countries(reg, x.d.Account, t.accounts[x.d.Account].Countries))
+	p, err := t.listen.understand(ctx, reg, &x.d, who)
+	if err != nil {
+		x.ack(err)
+		return
+	}
 	if p.Tenant != "" {
 		t.certain(ctx, x, reg, who, &p)
 		return

@@ -23,14 +23,10 @@ type Who struct {
 }
 
 // WhoIs reads whose number an inbound message came from. countries are those whose national numbers the
-// account may write. trailing are the last digits of an address that can be read as no number, for the
-// rule of seven digits; "" if there are fewer.
-func WhoIs(d *ledger.Delivery, countries []string) (who Who, trailing string) {
+// account may write.
+func WhoIs(d *ledger.Delivery, countries []string) Who {
 	r := sms.ReadAddress(d.From, d.FromTON, d.FromNPI, countries)
-	if who = (Who{Numbers: r.Numbers, Certain: r.Certain}); len(r.Numbers) == 0 {
-		trailing = r.Trailing
-	}
-	return who, trailing
+	return Who{Numbers: r.Numbers, Certain: r.Certain}
 }
 
 // Stream is a recipient's stream, where its number is not at hand.

@@ -56,6 +56,9 @@ func (s *State) handoffStarted(p *PartitionState, m *Message, e *event.Event, d 
 	m.Attempts = append(m.Attempts, a)
 	m.Status, m.AllowUntil, m.AllowSenders, m.Changed = Sending, time.Time{}, nil, p.Time
 	s.Texted = true
+	if d.Tail != "" {
+		s.Tails = s.Tails.with(m.Carrier, e.Time)
+	}
 	if d.CallBy.After(p.CallBy) {
 		p.CallBy = d.CallBy
 	}

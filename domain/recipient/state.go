@@ -37,6 +37,8 @@ type State struct {
 	Starts []digestAt `json:"starts,omitempty"`
 	// Answered are the automatic answers that were asked for lately, to bound them.
 	Answered []answeredAt `json:"answered,omitempty"`
+	// Tails say for which carrier accounts a hand-off told the tail of the number lately.
+	Tails toldTails `json:"tails,omitempty"`
 	// Remembered are the facts that were folded within RepeatWindow, to tell repeats.
 	Remembered []Remembered `json:"seen,omitempty"`
 }
@@ -324,6 +326,7 @@ func (s *State) prune(p *PartitionState) {
 	s.Joined = slices.DeleteFunc(s.Joined, func(j joinedMessage) bool { return p.Time.Sub(j.At) > copiesWithin })
 	s.Starts = slices.DeleteFunc(s.Starts, func(d digestAt) bool { return p.Time.Sub(d.At) > copiesWithin })
 	s.Answered = slices.DeleteFunc(s.Answered, func(a answeredAt) bool { return p.Time.Sub(a.At) > answerWindow })
+	s.Tails = slices.DeleteFunc(s.Tails, func(t toldTail) bool { return p.Time.Sub(t.At) > TailEvery })
 	s.Messages = slices.DeleteFunc(s.Messages, func(m *Message) bool {
 		return !m.Status.Open() && p.Time.Sub(m.Changed) > KeepSettled && p.Time.Sub(m.ValidUntil) > KeepSettled
 	})

@@ -57,6 +57,7 @@ func Exercise(t *testing.T, open func(t *testing.T) Store) {
 		{"hand-offs are found under their ids", handoffs},
 		{"hand-offs in doubt are found under their references", doubts},
 		{"keys are remembered, and forgotten by the log's time", reserved},
+		{"recipients are found by a tail, and forgotten by the log's time", tails},
 		{"opt-outs name the positions that they rest on", optOuts},
 		{"a person with many STOPs has one row", manyStops},
 		{"reviews are listed, oldest first, until they are resolved", reviews},
@@ -828,18 +829,24 @@ func doubts(t *testing.T, open func(*testing.T) Store) {
 // started is a message of some parts whose first attempt at carrier alpha went out
 // under a reference.
 func started(w *World, p int, s *recipient.State, reference uint16, parts int) event.ID {
+	d := &event.HandoffStarted{Attempt: 1, Reference: reference}
+	for n := range parts {
+		d.Parts = append(d.Parts, event.StartedPart{Part: n + 1, Digest: "00"})
+	}
+	return start(w, p, s, "alpha", d)
+}
+
+// start is a message whose attempt d went out at a carrier.
+func start(w *World, p int, s *recipient.State, carrier string, d *event.HandoffStarted) event.ID {
 	w.now = w.now.Add(time.Second)
 	w.submit(p, s, w.id(p))
 	id := w.messages[p][len(w.messages[p])-1].ID
 	if m := s.Message(id); m.Status == recipient.Scheduled {
 		w.now = m.SendAt
 	}
-	d := &event.HandoffStarted{Attempt: 1, CallBy: event.Millis(w.now.Add(time.Second)), AnswerBy: event.Millis(w.now.Add(time.Minute)), Reference: reference}
-	for n := range parts {
-		d.Parts = append(d.Parts, event.StartedPart{Part: n + 1, Digest: "00"})
-	}
+	d.CallBy, d.AnswerBy = event.Millis(w.now.Add(time.Second)), event.Millis(w.now.Add(time.Minute))
 	for _, d := range []event.Data{&event.MessageDecided{Outcome: "allow", Until: event.Millis(w.now.Add(30 * time.Second)), Senders: []string{"BANK"}},
-		&event.MessageRouted{Carrier: "alpha", From: "BANK", Parts: parts}, d} {
+		&event.MessageRouted{Carrier: carrier, From: "BANK", Parts: len(d.Parts)}, d} {
 		e := w.event(p, s, d)
 		e.Message, e.After, e.Control = id, s.Last, w.parts[p].Control
 		w.append(p, e)
@@ -894,6 +901,90 @@ func reserved(t *testing.T, open func(*testing.T) Store) {
 		}
 	}
 	asOne(t, w, s, open)
+}
+
+// tails: a start tells a tail for the account that its message was routed to. A search finds each
+// recipient once, from the day asked for on, in any partition, and up to a number.
+func tails(t *testing.T, open func(*testing.T) Store) {
+	s := open(t)
+	w := seeded(9)
+	w.now = w.now.Truncate(24 * time.Hour).Add(12 * time.Hour)
+	const one, high = "0000000000000001", "f000000000000001"
+	told := func(p int, of *recipient.State, carrier, tail string) {
+		t.Helper()
+		m := len(w.messages[p])
+		start(w, p, of, carrier, &event.HandoffStarted{Attempt: 1, Parts: []event.StartedPart{{Part: 1, Digest: "00"}}, Tail: tail})
+		if len(w.messages[p]) != m+1 {
+			t.Fatal("no message")
+		}
+	}
+	next := make([]int, Partitions)
+	flush := func() {
+		t.Helper()
+		for p := range Partitions {
+			write(t, s, w.Batch(p, next[p], len(w.Steps[p]), false))
+			next[p] = len(w.Steps[p])
+		}
+	}
+	expect := func(when, account, tail string, since time.Time, limit int, of ...*recipient.State) {
+		t.Helper()
+		got, err := s.Tails(context.Background(), account, tail, since, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []ledger.Tailed
+		for _, o := range of {
+			want = append(want, ledger.Tailed{Tenant: o.Tenant, Subject: o.Subject})
+		}
+		order := func(a, b ledger.Tailed) int {
+			return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), bytes.Compare(a.Subject[:], b.Subject[:]))
+		}
+		slices.SortFunc(want, order)
+		slices.SortFunc(got, order)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v, not %v", when, got, want)
+		}
+	}
+	a, b, c := w.subjects[0][0], w.subjects[1][0], w.subjects[2][0]
+	expect("an empty database", "alpha", one, w.now, 9)
+	first := w.now
+	told(0, a, "alpha", one)
+	told(0, a, "alpha", one)
+	told(1, b, "alpha", one)
+	told(1, b, "beta", high)
+	told(2, c, "alpha", "")
+	flush()
+	since := w.now.Add(-24 * time.Hour)
+	expect("two of three", "alpha", one, since, 9, a, b)
+	expect("another account", "beta", one, since, 9)
+	expect("a tail beyond 63 bits", "beta", high, since, 9, b)
+	if got, err := s.Tails(context.Background(), "alpha", one, since, 1); err != nil || len(got) != 1 {
+		t.Errorf("%v, %v: more than the limit", got, err)
+	}
+	if _, err := s.Tails(context.Background(), "alpha", "xyz", since, 1); err == nil {
+		t.Error("a tail that is no digest was looked for")
+	}
+	// The day counts, in UTC, with both ends.
+	w.now = w.now.Add(10 * 24 * time.Hour)
+	told(2, c, "alpha", one)
+	flush()
+	expect("on the day", "alpha", one, first.Truncate(24*time.Hour).Add(24*time.Hour-time.Millisecond), 9, a, b, c)
+	expect("after the day", "alpha", one, first.Truncate(24*time.Hour).Add(24*time.Hour), 9, c)
+	expect("in the future", "alpha", one, w.now.Add(48*time.Hour), 9)
+	// A partition's own time frees its rows, and no other's.
+	w.now = first.Add(projections.KeepTail)
+	told(0, a, "beta", high)
+	flush()
+	expect("the last day", "alpha", one, since, 9, a, b, c)
+	w.now = first.Add(projections.KeepTail + 24*time.Hour)
+	told(0, a, "beta", high)
+	flush()
+	expect("pruned", "alpha", one, since, 9, b, c)
+	asOne(t, w, s, open)
+	if err := s.Reset(context.Background(), 1); err != nil {
+		t.Fatal(err)
+	}
+	expect("reset", "alpha", one, since, 9, c)
 }
 
 // asOne: s dumps what a store does that had each partition's events at once.

@@ -324,6 +324,9 @@ func (w *World) advance(p int, s *recipient.State) {
 		for _, n := range want {
 			d.Parts = append(d.Parts, event.StartedPart{Part: n, Digest: "00112233445566778899aabbccddeeff"})
 		}
+		if w.chance(60) {
+			d.Tail = fmt.Sprintf("%016x", uint64(w.draw(4))<<62+7)
+		}
 		w.add(p, s, d, m.ID)
 	case m.Status.Unsent():
 		d := &event.MessageDecided{Outcome: pick[event.DecisionOutcome](w, "allow", "allow", "allow", "allow", "deny", "defer", "hold"), Until: event.Millis(w.now.Add(time.Duration(1+w.draw(30)) * time.Minute)),

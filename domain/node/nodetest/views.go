@@ -93,6 +93,8 @@ type Views struct {
 	handoffs map[string]ledger.HandoffRef // by account and the carrier's id
 	reserved map[string]ledger.Reserved   // by tenant and key
 	inbound  []ledger.InboundRef
+	carriers map[event.ID]string // to which account each message was routed last
+	tails    []tail
 	progress chan struct{} // closed, and made anew, at every commit
 	trimmed  int           // how many batches other nodes had written already, in whole or in part
 	// differ says where two nodes wrote different things.
@@ -103,6 +105,13 @@ type Views struct {
 type queued struct {
 	batch *ledger.Batch
 	done  func(error)
+}
+
+// tail is one that a hand-off told.
+type tail struct {
+	account, tail string
+	day           int64
+	of            ledger.Tailed
 }
 
 // verdict is how an event was judged.
@@ -121,7 +130,7 @@ type submitted struct {
 // NewViews returns views that hold nothing.
 func NewViews() *Views {
 	return &Views{rng: newChance(1), at: map[event.Partition]Snapshot{}, verdicts: map[event.Partition][]verdict{}, queued: map[event.Partition][]queued{}, submits: map[event.ID]submitted{},
-		handoffs: map[string]ledger.HandoffRef{}, reserved: map[string]ledger.Reserved{}, progress: make(chan struct{})}
+		handoffs: map[string]ledger.HandoffRef{}, reserved: map[string]ledger.Reserved{}, carriers: map[event.ID]string{}, progress: make(chan struct{})}
 }
 
 // Snapshot is a partition as it is committed now.
@@ -239,6 +248,12 @@ func (v *Views) index(p event.Partition, j *ledger.Judged) {
 		if d.Key != "" {
 			v.reserved[e.Tenant+"\x00"+d.Key] = ledger.Reserved{Message: e.ID, Input: d.Input}
 		}
+	case *event.MessageRouted:
+		v.carriers[e.Message] = d.Carrier
+	case *event.HandoffStarted:
+		if d.Tail != "" {
+			v.tails = append(v.tails, tail{v.carriers[e.Message], d.Tail, day(e.Time), ledger.Tailed{Tenant: e.Tenant, Subject: e.Subject}})
+		}
 	case *event.HandoffAccepted:
 		for _, k := range sms.IDKeys(d.CarrierID) {
 			v.handoffs[d.Carrier+"\x00"+k] = ledger.HandoffRef{Partition: p, Tenant: e.Tenant, Subject: e.Subject,
@@ -275,6 +290,20 @@ func (v *Views) Reserved(_ context.Context, tenant, key string) (ledger.Reserved
 	r, ok := v.reserved[tenant+"\x00"+key]
 	return r, ok, nil
 }
+
+// Tails is part of ledger.Views.
+func (v *Views) Tails(_ context.Context, account, tail string, since time.Time, limit int) (out []ledger.Tailed, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, t := range v.tails {
+		if t.account == account && t.tail == tail && t.day >= day(since) && len(out) < limit && !slices.Contains(out, t.of) {
+			out = append(out, t.of)
+		}
+	}
+	return out, nil
+}
+
+func day(t time.Time) int64 { return t.Unix() / (24 * 60 * 60) }
 
 // Find is part of ledger.Finder.
 func (v *Views) Find(_ context.Context, tenant string, id event.ID) (ledger.MessageRef, bool, error) {
