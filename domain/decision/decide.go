@@ -28,7 +28,7 @@ type Decider struct {
 	Policy Policy
 	// Zone loads a zone from the embedded database: sms.LoadZone.
 	Zone func(name string) (*time.Location, error)
-	// ZoneData is that database's version: sms.ZoneVersion().
+	// ZoneData is that database's version: sms.WorldVersion().
 	ZoneData string
 }
 

@@ -114,7 +114,7 @@ func New(cfg Config) *Node {
 }
 
 func newDecider(p decision.Policy) *decision.Decider {
-	return &decision.Decider{Policy: p, Zone: sms.LoadZone, ZoneData: sms.ZoneVersion()}
+	return &decision.Decider{Policy: p, Zone: sms.LoadZone, ZoneData: sms.WorldVersion()}
 }
 
 // Intake returns what takes the requests of senders and officers.

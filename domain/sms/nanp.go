@@ -29,19 +29,19 @@ type usArea struct {
 }
 
 // usStates has the geographic area codes of the United States, with overlays, as the North
-// American Numbering Plan assigns them. It has every code that the number metadata accepts, which
-// a test checks. An area code in several zones lists all of them. The digits after the area code
+// American Numbering Plan assigns them, as of November 2026. It has every code that the number
+// metadata accepts, which a test checks, and those newer ones that the metadata lacks. An area code in several zones lists all of them. The digits after the area code
 // do not help: they say where a number was first given out, not where its holder lives, and a
 // mobile number moves freely within its area code.
 var usStates = []usState{
 	{"AK", []usArea{{[]string{alaska, aleutian}, []int{907}}}},
-	{"AL", []usArea{{[]string{central}, []int{205, 251, 256, 334, 659, 938}}}},
+	{"AL", []usArea{{[]string{central}, []int{205, 251, 256, 334, 483, 659, 938}}}},
 	{"AR", []usArea{{[]string{central}, []int{327, 479, 501, 870}}}},
 	// The Navajo Nation, in 928, observes daylight saving time; the rest of Arizona does not.
 	{"AZ", []usArea{{[]string{arizona}, []int{480, 520, 602, 623}}, {[]string{arizona, mountain}, []int{928}}}},
 	{"CA", []usArea{{[]string{pacific}, []int{
-		209, 213, 279, 310, 323, 341, 350, 369, 408, 415, 424, 442, 510, 530, 559, 562, 619, 626, 628,
-		650, 657, 661, 669, 707, 714, 738, 747, 760, 805, 818, 820, 831, 840, 858, 909, 916, 925, 949, 951}}}},
+		209, 213, 279, 310, 323, 341, 350, 357, 369, 408, 415, 424, 442, 510, 530, 559, 562, 619, 626, 628,
+		650, 657, 661, 669, 707, 714, 738, 747, 760, 805, 818, 820, 831, 837, 840, 858, 909, 916, 925, 949, 951}}}},
 	{"CO", []usArea{{[]string{mountain}, []int{303, 719, 720, 748, 970, 983}}}},
 	{"CT", []usArea{{[]string{eastern}, []int{203, 475, 860, 959}}}},
 	{"DC", []usArea{{[]string{eastern}, []int{202, 771}}}},
@@ -55,7 +55,7 @@ var usStates = []usState{
 	{"IA", []usArea{{[]string{central}, []int{319, 515, 563, 641, 712}}}},
 	{"ID", []usArea{{[]string{mountain, pacific}, []int{208, 986}}}},
 	{"IL", []usArea{{[]string{central}, []int{
-		217, 224, 309, 312, 331, 447, 464, 618, 630, 708, 730, 773, 779, 815, 847, 872}}}},
+		217, 224, 309, 312, 331, 447, 464, 618, 630, 708, 730, 773, 779, 815, 847, 861, 872}}}},
 	{"IN", []usArea{
 		{[]string{eastern}, []int{260, 317, 463, 765}},
 		{[]string{central, eastern}, []int{219, 574, 812, 930}}, // the north-west and the south-west are Central
@@ -66,17 +66,17 @@ var usStates = []usState{
 		{[]string{eastern}, []int{502, 859}},
 		{[]string{central, eastern}, []int{270, 364, 606}}, // 606 has Clinton County, which is Central
 	}},
-	{"LA", []usArea{{[]string{central}, []int{225, 318, 337, 504, 985}}}},
+	{"LA", []usArea{{[]string{central}, []int{225, 318, 337, 457, 504, 985}}}},
 	{"MA", []usArea{{[]string{eastern}, []int{339, 351, 413, 508, 617, 774, 781, 857, 978}}}},
 	{"MD", []usArea{{[]string{eastern}, []int{227, 240, 301, 410, 443, 667}}}},
 	{"ME", []usArea{{[]string{eastern}, []int{207}}}},
 	{"MI", []usArea{
-		{[]string{eastern}, []int{231, 248, 269, 313, 517, 586, 616, 734, 810, 947, 989}},
+		{[]string{eastern}, []int{231, 248, 269, 313, 517, 586, 616, 679, 734, 810, 947, 989}},
 		{[]string{central, eastern}, []int{906}}, // four counties of the Upper Peninsula are Central
 	}},
-	{"MN", []usArea{{[]string{central}, []int{218, 320, 507, 612, 651, 763, 952}}}},
+	{"MN", []usArea{{[]string{central}, []int{218, 320, 507, 612, 651, 763, 924, 952}}}},
 	{"MO", []usArea{{[]string{central}, []int{235, 314, 417, 557, 573, 636, 660, 816, 975}}}},
-	{"MS", []usArea{{[]string{central}, []int{228, 601, 662, 769}}}},
+	{"MS", []usArea{{[]string{central}, []int{228, 471, 601, 662, 769}}}},
 	{"MT", []usArea{{[]string{mountain}, []int{406}}}},
 	{"NC", []usArea{{[]string{eastern}, []int{252, 336, 472, 704, 743, 828, 910, 919, 980, 984}}}},
 	{"ND", []usArea{{[]string{central, mountain}, []int{701}}}},
@@ -87,8 +87,8 @@ var usStates = []usState{
 	// West Wendover and Jackpot keep Mountain time.
 	{"NV", []usArea{{[]string{pacific}, []int{702, 725}}, {[]string{mountain, pacific}, []int{775}}}},
 	{"NY", []usArea{{[]string{eastern}, []int{
-		212, 315, 329, 332, 347, 363, 516, 518, 585, 607, 631, 646, 680, 716, 718, 838, 845, 914, 917, 929, 934}}}},
-	{"OH", []usArea{{[]string{eastern}, []int{216, 220, 234, 283, 326, 330, 380, 419, 440, 513, 567, 614, 740, 937}}}},
+		212, 315, 329, 332, 347, 363, 516, 518, 585, 607, 624, 631, 646, 680, 716, 718, 838, 845, 914, 917, 929, 934}}}},
+	{"OH", []usArea{{[]string{eastern}, []int{216, 220, 234, 283, 326, 330, 380, 419, 436, 440, 513, 567, 614, 740, 937}}}},
 	{"OK", []usArea{{[]string{central}, []int{405, 539, 572, 580, 918}}}},
 	// Malheur County is Mountain.
 	{"OR", []usArea{{[]string{pacific}, []int{503, 971}}, {[]string{mountain, pacific}, []int{458, 541}}}},
@@ -99,11 +99,11 @@ var usStates = []usState{
 	{"TN", []usArea{
 		{[]string{central}, []int{615, 629, 731, 901, 931}},
 		{[]string{eastern}, []int{865}},
-		{[]string{central, eastern}, []int{423}}, // Marion and Sequatchie counties are Central
+		{[]string{central, eastern}, []int{423, 729}}, // Marion and Sequatchie counties are Central
 	}},
 	{"TX", []usArea{
 		{[]string{central}, []int{
-			210, 214, 254, 281, 325, 346, 361, 409, 430, 469, 512, 682, 713, 726, 737, 806, 817, 830, 832, 903,
+			210, 214, 254, 281, 325, 346, 361, 409, 430, 469, 512, 621, 682, 713, 726, 737, 806, 817, 830, 832, 903,
 			936, 940, 945, 956, 972, 979}},
 		{[]string{mountain}, []int{915}},
 		{[]string{central, mountain}, []int{432}}, // the north-west of Culberson County
@@ -118,9 +118,16 @@ var usStates = []usState{
 }
 
 // usByArea has the places of each geographic area code. usEverywhere has every place in the
-// United States: for a number whose area code is no place (toll-free, 500), or is not in the
-// table yet.
+// United States, its territories and Canada: for a number whose area code is no place (toll-free,
+// 500), because those who have one may be in any of them, or is not in the table yet.
 var usByArea, usEverywhere = buildUS()
+
+// territories are the places of the territories of the United States in the plan. They are
+// countries of their own here.
+var territories = []Place{
+	{Country: "AS", Zone: "Pacific/Pago_Pago"}, {Country: "GU", Zone: "Pacific/Guam"}, {Country: "MP", Zone: "Pacific/Saipan"},
+	{Country: "PR", Zone: "America/Puerto_Rico"}, {Country: "VI", Zone: "America/St_Thomas"},
+}
 
 func buildUS() (byArea [1000][]Place, everywhere []Place) {
 	for _, s := range usStates {
@@ -138,6 +145,10 @@ func buildUS() (byArea [1000][]Place, everywhere []Place) {
 				byArea[c] = places
 			}
 		}
+	}
+	everywhere = append(everywhere, territories...)
+	for _, z := range canadaZones {
+		everywhere = append(everywhere, Place{Country: "CA", Zone: z})
 	}
 	slices.SortFunc(everywhere, comparePlaces)
 	return byArea, everywhere

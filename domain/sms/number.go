@@ -274,7 +274,8 @@ func (n Number) areaCode() int {
 }
 
 // Country returns the ISO 3166-1 alpha-2 code of the country or territory whose numbering plan
-// the number belongs to; under +1 the area code tells it (US, CA, PR, DO, ...). It is "" for a
+// the number belongs to; under +1 the area code tells it (US, CA, PR, DO, ...). A number that the
+// metadata does not know has the main country of its calling code: the US under +1. It is "" for a
 // number of no country, such as a satellite phone's. It does not say where the holder is.
 func (n Number) Country() string {
 	if c := n.areaCode(); c != 0 && usByArea[c] != nil {
@@ -306,7 +307,11 @@ func (n Number) Country() string {
 //   - A US number is in the state of its area code and in every zone of that area
 //     code. One without a place (toll-free, 500) or with an area code that the table
 //     does not have may be in every state and zone of the 50 states and the District
-//     of Columbia. Territories are countries of their own here.
+//     of Columbia, in the territories, and in Canada: toll-free numbers are shared by
+//     all of them. Territories are countries of their own here, so the places of such
+//     a number are in other countries than Country, too.
+//   - Another number that the metadata does not know is in every zone of its calling
+//     code.
 //   - A Canadian or Brazilian number is in every zone of its area code. Where mobile
 //     numbers do not tell the place (Australia, Russia, Indonesia, ...), it is in every
 //     zone of the country; else in every zone that the number metadata gives. State is "".

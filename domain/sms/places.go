@@ -1,7 +1,9 @@
 package sms
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/nyaruka/phonenumbers"
 
@@ -70,6 +72,9 @@ func (n Number) zones(country string) []string {
 	if len(n) > 5 && zonesByPrefix[string(n[:5])] != nil {
 		return zonesByPrefix[string(n[:5])]
 	}
+	if !n.Known() {
+		return n.zonesOfCode()
+	}
 	if z := zonesByCountry[country]; z != nil {
 		return z
 	}
@@ -82,6 +87,28 @@ func (n Number) zones(country string) []string {
 		return canadaZones
 	}
 	return z
+}
+
+// zonesOfCode are all zones of the number's calling code: for a number that the metadata does not
+// know, whose digits tell nothing else.
+func (n Number) zonesOfCode() []string {
+	p, _ := split(string(n[1:]))
+	var out []string
+	for _, c := range p.countries {
+		out = append(out, zonesByCountry[c]...)
+	}
+	for prefix, zones := range zonesByPrefix {
+		if strings.HasPrefix(prefix, "+"+p.code) {
+			out = append(out, zones...)
+		}
+	}
+	for i := range 100 { // the metadata has zones by the first digits
+		z, err := phonenumbers.GetTimezonesForPrefix(fmt.Sprintf("+%s%02d", p.code, i))
+		if err == nil && !slices.Contains(z, phonenumbers.UNKNOWN_TIMEZONE) {
+			out = append(out, z...)
+		}
+	}
+	return out
 }
 
 // Event is the place in the form in which events have it: "US-FL America/New_York", "GB

@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// zoneinfo is Go's lib/time/zoneinfo.zip, unchanged: the IANA zone database as compiled for Go. To
-// use a newer one, replace the file and zoneVersion; a test checks that the two belong together.
+// zoneinfo is the IANA zone database: the compiled files of PyPI's tzdata, with all link names,
+// stored in a zip without compression. To use a newer one, replace the file and zoneVersion; a
+// test checks that the two belong together.
 //
 //go:embed zoneinfo.zip
 var zoneinfo []byte
 
-// zoneVersion is the value of DATA in the lib/time/update.bash that made zoneinfo.zip.
+// zoneVersion is the release of the IANA zone database that zoneinfo.zip was made of.
 const zoneVersion = "2026f"
 
 var (
@@ -71,6 +72,21 @@ func LoadZone(name string) (*time.Location, error) {
 	return kept.(*time.Location), nil
 }
 
-// ZoneVersion returns the IANA version of the embedded zone database ("2025c"). Decisions record
-// it, because a local time can be computed anew only with the same rules.
-func ZoneVersion() string { return zoneVersion }
+// worldDate is the day up to which the area codes and the zones of countries are known. Whoever
+// changes one of these tables or zoneinfo.zip sets it.
+const worldDate = "2026-11-27"
+
+// WorldVersion is the version of what is known about places: the IANA version of the embedded zone
+// database and the date of the tables of area codes and zones ("2026f/2026-11-27"). Decisions
+// record it, because places and local times can be computed anew only with the same data.
+func WorldVersion() string { return zoneVersion + "/" + worldDate }
+
+// WorldDate is the day, in UTC, up to which area codes and zones are known. Data that is half a
+// year old lacks area codes and changes of clocks.
+func WorldDate() time.Time {
+	t, err := time.Parse(time.DateOnly, worldDate)
+	if err != nil {
+		panic(err) // a constant, which a test reads
+	}
+	return t
+}

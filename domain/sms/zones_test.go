@@ -14,8 +14,11 @@ func TestZoneVersion(t *testing.T) {
 		"2026f": "09de8b346e68912afcd1eeb67ba88ab565f57f09884dea0068e3ca1e22764491",
 	}
 	sum := sha256.Sum256(zoneinfo)
-	if got := hex.EncodeToString(sum[:]); sums[ZoneVersion()] != got {
-		t.Errorf("zoneinfo.zip has SHA-256 %s, which is not version %s", got, ZoneVersion())
+	if got := hex.EncodeToString(sum[:]); sums[zoneVersion] != got {
+		t.Errorf("zoneinfo.zip has SHA-256 %s, which is not version %s", got, zoneVersion)
+	}
+	if got := WorldVersion(); got != zoneVersion+"/"+WorldDate().Format(time.DateOnly) {
+		t.Errorf("version %s of %s", got, WorldDate())
 	}
 }
 

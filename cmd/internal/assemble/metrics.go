@@ -8,6 +8,7 @@ import (
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
+	"github.com/chirograph/chirograph/domain/sms"
 )
 
 // figures turns the node's own counters into Prometheus ones. None has a label
@@ -39,6 +40,7 @@ var (
 	descStopped    = prometheus.NewDesc("chirograph_partitions_stopped", "Partitions that stopped and need an operator.", nil, nil)
 	descPauses     = prometheus.NewDesc("chirograph_pauses", "Pauses in force.", nil, nil)
 	descShared     = prometheus.NewDesc("chirograph_shared_names", "Sender IDs and legal entities that several tenants register, and that no operator has granted to one of them.", nil, nil)
+	descWorld      = prometheus.NewDesc("chirograph_world_data_timestamp_seconds", "The day, as a Unix time, up to which this program knows area codes and zones; its version is a label.", []string{"version"}, nil)
 	descLag        = prometheus.NewDesc("chirograph_views_lag_events", "Events that this process has applied and the views do not have yet, over all partitions.", nil, nil)
 	descDecided    = prometheus.NewDesc("chirograph_decisions_total", "Effective decisions that this node has read, by outcome and by the check that decided.", []string{"outcome", "check"}, nil)
 	descVoid       = prometheus.NewDesc("chirograph_void_total", "Void events that this node has read, by reason (docs/glossary.md#void).", []string{"why"}, nil)
@@ -86,6 +88,7 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 	gauge(descStopped, float64(len(s.Failed)))
 	gauge(descPauses, float64(len(s.Pauses)))
 	gauge(descShared, float64(len(f.node.Registry().Shared())))
+	gauge(descWorld, float64(sms.WorldDate().Unix()), sms.WorldVersion())
 	gauge(descServed, float64(s.Served))
 	gauge(descPartitions, float64(f.partitions))
 	for k, v := range s.Decided {

@@ -28,7 +28,7 @@ type version struct {
 
 // Run prints it.
 func (VersionCmd) Run(g *terminal.Globals) error {
-	v := version{Version: "unknown", ZoneData: sms.ZoneVersion()}
+	v := version{Version: "unknown", ZoneData: sms.WorldVersion()}
 	goos, arch := "", ""
 	if b, ok := debug.ReadBuildInfo(); ok {
 		v.Version, v.Go = b.Main.Version, b.GoVersion
