@@ -88,9 +88,10 @@ func (r *reader) counts(e *entry) bool {
 	return (e.tenant == "" || slices.Contains(r.context.Tenants, e.tenant)) && (e.countries == nil || slices.Contains(e.countries, r.context.Country))
 }
 
-// halfCounts reports whether an entry may count, for all that is known of the writer's country.
+// halfCounts reports whether an entry may count, for all that is known of the writer's country. A single
+// letter ("R" in China) does not: it answers too many other questions.
 func (r *reader) halfCounts(e *entry) bool {
-	return r.context.Country == "" && e.countries != nil && (e.tenant == "" || slices.Contains(r.context.Tenants, e.tenant))
+	return len(e.text) > 1 && r.context.Country == "" && e.countries != nil && (e.tenant == "" || slices.Contains(r.context.Tenants, e.tenant))
 }
 
 // longest finds the longest entry of a kind that matches from a token on; whole: up to end.
