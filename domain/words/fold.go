@@ -100,8 +100,8 @@ func (l *Lists) fold(pieces []string) folded {
 }
 
 func (f *folder) piece(text string) {
-	if strings.IndexFunc(text, func(r rune) bool { return unicode.Is(unicode.Hangul, r) && r < 0x1200 }) >= 0 {
-		text = norm.NFC.String(text) // syllables that are written as their letters
+	if strings.IndexFunc(text, composed) >= 0 {
+		text = norm.NFKC.String(text)
 	}
 	f.quotes = newQuotes(f.lists, text)
 	previous := rune(' ')
@@ -111,6 +111,12 @@ func (f *folder) piece(text string) {
 		previous = r
 	}
 	f.end()
+}
+
+// composed reports characters that stand for one with others: the letters of Hangul's syllables, half-width
+// Katakana, and the marks that voice Kana.
+func composed(r rune) bool {
+	return r >= 0x1100 && r < 0x1200 || r >= 0xff66 && r < 0xffa0 || r == 0x3099 || r == 0x309a
 }
 
 func (f *folder) rune(r, previous rune, rest string) {
@@ -236,7 +242,8 @@ func (f *folder) endWord() {
 	}
 	text := string(f.word)
 	if f.odd {
-		if w, ok := f.lists.lookalike(f.raw); ok && f.lists.vocabulary[text] == 0 {
+		// "$TOP" is no word "top" with a sign before it.
+		if w, ok := f.lists.lookalike(f.raw); ok && (f.lists.vocabulary[text] == 0 || len(f.raw) != utf8.RuneCountInString(text)) {
 			text = w
 		}
 	}
@@ -406,7 +413,7 @@ func appendFolded(b []byte, r rune) []byte {
 		return append(b, s...)
 	}
 	d := norm.NFKD.PropertiesString(string(r)).Decomposition()
-	if r >= 0xac00 && r < 0xd7a4 || d == nil { // syllables of Hangul stay whole
+	if r >= 0xac00 && r < 0xd7a4 || r >= 0x3040 && r < 0x3100 || d == nil { // syllables of Hangul and Kana stay whole
 		return utf8.AppendRune(b, r)
 	}
 	for _, r := range string(d) {
