@@ -23,8 +23,10 @@ type token struct {
 	// ids are the words and stems of the lists that it is.
 	ids    []int32
 	polite bool
-	quoted bool
-	number bool // 4 to 8 digits
+	// politeEnd is where the courtesy ends that begins here; 0 for others.
+	politeEnd int
+	quoted    bool
+	number    bool // 4 to 8 digits
 }
 
 func (t *token) known() bool { return len(t.ids) > 0 }
@@ -322,6 +324,7 @@ func (f *folder) courtesies() {
 			for j := i; j < m.end; j++ {
 				f.out.tokens[j].polite = true
 			}
+			f.out.tokens[i].politeEnd = m.end
 			i = m.end - 1
 		}
 	}

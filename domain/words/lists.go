@@ -207,7 +207,9 @@ func (l *Lists) add(e *entry) error {
 	switch e.kind {
 	case kindSpell:
 		l.spelled = append(l.spelled, spelled{word, letters(word)})
-		l.skeletons[l.skeleton([]rune(word))] = word
+		if s := l.skeleton([]rune(word)); s != "" {
+			l.skeletons[s] = word
+		}
 		_, c := collapse(word)
 		l.collapsed[c] = word
 		return nil

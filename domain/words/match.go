@@ -124,6 +124,9 @@ func (r *reader) find(k kind, from, end int, whole bool, counts func(*entry) boo
 
 // match matches the groups of m's entry from g on, at token i.
 func (r *reader) match(m *match, g, i, end int, whole bool) bool {
+	if r.steps != nil {
+		*r.steps++
+	}
 	e := m.entry
 	if g == len(e.groups) {
 		m.end = i
@@ -162,7 +165,7 @@ func (r *reader) words(choice []element, i, end int, skip bool) (int, bool) {
 		}
 		skipped := 0
 		for i < end && !is(&r.text.tokens[i], e) {
-			if !r.text.tokens[i].polite || skipped == maxPolite {
+			if !r.text.tokens[i].polite || skipped == maxPolite || n > 0 && allSingle(e.text) {
 				return 0, false
 			}
 			skipped++

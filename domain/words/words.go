@@ -109,6 +109,8 @@ type reader struct {
 	lists   *Lists
 	context Context
 	text    folded
+	// steps counts compared groups, for a test of the work.
+	steps *int
 }
 
 func (r *reader) read() Reading {
@@ -192,7 +194,7 @@ func (r *reader) stops(s span) (Reading, bool) {
 	for i := s.from; i < s.end; {
 		m, ok := r.longest(kindStop, i, s.end, false)
 		if !ok && r.text.tokens[i].polite { // a courtesy may begin a keyword of another language
-			i++
+			i = max(i+1, r.text.tokens[i].politeEnd)
 			continue
 		}
 		if !ok {
@@ -231,7 +233,7 @@ func (r *reader) clause(c span) Reading {
 		case ok:
 			last, i = m, m.end
 		case r.text.tokens[i].polite:
-			i++
+			i = max(i+1, r.text.tokens[i].politeEnd)
 		default:
 			i = c.end + 1
 		}
