@@ -272,48 +272,43 @@ func (f *folder) endWord() {
 // joinSpelled makes one word of at least three letters that stand alone: "S T O P", "s.t.o.p.".
 func (f *folder) joinSpelled() {
 	t := &f.out
-	alone := func(i int) bool {
-		r, n := utf8.DecodeRuneInString(t.tokens[i].text)
-		return n == len(t.tokens[i].text) && !single(r)
-	}
-	for i := 0; i < len(t.tokens); i++ {
-		if !alone(i) {
-			continue
-		}
-		var b strings.Builder
+	var out []token
+	var ends []int
+	e := 0 // the first of t.ends that was not carried over
+	for i := 0; i < len(t.tokens); {
 		j := i
-		for j < len(t.tokens) && j-i < maxSpelled && alone(j) {
+		var b strings.Builder
+		for j < len(t.tokens) && j-i < maxSpelled && alone(t.tokens[j].text) {
 			b.WriteString(t.tokens[j].text)
 			j++
 		}
-		if j-i < 3 {
-			i = j - 1
-			continue
+		word, ok := b.String(), j-i >= 3
+		if ok && f.lists.vocabulary[word] == 0 {
+			word, ok = f.lists.lookalike([]rune(word))
 		}
-		word := b.String()
-		if f.lists.vocabulary[word] == 0 {
-			runes := []rune(word)
-			w, ok := f.lists.lookalike(runes)
-			if !ok {
-				i = j - 1
-				continue
-			}
-			word = w
+		if ok {
+			out = append(out, token{text: word, ids: f.lists.ids(word), quoted: t.tokens[i].quoted})
+		} else {
+			j = max(j, i+1)
+			out = append(out, t.tokens[i:j]...)
 		}
-		t.tokens[i] = token{text: word, ids: f.lists.ids(word), quoted: t.tokens[i].quoted}
-		t.tokens = append(t.tokens[:i+1], t.tokens[j:]...)
-		ends := t.ends[:0]
-		for _, e := range t.ends {
+		for ; e < len(t.ends) && t.ends[e] <= j; e++ {
 			switch {
-			case e >= j:
-				e -= j - i - 1
-			case e > i:
-				continue
+			case !ok:
+				ends = append(ends, len(out)-(j-t.ends[e]))
+			case t.ends[e] == j:
+				ends = append(ends, len(out))
 			}
-			ends = append(ends, e)
 		}
-		t.ends = ends
+		i = j
 	}
+	t.tokens, t.ends = out, ends
+}
+
+// alone reports a word of one letter, of a script that sets spaces between words.
+func alone(word string) bool {
+	r, n := utf8.DecodeRuneInString(word)
+	return n == len(word) && !single(r)
 }
 
 // courtesies marks the words that change nothing about what is asked.

@@ -197,7 +197,7 @@ func TestCovers(t *testing.T) {
 // TestWork: the time is linear in the text, so a text that is ten times as long may not need much more than ten
 // times the steps. It counts looked-up phrases, not seconds.
 func TestWork(t *testing.T) {
-	for _, unit := range []string{"<", "do not ", "please ", "stop ", "take me ", "\"", "“", "> ", "a ", "no more ", "不", "ไ", "don't stop texting me ", "ж", "\U000e0041", "…", "wrote:\n", "\xff", "I am not "} {
+	for _, unit := range []string{"<", "do not ", "please ", "stop ", "take me ", "\"", "“", "> ", "a ", "no more ", "不", "ไ", "don't stop texting me ", "ж", "\U000e0041", "…", "wrote:\n", "\xff", "I am not ", "s t o p ab ", "a b c d e f ", "s.t.o.p. "} {
 		var steps [2]int
 		for i, size := range []int{3 << 10, 30 << 10} {
 			r := reader{lists: Standard(), steps: new(int)}
@@ -209,6 +209,10 @@ func TestWork(t *testing.T) {
 		if steps[1] > 12*steps[0]+1000 {
 			t.Errorf("%q: %d steps for 3 kB, %d for 30 kB", unit, steps[0], steps[1])
 		}
+	}
+	// The bound on what is compared with texts that were sent is a number of searches, not of matches.
+	for _, text := range []string{strings.Repeat("“abcdefghijklmnopqrstuvwxyz… ", 4000), strings.Repeat("xabcdefghijklmnopqrstx ", 5000), strings.Repeat("s t o p ab ", 11000)} {
+		Standard().Read(text, Context{Sent: []string{"abcdefghijklmnopqrst", "abcdefghijklmnopqrstuvwxyz and so on"}})
 	}
 	for _, text := range []string{strings.Repeat("<", 32<<10), strings.Repeat("see you at five ", 1<<16)} {
 		r := Standard().Read(text, Context{Sent: []string{text, "abc"}})
