@@ -23,8 +23,10 @@ type token struct {
 	// ids are the words and stems of the lists that it is.
 	ids    []int32
 	polite bool
-	quoted bool
-	number bool // 4 to 8 digits
+	// politeEnd is where the courtesy ends that begins here; 0 for others.
+	politeEnd int
+	quoted    bool
+	number    bool // 4 to 8 digits
 }
 
 func (t *token) known() bool { return len(t.ids) > 0 }
@@ -100,8 +102,8 @@ func (l *Lists) fold(pieces []string) folded {
 }
 
 func (f *folder) piece(text string) {
-	if strings.IndexFunc(text, func(r rune) bool { return unicode.Is(unicode.Hangul, r) && r < 0x1200 }) >= 0 {
-		text = norm.NFC.String(text) // syllables that are written as their letters
+	if strings.IndexFunc(text, composed) >= 0 {
+		text = norm.NFKC.String(text)
 	}
 	f.quotes = newQuotes(f.lists, text)
 	previous := rune(' ')
@@ -111,6 +113,12 @@ func (f *folder) piece(text string) {
 		previous = r
 	}
 	f.end()
+}
+
+// composed reports characters that stand for one with others: the letters of Hangul's syllables, half-width
+// Katakana, and the marks that voice Kana.
+func composed(r rune) bool {
+	return r >= 0x1100 && r < 0x1200 || r >= 0xff66 && r < 0xffa0 || r == 0x3099 || r == 0x309a
 }
 
 func (f *folder) rune(r, previous rune, rest string) {
@@ -236,7 +244,8 @@ func (f *folder) endWord() {
 	}
 	text := string(f.word)
 	if f.odd {
-		if w, ok := f.lists.lookalike(f.raw); ok && f.lists.vocabulary[text] == 0 {
+		// "$TOP" is no word "top" with a sign before it.
+		if w, ok := f.lists.lookalike(f.raw); ok && (f.lists.vocabulary[text] == 0 || len(f.raw) != utf8.RuneCountInString(text)) {
 			text = w
 		}
 	}
@@ -263,48 +272,43 @@ func (f *folder) endWord() {
 // joinSpelled makes one word of at least three letters that stand alone: "S T O P", "s.t.o.p.".
 func (f *folder) joinSpelled() {
 	t := &f.out
-	alone := func(i int) bool {
-		r, n := utf8.DecodeRuneInString(t.tokens[i].text)
-		return n == len(t.tokens[i].text) && !single(r)
-	}
-	for i := 0; i < len(t.tokens); i++ {
-		if !alone(i) {
-			continue
-		}
-		var b strings.Builder
+	var out []token
+	var ends []int
+	e := 0 // the first of t.ends that was not carried over
+	for i := 0; i < len(t.tokens); {
 		j := i
-		for j < len(t.tokens) && j-i < maxSpelled && alone(j) {
+		var b strings.Builder
+		for j < len(t.tokens) && j-i < maxSpelled && alone(t.tokens[j].text) {
 			b.WriteString(t.tokens[j].text)
 			j++
 		}
-		if j-i < 3 {
-			i = j - 1
-			continue
+		word, ok := b.String(), j-i >= 3
+		if ok && f.lists.vocabulary[word] == 0 {
+			word, ok = f.lists.lookalike([]rune(word))
 		}
-		word := b.String()
-		if f.lists.vocabulary[word] == 0 {
-			runes := []rune(word)
-			w, ok := f.lists.lookalike(runes)
-			if !ok {
-				i = j - 1
-				continue
-			}
-			word = w
+		if ok {
+			out = append(out, token{text: word, ids: f.lists.ids(word), quoted: t.tokens[i].quoted})
+		} else {
+			j = max(j, i+1)
+			out = append(out, t.tokens[i:j]...)
 		}
-		t.tokens[i] = token{text: word, ids: f.lists.ids(word), quoted: t.tokens[i].quoted}
-		t.tokens = append(t.tokens[:i+1], t.tokens[j:]...)
-		ends := t.ends[:0]
-		for _, e := range t.ends {
+		for ; e < len(t.ends) && t.ends[e] <= j; e++ {
 			switch {
-			case e >= j:
-				e -= j - i - 1
-			case e > i:
-				continue
+			case !ok:
+				ends = append(ends, len(out)-(j-t.ends[e]))
+			case t.ends[e] == j:
+				ends = append(ends, len(out))
 			}
-			ends = append(ends, e)
 		}
-		t.ends = ends
+		i = j
 	}
+	t.tokens, t.ends = out, ends
+}
+
+// alone reports a word of one letter, of a script that sets spaces between words.
+func alone(word string) bool {
+	r, n := utf8.DecodeRuneInString(word)
+	return n == len(word) && !single(r)
 }
 
 // courtesies marks the words that change nothing about what is asked.
@@ -315,6 +319,7 @@ func (f *folder) courtesies() {
 			for j := i; j < m.end; j++ {
 				f.out.tokens[j].polite = true
 			}
+			f.out.tokens[i].politeEnd = m.end
 			i = m.end - 1
 		}
 	}
@@ -406,7 +411,7 @@ func appendFolded(b []byte, r rune) []byte {
 		return append(b, s...)
 	}
 	d := norm.NFKD.PropertiesString(string(r)).Decomposition()
-	if r >= 0xac00 && r < 0xd7a4 || d == nil { // syllables of Hangul stay whole
+	if r >= 0xac00 && r < 0xd7a4 || r >= 0x3040 && r < 0x3100 || d == nil { // syllables of Hangul and Kana stay whole
 		return utf8.AppendRune(b, r)
 	}
 	for _, r := range string(d) {

@@ -164,6 +164,10 @@ func (l *Lists) compile(added []entry) error {
 	for _, from := range slices.Sorted(maps.Keys(l.confusables)) {
 		fmt.Fprintf(hash, "%c%c\n", from, l.confusables[from])
 	}
+	for w := range l.glue {
+		m, ok := l.spaced[w]
+		l.glue[w] = ok && m.entry.countries == nil && m.entry.tenant == ""
+	}
 	l.version = dated + "." + hex.EncodeToString(hash.Sum(nil)[:4])
 	slices.SortFunc(l.spelled, func(a, b spelled) int { return strings.Compare(a.text, b.text) })
 	return nil
@@ -203,7 +207,9 @@ func (l *Lists) add(e *entry) error {
 	switch e.kind {
 	case kindSpell:
 		l.spelled = append(l.spelled, spelled{word, letters(word)})
-		l.skeletons[l.skeleton([]rune(word))] = word
+		if s := l.skeleton([]rune(word)); s != "" {
+			l.skeletons[s] = word
+		}
 		_, c := collapse(word)
 		l.collapsed[c] = word
 		return nil
@@ -211,7 +217,7 @@ func (l *Lists) add(e *entry) error {
 		l.real[word] = true
 		return nil
 	case kindGlue:
-		l.glue[word] = l.glue[word]
+		l.glue[word] = false
 		return nil
 	case kindNot:
 		for _, c := range first {
@@ -234,7 +240,7 @@ func (l *Lists) add(e *entry) error {
 	return nil
 }
 
-// keywordForms notes what a keyword that stops looks like without spaces, and that it may be glued.
+// keywordForms notes what a keyword that stops looks like without spaces.
 func (l *Lists) keywordForms(e *entry) {
 	if len(e.groups) != 1 {
 		return
@@ -247,18 +253,13 @@ func (l *Lists) keywordForms(e *entry) {
 			}
 			text += w.text
 		}
-		if utf8.RuneCountInString(text) < 3 {
+		if utf8.RuneCountInString(text) < 2 {
 			continue
 		}
 		if old, ok := l.spaced[text]; !ok || old.entry.countries != nil && e.countries == nil {
 			m := match{entry: e}
 			m.choice[0] = int8(i + 1)
 			l.spaced[text] = m
-		}
-		if len(c) == 1 && e.countries == nil && e.tenant == "" {
-			if _, ok := l.glue[text]; ok {
-				l.glue[text] = true
-			}
 		}
 	}
 }

@@ -88,9 +88,10 @@ func (r *reader) counts(e *entry) bool {
 	return (e.tenant == "" || slices.Contains(r.context.Tenants, e.tenant)) && (e.countries == nil || slices.Contains(e.countries, r.context.Country))
 }
 
-// halfCounts reports whether an entry may count, for all that is known of the writer's country.
+// halfCounts reports whether an entry may count, for all that is known of the writer's country. A single
+// letter ("R" in China) does not: it answers too many other questions.
 func (r *reader) halfCounts(e *entry) bool {
-	return r.context.Country == "" && e.countries != nil && (e.tenant == "" || slices.Contains(r.context.Tenants, e.tenant))
+	return len(e.text) > 1 && r.context.Country == "" && e.countries != nil && (e.tenant == "" || slices.Contains(r.context.Tenants, e.tenant))
 }
 
 // longest finds the longest entry of a kind that matches from a token on; whole: up to end.
@@ -123,6 +124,9 @@ func (r *reader) find(k kind, from, end int, whole bool, counts func(*entry) boo
 
 // match matches the groups of m's entry from g on, at token i.
 func (r *reader) match(m *match, g, i, end int, whole bool) bool {
+	if r.steps != nil {
+		*r.steps++
+	}
 	e := m.entry
 	if g == len(e.groups) {
 		m.end = i
@@ -161,7 +165,7 @@ func (r *reader) words(choice []element, i, end int, skip bool) (int, bool) {
 		}
 		skipped := 0
 		for i < end && !is(&r.text.tokens[i], e) {
-			if !r.text.tokens[i].polite || skipped == maxPolite {
+			if !r.text.tokens[i].polite || skipped == maxPolite || n > 0 && allSingle(e.text) {
 				return 0, false
 			}
 			skipped++

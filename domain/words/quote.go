@@ -12,7 +12,7 @@ const (
 	longSent  = 20      // characters, without spaces and quotes, from which on a text may be known by its beginning, or without quotes
 	shortSent = 4       // a shorter text is never cut out
 	maxSentAt = 4 << 10 // bytes of a text that was sent are compared
-	maxCut    = 64      // quotes are cut out of a text
+	maxCut    = 64      // times that a text that was sent is looked for, and pieces that are left
 )
 
 // bare is a text without spaces, quotes, quoting marks and invisible characters, in lower case, and
@@ -49,6 +49,9 @@ func (r *reader) withoutSent(text string) []string {
 	}
 	pieces := []string{text}
 	for _, s := range sent {
+		if len(pieces) > maxCut {
+			break
+		}
 		if len(s) > maxSentAt {
 			s = s[:maxSentAt]
 		}
@@ -79,7 +82,7 @@ func cut(text, sent string) []string {
 	b := newBare(text, true)
 	var out []string
 	from := 0 // in text
-	for pos := 0; pos < len(b.text) && len(out) < maxCut; {
+	for pos, tries := 0, 0; pos < len(b.text) && tries < maxCut; tries++ {
 		i := strings.Index(b.text[pos:], sent)
 		n := len(sent)
 		if i < 0 {

@@ -232,8 +232,8 @@ func collapse(word string) (drawn bool, out string) {
 	return drawn, string(b)
 }
 
-// slip reports whether a word is a short one with two neighbouring letters exchanged, a letter doubled, or
-// one key of a keyboard mistaken for its neighbour.
+// slip reports whether a word is a short one with two neighbouring letters exchanged, one key of a
+// keyboard mistaken for its neighbour, or a key beside one struck with it.
 func slip(word, meant string) bool {
 	i := 0
 	for i < len(word) && i < len(meant) && word[i] == meant[i] {
@@ -246,7 +246,11 @@ func slip(word, meant string) bool {
 		}
 		return i < len(word) && word[i+1:] == meant[i+1:] && strings.IndexByte(neighbours[meant[i]], word[i]) >= 0
 	case 1:
-		return i > 0 && word[i:] == word[i:i+1]+meant[i:] && (word[i] == word[i-1] || i < len(meant) && word[i] == meant[i])
+		if i == 0 || word[i+1:] != meant[i:] {
+			return false
+		}
+		beside := func(c byte) bool { return word[i] == c || strings.IndexByte(neighbours[c], word[i]) >= 0 }
+		return beside(word[i-1]) || i < len(meant) && beside(meant[i])
 	}
 	return false
 }

@@ -109,6 +109,8 @@ type reader struct {
 	lists   *Lists
 	context Context
 	text    folded
+	// steps counts compared groups, for a test of the work.
+	steps *int
 }
 
 func (r *reader) read() Reading {
@@ -192,7 +194,7 @@ func (r *reader) stops(s span) (Reading, bool) {
 	for i := s.from; i < s.end; {
 		m, ok := r.longest(kindStop, i, s.end, false)
 		if !ok && r.text.tokens[i].polite { // a courtesy may begin a keyword of another language
-			i++
+			i = max(i+1, r.text.tokens[i].politeEnd)
 			continue
 		}
 		if !ok {
@@ -231,7 +233,7 @@ func (r *reader) clause(c span) Reading {
 		case ok:
 			last, i = m, m.end
 		case r.text.tokens[i].polite:
-			i++
+			i = max(i+1, r.text.tokens[i].politeEnd)
 		default:
 			i = c.end + 1
 		}
@@ -246,13 +248,20 @@ func (r *reader) clause(c span) Reading {
 // phrases finds the strongest phrase in a span: one that revokes, else one that may revoke.
 func (r *reader) phrases(s span) Reading {
 	best := none
+	harmlessUntil := r.harmlessEnds(s)
 	for i := s.from; i < s.end; i++ {
 		if !r.text.tokens[i].known() {
 			continue
 		}
-		h, harmless := r.longest(kindHarmless, i, s.end, false)
+		harmless := harmlessUntil != nil && harmlessUntil[i-s.from] > i
 		m, ok := r.longest(kindPhrase, i, s.end, false)
-		if ok && (!harmless || m.end > h.end) {
+		if ok && harmlessUntil != nil {
+			// "cancel my" is a phrase, but not in "cancel my appointment".
+			for j := i; ok && j < m.end; j++ {
+				ok = harmlessUntil[j-s.from] < m.end || harmlessUntil[j-s.from] == m.end && j > i
+			}
+		}
+		if ok {
 			out := r.lists.reading(Stop, m, "It has the phrase %s.")
 			if r.negated(m, s.from) {
 				out.Kind, out.Why = Unclear, "It has the phrase "+quote(m.text())+", perhaps negated."
@@ -265,7 +274,7 @@ func (r *reader) phrases(s span) Reading {
 			continue
 		}
 		if harmless {
-			i = h.end - 1
+			i = harmlessUntil[i-s.from] - 1
 			continue
 		}
 		if m, ok := r.longest(kindDoubt, i, s.end, false); ok {
@@ -273,6 +282,21 @@ func (r *reader) phrases(s span) Reading {
 		}
 	}
 	return best
+}
+
+// harmlessEnds says for each token of a span where the longest harmless phrase ends that begins there; nil if
+// there is none.
+func (r *reader) harmlessEnds(s span) []int {
+	var ends []int
+	for i := s.from; i < s.end; i++ {
+		if m, ok := r.longest(kindHarmless, i, s.end, false); ok {
+			if ends == nil {
+				ends = make([]int, s.end-s.from)
+			}
+			ends[i-s.from] = m.end
+		}
+	}
+	return ends
 }
 
 // negated reports whether a word that negates, in the phrase's language, is among the three before it.
