@@ -152,6 +152,7 @@ func TestReadOctets(t *testing.T) {
 		{name: "empty header", octets: "\x00STOP", header: true, first: "STOP"},
 		{name: "no header", octets: "STOP", header: true, first: "STOP", damaged: true},
 		{name: "broken header", octets: "\x05\x00\x04\x07\x02\x01STOP", header: true, first: "STOP", damaged: true},
+		{name: "broken header over the whole text", octets: "\x04STOP", header: true, first: "èSTOP", damaged: true},
 		{name: "mark behind a header", coding: 8, octets: concat + "\xff\xfeS\x00T\x00", header: true, first: "ST", concat: part},
 		{name: "packed behind a header", octets: concat + pack("STOP", 1), header: true, first: "STOP", concat: part},
 		{name: "packed behind a header, 8-bit", coding: 4, octets: concat + pack("STOP", 1), header: true, first: "STOP", concat: part},
