@@ -50,8 +50,8 @@ type InboundText struct {
 // code page 1252), ASCII, and GSM septets, packed or not. For example "STOP" in ASCII under
 // data_coding 8 reads as two Chinese characters too; both are returned.
 //
-// A body that no text is found in, as a binary one, is Damaged and has no Texts, or only the
-// readable characters.
+// A body that no text is found in, as a binary one, is Damaged. It has no Texts, or the characters
+// that can be read, or what a few octets of any kind may be.
 func ReadOctets(dataCoding byte, octets []byte, header bool, alphabet Encoding) InboundText {
 	var out InboundText
 	r := textReader{alphabet: defaultAlphabet()}
@@ -71,7 +71,7 @@ func ReadOctets(dataCoding byte, octets []byte, header bool, alphabet Encoding) 
 		own, known := nationalAlphabet(udh.locking, udh.shift)
 		r.alphabet, r.national, out.Damaged = own, udh.locking != 0 || udh.shift != 0, broken != nil || !known
 	}
-	if len(octets) == 0 {
+	if len(octets) == 0 && broken == nil {
 		return out
 	}
 	r.read(octets)

@@ -152,6 +152,7 @@ func TestReadOctets(t *testing.T) {
 		{name: "empty header", octets: "\x00STOP", header: true, first: "STOP"},
 		{name: "no header", octets: "STOP", header: true, first: "STOP", damaged: true},
 		{name: "broken header", octets: "\x05\x00\x04\x07\x02\x01STOP", header: true, first: "STOP", damaged: true},
+		{name: "broken header over the whole text", octets: "\x04STOP", header: true, first: "èSTOP", damaged: true},
 		{name: "mark behind a header", coding: 8, octets: concat + "\xff\xfeS\x00T\x00", header: true, first: "ST", concat: part},
 		{name: "packed behind a header", octets: concat + pack("STOP", 1), header: true, first: "STOP", concat: part},
 		{name: "packed behind a header, 8-bit", coding: 4, octets: concat + pack("STOP", 1), header: true, first: "STOP", concat: part},
@@ -251,11 +252,13 @@ func TestNationalTables(t *testing.T) {
 	// Every locking table has the letters and digits of ASCII, and every shift table the euro sign
 	// and the brackets of the extension table.
 	for id := 1; id < len(nationalTables); id++ {
-		a, ok := nationalAlphabet(byte(id), byte(id))
+		locking := byte(id)
 		if id == 2 {
-			if a, ok = nationalAlphabet(0, 2); !ok {
-				t.Error("no Spanish")
-			}
+			locking = 0 // Spanish has a shift table alone
+		}
+		a, ok := nationalAlphabet(locking, byte(id))
+		if !ok {
+			t.Errorf("language %d has no tables", id)
 		}
 		for _, c := range []byte("abcxyz0189 ") {
 			if a.locking[c] != rune(c) {

@@ -76,6 +76,7 @@ func TestRawPeer(t *testing.T) {
 		{name: "parameter of 40,000 octets", body: plain + text("STOP") + tlv(0x1401, strings.Repeat("x", 40000)), text: "STOP"},
 		{name: "text shorter than its length says", body: plain + "\xc8STOP", text: "STOP", unreadable: true},
 		{name: "text and payload", body: plain + text("STOP") + tlv(0x424, "and no more of this"), text: "STOP"},
+		{name: "text that cannot be read beside a payload", body: plain + text("\x01\xfe\x80\x03") + tlv(0x424, "hello you"), text: "hello you", unreadable: true},
 		{name: "delivery acknowledgement with a text", body: from("14155550100", 0x08, 0) + text("STOP"), text: "STOP",
 			receipt: &sms.Receipt{State: sms.StateUnknown, Intermediate: true}},
 		{name: "manual acknowledgement with a text", body: from("14155550100", 0x10, 0) + text("STOP"), text: "STOP",
