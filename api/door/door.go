@@ -93,16 +93,36 @@ func New(c Config) *Door {
 	return d
 }
 
-// callerKey is under what the context of a request holds a pointer to its ledger.Caller.
+// callerKey is under what the context of a request holds a pointer to its identity.
 type callerKey struct{}
+
+// identity is whose key a request has, and what it may do.
+type identity struct {
+	ledger.Caller
+	scopes []string
+}
+
+// Require fails unless the key of a request also has a scope, for what an operation does only for some of
+// its requests.
+func Require(ctx context.Context, scope string) error {
+	if p, ok := ctx.Value(callerKey{}).(*identity); ok && slices.Contains(p.scopes, scope) {
+		return nil
+	}
+	return forbidden(scope)
+}
+
+func forbidden(scope string) *Problem {
+	return &Problem{Code: "forbidden", Detail: "The key does not have the scope " + scope + ".",
+		Header: [2]string{"WWW-Authenticate", `Bearer realm="chirograph", error="insufficient_scope", scope="` + scope + `"`}}
+}
 
 // CallerOf is who sent a request; ok is false where no key was needed.
 func CallerOf(ctx context.Context) (c ledger.Caller, ok bool) {
-	p, ok := ctx.Value(callerKey{}).(*ledger.Caller)
+	p, ok := ctx.Value(callerKey{}).(*identity)
 	if !ok {
 		return ledger.Caller{}, false
 	}
-	return *p, true
+	return p.Caller, true
 }
 
 // Guard is all that happens around every handler of a face: the bound on requests,
@@ -124,7 +144,7 @@ type guard struct {
 
 func (g *guard) around(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		var caller ledger.Caller
+		var caller identity
 		r := request{start: time.Now(), reference: newReference(), op: g.operations[c.Request().Method+" "+c.Path()]}
 		if err := g.handle(c, next, r.op, &caller); err != nil {
 			r.problem = problemOf(&g.face, err)
@@ -145,7 +165,7 @@ type request struct {
 
 // handle calls the handler if the request may pass, and sets whose key it has. The
 // context of the handler's request points to caller.
-func (g *guard) handle(c echo.Context, next echo.HandlerFunc, op *Operation, caller *ledger.Caller) (err error) {
+func (g *guard) handle(c echo.Context, next echo.HandlerFunc, op *Operation, caller *identity) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			if p == any(http.ErrAbortHandler) {
@@ -183,21 +203,19 @@ func (g *guard) handle(c echo.Context, next echo.HandlerFunc, op *Operation, cal
 
 // identify finds out whose key a request has, and fails unless the key has the scope
 // of the operation.
-func (d *Door) identify(h http.Header, op *Operation, caller *ledger.Caller) error {
+func (d *Door) identify(h http.Header, op *Operation, caller *identity) error {
 	scheme, token, _ := strings.Cut(h.Get("Authorization"), " ")
-	var scopes []string
 	ok := strings.EqualFold(scheme, "Bearer") && token != ""
 	if ok {
-		*caller, scopes, ok = d.c.Keys.Authenticate(strings.TrimSpace(token))
+		caller.Caller, caller.scopes, ok = d.c.Keys.Authenticate(strings.TrimSpace(token))
 	}
 	if !ok {
-		*caller = ledger.Caller{}
+		*caller = identity{}
 		return &Problem{Code: "unauthorized", Detail: "Send a valid API key: Authorization: Bearer, a space, the key.",
 			Header: [2]string{"WWW-Authenticate", `Bearer realm="chirograph"`}}
 	}
-	if !slices.Contains(scopes, op.Scope) {
-		return &Problem{Code: "forbidden", Detail: "The key does not have the scope " + op.Scope + ".",
-			Header: [2]string{"WWW-Authenticate", `Bearer realm="chirograph", error="insufficient_scope", scope="` + op.Scope + `"`}}
+	if !slices.Contains(caller.scopes, op.Scope) {
+		return forbidden(op.Scope)
 	}
 	return nil
 }

@@ -206,13 +206,43 @@ type Event struct {
 // ID A UUID (RFC 9562).
 type ID = event.ID
 
+// InboundWords defines model for InboundWords.
+type InboundWords struct {
+	Ask    string    `json:"ask,omitempty,omitzero"`
+	At     time.Time `json:"at"`
+	Erased bool      `json:"erased,omitempty,omitzero"`
+
+	// Event A UUID (RFC 9562).
+	Event ID     `json:"event"`
+	From  string `json:"from,omitempty,omitzero"`
+
+	// Octets What the carrier delivered, in hexadecimal; at most the first 1,024 octets.
+	Octets string `json:"octets,omitempty,omitzero"`
+
+	// Others Further readings of the octets.
+	Others []string `json:"others,omitempty,omitzero"`
+
+	// Part The number of the part.
+	Part int `json:"part,omitempty,omitzero"`
+
+	// Parts How many parts the message has.
+	Parts int `json:"parts,omitempty,omitzero"`
+
+	// Text The most likely reading.
+	Text string `json:"text,omitempty,omitzero"`
+	To   string `json:"to,omitempty,omitzero"`
+
+	// Unreadable The octets, or some of them, could not be read as text.
+	Unreadable bool `json:"unreadable,omitempty,omitzero"`
+}
+
 // LiftRequest defines model for LiftRequest.
 type LiftRequest struct {
 	// Country ISO 3166-1 alpha-2, for a national `number`.
 	Country string `json:"country,omitempty,omitzero"`
 
-	// Evidence The evidence for it. Sealed like a body.
-	Evidence string `json:"evidence,omitempty,omitzero"`
+	// Evidence The evidence for it, 1 to 4,096 bytes. Sealed like a body.
+	Evidence string `json:"evidence"`
 
 	// Number In E.164, or national with `country`. A number of any kind: fixed lines and services too.
 	Number  string `json:"number"`
@@ -334,6 +364,22 @@ type MessageSummary struct {
 
 	// To Left out after it was erased.
 	To string `json:"to,omitempty,omitzero"`
+}
+
+// MessageWords defines model for MessageWords.
+type MessageWords struct {
+	At time.Time `json:"at"`
+
+	// Body Left out after it was erased.
+	Body string `json:"body,omitempty,omitzero"`
+	From string `json:"from"`
+
+	// Id A UUID (RFC 9562).
+	Id      ID     `json:"id"`
+	Program string `json:"program"`
+
+	// Status `accepted`: will be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause stops it for now. `allowed`: waits for a carrier. `sending`: handed to a carrier, which has not answered for every part. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: the carrier took it, and no final receipt came in time. `failed`: the carrier refused it. `in_doubt`: the carrier did not answer, so it may have been sent; it is not sent again blindly. `cancelled`: you cancelled it. `expired_unsent`: its validity ended before it left.
+	Status Status `json:"status"`
 }
 
 // OptOutRecorded defines model for OptOutRecorded.
@@ -458,6 +504,15 @@ type ProgramRequest struct {
 // Purpose Why the message is sent, as the law sees it. Mixed content is marketing.
 type Purpose string
 
+// Reach defines model for Reach.
+type Reach struct {
+	// Name The sender ID, program or legal entity; left out for the scope tenant.
+	Name string `json:"name,omitempty,omitzero"`
+
+	// Scope How far an opt-out reaches.
+	Scope Scope `json:"scope"`
+}
+
 // Ready defines model for Ready.
 type Ready struct {
 	Components []Component `json:"components"`
@@ -514,6 +569,193 @@ type Recipient struct {
 	Places []string `json:"places"`
 }
 
+// Review defines model for Review.
+type Review struct {
+	// Ask What was read in the words: stop, unclear, start, yes, help, none.
+	Ask string `json:"ask,omitempty,omitzero"`
+
+	// Holds What is stopped until it is resolved.
+	Holds []Reach `json:"holds"`
+
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// Kind Why it is under review: `unclear` (the words may be a revocation), `unreadable`, `start` (a START that lifted nothing although an opt-out stands), `held` (it is not certain that it is of this person or for this tenant; the operator has the words), `unplaced` (the operator has to place it).
+	Kind ReviewKind `json:"kind"`
+
+	// Language The language of that entry.
+	Language string `json:"language,omitempty,omitzero"`
+
+	// Lists The version of the word lists.
+	Lists string `json:"lists,omitempty,omitzero"`
+
+	// Match The entry of the word lists that matched.
+	Match string `json:"match,omitempty,omitzero"`
+
+	// Messages What was sent to this person before and after, in order.
+	Messages []MessageWords `json:"messages"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Programs The programs that may send from the number.
+	Programs []string `json:"programs"`
+
+	// Repeats How many older ones of the same kind it took the place of. They are among the texts, and resolved with it.
+	Repeats int `json:"repeats"`
+
+	// Since When the first of them came.
+	Since time.Time `json:"since"`
+
+	// Tenants For the operator: the tenants for which it may be.
+	Tenants []string `json:"tenants,omitempty,omitzero"`
+
+	// Texts What this person wrote before and after, in order.
+	Texts []InboundWords `json:"texts"`
+
+	// To Our number that it came to.
+	To string `json:"to,omitempty,omitzero"`
+
+	// Unplaced Why it is not certain whose it is: number_ambiguous, number_unreadable, tenant_unknown, tenant_shared.
+	Unplaced string `json:"unplaced,omitempty,omitzero"`
+
+	// Words The words, one entry for each part. None for the kind held: the operator has the words.
+	Words []InboundWords `json:"words"`
+}
+
+// ReviewKind Why it is under review: `unclear` (the words may be a revocation), `unreadable`, `start` (a START that lifted nothing although an opt-out stands), `held` (it is not certain that it is of this person or for this tenant; the operator has the words), `unplaced` (the operator has to place it).
+type ReviewKind = string
+
+// ReviewPage defines model for ReviewPage.
+type ReviewPage struct {
+	// NextCursor Left out on the last page.
+	NextCursor string          `json:"next_cursor,omitempty,omitzero"`
+	Reviews    []ReviewSummary `json:"reviews"`
+}
+
+// ReviewResolution defines model for ReviewResolution.
+type ReviewResolution struct {
+	// As stop, narrow, clear or place.
+	As string `json:"as"`
+
+	// Country ISO 3166-1 alpha-2, for a national `number`.
+	Country string `json:"country,omitempty,omitzero"`
+
+	// Evidence Why; at most 4,096 bytes. Sealed like a body.
+	Evidence string `json:"evidence"`
+
+	// Name For narrow: the sender ID, program or legal entity.
+	Name string `json:"name,omitempty,omitzero"`
+
+	// Number For place: the person's number, in E.164, or national with `country`.
+	Number string `json:"number,omitempty,omitzero"`
+
+	// Owner `operator`: a review that the operator places. Default: your tenant's.
+	Owner string `json:"owner,omitempty,omitzero"`
+
+	// Scope For narrow: sender, program, legal_entity or tenant.
+	Scope string `json:"scope,omitempty,omitzero"`
+
+	// Tenant For place: for whom the message was. It may be left out if only one tenant can be meant.
+	Tenant string `json:"tenant,omitempty,omitzero"`
+}
+
+// ReviewResolved defines model for ReviewResolved.
+type ReviewResolved struct {
+	// Event A UUID (RFC 9562).
+	Event ID `json:"event"`
+
+	// Lifted The holds that ended in other streams.
+	Lifted []ID `json:"lifted,omitempty,omitzero"`
+
+	// Placed The event with the words in the stream of the person.
+	Placed ID `json:"placed,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Reaches What is stopped from here on.
+	Reaches []Reach `json:"reaches"`
+}
+
+// ReviewResult defines model for ReviewResult.
+type ReviewResult struct {
+	// Detail What to do.
+	Detail string `json:"detail,omitempty,omitzero"`
+
+	// Event The event that resolves it; left out if it was not resolved.
+	Event ID `json:"event,omitempty,omitzero"`
+
+	// Id As you wrote it.
+	Id string `json:"id"`
+
+	// Position Where that event is.
+	Position Position `json:"position,omitempty,omitzero"`
+
+	// Problem Why it was not resolved: the last part of a problem's `type`.
+	Problem string `json:"problem,omitempty,omitzero"`
+}
+
+// ReviewResults defines model for ReviewResults.
+type ReviewResults struct {
+	Results []ReviewResult `json:"results"`
+}
+
+// ReviewSearch defines model for ReviewSearch.
+type ReviewSearch struct {
+	// Cursor The `next_cursor` of the page before.
+	Cursor string `json:"cursor,omitempty,omitzero"`
+
+	// Kind See ReviewKind.
+	Kind string `json:"kind,omitempty,omitzero"`
+
+	// Limit Default: 50.
+	Limit *int `json:"limit,omitempty"`
+
+	// Owner `operator`: what the operator places. Default: your tenant's.
+	Owner string `json:"owner,omitempty,omitzero"`
+
+	// Since Open since this time or later.
+	Since time.Time `json:"since,omitempty,omitzero"`
+}
+
+// ReviewSummary defines model for ReviewSummary.
+type ReviewSummary struct {
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// Kind Why it is under review: `unclear` (the words may be a revocation), `unreadable`, `start` (a START that lifted nothing although an opt-out stands), `held` (it is not certain that it is of this person or for this tenant; the operator has the words), `unplaced` (the operator has to place it).
+	Kind ReviewKind `json:"kind"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Repeats How many older ones of the same kind it took the place of.
+	Repeats int `json:"repeats"`
+
+	// Since When the first of them came.
+	Since time.Time `json:"since"`
+
+	// To Our number that it came to.
+	To string `json:"to,omitempty,omitzero"`
+
+	// Unplaced Why it is not certain whose it is: number_ambiguous, number_unreadable, tenant_unknown, tenant_shared.
+	Unplaced string `json:"unplaced,omitempty,omitzero"`
+}
+
+// ReviewsResolution defines model for ReviewsResolution.
+type ReviewsResolution struct {
+	// As stop or clear.
+	As string `json:"as"`
+
+	// Evidence Why; at most 4,096 bytes. Sealed like a body.
+	Evidence string   `json:"evidence"`
+	Ids      []string `json:"ids"`
+
+	// Owner `operator`: reviews that the operator places. Default: your tenant's.
+	Owner string `json:"owner,omitempty,omitzero"`
+}
+
 // Scope How far an opt-out reaches.
 type Scope string
 
@@ -561,6 +803,9 @@ type StandingOptOut struct {
 	// Event A UUID (RFC 9562).
 	Event ID `json:"event"`
 
+	// Known When this ledger learned of it, the first time if it was repeated.
+	Known time.Time `json:"known"`
+
 	// Name The sender ID, program or legal entity that it names.
 	Name       string    `json:"name,omitempty,omitzero"`
 	OccurredAt time.Time `json:"occurred_at,omitempty,omitzero"`
@@ -568,12 +813,21 @@ type StandingOptOut struct {
 	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position Position `json:"position"`
 
+	// Repeats How many older opt-outs of the same reach it took the place of.
+	Repeats int `json:"repeats,omitempty,omitzero"`
+
+	// Said When the person said so, the first time if it was repeated.
+	Said time.Time `json:"said"`
+
 	// Scope How far an opt-out reaches.
 	Scope Scope `json:"scope"`
 
-	// Since When this ledger learned of it.
+	// Since When this ledger learned of it; the same as `known`.
 	Since  time.Time `json:"since"`
 	Source string    `json:"source"`
+
+	// To Our number that it came to. Left out if it came to none, or before format level 2.
+	To string `json:"to,omitempty,omitzero"`
 
 	// Unclear The words were not plain; the opt-out stands until an officer has looked at them.
 	Unclear bool `json:"unclear,omitempty,omitzero"`
@@ -658,6 +912,9 @@ type Times struct {
 // MessageID defines model for MessageID.
 type MessageID = string
 
+// ReviewID defines model for ReviewID.
+type ReviewID = string
+
 // SubmitMessageParams defines parameters for SubmitMessage.
 type SubmitMessageParams struct {
 	// IdempotencyKey 1 to 255 characters that you choose, another key for each message that you mean to send.
@@ -671,6 +928,12 @@ type GetMessageParams struct {
 
 	// Wait Answer when the message's status changes, or after this long, whichever is first. At most 60s. A message that can no longer change is answered at once.
 	Wait string `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
+}
+
+// GetReviewParams defines parameters for GetReview.
+type GetReviewParams struct {
+	// Owner `operator`: a review that the operator places. Needs the scope `operate` too.
+	Owner string `form:"owner,omitempty" json:"owner,omitempty,omitzero"`
 }
 
 // SubmitMessageJSONRequestBody defines body for SubmitMessage for application/json ContentType.
@@ -696,6 +959,15 @@ type PutProgramJSONRequestBody = ProgramRequest
 
 // ResumeJSONRequestBody defines body for Resume for application/json ContentType.
 type ResumeJSONRequestBody = PauseRequest
+
+// ResolveReviewsJSONRequestBody defines body for ResolveReviews for application/json ContentType.
+type ResolveReviewsJSONRequestBody = ReviewsResolution
+
+// SearchReviewsJSONRequestBody defines body for SearchReviews for application/json ContentType.
+type SearchReviewsJSONRequestBody = ReviewSearch
+
+// ResolveReviewJSONRequestBody defines body for ResolveReview for application/json ContentType.
+type ResolveReviewJSONRequestBody = ReviewResolution
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
@@ -741,6 +1013,18 @@ type ServerInterface interface {
 	// Resume Send again
 	// (POST /v1/resume)
 	Resume(ctx echo.Context) error
+	// ResolveReviews Say of many at once what they were
+	// (POST /v1/reviews/resolve)
+	ResolveReviews(ctx echo.Context) error
+	// SearchReviews List what an officer has yet to read
+	// (POST /v1/reviews/search)
+	SearchReviews(ctx echo.Context) error
+	// GetReview Read the words under review
+	// (GET /v1/reviews/{id})
+	GetReview(ctx echo.Context, id ReviewID, params GetReviewParams) error
+	// ResolveReview Say what it was
+	// (POST /v1/reviews/{id}/resolve)
+	ResolveReview(ctx echo.Context, id ReviewID) error
 }
 
 // ServerInterfaceWrapper converts echo contexts to parameters.
@@ -945,6 +1229,65 @@ func (w *ServerInterfaceWrapper) Resume(ctx echo.Context) error {
 	return err
 }
 
+// ResolveReviews converts echo context to params.
+func (w *ServerInterfaceWrapper) ResolveReviews(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ResolveReviews(ctx)
+	return err
+}
+
+// SearchReviews converts echo context to params.
+func (w *ServerInterfaceWrapper) SearchReviews(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.SearchReviews(ctx)
+	return err
+}
+
+// GetReview converts echo context to params.
+func (w *ServerInterfaceWrapper) GetReview(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ReviewID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetReviewParams
+	// ------------- Optional query parameter "owner" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "owner", ctx.QueryParams(), &params.Owner, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter owner: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetReview(ctx, id, params)
+	return err
+}
+
+// ResolveReview converts echo context to params.
+func (w *ServerInterfaceWrapper) ResolveReview(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ReviewID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ResolveReview(ctx, id)
+	return err
+}
+
 // This is a simple interface which specifies echo.Route addition functions which
 // are present on both echo.Echo and echo.Group, since we want to allow using
 // either of them for path registration
@@ -1006,6 +1349,10 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/programs/:name", wrapper.GetProgram, options.OperationMiddlewares["GetProgram"]...)
 	router.PUT(options.BaseURL+"/v1/programs/:name", wrapper.PutProgram, options.OperationMiddlewares["PutProgram"]...)
 	router.POST(options.BaseURL+"/v1/resume", wrapper.Resume, options.OperationMiddlewares["Resume"]...)
+	router.GET(options.BaseURL+"/v1/reviews/:id", wrapper.GetReview, options.OperationMiddlewares["GetReview"]...)
+	router.POST(options.BaseURL+"/v1/reviews/:id/resolve", wrapper.ResolveReview, options.OperationMiddlewares["ResolveReview"]...)
+	router.POST(options.BaseURL+"/v1/reviews/resolve", wrapper.ResolveReviews, options.OperationMiddlewares["ResolveReviews"]...)
+	router.POST(options.BaseURL+"/v1/reviews/search", wrapper.SearchReviews, options.OperationMiddlewares["SearchReviews"]...)
 
 }
 
@@ -1332,6 +1679,96 @@ func (response Resume200JSONResponse) VisitResumeResponse(w http.ResponseWriter)
 	return err
 }
 
+type ResolveReviewsRequestObject struct {
+	Body *ResolveReviewsJSONRequestBody
+}
+
+type ResolveReviewsResponseObject interface {
+	VisitResolveReviewsResponse(w http.ResponseWriter) error
+}
+
+type ResolveReviews200JSONResponse ReviewResults
+
+func (response ResolveReviews200JSONResponse) VisitResolveReviewsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SearchReviewsRequestObject struct {
+	Body *SearchReviewsJSONRequestBody
+}
+
+type SearchReviewsResponseObject interface {
+	VisitSearchReviewsResponse(w http.ResponseWriter) error
+}
+
+type SearchReviews200JSONResponse ReviewPage
+
+func (response SearchReviews200JSONResponse) VisitSearchReviewsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReviewRequestObject struct {
+	Id     ReviewID `json:"id"`
+	Params GetReviewParams
+}
+
+type GetReviewResponseObject interface {
+	VisitGetReviewResponse(w http.ResponseWriter) error
+}
+
+type GetReview200JSONResponse Review
+
+func (response GetReview200JSONResponse) VisitGetReviewResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResolveReviewRequestObject struct {
+	Id   ReviewID `json:"id"`
+	Body *ResolveReviewJSONRequestBody
+}
+
+type ResolveReviewResponseObject interface {
+	VisitResolveReviewResponse(w http.ResponseWriter) error
+}
+
+type ResolveReview200JSONResponse ReviewResolved
+
+func (response ResolveReview200JSONResponse) VisitResolveReviewResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
 	// GetHealth Whether the process runs
@@ -1376,6 +1813,18 @@ type StrictServerInterface interface {
 	// Resume Send again
 	// (POST /v1/resume)
 	Resume(ctx context.Context, request ResumeRequestObject) (ResumeResponseObject, error)
+	// ResolveReviews Say of many at once what they were
+	// (POST /v1/reviews/resolve)
+	ResolveReviews(ctx context.Context, request ResolveReviewsRequestObject) (ResolveReviewsResponseObject, error)
+	// SearchReviews List what an officer has yet to read
+	// (POST /v1/reviews/search)
+	SearchReviews(ctx context.Context, request SearchReviewsRequestObject) (SearchReviewsResponseObject, error)
+	// GetReview Read the words under review
+	// (GET /v1/reviews/{id})
+	GetReview(ctx context.Context, request GetReviewRequestObject) (GetReviewResponseObject, error)
+	// ResolveReview Say what it was
+	// (POST /v1/reviews/{id}/resolve)
+	ResolveReview(ctx context.Context, request ResolveReviewRequestObject) (ResolveReviewResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx echo.Context, request any) (any, error)
@@ -1903,6 +2352,172 @@ func (sh *strictHandler) Resume(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(ResumeResponseObject); ok {
 		return validResponse.VisitResumeResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ResolveReviews operation middleware
+func (sh *strictHandler) ResolveReviews(ctx echo.Context) error {
+	var request ResolveReviewsRequestObject
+
+	var body ResolveReviewsJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ResolveReviews(ctx.Request().Context(), request.(ResolveReviewsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ResolveReviews")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ResolveReviewsResponseObject); ok {
+		return validResponse.VisitResolveReviewsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// SearchReviews operation middleware
+func (sh *strictHandler) SearchReviews(ctx echo.Context) error {
+	var request SearchReviewsRequestObject
+
+	var body SearchReviewsJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SearchReviews(ctx.Request().Context(), request.(SearchReviewsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SearchReviews")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(SearchReviewsResponseObject); ok {
+		return validResponse.VisitSearchReviewsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetReview operation middleware
+func (sh *strictHandler) GetReview(ctx echo.Context, id ReviewID, params GetReviewParams) error {
+	var request GetReviewRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetReview(ctx.Request().Context(), request.(GetReviewRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetReview")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetReviewResponseObject); ok {
+		return validResponse.VisitGetReviewResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ResolveReview operation middleware
+func (sh *strictHandler) ResolveReview(ctx echo.Context, id ReviewID) error {
+	var request ResolveReviewRequestObject
+
+	request.Id = id
+
+	var body ResolveReviewJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ResolveReview(ctx.Request().Context(), request.(ResolveReviewRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ResolveReview")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ResolveReviewResponseObject); ok {
+		return validResponse.VisitResolveReviewResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

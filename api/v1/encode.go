@@ -104,8 +104,8 @@ func checkResult(numbers []string, c *reading.Checked) CheckResult {
 }
 
 func standing(o *reading.OptOut) StandingOptOut {
-	return StandingOptOut{Scope: Scope(o.Reach.Scope), Name: o.Reach.Name, Since: o.Since,
-		OccurredAt: o.Occurred, Source: string(o.Source), Unclear: o.Unclear, Event: o.Event, Position: o.Position}
+	return StandingOptOut{Scope: Scope(o.Reach.Scope), Name: o.Reach.Name, Since: o.Since, Said: o.Said(), Known: o.Since,
+		OccurredAt: o.Occurred, To: o.To, Repeats: o.Repeats, Source: string(o.Source), Unclear: o.Unclear, Event: o.Event, Position: o.Position}
 }
 
 // all writes each element of a list, which is never null in JSON.

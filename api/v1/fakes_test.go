@@ -87,6 +87,25 @@ type fakeLedger struct {
 	lift     func(*intake.OptOutRequest) (*intake.OptedOut, error)
 	programs map[string]*event.ProgramChanged
 	pause    func(*control.PauseRequest) (*control.Pausing, error)
+	resolve  func(owner string, id event.ID, r *intake.Resolution) (*intake.Resolved, error)
+	reads    []event.ID
+}
+
+func (f *fakeLedger) ResolveReview(_ context.Context, _ ledger.Caller, owner string, id event.ID, r *intake.Resolution) (*intake.Resolved, error) {
+	return f.resolve(owner, id, r)
+}
+
+func (f *fakeLedger) ResolveReviews(_ context.Context, _ ledger.Caller, owner string, ids []event.ID, r *intake.Resolution) ([]intake.Outcome, error) {
+	out := make([]intake.Outcome, len(ids))
+	for i, id := range ids {
+		out[i].Resolved, out[i].Err = f.resolve(owner, id, r)
+	}
+	return out, nil
+}
+
+func (f *fakeLedger) ReviewRead(_ context.Context, _ ledger.Caller, _ string, _ event.Pseudonym, id event.ID) error {
+	f.reads = append(f.reads, id)
+	return nil
 }
 
 func (f *fakeLedger) Submit(_ context.Context, c ledger.Caller, r *intake.SubmitRequest) (*intake.Submitted, error) {
@@ -129,6 +148,9 @@ type fakeViews struct {
 	messages   map[event.ID]*reading.Message
 	optOuts    map[event.Pseudonym][]reading.OptOut
 	filter     reading.Filter
+	states     map[event.Pseudonym]*recipient.State
+	inbound    []ledger.InboundRef
+	reviews    []reading.Review
 	waitFor    func(context.Context, event.Position) error
 	waitChange func(context.Context, event.ID, recipient.Status) error
 	err        error
@@ -145,6 +167,32 @@ func (f *fakeViews) Message(_ context.Context, tenant string, id event.ID) (*rea
 		return nil, reading.ErrNotFound
 	}
 	return m, nil
+}
+
+func (f *fakeViews) Reviews(_ context.Context, tenant string, q reading.ReviewFilter) (out []reading.Review, _ error) {
+	for _, r := range f.reviews {
+		if r.Tenant == tenant && (q.Kind == "" || q.Kind == r.Kind) && r.Since.After(q.AfterSince) && len(out) < q.Limit {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+func (f *fakeViews) Inbound(_ context.Context, tenant string, id event.ID) (ledger.InboundRef, bool, error) {
+	for _, x := range f.inbound {
+		if x.Tenant == tenant && x.Event == id {
+			return x, true, nil
+		}
+	}
+	return ledger.InboundRef{}, false, nil
+}
+
+func (f *fakeViews) InboundNear(context.Context, event.Pseudonym, int64, int) ([]ledger.InboundRef, error) {
+	return nil, nil
+}
+
+func (f *fakeViews) Streams(context.Context, event.Partition, []event.Pseudonym) (map[event.Pseudonym]*recipient.State, int64, error) {
+	return f.states, 0, nil
 }
 
 func (f *fakeViews) put(m *reading.Message) {
@@ -229,7 +277,9 @@ type fakeKeys struct{}
 func (fakeKeys) Authenticate(token string) (ledger.Caller, []string, bool) {
 	switch token {
 	case testToken:
-		return ledger.Caller{Tenant: "acme", Key: "key1"}, []string{"messages:write", "messages:read", "opt-outs:write", "opt-outs:read", "control:write", "operate"}, true
+		return ledger.Caller{Tenant: "acme", Key: "key1"}, []string{"messages:write", "messages:read", "opt-outs:write", "opt-outs:read", "opt-outs:lift", "reviews:read", "reviews:write", "control:write", "operate"}, true
+	case "k_officer":
+		return ledger.Caller{Tenant: "acme", Key: "key4"}, []string{"opt-outs:write", "reviews:read", "reviews:write"}, true
 	case "k_none":
 		return ledger.Caller{Tenant: "acme", Key: "key2"}, nil, true
 	case "k_other_tenant":
@@ -277,7 +327,7 @@ func newEnv(t testing.TB, change ...func(*Deps, *door.Config)) *env {
 		health: &fakeHealth{ok: true}, metrics: prometheus.NewRegistry()}
 	e.ledger.submit = accept
 	d := Deps{Intake: e.ledger, Commands: e.ledger, Health: e.health,
-		Reading: reading.New(reading.Ports{Views: e.views, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Programs: e.ledger, Wait: door.WaitContext}),
+		Reading: reading.New(reading.Ports{Views: e.views, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Programs: e.ledger, Witness: e.ledger, Wait: door.WaitContext}),
 		Metrics: promhttp.HandlerFor(e.metrics, promhttp.HandlerOpts{})}
 	c := door.Config{Keys: fakeKeys{}, Registerer: e.metrics,
 		Logger: slog.New(slog.NewJSONHandler(&writtenByAll, &slog.HandlerOptions{Level: slog.LevelDebug}))}

@@ -21,6 +21,8 @@ func problemOf(err error) *door.Problem {
 		return door.Refuse(number.Code, "", number.Detail)
 	case errors.Is(err, reading.ErrNotFound):
 		return door.Refuse("message_not_found", "", "There is no message with this id in your tenant.")
+	case errors.Is(err, reading.ErrNoReview):
+		return door.Refuse("review_not_found", "", "There is no open review with this id.")
 	case errors.As(err, &behind):
 		return door.RetryLater("behind", "The views have not read this position yet. Try again in a second.", 1, behind.Err)
 	}

@@ -29,6 +29,8 @@ type Intake interface {
 	Cancel(ctx context.Context, c ledger.Caller, id event.ID) (*intake.Cancelled, error)
 	OptOut(ctx context.Context, c ledger.Caller, r *intake.OptOutRequest) (*intake.OptedOut, error)
 	Lift(ctx context.Context, c ledger.Caller, r *intake.OptOutRequest) (*intake.OptedOut, error)
+	ResolveReview(ctx context.Context, c ledger.Caller, owner string, id event.ID, r *intake.Resolution) (*intake.Resolved, error)
+	ResolveReviews(ctx context.Context, c ledger.Caller, owner string, ids []event.ID, r *intake.Resolution) ([]intake.Outcome, error)
 }
 
 // Commands change control; control.Commands does. Its errors are those of Intake.

@@ -23,6 +23,7 @@ type commandLine struct {
 	Send        cli.SendCmd            `cmd:"" help:"Send a message."`
 	Status      cli.StatusCmd          `cmd:"" help:"Show a message: its status, its decision, its attempts."`
 	Optout      cli.OptoutCmd          `cmd:"" help:"Record, lift and check opt-outs."`
+	Review      cli.ReviewCmd          `cmd:"" help:"Read and resolve replies that need a person."`
 	Pause       cli.PauseCmd           `cmd:"" help:"Stop sending for a program, to a carrier (of all tenants), or everything that the key's tenant sends. Messages are accepted and held."`
 	Resume      cli.ResumeCmd          `cmd:"" help:"End a pause."`
 	Sms         cli.SMSCmd             `cmd:"" help:"Show how an inbound text is read."`

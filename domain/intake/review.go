@@ -228,15 +228,11 @@ type resolving struct {
 	*openReview
 }
 
-func (x *resolving) conflict(code, text string) error {
-	return &ledger.Refusal{Code: code, Status: ledger.Conflict, Text: text}
-}
-
 // do checks that the outcome fits the review, and appends what it takes.
 func (x *resolving) do(ctx context.Context) (*Resolved, error) {
 	switch as := x.r.As; {
 	case x.Kind == recipient.ReviewHeld:
-		return nil, x.conflict("operator_places", "It is not certain that this message is of this person or for this tenant. The operator has the words, and places them; the hold ends with that.")
+		return nil, &ledger.Refusal{Code: "operator_places", Status: ledger.Conflict, Text: "It is not certain that this message is of this person or for this tenant. The operator has the words, and places them; the hold ends with that."}
 	case as == event.ReviewPlace && x.reg.Level() < 2:
 		return nil, x.reg.NeedsLevel(2, "/as")
 	case x.Kind == recipient.ReviewUnplaced && as == event.ReviewPlace:
@@ -252,9 +248,9 @@ func (x *resolving) do(ctx context.Context) (*Resolved, error) {
 		}
 		return x.resolve(ctx, nil, event.ID{}, lifted)
 	case x.Kind == recipient.ReviewUnplaced:
-		return nil, x.conflict("place_it", "It is not certain whose words these are. Place the message, with the number and the tenant; what it stops there follows from its words. Or clear it.")
+		return nil, &ledger.Refusal{Code: "place_it", Status: ledger.Conflict, Text: "It is not certain whose words these are. Place the message, with the number and the tenant; what it stops there follows from its words. Or clear it."}
 	case as == event.ReviewPlace:
-		return nil, x.conflict("already_placed", "This message is in its person's stream already. Resolve it as stop, narrow or clear.")
+		return nil, &ledger.Refusal{Code: "already_placed", Status: ledger.Conflict, Text: "This message is in its person's stream already. Resolve it as stop, narrow or clear."}
 	case as == event.ReviewClear:
 		return x.resolve(ctx, nil, event.ID{}, nil)
 	case as == event.ReviewNarrow:
@@ -264,7 +260,7 @@ func (x *resolving) do(ctx context.Context) (*Resolved, error) {
 		}
 		return x.resolve(ctx, []event.Reach{reach}, event.ID{}, nil)
 	case len(x.reaches) == 0:
-		return nil, x.conflict("holds_nothing", "This START holds nothing, and what stood before it still stands. Resolve it as clear; where the person may be texted again, lift their opt-outs.")
+		return nil, &ledger.Refusal{Code: "holds_nothing", Status: ledger.Conflict, Text: "This START holds nothing, and what stood before it still stands. Resolve it as clear; where the person may be texted again, lift their opt-outs."}
 	}
 	return x.resolve(ctx, x.reaches, event.ID{}, nil)
 }

@@ -138,6 +138,7 @@ type commands struct {
 	Send   SendCmd   `cmd:""`
 	Status StatusCmd `cmd:""`
 	Optout OptoutCmd `cmd:""`
+	Review ReviewCmd `cmd:""`
 	Pause  PauseCmd  `cmd:""`
 	Resume ResumeCmd `cmd:""`
 }
@@ -417,8 +418,8 @@ func TestOptout(t *testing.T) {
 	}
 	out := r.Stdout
 	f = newFake(t, scripted{method: "POST", path: "/v1/opt-outs/lift", status: 201, body: `{"event":"01932c0b-70c1-7f02-b1aa-6c5d4e3f2a1b","position":"07-1260","lifted":["01932c0a-11aa-7c21-a8be-3f1d2c4b5a69"]}`})
-	out += f.run("", "optout", "lift", "+14155550123", "--source", "web").Is(t, 0).Stdout
-	if f.body(0) != `{"number":"+14155550123","scope":"legal_entity","source":"web"}` {
+	out += f.run("", "optout", "lift", "+14155550123", "--source", "web", "--evidence", "Call 2211.").Is(t, 0).Stdout
+	if f.body(0) != `{"evidence":"Call 2211.","number":"+14155550123","scope":"legal_entity","source":"web"}` {
 		t.Errorf("the body is %s", f.body(0))
 	}
 
@@ -432,8 +433,8 @@ func TestOptout(t *testing.T) {
 	f.run("", "optout", "add", "+14155550123", "1", "--source", "phone").Is(t, terminal.ExitUnknown)
 
 	checked := scripted{method: "POST", path: "/v1/opt-outs/check", status: 200, body: `{"as_of":["00-81","07-1251"],"results":[
-		{"number":"+14155550123","opted_out":true,"scopes":[{"scope":"legal_entity","name":"Example Bank","since":"2026-11-24T13:45:00.000Z","source":"phone","event":"01932c0a-11aa-7c21-a8be-3f1d2c4b5a69","position":"07-1251"},
-		{"scope":"tenant","since":"2026-11-24T13:46:00.000Z","source":"handset","unclear":true,"event":"01932c0a-11aa-7c21-a8be-3f1d2c4b5a69","position":"07-1252"}]},
+		{"number":"+14155550123","opted_out":true,"scopes":[{"scope":"legal_entity","name":"Example Bank","since":"2026-11-24T13:45:00.000Z","said":"2026-11-24T13:45:00.000Z","known":"2026-11-24T13:45:00.000Z","source":"phone","event":"01932c0a-11aa-7c21-a8be-3f1d2c4b5a69","position":"07-1251"},
+		{"scope":"tenant","since":"2026-11-24T13:46:00.000Z","said":"2026-11-24T13:46:00.000Z","known":"2026-11-24T13:46:00.000Z","source":"handset","unclear":true,"event":"01932c0a-11aa-7c21-a8be-3f1d2c4b5a69","position":"07-1252"}]},
 		{"number":"+14155550124","opted_out":false,"scopes":[]}]}`}
 	f = newFake(t, checked, checked, checked)
 	out += f.run("", "optout", "check", "+14155550123", "+14155550124", "--program", "marketing", "--sender", "12345", "--purpose", "otp").Is(t, 0).Stdout

@@ -19,7 +19,7 @@ import (
 // OptoutCmd records, lifts and looks up opt-outs.
 type OptoutCmd struct {
 	Add   OptoutAddCmd   `cmd:"" help:"Record that these numbers opted out. Takes effect at once."`
-	Lift  OptoutLiftCmd  `cmd:"" help:"End the opt-outs of exactly this scope that are in force now. It records no consent."`
+	Lift  OptoutLiftCmd  `cmd:"" help:"End the opt-outs of exactly this scope that are in force now, on evidence. It records no consent."`
 	Check OptoutCheckCmd `cmd:"" help:"Ask which numbers opted out."`
 }
 
@@ -31,7 +31,7 @@ type optoutFlags struct {
 	Scope    string `help:"How far it reaches: ${enum}." enum:"sender,program,legal_entity,tenant" default:"legal_entity"`
 	Program  string `help:"The program that the scope is about; with scope legal_entity: its legal entity. Default: the tenant's default program." placeholder:"NAME"`
 	Sender   string `help:"The sender ID, for scope sender." placeholder:"SENDER"`
-	Evidence string `help:"The evidence for it. It is encrypted like a message's text." placeholder:"TEXT"`
+	Evidence string `help:"The evidence for it. It is encrypted like a message's text. A lift needs it." placeholder:"TEXT"`
 	Country  string `help:"Country of national numbers (ISO 3166-1, such as US)." placeholder:"CC"`
 }
 
@@ -50,7 +50,7 @@ type OptoutLiftCmd struct {
 // optout is what is sent, to record opt-outs and to lift them. The API, not this program,
 // judges the time that a person wrote.
 type optout struct {
-	v1.LiftRequest
+	v1.OptOutRequest
 	OccurredAt string `json:"occurred_at,omitempty"`
 }
 
@@ -79,7 +79,7 @@ func (f *optoutFlags) each(g *terminal.Globals, path, occurredAt string, say fun
 	}
 	refused, unknown := 0, 0
 	for i, number := range f.Numbers {
-		raw, err := cl.Do(ctx, client.Call{Method: http.MethodPost, Path: path, Body: optout{OccurredAt: occurredAt, LiftRequest: v1.LiftRequest{
+		raw, err := cl.Do(ctx, client.Call{Method: http.MethodPost, Path: path, Body: optout{OccurredAt: occurredAt, OptOutRequest: v1.OptOutRequest{
 			Number: number, Country: f.Country, Scope: v1.Scope(f.Scope), Program: f.Program, Sender: f.Sender, Source: f.Source, Evidence: f.Evidence}}})
 		var a v1.Lifted // what records an opt-out is answered without Lifted
 		if err == nil && (json.Unmarshal(raw, &a) != nil || a.Event.IsZero()) {
@@ -216,7 +216,14 @@ func (c *OptoutCheckCmd) ask(ctx context.Context, g *terminal.Globals, cl *clien
 			if s.Unclear {
 				scope += " (unclear: a compliance officer must look at it)"
 			}
-			fmt.Fprintf(t, "%s\topted out\t%s\tsince %s\tby %s\t%s\n", terminal.Plain(r.Number), scope, terminal.Instant(s.Since), terminal.Plain(s.Source), s.Position)
+			by := terminal.Plain(s.Source)
+			if s.To != "" {
+				by += " to " + terminal.Plain(s.To)
+			}
+			if s.Repeats > 0 {
+				by += ", repeated " + terminal.Count(s.Repeats, "time")
+			}
+			fmt.Fprintf(t, "%s\topted out\t%s\tsaid %s\tknown %s\tby %s\t%s\n", terminal.Plain(r.Number), scope, terminal.Instant(s.Said), terminal.Instant(s.Known), by, s.Position)
 		}
 	}
 	if err := t.Flush(); err != nil {
