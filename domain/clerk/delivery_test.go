@@ -12,7 +12,7 @@ import (
 	"github.com/chirograph/chirograph/domain/receipts"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
-	"github.com/chirograph/chirograph/domain/words"
+	lists "github.com/chirograph/chirograph/domain/words"
 )
 
 // What carriers deliver: receipts, through a matcher in each node, and texts.
@@ -457,7 +457,7 @@ func stopped(d *ledger.Delivery, who receipts.Who, level int) map[event.Pseudony
 func (w *world) hear(n *node, d *ledger.Delivery, who receipts.Who, stops bool) {
 	reg := w.registry[max(n.took, w.begun)]
 	level := reg.Level()
-	p := receipts.Place(reg, d, who, receipts.Listen(words.Standard())(tenant, d.Texts, d.Unreadable))
+	p := receipts.Place(reg, d, who, receipts.Listen(lists.Standard())(tenant, d.Texts, d.Unreadable))
 	x := &text{}
 	w.texts = append(w.texts, x)
 	if stops {
@@ -646,7 +646,7 @@ func (w *world) answered2(log []told, at map[event.ID]int64) {
 					}
 				}
 			}
-			if want := receipts.ByLists(words[1] + words[2]); len(words) == 2 && words[9] == "" && want.Ask == event.InboundStop && d.Ask != want.Ask {
+			if want := receipts.ByLists(lists.Standard(), lists.Context{})(words[1] + words[2]); len(words) == 2 && words[9] == "" && want.Ask == event.InboundStop && d.Ask != want.Ask {
 				w.fail("the joined parts at %d ask for %s, not %s", l.i, d.Ask, want.Ask)
 			}
 		case *event.SuppressionLifted:
