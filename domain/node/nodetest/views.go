@@ -93,8 +93,8 @@ type Views struct {
 	handoffs map[string]ledger.HandoffRef // by account and the carrier's id
 	reserved map[string]ledger.Reserved   // by tenant and key
 	inbound  []ledger.InboundRef
-	progress chan struct{} // closed, and made anew, at every commit
-	trimmed  int           // how many batches other nodes had written already, in whole or in part
+	progress chan struct{}                // closed, and made anew, at every commit
+	trimmed  int                          // how many batches other nodes had written already, in whole or in part
 	// differ says where two nodes wrote different things.
 	differ error
 }
