@@ -24,10 +24,14 @@ type metrics struct {
 	voids   map[recipient.Why]int64
 	states  map[event.MessageState]int64
 	doubts  int64
+	// unplaced are the inbound texts that are certain for no recipient and tenant, by reason; unreadable
+	// are those that could not be read as text.
+	unplaced   map[event.UnplacedReason]int64
+	unreadable int64
 }
 
 func newMetrics() metrics {
-	return metrics{decided: map[Deciding]int64{}, voids: map[recipient.Why]int64{}, states: map[event.MessageState]int64{}}
+	return metrics{unplaced: map[event.UnplacedReason]int64{}, decided: map[Deciding]int64{}, voids: map[recipient.Why]int64{}, states: map[event.MessageState]int64{}}
 }
 
 // Deciding is a decision's outcome, and the check or the fault that caused it; "" for an allow.
@@ -71,16 +75,32 @@ func (m *metrics) count(judged []ledger.Judged) {
 			m.states[d.State]++
 		case *event.HandoffInDoubt:
 			m.doubts++
+		case *event.InboundReceivedV2:
+			if d.Holds == event.HoldUnreadable || d.Unplaced == event.UnplacedUnreadable {
+				m.unreadable++
+			}
+		case *event.InboundJoined:
+			if d.Holds == event.HoldUnreadable {
+				m.unreadable++
+			}
 		}
 	}
 	m.effective.Add(effective)
 	m.void.Add(int64(len(judged)) - effective)
 }
 
+// countUnplaced counts an inbound text that is certain for no recipient and tenant.
+func (m *metrics) countUnplaced(why event.UnplacedReason) {
+	m.orphans.Add(1)
+	m.mu.Lock()
+	m.unplaced[why]++
+	m.mu.Unlock()
+}
+
 // Stats are the node's figures for metrics and readiness. The counts are since the start.
 type Stats struct {
 	// Submitted and Refused count the submits, Receipts and Inbound the deliveries, and Orphans
-	// the inbound texts that belong to no recipient. Effective and Void count the judged events.
+	// the inbound texts that are certain for no recipient and tenant. Effective and Void count the judged events.
 	// Lost counts the facts that could not be appended.
 	Submitted, Refused, Receipts, Inbound, Orphans, Effective, Void, Lost int64
 	// Handoffs counts the hand-offs by ledger.HandoffStatus: unknown, taken, retry, final, not
@@ -98,6 +118,10 @@ type Stats struct {
 	Voids   map[recipient.Why]int64
 	States  map[event.MessageState]int64
 	Doubts  int64
+	// Unplaced counts what Orphans counts, by reason. Unreadable counts the inbound texts whose octets
+	// or writer could not be read.
+	Unplaced   map[event.UnplacedReason]int64
+	Unreadable int64
 	// Unserved says why this node can serve no partition; nil if it can, or while it stands by.
 	Unserved error
 	// Served is how many partitions this node serves.
@@ -120,6 +144,7 @@ func (n *Node) Stats() Stats {
 	}
 	m.mu.Lock()
 	s.Decided, s.Voids, s.States, s.Doubts = maps.Clone(m.decided), maps.Clone(m.voids), maps.Clone(m.states), m.doubts
+	s.Unplaced, s.Unreadable = maps.Clone(m.unplaced), m.unreadable
 	m.mu.Unlock()
 	for name, d := range n.dispatchers {
 		s.Waiting[name] = d.Load().Waiting

@@ -105,7 +105,7 @@ func New(cfg Config) *Node {
 	}
 	writer := ledger.NewWriter(cfg.Author, cfg.Log, cfg.Vault, cfg.Views, cfg.Clock.Now, cfg.AppendWithin)
 	n.matching = newMatching(&n.cfg, writer, n.facts)
-	n.texts = newTexts(writer, n.control, cfg.Accounts, listener{&n.cfg, writer}, cfg.Log.Partitions(), func(event.UnplacedReason) { n.metrics.orphans.Add(1) })
+	n.texts = newTexts(writer, n.control, cfg.Accounts, listener{&n.cfg, writer}, cfg.Log.Partitions(), n.metrics.countUnplaced)
 	n.inbox = &inbox{matching: n.matching, control: n.control, node: cfg.Author.Node}
 	n.intake = intake.New(intake.Config{Writer: writer, Log: cfg.Log, Vault: cfg.Vault, Views: cfg.Views, Finder: cfg.Finder, Control: n.control,
 		Decider: newDecider(cfg.Policy), Serving: n, Hear: receipts.Listen(cfg.Lists), Reservations: cfg.Reservations, Now: cfg.Clock.Now})

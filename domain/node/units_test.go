@@ -10,6 +10,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
 )
 
 var noon = time.Date(2026, 11, 24, 17, 0, 0, 0, time.UTC) // in New York
@@ -122,5 +123,24 @@ func TestClock(t *testing.T) {
 	look(distrust/2, 0, true, "later")
 	for range 100 {
 		look(time.Minute, 20*time.Millisecond, true, "a clock that is slewed")
+	}
+}
+
+func TestInboundCounts(t *testing.T) {
+	m := newMetrics()
+	m.countUnplaced(event.UnplacedShared)
+	m.countUnplaced(event.UnplacedShared)
+	m.countUnplaced(event.UnplacedUnreadable)
+	if m.orphans.Load() != 3 || m.unplaced[event.UnplacedShared] != 2 || m.unplaced[event.UnplacedUnreadable] != 1 {
+		t.Errorf("%d, %v", m.orphans.Load(), m.unplaced)
+	}
+	var judged []ledger.Judged
+	for _, d := range []event.Data{&event.InboundReceivedV2{Holds: event.HoldUnreadable}, &event.InboundReceivedV2{Unplaced: event.UnplacedUnreadable},
+		&event.InboundReceivedV2{Holds: event.HoldUnclear}, &event.InboundJoined{Holds: event.HoldUnreadable}, &event.InboundJoined{}} {
+		judged = append(judged, ledger.Judged{Record: ledger.Record{Event: &event.Event{Data: d}}})
+	}
+	judged = append(judged, ledger.Judged{Record: judged[0].Record, Why: recipient.Repeat})
+	if m.count(judged); m.unreadable != 3 {
+		t.Errorf("%d unreadable", m.unreadable)
 	}
 }

@@ -1,6 +1,8 @@
 package assemble
 
 import (
+	"context"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +22,7 @@ type figures struct {
 	dependencies []dependency
 	// partitions are the ledger's.
 	partitions int
+	reviews    reviewFigures
 }
 
 // appendSeconds is the whole process's.
@@ -32,7 +35,11 @@ var (
 	descEvents     = prometheus.NewDesc("chirograph_events_total", "Events that this process has read, by whether they are effective or void.", []string{"verdict"}, nil)
 	descHandoffs   = prometheus.NewDesc("chirograph_handoffs_total", "Parts handed to carriers, by result.", []string{"result"}, nil)
 	descInbound    = prometheus.NewDesc("chirograph_deliveries_total", "Receipts and inbound texts that carriers delivered, by kind.", []string{"kind"}, nil)
-	descOrphans    = prometheus.NewDesc("chirograph_orphans_total", "Inbound messages that belong to no tenant.", nil, nil)
+	descOrphans    = prometheus.NewDesc("chirograph_orphans_total", "Inbound messages of which it is not certain who wrote them or for which tenant.", nil, nil)
+	descUnplaced   = prometheus.NewDesc("chirograph_unplaced_total", "Inbound messages of which it is not certain who wrote them or for which tenant, by reason.", []string{"reason"}, nil)
+	descUnreadable = prometheus.NewDesc("chirograph_unreadable_total", "Inbound messages that this node has read and that could not be read as text, or whose writer's number could not be read.", nil, nil)
+	descReviews    = prometheus.NewDesc("chirograph_open_reviews", "Inbound messages that an officer has yet to read, by kind, of all tenants; each kind is counted up to 100,000.", []string{"kind"}, nil)
+	descReviewAge  = prometheus.NewDesc("chirograph_oldest_review_seconds", "How long the oldest open review of a kind has waited; 0 if there is none.", []string{"kind"}, nil)
 	descLost       = prometheus.NewDesc("chirograph_facts_lost_total", "Facts that could not be recorded within an hour.", nil, nil)
 	descWaiting    = prometheus.NewDesc("chirograph_waiting_messages", "Allowed messages that wait for a slot in a carrier's window.", []string{"account"}, nil)
 	descParked     = prometheus.NewDesc("chirograph_parked_receipts", "Receipts in the inbox that wait for their message.", nil, nil)
@@ -79,6 +86,18 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 	count(descInbound, s.Receipts, "receipt")
 	count(descInbound, s.Inbound, "inbound")
 	count(descOrphans, s.Orphans)
+	for why, n := range s.Unplaced {
+		count(descUnplaced, n, string(why))
+	}
+	count(descUnreadable, s.Unreadable)
+	for _, o := range f.reviews.read(f.views) {
+		gauge(descReviews, float64(o.Count), string(o.Kind))
+		age := 0.0
+		if !o.Oldest.IsZero() {
+			age = time.Since(o.Oldest).Seconds()
+		}
+		gauge(descReviewAge, max(0, age), string(o.Kind))
+	}
 	count(descLost, s.Lost)
 	for account, n := range s.Waiting {
 		gauge(descWaiting, float64(n), account)
@@ -128,4 +147,37 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 		count(descSubmitSM, int64(st.Submits), c.Account())
 		count(descThrottle, int64(st.Throttled), c.Account())
 	}
+}
+
+// reviewFigures are how many reviews are open, read from the views at most every few seconds.
+type reviewFigures struct {
+	mu   sync.Mutex
+	at   time.Time
+	last []ledger.OpenReviews
+}
+
+const (
+	// reviewsEvery is how long a count of the open reviews is used, and reviewsWithin bounds the query.
+	// Where the views do not answer, there are no figures, and another metric says so.
+	reviewsEvery  = 10 * time.Second
+	reviewsWithin = time.Second
+)
+
+// read counts the open reviews, or returns the last count.
+func (r *reviewFigures) read(views interface {
+	OpenReviews(context.Context) ([]ledger.OpenReviews, error)
+}) []ledger.OpenReviews {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.at) < reviewsEvery {
+		return r.last
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), reviewsWithin)
+	defer cancel()
+	all, err := views.OpenReviews(ctx)
+	if err != nil {
+		all = nil
+	}
+	r.at, r.last = time.Now(), all
+	return all
 }

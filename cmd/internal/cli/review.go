@@ -121,7 +121,9 @@ func (c *ReviewShowCmd) Run(g *terminal.Globals) error {
 }
 
 func writeReview(b *strings.Builder, v *v1.Review) {
-	row := func(name, format string, a ...any) { fmt.Fprintf(b, "%-10s "+format+"\n", append([]any{name}, a...)...) }
+	row := func(name, format string, a ...any) {
+		fmt.Fprintf(b, "%-10s "+format+"\n", append([]any{name}, a...)...)
+	}
 	row("Review", "%s, %s, since %s", v.Id, terminal.Plain(string(v.Kind)), terminal.Instant(v.Since))
 	row("To", "%s", terminal.Plain(v.To))
 	if v.Unplaced != "" {
