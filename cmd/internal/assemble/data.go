@@ -21,6 +21,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
+	"github.com/chirograph/chirograph/domain/words"
 	"github.com/chirograph/chirograph/policies"
 )
 
@@ -33,6 +34,8 @@ type Data struct {
 	Vault  *vault.Vault
 	Views  *sqldb.DB
 	Policy *policies.Evaluator
+	// Lists are the word lists by which a node reads inbound texts; nil: the built-in ones.
+	Lists *words.Lists
 	// dependencies are the outside systems that /readyz names.
 	dependencies []dependency
 	// cluster is what the nodes share; nil on one machine.

@@ -168,6 +168,9 @@ func (r *Running) alone(cfg *config.Config, stderr io.Writer) error {
 	r.Data = d
 	accounts, err := accountsOf(cfg)
 	if err == nil {
+		d.Lists, err = config.WordLists(cfg)
+	}
+	if err == nil {
 		r.Node, r.Carriers, err = NewNode(d, cfg.Node, nil, accounts, cfg.Clerk(), r.Log)
 	}
 	if err != nil {
@@ -194,6 +197,9 @@ func (r *Running) join(ctx context.Context, cfg *config.Config) error {
 	}
 	placement, err := d.cluster.engine.Member(cfg.Node)
 	if err != nil {
+		return errors.Join(err, d.Close())
+	}
+	if d.Lists, err = config.WordLists(cfg); err != nil {
 		return errors.Join(err, d.Close())
 	}
 	g := node.NewGate(placement, names)

@@ -31,6 +31,7 @@ func (c *Config) Check() []Problem {
 	k.routes()
 	k.owned()
 	k.programs()
+	k.words()
 	slices.SortStableFunc(k.out, func(a, b Problem) int { return a.Line - b.Line })
 	return k.out
 }

@@ -47,6 +47,7 @@ type Config struct {
 	EventStoreDB  EventStoreDB `yaml:"eventstoredb" doc:"The ledger's streams. chirograph log init makes them."`
 	Postgres      Postgres     `yaml:"postgres" doc:"The database that the nodes of a cluster share: views, the vault, idempotency keys and carrier leases."`
 	Routes        []Route      `yaml:"routes" doc:"Which carrier gets a message: that of the first route that matches. chirograph config apply brings them into force."`
+	Words         []Word       `yaml:"words" doc:"Words of your own by which inbound texts are read, beside the built-in lists (docs/words-lists.md). All nodes of a cluster need the same."`
 	Owners        []Owner      `yaml:"owners" doc:"Which tenant a sender ID or a legal entity belongs to. chirograph config apply brings them into force; the ledger must be at format level 2."`
 	Programs      []Program    `yaml:"programs" doc:"The registered programs. chirograph config apply brings them into force."`
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/words"
 )
 
 // Explain says in words what would run. policies says which policies those are; "" leaves
@@ -196,6 +197,7 @@ func (c *Config) Notes() []string {
 		}
 	}
 	out = append(out, sharing(c)...)
+	out = append(out, WordNotes(c.Programs, words.Standard().Covers)...)
 	for _, p := range c.Programs {
 		if len(c.Routes) > 0 && !p.routed(c.Routes) {
 			note("program %s of tenant %s: some of its countries have no route", p.Name, p.Tenant)
