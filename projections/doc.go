@@ -3,26 +3,34 @@ package projections
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/reading"
 )
 
-// docVersion is the first byte of a stored message. Version 1 can still be read; it has no
-// references of attempts.
+// docVersion is the newest first byte of a stored message. Older ones can still be read: version 1
+// has no references of attempts, version 2 no instants of checks. Version 3 is written only for a
+// message with such an instant, which only format level 2 has, and below that level every program
+// of the cluster reads what is written.
 //
 // An older program cannot read a newer layout. So a program with a new layout needs a migration
 // that says so (in the table compatible), and comes to a running cluster with a rebuild beside
 // the live views.
-const docVersion = 2
+const docVersion = 3
 
 var errDoc = errors.New("a message's view is of another version or damaged: rebuild the projections")
 
 // AppendMessage appends m to b in the stored form, which takes 0.9 KB and 1 µs. JSON would take
 // 15 µs and 2.3 KB, of which a database page holds only one.
 func AppendMessage(b []byte, m *reading.Message) []byte {
-	c := codec{out: append(b, docVersion), version: docVersion}
+	version := byte(docVersion - 1)
+	if m.Decision != nil && m.Decision.Data != nil &&
+		slices.ContainsFunc(m.Decision.Data.Checks, func(x event.Check) bool { return !x.Until.IsZero() }) {
+		version = docVersion
+	}
+	c := codec{out: append(b, version), version: version}
 	c.message(m)
 	return c.out
 }
@@ -119,6 +127,9 @@ func (c *codec) decided(d *event.MessageDecided) {
 		text(c, &x.Outcome)
 		list(c, &x.Rules, text)
 		list(c, &x.OptOuts, eventID)
+		if c.version > 2 {
+			c.time(&x.Until)
+		}
 	})
 	text(c, &d.Fault)
 	text(c, &d.Detail)

@@ -101,7 +101,7 @@ func (r *reader) Streams(ctx context.Context, p event.Partition, subjects []even
 			return json.Unmarshal(state, s)
 		}
 		if r.pg != nil {
-			asOf, err = r.streamsAtOnce(ctx, p, subjects, take)
+			asOf, err = streamsAtOnce(ctx, r.stmt.streams, p, subjects, take)
 		} else {
 			asOf, err = r.streamsOneByOne(ctx, p, subjects, take)
 		}
@@ -114,8 +114,8 @@ func (r *reader) Streams(ctx context.Context, p event.Partition, subjects []even
 }
 
 // streamsAtOnce loads streams with one statement, which is one snapshot.
-func (r *reader) streamsAtOnce(ctx context.Context, p event.Partition, subjects []event.Pseudonym, take func(event.Pseudonym, []byte) error) (asOf int64, err error) {
-	err = each(ctx, r.stmt.streams, []any{int64(p), ids(subjects)}, func(scan func(...any) error) error {
+func streamsAtOnce(ctx context.Context, stmt *sql.Stmt, p event.Partition, subjects []event.Pseudonym, take func(event.Pseudonym, []byte) error) (asOf int64, err error) {
+	err = each(ctx, stmt, []any{int64(p), ids(subjects)}, func(scan func(...any) error) error {
 		var subject, state sql.RawBytes
 		var next int64
 		if err := scan(&subject, &state, &next); err != nil {

@@ -259,10 +259,13 @@ func (s *sqlite) close() error {
 
 // sqliteTx writes each row at once. Its connection is used for nothing else meanwhile.
 type sqliteTx struct {
-	*sqlite
+	sqliteReviews
 	tx  *sql.Tx
 	put map[event.Partition]ledger.Mark
 }
+
+// sqliteReviews writes what people said and the reviews of it.
+type sqliteReviews struct{ *sqlite }
 
 func (t *sqliteTx) mark(p event.Partition) ledger.Mark { return t.marks[p] }
 
@@ -352,18 +355,18 @@ func (t *sqliteTx) deleteOptOut(k *projections.OptOutKey) error {
 	return err
 }
 
-func (t *sqliteTx) putReview(r *reading.Review) error {
+func (t sqliteReviews) putReview(r *reading.Review) error {
 	_, err := t.sqlite.putReview.Exec(r.Event[:], r.Subject[:], int64(r.Position.Partition), r.Position.Index, r.Tenant, string(r.Kind), plain(r.To),
 		r.Since.UnixMilli(), r.Repeats, string(r.Unplaced))
 	return err
 }
 
-func (t *sqliteTx) deleteReview(id event.ID) error {
+func (t sqliteReviews) deleteReview(id event.ID) error {
 	_, err := t.sqlite.deleteReview.Exec(id[:])
 	return err
 }
 
-func (t *sqliteTx) insertInbound(x *inboundRow) error {
+func (t sqliteReviews) insertInbound(x *inboundRow) error {
 	_, err := t.sqlite.insertInbound.Exec(x.id[:], x.subject[:], int64(x.at.Partition), x.at.Index, x.tenant)
 	return err
 }

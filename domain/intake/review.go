@@ -158,7 +158,7 @@ func (in *Intake) openReview(ctx context.Context, owner string, id event.ID) (*o
 	open := f.OpenReviews()
 	i := slices.IndexFunc(open, func(v recipient.Review) bool { return v.Event == id })
 	if i < 0 {
-		if newer := in.tookThePlace(ctx, ref, open); !newer.IsZero() {
+		if newer := tookThePlace(ctx, in.cfg.Log, ref, open); !newer.IsZero() {
 			closed.Text = "A newer reply of the same kind took its place: resolve " + newer.String() + ", which covers this one too."
 		}
 		return nil, closed
@@ -175,8 +175,8 @@ func (in *Intake) openReview(ctx context.Context, owner string, id event.ID) (*o
 
 // tookThePlace is the open review that took the place of an inbound message: one of the same kind that came
 // to the same number after it. Zero if there is none.
-func (in *Intake) tookThePlace(ctx context.Context, ref ledger.InboundRef, open []recipient.Review) (newer event.ID) {
-	e, err := ledger.ReadEvent(ctx, in.cfg.Log, ref.Position)
+func tookThePlace(ctx context.Context, log ledger.Log, ref ledger.InboundRef, open []recipient.Review) (newer event.ID) {
+	e, err := ledger.ReadEvent(ctx, log, ref.Position)
 	if err != nil {
 		return event.ID{}
 	}

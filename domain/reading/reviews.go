@@ -207,12 +207,12 @@ func (r *Reader) Review(ctx context.Context, c ledger.Caller, tenant string, id 
 
 // underReview reads the event under review and its words, and returns when it came.
 func (r *Reader) underReview(ctx context.Context, out *ReadReview, ref ledger.InboundRef) (*event.Event, error) {
-	e, err := r.eventAt(ctx, out.Position)
+	e, err := eventAt(ctx, r.p.Log, out.Position)
 	if err != nil {
 		return nil, err
 	}
 	if e.ID != out.Event { // the review of a joined START has the position of its first part
-		if e, err = r.eventAt(ctx, ref.Position); err != nil {
+		if e, err = eventAt(ctx, r.p.Log, ref.Position); err != nil {
 			return nil, err
 		}
 		out.Position = ref.Position
@@ -249,7 +249,7 @@ func (r *Reader) parts(ctx context.Context, out *ReadReview, ids []event.ID) err
 		if !slices.Contains(ids, x.Event) {
 			continue
 		}
-		e, err := r.eventAt(ctx, x.Position)
+		e, err := eventAt(ctx, r.p.Log, x.Position)
 		if err != nil {
 			return err
 		}
@@ -293,10 +293,10 @@ func (r *Reader) addWords(out *ReadReview, e *event.Event, at event.Position) er
 }
 
 // eventAt reads an event that the views have read.
-func (r *Reader) eventAt(ctx context.Context, at event.Position) (*event.Event, error) {
+func eventAt(ctx context.Context, from log, at event.Position) (*event.Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
-	records, _, err := r.p.Log.Read(ctx, at.Partition, at.Index, 1)
+	records, _, err := from.Read(ctx, at.Partition, at.Index, 1)
 	switch {
 	case err != nil:
 		return nil, err
@@ -349,7 +349,7 @@ func (r *Reader) around(ctx context.Context, out *ReadReview, at *event.Event) e
 			if slices.ContainsFunc(out.Words, func(w Words) bool { return w.Event == x.Event }) {
 				continue
 			}
-			e, err := r.eventAt(ctx, x.Position)
+			e, err := eventAt(ctx, r.p.Log, x.Position)
 			if err != nil {
 				return err
 			}

@@ -36,7 +36,7 @@ func (s arrival) inboundReceived(d *event.InboundReceived) {
 	ask := Ask{Inbound: e.ID, Index: index, At: p.Time, To: d.To, Program: d.Program}
 	switch {
 	case d.Revokes != nil:
-		stood := s.reaches(*d.Revokes)
+		stood := reached(s.OptOuts, *d.Revokes)
 		s.OptOuts = append(s.OptOuts, OptOut{Event: e.ID, Index: index, Reach: *d.Revokes, Source: event.SourceHandset, Known: e.Time, Unclear: d.Unclear})
 		s.changesDecisions(e)
 		if !stood && !d.Unclear {
@@ -61,7 +61,7 @@ func (s arrival) inboundReceived(d *event.InboundReceived) {
 // name the parts that suppressed until now.
 func (s arrival) optedOut(r *Rule, d *event.OptedOut) {
 	e, p, index := s.e, s.p, s.index
-	stood := s.reaches(d.Reach)
+	stood := reached(s.OptOuts, d.Reach)
 	if i := slices.IndexFunc(s.Inbound, func(x inboundPart) bool { return slices.Contains(d.Lifts, x.Event) }); i >= 0 && !stood && !d.Unclear {
 		s.askConfirm(Ask{Inbound: e.ID, Index: s.Inbound[i].Index, At: p.Time, To: s.Inbound[i].To, Program: s.Inbound[i].Program})
 	}
@@ -69,7 +69,7 @@ func (s arrival) optedOut(r *Rule, d *event.OptedOut) {
 	o := OptOut{Event: e.ID, Index: index, Reach: d.Reach, Source: d.Source, Known: e.Time, Occurred: d.Occurred, Unclear: d.Unclear}
 	if p.Level >= 2 {
 		s.optOut(o)
-		s.reconsider()
+		reconsider(s.Messages)
 	} else {
 		s.OptOuts = append(s.OptOuts, o)
 	}
@@ -140,18 +140,18 @@ func (r *Rule) lift(s *State, named []event.ID) {
 }
 
 // reconsider makes every deferred message due: what it was deferred for may be gone.
-func (s *State) reconsider() {
-	for _, m := range s.Messages {
+func reconsider(messages []*Message) {
+	for _, m := range messages {
 		if m.Status == Deferred {
 			m.Due = time.Time{}
 		}
 	}
 }
 
-// reaches reports whether an opt-out of exactly that reach, or of the whole tenant, stands. Parts
+// reached reports whether an opt-out of exactly that reach, or of the whole tenant, stands. Parts
 // that only suppress until they are joined do not count.
-func (s *State) reaches(r event.Reach) bool {
-	return slices.ContainsFunc(s.OptOuts, func(o OptOut) bool {
+func reached(optOuts []OptOut, r event.Reach) bool {
+	return slices.ContainsFunc(optOuts, func(o OptOut) bool {
 		return !o.Part && (o.Reach == r || o.Reach.Scope == event.ScopeTenant)
 	})
 }

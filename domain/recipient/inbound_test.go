@@ -123,7 +123,7 @@ func TestJoins(t *testing.T) {
 	if x.allowStands(m) {
 		t.Error("an allow stands though a part holds")
 	}
-	if x.s.reaches(event.Reach{Scope: event.ScopeLegalEntity, Name: "Acme"}) {
+	if reached(x.s.OptOuts, event.Reach{Scope: event.ScopeLegalEntity, Name: "Acme"}) {
 		t.Error("what only holds is no opt-out yet")
 	}
 	x.must(event.ID{}, piece(2, 1, 2)) // another message's

@@ -70,7 +70,7 @@ func (s arrival) inboundJoined(r *Rule, d *event.InboundJoined) {
 		}
 	}
 	r.lift(s.State, d.Parts)
-	s.reconsider()
+	reconsider(s.Messages)
 	s.changesDecisions(s.e)
 	s.hear(number, &words{d.To, d.Ask, d.Holds, d.Reaches, d.Programs, d.Read, "", event.SourceJoined})
 }
@@ -104,7 +104,7 @@ func (s arrival) hear(number int64, w *words) {
 	case w.ask == event.InboundStop:
 		stood := true
 		for _, r := range w.reaches {
-			stood = stood && s.reaches(r)
+			stood = stood && reached(s.OptOuts, r)
 			s.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: w.source, Known: e.Time, To: w.to})
 		}
 		s.changesDecisions(e)
@@ -170,7 +170,7 @@ func (s arrival) lifted(r *Rule, d *event.SuppressionLifted) {
 	e, p := s.e, s.p
 	r.lift(s.State, d.Lifts)
 	if p.Level >= 2 {
-		s.reconsider()
+		reconsider(s.Messages)
 	}
 	i := slices.IndexFunc(s.Asks, func(a Ask) bool { return a.Kind == AskLift && a.Inbound == d.Answers })
 	if i >= 0 && p.Level >= 2 {
@@ -217,7 +217,7 @@ func (s arrival) reviewResolved(d *event.ReviewResolved) {
 	for _, r := range d.Reaches {
 		s.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: event.SourceReview, Known: e.Time, To: to})
 	}
-	s.reconsider()
+	reconsider(s.Messages)
 	s.changesDecisions(e)
 }
 

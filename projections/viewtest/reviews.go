@@ -145,20 +145,14 @@ func reviews(t *testing.T, open func(*testing.T) Store) {
 	for _, x := range []struct {
 		tenant string
 		id     event.ID
-		found  bool
+		known  bool
 	}{{Tenants[0], old, true}, {Tenants[0], first, true}, {Tenants[0], held, true}, {"", unplaced, true}, {Tenants[0], unplaced, false}, {Tenants[1], held, false}, {"", event.ID{9}, false}} {
 		ref, ok, err := s.Inbound(ctx, x.tenant, x.id)
-		if err != nil || ok != x.found || ok && (ref.Event != x.id || ref.Tenant != x.tenant || w.Steps[0][ref.Position.Index].Judged.Event.ID != x.id) {
+		if err != nil || ok != x.known || ok && (ref.Event != x.id || ref.Tenant != x.tenant || w.Steps[0][ref.Position.Index].Judged.Event.ID != x.id) {
 			t.Errorf("%s of %q: %+v, %v, %v", x.id, x.tenant, ref, ok, err)
 		}
 	}
-	near, err := s.InboundNear(ctx, b.Subject, 3, 10)
-	if err != nil || len(near) != 1 || near[0].Event != unreadable {
-		t.Errorf("before: %+v, %v", near, err)
-	}
-	if near, err = s.InboundNear(ctx, b.Subject, 2, -1); err != nil || len(near) != 1 || near[0].Event != held {
-		t.Errorf("after: %+v, %v", near, err)
-	}
+	nearOne(t, s, b.Subject, unreadable, held)
 	counts := map[recipient.ReviewKind]int64{}
 	open1, err := s.OpenReviews(ctx)
 	for _, o := range open1 {
@@ -181,4 +175,16 @@ func reviews(t *testing.T, open func(*testing.T) Store) {
 	tick(operator, &event.ReviewResolved{Review: unplaced, As: "clear", By: "operator"})
 	is(list("", all))
 	asOne(t, w, s, open)
+}
+
+// nearOne looks for the inbound messages of a subject before position 3 and after position 2.
+func nearOne(t *testing.T, s Store, subject event.Pseudonym, before, after event.ID) {
+	t.Helper()
+	near, err := s.InboundNear(context.Background(), subject, 3, 10)
+	if err != nil || len(near) != 1 || near[0].Event != before {
+		t.Errorf("before: %+v, %v", near, err)
+	}
+	if near, err = s.InboundNear(context.Background(), subject, 2, -1); err != nil || len(near) != 1 || near[0].Event != after {
+		t.Errorf("after: %+v, %v", near, err)
+	}
 }

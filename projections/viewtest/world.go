@@ -133,12 +133,12 @@ func (w *World) Grow() {
 		}
 		w.add(p, s, &event.CancelRequested{By: "key-1"}, id)
 	case n < 82:
-		d := &event.OptedOut{Reach: w.reach(), Source: pick[event.Source](w, "phone", "web"), Unclear: w.chance(20), By: "key-1"}
+		d := &event.OptedOut{Reach: anyReach(w), Source: pick[event.Source](w, "phone", "web"), Unclear: w.chance(20), By: "key-1"}
 		if w.chance(30) {
 			d.Occurred = event.Millis(w.now.Add(-time.Hour))
 		}
 		if w.chance(30) {
-			d.Lifts = w.standing(s)
+			d.Lifts = anyStanding(w, s)
 		}
 		w.add(p, s, d, event.ID{})
 	case n < 84:
@@ -146,12 +146,12 @@ func (w *World) Grow() {
 	case n < 88:
 		w.said(p, s)
 	case n < 90:
-		if lifts := w.standing(s); len(lifts) > 0 {
+		if lifts := anyStanding(w, s); len(lifts) > 0 {
 			w.add(p, s, &event.SuppressionLifted{Lifts: lifts, Source: "web", By: "key-1"}, event.ID{})
 		}
 	case n < 96:
 		if m := w.message(p, s); m != nil { // a receipt out of the blue
-			w.add(p, s, w.receipt(1+w.draw(2), 1+w.draw(3)), m.ID)
+			w.add(p, s, anyReceipt(w, 1+w.draw(2), 1+w.draw(3)), m.ID)
 		}
 	case n < 97: // what is no event, and control accepted
 		bad := []byte(fmt.Sprintf("not an event %d", w.draw(1000)))
@@ -166,11 +166,11 @@ func (w *World) Grow() {
 	}
 }
 
-func (w *World) reach() event.Reach {
+func anyReach(w *World) event.Reach {
 	return pick(w, event.Reach{Scope: event.ScopeTenant}, event.Reach{Scope: event.ScopeProgram, Name: "otp"}, event.Reach{Scope: event.ScopeSender, Name: "BANK"})
 }
 
-func (w *World) standing(s *recipient.State) (ids []event.ID) {
+func anyStanding(w *World, s *recipient.State) (ids []event.ID) {
 	for _, o := range s.OptOuts {
 		if w.chance(60) {
 			ids = append(ids, o.Event)
@@ -180,13 +180,13 @@ func (w *World) standing(s *recipient.State) (ids []event.ID) {
 }
 
 func (w *World) inbound(p int, s *recipient.State) {
-	d := &event.InboundReceived{Account: "alpha", To: "12345", Ask: "none", Read: int64(len(w.Steps[p])), Sealed: w.sealed()}
+	d := &event.InboundReceived{Account: "alpha", To: "12345", Ask: "none", Read: int64(len(w.Steps[p])), Sealed: anySealed(w)}
 	switch w.draw(4) {
 	case 0:
-		r := w.reach()
+		r := anyReach(w)
 		d.Ask, d.Revokes, d.Unclear = "stop", &r, w.chance(30)
 	case 1:
-		r := w.reach()
+		r := anyReach(w)
 		d.Holds, d.Concat = &r, &event.Concat{Reference: 7, Part: 1 + w.draw(2), Parts: 2}
 	case 2:
 		d.Ask = "start"
@@ -197,7 +197,7 @@ func (w *World) inbound(p int, s *recipient.State) {
 // said is an inbound message of format level 2, or what is done about one.
 func (w *World) said(p int, s *recipient.State) {
 	to := pick(w, "12345", "54321")
-	d := &event.InboundReceivedV2{Account: "alpha", To: to, Ask: "none", Programs: []string{"otp"}, Reaches: w.reaches(), Read: int64(len(w.Steps[p])), Sealed: w.sealed()}
+	d := &event.InboundReceivedV2{Account: "alpha", To: to, Ask: "none", Programs: []string{"otp"}, Reaches: anyReaches(w), Read: int64(len(w.Steps[p])), Sealed: anySealed(w)}
 	switch n := w.draw(10); {
 	case n < 3:
 		d.Ask = "stop"
@@ -208,13 +208,13 @@ func (w *World) said(p int, s *recipient.State) {
 	case n < 7:
 		d.Ask, d.Digest = "start", pick(w, "", fmt.Sprintf("%032x", w.draw(3)))
 	case n < 8:
-		w.add(p, s, &event.InboundHeld{Inbound: w.id(p), Stream: w.subjects[p][len(w.subjects[p])-1].Subject, Account: "alpha", To: to, Reaches: w.reaches(),
+		w.add(p, s, &event.InboundHeld{Inbound: w.id(p), Stream: w.subjects[p][len(w.subjects[p])-1].Subject, Account: "alpha", To: to, Reaches: anyReaches(w),
 			Unplaced: "tenant_shared", Plain: w.chance(30)}, event.ID{})
 		return
 	case n < 9:
 		if joins, _, _ := s.Joins(w.now.Add(time.Hour)); len(joins) > 0 {
 			w.add(p, s, &event.InboundJoined{Parts: joins[0].Holds, To: to, Ask: pick[event.InboundAsk](w, "stop", "none", "start"), Holds: pick[event.HoldReason](w, "", "unclear"),
-				Programs: []string{"otp"}, Reaches: w.reaches(), Read: int64(len(w.Steps[p]))}, event.ID{})
+				Programs: []string{"otp"}, Reaches: anyReaches(w), Read: int64(len(w.Steps[p]))}, event.ID{})
 			return
 		}
 	default:
@@ -224,7 +224,7 @@ func (w *World) said(p int, s *recipient.State) {
 	w.add(p, s, d, event.ID{})
 }
 
-func (w *World) reaches() []event.Reach {
+func anyReaches(w *World) []event.Reach {
 	return pick(w, []event.Reach{{Scope: event.ScopeLegalEntity, Name: "Bank"}}, []event.Reach{{Scope: event.ScopeLegalEntity, Name: "Bank"}, {Scope: event.ScopeLegalEntity, Name: "Broker"}})
 }
 
@@ -236,7 +236,7 @@ func (w *World) resolve(p int, s *recipient.State) {
 	}
 	d := &event.ReviewResolved{Review: pick(w, open...).Event, As: pick[event.ReviewOutcome](w, "stop", "clear"), By: "key-1"}
 	if d.As == "stop" {
-		d.Reaches = w.reaches()
+		d.Reaches = anyReaches(w)
 	}
 	w.add(p, s, d, event.ID{})
 }
@@ -247,14 +247,14 @@ func (w *World) unplaced(p int, s *recipient.State) {
 		w.resolve(p, s)
 		return
 	}
-	d := &event.InboundReceivedV2{Account: "alpha", To: pick(w, "12345", "54321"), Ask: "none", Unplaced: pick[event.UnplacedReason](w, "tenant_shared", "number_ambiguous"), Sealed: w.sealed()}
+	d := &event.InboundReceivedV2{Account: "alpha", To: pick(w, "12345", "54321"), Ask: "none", Unplaced: pick[event.UnplacedReason](w, "tenant_shared", "number_ambiguous"), Sealed: anySealed(w)}
 	if w.chance(60) {
 		d.Ask, d.Streams = "stop", []event.HeldStream{{Tenant: Tenants[0], Subject: w.subjects[p][0].Subject, Event: w.id(p)}}
 	}
 	w.add(p, s, d, event.ID{})
 }
 
-func (w *World) sealed() event.Sealed {
+func anySealed(w *World) event.Sealed {
 	return event.Sealed{SubjectKey: w.id(0), ClassKey: "message/2026-11", Box: []byte{pick[byte](w, 1, 2, 3, 0xee), byte(w.draw(256)), 3}}
 }
 
@@ -265,7 +265,7 @@ func (w *World) submit(p int, s *recipient.State, id event.ID) {
 	d := &event.MessageSubmitted{Program: pick(w, "otp", "marketing", "account"), Purpose: "account", Priority: w.draw(3), From: "BANK",
 		Country: "US", Places: []event.Place{"US-FL America/New_York"}, Encoding: "gsm7", Segments: 1,
 		ValidUntil: event.Millis(w.now.Add(time.Duration(1+w.draw(3000)) * time.Minute)), PrefersDuplicate: w.chance(30),
-		Referenced: w.chance(40), By: "key-1", Sealed: w.sealed()}
+		Referenced: w.chance(40), By: "key-1", Sealed: anySealed(w)}
 	if w.chance(10) {
 		d.SendAt = event.Millis(w.now.Add(time.Minute))
 	}
@@ -292,17 +292,17 @@ func (w *World) message(p int, s *recipient.State) *event.Event {
 	return of[max(0, len(of)-1-w.draw(4))]
 }
 
-func (w *World) receipt(attempt, part int) *event.ReceiptReceived {
+func anyReceipt(w *World, attempt, part int) *event.ReceiptReceived {
 	state := pick[event.MessageState](w, "delivered", "delivered", "undeliverable", "rejected", "expired", "enroute", "accepted", "scheduled")
-	d := &event.ReceiptReceived{Account: "alpha", CarrierID: w.carrierID(), Attempt: attempt, Part: part, State: state,
-		Final: state != "enroute" && state != "accepted" && state != "scheduled", Grade: "network", Match: "id", Sealed: w.sealed()}
+	d := &event.ReceiptReceived{Account: "alpha", CarrierID: anyCarrierID(w), Attempt: attempt, Part: part, State: state,
+		Final: state != "enroute" && state != "accepted" && state != "scheduled", Grade: "network", Match: "id", Sealed: anySealed(w)}
 	if w.chance(20) {
 		d.Received, d.Error = event.Millis(w.now.Add(-time.Second)), "001"
 	}
 	return d
 }
 
-func (w *World) carrierID() string {
+func anyCarrierID(w *World) string {
 	return fmt.Sprintf(pick(w, "%d", "%08d", "%x", "%08X"), w.draw(60))
 }
 
@@ -355,9 +355,9 @@ func (w *World) advance(p int, s *recipient.State) {
 		part := pick(w, m.Attempts[attempt-1].Parts...).Part
 		switch {
 		case m.Status == recipient.Sent || w.chance(20):
-			w.add(p, s, w.receipt(attempt, part), m.ID)
+			w.add(p, s, anyReceipt(w, attempt, part), m.ID)
 		case w.chance(75):
-			w.add(p, s, &event.HandoffAccepted{Attempt: attempt, Part: part, Carrier: m.Attempts[attempt-1].Carrier, CarrierID: w.carrierID()}, m.ID)
+			w.add(p, s, &event.HandoffAccepted{Attempt: attempt, Part: part, Carrier: m.Attempts[attempt-1].Carrier, CarrierID: anyCarrierID(w)}, m.ID)
 		default:
 			w.add(p, s, &event.HandoffRefused{Attempt: attempt, Part: part, Carrier: m.Attempts[attempt-1].Carrier, Retry: w.chance(60), NotCalled: w.chance(30), Code: "0x58", Reason: "throttled"}, m.ID)
 		}
