@@ -41,6 +41,8 @@ var rooms = []room{
 	{folder: "domain/event", own: []string{}, others: []string{}, pure: true, except: []string{"crypto/rand"}},
 	{folder: "domain/recipient", own: []string{"domain/event"}, others: []string{}, pure: true},
 	{folder: "domain/sms", own: []string{"domain/event"}, others: []string{"github.com/nyaruka/phonenumbers", "golang.org/x/text"}, pure: true},
+	// The number metadata has zones too. The zone database is embedded.
+	{folder: "domain/places", own: []string{"domain/event", "domain/sms"}, others: []string{"github.com/nyaruka/phonenumbers"}, pure: true},
 	// The lists of words are embedded. Accents come off by the tables of x/text.
 	{folder: "domain/words", own: []string{}, others: []string{"golang.org/x/text"}, pure: true},
 	{folder: "domain/audit", own: []string{"domain/event", "domain/recipient", "domain/sms"}, others: []string{}, pure: true},
@@ -51,22 +53,22 @@ var rooms = []room{
 	{folder: "domain/ledger", own: []string{"domain/event", "domain/recipient", "domain/sms"}, others: []string{}},
 	{folder: "domain/routing", own: []string{"domain/event"}, others: []string{}, pure: true},
 	{folder: "domain/control", own: []string{"domain/event", "domain/ledger", "domain/routing", "domain/sms"}, others: []string{"golang.org/x/text"}, pure: true},
-	{folder: "domain/decision", own: []string{"domain/control", "domain/event", "domain/recipient", "domain/sms"}, others: []string{}, pure: true},
+	{folder: "domain/decision", own: []string{"domain/control", "domain/event", "domain/recipient", "domain/sms"}, others: []string{}, pure: true, tests: []string{"domain/places"}},
 	{folder: "domain/dispatch", own: []string{"domain/event", "domain/ledger"}, others: []string{}, pure: true},
-	{folder: "domain/clerk", own: []string{"domain/control", "domain/decision", "domain/dispatch", "domain/event", "domain/ledger", "domain/receipts", "domain/recipient", "domain/routing", "domain/sms", "domain/words"},
+	{folder: "domain/clerk", own: []string{"domain/control", "domain/decision", "domain/dispatch", "domain/event", "domain/ledger", "domain/places", "domain/receipts", "domain/recipient", "domain/routing", "domain/sms", "domain/words"},
 		others: []string{}, pure: true, tests: []string{"domain/node/nodetest"}},
 	{folder: "domain/receipts", own: []string{"domain/control", "domain/event", "domain/ledger", "domain/sms", "domain/words"}, others: []string{}, pure: true},
-	{folder: "domain/intake", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/receipts", "domain/recipient", "domain/sms", "domain/words"}, others: []string{}},
+	{folder: "domain/intake", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/places", "domain/receipts", "domain/recipient", "domain/sms", "domain/words"}, others: []string{}},
 	{folder: "domain/reading", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/recipient", "domain/sms"}, others: []string{}},
 	// A harness that runs whole nodes and verifies what they leave.
 	{folder: "domain/node/nodetest", own: []string{"domain"}, others: []string{}},
 	// Goroutines, placement, clock and readiness, and no decisions.
-	{folder: "domain/node", own: []string{"domain/clerk", "domain/control", "domain/decision", "domain/dispatch", "domain/event", "domain/intake", "domain/ledger", "domain/receipts", "domain/recipient", "domain/sms", "domain/words"}, others: []string{}},
+	{folder: "domain/node", own: []string{"domain/clerk", "domain/control", "domain/decision", "domain/dispatch", "domain/event", "domain/intake", "domain/ledger", "domain/places", "domain/receipts", "domain/recipient", "domain/sms", "domain/words"}, others: []string{}},
 	// A program that writes a Go file of policies.
 	{folder: "policies/internal/encoders", own: []string{"domain/decision"}, others: []string{}},
 	{folder: "policies", own: []string{"domain/decision"}, others: []string{"github.com/open-policy-agent/opa"}, pure: true,
 		// Whole decisions, of messages that meet opt-outs.
-		tests: []string{"domain/control", "domain/event", "domain/recipient", "domain/sms"}},
+		tests: []string{"domain/control", "domain/event", "domain/places", "domain/recipient", "domain/sms"}},
 	// A harness for the tests of whatever keeps the views.
 	{folder: "projections/viewtest", own: []string{"domain", "projections"}, others: []string{"pgregory.net/rapid"}},
 	{folder: "projections", own: []string{"domain"}, others: []string{}, pure: true},

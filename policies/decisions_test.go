@@ -8,8 +8,8 @@ import (
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/recipient"
-	"github.com/chirograph/chirograph/domain/sms"
 )
 
 func instantOf(t testing.TB, s string) time.Time {
@@ -120,7 +120,7 @@ func TestDecisions(t *testing.T) {
 		if f.change != nil {
 			f.change(m)
 		}
-		d := &decision.Decider{Policy: e, Zone: sms.LoadZone}
+		d := &decision.Decider{Policy: e, Zone: places.BuiltIn().Zone}
 		got := d.Decide(t.Context(), control2(e), &recipient.State{Tenant: "acme", OptOuts: f.optOuts}, m, instantOf(t, f.now), "", "")
 		if got.Outcome != f.outcome || f.until != "" && !got.Until.Equal(instantOf(t, f.until)) {
 			t.Errorf("%s: %s until %s %s %s, want %s until %s", name, got.Outcome, got.Until, got.Fault, got.Detail, f.outcome, f.until)
@@ -147,7 +147,7 @@ func TestAHolidayEnds(t *testing.T) {
 	}
 	m := &recipient.Message{ID: event.NewMessageID(instantOf(t, "2026-11-24T17:00:00Z"), 0), Program: "all", Purpose: "otp", From: "+12025550101", Country: "US",
 		Places: []event.Place{"US-NY America/New_York"}, ValidUntil: instantOf(t, "2026-11-27T17:00:00Z")}
-	d := &decision.Decider{Policy: e, Zone: sms.LoadZone}
+	d := &decision.Decider{Policy: e, Zone: places.BuiltIn().Zone}
 	for _, c := range []struct {
 		purpose, now string
 		outcome      decision.Outcome

@@ -220,9 +220,9 @@ func (w *work) reply(a recipient.Ask) {
 		c.agenda.remind(w.st, w.now.Add(time.Second), w.now)
 		return
 	}
-	sub := &event.MessageSubmitted{Program: prog.Name, Purpose: "compliance_reply", Priority: 9, From: a.To, Country: to.Country(),
+	sub := &event.MessageSubmitted{Program: prog.Name, Purpose: "compliance_reply", Priority: 9, From: a.To, Country: c.cfg.World.Country(to),
 		Encoding: string(encoding), Segments: n, ValidUntil: event.Millis(a.At.Add(recipient.ReplyWithin)), Answers: a.Inbound, By: "clerk", Sealed: sealed}
-	for _, p := range to.Places() {
+	for _, p := range c.cfg.World.Of(to) {
 		sub.Places = append(sub.Places, p.Event())
 	}
 	w.fact(id, sub)

@@ -24,6 +24,7 @@ import (
 	"github.com/chirograph/chirograph/domain/dispatch"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/receipts"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/words"
@@ -45,6 +46,8 @@ type Config struct {
 	// Hear says what the readings of an inbound text ask of a tenant. The default is the standard word
 	// lists.
 	Hear receipts.Ear
+	// World says where the holders of numbers may be. The default is the built-in one.
+	World *places.World
 	// Slots returns what grants slots of a carrier account; nil if this node does not serve the
 	// account.
 	Slots func(account string) Slots
@@ -87,6 +90,9 @@ type Config struct {
 }
 
 func (c *Config) defaults() {
+	if c.World == nil {
+		c.World = places.BuiltIn()
+	}
 	def := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {
 			*d = v

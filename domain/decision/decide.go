@@ -26,9 +26,9 @@ const (
 type Decider struct {
 	// Policy is asked for every answer.
 	Policy Policy
-	// Zone loads a zone from the embedded database: sms.LoadZone.
+	// Zone loads a zone of the world data: places.World.Zone.
 	Zone func(name string) (*time.Location, error)
-	// ZoneData is that database's version: sms.WorldVersion().
+	// ZoneData is the version of the world data: places.World.Version.
 	ZoneData string
 }
 
@@ -299,7 +299,7 @@ func owned(reg *control.Registry, prog *control.Program, sender string) bool {
 	return slices.Contains(prog.Senders, sender) && (!granted || owner == prog.Tenant)
 }
 
-// parsePlace reads what sms.Place.Event wrote, such as "US-FL America/New_York".
+// parsePlace reads what places.Place.Event wrote, such as "US-FL America/New_York".
 func parsePlace(p event.Place) FactPlace {
 	region, zone, _ := strings.Cut(string(p), " ")
 	country, state, _ := strings.Cut(region, "-")

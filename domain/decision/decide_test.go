@@ -13,8 +13,8 @@ import (
 
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/recipient"
-	"github.com/chirograph/chirograph/domain/sms"
 )
 
 var noon = time.Date(2026, 11, 24, 17, 0, 0, 0, time.UTC) // in New York
@@ -110,7 +110,7 @@ func TestDecide(t *testing.T) {
 		if name == "Mars/Olympus" {
 			return nil, errors.New("no such zone")
 		}
-		return sms.LoadZone(name)
+		return places.BuiltIn().Zone(name)
 	}
 	for name, f := range map[string]struct {
 		policy  func(*Facts) (*Answer, error)
@@ -231,7 +231,7 @@ func TestDecideNamesOptOuts(t *testing.T) {
 		}
 		return &Answer{Outcome: Deny, Checks: []Check{{Check: "opt_out", Outcome: Deny, Rules: []string{"r"}, OptOuts: []int{1}}}}, nil
 	}}
-	d := &Decider{Policy: p, Zone: sms.LoadZone}
+	d := &Decider{Policy: p, Zone: places.BuiltIn().Zone}
 	s := &recipient.State{Tenant: "acme", OptOuts: []recipient.OptOut{{Event: a, Reach: event.Reach{Scope: event.ScopeProgram, Name: "other"}},
 		{Event: b, Reach: event.Reach{Scope: event.ScopeLegalEntity, Name: "Acme"}}}}
 	got := d.Decide(t.Context(), registry(t), s, &recipient.Message{Program: "news", Country: "US", From: "+1500", ValidUntil: noon.Add(time.Hour)}, noon, "", "")
@@ -255,7 +255,7 @@ func TestGrantedSender(t *testing.T) {
 			}
 			reg = next
 		}
-		f, _, err := (&Decider{Zone: sms.LoadZone}).Facts(reg, reg.Program("acme", "news"), s, m, noon)
+		f, _, err := (&Decider{Zone: places.BuiltIn().Zone}).Facts(reg, reg.Program("acme", "news"), s, m, noon)
 		if err != nil || f.Sender.Owned != c.owned {
 			t.Errorf("after %s was granted to %q: %v, %v", c.sender, c.tenant, f, err)
 		}
@@ -270,7 +270,7 @@ func TestEveryFactIsFilled(t *testing.T) {
 	prog := &control.Program{ProgramChanged: &event.ProgramChanged{Name: "news", LegalEntity: "Acme", Purposes: []string{"marketing"}, Countries: []string{"US"}, Senders: []string{"+1500"}}}
 	s := &recipient.State{OptOuts: []recipient.OptOut{{Event: answers, Unclear: true, Known: known, Reach: event.Reach{Scope: event.ScopeProgram, Name: "news"}}}}
 	m := &recipient.Message{Program: "news", Purpose: "marketing", From: "+1500", Country: "US", Places: []event.Place{"US-NY America/New_York"}, Answers: answers, Reply: recipient.AskConfirm, ValidUntil: noon}
-	f, _, err := (&Decider{Zone: sms.LoadZone, ZoneData: "z"}).Facts(&control.Registry{}, prog, s, m, noon)
+	f, _, err := (&Decider{Zone: places.BuiltIn().Zone, ZoneData: "z"}).Facts(&control.Registry{}, prog, s, m, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +303,7 @@ func TestEveryFactIsFilled(t *testing.T) {
 // A check's instant is in its event from format level 2 on, cut to the message's validity. The
 // decision has its own at every level.
 func TestDecideRecordsInstants(t *testing.T) {
-	d := &Decider{Policy: &says{answer: until(map[string]string{"x": "3h", "y": "30h"})}, Zone: sms.LoadZone}
+	d := &Decider{Policy: &says{answer: until(map[string]string{"x": "3h", "y": "30h"})}, Zone: places.BuiltIn().Zone}
 	m := &recipient.Message{Program: "news", Country: "US", From: "+1500", Places: []event.Place{"US-NY America/New_York"}, ValidUntil: noon.Add(24 * time.Hour)}
 	raised := &event.Event{Data: &event.LevelRaised{Level: 2}}
 	for level, reg := range map[int]*control.Registry{1: registry(t), 2: registry(t, raised)} {
@@ -364,7 +364,7 @@ func TestReview(t *testing.T) {
 			m.SendAt = at(f.sendAt)
 		}
 		reg := registry(t)
-		got, _, err := (&Decider{Zone: sms.LoadZone}).Facts(reg, reg.Program("acme", "news"), &recipient.State{OptOuts: f.optOuts}, m, at("05:00:00"))
+		got, _, err := (&Decider{Zone: places.BuiltIn().Zone}).Facts(reg, reg.Program("acme", "news"), &recipient.State{OptOuts: f.optOuts}, m, at("05:00:00"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -429,7 +429,7 @@ func TestNeverEarly(t *testing.T) {
 			}
 			return a, nil
 		}}
-		d := &Decider{Policy: policy, Zone: sms.LoadZone}
+		d := &Decider{Policy: policy, Zone: places.BuiltIn().Zone}
 		reg, s := registry(t), &recipient.State{Tenant: "acme"}
 		for now, n := noon, 0; now.Before(m.ValidUntil); n++ {
 			if n > 100 {

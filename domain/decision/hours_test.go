@@ -6,12 +6,12 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/chirograph/chirograph/domain/sms"
+	"github.com/chirograph/chirograph/domain/places"
 )
 
 func window(t testing.TB, name string, days [7][2]int) zoned {
 	t.Helper()
-	loc, err := sms.LoadZone(name)
+	loc, err := places.BuiltIn().Zone(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestHoursWalk(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var w zoned
 		w.Zone = rapid.SampledFrom([]string{"America/New_York", "Australia/Lord_Howe", "America/Santiago", "Europe/London", "Asia/Kolkata", "Africa/Casablanca"}).Draw(t, "zone")
-		loc, err := sms.LoadZone(w.Zone)
+		loc, err := places.BuiltIn().Zone(w.Zone)
 		if err != nil {
 			t.Fatal(err)
 		}

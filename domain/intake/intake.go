@@ -21,6 +21,7 @@ import (
 	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/receipts"
 	"github.com/chirograph/chirograph/domain/sms"
 )
@@ -57,6 +58,8 @@ type Config struct {
 	Serving Serving
 	// Hear says what a text that an officer places asks for, by the word lists.
 	Hear receipts.Ear
+	// World says where the holders of numbers may be.
+	World *places.World
 	// Reservations keep idempotency keys where several processes take requests; nil: only this
 	// process does.
 	Reservations ledger.Reservations

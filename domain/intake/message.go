@@ -46,7 +46,7 @@ func (in *Intake) prepare(ctx context.Context, c ledger.Caller, r *SubmitRequest
 	if err != nil {
 		return nil, nil, refuseNumber("/to", err)
 	}
-	d := &event.MessageSubmitted{Program: prog.Name, Country: to.Country(), PrefersDuplicate: prog.PrefersDuplicate,
+	d := &event.MessageSubmitted{Program: prog.Name, Country: in.cfg.World.Country(to), PrefersDuplicate: prog.PrefersDuplicate,
 		Key: key.key, Input: key.input, Referenced: r.Reference != "", By: c.Key}
 	if err := purpose(d, prog, r); err != nil {
 		return nil, nil, err
@@ -54,7 +54,7 @@ func (in *Intake) prepare(ctx context.Context, c ledger.Caller, r *SubmitRequest
 	if err := content(d, r); err != nil {
 		return nil, nil, err
 	}
-	for _, p := range to.Places() {
+	for _, p := range in.cfg.World.Of(to) {
 		d.Places = append(d.Places, p.Event())
 	}
 	now := event.Millis(in.cfg.Now())

@@ -59,9 +59,9 @@ func (l listener) understand(ctx context.Context, reg *control.Registry, d *ledg
 	}
 	c := words.Context{}
 	if len(who.Numbers) > 0 {
-		c.Country = who.Numbers[0].Country()
+		c.Country = l.cfg.World.Country(who.Numbers[0])
 		for _, n := range who.Numbers[1:] {
-			if n.Country() != c.Country {
+			if l.cfg.World.Country(n) != c.Country {
 				c.Country = ""
 			}
 		}

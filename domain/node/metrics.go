@@ -9,6 +9,7 @@ import (
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
@@ -99,6 +100,8 @@ func (m *metrics) countUnplaced(why event.UnplacedReason) {
 
 // Stats are the node's figures for metrics and readiness. The counts are since the start.
 type Stats struct {
+	// World is the world data that the node decides with.
+	World *places.World
 	// Submitted and Refused count the submits, Receipts and Inbound the deliveries, and Orphans
 	// the inbound texts that are certain for no recipient and tenant. Effective and Void count the judged events.
 	// Lost counts the facts that could not be appended.
@@ -135,7 +138,7 @@ type Stats struct {
 // Stats returns the figures as of now.
 func (n *Node) Stats() Stats {
 	m := &n.metrics
-	s := Stats{Receipts: m.receipts.Load(), Inbound: m.inbound.Load(),
+	s := Stats{World: n.cfg.World, Receipts: m.receipts.Load(), Inbound: m.inbound.Load(),
 		Orphans: m.orphans.Load(), Effective: m.effective.Load(), Void: m.void.Load(), Lost: m.lost.Load(),
 		Waiting: map[string]int{}, Parked: n.matching.waiting(), Failed: map[string]error{}, Ready: n.Takes() == nil}
 	s.Submitted, s.Refused = n.intake.Counts()

@@ -18,8 +18,8 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/receipts"
-	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/domain/words"
 )
 
@@ -51,6 +51,9 @@ type Config struct {
 	MaxBacklog int
 	// Lists are the word lists by which inbound texts are read. Default words.Standard().
 	Lists *words.Lists
+	// World says where the holders of numbers may be, and what time it is there. All nodes of a
+	// ledger should have the same. Default places.BuiltIn().
+	World *places.World
 	Clerk clerk.Config // its times and bounds; New sets the rest
 }
 
@@ -93,6 +96,9 @@ func New(cfg Config) *Node {
 	if cfg.Lists == nil {
 		cfg.Lists = words.Standard()
 	}
+	if cfg.World == nil {
+		cfg.World = places.BuiltIn()
+	}
 	n := &Node{cfg: cfg, log: cfg.Logger, control: control.NewControl(cfg.Log), dispatchers: map[string]*dispatch.Dispatcher{},
 		carriers: map[string]ledger.Carrier{}, metrics: newMetrics()}
 	n.facts = NewRecorder(cfg.Log, cfg.Clock.Now, func(p event.Partition, e *event.Event, err error) {
@@ -108,13 +114,13 @@ func New(cfg Config) *Node {
 	n.texts = newTexts(writer, n.control, cfg.Accounts, listener{&n.cfg, writer}, cfg.Log.Partitions(), n.metrics.countUnplaced)
 	n.inbox = &inbox{matching: n.matching, control: n.control, node: cfg.Author.Node}
 	n.intake = intake.New(intake.Config{Writer: writer, Log: cfg.Log, Vault: cfg.Vault, Views: cfg.Views, Finder: cfg.Finder, Control: n.control,
-		Decider: newDecider(cfg.Policy), Serving: n, Hear: receipts.Listen(cfg.Lists), Reservations: cfg.Reservations, Now: cfg.Clock.Now})
+		Decider: cfg.decider(), Serving: n, Hear: receipts.Listen(cfg.Lists), World: cfg.World, Reservations: cfg.Reservations, Now: cfg.Clock.Now})
 	n.commands = control.NewCommands(n.control, writer, cfg.Log.Partitions(), n.facts, n.partitions, cfg.Policy, cfg.Clock.Now)
 	return n
 }
 
-func newDecider(p decision.Policy) *decision.Decider {
-	return &decision.Decider{Policy: p, Zone: sms.LoadZone, ZoneData: sms.WorldVersion()}
+func (c *Config) decider() *decision.Decider {
+	return &decision.Decider{Policy: c.Policy, Zone: c.World.Zone, ZoneData: c.World.Version()}
 }
 
 // Intake returns what takes the requests of senders and officers.

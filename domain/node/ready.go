@@ -9,7 +9,6 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/sms"
 )
 
 // maxBehind is how many events the views of a partition may be behind what was applied, on a node
@@ -52,9 +51,9 @@ func (n *Node) Ready(dependencies, carriers []Component, marks map[event.Partiti
 		ready, views = false, fmt.Sprintf("the views of a partition are %d events behind the ledger", behind)
 	}
 	out = append(out, Component{"views", views == "", since, views})
-	known := sms.WorldDate()
+	known := n.cfg.World.Date()
 	days := int(n.cfg.Clock.Now().Sub(known) / (24 * time.Hour))
-	out = append(out, Component{"world data", true, known, fmt.Sprintf("%s, %d days old", sms.WorldVersion(), max(days, 0))})
+	out = append(out, Component{"world data", true, known, fmt.Sprintf("%s, %d days old", n.cfg.World.Version(), max(days, 0))})
 	for _, c := range carriers {
 		if c.Since.IsZero() {
 			c.Since = since

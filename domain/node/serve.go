@@ -125,14 +125,14 @@ func (n *Node) pump(ctx context.Context, d *dispatch.Dispatcher) {
 // clerkConfig is the configuration of a partition's clerk.
 func (n *Node) clerkConfig(p event.Partition) clerk.Config {
 	c := n.cfg.Clerk
-	c.Partition, c.Author, c.Decider, c.Vault, c.Control = p, n.cfg.Author, newDecider(n.cfg.Policy), n.cfg.Vault, n.control
+	c.Partition, c.Author, c.Decider, c.Vault, c.Control = p, n.cfg.Author, n.cfg.decider(), n.cfg.Vault, n.control
 	c.Slots = func(account string) clerk.Slots {
 		if d := n.dispatchers[account]; d != nil {
 			return d
 		}
 		return nil
 	}
-	c.Hear = receipts.Listen(n.cfg.Lists)
+	c.Hear, c.World = receipts.Listen(n.cfg.Lists), n.cfg.World
 	c.Account = func(account string) ledger.Account { return n.cfg.Accounts[account] }
 	c.Unanswered = func(s *recipient.State, m *recipient.Message) { n.matching.unansweredOf(p, s, m) }
 	c.Event = func(ctx context.Context, index int64) (*event.Event, error) {

@@ -1,13 +1,10 @@
-// Package sms knows the formats and words of text messaging: phone numbers and sender IDs, the
-// places and zones where a number's holder may be, GSM 03.38 and how a text is divided into
+// Package sms knows the formats and words of text messaging: phone numbers and sender IDs, GSM 03.38 and how a text is divided into
 // parts, the text of delivery receipts, and what an inbound text asks for. It does not say what
 // an opt-out reaches (package receipts) or what is allowed (the policies). It has no clock and
 // does no I/O. Everything in it is safe for concurrent use.
 package sms
 
 import (
-	"cmp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -261,84 +258,35 @@ func squeeze(s string) (string, error) {
 	return string(buf[:n]), nil
 }
 
-// areaCode returns the three digits after +1, or 0 for another number.
-func (n Number) areaCode() int {
-	if len(n) != 12 || n[:2] != "+1" {
-		return 0
-	}
-	code, err := strconv.ParseUint(string(n[2:5]), 10, 10)
-	if err != nil {
-		return 0
-	}
-	return int(code)
-}
-
-// Country returns the ISO 3166-1 alpha-2 code of the country or territory whose numbering plan
-// the number belongs to; under +1 the area code tells it (US, CA, PR, DO, ...). A number that the
-// metadata does not know has the main country of its calling code: the US under +1. It is "" for a
-// number of no country, such as a satellite phone's. It does not say where the holder is.
-func (n Number) Country() string {
-	if c := n.areaCode(); c != 0 && usByArea[c] != nil {
-		return "US"
-	}
-	if n == "" {
+// Region returns the ISO 3166-1 alpha-2 code of the country or territory in whose numbering plan
+// the number metadata has the number. A number that the metadata does not know has the main country
+// of its calling code: the US under +1. It is "" for a number of no country, such as a satellite
+// phone's. places.World.Country knows area codes that are newer than the metadata.
+func (n Number) Region() string {
+	_, countries := n.Plan()
+	if len(countries) == 0 {
 		return ""
 	}
-	if n == "" {
-		return ""
-	}
-	p, _ := split(string(n[1:]))
-	if p == nil || len(p.countries) == 0 {
-		return ""
-	}
-	if m := n.forMetadata(); m != nil && len(p.countries) > 1 {
+	if m := n.forMetadata(); m != nil && len(countries) > 1 {
 		if region := phonenumbers.GetRegionCodeForNumber(m); region != "" && region != phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY {
 			return region
 		}
 	}
-	return p.countries[0]
+	return countries[0]
 }
 
-// Places returns every place where the holder may be, as far as the number tells, sorted by country,
-// state and zone, without duplicates. Rules that depend on the place apply the strictest one. People
-// take their numbers with them when they move, so better evidence (a ZIP code, a zone that the sender
-// knows) should be used before this.
-//
-//   - A US number is in the state of its area code and in every zone of that area
-//     code. One without a place (toll-free, 500) or with an area code that the table
-//     does not have may be in every state and zone of the 50 states and the District
-//     of Columbia, in the territories, and in Canada: toll-free numbers are shared by
-//     all of them. Territories are countries of their own here, so the places of such
-//     a number are in other countries than Country, too.
-//   - Another number that the metadata does not know is in every zone of its calling
-//     code.
-//   - A Canadian or Brazilian number is in every zone of its area code. Where mobile
-//     numbers do not tell the place (Australia, Russia, Indonesia, ...), it is in every
-//     zone of the country; else in every zone that the number metadata gives. State is "".
-//
-// It is empty where no zone is known; the caller must then defer or hold, and never assume UTC.
-// LoadZone knows every zone that it returns.
-func (n Number) Places() []Place {
-	country, area := n.Country(), n.areaCode()
-	if country == "" {
-		return nil
+// Plan returns the number's calling code, without the plus sign, and the countries that share it
+// (ISO 3166-1 alpha-2), the main one first; none for a network of no country. code is "" if the ITU
+// assigned no such calling code. The caller must not change countries.
+func (n Number) Plan() (code string, countries []string) {
+	if n == "" {
+		return "", nil
 	}
-	if country == "US" {
-		if p := usByArea[area]; p != nil {
-			return slices.Clone(p)
-		}
-		return slices.Clone(usEverywhere)
+	p, _ := split(string(n[1:]))
+	if p == nil {
+		return "", nil
 	}
-	var places []Place
-	for _, z := range n.zones(country) {
-		places = append(places, Place{Country: country, Zone: z})
-	}
-	slices.SortFunc(places, comparePlaces)
-	return slices.Compact(places)
-}
-
-func comparePlaces(a, b Place) int {
-	return cmp.Or(strings.Compare(a.Country, b.Country), strings.Compare(a.State, b.State), strings.Compare(a.Zone, b.Zone))
+	return p.code, p.countries
 }
 
 // senderError says why a text is no sender ID. Detail tells a person what to do and

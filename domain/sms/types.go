@@ -20,13 +20,6 @@ const (
 	LongCode     SenderType = "long_code"
 )
 
-// Place is one place where a number's holder may be.
-type Place struct {
-	Country string // ISO 3166-1 alpha-2
-	State   string // "FL"; "" where it is unknown or does not matter
-	Zone    string // IANA name
-}
-
 // Encoding says how a body is written.
 type Encoding string
 

@@ -10,7 +10,6 @@ import (
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
-	"github.com/chirograph/chirograph/domain/sms"
 )
 
 // figures turns the node's own counters into Prometheus ones. None has a label
@@ -107,7 +106,7 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 	gauge(descStopped, float64(len(s.Failed)))
 	gauge(descPauses, float64(len(s.Pauses)))
 	gauge(descShared, float64(len(f.node.Registry().Shared())))
-	gauge(descWorld, float64(sms.WorldDate().Unix()), sms.WorldVersion())
+	gauge(descWorld, float64(s.World.Date().Unix()), s.World.Version())
 	gauge(descServed, float64(s.Served))
 	gauge(descPartitions, float64(f.partitions))
 	for k, v := range s.Decided {

@@ -5,7 +5,7 @@ import (
 	"runtime/debug"
 
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
-	"github.com/chirograph/chirograph/domain/sms"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/policies"
 )
 
@@ -28,7 +28,7 @@ type version struct {
 
 // Run prints it.
 func (VersionCmd) Run(g *terminal.Globals) error {
-	v := version{Version: "unknown", ZoneData: sms.WorldVersion()}
+	v := version{Version: "unknown", ZoneData: places.BuiltIn().Version()}
 	goos, arch := "", ""
 	if b, ok := debug.ReadBuildInfo(); ok {
 		v.Version, v.Go = b.Main.Version, b.GoVersion

@@ -1,6 +1,4 @@
-package sms
-
-import "slices"
+package places
 
 // The zones below have one IANA name for each set of rules that has been in force since 2007. So
 // Detroit is America/New_York, and Juneau is America/Anchorage.
@@ -117,39 +115,11 @@ var usStates = []usState{
 	{"WY", []usArea{{[]string{mountain}, []int{307}}}},
 }
 
-// usByArea has the places of each geographic area code. usEverywhere has every place in the
-// United States, its territories and Canada: for a number whose area code is no place (toll-free,
-// 500), because those who have one may be in any of them, or is not in the table yet.
-var usByArea, usEverywhere = buildUS()
-
-// territories are the places of the territories of the United States in the plan. They are
-// countries of their own here.
-var territories = []Place{
-	{Country: "AS", Zone: "Pacific/Pago_Pago"}, {Country: "GU", Zone: "Pacific/Guam"}, {Country: "MP", Zone: "Pacific/Saipan"},
-	{Country: "PR", Zone: "America/Puerto_Rico"}, {Country: "VI", Zone: "America/St_Thomas"},
-}
-
-func buildUS() (byArea [1000][]Place, everywhere []Place) {
-	for _, s := range usStates {
-		for _, a := range s.areas {
-			var places []Place
-			for _, z := range a.zones {
-				p := Place{Country: "US", State: s.code, Zone: z}
-				places = append(places, p)
-				if !slices.Contains(everywhere, p) {
-					everywhere = append(everywhere, p)
-				}
-			}
-			slices.SortFunc(places, comparePlaces)
-			for _, c := range a.codes {
-				byArea[c] = places
-			}
-		}
-	}
-	everywhere = append(everywhere, territories...)
-	for _, z := range canadaZones {
-		everywhere = append(everywhere, Place{Country: "CA", Zone: z})
-	}
-	slices.SortFunc(everywhere, comparePlaces)
-	return byArea, everywhere
+// withoutPlace are the zones, by country, where the holder of a number under +1 may be whose area code
+// is no place (toll-free, 500) or is not in the table yet, besides the places of all area codes: the
+// territories of the United States, which are countries of their own here, and Canada.
+var withoutPlace = map[string][]string{
+	"AS": {"Pacific/Pago_Pago"}, "GU": {"Pacific/Guam"}, "MP": {"Pacific/Saipan"},
+	"PR": {"America/Puerto_Rico"}, "VI": {"America/St_Thomas"},
+	"CA": canadaZones,
 }

@@ -1,14 +1,4 @@
-package sms
-
-import (
-	"fmt"
-	"slices"
-	"strings"
-
-	"github.com/nyaruka/phonenumbers"
-
-	"github.com/chirograph/chirograph/domain/event"
-)
+package places
 
 // The number metadata knows zones by prefix, and is made for fixed lines. For a mobile number of a
 // country with several zones it has the capital's zone alone. The tables here come before it, so that
@@ -64,59 +54,4 @@ var (
 var canadaZones = []string{
 	"America/Edmonton", "America/Fort_Nelson", "America/Halifax", "America/Regina", "America/St_Johns",
 	"America/Toronto", "America/Vancouver", "America/Whitehorse", "America/Winnipeg",
-}
-
-// zones returns the zones where the holder of the number may be; nil if none is known. country is
-// the number's country, and is not the US.
-func (n Number) zones(country string) []string {
-	if len(n) > 5 && zonesByPrefix[string(n[:5])] != nil {
-		return zonesByPrefix[string(n[:5])]
-	}
-	if !n.Known() {
-		return n.zonesOfCode()
-	}
-	if z := zonesByCountry[country]; z != nil {
-		return z
-	}
-	z, err := phonenumbers.GetTimezonesForPrefix(string(n))
-	if err != nil || slices.Contains(z, phonenumbers.UNKNOWN_TIMEZONE) {
-		return nil
-	}
-	if country == "CA" && len(z) > len(canadaZones) {
-		// The metadata answers with all zones of +1 if an area code is no place.
-		return canadaZones
-	}
-	return z
-}
-
-// zonesOfCode are all zones of the number's calling code: for a number that the metadata does not
-// know, whose digits tell nothing else.
-func (n Number) zonesOfCode() []string {
-	p, _ := split(string(n[1:]))
-	var out []string
-	for _, c := range p.countries {
-		out = append(out, zonesByCountry[c]...)
-	}
-	for prefix, zones := range zonesByPrefix {
-		if strings.HasPrefix(prefix, "+"+p.code) {
-			out = append(out, zones...)
-		}
-	}
-	for i := range 100 { // the metadata has zones by the first digits
-		z, err := phonenumbers.GetTimezonesForPrefix(fmt.Sprintf("+%s%02d", p.code, i))
-		if err == nil && !slices.Contains(z, phonenumbers.UNKNOWN_TIMEZONE) {
-			out = append(out, z...)
-		}
-	}
-	return out
-}
-
-// Event is the place in the form in which events have it: "US-FL America/New_York", "GB
-// Europe/London".
-func (p Place) Event() event.Place {
-	where := p.Country
-	if p.State != "" {
-		where += "-" + p.State
-	}
-	return event.Place(where + " " + p.Zone)
 }

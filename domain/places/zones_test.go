@@ -1,4 +1,4 @@
-package sms
+package places
 
 import (
 	"crypto/sha256"
@@ -17,12 +17,12 @@ func TestZoneVersion(t *testing.T) {
 	if got := hex.EncodeToString(sum[:]); sums[zoneVersion] != got {
 		t.Errorf("zoneinfo.zip has SHA-256 %s, which is not version %s", got, zoneVersion)
 	}
-	if got := WorldVersion(); got != zoneVersion+"/"+WorldDate().Format(time.DateOnly) {
-		t.Errorf("version %s of %s", got, WorldDate())
+	if got := BuiltIn().Version(); got != zoneVersion+"/"+BuiltIn().Date().Format(time.DateOnly) {
+		t.Errorf("version %s of %s", got, BuiltIn().Date())
 	}
 }
 
-func TestLoadZone(t *testing.T) {
+func TestZone(t *testing.T) {
 	// Neither of these may be looked at.
 	t.Setenv("ZONEINFO", t.TempDir())
 	at := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
@@ -30,7 +30,7 @@ func TestLoadZone(t *testing.T) {
 		"America/New_York": "08:00", "America/Phoenix": "05:00", "America/Adak": "03:00", "Asia/Calcutta": "17:30",
 		"Asia/Kolkata": "17:30", "America/Buenos_Aires": "09:00", "Pacific/Chatham": "00:45", "UTC": "12:00",
 	} {
-		l, err := LoadZone(name)
+		l, err := BuiltIn().Zone(name)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -38,20 +38,20 @@ func TestLoadZone(t *testing.T) {
 		if got := at.In(l).Format("15:04"); got != want || l.String() != name {
 			t.Errorf("%s (%s): %s, want %s", name, l, got, want)
 		}
-		if again, _ := LoadZone(name); again != l {
+		if again, _ := BuiltIn().Zone(name); again != l {
 			t.Errorf("%s is not kept", name)
 		}
 	}
 	for _, name := range []string{"", "Local", "local", "america/new_york", "America", "America/", "Etc/Unknown", "../UTC", "/UTC", "EST7"} {
-		if l, err := LoadZone(name); err == nil {
-			t.Errorf("LoadZone(%q) = %v", name, l)
+		if l, err := BuiltIn().Zone(name); err == nil {
+			t.Errorf("BuiltIn().Zone(%q) = %v", name, l)
 		}
 	}
 }
 
 // Every file of the database loads.
 func TestLoadEveryZone(t *testing.T) {
-	files, err := zoneFiles()
+	files, err := embeddedZones()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,20 +59,15 @@ func TestLoadEveryZone(t *testing.T) {
 		t.Errorf("only %d zones", len(files))
 	}
 	for name := range files {
-		if _, err := LoadZone(name); err != nil {
+		if _, err := BuiltIn().Zone(name); err != nil {
 			t.Error(err)
 		}
 	}
-	kept := 0
-	zoneCache.Range(func(any, any) bool { kept++; return true })
-	if kept > len(files) {
-		t.Errorf("%d zones are kept, of %d", kept, len(files))
-	}
 }
 
-func BenchmarkLoadZone(b *testing.B) {
+func BenchmarkZone(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _ = LoadZone("America/New_York")
+		_, _ = BuiltIn().Zone("America/New_York")
 	}
 }
