@@ -110,11 +110,6 @@ func (k *Commands) PutProgram(ctx context.Context, c ledger.Caller, p *event.Pro
 	if err := checkProgram(p); err != nil {
 		return nil, err
 	}
-	if p.StartText != "" {
-		if reg, _ := k.control.Latest(); reg.NeedsLevel(2, "start_text") != nil {
-			return nil, reg.NeedsLevel(2, "start_text")
-		}
-	}
 	d := *p
 	d.By = c.Key
 	reg, late, err := k.register(ctx, c.Tenant, &d)

@@ -565,6 +565,7 @@ func (w *world) something() {
 		}
 		i := w.rng.n(most)
 		r, tenant := w.optOuts[i], w.of[i]
+		r.Evidence = "asked for it by phone"
 		w.mu.Unlock()
 		out, err := n.Intake().Lift(ctx, ledger.Caller{Tenant: tenant, Key: "key"}, &r)
 		if w.came("lift", err, "nothing_to_lift") == "ok" {
