@@ -224,7 +224,7 @@ func (s *sqlite) begin([]*ledger.Batch) (tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sqliteTx{sqlite: s, tx: t, put: map[event.Partition]ledger.Mark{}}, nil
+	return &sqliteTx{sqliteReviews: sqliteReviews{s}, tx: t, put: map[event.Partition]ledger.Mark{}}, nil
 }
 
 func (s *sqlite) reset(p event.Partition) error {
