@@ -322,3 +322,21 @@ func TestCancelBeforeSubmit(t *testing.T) {
 		t.Error("another stream's event changed it")
 	}
 }
+
+// A message without an instant of a check is written as before, so that a program of the version
+// before reads it.
+func TestOnlyAnInstantOfACheckNeedsTheNewLayout(t *testing.T) {
+	check := event.Check{Check: "quiet_hours", Outcome: event.Defer}
+	for _, x := range []struct {
+		until   time.Time
+		version byte
+	}{{time.Time{}, 2}, {time.UnixMilli(1_800_000_000_000).UTC(), 3}} {
+		check.Until = x.until
+		m := &reading.Message{Decision: &reading.Decision{Data: &event.MessageDecided{Checks: []event.Check{check}}}}
+		doc := projections.AppendMessage(nil, m)
+		back, err := projections.ReadMessage(doc)
+		if err != nil || doc[0] != x.version || !back.Decision.Data.Checks[0].Until.Equal(x.until) {
+			t.Errorf("version %d for %v: %+v, %v", doc[0], x.until, back, err)
+		}
+	}
+}

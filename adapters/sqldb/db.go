@@ -14,6 +14,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
@@ -78,7 +79,7 @@ func newDB(o Options) (*DB, error) {
 			progress:  g,
 			reference: o.Reference,
 			queue:     make(chan op, orDefault(o.Queue, 64)),
-			cache:     newCache(orDefault(o.Cache, 16384)),
+			cache:     recent.New(orDefault(o.Cache, 16384)),
 			pruned:    map[event.Partition]time.Time{},
 		},
 		progress: g,

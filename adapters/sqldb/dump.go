@@ -1,63 +1,23 @@
 package sqldb
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"database/sql"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
 
-	"github.com/chirograph/chirograph/projections"
+	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 )
 
-// dumps are the tables, with their rows in canonical order. Rows that a partition's time has made
-// obsolete are left out, whether they were pruned or not. No column depends on the order in which
-// partitions were read, on how events were divided into batches, or on a clock.
-var dumps = []struct{ table, text string }{
-	{"partitions", `SELECT partition, next, hash, control, control_event, time, call_by FROM partitions WHERE next > 0 ORDER BY partition`},
-	{"streams", `SELECT subject, partition, state, due, latest FROM streams ORDER BY subject`},
-	{"messages", `SELECT id, partition, tenant, program, status, reference, previous, doc FROM messages ORDER BY id`},
-	{"opt_outs", `SELECT subject, event, partition, position, tenant, scope, name, source, since, occurred, unclear, review, repeats
-		FROM opt_outs ORDER BY subject, event`},
-	{"standing", `SELECT subject, event, scope, name, partition, position, tenant, source, since, occurred, unclear, to_number, repeats
-		FROM standing ORDER BY subject, event, scope, name`},
-	{"reviews", `SELECT event, subject, partition, position, tenant, kind, to_number, since, repeats, unplaced FROM reviews ORDER BY event`},
-	{"inbound", `SELECT event, subject, partition, position, tenant FROM inbound ORDER BY event`},
-	{"handoffs", `SELECT h.message, h.attempt, h.part, h.partition, h.tenant, h.subject, h.account, h.key, h.carrier_id, p.time
-		FROM handoffs h JOIN partitions p ON p.partition = h.partition ORDER BY h.message, h.attempt, h.part`},
-	{"reserved", `SELECT r.partition, r.tenant, r.key, r.message, r.input, r.keep_until FROM reserved r
-		JOIN partitions p ON p.partition = r.partition WHERE r.keep_until > p.time ORDER BY r.message`},
-	{"tails", `SELECT t.partition, t.day, t.account, t.tail, t.tenant, t.subject, p.time FROM tails t
-		JOIN partitions p ON p.partition = t.partition ORDER BY t.partition, t.day, t.account, t.tail, t.tenant, t.subject`},
-}
-
-// Dump writes every row of every table as one line of text, in canonical order, as of one commit:
-// table and columns, divided by tabs; bytes in hexadecimal, folds and messages as JSON, "-" for
-// NULL. Two databases with the same folds give the same lines, on SQLite and PostgreSQL. Its time
-// is not bounded: ctx ends it.
+// Dump writes every row of every table as viewrows.Dump does. Its time is not bounded: ctx ends it.
 func (r *reader) Dump(ctx context.Context, w io.Writer) error {
-	out := bufio.NewWriterSize(w, 64<<10)
 	err := r.snapshot(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if r.pg != nil {
 			if _, err := tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil {
 				return err
 			}
 		}
-		for _, t := range dumps {
-			text := t.text
-			if r.pg != nil { // SQLite compares texts byte by byte
-				text = strings.Replace(text, "ORDER BY subject, event, scope, name", `ORDER BY subject, event, scope COLLATE "C", name COLLATE "C"`, 1)
-			}
-			if err := dumpTable(ctx, tx, out, t.table, text); err != nil {
-				return err
-			}
-		}
-		return nil
+		return viewrows.Dump(ctx, tx, w, r.pg != nil)
 	})
 	if err != nil {
 		if r.pg != nil {
@@ -65,79 +25,5 @@ func (r *reader) Dump(ctx context.Context, w io.Writer) error {
 		}
 		return fmt.Errorf("dump the views: %w", err)
 	}
-	return out.Flush()
-}
-
-func dumpTable(ctx context.Context, tx *sql.Tx, out *bufio.Writer, table, text string) error {
-	rows, err := tx.QueryContext(ctx, text)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	names, err := rows.Columns()
-	if err != nil {
-		return err
-	}
-	values, ptrs := make([]any, len(names)), make([]any, len(names))
-	for i := range values {
-		ptrs[i] = &values[i]
-	}
-	var line []byte
-	for rows.Next() {
-		if err := rows.Scan(ptrs...); err != nil {
-			return err
-		}
-		shown := values
-		if table == "handoffs" {
-			now, _ := values[len(values)-1].(int64)
-			bound := oldest(fromMillis(sql.NullInt64{Int64: now, Valid: true}).Add(-projections.KeepHandoff))
-			if id, _ := values[0].([]byte); bytes.Compare(id, bound[:]) < 0 {
-				continue
-			}
-			shown = values[:len(values)-1]
-		}
-		if table == "tails" {
-			now, _ := values[len(values)-1].(int64)
-			if day, _ := values[1].(int64); day < firstTold(fromMillis(sql.NullInt64{Int64: now, Valid: true})) {
-				continue
-			}
-			shown = values[:len(values)-1]
-		}
-		line = append(line[:0], table...)
-		for i, v := range shown {
-			line = append(line, '\t')
-			switch v := v.(type) {
-			case nil:
-				line = append(line, '-')
-			case int64:
-				line = strconv.AppendInt(line, v, 10)
-			case string:
-				line = strconv.AppendQuote(line, v)
-			case []byte:
-				switch names[i] {
-				case "state":
-					line = append(line, v...)
-				case "doc":
-					m, err := decode(v)
-					if err != nil {
-						return err
-					}
-					doc, err := json.Marshal(m)
-					if err != nil {
-						return err
-					}
-					line = append(line, doc...)
-				default:
-					line = hex.AppendEncode(line, v)
-				}
-			default:
-				return fmt.Errorf("column %s of %s is a %T", names[i], table, v)
-			}
-		}
-		line = append(line, '\n')
-		if _, err := out.Write(line); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
+	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -24,7 +25,7 @@ import (
 // and one writes the rows as sets and commits.
 type pgWriter struct {
 	p     *pgEngine
-	cache *cache
+	cache *recent.Messages
 
 	conn   *pgx.Conn
 	schema int64 // the schema that the connection is to
@@ -67,7 +68,7 @@ func (w *pgWriter) connect(ctx context.Context) error {
 }
 
 func (w *pgWriter) forget() {
-	w.cache.clear()
+	w.cache.Clear()
 	clear(w.written)
 }
 
@@ -174,7 +175,7 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 	stale := false
 	for p, m := range t.marks {
 		if t.w.written[p] != (written{m.Next, m.Hash}) {
-			stale = t.w.cache.drop(p) || stale
+			stale = t.w.cache.Drop(p) || stale
 			t.w.written[p] = written{m.Next, m.Hash}
 		}
 	}
@@ -195,7 +196,7 @@ func (t *pgTx) loads(b *pgx.Batch, batches []*ledger.Batch) {
 			if j.Event == nil {
 				continue
 			}
-			if id := j.Event.MessageID(); !id.IsZero() && t.w.cache.get(id) == nil {
+			if id := j.Event.MessageID(); !id.IsZero() && t.w.cache.Get(id) == nil {
 				if _, asked := t.docs[id]; !asked {
 					t.docs[id] = nil
 					messages = append(messages, id[:])

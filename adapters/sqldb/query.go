@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -215,7 +216,7 @@ func (r *reader) handoff(ctx context.Context, account, key, id string) (ref ledg
 				return err
 			}
 			h.Subject, h.Message = event.Pseudonym(toID(subject)), toID(message)
-			bound := oldest(fromMillis(now).Add(-projections.KeepHandoff))
+			bound := viewrows.Oldest(fromMillis(now).Add(-projections.KeepHandoff))
 			if !found && bytes.Compare(h.Message[:], bound[:]) >= 0 {
 				ref, found = h, true
 			}
@@ -434,13 +435,13 @@ func (s *search) groups() ([]source, error) {
 func (s *search) merge(sources []source) error {
 	upper, lower := event.ID(bytes.Repeat([]byte{0xff}, 16)), event.ID{}
 	if !s.f.Until.IsZero() {
-		upper = oldest(s.f.Until.Add(idAhead))
+		upper = viewrows.Oldest(s.f.Until.Add(idAhead))
 	}
 	if !s.f.After.IsZero() && bytes.Compare(s.f.After[:], upper[:]) < 0 {
 		upper = s.f.After
 	}
 	if !s.f.Since.IsZero() {
-		lower = oldest(s.f.Since.Add(-idBehind))
+		lower = viewrows.Oldest(s.f.Since.Add(-idBehind))
 	}
 	for more := true; more && !s.full(); {
 		more = false

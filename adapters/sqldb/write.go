@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -13,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/recent"
+	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -39,7 +40,7 @@ type writer struct {
 	wg     sync.WaitGroup
 
 	// Only its goroutine uses these two. pruned is the partition's time at the last pruning.
-	cache  *cache
+	cache  *recent.Messages
 	pruned map[event.Partition]time.Time
 }
 
@@ -180,7 +181,7 @@ func (w *writer) commit(ops []op) {
 	errs := make([]error, len(ops))
 	t, err := w.apply(batches, errs)
 	if err != nil {
-		w.cache.clear() // its messages may have been changed
+		w.cache.Clear() // its messages may have been changed
 		if len(ops) > 1 && !w.engine.away(err) {
 			for _, o := range ops {
 				w.commit([]op{o})
@@ -225,7 +226,7 @@ func (w *writer) apply(batches []*ledger.Batch, errs []error) (_ *txn, err error
 // publish tells the waiting callers of a commit.
 func (w *writer) publish(t *txn) {
 	for _, row := range t.messages {
-		w.cache.put(row.m)
+		w.cache.Put(row.m)
 	}
 	w.progress.published(t.marks, t.messages)
 }
@@ -400,7 +401,7 @@ func effectiveSubmit(j *ledger.Judged) bool {
 // effective submit, the message is taken for new without looking. If there is a row after all,
 // inserting finds it.
 func (t *txn) load(id event.ID, j *ledger.Judged) (*messageRow, error) {
-	m := t.w.cache.get(id)
+	m := t.w.cache.Get(id)
 	if m == nil && !effectiveSubmit(j) {
 		var err error
 		if m, err = t.tx.message(id); err != nil {
@@ -501,7 +502,7 @@ func (t *txn) write() error {
 			continue
 		}
 		t.w.pruned[p] = now
-		if err := t.tx.prune(p, now, oldest(now.Add(-projections.KeepHandoff)), firstTold(now)); err != nil {
+		if err := t.tx.prune(p, now, viewrows.Oldest(now.Add(-projections.KeepHandoff)), viewrows.FirstTold(now)); err != nil {
 			return err
 		}
 	}
@@ -681,14 +682,6 @@ func plain(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// oldest is the smallest id of a time.
-func oldest(t time.Time) (id event.ID) {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(max(t.UnixMilli(), 0))<<16)
-	copy(id[:6], b[:6])
-	return id
-}
-
 // reservedHash is FNV-1a over tenant and key. A row that it finds is compared in full.
 func reservedHash(tenant, key string) int64 {
 	h := fnv.New64a()
@@ -703,7 +696,7 @@ func (w *writer) reset(p event.Partition) error {
 	if err := w.engine.reset(p); err != nil {
 		return fmt.Errorf("reset the views of partition %s: %w", p, err)
 	}
-	w.cache.clear()
+	w.cache.Clear()
 	delete(w.pruned, p)
 	w.progress.dropped(p)
 	return nil
@@ -715,9 +708,6 @@ var tables = []string{"partitions", "streams", "messages", "opt_outs", "standing
 // maxPruned bounds the tails of a partition that one pruning deletes. It is many times what a partition
 // adds in pruneEvery.
 const maxPruned = 20_000
-
-// firstTold is the first day of which tails are kept when a partition's time is now.
-func firstTold(now time.Time) int64 { return projections.Day(now.Add(-projections.KeepTail)) }
 
 // fold is the part of a stream's row that comes from its fold.
 func (s *streamRow) fold() (state []byte, due sql.NullInt64) {

@@ -538,6 +538,9 @@ type Reason struct {
 
 	// Text What the rule did, in a sentence.
 	Text string `json:"text"`
+
+	// Until When the check lets go or gives its final answer, where it names an instant.
+	Until time.Time `json:"until,omitempty,omitzero"`
 }
 
 // Receipt defines model for Receipt.

@@ -86,7 +86,7 @@ func attemptPart(p *reading.Part) AttemptPart {
 }
 
 func reason(r *reading.Reason) Reason {
-	return Reason{Check: r.Check, Outcome: string(r.Outcome), Rule: r.Rule, Text: r.Text, Citation: r.Citation, OptOuts: r.OptOuts}
+	return Reason{Check: r.Check, Outcome: string(r.Outcome), Rule: r.Rule, Text: r.Text, Citation: r.Citation, OptOuts: r.OptOuts, Until: r.Until}
 }
 
 func messageEvent(e *reading.Event) Event {

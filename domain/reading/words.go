@@ -2,6 +2,7 @@ package reading
 
 import (
 	"strings"
+	"time"
 
 	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
@@ -22,6 +23,8 @@ type Reason struct {
 	Citation string
 	// OptOuts are the events that the rule rests on.
 	OptOuts []event.ID
+	// Until is the instant at which the check lets go or gives its final answer; zero if it named none.
+	Until time.Time
 }
 
 // decisive are the outcomes of checks that led to a decision's outcome, in the order
@@ -48,7 +51,7 @@ func (r *Reader) reasons(d *Decision) []Reason {
 				continue
 			}
 			for _, id := range c.Rules {
-				reason := Reason{Check: c.Check, Outcome: c.Outcome, Rule: id, OptOuts: c.OptOuts}
+				reason := Reason{Check: c.Check, Outcome: c.Outcome, Rule: id, OptOuts: c.OptOuts, Until: c.Until}
 				if rule, ok := r.p.Rules.Rule(id); ok {
 					reason.Text, reason.Citation = rule.Text, rule.Citation
 				} else {
