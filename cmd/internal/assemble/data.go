@@ -20,6 +20,7 @@ import (
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/policies"
 )
@@ -33,6 +34,8 @@ type Data struct {
 	Vault  *vault.Vault
 	Views  *sqldb.DB
 	Policy *policies.Evaluator
+	// World is the world data that a node over these data decides with; nil: the built-in one.
+	World *places.World
 	// dependencies are the outside systems that /readyz names.
 	dependencies []dependency
 	// cluster is what the nodes share; nil on one machine.
