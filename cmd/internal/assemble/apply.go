@@ -42,6 +42,7 @@ func ApplyConfig(ctx context.Context, cfg *config.Config) error {
 		}
 		return err
 	}
+	d.World = cfg.World()
 	node, _, err := NewNode(d, cfg.Node, placement, nil, clerk.Config{}, cfg.Logger(os.Stderr))
 	if err != nil {
 		return errors.Join(err, d.Close())

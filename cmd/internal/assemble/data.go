@@ -20,6 +20,7 @@ import (
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/domain/words"
 	"github.com/chirograph/chirograph/policies"
@@ -36,6 +37,8 @@ type Data struct {
 	Policy *policies.Evaluator
 	// Lists are the word lists by which a node reads inbound texts; nil: the built-in ones.
 	Lists *words.Lists
+	// World is the world data that a node over these data decides with; nil: the built-in one.
+	World *places.World
 	// dependencies are the outside systems that /readyz names.
 	dependencies []dependency
 	// cluster is what the nodes share; nil on one machine.

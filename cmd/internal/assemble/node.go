@@ -21,7 +21,7 @@ func NewNode(d *Data, name string, placement ledger.Placement, accounts []Accoun
 	for _, a := range accounts {
 		known[a.Name] = a.Account
 	}
-	cfg := node.Config{Log: timed{d.Log}, Views: d.Views, Vault: d.Vault, Policy: d.Policy, Finder: finder{d.Views}, Placement: placement,
+	cfg := node.Config{Log: timed{d.Log}, Views: d.Views, Vault: d.Vault, Policy: d.Policy, World: d.World, Finder: finder{d.Views}, Placement: placement,
 		Clock: node.NewClock(time.Now), Logger: log, Author: ledger.Author{Source: d.Log.Source(), Node: name}, Accounts: known, Lists: d.Lists, Clerk: clerk}
 	if d.cluster != nil {
 		cfg.Reservations = d.cluster

@@ -165,7 +165,7 @@ func (r *Running) alone(cfg *config.Config, stderr io.Writer) error {
 	if err := d.Begin(cfg.Node); err != nil {
 		return errors.Join(err, d.Close())
 	}
-	r.Data = d
+	r.Data, d.World = d, cfg.World()
 	accounts, err := accountsOf(cfg)
 	if err == nil {
 		d.Lists, err = config.WordLists(cfg)
@@ -203,7 +203,7 @@ func (r *Running) join(ctx context.Context, cfg *config.Config) error {
 		return errors.Join(err, d.Close())
 	}
 	g := node.NewGate(placement, names)
-	r.Data = d
+	r.Data, d.World = d, cfg.World()
 	if r.Node, r.Carriers, err = NewNode(d, cfg.Node, g, accounts, cfg.Clerk(), r.Log); err != nil {
 		return errors.Join(err, d.Close())
 	}

@@ -1,6 +1,6 @@
 // Package config is the configuration file: what it may say, how it is loaded, what is
 // wrong with one, and how one is explained in words. It opens nothing that a file names
-// but certificates and secrets.
+// but certificates, secrets and world data.
 package config
 
 import (
@@ -24,6 +24,7 @@ import (
 	"github.com/chirograph/chirograph/adapters/smpp/client"
 	"github.com/chirograph/chirograph/domain/clerk"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
@@ -38,6 +39,7 @@ type Config struct {
 	Listen        string       `yaml:"listen" default:"127.0.0.1:8080" doc:"The API's address, host:port. It is plain HTTP: put a TLS proxy in front of it if it listens on more than loopback."`
 	Node          string       `yaml:"node" default:"node-1" doc:"This node's name in the events it writes."`
 	Drain         Duration     `yaml:"drain" default:"20s" doc:"How long a node that stops waits for carriers' answers. A hand-off without an answer by then is in doubt."`
+	WorldFile     string       `yaml:"world_file" file:"" otherwise:"the built-in world data" doc:"File with world data (area codes, the zones of countries, a zone database) that is used instead of what is built in. chirograph world export writes the built-in one. Give every node of a cluster the same file."`
 	Log           Log          `yaml:"log" doc:"The process's own log, on standard error. It never contains a recipient's phone number or a message's text."`
 	Limits        Limits       `yaml:"limits" doc:"Limits for each partition."`
 	Tenants       []string     `yaml:"tenants" doc:"Names of the tenants: small letters, digits, - and _. A name is in every event and cannot be changed later. Required."`
@@ -53,6 +55,7 @@ type Config struct {
 
 	path     string
 	lines    map[string]int // of a path in the file
+	world    *places.World  // of WorldFile; nil: the built-in one
 	problems []Problem      // what was wrong with files and references
 }
 
@@ -207,6 +210,11 @@ func Load(path string) (*Config, error) {
 		cfg.Carriers[i].readPassword(cfg, fmt.Sprintf("carriers[%d]", i))
 	}
 	cfg.readLedger()
+	if cfg.WorldFile != "" {
+		if cfg.world, err = loadWorld(cfg.WorldFile); err != nil {
+			cfg.note(&cfg.problems, "world_file", err.Error())
+		}
+	}
 	return cfg, nil
 }
 
@@ -320,6 +328,32 @@ func (x *Carrier) readPassword(c *Config, path string) {
 	x.password = c.readSecret(path+".password_file", x.PasswordFile, "the file is empty; leave the field out if the carrier asks for no password")
 }
 
+// loadWorld reads a file of world data.
+func loadWorld(path string) (*places.World, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, errors.New("it cannot be read: " + cause(err))
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, places.MaxFile+1))
+	if err != nil {
+		return nil, errors.New("it cannot be read: " + cause(err))
+	}
+	w, err := places.Load(raw)
+	if err != nil {
+		return nil, fmt.Errorf("it is no world data: %w", err)
+	}
+	return w, nil
+}
+
+// World is the world data of the file's world_file, or the built-in one.
+func (c *Config) World() *places.World {
+	if c.world != nil {
+		return c.world
+	}
+	return places.BuiltIn()
+}
+
 // cause is an error without the path that it repeats.
 func cause(err error) string {
 	var p *os.PathError
@@ -330,13 +364,13 @@ func cause(err error) string {
 }
 
 func (c *Config) note(to *[]Problem, path, text string) {
-	*to = append(*to, Problem{Path: path, Line: c.line(path), Text: text})
+	*to = append(*to, Problem{Path: path, Line: nearest(c.lines, path), Text: text})
 }
 
-// line is where a path stands, or where the nearest thing around it does.
-func (c *Config) line(path string) int {
+// nearest is where a path stands, or where the nearest thing around it does.
+func nearest(lines map[string]int, path string) int {
 	for {
-		if n, ok := c.lines[path]; ok {
+		if n, ok := lines[path]; ok {
 			return n
 		}
 		i := strings.LastIndexAny(path, ".[")

@@ -27,6 +27,11 @@ func (c *Config) Explain(w io.Writer, policies string) {
 	}
 	r.Row("Master key", "%s (%s)", c.MasterKey(), state(c.MasterKey(), "exists", "will be made with a new vault"))
 	r.Row("Log", "%s and above, as %s, on standard error", c.Log.Level, c.Log.Format)
+	built := "built in"
+	if c.WorldFile != "" {
+		built = c.WorldFile
+	}
+	r.Row("World data", "%s (%s)", c.World().Version(), built)
 	if policies != "" {
 		r.Row("Policies", "%s", policies)
 	}

@@ -24,6 +24,7 @@ type commands struct {
 	Config      ConfigCmd      `cmd:""`
 	Projections ProjectionsCmd `cmd:""`
 	Log         LogCmd         `cmd:""`
+	World       WorldCmd       `cmd:""`
 	Version     VersionCmd     `cmd:""`
 }
 
@@ -53,6 +54,9 @@ func TestConfigCommands(t *testing.T) {
 	for i, l := range lines {
 		if strings.HasPrefix(l, "Policies") {
 			lines[i] = "Policies    …"
+		}
+		if strings.HasPrefix(l, "World data") {
+			lines[i] = "World data  …"
 		}
 	}
 	terminaltest.Golden(t, "config_check.txt", strings.Join(lines, "\n"))
