@@ -271,6 +271,7 @@ func FuzzRead(f *testing.F) {
 
 func FuzzParseList(f *testing.F) {
 	f.Add("language: en English\ncite law: x\nstop law US: a; b c\nphrase: {a|b c|} d … e #")
+	f.Add("language: xx X\nset a: b c; d\nset e: @a; f\nphrase: {@e|g} … h")
 	f.Add("language: xx X\npolite: отпис*; _ a")
 	f.Fuzz(func(t *testing.T, text string) {
 		one, err := parseList("x", text)
@@ -301,6 +302,12 @@ func TestFormat(t *testing.T) {
 		"a short stem":      "language: en English\nphrase: ab*",
 		"no letters":        "language: en English\nstop: !!",
 		"a gap after a gap": "language: en English\nphrase: a … … b",
+		"an unknown set":    "language: en English\nphrase: {@a|b}\nset a: c",
+		"a set twice":       "language: en English\nset a: c\nset a: d",
+		"a set's name":      "language: en English\nset A1: c",
+		"an empty choice":   "language: en English\nset a: c;;d",
+		"a set of patterns": "language: en English\nset a: {c|d}",
+		"sets that explode": "language: en English\nset a: " + strings.Repeat("c;", 500) + "c\nset b: @a;@a\nset c: @b;@b;@b;@b",
 	} {
 		if _, err := parseList("x.txt", text); err == nil {
 			t.Errorf("%s: it was taken", what)
