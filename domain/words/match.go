@@ -21,7 +21,7 @@ type group struct {
 	choices [][]element
 	// optional: it may be left out.
 	optional bool
-	// gap: up to three words may stand here, whatever they are, or eight characters of a script that sets no spaces.
+	// gap: up to four words may stand here, whatever they are, or ten characters of a script that sets no spaces.
 	gap bool
 }
 
@@ -34,7 +34,7 @@ type element struct {
 }
 
 const (
-	maxGap    = 24 // what the words in a gap may weigh
+	maxGap    = 32 // what the words in a gap may weigh
 	gapWord   = 8  // a word's weight
 	gapSingle = 3  // that of a character that is a word by itself
 	maxPolite = 4 // words of courtesy between two words of a phrase

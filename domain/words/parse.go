@@ -23,7 +23,7 @@ import (
 // all of them, in this file. An entry is a word or a phrase. In it
 //
 //	{a|b c|}  is a choice; an empty one may be left out
-//	…         is a gap of up to three words, or eight characters of a script that sets no spaces
+//	…         is a gap of up to four words, or ten characters of a script that sets no spaces
 //	_         is any one word
 //	#         is a number of 4 to 8 digits
 //	отпис*    is every word that begins so, by at least three characters
@@ -262,10 +262,12 @@ func parseEntry(text string) ([]group, error) {
 	if len(groups) > maxGroups || groups[0].gap || groups[len(groups)-1].gap || !slices.ContainsFunc(groups, func(g group) bool { return !optional(g) }) {
 		return nil, fmt.Errorf("an entry has at most %d groups, not all may be left out, and no gap begins or ends it", maxGroups)
 	}
+	must := false
 	for i, g := range groups {
-		if g.gap && optional(groups[i-1]) {
-			return nil, fmt.Errorf("a gap follows a group that must be there")
+		if g.gap && (!must || groups[i-1].gap) {
+			return nil, fmt.Errorf("a gap follows a gap, or nothing that must be there")
 		}
+		must = must || !optional(g)
 	}
 	return groups, nil
 }

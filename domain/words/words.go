@@ -127,7 +127,9 @@ func (r *reader) read() Reading {
 	best := none
 	clauses := t.clauses()
 	for _, c := range clauses {
-		r.better(&best, r.clause(c))
+		if !r.goesOn(c) {
+			r.better(&best, r.clause(c))
+		}
 	}
 	for _, c := range clauses {
 		if best.Kind == Stop {
@@ -158,6 +160,13 @@ func (r *reader) better(best *Reading, other Reading) {
 	case other.Kind == Unclear && best.Kind == Unclear:
 		best.Quoted = best.Quoted && other.Quoted
 	}
+}
+
+// goesOn reports whether a phrase that means something else begins with a clause and ends in the next: "Stop, is
+// that my order?"
+func (r *reader) goesOn(c span) bool {
+	m, ok := r.longest(kindHarmless, r.text.skipPolite(c.from), len(r.text.tokens), false)
+	return ok && m.end > c.end
 }
 
 // whole finds a keyword that is the whole text.
