@@ -37,7 +37,7 @@ const (
 	maxGap    = 32 // what the words in a gap may weigh
 	gapWord   = 8  // a word's weight
 	gapSingle = 3  // that of a character that is a word by itself
-	maxPolite = 4 // words of courtesy between two words of a phrase
+	maxPolite = 4  // words of courtesy between two words of a phrase
 	maxGroups = 16
 )
 

@@ -43,6 +43,7 @@ const (
 	kindMaybe                // unclear, if they are the whole text
 	kindDoubt                // unclear anywhere in a text
 	kindHarmless             // something else, whatever doubtful words they have
+	kindAside                // harmless, also if it begins with a sentence that stops: "stop, wait"
 	kindNot                  // words that negate a phrase of the same language
 	kindPolite               // courtesies, which change nothing
 	kindGlue                 // words that people glue to those that stop: STOP2END
@@ -54,7 +55,7 @@ const (
 )
 
 // kinds are the words for them in the files.
-var kinds = [kindCount]string{"stop", "start", "yes", "help", "clause", "phrase", "maybe", "doubt", "harmless", "not", "polite", "glue", "spell", "real", "reaction", "wrote"}
+var kinds = [kindCount]string{"stop", "start", "yes", "help", "clause", "phrase", "maybe", "doubt", "harmless", "aside", "not", "polite", "glue", "spell", "real", "reaction", "wrote"}
 
 // sources are where an entry may come from.
 var sources = []string{"law", "carrier", "industry", "ours"}

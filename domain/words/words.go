@@ -125,11 +125,9 @@ func (r *reader) read() Reading {
 		return w
 	}
 	best := none
-	clauses := t.clauses()
+	clauses := r.withoutAsides(t.clauses())
 	for _, c := range clauses {
-		if !r.goesOn(c) {
-			r.better(&best, r.clause(c))
-		}
+		r.better(&best, r.clause(c))
 	}
 	for _, c := range clauses {
 		if best.Kind == Stop {
@@ -162,11 +160,19 @@ func (r *reader) better(best *Reading, other Reading) {
 	}
 }
 
-// goesOn reports whether a phrase that means something else begins with a clause and ends in the next: "Stop, is
-// that my order?"
-func (r *reader) goesOn(c span) bool {
-	m, ok := r.longest(kindHarmless, r.text.skipPolite(c.from), len(r.text.tokens), false)
-	return ok && m.end > c.end
+// withoutAsides drops the clauses that an aside begins with and goes on after: "Stop, is that my order?"
+func (r *reader) withoutAsides(clauses []span) []span {
+	var out []span
+	until := 0
+	for _, c := range clauses {
+		if m, ok := r.longest(kindAside, r.text.skipPolite(c.from), len(r.text.tokens), false); ok && m.end > c.end {
+			until = m.end
+		}
+		if c.from = max(c.from, until); c.from < c.end {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // whole finds a keyword that is the whole text.
@@ -298,11 +304,13 @@ func (r *reader) phrases(s span) Reading {
 func (r *reader) harmlessEnds(s span) []int {
 	var ends []int
 	for i := s.from; i < s.end; i++ {
-		if m, ok := r.longest(kindHarmless, i, s.end, false); ok {
-			if ends == nil {
-				ends = make([]int, s.end-s.from)
+		for _, k := range []kind{kindHarmless, kindAside} {
+			if m, ok := r.longest(k, i, s.end, false); ok {
+				if ends == nil {
+					ends = make([]int, s.end-s.from)
+				}
+				ends[i-s.from] = max(ends[i-s.from], m.end)
 			}
-			ends[i-s.from] = m.end
 		}
 	}
 	return ends
