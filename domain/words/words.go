@@ -82,6 +82,8 @@ const maxText = 128 << 10
 //  4. a word or phrase that may revoke: Unclear, unless it stands in a phrase that
 //     plainly means something else ("the end of").
 //
+// An aside ("Stop, is that my order?") is none of these.
+//
 // START, YES and HELP count only as the whole text. In doubt it leans towards a
 // revocation: suppressing one message too many can be undone, sending one cannot.
 // The answer does not depend on case or on the amount of space.
