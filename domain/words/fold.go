@@ -255,7 +255,16 @@ func (f *folder) endWord() {
 	}
 	t := token{text: text, ids: f.lists.ids(text), quoted: f.quoted}
 	t.number = len(text) >= 4 && len(text) <= 8 && strings.Trim(text, "0123456789") == ""
-	if !t.known() && !t.number {
+	switch {
+	case t.number:
+	case t.known():
+		// A stem is no reason to leave a mistake in: "abmeldn".
+		if f.lists.vocabulary[text] == 0 {
+			if w, ok := f.lists.corrected(text); ok {
+				t.text, t.ids = w, append(f.lists.ids(w), t.ids...)
+			}
+		}
+	default:
 		if pieces := f.lists.glued(text); pieces != nil {
 			for _, p := range pieces {
 				f.out.tokens = append(f.out.tokens, token{text: p, ids: f.lists.ids(p), quoted: t.quoted, number: len(p) >= 4 && strings.Trim(p, "0123456789") == ""})

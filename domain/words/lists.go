@@ -258,7 +258,7 @@ func (l *Lists) keywordForms(e *entry) {
 		}
 		if old, ok := l.spaced[text]; !ok || old.entry.countries != nil && e.countries == nil {
 			m := match{entry: e}
-			m.choice[0] = int8(i + 1)
+			m.choice[0] = uint8(i + 1)
 			l.spaced[text] = m
 		}
 	}

@@ -21,7 +21,7 @@ type group struct {
 	choices [][]element
 	// optional: it may be left out.
 	optional bool
-	// gap: up to three words may stand here, whatever they are.
+	// gap: up to four words may stand here, whatever they are, or ten characters of a script that sets no spaces.
 	gap bool
 }
 
@@ -34,8 +34,10 @@ type element struct {
 }
 
 const (
-	maxGap    = 3 // words in a gap
-	maxPolite = 4 // words of courtesy between two words of a phrase
+	maxGap    = 32 // what the words in a gap may weigh
+	gapWord   = 8  // a word's weight
+	gapSingle = 3  // that of a character that is a word by itself
+	maxPolite = 4  // words of courtesy between two words of a phrase
 	maxGroups = 16
 )
 
@@ -43,7 +45,7 @@ const (
 type match struct {
 	entry     *entry
 	from, end int
-	choice    [maxGroups]int8 // of each group: 0 for left out, else 1 + its number
+	choice    [maxGroups]uint8 // of each group: 0 for left out, else 1 + its number
 }
 
 // text is the match in the words of the entry.
@@ -133,16 +135,24 @@ func (r *reader) match(m *match, g, i, end int, whole bool) bool {
 		return !whole || r.text.skipPolite(i) >= end
 	}
 	if e.groups[g].gap {
-		for n := 0; n <= maxGap && i+n <= end; n++ {
-			if r.match(m, g+1, i+n, end, whole) {
+		for weight := 0; weight <= maxGap; i++ {
+			if r.match(m, g+1, i, end, whole) {
 				return true
+			}
+			if i >= end {
+				return false
+			}
+			if allSingle(r.text.tokens[i].text) {
+				weight += gapSingle
+			} else {
+				weight += gapWord
 			}
 		}
 		return false
 	}
 	for c, choice := range e.groups[g].choices {
 		if j, ok := r.words(choice, i, end, g > 0); ok {
-			m.choice[g] = int8(c + 1)
+			m.choice[g] = uint8(c + 1)
 			if r.match(m, g+1, j, end, whole) {
 				return true
 			}

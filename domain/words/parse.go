@@ -13,14 +13,17 @@ import (
 //	stop law: stop; quit; opt out
 //	stop carrier IN: band karo
 //	phrase: {stop|quit} {texting|messaging} {me|}
+//	set message: sms; text message
+//	phrase: {no|stop} … {@message|calls}
 //
 // The first statement names the language. "cite" says what a source is. All others have a kind (see
 // kinds), then perhaps where the entries come from (law, carrier, industry or ours; ours if it is left
 // out) and the countries where alone they count (ISO 3166-1 alpha-2), a colon, and entries between
-// semicolons. An entry is a word or a phrase. In it
+// semicolons. "set" gives choices a name of small letters; from there on, @name in a choice stands for
+// all of them, in this file. An entry is a word or a phrase. In it
 //
 //	{a|b c|}  is a choice; an empty one may be left out
-//	…         is a gap of up to three words
+//	…         is a gap of up to four words, or ten characters of a script that sets no spaces
 //	_         is any one word
 //	#         is a number of 4 to 8 digits
 //	отпис*    is every word that begins so, by at least three characters
@@ -40,6 +43,7 @@ const (
 	kindMaybe                // unclear, if they are the whole text
 	kindDoubt                // unclear anywhere in a text
 	kindHarmless             // something else, whatever doubtful words they have
+	kindAside                // harmless, also if it begins with a sentence that stops: "stop, wait"
 	kindNot                  // words that negate a phrase of the same language
 	kindPolite               // courtesies, which change nothing
 	kindGlue                 // words that people glue to those that stop: STOP2END
@@ -51,7 +55,7 @@ const (
 )
 
 // kinds are the words for them in the files.
-var kinds = [kindCount]string{"stop", "start", "yes", "help", "clause", "phrase", "maybe", "doubt", "harmless", "not", "polite", "glue", "spell", "real", "reaction", "wrote"}
+var kinds = [kindCount]string{"stop", "start", "yes", "help", "clause", "phrase", "maybe", "doubt", "harmless", "aside", "not", "polite", "glue", "spell", "real", "reaction", "wrote"}
 
 // sources are where an entry may come from.
 var sources = []string{"law", "carrier", "industry", "ours"}
@@ -62,12 +66,15 @@ type list struct {
 	// cites says what each source is, in the order of the file.
 	cites   []string
 	entries []entry
+	// sets are the choices that have a name, between bars.
+	sets map[string]string
 }
 
 const (
 	maxEntry   = 4 << 10 // bytes of an entry
 	maxChoices = 250     // choices at one point of an entry
 	maxWords   = 12      // words of a choice
+	maxSets    = 32      // sets of a file
 )
 
 // parseList reads a file. name is for errors.
@@ -115,6 +122,11 @@ func (l *list) statement(line string) error {
 		}
 		l.cites = append(l.cites, words[1]+": "+after)
 		return nil
+	case words[0] == "set":
+		if len(words) != 2 {
+			return fmt.Errorf("it does not give the set one name")
+		}
+		return l.set(words[1], after)
 	}
 	e := entry{language: l.code, source: "ours"}
 	k := slices.Index(kinds[:], words[0])
@@ -133,7 +145,10 @@ func (l *list) statement(line string) error {
 		}
 	}
 	for text := range strings.SplitSeq(after, ";") {
-		text = strings.Join(strings.Fields(text), " ")
+		text, err := l.expand(strings.Join(strings.Fields(text), " "))
+		if err != nil {
+			return err
+		}
 		groups, err := parseEntry(text)
 		if err != nil {
 			return fmt.Errorf("%q: %w", text, err)
@@ -143,6 +158,54 @@ func (l *list) statement(line string) error {
 		l.entries = append(l.entries, one)
 	}
 	return nil
+}
+
+// set gives choices a name. A set may be made of sets before it.
+func (l *list) set(name, choices string) error {
+	switch {
+	case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz") != "":
+		return fmt.Errorf("the name %q has other than small letters", name)
+	case l.sets[name] != "" || len(l.sets) == maxSets:
+		return fmt.Errorf("the set %q is there already, or the file has more than %d", name, maxSets)
+	case strings.ContainsAny(choices, "{}|…"):
+		return fmt.Errorf("a set has choices between semicolons, and no pattern")
+	}
+	var words []string
+	for c := range strings.SplitSeq(choices, ";") {
+		if c = strings.Join(strings.Fields(c), " "); c == "" {
+			return fmt.Errorf("a choice of the set is empty")
+		}
+		words = append(words, c)
+	}
+	text, err := l.expand(strings.Join(words, "|"))
+	if err != nil {
+		return err
+	}
+	if l.sets == nil {
+		l.sets = map[string]string{}
+	}
+	l.sets[name] = text
+	return nil
+}
+
+// expand puts choices where @name stands for them. The result is bounded like an entry.
+func (l *list) expand(text string) (string, error) {
+	var b strings.Builder
+	for {
+		before, rest, ok := strings.Cut(text, "@")
+		b.WriteString(before)
+		if !ok {
+			return b.String(), nil
+		}
+		text = strings.TrimLeft(rest, "abcdefghijklmnopqrstuvwxyz")
+		name := rest[:len(rest)-len(text)]
+		if l.sets[name] == "" {
+			return "", fmt.Errorf("there is no set %q before it", name)
+		}
+		if b.WriteString(l.sets[name]); b.Len() > maxEntry {
+			return "", fmt.Errorf("with its sets it has more than %d bytes", maxEntry)
+		}
+	}
 }
 
 func isCountry(s string) bool {
@@ -200,10 +263,12 @@ func parseEntry(text string) ([]group, error) {
 	if len(groups) > maxGroups || groups[0].gap || groups[len(groups)-1].gap || !slices.ContainsFunc(groups, func(g group) bool { return !optional(g) }) {
 		return nil, fmt.Errorf("an entry has at most %d groups, not all may be left out, and no gap begins or ends it", maxGroups)
 	}
+	must := false
 	for i, g := range groups {
-		if g.gap && optional(groups[i-1]) {
-			return nil, fmt.Errorf("a gap follows a group that must be there")
+		if g.gap && (!must || groups[i-1].gap) {
+			return nil, fmt.Errorf("a gap follows a gap, or nothing that must be there")
 		}
+		must = must || !optional(g)
 	}
 	return groups, nil
 }

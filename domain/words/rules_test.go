@@ -129,6 +129,43 @@ func TestEveryKeyword(t *testing.T) {
 	}
 }
 
+// TestPatterns: sets, gaps, stems and asides of a list.
+func TestPatterns(t *testing.T) {
+	one, err := parseList("xx.txt", "language: xx X\nset what: gala; gala bim\nset more: @what; zorro\nphrase: nemo … {@more}; 停 … 送\nstop: hulla\ndoubt: hulla; hullab*\nspell: hullabaloo\naside: hulla {oder|nein}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &Lists{lists: []list{one}}
+	if err := l.compile(nil); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		"nemo a b c d gala": "stop nemo … gala", "nemo a b c d e gala": "none ", "nemo gala bim": "stop nemo … gala bim", "nemo zorro": "stop nemo … zorro",
+		"停一二三四五六七八九十送": "stop 停 … 送", "停一二三四五六七八九十百送": "none ",
+		"a hullabalo": "unclear hullab*", "hulla": "stop hulla", "hulla, nein": "none ", "hulla, ja": "unclear hulla",
+	} {
+		if r := l.Read(text, Context{}); r.Kind.String()+" "+r.Match != want {
+			t.Errorf("%q is %s %q, want %s", text, r.Kind, r.Match, want)
+		}
+	}
+	// A choice beyond the 127th has its words in the match.
+	var many []string
+	for i := range 200 {
+		many = append(many, fmt.Sprintf("w%dx", i))
+	}
+	one, err = parseList("xx.txt", "language: xx X\nphrase: nemo {"+strings.Join(many, "|")+"}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l = &Lists{lists: []list{one}}
+	if err := l.compile(nil); err != nil {
+		t.Fatal(err)
+	}
+	if r := l.Read("nemo w190x", Context{}); r.Match != "nemo w190x" {
+		t.Errorf("the match is %q", r.Match)
+	}
+}
+
 // TestAdditions: an operator's own words count for their tenant and country, and none makes a word that stops
 // mean something else.
 func TestAdditions(t *testing.T) {
@@ -271,6 +308,7 @@ func FuzzRead(f *testing.F) {
 
 func FuzzParseList(f *testing.F) {
 	f.Add("language: en English\ncite law: x\nstop law US: a; b c\nphrase: {a|b c|} d … e #")
+	f.Add("language: xx X\nset a: b c; d\nset e: @a; f\nphrase: {@e|g} … h")
 	f.Add("language: xx X\npolite: отпис*; _ a")
 	f.Fuzz(func(t *testing.T, text string) {
 		one, err := parseList("x", text)
@@ -301,6 +339,12 @@ func TestFormat(t *testing.T) {
 		"a short stem":      "language: en English\nphrase: ab*",
 		"no letters":        "language: en English\nstop: !!",
 		"a gap after a gap": "language: en English\nphrase: a … … b",
+		"an unknown set":    "language: en English\nphrase: {@a|b}\nset a: c",
+		"a set twice":       "language: en English\nset a: c\nset a: d",
+		"a set's name":      "language: en English\nset A1: c",
+		"an empty choice":   "language: en English\nset a: c;;d",
+		"a set of patterns": "language: en English\nset a: {c|d}",
+		"sets that explode": "language: en English\nset a: " + strings.Repeat("c;", 500) + "c\nset b: @a;@a\nset c: @b;@b;@b;@b",
 	} {
 		if _, err := parseList("x.txt", text); err == nil {
 			t.Errorf("%s: it was taken", what)

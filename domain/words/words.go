@@ -82,6 +82,8 @@ const maxText = 128 << 10
 //  4. a word or phrase that may revoke: Unclear, unless it stands in a phrase that
 //     plainly means something else ("the end of").
 //
+// An aside ("Stop, is that my order?") is none of these.
+//
 // START, YES and HELP count only as the whole text. In doubt it leans towards a
 // revocation: suppressing one message too many can be undone, sending one cannot.
 // The answer does not depend on case or on the amount of space.
@@ -125,7 +127,7 @@ func (r *reader) read() Reading {
 		return w
 	}
 	best := none
-	clauses := t.clauses()
+	clauses := r.withoutAsides(t.clauses())
 	for _, c := range clauses {
 		r.better(&best, r.clause(c))
 	}
@@ -158,6 +160,21 @@ func (r *reader) better(best *Reading, other Reading) {
 	case other.Kind == Unclear && best.Kind == Unclear:
 		best.Quoted = best.Quoted && other.Quoted
 	}
+}
+
+// withoutAsides drops the clauses that an aside begins with and goes on after: "Stop, is that my order?"
+func (r *reader) withoutAsides(clauses []span) []span {
+	var out []span
+	until := 0
+	for _, c := range clauses {
+		if m, ok := r.longest(kindAside, r.text.skipPolite(c.from), len(r.text.tokens), false); ok && m.end > c.end {
+			until = m.end
+		}
+		if c.from = max(c.from, until); c.from < c.end {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // whole finds a keyword that is the whole text.
@@ -289,11 +306,13 @@ func (r *reader) phrases(s span) Reading {
 func (r *reader) harmlessEnds(s span) []int {
 	var ends []int
 	for i := s.from; i < s.end; i++ {
-		if m, ok := r.longest(kindHarmless, i, s.end, false); ok {
-			if ends == nil {
-				ends = make([]int, s.end-s.from)
+		for _, k := range []kind{kindHarmless, kindAside} {
+			if m, ok := r.longest(k, i, s.end, false); ok {
+				if ends == nil {
+					ends = make([]int, s.end-s.from)
+				}
+				ends[i-s.from] = max(ends[i-s.from], m.end)
 			}
-			ends[i-s.from] = m.end
 		}
 	}
 	return ends
