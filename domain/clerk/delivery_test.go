@@ -473,7 +473,7 @@ func (w *world) hear(n *node, d *ledger.Delivery, who receipts.Who, stops bool) 
 		return e
 	}
 	p.Event.Read, p.Event.Digest = n.clerk.Fold().Next(), vault.Digest("", "octets", d.Raw)
-	p.Event.Sealed = box(event.Inbound{From: string(d.From), Text: d.Text(), Unreadable: d.Unreadable})
+	p.Event.Sealed = box(event.Inbound{From: d.From, Text: d.Text(), Unreadable: d.Unreadable})
 	if p.Tenant != "" {
 		var events []*event.Event
 		for _, data := range p.Events(level, id) {

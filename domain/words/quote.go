@@ -172,7 +172,7 @@ func newQuotes(l *Lists, text string) quotes {
 	if strings.IndexFunc(text, quoteMark) >= 0 {
 		q.spans = marked(text)
 	}
-	if strings.IndexByte(text, '>') >= 0 || strings.IndexByte(text, ':') >= 0 || strings.IndexRune(text, '：') >= 0 {
+	if strings.ContainsAny(text, ">:") || strings.ContainsRune(text, '：') {
 		q.spans = merged(append(q.spans, cited(l, text)...))
 	}
 	return q

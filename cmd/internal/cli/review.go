@@ -73,7 +73,7 @@ func (c *ReviewListCmd) Run(g *terminal.Globals) error {
 		if r.Repeats > 0 {
 			more = strings.TrimSpace(more + " and " + terminal.Count(r.Repeats, "older one"))
 		}
-		fmt.Fprintf(t, "%s\t%s\tsince %s\tto %s\t%s\n", r.Id, terminal.Plain(string(r.Kind)), terminal.Instant(r.Since), terminal.Plain(r.To), more)
+		fmt.Fprintf(t, "%s\t%s\tsince %s\tto %s\t%s\n", r.Id, terminal.Plain(r.Kind), terminal.Instant(r.Since), terminal.Plain(r.To), more)
 	}
 	if err := t.Flush(); err != nil || page.NextCursor == "" {
 		return err
@@ -124,7 +124,7 @@ func writeReview(b *strings.Builder, v *v1.Review) {
 	row := func(name, format string, a ...any) {
 		fmt.Fprintf(b, "%-10s "+format+"\n", append([]any{name}, a...)...)
 	}
-	row("Review", "%s, %s, since %s", v.Id, terminal.Plain(string(v.Kind)), terminal.Instant(v.Since))
+	row("Review", "%s, %s, since %s", v.Id, terminal.Plain(v.Kind), terminal.Instant(v.Since))
 	row("To", "%s", terminal.Plain(v.To))
 	if v.Unplaced != "" {
 		row("Unplaced", "%s; it may be for: %s", terminal.Plain(v.Unplaced), terminal.Plain(strings.Join(v.Tenants, ", ")))

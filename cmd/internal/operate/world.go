@@ -21,7 +21,7 @@ type WorldExportCmd struct {
 
 // Run writes it.
 func (c *WorldExportCmd) Run(g *terminal.Globals) error {
-	f, err := os.OpenFile(c.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(c.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("the file cannot be written: %w", err)
 	}
