@@ -252,7 +252,7 @@ func factsWithoutClocks(reg *control.Registry, prog *control.Program, m *recipie
 		case event.ScopeProgram:
 			fo.Same = o.Reach.Name == m.Program
 		case event.ScopeLegalEntity:
-			fo.Same = o.Reach.Name == prog.LegalEntity
+			fo.Same = o.Reach.Name == prog.LegalEntity || control.EntityForm(o.Reach.Name) == control.EntityForm(prog.LegalEntity)
 		default:
 			fo.Same = true
 		}
@@ -292,11 +292,12 @@ func review(facts []FactOptOut, optOuts []recipient.OptOut, m *recipient.Message
 	return FactReview{Until: until.UTC().Format(time.RFC3339), Ended: !at.Before(until)}
 }
 
-// owned reports whether a program registers a sender ID that no operator has granted to another
-// tenant.
+// owned reports whether a program registers a sender ID, and no operator has granted that or its legal
+// entity to another tenant.
 func owned(reg *control.Registry, prog *control.Program, sender string) bool {
 	owner, granted := reg.Owner(sender)
-	return slices.Contains(prog.Senders, sender) && (!granted || owner == prog.Tenant)
+	entityOwner, entityGranted := reg.EntityOwner(prog.LegalEntity)
+	return slices.Contains(prog.Senders, sender) && (!granted || owner == prog.Tenant) && (!entityGranted || entityOwner == prog.Tenant)
 }
 
 // parsePlace reads what places.Place.Event wrote, such as "US-FL America/New_York".

@@ -3,6 +3,7 @@ package intake
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -17,7 +18,7 @@ func (in *Intake) Lift(ctx context.Context, c ledger.Caller, r *OptOutRequest) (
 	if err != nil {
 		return nil, err
 	}
-	if r.Evidence == "" {
+	if strings.TrimSpace(r.Evidence) == "" {
 		return nil, refuse("evidence_required", "/evidence", fmt.Sprintf("Say on what evidence, in 1 to %d bytes of text.", maxEvidence))
 	}
 	to, stream, err := in.person(ctx, c, r)
@@ -29,7 +30,7 @@ func (in *Intake) Lift(ctx context.Context, c ledger.Caller, r *OptOutRequest) (
 		return nil, err
 	}
 	if len(stand) == 0 {
-		return nil, &ledger.Refusal{Code: "nothing_to_lift", Status: ledger.Conflict, Text: "No opt-out of this scope is in force for this number."}
+		return nil, &ledger.Refusal{Code: "nothing_to_lift", Status: ledger.Conflict, Text: "No plain opt-out of this scope is in force for this number. An unclear reply is resolved as a review."}
 	}
 	out, err := in.record(ctx, stream, to, r, func(sealed *event.Sealed) event.Data {
 		return &event.SuppressionLifted{Lifts: stand, Source: r.Source, By: c.Key, Sealed: sealed}
@@ -48,7 +49,9 @@ func (in *Intake) standing(ctx context.Context, s ledger.Stream, reach event.Rea
 		return nil, err
 	}
 	for _, o := range f.OptOuts {
-		if o.Reach == reach && !o.Part {
+		// What is unclear or only held is ended by its review, where its words are read first. At format
+		// level 1 nobody can read them yet.
+		if o.Reach == reach && !o.Part && (!o.Unclear || in.registry().Level() < 2) {
 			out = append(out, o.Event)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -57,7 +58,7 @@ type Resolved struct {
 // To place a message takes several events in several streams. They have derived ids, and the review is
 // closed by the last of them: after an error the same call completes what is left.
 func (in *Intake) ResolveReview(ctx context.Context, c ledger.Caller, owner string, id event.ID, r *Resolution) (*Resolved, error) {
-	if n := len(r.Evidence); n == 0 || n > maxEvidence || !utf8.ValidString(r.Evidence) {
+	if n := len(r.Evidence); strings.TrimSpace(r.Evidence) == "" || n > maxEvidence || !utf8.ValidString(r.Evidence) {
 		return nil, refuse("evidence_required", "/evidence", fmt.Sprintf("Say on what evidence, in 1 to %d bytes of text.", maxEvidence))
 	}
 	switch r.As {
@@ -108,7 +109,11 @@ func (in *Intake) ResolveReviews(ctx context.Context, c ledger.Caller, owner str
 			}
 		})
 	}
-	for i := range ids {
+	for i, id := range ids {
+		if slices.Contains(ids[:i], id) {
+			out[i].Err = &ledger.Refusal{Code: "review_not_open", Status: ledger.Conflict, Text: "This review is named twice; see its first result."}
+			continue
+		}
 		next <- i
 	}
 	close(next)
@@ -258,6 +263,9 @@ func (x *resolving) do(ctx context.Context) (*Resolved, error) {
 		if err != nil {
 			return nil, err
 		}
+		if !x.within(reach) {
+			return nil, refuse("invalid_scope", "/scope", "This is not less than what the reply stopped. Name a legal entity that it stopped, or a program or a sender ID of one; to stop more, record an opt-out.")
+		}
 		return x.resolve(ctx, []event.Reach{reach}, event.ID{}, nil)
 	case len(x.reaches) == 0:
 		return nil, &ledger.Refusal{Code: "holds_nothing", Status: ledger.Conflict, Text: "This START holds nothing, and what stood before it still stands. Resolve it as clear; where the person may be texted again, lift their opt-outs."}
@@ -294,6 +302,42 @@ func (x *resolving) narrow() (event.Reach, error) {
 	return out, nil
 }
 
+// within reports whether what an officer says is stopped lies within what the reply held.
+func (x *resolving) within(r event.Reach) bool {
+	held := func(p *control.Program) bool {
+		return slices.ContainsFunc(x.reaches, func(h event.Reach) bool {
+			switch h.Scope {
+			case event.ScopeTenant:
+				return true
+			case event.ScopeLegalEntity:
+				return h.Name == p.LegalEntity
+			case event.ScopeProgram:
+				return h.Name == p.Name
+			}
+			return slices.Contains(p.Senders, h.Name)
+		})
+	}
+	if slices.Contains(x.reaches, r) {
+		return true
+	}
+	return r.Scope != event.ScopeTenant && slices.ContainsFunc(x.reg.Programs(x.stream.Tenant), func(p *control.Program) bool {
+		names := r.Scope == event.ScopeLegalEntity && p.LegalEntity == r.Name || r.Scope == event.ScopeProgram && p.Name == r.Name ||
+			r.Scope == event.ScopeSender && slices.Contains(p.Senders, r.Name)
+		return names && held(p)
+	})
+}
+
+// isWriter reports whether a number may be placed: where the writer's number is certain, and something is
+// held for it, no other number is the writer's.
+func (x *resolving) isWriter(to sms.Number) bool {
+	if x.Unplaced != event.UnplacedUnowned && x.Unplaced != event.UnplacedShared || len(x.Streams) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(x.Streams, func(s event.HeldStream) bool {
+		return x.in.cfg.Writer.Stream(s.Tenant, to).Subject == s.Subject
+	})
+}
+
 // resolve appends the event that closes the review, in the form of the ledger's format level.
 func (x *resolving) resolve(ctx context.Context, reaches []event.Reach, placed event.ID, lifted []event.ID) (*Resolved, error) {
 	w := x.in.cfg.Writer
@@ -325,6 +369,9 @@ func (x *resolving) place(ctx context.Context) (*Resolved, error) {
 	to, err := sms.ParseAny(x.r.Number, x.r.Country)
 	if err != nil {
 		return nil, refuseNumber("/number", err)
+	}
+	if !x.isWriter(to) {
+		return nil, refuse("invalid_number", "/number", "The number of the writer is certain, and it is not this one. Give the number that the review shows; only the tenant is to be found out.")
 	}
 	tenant, err := x.tenant()
 	if err != nil {

@@ -232,10 +232,14 @@ func TestResolve(t *testing.T) {
 		"stop":   {Resolution{As: "stop", Evidence: "read"}, entities},
 		"clear":  {Resolution{As: "clear", Evidence: "read"}, nil},
 		"narrow": {Resolution{As: "narrow", Scope: "sender", Name: "22333", Evidence: "read"}, []event.Reach{{Scope: "sender", Name: "22333"}}},
-		"whole":  {Resolution{As: "narrow", Scope: "tenant", Evidence: "read"}, []event.Reach{{Scope: "tenant"}}},
 		"entity": {Resolution{As: "narrow", Scope: "legal_entity", Name: "Bank", Evidence: "read"}, entities[:1]},
 	} {
 		w, in := newWorld(t, 2)
+		// What is not less than what was held is refused.
+		if _, err := in.ResolveReview(t.Context(), officer, "bank", unclear(w), &Resolution{As: "narrow", Scope: "tenant", Evidence: "read"}); code(err) != "invalid_scope" {
+			t.Errorf("a reply is narrowed to the whole tenant: %v", err)
+		}
+		w, in = newWorld(t, 2)
 		// A plain STOP to another number stands beside it, whatever becomes of the review.
 		stop := w.put("bank", someone, &event.InboundReceivedV2{Account: "north", To: "44555", Ask: "stop", Reaches: entities[:1], Sealed: wordsOf("STOP")})
 		id := unclear(w)

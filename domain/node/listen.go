@@ -30,7 +30,8 @@ const mostStreams = 8
 // of up to recipient.TailEvery before: the tail of a number is told so seldom. An address with fewer than
 // seven digits (a short code, a name) means none.
 func (l listener) streams(ctx context.Context, d *ledger.Delivery) ([]receipts.Stream, error) {
-	tail := ledger.TailOf(l.cfg.Vault, d.From)
+	address, _ := receipts.Legible(d.From)
+	tail := ledger.TailOf(l.cfg.Vault, address)
 	if tail == "" {
 		return nil, nil
 	}
@@ -51,7 +52,7 @@ func (l listener) streams(ctx context.Context, d *ledger.Delivery) ([]receipts.S
 // holds like any other words that are not plain. If it cannot be found out whom an unreadable address
 // means, the message is refused, and its carrier delivers it once more: else a STOP would hold nothing.
 func (l listener) understand(ctx context.Context, reg *control.Registry, d *ledger.Delivery, who receipts.Who) (receipts.Placement, error) {
-	if len(who.Numbers) == 0 {
+	if !who.Certain {
 		var err error
 		if who.Streams, err = l.streams(ctx, d); err != nil {
 			return receipts.Placement{}, ledger.Refused(err)

@@ -22,13 +22,6 @@ type Who struct {
 	Streams []Stream
 }
 
-// WhoIs reads whose number an inbound message came from. countries are those whose national numbers the
-// account may write.
-func WhoIs(d *ledger.Delivery, countries []string) Who {
-	r := sms.ReadAddress(d.From, d.FromTON, d.FromNPI, countries)
-	return Who{Numbers: r.Numbers, Certain: r.Certain}
-}
-
 // Stream is a recipient's stream, where its number is not at hand.
 type Stream struct {
 	Tenant  string
@@ -84,7 +77,7 @@ type Held struct {
 //   - A part of a longer message holds until the other parts are there: only then can the words be
 //     read.
 func Place(reg *control.Registry, d *ledger.Delivery, who Who, heard Heard) Placement {
-	to := senderID(d.To)
+	to := texted(reg, d)
 	p := Placement{Event: event.InboundReceivedV2{Account: d.Account, To: to, Ask: heard.Ask, Match: heard.Match, Language: heard.Language,
 		Lists: heard.Lists, Holds: heard.Holds, Control: reg.Position}}
 	e := &p.Event
@@ -124,7 +117,7 @@ func Place(reg *control.Registry, d *ledger.Delivery, who Who, heard Heard) Plac
 			p.Held = append(p.Held, Held{Tenant: tenant, Number: n, Event: hold})
 		}
 	}
-	if len(who.Numbers) == 0 {
+	if !who.Certain {
 		for _, s := range who.Streams {
 			if hold.Reaches = entities(owners, s.Tenant); len(hold.Reaches) > 0 {
 				p.Held = append(p.Held, Held{Tenant: s.Tenant, Subject: s.Subject, Event: hold})
@@ -134,9 +127,28 @@ func Place(reg *control.Registry, d *ledger.Delivery, who Who, heard Heard) Plac
 	return p
 }
 
+// texted is the number that was texted, in the form in which programs register it. A carrier may write it in
+// national form, or with a prefix: then it is the one of its readings that a program registers.
+func texted(reg *control.Registry, d *ledger.Delivery) string {
+	to := senderID(d.To)
+	if len(reg.Owners(to)) > 0 {
+		return to
+	}
+	var known []string
+	for _, n := range sms.ReadAddress(d.To, d.ToTON, d.ToNPI, Countries(reg, d.Account, nil)).Numbers {
+		if len(reg.Owners(string(n))) > 0 {
+			known = append(known, string(n))
+		}
+	}
+	if len(known) == 1 {
+		return known[0]
+	}
+	return to
+}
+
 // Tenants are the tenants that an inbound message may be for, by the number that was texted.
 func Tenants(reg *control.Registry, d *ledger.Delivery) []string {
-	if out := tenantsOf(reg.Owners(senderID(d.To))); len(out) > 0 {
+	if out := tenantsOf(reg.Owners(texted(reg, d))); len(out) > 0 {
 		return out
 	}
 	return tenantsOf(over(reg, d.Account))

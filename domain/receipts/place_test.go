@@ -186,9 +186,9 @@ func placings() []placing {
 			held: []wantHeld{{"acme", "", inc, false}, {"acme", "", inc, false}}},
 		{name: "STOP, a stream of a tenant that does not send from the number", reg: one, to: ours, heard: stop, unplaced: event.UnplacedUnreadable,
 			who: Who{Streams: []Stream{{"beta", event.Pseudonym{1}}, {"acme", event.Pseudonym{2}}}}, held: []wantHeld{{"acme", "", inc, false}}},
-		{name: "STOP, streams beside numbers count for nothing", reg: one, to: ours, heard: stop, unplaced: event.UnplacedAmbiguous,
+		{name: "STOP, a recipient who was texted ends alike, beside two possible numbers", reg: one, to: ours, heard: stop, unplaced: event.UnplacedAmbiguous,
 			who:  Who{Numbers: []sms.Number{maria, jose}, Streams: []Stream{{"acme", event.Pseudonym{1}}}},
-			held: []wantHeld{{"acme", maria, inc, false}, {"acme", jose, inc, false}}},
+			held: []wantHeld{{"acme", maria, inc, false}, {"acme", jose, inc, false}, {"acme", "", inc, false}}},
 		{name: "HELP, no number can be read, one that ends alike was texted", reg: one, to: ours, heard: help, unplaced: event.UnplacedUnreadable,
 			who: Who{Streams: []Stream{{"acme", event.Pseudonym{1}}}}},
 	}

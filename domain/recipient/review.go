@@ -2,6 +2,7 @@ package recipient
 
 import (
 	"slices"
+	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
 )
@@ -205,17 +206,17 @@ func (s arrival) inboundHeld(d *event.InboundHeld) {
 // reviewResolved ends a review, and stops what the officer says.
 func (s arrival) reviewResolved(d *event.ReviewResolved) {
 	e, index := s.e, s.index
-	to := ""
+	to, said := "", time.Time{}
 	s.OptOuts = slices.DeleteFunc(s.OptOuts, func(o OptOut) bool {
 		if o.Event != d.Review || !o.Unclear {
 			return false
 		}
-		to = o.To
+		to, said = o.To, o.Known
 		return true
 	})
 	s.Reviews = slices.DeleteFunc(s.Reviews, func(r Review) bool { return r.Event == d.Review })
 	for _, r := range d.Reaches {
-		s.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: event.SourceReview, Known: e.Time, To: to})
+		s.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: event.SourceReview, Known: e.Time, Occurred: said, To: to})
 	}
 	reconsider(s.Messages)
 	s.changesDecisions(e)

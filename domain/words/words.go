@@ -3,6 +3,11 @@
 // parse.go defines. It is pure.
 package words
 
+import (
+	"slices"
+	"strings"
+)
+
 // Kind is what an inbound text asks for.
 type Kind uint8
 
@@ -144,7 +149,29 @@ func (r *reader) read() Reading {
 	if best.Kind == None && t.stopSign {
 		return stopSign
 	}
+	if best.Kind == None {
+		return r.withArgument()
+	}
 	return best
+}
+
+// mostArguments is how many words may stand behind a keyword that takes a code or a name.
+const mostArguments = 3
+
+// withArgument reads a keyword that stops with a code or a name behind it, as some countries prescribe it:
+// "RET B001", "TC ABC". It may be meant for another sender, so it is unclear.
+func (r *reader) withArgument() Reading {
+	t := &r.text
+	m, ok := r.longest(kindStop, 0, len(t.tokens), false)
+	if !ok || m.end >= len(t.tokens) || len(t.tokens)-m.end > mostArguments {
+		return none
+	}
+	digits := slices.ContainsFunc(t.tokens[m.end:], func(k token) bool { return strings.ContainsAny(k.text, "0123456789") })
+	if !digits && (m.entry.countries == nil || len(t.tokens)-m.end > 1) {
+		return none
+	}
+	out := r.lists.reading(Unclear, m, "%s stands before a code or a name.")
+	return out
 }
 
 var (

@@ -50,7 +50,12 @@ func ApplyConfig(ctx context.Context, cfg *config.Config) error {
 	run, err := node.Start(ctx)
 	if err == nil {
 		within, cancel := context.WithTimeout(ctx, applyWithin)
-		err = Apply(within, node, d, "config", &Wanted{Owners: cfg.Grants(), Programs: cfg.Registrations(), Routes: cfg.RouteTable()})
+		if d.cluster == nil { // on one machine no node of an older version can be beside this command
+			_, err = node.Commands().RaiseLevel(within, "config apply")
+		}
+		if err == nil {
+			err = Apply(within, node, d, "config", &Wanted{Owners: cfg.Grants(), Programs: cfg.Registrations(), Routes: cfg.RouteTable()})
+		}
 		cancel()
 		if errors.Is(err, ledger.ErrUnknown) {
 			err = fmt.Errorf("the change was recorded, but after %s it is not in force in every partition: check that every partition is served, and check /readyz of the nodes: %w", applyWithin, err)

@@ -125,6 +125,12 @@ func writeReview(b *strings.Builder, v *v1.Review) {
 		fmt.Fprintf(b, "%-10s "+format+"\n", append([]any{name}, a...)...)
 	}
 	row("Review", "%s, %s, since %s", v.Id, terminal.Plain(v.Kind), terminal.Instant(v.Since))
+	for i := range v.Words {
+		if from := v.Words[i].From; from != "" {
+			row("From", "%s", terminal.Plain(from))
+			break
+		}
+	}
 	row("To", "%s", terminal.Plain(v.To))
 	if v.Unplaced != "" {
 		row("Unplaced", "%s; it may be for: %s", terminal.Plain(v.Unplaced), terminal.Plain(strings.Join(v.Tenants, ", ")))

@@ -1,0 +1,83 @@
+package receipts
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// mostNumbers bounds the numbers that one address may be.
+const mostNumbers = 8
+
+// escaped is an octet of an address that is no printable ASCII, as Delivery.From has it.
+var escaped = regexp.MustCompile(`\\x[0-9A-F]{2}`)
+
+// runs are the numbers within something else: "sip:+12025550123@host", "12025550123;x=1".
+var runs = regexp.MustCompile(`\+?[0-9]{7,24}`)
+
+// WhoIs reads whose number an inbound message came from. countries are those whose national numbers the
+// account may write. An address that has other octets in it, or a number within something else, is
+// never certain: its numbers are held.
+func WhoIs(d *ledger.Delivery, countries []string) Who {
+	address, odd := Legible(d.From)
+	r := sms.ReadAddress(address, d.FromTON, d.FromNPI, countries)
+	if len(r.Numbers) > 0 {
+		return Who{Numbers: r.Numbers, Certain: r.Certain && !odd}
+	}
+	var who Who
+	for _, run := range runs.FindAllString(address, -1) {
+		for _, n := range sms.ReadAddress(run, d.FromTON, d.FromNPI, countries).Numbers {
+			if !slices.Contains(who.Numbers, n) {
+				who.Numbers = append(who.Numbers, n)
+			}
+		}
+	}
+	if len(who.Numbers) > mostNumbers {
+		who.Numbers = nil
+	}
+	return who
+}
+
+// Legible is the part of a written address that can be read: without the octets that are no printable
+// ASCII, and with the digits of every script as ASCII. odd says that there were such octets. A digest of an
+// address that is too long has nothing legible.
+func Legible(address string) (legible string, odd bool) {
+	if strings.HasPrefix(address, "sha256:") {
+		return "", true
+	}
+	if !strings.Contains(address, `\x`) {
+		return address, false
+	}
+	octets := escaped.ReplaceAllStringFunc(address, func(x string) string {
+		n, _ := strconv.ParseUint(x[2:], 16, 8)
+		return string([]byte{byte(n)})
+	})
+	if !utf8.ValidString(octets) {
+		return escaped.ReplaceAllString(address, ""), true
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r < utf8.RuneSelf && unicode.IsPrint(r):
+			return r
+		case unicode.IsDigit(r):
+			return digit(r)
+		}
+		return -1
+	}, octets), true
+}
+
+// digit is a decimal digit of any script in ASCII: each script has its ten digits in a row (Unicode,
+// category Nd).
+func digit(r rune) rune {
+	n := rune(0)
+	for unicode.IsDigit(r-n-1) && n < 9 {
+		n++
+	}
+	return '0' + n
+}
