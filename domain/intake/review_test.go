@@ -166,10 +166,7 @@ func newWorld(t *testing.T, level int) (*fakeWorld, *Intake) {
 		add("", &event.LevelRaised{Level: l})
 	}
 	c := control.NewControl(w)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	go func() { c.Run(ctx, func() {}) }()
-	if _, err := c.Wait(ctx, int64(len(w.log[event.ControlPartition]))); err != nil {
+	if err := c.CatchUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	clock := func() time.Time { w.now = w.now.Add(time.Second); return w.now }

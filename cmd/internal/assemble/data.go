@@ -223,15 +223,33 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 	return d, err
 }
 
-// untouched reports whether a ledger holds nothing but its beginning.
+// untouched reports whether a ledger holds nothing but its beginning: that it was created, and at which
+// format level.
 func untouched(ctx context.Context, log ledger.Log) (bool, error) {
 	for _, p := range PartitionsOf(log) {
 		_, head, err := log.Read(ctx, p, 0, 0)
 		if err != nil {
 			return false, err
 		}
-		if head > 1 || head == 1 && p != event.ControlPartition {
+		if head > 0 && p != event.ControlPartition || head > event.MaxLevel {
 			return false, nil
+		}
+		if head == 0 {
+			continue
+		}
+		records, _, err := log.Read(ctx, p, 0, int(head))
+		if err != nil {
+			return false, err
+		}
+		for _, r := range records {
+			if r.Bad != nil {
+				return false, nil
+			}
+			switch r.Event.Data.(type) {
+			case *event.LedgerCreated, *event.LevelRaised:
+			default:
+				return false, nil
+			}
 		}
 	}
 	return true, nil
