@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ const partitions = 4
 // fakeWorld is a log in memory whose streams are folded as they are asked for, and a vault that seals in
 // the clear.
 type fakeWorld struct {
+	mu    sync.Mutex
 	t     *testing.T
 	now   time.Time
 	level int
@@ -46,6 +48,8 @@ func (w *fakeWorld) Reserved(context.Context, string, string) (ledger.Reserved, 
 }
 
 func (w *fakeWorld) Append(p event.Partition, events []*event.Event, done func(ledger.Appended)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.appends++
 	fails := w.appends == w.failAt
 	if fails && !w.lost {
@@ -70,6 +74,8 @@ func (w *fakeWorld) Append(p event.Partition, events []*event.Event, done func(l
 }
 
 func (w *fakeWorld) Read(ctx context.Context, p event.Partition, from int64, n int) (out []ledger.Record, head int64, _ error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	all := w.log[p]
 	if p == event.ControlPartition && from >= int64(len(all)) && n > 0 {
 		<-ctx.Done()
@@ -99,6 +105,8 @@ func (w *fakeWorld) fold(p event.Partition, f func(i int, e *event.Event)) map[e
 }
 
 func (w *fakeWorld) Streams(_ context.Context, p event.Partition, subjects []event.Pseudonym) (map[event.Pseudonym]*recipient.State, int64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	out := map[event.Pseudonym]*recipient.State{}
 	for s, f := range w.fold(p, nil) {
 		if slices.Contains(subjects, s) {
@@ -121,6 +129,8 @@ func (w *fakeWorld) inbound() (all []ledger.InboundRef) {
 }
 
 func (w *fakeWorld) Inbound(_ context.Context, tenant string, id event.ID) (ledger.InboundRef, bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, x := range w.inbound() {
 		if x.Event == id && x.Tenant == tenant {
 			return x, true, nil
@@ -130,6 +140,8 @@ func (w *fakeWorld) Inbound(_ context.Context, tenant string, id event.ID) (ledg
 }
 
 func (w *fakeWorld) InboundNear(_ context.Context, subject event.Pseudonym, at int64, n int) (all []ledger.InboundRef, _ error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, x := range w.inbound() {
 		if x.Subject == subject && x.Position.Index < at {
 			all = append(all, x)
@@ -169,7 +181,12 @@ func newWorld(t *testing.T, level int) (*fakeWorld, *Intake) {
 	if err := c.CatchUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	clock := func() time.Time { w.now = w.now.Add(time.Second); return w.now }
+	clock := func() time.Time {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.now = w.now.Add(time.Second)
+		return w.now
+	}
 	return w, New(Config{Writer: ledger.NewWriter(ledger.Author{Source: "/test", Node: "n"}, w, w, w, clock, 0), Log: w, Vault: w, Views: w, Finder: w, Control: c, Hear: receipts.Listen(words.Standard()), Now: clock})
 }
 
