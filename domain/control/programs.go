@@ -11,6 +11,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
+	"github.com/chirograph/chirograph/domain/words"
 )
 
 // Purposes are all purposes that a program may register and a message may have, with the default
@@ -59,7 +60,18 @@ func (k *Commands) Program(_ context.Context, c ledger.Caller, name string) (*Pr
 
 func (k *Commands) view(reg *Registry, p *Program) *ProgramView {
 	return &ProgramView{Program: p.ProgramChanged, Event: p.Event, Position: p.Position, By: p.By, At: p.At,
-		Warnings: slices.Concat(warnings(p.ProgramChanged), ownership(reg, p), Unreviewed(p.Purposes, p.Countries, k.bundle.Reviewed))}
+		Warnings: slices.Concat(warnings(p.ProgramChanged), ownership(reg, p), Unreviewed(p.Purposes, p.Countries, k.bundle.Reviewed), unlisted(p.Countries))}
+}
+
+// unlisted warns of the countries whose languages have no word list: there a STOP in the language of the
+// country is not recognized.
+func unlisted(countries []string) (out []string) {
+	for _, c := range countries {
+		if c != "*" && !words.Standard().Covers(c) {
+			out = append(out, "There is no word list for a language of "+c+": opt-outs in it are not recognized.")
+		}
+	}
+	return out
 }
 
 // Unreviewed warns of the countries to which a program registers marketing that the policies deny,

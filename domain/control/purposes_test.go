@@ -57,3 +57,10 @@ func TestAProgramIsWarnedOfCountriesThatWereNotReviewed(t *testing.T) {
 		}
 	}
 }
+
+// A program hears that nobody reads an opt-out in the language of a country that it may reach.
+func TestUnlistedCountries(t *testing.T) {
+	if got := unlisted([]string{"US", "GE", "*"}); len(got) != 1 || !strings.Contains(got[0], "GE") {
+		t.Errorf("warnings: %q", got)
+	}
+}
