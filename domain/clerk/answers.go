@@ -24,7 +24,7 @@ func (w *work) answer() {
 		if slices.ContainsFunc(j.Holds, func(id event.ID) bool { return slices.Contains(copied, id) }) {
 			continue // a copy of a part that was joined before
 		}
-		if failed || !w.join(j, copied) {
+		if failed || !w.join(j) {
 			c.agenda.remind(w.st, w.now.Add(time.Second), w.now) // the parts hold meanwhile
 		}
 	}
@@ -41,8 +41,7 @@ func (w *work) answer() {
 }
 
 // join proposes what the joined parts of a message say. It reports false if a part cannot be read now.
-// copied are second deliveries of parts; those of the message's own parts end with it.
-func (w *work) join(j recipient.Joined, copied []event.ID) bool {
+func (w *work) join(j recipient.Joined) bool {
 	parts, whole, err := w.parts(j)
 	if err != nil {
 		return false
@@ -57,9 +56,8 @@ func (w *work) join(j recipient.Joined, copied []event.ID) bool {
 		w.fact(event.Derive(j.Holds[0], "lift"), &event.SuppressionLifted{Lifts: j.Holds, Source: event.SourceJoined, Answers: j.Holds[0], By: "clerk"})
 		return true
 	}
-	d := &event.InboundJoined{Parts: j.Holds, To: j.To, Ask: heard.Ask, Match: heard.Match, Language: heard.Language, Lists: heard.Lists,
-		Programs: j.Programs, Reaches: j.Reaches, Holds: heard.Holds, Read: j.Read}
-	w.fact(event.Derive(j.Holds[0], "joined"), d)
+	w.fact(event.Derive(j.Holds[0], "joined"), &event.InboundJoined{Parts: j.Holds, To: j.To, Ask: heard.Ask, Match: heard.Match,
+		Language: heard.Language, Lists: heard.Lists, Programs: j.Programs, Reaches: j.Reaches, Holds: heard.Holds, Read: j.Read})
 	return true
 }
 

@@ -53,11 +53,12 @@ func NextLevel(reg *Registry, by string) *event.LevelRaised {
 	return &event.LevelRaised{Level: reg.Level() + 1, By: by}
 }
 
-// NeedsLevel refuses what a format level brings while the ledger's level is lower; nil if it is not.
-func (r *Registry) NeedsLevel(level int, field string) error {
+// NeedsLevel refuses what a format level brings while the ledger's level is lower; nil if it is not. what
+// begins the sentence that says so.
+func (r *Registry) NeedsLevel(level int, what, field string) error {
 	if r.Level() >= level {
 		return nil
 	}
 	return &ledger.Refusal{Code: "level_too_low", Field: field, Status: ledger.Conflict,
-		Text: fmt.Sprintf("This needs the format level %d, and the ledger has %d. When every node has this version, raise it with: chirograph log raise", level, r.Level())}
+		Text: fmt.Sprintf("%s needs format level %d, and this ledger is at level %d: raise it first with `chirograph log raise`.", what, level, r.Level())}
 }

@@ -227,11 +227,7 @@ func (r *Registry) Writable(d event.Data) error {
 			level, what = startTextLevel, "A start_text"
 		}
 	}
-	if r.Level() >= level {
-		return nil
-	}
-	return &ledger.Refusal{Code: "level_too_low", Status: ledger.Conflict,
-		Text: fmt.Sprintf("%s needs format level %d, and this ledger is at level %d: raise it first with `chirograph log raise`.", what, level, r.Level())}
+	return r.NeedsLevel(level, what, "")
 }
 
 // GrantOwner gives a sender ID or a legal entity (exactly one of both) to a tenant alone, and

@@ -124,7 +124,7 @@ func (in *Intake) ResolveReviews(ctx context.Context, c ledger.Caller, owner str
 // ReviewRead records that the words of a review of a tenant are shown to the caller. It returns when the
 // event is durable; else the words must not be shown.
 func (in *Intake) ReviewRead(ctx context.Context, c ledger.Caller, tenant string, subject event.Pseudonym, review event.ID) error {
-	if err := in.registry().NeedsLevel(2, ""); err != nil {
+	if err := in.registry().NeedsLevel(2, "Reading the words of a review", ""); err != nil {
 		return err
 	}
 	w := in.cfg.Writer
@@ -239,7 +239,7 @@ func (x *resolving) do(ctx context.Context) (*Resolved, error) {
 	case x.Kind == recipient.ReviewHeld:
 		return nil, &ledger.Refusal{Code: "operator_places", Status: ledger.Conflict, Text: "It is not certain that this message is of this person or for this tenant. The operator has the words, and places them; the hold ends with that."}
 	case as == event.ReviewPlace && x.reg.Level() < 2:
-		return nil, x.reg.NeedsLevel(2, "/as")
+		return nil, x.reg.NeedsLevel(2, "Placing a message", "/as")
 	case x.Kind == recipient.ReviewUnplaced && as == event.ReviewPlace:
 		return x.place(ctx)
 	case x.Kind == recipient.ReviewUnplaced && as == event.ReviewClear:

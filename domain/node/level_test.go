@@ -24,7 +24,7 @@ func TestLevelIsRaisedWhileNodesRun(t *testing.T) {
 	p.apply()
 	p.places[0].give(0, 1)
 	p.places[1].give(2, 3)
-	if err := p.nodes[0].Registry().NeedsLevel(2, "x"); err == nil || !strings.Contains(err.Error(), "format level 2") {
+	if err := p.nodes[0].Registry().NeedsLevel(2, "It", ""); err == nil || !strings.Contains(err.Error(), "format level 2") {
 		t.Errorf("at level 1: %v", err)
 	}
 	if _, err := p.nodes[0].Commands().PutProgram(t.Context(), sender, &event.ProgramChanged{Name: "alerts", LegalEntity: "Acme", Purposes: []string{"account"},
@@ -70,7 +70,7 @@ func TestLevelIsRaisedWhileNodesRun(t *testing.T) {
 	}
 	for _, n := range p.nodes {
 		eventually(t, func() bool { return n.Registry().Level() == 2 }, func() string { return "a node does not know the level" })
-		if err := n.Registry().NeedsLevel(2, "x"); err != nil {
+		if err := n.Registry().NeedsLevel(2, "It", ""); err != nil {
 			t.Error(err)
 		}
 	}

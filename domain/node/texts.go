@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/fnv"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -156,6 +157,9 @@ func (t *texts) held(ctx context.Context, x *text, reg *control.Registry, p *rec
 			s = w.Stream(h.Tenant, h.Number)
 		}
 		hold := event.Derive(id, "hold", h.Tenant, s.Subject.String())
+		if slices.ContainsFunc(e.Streams, func(x event.HeldStream) bool { return x.Event == hold }) {
+			continue // the recipient who was texted lately is one of the possible numbers
+		}
 		e.Streams = append(e.Streams, event.HeldStream{Tenant: h.Tenant, Subject: s.Subject, Event: hold})
 		for _, d := range h.Events(reg.Level(), id, stream.Subject) {
 			holds[s.Partition] = append(holds[s.Partition], w.Write(s, hold, d))

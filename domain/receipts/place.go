@@ -78,13 +78,12 @@ type Held struct {
 //     read.
 func Place(reg *control.Registry, d *ledger.Delivery, who Who, heard Heard) Placement {
 	to := texted(reg, d)
-	p := Placement{Event: event.InboundReceivedV2{Account: d.Account, To: to, Ask: heard.Ask, Match: heard.Match, Language: heard.Language,
-		Lists: heard.Lists, Holds: heard.Holds, Control: reg.Position}}
-	e := &p.Event
+	var part *event.Concat
 	if d.Concat != nil && d.Concat.Parts > 1 {
-		e.Concat = &event.Concat{Reference: int(d.Concat.Reference), Part: d.Concat.Part, Parts: d.Concat.Parts}
-		e.Ask, e.Match, e.Language, e.Holds = event.InboundPart, "", "", event.HoldPart
+		part = &event.Concat{Reference: int(d.Concat.Reference), Part: d.Concat.Part, Parts: d.Concat.Parts}
 	}
+	p := Placement{Event: received(reg, d.Account, to, part, heard)}
+	e := &p.Event
 	owners := reg.Owners(to)
 	tenants := tenantsOf(owners)
 	if who.Certain && len(tenants) == 1 {
@@ -125,6 +124,17 @@ func Place(reg *control.Registry, d *ledger.Delivery, who Who, heard Heard) Plac
 		}
 	}
 	return p
+}
+
+// received is the event of an inbound message, without whom its words reach. The words of a part count once
+// the parts are joined.
+func received(reg *control.Registry, account, to string, part *event.Concat, heard Heard) event.InboundReceivedV2 {
+	e := event.InboundReceivedV2{Account: account, To: to, Ask: heard.Ask, Match: heard.Match, Language: heard.Language, Lists: heard.Lists,
+		Holds: heard.Holds, Concat: part, Control: reg.Position}
+	if part != nil {
+		e.Ask, e.Match, e.Language, e.Holds = event.InboundPart, "", "", event.HoldPart
+	}
+	return e
 }
 
 // texted is the number that was texted, in the form in which programs register it. A carrier may write it in
@@ -229,11 +239,7 @@ func entities(owners []*control.Program, tenant string) (out []event.Reach) {
 // the tenant has none for it, they are those of all its programs that may send over the account. The
 // event's Read, Digest, Places and Sealed are not set yet. It is pure.
 func Placed(reg *control.Registry, e *event.InboundReceivedV2, tenant string, heard Heard) event.InboundReceivedV2 {
-	out := event.InboundReceivedV2{Account: e.Account, To: e.To, Ask: heard.Ask, Match: heard.Match, Language: heard.Language, Lists: heard.Lists,
-		Holds: heard.Holds, Concat: e.Concat, Control: reg.Position}
-	if e.Concat != nil {
-		out.Ask, out.Match, out.Language, out.Holds = event.InboundPart, "", "", event.HoldPart
-	}
+	out := received(reg, e.Account, e.To, e.Concat, heard)
 	owners := reg.Owners(e.To)
 	if len(entities(owners, tenant)) == 0 {
 		owners = over(reg, e.Account)

@@ -168,26 +168,26 @@ func (s arrival) liftedBy(w *words) (lifts []event.ID, unsure []int64) {
 // lifted ends the opt-outs that a lift names. The lift of a START that in the end names none leaves the
 // START to an officer; the lift of one that does is answered with the program's text.
 func (s arrival) lifted(r *Rule, d *event.SuppressionLifted) {
-	e, p := s.e, s.p
-	r.lift(s.State, d.Lifts)
-	if p.Level >= 2 {
-		reconsider(s.Messages)
-	}
-	i := slices.IndexFunc(s.Asks, func(a Ask) bool { return a.Kind == AskLift && a.Inbound == d.Answers })
-	if i >= 0 && p.Level >= 2 {
+	var start *Ask
+	if i := slices.IndexFunc(s.Asks, func(a Ask) bool { return a.Kind == AskLift && a.Inbound == d.Answers }); i >= 0 {
 		a := s.Asks[i]
-		if len(d.Lifts) == 0 {
-			s.review(Review{Event: a.Inbound, Index: a.Index, Kind: ReviewStart, To: a.To, Since: a.At})
-		} else if s.Texted {
-			a.Lifts, a.Unsure = nil, nil
-			s.Asks = unanswered(s.Asks, d.Answers)
-			s.askAnswer(a, AskWelcome)
-			s.changesDecisions(e)
-			return
-		}
+		start = &a
 	}
+	r.lift(s.State, d.Lifts)
 	s.Asks = unanswered(s.Asks, d.Answers)
-	s.changesDecisions(e)
+	s.changesDecisions(s.e)
+	if s.p.Level < 2 {
+		return
+	}
+	reconsider(s.Messages)
+	switch {
+	case start == nil:
+	case len(d.Lifts) == 0:
+		s.review(Review{Event: start.Inbound, Index: start.Index, Kind: ReviewStart, To: start.To, Since: start.At})
+	case s.Texted:
+		start.Lifts, start.Unsure = nil, nil
+		s.askAnswer(*start, AskWelcome)
+	}
 }
 
 // inboundHeld stops what an inbound message may revoke that may be of this recipient or for this tenant.

@@ -157,12 +157,19 @@ func (d *Data) Begin(node string) error {
 	if err != nil || head > 0 {
 		return err
 	}
+	_, err = Record(d.Log, node, &event.LedgerCreated{Ledger: d.Log.Source()[1:], Partitions: d.Log.Partitions(), NumberForms: sms.CanonicalForms})
+	return err
+}
+
+// Record appends an operator's event to the control stream of a ledger, and returns its position when it is
+// durable. node is who writes it. After an error it may be in the log, or not.
+func Record(log Log, node string, d event.Data) (event.Position, error) {
 	now := time.Now()
-	e := &event.Event{ID: event.NewID(now), Source: d.Log.Source(), Time: event.Millis(now), Node: node,
-		Data: &event.LedgerCreated{Ledger: d.Log.Source()[1:], Partitions: d.Log.Partitions(), NumberForms: sms.CanonicalForms}}
-	done := make(chan error, 1)
-	d.Log.Append(event.ControlPartition, []*event.Event{e}, func(a ledger.Appended) { done <- a.Err })
-	return <-done
+	e := &event.Event{ID: event.NewID(now), Source: log.Source(), Time: event.Millis(now), Node: node, Data: d}
+	done := make(chan ledger.Appended, 1)
+	log.Append(event.ControlPartition, []*event.Event{e}, func(a ledger.Appended) { done <- a })
+	a := <-done
+	return event.Position{Partition: event.ControlPartition, Index: a.First}, a.Err
 }
 
 // shared is what the nodes of a cluster have in common besides the ledger and the

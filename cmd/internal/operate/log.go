@@ -6,14 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 // LogCmd looks after the ledger's log.
@@ -110,12 +108,8 @@ func raise(ctx context.Context, log assemble.Log, by string) (from, to int, err 
 		if next == nil {
 			return from, to, nil
 		}
-		now := time.Now()
-		e := &event.Event{ID: event.NewID(now), Source: log.Source(), Time: event.Millis(now), Node: "command", Data: next}
-		done := make(chan ledger.Appended, 1)
-		log.Append(event.ControlPartition, []*event.Event{e}, func(a ledger.Appended) { done <- a })
-		if a := <-done; a.Err != nil {
-			return from, to, a.Err
+		if _, err := assemble.Record(log, "command", next); err != nil {
+			return from, to, err
 		}
 	}
 }
@@ -160,16 +154,11 @@ func (c *LogAcceptCmd) Run(g *terminal.Globals) (err error) {
 		return fmt.Errorf("the record at %s is an event of this ledger: it counts, and cannot be passed over", at)
 	}
 	hash := sha256.Sum256(records[0].Raw)
-	now := time.Now()
-	e := &event.Event{ID: event.NewID(now), Source: d.Log.Source(), Time: event.Millis(now), Node: "command",
-		Data: &event.RecordAccepted{Position: at.String(), Hash: hex.EncodeToString(hash[:]), Reason: c.Reason, By: c.By}}
-	done := make(chan ledger.Appended, 1)
-	d.Log.Append(event.ControlPartition, []*event.Event{e}, func(a ledger.Appended) { done <- a })
-	a := <-done
-	if a.Err != nil {
-		return a.Err
+	position, err := assemble.Record(d.Log, "command", &event.RecordAccepted{Position: at.String(), Hash: hex.EncodeToString(hash[:]), Reason: c.Reason, By: c.By})
+	if err != nil {
+		return err
 	}
 	_, err = fmt.Fprintf(g.Stdout, "Accepted the record at %s (%d bytes, SHA-256 %x) as an opaque record, see docs/glossary.md#opaque-record. The acceptance is at %s. The record was not an event because: %s\n",
-		at, len(records[0].Raw), hash, event.Position{Partition: event.ControlPartition, Index: a.First}, records[0].Bad)
+		at, len(records[0].Raw), hash, position, records[0].Bad)
 	return err
 }
