@@ -265,7 +265,7 @@ func (c *Clerk) Act(ctx context.Context, now time.Time, fault event.Fault, detai
 		c.agenda.wake(st)
 	}
 	if c.draining { // an expired proposal is not out any more: Drain counts it no longer
-		out.Next = c.flights.nextExpiry
+		out.Next, out.Need = c.flights.nextExpiry, c.flights.unseen(c.fold.streams)
 		return out
 	}
 	c.bringControl(&out, now)
@@ -381,10 +381,10 @@ func (c *Clerk) soonest(out *Actions) {
 
 // Drain ends all proposing. The proposals in flight still come back, and their carriers are
 // called, or it is recorded that they were not. Drain returns how many starts are neither called
-// nor given up yet.
-func (c *Clerk) Drain() (starts int) {
+// nor given up yet, those of an earlier clerk included.
+func (c *Clerk) Drain(now time.Time) (starts int) {
 	c.draining = true
-	return c.flights.out()
+	return c.flights.out(now)
 }
 
 // OpenCalls is until when a carrier may still be called for an attempt that a pause covers: the

@@ -57,6 +57,8 @@ type start struct {
 	proposed time.Time
 	window   time.Duration
 	handoffs []ledger.Handoff
+	// inherited says that an earlier clerk of this process had it in flight when it ended.
+	inherited bool
 }
 
 func newFlights(w *windows, giveUp time.Duration) flights {
@@ -192,7 +194,10 @@ func (fs *flights) recover(st *stream) {
 // streams that may show others.
 func (fs *flights) inherit(old *flights) (calls []dispatch.Call, look []event.Pseudonym) {
 	maps.Copy(fs.abandonedStarts, old.abandonedStarts)
-	maps.Copy(fs.abandonedStarts, old.starts)
+	for id, s := range old.starts {
+		s.inherited = true
+		fs.abandonedStarts[id] = s
+	}
 	calls = append(calls, old.recoveredCalls...) // recovered, but not yet handed out when the earlier clerk ended
 	for _, id := range slices.SortedFunc(maps.Keys(fs.abandonedStarts), func(a, b event.ID) int { return bytes.Compare(a[:], b[:]) }) {
 		look = append(look, fs.abandonedStarts[id].stream.subject)
@@ -211,15 +216,33 @@ func (fs *flights) inherit(old *flights) (calls []dispatch.Call, look []event.Ps
 	return calls, look
 }
 
-// out is how many starts have neither been called nor dropped.
-func (fs *flights) out() int {
+// out is how many starts have neither been called nor dropped. A start that an earlier clerk had
+// in flight counts until it would have been given up: it may still come back.
+func (fs *flights) out(now time.Time) int {
 	n := len(fs.starts)
+	for _, s := range fs.abandonedStarts {
+		if s.inherited && now.Sub(s.proposed) < fs.giveUp {
+			n++
+		}
+	}
 	for _, flown := range fs.appends {
 		for _, f := range flown {
 			n += len(f.uncalled)
 		}
 	}
 	return n
+}
+
+// unseen are the streams, by subject, that may show abandoned starts and are not among those in
+// memory: another node may have folded them before this process read them.
+func (fs *flights) unseen(loaded map[event.Pseudonym]*stream) (out []event.Pseudonym) {
+	for _, s := range fs.abandonedStarts {
+		if id := s.stream.subject; loaded[id] == nil {
+			out = append(out, id)
+		}
+	}
+	slices.SortFunc(out, func(a, b event.Pseudonym) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(out)
 }
 
 // call is the call that is due for a start.

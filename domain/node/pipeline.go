@@ -105,9 +105,9 @@ func (l *pipeline) drain(ctx context.Context) {
 		return
 	}
 	ended, drained := l.ending(), make(chan struct{})
-	l.do(func(c *clerk.Clerk, _ time.Time) []dispatch.Call {
+	l.do(func(c *clerk.Clerk, now time.Time) []dispatch.Call {
 		l.drained = drained
-		l.drainClerk(c)
+		l.drainClerk(c, now)
 		return nil
 	})
 	for waiting := true; waiting; {
@@ -151,8 +151,8 @@ func (l *pipeline) stopped() error {
 }
 
 // drainClerk ends the clerk's proposing, and closes drained when none of its starts is in flight.
-func (l *pipeline) drainClerk(c *clerk.Clerk) {
-	if c.Drain() == 0 {
+func (l *pipeline) drainClerk(c *clerk.Clerk, now time.Time) {
+	if c.Drain(now) == 0 {
 		close(l.drained)
 		l.drained = nil
 	}
@@ -259,7 +259,7 @@ func (l *pipeline) serve(parent context.Context) error {
 		l.call(l.clerk.Inherit(before))
 	}
 	if l.drained != nil {
-		l.drainClerk(l.clerk)
+		l.drainClerk(l.clerk, n.cfg.Clock.Now())
 	}
 	l.written, l.lastLook, l.callableUntil = 0, time.Time{}, mark.Partition.CallBy
 	if _, l.headAtStart, err = n.cfg.Log.Read(ctx, l.p, 0, 0); err != nil {
@@ -406,7 +406,7 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 		l.lastLook = now
 	}
 	if l.drained != nil {
-		l.drainClerk(c)
+		l.drainClerk(c, now)
 	}
 	out := c.Act(ctx, now, fault, detail)
 	l.backlog.Store(int64(c.Backlog()))
