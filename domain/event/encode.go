@@ -383,6 +383,12 @@ func init() {
 	register[ReviewRead](Fact)
 	register[LevelRaised](Control)
 	register[OwnerGranted](Control)
+	register[PersonalDataRead](Audit)
+	register[KeyUsed](Audit)
+	register[ExportAsked](Audit)
+	register[ExportEnded](Audit)
+	register[ExportDownloaded](Audit)
+	register[ExportDeleted](Audit)
 }
 
 // Type names. The version of each type is written here and nowhere else.
@@ -415,6 +421,12 @@ func (*ReviewResolved) Type() Type    { return "ReviewResolved.v1" }
 func (*ReviewRead) Type() Type        { return "ReviewRead.v1" }
 func (*LevelRaised) Type() Type       { return "LevelRaised.v1" }
 func (*OwnerGranted) Type() Type      { return "OwnerGranted.v1" }
+func (*PersonalDataRead) Type() Type  { return "PersonalDataRead.v1" }
+func (*KeyUsed) Type() Type           { return "KeyUsed.v1" }
+func (*ExportAsked) Type() Type       { return "ExportAsked.v1" }
+func (*ExportEnded) Type() Type       { return "ExportEnded.v1" }
+func (*ExportDownloaded) Type() Type  { return "ExportDownloaded.v1" }
+func (*ExportDeleted) Type() Type     { return "ExportDeleted.v1" }
 
 func (d *MessageSubmitted) encode(w *encoder) {
 	w.str("program", d.Program)
@@ -691,5 +703,61 @@ func (d *LevelRaised) encode(w *encoder) {
 func (d *OwnerGranted) encode(w *encoder) {
 	w.str("sender", d.Sender)
 	w.str("legal_entity", d.LegalEntity)
+	w.str("by", d.By)
+}
+
+func (d *PersonalDataRead) encode(w *encoder) {
+	w.str("key", d.Key)
+	w.str("reason", d.Reason)
+	w.time("from", d.From)
+	w.time("until", d.Until)
+	w.list("reads", len(d.Reads), func(w *encoder, i int) {
+		r := &d.Reads[i]
+		w.str("call", r.Call)
+		strs(w, "shown", r.Shown)
+		w.pseudonym("subject", r.Subject)
+		w.ids("events", r.Events)
+		w.num("times", int64(r.Times))
+	})
+}
+
+func (d *KeyUsed) encode(w *encoder) {
+	w.str("key", d.Key)
+	w.time("from", d.From)
+	w.time("until", d.Until)
+	w.list("calls", len(d.Calls), func(w *encoder, i int) {
+		w.str("scope", d.Calls[i].Scope)
+		w.num("times", d.Calls[i].Times)
+		w.num("refused", d.Calls[i].Refused)
+	})
+}
+
+func (d *ExportAsked) encode(w *encoder) {
+	w.str("by", d.By)
+	w.str("reason", d.Reason)
+	w.str("scope", d.Scope)
+	w.flag("clear", d.Clear)
+	strs(w, "heads", d.Heads)
+}
+
+func (d *ExportEnded) encode(w *encoder) {
+	w.id("export", d.Export)
+	w.str("as", string(d.As))
+	w.str("by", d.By)
+	w.str("why", d.Why)
+	w.num("events", d.Events)
+	w.num("size", d.Size)
+	w.str("sha256", d.SHA256)
+	w.time("delete_after", d.DeleteAfter)
+}
+
+func (d *ExportDownloaded) encode(w *encoder) {
+	w.id("export", d.Export)
+	w.str("by", d.By)
+	w.str("sha256", d.SHA256)
+}
+
+func (d *ExportDeleted) encode(w *encoder) {
+	w.id("export", d.Export)
 	w.str("by", d.By)
 }

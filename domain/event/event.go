@@ -71,6 +71,8 @@ const (
 	Outcome
 	// Control is a fact on the control stream.
 	Control
+	// Audit is a fact on the audit log.
+	Audit
 )
 
 // Kind is the kind of the type. For a type that this build does not know it means nothing.
@@ -101,7 +103,7 @@ func (t Type) Name() string {
 }
 
 // Partition is the number of one ordered log of the ledger. 0 and up hold the streams of
-// recipients; control and the inbox have the numbers below 0.
+// recipients; control, the inbox and the audit log have the numbers below 0.
 type Partition int
 
 const (
@@ -110,15 +112,20 @@ const (
 	// InboxPartition holds the deliveries of carriers that belong to no recipient's stream, or
 	// whose message is not known yet.
 	InboxPartition Partition = -2
+	// AuditPartition is the audit log: exports, reads of personal data, uses of API keys. No fold
+	// reads it, so it may be long.
+	AuditPartition Partition = -3
 )
 
-// String is "07" for a recipients' partition, "control" or "inbox".
+// String is "07" for a recipients' partition, "control", "inbox" or "audit".
 func (p Partition) String() string {
 	switch p {
 	case ControlPartition:
 		return "control"
 	case InboxPartition:
 		return "inbox"
+	case AuditPartition:
+		return "audit"
 	}
 	return fmt.Sprintf("%02d", int(p))
 }
@@ -135,7 +142,7 @@ func (p Position) String() string { return p.Partition.String() + "-" + strconv.
 
 // ParsePosition reads what String wrote. Any other spelling is an error.
 func ParsePosition(s string) (Position, error) {
-	bad := fmt.Errorf("a position is a text such as 07-1234, control-3 or inbox-1, not %.40q", s)
+	bad := fmt.Errorf("a position is a text such as 07-1234, control-3, inbox-1 or audit-0, not %.40q", s)
 	name, index, ok := strings.Cut(s, "-")
 	if !ok {
 		return Position{}, bad
@@ -146,6 +153,8 @@ func ParsePosition(s string) (Position, error) {
 		p.Partition = ControlPartition
 	case "inbox":
 		p.Partition = InboxPartition
+	case "audit":
+		p.Partition = AuditPartition
 	default:
 		n, err := strconv.ParseUint(name, 10, 12)
 		if err != nil || Partition(n).String() != name {

@@ -620,3 +620,95 @@ type OwnerGranted struct {
 	LegalEntity string `json:"legal_entity,omitempty"`
 	By          string `json:"by"`
 }
+
+// PersonalDataRead (audit): personal data was shown in clear to the holder of an API key, in the
+// time from From to Until. Reads are recorded in batches, so that one event has many of them. The
+// envelope's tenant is whose data it was; "" for the operator's.
+type PersonalDataRead struct {
+	// Key is the id of the API key.
+	Key string `json:"key"`
+	// Reason is what the caller gave as the reason; "" if nothing was given.
+	Reason string    `json:"reason,omitempty"`
+	From   time.Time `json:"from"`
+	Until  time.Time `json:"until"`
+	// Reads are 1 to 500 reads.
+	Reads []DataRead `json:"reads"`
+}
+
+// DataRead says what one call, or several of the same kind, showed.
+type DataRead struct {
+	// Call is the API operation, such as getMessage.
+	Call string `json:"call"`
+	// Shown are the kinds of data: number, body, reference, metadata, words, evidence.
+	Shown []string `json:"shown"`
+	// Subject is the recipient's pseudonym; left out where a call showed data of several.
+	Subject Pseudonym `json:"subject,omitzero"`
+	// Events are the messages or events whose data was shown, up to 200.
+	Events []ID `json:"events,omitempty"`
+	// Times is how many such calls it stands for.
+	Times int `json:"times"`
+}
+
+// KeyUsed (audit): an API key was used in the time from From to Until, an hour at most. The
+// envelope's tenant is the key's.
+type KeyUsed struct {
+	Key   string     `json:"key"`
+	From  time.Time  `json:"from"`
+	Until time.Time  `json:"until"`
+	Calls []KeyCalls `json:"calls"`
+}
+
+// KeyCalls counts the calls of a key that needed one scope.
+type KeyCalls struct {
+	Scope string `json:"scope"`
+	Times int64  `json:"times"`
+	// Refused is how many of them were refused because the key does not have the scope.
+	Refused int64 `json:"refused,omitempty"`
+}
+
+// ExportAsked (audit): somebody asked for an export of the tenant's events. The event's id is the
+// export's.
+type ExportAsked struct {
+	// By is the id of the API key.
+	By     string `json:"by"`
+	Reason string `json:"reason"`
+	// Scope is what was asked for, as JSON without personal data: a recipient is a pseudonym, a
+	// reference a keyed digest.
+	Scope string `json:"scope"`
+	// Clear says that personal data is in the file in clear.
+	Clear bool `json:"clear,omitempty"`
+	// Heads are the positions up to which the file is true, one a partition: the file has no event
+	// at or after it.
+	Heads []string `json:"heads"`
+}
+
+// ExportEnded (audit): the making of an export came to its end.
+type ExportEnded struct {
+	Export ID          `json:"export"`
+	As     ExportState `json:"as"`
+	// By is the id of the API key that cancelled it; "" otherwise.
+	By string `json:"by,omitempty"`
+	// Why says why it failed; "" otherwise.
+	Why string `json:"why,omitempty"`
+	// Events is how many events are in the file, Size its length in bytes, SHA256 its digest in
+	// hexadecimal. They are left out if there is no file.
+	Events int64  `json:"events,omitempty"`
+	Size   int64  `json:"size,omitempty"`
+	SHA256 string `json:"sha256,omitempty"`
+	// DeleteAfter is when the file will be deleted.
+	DeleteAfter time.Time `json:"delete_after,omitzero"`
+}
+
+// ExportDownloaded (audit): the file of an export was given out.
+type ExportDownloaded struct {
+	Export ID     `json:"export"`
+	By     string `json:"by"`
+	SHA256 string `json:"sha256"`
+}
+
+// ExportDeleted (audit): the file of an export was deleted.
+type ExportDeleted struct {
+	Export ID `json:"export"`
+	// By is the id of the API key; "" if the file was deleted because its time was over.
+	By string `json:"by,omitempty"`
+}

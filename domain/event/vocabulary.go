@@ -111,3 +111,12 @@ const (
 	ReviewClear  ReviewOutcome = "clear"  // it is none
 	ReviewPlace  ReviewOutcome = "place"  // it is of a certain person and for a certain tenant
 )
+
+// ExportState says how the making of an export ended.
+type ExportState string
+
+const (
+	ExportFinished  ExportState = "finished"
+	ExportFailed    ExportState = "failed"
+	ExportCancelled ExportState = "cancelled"
+)

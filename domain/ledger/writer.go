@@ -165,6 +165,10 @@ func (w *Writer) Inbox(account string) (Stream, error) {
 	return w.newKey(s)
 }
 
+// Audit is the stream of a tenant's events in the audit log: such events have no recipient, and nothing
+// in them is sealed. Tenant "" is the operator.
+func Audit(tenant string) Stream { return Stream{Tenant: tenant, Partition: event.AuditPartition} }
+
 // Unplaced is the stream of the inbound messages of one account and written address that are certain for
 // no recipient and tenant. It belongs to the operator: it has no tenant. At format level 1 it is the
 // account's inbox.
