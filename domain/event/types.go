@@ -661,7 +661,8 @@ type KeyUsed struct {
 // KeyCalls counts the calls of a key that needed one scope.
 type KeyCalls struct {
 	Scope string `json:"scope"`
-	Times int64  `json:"times"`
+	// Times is how many calls there were, with those that were refused.
+	Times int64 `json:"times"`
 	// Refused is how many of them were refused because the key does not have the scope.
 	Refused int64 `json:"refused,omitempty"`
 }
