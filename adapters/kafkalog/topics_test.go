@@ -19,7 +19,7 @@ import (
 func TestInit(t *testing.T) {
 	onBoth(t, func(t *testing.T, server string) {
 		cfg := config(t, server)
-		if _, err := Open(t.Context(), cfg); err == nil || strings.Count(err.Error(), `run "chirograph log init"`) != 3 {
+		if _, err := Open(t.Context(), cfg); err == nil || strings.Count(err.Error(), `run "chirograph log init"`) != topicCount {
 			t.Errorf("without topics: %v", err)
 		}
 		// All at once, and they make one ledger.

@@ -631,7 +631,8 @@ type PersonalDataRead struct {
 	Reason string    `json:"reason,omitempty"`
 	From   time.Time `json:"from"`
 	Until  time.Time `json:"until"`
-	// Reads are 1 to 500 reads.
+	// Reads are 1 to 500 reads; fewer where they name so many events that one event of the ledger (256
+	// KiB) could not hold them.
 	Reads []DataRead `json:"reads"`
 }
 
