@@ -33,7 +33,7 @@ func TestEachPartition(t *testing.T) {
 		err := eachPartition(t.Context(), log, func(ctx context.Context, p event.Partition) error {
 			mu.Lock()
 			defer mu.Unlock()
-			if under++; p == event.ControlPartition && (under > 1 || len(ended) != 41) {
+			if under++; p == event.ControlPartition && (under > 1 || len(ended) != 42) {
 				t.Errorf("control is begun when %d others are under way and %d have ended", under-1, len(ended))
 			}
 			most = max(most, under)
@@ -47,7 +47,7 @@ func TestEachPartition(t *testing.T) {
 			}
 			return nil
 		})
-		if failed := fails != -100; failed != errors.Is(err, broken) || failed == ended[event.ControlPartition] || !failed && len(ended) != 42 || most > copyWorkers {
+		if failed := fails != -100; failed != errors.Is(err, broken) || failed == ended[event.ControlPartition] || !failed && len(ended) != 43 || most > copyWorkers {
 			t.Errorf("where %d fails: %v, %d ended, %d at a time", fails, err, len(ended), most)
 		}
 	}

@@ -116,7 +116,7 @@ func raise(ctx context.Context, log assemble.Log, by string) (from, to int, err 
 
 // LogAcceptCmd accepts one foreign record.
 type LogAcceptCmd struct {
-	Position string `arg:"" help:"The record's position, as in the error: 07-1234, control-3 or inbox-1."`
+	Position string `arg:"" help:"The record's position, as in the error: 07-1234, control-3, inbox-1 or audit-0."`
 	Reason   string `help:"Why you accept it. It is recorded with the hash of the record." required:""`
 	By       string `help:"Who accepts it. It is recorded too." default:"operator"`
 	DataFlags
