@@ -105,7 +105,7 @@ func TestRollingUpgrade(t *testing.T) {
 		if err == nil {
 			db.Close()
 		}
-		if err == nil || !strings.Contains(err.Error(), "they are at 9002 and want at least 9002; this one knows 4") {
+		if err == nil || !strings.Contains(err.Error(), "they are at 9002 and want at least 9002; this one knows 5") {
 			t.Fatal(err)
 		}
 	})
