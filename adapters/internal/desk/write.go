@@ -51,9 +51,10 @@ type quarter struct {
 
 // Writer remembers what is stored already. Its methods are called from one goroutine.
 type Writer struct {
-	seen map[facet]struct{}
-	// quarters are rows as they are stored, of partitions that stand at these marks. If a partition's
-	// mark is another, another process has written it, and what is remembered of it is out of date.
+	// Of each partition: the facets that are stored, and rows of tallies as they are stored, while it
+	// stands at its mark. If its mark is another, another process has written it or made it anew, and
+	// what is remembered of it is out of date.
+	seen     map[event.Partition]map[facet]struct{}
 	quarters map[quarter]*projections.Tallies
 	marks    map[event.Partition]int64
 }
@@ -67,7 +68,7 @@ func NewWriter() *Writer {
 
 // Forget drops what is remembered: after a transaction that failed, or when the database is another.
 func (w *Writer) Forget() {
-	w.seen, w.quarters, w.marks = map[facet]struct{}{}, map[quarter]*projections.Tallies{}, map[event.Partition]int64{}
+	w.seen, w.quarters, w.marks = map[event.Partition]map[facet]struct{}{}, map[quarter]*projections.Tallies{}, map[event.Partition]int64{}
 }
 
 // Tx gathers what one transaction adds. It is a projections.DeskSink.
@@ -113,6 +114,7 @@ func (x *Tx) Partition(p event.Partition, mark int64, judged []ledger.Judged) {
 	}
 	x.begins[p] = b
 	if x.w.marks[p] != mark {
+		delete(x.w.seen, p)
 		for k := range x.w.quarters {
 			if k.partition == p {
 				delete(x.w.quarters, k)
@@ -131,7 +133,7 @@ func (x *Tx) Take(p event.Partition, j *ledger.Judged, m *reading.Message, befor
 // Facet is part of projections.DeskSink.
 func (x *Tx) Facet(tenant string, kind projections.FacetKind, value string, bucket int64) {
 	f := facet{tenant, kind, value, bucket, x.p}
-	if _, seen := x.w.seen[f]; !seen && value != "" {
+	if _, seen := x.w.seen[x.p][f]; !seen && value != "" {
 		x.facets[f] = struct{}{}
 	}
 }
@@ -171,11 +173,13 @@ func (x *Tx) Tally(tenant string, q int64, t reading.Tally, sum int64) {
 // Committed remembers what is stored now. marks are where the partitions stand.
 func (x *Tx) Committed(marks map[event.Partition]ledger.Mark) {
 	w := x.w
-	if len(w.seen)+len(x.facets) > mostSeen {
-		clear(w.seen)
-	}
 	for f := range x.facets {
-		w.seen[f] = struct{}{}
+		seen := w.seen[f.partition]
+		if seen == nil || len(seen) >= mostSeen/max(len(w.marks), 1) {
+			seen = map[facet]struct{}{}
+			w.seen[f.partition] = seen
+		}
+		seen[f] = struct{}{}
 	}
 	if len(w.quarters)+len(x.tallies) > mostQuarters {
 		clear(w.quarters)
