@@ -56,7 +56,13 @@ type Writer struct {
 	// what is remembered of it is out of date.
 	seen     map[event.Partition]map[facet]struct{}
 	quarters map[quarter]*projections.Tallies
-	marks    map[event.Partition]int64
+	marks    map[event.Partition]stands
+}
+
+// stands is the next event of a mark, and the hash of the one before.
+type stands struct {
+	next int64
+	hash [32]byte
 }
 
 // NewWriter returns a writer that remembers nothing.
@@ -68,7 +74,7 @@ func NewWriter() *Writer {
 
 // Forget drops what is remembered: after a transaction that failed, or when the database is another.
 func (w *Writer) Forget() {
-	w.seen, w.quarters, w.marks = map[event.Partition]map[facet]struct{}{}, map[quarter]*projections.Tallies{}, map[event.Partition]int64{}
+	w.seen, w.quarters, w.marks = map[event.Partition]map[facet]struct{}{}, map[quarter]*projections.Tallies{}, map[event.Partition]stands{}
 }
 
 // Tx gathers what one transaction adds. It is a projections.DeskSink.
@@ -104,16 +110,16 @@ func (w *Writer) Begin(load func(tenant string, quarter int64, p event.Partition
 
 // Partition says that judged events of a partition follow, from the mark on where it stands in the
 // database.
-func (x *Tx) Partition(p event.Partition, mark int64, judged []ledger.Judged) {
+func (x *Tx) Partition(p event.Partition, mark ledger.Mark, judged []ledger.Judged) {
 	if _, begun := x.begins[p]; begun || len(judged) == 0 {
 		return
 	}
-	b := begin{Next: mark}
+	b := begin{Next: mark.Next}
 	if e := judged[0].Event; e != nil {
 		b.Since = e.Time
 	}
 	x.begins[p] = b
-	if x.w.marks[p] != mark {
+	if x.w.marks[p] != (stands{mark.Next, mark.Hash}) {
 		delete(x.w.seen, p)
 		for k := range x.w.quarters {
 			if k.partition == p {
@@ -188,7 +194,7 @@ func (x *Tx) Committed(marks map[event.Partition]ledger.Mark) {
 		w.quarters[k] = t
 	}
 	for p, m := range marks {
-		w.marks[p] = m.Next
+		w.marks[p] = stands{m.Next, m.Hash}
 	}
 	newest := int64(0)
 	for k := range x.tallies {
