@@ -30,7 +30,7 @@ type StreamEventFilter struct {
 	BeforeTime  time.Time
 	Before      event.ID
 	BeforeIndex int64
-	Limit      int // 1 to 1000
+	Limit       int // 1 to 1000
 }
 
 // Tally counts events of one kind, in one quarter of an hour of the events' own time. What A, B and C
