@@ -89,7 +89,7 @@ func ControlHistory(ctx context.Context, r *Reader, q ControlQuery) (ControlPage
 	if q.Cursor != "" {
 		b, err := base64.RawURLEncoding.DecodeString(q.Cursor)
 		if err != nil || len(b) != 17 || b[0] != 3 || binary.BigEndian.Uint64(b[9:]) != sum {
-			return ControlPage{}, &ledger.Refusal{Code: "invalid_cursor", Field: "/cursor", Text: "The cursor belongs to another question. Begin with the first page, without a cursor."}
+			return ControlPage{}, &ledger.Refusal{Code: "invalid_cursor", Text: "The cursor belongs to another question. Begin with the first page, without a cursor."}
 		}
 		h.before = int64(binary.BigEndian.Uint64(b[1:]))
 	}
