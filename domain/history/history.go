@@ -76,6 +76,8 @@ type Ports struct {
 	// Zone loads a time zone by its IANA name.
 	Zone func(name string) (*time.Location, error)
 	Now  func() time.Time
+	// Witness records what is shown in clear.
+	Witness reading.Witness
 }
 
 // Reader answers for all tenants. It keeps nothing, so many goroutines can use it at once.
@@ -83,13 +85,6 @@ type Reader struct{ p Ports }
 
 // New returns a reader over its ports.
 func New(p Ports) *Reader { return &Reader{p} }
-
-// Clear says which personal data may be shown in clear. What may not is left out.
-type Clear struct {
-	// Messages: the number, and the texts of messages. Words: what the person wrote. Evidence: the
-	// evidence of opt-outs, lifts and reviews.
-	Messages, Words, Evidence bool
-}
 
 // Query asks for the history of one number.
 type Query struct {
@@ -107,7 +102,6 @@ type Query struct {
 	Newest bool
 	Limit  int // 1 to MaxPage; 0: 100
 	Cursor string
-	Clear  Clear
 }
 
 // History is one page of a history.
@@ -186,8 +180,8 @@ type book struct {
 	// go.
 	asOf, head int64
 	fold       *recipient.State // at asOf; nil: there is none
-	zone  *time.Location
-	clear Clear
+	zone       *time.Location
+	look       reading.Look
 	// others are the events that belong to no message, before asOf; opt are their opt-outs.
 	others []reading.StreamEvent
 	opt    *optOuts
@@ -196,9 +190,9 @@ type book struct {
 }
 
 // open begins to read about a recipient.
-func (r *Reader) open(ctx context.Context, tenant string, subject event.Pseudonym, head int64, clear Clear) (*book, error) {
+func (r *Reader) open(ctx context.Context, tenant string, subject event.Pseudonym, head int64, look reading.Look) (*book, error) {
 	b := &book{Reader: r, ctx: ctx, tenant: tenant, subject: subject, partition: event.Partition(subject.Partition(r.p.Log.Partitions())),
-		zone: time.UTC, clear: clear, shown: map[string]bool{}, masked: map[string]bool{}}
+		zone: time.UTC, look: look, shown: map[string]bool{}, masked: map[string]bool{}}
 	folds, asOf, err := r.p.Views.Streams(ctx, b.partition, []event.Pseudonym{subject})
 	if err != nil {
 		return nil, err
@@ -225,8 +219,9 @@ func (r *Reader) open(ctx context.Context, tenant string, subject event.Pseudony
 	return b, b.foldOptOuts()
 }
 
-// History returns a page of the history of a number. What is wrong with a query is a *ledger.Refusal.
-func (r *Reader) History(ctx context.Context, tenant string, q Query) (*History, error) {
+// History returns a page of the history of a number. That it is shown in clear is recorded first. What is wrong with a query is a *ledger.Refusal.
+func (r *Reader) History(ctx context.Context, look reading.Look, q Query) (*History, error) {
+	tenant := look.Caller.Tenant
 	n, err := sms.ParseAny(q.Number, q.Country)
 	if err != nil {
 		return nil, refusedNumber(err)
@@ -240,7 +235,7 @@ func (r *Reader) History(ctx context.Context, tenant string, q Query) (*History,
 	if err != nil {
 		return nil, err
 	}
-	b, err := r.open(ctx, tenant, subject, from.head, q.Clear)
+	b, err := r.open(ctx, tenant, subject, from.head, look)
 	if err != nil {
 		return nil, err
 	}
@@ -267,15 +262,19 @@ func (r *Reader) History(ctx context.Context, tenant string, q Query) (*History,
 	if err := b.notes(h); err != nil {
 		return nil, err
 	}
-	h.Number = string(n)
-	if !q.Clear.Messages {
-		h.Number = Mask(n)
-		b.masked["number"] = true
+	h.Number = look.Sight.Number(string(n))
+	if look.Sight.Numbers {
+		b.shown[event.ShownNumber] = true
+	} else {
+		b.masked[event.ShownNumber] = true
 	}
-	for _, kind := range []string{"number", "body", "words", "evidence"} {
+	for _, kind := range shownKinds {
 		if b.masked[kind] {
 			h.Masked = append(h.Masked, kind)
 		}
+	}
+	if err := b.record("recipientHistory", h.Entries); err != nil {
+		return nil, err
 	}
 	if next != nil {
 		h.Next = next.text(sum)
@@ -304,7 +303,7 @@ func (b *book) notes(h *History) error {
 func (b *book) entries(refs []ref) ([]Entry, error) {
 	out := make([]Entry, len(refs))
 	afters := b.opt.following(refs)
-	if err := b.tally(afters, time.Time{}); err != nil {
+	if err := b.tally(afters); err != nil {
 		return nil, err
 	}
 	sorted := make([]int, len(refs)) // the log is read in its own order
@@ -387,15 +386,37 @@ func (b *book) load(indexes []int64, f func(*ledger.Record) error) error {
 	return nil
 }
 
-// Mask is a number of which only the country code and the last two digits are shown.
-func Mask(n sms.Number) string {
-	code, _ := n.Plan()
-	s := string(n)
-	code = "+" + code
-	if len(s) < len(code)+2 || s[:len(code)] != code {
-		return "•••"
+// shownKinds are the kinds of personal data that a history may have.
+var shownKinds = []string{event.ShownNumber, event.ShownBody, event.ShownReference, event.ShownWords, event.ShownEvidence}
+
+// mostNamed is how many events a recorded read names (event.DataRead).
+const mostNamed = 200
+
+// record takes down what is about to be shown in clear, in as many reads as name all of the events.
+func (b *book) record(call string, entries []Entry) error {
+	read := event.DataRead{Call: call, Subject: b.subject, Times: 1}
+	for _, kind := range shownKinds {
+		if b.shown[kind] {
+			read.Shown = append(read.Shown, kind)
+		}
 	}
-	return code + "•••" + s[len(s)-2:]
+	if len(read.Shown) == 0 {
+		return nil
+	}
+	var ids []event.ID
+	for i := range entries {
+		if len(entries[i].Shown) > 0 {
+			ids = append(ids, entries[i].Event)
+		}
+	}
+	for first := true; first || len(ids) > 0; first = false {
+		n := min(len(ids), mostNamed)
+		read.Events, ids = ids[:n:n], ids[n:]
+		if err := b.p.Witness.DataShown(b.ctx, b.look.Caller, b.tenant, b.look.Reason, read); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func refusedNumber(err error) error {

@@ -36,6 +36,9 @@ var decisive = map[event.DecisionOutcome][]event.DecisionOutcome{
 	event.Allow: {event.Allow},
 }
 
+// Reasons puts a decision into words.
+func (r *Reader) Reasons(d *event.MessageDecided) []Reason { return r.reasons(&Decision{Data: d}) }
+
 // reasons puts a decision into words; nil for no event.
 func (r *Reader) reasons(d *Decision) []Reason {
 	if d == nil {
