@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -59,18 +60,19 @@ type vault interface {
 	Open(tenant string, id event.ID, s *event.Sealed) ([]byte, error)
 }
 
-// explainer puts a decision into words; reading.Reader does.
-type explainer interface {
-	Reasons(d *event.MessageDecided) []reading.Reason
+// rules describes policy rules by their id.
+type rules interface {
+	Rule(id string) (decision.Rule, bool)
 }
 
 // Ports are what a Reader stands on. All are required.
 type Ports struct {
-	Views     views
-	Desk      desk
-	Log       log
-	Vault     vault
-	Decisions explainer
+	Views views
+	Desk  desk
+	Log   log
+	Vault vault
+	// Rules describes the rules of the policies by their id.
+	Rules rules
 	// Registry is control as of exactly a position; nil if it is not known there.
 	Registry func(position int64) *control.Registry
 	// Zone loads a time zone by its IANA name.
@@ -172,6 +174,7 @@ type ref struct {
 // book is what is known of one recipient while one page is made.
 type book struct {
 	*Reader
+	calendar
 	ctx       context.Context
 	tenant    string
 	subject   event.Pseudonym
@@ -180,7 +183,6 @@ type book struct {
 	// go.
 	asOf, head int64
 	fold       *recipient.State // at asOf; nil: there is none
-	zone       *time.Location
 	look       reading.Look
 	// others are the events that belong to no message, before asOf; opt are their opt-outs.
 	others []reading.StreamEvent
@@ -192,7 +194,7 @@ type book struct {
 // open begins to read about a recipient.
 func (r *Reader) open(ctx context.Context, tenant string, subject event.Pseudonym, head int64, look reading.Look) (*book, error) {
 	b := &book{Reader: r, ctx: ctx, tenant: tenant, subject: subject, partition: event.Partition(subject.Partition(r.p.Log.Partitions())),
-		zone: time.UTC, look: look, shown: map[string]bool{}, masked: map[string]bool{}}
+		calendar: calendar{time.UTC}, look: look, shown: map[string]bool{}, masked: map[string]bool{}}
 	folds, asOf, err := r.p.Views.Streams(ctx, b.partition, []event.Pseudonym{subject})
 	if err != nil {
 		return nil, err

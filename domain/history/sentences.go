@@ -57,7 +57,7 @@ func (t *teller) tell() error {
 	case *event.InboundReceivedV2:
 		return t.received(inbound{to: d.To, ask: d.Ask, match: d.Match, concat: d.Concat, reaches: d.Reaches, holds: d.Holds != "", sealed: &d.Sealed, placed: !d.Places.IsZero(), unreadable: d.Holds == event.HoldUnreadable})
 	case *event.InboundHeld:
-		t.say("A text to " + d.To + " may be from this person, or for you, and that is not certain (" + uncertain(d.Unplaced) + "). Until an operator has placed it, messages of " + t.named(d.Reaches) + " are stopped.")
+		t.say("A text to " + d.To + " may be from this person, or for you, and that is not certain (" + uncertain(d.Unplaced) + "). Until an operator has placed it, messages of " + named(d.Reaches) + " are stopped.")
 	case *event.InboundJoined:
 		t.say("The " + count(len(d.Parts), "part") + " of a long text to " + d.To + " were read together. " + t.asks(d.Ask, d.Match, d.Reaches, d.Holds != "", d.Holds == event.HoldUnreadable))
 		t.opened()
@@ -146,7 +146,7 @@ func (t *teller) submitted(d *event.MessageSubmitted) error {
 
 // decided says what was decided and by which rule.
 func (t *teller) decided(d *event.MessageDecided) {
-	reasons := t.p.Decisions.Reasons(d)
+	reasons := reading.Reasons(t.p.Rules, d)
 	var s string
 	switch d.Outcome {
 	case event.Allow:
@@ -175,9 +175,9 @@ func (t *teller) decided(d *event.MessageDecided) {
 	first := &reasons[0]
 	text := lower(first.Text)
 	if o := t.standing(first.OptOuts); o != nil && d.Outcome == event.Deny && first.Check == "opt_out" {
-		text = "the person opted out of " + t.scope(o.reach) + " on " + t.day(o.said) + "."
+		text = "the person opted out of " + scope(o.reach) + " on " + t.day(o.said) + "."
 		if o.unclear {
-			text = "the person may have opted out of " + t.scope(o.reach) + " on " + t.day(o.said) + ", in words that are not plain."
+			text = "the person may have opted out of " + scope(o.reach) + " on " + t.day(o.said) + ", in words that are not plain."
 		}
 	}
 	s += text
@@ -260,9 +260,9 @@ func (t *teller) receipt(d *event.ReceiptReceived) {
 
 func (t *teller) optedOut(d *event.OptedOut) error {
 	t.out.Said, t.out.Known = said(t.e), t.e.Time
-	how := "The person opted out of " + t.scope(d.Reach)
+	how := "The person opted out of " + scope(d.Reach)
 	if d.Unclear {
-		how = "The person may have opted out of " + t.scope(d.Reach) + ", in words that are not plain"
+		how = "The person may have opted out of " + scope(d.Reach) + ", in words that are not plain"
 	}
 	t.say(how + " (" + string(d.Source) + "). Said " + t.when(t.out.Said) + ", known here " + t.when(t.out.Known) + ".")
 	t.detail("By", by(d.By))
@@ -285,7 +285,7 @@ func (t *teller) lifted(d *event.SuppressionLifted) error {
 	var of []string
 	for _, id := range d.Lifts {
 		for _, o := range t.opt.byEvent[id] {
-			of = append(of, t.scope(o.reach)+" (said "+t.day(o.said)+")")
+			of = append(of, scope(o.reach)+" (said "+t.day(o.said)+")")
 		}
 		t.detail("Lifts", id.String())
 	}
@@ -381,16 +381,16 @@ func (t *teller) asks(ask event.InboundAsk, match string, reaches []event.Reach,
 	if match != "" {
 		read = " (by \"" + match + "\" in the word lists)"
 	}
-	until := "Until an officer has read it, messages of " + t.named(reaches) + " are stopped or wait."
+	until := "Until an officer has read it, messages of " + named(reaches) + " are stopped or wait."
 	switch {
 	case unreadable:
 		return "It could not be read. " + until
 	case ask == event.InboundPart:
-		return "Until the other parts are there, messages of " + t.named(reaches) + " are stopped."
+		return "Until the other parts are there, messages of " + named(reaches) + " are stopped."
 	case holds || ask == event.InboundUnclear:
 		return "It may be a STOP" + read + ", and is not plain. " + until
 	case ask == event.InboundStop:
-		return "It is a STOP" + read + ": the person opted out of " + t.named(reaches) + "."
+		return "It is a STOP" + read + ": the person opted out of " + named(reaches) + "."
 	case ask == event.InboundStart:
 		return "It is a START" + read + ": it asks for messages again."
 	case ask == event.InboundHelp:
@@ -419,7 +419,7 @@ func (t *teller) resolved(d *event.ReviewResolved) error {
 	s := "An officer (key " + d.By + ") read what was under review: "
 	switch d.As {
 	case event.ReviewStop, event.ReviewNarrow:
-		s += "the person opted out of " + t.named(d.Reaches) + "."
+		s += "the person opted out of " + named(d.Reaches) + "."
 	case event.ReviewClear:
 		s += "it is no opt-out, and stops nothing any more."
 	case event.ReviewPlace:
@@ -463,7 +463,7 @@ func uncertain(why event.UnplacedReason) string {
 }
 
 // scope is what an opt-out covers.
-func (b *book) scope(r event.Reach) string {
+func scope(r event.Reach) string {
 	switch r.Scope {
 	case event.ScopeSender:
 		return "messages from " + r.Name
@@ -475,28 +475,31 @@ func (b *book) scope(r event.Reach) string {
 	return r.Name
 }
 
-func (b *book) named(all []event.Reach) string {
+func named(all []event.Reach) string {
 	if len(all) == 0 {
 		return "nothing"
 	}
 	out := make([]string, len(all))
 	for i, r := range all {
-		out[i] = b.scope(r)
+		out[i] = scope(r)
 	}
 	return strings.Join(out, " and ")
 }
 
-func (b *book) reaches(all []*optOut) string {
+func reachesOf(all []*optOut) string {
 	out := make([]event.Reach, len(all))
 	for i, o := range all {
 		out[i] = o.reach
 	}
-	return b.named(out)
+	return named(out)
 }
 
+// calendar writes times in the zone of a history.
+type calendar struct{ zone *time.Location }
+
 // when is a time as sentences have it, in the zone of the history; day is its day.
-func (b *book) when(t time.Time) string { return t.In(b.zone).Format("2006-01-02 15:04:05") }
-func (b *book) day(t time.Time) string  { return t.In(b.zone).Format("2006-01-02") }
+func (c calendar) when(t time.Time) string { return t.In(c.zone).Format("2006-01-02 15:04:05") }
+func (c calendar) day(t time.Time) string  { return t.In(c.zone).Format("2006-01-02") }
 
 func by(key string) string {
 	if key == "clerk" {

@@ -65,7 +65,7 @@ func (b *book) foldOptOuts() error {
 			indexes = append(indexes, e.Position.Index)
 		}
 	}
-	two, one := b.newFolding(2), b.newFolding(1)
+	two, one := newFolding(b.tenant, b.subject, 2), newFolding(b.tenant, b.subject, 1)
 	if err := b.load(indexes, func(rec *ledger.Record) error {
 		two.take(rec)
 		one.take(rec)
@@ -91,8 +91,8 @@ type folding struct {
 	now   map[event.ID]map[event.Reach]*optOut
 }
 
-func (b *book) newFolding(level int) *folding {
-	f := &folding{rule: recipient.Standard(), state: recipient.New(b.tenant, b.subject), part: recipient.PartitionState{Level: level},
+func newFolding(tenant string, subject event.Pseudonym, level int) *folding {
+	f := &folding{rule: recipient.Standard(), state: recipient.New(tenant, subject), part: recipient.PartitionState{Level: level},
 		now: map[event.ID]map[event.Reach]*optOut{}}
 	f.byEvent, f.changes = map[event.ID][]*optOut{}, map[int64]*recipient.Changes{}
 	f.rule.Repeat = func(*recipient.State, *event.Event) bool { return false } // repeats were left out
@@ -360,7 +360,7 @@ func (f *following) why(b *book, h *handed, at int64) (reason, string) {
 		}
 	}
 	if len(covering) == 0 {
-		return uncovered, "The opt-out does not cover it: it is a message of the program " + h.message.Program + " as " + h.from + ", and the person opted out of " + b.reaches(f.reaches) + "."
+		return uncovered, "The opt-out does not cover it: it is a message of the program " + h.message.Program + " as " + h.from + ", and the person opted out of " + reachesOf(f.reaches) + "."
 	}
 	stands := covering[:0:0]
 	for _, o := range covering {
@@ -392,7 +392,7 @@ func (f *following) why(b *book, h *handed, at int64) (reason, string) {
 }
 
 // ending says how an opt-out ended.
-func (b *book) ending(o *optOut) string {
+func (c calendar) ending(o *optOut) string {
 	how := "it was lifted on "
 	switch o.endType {
 	case "ReviewResolved.v1":
@@ -400,7 +400,7 @@ func (b *book) ending(o *optOut) string {
 	case "InboundJoined.v1", "OptedOut.v1":
 		how = "what it was part of was read whole on "
 	}
-	return how + b.when(o.endedAt)
+	return how + c.when(o.endedAt)
 }
 
 // words say what was handed off; nil for what is no opt-out.
