@@ -21,9 +21,11 @@ import (
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/reading"
 )
 
@@ -101,6 +103,8 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		Intake: r.Node.Intake(), Commands: r.Node.Commands(),
 		Reading: reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
 			Programs: r.Node.Commands(), Witness: witness{r.Node.Intake()}, Wait: door.WaitContext}),
+		History: history.New(history.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
+			Registry: r.Node.RegistryAt, Zone: places.BuiltIn().Zone, Now: time.Now, Witness: witness{r.Node.Intake()}}),
 		Health:  &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	served := make(chan error, 1)
