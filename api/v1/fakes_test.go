@@ -89,6 +89,13 @@ type fakeLedger struct {
 	pause    func(*control.PauseRequest) (*control.Pausing, error)
 	resolve  func(owner string, id event.ID, r *intake.Resolution) (*intake.Resolved, error)
 	reads    []event.ID
+	shown    []event.DataRead
+	unseen   error // what DataShown answers
+}
+
+func (f *fakeLedger) DataShown(_ context.Context, _ ledger.Caller, _, _ string, r event.DataRead) error {
+	f.shown = append(f.shown, r)
+	return f.unseen
 }
 
 func (f *fakeLedger) ResolveReview(_ context.Context, _ ledger.Caller, owner string, id event.ID, r *intake.Resolution) (*intake.Resolved, error) {

