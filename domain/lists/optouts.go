@@ -1,4 +1,4 @@
-package reading
+package lists
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
@@ -46,8 +47,8 @@ type Turn struct {
 	event *event.Event
 }
 
-// ListedOptOut is an opt-out, standing or not, with the evidence for it.
-type ListedOptOut struct {
+// OptOut is an opt-out, standing or not, with the evidence for it.
+type OptOut struct {
 	Event    event.ID
 	Position event.Position
 	Subject  event.Pseudonym
@@ -69,7 +70,7 @@ type ListedOptOut struct {
 	// End is what ended it, or took its place; nil if it stands, or the end is more than 1,000 events of the
 	// stream after it.
 	End *Turn
-	// History is what happened to it and to what took its place, in order. Only ShowOptOut fills it.
+	// History is what happened to it and to what took its place, in order. Only OptOut fills it.
 	History []Turn
 }
 
@@ -83,13 +84,13 @@ type OptOutQuery struct {
 	Scope       event.Scope
 	Name        string // of a program, sender ID or legal entity
 	Source      event.Source
-	Limit       int // 1 to MaxPage; 0: 50
+	Limit       int // 1 to reading.MaxPage; 0: 50
 	Cursor      string
 }
 
 // OptOutPage is a part of a list of opt-outs.
 type OptOutPage struct {
-	OptOuts []ListedOptOut
+	OptOuts []OptOut
 	Next    string // the cursor of the next page; "": this one is the last
 	Masked  []string
 }
@@ -97,14 +98,14 @@ type OptOutPage struct {
 // stopping are the types of events that can be an opt-out.
 var stopping = types(&event.OptedOut{}, &event.InboundReceived{}, &event.InboundReceivedV2{}, &event.InboundHeld{}, &event.InboundJoined{}, &event.ReviewResolved{})
 
-// ListOptOuts returns a page of a tenant's opt-outs, the newest first, as they are now. A part of a message
+// OptOuts returns a page of a tenant's opt-outs, the newest first, as they are now. A part of a message
 // that waits for the other parts is none.
-func (r *Reader) ListOptOuts(ctx context.Context, look Look, q OptOutQuery) (OptOutPage, error) {
+func (r *Lister) OptOuts(ctx context.Context, look reading.Look, q OptOutQuery) (OptOutPage, error) {
 	l := r.listing(look.Caller.Tenant, look)
 	sum := listSum(l.tenant, q.Since, q.Until, "opt-outs", q.LiftedSince.UTC().String(), string(q.State), string(q.Scope), q.Name, string(q.Source))
-	f := StreamEventFilter{Types: stopping, Since: q.Since, Until: q.Until}
+	f := reading.StreamEventFilter{Types: stopping, Since: q.Since, Until: q.Until}
 	if !q.LiftedSince.IsZero() {
-		f = StreamEventFilter{Types: types(&event.SuppressionLifted{}), Since: q.LiftedSince}
+		f = reading.StreamEventFilter{Types: types(&event.SuppressionLifted{}), Since: q.LiftedSince}
 	}
 	if err := readListCursor(q.Cursor, sum, &f); err != nil {
 		return OptOutPage{}, err
@@ -112,12 +113,12 @@ func (r *Reader) ListOptOuts(ctx context.Context, look Look, q OptOutQuery) (Opt
 	if q.Limit == 0 {
 		q.Limit = defaultPage
 	}
-	page := OptOutPage{OptOuts: []ListedOptOut{}}
-	want := func(x StreamEvent, e *event.Event) (bool, error) {
+	page := OptOutPage{OptOuts: []OptOut{}}
+	want := func(x reading.StreamEvent, e *event.Event) (bool, error) {
 		return l.wantOptOut(ctx, &page, &q, x, e, event.ID{})
 	}
 	if !q.LiftedSince.IsZero() {
-		want = func(_ StreamEvent, e *event.Event) (bool, error) { return l.wantLifted(ctx, &page, &q, e) }
+		want = func(_ reading.StreamEvent, e *event.Event) (bool, error) { return l.wantLifted(ctx, &page, &q, e) }
 	}
 	last, err := l.scan(ctx, f, q.Limit, want)
 	if err != nil {
@@ -131,7 +132,7 @@ func (r *Reader) ListOptOuts(ctx context.Context, look Look, q OptOutQuery) (Opt
 }
 
 // wantOptOut adds an event to the page if it is an opt-out that was asked for, and was ended by the lift; zero: any.
-func (l *listing) wantOptOut(ctx context.Context, page *OptOutPage, q *OptOutQuery, x StreamEvent, e *event.Event, lift event.ID) (bool, error) {
+func (l *listing) wantOptOut(ctx context.Context, page *OptOutPage, q *OptOutQuery, x reading.StreamEvent, e *event.Event, lift event.ID) (bool, error) {
 	o, ok := optOutOf(x, e)
 	if !ok || q.Source != "" && o.Source != q.Source || !slices.ContainsFunc(o.Reaches, func(r event.Reach) bool {
 		return (q.Scope == "" || r.Scope == q.Scope) && (q.Name == "" || r.Name == q.Name)
@@ -155,7 +156,7 @@ func (l *listing) wantOptOut(ctx context.Context, page *OptOutPage, q *OptOutQue
 func (l *listing) wantLifted(ctx context.Context, page *OptOutPage, q *OptOutQuery, lift *event.Event) (bool, error) {
 	d := lift.Data.(*event.SuppressionLifted)
 	ok := false
-	for _, id := range d.Lifts[:min(len(d.Lifts), MaxPage)] {
+	for _, id := range d.Lifts[:min(len(d.Lifts), reading.MaxPage)] {
 		x, e, err := l.byID(ctx, id)
 		if err == ErrNoEvent { //nolint:errorlint // byID returns it as it is
 			continue
@@ -172,8 +173,8 @@ func (l *listing) wantLifted(ctx context.Context, page *OptOutPage, q *OptOutQue
 	return ok, nil
 }
 
-// ShowOptOut returns one of a tenant's opt-outs with all that became of it, or ErrNoEvent.
-func (r *Reader) ShowOptOut(ctx context.Context, look Look, id event.ID) (*ListedOptOut, []string, error) {
+// OptOut returns one of a tenant's opt-outs with all that became of it, or ErrNoEvent.
+func (r *Lister) OptOut(ctx context.Context, look reading.Look, id event.ID) (*OptOut, []string, error) {
 	l := r.listing(look.Caller.Tenant, look)
 	x, e, err := l.byID(ctx, id)
 	if err != nil {
@@ -200,8 +201,8 @@ func (r *Reader) ShowOptOut(ctx context.Context, look Look, id event.ID) (*Liste
 }
 
 // optOutOf is the opt-out that an event is; ok is false if it is none.
-func optOutOf(x StreamEvent, e *event.Event) (o ListedOptOut, ok bool) {
-	o = ListedOptOut{Event: x.ID, Position: x.Position, Subject: x.Subject, Said: e.Time, Known: e.Time, Source: event.SourceHandset}
+func optOutOf(x reading.StreamEvent, e *event.Event) (o OptOut, ok bool) {
+	o = OptOut{Event: x.ID, Position: x.Position, Subject: x.Subject, Said: e.Time, Known: e.Time, Source: event.SourceHandset}
 	switch d := e.Data.(type) {
 	case *event.OptedOut:
 		o.Reaches, o.Source, o.Unclear, o.By = []event.Reach{d.Reach}, d.Source, d.Unclear, d.By
@@ -230,7 +231,7 @@ func optOutOf(x StreamEvent, e *event.Event) (o ListedOptOut, ok bool) {
 }
 
 // tell adds the personal data of an opt-out.
-func (l *listing) tell(ctx context.Context, o *ListedOptOut, x StreamEvent, e *event.Event) (err error) {
+func (l *listing) tell(ctx context.Context, o *OptOut, x reading.StreamEvent, e *event.Event) (err error) {
 	l.about(x.ID, x.Subject)
 	if o.End != nil {
 		if err := l.tellTurn(ctx, o.End); err != nil {
@@ -254,7 +255,7 @@ func (l *listing) tell(ctx context.Context, o *ListedOptOut, x StreamEvent, e *e
 }
 
 // became says whether an opt-out stands, and what ended it.
-func (l *listing) became(ctx context.Context, o *ListedOptOut, x StreamEvent, e *event.Event) error {
+func (l *listing) became(ctx context.Context, o *OptOut, x reading.StreamEvent, e *event.Event) error {
 	s, err := l.fold(ctx, x)
 	if err != nil {
 		return err
@@ -283,7 +284,7 @@ func stands(s *recipient.State, id event.ID) bool {
 
 // turns folds what came after an opt-out in its stream, by the rule of the ledger, and says what became of it: the
 // event that ended it or took its place; with all also what became of that one, and who read the words.
-func (l *listing) turns(ctx context.Context, x StreamEvent, e *event.Event, all bool) ([]Turn, error) {
+func (l *listing) turns(ctx context.Context, x reading.StreamEvent, e *event.Event, all bool) ([]Turn, error) {
 	// Under which level the events came is known where one of them needs level 2. Before that, what is
 	// repeated stands beside the first. If by that it never ends, the level was raised in between.
 	out, ended, err := l.turnsAt(ctx, x, e, all, 1)
@@ -297,7 +298,7 @@ func (l *listing) turns(ctx context.Context, x StreamEvent, e *event.Event, all 
 	return out, err
 }
 
-func (l *listing) turnsAt(ctx context.Context, x StreamEvent, e *event.Event, all bool, level int) (out []Turn, ended bool, err error) {
+func (l *listing) turnsAt(ctx context.Context, x reading.StreamEvent, e *event.Event, all bool, level int) (out []Turn, ended bool, err error) {
 	s, rule := recipient.New(x.Tenant, x.Subject), recipient.Standard()
 	p := recipient.PartitionState{Level: max(level, x.Type.Level())}
 	rule.Evolve(s, &p, x.Position.Index, e)
@@ -361,7 +362,7 @@ func endedBy(d event.Data, id event.ID) string {
 }
 
 // turnOf is an event as what became of something, without the personal data in it.
-func turnOf(what string, y StreamEvent, e *event.Event) Turn {
+func turnOf(what string, y reading.StreamEvent, e *event.Event) Turn {
 	t := Turn{What: what, Event: y.ID, Position: y.Position, At: y.Time, event: e}
 	switch d := e.Data.(type) {
 	case *event.SuppressionLifted:
@@ -384,6 +385,6 @@ func (l *listing) tellTurn(ctx context.Context, t *Turn) (err error) {
 	if t.As != "" {
 		depth = 0
 	}
-	t.Told, err = l.told(ctx, StreamEvent{ID: t.Event, Position: t.Position}, t.event, depth)
+	t.Told, err = l.told(ctx, reading.StreamEvent{ID: t.Event, Position: t.Position}, t.event, depth)
 	return err
 }

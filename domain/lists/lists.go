@@ -1,16 +1,24 @@
-package reading
+// Package lists is what an officer goes through: the opt-outs, the inbound texts and the reviews of a tenant, the
+// newest first, each with what became of it. Like package reading it appends nothing, masks what the caller may not
+// see, and has its Witness record what is shown in clear.
+//
+// What the views have of these events is where they are. Each is read from the log, and whether it stands, and what
+// ended it, comes from the fold of its stream.
+package lists
 
 import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
@@ -22,25 +30,89 @@ const (
 	mostFollowed = 1000
 	// scanned is how many of them the views are asked for at once.
 	scanned = 100
+	// readWithin bounds the read of one event: only a log that lost it makes a read wait.
+	readWithin = 10 * time.Second
+	// defaultPage is how many entries a page has where the caller does not say.
+	defaultPage = 50
+	// mostParts bounds the parts of one text: concatenation counts them in one octet (3GPP TS 23.040 §9.2.3.24.1).
+	mostParts = 255
 )
 
 // ErrNoEvent is the error for an event that there is not, that is another tenant's, or that is of another kind
 // than was asked for.
 var ErrNoEvent = errors.New("no such event")
 
+// log is what lists need of ledger.Log.
+type log interface {
+	Read(ctx context.Context, p event.Partition, from int64, max int) (records []ledger.Record, head int64, err error)
+}
+
+// reviews are the open reviews; reading.Reader has them.
+type reviews interface {
+	Reviews(ctx context.Context, tenant string, q reading.ReviewQuery) (reading.ReviewPage, error)
+}
+
+// messages is what lists need of reading.Views.
+type messages interface {
+	Search(ctx context.Context, tenant string, f reading.Filter) ([]*reading.Message, error)
+	ledger.Folds
+}
+
+// Ports are what a Lister stands on; all are required.
+type Ports struct {
+	Views   messages
+	Desk    desk
+	Log     log
+	Vault   ledger.Opener
+	Open    reviews
+	Witness witness
+}
+
+// desk is what lists need of reading.Desk.
+type desk interface {
+	StreamEvent(ctx context.Context, tenant string, id event.ID) (reading.StreamEvent, bool, error)
+	StreamEvents(ctx context.Context, subject event.Pseudonym, after int64, limit int) ([]reading.StreamEvent, error)
+	TenantEvents(ctx context.Context, tenant string, f reading.StreamEventFilter) ([]reading.StreamEvent, error)
+}
+
+// witness is what lists need of reading.Witness.
+type witness interface {
+	DataShown(ctx context.Context, c ledger.Caller, tenant, reason string, r event.DataRead) error
+}
+
+// Lister answers lists, of all tenants. It keeps nothing, so it can be used from many goroutines at once.
+type Lister struct{ p Ports }
+
+// New returns a lister over its ports.
+func New(p Ports) *Lister { return &Lister{p} }
+
+// at reads an event that the views have read.
+func (r *Lister) at(ctx context.Context, at event.Position) (*event.Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	records, _, err := r.p.Log.Read(ctx, at.Partition, at.Index, 1)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(records) == 0 || records[0].Event == nil:
+		return nil, errors.New("the log has no event at " + at.String() + " that the views have read")
+	}
+	return records[0].Event, nil
+}
+
 // listing answers one call: it remembers the folds that it loaded, and what personal data the answer has.
 type listing struct {
-	r      *Reader
+	r      *Lister
 	tenant string
-	look   Look
+	look   reading.Look
 	folds  map[event.Pseudonym]*recipient.State
 	// kinds are those of the personal data that the answer has, shown or masked.
 	kinds    map[string]bool
-	shown    []event.ID // events whose data is shown
+	shown    []event.ID // events of the answer
 	subjects map[event.Pseudonym]bool
 }
 
-func (r *Reader) listing(tenant string, look Look) *listing {
+func (r *Lister) listing(tenant string, look reading.Look) *listing {
 	return &listing{r: r, tenant: tenant, look: look, folds: map[event.Pseudonym]*recipient.State{}, kinds: map[string]bool{}, subjects: map[event.Pseudonym]bool{}}
 }
 
@@ -81,7 +153,7 @@ func (l *listing) done(ctx context.Context, call string) (masked []string, err e
 	if len(shown) == 0 {
 		return masked, nil
 	}
-	read := event.DataRead{Call: call, Shown: shown, Events: l.shown[:min(len(l.shown), MaxPage)], Times: 1}
+	read := event.DataRead{Call: call, Shown: shown, Events: l.shown[:min(len(l.shown), reading.MaxPage)], Times: 1}
 	if len(l.subjects) == 1 {
 		for read.Subject = range l.subjects {
 		}
@@ -90,7 +162,7 @@ func (l *listing) done(ctx context.Context, call string) (masked []string, err e
 }
 
 // fold is a stream's, as the views have it; an empty one if they have none.
-func (l *listing) fold(ctx context.Context, at StreamEvent) (*recipient.State, error) {
+func (l *listing) fold(ctx context.Context, at reading.StreamEvent) (*recipient.State, error) {
 	if s, ok := l.folds[at.Subject]; ok {
 		return s, nil
 	}
@@ -107,8 +179,8 @@ func (l *listing) fold(ctx context.Context, at StreamEvent) (*recipient.State, e
 }
 
 // event reads a stream event from the log.
-func (l *listing) event(ctx context.Context, x StreamEvent) (*event.Event, error) {
-	e, err := eventAt(ctx, l.r.p.Log, x.Position)
+func (l *listing) event(ctx context.Context, x reading.StreamEvent) (*event.Event, error) {
+	e, err := l.r.at(ctx, x.Position)
 	if err == nil && (e.ID != x.ID || e.Tenant != l.tenant) {
 		err = errors.New("the event at " + x.Position.String() + " is not the one that the views have read")
 	}
@@ -116,7 +188,7 @@ func (l *listing) event(ctx context.Context, x StreamEvent) (*event.Event, error
 }
 
 // byID finds a stream event of the tenant and reads it; ErrNoEvent for what there is not, and for a copy.
-func (l *listing) byID(ctx context.Context, id event.ID) (StreamEvent, *event.Event, error) {
+func (l *listing) byID(ctx context.Context, id event.ID) (reading.StreamEvent, *event.Event, error) {
 	x, ok, err := l.r.p.Desk.StreamEvent(ctx, l.tenant, id)
 	if err != nil {
 		return x, nil, err
@@ -130,7 +202,7 @@ func (l *listing) byID(ctx context.Context, id event.ID) (StreamEvent, *event.Ev
 
 // scan goes through the tenant's effective stream events, the newest first, until limit of them are wanted or
 // mostScanned are read. Then last is the event after which the next page begins; nil on the last page.
-func (l *listing) scan(ctx context.Context, f StreamEventFilter, limit int, want func(StreamEvent, *event.Event) (bool, error)) (last *StreamEvent, err error) {
+func (l *listing) scan(ctx context.Context, f reading.StreamEventFilter, limit int, want func(reading.StreamEvent, *event.Event) (bool, error)) (last *reading.StreamEvent, err error) {
 	f.Limit = scanned
 	for read, wanted := 0, 0; ; {
 		all, err := l.r.p.Desk.TenantEvents(ctx, l.tenant, f)
@@ -165,7 +237,7 @@ func (l *listing) scan(ctx context.Context, f StreamEventFilter, limit int, want
 
 // listCursor is the cursor of a list whose page ends with last, and readListCursor sets from where f goes on. sum is
 // of the list that it belongs to.
-func listCursor(last *StreamEvent, sum uint64) string {
+func listCursor(last *reading.StreamEvent, sum uint64) string {
 	if last == nil {
 		return ""
 	}
@@ -174,7 +246,7 @@ func listCursor(last *StreamEvent, sum uint64) string {
 	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(b, sum))
 }
 
-func readListCursor(text string, sum uint64, f *StreamEventFilter) error {
+func readListCursor(text string, sum uint64, f *reading.StreamEventFilter) error {
 	if text == "" {
 		return nil
 	}
@@ -188,7 +260,9 @@ func readListCursor(text string, sum uint64, f *StreamEventFilter) error {
 
 // listSum is the sum of a list by all that it was asked with.
 func listSum(tenant string, since, until time.Time, asked ...string) uint64 {
-	return searchSum(tenant, &Filter{Reference: strings.Join(asked, "\x00"), Since: since, Until: until})
+	h := fnv.New64a()
+	h.Write([]byte(strings.Join(append(asked, tenant, since.UTC().Format(time.RFC3339Nano), until.UTC().Format(time.RFC3339Nano)), "\x00")))
+	return h.Sum64()
 }
 
 // Told is the personal data in an event of what a person said, or of what was recorded for them. What the
@@ -206,17 +280,12 @@ type Told struct {
 }
 
 // told opens what an event has of that. depth bounds how far it follows the events that one names.
-func (l *listing) told(ctx context.Context, x StreamEvent, e *event.Event, depth int) (Told, error) {
+func (l *listing) told(ctx context.Context, x reading.StreamEvent, e *event.Event, depth int) (Told, error) {
 	var sealed *event.Sealed
 	var words []event.ID
 	switch d := e.Data.(type) {
 	case *event.InboundReceived, *event.InboundReceivedV2:
-		w, _, err := l.r.words(e, x.Position)
-		t := Told{Number: l.number(w.From), Words: l.text(event.ShownWords, w.Text), Unreadable: w.Unreadable, Erased: w.Erased}
-		if t.Words != "" {
-			t.Others = w.Others
-		}
-		return t, err
+		return l.wrote(e)
 	case *event.InboundJoined:
 		words = d.Parts
 	case *event.OptedOut:
@@ -250,6 +319,26 @@ func (l *listing) told(ctx context.Context, x StreamEvent, e *event.Event, depth
 		return t, nil
 	}
 	return t, l.join(ctx, &t, words, depth-1)
+}
+
+// wrote opens the words of an inbound message or of a part.
+func (l *listing) wrote(e *event.Event) (Told, error) {
+	var sealed *event.Sealed
+	switch d := e.Data.(type) {
+	case *event.InboundReceived:
+		sealed = &d.Sealed
+	case *event.InboundReceivedV2:
+		sealed = &d.Sealed
+	}
+	in, err := ledger.Open[event.Inbound](l.r.p.Vault, e.Tenant, e.ID, sealed)
+	if errors.Is(err, ledger.ErrErased) {
+		return Told{Erased: true}, nil
+	}
+	t := Told{Number: l.number(in.From), Words: l.text(event.ShownWords, in.Text), Unreadable: in.Unreadable}
+	if l.look.Sight.Words {
+		t.Others = in.Others
+	}
+	return t, err
 }
 
 // join adds what the named events say, as one text in the order of their parts.

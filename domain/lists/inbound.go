@@ -1,4 +1,4 @@
-package reading
+package lists
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
@@ -33,8 +34,8 @@ type Following struct {
 	By    string
 }
 
-// ListedInbound is a text that a handset sent: one event, or all parts of a longer one.
-type ListedInbound struct {
+// Inbound is a text that a handset sent: one event, or all parts of a longer one.
+type Inbound struct {
 	Event    event.ID
 	Position event.Position
 	Subject  event.Pseudonym // of the operator's stream, for what is not placed
@@ -59,23 +60,23 @@ type InboundQuery struct {
 	Ask          event.InboundAsk
 	To           string // our number, as the events have it
 	Account      string
-	Limit        int // 1 to MaxPage; 0: 50
+	Limit        int // 1 to reading.MaxPage; 0: 50
 	Cursor       string
 }
 
 // InboundPage is a part of a list of inbound texts.
 type InboundPage struct {
-	Texts  []ListedInbound
+	Texts  []Inbound
 	Next   string // the cursor of the next page; "": this one is the last
 	Masked []string
 }
 
-// ListInbound returns a page of the inbound texts of a tenant, the newest first. Tenant "" has the operator's: those
+// Inbounds returns a page of the inbound texts of a tenant, the newest first. Tenant "" has the operator's: those
 // that are certain for no recipient and tenant. A text of several parts stands at the event that joined them.
-func (r *Reader) ListInbound(ctx context.Context, look Look, tenant string, q InboundQuery) (InboundPage, error) {
+func (r *Lister) Inbounds(ctx context.Context, look reading.Look, tenant string, q InboundQuery) (InboundPage, error) {
 	l := r.listing(tenant, look)
 	sum := listSum(tenant, q.Since, q.Until, "inbound", string(q.Ask), q.To, q.Account)
-	f := StreamEventFilter{Since: q.Since, Until: q.Until,
+	f := reading.StreamEventFilter{Since: q.Since, Until: q.Until,
 		Types: types(&event.InboundReceived{}, &event.InboundReceivedV2{}, &event.InboundJoined{}, &event.OptedOut{}, &event.SuppressionLifted{})}
 	if err := readListCursor(q.Cursor, sum, &f); err != nil {
 		return InboundPage{}, err
@@ -83,8 +84,8 @@ func (r *Reader) ListInbound(ctx context.Context, look Look, tenant string, q In
 	if q.Limit == 0 {
 		q.Limit = defaultPage
 	}
-	page := InboundPage{Texts: []ListedInbound{}}
-	last, err := l.scan(ctx, f, q.Limit, func(x StreamEvent, e *event.Event) (bool, error) {
+	page := InboundPage{Texts: []Inbound{}}
+	last, err := l.scan(ctx, f, q.Limit, func(x reading.StreamEvent, e *event.Event) (bool, error) {
 		t, ok, err := l.inboundOf(ctx, x, e, false)
 		if err != nil || !ok || q.Ask != "" && t.Ask != q.Ask || q.To != "" && t.To != q.To || q.Account != "" && t.Account != q.Account {
 			return false, err
@@ -105,8 +106,8 @@ func (r *Reader) ListInbound(ctx context.Context, look Look, tenant string, q In
 	return page, nil
 }
 
-// ShowInbound returns one inbound text, or one part of one, or ErrNoEvent.
-func (r *Reader) ShowInbound(ctx context.Context, look Look, tenant string, id event.ID) (*ListedInbound, []string, error) {
+// Inbound returns one inbound text, or one part of one, or ErrNoEvent.
+func (r *Lister) Inbound(ctx context.Context, look reading.Look, tenant string, id event.ID) (*Inbound, []string, error) {
 	l := r.listing(tenant, look)
 	x, e, err := l.byID(ctx, id)
 	if err != nil {
@@ -131,8 +132,8 @@ func (r *Reader) ShowInbound(ctx context.Context, look Look, tenant string, id e
 
 // inboundOf is the text that an event is, or that it joined; ok is false if it is none, or, but for one, a part that
 // stands elsewhere.
-func (l *listing) inboundOf(ctx context.Context, x StreamEvent, e *event.Event, one bool) (t ListedInbound, ok bool, err error) {
-	t = ListedInbound{Event: x.ID, Position: x.Position, Subject: x.Subject, At: e.Time}
+func (l *listing) inboundOf(ctx context.Context, x reading.StreamEvent, e *event.Event, one bool) (t Inbound, ok bool, err error) {
+	t = Inbound{Event: x.ID, Position: x.Position, Subject: x.Subject, At: e.Time}
 	part := false
 	switch d := e.Data.(type) {
 	case *event.InboundReceived:
@@ -190,7 +191,7 @@ func (l *listing) inboundOf(ctx context.Context, x StreamEvent, e *event.Event, 
 }
 
 // complete adds the words of a text and what followed.
-func (l *listing) complete(ctx context.Context, t *ListedInbound, x StreamEvent, e *event.Event) (err error) {
+func (l *listing) complete(ctx context.Context, t *Inbound, x reading.StreamEvent, e *event.Event) (err error) {
 	l.about(x.ID, x.Subject)
 	if t.Told, err = l.told(ctx, x, e, 1); err != nil {
 		return err
@@ -225,7 +226,7 @@ func (l *listing) complete(ctx context.Context, t *ListedInbound, x StreamEvent,
 }
 
 // lifts adds the lift that a START asked for, and the end of a review that holds nothing.
-func (l *listing) lifts(ctx context.Context, t *ListedInbound, x StreamEvent) error {
+func (l *listing) lifts(ctx context.Context, t *Inbound, x reading.StreamEvent) error {
 	for read, after := 0, x.Position.Index; read < mostFollowed; {
 		next, err := l.r.p.Desk.StreamEvents(ctx, x.Subject, after, scanned)
 		if err != nil || len(next) == 0 {
@@ -258,11 +259,11 @@ func (l *listing) lifts(ctx context.Context, t *ListedInbound, x StreamEvent) er
 }
 
 // answers adds the message that answered a text.
-func (l *listing) answers(ctx context.Context, t *ListedInbound, x StreamEvent, e *event.Event) error {
+func (l *listing) answers(ctx context.Context, t *Inbound, x reading.StreamEvent, e *event.Event) error {
 	if l.tenant == "" || t.Ask == event.InboundNone || t.Ask == event.InboundPart {
 		return nil
 	}
-	sent, err := l.r.p.Views.Search(ctx, l.tenant, Filter{Subject: x.Subject, Since: e.Time.Add(-time.Second), Until: e.Time.Add(answeredWithin), Limit: mostAnswers})
+	sent, err := l.r.p.Views.Search(ctx, l.tenant, reading.Filter{Subject: x.Subject, Since: e.Time.Add(-time.Second), Until: e.Time.Add(answeredWithin), Limit: mostAnswers})
 	if err != nil {
 		return err
 	}
