@@ -9,6 +9,7 @@
 package exports
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -185,6 +186,41 @@ func (f *file) Commit() error { return f.store.finish(f.f, f.end(), f.path) }
 
 // Abort removes what was written.
 func (f *file) Abort() { f.f.Close(); os.Remove(f.f.Name()) }
+
+// spool is a temporary file under a key that only this process has.
+type spool struct {
+	*sealer
+	f   *os.File
+	key []byte
+}
+
+// Spool makes a temporary file. What is written to it is sealed.
+func (s *Store) Spool() (export.Spool, error) {
+	t, err := s.temporary()
+	if err != nil {
+		return nil, err
+	}
+	sp := &spool{f: t, key: make([]byte, 32)}
+	rand.Read(sp.key)
+	if sp.sealer, err = newSealer(t, sp.key, event.ID{}); err != nil {
+		return nil, errors.Join(err, sp.Close())
+	}
+	return sp, nil
+}
+
+// Rewind is part of export.Spool.
+func (s *spool) Rewind() (io.Reader, error) {
+	if err := s.end(); err != nil {
+		return nil, err
+	}
+	if _, err := s.f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return newUnsealer(s.f, s.key, event.ID{})
+}
+
+// Close is part of export.Spool.
+func (s *spool) Close() error { return errors.Join(s.f.Close(), os.Remove(s.f.Name())) }
 
 // syncDir makes the names of files in a folder durable.
 func syncDir(dir string) error {

@@ -96,7 +96,6 @@ var problems = map[string]kind{
 	"export_not_ready":        {409, "The export is not made yet", "GET /v1/jobs/{id} shows how far it is. Fetch the file when its state is finished."},
 	"export_without_file":     {409, "The export has no file", "It failed, was cancelled, or its file was deleted. Ask for it once more."},
 	"exports_off":             {409, "This node keeps no exports", "Its operator turns them on with exports.dir in the configuration. Ask another node, or the operator."},
-	"views_incomplete":        {409, "The views do not reach back far enough", "The detail says since when they are complete. The operator makes them whole with chirograph projections rebuild."},
 	"too_many_exports":        {429, "Too many exports", "At most 20 exports of a tenant wait or run, and at most 500 are kept. Wait, cancel one, or delete files with DELETE /v1/jobs/{id}."},
 	"not_paused":              {409, "No such pause is in force", "A resume ends the pause of exactly the same program and carrier. GET /readyz lists the pauses in force."},
 	"unknown_carrier":         {422, "There is no such carrier", "Name a carrier account that a route uses."},

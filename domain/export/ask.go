@@ -45,7 +45,8 @@ func (j *Jobs) Ask(ctx context.Context, c ledger.Caller, q *Question) (Job, erro
 	if err != nil {
 		return Job{}, err
 	}
-	if err := j.complete(ctx, &scope); err != nil {
+	complete, err := j.p.Desk.Complete(ctx)
+	if err != nil {
 		return Job{}, err
 	}
 	if err := j.admit(c.Tenant); err != nil {
@@ -58,7 +59,8 @@ func (j *Jobs) Ask(ctx context.Context, c ledger.Caller, q *Question) (Job, erro
 			delete(j.asking, c.Tenant)
 		}
 	}()
-	e := &entry{record: record{Job: Job{ID: j.p.Writer.NewID(), Tenant: c.Tenant, By: c.Key, Reason: reason, Scope: scope, Clear: q.Clear, State: Queued}}}
+	e := &entry{record: record{Job: Job{ID: j.p.Writer.NewID(), Tenant: c.Tenant, By: c.Key, Reason: reason, Scope: scope, Clear: q.Clear,
+		CompleteSince: complete, State: Queued}}}
 	if q.Clear {
 		e.Shown = q.May
 	}
@@ -141,20 +143,6 @@ func (j *Jobs) heads(ctx context.Context) ([]event.Position, error) {
 		out[i] = event.Position{Partition: p, Index: head}
 	}
 	return out, nil
-}
-
-// complete refuses a question that the views cannot answer: what belongs to no message is in them only
-// since they were last folded anew.
-func (j *Jobs) complete(ctx context.Context, s *Scope) error {
-	since, err := j.p.Desk.Complete(ctx)
-	if err != nil {
-		return err
-	}
-	if since.IsZero() || !s.Since.IsZero() && !s.Since.Before(since) {
-		return nil
-	}
-	return &ledger.Refusal{Code: "views_incomplete", Status: ledger.Conflict,
-		Text: "The views of this server have opt-outs and inbound messages only since " + since.UTC().Format(time.RFC3339) + ", when it was upgraded. Ask its operator to run chirograph projections rebuild, or ask with a since after that."}
 }
 
 // scope works out what a question covers.

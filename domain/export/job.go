@@ -38,6 +38,9 @@ type Job struct {
 	// Heads are the positions up to which the file is true, one a partition: it has no event at or after
 	// them.
 	Heads []event.Position `json:"heads"`
+	// CompleteSince is since when the views had opt-outs and inbound messages at the time of asking; zero:
+	// they had all.
+	CompleteSince time.Time `json:"complete_since,omitzero"`
 
 	State State `json:"state"`
 	// Done is how many of Known events were looked at. Both are 0 before it runs, and are not kept over a
@@ -77,6 +80,8 @@ type Files interface {
 	Open(id event.ID, key []byte) (io.ReadCloser, error)
 	// Delete removes the file of an export, if there is one.
 	Delete(id event.ID) error
+	// Spool makes a temporary file, sealed under a key that nothing keeps.
+	Spool() (Spool, error)
 }
 
 // File is the file of an export that is being written. One of Commit and Abort ends it.

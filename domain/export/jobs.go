@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -50,6 +51,11 @@ type writer interface {
 	Append(ctx context.Context, p event.Partition, e *event.Event) (event.Position, error)
 }
 
+// rules describes policy rules by their id.
+type rules interface {
+	Rule(id string) (decision.Rule, bool)
+}
+
 // Ports are what Jobs stand on. All are required.
 type Ports struct {
 	Log    log
@@ -59,6 +65,10 @@ type Ports struct {
 	Writer writer
 	Files  Files
 	Logger *slog.Logger
+	// Rules describes the rules of decisions.
+	Rules rules
+	// Product is the program and its version, and Ledger the ledger's short id, as the files say them.
+	Product, Ledger string
 	// Keep is how long a file is kept after it was finished.
 	Keep time.Duration
 	Now  func() time.Time

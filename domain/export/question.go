@@ -82,6 +82,25 @@ type Shown struct {
 	Evidence bool `json:"evidence,omitempty"`
 }
 
+// words names what is shown, as the API does.
+func (s Shown) words() []string { return s.list(true) }
+
+// missing names what is not shown.
+func (s Shown) missing() []string { return s.list(false) }
+
+func (s Shown) list(shown bool) []string {
+	var out []string
+	for _, x := range []struct {
+		may  bool
+		name string
+	}{{s.Message, "messages"}, {s.Words, "words"}, {s.Evidence, "evidence"}} {
+		if x.may == shown {
+			out = append(out, x.name)
+		}
+	}
+	return out
+}
+
 // The bounds of a reason, in characters, and the longest run of digits that it may have.
 const (
 	minReason = 3
