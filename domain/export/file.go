@@ -33,7 +33,7 @@ type Entry struct {
 // Manifest is the member manifest.json. Its maker fills the fields up to CompleteSince; Write fills the
 // rest, and the maker's values there count for nothing.
 type Manifest struct {
-	// Format is the layout of the file: FormatName.
+	// Format is the layout of the file: chirograph-export/1. Write fills it.
 	Format string `json:"format"`
 	// Product is the program that made the file and its version, such as "chirograph 0.12.0".
 	Product string `json:"product,omitempty"`
@@ -50,8 +50,10 @@ type Manifest struct {
 	AskedBy string    `json:"asked_by"`
 	Asked   time.Time `json:"asked"`
 	Reason  string    `json:"reason"`
-	// Clear says that personal data is in the file in clear, and not masked.
-	Clear bool `json:"clear"`
+	// Clear names the personal data that is in the file in clear: message (numbers, texts, references
+	// and metadata of messages), words (what persons wrote, with their numbers), evidence (of opt-outs and
+	// lifts). What it does not name is masked or left out.
+	Clear []string `json:"clear"`
 	// Zone is the zone of the local times in the file, by its IANA name. Write fills it.
 	Zone string `json:"zone"`
 	// Heads are the positions up to which the file is true, one a partition: the file has no event at
@@ -74,9 +76,9 @@ type Manifest struct {
 	Members []Member `json:"members"`
 }
 
-// FormatName names the layout of the file. Further members may be added under the same name; what is
+// formatName names the layout of the file. Further members may be added under the same name; what is
 // there keeps its meaning.
-const FormatName = "chirograph-export/1"
+const formatName = "chirograph-export/1"
 
 // Member describes one member of the zip.
 type Member struct {
