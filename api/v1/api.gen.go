@@ -219,6 +219,11 @@ type ExportFile struct {
 	Size int64 `json:"size"`
 }
 
+// ExportList defines model for ExportList.
+type ExportList struct {
+	Exports []Job `json:"exports"`
+}
+
 // ExportQuestion defines model for ExportQuestion.
 type ExportQuestion struct {
 	// AfterStop The event id of an opt-out: everything between your tenant and that person from it on. A message that has an event after it comes with its whole life.
@@ -259,11 +264,6 @@ type ExportQuestion struct {
 
 	// Until Messages accepted before this time, and other events before it.
 	Until time.Time `json:"until,omitempty,omitzero"`
-}
-
-// Exports defines model for Exports.
-type Exports struct {
-	Exports []Job `json:"exports"`
 }
 
 // ID A UUID (RFC 9562).
@@ -330,7 +330,7 @@ type Job struct {
 	// Id A UUID (RFC 9562).
 	Id ID `json:"id"`
 
-	// InClear What personal data is in clear in the file: `messages` (numbers, texts, references and metadata of messages), `words` (what persons wrote), `evidence`. Empty: none.
+	// InClear What personal data is in clear in the file: `message` (numbers, texts, references and metadata of messages), `words` (what persons wrote), `evidence`. Empty: none.
 	InClear []string `json:"in_clear"`
 
 	// Kind What is made. Today always `export`.
@@ -1628,7 +1628,7 @@ type ListExportsResponseObject interface {
 	VisitListExportsResponse(w http.ResponseWriter) error
 }
 
-type ListExports200JSONResponse Exports
+type ListExports200JSONResponse ExportList
 
 func (response ListExports200JSONResponse) VisitListExportsResponse(w http.ResponseWriter) error {
 

@@ -85,7 +85,8 @@ func (j *Jobs) make(ctx context.Context, e *entry, job *Job, sealed *event.Seale
 	if err != nil {
 		return Result{}, err
 	}
-	s := selection{log: j.p.Log, views: j.p.Views, desk: j.p.Desk, tenant: job.Tenant, scope: job.Scope, heads: make([]int64, len(job.Heads))}
+	s := selection{log: j.p.Log, views: j.p.Views, desk: j.p.Desk, tenant: job.Tenant, scope: job.Scope,
+		heads: make([]int64, len(job.Heads)), complete: job.CompleteSince.IsZero()}
 	for i, h := range job.Heads {
 		s.heads[i] = h.Index
 	}
@@ -126,7 +127,7 @@ func (j *Jobs) options(job *Job) (Options, error) {
 		return Options{}, err
 	}
 	m := Manifest{Product: j.p.Product, Ledger: j.p.Ledger, Tenant: job.Tenant, Export: job.ID, Question: job.sentence(), Scope: scope,
-		AskedBy: job.By, Asked: job.Asked, Reason: job.Reason, Clear: job.Shown != Shown{}, CompleteSince: job.CompleteSince}
+		AskedBy: job.By, Asked: job.Asked, Reason: job.Reason, Clear: job.Shown.Words(), CompleteSince: job.CompleteSince}
 	for _, h := range job.Heads {
 		m.Heads = append(m.Heads, h.String())
 	}
@@ -142,7 +143,7 @@ func (j *Job) sentence() string {
 	case j.Shown == Shown{}:
 		return text + " Personal data was asked for in clear, but the key may not see any."
 	}
-	text += " In clear: " + strings.Join(j.Shown.words(), ", ") + "."
+	text += " In clear: " + strings.Join(j.Shown.Words(), ", ") + "."
 	if missing := j.Shown.missing(); len(missing) > 0 {
 		text += " Asked for in clear too, but the key may not see it: " + strings.Join(missing, ", ") + "."
 	}
@@ -200,9 +201,9 @@ func sealedIn(d event.Data, shown Shown) *event.Sealed {
 	case *event.ReceiptReceived:
 		box, may = &d.Sealed, shown.Message
 	case *event.InboundReceived:
-		box, may = &d.Sealed, shown.Words
+		box, may = &d.Sealed, shown.Inbound
 	case *event.InboundReceivedV2:
-		box, may = &d.Sealed, shown.Words
+		box, may = &d.Sealed, shown.Inbound
 	case *event.OptedOut:
 		box = d.Sealed
 	case *event.SuppressionLifted:

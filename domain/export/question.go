@@ -76,14 +76,14 @@ func (s *Scope) Words() []string {
 type Shown struct {
 	// Message: numbers, texts, references and metadata of messages.
 	Message bool `json:"message,omitempty"`
-	// Words: what persons wrote, with their numbers.
-	Words bool `json:"words,omitempty"`
+	// Inbound: what persons wrote, with their numbers.
+	Inbound bool `json:"inbound,omitempty"`
 	// Evidence: the evidence for opt-outs, lifts and reviews.
 	Evidence bool `json:"evidence,omitempty"`
 }
 
-// words names what is shown, as the API does.
-func (s Shown) words() []string { return s.list(true) }
+// Words names what is shown: message, words, evidence; nil for nothing.
+func (s Shown) Words() []string { return s.list(true) }
 
 // missing names what is not shown.
 func (s Shown) missing() []string { return s.list(false) }
@@ -93,7 +93,7 @@ func (s Shown) list(shown bool) []string {
 	for _, x := range []struct {
 		may  bool
 		name string
-	}{{s.Message, "messages"}, {s.Words, "words"}, {s.Evidence, "evidence"}} {
+	}{{s.Message, "message"}, {s.Inbound, "words"}, {s.Evidence, "evidence"}} {
 		if x.may == shown {
 			out = append(out, x.name)
 		}

@@ -71,6 +71,8 @@ type selection struct {
 	tenant string
 	scope  Scope
 	heads  []int64 // by partition
+	// complete: the views have every event that belongs to no message.
+	complete bool
 	// step is called after each read with how many events were looked at since, and may wait.
 	step func(n int) error
 	// known is called with how many events will be looked at, before the first.
@@ -507,8 +509,11 @@ func (c *scanning) records(ctx context.Context, records []ledger.Record, f func(
 		id := rec.Event.MessageID()
 		if id.IsZero() {
 			why, ok := streams[rec.Index]
+			if !ok && c.complete {
+				return fmt.Errorf("the views have no event at %s", event.Position{Partition: c.partition, Index: rec.Index})
+			}
 			if !ok {
-				continue
+				continue // it came before the views had such events: the file says since when they have
 			}
 			j.why = why
 		} else {

@@ -1,0 +1,110 @@
+package v1
+
+import (
+	"context"
+
+	"github.com/chirograph/chirograph/api/door"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/export"
+)
+
+// exports are this node's, or the problem that it keeps none.
+func (s *server) exports() (Exports, error) {
+	if s.Exports == nil {
+		return nil, door.Refuse("exports_off", "", "This node keeps no exports. Its operator turns them on with exports.dir in the configuration.")
+	}
+	return s.Exports, nil
+}
+
+// exportID reads the id of an export. What is none is an export that there is not.
+func exportID(text string) event.ID {
+	id, err := event.ParseID(text)
+	if err != nil {
+		return event.ID{}
+	}
+	return id
+}
+
+// AskExport is POST /v1/audit/exports.
+func (s *server) AskExport(ctx context.Context, r AskExportRequestObject) (AskExportResponseObject, error) {
+	exports, err := s.exports()
+	if err != nil {
+		return nil, err
+	}
+	b := r.Body
+	may := func(scope string) bool { return door.Require(ctx, scope) == nil }
+	ctx, cancel := context.WithTimeout(ctx, s.AnswerWithin)
+	defer cancel()
+	j, err := exports.Ask(ctx, callerOf(ctx), &export.Question{Recipient: b.Recipient, Country: b.Country, Message: b.Message, Reference: b.Reference, Program: b.Program,
+		Rule: b.Rule, Outcome: b.Outcome, Carrier: b.Carrier, Since: b.Since, Until: b.Until, AfterStop: b.AfterStop, Reason: b.Reason, Clear: b.Clear,
+		May: export.Shown{Message: may("messages:read"), Inbound: may("inbound:read"), Evidence: may("evidence:read")}})
+	if err != nil {
+		return nil, written(err)
+	}
+	return AskExport202JSONResponse(job(&j)), nil
+}
+
+// ListExports is GET /v1/audit/exports.
+func (s *server) ListExports(ctx context.Context, _ ListExportsRequestObject) (ListExportsResponseObject, error) {
+	exports, err := s.exports()
+	if err != nil {
+		return nil, err
+	}
+	return ListExports200JSONResponse{Exports: all(exports.List(callerOf(ctx).Tenant), job)}, nil
+}
+
+// GetJob is GET /v1/jobs/{id}.
+func (s *server) GetJob(ctx context.Context, r GetJobRequestObject) (GetJobResponseObject, error) {
+	exports, err := s.exports()
+	if err != nil {
+		return nil, err
+	}
+	j, err := exports.Job(callerOf(ctx).Tenant, exportID(r.Id))
+	if err != nil {
+		return nil, err
+	}
+	return GetJob200JSONResponse(job(&j)), nil
+}
+
+// DeleteJob is DELETE /v1/jobs/{id}.
+func (s *server) DeleteJob(ctx context.Context, r DeleteJobRequestObject) (DeleteJobResponseObject, error) {
+	exports, err := s.exports()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.AnswerWithin)
+	defer cancel()
+	j, err := exports.Delete(ctx, callerOf(ctx), exportID(r.Id))
+	if err != nil {
+		return nil, written(err)
+	}
+	return DeleteJob200JSONResponse(job(&j)), nil
+}
+
+// GetExportFile is GET /v1/audit/exports/{id}/file.
+func (s *server) GetExportFile(ctx context.Context, r GetExportFileRequestObject) (GetExportFileResponseObject, error) {
+	exports, err := s.exports()
+	if err != nil {
+		return nil, err
+	}
+	brief, cancel := context.WithTimeout(ctx, s.AnswerWithin)
+	defer cancel()
+	j, file, err := exports.Download(brief, callerOf(ctx), exportID(r.Id))
+	if err != nil {
+		return nil, written(err)
+	}
+	return GetExportFile200ApplicationzipResponse{Body: file, ContentLength: j.Size,
+		Headers: GetExportFile200ResponseHeaders{ContentDisposition: `attachment; filename="export-` + j.ID.String() + `.zip"`}}, nil
+}
+
+func job(j *export.Job) Job {
+	v := Job{Id: j.ID, Kind: "export", State: string(j.State), AskedAt: j.Asked, By: j.By, Reason: j.Reason, Scope: j.Scope.Words(), InClear: list(j.Shown.Words()),
+		Heads: make([]string, len(j.Heads)), Done: j.Done, Known: j.Known, EndedAt: j.Ended, EndedBy: j.EndedBy, Why: j.Why, DeletedAt: j.Deleted, DeletedBy: j.DeletedBy}
+	for i, h := range j.Heads {
+		v.Heads[i] = h.String()
+	}
+	if j.SHA256 != "" {
+		v.File = ExportFile{Events: j.Events, Size: j.Size, Sha256: j.SHA256, DeleteAfter: j.DeleteAfter}
+	}
+	return v
+}
