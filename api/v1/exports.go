@@ -2,6 +2,11 @@ package v1
 
 import (
 	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/event"
@@ -93,8 +98,44 @@ func (s *server) GetExportFile(ctx context.Context, r GetExportFileRequestObject
 	if err != nil {
 		return nil, written(err)
 	}
-	return GetExportFile200ApplicationzipResponse{Body: file, ContentLength: j.Size,
-		Headers: GetExportFile200ResponseHeaders{ContentDisposition: `attachment; filename="export-` + j.ID.String() + `.zip"`}}, nil
+	return &exportFile{job: &j, file: file}, nil
+}
+
+// exportFile answers with the file of an export.
+type exportFile struct {
+	job  *export.Job
+	file io.ReadCloser
+}
+
+// sendWithin bounds how long a caller may take for each piece of a file.
+const (
+	sendWithin = time.Minute
+	sendPiece  = 1 << 20
+)
+
+// VisitGetExportFileResponse sends the file. The server bounds the time of a whole answer, which is too short
+// for a large file on a slow line: here each piece has a bound of its own. Of a file that was cut off
+// the length tells.
+func (f *exportFile) VisitGetExportFileResponse(w http.ResponseWriter) error {
+	defer f.file.Close()
+	h := w.Header()
+	h.Set("Content-Type", "application/zip")
+	h.Set("Content-Length", strconv.FormatInt(f.job.Size, 10))
+	h.Set("Content-Disposition", `attachment; filename="export-`+f.job.ID.String()+`.zip"`)
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	bound := http.NewResponseController(w)
+	for {
+		// A writer without a deadline has no bound to move.
+		if err := bound.SetWriteDeadline(time.Now().Add(sendWithin)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return err
+		}
+		if _, err := io.CopyN(w, f.file, sendPiece); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
 }
 
 func job(j *export.Job) Job {
