@@ -13,12 +13,18 @@ import (
 	"github.com/chirograph/chirograph/domain/export"
 )
 
+// exportCalls are the operations about exports.
+type exportCalls struct {
+	jobs         Exports       // nil: this node keeps none
+	answerWithin time.Duration // as Deps.answerWithin
+}
+
 // exports are this node's, or the problem that it keeps none.
-func (s *server) exports() (Exports, error) {
-	if s.Exports == nil {
+func (s exportCalls) exports() (Exports, error) {
+	if s.jobs == nil {
 		return nil, door.Refuse("exports_off", "", "This node keeps no exports. Its operator turns them on with exports.dir in the configuration.")
 	}
-	return s.Exports, nil
+	return s.jobs, nil
 }
 
 // exportID reads the id of an export. What is none is an export that there is not.
@@ -31,14 +37,14 @@ func exportID(text string) event.ID {
 }
 
 // AskExport is POST /v1/audit/exports.
-func (s *server) AskExport(ctx context.Context, r AskExportRequestObject) (AskExportResponseObject, error) {
+func (s exportCalls) AskExport(ctx context.Context, r AskExportRequestObject) (AskExportResponseObject, error) {
 	exports, err := s.exports()
 	if err != nil {
 		return nil, err
 	}
 	b := r.Body
 	may := func(scope string) bool { return door.Require(ctx, scope) == nil }
-	ctx, cancel := context.WithTimeout(ctx, s.AnswerWithin)
+	ctx, cancel := context.WithTimeout(ctx, s.answerWithin)
 	defer cancel()
 	j, err := exports.Ask(ctx, callerOf(ctx), &export.Question{Recipient: b.Recipient, Country: b.Country, Message: b.Message, Reference: b.Reference, Program: b.Program,
 		Rule: b.Rule, Outcome: b.Outcome, Carrier: b.Carrier, Since: b.Since, Until: b.Until, AfterStop: b.AfterStop, Reason: b.Reason, Clear: b.Clear,
@@ -50,7 +56,7 @@ func (s *server) AskExport(ctx context.Context, r AskExportRequestObject) (AskEx
 }
 
 // ListExports is GET /v1/audit/exports.
-func (s *server) ListExports(ctx context.Context, _ ListExportsRequestObject) (ListExportsResponseObject, error) {
+func (s exportCalls) ListExports(ctx context.Context, _ ListExportsRequestObject) (ListExportsResponseObject, error) {
 	exports, err := s.exports()
 	if err != nil {
 		return nil, err
@@ -59,7 +65,7 @@ func (s *server) ListExports(ctx context.Context, _ ListExportsRequestObject) (L
 }
 
 // GetJob is GET /v1/jobs/{id}.
-func (s *server) GetJob(ctx context.Context, r GetJobRequestObject) (GetJobResponseObject, error) {
+func (s exportCalls) GetJob(ctx context.Context, r GetJobRequestObject) (GetJobResponseObject, error) {
 	exports, err := s.exports()
 	if err != nil {
 		return nil, err
@@ -72,12 +78,12 @@ func (s *server) GetJob(ctx context.Context, r GetJobRequestObject) (GetJobRespo
 }
 
 // DeleteJob is DELETE /v1/jobs/{id}.
-func (s *server) DeleteJob(ctx context.Context, r DeleteJobRequestObject) (DeleteJobResponseObject, error) {
+func (s exportCalls) DeleteJob(ctx context.Context, r DeleteJobRequestObject) (DeleteJobResponseObject, error) {
 	exports, err := s.exports()
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.AnswerWithin)
+	ctx, cancel := context.WithTimeout(ctx, s.answerWithin)
 	defer cancel()
 	j, err := exports.Delete(ctx, callerOf(ctx), exportID(r.Id))
 	if err != nil {
@@ -87,12 +93,12 @@ func (s *server) DeleteJob(ctx context.Context, r DeleteJobRequestObject) (Delet
 }
 
 // GetExportFile is GET /v1/audit/exports/{id}/file.
-func (s *server) GetExportFile(ctx context.Context, r GetExportFileRequestObject) (GetExportFileResponseObject, error) {
+func (s exportCalls) GetExportFile(ctx context.Context, r GetExportFileRequestObject) (GetExportFileResponseObject, error) {
 	exports, err := s.exports()
 	if err != nil {
 		return nil, err
 	}
-	brief, cancel := context.WithTimeout(ctx, s.AnswerWithin)
+	brief, cancel := context.WithTimeout(ctx, s.answerWithin)
 	defer cancel()
 	j, file, err := exports.Download(brief, callerOf(ctx), exportID(r.Id))
 	if err != nil {

@@ -37,7 +37,7 @@ type Question struct {
 // is wrong with a question is a *ledger.Refusal. After ledger.ErrUnknown the audit log may have it, and nothing
 // is made.
 func (j *Jobs) Ask(ctx context.Context, c ledger.Caller, q *Question) (Job, error) {
-	reason, err := CheckReason(q.Reason)
+	reason, err := checkReason(q.Reason)
 	if err != nil {
 		return Job{}, err
 	}
@@ -64,10 +64,10 @@ func (j *Jobs) Ask(ctx context.Context, c ledger.Caller, q *Question) (Job, erro
 	if q.Clear {
 		e.Shown = q.May
 	}
-	if e.Heads, err = j.heads(ctx); err != nil {
+	if e.Heads, err = headsOf(ctx, j.p.Log); err != nil {
 		return Job{}, err
 	}
-	if e.Key, err = j.newKey(c.Tenant, e.ID); err != nil {
+	if e.Key, err = newKey(j.p.Vault, c.Tenant, e.ID); err != nil {
 		return Job{}, err
 	}
 	text, err := json.Marshal(&e.Scope)
@@ -115,7 +115,7 @@ func (j *Jobs) admit(tenant string) error {
 			oldest = e
 		}
 	}
-	if queued >= MaxQueued {
+	if queued >= maxQueued {
 		return &ledger.Refusal{Code: "too_many_exports", Text: "20 exports of your tenant wait or run. Wait for one, or cancel one with DELETE /v1/jobs/{id}."}
 	}
 	if all >= maxRecords {
@@ -131,12 +131,12 @@ func (j *Jobs) admit(tenant string) error {
 	return nil
 }
 
-// heads are the indexes that the next event of each partition will have, now.
-func (j *Jobs) heads(ctx context.Context) ([]event.Position, error) {
-	out := make([]event.Position, j.p.Log.Partitions())
+// headsOf are the positions that the next event of each partition will have, now.
+func headsOf(ctx context.Context, l log) ([]event.Position, error) {
+	out := make([]event.Position, l.Partitions())
 	for i := range out {
 		p := event.Partition(i)
-		_, head, err := j.p.Log.Read(ctx, p, 0, 0)
+		_, head, err := l.Read(ctx, p, 0, 0)
 		if err != nil {
 			return nil, err
 		}

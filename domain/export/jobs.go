@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// MaxQueued is how many exports of a tenant may wait or run.
-	MaxQueued = 20
+	// maxQueued is how many exports of a tenant may wait or run.
+	maxQueued = 20
 	// maxRecords is how many exports of a tenant are remembered. The oldest one without a file makes room.
 	maxRecords = 500
 	// keepRecords is how long an export is remembered after its file was deleted, or it came to nothing.
@@ -372,12 +372,12 @@ func (j *Jobs) Download(ctx context.Context, c ledger.Caller, id event.ID) (Job,
 }
 
 // newKey makes the key of an export's file, and seals it.
-func (j *Jobs) newKey(tenant string, id event.ID) (event.Sealed, error) {
-	subject, err := j.p.Vault.SubjectKey(tenant, event.Pseudonym{})
+func newKey(v vault, tenant string, id event.ID) (event.Sealed, error) {
+	subject, err := v.SubjectKey(tenant, event.Pseudonym{})
 	if err != nil {
 		return event.Sealed{}, err
 	}
 	key := make([]byte, 32)
 	rand.Read(key)
-	return j.p.Vault.Seal(tenant, subject, ledger.ClassExport, id, key)
+	return v.Seal(tenant, subject, ledger.ClassExport, id, key)
 }

@@ -108,9 +108,9 @@ const (
 	maxDigits = 6
 )
 
-// CheckReason returns a reason without space around it, or says in a *ledger.Refusal what is wrong with it.
+// checkReason returns a reason without space around it, or says in a *ledger.Refusal what is wrong with it.
 // A reason is kept for ever: so it must not have what may be a phone number.
-func CheckReason(reason string) (string, error) {
+func checkReason(reason string) (string, error) {
 	reason = strings.TrimSpace(reason)
 	n := utf8.RuneCountInString(reason)
 	printable := func(r rune) bool { return unicode.IsPrint(r) }

@@ -34,6 +34,7 @@ type Running struct {
 	Keys     door.Keys
 	Drain    time.Duration
 	Log      *slog.Logger
+	Exports  Exports
 	// shares divides the carriers among the nodes of a cluster until ctx is done; nil on
 	// one machine.
 	shares func(ctx context.Context) error
@@ -45,6 +46,11 @@ type Running struct {
 // proposals, the carriers' answers, the facts that they made, the files.
 func (r *Running) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, r.Data.Close()) }()
+	exports, stopExports, err := r.Exports.begin(r.Data, r.Log)
+	if err != nil {
+		return err
+	}
+	defer stopExports()
 	carriers, stopCarriers := context.WithCancel(context.Background())
 	defer stopCarriers()
 	nodeRun, err := r.Node.Start(ctx)
@@ -99,6 +105,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		Intake: r.Node.Intake(), Commands: r.Node.Commands(),
 		Reading: reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
 			Programs: r.Node.Commands(), Witness: r.Node.Intake(), Wait: door.WaitContext}),
+		Exports: exports,
 		Health:  &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	served := make(chan error, 1)
@@ -142,7 +149,8 @@ func Prepare(ctx context.Context, cfg *config.Config, l net.Listener, log *slog.
 	if err != nil {
 		return nil, err
 	}
-	r = &Running{Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log}
+	r = &Running{Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log,
+		Exports: Exports{Node: cfg.Node, Dir: cfg.Exports.Folder(cfg.Data), Keep: time.Duration(cfg.Exports.Keep)}}
 	if cfg.IsShared() {
 		err = r.join(ctx, cfg)
 	} else {

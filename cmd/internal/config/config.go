@@ -76,7 +76,7 @@ type Limits struct {
 
 // Exports says where files of exports are kept, and how long.
 type Exports struct {
-	Keep Duration `yaml:"keep" default:"168h" doc:"How long a file is kept after it was made; 1h to 8760h."`
+	Keep Duration `yaml:"keep" default:"168h0m0s" doc:"How long a file is kept after it was made; 1h to 8760h."`
 	Dir  string   `yaml:"dir" file:"" otherwise:"the folder exports in data; on a cluster: none, and the node makes no exports" doc:"Folder of the files, which are sealed and can be read only by this process's user. Each node needs one of its own, on a disk that outlives the process."`
 }
 
@@ -399,12 +399,12 @@ func (c *Config) MasterKey() string {
 	return filepath.Join(c.Data, "master.key")
 }
 
-// ExportsDir is the folder of exports; "": the node makes none.
-func (c *Config) ExportsDir() string {
-	if c.Exports.Dir == "" && c.Data != "" {
-		return filepath.Join(c.Data, "exports")
+// Folder is where the files are on a node with a data folder, or without one (""); "": it makes none.
+func (x *Exports) Folder(data string) string {
+	if x.Dir == "" && data != "" {
+		return filepath.Join(data, "exports")
 	}
-	return c.Exports.Dir
+	return x.Dir
 }
 
 // Logger is the process's own log.
