@@ -38,6 +38,7 @@ type Running struct {
 	Keys     door.Keys
 	Drain    time.Duration
 	Log      *slog.Logger
+	Exports  Exports
 	// shares divides the carriers among the nodes of a cluster until ctx is done; nil on
 	// one machine.
 	shares func(ctx context.Context) error
@@ -49,6 +50,11 @@ type Running struct {
 // proposals, the carriers' answers, the facts that they made, the files.
 func (r *Running) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, r.Data.Close()) }()
+	exports, stopExports, err := r.Exports.begin(r.Data, r.Log)
+	if err != nil {
+		return err
+	}
+	defer stopExports()
 	carriers, stopCarriers := context.WithCancel(context.Background())
 	defer stopCarriers()
 	nodeRun, err := r.Node.Start(ctx)
@@ -105,6 +111,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 			Programs: r.Node.Commands(), Witness: witness{r.Node.Intake()}, Wait: door.WaitContext}),
 		History: history.New(history.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
 			Registry: r.Node.RegistryAt, Zone: places.BuiltIn().Zone, Now: time.Now, Witness: witness{r.Node.Intake()}}),
+		Exports: exports,
 		Health:  &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	served := make(chan error, 1)
@@ -148,7 +155,8 @@ func Prepare(ctx context.Context, cfg *config.Config, l net.Listener, log *slog.
 	if err != nil {
 		return nil, err
 	}
-	r = &Running{Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log}
+	r = &Running{Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log,
+		Exports: Exports{Node: cfg.Node, Dir: cfg.Exports.Folder(cfg.Data), Keep: time.Duration(cfg.Exports.Keep)}}
 	if cfg.IsShared() {
 		err = r.join(ctx, cfg)
 	} else {
