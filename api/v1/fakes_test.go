@@ -277,9 +277,9 @@ type fakeKeys struct{}
 func (fakeKeys) Authenticate(token string) (ledger.Caller, []string, bool) {
 	switch token {
 	case testToken:
-		return ledger.Caller{Tenant: "acme", Key: "key1"}, []string{"messages:write", "messages:read", "opt-outs:write", "opt-outs:read", "opt-outs:lift", "reviews:read", "reviews:write", "control:write", "operate"}, true
+		return ledger.Caller{Tenant: "acme", Key: "key1"}, []string{"messages:write", "messages:read", "opt-outs:write", "opt-outs:read", "opt-outs:lift", "reviews:read", "reviews:write", "audit:read", "control:write", "operate"}, true
 	case "k_officer":
-		return ledger.Caller{Tenant: "acme", Key: "key4"}, []string{"opt-outs:write", "reviews:read", "reviews:write"}, true
+		return ledger.Caller{Tenant: "acme", Key: "key4"}, []string{"opt-outs:write", "reviews:read", "reviews:write", "audit:read"}, true
 	case "k_none":
 		return ledger.Caller{Tenant: "acme", Key: "key2"}, nil, true
 	case "k_other_tenant":
@@ -326,7 +326,7 @@ func newEnv(t testing.TB, change ...func(*Deps, *door.Config)) *env {
 		vault:  fakeVault{erased: map[event.ID]bool{}},
 		health: &fakeHealth{ok: true}, metrics: prometheus.NewRegistry()}
 	e.ledger.submit = accept
-	d := Deps{Intake: e.ledger, Commands: e.ledger, Health: e.health,
+	d := Deps{Intake: e.ledger, Commands: e.ledger, Health: e.health, Reports: &fakeReports{},
 		Reading: reading.New(reading.Ports{Views: e.views, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Programs: e.ledger, Witness: e.ledger, Wait: door.WaitContext}),
 		Metrics: promhttp.HandlerFor(e.metrics, promhttp.HandlerOpts{})}
 	c := door.Config{Keys: fakeKeys{}, Registerer: e.metrics,

@@ -56,6 +56,7 @@ type Deps struct {
 	Intake   Intake
 	Commands Commands
 	Reading  *reading.Reader
+	Reports  Reports
 	Health   Health
 	// Metrics serves /metrics; without it that is 404.
 	Metrics http.Handler

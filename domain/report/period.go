@@ -40,8 +40,8 @@ type Period struct {
 	zone *time.Location
 }
 
-// refuse is the answer to a parameter that is wrong.
-func refuse(format string, a ...any) error {
+// malformed is the answer to a parameter that is wrong.
+func malformed(format string, a ...any) error {
 	return &ledger.Refusal{Code: "bad_parameter", Text: fmt.Sprintf(format, a...)}
 }
 
@@ -69,14 +69,14 @@ func periodOf(kind Kind, of string, zone *time.Location, now time.Time) (Period,
 		next = first.AddDate(0, 1, 0)
 		name = first.Format("January 2006")
 	default:
-		return Period{}, refuse("A report is about a day, a week or a month.")
+		return Period{}, malformed("A report is about a day, a week or a month.")
 	}
 	p := Period{Kind: kind, First: first.Format(time.DateOnly), Name: name, Zone: zone.String(), From: begins(first, zone), Until: begins(next, zone), zone: zone}
 	switch {
 	case !p.From.Before(p.Until):
-		return Period{}, refuse("The zone %s has no such day.", zone)
+		return Period{}, malformed("The zone %s has no such day.", zone)
 	case p.From.After(now):
-		return Period{}, refuse("%s has not begun in %s. Give an earlier date.", name, zone)
+		return Period{}, malformed("%s has not begun in %s. Give an earlier date.", name, zone)
 	}
 	p.Ended = !p.Until.After(now)
 	return p, nil
@@ -104,13 +104,13 @@ func dateOf(kind Kind, of string, zone *time.Location, now time.Time) (int, time
 	}
 	switch {
 	case err != nil && kind == Week:
-		return 0, 0, 0, refuse("A date is written as 2026-11-27, and a week also as 2026-W48.")
+		return 0, 0, 0, malformed("A date is written as 2026-11-27, and a week also as 2026-W48.")
 	case err != nil && kind == Month:
-		return 0, 0, 0, refuse("A date is written as 2026-11-27, and a month also as 2026-11.")
+		return 0, 0, 0, malformed("A date is written as 2026-11-27, and a month also as 2026-11.")
 	case err != nil:
-		return 0, 0, 0, refuse("A date is written as 2026-11-27.")
+		return 0, 0, 0, malformed("A date is written as 2026-11-27.")
 	case day.Year() < 2000 || day.Year() > 9990:
-		return 0, 0, 0, refuse("Give a date from the year 2000 on.")
+		return 0, 0, 0, malformed("Give a date from the year 2000 on.")
 	}
 	y, m, d := day.Date()
 	return y, m, d, nil
