@@ -62,7 +62,7 @@ func TestReport(t *testing.T) {
 	if r.Period.First != "2026-11-16" || r.Total.Submitted != (report.Amount{Messages: 3, Parts: 4}) || r.Unplaced == nil || r.CompleteSince.IsZero() {
 		t.Errorf("%+v", r)
 	}
-	officer := header("Authorization", "Bearer k_officer")
+	officer := header("Authorization", "Bearer k_auditor")
 	var theirs Report
 	e.do("GET", "/v1/audit/reports/day", "", officer).is(200).into(&theirs)
 	if theirs.Unplaced != nil || f.ask.Operator {

@@ -14,6 +14,7 @@ import (
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -52,10 +53,11 @@ type Health interface {
 type Deps struct {
 	// Door stands before every handler.
 	Door *door.Door
-	// Intake and Commands take writes, and Reading answers reads.
+	// Intake and Commands take writes, and Reading and History answer reads.
 	Intake   Intake
 	Commands Commands
 	Reading  *reading.Reader
+	History  *history.Reader
 	Reports  Reports
 	Health   Health
 	// Metrics serves /metrics; without it that is 404.

@@ -25,10 +25,12 @@ type StreamEventFilter struct {
 	Types []event.Type // at least one
 	// Since and Until bound the event's time, half-open; zero: no bound.
 	Since, Until time.Time
-	// BeforeTime and Before are the time and the id of the last one of the page before.
-	BeforeTime time.Time
-	Before     event.ID
-	Limit      int // 1 to 1000
+	// BeforeTime, Before and BeforeIndex are the time, the id and the index of the last one of the page
+	// before: a copy of an event has its time and its id.
+	BeforeTime  time.Time
+	Before      event.ID
+	BeforeIndex int64
+	Limit       int // 1 to 1000
 }
 
 // Tally counts events of one kind, in one quarter of an hour of the events' own time. What A, B and C

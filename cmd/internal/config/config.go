@@ -43,6 +43,7 @@ type Config struct {
 	Log           Log          `yaml:"log" doc:"The process's own log, on standard error. It never contains a recipient's phone number or a message's text."`
 	Limits        Limits       `yaml:"limits" doc:"Limits for each partition."`
 	Tenants       []string     `yaml:"tenants" doc:"Names of the tenants: small letters, digits, - and _. A name is in every event and cannot be changed later. Required."`
+	Zones         []Zone       `yaml:"zones" doc:"In which zone the reports of a tenant are cut into days, where that is not UTC."`
 	APIKeys       []Key        `yaml:"api_keys" doc:"Who may call the API. chirograph config key makes a key."`
 	Carriers      []Carrier    `yaml:"carriers" doc:"Carrier accounts. Nodes bind to them as SMPP 3.4 transceivers."`
 	Kafka         Kafka        `yaml:"kafka" doc:"The ledger's topics. chirograph log init makes them."`
@@ -71,6 +72,12 @@ type Limits struct {
 	AnswerWithin Duration `yaml:"answer_within" default:"10s" doc:"After call_window, how long the carrier may take to answer before the hand-off is in doubt. Must be longer than every carrier's response_timeout."`
 	ReleaseRate  int      `yaml:"release_rate" default:"100" doc:"How many scheduled and deferred messages a partition decides per second when many are due at once."`
 	MaxWaiting   int      `yaml:"max_waiting" default:"2000" doc:"For each partition and priority: how many allowed messages may wait for a carrier. Further messages are decided later."`
+}
+
+// Zone is the zone of one tenant's reports.
+type Zone struct {
+	Tenant string `yaml:"tenant" doc:"The tenant. Required."`
+	Zone   string `yaml:"zone" doc:"The zone's name in the IANA zone database, such as America/New_York. Required."`
 }
 
 // Key is one API key. A key has 256 random bits, so its plain SHA-256 gives
