@@ -14,6 +14,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/report"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/labstack/echo/v4"
 	"github.com/oapi-codegen/runtime"
@@ -904,6 +905,69 @@ type Recipient struct {
 	Places []string `json:"places"`
 }
 
+// Report defines model for Report.
+type Report = report.Report
+
+// ReportAmount defines model for ReportAmount.
+type ReportAmount = report.Amount
+
+// ReportAnswer What a carrier answered, part by part.
+type ReportAnswer = report.Answer
+
+// ReportBucket One step of a distribution.
+type ReportBucket = report.Bucket
+
+// ReportCarrier Messages of which the carrier took every part.
+type ReportCarrier = report.Carrier
+
+// ReportCause Messages that were not delivered or refused by a carrier, or of which it is not known, by cause.
+type ReportCause = report.Cause
+
+// ReportChange defines model for ReportChange.
+type ReportChange = report.Change
+
+// ReportChanges What control and the audit log recorded.
+type ReportChanges = report.Changes
+
+// ReportDecided A message may be decided several times.
+type ReportDecided = report.Decided
+
+// ReportFigures What is counted of messages. A list has a row for each combination that occurred.
+type ReportFigures = report.Figures
+
+// ReportNamed defines model for ReportNamed.
+type ReportNamed = report.Named
+
+// ReportOptOut One opt-out, without a number.
+type ReportOptOut = report.OptOut
+
+// ReportOptOuts defines model for ReportOptOuts.
+type ReportOptOuts = report.OptOuts
+
+// ReportPeriod defines model for ReportPeriod.
+type ReportPeriod = report.Period
+
+// ReportProgram The figures of one program. Those of all programs add up to `total`.
+type ReportProgram = report.Program
+
+// ReportPurpose What was submitted.
+type ReportPurpose = report.Purpose
+
+// ReportReceipts Delivery receipts.
+type ReportReceipts = report.Receipts
+
+// ReportReviews Replies that need a person.
+type ReportReviews = report.Reviews
+
+// ReportRule A rule that refused or postponed, or a fault that held. A decision with several rules is in several rows.
+type ReportRule = report.Rule
+
+// ReportSlot An hour of a day, or a day of a week or month.
+type ReportSlot = report.Slot
+
+// ReportStatus Messages that came into a status.
+type ReportStatus = report.StatusRow
+
 // Review defines model for Review.
 type Review struct {
 	// Ask What was read in the words: stop, unclear, start, yes, help, none.
@@ -1300,6 +1364,18 @@ type MessageID = string
 // ReviewID defines model for ReviewID.
 type ReviewID = string
 
+// GetReportParams defines parameters for GetReport.
+type GetReportParams struct {
+	// Of A date in the period, as 2026-11-27; of a week also 2026-W48, of a month also 2026-11. Without it, the period is that of now.
+	Of string `form:"of,omitempty" json:"of,omitempty,omitzero"`
+
+	// Zone The zone in which the period is cut, by its name in the IANA zone database. Without it, the tenant's zone in the configuration counts, or else UTC.
+	Zone string `form:"zone,omitempty" json:"zone,omitempty,omitzero"`
+
+	// Format `json` (the default), `csv` or `html`.
+	Format string `form:"format,omitempty" json:"format,omitempty,omitzero"`
+}
+
 // ControlHistoryParams defines parameters for ControlHistory.
 type ControlHistoryParams struct {
 	// Since At or after this.
@@ -1416,6 +1492,9 @@ type ServerInterface interface {
 	// GetExportFile Download the file of an export
 	// (GET /v1/audit/exports/{id}/file)
 	GetExportFile(ctx echo.Context, id ExportID) error
+	// GetReport Report a day, a week or a month
+	// (GET /v1/audit/reports/{period})
+	GetReport(ctx echo.Context, period string, params GetReportParams) error
 	// ControlHistory Read who changed what
 	// (GET /v1/control/history)
 	ControlHistory(ctx echo.Context, params ControlHistoryParams) error
@@ -1535,6 +1614,45 @@ func (w *ServerInterfaceWrapper) GetExportFile(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetExportFile(ctx, id)
+	return err
+}
+
+// GetReport converts echo context to params.
+func (w *ServerInterfaceWrapper) GetReport(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "period" -------------
+	var period string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "period", ctx.Param("period"), &period, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter period: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetReportParams
+	// ------------- Optional query parameter "of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "of", ctx.QueryParams(), &params.Of, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter of: %s", err))
+	}
+
+	// ------------- Optional query parameter "zone" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "zone", ctx.QueryParams(), &params.Zone, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter zone: %s", err))
+	}
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", ctx.QueryParams(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter format: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetReport(ctx, period, params)
 	return err
 }
 
@@ -1992,6 +2110,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/audit/exports", wrapper.ListExports, options.OperationMiddlewares["ListExports"]...)
 	router.POST(options.BaseURL+"/v1/audit/exports", wrapper.AskExport, options.OperationMiddlewares["AskExport"]...)
 	router.GET(options.BaseURL+"/v1/audit/exports/:id/file", wrapper.GetExportFile, options.OperationMiddlewares["GetExportFile"]...)
+	router.GET(options.BaseURL+"/v1/audit/reports/:period", wrapper.GetReport, options.OperationMiddlewares["GetReport"]...)
 	router.GET(options.BaseURL+"/v1/control/history", wrapper.ControlHistory, options.OperationMiddlewares["ControlHistory"]...)
 	router.GET(options.BaseURL+"/v1/events/:id", wrapper.GetEvent, options.OperationMiddlewares["GetEvent"]...)
 	router.DELETE(options.BaseURL+"/v1/jobs/:id", wrapper.DeleteJob, options.OperationMiddlewares["DeleteJob"]...)
@@ -2140,6 +2259,69 @@ func (response GetExportFile200ApplicationzipResponse) VisitGetExportFileRespons
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
 	}
 	w.Header().Set("Content-Disposition", fmt.Sprint(response.Headers.ContentDisposition))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetReportRequestObject struct {
+	Period string `json:"period"`
+	Params GetReportParams
+}
+
+type GetReportResponseObject interface {
+	VisitGetReportResponse(w http.ResponseWriter) error
+}
+
+type GetReport200JSONResponse Report
+
+func (response GetReport200JSONResponse) VisitGetReportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReport200TextcsvResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetReport200TextcsvResponse) VisitGetReportResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/csv")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetReport200TexthtmlResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetReport200TexthtmlResponse) VisitGetReportResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/html")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
 	w.WriteHeader(200)
 
 	if closer, ok := response.Body.(io.ReadCloser); ok {
@@ -2635,6 +2817,9 @@ type StrictServerInterface interface {
 	// GetExportFile Download the file of an export
 	// (GET /v1/audit/exports/{id}/file)
 	GetExportFile(ctx context.Context, request GetExportFileRequestObject) (GetExportFileResponseObject, error)
+	// GetReport Report a day, a week or a month
+	// (GET /v1/audit/reports/{period})
+	GetReport(ctx context.Context, request GetReportRequestObject) (GetReportResponseObject, error)
 	// ControlHistory Read who changed what
 	// (GET /v1/control/history)
 	ControlHistory(ctx context.Context, request ControlHistoryRequestObject) (ControlHistoryResponseObject, error)
@@ -2846,6 +3031,32 @@ func (sh *strictHandler) GetExportFile(ctx echo.Context, id ExportID) error {
 		return err
 	} else if validResponse, ok := response.(GetExportFileResponseObject); ok {
 		return validResponse.VisitGetExportFileResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetReport operation middleware
+func (sh *strictHandler) GetReport(ctx echo.Context, period string, params GetReportParams) error {
+	var request GetReportRequestObject
+
+	request.Period = period
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetReport(ctx.Request().Context(), request.(GetReportRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetReport")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetReportResponseObject); ok {
+		return validResponse.VisitGetReportResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

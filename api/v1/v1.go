@@ -69,6 +69,7 @@ type Deps struct {
 	Commands Commands
 	Reading  *reading.Reader
 	History  *history.Reader
+	Reports  Reports
 	Health   Health
 	// Exports is nil where this node keeps no exports.
 	Exports Exports
