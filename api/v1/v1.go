@@ -17,6 +17,7 @@ import (
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/witness"
 )
 
 //go:generate go tool -modfile=codegen/go.mod oapi-codegen -config oapi-codegen.yaml openapi.yaml
@@ -56,6 +57,8 @@ type Deps struct {
 	Intake   Intake
 	Commands Commands
 	Reading  *reading.Reader
+	// AuditLog reads the audit log.
+	AuditLog *witness.Trail
 	Health   Health
 	// Metrics serves /metrics; without it that is 404.
 	Metrics http.Handler

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -32,8 +33,54 @@ type stored struct {
 	Data map[string]json.RawMessage `json:"data"`
 }
 
-// Events reads the events of m from the log and opens what is sealed in them.
-func (r *Reader) Events(ctx context.Context, m *Message) ([]Event, error) {
+// Events reads the events of m from the log and opens what is sealed in them, as far as the caller may see
+// it; masked names what was left out. That it is shown is recorded first; if it cannot be, the error is
+// ErrNotRecorded.
+func (r *Reader) Events(ctx context.Context, look Look, m *Message) (events []Event, masked []string, err error) {
+	if events, err = r.events(ctx, m); err != nil {
+		return nil, nil, err
+	}
+	var kinds []string
+	for i := range events {
+		e := &events[i]
+		if _, ok := e.Data["content"]; !ok {
+			continue
+		}
+		sealed := sealedIn(e.Type)
+		if _, hidden := look.Sight.Divide(sealed...); len(hidden) > 0 {
+			delete(e.Data, "content")
+			masked = union(masked, hidden)
+			continue
+		}
+		kinds = union(kinds, sealed)
+	}
+	return events, masked, r.shown(ctx, look, m.Tenant, event.DataRead{Call: "getMessageEvents", Events: others(look, m)}, kinds...)
+}
+
+// sealedIn are the kinds of personal data that are sealed in events of a type.
+func sealedIn(t event.Type) []string {
+	switch t.Name() {
+	case "MessageSubmitted":
+		return []string{event.ShownNumber, event.ShownBody, event.ShownReference, event.ShownMetadata}
+	case "ReceiptReceived": // carriers repeat how the message's text begins
+		return []string{event.ShownNumber, event.ShownBody}
+	case "InboundReceived":
+		return []string{event.ShownNumber, event.ShownWords}
+	}
+	return []string{event.ShownNumber, event.ShownEvidence}
+}
+
+// union adds to a list what is not in it.
+func union(list, more []string) []string {
+	for _, k := range more {
+		if !slices.Contains(list, k) {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
+func (r *Reader) events(ctx context.Context, m *Message) ([]Event, error) {
 	// What is in the views is in the log: only a log that lost it makes a read wait.
 	ctx, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,11 +21,10 @@ import (
 	"github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/domain/control"
-	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/witness"
 )
 
 // Running is a node with its API and its carriers.
@@ -94,15 +94,8 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		return err
 	}
 	warnOfSharing(r.Log, r.Node.Registry())
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions()})
-	handler := v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Logger: r.Log, Registerer: registry}),
-		Intake: r.Node.Intake(), Commands: r.Node.Commands(),
-		Reading: reading.New(reading.Ports{Views: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
-			Programs: r.Node.Commands(), Witness: witness{r.Node.Intake()}, Wait: door.WaitContext}),
-		Health:  &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
-		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
+	witnessed := r.witness()
+	handler := r.handler(witnessed)
 	served := make(chan error, 1)
 	apiCtx, stopAPI := context.WithCancel(ctx)
 	defer stopAPI()
@@ -111,6 +104,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		if err := r.Started(ctx); err != nil && ctx.Err() == nil {
 			stopAPI()
 			err = errors.Join(err, <-served)
+			witnessed.end()
 			stop()
 			return err
 		}
@@ -120,8 +114,23 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		r.Log.Warn("some requests were cut off while stopping")
 		err = nil
 	}
+	witnessed.end()
 	stop()
 	return err
+}
+
+// handler is the API of the node.
+func (r *Running) handler(w *witnessing) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions()})
+	return v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Uses: w, Logger: r.Log, Registerer: registry}),
+		Intake: r.Node.Intake(), Commands: r.Node.Commands(),
+		Reading: reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
+			Programs: r.Node.Commands(), Witness: w, Wait: door.WaitContext}),
+		AuditLog: witness.NewTrail(r.Data.Log),
+		Health:   &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
+		Metrics:  promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 }
 
 // raise raises the ledger's format level. On one machine no node of an older version can be beside this
@@ -241,12 +250,4 @@ func warnOfSharing(log *slog.Logger, reg *control.Registry) {
 			log.Warn("tenants share a legal entity: name its owner under owners in the configuration, and apply it", "legal_entity", s.LegalEntity, "tenants", s.Tenants)
 		}
 	}
-}
-
-// witness records what is shown to callers.
-type witness struct{ *intake.Intake }
-
-// DataShown is part of reading.Witness.
-func (witness) DataShown(context.Context, ledger.Caller, string, string, event.DataRead) error {
-	return nil
 }
