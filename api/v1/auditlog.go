@@ -7,8 +7,11 @@ import (
 	"github.com/chirograph/chirograph/domain/witness"
 )
 
+// auditLogCalls read the audit log.
+type auditLogCalls struct{ trail *witness.Trail }
+
 // GetAuditLog is GET /v1/audit/log.
-func (s *server) GetAuditLog(ctx context.Context, r GetAuditLogRequestObject) (GetAuditLogResponseObject, error) {
+func (a auditLogCalls) GetAuditLog(ctx context.Context, r GetAuditLogRequestObject) (GetAuditLogResponseObject, error) {
 	p := r.Params
 	q := witness.Query{Tenant: callerOf(ctx).Tenant, Type: p.Type, Key: p.Key, Since: p.Since, Until: p.Until, Cursor: p.Cursor}
 	if p.Tenant != "" && p.Tenant != q.Tenant {
@@ -22,7 +25,7 @@ func (s *server) GetAuditLog(ctx context.Context, r GetAuditLogRequestObject) (G
 		return nil, err
 	}
 	q.Limit = limit
-	page, err := s.AuditLog.Entries(ctx, q)
+	page, err := a.trail.Entries(ctx, q)
 	if err != nil {
 		return nil, err
 	}

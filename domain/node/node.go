@@ -72,7 +72,6 @@ type Node struct {
 	inbox    *inbox
 	intake   *intake.Intake
 	commands *control.Commands
-	writer   *ledger.Writer
 
 	dispatchers map[string]*dispatch.Dispatcher
 	carriers    map[string]ledger.Carrier
@@ -111,7 +110,6 @@ func New(cfg Config) *Node {
 		n.partitions.all = append(n.partitions.all, newPipeline(n, event.Partition(p)))
 	}
 	writer := ledger.NewWriter(cfg.Author, cfg.Log, cfg.Vault, cfg.Views, cfg.Clock.Now, cfg.AppendWithin)
-	n.writer = writer
 	n.matching = newMatching(&n.cfg, writer, n.facts)
 	n.texts = newTexts(writer, n.control, cfg.Accounts, listener{&n.cfg, writer}, cfg.Log.Partitions(), n.metrics.countUnplaced)
 	n.inbox = &inbox{matching: n.matching, control: n.control, node: cfg.Author.Node}
@@ -130,9 +128,6 @@ func (n *Node) Intake() *intake.Intake { return n.intake }
 
 // Commands returns the commands that change control.
 func (n *Node) Commands() *control.Commands { return n.commands }
-
-// Writer returns what writes this node's events, for the audit log.
-func (n *Node) Writer() *ledger.Writer { return n.writer }
 
 // Attach gives the node a carrier account to serve. Call it before Start.
 func (n *Node) Attach(c ledger.Carrier) {

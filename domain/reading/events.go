@@ -37,7 +37,7 @@ type stored struct {
 // it; masked names what was left out. That it is shown is recorded first; if it cannot be, the error is
 // ErrNotRecorded.
 func (r *Reader) Events(ctx context.Context, look Look, m *Message) (events []Event, masked []string, err error) {
-	if events, err = r.events(ctx, m); err != nil {
+	if events, err = r.p.events(ctx, m); err != nil {
 		return nil, nil, err
 	}
 	var kinds []string
@@ -54,7 +54,7 @@ func (r *Reader) Events(ctx context.Context, look Look, m *Message) (events []Ev
 		}
 		kinds = union(kinds, sealed)
 	}
-	return events, masked, r.shown(ctx, look, m.Tenant, event.DataRead{Call: "getMessageEvents", Events: others(look, m)}, kinds...)
+	return events, masked, shown(ctx, r.p.Witness, look, m.Tenant, event.DataRead{Call: "getMessageEvents", Events: others(look, m)}, kinds...)
 }
 
 // sealedIn are the kinds of personal data that are sealed in events of a type.
@@ -80,7 +80,7 @@ func union(list, more []string) []string {
 	return list
 }
 
-func (r *Reader) events(ctx context.Context, m *Message) ([]Event, error) {
+func (p *Ports) events(ctx context.Context, m *Message) ([]Event, error) {
 	// What is in the views is in the log: only a log that lost it makes a read wait.
 	ctx, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
@@ -94,7 +94,7 @@ func (r *Reader) events(ctx context.Context, m *Message) ([]Event, error) {
 		}
 		want := m.Events[i:j]
 		for next := first; len(want) > 0; {
-			records, _, err := r.p.Log.Read(ctx, m.Position.Partition, next, int(want[len(want)-1].Index-next+1))
+			records, _, err := p.Log.Read(ctx, m.Position.Partition, next, int(want[len(want)-1].Index-next+1))
 			if err != nil {
 				return nil, err
 			}
@@ -105,7 +105,7 @@ func (r *Reader) events(ctx context.Context, m *Message) ([]Event, error) {
 				if len(want) == 0 || rec.Index < want[0].Index {
 					continue
 				}
-				e, err := r.event(m, rec, want[0], &room)
+				e, err := p.event(m, rec, want[0], &room)
 				if err != nil {
 					return nil, err
 				}
@@ -120,7 +120,7 @@ func (r *Reader) events(ctx context.Context, m *Message) ([]Event, error) {
 }
 
 // event opens one event; room is for decoding it.
-func (r *Reader) event(m *Message, rec ledger.Record, entry Entry, room *stored) (Event, error) {
+func (p *Ports) event(m *Message, rec ledger.Record, entry Entry, room *stored) (Event, error) {
 	at := event.Position{Partition: m.Position.Partition, Index: rec.Index}
 	if rec.Index != entry.Index || rec.Event.MessageID() != m.ID || rec.Event.Tenant != m.Tenant {
 		return Event{}, errors.New("the event at " + at.String() + " is not the one that the views have read")
@@ -139,7 +139,7 @@ func (r *Reader) event(m *Message, rec ledger.Record, entry Entry, room *stored)
 		if err := json.Unmarshal(raw, &box); err != nil {
 			return Event{}, errors.New("the sealed data at " + at.String() + " cannot be read")
 		}
-		switch plain, err := r.p.Vault.Open(m.Tenant, rec.Event.ID, &box); {
+		switch plain, err := p.Vault.Open(m.Tenant, rec.Event.ID, &box); {
 		case errors.Is(err, ledger.ErrErased):
 			data["erased"] = json.RawMessage("true")
 		case err != nil:

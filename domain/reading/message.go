@@ -91,7 +91,7 @@ func (r *Reader) Open(ctx context.Context, look Look, m *Message) (Whole, error)
 	}
 	if o.Content != nil {
 		kinds := append(shownOf(o.Content), event.ShownBody)
-		if err := r.shown(ctx, look, m.Tenant, event.DataRead{Call: "getMessage", Events: others(look, m)}, kinds...); err != nil {
+		if err := shown(ctx, r.p.Witness, look, m.Tenant, event.DataRead{Call: "getMessage", Events: others(look, m)}, kinds...); err != nil {
 			return Whole{}, err
 		}
 	}
@@ -143,12 +143,12 @@ func others(look Look, all ...*Message) []event.ID {
 }
 
 // shown records that kinds of data are shown in clear. Kinds that the caller may not see are left out.
-func (r *Reader) shown(ctx context.Context, look Look, tenant string, d event.DataRead, kinds ...string) error {
+func shown(ctx context.Context, w Witness, look Look, tenant string, d event.DataRead, kinds ...string) error {
 	d.Shown, _ = look.Sight.Divide(kinds...)
 	if len(d.Shown) == 0 {
 		return nil
 	}
-	return r.p.Witness.DataShown(ctx, look.Caller, tenant, look.Reason, d)
+	return w.DataShown(ctx, look.Caller, tenant, look.Reason, d)
 }
 
 // ways are how a text may have been cut into parts, the usual ones first.

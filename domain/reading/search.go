@@ -90,12 +90,12 @@ func (r *Reader) Search(ctx context.Context, look Look, q Query) (Page, error) {
 	if len(found) == f.Limit {
 		page.Next = cursor(found[f.Limit-1].ID, sum)
 	}
-	return page, r.listed(ctx, look, f.Subject, page.Messages)
+	return page, listed(ctx, r.p.Witness, look, f.Subject, page.Messages)
 }
 
 // listed records that a page of messages is shown. subject is the recipient that all of them went to, if one
 // was searched for.
-func (r *Reader) listed(ctx context.Context, look Look, subject event.Pseudonym, page []Opened) error {
+func listed(ctx context.Context, w Witness, look Look, subject event.Pseudonym, page []Opened) error {
 	read := event.DataRead{Call: "searchMessages", Subject: subject}
 	var kinds []string
 	for i := range page {
@@ -107,7 +107,7 @@ func (r *Reader) listed(ctx context.Context, look Look, subject event.Pseudonym,
 		read.Events = append(read.Events, others(look, o.Message)...)
 	}
 	kinds = slices.DeleteFunc(kinds, func(k string) bool { return k == event.ShownMetadata }) // a page has none
-	return r.shown(ctx, look, look.Caller.Tenant, read, kinds...)
+	return shown(ctx, w, look, look.Caller.Tenant, read, kinds...)
 }
 
 // A cursor is the last id of its page and a sum of the search that it belongs to,

@@ -29,7 +29,8 @@ import (
 
 // Running is a node with its API and its carriers.
 type Running struct {
-	Data     *Data // closed by Run
+	Data     *Data  // closed by Run
+	Name     string // the node's
 	Node     *node.Node
 	Carriers []ledger.Client
 	Listener net.Listener
@@ -153,7 +154,7 @@ func Prepare(ctx context.Context, cfg *config.Config, l net.Listener, log *slog.
 	if err != nil {
 		return nil, err
 	}
-	r = &Running{Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log}
+	r = &Running{Name: cfg.Node, Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log}
 	if cfg.IsShared() {
 		err = r.join(ctx, cfg)
 	} else {

@@ -26,7 +26,8 @@ func (w *witnessing) ReviewRead(ctx context.Context, c ledger.Caller, tenant str
 
 // witness begins to record reads of personal data and uses of keys.
 func (r *Running) witness() *witnessing {
-	w := &witnessing{Witness: witness.New(r.Node.Writer(), time.Now, r.Log), intake: r.Node.Intake()}
+	writer := ledger.NewWriter(ledger.Author{Source: r.Data.Log.Source(), Node: r.Name}, timed{r.Data.Log}, r.Data.Vault, r.Data.Views, time.Now, 0)
+	w := &witnessing{Witness: witness.New(writer, time.Now, r.Log), intake: r.Node.Intake()}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
