@@ -208,7 +208,7 @@ func (r *reader) Handoff(ctx context.Context, account string, keys []string) (re
 func (r *reader) handoff(ctx context.Context, account, key, id string) (ref ledger.HandoffRef, found bool, err error) {
 	err = r.do(ctx, "look a carrier's id up", func(ctx context.Context) error {
 		found = false
-		return each(ctx, r.stmt.handoff, []any{plain(key), plain(account), plain(id)}, func(scan func(...any) error) error {
+		return each(ctx, r.stmt.handoff, []any{viewrows.Plain(key), viewrows.Plain(account), viewrows.Plain(id)}, func(scan func(...any) error) error {
 			var h ledger.HandoffRef
 			var subject, message []byte
 			var now sql.NullInt64
@@ -236,7 +236,7 @@ func (r *reader) Reserved(ctx context.Context, tenant, key string) (ledger.Reser
 	var id []byte
 	found := false
 	err := r.do(ctx, "look an idempotency key up", func(ctx context.Context) error {
-		err := r.stmt.reserved.QueryRowContext(ctx, reservedHash(tenant, key), tenant, plain(key)).Scan(&id, &x.Input)
+		err := r.stmt.reserved.QueryRowContext(ctx, viewrows.ReservedHash(tenant, key), tenant, viewrows.Plain(key)).Scan(&id, &x.Input)
 		found = err == nil
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
@@ -258,7 +258,7 @@ func (r *reader) Tails(ctx context.Context, account, tail string, since time.Tim
 	}
 	err = r.do(ctx, "find recipients by a tail", func(ctx context.Context) error {
 		found = nil
-		return each(ctx, r.stmt.tails, []any{plain(account), n, projections.Day(since), limit}, func(scan func(...any) error) error {
+		return each(ctx, r.stmt.tails, []any{viewrows.Plain(account), n, projections.Day(since), limit}, func(scan func(...any) error) error {
 			var t ledger.Tailed
 			var subject []byte
 			if err := scan(&t.Tenant, &subject); err != nil {
@@ -304,7 +304,7 @@ const (
 // brought within it.
 func (r *reader) Search(ctx context.Context, tenant string, f reading.Filter) (page []*reading.Message, err error) {
 	f.Limit = min(max(f.Limit, 1), reading.MaxPage)
-	f.Program, f.Reference = plain(f.Program), plain(f.Reference)
+	f.Program, f.Reference = viewrows.Plain(f.Program), viewrows.Plain(f.Reference)
 	err = r.view(ctx, "search messages", func(ctx context.Context, tx *sql.Tx) error {
 		s := search{ctx: ctx, r: r, tx: tx, tenant: tenant, f: f}
 		switch {
