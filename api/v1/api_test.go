@@ -493,7 +493,7 @@ func TestSearch(t *testing.T) {
 			t.Errorf("the page does not have %s: %s", want, body)
 		}
 	}
-	if body := e.do("POST", "/v1/messages/search", `{}`).is(200).Body.String(); strings.Contains(body, `"count`) || strings.Contains(body, "complete") || strings.Contains(body, "short") {
+	if body := e.do("POST", "/v1/messages/search", `{}`).is(200).Body.String(); strings.Contains(body, `"count"`) || strings.Contains(body, "complete") || strings.Contains(body, "short") {
 		t.Error(body)
 	}
 	for name, c := range map[string]struct{ body, code, pointer string }{
