@@ -105,10 +105,16 @@ type identity struct {
 // Require fails unless the key of a request also has a scope, for what an operation does only for some of
 // its requests.
 func Require(ctx context.Context, scope string) error {
-	if p, ok := ctx.Value(callerKey{}).(*identity); ok && slices.Contains(p.scopes, scope) {
+	if Has(ctx, scope) {
 		return nil
 	}
 	return forbidden(scope)
+}
+
+// Has reports whether the key of a request also has a scope, for answers that show more to those who have it.
+func Has(ctx context.Context, scope string) bool {
+	p, ok := ctx.Value(callerKey{}).(*identity)
+	return ok && slices.Contains(p.scopes, scope)
 }
 
 func forbidden(scope string) *Problem {

@@ -89,6 +89,13 @@ type fakeLedger struct {
 	pause    func(*control.PauseRequest) (*control.Pausing, error)
 	resolve  func(owner string, id event.ID, r *intake.Resolution) (*intake.Resolved, error)
 	reads    []event.ID
+	shown    []event.DataRead
+	unseen   error // what DataShown answers
+}
+
+func (f *fakeLedger) DataShown(_ context.Context, _ ledger.Caller, _, _ string, r event.DataRead) error {
+	f.shown = append(f.shown, r)
+	return f.unseen
 }
 
 func (f *fakeLedger) ResolveReview(_ context.Context, _ ledger.Caller, owner string, id event.ID, r *intake.Resolution) (*intake.Resolved, error) {
@@ -213,20 +220,20 @@ func (f *fakeViews) Search(_ context.Context, tenant string, q reading.Filter) (
 	return out[:min(len(out), q.Limit)], nil
 }
 
-// fakeDesk finds by the officer's views what a search finds, and says that they begin at testTime.
-type fakeDesk struct {
+// viewsDesk finds by the officer's views what a search finds, and says that they begin at testTime.
+type viewsDesk struct {
 	reading.Desk
 	views *fakeViews
 }
 
-func (f fakeDesk) Find(ctx context.Context, tenant string, q reading.Filter) (found []*reading.Message, next event.ID, err error) {
+func (f viewsDesk) Find(ctx context.Context, tenant string, q reading.Filter) (found []*reading.Message, next event.ID, err error) {
 	if found, err = f.views.Search(ctx, tenant, q); len(found) == q.Limit {
 		next = found[q.Limit-1].ID
 	}
 	return found, next, err
 }
 
-func (fakeDesk) Complete(context.Context) (time.Time, error) { return testTime, nil }
+func (viewsDesk) Complete(context.Context) (time.Time, error) { return testTime, nil }
 
 func (f *fakeViews) OptOuts(_ context.Context, _ string, subjects []event.Pseudonym) ([][]reading.OptOut, []event.Position, error) {
 	rows := make([][]reading.OptOut, len(subjects))
@@ -346,8 +353,8 @@ func newEnv(t testing.TB, change ...func(*Deps, *door.Config)) *env {
 		vault:  fakeVault{erased: map[event.ID]bool{}},
 		health: &fakeHealth{ok: true}, metrics: prometheus.NewRegistry()}
 	e.ledger.submit = accept
-	d := Deps{Intake: e.ledger, Commands: e.ledger, Health: e.health,
-		Reading: reading.New(reading.Ports{Views: e.views, Desk: fakeDesk{views: e.views}, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Programs: e.ledger, Witness: e.ledger, Wait: door.WaitContext}),
+	d := Deps{Intake: e.ledger, Commands: e.ledger, Health: e.health, Reports: &fakeReports{},
+		Reading: reading.New(reading.Ports{Views: e.views, Desk: viewsDesk{views: e.views}, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Programs: e.ledger, Witness: e.ledger, Wait: door.WaitContext}),
 		Metrics: promhttp.HandlerFor(e.metrics, promhttp.HandlerOpts{})}
 	c := door.Config{Keys: fakeKeys{}, Registerer: e.metrics,
 		Logger: slog.New(slog.NewJSONHandler(&writtenByAll, &slog.HandlerOptions{Level: slog.LevelDebug}))}

@@ -87,7 +87,10 @@ func (r *Reader) Open(m *Message) (Whole, error) {
 	if err != nil {
 		return Whole{}, err
 	}
-	w := Whole{Opened: o, Reasons: r.reasons(m.Decision)}
+	w := Whole{Opened: o}
+	if m.Decision != nil {
+		w.Reasons = Reasons(r.p.Rules, m.Decision.Data)
+	}
 	if o.Content != nil {
 		w.Parts = parts(m, o.Content.Body)
 	}

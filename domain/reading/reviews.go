@@ -71,11 +71,6 @@ type ReviewPage struct {
 	Next    string // the cursor of the next page; "": this one is the last
 }
 
-// Witness records that the words under review are shown to the caller, before they are.
-type Witness interface {
-	ReviewRead(ctx context.Context, c ledger.Caller, tenant string, subject event.Pseudonym, review event.ID) error
-}
-
 // Words are those of one inbound message, or of one part.
 type Words struct {
 	Event    event.ID

@@ -81,11 +81,17 @@ func (f *fakeReviews) put(t *testing.T, at time.Time, d event.Data) event.ID {
 // witness records reads, or fails.
 type witness struct {
 	reads []event.ID
+	shown []event.DataRead
 	err   error
 }
 
 func (w *witness) ReviewRead(_ context.Context, _ ledger.Caller, _ string, _ event.Pseudonym, id event.ID) error {
 	w.reads = append(w.reads, id)
+	return w.err
+}
+
+func (w *witness) DataShown(_ context.Context, _ ledger.Caller, _, _ string, r event.DataRead) error {
+	w.shown = append(w.shown, r)
 	return w.err
 }
 

@@ -1,6 +1,7 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,9 +21,14 @@ import (
 	"github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/history"
+	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/report"
 )
 
 // Running is a node with its API and its carriers.
@@ -34,6 +40,8 @@ type Running struct {
 	Keys     door.Keys
 	Drain    time.Duration
 	Log      *slog.Logger
+	Exports  Exports
+	zones    map[string]string // of the tenants' reports
 	// shares divides the carriers among the nodes of a cluster until ctx is done; nil on
 	// one machine.
 	shares func(ctx context.Context) error
@@ -45,6 +53,11 @@ type Running struct {
 // proposals, the carriers' answers, the facts that they made, the files.
 func (r *Running) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, r.Data.Close()) }()
+	exports, stopExports, err := r.Exports.begin(r.Data, r.Log)
+	if err != nil {
+		return err
+	}
+	defer stopExports()
 	carriers, stopCarriers := context.WithCancel(context.Background())
 	defer stopCarriers()
 	nodeRun, err := r.Node.Start(ctx)
@@ -98,7 +111,11 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	handler := v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Logger: r.Log, Registerer: registry}),
 		Intake: r.Node.Intake(), Commands: r.Node.Commands(),
 		Reading: reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
-			Programs: r.Node.Commands(), Witness: r.Node.Intake(), Wait: door.WaitContext}),
+			Programs: r.Node.Commands(), Witness: witness{r.Node.Intake()}, Wait: door.WaitContext}),
+		History: history.New(history.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
+			Registry: r.Node.RegistryAt, Zone: places.BuiltIn().Zone, Now: time.Now, Witness: witness{r.Node.Intake()}}),
+		Exports: exports,
+		Reports: report.New(report.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Rules: r.Data.Policy, Zones: cmp.Or(r.Data.World, places.BuiltIn()), Tenants: r.zones}),
 		Health:  &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	served := make(chan error, 1)
@@ -142,7 +159,11 @@ func Prepare(ctx context.Context, cfg *config.Config, l net.Listener, log *slog.
 	if err != nil {
 		return nil, err
 	}
-	r = &Running{Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log}
+	r = &Running{Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log, zones: map[string]string{},
+		Exports: Exports{Node: cfg.Node, Dir: cfg.Exports.Folder(cfg.Data), Keep: time.Duration(cfg.Exports.Keep)}}
+	for _, z := range cfg.Zones {
+		r.zones[z.Tenant] = z.Zone
+	}
 	if cfg.IsShared() {
 		err = r.join(ctx, cfg)
 	} else {
@@ -239,4 +260,12 @@ func warnOfSharing(log *slog.Logger, reg *control.Registry) {
 			log.Warn("tenants share a legal entity: name its owner under owners in the configuration, and apply it", "legal_entity", s.LegalEntity, "tenants", s.Tenants)
 		}
 	}
+}
+
+// witness records what is shown to callers.
+type witness struct{ *intake.Intake }
+
+// DataShown is part of reading.Witness.
+func (witness) DataShown(context.Context, ledger.Caller, string, string, event.DataRead) error {
+	return nil
 }
