@@ -167,6 +167,69 @@ type Component struct {
 	Since  time.Time `json:"since"`
 }
 
+// ControlChange defines model for ControlChange.
+type ControlChange struct {
+	// After Empty: nothing, or the standard.
+	After string `json:"after"`
+
+	// Before Empty: nothing, or the standard.
+	Before string `json:"before"`
+
+	// Field The field of the program, `route` and the name of the route, `order` (of the routes), `revision` or `digest` (of the policies), `paused`, `reason`, `owner`, or `level`.
+	Field string `json:"field"`
+}
+
+// ControlEntry defines model for ControlEntry.
+type ControlEntry struct {
+	At time.Time `json:"at"`
+
+	// By The id of the key that did it, or what the operator gave as the name on the command line.
+	By      string          `json:"by,omitempty,omitzero"`
+	Carrier string          `json:"carrier,omitempty,omitzero"`
+	Changes []ControlChange `json:"changes"`
+
+	// Ended When the pause of this entry ended, or another pause of the same took its place. Left out while it is in force.
+	Ended time.Time `json:"ended,omitempty,omitzero"`
+
+	// EndedBy A UUID (RFC 9562).
+	EndedBy ID `json:"ended_by,omitempty,omitzero"`
+
+	// Event A UUID (RFC 9562).
+	Event ID `json:"event"`
+
+	// Kind `program`, `routes`, `policy`, `pause` (pauses and resumes), `owner` (a sender ID or legal entity was granted to a tenant), `level` (the format level, and the beginning of the ledger) or `record` (a foreign record was accepted).
+	Kind        string `json:"kind"`
+	LegalEntity string `json:"legal_entity,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+	Program  string   `json:"program,omitempty,omitzero"`
+
+	// Reason Of pauses, resumes and accepted records.
+	Reason string `json:"reason,omitempty,omitzero"`
+	Sender string `json:"sender,omitempty,omitzero"`
+
+	// Sentence What was done, in English.
+	Sentence string `json:"sentence"`
+
+	// Tenant For which tenant. Left out: for everybody, or for a tenant whose name you may not see.
+	Tenant string `json:"tenant,omitempty,omitzero"`
+
+	// Type The type of the event, such as ProgramChanged.v1.
+	Type string `json:"type"`
+}
+
+// ControlHistoryPage defines model for ControlHistoryPage.
+type ControlHistoryPage struct {
+	Entries []ControlEntry `json:"entries"`
+
+	// ForeignRecords How many records of control are no events of this ledger; they have no entry. Left out if there are none. Until an operator has accepted such a record, what follows it is not in force.
+	ForeignRecords int `json:"foreign_records,omitempty,omitzero"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string `json:"next_cursor,omitempty,omitzero"`
+}
+
 // Decision defines model for Decision.
 type Decision struct {
 	At time.Time `json:"at"`
@@ -1120,6 +1183,33 @@ type MessageID = string
 // ReviewID defines model for ReviewID.
 type ReviewID = string
 
+// ControlHistoryParams defines parameters for ControlHistory.
+type ControlHistoryParams struct {
+	// Since At or after this.
+	Since time.Time `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Until Before this.
+	Until time.Time `form:"until,omitempty" json:"until,omitempty,omitzero"`
+
+	// Kind Only entries of this kind; see ControlEntry.
+	Kind string `form:"kind,omitempty" json:"kind,omitempty,omitzero"`
+
+	// Program Only what names this program, and the pauses that cover it.
+	Program string `form:"program,omitempty" json:"program,omitempty,omitzero"`
+
+	// By Only what this key did: its id.
+	By string `form:"by,omitempty" json:"by,omitempty,omitzero"`
+
+	// Tenant Whose history; `*` is everything. Needs the scope `operate` too.
+	Tenant string `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+
+	// Limit 1 to 200. Default: 50.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // GetEventParams defines parameters for GetEvent.
 type GetEventParams struct {
 	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
@@ -1197,6 +1287,9 @@ type ServerInterface interface {
 	// GetReady Whether the node can take messages
 	// (GET /readyz)
 	GetReady(ctx echo.Context) error
+	// ControlHistory Read who changed what
+	// (GET /v1/control/history)
+	ControlHistory(ctx echo.Context, params ControlHistoryParams) error
 	// GetEvent Read one event
 	// (GET /v1/events/{id})
 	GetEvent(ctx echo.Context, id string, params GetEventParams) error
@@ -1273,6 +1366,73 @@ func (w *ServerInterfaceWrapper) GetReady(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetReady(ctx)
+	return err
+}
+
+// ControlHistory converts echo context to params.
+func (w *ServerInterfaceWrapper) ControlHistory(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ControlHistoryParams
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "kind" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "kind", ctx.QueryParams(), &params.Kind, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter kind: %s", err))
+	}
+
+	// ------------- Optional query parameter "program" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "program", ctx.QueryParams(), &params.Program, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter program: %s", err))
+	}
+
+	// ------------- Optional query parameter "by" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "by", ctx.QueryParams(), &params.By, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter by: %s", err))
+	}
+
+	// ------------- Optional query parameter "tenant" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tenant", ctx.QueryParams(), &params.Tenant, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ControlHistory(ctx, params)
 	return err
 }
 
@@ -1628,6 +1788,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 
 	router.GET(options.BaseURL+"/healthz", wrapper.GetHealth, options.OperationMiddlewares["GetHealth"]...)
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReady, options.OperationMiddlewares["GetReady"]...)
+	router.GET(options.BaseURL+"/v1/control/history", wrapper.ControlHistory, options.OperationMiddlewares["ControlHistory"]...)
 	router.GET(options.BaseURL+"/v1/events/:id", wrapper.GetEvent, options.OperationMiddlewares["GetEvent"]...)
 	router.POST(options.BaseURL+"/v1/messages", wrapper.SubmitMessage, options.OperationMiddlewares["SubmitMessage"]...)
 	router.GET(options.BaseURL+"/v1/messages/:id", wrapper.GetMessage, options.OperationMiddlewares["GetMessage"]...)
@@ -1701,6 +1862,28 @@ func (response GetReady503JSONResponse) VisitGetReadyResponse(w http.ResponseWri
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ControlHistoryRequestObject struct {
+	Params ControlHistoryParams
+}
+
+type ControlHistoryResponseObject interface {
+	VisitControlHistoryResponse(w http.ResponseWriter) error
+}
+
+type ControlHistory200JSONResponse ControlHistoryPage
+
+func (response ControlHistory200JSONResponse) VisitControlHistoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2116,6 +2299,9 @@ type StrictServerInterface interface {
 	// GetReady Whether the node can take messages
 	// (GET /readyz)
 	GetReady(ctx context.Context, request GetReadyRequestObject) (GetReadyResponseObject, error)
+	// ControlHistory Read who changed what
+	// (GET /v1/control/history)
+	ControlHistory(ctx context.Context, request ControlHistoryRequestObject) (ControlHistoryResponseObject, error)
 	// GetEvent Read one event
 	// (GET /v1/events/{id})
 	GetEvent(ctx context.Context, request GetEventRequestObject) (GetEventResponseObject, error)
@@ -2224,6 +2410,31 @@ func (sh *strictHandler) GetReady(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(GetReadyResponseObject); ok {
 		return validResponse.VisitGetReadyResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ControlHistory operation middleware
+func (sh *strictHandler) ControlHistory(ctx echo.Context, params ControlHistoryParams) error {
+	var request ControlHistoryRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ControlHistory(ctx.Request().Context(), request.(ControlHistoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ControlHistory")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ControlHistoryResponseObject); ok {
+		return validResponse.VisitControlHistoryResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

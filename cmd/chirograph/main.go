@@ -28,6 +28,7 @@ type commandLine struct {
 	Review      cli.ReviewCmd          `cmd:"" help:"Read and resolve replies that need a person."`
 	Pause       cli.PauseCmd           `cmd:"" help:"Stop sending for a program, to a carrier (of all tenants), or everything that the key's tenant sends. Messages are accepted and held."`
 	Resume      cli.ResumeCmd          `cmd:"" help:"End a pause."`
+	Control     cli.ControlCmd         `cmd:"" help:"Read who changed programs, routes, policies and pauses."`
 	Sms         cli.SMSCmd             `cmd:"" help:"Show how an inbound text is read."`
 	Simulate    world.SimulateCmd      `cmd:"" help:"Simulate a message centre or a handset."`
 	Audit       operate.AuditCmd       `cmd:"" help:"Check a ledger."`
