@@ -104,7 +104,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		Reading: reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
 			Programs: r.Node.Commands(), Witness: witness{r.Node.Intake()}, Wait: door.WaitContext}),
 		History: history.New(history.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
-			Registry: r.Node.RegistryAt, Zone: places.BuiltIn().Zone, Now: time.Now, Witness: witness{r.Node.Intake()}}),
+			Registry: node.RegistryAt(r.Node), Zone: places.BuiltIn().Zone, Now: time.Now, Witness: witness{r.Node.Intake()}}),
 		Health:  &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	served := make(chan error, 1)
