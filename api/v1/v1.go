@@ -16,6 +16,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/lists"
 	"github.com/chirograph/chirograph/domain/reading"
 )
 
@@ -56,7 +57,9 @@ type Deps struct {
 	Intake   Intake
 	Commands Commands
 	Reading  *reading.Reader
-	Health   Health
+	// Lists answers the lists of opt-outs, inbound texts and reviews.
+	Lists  *lists.Lister
+	Health Health
 	// Metrics serves /metrics; without it that is 404.
 	Metrics http.Handler
 	// AnswerWithin bounds how long a write waits for the ledger; past it the answer

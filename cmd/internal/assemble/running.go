@@ -23,6 +23,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/lists"
 	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/reading"
 )
@@ -97,10 +98,12 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions()})
+	reader := reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
+		Programs: r.Node.Commands(), Witness: witness{r.Node.Intake()}, Wait: door.WaitContext})
 	handler := v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Logger: r.Log, Registerer: registry}),
 		Intake: r.Node.Intake(), Commands: r.Node.Commands(),
-		Reading: reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
-			Programs: r.Node.Commands(), Witness: witness{r.Node.Intake()}, Wait: door.WaitContext}),
+		Reading: reader,
+		Lists:   lists.New(lists.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Open: reader, Witness: witness{r.Node.Intake()}}),
 		Health:  &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	served := make(chan error, 1)
