@@ -203,8 +203,8 @@ func naive(f *fake, tenant string) (standing map[event.ID]bool, end map[event.ID
 }
 
 func TestOptOutsAgainstTheFold(t *testing.T) {
-	for seed := range uint64(6) {
-		f, l := world(seed, 1500)
+	for seed := range uint64(3) {
+		f, l := world(seed, 900)
 		for _, tenant := range viewtest.Tenants {
 			standing, end := naive(f, tenant)
 			all := allOptOuts(t, l, as(tenant, clear), OptOutQuery{Limit: 7})
@@ -315,7 +315,7 @@ func containsText(raw []byte, text string) bool {
 
 // Every inbound text of a tenant stands in its list once, and no other's does.
 func TestInboundAgainstTheLedger(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range uint64(3) {
 		f, l := world(seed, 1200)
 		for _, tenant := range []string{"bank", "clinic", ""} {
 			listed := map[event.ID]int{}
@@ -364,8 +364,8 @@ func TestInboundAgainstTheLedger(t *testing.T) {
 }
 
 func TestReviewsAgainstTheLedger(t *testing.T) {
-	for seed := range uint64(4) {
-		f, l := world(seed, 2500)
+	for seed := range uint64(3) {
+		f, l := world(seed, 1500)
 		for _, tenant := range []string{"bank", "clinic", ""} {
 			var got []Review
 			q := ReviewQuery{Limit: 3}

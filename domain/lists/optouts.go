@@ -293,14 +293,8 @@ func (l *listing) turns(ctx context.Context, x reading.StreamEvent, e *event.Eve
 	// By format level 2 what is repeated takes the place of the first. Before, both stood; an officer lifts both.
 	s, rule := recipient.New(x.Tenant, x.Subject), recipient.Standard()
 	p := recipient.PartitionState{Level: 2}
-	if d, ok := e.Data.(*event.ReviewResolved); ok {
-		// Through which number of ours the person said so is known from what was under review.
-		switch y, under, err := l.byID(ctx, d.Review); {
-		case err == nil:
-			rule.Evolve(s, &p, y.Position.Index, under)
-		case err != ErrNoEvent: //nolint:errorlint // byID returns it as it is
-			return nil, err
-		}
+	if err := l.reviewedIn(ctx, s, e); err != nil {
+		return nil, err
 	}
 	rule.Evolve(s, &p, x.Position.Index, e)
 	of := x.ID // the opt-out itself, or what took its place
@@ -316,6 +310,9 @@ func (l *listing) turns(ctx context.Context, x reading.StreamEvent, e *event.Eve
 			}
 			e, err := l.event(ctx, y)
 			if err != nil {
+				return nil, err
+			}
+			if err := l.reviewedIn(ctx, s, e); err != nil {
 				return nil, err
 			}
 			what := ""
@@ -338,6 +335,23 @@ func (l *listing) turns(ctx context.Context, x reading.StreamEvent, e *event.Eve
 		}
 	}
 	return out, nil
+}
+
+// reviewedIn adds what a resolution is about to a state that was not folded from so far back: through which number of ours
+// the person said so is known from that.
+func (l *listing) reviewedIn(ctx context.Context, s *recipient.State, e *event.Event) error {
+	d, ok := e.Data.(*event.ReviewResolved)
+	if !ok || stands(s, d.Review) {
+		return nil
+	}
+	x, under, err := l.byID(ctx, d.Review)
+	if err == ErrNoEvent { //nolint:errorlint // byID returns it as it is
+		return nil
+	}
+	if o, ok := optOutOf(x, under); err == nil && ok {
+		s.OptOuts = append(s.OptOuts, recipient.OptOut{Event: d.Review, Unclear: true, To: o.To, Known: o.Known})
+	}
+	return err
 }
 
 // endedBy says how an event ended an opt-out that stood before it.
