@@ -19,6 +19,7 @@ import (
 	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/lists"
 	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/witness"
 )
@@ -76,6 +77,8 @@ type Deps struct {
 	Health   Health
 	// Exports is nil where this node keeps no exports.
 	Exports Exports
+	// Lists answers the lists of opt-outs, inbound texts and reviews.
+	Lists *lists.Lister
 	// Metrics serves /metrics; without it that is 404.
 	Metrics http.Handler
 	// AnswerWithin bounds how long a write waits for the ledger; past it the answer
