@@ -42,6 +42,7 @@ var problems = map[string]kind{
 	"invalid_cursor":    {422, "The cursor belongs to another search", "Send the next_cursor of the page before with exactly the same search, or leave the cursor out to begin with the first page."},
 	"invalid_position":  {422, "A position is malformed or is not in this ledger", "Send a position that this server gave in an answer, such as 07-1234."},
 	"too_many":          {422, "A list is too long", "The detail gives the limit. Divide the list over several calls."},
+	"event_not_found":   {404, "There is no such event", "Check the id. If an event is not found by its id, ask with its position. An event of another tenant gets the same answer."},
 	"message_not_found": {404, "There is no such message", "Check the id. A message of another tenant gets the same answer."},
 	"message_left":      {409, "The message has already left, or has reached its end", "The member state has its status. No further attempt to send it will be made."},
 

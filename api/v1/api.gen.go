@@ -196,6 +196,69 @@ type Component struct {
 	Since  time.Time `json:"since"`
 }
 
+// ControlChange defines model for ControlChange.
+type ControlChange struct {
+	// After Empty: nothing, or the standard.
+	After string `json:"after"`
+
+	// Before Empty: nothing, or the standard.
+	Before string `json:"before"`
+
+	// Field The field of the program, `route` and the name of the route, `order` (of the routes), `revision` or `digest` (of the policies), `paused`, `reason`, `owner`, or `level`.
+	Field string `json:"field"`
+}
+
+// ControlEntry defines model for ControlEntry.
+type ControlEntry struct {
+	At time.Time `json:"at"`
+
+	// By The id of the key that did it, or what the operator gave as the name on the command line.
+	By      string          `json:"by,omitempty,omitzero"`
+	Carrier string          `json:"carrier,omitempty,omitzero"`
+	Changes []ControlChange `json:"changes"`
+
+	// Ended When the pause of this entry ended, or another pause of the same took its place. Left out while it is in force.
+	Ended time.Time `json:"ended,omitempty,omitzero"`
+
+	// EndedBy A UUID (RFC 9562).
+	EndedBy ID `json:"ended_by,omitempty,omitzero"`
+
+	// Event A UUID (RFC 9562).
+	Event ID `json:"event"`
+
+	// Kind `program`, `routes`, `policy`, `pause` (pauses and resumes), `owner` (a sender ID or legal entity was granted to a tenant), `level` (the format level, and the beginning of the ledger) or `record` (a foreign record was accepted).
+	Kind        string `json:"kind"`
+	LegalEntity string `json:"legal_entity,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+	Program  string   `json:"program,omitempty,omitzero"`
+
+	// Reason Of pauses, resumes and accepted records.
+	Reason string `json:"reason,omitempty,omitzero"`
+	Sender string `json:"sender,omitempty,omitzero"`
+
+	// Sentence What was done, in English.
+	Sentence string `json:"sentence"`
+
+	// Tenant For which tenant. Left out: for everybody, or for a tenant whose name you may not see.
+	Tenant string `json:"tenant,omitempty,omitzero"`
+
+	// Type The type of the event, such as ProgramChanged.v1.
+	Type string `json:"type"`
+}
+
+// ControlHistoryPage defines model for ControlHistoryPage.
+type ControlHistoryPage struct {
+	Entries []ControlEntry `json:"entries"`
+
+	// ForeignRecords How many records of control are no events of this ledger; they have no entry. Left out if there are none. Until an operator has accepted such a record, what follows it is not in force.
+	ForeignRecords int `json:"foreign_records,omitempty,omitzero"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string `json:"next_cursor,omitempty,omitzero"`
+}
+
 // Decision defines model for Decision.
 type Decision struct {
 	At time.Time `json:"at"`
@@ -230,6 +293,161 @@ type Event struct {
 
 	// Void Why the event is void.
 	Void recipient.Why `json:"void,omitempty,omitzero"`
+}
+
+// History defines model for History.
+type History struct {
+	// AsOf Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	AsOf    Position       `json:"as_of"`
+	Entries []HistoryEntry `json:"entries"`
+
+	// Masked The kinds of data that were left out: number, body, reference, words, evidence.
+	Masked []string       `json:"masked"`
+	Moment *HistoryMoment `json:"moment,omitempty"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string `json:"next_cursor,omitempty,omitzero"`
+
+	// Notes What the history does not have, in sentences.
+	Notes []string `json:"notes"`
+
+	// Number Only its country code and last two digits, if `masked` has `number`.
+	Number string `json:"number"`
+
+	// Standing The opt-outs that stand now.
+	Standing []HistoryOptOut `json:"standing"`
+	Zone     string          `json:"zone"`
+
+	// ZoneWhy Why local times are in this zone.
+	ZoneWhy string `json:"zone_why"`
+}
+
+// HistoryAfter What was handed off to carriers after an opt-out.
+type HistoryAfter struct {
+	Count int `json:"count"`
+
+	// Disputed Nothing that is recorded explains one of them.
+	Disputed bool `json:"disputed"`
+
+	// Handoffs The first of them, at most 5.
+	Handoffs []HistoryHandoff `json:"handoffs"`
+	Sentence string           `json:"sentence"`
+}
+
+// HistoryDetail defines model for HistoryDetail.
+type HistoryDetail struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// HistoryEntry defines model for HistoryEntry.
+type HistoryEntry struct {
+	// After What was handed off to carriers after an opt-out.
+	After     *HistoryAfter   `json:"after,omitempty"`
+	Details   []HistoryDetail `json:"details"`
+	Effective bool            `json:"effective"`
+
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// Known Of an opt-out: when it became known here.
+	Known time.Time `json:"known,omitempty,omitzero"`
+
+	// Local The same time in the zone of the history.
+	Local time.Time `json:"local"`
+
+	// Message A UUID (RFC 9562).
+	Message ID `json:"message,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Said Of an opt-out: when the person said so.
+	Said time.Time `json:"said,omitempty,omitzero"`
+
+	// Sentence What the event is.
+	Sentence string `json:"sentence"`
+
+	// Time In UTC.
+	Time time.Time `json:"time"`
+	Type string    `json:"type"`
+
+	// Void Why the event changed nothing.
+	Void         string `json:"void,omitempty,omitzero"`
+	VoidSentence string `json:"void_sentence,omitempty,omitzero"`
+}
+
+// HistoryHandoff defines model for HistoryHandoff.
+type HistoryHandoff struct {
+	Carrier string `json:"carrier"`
+
+	// Message A UUID (RFC 9562).
+	Message ID        `json:"message"`
+	Time    time.Time `json:"time"`
+
+	// Why Why it was allowed.
+	Why string `json:"why"`
+}
+
+// HistoryMoment defines model for HistoryMoment.
+type HistoryMoment struct {
+	At    time.Time `json:"at"`
+	Count int       `json:"count"`
+
+	// Handoffs The first of them, at most 5.
+	Handoffs []HistoryHandoff `json:"handoffs"`
+
+	// Later What was handed off to carriers after the moment, in a sentence.
+	Later    string `json:"later"`
+	Sentence string `json:"sentence"`
+
+	// Standing The opt-outs that stood at the moment.
+	Standing []HistoryOptOut `json:"standing"`
+}
+
+// HistoryOptOut defines model for HistoryOptOut.
+type HistoryOptOut struct {
+	// After What was handed off to carriers after an opt-out.
+	After *HistoryAfter `json:"after,omitempty"`
+
+	// Event A UUID (RFC 9562).
+	Event ID        `json:"event"`
+	Known time.Time `json:"known"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position  `json:"position"`
+	Said     time.Time `json:"said"`
+	Sentence string    `json:"sentence"`
+}
+
+// HistoryRequest defines model for HistoryRequest.
+type HistoryRequest struct {
+	// At A moment: a time of day (`14:03`), a day and a time (`2026-11-24 14:03`), both in the zone, or an instant. A time of day alone means the last day on which an opt-out came at that time; if there is none, the last time that the clock showed it. Without seconds the whole minute counts.
+	At string `json:"at,omitempty,omitzero"`
+
+	// Country Of a national number (ISO 3166-1 alpha-2).
+	Country string `json:"country,omitempty,omitzero"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor string `json:"cursor,omitempty,omitzero"`
+
+	// Limit Default: 100.
+	Limit *int `json:"limit,omitempty"`
+
+	// Number In E.164, or in national form with `country`.
+	Number string `json:"number"`
+
+	// Order `oldest` (default) or `newest` first.
+	Order string `json:"order,omitempty,omitzero"`
+
+	// Since Events at or after this time.
+	Since time.Time `json:"since,omitempty,omitzero"`
+
+	// Until Events before this time.
+	Until time.Time `json:"until,omitempty,omitzero"`
+
+	// Zone The zone of local times, such as `America/New_York`. Default: the person's, if the number tells it for certain, else UTC.
+	Zone string `json:"zone,omitempty,omitzero"`
 }
 
 // ID A UUID (RFC 9562).
@@ -871,6 +1089,50 @@ type StandingOptOut struct {
 // Status `accepted`: will be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause stops it for now. `allowed`: waits for a carrier. `sending`: handed to a carrier, which has not answered for every part. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: the carrier took it, and no final receipt came in time. `failed`: the carrier refused it. `in_doubt`: the carrier did not answer, so it may have been sent; it is not sent again blindly. `cancelled`: you cancelled it. `expired_unsent`: its validity ended before it left.
 type Status = recipient.Status
 
+// StoredEvent defines model for StoredEvent.
+type StoredEvent struct {
+	// After What was handed off to carriers after an opt-out.
+	After     *HistoryAfter   `json:"after,omitempty"`
+	Details   []HistoryDetail `json:"details"`
+	Effective bool            `json:"effective"`
+
+	// Event The event as it is stored.
+	Event json.RawMessage `json:"event"`
+
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// Known Of an opt-out: when it became known here.
+	Known time.Time `json:"known,omitempty,omitzero"`
+
+	// Local The same time in the zone of the history.
+	Local  time.Time `json:"local"`
+	Masked []string  `json:"masked"`
+
+	// Message A UUID (RFC 9562).
+	Message ID `json:"message,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Said Of an opt-out: when the person said so.
+	Said time.Time `json:"said,omitempty,omitzero"`
+
+	// Sentence What the event is.
+	Sentence string `json:"sentence"`
+
+	// Stored The exact bytes that are stored, as a text.
+	Stored string `json:"stored"`
+
+	// Time In UTC.
+	Time time.Time `json:"time"`
+	Type string    `json:"type"`
+
+	// Void Why the event changed nothing.
+	Void         string `json:"void,omitempty,omitzero"`
+	VoidSentence string `json:"void_sentence,omitempty,omitzero"`
+}
+
 // SubmitRequest defines model for SubmitRequest.
 type SubmitRequest struct {
 	// Body The text. At most 10 segments.
@@ -977,6 +1239,39 @@ type GetAuditLogParams struct {
 	Cursor string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
 }
 
+// ControlHistoryParams defines parameters for ControlHistory.
+type ControlHistoryParams struct {
+	// Since At or after this.
+	Since time.Time `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Until Before this.
+	Until time.Time `form:"until,omitempty" json:"until,omitempty,omitzero"`
+
+	// Kind Only entries of this kind; see ControlEntry.
+	Kind string `form:"kind,omitempty" json:"kind,omitempty,omitzero"`
+
+	// Program Only what names this program, and the pauses that cover it.
+	Program string `form:"program,omitempty" json:"program,omitempty,omitzero"`
+
+	// By Only what this key did: its id.
+	By string `form:"by,omitempty" json:"by,omitempty,omitzero"`
+
+	// Tenant Whose history; `*` is everything. Needs the scope `operate` too.
+	Tenant string `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+
+	// Limit 1 to 200. Default: 50.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// GetEventParams defines parameters for GetEvent.
+type GetEventParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
 // SubmitMessageParams defines parameters for SubmitMessage.
 type SubmitMessageParams struct {
 	// IdempotencyKey 1 to 255 characters that you choose, another key for each message that you mean to send.
@@ -1003,6 +1298,12 @@ type GetMessageParams struct {
 
 // GetMessageEventsParams defines parameters for GetMessageEvents.
 type GetMessageEventsParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// RecipientHistoryParams defines parameters for RecipientHistory.
+type RecipientHistoryParams struct {
 	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
 	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
 }
@@ -1037,6 +1338,9 @@ type PauseJSONRequestBody = PauseRequest
 // PutProgramJSONRequestBody defines body for PutProgram for application/json ContentType.
 type PutProgramJSONRequestBody = ProgramRequest
 
+// RecipientHistoryJSONRequestBody defines body for RecipientHistory for application/json ContentType.
+type RecipientHistoryJSONRequestBody = HistoryRequest
+
 // ResumeJSONRequestBody defines body for Resume for application/json ContentType.
 type ResumeJSONRequestBody = PauseRequest
 
@@ -1060,6 +1364,12 @@ type ServerInterface interface {
 	// GetAuditLog Read the audit log
 	// (GET /v1/audit/log)
 	GetAuditLog(ctx echo.Context, params GetAuditLogParams) error
+	// ControlHistory Read who changed what
+	// (GET /v1/control/history)
+	ControlHistory(ctx echo.Context, params ControlHistoryParams) error
+	// GetEvent Read one event
+	// (GET /v1/events/{id})
+	GetEvent(ctx echo.Context, id string, params GetEventParams) error
 	// SubmitMessage Submit a message
 	// (POST /v1/messages)
 	SubmitMessage(ctx echo.Context, params SubmitMessageParams) error
@@ -1093,6 +1403,9 @@ type ServerInterface interface {
 	// PutProgram Register a program
 	// (PUT /v1/programs/{name})
 	PutProgram(ctx echo.Context, name string) error
+	// RecipientHistory Read everything between you and one number
+	// (POST /v1/recipients/history)
+	RecipientHistory(ctx echo.Context, params RecipientHistoryParams) error
 	// Resume Send again
 	// (POST /v1/resume)
 	Resume(ctx echo.Context) error
@@ -1190,6 +1503,109 @@ func (w *ServerInterfaceWrapper) GetAuditLog(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetAuditLog(ctx, params)
+	return err
+}
+
+// ControlHistory converts echo context to params.
+func (w *ServerInterfaceWrapper) ControlHistory(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ControlHistoryParams
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "kind" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "kind", ctx.QueryParams(), &params.Kind, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter kind: %s", err))
+	}
+
+	// ------------- Optional query parameter "program" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "program", ctx.QueryParams(), &params.Program, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter program: %s", err))
+	}
+
+	// ------------- Optional query parameter "by" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "by", ctx.QueryParams(), &params.By, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter by: %s", err))
+	}
+
+	// ------------- Optional query parameter "tenant" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tenant", ctx.QueryParams(), &params.Tenant, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ControlHistory(ctx, params)
+	return err
+}
+
+// GetEvent converts echo context to params.
+func (w *ServerInterfaceWrapper) GetEvent(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetEventParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetEvent(ctx, id, params)
 	return err
 }
 
@@ -1420,6 +1836,35 @@ func (w *ServerInterfaceWrapper) PutProgram(ctx echo.Context) error {
 	return err
 }
 
+// RecipientHistory converts echo context to params.
+func (w *ServerInterfaceWrapper) RecipientHistory(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RecipientHistoryParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RecipientHistory(ctx, params)
+	return err
+}
+
 // Resume converts echo context to params.
 func (w *ServerInterfaceWrapper) Resume(ctx echo.Context) error {
 	var err error
@@ -1555,6 +2000,8 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/healthz", wrapper.GetHealth, options.OperationMiddlewares["GetHealth"]...)
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReady, options.OperationMiddlewares["GetReady"]...)
 	router.GET(options.BaseURL+"/v1/audit/log", wrapper.GetAuditLog, options.OperationMiddlewares["GetAuditLog"]...)
+	router.GET(options.BaseURL+"/v1/control/history", wrapper.ControlHistory, options.OperationMiddlewares["ControlHistory"]...)
+	router.GET(options.BaseURL+"/v1/events/:id", wrapper.GetEvent, options.OperationMiddlewares["GetEvent"]...)
 	router.POST(options.BaseURL+"/v1/messages", wrapper.SubmitMessage, options.OperationMiddlewares["SubmitMessage"]...)
 	router.GET(options.BaseURL+"/v1/messages/:id", wrapper.GetMessage, options.OperationMiddlewares["GetMessage"]...)
 	router.POST(options.BaseURL+"/v1/messages/:id/cancel", wrapper.CancelMessage, options.OperationMiddlewares["CancelMessage"]...)
@@ -1566,6 +2013,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/v1/pause", wrapper.Pause, options.OperationMiddlewares["Pause"]...)
 	router.GET(options.BaseURL+"/v1/programs/:name", wrapper.GetProgram, options.OperationMiddlewares["GetProgram"]...)
 	router.PUT(options.BaseURL+"/v1/programs/:name", wrapper.PutProgram, options.OperationMiddlewares["PutProgram"]...)
+	router.POST(options.BaseURL+"/v1/recipients/history", wrapper.RecipientHistory, options.OperationMiddlewares["RecipientHistory"]...)
 	router.POST(options.BaseURL+"/v1/resume", wrapper.Resume, options.OperationMiddlewares["Resume"]...)
 	router.GET(options.BaseURL+"/v1/reviews/:id", wrapper.GetReview, options.OperationMiddlewares["GetReview"]...)
 	router.POST(options.BaseURL+"/v1/reviews/:id/resolve", wrapper.ResolveReview, options.OperationMiddlewares["ResolveReview"]...)
@@ -1641,6 +2089,51 @@ type GetAuditLogResponseObject interface {
 type GetAuditLog200JSONResponse AuditLogPage
 
 func (response GetAuditLog200JSONResponse) VisitGetAuditLogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ControlHistoryRequestObject struct {
+	Params ControlHistoryParams
+}
+
+type ControlHistoryResponseObject interface {
+	VisitControlHistoryResponse(w http.ResponseWriter) error
+}
+
+type ControlHistory200JSONResponse ControlHistoryPage
+
+func (response ControlHistory200JSONResponse) VisitControlHistoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEventRequestObject struct {
+	Id     string `json:"id"`
+	Params GetEventParams
+}
+
+type GetEventResponseObject interface {
+	VisitGetEventResponse(w http.ResponseWriter) error
+}
+
+type GetEvent200JSONResponse StoredEvent
+
+func (response GetEvent200JSONResponse) VisitGetEventResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -1899,6 +2392,29 @@ func (response PutProgram200JSONResponse) VisitPutProgramResponse(w http.Respons
 	return err
 }
 
+type RecipientHistoryRequestObject struct {
+	Params RecipientHistoryParams
+	Body   *RecipientHistoryJSONRequestBody
+}
+
+type RecipientHistoryResponseObject interface {
+	VisitRecipientHistoryResponse(w http.ResponseWriter) error
+}
+
+type RecipientHistory200JSONResponse History
+
+func (response RecipientHistory200JSONResponse) VisitRecipientHistoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ResumeRequestObject struct {
 	Body *ResumeJSONRequestBody
 }
@@ -2022,6 +2538,12 @@ type StrictServerInterface interface {
 	// GetAuditLog Read the audit log
 	// (GET /v1/audit/log)
 	GetAuditLog(ctx context.Context, request GetAuditLogRequestObject) (GetAuditLogResponseObject, error)
+	// ControlHistory Read who changed what
+	// (GET /v1/control/history)
+	ControlHistory(ctx context.Context, request ControlHistoryRequestObject) (ControlHistoryResponseObject, error)
+	// GetEvent Read one event
+	// (GET /v1/events/{id})
+	GetEvent(ctx context.Context, request GetEventRequestObject) (GetEventResponseObject, error)
 	// SubmitMessage Submit a message
 	// (POST /v1/messages)
 	SubmitMessage(ctx context.Context, request SubmitMessageRequestObject) (SubmitMessageResponseObject, error)
@@ -2055,6 +2577,9 @@ type StrictServerInterface interface {
 	// PutProgram Register a program
 	// (PUT /v1/programs/{name})
 	PutProgram(ctx context.Context, request PutProgramRequestObject) (PutProgramResponseObject, error)
+	// RecipientHistory Read everything between you and one number
+	// (POST /v1/recipients/history)
+	RecipientHistory(ctx context.Context, request RecipientHistoryRequestObject) (RecipientHistoryResponseObject, error)
 	// Resume Send again
 	// (POST /v1/resume)
 	Resume(ctx context.Context, request ResumeRequestObject) (ResumeResponseObject, error)
@@ -2149,6 +2674,57 @@ func (sh *strictHandler) GetAuditLog(ctx echo.Context, params GetAuditLogParams)
 		return err
 	} else if validResponse, ok := response.(GetAuditLogResponseObject); ok {
 		return validResponse.VisitGetAuditLogResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ControlHistory operation middleware
+func (sh *strictHandler) ControlHistory(ctx echo.Context, params ControlHistoryParams) error {
+	var request ControlHistoryRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ControlHistory(ctx.Request().Context(), request.(ControlHistoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ControlHistory")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ControlHistoryResponseObject); ok {
+		return validResponse.VisitControlHistoryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetEvent operation middleware
+func (sh *strictHandler) GetEvent(ctx echo.Context, id string, params GetEventParams) error {
+	var request GetEventRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetEvent(ctx.Request().Context(), request.(GetEventRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetEvent")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetEventResponseObject); ok {
+		return validResponse.VisitGetEventResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -2579,6 +3155,54 @@ func (sh *strictHandler) PutProgram(ctx echo.Context, name string) error {
 		return err
 	} else if validResponse, ok := response.(PutProgramResponseObject); ok {
 		return validResponse.VisitPutProgramResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RecipientHistory operation middleware
+func (sh *strictHandler) RecipientHistory(ctx echo.Context, params RecipientHistoryParams) error {
+	var request RecipientHistoryRequestObject
+
+	request.Params = params
+
+	var body RecipientHistoryJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RecipientHistory(ctx.Request().Context(), request.(RecipientHistoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RecipientHistory")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RecipientHistoryResponseObject); ok {
+		return validResponse.VisitRecipientHistoryResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

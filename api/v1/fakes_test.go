@@ -247,6 +247,9 @@ func (f *fakeLog) Partitions() int { return 16 }
 
 func (f *fakeLog) Read(ctx context.Context, p event.Partition, from int64, n int) ([]ledger.Record, int64, error) {
 	all := f.records[p]
+	if n == 0 {
+		return nil, int64(len(all)), nil
+	}
 	if int(from) >= len(all) {
 		<-ctx.Done()
 		return nil, int64(len(all)), nil
@@ -284,9 +287,11 @@ type fakeKeys struct{}
 func (fakeKeys) Authenticate(token string) (ledger.Caller, []string, bool) {
 	switch token {
 	case testToken:
-		return ledger.Caller{Tenant: "acme", Key: "key1"}, []string{"messages:write", "messages:read", "opt-outs:write", "opt-outs:read", "opt-outs:lift", "reviews:read", "reviews:write", "control:write", "operate"}, true
+		return ledger.Caller{Tenant: "acme", Key: "key1"}, []string{"messages:write", "messages:read", "opt-outs:write", "opt-outs:read", "opt-outs:lift", "reviews:read", "reviews:write", "control:write", "operate", "audit:read"}, true
 	case "k_officer":
 		return ledger.Caller{Tenant: "acme", Key: "key4"}, []string{"opt-outs:write", "reviews:read", "reviews:write"}, true
+	case "k_auditor":
+		return ledger.Caller{Tenant: "acme", Key: "key5"}, []string{"audit:read"}, true
 	case "k_none":
 		return ledger.Caller{Tenant: "acme", Key: "key2"}, nil, true
 	case "k_other_tenant":

@@ -14,6 +14,7 @@ import (
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -53,12 +54,13 @@ type Health interface {
 type Deps struct {
 	// Door stands before every handler.
 	Door *door.Door
-	// Intake and Commands take writes, and Reading answers reads.
+	// Intake and Commands take writes, and Reading and History answer reads.
 	Intake   Intake
 	Commands Commands
 	Reading  *reading.Reader
 	// AuditLog reads the audit log.
 	AuditLog *witness.Trail
+	History  *history.Reader
 	Health   Health
 	// Metrics serves /metrics; without it that is 404.
 	Metrics http.Handler

@@ -95,7 +95,10 @@ func (r *Reader) Open(ctx context.Context, look Look, m *Message) (Whole, error)
 			return Whole{}, err
 		}
 	}
-	w := Whole{Opened: o, Reasons: r.reasons(m.Decision)}
+	w := Whole{Opened: o}
+	if m.Decision != nil {
+		w.Reasons = Reasons(r.p.Rules, m.Decision.Data)
+	}
 	if o.Content != nil {
 		w.Parts = parts(m, o.Content.Body)
 	}

@@ -262,11 +262,11 @@ func untouched(ctx context.Context, log ledger.Log) (bool, error) {
 	return true, nil
 }
 
-// PartitionsOf are all partitions: the recipients', then inbox and control.
+// PartitionsOf are all partitions: the recipients', then the audit log, the inbox and control.
 func PartitionsOf(log ledger.Log) []event.Partition {
 	var out []event.Partition
 	for p := range log.Partitions() {
 		out = append(out, event.Partition(p))
 	}
-	return append(out, event.InboxPartition, event.ControlPartition)
+	return append(out, event.AuditPartition, event.InboxPartition, event.ControlPartition)
 }

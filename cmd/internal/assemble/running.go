@@ -21,8 +21,10 @@ import (
 	"github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/witness"
 )
@@ -129,6 +131,8 @@ func (r *Running) handler(w *witnessing) http.Handler {
 		Intake: r.Node.Intake(), Commands: r.Node.Commands(),
 		Reading: reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
 			Programs: r.Node.Commands(), Witness: w, Wait: door.WaitContext}),
+		History: history.New(history.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
+			Registry: r.Node.RegistryAt, Zone: places.BuiltIn().Zone, Now: time.Now, Witness: w}),
 		AuditLog: witness.NewTrail(r.Data.Log),
 		Health:   &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
 		Metrics:  promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})

@@ -141,6 +141,8 @@ type commands struct {
 	Review ReviewCmd `cmd:""`
 	Pause  PauseCmd  `cmd:""`
 	Resume ResumeCmd `cmd:""`
+
+	Control ControlCmd `cmd:""`
 }
 
 // shell runs a command line as main does.
