@@ -1,6 +1,7 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/report"
 	"github.com/chirograph/chirograph/domain/witness"
 )
 
@@ -39,6 +41,8 @@ type Running struct {
 	Keys     door.Keys
 	Drain    time.Duration
 	Log      *slog.Logger
+	Exports  Exports
+	zones    map[string]string // of the tenants' reports
 	// shares divides the carriers among the nodes of a cluster until ctx is done; nil on
 	// one machine.
 	shares func(ctx context.Context) error
@@ -50,6 +54,11 @@ type Running struct {
 // proposals, the carriers' answers, the facts that they made, the files.
 func (r *Running) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, r.Data.Close()) }()
+	exports, stopExports, err := r.Exports.begin(r.Data, r.Log)
+	if err != nil {
+		return err
+	}
+	defer stopExports()
 	carriers, stopCarriers := context.WithCancel(context.Background())
 	defer stopCarriers()
 	nodeRun, err := r.Node.Start(ctx)
@@ -98,7 +107,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	}
 	warnOfSharing(r.Log, r.Node.Registry())
 	witnessed := r.witness()
-	handler := r.handler(witnessed)
+	handler := r.handler(witnessed, exports)
 	served := make(chan error, 1)
 	apiCtx, stopAPI := context.WithCancel(ctx)
 	defer stopAPI()
@@ -123,7 +132,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 }
 
 // handler is the API of the node.
-func (r *Running) handler(w *witnessing) http.Handler {
+func (r *Running) handler(w *witnessing, exports v1.Exports) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions()})
@@ -133,6 +142,8 @@ func (r *Running) handler(w *witnessing) http.Handler {
 			Programs: r.Node.Commands(), Witness: w, Wait: door.WaitContext}),
 		History: history.New(history.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
 			Registry: r.Node.RegistryAt, Zone: places.BuiltIn().Zone, Now: time.Now, Witness: w}),
+		Exports:  exports,
+		Reports:  report.New(report.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Rules: r.Data.Policy, Zones: cmp.Or(r.Data.World, places.BuiltIn()), Tenants: r.zones}),
 		AuditLog: witness.NewTrail(r.Data.Log),
 		Health:   &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
 		Metrics:  promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
@@ -158,7 +169,11 @@ func Prepare(ctx context.Context, cfg *config.Config, l net.Listener, log *slog.
 	if err != nil {
 		return nil, err
 	}
-	r = &Running{Name: cfg.Node, Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log}
+	r = &Running{Name: cfg.Node, Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log, zones: map[string]string{},
+		Exports: Exports{Node: cfg.Node, Dir: cfg.Exports.Folder(cfg.Data), Keep: time.Duration(cfg.Exports.Keep)}}
+	for _, z := range cfg.Zones {
+		r.zones[z.Tenant] = z.Zone
+	}
 	if cfg.IsShared() {
 		err = r.join(ctx, cfg)
 	} else {
