@@ -67,7 +67,10 @@ type Deps struct {
 	AnswerWithin time.Duration
 }
 
-type server struct{ Deps }
+type server struct {
+	Deps
+	reporting
+}
 
 // New returns the handler of the whole API. Run it with door.Serve.
 func New(d Deps) http.Handler {
@@ -83,7 +86,7 @@ func New(d Deps) http.Handler {
 	e := echo.New()
 	e.Binder = binder{}
 	e.Use(d.Door.Guard(door.Face{Operations: guarded, Accepts: acceptsJSON, Problem: problemOf}))
-	RegisterHandlers(e, NewStrictHandler(&server{Deps: d}, nil))
+	RegisterHandlers(e, NewStrictHandler(&server{d, reporting{d.Reports, max(door.MaxWait, d.AnswerWithin)}}, nil))
 	for _, r := range e.Routes() {
 		// A route that the document gives no scope would be open to everybody.
 		if strings.HasPrefix(r.Path, "/v1/") && scopes[r.Method+" "+r.Path] == "" {

@@ -40,7 +40,7 @@ type Running struct {
 	Keys     door.Keys
 	Drain    time.Duration
 	Log      *slog.Logger
-	zones map[string]string // of the tenants' reports
+	zones    map[string]string // of the tenants' reports
 	// shares divides the carriers among the nodes of a cluster until ctx is done; nil on
 	// one machine.
 	shares func(ctx context.Context) error
