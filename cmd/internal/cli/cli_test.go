@@ -144,6 +144,7 @@ type commands struct {
 
 	Control ControlCmd `cmd:""`
 	Report  ReportCmd  `cmd:""`
+	Search  SearchCmd  `cmd:""`
 }
 
 // shell runs a command line as main does.

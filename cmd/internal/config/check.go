@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
@@ -107,6 +108,9 @@ func (k *checker) process() {
 	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		k.bad("log.format", "it must be text or json")
+	}
+	if keep := time.Duration(c.Exports.Keep); keep < time.Hour || keep > 365*24*time.Hour {
+		k.bad("exports.keep", "it must be 1h to 8760h")
 	}
 	if c.Limits.CallWindow < 0 {
 		k.bad("limits.call_window", "it must not be negative")

@@ -347,7 +347,7 @@ func TestDefaults(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	for _, v := range []reflect.Value{reflect.ValueOf(*c), reflect.ValueOf(c.Log), reflect.ValueOf(c.Limits), reflect.ValueOf(c.Carriers[0]),
+	for _, v := range []reflect.Value{reflect.ValueOf(*c), reflect.ValueOf(c.Log), reflect.ValueOf(c.Limits), reflect.ValueOf(c.Exports), reflect.ValueOf(c.Carriers[0]),
 		reflect.ValueOf(c.Kafka), reflect.ValueOf(c.EventStoreDB)} {
 		for i := range v.NumField() {
 			f := v.Type().Field(i)
