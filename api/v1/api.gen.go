@@ -1712,7 +1712,7 @@ type GetReportParams struct {
 	// Zone The zone in which the period is cut, by its name in the IANA zone database. Without it, the tenant's zone in the configuration counts, or else UTC.
 	Zone string `form:"zone,omitempty" json:"zone,omitempty,omitzero"`
 
-	// Format `json` (the default), `csv` or `html`.
+	// Format `json` (the default), `csv` (one table), `html` (one page, which needs nothing else and prints well) or `text` (for a terminal of 80 columns).
 	Format string `form:"format,omitempty" json:"format,omitempty,omitzero"`
 }
 
@@ -3301,6 +3301,17 @@ func (response GetReport200TexthtmlResponse) VisitGetReportResponse(w http.Respo
 		defer closer.Close()
 	}
 	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetReport200TextResponse string
+
+func (response GetReport200TextResponse) VisitGetReportResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/plain")
+	w.WriteHeader(200)
+
+	_, err := w.Write([]byte(fmt.Sprint(response)))
 	return err
 }
 

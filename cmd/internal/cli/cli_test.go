@@ -143,6 +143,7 @@ type commands struct {
 	Resume ResumeCmd `cmd:""`
 
 	Control ControlCmd `cmd:""`
+	Report  ReportCmd  `cmd:""`
 	Search  SearchCmd  `cmd:""`
 }
 
