@@ -709,12 +709,21 @@ type MessageEvents struct {
 // MessageSummary defines model for MessageSummary.
 type MessageSummary struct {
 	Accepted time.Time `json:"accepted"`
-	Changed  time.Time `json:"changed"`
-	Erased   bool      `json:"erased"`
-	From     string    `json:"from"`
+
+	// Carrier Of the last route.
+	Carrier string    `json:"carrier,omitempty,omitzero"`
+	Changed time.Time `json:"changed"`
+
+	// Country Of the recipient.
+	Country string `json:"country,omitempty,omitzero"`
+	Erased  bool   `json:"erased"`
+	From    string `json:"from"`
 
 	// Id A UUID (RFC 9562).
 	Id ID `json:"id"`
+
+	// Outcome Of the last decision.
+	Outcome string `json:"outcome,omitempty,omitzero"`
 
 	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position  Position `json:"position"`
@@ -722,7 +731,10 @@ type MessageSummary struct {
 	Purpose   string   `json:"purpose"`
 	Reference string   `json:"reference,omitempty,omitzero"`
 	Segments  int      `json:"segments"`
-	SentFrom  string   `json:"sent_from,omitempty,omitzero"`
+
+	// Sent When the carrier had taken every part, for the first time.
+	Sent     time.Time `json:"sent,omitempty,omitzero"`
+	SentFrom string    `json:"sent_from,omitempty,omitzero"`
 
 	// Status `accepted`: will be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause stops it for now. `allowed`: waits for a carrier. `sending`: handed to a carrier, which has not answered for every part. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: the carrier took it, and no final receipt came in time. `failed`: the carrier refused it. `in_doubt`: the carrier did not answer, so it may have been sent; it is not sent again blindly. `cancelled`: you cancelled it. `expired_unsent`: its validity ended before it left.
 	Status Status `json:"status"`
@@ -1192,23 +1204,61 @@ type Scope string
 
 // SearchPage defines model for SearchPage.
 type SearchPage struct {
-	Messages []MessageSummary `json:"messages"`
+	// CompleteSince What was accepted before this may be missing, because the views are younger than the ledger. `chirograph projections rebuild` completes them. Left out: nothing is missing.
+	CompleteSince time.Time `json:"complete_since,omitempty,omitzero"`
+
+	// Count With `count`: how many messages all pages have together, exact up to 10,000.
+	Count *int `json:"count,omitempty"`
+
+	// CountIsAtLeast There may be more than `count`.
+	CountIsAtLeast bool             `json:"count_is_at_least,omitempty,omitzero"`
+	Messages       []MessageSummary `json:"messages"`
 
 	// NextCursor Left out on the last page.
 	NextCursor string `json:"next_cursor,omitempty,omitzero"`
+
+	// Short The page is not full because it has looked at as many messages as one page may. The search goes on at `next_cursor`.
+	Short bool `json:"short,omitempty,omitzero"`
 }
 
 // SearchRequest defines model for SearchRequest.
 type SearchRequest struct {
+	// Carrier The carrier account: of the last route, or of an attempt.
+	Carrier string `json:"carrier,omitempty,omitzero"`
+
+	// Count Also count what all pages have together, whatever the cursor. This takes longer than a page.
+	Count bool `json:"count,omitempty,omitzero"`
+
+	// Country Of the recipient: ISO 3166-1 alpha-2.
+	Country string `json:"country,omitempty,omitzero"`
+
 	// Cursor The `next_cursor` of the page before.
 	Cursor string `json:"cursor,omitempty,omitzero"`
 
 	// Limit Default: 50.
-	Limit   *int   `json:"limit,omitempty"`
+	Limit *int `json:"limit,omitempty"`
+
+	// Outcome Of the last decision: allow, deny, defer or hold.
+	Outcome string `json:"outcome,omitempty,omitzero"`
 	Program string `json:"program,omitempty,omitzero"`
+
+	// Purpose See Purpose; or compliance_reply.
+	Purpose string `json:"purpose,omitempty,omitzero"`
 
 	// Reference The whole reference.
 	Reference string `json:"reference,omitempty,omitzero"`
+
+	// Rule The id of a rule that denied or deferred the message in any of its decisions, or `hold.` and the fault for which it was held, such as hold.pause.
+	Rule string `json:"rule,omitempty,omitzero"`
+
+	// Sender The sender ID, exactly: the one that was asked for, or the one that the message went out under.
+	Sender string `json:"sender,omitempty,omitzero"`
+
+	// SentSince The carrier had taken every part, for the first time, at or after this.
+	SentSince time.Time `json:"sent_since,omitempty,omitzero"`
+
+	// SentUntil The carrier had taken every part, for the first time, before this.
+	SentUntil time.Time `json:"sent_until,omitempty,omitzero"`
 
 	// Since Submitted at or after this.
 	Since time.Time `json:"since,omitempty,omitzero"`

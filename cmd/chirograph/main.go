@@ -22,6 +22,7 @@ type commandLine struct {
 	Serve       serve.Cmd              `cmd:"" help:"Run a node."`
 	Send        cli.SendCmd            `cmd:"" help:"Send a message."`
 	Status      cli.StatusCmd          `cmd:"" help:"Show a message: its status, its decision, its attempts."`
+	Search      cli.SearchCmd          `cmd:"" help:"Search messages, the newest first."`
 	History     cli.HistoryCmd         `cmd:"" help:"Show everything between you and one number, in order, in sentences."`
 	Event       cli.EventCmd           `cmd:"" help:"Show one event of the ledger, by its id or position."`
 	Optout      cli.OptoutCmd          `cmd:"" help:"Record, lift and check opt-outs."`

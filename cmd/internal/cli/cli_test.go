@@ -143,6 +143,7 @@ type commands struct {
 	Resume ResumeCmd `cmd:""`
 
 	Control ControlCmd `cmd:""`
+	Search  SearchCmd  `cmd:""`
 }
 
 // shell runs a command line as main does.
