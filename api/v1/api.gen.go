@@ -121,6 +121,35 @@ type AttemptPart struct {
 	Status    recipient.PartStatus `json:"status"`
 }
 
+// AuditEntry defines model for AuditEntry.
+type AuditEntry struct {
+	// Data The event's data as stored.
+	Data json.RawMessage `json:"data"`
+
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Tenant Whose data was read or whose key was used; left out for the operator's.
+	Tenant string `json:"tenant,omitempty,omitzero"`
+
+	// Time When it was recorded.
+	Time time.Time `json:"time"`
+
+	// Type The event's type with its version; docs/events.md describes its data.
+	Type string `json:"type"`
+}
+
+// AuditLogPage defines model for AuditLogPage.
+type AuditLogPage struct {
+	Entries []AuditEntry `json:"entries"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string `json:"next_cursor,omitempty,omitzero"`
+}
+
 // Cancelled defines model for Cancelled.
 type Cancelled struct {
 	// Id A UUID (RFC 9562).
@@ -672,6 +701,9 @@ type Message struct {
 // MessageEvents defines model for MessageEvents.
 type MessageEvents struct {
 	Events []Event `json:"events"`
+
+	// Masked The kinds of personal data that the key may not see, and that were left out: number, body, reference, metadata, words, evidence. Left out if there are none.
+	Masked []string `json:"masked,omitempty,omitzero"`
 }
 
 // MessageSummary defines model for MessageSummary.
@@ -1414,6 +1446,30 @@ type MessageID = string
 // ReviewID defines model for ReviewID.
 type ReviewID = string
 
+// GetAuditLogParams defines parameters for GetAuditLog.
+type GetAuditLogParams struct {
+	// Since Only entries from this time on.
+	Since time.Time `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Until Only entries before this time.
+	Until time.Time `form:"until,omitempty" json:"until,omitempty,omitzero"`
+
+	// Type Only entries of this type.
+	Type string `form:"type,omitempty" json:"type,omitempty,omitzero"`
+
+	// Key Only entries about the API key with this id.
+	Key string `form:"key,omitempty" json:"key,omitempty,omitzero"`
+
+	// Tenant Whose entries: another tenant, or `*` for those of all tenants and the operator's own. Needs the scope `operate` too. Left out: those of your tenant.
+	Tenant string `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Limit How many entries at most.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before, with exactly the same other parameters.
+	Cursor string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+}
+
 // GetReportParams defines parameters for GetReport.
 type GetReportParams struct {
 	// Of A date in the period, as 2026-11-27; of a week also 2026-W48, of a month also 2026-11. Without it, the period is that of now.
@@ -1465,6 +1521,12 @@ type SubmitMessageParams struct {
 	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
 }
 
+// SearchMessagesParams defines parameters for SearchMessages.
+type SearchMessagesParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
 // GetMessageParams defines parameters for GetMessage.
 type GetMessageParams struct {
 	// AtLeast Answer only after the views have read this position, such as the position in a submit's answer.
@@ -1472,6 +1534,15 @@ type GetMessageParams struct {
 
 	// Wait Answer when the message's status changes, or after this long, whichever is first. At most 60s. A message that can no longer change is answered at once.
 	Wait string `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// GetMessageEventsParams defines parameters for GetMessageEvents.
+type GetMessageEventsParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
 }
 
 // RecipientHistoryParams defines parameters for RecipientHistory.
@@ -1484,6 +1555,9 @@ type RecipientHistoryParams struct {
 type GetReviewParams struct {
 	// Owner `operator`: a review that the operator places. Needs the scope `operate` too.
 	Owner string `form:"owner,omitempty" json:"owner,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
 }
 
 // AskExportJSONRequestBody defines body for AskExport for application/json ContentType.
@@ -1542,6 +1616,9 @@ type ServerInterface interface {
 	// GetExportFile Download the file of an export
 	// (GET /v1/audit/exports/{id}/file)
 	GetExportFile(ctx echo.Context, id ExportID) error
+	// GetAuditLog Read the audit log
+	// (GET /v1/audit/log)
+	GetAuditLog(ctx echo.Context, params GetAuditLogParams) error
 	// GetReport Report a day, a week or a month
 	// (GET /v1/audit/reports/{period})
 	GetReport(ctx echo.Context, period string, params GetReportParams) error
@@ -1562,7 +1639,7 @@ type ServerInterface interface {
 	SubmitMessage(ctx echo.Context, params SubmitMessageParams) error
 	// SearchMessages Search messages
 	// (POST /v1/messages/search)
-	SearchMessages(ctx echo.Context) error
+	SearchMessages(ctx echo.Context, params SearchMessagesParams) error
 	// GetMessage Read a message
 	// (GET /v1/messages/{id})
 	GetMessage(ctx echo.Context, id MessageID, params GetMessageParams) error
@@ -1571,7 +1648,7 @@ type ServerInterface interface {
 	CancelMessage(ctx echo.Context, id MessageID) error
 	// GetMessageEvents Read a message's events
 	// (GET /v1/messages/{id}/events)
-	GetMessageEvents(ctx echo.Context, id MessageID) error
+	GetMessageEvents(ctx echo.Context, id MessageID, params GetMessageEventsParams) error
 	// RecordOptOut Record an opt-out
 	// (POST /v1/opt-outs)
 	RecordOptOut(ctx echo.Context) error
@@ -1664,6 +1741,66 @@ func (w *ServerInterfaceWrapper) GetExportFile(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetExportFile(ctx, id)
+	return err
+}
+
+// GetAuditLog converts echo context to params.
+func (w *ServerInterfaceWrapper) GetAuditLog(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetAuditLogParams
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "type", ctx.QueryParams(), &params.Type, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter type: %s", err))
+	}
+
+	// ------------- Optional query parameter "key" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "key", ctx.QueryParams(), &params.Key, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter key: %s", err))
+	}
+
+	// ------------- Optional query parameter "tenant" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tenant", ctx.QueryParams(), &params.Tenant, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetAuditLog(ctx, params)
 	return err
 }
 
@@ -1874,8 +2011,28 @@ func (w *ServerInterfaceWrapper) SubmitMessage(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) SearchMessages(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params SearchMessagesParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.SearchMessages(ctx)
+	err = w.Handler.SearchMessages(ctx, params)
 	return err
 }
 
@@ -1904,6 +2061,23 @@ func (w *ServerInterfaceWrapper) GetMessage(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", ctx.QueryParams(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter wait: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -1938,8 +2112,28 @@ func (w *ServerInterfaceWrapper) GetMessageEvents(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetMessageEventsParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.GetMessageEvents(ctx, id)
+	err = w.Handler.GetMessageEvents(ctx, id, params)
 	return err
 }
 
@@ -2087,6 +2281,23 @@ func (w *ServerInterfaceWrapper) GetReview(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter owner: %s", err))
 	}
 
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetReview(ctx, id, params)
 	return err
@@ -2160,6 +2371,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/audit/exports", wrapper.ListExports, options.OperationMiddlewares["ListExports"]...)
 	router.POST(options.BaseURL+"/v1/audit/exports", wrapper.AskExport, options.OperationMiddlewares["AskExport"]...)
 	router.GET(options.BaseURL+"/v1/audit/exports/:id/file", wrapper.GetExportFile, options.OperationMiddlewares["GetExportFile"]...)
+	router.GET(options.BaseURL+"/v1/audit/log", wrapper.GetAuditLog, options.OperationMiddlewares["GetAuditLog"]...)
 	router.GET(options.BaseURL+"/v1/audit/reports/:period", wrapper.GetReport, options.OperationMiddlewares["GetReport"]...)
 	router.GET(options.BaseURL+"/v1/control/history", wrapper.ControlHistory, options.OperationMiddlewares["ControlHistory"]...)
 	router.GET(options.BaseURL+"/v1/events/:id", wrapper.GetEvent, options.OperationMiddlewares["GetEvent"]...)
@@ -2315,6 +2527,28 @@ func (response GetExportFile200ApplicationzipResponse) VisitGetExportFileRespons
 		defer closer.Close()
 	}
 	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetAuditLogRequestObject struct {
+	Params GetAuditLogParams
+}
+
+type GetAuditLogResponseObject interface {
+	VisitGetAuditLogResponse(w http.ResponseWriter) error
+}
+
+type GetAuditLog200JSONResponse AuditLogPage
+
+func (response GetAuditLog200JSONResponse) VisitGetAuditLogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
 	return err
 }
 
@@ -2494,7 +2728,8 @@ func (response SubmitMessage202JSONResponse) VisitSubmitMessageResponse(w http.R
 }
 
 type SearchMessagesRequestObject struct {
-	Body *SearchMessagesJSONRequestBody
+	Params SearchMessagesParams
+	Body   *SearchMessagesJSONRequestBody
 }
 
 type SearchMessagesResponseObject interface {
@@ -2561,7 +2796,8 @@ func (response CancelMessage200JSONResponse) VisitCancelMessageResponse(w http.R
 }
 
 type GetMessageEventsRequestObject struct {
-	Id MessageID `json:"id"`
+	Id     MessageID `json:"id"`
+	Params GetMessageEventsParams
 }
 
 type GetMessageEventsResponseObject interface {
@@ -2867,6 +3103,9 @@ type StrictServerInterface interface {
 	// GetExportFile Download the file of an export
 	// (GET /v1/audit/exports/{id}/file)
 	GetExportFile(ctx context.Context, request GetExportFileRequestObject) (GetExportFileResponseObject, error)
+	// GetAuditLog Read the audit log
+	// (GET /v1/audit/log)
+	GetAuditLog(ctx context.Context, request GetAuditLogRequestObject) (GetAuditLogResponseObject, error)
 	// GetReport Report a day, a week or a month
 	// (GET /v1/audit/reports/{period})
 	GetReport(ctx context.Context, request GetReportRequestObject) (GetReportResponseObject, error)
@@ -3087,6 +3326,31 @@ func (sh *strictHandler) GetExportFile(ctx echo.Context, id ExportID) error {
 	return nil
 }
 
+// GetAuditLog operation middleware
+func (sh *strictHandler) GetAuditLog(ctx echo.Context, params GetAuditLogParams) error {
+	var request GetAuditLogRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAuditLog(ctx.Request().Context(), request.(GetAuditLogRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAuditLog")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetAuditLogResponseObject); ok {
+		return validResponse.VisitGetAuditLogResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // GetReport operation middleware
 func (sh *strictHandler) GetReport(ctx echo.Context, period string, params GetReportParams) error {
 	var request GetReportRequestObject
@@ -3263,8 +3527,10 @@ func (sh *strictHandler) SubmitMessage(ctx echo.Context, params SubmitMessagePar
 }
 
 // SearchMessages operation middleware
-func (sh *strictHandler) SearchMessages(ctx echo.Context) error {
+func (sh *strictHandler) SearchMessages(ctx echo.Context, params SearchMessagesParams) error {
 	var request SearchMessagesRequestObject
+
+	request.Params = params
 
 	var body SearchMessagesJSONRequestBody
 	var err error
@@ -3360,10 +3626,11 @@ func (sh *strictHandler) CancelMessage(ctx echo.Context, id MessageID) error {
 }
 
 // GetMessageEvents operation middleware
-func (sh *strictHandler) GetMessageEvents(ctx echo.Context, id MessageID) error {
+func (sh *strictHandler) GetMessageEvents(ctx echo.Context, id MessageID, params GetMessageEventsParams) error {
 	var request GetMessageEventsRequestObject
 
 	request.Id = id
+	request.Params = params
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.GetMessageEvents(ctx.Request().Context(), request.(GetMessageEventsRequestObject))

@@ -48,6 +48,10 @@ func (s *server) SubmitMessage(ctx context.Context, r SubmitMessageRequestObject
 
 // GetMessage is GET /v1/messages/{id}.
 func (s *server) GetMessage(ctx context.Context, r GetMessageRequestObject) (GetMessageResponseObject, error) {
+	l, err := look(ctx, r.Params.AuditReason)
+	if err != nil {
+		return nil, err
+	}
 	wait, err := time.ParseDuration(cmp.Or(r.Params.Wait, "0"))
 	if err != nil || wait < 0 || wait > door.MaxWait {
 		return nil, door.Refuse("bad_parameter", "", "The parameter wait is a duration such as 30s, at most 60s.")
@@ -73,7 +77,7 @@ func (s *server) GetMessage(ctx context.Context, r GetMessageRequestObject) (Get
 			return nil, err
 		}
 	}
-	w, err := s.Reading.Open(m)
+	w, err := s.Reading.Open(ctx, l, m)
 	if err != nil {
 		return nil, err
 	}
@@ -91,15 +95,19 @@ func (s *server) find(ctx context.Context, text string) (*reading.Message, error
 
 // GetMessageEvents is GET /v1/messages/{id}/events.
 func (s *server) GetMessageEvents(ctx context.Context, r GetMessageEventsRequestObject) (GetMessageEventsResponseObject, error) {
+	l, err := look(ctx, r.Params.AuditReason)
+	if err != nil {
+		return nil, err
+	}
 	m, err := s.find(ctx, r.Id)
 	if err != nil {
 		return nil, err
 	}
-	events, err := s.Reading.Events(ctx, m)
+	events, masked, err := s.Reading.Events(ctx, l, m)
 	if err != nil {
 		return nil, err
 	}
-	return GetMessageEvents200JSONResponse{Events: all(events, messageEvent)}, nil
+	return GetMessageEvents200JSONResponse{Events: all(events, messageEvent), Masked: masked}, nil
 }
 
 // outcomes are those of decisions.
@@ -108,6 +116,10 @@ var outcomes = []event.DecisionOutcome{event.Allow, event.Deny, event.Defer, eve
 // SearchMessages is POST /v1/messages/search.
 func (s *server) SearchMessages(ctx context.Context, r SearchMessagesRequestObject) (SearchMessagesResponseObject, error) {
 	b := r.Body
+	l, err := look(ctx, r.Params.AuditReason)
+	if err != nil {
+		return nil, err
+	}
 	limit, err := ranged("out_of_range", "/limit", b.Limit, 1, reading.MaxPage)
 	if err != nil {
 		return nil, err
@@ -123,7 +135,7 @@ func (s *server) SearchMessages(ctx context.Context, r SearchMessagesRequestObje
 	if _, ok := control.Purposes[b.Purpose]; b.Purpose != "" && b.Purpose != "compliance_reply" && !ok {
 		return nil, door.Refuse("invalid_value", "/purpose", "There is no such purpose; see Purpose in /docs. The answers to STOP and HELP have the purpose compliance_reply.")
 	}
-	page, err := s.Reading.Search(ctx, callerOf(ctx).Tenant, reading.Query{
+	page, err := s.Reading.Search(ctx, l, reading.Query{
 		To: b.To, Reference: b.Reference, Status: status, Program: b.Program, Since: b.Since, Until: b.Until, Limit: limit, Cursor: b.Cursor, Count: b.Count,
 		Narrower: reading.Narrower{Purpose: b.Purpose, Sender: b.Sender, Country: b.Country, Carrier: b.Carrier, Rule: b.Rule, Outcome: outcome,
 			SentSince: b.SentSince, SentUntil: b.SentUntil},

@@ -20,6 +20,7 @@ import (
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/witness"
 )
 
 //go:generate go tool -modfile=codegen/go.mod oapi-codegen -config oapi-codegen.yaml openapi.yaml
@@ -70,6 +71,8 @@ type Deps struct {
 	Reading  *reading.Reader
 	History  *history.Reader
 	Reports  Reports
+	// AuditLog reads the audit log.
+	AuditLog *witness.Trail
 	Health   Health
 	// Exports is nil where this node keeps no exports.
 	Exports Exports
@@ -84,6 +87,7 @@ type server struct {
 	Deps
 	exportCalls
 	controlCalls
+	auditLogCalls
 }
 
 // New returns the handler of the whole API. Run it with door.Serve.
@@ -100,7 +104,7 @@ func New(d Deps) http.Handler {
 	e := echo.New()
 	e.Binder = binder{}
 	e.Use(d.Door.Guard(door.Face{Operations: guarded, Accepts: acceptsJSON, Problem: problemOf}))
-	RegisterHandlers(e, NewStrictHandler(&server{Deps: d, exportCalls: exportCalls{d.Exports, d.AnswerWithin}, controlCalls: controlCalls{d.Reading, d.AnswerWithin}}, nil))
+	RegisterHandlers(e, NewStrictHandler(&server{Deps: d, exportCalls: exportCalls{d.Exports, d.AnswerWithin}, controlCalls: controlCalls{d.Reading, d.AnswerWithin}, auditLogCalls: auditLogCalls{d.AuditLog}}, nil))
 	for _, r := range e.Routes() {
 		// A route that the document gives no scope would be open to everybody.
 		if strings.HasPrefix(r.Path, "/v1/") && scopes[r.Method+" "+r.Path] == "" {

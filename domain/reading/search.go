@@ -138,9 +138,11 @@ type Page struct {
 	CompleteSince time.Time
 }
 
-// Search returns a page of the tenant's messages. A number that is none and a cursor
-// of another search are a *ledger.Refusal.
-func (r *Reader) Search(ctx context.Context, tenant string, q Query) (Page, error) {
+// Search returns a page of the messages of the caller's tenant. A number that is none and a cursor
+// of another search are a *ledger.Refusal. That the page is shown is recorded first; if it cannot be, the
+// error is ErrNotRecorded.
+func (r *Reader) Search(ctx context.Context, look Look, q Query) (Page, error) {
+	tenant := look.Caller.Tenant
 	q.Country = strings.ToUpper(q.Country)
 	f := Filter{Status: q.Status, Program: q.Program, Since: q.Since, Until: q.Until, Narrower: q.Narrower}
 	if q.To != "" {
@@ -190,7 +192,24 @@ func (r *Reader) Search(ctx context.Context, tenant string, q Query) (Page, erro
 			page.CompleteSince = since
 		}
 	}
-	return page, nil
+	return page, listed(ctx, r.p.Witness, look, f.Subject, page.Messages)
+}
+
+// listed records that a page of messages is shown. subject is the recipient that all of them went to, if one
+// was searched for.
+func listed(ctx context.Context, w Witness, look Look, subject event.Pseudonym, page []Opened) error {
+	read := event.DataRead{Call: "searchMessages", Subject: subject}
+	var kinds []string
+	for i := range page {
+		o := &page[i]
+		if o.Content == nil {
+			continue
+		}
+		kinds = union(kinds, shownOf(o.Content))
+		read.Events = append(read.Events, others(look, o.Message)...)
+	}
+	kinds = slices.DeleteFunc(kinds, func(k string) bool { return k == event.ShownMetadata }) // a page has none
+	return shown(ctx, w, look, look.Caller.Tenant, read, kinds...)
 }
 
 // find returns a page, and the id after which the next one begins; zero after the last page.

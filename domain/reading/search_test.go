@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
@@ -118,7 +119,7 @@ func TestSearchNarrower(t *testing.T) {
 	r.p.Desk = d
 	ask := func(q Query) Page {
 		t.Helper()
-		p, err := r.Search(t.Context(), "acme", q)
+		p, err := r.Search(t.Context(), Look{Caller: ledger.Caller{Tenant: "acme"}}, q)
 		if err != nil {
 			t.Fatal(err)
 		}
