@@ -8,11 +8,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/report"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/labstack/echo/v4"
 	"github.com/oapi-codegen/runtime"
@@ -117,6 +119,35 @@ type AttemptPart struct {
 	Reason    string               `json:"reason,omitempty,omitzero"`
 	Receipt   *Receipt             `json:"receipt,omitempty"`
 	Status    recipient.PartStatus `json:"status"`
+}
+
+// AuditEntry defines model for AuditEntry.
+type AuditEntry struct {
+	// Data The event's data as stored.
+	Data json.RawMessage `json:"data"`
+
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Tenant Whose data was read or whose key was used; left out for the operator's.
+	Tenant string `json:"tenant,omitempty,omitzero"`
+
+	// Time When it was recorded.
+	Time time.Time `json:"time"`
+
+	// Type The event's type with its version; docs/events.md describes its data.
+	Type string `json:"type"`
+}
+
+// AuditLogPage defines model for AuditLogPage.
+type AuditLogPage struct {
+	Entries []AuditEntry `json:"entries"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string `json:"next_cursor,omitempty,omitzero"`
 }
 
 // Cancelled defines model for Cancelled.
@@ -264,6 +295,68 @@ type Event struct {
 
 	// Void Why the event is void.
 	Void recipient.Why `json:"void,omitempty,omitzero"`
+}
+
+// ExportFile The file of an export; left out if there was none.
+type ExportFile struct {
+	// DeleteAfter When the server deletes it.
+	DeleteAfter time.Time `json:"delete_after"`
+
+	// Events How many events it has.
+	Events int64 `json:"events"`
+
+	// Sha256 Its SHA-256, in hexadecimal.
+	Sha256 string `json:"sha256"`
+
+	// Size Its length in bytes.
+	Size int64 `json:"size"`
+}
+
+// ExportList defines model for ExportList.
+type ExportList struct {
+	Exports []Job `json:"exports"`
+}
+
+// ExportQuestion defines model for ExportQuestion.
+type ExportQuestion struct {
+	// AfterStop The event id of an opt-out: everything between your tenant and that person from it on. A message that has an event after it comes with its whole life.
+	AfterStop string `json:"after_stop,omitempty,omitzero"`
+
+	// Carrier Messages that were handed or routed to this carrier account.
+	Carrier string `json:"carrier,omitempty,omitzero"`
+
+	// Clear Personal data in clear, as far as the key may see it. Default: none is in the file.
+	Clear bool `json:"clear,omitempty,omitzero"`
+
+	// Country ISO 3166-1 alpha-2, for a national `recipient`.
+	Country string `json:"country,omitempty,omitzero"`
+
+	// Message The id of one message.
+	Message string `json:"message,omitempty,omitzero"`
+
+	// Outcome Messages with such a decision: `allow`, `deny`, `defer` or `hold`.
+	Outcome string `json:"outcome,omitempty,omitzero"`
+
+	// Program Messages of this program.
+	Program string `json:"program,omitempty,omitzero"`
+
+	// Reason Why you need it, in 3 to 500 characters. It is kept for ever, so write no personal data: 7 or more digits in a row are refused.
+	Reason string `json:"reason"`
+
+	// Recipient Everything between your tenant and this phone number, in E.164, or national with `country`.
+	Recipient string `json:"recipient,omitempty,omitzero"`
+
+	// Reference Messages with this reference, your own name for them.
+	Reference string `json:"reference,omitempty,omitzero"`
+
+	// Rule Messages with a decision that named this rule. For a hold: `hold.` and the fault, such as `hold.pause`.
+	Rule string `json:"rule,omitempty,omitzero"`
+
+	// Since Messages accepted at this time or later, and other events from then on.
+	Since time.Time `json:"since,omitempty,omitzero"`
+
+	// Until Messages accepted before this time, and other events before it.
+	Until time.Time `json:"until,omitempty,omitzero"`
 }
 
 // History defines model for History.
@@ -454,6 +547,57 @@ type InboundWords struct {
 	Unreadable bool `json:"unreadable,omitempty,omitzero"`
 }
 
+// Job defines model for Job.
+type Job struct {
+	AskedAt time.Time `json:"asked_at"`
+
+	// By The id of the API key that asked for it.
+	By string `json:"by"`
+
+	// DeletedAt When the file was deleted.
+	DeletedAt time.Time `json:"deleted_at,omitempty,omitzero"`
+
+	// DeletedBy The id of the API key that deleted it; left out if its time was over.
+	DeletedBy string `json:"deleted_by,omitempty,omitzero"`
+
+	// Done How many events were looked at.
+	Done int64 `json:"done"`
+
+	// EndedAt When it was finished, failed or was cancelled.
+	EndedAt time.Time `json:"ended_at,omitempty,omitzero"`
+
+	// EndedBy The id of the API key that cancelled it.
+	EndedBy string `json:"ended_by,omitempty,omitzero"`
+
+	// File The file of an export; left out if there was none.
+	File ExportFile `json:"file,omitempty,omitzero"`
+
+	// Heads The positions up to which the file is true, one a partition. Nothing at or after them is in it.
+	Heads []string `json:"heads"`
+
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// InClear What personal data is in clear in the file: `message` (numbers, texts, references and metadata of messages), `words` (what persons wrote), `evidence`. Empty: none.
+	InClear []string `json:"in_clear"`
+
+	// Kind What is made. Today always `export`.
+	Kind string `json:"kind"`
+
+	// Known How many events will be looked at; 0: that is not known yet.
+	Known  int64  `json:"known"`
+	Reason string `json:"reason"`
+
+	// Scope What was asked for, in words and without personal data: a condition each.
+	Scope []string `json:"scope"`
+
+	// State `queued`: it waits for the ones before it. `running`: it is being made. `finished`: the file can be downloaded. `failed`: see `why`. `cancelled`: it was cancelled, and there is no file. `deleted`: the file was deleted.
+	State string `json:"state"`
+
+	// Why Why it failed.
+	Why string `json:"why,omitempty,omitzero"`
+}
+
 // LiftRequest defines model for LiftRequest.
 type LiftRequest struct {
 	// Country ISO 3166-1 alpha-2, for a national `number`.
@@ -557,6 +701,9 @@ type Message struct {
 // MessageEvents defines model for MessageEvents.
 type MessageEvents struct {
 	Events []Event `json:"events"`
+
+	// Masked The kinds of personal data that the key may not see, and that were left out: number, body, reference, metadata, words, evidence. Left out if there are none.
+	Masked []string `json:"masked,omitempty,omitzero"`
 }
 
 // MessageSummary defines model for MessageSummary.
@@ -789,6 +936,69 @@ type Recipient struct {
 	// Places Where the recipient may be, such as `US-FL America/New_York`.
 	Places []string `json:"places"`
 }
+
+// Report defines model for Report.
+type Report = report.Report
+
+// ReportAmount defines model for ReportAmount.
+type ReportAmount = report.Amount
+
+// ReportAnswer What a carrier answered, part by part.
+type ReportAnswer = report.Answer
+
+// ReportBucket One step of a distribution.
+type ReportBucket = report.Bucket
+
+// ReportCarrier Messages of which the carrier took every part.
+type ReportCarrier = report.Carrier
+
+// ReportCause Messages that were not delivered or refused by a carrier, or of which it is not known, by cause.
+type ReportCause = report.Cause
+
+// ReportChange defines model for ReportChange.
+type ReportChange = report.Change
+
+// ReportChanges What control and the audit log recorded.
+type ReportChanges = report.Changes
+
+// ReportDecided A message may be decided several times.
+type ReportDecided = report.Decided
+
+// ReportFigures What is counted of messages. A list has a row for each combination that occurred.
+type ReportFigures = report.Figures
+
+// ReportNamed defines model for ReportNamed.
+type ReportNamed = report.Named
+
+// ReportOptOut One opt-out, without a number.
+type ReportOptOut = report.OptOut
+
+// ReportOptOuts defines model for ReportOptOuts.
+type ReportOptOuts = report.OptOuts
+
+// ReportPeriod defines model for ReportPeriod.
+type ReportPeriod = report.Period
+
+// ReportProgram The figures of one program. Those of all programs add up to `total`.
+type ReportProgram = report.Program
+
+// ReportPurpose What was submitted.
+type ReportPurpose = report.Purpose
+
+// ReportReceipts Delivery receipts.
+type ReportReceipts = report.Receipts
+
+// ReportReviews Replies that need a person.
+type ReportReviews = report.Reviews
+
+// ReportRule A rule that refused or postponed, or a fault that held. A decision with several rules is in several rows.
+type ReportRule = report.Rule
+
+// ReportSlot An hour of a day, or a day of a week or month.
+type ReportSlot = report.Slot
+
+// ReportStatus Messages that came into a status.
+type ReportStatus = report.StatusRow
 
 // Review defines model for Review.
 type Review struct {
@@ -1177,11 +1387,50 @@ type Times struct {
 // AuditReason defines model for AuditReason.
 type AuditReason = string
 
+// ExportID defines model for ExportID.
+type ExportID = string
+
 // MessageID defines model for MessageID.
 type MessageID = string
 
 // ReviewID defines model for ReviewID.
 type ReviewID = string
+
+// GetAuditLogParams defines parameters for GetAuditLog.
+type GetAuditLogParams struct {
+	// Since Only entries from this time on.
+	Since time.Time `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Until Only entries before this time.
+	Until time.Time `form:"until,omitempty" json:"until,omitempty,omitzero"`
+
+	// Type Only entries of this type.
+	Type string `form:"type,omitempty" json:"type,omitempty,omitzero"`
+
+	// Key Only entries about the API key with this id.
+	Key string `form:"key,omitempty" json:"key,omitempty,omitzero"`
+
+	// Tenant Whose entries: another tenant, or `*` for those of all tenants and the operator's own. Needs the scope `operate` too. Left out: those of your tenant.
+	Tenant string `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Limit How many entries at most.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before, with exactly the same other parameters.
+	Cursor string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+}
+
+// GetReportParams defines parameters for GetReport.
+type GetReportParams struct {
+	// Of A date in the period, as 2026-11-27; of a week also 2026-W48, of a month also 2026-11. Without it, the period is that of now.
+	Of string `form:"of,omitempty" json:"of,omitempty,omitzero"`
+
+	// Zone The zone in which the period is cut, by its name in the IANA zone database. Without it, the tenant's zone in the configuration counts, or else UTC.
+	Zone string `form:"zone,omitempty" json:"zone,omitempty,omitzero"`
+
+	// Format `json` (the default), `csv` or `html`.
+	Format string `form:"format,omitempty" json:"format,omitempty,omitzero"`
+}
 
 // ControlHistoryParams defines parameters for ControlHistory.
 type ControlHistoryParams struct {
@@ -1222,6 +1471,12 @@ type SubmitMessageParams struct {
 	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
 }
 
+// SearchMessagesParams defines parameters for SearchMessages.
+type SearchMessagesParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
 // GetMessageParams defines parameters for GetMessage.
 type GetMessageParams struct {
 	// AtLeast Answer only after the views have read this position, such as the position in a submit's answer.
@@ -1229,6 +1484,15 @@ type GetMessageParams struct {
 
 	// Wait Answer when the message's status changes, or after this long, whichever is first. At most 60s. A message that can no longer change is answered at once.
 	Wait string `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// GetMessageEventsParams defines parameters for GetMessageEvents.
+type GetMessageEventsParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
 }
 
 // RecipientHistoryParams defines parameters for RecipientHistory.
@@ -1241,7 +1505,13 @@ type RecipientHistoryParams struct {
 type GetReviewParams struct {
 	// Owner `operator`: a review that the operator places. Needs the scope `operate` too.
 	Owner string `form:"owner,omitempty" json:"owner,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
 }
+
+// AskExportJSONRequestBody defines body for AskExport for application/json ContentType.
+type AskExportJSONRequestBody = ExportQuestion
 
 // SubmitMessageJSONRequestBody defines body for SubmitMessage for application/json ContentType.
 type SubmitMessageJSONRequestBody = SubmitRequest
@@ -1287,18 +1557,39 @@ type ServerInterface interface {
 	// GetReady Whether the node can take messages
 	// (GET /readyz)
 	GetReady(ctx echo.Context) error
+	// ListExports List the exports
+	// (GET /v1/audit/exports)
+	ListExports(ctx echo.Context) error
+	// AskExport Ask for an export
+	// (POST /v1/audit/exports)
+	AskExport(ctx echo.Context) error
+	// GetExportFile Download the file of an export
+	// (GET /v1/audit/exports/{id}/file)
+	GetExportFile(ctx echo.Context, id ExportID) error
+	// GetAuditLog Read the audit log
+	// (GET /v1/audit/log)
+	GetAuditLog(ctx echo.Context, params GetAuditLogParams) error
+	// GetReport Report a day, a week or a month
+	// (GET /v1/audit/reports/{period})
+	GetReport(ctx echo.Context, period string, params GetReportParams) error
 	// ControlHistory Read who changed what
 	// (GET /v1/control/history)
 	ControlHistory(ctx echo.Context, params ControlHistoryParams) error
 	// GetEvent Read one event
 	// (GET /v1/events/{id})
 	GetEvent(ctx echo.Context, id string, params GetEventParams) error
+	// DeleteJob Cancel a job, or delete its file
+	// (DELETE /v1/jobs/{id})
+	DeleteJob(ctx echo.Context, id ExportID) error
+	// GetJob See how far a job is
+	// (GET /v1/jobs/{id})
+	GetJob(ctx echo.Context, id ExportID) error
 	// SubmitMessage Submit a message
 	// (POST /v1/messages)
 	SubmitMessage(ctx echo.Context, params SubmitMessageParams) error
 	// SearchMessages Search messages
 	// (POST /v1/messages/search)
-	SearchMessages(ctx echo.Context) error
+	SearchMessages(ctx echo.Context, params SearchMessagesParams) error
 	// GetMessage Read a message
 	// (GET /v1/messages/{id})
 	GetMessage(ctx echo.Context, id MessageID, params GetMessageParams) error
@@ -1307,7 +1598,7 @@ type ServerInterface interface {
 	CancelMessage(ctx echo.Context, id MessageID) error
 	// GetMessageEvents Read a message's events
 	// (GET /v1/messages/{id}/events)
-	GetMessageEvents(ctx echo.Context, id MessageID) error
+	GetMessageEvents(ctx echo.Context, id MessageID, params GetMessageEventsParams) error
 	// RecordOptOut Record an opt-out
 	// (POST /v1/opt-outs)
 	RecordOptOut(ctx echo.Context) error
@@ -1366,6 +1657,139 @@ func (w *ServerInterfaceWrapper) GetReady(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetReady(ctx)
+	return err
+}
+
+// ListExports converts echo context to params.
+func (w *ServerInterfaceWrapper) ListExports(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListExports(ctx)
+	return err
+}
+
+// AskExport converts echo context to params.
+func (w *ServerInterfaceWrapper) AskExport(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AskExport(ctx)
+	return err
+}
+
+// GetExportFile converts echo context to params.
+func (w *ServerInterfaceWrapper) GetExportFile(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ExportID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetExportFile(ctx, id)
+	return err
+}
+
+// GetAuditLog converts echo context to params.
+func (w *ServerInterfaceWrapper) GetAuditLog(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetAuditLogParams
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "type", ctx.QueryParams(), &params.Type, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter type: %s", err))
+	}
+
+	// ------------- Optional query parameter "key" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "key", ctx.QueryParams(), &params.Key, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter key: %s", err))
+	}
+
+	// ------------- Optional query parameter "tenant" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tenant", ctx.QueryParams(), &params.Tenant, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetAuditLog(ctx, params)
+	return err
+}
+
+// GetReport converts echo context to params.
+func (w *ServerInterfaceWrapper) GetReport(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "period" -------------
+	var period string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "period", ctx.Param("period"), &period, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter period: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetReportParams
+	// ------------- Optional query parameter "of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "of", ctx.QueryParams(), &params.Of, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter of: %s", err))
+	}
+
+	// ------------- Optional query parameter "zone" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "zone", ctx.QueryParams(), &params.Zone, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter zone: %s", err))
+	}
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", ctx.QueryParams(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter format: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetReport(ctx, period, params)
 	return err
 }
 
@@ -1472,6 +1896,38 @@ func (w *ServerInterfaceWrapper) GetEvent(ctx echo.Context) error {
 	return err
 }
 
+// DeleteJob converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteJob(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ExportID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteJob(ctx, id)
+	return err
+}
+
+// GetJob converts echo context to params.
+func (w *ServerInterfaceWrapper) GetJob(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ExportID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetJob(ctx, id)
+	return err
+}
+
 // SubmitMessage converts echo context to params.
 func (w *ServerInterfaceWrapper) SubmitMessage(ctx echo.Context) error {
 	var err error
@@ -1505,8 +1961,28 @@ func (w *ServerInterfaceWrapper) SubmitMessage(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) SearchMessages(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params SearchMessagesParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.SearchMessages(ctx)
+	err = w.Handler.SearchMessages(ctx, params)
 	return err
 }
 
@@ -1535,6 +2011,23 @@ func (w *ServerInterfaceWrapper) GetMessage(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", ctx.QueryParams(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter wait: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -1569,8 +2062,28 @@ func (w *ServerInterfaceWrapper) GetMessageEvents(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetMessageEventsParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.GetMessageEvents(ctx, id)
+	err = w.Handler.GetMessageEvents(ctx, id, params)
 	return err
 }
 
@@ -1718,6 +2231,23 @@ func (w *ServerInterfaceWrapper) GetReview(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter owner: %s", err))
 	}
 
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetReview(ctx, id, params)
 	return err
@@ -1788,8 +2318,15 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 
 	router.GET(options.BaseURL+"/healthz", wrapper.GetHealth, options.OperationMiddlewares["GetHealth"]...)
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReady, options.OperationMiddlewares["GetReady"]...)
+	router.GET(options.BaseURL+"/v1/audit/exports", wrapper.ListExports, options.OperationMiddlewares["ListExports"]...)
+	router.POST(options.BaseURL+"/v1/audit/exports", wrapper.AskExport, options.OperationMiddlewares["AskExport"]...)
+	router.GET(options.BaseURL+"/v1/audit/exports/:id/file", wrapper.GetExportFile, options.OperationMiddlewares["GetExportFile"]...)
+	router.GET(options.BaseURL+"/v1/audit/log", wrapper.GetAuditLog, options.OperationMiddlewares["GetAuditLog"]...)
+	router.GET(options.BaseURL+"/v1/audit/reports/:period", wrapper.GetReport, options.OperationMiddlewares["GetReport"]...)
 	router.GET(options.BaseURL+"/v1/control/history", wrapper.ControlHistory, options.OperationMiddlewares["ControlHistory"]...)
 	router.GET(options.BaseURL+"/v1/events/:id", wrapper.GetEvent, options.OperationMiddlewares["GetEvent"]...)
+	router.DELETE(options.BaseURL+"/v1/jobs/:id", wrapper.DeleteJob, options.OperationMiddlewares["DeleteJob"]...)
+	router.GET(options.BaseURL+"/v1/jobs/:id", wrapper.GetJob, options.OperationMiddlewares["GetJob"]...)
 	router.POST(options.BaseURL+"/v1/messages", wrapper.SubmitMessage, options.OperationMiddlewares["SubmitMessage"]...)
 	router.GET(options.BaseURL+"/v1/messages/:id", wrapper.GetMessage, options.OperationMiddlewares["GetMessage"]...)
 	router.POST(options.BaseURL+"/v1/messages/:id/cancel", wrapper.CancelMessage, options.OperationMiddlewares["CancelMessage"]...)
@@ -1866,6 +2403,168 @@ func (response GetReady503JSONResponse) VisitGetReadyResponse(w http.ResponseWri
 	return err
 }
 
+type ListExportsRequestObject struct {
+}
+
+type ListExportsResponseObject interface {
+	VisitListExportsResponse(w http.ResponseWriter) error
+}
+
+type ListExports200JSONResponse ExportList
+
+func (response ListExports200JSONResponse) VisitListExportsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AskExportRequestObject struct {
+	Body *AskExportJSONRequestBody
+}
+
+type AskExportResponseObject interface {
+	VisitAskExportResponse(w http.ResponseWriter) error
+}
+
+type AskExport202JSONResponse Job
+
+func (response AskExport202JSONResponse) VisitAskExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetExportFileRequestObject struct {
+	Id ExportID `json:"id"`
+}
+
+type GetExportFileResponseObject interface {
+	VisitGetExportFileResponse(w http.ResponseWriter) error
+}
+
+type GetExportFile200ResponseHeaders struct {
+	ContentDisposition string
+}
+
+type GetExportFile200ApplicationzipResponse struct {
+	Body          io.Reader
+	Headers       GetExportFile200ResponseHeaders
+	ContentLength int64
+}
+
+func (response GetExportFile200ApplicationzipResponse) VisitGetExportFileResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/zip")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Content-Disposition", fmt.Sprint(response.Headers.ContentDisposition))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetAuditLogRequestObject struct {
+	Params GetAuditLogParams
+}
+
+type GetAuditLogResponseObject interface {
+	VisitGetAuditLogResponse(w http.ResponseWriter) error
+}
+
+type GetAuditLog200JSONResponse AuditLogPage
+
+func (response GetAuditLog200JSONResponse) VisitGetAuditLogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReportRequestObject struct {
+	Period string `json:"period"`
+	Params GetReportParams
+}
+
+type GetReportResponseObject interface {
+	VisitGetReportResponse(w http.ResponseWriter) error
+}
+
+type GetReport200JSONResponse Report
+
+func (response GetReport200JSONResponse) VisitGetReportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReport200TextcsvResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetReport200TextcsvResponse) VisitGetReportResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/csv")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetReport200TexthtmlResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetReport200TexthtmlResponse) VisitGetReportResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/html")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
 type ControlHistoryRequestObject struct {
 	Params ControlHistoryParams
 }
@@ -1911,6 +2610,50 @@ func (response GetEvent200JSONResponse) VisitGetEventResponse(w http.ResponseWri
 	return err
 }
 
+type DeleteJobRequestObject struct {
+	Id ExportID `json:"id"`
+}
+
+type DeleteJobResponseObject interface {
+	VisitDeleteJobResponse(w http.ResponseWriter) error
+}
+
+type DeleteJob200JSONResponse Job
+
+func (response DeleteJob200JSONResponse) VisitDeleteJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetJobRequestObject struct {
+	Id ExportID `json:"id"`
+}
+
+type GetJobResponseObject interface {
+	VisitGetJobResponse(w http.ResponseWriter) error
+}
+
+type GetJob200JSONResponse Job
+
+func (response GetJob200JSONResponse) VisitGetJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type SubmitMessageRequestObject struct {
 	Params SubmitMessageParams
 	Body   *SubmitMessageJSONRequestBody
@@ -1935,7 +2678,8 @@ func (response SubmitMessage202JSONResponse) VisitSubmitMessageResponse(w http.R
 }
 
 type SearchMessagesRequestObject struct {
-	Body *SearchMessagesJSONRequestBody
+	Params SearchMessagesParams
+	Body   *SearchMessagesJSONRequestBody
 }
 
 type SearchMessagesResponseObject interface {
@@ -2002,7 +2746,8 @@ func (response CancelMessage200JSONResponse) VisitCancelMessageResponse(w http.R
 }
 
 type GetMessageEventsRequestObject struct {
-	Id MessageID `json:"id"`
+	Id     MessageID `json:"id"`
+	Params GetMessageEventsParams
 }
 
 type GetMessageEventsResponseObject interface {
@@ -2299,12 +3044,33 @@ type StrictServerInterface interface {
 	// GetReady Whether the node can take messages
 	// (GET /readyz)
 	GetReady(ctx context.Context, request GetReadyRequestObject) (GetReadyResponseObject, error)
+	// ListExports List the exports
+	// (GET /v1/audit/exports)
+	ListExports(ctx context.Context, request ListExportsRequestObject) (ListExportsResponseObject, error)
+	// AskExport Ask for an export
+	// (POST /v1/audit/exports)
+	AskExport(ctx context.Context, request AskExportRequestObject) (AskExportResponseObject, error)
+	// GetExportFile Download the file of an export
+	// (GET /v1/audit/exports/{id}/file)
+	GetExportFile(ctx context.Context, request GetExportFileRequestObject) (GetExportFileResponseObject, error)
+	// GetAuditLog Read the audit log
+	// (GET /v1/audit/log)
+	GetAuditLog(ctx context.Context, request GetAuditLogRequestObject) (GetAuditLogResponseObject, error)
+	// GetReport Report a day, a week or a month
+	// (GET /v1/audit/reports/{period})
+	GetReport(ctx context.Context, request GetReportRequestObject) (GetReportResponseObject, error)
 	// ControlHistory Read who changed what
 	// (GET /v1/control/history)
 	ControlHistory(ctx context.Context, request ControlHistoryRequestObject) (ControlHistoryResponseObject, error)
 	// GetEvent Read one event
 	// (GET /v1/events/{id})
 	GetEvent(ctx context.Context, request GetEventRequestObject) (GetEventResponseObject, error)
+	// DeleteJob Cancel a job, or delete its file
+	// (DELETE /v1/jobs/{id})
+	DeleteJob(ctx context.Context, request DeleteJobRequestObject) (DeleteJobResponseObject, error)
+	// GetJob See how far a job is
+	// (GET /v1/jobs/{id})
+	GetJob(ctx context.Context, request GetJobRequestObject) (GetJobResponseObject, error)
 	// SubmitMessage Submit a message
 	// (POST /v1/messages)
 	SubmitMessage(ctx context.Context, request SubmitMessageRequestObject) (SubmitMessageResponseObject, error)
@@ -2416,6 +3182,151 @@ func (sh *strictHandler) GetReady(ctx echo.Context) error {
 	return nil
 }
 
+// ListExports operation middleware
+func (sh *strictHandler) ListExports(ctx echo.Context) error {
+	var request ListExportsRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListExports(ctx.Request().Context(), request.(ListExportsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListExports")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListExportsResponseObject); ok {
+		return validResponse.VisitListExportsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// AskExport operation middleware
+func (sh *strictHandler) AskExport(ctx echo.Context) error {
+	var request AskExportRequestObject
+
+	var body AskExportJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AskExport(ctx.Request().Context(), request.(AskExportRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AskExport")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AskExportResponseObject); ok {
+		return validResponse.VisitAskExportResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetExportFile operation middleware
+func (sh *strictHandler) GetExportFile(ctx echo.Context, id ExportID) error {
+	var request GetExportFileRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetExportFile(ctx.Request().Context(), request.(GetExportFileRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetExportFile")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetExportFileResponseObject); ok {
+		return validResponse.VisitGetExportFileResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetAuditLog operation middleware
+func (sh *strictHandler) GetAuditLog(ctx echo.Context, params GetAuditLogParams) error {
+	var request GetAuditLogRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAuditLog(ctx.Request().Context(), request.(GetAuditLogRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAuditLog")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetAuditLogResponseObject); ok {
+		return validResponse.VisitGetAuditLogResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetReport operation middleware
+func (sh *strictHandler) GetReport(ctx echo.Context, period string, params GetReportParams) error {
+	var request GetReportRequestObject
+
+	request.Period = period
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetReport(ctx.Request().Context(), request.(GetReportRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetReport")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetReportResponseObject); ok {
+		return validResponse.VisitGetReportResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ControlHistory operation middleware
 func (sh *strictHandler) ControlHistory(ctx echo.Context, params ControlHistoryParams) error {
 	var request ControlHistoryRequestObject
@@ -2461,6 +3372,56 @@ func (sh *strictHandler) GetEvent(ctx echo.Context, id string, params GetEventPa
 		return err
 	} else if validResponse, ok := response.(GetEventResponseObject); ok {
 		return validResponse.VisitGetEventResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteJob operation middleware
+func (sh *strictHandler) DeleteJob(ctx echo.Context, id ExportID) error {
+	var request DeleteJobRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteJob(ctx.Request().Context(), request.(DeleteJobRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteJob")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteJobResponseObject); ok {
+		return validResponse.VisitDeleteJobResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetJob operation middleware
+func (sh *strictHandler) GetJob(ctx echo.Context, id ExportID) error {
+	var request GetJobRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetJob(ctx.Request().Context(), request.(GetJobRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetJob")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetJobResponseObject); ok {
+		return validResponse.VisitGetJobResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -2516,8 +3477,10 @@ func (sh *strictHandler) SubmitMessage(ctx echo.Context, params SubmitMessagePar
 }
 
 // SearchMessages operation middleware
-func (sh *strictHandler) SearchMessages(ctx echo.Context) error {
+func (sh *strictHandler) SearchMessages(ctx echo.Context, params SearchMessagesParams) error {
 	var request SearchMessagesRequestObject
+
+	request.Params = params
 
 	var body SearchMessagesJSONRequestBody
 	var err error
@@ -2613,10 +3576,11 @@ func (sh *strictHandler) CancelMessage(ctx echo.Context, id MessageID) error {
 }
 
 // GetMessageEvents operation middleware
-func (sh *strictHandler) GetMessageEvents(ctx echo.Context, id MessageID) error {
+func (sh *strictHandler) GetMessageEvents(ctx echo.Context, id MessageID, params GetMessageEventsParams) error {
 	var request GetMessageEventsRequestObject
 
 	request.Id = id
+	request.Params = params
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.GetMessageEvents(ctx.Request().Context(), request.(GetMessageEventsRequestObject))

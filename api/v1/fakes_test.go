@@ -338,7 +338,7 @@ func newEnv(t testing.TB, change ...func(*Deps, *door.Config)) *env {
 		vault:  fakeVault{erased: map[event.ID]bool{}},
 		health: &fakeHealth{ok: true}, metrics: prometheus.NewRegistry()}
 	e.ledger.submit = accept
-	d := Deps{Intake: e.ledger, Commands: e.ledger, Health: e.health,
+	d := Deps{Intake: e.ledger, Commands: e.ledger, Health: e.health, Reports: &fakeReports{},
 		Reading: reading.New(reading.Ports{Views: e.views, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Programs: e.ledger, Witness: e.ledger, Wait: door.WaitContext}),
 		Metrics: promhttp.HandlerFor(e.metrics, promhttp.HandlerOpts{})}
 	c := door.Config{Keys: fakeKeys{}, Registerer: e.metrics,
