@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/desk"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -291,13 +292,6 @@ func (r *reader) Message(ctx context.Context, tenant string, id event.ID) (*read
 	return decode(doc)
 }
 
-// How far a message's own time may be from the time in its id. The id of an answer to an inbound
-// message has the time of that message.
-const (
-	idBehind = 10 * time.Minute
-	idAhead  = time.Minute
-)
-
 // Search returns a page of the tenant's messages, the newest first: by id, and within one
 // recipient in the order of the log. The next page begins after the last id of this page;
 // messages that come meanwhile change nothing in it. A limit outside 1 to reading.MaxPage is
@@ -340,18 +334,17 @@ func (s *search) full() bool { return len(s.page) == s.f.Limit }
 
 // add adds m to the page if it matches the filter. The reference is not checked here: it is not
 // part of the message, but only in an index.
-func (s *search) add(m *reading.Message) {
-	f := &s.f
-	switch {
-	case m.Status == "",
-		!f.Subject.IsZero() && m.Subject != f.Subject,
-		f.Status != "" && m.Status != f.Status,
-		f.Program != "" && m.Program != f.Program,
-		!f.Since.IsZero() && m.Accepted.Before(f.Since),
-		!f.Until.IsZero() && !m.Accepted.Before(f.Until):
-		return
+func (s *search) add(m *reading.Message) error {
+	earlier := false
+	if s.f.Rule != "" {
+		if err := s.tx.QueryRowContext(s.ctx, desk.Refused, m.ID[:], s.f.Rule).Scan(&earlier); err != nil {
+			return err
+		}
 	}
-	s.page = append(s.page, m)
+	if s.f.Matches(m, earlier) {
+		s.page = append(s.page, m)
+	}
+	return nil
 }
 
 // chain goes through one recipient's messages, from the latest back.
@@ -371,11 +364,12 @@ func (s *search) chain() error {
 	for n := s.f.Limit; err == nil && next != nil && !s.full(); n = min(2*n, 1000) {
 		from := next
 		next = nil
+		var found []*reading.Message // the rows are read first: PostgreSQL answers one statement at a time
 		err = each(s.ctx, chain, []any{from, n}, func(scan func(...any) error) error {
 			var tenant string
 			var doc []byte
 			var reference sql.NullString
-			if err := scan(&tenant, &doc, &next, &reference); err != nil || s.full() {
+			if err := scan(&tenant, &doc, &next, &reference); err != nil {
 				return err
 			}
 			if tenant != s.tenant || s.f.Reference != "" && s.f.Reference != reference.String {
@@ -383,10 +377,13 @@ func (s *search) chain() error {
 			}
 			m, err := decode(doc)
 			if err == nil {
-				s.add(m)
+				found = append(found, m)
 			}
 			return err
 		})
+		for i := 0; err == nil && i < len(found) && !s.full(); i++ {
+			err = s.add(found[i])
+		}
 	}
 	return err
 }
@@ -435,13 +432,13 @@ func (s *search) groups() ([]source, error) {
 func (s *search) merge(sources []source) error {
 	upper, lower := event.ID(bytes.Repeat([]byte{0xff}, 16)), event.ID{}
 	if !s.f.Until.IsZero() {
-		upper = viewrows.Oldest(s.f.Until.Add(idAhead))
+		upper = viewrows.Oldest(s.f.Until.Add(viewrows.IDAhead))
 	}
 	if !s.f.After.IsZero() && bytes.Compare(s.f.After[:], upper[:]) < 0 {
 		upper = s.f.After
 	}
 	if !s.f.Since.IsZero() {
-		lower = viewrows.Oldest(s.f.Since.Add(-idBehind))
+		lower = viewrows.Oldest(s.f.Since.Add(-viewrows.IDBehind))
 	}
 	for more := true; more && !s.full(); {
 		more = false
@@ -496,10 +493,12 @@ func (s *search) read(all []event.ID) error {
 				return err
 			}
 			m, err := decode(doc)
+			if err == nil {
+				err = s.add(m)
+			}
 			if err != nil {
 				return err
 			}
-			s.add(m)
 		}
 		return nil
 	}
@@ -525,7 +524,9 @@ func (s *search) read(all []event.ID) error {
 		}
 		for _, id := range part {
 			if m := messages[id]; m != nil && !s.full() {
-				s.add(m)
+				if err := s.add(m); err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -336,7 +336,7 @@ func (t *txn) take(b *ledger.Batch) (refused, err error) {
 		return nil, nil
 	}
 	t.marks[b.Partition] = b.Mark
-	t.desk.Partition(b.Partition, mark.Next, judged)
+	t.desk.Partition(b.Partition, mark, judged)
 	for i := range judged {
 		if err := t.apply(b.Partition, &judged[i]); err != nil {
 			return nil, err

@@ -25,10 +25,12 @@ type StreamEventFilter struct {
 	Types []event.Type // at least one
 	// Since and Until bound the event's time, half-open; zero: no bound.
 	Since, Until time.Time
-	// BeforeTime and Before are the time and the id of the last one of the page before.
-	BeforeTime time.Time
-	Before     event.ID
-	Limit      int // 1 to 1000
+	// BeforeTime, Before and BeforeIndex are the time, the id and the index of the last one of the page
+	// before: a copy of an event has its time and its id.
+	BeforeTime  time.Time
+	Before      event.ID
+	BeforeIndex int64
+	Limit       int // 1 to 1000
 }
 
 // Tally counts events of one kind, in one quarter of an hour of the events' own time. What A, B and C
@@ -77,6 +79,10 @@ type Desk interface {
 	// half-open, in order of time; a quarter may come several times, once a partition. A quarter is
 	// Unix time in seconds / 900. Tallies must not be kept by f.
 	Tallies(ctx context.Context, tenant string, from, until int64, f func(quarter int64, all []Tally) error) error
+	// Find returns a page of the messages that a Filter with a Narrower and without a recipient and a
+	// reference finds, the newest first, and the id after which the next page begins; zero after the last
+	// page. It looks through a bounded number of messages, so a page may be short and have a next one.
+	Find(ctx context.Context, tenant string, f Filter) (found []*Message, next event.ID, err error)
 	// Complete is the time since which nothing is missing here, and zero if nothing is missing at all. An
 	// installation that is older than these views has them from its upgrade on, until its projections are
 	// rebuilt.

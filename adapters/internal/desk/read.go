@@ -1,6 +1,8 @@
 package desk
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"slices"
@@ -67,7 +69,7 @@ func (r *Reader) StreamEvents(ctx context.Context, subject event.Pseudonym, afte
 // TenantEvents is part of reading.Desk.
 func (r *Reader) TenantEvents(ctx context.Context, tenant string, f reading.StreamEventFilter) (all []reading.StreamEvent, err error) {
 	limit := min(max(f.Limit, 1), mostEvents)
-	since, at, before := int64(0), int64(1)<<62, event.ID{}
+	since, at, before, index := int64(0), int64(1)<<62, event.ID{}, int64(0)
 	if !f.Since.IsZero() {
 		since = f.Since.UnixMilli()
 	}
@@ -75,13 +77,13 @@ func (r *Reader) TenantEvents(ctx context.Context, tenant string, f reading.Stre
 		at = f.Until.UnixMilli() // no id is below the zero ID
 	}
 	if !f.BeforeTime.IsZero() && f.BeforeTime.UnixMilli() < at {
-		at, before = f.BeforeTime.UnixMilli(), f.Before
+		at, before, index = f.BeforeTime.UnixMilli(), f.Before, f.BeforeIndex
 	}
 	err = r.do(ctx, "list a tenant's events", func(ctx context.Context) error {
 		all = nil
 		for _, typ := range f.Types {
-			some, err := r.events(ctx, `SELECT `+streamColumns+` FROM stream_events WHERE tenant = $1 AND type = $2 AND (at, event) < ($3, $4) AND at >= $5
-				ORDER BY at DESC, event DESC LIMIT $6`, tenant, string(typ), at, before[:], since, limit)
+			some, err := r.events(ctx, `SELECT `+streamColumns+` FROM stream_events WHERE tenant = $1 AND type = $2 AND (at, event, position) < ($3, $4, $5) AND at >= $6
+				ORDER BY at DESC, event DESC, position DESC LIMIT $7`, tenant, string(typ), at, before[:], index, since, limit)
 			if err != nil {
 				return err
 			}
@@ -96,7 +98,7 @@ func (r *Reader) TenantEvents(ctx context.Context, tenant string, f reading.Stre
 		if n := b.Time.Compare(a.Time); n != 0 {
 			return n
 		}
-		return slices.Compare(b.ID[:], a.ID[:])
+		return cmp.Or(bytes.Compare(b.ID[:], a.ID[:]), cmp.Compare(b.Position.Index, a.Position.Index))
 	})
 	return all[:min(len(all), limit)], nil
 }

@@ -54,9 +54,15 @@ type Writer struct {
 	// Of each partition: the facets that are stored, and rows of tallies as they are stored, while it
 	// stands at its mark. If its mark is another, another process has written it or made it anew, and
 	// what is remembered of it is out of date.
-	seen     map[event.Partition]map[facet]struct{}
-	quarters map[quarter]*projections.Tallies
-	marks    map[event.Partition]int64
+	storedFacets map[event.Partition]map[facet]struct{}
+	quarters     map[quarter]*projections.Tallies
+	marks        map[event.Partition]stands
+}
+
+// stands is the next event of a mark, and the hash of the one before.
+type stands struct {
+	next int64
+	hash [32]byte
 }
 
 // NewWriter returns a writer that remembers nothing.
@@ -68,7 +74,7 @@ func NewWriter() *Writer {
 
 // Forget drops what is remembered: after a transaction that failed, or when the database is another.
 func (w *Writer) Forget() {
-	w.seen, w.quarters, w.marks = map[event.Partition]map[facet]struct{}{}, map[quarter]*projections.Tallies{}, map[event.Partition]int64{}
+	w.storedFacets, w.quarters, w.marks = map[event.Partition]map[facet]struct{}{}, map[quarter]*projections.Tallies{}, map[event.Partition]stands{}
 }
 
 // Tx gathers what one transaction adds. It is a projections.DeskSink.
@@ -104,17 +110,17 @@ func (w *Writer) Begin(load func(tenant string, quarter int64, p event.Partition
 
 // Partition says that judged events of a partition follow, from the mark on where it stands in the
 // database.
-func (x *Tx) Partition(p event.Partition, mark int64, judged []ledger.Judged) {
+func (x *Tx) Partition(p event.Partition, mark ledger.Mark, judged []ledger.Judged) {
 	if _, begun := x.begins[p]; begun || len(judged) == 0 {
 		return
 	}
-	b := begin{Next: mark}
+	b := begin{Next: mark.Next}
 	if e := judged[0].Event; e != nil {
 		b.Since = e.Time
 	}
 	x.begins[p] = b
-	if x.w.marks[p] != mark {
-		delete(x.w.seen, p)
+	if x.w.marks[p] != (stands{mark.Next, mark.Hash}) {
+		delete(x.w.storedFacets, p)
 		for k := range x.w.quarters {
 			if k.partition == p {
 				delete(x.w.quarters, k)
@@ -133,7 +139,7 @@ func (x *Tx) Take(p event.Partition, j *ledger.Judged, m *reading.Message, befor
 // Facet is part of projections.DeskSink.
 func (x *Tx) Facet(tenant string, kind projections.FacetKind, value string, bucket int64) {
 	f := facet{tenant, kind, value, bucket, x.p}
-	if _, seen := x.w.seen[x.p][f]; !seen && value != "" {
+	if _, seen := x.w.storedFacets[x.p][f]; !seen && value != "" {
 		x.facets[f] = struct{}{}
 	}
 }
@@ -174,10 +180,10 @@ func (x *Tx) Tally(tenant string, q int64, t reading.Tally, sum int64) {
 func (x *Tx) Committed(marks map[event.Partition]ledger.Mark) {
 	w := x.w
 	for f := range x.facets {
-		seen := w.seen[f.partition]
+		seen := w.storedFacets[f.partition]
 		if seen == nil || len(seen) >= mostSeen/max(len(w.marks), 1) {
 			seen = map[facet]struct{}{}
-			w.seen[f.partition] = seen
+			w.storedFacets[f.partition] = seen
 		}
 		seen[f] = struct{}{}
 	}
@@ -188,7 +194,7 @@ func (x *Tx) Committed(marks map[event.Partition]ledger.Mark) {
 		w.quarters[k] = t
 	}
 	for p, m := range marks {
-		w.marks[p] = m.Next
+		w.marks[p] = stands{m.Next, m.Hash}
 	}
 	newest := int64(0)
 	for k := range x.tallies {
