@@ -245,11 +245,7 @@ func reviewEntry(v *lists.Review) ReviewEntry {
 }
 
 // pastReview answers with a review that is no longer open.
-func (s *server) pastReview(ctx context.Context, r GetReviewRequestObject, of string, id event.ID) (GetReviewResponseObject, error) {
-	l, err := look(ctx, r.Params.AuditReason)
-	if err != nil {
-		return nil, err
-	}
+func (s *server) pastReview(ctx context.Context, l reading.Look, of string, id event.ID) (GetReviewResponseObject, error) {
 	v, masked, err := s.Lists.Review(ctx, l, of, id)
 	if err != nil {
 		return nil, err
