@@ -344,7 +344,7 @@ func TestPageIsInert(t *testing.T) {
 	if strings.Contains(page, "<script") || !strings.Contains(page, "&lt;script&gt;") || regexp.MustCompile(`(?i)(src|href)\s*=\s*"(?:[^#])|@import|url\(`).MatchString(page) {
 		t.Error("the page has a script, or a link that loads something")
 	}
-	for _, want := range []string{"After this STOP 1 hand-off to the same person began", "such as the one confirmation of a STOP", "47 CFR 64.1200(a)(10)", "Void: something that can change a decision came first",
+	for _, want := range []string{"After this STOP nothing was handed off in this file&#39;s scope but the product&#39;s own answer.", "such as the one confirmation of a STOP", "47 CFR 64.1200(a)(10)", "Void: something that can change a decision came first",
 		"Stop texting me!", "It was lifted at", "It ends:", "erased: its key was destroyed"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)
@@ -435,3 +435,17 @@ func (failing) Write([]byte) (int, error) { return 0, errors.New("broken pipe") 
 type full struct{ Spool }
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("no space on the device") }
+
+// A hand-off after a STOP that is no answer of the product is named as one.
+func TestAfterStop(t *testing.T) {
+	all := smallLedger(t)
+	for _, x := range all {
+		if d, ok := x.Event.Data.(*event.MessageSubmitted); ok && d.Purpose == "compliance_reply" {
+			d.Purpose = "marketing"
+		}
+	}
+	_, members, _ := write(t, smallOptions(t), each(all))
+	if !bytes.Contains(members["report.html"], []byte("After this STOP 1 hand-off to the same person began in this file&#39;s scope.")) {
+		t.Error("the hand-off after the STOP is not told")
+	}
+}
