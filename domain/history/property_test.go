@@ -247,7 +247,7 @@ func grown(t *rapid.T, steps int) *stored {
 func TestHistoryIsTheStream(t *testing.T) {
 	timed := 0
 	rapid.Check(t, func(t *rapid.T) {
-		s := grown(t, 800)
+		s := grown(t, 500)
 		r := s.reader()
 		for i, subject := range s.subjects {
 			want := s.scanned(subject)
@@ -368,7 +368,7 @@ func (s *stored) naive(subject event.Pseudonym) (counts map[int64]int, disputed 
 func TestWhatFollowsAStop(t *testing.T) {
 	stops, covered, uncovered, lifted := 0, 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
-		s := grown(t, 1000)
+		s := grown(t, 700)
 		r := s.reader()
 		for i, subject := range s.subjects {
 			counts, disputed := s.naive(subject)
