@@ -143,6 +143,8 @@ type commands struct {
 	Resume ResumeCmd `cmd:""`
 
 	Control ControlCmd `cmd:""`
+	Report  ReportCmd  `cmd:""`
+	Search  SearchCmd  `cmd:""`
 }
 
 // shell runs a command line as main does.
