@@ -934,7 +934,7 @@ type OptOutRequest struct {
 
 // OptOutShown defines model for OptOutShown.
 type OptOutShown struct {
-	// History What became of it and of what took its place. At most 1
+	// History What became of it and of what took its place. At most 1,000 events of the person are looked at.
 	History []Turn      `json:"history"`
 	Masked  []string    `json:"masked"`
 	OptOut  OptOutEntry `json:"opt_out"`
