@@ -47,8 +47,11 @@ func limitParameter(n int) error {
 	return nil
 }
 
+// listCalls answer the lists of opt-outs, inbound texts and reviews.
+type listCalls struct{ lists *lists.Lister }
+
 // ListOptOuts is GET /v1/opt-outs.
-func (s *server) ListOptOuts(ctx context.Context, r ListOptOutsRequestObject) (ListOptOutsResponseObject, error) {
+func (s listCalls) ListOptOuts(ctx context.Context, r ListOptOutsRequestObject) (ListOptOutsResponseObject, error) {
 	p := r.Params
 	l, err := look(ctx, p.AuditReason)
 	if err != nil {
@@ -71,7 +74,7 @@ func (s *server) ListOptOuts(ctx context.Context, r ListOptOutsRequestObject) (L
 	if err != nil {
 		return nil, err
 	}
-	page, err := s.Lists.OptOuts(ctx, l, q)
+	page, err := s.lists.OptOuts(ctx, l, q)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +96,7 @@ const (
 )
 
 // GetOptOut is GET /v1/opt-outs/{event}.
-func (s *server) GetOptOut(ctx context.Context, r GetOptOutRequestObject) (GetOptOutResponseObject, error) {
+func (s listCalls) GetOptOut(ctx context.Context, r GetOptOutRequestObject) (GetOptOutResponseObject, error) {
 	l, err := look(ctx, r.Params.AuditReason)
 	if err != nil {
 		return nil, err
@@ -102,7 +105,7 @@ func (s *server) GetOptOut(ctx context.Context, r GetOptOutRequestObject) (GetOp
 	if err != nil {
 		return nil, err
 	}
-	o, masked, err := s.Lists.OptOut(ctx, l, id)
+	o, masked, err := s.lists.OptOut(ctx, l, id)
 	if errors.Is(err, lists.ErrNoEvent) {
 		return nil, door.Refuse("opt_out_not_found", "", noOptOut)
 	}
@@ -143,7 +146,7 @@ func inboundOwner(ctx context.Context, text string) (string, error) {
 }
 
 // ListInbound is GET /v1/inbound.
-func (s *server) ListInbound(ctx context.Context, r ListInboundRequestObject) (ListInboundResponseObject, error) {
+func (s listCalls) ListInbound(ctx context.Context, r ListInboundRequestObject) (ListInboundResponseObject, error) {
 	p := r.Params
 	l, err := look(ctx, p.AuditReason)
 	if err != nil {
@@ -163,7 +166,7 @@ func (s *server) ListInbound(ctx context.Context, r ListInboundRequestObject) (L
 	if err := errors.Join(wordParameter("ask", p.Ask, "stop", "unclear", "start", "yes", "help", "none", "part"), limitParameter(p.Limit)); err != nil {
 		return nil, err
 	}
-	page, err := s.Lists.Inbounds(ctx, l, of, q)
+	page, err := s.lists.Inbounds(ctx, l, of, q)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +174,7 @@ func (s *server) ListInbound(ctx context.Context, r ListInboundRequestObject) (L
 }
 
 // GetInbound is GET /v1/inbound/{event}.
-func (s *server) GetInbound(ctx context.Context, r GetInboundRequestObject) (GetInboundResponseObject, error) {
+func (s listCalls) GetInbound(ctx context.Context, r GetInboundRequestObject) (GetInboundResponseObject, error) {
 	l, err := look(ctx, r.Params.AuditReason)
 	if err != nil {
 		return nil, err
@@ -184,7 +187,7 @@ func (s *server) GetInbound(ctx context.Context, r GetInboundRequestObject) (Get
 	if err != nil {
 		return nil, err
 	}
-	t, masked, err := s.Lists.Inbound(ctx, l, of, id)
+	t, masked, err := s.lists.Inbound(ctx, l, of, id)
 	if errors.Is(err, lists.ErrNoEvent) {
 		return nil, door.Refuse("inbound_not_found", "", noInbound)
 	}
@@ -205,7 +208,7 @@ func following(f *lists.Following) Following {
 }
 
 // ListReviews is GET /v1/reviews.
-func (s *server) ListReviews(ctx context.Context, r ListReviewsRequestObject) (ListReviewsResponseObject, error) {
+func (s listCalls) ListReviews(ctx context.Context, r ListReviewsRequestObject) (ListReviewsResponseObject, error) {
 	p := r.Params
 	l, err := look(ctx, p.AuditReason)
 	if err != nil {
@@ -232,7 +235,7 @@ func (s *server) ListReviews(ctx context.Context, r ListReviewsRequestObject) (L
 	if err := errors.Join(wordParameter("state", p.State, "open", "resolved", "all"), wordParameter("kind", p.Kind, kinds...), limitParameter(p.Limit)); err != nil {
 		return nil, err
 	}
-	page, err := s.Lists.Reviews(ctx, l, of, q)
+	page, err := s.lists.Reviews(ctx, l, of, q)
 	if err != nil {
 		return nil, err
 	}
@@ -245,12 +248,8 @@ func reviewEntry(v *lists.Review) ReviewEntry {
 }
 
 // pastReview answers with a review that is no longer open.
-func (s *server) pastReview(ctx context.Context, r GetReviewRequestObject, of string, id event.ID) (GetReviewResponseObject, error) {
-	l, err := look(ctx, r.Params.AuditReason)
-	if err != nil {
-		return nil, err
-	}
-	v, masked, err := s.Lists.Review(ctx, l, of, id)
+func (s listCalls) pastReview(ctx context.Context, l reading.Look, of string, id event.ID) (GetReviewResponseObject, error) {
+	v, masked, err := s.lists.Review(ctx, l, of, id)
 	if err != nil {
 		return nil, err
 	}

@@ -80,7 +80,7 @@ func (s *server) GetReview(ctx context.Context, r GetReviewRequestObject) (GetRe
 	defer cancel()
 	v, err := s.Reading.Review(ctx, l, of, id)
 	if errors.Is(err, reading.ErrNoReview) {
-		return s.pastReview(ctx, r, of, id)
+		return s.pastReview(ctx, l, of, id)
 	}
 	if err != nil {
 		return nil, err

@@ -92,6 +92,8 @@ type server struct {
 	auditLogCalls
 	controlCalls
 	reporting
+	listCalls
+	historyCalls
 }
 
 // New returns the handler of the whole API. Run it with door.Serve.
@@ -109,7 +111,8 @@ func New(d Deps) http.Handler {
 	e.Binder = binder{}
 	e.Use(d.Door.Guard(door.Face{Operations: guarded, Accepts: acceptsJSON, Problem: problemOf}))
 	RegisterHandlers(e, NewStrictHandler(&server{Deps: d, exportCalls: exportCalls{d.Exports, d.AnswerWithin}, auditLogCalls: auditLogCalls{d.AuditLog},
-		controlCalls: controlCalls{d.Reading, d.AnswerWithin}, reporting: reporting{d.Reports, max(door.MaxWait, d.AnswerWithin)}}, nil))
+		controlCalls: controlCalls{d.Reading, d.AnswerWithin}, reporting: reporting{d.Reports, max(door.MaxWait, d.AnswerWithin)},
+		listCalls: listCalls{d.Lists}, historyCalls: historyCalls{d.History}}, nil))
 	for _, r := range e.Routes() {
 		// A route that the document gives no scope would be open to everybody.
 		if strings.HasPrefix(r.Path, "/v1/") && scopes[r.Method+" "+r.Path] == "" {
