@@ -393,7 +393,7 @@ type History struct {
 	// Number Only its country code and last two digits, if `masked` has `number`.
 	Number string `json:"number"`
 
-	// Standing The opt-outs that stand now.
+	// Standing The opt-outs that stand now. Only on the first page.
 	Standing []HistoryOptOut `json:"standing"`
 	Zone     string          `json:"zone"`
 

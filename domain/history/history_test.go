@@ -271,6 +271,9 @@ func TestVoidAndMissing(t *testing.T) {
 	if e.Why != recipient.Settled || !strings.Contains(e.Void, "no longer in a state") || len(h.Notes) != 1 || h.Next == "" {
 		t.Errorf("%+v %v", e, h.Notes)
 	}
+	if second := x.read(history.Query{Newest: true, Limit: 1, Cursor: h.Next}, reading.Sight{}); len(h.Standing) != 1 || len(second.Standing) != 0 {
+		t.Errorf("%v, and on the second page %v", h.Standing, second.Standing)
+	}
 	x.complete = time.Time{}
 	delete(x.others, x.state.Subject)
 	if h = x.read(history.Query{}, reading.Sight{}); len(h.Notes) != 1 || !strings.Contains(h.Notes[0], "do not rely") {
