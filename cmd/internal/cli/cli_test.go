@@ -145,6 +145,8 @@ type commands struct {
 	Control ControlCmd `cmd:""`
 	Report  ReportCmd  `cmd:""`
 	Search  SearchCmd  `cmd:""`
+	History HistoryCmd `cmd:""`
+	Event   EventCmd   `cmd:""`
 }
 
 // shell runs a command line as main does.
