@@ -85,16 +85,21 @@ func (s *sender) enqueue(p event.Partition, a *engine.Append) error {
 }
 
 // answers takes note that EventStoreDB answers questions, and returns why a partition takes no
-// append all the same; nil: every partition does.
-func (s *sender) answers(now time.Time) (err error) {
+// append all the same; nil: every partition does. aside is that of the audit log, which no message
+// needs.
+func (s *sender) answers(now time.Time) (err, aside error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for slot := range s.lanes {
-		if cause := s.admission.Answers(slot, now); cause != nil && err == nil {
+		switch cause := s.admission.Answers(slot, now); {
+		case cause == nil:
+		case slot == engine.Slot(event.AuditPartition):
+			aside = engine.Down(slot, cause)
+		case err == nil:
 			err = engine.Down(slot, cause)
 		}
 	}
-	return err
+	return err, aside
 }
 
 // check says what would keep an append of so many events from being queued now.

@@ -1,6 +1,6 @@
 // Package eventstorelog is the ledger's log on EventStoreDB. Each partition has a stream:
-// <name>-00, <name>-01, … for the recipients' partitions, <name>-control and <name>-inbox. The
-// stream <name>.lease says which node serves which partition. An event's position is its revision
+// <name>-00, <name>-01, … for the recipients' partitions, <name>-control, <name>-inbox and
+// <name>-audit. The stream <name>.lease says which node serves which partition. An event's position is its revision
 // in its stream. Nothing is ever deleted, so revisions are dense.
 //
 // What makes an append durable: EventStoreDB has acknowledged it. A cluster does that when
@@ -145,7 +145,7 @@ func (l *Log) watch() {
 		ctx, cancel := context.WithTimeout(l.ctx, l.cfg.attempt())
 		head, err := l.conn.head(ctx, l.cfg.stream(event.ControlPartition))
 		cancel()
-		trouble := ""
+		trouble, aside := "", ""
 		switch {
 		case l.ctx.Err() != nil:
 			return
@@ -158,11 +158,15 @@ func (l *Log) watch() {
 			}
 		default:
 			lost = 0
-			if err := l.sender.answers(time.Now()); err != nil {
+			err, other := l.sender.answers(time.Now())
+			if err != nil {
 				trouble = err.Error()
 			}
+			if other != nil {
+				aside = other.Error()
+			}
 		}
-		l.health.Set(trouble, time.Now())
+		l.health.Set(trouble, aside, time.Now())
 	}
 }
 

@@ -102,7 +102,7 @@ func check(ctx context.Context, cfg *Config, c *conn) (created *event.LedgerCrea
 	case !cfg.Copy:
 		return nil, fmt.Errorf("there is no ledger %q in this EventStoreDB: stream %s has no first event; run \"chirograph log init\"", cfg.Name, control)
 	}
-	all := []event.Partition{event.ControlPartition, event.InboxPartition}
+	all := []event.Partition{event.ControlPartition, event.InboxPartition, event.AuditPartition}
 	for p := range partitions {
 		all = append(all, event.Partition(p))
 	}

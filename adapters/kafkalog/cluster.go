@@ -25,15 +25,19 @@ const (
 	watchPause = 20 * time.Millisecond
 )
 
-// The three topics, in the order of cluster.ids.
+// The topics, in the order of cluster.ids.
 const (
-	inboxTopic = iota
+	auditTopic = iota
+	inboxTopic
 	controlTopic
 	ledgerTopic
+
+	// topicCount is how many topics a ledger has.
+	topicCount
 )
 
-func topicNames(prefix string) [3]string {
-	return [3]string{prefix + ".inbox", prefix + ".control", prefix + ".ledger"}
+func topicNames(prefix string) [topicCount]string {
+	return [topicCount]string{prefix + ".audit", prefix + ".inbox", prefix + ".control", prefix + ".ledger"}
 }
 
 // topicPartition is the topic and the partition of the topic that hold a slot's events.
@@ -49,8 +53,8 @@ func topicPartition(s int) (topic int, partition int32) {
 type cluster struct {
 	cfg    *Config
 	client *kgo.Client
-	names  [3]string
-	ids    [3][16]byte // zero where a broker has no topic ids
+	names  [topicCount]string
+	ids    [topicCount][16]byte // zero where a broker has no topic ids
 	slots  int
 
 	leaders atomic.Pointer[[]int32] // by slot; -1: none
@@ -63,8 +67,10 @@ type cluster struct {
 
 	health *engine.Health
 
-	// short are the slots with too few replicas in sync. It belongs to the watcher.
+	// short are the slots with too few replicas in sync, aside is what is wrong with the audit topic,
+	// which no message needs. They belong to the watcher.
 	short map[int]bool
+	aside []string
 
 	asked chan struct{} // holds a token when there is a question for the watcher
 	mu    sync.Mutex
@@ -125,7 +131,7 @@ func (c *cluster) watch(ctx context.Context) {
 		c.next = make(chan struct{})
 		c.mu.Unlock()
 		trouble := strings.Join(slices.DeleteFunc([]string{c.look(ctx), c.probe(ctx)}, func(s string) bool { return s == "" }), "; ")
-		c.health.Set(trouble, time.Now())
+		c.health.Set(trouble, sum(c.aside), time.Now())
 		close(answered)
 		c.changed()
 		// Callers who ask in a loop wait here.
@@ -135,7 +141,7 @@ func (c *cluster) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if trouble == "" {
+		if trouble == "" && len(c.aside) == 0 {
 			timer.Reset(watchEvery)
 		} else {
 			timer.Reset(watchTrouble)
@@ -143,7 +149,8 @@ func (c *cluster) watch(ctx context.Context) {
 	}
 }
 
-// look asks who leads the partitions, and says what is wrong with them; "" is nothing.
+// look asks who leads the partitions, and says what is wrong with them; "" is nothing. What is wrong
+// with the audit topic goes to aside.
 func (c *cluster) look(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.attempt())
 	defer cancel()
@@ -160,7 +167,14 @@ func (c *cluster) look(ctx context.Context) string {
 	leaders := c.noLeaders()
 	short := map[int]bool{}
 	var wrong []string
-	say := func(format string, a ...any) { wrong = append(wrong, fmt.Sprintf(format, a...)) }
+	c.aside = nil
+	say := func(topic int, format string, a ...any) {
+		if topic == auditTopic {
+			c.aside = append(c.aside, fmt.Sprintf(format, a...))
+		} else {
+			wrong = append(wrong, fmt.Sprintf(format, a...))
+		}
+	}
 	for _, t := range resp.Topics {
 		topic := -1
 		if t.Topic != nil {
@@ -170,7 +184,7 @@ func (c *cluster) look(ctx context.Context) string {
 			continue
 		}
 		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
-			say("topic %s: %v", c.names[topic], err)
+			say(topic, "topic %s: %v", c.names[topic], err)
 			continue
 		}
 		if c.ids[topic] != t.TopicID {
@@ -188,9 +202,9 @@ func (c *cluster) look(ctx context.Context) string {
 			}
 			switch {
 			case p.Leader < 0:
-				say("%s-%d has no leader", c.names[topic], p.Partition)
+				say(topic, "%s-%d has no leader", c.names[topic], p.Partition)
 			case len(p.ISR) < c.cfg.MinISR:
-				say("%s-%d has %d of %d replicas in sync, and takes no append with fewer than %d", c.names[topic], p.Partition, len(p.ISR), len(p.Replicas), c.cfg.MinISR)
+				say(topic, "%s-%d has %d of %d replicas in sync, and takes no append with fewer than %d", c.names[topic], p.Partition, len(p.ISR), len(p.Replicas), c.cfg.MinISR)
 				leaders[s], short[s] = p.Leader, true
 			default:
 				leaders[s] = p.Leader
@@ -199,7 +213,7 @@ func (c *cluster) look(ctx context.Context) string {
 	}
 	if err := c.fatal(); err != nil {
 		leaders = c.noLeaders()
-		say("%v", err)
+		say(controlTopic, "%v", err)
 	}
 	c.leaders.Store(&leaders)
 	c.short = short
@@ -229,7 +243,11 @@ func (c *cluster) probe(ctx context.Context) string {
 		if answer.err == nil {
 			answer.err = c.answers(slot)
 		}
-		if answer.err != nil {
+		switch {
+		case answer.err == nil:
+		case slot == auditTopic:
+			c.aside = append(c.aside, engine.Down(slot, answer.err).Error())
+		default:
 			wrong = append(wrong, engine.Down(slot, answer.err).Error())
 		}
 	}
@@ -304,7 +322,7 @@ func (c *cluster) listFrom(ctx context.Context, leader int32, slots []int, which
 	answers := make(map[int]answer, len(slots))
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.ReplicaID = -1
-	var topics [3]kmsg.ListOffsetsRequestTopic
+	var topics [topicCount]kmsg.ListOffsetsRequestTopic
 	for _, s := range slots {
 		topic, partition := topicPartition(s)
 		p := kmsg.NewListOffsetsRequestTopicPartition()

@@ -22,7 +22,7 @@ import (
 type Config struct {
 	// Brokers are seeds, host:port; the cluster names the others.
 	Brokers []string
-	// Prefix names the three topics, <Prefix>.ledger, .control and .inbox. Default
+	// Prefix names the four topics, <Prefix>.ledger, .control, .inbox and .audit. Default
 	// "chirograph".
 	Prefix string
 	// Replication and MinISR are how many replicas each partition must have, and how

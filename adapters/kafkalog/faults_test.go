@@ -496,7 +496,7 @@ func TestPartitionsAway(t *testing.T) {
 	c.ControlKey(int16(kmsg.Metadata), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
 		req := r.(*kmsg.MetadataRequest)
-		if len(req.Topics) != 3 {
+		if len(req.Topics) != topicCount {
 			return nil, nil, false
 		}
 		resp := req.ResponseKind().(*kmsg.MetadataResponse)

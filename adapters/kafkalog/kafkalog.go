@@ -1,6 +1,6 @@
-// Package kafkalog is the ledger's log on Apache Kafka: three topics, <prefix>.ledger
-// with the recipients' partitions, <prefix>.control and <prefix>.inbox with one each,
-// and a consumer group that says who serves which partition. An event's position is its
+// Package kafkalog is the ledger's log on Apache Kafka: four topics, <prefix>.ledger
+// with the recipients' partitions, <prefix>.control, <prefix>.inbox and <prefix>.audit with one
+// each, and a consumer group that says who serves which partition. An event's position is its
 // record's partition and offset. Nothing is transactional, compacted or ever deleted, so
 // offsets are dense.
 //

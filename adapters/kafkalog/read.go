@@ -44,7 +44,7 @@ type want struct {
 func (c *cluster) fetch(ctx context.Context, client *kgo.Client, broker int32, wants []want, wait time.Duration, partitionBytes, bytes int) (map[int]fetched, error) {
 	req := kmsg.NewPtrFetchRequest()
 	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(wait.Milliseconds()), 1, int32(bytes)
-	var topics [3]kmsg.FetchRequestTopic
+	var topics [topicCount]kmsg.FetchRequestTopic
 	froms := make(map[int]int64, len(wants))
 	for _, w := range wants {
 		topic, partition := topicPartition(w.slot)

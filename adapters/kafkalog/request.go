@@ -124,7 +124,7 @@ func (s *sender) request(ctx context.Context, leader int32, flights []*flight) {
 
 // produceRequest makes a request of flights; sent are those that are in it.
 func (s *sender) produceRequest(flights []*flight) (req *kmsg.ProduceRequest, sent []*flight) {
-	var topics [3]kmsg.ProduceRequestTopic
+	var topics [topicCount]kmsg.ProduceRequestTopic
 	sent = make([]*flight, 0, len(flights))
 	for _, f := range flights {
 		if s.fault != nil {

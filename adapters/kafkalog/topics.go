@@ -50,7 +50,7 @@ func atLeast(got, want string) bool {
 // topicsState is what check found out about a ledger's topics.
 type topicsState struct {
 	partitions int
-	ids        [3][16]byte
+	ids        [topicCount][16]byte
 	control    bool // there is a control topic
 	// created is nil for the target of a copy.
 	created *event.LedgerCreated

@@ -19,7 +19,7 @@ import (
 func TestInit(t *testing.T) {
 	onBoth(t, func(t *testing.T, server string) {
 		cfg := config(t, server)
-		if _, err := Open(t.Context(), cfg); err == nil || strings.Count(err.Error(), `run "chirograph log init"`) != 3 {
+		if _, err := Open(t.Context(), cfg); err == nil || strings.Count(err.Error(), `run "chirograph log init"`) != topicCount {
 			t.Errorf("without topics: %v", err)
 		}
 		// All at once, and they make one ledger.
@@ -125,7 +125,7 @@ func TestCopy(t *testing.T) {
 	if to.Source() != "" {
 		t.Errorf("its source is %q before it has one", to.Source())
 	}
-	for p := event.InboxPartition; int(p) < from.Partitions(); p++ {
+	for p := event.AuditPartition; int(p) < from.Partitions(); p++ {
 		for _, r := range logtest.ReadAll(t, from, p) {
 			if a := logtest.Wait(to, p, []*event.Event{r.Event}); a.Err != nil || a.First != r.Index {
 				t.Fatalf("%+v, want %d", a, r.Index)
@@ -142,6 +142,50 @@ func TestCopy(t *testing.T) {
 	if to.Source() != from.Source() || len(got) != len(want) {
 		t.Errorf("the copy is %s with %d events, want %s and %d", to.Source(), len(got), from.Source(), len(want))
 	}
+}
+
+// A ledger from before the audit log has three topics. A node says what to run, log init makes the
+// fourth with the settings of the others, and nodes that have the ledger open go on.
+func TestOlderLedger(t *testing.T) {
+	onBoth(t, func(t *testing.T, server string) {
+		cfg := config(t, server)
+		initLedger(t, cfg)
+		want := logtest.Own(open(t, cfg), 1, 20)
+		old := open(t, cfg)
+		if a := logtest.Wait(old, 1, want[:10]); a.Err != nil {
+			t.Fatal(a.Err)
+		}
+		a := admin(t, cfg)
+		if _, err := a.DeleteTopics(t.Context(), cfg.Prefix+".audit"); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "the topic is deleted", func() bool {
+			topics, err := a.ListTopics(t.Context(), cfg.Prefix+".audit")
+			return err == nil && topics[cfg.Prefix+".audit"].Err != nil
+		})
+		// The audit topic alone is away: that is told, and the node is in good health.
+		until(t, "it is told", func() bool {
+			old.cluster.ask()
+			ok, _, detail := old.Health()
+			return ok && strings.Contains(detail, ".audit")
+		})
+		if a := logtest.Wait(old, 1, want[10:]); a.Err != nil {
+			t.Errorf("without the audit topic: %v", a.Err)
+		}
+		if _, err := Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), cfg.Prefix+".audit is missing: run \"chirograph log init\"") {
+			t.Fatalf("without the audit topic: %v", err)
+		}
+		if created, err := Init(t.Context(), cfg); err != nil || !created {
+			t.Fatalf("log init: %v, %v", created, err)
+		}
+		l := open(t, cfg)
+		if n := len(logtest.ReadAll(t, l, 1)); n != len(want) {
+			t.Errorf("%d events, want %d", n, len(want))
+		}
+		if a := logtest.Wait(l, event.AuditPartition, logtest.Events(1, 5)); a.First != 0 || a.Err != nil {
+			t.Errorf("%+v", a)
+		}
+	})
 }
 
 // What check refuses, and its words.
@@ -185,6 +229,9 @@ func TestRefusals(t *testing.T) {
 		{name: "unclean elections", kafka: true, spoil: alter(".ledger", "unclean.leader.election.enable", "true"),
 			want: []string{".ledger has unclean.leader.election.enable=true", "--add-config unclean.leader.election.enable=false"}},
 		{name: "a topic is missing", spoil: drop(".inbox"), want: []string{".inbox is missing", `"chirograph log init"`}},
+		{name: "the audit log is missing", spoil: drop(".audit"), want: []string{".audit is missing", `"chirograph log init"`}},
+		{name: "the audit log is deleted by age", spoil: alter(".audit", "retention.ms", "604800000"),
+			want: []string{".audit has retention.ms=604800000", "--add-config retention.ms=-1"}},
 		{name: "control is missing", spoil: drop(".control"), want: []string{".control is missing", `"chirograph log init"`}},
 		{name: "more replicas are configured", spoil: func(_ *testing.T, c *Config) { c.Replication, c.MinISR = 3, 2 },
 			want: []string{".ledger has 4 partitions with fewer than 3 replicas", "kafka-reassign-partitions.sh", "min.insync.replicas=1", "--add-config min.insync.replicas=2"}},

@@ -63,7 +63,7 @@ func Exercise(t *testing.T, open func(t *testing.T) Fixture) {
 		{"read waits and wakes", wakes},
 		{"the end of ctx ends the wait", cancelled},
 		{"bytes and events agree", exact},
-		{"control and inbox", apart},
+		{"control, inbox and audit", apart},
 		{"what is not an append is refused", refused},
 		{"a bad event refuses its append alone", unencodable},
 		{"what is no event is kept", opaque},
@@ -213,7 +213,7 @@ func same(t *testing.T, got []ledger.Record, want []*event.Event) {
 }
 
 func partitions(l ledger.Log) []event.Partition {
-	all := []event.Partition{event.ControlPartition, event.InboxPartition}
+	all := []event.Partition{event.ControlPartition, event.InboxPartition, event.AuditPartition}
 	for p := range l.Partitions() {
 		all = append(all, event.Partition(p))
 	}
@@ -473,7 +473,7 @@ func refused(t *testing.T, f Fixture) {
 		{"no events", 0, nil},
 		{"too many events", 0, Events(1, ledger.MaxAppend+1)},
 		{"no such partition", 4, Events(1, 1)},
-		{"no such special partition", -3, Events(1, 1)},
+		{"no such special partition", -4, Events(1, 1)},
 	} {
 		if a := Wait(f.Log, c.partition, c.events); !errors.Is(a.Err, ledger.ErrRefused) {
 			t.Errorf("%s: %v, want ErrRefused", c.name, a.Err)
@@ -559,7 +559,7 @@ func misread(t *testing.T, f Fixture) {
 		p    event.Partition
 		from int64
 		max  int
-	}{{0, -1, 1}, {0, 0, -1}, {4, 0, 1}, {-3, 0, 1}} {
+	}{{0, -1, 1}, {0, 0, -1}, {4, 0, 1}, {-4, 0, 1}} {
 		if _, _, err := f.Log.Read(done(), c.p, c.from, c.max); err == nil {
 			t.Errorf("read of partition %d from %d, at most %d, gave no error", int(c.p), c.from, c.max)
 		}

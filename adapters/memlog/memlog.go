@@ -42,7 +42,7 @@ type rows struct {
 func New(o Options) *Log {
 	o.Partitions = cmp.Or(o.Partitions, engine.DefaultPartitions)
 	l := &Log{o: o, partitions: map[event.Partition]*rows{}}
-	for p := event.InboxPartition; int(p) < o.Partitions; p++ {
+	for p := event.AuditPartition; int(p) < o.Partitions; p++ {
 		l.partitions[p] = &rows{wake: make(chan struct{})}
 	}
 	return l

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/desk"
 	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -46,6 +47,7 @@ type Options struct {
 // views are.
 type DB struct {
 	*reader
+	*desk.Reader
 	*writer
 	*progress
 	o       Options
@@ -73,19 +75,22 @@ func newDB(o Options) (*DB, error) {
 		return nil, errors.New("open the views: the number of partitions is missing")
 	}
 	g := newProgress()
-	return &DB{
+	d := &DB{
 		reader: &reader{partitions: o.Partitions},
 		writer: &writer{
 			progress:  g,
 			reference: o.Reference,
 			queue:     make(chan op, orDefault(o.Queue, 64)),
 			cache:     recent.New(orDefault(o.Cache, 16384)),
+			desk:      desk.NewWriter(),
 			pruned:    map[event.Partition]time.Time{},
 		},
 		progress: g,
 		o:        o,
 		began:    time.Now(),
-	}, nil
+	}
+	d.Reader = desk.NewReader(func() *sql.DB { return d.read }, d.do, d.Message)
+	return d, nil
 }
 
 // Close commits what is queued and closes the database. A later Write is answered with ErrClosed.

@@ -11,8 +11,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/chirograph/chirograph/adapters/internal/desk"
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
 	"github.com/chirograph/chirograph/adapters/internal/recent"
+	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -26,6 +28,7 @@ import (
 type pgWriter struct {
 	p     *pgEngine
 	cache *recent.Messages
+	desk  *desk.Writer
 
 	conn   *pgx.Conn
 	schema int64 // the schema that the connection is to
@@ -69,6 +72,7 @@ func (w *pgWriter) connect(ctx context.Context) error {
 
 func (w *pgWriter) forget() {
 	w.cache.Clear()
+	w.desk.Forget()
 	clear(w.written)
 }
 
@@ -106,6 +110,7 @@ type pgTx struct {
 	prunings []pruning
 
 	staged
+	desk *desk.Tx
 }
 
 type pruning struct {
@@ -256,7 +261,10 @@ func (t *pgTx) message(id event.ID) (*reading.Message, error) { return t.docs[id
 func (t *pgTx) latest(subject event.Pseudonym) (event.ID, error) { return t.latests[subject], nil }
 
 func (t *pgTx) commit() error {
-	err := t.send(t.batch(t.put, t.prunings))
+	b := t.batch(t.put, t.prunings)
+	t.desk.Queue(b)
+	b.Queue(`COMMIT`)
+	err := t.send(b)
 	t.open = err != nil
 	if err != nil {
 		return t.w.p.explain(err)
@@ -504,7 +512,7 @@ func (s *staged) putOptOut(o *projections.OptOut) error {
 		c.since = append(c.since, x.Since.UnixMilli())
 		c.occurred = append(c.occurred, pgtype.Int8(millis(x.Occurred)))
 		c.unclear = append(c.unclear, int16(flag(x.Unclear)))
-		c.to = append(c.to, plain(x.To))
+		c.to = append(c.to, viewrows.Plain(x.To))
 		c.repeats = append(c.repeats, int64(x.Repeats))
 		return nil
 	}
@@ -527,7 +535,7 @@ func (s *staged) putOptOut(o *projections.OptOut) error {
 
 func (c *endedColumns) add(k *projections.OptOutKey) {
 	c.subject, c.event = append(c.subject, k.Subject[:]), append(c.event, k.Event[:])
-	c.scope, c.name = append(c.scope, string(k.Reach.Scope)), append(c.name, plain(k.Reach.Name))
+	c.scope, c.name = append(c.scope, string(k.Reach.Scope)), append(c.name, viewrows.Plain(k.Reach.Name))
 }
 
 func (s *staged) deleteOptOut(k *projections.OptOutKey) error {
@@ -539,7 +547,7 @@ func (s *staged) putReview(r *reading.Review) error {
 	c := &s.reviews
 	c.event, c.subject = append(c.event, r.Event[:]), append(c.subject, r.Subject[:])
 	c.partition, c.position = append(c.partition, int16(r.Position.Partition)), append(c.position, r.Position.Index)
-	c.tenant, c.kind, c.to = append(c.tenant, r.Tenant), append(c.kind, string(r.Kind)), append(c.to, plain(r.To))
+	c.tenant, c.kind, c.to = append(c.tenant, r.Tenant), append(c.kind, string(r.Kind)), append(c.to, viewrows.Plain(r.To))
 	c.since, c.repeats = append(c.since, r.Since.UnixMilli()), append(c.repeats, int64(r.Repeats))
 	c.unplaced = append(c.unplaced, string(r.Unplaced))
 	return nil
@@ -560,7 +568,7 @@ func (s *staged) insertInbound(x *inboundRow) error {
 
 func (s *staged) insertReserved(m *reading.Message, submit *event.MessageSubmitted) error {
 	c := &s.reserved
-	c.hash = append(c.hash, reservedHash(m.Tenant, submit.Key))
+	c.hash = append(c.hash, viewrows.ReservedHash(m.Tenant, submit.Key))
 	c.partition = append(c.partition, int16(m.Position.Partition))
 	c.tenant = append(c.tenant, m.Tenant)
 	c.key = append(c.key, submit.Key)
@@ -594,7 +602,7 @@ func (t *pgTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore 
 	return nil
 }
 
-// batch is all statements that write what is staged, and the commit.
+// batch is all statements that write what is staged.
 func (s *staged) batch(marks map[event.Partition]ledger.Mark, prunings []pruning) *pgx.Batch {
 	b := new(pgx.Batch)
 	if c := &s.newStreams; len(c.subject) > 0 {
@@ -660,8 +668,16 @@ func (s *staged) batch(marks map[event.Partition]ledger.Mark, prunings []pruning
 		b.Queue(pruneHandoffs, int16(x.p), x.before[:])
 		b.Queue(`DELETE FROM tails WHERE ctid = ANY(ARRAY(SELECT ctid FROM tails WHERE partition = $1 AND day < $2 LIMIT $3))`, int16(x.p), int32(x.tails), maxPruned)
 	}
-	b.Queue(`COMMIT`)
 	return b
+}
+
+func (t *pgTx) tallies(tenant string, quarter int64, p event.Partition) ([]byte, error) {
+	return desk.LoadPostgres(t.ctx, t.w.conn, tenant, quarter, p)
+}
+
+func (t *pgTx) putDesk(x *desk.Tx) error {
+	t.desk = x
+	return nil
 }
 
 // suppression is the statements for opt-outs, reviews and inbound messages.

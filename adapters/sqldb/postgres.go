@@ -289,7 +289,7 @@ func (p *pgEngine) open(ctx context.Context, o Options) (_ *DB, err error) {
 		return nil, err
 	}
 	d.engine, d.pg, d.read = p, p, p.client.DB()
-	p.writer = pgWriter{p: p, cache: d.cache, written: map[event.Partition]written{}}
+	p.writer = pgWriter{p: p, cache: d.cache, desk: d.writer.desk, written: map[event.Partition]written{}}
 	if err := d.stmt.prepare(ctx, d.read, true); err != nil {
 		return nil, fmt.Errorf("open the views: %w", p.explain(err))
 	}

@@ -15,6 +15,8 @@ import (
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"github.com/chirograph/chirograph/adapters/internal/desk"
+	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -144,6 +146,7 @@ type sqlite struct {
 	insertInbound                                        *sql.Stmt
 	insertReserved, insertTail, insertTails, putMark     *sql.Stmt
 	pruneReserved, pruneHandoffs, pruneTails             *sql.Stmt
+	desk                                                 *desk.SQLite
 }
 
 func (s *sqlite) prepare(ctx context.Context) (err error) {
@@ -195,7 +198,8 @@ func (s *sqlite) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return nil
+	s.desk, err = desk.PrepareSQLite(ctx, s.conn)
+	return err
 }
 
 const (
@@ -264,7 +268,7 @@ type sqliteTx struct {
 	put map[event.Partition]ledger.Mark
 }
 
-// sqliteReviews writes what people said and the reviews of it.
+// sqliteReviews writes what people said, the reviews of it, and the officer's views.
 type sqliteReviews struct{ *sqlite }
 
 func (t *sqliteTx) mark(p event.Partition) ledger.Mark { return t.marks[p] }
@@ -341,8 +345,8 @@ func (t *sqliteTx) putOptOut(o *projections.OptOut) (err error) {
 		_, err = t.sqlite.putOptOut.Exec(o.Subject[:], o.Event[:], int64(x.Position.Partition), x.Position.Index, o.Tenant, string(x.Reach.Scope),
 			x.Reach.Name, x.Source, x.Since.UnixMilli(), millis(x.Occurred), flag(x.Unclear), flag(underReview(o)), x.Repeats)
 	} else {
-		_, err = t.putStanding.Exec(o.Subject[:], o.Event[:], string(x.Reach.Scope), plain(x.Reach.Name), int64(x.Position.Partition), x.Position.Index, o.Tenant,
-			string(x.Source), x.Since.UnixMilli(), millis(x.Occurred), flag(x.Unclear), plain(x.To), x.Repeats)
+		_, err = t.putStanding.Exec(o.Subject[:], o.Event[:], string(x.Reach.Scope), viewrows.Plain(x.Reach.Name), int64(x.Position.Partition), x.Position.Index, o.Tenant,
+			string(x.Source), x.Since.UnixMilli(), millis(x.Occurred), flag(x.Unclear), viewrows.Plain(x.To), x.Repeats)
 	}
 	return err
 }
@@ -351,12 +355,12 @@ func (t *sqliteTx) deleteOptOut(k *projections.OptOutKey) error {
 	if _, err := t.sqlite.deleteOptOut.Exec(k.Subject[:], k.Event[:]); err != nil {
 		return err
 	}
-	_, err := t.deleteStanding.Exec(k.Subject[:], k.Event[:], string(k.Reach.Scope), plain(k.Reach.Name))
+	_, err := t.deleteStanding.Exec(k.Subject[:], k.Event[:], string(k.Reach.Scope), viewrows.Plain(k.Reach.Name))
 	return err
 }
 
 func (t sqliteReviews) putReview(r *reading.Review) error {
-	_, err := t.sqlite.putReview.Exec(r.Event[:], r.Subject[:], int64(r.Position.Partition), r.Position.Index, r.Tenant, string(r.Kind), plain(r.To),
+	_, err := t.sqlite.putReview.Exec(r.Event[:], r.Subject[:], int64(r.Position.Partition), r.Position.Index, r.Tenant, string(r.Kind), viewrows.Plain(r.To),
 		r.Since.UnixMilli(), r.Repeats, string(r.Unplaced))
 	return err
 }
@@ -371,8 +375,14 @@ func (t sqliteReviews) insertInbound(x *inboundRow) error {
 	return err
 }
 
+func (t sqliteReviews) tallies(tenant string, quarter int64, p event.Partition) ([]byte, error) {
+	return t.desk.Load(tenant, quarter, p)
+}
+
+func (t sqliteReviews) putDesk(x *desk.Tx) error { return t.desk.Write(x) }
+
 func (t *sqliteTx) insertReserved(m *reading.Message, submit *event.MessageSubmitted) error {
-	_, err := t.sqlite.insertReserved.Exec(reservedHash(m.Tenant, submit.Key), int64(m.Position.Partition), m.Tenant,
+	_, err := t.sqlite.insertReserved.Exec(viewrows.ReservedHash(m.Tenant, submit.Key), int64(m.Position.Partition), m.Tenant,
 		submit.Key, m.ID[:], submit.Input, keepUntil(submit))
 	return err
 }

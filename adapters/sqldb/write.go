@@ -6,12 +6,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/desk"
 	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/domain/event"
@@ -39,8 +38,9 @@ type writer struct {
 	done   bool
 	wg     sync.WaitGroup
 
-	// Only its goroutine uses these two. pruned is the partition's time at the last pruning.
+	// Only its goroutine uses these. pruned is the partition's time at the last pruning.
 	cache  *recent.Messages
+	desk   *desk.Writer
 	pruned map[event.Partition]time.Time
 }
 
@@ -167,6 +167,11 @@ type tx interface {
 	// prune deletes the rows that the partition's time has made obsolete.
 	prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID, tailsBefore int64) error
 
+	// tallies reads a stored body of tallies; nil if there is none.
+	tallies(tenant string, quarter int64, p event.Partition) ([]byte, error)
+	// putDesk writes the officer's views, after the marks.
+	putDesk(x *desk.Tx) error
+
 	commit() error
 	rollback()
 }
@@ -182,6 +187,7 @@ func (w *writer) commit(ops []op) {
 	t, err := w.apply(batches, errs)
 	if err != nil {
 		w.cache.Clear() // its messages may have been changed
+		w.desk.Forget()
 		if len(ops) > 1 && !w.engine.away(err) {
 			for _, o := range ops {
 				w.commit([]op{o})
@@ -210,7 +216,7 @@ func (w *writer) apply(batches []*ledger.Batch, errs []error) (_ *txn, err error
 		return nil, err
 	}
 	defer tx.rollback()
-	t := &txn{w: w, tx: tx, marks: map[event.Partition]ledger.Mark{}, messages: map[event.ID]*messageRow{},
+	t := &txn{w: w, tx: tx, desk: w.desk.Begin(tx.tallies), marks: map[event.Partition]ledger.Mark{}, messages: map[event.ID]*messageRow{},
 		streams: map[event.Pseudonym]*streamRow{}, optOuts: map[projections.OptOutKey]*optOutRow{}, reviews: map[event.ID]*reviewRow{}}
 	for i, b := range batches {
 		if errs[i], err = t.take(b); err != nil {
@@ -228,13 +234,15 @@ func (w *writer) publish(t *txn) {
 	for _, row := range t.messages {
 		w.cache.Put(row.m)
 	}
+	t.desk.Committed(t.marks)
 	w.progress.published(t.marks, t.messages)
 }
 
 // txn is one transaction in the making: the rows as they will be.
 type txn struct {
-	w  *writer
-	tx tx
+	w    *writer
+	tx   tx
+	desk *desk.Tx
 
 	marks    map[event.Partition]ledger.Mark
 	messages map[event.ID]*messageRow
@@ -328,6 +336,7 @@ func (t *txn) take(b *ledger.Batch) (refused, err error) {
 		return nil, nil
 	}
 	t.marks[b.Partition] = b.Mark
+	t.desk.Partition(b.Partition, mark, judged)
 	for i := range judged {
 		if err := t.apply(b.Partition, &judged[i]); err != nil {
 			return nil, err
@@ -357,7 +366,7 @@ func (t *txn) apply(p event.Partition, j *ledger.Judged) error {
 	t.suppression(p, j)
 	id := e.MessageID()
 	if id.IsZero() {
-		return nil
+		return t.desk.Take(p, j, nil, projections.Before{})
 	}
 	row := t.messages[id]
 	if row == nil {
@@ -369,10 +378,10 @@ func (t *txn) apply(p event.Partition, j *ledger.Judged) error {
 	if effectiveSubmit(j) && row.m != nil && row.m.Subject != e.Subject {
 		return twoStreams(id)
 	}
-	had := row.m != nil && row.m.Submitted()
+	had, before := row.m != nil && row.m.Submitted(), projections.BeforeOf(row.m)
 	row.m = projections.Apply(row.m, p, j)
-	if row.m == nil {
-		return nil
+	if err := t.desk.Take(p, j, row.m, before); err != nil || row.m == nil {
+		return err
 	}
 	if tail, ok := projections.Told(row.m, j); ok {
 		t.tails = append(t.tails, tailRow{p, tail})
@@ -505,6 +514,9 @@ func (t *txn) write() error {
 		if err := t.tx.prune(p, now, viewrows.Oldest(now.Add(-projections.KeepHandoff)), viewrows.FirstTold(now)); err != nil {
 			return err
 		}
+	}
+	if err := t.tx.putDesk(t.desk); err != nil {
+		return err
 	}
 	return t.tx.commit()
 }
@@ -667,7 +679,7 @@ func (t *txn) writeHandoffs(row *messageRow) error {
 	}
 	for i := range after {
 		if !slices.Contains(row.before, after[i]) {
-			after[i].Key, after[i].Ref.CarrierID = plain(after[i].Key), plain(after[i].Ref.CarrierID)
+			after[i].Key, after[i].Ref.CarrierID = viewrows.Plain(after[i].Key), viewrows.Plain(after[i].Ref.CarrierID)
 			if err := t.tx.putHandoff(&after[i]); err != nil {
 				return err
 			}
@@ -676,34 +688,20 @@ func (t *txn) writeHandoffs(row *messageRow) error {
 	return nil
 }
 
-// plain returns a text from outside in a form that both engines can store: PostgreSQL accepts no
-// NUL, and only UTF-8.
-func plain(s string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-}
-
-// reservedHash is FNV-1a over tenant and key. A row that it finds is compared in full.
-func reservedHash(tenant, key string) int64 {
-	h := fnv.New64a()
-	h.Write([]byte(tenant))
-	h.Write([]byte{0})
-	h.Write([]byte(key))
-	return int64(h.Sum64())
-}
-
 // reset drops everything of a partition in one transaction.
 func (w *writer) reset(p event.Partition) error {
 	if err := w.engine.reset(p); err != nil {
 		return fmt.Errorf("reset the views of partition %s: %w", p, err)
 	}
 	w.cache.Clear()
+	w.desk.Forget()
 	delete(w.pruned, p)
 	w.progress.dropped(p)
 	return nil
 }
 
 // tables are all tables with rows of partitions. Each has a column partition.
-var tables = []string{"partitions", "streams", "messages", "opt_outs", "standing", "reviews", "inbound", "handoffs", "reserved", "tails"}
+var tables = []string{"partitions", "streams", "messages", "opt_outs", "standing", "reviews", "inbound", "handoffs", "reserved", "tails", "facets", "reasons", "tallies", "stream_events"}
 
 // maxPruned bounds the tails of a partition that one pruning deletes. It is many times what a partition
 // adds in pruneEvery.

@@ -6,19 +6,23 @@ import (
 	"hash/crc32"
 )
 
-// A commit is one row: (id, dir, body). The ids are 1, 2, 3, …
+// A commit is one row of the table commits: (id, dir, body). The ids are 1, 2, 3, …
 //
-//	dir   for each slot, that is each partition (inbox, control, 00, 01, …), as
-//	      uvarints: its head after the commit, how many events the commit adds to
+//	dir   for each partition (inbox, control, 00, 01, …), as uvarints: its head after the commit, how many events the commit adds to
 //	      it, and how many bytes its segment has · CRC-32C of the body, 4 bytes ·
 //	      CRC-32C of the id (8 bytes) and of dir so far, 4 bytes
-//	body  the segments, in the order of the slots; a segment is its events, each
+//	body  the segments, in the order of the partitions; a segment is its events, each
 //	      its length as a uvarint and its bytes
 //
 // Every row has the heads of all partitions, so the commit of a position is found by a
 // binary search over ids: no index is needed, and no row for each event or partition.
 // dir comes before body in the row, so that a search reads no pages of bodies.
 // CRCs are big-endian.
+//
+// The table audit has rows of the same form, with ids of their own and one partition, audit. A
+// commit that has events of both is a row in each, in one transaction. It is a table of its own
+// because of the ledgers that are older than the audit log: their rows stay as they are, and a
+// chirograph that does not know the table can open the ledger and add to it.
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -51,14 +55,14 @@ var (
 )
 
 // parseDir checks a row's dir and returns its segments and the body's checksum.
-func parseDir(id int64, dir []byte, slots int) ([]segment, uint32, error) {
+func parseDir(id int64, dir []byte, partitions int) ([]segment, uint32, error) {
 	n := len(dir) - 4
 	if n < 4 || binary.BigEndian.Uint32(dir[n:]) != dirSum(id, dir[:n]) {
 		return nil, 0, errDir
 	}
 	sum := binary.BigEndian.Uint32(dir[n-4:])
 	rest := dir[:n-4]
-	segments := make([]segment, slots)
+	segments := make([]segment, partitions)
 	for i := range segments {
 		for _, v := range [3]*int64{&segments[i].head, &segments[i].count, &segments[i].size} {
 			u, k := binary.Uvarint(rest)
@@ -78,12 +82,12 @@ func parseDir(id int64, dir []byte, slots int) ([]segment, uint32, error) {
 }
 
 // split cuts a segment of a checked body into its events.
-func split(body []byte, segments []segment, slot int) ([][]byte, error) {
+func split(body []byte, segments []segment, which int) ([][]byte, error) {
 	at := int64(0)
-	for _, s := range segments[:slot] {
+	for _, s := range segments[:which] {
 		at += s.size
 	}
-	s := segments[slot]
+	s := segments[which]
 	if at+s.size > int64(len(body)) {
 		return nil, errBody
 	}

@@ -1,7 +1,8 @@
 // Package sqlitelog is the embedded engine of the ledger's log: one SQLite file,
 // one process, one group committer for all partitions.
 //
-// What makes an append durable: one row is inserted in one transaction under
+// What makes an append durable: one row is inserted (two, if events of the audit log are
+// among the others) in one transaction under
 // journal_mode=WAL and synchronous=FULL, so SQLite writes the row's pages to
 // ledger.db-wal and calls fsync on it (on macOS F_FULLFSYNC) before COMMIT
 // returns; only then are the events handed to readers and their callers
@@ -71,6 +72,8 @@ const (
 
 	// maxCommit bounds the bytes of one commit, unless a single append has more.
 	maxCommit = 4 << 20
+	// createAudit makes the audit log's table where there is none.
+	createAudit = "CREATE TABLE IF NOT EXISTS audit (id INTEGER PRIMARY KEY, dir BLOB NOT NULL, body BLOB NOT NULL)"
 	// maxRead bounds the bytes that one Read brings from the file, unless a single event has more.
 	maxRead = 4 << 20
 	// checkpointEvery is how many bytes of commits go into the WAL before they are
@@ -83,13 +86,13 @@ type Log struct {
 	o     Options
 	dir   string
 	id    string
-	slots int // partitions, control and inbox included
+	slots int // partitions, control, inbox and audit included
 	lock  *os.File
 	write *sql.DB // one connection, the committer's
 	read  *sql.DB
-	store *store
 
-	begin, insert, commit, rollback *sql.Stmt
+	begin, commit, rollback *sql.Stmt
+	tables                  tables
 
 	queue *queue
 
@@ -104,17 +107,43 @@ type Log struct {
 	// These belong to the committer's goroutine.
 	failed         error // why it writes no more
 	heads          []int64
-	commits        int64         // the last commit's id
 	tail           []tailSegment // oldest first
 	tailBytes      int
-	body           []byte
-	row            []byte
 	uncheckpointed int // bytes since the last checkpoint was asked for
 
 	// fault, where a test sets it, is called at each point of a commit, "insert",
 	// "commit" and "committed", and its error is handled like one of SQLite.
 	fault func(point string) error
 }
+
+// table is a table of commits, and what the committer knows of it. Its partitions are those of the
+// slots from slot on.
+type table struct {
+	name   string
+	slot   int
+	slots  int
+	store  *store
+	insert *sql.Stmt
+
+	// These belong to the committer's goroutine.
+	commits   int64 // the last commit's id
+	segments  []segment
+	body, row []byte
+}
+
+// tables are the audit log's, then that of all other partitions.
+type tables [2]*table
+
+// of is the one that holds a slot.
+func (ts tables) of(slot int) *table {
+	if slot < ts[1].slot {
+		return ts[0]
+	}
+	return ts[1]
+}
+
+// has reports whether a slot is in the table.
+func (t *table) has(slot int) bool { return slot >= t.slot && slot < t.slot+t.slots }
 
 // partitionLog is one partitionLog as readers see it.
 type partitionLog struct {
@@ -223,23 +252,32 @@ func (l *Log) openFile() error {
 	if err := l.readMeta(); err != nil {
 		return err
 	}
+	// A ledger that is older than the audit log gets one.
+	if _, err := l.write.Exec(createAudit); err != nil {
+		return err
+	}
 	if l.read, err = sql.Open("sqlite", dsn(path, "&_pragma=query_only(1)")); err != nil {
 		return err
 	}
 	l.read.SetMaxOpenConns(4)
 	l.read.SetMaxIdleConns(4)
-	if l.store, err = newStore(l.read, l.slots); err != nil {
-		return err
-	}
-	if err := l.readHeads(); err != nil {
-		return err
+	first := engine.Slot(event.InboxPartition)
+	l.tables = tables{{name: "audit", slots: first}, {name: "commits", slot: first, slots: l.slots - first}}
+	l.heads = make([]int64, l.slots)
+	l.partitions = make([]partitionLog, l.slots)
+	for _, t := range l.tables {
+		if err := t.open(l.write, l.read); err != nil {
+			return err
+		}
+		if err := l.readHeads(t); err != nil {
+			return err
+		}
 	}
 	for _, s := range []struct {
 		stmt **sql.Stmt
 		text string
 	}{
 		{&l.begin, "BEGIN IMMEDIATE"},
-		{&l.insert, "INSERT INTO commits (id, dir, body) VALUES (?, ?, ?)"},
 		{&l.commit, "COMMIT"},
 		{&l.rollback, "ROLLBACK"},
 	} {
@@ -296,21 +334,32 @@ func (l *Log) readMeta() error {
 	return nil
 }
 
-// readHeads reads the last commit's id and heads.
-func (l *Log) readHeads() error {
-	l.heads = make([]int64, l.slots)
-	l.partitions = make([]partitionLog, l.slots)
-	if err := l.write.QueryRow("SELECT coalesce(max(id), 0) FROM commits").Scan(&l.commits); err != nil {
+// open makes the table's statements.
+func (t *table) open(write, read *sql.DB) (err error) {
+	if t.store, err = newStore(read, t.name, engine.PartitionOf(t.slot), t.slots); err != nil {
 		return err
 	}
-	if l.commits > 0 {
-		segments, err := l.store.dir(l.commits)
-		if err != nil {
-			return fmt.Errorf("the last commit, %d, is damaged: %w", l.commits, err)
-		}
-		for i, s := range segments {
-			l.heads[i], l.partitions[i].head = s.head, s.head
-		}
+	t.insert, err = write.Prepare("INSERT INTO " + t.name + " (id, dir, body) VALUES (?, ?, ?)")
+	return err
+}
+
+// last reads the id of the table's last commit; 0 for none.
+func (t *table) last(db *sql.DB) (id int64, err error) {
+	err = db.QueryRow("SELECT coalesce(max(id), 0) FROM " + t.name).Scan(&id)
+	return id, err
+}
+
+// readHeads reads the id and the heads of a table's last commit.
+func (l *Log) readHeads(t *table) (err error) {
+	if t.commits, err = t.last(l.write); err != nil || t.commits == 0 {
+		return err
+	}
+	segments, err := t.store.dir(t.commits)
+	if err != nil {
+		return fmt.Errorf("the last commit, %d, is damaged (table %s): %w", t.commits, t.name, err)
+	}
+	for i, s := range segments {
+		l.heads[t.slot+i], l.partitions[t.slot+i].head = s.head, s.head
 	}
 	return nil
 }
@@ -337,6 +386,7 @@ func (l *Log) create() error {
 		{fmt.Sprintf("PRAGMA user_version = %d", formatVersion), nil},
 		{"CREATE TABLE meta (ledger TEXT NOT NULL, partitions INTEGER NOT NULL, number_forms INTEGER NOT NULL)", nil},
 		{"CREATE TABLE commits (id INTEGER PRIMARY KEY, dir BLOB NOT NULL, body BLOB NOT NULL)", nil},
+		{createAudit, nil},
 		{"INSERT INTO meta VALUES (?, ?, ?)", []any{l.o.Ledger, l.o.Partitions, l.o.NumberForms}},
 	} {
 		if _, err := tx.Exec(q.text, q.args...); err != nil {
@@ -479,52 +529,79 @@ func full(err error) bool {
 // error, which is ignored.
 func (l *Log) undo() bool {
 	_, _ = l.rollback.Exec()
-	var last int64
-	err := l.write.QueryRow("SELECT coalesce(max(id), 0) FROM commits").Scan(&last)
-	return err == nil && last == l.commits
+	for _, t := range l.tables {
+		if last, err := t.last(l.write); err != nil || last != t.commits {
+			return false
+		}
+	}
+	return true
 }
 
-// writeCommit makes the batch durable as one row. After an error the transaction
+// fill makes the table's next row, from the heads of all slots before it, and reports whether the batch has events for it.
+func (t *table) fill(heads []int64, batch []*engine.Append) bool {
+	t.segments = slices.Grow(t.segments[:0], t.slots)[:t.slots]
+	for i := range t.segments {
+		t.segments[i] = segment{head: heads[t.slot+i]}
+	}
+	size := 0
+	for _, a := range batch {
+		if !t.has(a.Slot) {
+			continue
+		}
+		s := &t.segments[a.Slot-t.slot]
+		s.head += int64(len(a.Events))
+		s.count += int64(len(a.Events))
+		s.size += int64(a.Size)
+		size += a.Size
+	}
+	if size == 0 {
+		return false
+	}
+	ends := make([]int, t.slots) // where the next append of each slot goes
+	at := 0
+	for i, s := range t.segments {
+		ends[i] = at
+		at += int(s.size)
+	}
+	t.body = slices.Grow(t.body[:0], size)[:size]
+	for _, a := range batch {
+		if !t.has(a.Slot) {
+			continue
+		}
+		at := ends[a.Slot-t.slot]
+		for _, raw := range a.Raws {
+			at += binary.PutUvarint(t.body[at:], uint64(len(raw)))
+			at += copy(t.body[at:], raw)
+		}
+		ends[a.Slot-t.slot] = at
+	}
+	t.row = appendDir(t.row[:0], t.commits+1, t.segments, t.body)
+	return true
+}
+
+// writeCommit makes the batch durable, as one row in each table that it has events for. After an error the transaction
 // certainly did not commit, unless doubt is true: then COMMIT itself failed. Its pages may
 // be in the WAL, complete and with their commit mark, and the next open may
 // find them there; reading the file now would show the page cache, not the disk.
 func (l *Log) writeCommit(batch []*engine.Append) (doubt bool, err error) {
-	segments := make([]segment, l.slots)
-	for i := range segments {
-		segments[i].head = l.heads[i]
-	}
-	for _, a := range batch {
-		s := &segments[a.Slot]
-		s.head += int64(len(a.Events))
-		s.count += int64(len(a.Events))
-		s.size += int64(a.Size)
-	}
-	ends := make([]int, l.slots) // where the next append of each slot goes
-	size := 0
-	for i := range segments {
-		ends[i] = size
-		size += int(segments[i].size)
-	}
-	l.body = slices.Grow(l.body[:0], size)[:size]
-	for _, a := range batch {
-		at := ends[a.Slot]
-		for _, raw := range a.Raws {
-			at += binary.PutUvarint(l.body[at:], uint64(len(raw)))
-			at += copy(l.body[at:], raw)
+	rows := make([]*table, 0, len(l.tables))
+	for _, t := range l.tables {
+		if t.fill(l.heads, batch) {
+			rows = append(rows, t)
 		}
-		ends[a.Slot] = at
 	}
-	l.row = appendDir(l.row[:0], l.commits+1, segments, l.body)
 	if _, err := l.begin.Exec(); err != nil {
 		return false, err
 	}
-	if _, err = l.insert.Exec(l.commits+1, l.row, l.body); err == nil {
-		err = l.at("insert")
-	}
-	if err != nil {
-		// Where the transaction is still open, the next BEGIN fails and says so.
-		l.undo()
-		return false, err
+	for _, t := range rows {
+		if _, err = t.insert.Exec(t.commits+1, t.row, t.body); err == nil {
+			err = l.at("insert")
+		}
+		if err != nil {
+			// Where the transaction is still open, the next BEGIN fails and says so.
+			l.undo()
+			return false, err
+		}
 	}
 	if err = l.at("commit"); err == nil {
 		_, err = l.commit.Exec()
@@ -535,13 +612,15 @@ func (l *Log) writeCommit(batch []*engine.Append) (doubt bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	l.commits++
-	for i := range segments {
-		l.heads[i] = segments[i].head
-	}
-	l.uncheckpointed += len(l.body) + len(l.row)
-	if cap(l.body) > 2*maxCommit {
-		l.body = nil
+	for _, t := range rows {
+		t.commits++
+		for i, s := range t.segments {
+			l.heads[t.slot+i] = s.head
+		}
+		l.uncheckpointed += len(t.body) + len(t.row)
+		if cap(t.body) > 2*maxCommit {
+			t.body = nil
+		}
 	}
 	return false, nil
 }
@@ -626,7 +705,7 @@ func (l *Log) Read(ctx context.Context, at event.Partition, from int64, max int)
 		}
 		if from < head {
 			p.mu.Unlock()
-			out, err := l.store.records(at, from, head, max)
+			out, err := l.tables.of(engine.Slot(at)).store.records(at, from, head, max)
 			return out, head, err
 		}
 		if p.wake == nil {

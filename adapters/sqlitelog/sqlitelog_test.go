@@ -409,7 +409,7 @@ func TestDamage(t *testing.T) {
 	}
 	t.Run("a last commit that is damaged", func(t *testing.T) {
 		_, err := damage(t, alter("UPDATE commits SET dir = x'07' || substr(dir, 2) WHERE id = 120"))
-		if err == nil || !strings.Contains(err.Error(), "the last commit, 120, is damaged") {
+		if err == nil || !strings.Contains(err.Error(), "the last commit, 120, is damaged (table commits)") {
 			t.Errorf("%v", err)
 		}
 	})
@@ -528,7 +528,7 @@ func appender(dir string) {
 	go func() {
 		for i := 0; ; i++ {
 			window <- true
-			p := event.Partition(i%6 - 2)
+			p := event.Partition(i%7 - 3)
 			seed := base + i
 			l.Append(p, logtest.Events(seed, 1+i%3), func(a ledger.Appended) {
 				if a.Err != nil {
@@ -542,6 +542,73 @@ func appender(dir string) {
 	}()
 	for line := range lines {
 		fmt.Println(line)
+	}
+}
+
+// A ledger from before the audit log opens and has an audit log, with no step by hand. Its rows stay
+// as they are, and so do the number of its format and the form of the rows that are added: a
+// chirograph that does not know the audit log can open the ledger still.
+func TestOlderLedger(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Options{Partitions: 4})
+	for i := range 20 {
+		if a := logtest.Wait(l, event.Partition(i%6-2), logtest.Events(i, 2)); a.Err != nil {
+			t.Fatal(a.Err)
+		}
+	}
+	l.Close()
+	var rows string
+	look := func(text string, into ...any) {
+		t.Helper()
+		db, err := sql.Open("sqlite", dsn(filepath.Join(dir, file), ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if len(into) == 0 {
+			_, err = db.Exec(text)
+		} else {
+			err = db.QueryRow(text).Scan(into...)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	look("DROP TABLE audit") // that is all that is new in the file
+	const asBefore = "SELECT group_concat(hex(dir) || hex(body)) FROM (SELECT * FROM commits WHERE id <= 20 ORDER BY id)"
+	look(asBefore, &rows)
+
+	l = open(t, dir, Options{})
+	if _, head, err := l.Read(t.Context(), event.AuditPartition, 0, 0); head != 0 || err != nil {
+		t.Fatalf("its audit log begins with %d events, %v", head, err)
+	}
+	for i := range 3 {
+		for _, p := range []event.Partition{event.AuditPartition, 1} {
+			if a := logtest.Wait(l, p, logtest.Events(100+i, 3)); a.Err != nil {
+				t.Fatal(a.Err)
+			}
+		}
+	}
+	l.Close()
+	l = open(t, dir, Options{Decode: true})
+	for p, want := range map[event.Partition]int{event.AuditPartition: 9, event.InboxPartition: 8, event.ControlPartition: 8, 0: 6, 1: 15, 2: 6, 3: 6} {
+		if n := len(logtest.ReadAll(t, l, p)); n != want {
+			t.Errorf("%s has %d events, want %d", p, n, want)
+		}
+	}
+	l.Close()
+	var after string
+	var version, app int
+	var dirs []byte
+	look(asBefore, &after)
+	look("PRAGMA user_version", &version)
+	look("PRAGMA application_id", &app)
+	look("SELECT dir FROM commits WHERE id = 23", &dirs)
+	if after != rows || version != 1 || app != applicationID {
+		t.Errorf("format %d of %x, the old rows are the same: %v", version, app, after == rows)
+	}
+	if _, _, err := parseDir(23, dirs, 6); err != nil {
+		t.Errorf("a row that was added is not of six partitions: %v", err)
 	}
 }
 
@@ -588,7 +655,7 @@ func TestKilled(t *testing.T) {
 		l := open(t, dir, Options{Partitions: 4})
 		content := map[event.Partition][]ledger.Record{}
 		seen := map[event.ID]bool{}
-		for p := event.InboxPartition; p < 4; p++ {
+		for p := event.AuditPartition; p < 4; p++ {
 			content[p] = logtest.ReadAll(t, l, p)
 			for _, r := range content[p] {
 				if seen[r.Event.ID] {
@@ -639,8 +706,8 @@ func TestBounds(t *testing.T) {
 	if n := len(logtest.ReadAll(t, l, 0)); n != 400 {
 		t.Errorf("%d events, want 400", n)
 	}
-	if l.store.bytes > cacheBytes || l.store.bytes < cacheBytes/2 {
-		t.Errorf("%d bytes of old commits are kept", l.store.bytes)
+	if l.tables[1].store.bytes > cacheBytes || l.tables[1].store.bytes < cacheBytes/2 {
+		t.Errorf("%d bytes of old commits are kept", l.tables[1].store.bytes)
 	}
 }
 
@@ -724,7 +791,7 @@ func BenchmarkLoad(b *testing.B) {
 			}
 			b.StopTimer()
 			b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(b.N)/1000, "cpu-µs/event")
-			b.ReportMetric(float64(b.N)/float64(l.commits), "events/commit")
+			b.ReportMetric(float64(b.N)/float64(l.tables[1].commits), "events/commit")
 		})
 	}
 }

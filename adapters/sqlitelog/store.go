@@ -7,18 +7,18 @@ import (
 	"hash/crc32"
 	"sync"
 
-	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// store reads events from the file that are older than the tail.
+// store reads events of one table of the file that are older than the tail.
 type store struct {
-	slots            int
+	first            event.Partition // of the table
+	partitions       int             // of the table
 	getDir, getWhole *sql.Stmt
 
 	mu sync.Mutex
-	// hints is, for each slot, the commit in which its last read ended: most reads go on
+	// hints is, for each partition, the commit in which its last read ended: most reads go on
 	// there.
 	hints []int64
 	// rows are the commits that were read last, for readers of other partitions.
@@ -36,13 +36,14 @@ type row struct {
 	body     []byte
 }
 
-func newStore(db *sql.DB, slots int) (*store, error) {
-	s := &store{slots: slots, hints: make([]int64, slots), rows: map[int64]*row{}}
+// newStore makes the store of a table that has so many partitions, from first on.
+func newStore(db *sql.DB, table string, first event.Partition, partitions int) (*store, error) {
+	s := &store{first: first, partitions: partitions, hints: make([]int64, partitions), rows: map[int64]*row{}}
 	var err error
-	if s.getDir, err = db.Prepare("SELECT dir FROM commits WHERE id = ?"); err != nil {
+	if s.getDir, err = db.Prepare("SELECT dir FROM " + table + " WHERE id = ?"); err != nil {
 		return nil, err
 	}
-	s.getWhole, err = db.Prepare("SELECT dir, body FROM commits WHERE id = ?")
+	s.getWhole, err = db.Prepare("SELECT dir, body FROM " + table + " WHERE id = ?")
 	return s, err
 }
 
@@ -61,7 +62,7 @@ func (s *store) dir(id int64) ([]segment, error) {
 	if err := s.getDir.QueryRow(id).Scan(&raw); err != nil {
 		return nil, missing(err)
 	}
-	segments, _, err := parseDir(id, raw, s.slots)
+	segments, _, err := parseDir(id, raw, s.partitions)
 	return segments, err
 }
 
@@ -85,7 +86,7 @@ func (s *store) whole(id int64) (*row, error) {
 	if err := s.getWhole.QueryRow(id).Scan(&raw, &body); err != nil {
 		return nil, missing(err)
 	}
-	segments, sum, err := parseDir(id, raw, s.slots)
+	segments, sum, err := parseDir(id, raw, s.partitions)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +111,7 @@ func (s *store) whole(id int64) (*row, error) {
 // From the hint it goes up in steps that double. So the next read costs one look, and a
 // read elsewhere costs the logarithm of the distance.
 func (s *store) find(p event.Partition, index int64) (int64, error) {
-	at := engine.Slot(p)
+	at := int(p - s.first)
 	past := func(id int64) (bool, error) {
 		segments, err := s.dir(id)
 		if errors.Is(err, errMissing) {
@@ -176,7 +177,7 @@ func (s *store) find(p event.Partition, index int64) (int64, error) {
 // the next call, from the first position that cannot be read, returns an error that names
 // that position.
 func (s *store) records(p event.Partition, from, head int64, max int) ([]ledger.Record, error) {
-	at := engine.Slot(p)
+	at := int(p - s.first)
 	var out []ledger.Record
 	size := 0
 	broken := func(err error) ([]ledger.Record, error) {

@@ -8,11 +8,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/report"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/labstack/echo/v4"
 	"github.com/oapi-codegen/runtime"
@@ -119,6 +121,35 @@ type AttemptPart struct {
 	Status    recipient.PartStatus `json:"status"`
 }
 
+// AuditEntry defines model for AuditEntry.
+type AuditEntry struct {
+	// Data The event's data as stored.
+	Data json.RawMessage `json:"data"`
+
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Tenant Whose data was read or whose key was used; left out for the operator's.
+	Tenant string `json:"tenant,omitempty,omitzero"`
+
+	// Time When it was recorded.
+	Time time.Time `json:"time"`
+
+	// Type The event's type with its version; docs/events.md describes its data.
+	Type string `json:"type"`
+}
+
+// AuditLogPage defines model for AuditLogPage.
+type AuditLogPage struct {
+	Entries []AuditEntry `json:"entries"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string `json:"next_cursor,omitempty,omitzero"`
+}
+
 // Cancelled defines model for Cancelled.
 type Cancelled struct {
 	// Id A UUID (RFC 9562).
@@ -167,6 +198,69 @@ type Component struct {
 	Since  time.Time `json:"since"`
 }
 
+// ControlChange defines model for ControlChange.
+type ControlChange struct {
+	// After Empty: nothing, or the standard.
+	After string `json:"after"`
+
+	// Before Empty: nothing, or the standard.
+	Before string `json:"before"`
+
+	// Field The field of the program, `route` and the name of the route, `order` (of the routes), `revision` or `digest` (of the policies), `paused`, `reason`, `owner`, or `level`.
+	Field string `json:"field"`
+}
+
+// ControlEntry defines model for ControlEntry.
+type ControlEntry struct {
+	At time.Time `json:"at"`
+
+	// By The id of the key that did it, or what the operator gave as the name on the command line.
+	By      string          `json:"by,omitempty,omitzero"`
+	Carrier string          `json:"carrier,omitempty,omitzero"`
+	Changes []ControlChange `json:"changes"`
+
+	// Ended When the pause of this entry ended, or another pause of the same took its place. Left out while it is in force.
+	Ended time.Time `json:"ended,omitempty,omitzero"`
+
+	// EndedBy A UUID (RFC 9562).
+	EndedBy ID `json:"ended_by,omitempty,omitzero"`
+
+	// Event A UUID (RFC 9562).
+	Event ID `json:"event"`
+
+	// Kind `program`, `routes`, `policy`, `pause` (pauses and resumes), `owner` (a sender ID or legal entity was granted to a tenant), `level` (the format level, and the beginning of the ledger) or `record` (a foreign record was accepted).
+	Kind        string `json:"kind"`
+	LegalEntity string `json:"legal_entity,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+	Program  string   `json:"program,omitempty,omitzero"`
+
+	// Reason Of pauses, resumes and accepted records.
+	Reason string `json:"reason,omitempty,omitzero"`
+	Sender string `json:"sender,omitempty,omitzero"`
+
+	// Sentence What was done, in English.
+	Sentence string `json:"sentence"`
+
+	// Tenant For which tenant. Left out: for everybody, or for a tenant whose name you may not see.
+	Tenant string `json:"tenant,omitempty,omitzero"`
+
+	// Type The type of the event, such as ProgramChanged.v1.
+	Type string `json:"type"`
+}
+
+// ControlHistoryPage defines model for ControlHistoryPage.
+type ControlHistoryPage struct {
+	Entries []ControlEntry `json:"entries"`
+
+	// ForeignRecords How many records of control are no events of this ledger; they have no entry. Left out if there are none. Until an operator has accepted such a record, what follows it is not in force.
+	ForeignRecords int `json:"foreign_records,omitempty,omitzero"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string `json:"next_cursor,omitempty,omitzero"`
+}
+
 // Decision defines model for Decision.
 type Decision struct {
 	At time.Time `json:"at"`
@@ -203,8 +297,306 @@ type Event struct {
 	Void recipient.Why `json:"void,omitempty,omitzero"`
 }
 
+// ExportFile The file of an export; left out if there was none.
+type ExportFile struct {
+	// DeleteAfter When the server deletes it.
+	DeleteAfter time.Time `json:"delete_after"`
+
+	// Events How many events it has.
+	Events int64 `json:"events"`
+
+	// Sha256 Its SHA-256, in hexadecimal.
+	Sha256 string `json:"sha256"`
+
+	// Size Its length in bytes.
+	Size int64 `json:"size"`
+}
+
+// ExportList defines model for ExportList.
+type ExportList struct {
+	Exports []Job `json:"exports"`
+}
+
+// ExportQuestion defines model for ExportQuestion.
+type ExportQuestion struct {
+	// AfterStop The event id of an opt-out: everything between your tenant and that person from it on. A message that has an event after it comes with its whole life.
+	AfterStop string `json:"after_stop,omitempty,omitzero"`
+
+	// Carrier Messages that were handed or routed to this carrier account.
+	Carrier string `json:"carrier,omitempty,omitzero"`
+
+	// Clear Personal data in clear, as far as the key may see it. Default: none is in the file.
+	Clear bool `json:"clear,omitempty,omitzero"`
+
+	// Country ISO 3166-1 alpha-2, for a national `recipient`.
+	Country string `json:"country,omitempty,omitzero"`
+
+	// Message The id of one message.
+	Message string `json:"message,omitempty,omitzero"`
+
+	// Outcome Messages with such a decision: `allow`, `deny`, `defer` or `hold`.
+	Outcome string `json:"outcome,omitempty,omitzero"`
+
+	// Program Messages of this program.
+	Program string `json:"program,omitempty,omitzero"`
+
+	// Reason Why you need it, in 3 to 500 characters. It is kept for ever, so write no personal data: 7 or more digits in a row are refused.
+	Reason string `json:"reason"`
+
+	// Recipient Everything between your tenant and this phone number, in E.164, or national with `country`.
+	Recipient string `json:"recipient,omitempty,omitzero"`
+
+	// Reference Messages with this reference, your own name for them.
+	Reference string `json:"reference,omitempty,omitzero"`
+
+	// Rule Messages with a decision that named this rule. For a hold: `hold.` and the fault, such as `hold.pause`.
+	Rule string `json:"rule,omitempty,omitzero"`
+
+	// Since Messages accepted at this time or later, and other events from then on.
+	Since time.Time `json:"since,omitempty,omitzero"`
+
+	// Until Messages accepted before this time, and other events before it.
+	Until time.Time `json:"until,omitempty,omitzero"`
+}
+
+// Following defines model for Following.
+type Following struct {
+	At time.Time `json:"at"`
+	By string    `json:"by,omitempty,omitzero"`
+
+	// Event The event; of an answer the message. An opt-out and an open review are the text itself.
+	Event ID `json:"event"`
+
+	// State Of an opt-out: standing, ended, repeated. Of a review: open, closed, or what it was resolved as. Of an answer: its status.
+	State string `json:"state,omitempty,omitzero"`
+
+	// What opt_out, lift, review or answer.
+	What string `json:"what"`
+}
+
+// History defines model for History.
+type History struct {
+	// AsOf Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	AsOf    Position       `json:"as_of"`
+	Entries []HistoryEntry `json:"entries"`
+
+	// Masked The kinds of data that were left out: number, body, reference, words, evidence.
+	Masked []string       `json:"masked"`
+	Moment *HistoryMoment `json:"moment,omitempty"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string `json:"next_cursor,omitempty,omitzero"`
+
+	// Notes What the history does not have, in sentences.
+	Notes []string `json:"notes"`
+
+	// Number Only its country code and last two digits, if `masked` has `number`.
+	Number string `json:"number"`
+
+	// Standing The opt-outs that stand now.
+	Standing []HistoryOptOut `json:"standing"`
+	Zone     string          `json:"zone"`
+
+	// ZoneWhy Why local times are in this zone.
+	ZoneWhy string `json:"zone_why"`
+}
+
+// HistoryAfter What was handed off to carriers after an opt-out.
+type HistoryAfter struct {
+	Count int `json:"count"`
+
+	// Disputed Nothing that is recorded explains one of them.
+	Disputed bool `json:"disputed"`
+
+	// Handoffs The first of them, at most 5.
+	Handoffs []HistoryHandoff `json:"handoffs"`
+	Sentence string           `json:"sentence"`
+}
+
+// HistoryDetail defines model for HistoryDetail.
+type HistoryDetail struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// HistoryEntry defines model for HistoryEntry.
+type HistoryEntry struct {
+	// After What was handed off to carriers after an opt-out.
+	After     *HistoryAfter   `json:"after,omitempty"`
+	Details   []HistoryDetail `json:"details"`
+	Effective bool            `json:"effective"`
+
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// Known Of an opt-out: when it became known here.
+	Known time.Time `json:"known,omitempty,omitzero"`
+
+	// Local The same time in the zone of the history.
+	Local time.Time `json:"local"`
+
+	// Message A UUID (RFC 9562).
+	Message ID `json:"message,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Said Of an opt-out: when the person said so.
+	Said time.Time `json:"said,omitempty,omitzero"`
+
+	// Sentence What the event is.
+	Sentence string `json:"sentence"`
+
+	// Time In UTC.
+	Time time.Time `json:"time"`
+	Type string    `json:"type"`
+
+	// Void Why the event changed nothing.
+	Void         string `json:"void,omitempty,omitzero"`
+	VoidSentence string `json:"void_sentence,omitempty,omitzero"`
+}
+
+// HistoryHandoff defines model for HistoryHandoff.
+type HistoryHandoff struct {
+	Carrier string `json:"carrier"`
+
+	// Message A UUID (RFC 9562).
+	Message ID        `json:"message"`
+	Time    time.Time `json:"time"`
+
+	// Why Why it was allowed.
+	Why string `json:"why"`
+}
+
+// HistoryMoment defines model for HistoryMoment.
+type HistoryMoment struct {
+	At    time.Time `json:"at"`
+	Count int       `json:"count"`
+
+	// Handoffs The first of them, at most 5.
+	Handoffs []HistoryHandoff `json:"handoffs"`
+
+	// Later What was handed off to carriers after the moment, in a sentence.
+	Later    string `json:"later"`
+	Sentence string `json:"sentence"`
+
+	// Standing The opt-outs that stood at the moment.
+	Standing []HistoryOptOut `json:"standing"`
+}
+
+// HistoryOptOut defines model for HistoryOptOut.
+type HistoryOptOut struct {
+	// After What was handed off to carriers after an opt-out.
+	After *HistoryAfter `json:"after,omitempty"`
+
+	// Event A UUID (RFC 9562).
+	Event ID        `json:"event"`
+	Known time.Time `json:"known"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position  `json:"position"`
+	Said     time.Time `json:"said"`
+	Sentence string    `json:"sentence"`
+}
+
+// HistoryRequest defines model for HistoryRequest.
+type HistoryRequest struct {
+	// At A moment: a time of day (`14:03`), a day and a time (`2026-11-24 14:03`), both in the zone, or an instant. A time of day alone means the last day on which an opt-out came at that time; if there is none, the last time that the clock showed it. Without seconds the whole minute counts.
+	At string `json:"at,omitempty,omitzero"`
+
+	// Country Of a national number (ISO 3166-1 alpha-2).
+	Country string `json:"country,omitempty,omitzero"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor string `json:"cursor,omitempty,omitzero"`
+
+	// Limit Default: 100.
+	Limit *int `json:"limit,omitempty"`
+
+	// Number In E.164, or in national form with `country`.
+	Number string `json:"number"`
+
+	// Order `oldest` (default) or `newest` first.
+	Order string `json:"order,omitempty,omitzero"`
+
+	// Since Events at or after this time.
+	Since time.Time `json:"since,omitempty,omitzero"`
+
+	// Until Events before this time.
+	Until time.Time `json:"until,omitempty,omitzero"`
+
+	// Zone The zone of local times, such as `America/New_York`. Default: the person's, if the number tells it for certain, else UTC.
+	Zone string `json:"zone,omitempty,omitzero"`
+}
+
 // ID A UUID (RFC 9562).
 type ID = event.ID
+
+// InboundPage defines model for InboundPage.
+type InboundPage struct {
+	// Masked What the key may not see: number, words.
+	Masked []string `json:"masked"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string        `json:"next_cursor,omitempty,omitzero"`
+	Texts      []InboundText `json:"texts"`
+}
+
+// InboundShown defines model for InboundShown.
+type InboundShown struct {
+	Masked []string    `json:"masked"`
+	Text   InboundText `json:"text"`
+}
+
+// InboundText defines model for InboundText.
+type InboundText struct {
+	// Account The carrier account.
+	Account string `json:"account,omitempty,omitzero"`
+
+	// Ask What was read in it: stop, unclear, start, yes, help, none, or part (it waits for its other parts).
+	Ask    string    `json:"ask"`
+	At     time.Time `json:"at"`
+	Erased bool      `json:"erased,omitempty,omitzero"`
+
+	// Event A UUID (RFC 9562).
+	Event    ID          `json:"event"`
+	Followed []Following `json:"followed"`
+
+	// From Who wrote, masked without the scope messages:read.
+	From     string `json:"from,omitempty,omitzero"`
+	Language string `json:"language,omitempty,omitzero"`
+
+	// Lists The version of the word lists.
+	Lists string `json:"lists,omitempty,omitzero"`
+
+	// Match The entry of the word lists that matched.
+	Match string `json:"match,omitempty,omitzero"`
+
+	// Others Further readings of the octets.
+	Others []string `json:"others,omitempty,omitzero"`
+
+	// Parts The events of a text of several parts.
+	Parts []ID `json:"parts,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Programs The programs that may send from the number.
+	Programs []string `json:"programs"`
+
+	// Recipient The pseudonym of the person; for a text that is not placed one of the written number.
+	Recipient string `json:"recipient"`
+
+	// To Our number.
+	To string `json:"to,omitempty,omitzero"`
+
+	// Unplaced Why it is certain for no recipient and tenant.
+	Unplaced   string `json:"unplaced,omitempty,omitzero"`
+	Unreadable bool   `json:"unreadable,omitempty,omitzero"`
+
+	// Words The most likely reading.
+	Words string `json:"words,omitempty,omitzero"`
+}
 
 // InboundWords defines model for InboundWords.
 type InboundWords struct {
@@ -234,6 +626,57 @@ type InboundWords struct {
 
 	// Unreadable The octets, or some of them, could not be read as text.
 	Unreadable bool `json:"unreadable,omitempty,omitzero"`
+}
+
+// Job defines model for Job.
+type Job struct {
+	AskedAt time.Time `json:"asked_at"`
+
+	// By The id of the API key that asked for it.
+	By string `json:"by"`
+
+	// DeletedAt When the file was deleted.
+	DeletedAt time.Time `json:"deleted_at,omitempty,omitzero"`
+
+	// DeletedBy The id of the API key that deleted it; left out if its time was over.
+	DeletedBy string `json:"deleted_by,omitempty,omitzero"`
+
+	// Done How many events were looked at.
+	Done int64 `json:"done"`
+
+	// EndedAt When it was finished, failed or was cancelled.
+	EndedAt time.Time `json:"ended_at,omitempty,omitzero"`
+
+	// EndedBy The id of the API key that cancelled it.
+	EndedBy string `json:"ended_by,omitempty,omitzero"`
+
+	// File The file of an export; left out if there was none.
+	File ExportFile `json:"file,omitempty,omitzero"`
+
+	// Heads The positions up to which the file is true, one a partition. Nothing at or after them is in it.
+	Heads []string `json:"heads"`
+
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// InClear What personal data is in clear in the file: `message` (numbers, texts, references and metadata of messages), `words` (what persons wrote), `evidence`. Empty: none.
+	InClear []string `json:"in_clear"`
+
+	// Kind What is made. Today always `export`.
+	Kind string `json:"kind"`
+
+	// Known How many events will be looked at; 0: that is not known yet.
+	Known  int64  `json:"known"`
+	Reason string `json:"reason"`
+
+	// Scope What was asked for, in words and without personal data: a condition each.
+	Scope []string `json:"scope"`
+
+	// State `queued`: it waits for the ones before it. `running`: it is being made. `finished`: the file can be downloaded. `failed`: see `why`. `cancelled`: it was cancelled, and there is no file. `deleted`: the file was deleted.
+	State string `json:"state"`
+
+	// Why Why it failed.
+	Why string `json:"why,omitempty,omitzero"`
 }
 
 // LiftRequest defines model for LiftRequest.
@@ -339,17 +782,29 @@ type Message struct {
 // MessageEvents defines model for MessageEvents.
 type MessageEvents struct {
 	Events []Event `json:"events"`
+
+	// Masked The kinds of personal data that the key may not see, and that were left out: number, body, reference, metadata, words, evidence. Left out if there are none.
+	Masked []string `json:"masked,omitempty,omitzero"`
 }
 
 // MessageSummary defines model for MessageSummary.
 type MessageSummary struct {
 	Accepted time.Time `json:"accepted"`
-	Changed  time.Time `json:"changed"`
-	Erased   bool      `json:"erased"`
-	From     string    `json:"from"`
+
+	// Carrier Of the last route.
+	Carrier string    `json:"carrier,omitempty,omitzero"`
+	Changed time.Time `json:"changed"`
+
+	// Country Of the recipient.
+	Country string `json:"country,omitempty,omitzero"`
+	Erased  bool   `json:"erased"`
+	From    string `json:"from"`
 
 	// Id A UUID (RFC 9562).
 	Id ID `json:"id"`
+
+	// Outcome Of the last decision.
+	Outcome string `json:"outcome,omitempty,omitzero"`
 
 	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position  Position `json:"position"`
@@ -357,7 +812,10 @@ type MessageSummary struct {
 	Purpose   string   `json:"purpose"`
 	Reference string   `json:"reference,omitempty,omitzero"`
 	Segments  int      `json:"segments"`
-	SentFrom  string   `json:"sent_from,omitempty,omitzero"`
+
+	// Sent When the carrier had taken every part, for the first time.
+	Sent     time.Time `json:"sent,omitempty,omitzero"`
+	SentFrom string    `json:"sent_from,omitempty,omitzero"`
 
 	// Status `accepted`: will be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause stops it for now. `allowed`: waits for a carrier. `sending`: handed to a carrier, which has not answered for every part. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: the carrier took it, and no final receipt came in time. `failed`: the carrier refused it. `in_doubt`: the carrier did not answer, so it may have been sent; it is not sent again blindly. `cancelled`: you cancelled it. `expired_unsent`: its validity ended before it left.
 	Status Status `json:"status"`
@@ -380,6 +838,66 @@ type MessageWords struct {
 
 	// Status `accepted`: will be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause stops it for now. `allowed`: waits for a carrier. `sending`: handed to a carrier, which has not answered for every part. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: the carrier took it, and no final receipt came in time. `failed`: the carrier refused it. `in_doubt`: the carrier did not answer, so it may have been sent; it is not sent again blindly. `cancelled`: you cancelled it. `expired_unsent`: its validity ended before it left.
 	Status Status `json:"status"`
+}
+
+// OptOutEntry defines model for OptOutEntry.
+type OptOutEntry struct {
+	// By The key that recorded it; clerk for what the server did by itself; left out for the person's own text.
+	By  string `json:"by,omitempty,omitzero"`
+	End *Turn  `json:"end,omitempty"`
+
+	// Erased The number, the words or the evidence are erased.
+	Erased bool `json:"erased,omitempty,omitzero"`
+
+	// Event A UUID (RFC 9562).
+	Event ID `json:"event"`
+
+	// Evidence What an officer wrote down.
+	Evidence string `json:"evidence,omitempty,omitzero"`
+
+	// Known When this ledger learned of it.
+	Known time.Time `json:"known"`
+
+	// Number The person's number, masked without the scope messages:read. Left out where the event has none, or it is erased.
+	Number string `json:"number,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Reaches What it stopped.
+	Reaches []Reach `json:"reaches"`
+
+	// Recipient The pseudonym of the person, the same in all of their events with your tenant.
+	Recipient string `json:"recipient"`
+
+	// Review The event whose review ended in it.
+	Review ID `json:"review,omitempty,omitzero"`
+
+	// Said When the person said so.
+	Said   time.Time `json:"said"`
+	Source string    `json:"source"`
+
+	// State standing, ended, or repeated: the person said it once more, and that took its place.
+	State string `json:"state"`
+
+	// To Our number that it came to.
+	To string `json:"to,omitempty,omitzero"`
+
+	// Unclear The words were not plain; it stands until an officer has read them.
+	Unclear bool `json:"unclear,omitempty,omitzero"`
+
+	// Words What the person wrote.
+	Words string `json:"words,omitempty,omitzero"`
+}
+
+// OptOutPage defines model for OptOutPage.
+type OptOutPage struct {
+	// Masked What the key may not see: number, words, evidence.
+	Masked []string `json:"masked"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string        `json:"next_cursor,omitempty,omitzero"`
+	OptOuts    []OptOutEntry `json:"opt_outs"`
 }
 
 // OptOutRecorded defines model for OptOutRecorded.
@@ -412,6 +930,14 @@ type OptOutRequest struct {
 
 	// Source Where it came from: phone, email, web, letter, …
 	Source string `json:"source"`
+}
+
+// OptOutShown defines model for OptOutShown.
+type OptOutShown struct {
+	// History What became of it and of what took its place. At most 1
+	History []Turn      `json:"history"`
+	Masked  []string    `json:"masked"`
+	OptOut  OptOutEntry `json:"opt_out"`
 }
 
 // PauseRequest defines model for PauseRequest.
@@ -572,10 +1098,74 @@ type Recipient struct {
 	Places []string `json:"places"`
 }
 
+// Report defines model for Report.
+type Report = report.Report
+
+// ReportAmount defines model for ReportAmount.
+type ReportAmount = report.Amount
+
+// ReportAnswer What a carrier answered, part by part.
+type ReportAnswer = report.Answer
+
+// ReportBucket One step of a distribution.
+type ReportBucket = report.Bucket
+
+// ReportCarrier Messages of which the carrier took every part.
+type ReportCarrier = report.Carrier
+
+// ReportCause Messages that were not delivered or refused by a carrier, or of which it is not known, by cause.
+type ReportCause = report.Cause
+
+// ReportChange defines model for ReportChange.
+type ReportChange = report.Change
+
+// ReportChanges What control and the audit log recorded.
+type ReportChanges = report.Changes
+
+// ReportDecided A message may be decided several times.
+type ReportDecided = report.Decided
+
+// ReportFigures What is counted of messages. A list has a row for each combination that occurred.
+type ReportFigures = report.Figures
+
+// ReportNamed defines model for ReportNamed.
+type ReportNamed = report.Named
+
+// ReportOptOut One opt-out, without a number.
+type ReportOptOut = report.OptOut
+
+// ReportOptOuts defines model for ReportOptOuts.
+type ReportOptOuts = report.OptOuts
+
+// ReportPeriod defines model for ReportPeriod.
+type ReportPeriod = report.Period
+
+// ReportProgram The figures of one program. Those of all programs add up to `total`.
+type ReportProgram = report.Program
+
+// ReportPurpose What was submitted.
+type ReportPurpose = report.Purpose
+
+// ReportReceipts Delivery receipts.
+type ReportReceipts = report.Receipts
+
+// ReportReviews Replies that need a person.
+type ReportReviews = report.Reviews
+
+// ReportRule A rule that refused or postponed, or a fault that held. A decision with several rules is in several rows.
+type ReportRule = report.Rule
+
+// ReportSlot An hour of a day, or a day of a week or month.
+type ReportSlot = report.Slot
+
+// ReportStatus Messages that came into a status.
+type ReportStatus = report.StatusRow
+
 // Review defines model for Review.
 type Review struct {
 	// Ask What was read in the words: stop, unclear, start, yes, help, none.
 	Ask string `json:"ask,omitempty,omitzero"`
+	End *Turn  `json:"end,omitempty"`
 
 	// Holds What is stopped until it is resolved.
 	Holds []Reach `json:"holds"`
@@ -592,6 +1182,9 @@ type Review struct {
 	// Lists The version of the word lists.
 	Lists string `json:"lists,omitempty,omitzero"`
 
+	// Masked What the key may not see, of a review that is no longer open.
+	Masked []string `json:"masked,omitempty,omitzero"`
+
 	// Match The entry of the word lists that matched.
 	Match string `json:"match,omitempty,omitzero"`
 
@@ -604,11 +1197,17 @@ type Review struct {
 	// Programs The programs that may send from the number.
 	Programs []string `json:"programs"`
 
+	// Reads Who was shown the words while it was open.
+	Reads []Turn `json:"reads,omitempty,omitzero"`
+
 	// Repeats How many older ones of the same kind it took the place of. They are among the texts, and resolved with it.
 	Repeats int `json:"repeats"`
 
 	// Since When the first of them came.
 	Since time.Time `json:"since"`
+
+	// State open, resolved, or closed: it ended without an officer's word, by a newer reply of the same kind or with its opt-out. Only an open one has texts and messages.
+	State string `json:"state,omitempty,omitzero"`
 
 	// Tenants For the operator: the tenants for which it may be.
 	Tenants []string `json:"tenants,omitempty,omitzero"`
@@ -626,8 +1225,49 @@ type Review struct {
 	Words []InboundWords `json:"words"`
 }
 
+// ReviewEntry defines model for ReviewEntry.
+type ReviewEntry struct {
+	Ask string `json:"ask,omitempty,omitzero"`
+	End *Turn  `json:"end,omitempty"`
+
+	// Holds What it stopped, or stops.
+	Holds []Reach `json:"holds"`
+
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// Kind Why it is under review: `unclear` (the words may be a revocation), `unreadable`, `start` (a START that lifted nothing although an opt-out stands), `held` (it is not certain that it is of this person or for this tenant; the operator has the words), `unplaced` (the operator has to place it).
+	Kind  ReviewKind `json:"kind"`
+	Match string     `json:"match,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+	Programs []string `json:"programs"`
+	Repeats  int      `json:"repeats,omitempty,omitzero"`
+
+	// Since When it came; for an open one when the first of its kind came.
+	Since time.Time `json:"since"`
+
+	// State open or resolved.
+	State string `json:"state"`
+
+	// To Our number that it came to.
+	To       string `json:"to,omitempty,omitzero"`
+	Unplaced string `json:"unplaced,omitempty,omitzero"`
+}
+
 // ReviewKind Why it is under review: `unclear` (the words may be a revocation), `unreadable`, `start` (a START that lifted nothing although an opt-out stands), `held` (it is not certain that it is of this person or for this tenant; the operator has the words), `unplaced` (the operator has to place it).
 type ReviewKind = string
+
+// ReviewList defines model for ReviewList.
+type ReviewList struct {
+	// Masked What the key may not see: evidence.
+	Masked []string `json:"masked"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string        `json:"next_cursor,omitempty,omitzero"`
+	Reviews    []ReviewEntry `json:"reviews"`
+}
 
 // ReviewPage defines model for ReviewPage.
 type ReviewPage struct {
@@ -764,23 +1404,61 @@ type Scope string
 
 // SearchPage defines model for SearchPage.
 type SearchPage struct {
-	Messages []MessageSummary `json:"messages"`
+	// CompleteSince What was accepted before this may be missing, because the views are younger than the ledger. `chirograph projections rebuild` completes them. Left out: nothing is missing.
+	CompleteSince time.Time `json:"complete_since,omitempty,omitzero"`
+
+	// Count With `count`: how many messages all pages have together, exact up to 10,000.
+	Count *int `json:"count,omitempty"`
+
+	// CountIsAtLeast There may be more than `count`.
+	CountIsAtLeast bool             `json:"count_is_at_least,omitempty,omitzero"`
+	Messages       []MessageSummary `json:"messages"`
 
 	// NextCursor Left out on the last page.
 	NextCursor string `json:"next_cursor,omitempty,omitzero"`
+
+	// Short The page is not full because it has looked at as many messages as one page may. The search goes on at `next_cursor`.
+	Short bool `json:"short,omitempty,omitzero"`
 }
 
 // SearchRequest defines model for SearchRequest.
 type SearchRequest struct {
+	// Carrier The carrier account: of the last route, or of an attempt.
+	Carrier string `json:"carrier,omitempty,omitzero"`
+
+	// Count Also count what all pages have together, whatever the cursor. This takes longer than a page.
+	Count bool `json:"count,omitempty,omitzero"`
+
+	// Country Of the recipient: ISO 3166-1 alpha-2.
+	Country string `json:"country,omitempty,omitzero"`
+
 	// Cursor The `next_cursor` of the page before.
 	Cursor string `json:"cursor,omitempty,omitzero"`
 
 	// Limit Default: 50.
-	Limit   *int   `json:"limit,omitempty"`
+	Limit *int `json:"limit,omitempty"`
+
+	// Outcome Of the last decision: allow, deny, defer or hold.
+	Outcome string `json:"outcome,omitempty,omitzero"`
 	Program string `json:"program,omitempty,omitzero"`
+
+	// Purpose See Purpose; or compliance_reply.
+	Purpose string `json:"purpose,omitempty,omitzero"`
 
 	// Reference The whole reference.
 	Reference string `json:"reference,omitempty,omitzero"`
+
+	// Rule The id of a rule that denied or deferred the message in any of its decisions, or `hold.` and the fault for which it was held, such as hold.pause.
+	Rule string `json:"rule,omitempty,omitzero"`
+
+	// Sender The sender ID, exactly: the one that was asked for, or the one that the message went out under.
+	Sender string `json:"sender,omitempty,omitzero"`
+
+	// SentSince The carrier had taken every part, for the first time, at or after this.
+	SentSince time.Time `json:"sent_since,omitempty,omitzero"`
+
+	// SentUntil The carrier had taken every part, for the first time, before this.
+	SentUntil time.Time `json:"sent_until,omitempty,omitzero"`
 
 	// Since Submitted at or after this.
 	Since time.Time `json:"since,omitempty,omitzero"`
@@ -838,6 +1516,50 @@ type StandingOptOut struct {
 
 // Status `accepted`: will be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause stops it for now. `allowed`: waits for a carrier. `sending`: handed to a carrier, which has not answered for every part. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: the carrier took it, and no final receipt came in time. `failed`: the carrier refused it. `in_doubt`: the carrier did not answer, so it may have been sent; it is not sent again blindly. `cancelled`: you cancelled it. `expired_unsent`: its validity ended before it left.
 type Status = recipient.Status
+
+// StoredEvent defines model for StoredEvent.
+type StoredEvent struct {
+	// After What was handed off to carriers after an opt-out.
+	After     *HistoryAfter   `json:"after,omitempty"`
+	Details   []HistoryDetail `json:"details"`
+	Effective bool            `json:"effective"`
+
+	// Event The event as it is stored.
+	Event json.RawMessage `json:"event"`
+
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// Known Of an opt-out: when it became known here.
+	Known time.Time `json:"known,omitempty,omitzero"`
+
+	// Local The same time in the zone of the history.
+	Local  time.Time `json:"local"`
+	Masked []string  `json:"masked"`
+
+	// Message A UUID (RFC 9562).
+	Message ID `json:"message,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Said Of an opt-out: when the person said so.
+	Said time.Time `json:"said,omitempty,omitzero"`
+
+	// Sentence What the event is.
+	Sentence string `json:"sentence"`
+
+	// Stored The exact bytes that are stored, as a text.
+	Stored string `json:"stored"`
+
+	// Time In UTC.
+	Time time.Time `json:"time"`
+	Type string    `json:"type"`
+
+	// Void Why the event changed nothing.
+	Void         string `json:"void,omitempty,omitzero"`
+	VoidSentence string `json:"void_sentence,omitempty,omitzero"`
+}
 
 // SubmitRequest defines model for SubmitRequest.
 type SubmitRequest struct {
@@ -912,16 +1634,170 @@ type Times struct {
 	ValidUntil      time.Time `json:"valid_until"`
 }
 
+// Turn defines model for Turn.
+type Turn struct {
+	// As What an officer resolved it as: stop, narrow, clear or place.
+	As string    `json:"as,omitempty,omitzero"`
+	At time.Time `json:"at"`
+
+	// By The key; clerk for what the server did by itself; left out for the person.
+	By     string `json:"by,omitempty,omitzero"`
+	Erased bool   `json:"erased,omitempty,omitzero"`
+
+	// Event A UUID (RFC 9562).
+	Event ID `json:"event"`
+
+	// Evidence What was written down as the evidence.
+	Evidence string `json:"evidence,omitempty,omitzero"`
+	Number   string `json:"number,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Reaches What is stopped from then on.
+	Reaches []Reach `json:"reaches"`
+	Source  string  `json:"source,omitempty,omitzero"`
+
+	// What What happened: repeated (the person said it once more), lifted, resolved (an officer resolved its review, or the operator placed it), replaced (the joined words of several parts took its place), read (its words were shown while they were under review).
+	What string `json:"what"`
+
+	// Words What the person wrote.
+	Words string `json:"words,omitempty,omitzero"`
+}
+
+// AuditReason defines model for AuditReason.
+type AuditReason = string
+
+// EventID defines model for EventID.
+type EventID = string
+
+// ExportID defines model for ExportID.
+type ExportID = string
+
 // MessageID defines model for MessageID.
 type MessageID = string
 
 // ReviewID defines model for ReviewID.
 type ReviewID = string
 
+// GetAuditLogParams defines parameters for GetAuditLog.
+type GetAuditLogParams struct {
+	// Since Only entries from this time on.
+	Since time.Time `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Until Only entries before this time.
+	Until time.Time `form:"until,omitempty" json:"until,omitempty,omitzero"`
+
+	// Type Only entries of this type.
+	Type string `form:"type,omitempty" json:"type,omitempty,omitzero"`
+
+	// Key Only entries about the API key with this id.
+	Key string `form:"key,omitempty" json:"key,omitempty,omitzero"`
+
+	// Tenant Whose entries: another tenant, or `*` for those of all tenants and the operator's own. Needs the scope `operate` too. Left out: those of your tenant.
+	Tenant string `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Limit How many entries at most.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before, with exactly the same other parameters.
+	Cursor string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+}
+
+// GetReportParams defines parameters for GetReport.
+type GetReportParams struct {
+	// Of A date in the period, as 2026-11-27; of a week also 2026-W48, of a month also 2026-11. Without it, the period is that of now.
+	Of string `form:"of,omitempty" json:"of,omitempty,omitzero"`
+
+	// Zone The zone in which the period is cut, by its name in the IANA zone database. Without it, the tenant's zone in the configuration counts, or else UTC.
+	Zone string `form:"zone,omitempty" json:"zone,omitempty,omitzero"`
+
+	// Format `json` (the default), `csv` (one table), `html` (one page, which needs nothing else and prints well) or `text` (for a terminal of 80 columns).
+	Format string `form:"format,omitempty" json:"format,omitempty,omitzero"`
+}
+
+// ControlHistoryParams defines parameters for ControlHistory.
+type ControlHistoryParams struct {
+	// Since At or after this.
+	Since time.Time `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Until Before this.
+	Until time.Time `form:"until,omitempty" json:"until,omitempty,omitzero"`
+
+	// Kind Only entries of this kind; see ControlEntry.
+	Kind string `form:"kind,omitempty" json:"kind,omitempty,omitzero"`
+
+	// Program Only what names this program, and the pauses that cover it.
+	Program string `form:"program,omitempty" json:"program,omitempty,omitzero"`
+
+	// By Only what this key did: its id.
+	By string `form:"by,omitempty" json:"by,omitempty,omitzero"`
+
+	// Tenant Whose history; `*` is everything. Needs the scope `operate` too.
+	Tenant string `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+
+	// Limit 1 to 200. Default: 50.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// GetEventParams defines parameters for GetEvent.
+type GetEventParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// ListInboundParams defines parameters for ListInbound.
+type ListInboundParams struct {
+	// Owner `operator`: texts that no tenant has.
+	Owner string `form:"owner,omitempty" json:"owner,omitempty,omitzero"`
+
+	// Since At this time or later (RFC 3339).
+	Since string `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Until Before this time.
+	Until string `form:"until,omitempty" json:"until,omitempty,omitzero"`
+
+	// Ask Only what was read as this: stop, unclear, start, yes, help, none, or part (it waits for its other parts).
+	Ask string `form:"ask,omitempty" json:"ask,omitempty,omitzero"`
+
+	// To Only to this number of ours.
+	To string `form:"to,omitempty" json:"to,omitempty,omitzero"`
+
+	// Account Only over this carrier account.
+	Account string `form:"account,omitempty" json:"account,omitempty,omitzero"`
+
+	// Limit Entries a page, 1 to 200. Default: 50.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// GetInboundParams defines parameters for GetInbound.
+type GetInboundParams struct {
+	// Owner `operator`: a text that no tenant has. Needs the scopes `operate` and `inbound:read` too.
+	Owner string `form:"owner,omitempty" json:"owner,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
 // SubmitMessageParams defines parameters for SubmitMessage.
 type SubmitMessageParams struct {
 	// IdempotencyKey 1 to 255 characters that you choose, another key for each message that you mean to send.
 	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// SearchMessagesParams defines parameters for SearchMessages.
+type SearchMessagesParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
 }
 
 // GetMessageParams defines parameters for GetMessage.
@@ -931,13 +1807,100 @@ type GetMessageParams struct {
 
 	// Wait Answer when the message's status changes, or after this long, whichever is first. At most 60s. A message that can no longer change is answered at once.
 	Wait string `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// GetMessageEventsParams defines parameters for GetMessageEvents.
+type GetMessageEventsParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// ListOptOutsParams defines parameters for ListOptOuts.
+type ListOptOutsParams struct {
+	// Since Known at this time or later (RFC 3339).
+	Since string `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Until Known before this time.
+	Until string `form:"until,omitempty" json:"until,omitempty,omitzero"`
+
+	// LiftedSince Only opt-outs that a lift of this time or later ended, the latest lift first. `since` and `until` are then left out.
+	LiftedSince string `form:"lifted_since,omitempty" json:"lifted_since,omitempty,omitzero"`
+
+	// State `standing`, `ended` (also what is repeated) or `all`. Default: `all`.
+	State string `form:"state,omitempty" json:"state,omitempty,omitzero"`
+
+	// Scope Only these; see Scope.
+	Scope string `form:"scope,omitempty" json:"scope,omitempty,omitzero"`
+
+	// Source Only these: phone, handset, review, …
+	Source string `form:"source,omitempty" json:"source,omitempty,omitzero"`
+
+	// Name Only of this program, sender ID or legal entity.
+	Name string `form:"name,omitempty" json:"name,omitempty,omitzero"`
+
+	// Limit Entries a page, 1 to 200. Default: 50.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// GetOptOutParams defines parameters for GetOptOut.
+type GetOptOutParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// RecipientHistoryParams defines parameters for RecipientHistory.
+type RecipientHistoryParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// ListReviewsParams defines parameters for ListReviews.
+type ListReviewsParams struct {
+	// Owner `operator`: what the operator places.
+	Owner string `form:"owner,omitempty" json:"owner,omitempty,omitzero"`
+
+	// State `open`, `resolved` or `all`. Default: `open`.
+	State string `form:"state,omitempty" json:"state,omitempty,omitzero"`
+
+	// Kind Only these; see ReviewKind.
+	Kind string `form:"kind,omitempty" json:"kind,omitempty,omitzero"`
+
+	// Program Only replies to numbers from which this program may send, where that is known.
+	Program string `form:"program,omitempty" json:"program,omitempty,omitzero"`
+
+	// Since Open since, or resolved at, this time or later (RFC 3339).
+	Since string `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Limit Entries a page, 1 to 200. Default: 50.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
 }
 
 // GetReviewParams defines parameters for GetReview.
 type GetReviewParams struct {
 	// Owner `operator`: a review that the operator places. Needs the scope `operate` too.
 	Owner string `form:"owner,omitempty" json:"owner,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
 }
+
+// AskExportJSONRequestBody defines body for AskExport for application/json ContentType.
+type AskExportJSONRequestBody = ExportQuestion
 
 // SubmitMessageJSONRequestBody defines body for SubmitMessage for application/json ContentType.
 type SubmitMessageJSONRequestBody = SubmitRequest
@@ -960,6 +1923,9 @@ type PauseJSONRequestBody = PauseRequest
 // PutProgramJSONRequestBody defines body for PutProgram for application/json ContentType.
 type PutProgramJSONRequestBody = ProgramRequest
 
+// RecipientHistoryJSONRequestBody defines body for RecipientHistory for application/json ContentType.
+type RecipientHistoryJSONRequestBody = HistoryRequest
+
 // ResumeJSONRequestBody defines body for Resume for application/json ContentType.
 type ResumeJSONRequestBody = PauseRequest
 
@@ -980,12 +1946,45 @@ type ServerInterface interface {
 	// GetReady Whether the node can take messages
 	// (GET /readyz)
 	GetReady(ctx echo.Context) error
+	// ListExports List the exports
+	// (GET /v1/audit/exports)
+	ListExports(ctx echo.Context) error
+	// AskExport Ask for an export
+	// (POST /v1/audit/exports)
+	AskExport(ctx echo.Context) error
+	// GetExportFile Download the file of an export
+	// (GET /v1/audit/exports/{id}/file)
+	GetExportFile(ctx echo.Context, id ExportID) error
+	// GetAuditLog Read the audit log
+	// (GET /v1/audit/log)
+	GetAuditLog(ctx echo.Context, params GetAuditLogParams) error
+	// GetReport Report a day, a week or a month
+	// (GET /v1/audit/reports/{period})
+	GetReport(ctx echo.Context, period string, params GetReportParams) error
+	// ControlHistory Read who changed what
+	// (GET /v1/control/history)
+	ControlHistory(ctx echo.Context, params ControlHistoryParams) error
+	// GetEvent Read one event
+	// (GET /v1/events/{id})
+	GetEvent(ctx echo.Context, id string, params GetEventParams) error
+	// ListInbound List inbound texts
+	// (GET /v1/inbound)
+	ListInbound(ctx echo.Context, params ListInboundParams) error
+	// GetInbound Read an inbound text
+	// (GET /v1/inbound/{event})
+	GetInbound(ctx echo.Context, event EventID, params GetInboundParams) error
+	// DeleteJob Cancel a job, or delete its file
+	// (DELETE /v1/jobs/{id})
+	DeleteJob(ctx echo.Context, id ExportID) error
+	// GetJob See how far a job is
+	// (GET /v1/jobs/{id})
+	GetJob(ctx echo.Context, id ExportID) error
 	// SubmitMessage Submit a message
 	// (POST /v1/messages)
 	SubmitMessage(ctx echo.Context, params SubmitMessageParams) error
 	// SearchMessages Search messages
 	// (POST /v1/messages/search)
-	SearchMessages(ctx echo.Context) error
+	SearchMessages(ctx echo.Context, params SearchMessagesParams) error
 	// GetMessage Read a message
 	// (GET /v1/messages/{id})
 	GetMessage(ctx echo.Context, id MessageID, params GetMessageParams) error
@@ -994,7 +1993,10 @@ type ServerInterface interface {
 	CancelMessage(ctx echo.Context, id MessageID) error
 	// GetMessageEvents Read a message's events
 	// (GET /v1/messages/{id}/events)
-	GetMessageEvents(ctx echo.Context, id MessageID) error
+	GetMessageEvents(ctx echo.Context, id MessageID, params GetMessageEventsParams) error
+	// ListOptOuts List opt-outs
+	// (GET /v1/opt-outs)
+	ListOptOuts(ctx echo.Context, params ListOptOutsParams) error
 	// RecordOptOut Record an opt-out
 	// (POST /v1/opt-outs)
 	RecordOptOut(ctx echo.Context) error
@@ -1004,6 +2006,9 @@ type ServerInterface interface {
 	// LiftOptOuts Lift opt-outs
 	// (POST /v1/opt-outs/lift)
 	LiftOptOuts(ctx echo.Context) error
+	// GetOptOut Read one opt-out with its history
+	// (GET /v1/opt-outs/{event})
+	GetOptOut(ctx echo.Context, event EventID, params GetOptOutParams) error
 	// Pause Stop sending
 	// (POST /v1/pause)
 	Pause(ctx echo.Context) error
@@ -1013,9 +2018,15 @@ type ServerInterface interface {
 	// PutProgram Register a program
 	// (PUT /v1/programs/{name})
 	PutProgram(ctx echo.Context, name string) error
+	// RecipientHistory Read everything between you and one number
+	// (POST /v1/recipients/history)
+	RecipientHistory(ctx echo.Context, params RecipientHistoryParams) error
 	// Resume Send again
 	// (POST /v1/resume)
 	Resume(ctx echo.Context) error
+	// ListReviews List reviews, also resolved ones
+	// (GET /v1/reviews)
+	ListReviews(ctx echo.Context, params ListReviewsParams) error
 	// ResolveReviews Say of many at once what they were
 	// (POST /v1/reviews/resolve)
 	ResolveReviews(ctx echo.Context) error
@@ -1053,6 +2064,400 @@ func (w *ServerInterfaceWrapper) GetReady(ctx echo.Context) error {
 	return err
 }
 
+// ListExports converts echo context to params.
+func (w *ServerInterfaceWrapper) ListExports(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListExports(ctx)
+	return err
+}
+
+// AskExport converts echo context to params.
+func (w *ServerInterfaceWrapper) AskExport(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AskExport(ctx)
+	return err
+}
+
+// GetExportFile converts echo context to params.
+func (w *ServerInterfaceWrapper) GetExportFile(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ExportID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetExportFile(ctx, id)
+	return err
+}
+
+// GetAuditLog converts echo context to params.
+func (w *ServerInterfaceWrapper) GetAuditLog(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetAuditLogParams
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "type", ctx.QueryParams(), &params.Type, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter type: %s", err))
+	}
+
+	// ------------- Optional query parameter "key" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "key", ctx.QueryParams(), &params.Key, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter key: %s", err))
+	}
+
+	// ------------- Optional query parameter "tenant" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tenant", ctx.QueryParams(), &params.Tenant, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetAuditLog(ctx, params)
+	return err
+}
+
+// GetReport converts echo context to params.
+func (w *ServerInterfaceWrapper) GetReport(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "period" -------------
+	var period string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "period", ctx.Param("period"), &period, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter period: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetReportParams
+	// ------------- Optional query parameter "of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "of", ctx.QueryParams(), &params.Of, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter of: %s", err))
+	}
+
+	// ------------- Optional query parameter "zone" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "zone", ctx.QueryParams(), &params.Zone, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter zone: %s", err))
+	}
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", ctx.QueryParams(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter format: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetReport(ctx, period, params)
+	return err
+}
+
+// ControlHistory converts echo context to params.
+func (w *ServerInterfaceWrapper) ControlHistory(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ControlHistoryParams
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "kind" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "kind", ctx.QueryParams(), &params.Kind, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter kind: %s", err))
+	}
+
+	// ------------- Optional query parameter "program" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "program", ctx.QueryParams(), &params.Program, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter program: %s", err))
+	}
+
+	// ------------- Optional query parameter "by" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "by", ctx.QueryParams(), &params.By, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter by: %s", err))
+	}
+
+	// ------------- Optional query parameter "tenant" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tenant", ctx.QueryParams(), &params.Tenant, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ControlHistory(ctx, params)
+	return err
+}
+
+// GetEvent converts echo context to params.
+func (w *ServerInterfaceWrapper) GetEvent(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetEventParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetEvent(ctx, id, params)
+	return err
+}
+
+// ListInbound converts echo context to params.
+func (w *ServerInterfaceWrapper) ListInbound(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListInboundParams
+	// ------------- Optional query parameter "owner" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "owner", ctx.QueryParams(), &params.Owner, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter owner: %s", err))
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "ask" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "ask", ctx.QueryParams(), &params.Ask, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter ask: %s", err))
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
+	}
+
+	// ------------- Optional query parameter "account" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "account", ctx.QueryParams(), &params.Account, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter account: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListInbound(ctx, params)
+	return err
+}
+
+// GetInbound converts echo context to params.
+func (w *ServerInterfaceWrapper) GetInbound(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "event" -------------
+	var event EventID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "event", ctx.Param("event"), &event, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter event: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetInboundParams
+	// ------------- Optional query parameter "owner" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "owner", ctx.QueryParams(), &params.Owner, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter owner: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetInbound(ctx, event, params)
+	return err
+}
+
+// DeleteJob converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteJob(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ExportID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteJob(ctx, id)
+	return err
+}
+
+// GetJob converts echo context to params.
+func (w *ServerInterfaceWrapper) GetJob(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ExportID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetJob(ctx, id)
+	return err
+}
+
 // SubmitMessage converts echo context to params.
 func (w *ServerInterfaceWrapper) SubmitMessage(ctx echo.Context) error {
 	var err error
@@ -1086,8 +2491,28 @@ func (w *ServerInterfaceWrapper) SubmitMessage(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) SearchMessages(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params SearchMessagesParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.SearchMessages(ctx)
+	err = w.Handler.SearchMessages(ctx, params)
 	return err
 }
 
@@ -1116,6 +2541,23 @@ func (w *ServerInterfaceWrapper) GetMessage(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", ctx.QueryParams(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter wait: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -1150,8 +2592,119 @@ func (w *ServerInterfaceWrapper) GetMessageEvents(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetMessageEventsParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.GetMessageEvents(ctx, id)
+	err = w.Handler.GetMessageEvents(ctx, id, params)
+	return err
+}
+
+// ListOptOuts converts echo context to params.
+func (w *ServerInterfaceWrapper) ListOptOuts(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListOptOutsParams
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "lifted_since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "lifted_since", ctx.QueryParams(), &params.LiftedSince, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter lifted_since: %s", err))
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
+	}
+
+	// ------------- Optional query parameter "scope" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "scope", ctx.QueryParams(), &params.Scope, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter scope: %s", err))
+	}
+
+	// ------------- Optional query parameter "source" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "source", ctx.QueryParams(), &params.Source, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter source: %s", err))
+	}
+
+	// ------------- Optional query parameter "name" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "name", ctx.QueryParams(), &params.Name, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListOptOuts(ctx, params)
 	return err
 }
 
@@ -1179,6 +2732,42 @@ func (w *ServerInterfaceWrapper) LiftOptOuts(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.LiftOptOuts(ctx)
+	return err
+}
+
+// GetOptOut converts echo context to params.
+func (w *ServerInterfaceWrapper) GetOptOut(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "event" -------------
+	var event EventID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "event", ctx.Param("event"), &event, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter event: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetOptOutParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetOptOut(ctx, event, params)
 	return err
 }
 
@@ -1223,12 +2812,118 @@ func (w *ServerInterfaceWrapper) PutProgram(ctx echo.Context) error {
 	return err
 }
 
+// RecipientHistory converts echo context to params.
+func (w *ServerInterfaceWrapper) RecipientHistory(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RecipientHistoryParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RecipientHistory(ctx, params)
+	return err
+}
+
 // Resume converts echo context to params.
 func (w *ServerInterfaceWrapper) Resume(ctx echo.Context) error {
 	var err error
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.Resume(ctx)
+	return err
+}
+
+// ListReviews converts echo context to params.
+func (w *ServerInterfaceWrapper) ListReviews(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListReviewsParams
+	// ------------- Optional query parameter "owner" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "owner", ctx.QueryParams(), &params.Owner, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter owner: %s", err))
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
+	}
+
+	// ------------- Optional query parameter "kind" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "kind", ctx.QueryParams(), &params.Kind, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter kind: %s", err))
+	}
+
+	// ------------- Optional query parameter "program" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "program", ctx.QueryParams(), &params.Program, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter program: %s", err))
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListReviews(ctx, params)
 	return err
 }
 
@@ -1268,6 +2963,23 @@ func (w *ServerInterfaceWrapper) GetReview(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "owner", ctx.QueryParams(), &params.Owner, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter owner: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -1340,18 +3052,33 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 
 	router.GET(options.BaseURL+"/healthz", wrapper.GetHealth, options.OperationMiddlewares["GetHealth"]...)
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReady, options.OperationMiddlewares["GetReady"]...)
+	router.GET(options.BaseURL+"/v1/audit/exports", wrapper.ListExports, options.OperationMiddlewares["ListExports"]...)
+	router.POST(options.BaseURL+"/v1/audit/exports", wrapper.AskExport, options.OperationMiddlewares["AskExport"]...)
+	router.GET(options.BaseURL+"/v1/audit/exports/:id/file", wrapper.GetExportFile, options.OperationMiddlewares["GetExportFile"]...)
+	router.GET(options.BaseURL+"/v1/audit/log", wrapper.GetAuditLog, options.OperationMiddlewares["GetAuditLog"]...)
+	router.GET(options.BaseURL+"/v1/audit/reports/:period", wrapper.GetReport, options.OperationMiddlewares["GetReport"]...)
+	router.GET(options.BaseURL+"/v1/control/history", wrapper.ControlHistory, options.OperationMiddlewares["ControlHistory"]...)
+	router.GET(options.BaseURL+"/v1/events/:id", wrapper.GetEvent, options.OperationMiddlewares["GetEvent"]...)
+	router.GET(options.BaseURL+"/v1/inbound", wrapper.ListInbound, options.OperationMiddlewares["ListInbound"]...)
+	router.GET(options.BaseURL+"/v1/inbound/:event", wrapper.GetInbound, options.OperationMiddlewares["GetInbound"]...)
+	router.DELETE(options.BaseURL+"/v1/jobs/:id", wrapper.DeleteJob, options.OperationMiddlewares["DeleteJob"]...)
+	router.GET(options.BaseURL+"/v1/jobs/:id", wrapper.GetJob, options.OperationMiddlewares["GetJob"]...)
 	router.POST(options.BaseURL+"/v1/messages", wrapper.SubmitMessage, options.OperationMiddlewares["SubmitMessage"]...)
 	router.GET(options.BaseURL+"/v1/messages/:id", wrapper.GetMessage, options.OperationMiddlewares["GetMessage"]...)
 	router.POST(options.BaseURL+"/v1/messages/:id/cancel", wrapper.CancelMessage, options.OperationMiddlewares["CancelMessage"]...)
 	router.GET(options.BaseURL+"/v1/messages/:id/events", wrapper.GetMessageEvents, options.OperationMiddlewares["GetMessageEvents"]...)
 	router.POST(options.BaseURL+"/v1/messages/search", wrapper.SearchMessages, options.OperationMiddlewares["SearchMessages"]...)
+	router.GET(options.BaseURL+"/v1/opt-outs", wrapper.ListOptOuts, options.OperationMiddlewares["ListOptOuts"]...)
 	router.POST(options.BaseURL+"/v1/opt-outs", wrapper.RecordOptOut, options.OperationMiddlewares["RecordOptOut"]...)
+	router.GET(options.BaseURL+"/v1/opt-outs/:event", wrapper.GetOptOut, options.OperationMiddlewares["GetOptOut"]...)
 	router.POST(options.BaseURL+"/v1/opt-outs/check", wrapper.CheckOptOuts, options.OperationMiddlewares["CheckOptOuts"]...)
 	router.POST(options.BaseURL+"/v1/opt-outs/lift", wrapper.LiftOptOuts, options.OperationMiddlewares["LiftOptOuts"]...)
 	router.POST(options.BaseURL+"/v1/pause", wrapper.Pause, options.OperationMiddlewares["Pause"]...)
 	router.GET(options.BaseURL+"/v1/programs/:name", wrapper.GetProgram, options.OperationMiddlewares["GetProgram"]...)
 	router.PUT(options.BaseURL+"/v1/programs/:name", wrapper.PutProgram, options.OperationMiddlewares["PutProgram"]...)
+	router.POST(options.BaseURL+"/v1/recipients/history", wrapper.RecipientHistory, options.OperationMiddlewares["RecipientHistory"]...)
 	router.POST(options.BaseURL+"/v1/resume", wrapper.Resume, options.OperationMiddlewares["Resume"]...)
+	router.GET(options.BaseURL+"/v1/reviews", wrapper.ListReviews, options.OperationMiddlewares["ListReviews"]...)
 	router.GET(options.BaseURL+"/v1/reviews/:id", wrapper.GetReview, options.OperationMiddlewares["GetReview"]...)
 	router.POST(options.BaseURL+"/v1/reviews/:id/resolve", wrapper.ResolveReview, options.OperationMiddlewares["ResolveReview"]...)
 	router.POST(options.BaseURL+"/v1/reviews/resolve", wrapper.ResolveReviews, options.OperationMiddlewares["ResolveReviews"]...)
@@ -1415,6 +3142,313 @@ func (response GetReady503JSONResponse) VisitGetReadyResponse(w http.ResponseWri
 	return err
 }
 
+type ListExportsRequestObject struct {
+}
+
+type ListExportsResponseObject interface {
+	VisitListExportsResponse(w http.ResponseWriter) error
+}
+
+type ListExports200JSONResponse ExportList
+
+func (response ListExports200JSONResponse) VisitListExportsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AskExportRequestObject struct {
+	Body *AskExportJSONRequestBody
+}
+
+type AskExportResponseObject interface {
+	VisitAskExportResponse(w http.ResponseWriter) error
+}
+
+type AskExport202JSONResponse Job
+
+func (response AskExport202JSONResponse) VisitAskExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetExportFileRequestObject struct {
+	Id ExportID `json:"id"`
+}
+
+type GetExportFileResponseObject interface {
+	VisitGetExportFileResponse(w http.ResponseWriter) error
+}
+
+type GetExportFile200ResponseHeaders struct {
+	ContentDisposition string
+}
+
+type GetExportFile200ApplicationzipResponse struct {
+	Body          io.Reader
+	Headers       GetExportFile200ResponseHeaders
+	ContentLength int64
+}
+
+func (response GetExportFile200ApplicationzipResponse) VisitGetExportFileResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/zip")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Content-Disposition", fmt.Sprint(response.Headers.ContentDisposition))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetAuditLogRequestObject struct {
+	Params GetAuditLogParams
+}
+
+type GetAuditLogResponseObject interface {
+	VisitGetAuditLogResponse(w http.ResponseWriter) error
+}
+
+type GetAuditLog200JSONResponse AuditLogPage
+
+func (response GetAuditLog200JSONResponse) VisitGetAuditLogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReportRequestObject struct {
+	Period string `json:"period"`
+	Params GetReportParams
+}
+
+type GetReportResponseObject interface {
+	VisitGetReportResponse(w http.ResponseWriter) error
+}
+
+type GetReport200JSONResponse Report
+
+func (response GetReport200JSONResponse) VisitGetReportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReport200TextcsvResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetReport200TextcsvResponse) VisitGetReportResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/csv")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetReport200TexthtmlResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetReport200TexthtmlResponse) VisitGetReportResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/html")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetReport200TextResponse string
+
+func (response GetReport200TextResponse) VisitGetReportResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/plain")
+	w.WriteHeader(200)
+
+	_, err := w.Write([]byte(fmt.Sprint(response)))
+	return err
+}
+
+type ControlHistoryRequestObject struct {
+	Params ControlHistoryParams
+}
+
+type ControlHistoryResponseObject interface {
+	VisitControlHistoryResponse(w http.ResponseWriter) error
+}
+
+type ControlHistory200JSONResponse ControlHistoryPage
+
+func (response ControlHistory200JSONResponse) VisitControlHistoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEventRequestObject struct {
+	Id     string `json:"id"`
+	Params GetEventParams
+}
+
+type GetEventResponseObject interface {
+	VisitGetEventResponse(w http.ResponseWriter) error
+}
+
+type GetEvent200JSONResponse StoredEvent
+
+func (response GetEvent200JSONResponse) VisitGetEventResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListInboundRequestObject struct {
+	Params ListInboundParams
+}
+
+type ListInboundResponseObject interface {
+	VisitListInboundResponse(w http.ResponseWriter) error
+}
+
+type ListInbound200JSONResponse InboundPage
+
+func (response ListInbound200JSONResponse) VisitListInboundResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetInboundRequestObject struct {
+	Event  EventID `json:"event"`
+	Params GetInboundParams
+}
+
+type GetInboundResponseObject interface {
+	VisitGetInboundResponse(w http.ResponseWriter) error
+}
+
+type GetInbound200JSONResponse InboundShown
+
+func (response GetInbound200JSONResponse) VisitGetInboundResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteJobRequestObject struct {
+	Id ExportID `json:"id"`
+}
+
+type DeleteJobResponseObject interface {
+	VisitDeleteJobResponse(w http.ResponseWriter) error
+}
+
+type DeleteJob200JSONResponse Job
+
+func (response DeleteJob200JSONResponse) VisitDeleteJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetJobRequestObject struct {
+	Id ExportID `json:"id"`
+}
+
+type GetJobResponseObject interface {
+	VisitGetJobResponse(w http.ResponseWriter) error
+}
+
+type GetJob200JSONResponse Job
+
+func (response GetJob200JSONResponse) VisitGetJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type SubmitMessageRequestObject struct {
 	Params SubmitMessageParams
 	Body   *SubmitMessageJSONRequestBody
@@ -1439,7 +3473,8 @@ func (response SubmitMessage202JSONResponse) VisitSubmitMessageResponse(w http.R
 }
 
 type SearchMessagesRequestObject struct {
-	Body *SearchMessagesJSONRequestBody
+	Params SearchMessagesParams
+	Body   *SearchMessagesJSONRequestBody
 }
 
 type SearchMessagesResponseObject interface {
@@ -1506,7 +3541,8 @@ func (response CancelMessage200JSONResponse) VisitCancelMessageResponse(w http.R
 }
 
 type GetMessageEventsRequestObject struct {
-	Id MessageID `json:"id"`
+	Id     MessageID `json:"id"`
+	Params GetMessageEventsParams
 }
 
 type GetMessageEventsResponseObject interface {
@@ -1516,6 +3552,28 @@ type GetMessageEventsResponseObject interface {
 type GetMessageEvents200JSONResponse MessageEvents
 
 func (response GetMessageEvents200JSONResponse) VisitGetMessageEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOptOutsRequestObject struct {
+	Params ListOptOutsParams
+}
+
+type ListOptOutsResponseObject interface {
+	VisitListOptOutsResponse(w http.ResponseWriter) error
+}
+
+type ListOptOuts200JSONResponse OptOutPage
+
+func (response ListOptOuts200JSONResponse) VisitListOptOutsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -1593,6 +3651,29 @@ func (response LiftOptOuts201JSONResponse) VisitLiftOptOutsResponse(w http.Respo
 	return err
 }
 
+type GetOptOutRequestObject struct {
+	Event  EventID `json:"event"`
+	Params GetOptOutParams
+}
+
+type GetOptOutResponseObject interface {
+	VisitGetOptOutResponse(w http.ResponseWriter) error
+}
+
+type GetOptOut200JSONResponse OptOutShown
+
+func (response GetOptOut200JSONResponse) VisitGetOptOutResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type PauseRequestObject struct {
 	Body *PauseJSONRequestBody
 }
@@ -1660,6 +3741,29 @@ func (response PutProgram200JSONResponse) VisitPutProgramResponse(w http.Respons
 	return err
 }
 
+type RecipientHistoryRequestObject struct {
+	Params RecipientHistoryParams
+	Body   *RecipientHistoryJSONRequestBody
+}
+
+type RecipientHistoryResponseObject interface {
+	VisitRecipientHistoryResponse(w http.ResponseWriter) error
+}
+
+type RecipientHistory200JSONResponse History
+
+func (response RecipientHistory200JSONResponse) VisitRecipientHistoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ResumeRequestObject struct {
 	Body *ResumeJSONRequestBody
 }
@@ -1671,6 +3775,28 @@ type ResumeResponseObject interface {
 type Resume200JSONResponse Pausing
 
 func (response Resume200JSONResponse) VisitResumeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListReviewsRequestObject struct {
+	Params ListReviewsParams
+}
+
+type ListReviewsResponseObject interface {
+	VisitListReviewsResponse(w http.ResponseWriter) error
+}
+
+type ListReviews200JSONResponse ReviewList
+
+func (response ListReviews200JSONResponse) VisitListReviewsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -1780,6 +3906,39 @@ type StrictServerInterface interface {
 	// GetReady Whether the node can take messages
 	// (GET /readyz)
 	GetReady(ctx context.Context, request GetReadyRequestObject) (GetReadyResponseObject, error)
+	// ListExports List the exports
+	// (GET /v1/audit/exports)
+	ListExports(ctx context.Context, request ListExportsRequestObject) (ListExportsResponseObject, error)
+	// AskExport Ask for an export
+	// (POST /v1/audit/exports)
+	AskExport(ctx context.Context, request AskExportRequestObject) (AskExportResponseObject, error)
+	// GetExportFile Download the file of an export
+	// (GET /v1/audit/exports/{id}/file)
+	GetExportFile(ctx context.Context, request GetExportFileRequestObject) (GetExportFileResponseObject, error)
+	// GetAuditLog Read the audit log
+	// (GET /v1/audit/log)
+	GetAuditLog(ctx context.Context, request GetAuditLogRequestObject) (GetAuditLogResponseObject, error)
+	// GetReport Report a day, a week or a month
+	// (GET /v1/audit/reports/{period})
+	GetReport(ctx context.Context, request GetReportRequestObject) (GetReportResponseObject, error)
+	// ControlHistory Read who changed what
+	// (GET /v1/control/history)
+	ControlHistory(ctx context.Context, request ControlHistoryRequestObject) (ControlHistoryResponseObject, error)
+	// GetEvent Read one event
+	// (GET /v1/events/{id})
+	GetEvent(ctx context.Context, request GetEventRequestObject) (GetEventResponseObject, error)
+	// ListInbound List inbound texts
+	// (GET /v1/inbound)
+	ListInbound(ctx context.Context, request ListInboundRequestObject) (ListInboundResponseObject, error)
+	// GetInbound Read an inbound text
+	// (GET /v1/inbound/{event})
+	GetInbound(ctx context.Context, request GetInboundRequestObject) (GetInboundResponseObject, error)
+	// DeleteJob Cancel a job, or delete its file
+	// (DELETE /v1/jobs/{id})
+	DeleteJob(ctx context.Context, request DeleteJobRequestObject) (DeleteJobResponseObject, error)
+	// GetJob See how far a job is
+	// (GET /v1/jobs/{id})
+	GetJob(ctx context.Context, request GetJobRequestObject) (GetJobResponseObject, error)
 	// SubmitMessage Submit a message
 	// (POST /v1/messages)
 	SubmitMessage(ctx context.Context, request SubmitMessageRequestObject) (SubmitMessageResponseObject, error)
@@ -1795,6 +3954,9 @@ type StrictServerInterface interface {
 	// GetMessageEvents Read a message's events
 	// (GET /v1/messages/{id}/events)
 	GetMessageEvents(ctx context.Context, request GetMessageEventsRequestObject) (GetMessageEventsResponseObject, error)
+	// ListOptOuts List opt-outs
+	// (GET /v1/opt-outs)
+	ListOptOuts(ctx context.Context, request ListOptOutsRequestObject) (ListOptOutsResponseObject, error)
 	// RecordOptOut Record an opt-out
 	// (POST /v1/opt-outs)
 	RecordOptOut(ctx context.Context, request RecordOptOutRequestObject) (RecordOptOutResponseObject, error)
@@ -1804,6 +3966,9 @@ type StrictServerInterface interface {
 	// LiftOptOuts Lift opt-outs
 	// (POST /v1/opt-outs/lift)
 	LiftOptOuts(ctx context.Context, request LiftOptOutsRequestObject) (LiftOptOutsResponseObject, error)
+	// GetOptOut Read one opt-out with its history
+	// (GET /v1/opt-outs/{event})
+	GetOptOut(ctx context.Context, request GetOptOutRequestObject) (GetOptOutResponseObject, error)
 	// Pause Stop sending
 	// (POST /v1/pause)
 	Pause(ctx context.Context, request PauseRequestObject) (PauseResponseObject, error)
@@ -1813,9 +3978,15 @@ type StrictServerInterface interface {
 	// PutProgram Register a program
 	// (PUT /v1/programs/{name})
 	PutProgram(ctx context.Context, request PutProgramRequestObject) (PutProgramResponseObject, error)
+	// RecipientHistory Read everything between you and one number
+	// (POST /v1/recipients/history)
+	RecipientHistory(ctx context.Context, request RecipientHistoryRequestObject) (RecipientHistoryResponseObject, error)
 	// Resume Send again
 	// (POST /v1/resume)
 	Resume(ctx context.Context, request ResumeRequestObject) (ResumeResponseObject, error)
+	// ListReviews List reviews, also resolved ones
+	// (GET /v1/reviews)
+	ListReviews(ctx context.Context, request ListReviewsRequestObject) (ListReviewsResponseObject, error)
 	// ResolveReviews Say of many at once what they were
 	// (POST /v1/reviews/resolve)
 	ResolveReviews(ctx context.Context, request ResolveReviewsRequestObject) (ResolveReviewsResponseObject, error)
@@ -1888,6 +4059,303 @@ func (sh *strictHandler) GetReady(ctx echo.Context) error {
 	return nil
 }
 
+// ListExports operation middleware
+func (sh *strictHandler) ListExports(ctx echo.Context) error {
+	var request ListExportsRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListExports(ctx.Request().Context(), request.(ListExportsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListExports")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListExportsResponseObject); ok {
+		return validResponse.VisitListExportsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// AskExport operation middleware
+func (sh *strictHandler) AskExport(ctx echo.Context) error {
+	var request AskExportRequestObject
+
+	var body AskExportJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AskExport(ctx.Request().Context(), request.(AskExportRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AskExport")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AskExportResponseObject); ok {
+		return validResponse.VisitAskExportResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetExportFile operation middleware
+func (sh *strictHandler) GetExportFile(ctx echo.Context, id ExportID) error {
+	var request GetExportFileRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetExportFile(ctx.Request().Context(), request.(GetExportFileRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetExportFile")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetExportFileResponseObject); ok {
+		return validResponse.VisitGetExportFileResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetAuditLog operation middleware
+func (sh *strictHandler) GetAuditLog(ctx echo.Context, params GetAuditLogParams) error {
+	var request GetAuditLogRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAuditLog(ctx.Request().Context(), request.(GetAuditLogRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAuditLog")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetAuditLogResponseObject); ok {
+		return validResponse.VisitGetAuditLogResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetReport operation middleware
+func (sh *strictHandler) GetReport(ctx echo.Context, period string, params GetReportParams) error {
+	var request GetReportRequestObject
+
+	request.Period = period
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetReport(ctx.Request().Context(), request.(GetReportRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetReport")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetReportResponseObject); ok {
+		return validResponse.VisitGetReportResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ControlHistory operation middleware
+func (sh *strictHandler) ControlHistory(ctx echo.Context, params ControlHistoryParams) error {
+	var request ControlHistoryRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ControlHistory(ctx.Request().Context(), request.(ControlHistoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ControlHistory")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ControlHistoryResponseObject); ok {
+		return validResponse.VisitControlHistoryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetEvent operation middleware
+func (sh *strictHandler) GetEvent(ctx echo.Context, id string, params GetEventParams) error {
+	var request GetEventRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetEvent(ctx.Request().Context(), request.(GetEventRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetEvent")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetEventResponseObject); ok {
+		return validResponse.VisitGetEventResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListInbound operation middleware
+func (sh *strictHandler) ListInbound(ctx echo.Context, params ListInboundParams) error {
+	var request ListInboundRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListInbound(ctx.Request().Context(), request.(ListInboundRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListInbound")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListInboundResponseObject); ok {
+		return validResponse.VisitListInboundResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetInbound operation middleware
+func (sh *strictHandler) GetInbound(ctx echo.Context, event EventID, params GetInboundParams) error {
+	var request GetInboundRequestObject
+
+	request.Event = event
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetInbound(ctx.Request().Context(), request.(GetInboundRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetInbound")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetInboundResponseObject); ok {
+		return validResponse.VisitGetInboundResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteJob operation middleware
+func (sh *strictHandler) DeleteJob(ctx echo.Context, id ExportID) error {
+	var request DeleteJobRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteJob(ctx.Request().Context(), request.(DeleteJobRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteJob")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteJobResponseObject); ok {
+		return validResponse.VisitDeleteJobResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetJob operation middleware
+func (sh *strictHandler) GetJob(ctx echo.Context, id ExportID) error {
+	var request GetJobRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetJob(ctx.Request().Context(), request.(GetJobRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetJob")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetJobResponseObject); ok {
+		return validResponse.VisitGetJobResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // SubmitMessage operation middleware
 func (sh *strictHandler) SubmitMessage(ctx echo.Context, params SubmitMessageParams) error {
 	var request SubmitMessageRequestObject
@@ -1937,8 +4405,10 @@ func (sh *strictHandler) SubmitMessage(ctx echo.Context, params SubmitMessagePar
 }
 
 // SearchMessages operation middleware
-func (sh *strictHandler) SearchMessages(ctx echo.Context) error {
+func (sh *strictHandler) SearchMessages(ctx echo.Context, params SearchMessagesParams) error {
 	var request SearchMessagesRequestObject
+
+	request.Params = params
 
 	var body SearchMessagesJSONRequestBody
 	var err error
@@ -2034,10 +4504,11 @@ func (sh *strictHandler) CancelMessage(ctx echo.Context, id MessageID) error {
 }
 
 // GetMessageEvents operation middleware
-func (sh *strictHandler) GetMessageEvents(ctx echo.Context, id MessageID) error {
+func (sh *strictHandler) GetMessageEvents(ctx echo.Context, id MessageID, params GetMessageEventsParams) error {
 	var request GetMessageEventsRequestObject
 
 	request.Id = id
+	request.Params = params
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.GetMessageEvents(ctx.Request().Context(), request.(GetMessageEventsRequestObject))
@@ -2052,6 +4523,31 @@ func (sh *strictHandler) GetMessageEvents(ctx echo.Context, id MessageID) error 
 		return err
 	} else if validResponse, ok := response.(GetMessageEventsResponseObject); ok {
 		return validResponse.VisitGetMessageEventsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListOptOuts operation middleware
+func (sh *strictHandler) ListOptOuts(ctx echo.Context, params ListOptOutsParams) error {
+	var request ListOptOutsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListOptOuts(ctx.Request().Context(), request.(ListOptOutsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListOptOuts")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListOptOutsResponseObject); ok {
+		return validResponse.VisitListOptOutsResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -2196,6 +4692,32 @@ func (sh *strictHandler) LiftOptOuts(ctx echo.Context) error {
 	return nil
 }
 
+// GetOptOut operation middleware
+func (sh *strictHandler) GetOptOut(ctx echo.Context, event EventID, params GetOptOutParams) error {
+	var request GetOptOutRequestObject
+
+	request.Event = event
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetOptOut(ctx.Request().Context(), request.(GetOptOutRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetOptOut")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetOptOutResponseObject); ok {
+		return validResponse.VisitGetOptOutResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // Pause operation middleware
 func (sh *strictHandler) Pause(ctx echo.Context) error {
 	var request PauseRequestObject
@@ -2315,6 +4837,54 @@ func (sh *strictHandler) PutProgram(ctx echo.Context, name string) error {
 	return nil
 }
 
+// RecipientHistory operation middleware
+func (sh *strictHandler) RecipientHistory(ctx echo.Context, params RecipientHistoryParams) error {
+	var request RecipientHistoryRequestObject
+
+	request.Params = params
+
+	var body RecipientHistoryJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RecipientHistory(ctx.Request().Context(), request.(RecipientHistoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RecipientHistory")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RecipientHistoryResponseObject); ok {
+		return validResponse.VisitRecipientHistoryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // Resume operation middleware
 func (sh *strictHandler) Resume(ctx echo.Context) error {
 	var request ResumeRequestObject
@@ -2355,6 +4925,31 @@ func (sh *strictHandler) Resume(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(ResumeResponseObject); ok {
 		return validResponse.VisitResumeResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListReviews operation middleware
+func (sh *strictHandler) ListReviews(ctx echo.Context, params ListReviewsParams) error {
+	var request ListReviewsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListReviews(ctx.Request().Context(), request.(ListReviewsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListReviews")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListReviewsResponseObject); ok {
+		return validResponse.VisitListReviewsResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

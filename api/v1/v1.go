@@ -5,6 +5,7 @@ package v1
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -14,9 +15,13 @@ import (
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/export"
+	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/lists"
 	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/witness"
 )
 
 //go:generate go tool -modfile=codegen/go.mod oapi-codegen -config oapi-codegen.yaml openapi.yaml
@@ -41,6 +46,15 @@ type Commands interface {
 	Resume(ctx context.Context, c ledger.Caller, r *control.PauseRequest) (*control.Pausing, error)
 }
 
+// Exports make files of what the ledger knows; export.Jobs does. Its errors are those of Intake.
+type Exports interface {
+	Ask(ctx context.Context, c ledger.Caller, q *export.Question) (export.Job, error)
+	Job(tenant string, id event.ID) (export.Job, error)
+	List(tenant string) []export.Job
+	Delete(ctx context.Context, c ledger.Caller, id event.ID) (export.Job, error)
+	Download(ctx context.Context, c ledger.Caller, id event.ID) (export.Job, io.ReadCloser, error)
+}
+
 // Health says how the process is.
 type Health interface {
 	// Ready is false when the log cannot be written or the views are past their lag
@@ -48,15 +62,23 @@ type Health interface {
 	Ready(ctx context.Context) (ok bool, components []Component)
 }
 
-// Deps is what the API stands on. All but Metrics and AnswerWithin are required.
+// Deps is what the API stands on. All but Exports, Metrics and AnswerWithin are required.
 type Deps struct {
 	// Door stands before every handler.
 	Door *door.Door
-	// Intake and Commands take writes, and Reading answers reads.
+	// Intake and Commands take writes, and Reading and History answer reads.
 	Intake   Intake
 	Commands Commands
 	Reading  *reading.Reader
+	History  *history.Reader
+	Reports  Reports
+	// AuditLog reads the audit log.
+	AuditLog *witness.Trail
 	Health   Health
+	// Exports is nil where this node keeps no exports.
+	Exports Exports
+	// Lists answers the lists of opt-outs, inbound texts and reviews.
+	Lists *lists.Lister
 	// Metrics serves /metrics; without it that is 404.
 	Metrics http.Handler
 	// AnswerWithin bounds how long a write waits for the ledger; past it the answer
@@ -64,7 +86,15 @@ type Deps struct {
 	AnswerWithin time.Duration
 }
 
-type server struct{ Deps }
+type server struct {
+	Deps
+	exportCalls
+	auditLogCalls
+	controlCalls
+	reporting
+	listCalls
+	historyCalls
+}
 
 // New returns the handler of the whole API. Run it with door.Serve.
 func New(d Deps) http.Handler {
@@ -80,7 +110,9 @@ func New(d Deps) http.Handler {
 	e := echo.New()
 	e.Binder = binder{}
 	e.Use(d.Door.Guard(door.Face{Operations: guarded, Accepts: acceptsJSON, Problem: problemOf}))
-	RegisterHandlers(e, NewStrictHandler(&server{Deps: d}, nil))
+	RegisterHandlers(e, NewStrictHandler(&server{Deps: d, exportCalls: exportCalls{d.Exports, d.AnswerWithin}, auditLogCalls: auditLogCalls{d.AuditLog},
+		controlCalls: controlCalls{d.Reading, d.AnswerWithin}, reporting: reporting{d.Reports, max(door.MaxWait, d.AnswerWithin)},
+		listCalls: listCalls{d.Lists}, historyCalls: historyCalls{d.History}}, nil))
 	for _, r := range e.Routes() {
 		// A route that the document gives no scope would be open to everybody.
 		if strings.HasPrefix(r.Path, "/v1/") && scopes[r.Method+" "+r.Path] == "" {
@@ -113,7 +145,8 @@ func acceptsJSON(h http.Header) error {
 		for t := range strings.SplitSeq(line, ",") {
 			t, weight, _ := strings.Cut(t, ";")
 			switch strings.ToLower(strings.TrimSpace(t)) {
-			case "application/json", "application/problem+json", "application/*", "*/*", "":
+			case "application/json", "application/problem+json", "application/*", "*/*", "",
+				"application/zip": // of an export's file
 				if w := strings.TrimSpace(weight); w != "q=0" && w != "q=0.0" {
 					return nil
 				}

@@ -22,19 +22,29 @@ type commandLine struct {
 	Serve       serve.Cmd              `cmd:"" help:"Run a node."`
 	Send        cli.SendCmd            `cmd:"" help:"Send a message."`
 	Status      cli.StatusCmd          `cmd:"" help:"Show a message: its status, its decision, its attempts."`
+	Search      cli.SearchCmd          `cmd:"" help:"Search messages, the newest first."`
+	History     cli.HistoryCmd         `cmd:"" help:"Show everything between you and one number, in order, in sentences."`
+	Event       cli.EventCmd           `cmd:"" help:"Show one event of the ledger, by its id or position."`
 	Optout      cli.OptoutCmd          `cmd:"" help:"Record, lift and check opt-outs."`
 	Review      cli.ReviewCmd          `cmd:"" help:"Read and resolve replies that need a person."`
 	Pause       cli.PauseCmd           `cmd:"" help:"Stop sending for a program, to a carrier (of all tenants), or everything that the key's tenant sends. Messages are accepted and held."`
 	Resume      cli.ResumeCmd          `cmd:"" help:"End a pause."`
+	Control     cli.ControlCmd         `cmd:"" help:"Read who changed programs, routes, policies and pauses."`
 	Sms         cli.SMSCmd             `cmd:"" help:"Show how an inbound text is read."`
 	Simulate    world.SimulateCmd      `cmd:"" help:"Simulate a message centre or a handset."`
-	Audit       operate.AuditCmd       `cmd:"" help:"Check a ledger."`
+	Audit       auditCmd               `cmd:"" help:"Report what happened, and check a ledger."`
 	Config      operate.ConfigCmd      `cmd:"" help:"Check and apply a configuration file, and make API keys."`
 	Projections operate.ProjectionsCmd `cmd:"" help:"Rebuild the views."`
 	Log         operate.LogCmd         `cmd:"" help:"Create, repair and copy a ledger's log."`
 	Bench       bench.Cmd              `cmd:"" help:"Measure messages from submit to receipt on this machine."`
 	World       operate.WorldCmd       `cmd:"" help:"Export the built-in world data: area codes and zones."`
 	Version     operate.VersionCmd     `cmd:"" help:"Show the version of this binary and of what is built into it."`
+}
+
+// auditCmd is what an officer and an auditor ask: of a running node, and of a ledger itself.
+type auditCmd struct {
+	Report cli.ReportCmd `cmd:"" help:"Report a day, a week or a month: what was submitted, decided, sent and delivered, who opted out, what was changed."`
+	operate.AuditCmd
 }
 
 func main() { os.Exit(run(os.Args[1:])) }

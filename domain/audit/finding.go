@@ -62,6 +62,13 @@ const (
 	// LevelUnknown: the format level is raised by more than one, or to one that this build cannot
 	// read.
 	LevelUnknown Code = "level_unknown"
+	// AuditImpossible: an event of the audit log with times, counts or texts that no writer of this
+	// ledger can have written.
+	AuditImpossible Code = "audit_impossible"
+	// ExportUnknown: the audit log names an export that its tenant did not ask for before.
+	ExportUnknown Code = "export_unknown"
+	// ExportEndedTwice: an export ends that had ended.
+	ExportEndedTwice Code = "export_ended_twice"
 )
 
 // Promise 2: decided, and gated, in order.
@@ -175,6 +182,8 @@ type Report struct {
 	Messages map[recipient.Status]int64 `json:"messages"`
 	// Calls counts the effective starts: for each, a carrier may have been called.
 	Calls int64 `json:"calls"`
+	// Audit counts the events of the audit log, by type. They are counted in Events too.
+	Audit map[event.Type]int64 `json:"audit,omitempty"`
 	// Reviews are the inbound messages that an officer has yet to read at the end of the ledger.
 	Reviews map[ReviewKind]Reviews `json:"reviews,omitempty"`
 	// Total counts all findings, and Codes those of each kind.

@@ -20,9 +20,9 @@ import (
 //
 // It keeps in memory: the control stream; for the partition that is being read, the open and
 // recent messages of its streams (with the fold's own bounds: seven days of the log's time after
-// a message was settled and its validity ended) and some 150 bytes for every other stream; and at
-// most maxFindings findings. So its memory grows with the number of streams in the largest
-// partition, and not with the number of events.
+// a message was settled and its validity ended) and some 150 bytes for every other stream; the ids
+// of the exports in the audit log; and at most maxFindings findings. So its memory grows with the
+// number of streams in the largest partition, and of exports, and not with the number of events.
 //
 // A Verifier is for one goroutine.
 type Verifier struct {
@@ -50,12 +50,14 @@ type Verifier struct {
 	texts   map[string]string
 	// inbox are the inbound messages in the inbox that no officer has read, and when they came.
 	inbox map[event.ID]time.Time
+	// exports are those that were asked for.
+	exports map[event.ID]export
 }
 
 // New returns a verifier that has read nothing. required are the names of the checks that every
 // allow must report: those of the ledger's policies.
 func New(required ...string) *Verifier {
-	v := &Verifier{required: slices.Clone(required), texts: map[string]string{}, inbox: map[event.ID]time.Time{}}
+	v := &Verifier{required: slices.Clone(required), texts: map[string]string{}, inbox: map[event.ID]time.Time{}, exports: map[event.ID]export{}}
 	v.judge = (*recipient.State).Evolve
 	v.report = Report{Void: map[recipient.Why]int64{}, Messages: map[recipient.Status]int64{}, Codes: map[Code]int64{}}
 	return v
@@ -64,7 +66,7 @@ func New(required ...string) *Verifier {
 // sweepEvery is the least number of events between two searches for streams that have settled.
 const sweepEvery = 1 << 15
 
-// Take reads the event at an index of a partition. Give control first, then the inbox, then the
+// Take reads the event at an index of a partition. Give control first, then the inbox, the audit log, and the
 // recipients' partitions from 0 on; each of them whole, from its first event. If the ledger is
 // being written to, ask for the heads of the recipients' partitions before reading control. Then
 // control includes every position that they have applied.
@@ -110,6 +112,9 @@ func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
 			v.inbox[e.ID] = e.Time
 		}
 		v.report.Effective++
+	case p == event.AuditPartition:
+		trail{v}.follow(index, e)
+		v.report.Effective++
 	default:
 		v.recipients(index, e)
 	}
@@ -154,8 +159,10 @@ func (v *Verifier) turn(p event.Partition, index int64) {
 	rank := func(p event.Partition) int {
 		switch p {
 		case event.ControlPartition:
-			return -2
+			return -3
 		case event.InboxPartition:
+			return -2
+		case event.AuditPartition:
 			return -1
 		}
 		return int(p)
@@ -166,7 +173,7 @@ func (v *Verifier) turn(p event.Partition, index int64) {
 	v.fold = recipient.PartitionState{}
 	v.live, v.settled = map[event.Pseudonym]*stream{}, map[event.Pseudonym]settled{}
 	if unordered {
-		v.find(index, 0, Unordered, "the partition %s was read after its turn: control comes first, then the inbox, then the others in order", p)
+		v.find(index, 0, Unordered, "the partition %s was read after its turn: control comes first, then the inbox, then the audit log, then the others in order", p)
 	}
 	if p >= 0 && v.partitions > 0 && int(p) >= v.partitions {
 		v.find(index, 0, Misplaced, "the ledger was created with %d partitions; there is no partition %s", v.partitions, p)
@@ -379,8 +386,10 @@ func (v *Verifier) belongs(p event.Partition, t event.Type) bool {
 		return t.Kind() == event.Control
 	case event.InboxPartition:
 		return t == (*event.InboundReceived)(nil).Type() || t == (*event.ReceiptReceived)(nil).Type()
+	case event.AuditPartition:
+		return t.Kind() == event.Audit
 	}
-	return t.Kind() != event.Control
+	return t.Kind() != event.Control && t.Kind() != event.Audit
 }
 
 // envelope checks that the envelope has the fields that its type must have. It reports false if
@@ -404,7 +413,7 @@ func (v *Verifier) envelope(p event.Partition, index int64, e *event.Event) bool
 		subject, tenant, message = true, p >= 0, p >= 0
 	default:
 		subject, tenant, message = true, true, true
-		if p == event.ControlPartition {
+		if p == event.ControlPartition || p == event.AuditPartition {
 			subject, message, either = false, false, true
 		}
 	}

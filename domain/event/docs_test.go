@@ -38,6 +38,7 @@ var kinds = map[Kind]string{
 	Request: "a request: a fact whose effect follows from where it landed",
 	Outcome: "an outcome: effective only under the rule above",
 	Control: "a fact on the control stream",
+	Audit:   "a fact on the audit log",
 }
 
 // attributes say what each attribute of the envelope holds.
@@ -46,7 +47,7 @@ var attributes = map[string]string{
 	"id":          "a UUID (version 7), made once by the node that observed the fact; a copy has the same id. A submit's id is the message's id, and has its partition in the 12 bits after the version",
 	"source":      `the ledger: "/" and its short id`,
 	"type":        "the type and its version",
-	"subject":     "the stream: the pseudonym of tenant and recipient; none on the control stream",
+	"subject":     "the stream: the pseudonym of tenant and recipient; none on the control stream and the audit log",
 	"time":        "the writer's clock, UTC, in whole milliseconds",
 	"tenant":      "the tenant that the event belongs to; none for an operator's",
 	"message":     "the message that the event is about; none for a submit",
@@ -107,7 +108,7 @@ func typeName(x ast.Expr) string {
 			return "text"
 		case "ID":
 			return "id"
-		case "DecisionOutcome", "Fault", "Source", "InboundAsk", "MessageState", "Grade", "Match", "HoldReason", "UnplacedReason", "ReviewOutcome":
+		case "DecisionOutcome", "Fault", "Source", "InboundAsk", "MessageState", "Grade", "Match", "HoldReason", "UnplacedReason", "ReviewOutcome", "ExportState":
 			return "text" // its words stand in its description
 		case "Place", "Clock", "Scope":
 			return "text (" + x.Name + ")"
@@ -164,6 +165,7 @@ below, empty ones left out. Its [position](glossary.md#position) (partition, and
 
 - [The envelope](#the-envelope)
 - [Effective and void](#effective-and-void): the rule that every reader of the raw log must apply
+- [The audit log](#the-audit-log)
 - [The schemas](#the-schemas)
 - [In Kafka](#in-kafka): what a record looks like
 - [In EventStoreDB](#in-eventstoredb): what a stored event looks like
@@ -237,6 +239,18 @@ it is: two nodes may both have decided, and both events stay. In short, partitio
 This is the short form; the rule itself is ´domain/recipient´. If you can, let Chirograph apply it: ´chirograph audit verify´ applies the rule to
 the whole ledger, and every view, answer and command of Chirograph says *effective*, or *void* and why.
 
+## The audit log
+
+A ledger has three logs beside the recipients' partitions: *control*, the *inbox* and *audit*. The audit log says who looked at the ledger: which API
+key was shown personal data in clear, which keys were used, and which exports were asked for, made, downloaded and deleted. Its positions are ´audit-0´, ´audit-1´ and
+so on. Its events stand in no other log, and no other events stand in it.
+
+- Each event is a fact of one tenant, or of the operator if it has no ´tenant´. It has no ´subject´, no ´message´, and no phone number or text of a message. A
+  recipient in it is a pseudonym.
+- No decision depends on it. A node does not read it when it starts, so it may become long. If it cannot be written for a while, messages are sent all the same.
+- It may be written at every [format level](operations.md#the-format-level): a version that does not know it never reads it.
+- An event whose append was not answered may stand there twice, with one ´id´. Count it once.
+
 ## The schemas
 
 Each type has a JSON Schema (2020-12) in [schemas](schemas). Every event that this version writes fits its schema, envelope and
@@ -264,7 +278,7 @@ may allow more (a new fault, a new state). If a field is removed or changes its 
 		b.WriteString("\n```json\n" + string(raw) + "\n```\n")
 	}
 	write("\n## What they are made of\n")
-	for _, name := range []string{"Sealed", "Reach", "Check", "StartedPart", "Concat", "HeldStream", "Route"} {
+	for _, name := range []string{"Sealed", "Reach", "Check", "StartedPart", "Concat", "HeldStream", "Route", "DataRead", "KeyCalls"} {
 		write("\n### %s\n\n%s\n\n", name, said[name].doc)
 		table(said[name].list)
 	}
@@ -344,13 +358,14 @@ func kafka(t *testing.T) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, strings.ReplaceAll(`## In Kafka
 
-With Kafka as the log, a ledger is three topics, under the prefix that is configured (´chirograph´ by default):
+With Kafka as the log, a ledger is four topics, under the prefix that is configured (´chirograph´ by default):
 
 | topic | holds | partitions |
 | --- | --- | --- |
 | ´chirograph.ledger´ | the recipients' streams | as many as the ledger was created with |
 | ´chirograph.control´ | the control stream | 1 |
 | ´chirograph.inbox´ | what came from a carrier and belongs to no stream yet | 1 |
+| ´chirograph.audit´ | [the audit log](#the-audit-log) | 1 |
 
 A record is a CloudEvent in the structured content mode of the CloudEvents Kafka protocol binding 1.0 (§3.3), with the
 binary mode's headers as copies (§3.3.3):
@@ -409,7 +424,7 @@ func eventStoreDB(t *testing.T) []byte {
 ## In EventStoreDB
 
 With EventStoreDB as the log, each partition is a stream of EventStoreDB, under the name that is configured (´chirograph´ by default):
-´chirograph-00´, ´chirograph-01´ and so on for the recipients' streams, ´chirograph-control´ and ´chirograph-inbox´. The stream ´chirograph.lease´ does not belong to
+´chirograph-00´, ´chirograph-01´ and so on for the recipients' streams, ´chirograph-control´, ´chirograph-inbox´ and ´chirograph-audit´. The stream ´chirograph.lease´ does not belong to
 the ledger: its newest event says which node serves which partition.
 
 | of the event | is |

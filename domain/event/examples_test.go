@@ -82,7 +82,7 @@ func examples() []*Event {
 		control(37, "acme", &OwnerGranted{Sender: "+15005550006", LegalEntity: "Acme Bank", By: "operator"}),
 		control(39, "acme", &PersonalDataRead{Key: "key-2", Reason: "complaint 4711", From: at(0), Until: at(1000),
 			Reads: []DataRead{{"getMessage", []string{"number", "body"}, subject, []ID{exampleID(1)}, 2}, {"searchMessages", []string{"number"}, Pseudonym{}, nil, 1}}}),
-		control(40, "acme", &KeyUsed{Key: "key-2", From: at(0), Until: at(3_600_000), Calls: []KeyCalls{{"messages:read", 12, 0}, {"audit:export", 0, 1}}}),
+		control(40, "acme", &KeyUsed{Key: "key-2", From: at(0), Until: at(3_600_000), Calls: []KeyCalls{{"messages:read", 12, 0}, {"audit:export", 1, 1}}}),
 		control(41, "acme", &ExportAsked{By: "key-2", Reason: "complaint 4711", Scope: `{"recipient":"` + subject.String() + `"}`, Clear: true,
 			Heads: []string{"00-17", "01-0", "control-9"}}),
 		control(42, "acme", &ExportEnded{Export: exampleID(41), As: ExportFinished, By: "key-2", Why: "the disk is full", Events: 12, Size: 34567, SHA256: digest + digest, DeleteAfter: at(604_800_000)}),

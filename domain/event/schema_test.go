@@ -103,7 +103,8 @@ const (
 
 // has says which attributes the envelope of a type has.
 func has(typ Type, attribute string) presence {
-	outcome, control := typ.Kind() == Outcome, typ.Kind() == Control
+	outcome := typ.Kind() == Outcome
+	control := typ.Kind() == Control || typ.Kind() == Audit // of no recipient's stream
 	stream := !control && typ.Name() != "ControlApplied"
 	when := func(b bool, p presence) presence {
 		if b {
@@ -216,8 +217,13 @@ var narrower = map[string]schema{
 	"ProgramChanged.countries": {Pattern: country},
 	"ProgramChanged.priority":  priority,
 	"PolicyActivated.digest":   {Pattern: digest256},
-	"RecordAccepted.position":  {Pattern: `^([0-9]{2}|[1-9][0-9]{2,3}|control|inbox)-(0|[1-9][0-9]*)$`},
+	"RecordAccepted.position":  {Pattern: `^([0-9]{2}|[1-9][0-9]{2,3}|control|inbox|audit)-(0|[1-9][0-9]*)$`},
 	"RecordAccepted.hash":      {Pattern: digest256},
+	"DataRead.shown":           {Enum: []string{"number", "body", "reference", "metadata", "words", "evidence"}},
+	"ExportAsked.heads":        {Pattern: `^([0-9]{2}|[1-9][0-9]{2,3}|control|inbox|audit)-(0|[1-9][0-9]*)$`},
+	"ExportEnded.as":           {Enum: []string{"finished", "failed", "cancelled"}},
+	"ExportEnded.sha256":       {Pattern: digest256},
+	"ExportDownloaded.sha256":  {Pattern: digest256},
 	"envelope.specversion":     {Const: "1.0"},
 	"envelope.source":          {Pattern: `^/[^/]+$`},
 }
@@ -380,7 +386,7 @@ func TestSchemas(t *testing.T) {
 		}
 	}
 	note(reflect.TypeFor[envelope](), "envelope")
-	for _, t := range []reflect.Type{reflect.TypeFor[Sealed](), reflect.TypeFor[Reach](), reflect.TypeFor[Check](), reflect.TypeFor[StartedPart](), reflect.TypeFor[Concat](), reflect.TypeFor[HeldStream](), reflect.TypeFor[Route]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[Sealed](), reflect.TypeFor[Reach](), reflect.TypeFor[Check](), reflect.TypeFor[StartedPart](), reflect.TypeFor[Concat](), reflect.TypeFor[HeldStream](), reflect.TypeFor[Route](), reflect.TypeFor[DataRead](), reflect.TypeFor[KeyCalls]()} {
 		note(t, t.Name())
 	}
 	for _, typ := range Types() {

@@ -631,7 +631,8 @@ type PersonalDataRead struct {
 	Reason string    `json:"reason,omitempty"`
 	From   time.Time `json:"from"`
 	Until  time.Time `json:"until"`
-	// Reads are 1 to 500 reads.
+	// Reads are 1 to 500 reads; fewer where they name so many events that one event of the ledger (256
+	// KiB) could not hold them.
 	Reads []DataRead `json:"reads"`
 }
 
@@ -661,7 +662,8 @@ type KeyUsed struct {
 // KeyCalls counts the calls of a key that needed one scope.
 type KeyCalls struct {
 	Scope string `json:"scope"`
-	Times int64  `json:"times"`
+	// Times is how many calls there were, with those that were refused.
+	Times int64 `json:"times"`
 	// Refused is how many of them were refused because the key does not have the scope.
 	Refused int64 `json:"refused,omitempty"`
 }

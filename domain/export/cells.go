@@ -11,8 +11,8 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// mark begins a table: programs of Excel's kind take a file without it for an old encoding.
-const mark = "\ufeff"
+// byteOrderMark begins a table: programs of Excel's kind take a file without it for an old encoding.
+const byteOrderMark = "\ufeff"
 
 // A table is a member in CSV (RFC 4180).
 type table struct {
@@ -26,7 +26,7 @@ func (f *contents) newTable(name string, columns ...string) *table {
 	if t.pressed == nil {
 		return t
 	}
-	t.buf = append(t.buf, mark...)
+	t.buf = append(t.buf, byteOrderMark...)
 	for _, c := range columns {
 		t.word(c)
 	}

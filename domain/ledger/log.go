@@ -10,8 +10,8 @@ import (
 // nothing and keeps no writer out. The order of the events in it, when they are folded, decides
 // which of them take effect.
 type Log interface {
-	// Partitions is how many recipients' partitions the ledger has; control and the inbox are not
-	// counted. It is fixed when the ledger is created.
+	// Partitions is how many recipients' partitions the ledger has; control, the inbox and the audit
+	// log are not counted. It is fixed when the ledger is created.
 	Partitions() int
 
 	// Append queues events for one partition and returns at once. done is called exactly once,
@@ -62,7 +62,9 @@ const MaxAppend = 4096
 // EachBatch reads a partition from one index up to, but not including, another (-1: the head of
 // this moment), and calls f with the records in order, up to 1024 at a time. It ends with the
 // first error of a read, of f or of ctx.
-func EachBatch(ctx context.Context, log Log, p event.Partition, from, to int64, f func([]Record) error) error {
+func EachBatch(ctx context.Context, log interface {
+	Read(ctx context.Context, p event.Partition, from int64, max int) ([]Record, int64, error)
+}, p event.Partition, from, to int64, f func([]Record) error) error {
 	_, head, err := log.Read(ctx, p, 0, 0)
 	if err != nil {
 		return err

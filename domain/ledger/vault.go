@@ -10,6 +10,7 @@ const (
 	ClassMessage  Class = "message"  // the number, the body and the reference of a message
 	ClassEvidence Class = "evidence" // an inbound text, or the evidence for an opt-out or a lift
 	ClassCarrier  Class = "carrier"  // what a carrier delivered: raw receipts, and inbound texts that belong to no recipient
+	ClassExport   Class = "export"   // the key of an export's file; no event has any
 )
 
 // Vault keeps the keys under which personal data is sealed. The ledger's backups never include

@@ -288,6 +288,10 @@ func (n *Node) Registry() *control.Registry {
 	return r
 }
 
+// RegistryAt finds the registry of exactly a control position; nil if the node has not read it, or if the
+// position changes no decision.
+func RegistryAt(n *Node) func(position int64) *control.Registry { return n.control.At }
+
 // Applied says, for each partition that this node serves, how many of its events were applied.
 func (n *Node) Applied() map[event.Partition]int64 {
 	out := map[event.Partition]int64{}

@@ -25,10 +25,12 @@ type StreamEventFilter struct {
 	Types []event.Type // at least one
 	// Since and Until bound the event's time, half-open; zero: no bound.
 	Since, Until time.Time
-	// BeforeTime and Before are the time and the id of the last one of the page before.
-	BeforeTime time.Time
-	Before     event.ID
-	Limit      int // 1 to 1000
+	// BeforeTime, Before and BeforeIndex are the time, the id and the index of the last one of the page
+	// before: a copy of an event has its time and its id.
+	BeforeTime  time.Time
+	Before      event.ID
+	BeforeIndex int64
+	Limit       int // 1 to 1000
 }
 
 // Tally counts events of one kind, in one quarter of an hour of the events' own time. What A, B and C
@@ -68,12 +70,18 @@ type Desk interface {
 	StreamEvents(ctx context.Context, subject event.Pseudonym, after int64, limit int) ([]StreamEvent, error)
 	// TenantEvents returns a page of a tenant's stream events, the newest first.
 	TenantEvents(ctx context.Context, tenant string, f StreamEventFilter) ([]StreamEvent, error)
+	// StreamEvent finds a stream event of a tenant by its id, the effective one of copies; the bool is false
+	// if there is none.
+	StreamEvent(ctx context.Context, tenant string, id event.ID) (StreamEvent, bool, error)
 	// Messages returns those of the messages that the tenant has.
 	Messages(ctx context.Context, tenant string, ids []event.ID) (map[event.ID]*Message, error)
 	// Tallies calls f with what was counted for a tenant in each quarter of an hour from one to another,
 	// half-open, in order of time; a quarter may come several times, once a partition. A quarter is
 	// Unix time in seconds / 900. Tallies must not be kept by f.
 	Tallies(ctx context.Context, tenant string, from, until int64, f func(quarter int64, all []Tally) error) error
+	// Find returns a page of the messages that a Filter with a Narrower finds, the newest first, and the id
+	// after which the next page begins; zero after the last page. It looks through a bounded number of messages, so a page may be short and have a next one.
+	Find(ctx context.Context, tenant string, f Filter) (found []*Message, next event.ID, err error)
 	// Complete is the time since which nothing is missing here, and zero if nothing is missing at all. An
 	// installation that is older than these views has them from its upgrade on, until its projections are
 	// rebuilt.

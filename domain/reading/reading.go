@@ -72,6 +72,7 @@ type vault interface {
 // Ports are what a Reader stands on. All but Wait are required.
 type Ports struct {
 	Views    Views
+	Desk     Desk
 	Log      log
 	Vault    vault
 	Rules    rules

@@ -14,6 +14,10 @@ const (
 	// lastingFailure: after a failure that lasts, a partition counts as down for this long,
 	// even if its server answers questions.
 	lastingFailure = 5 * time.Second
+	// auditShare: of the bytes and events that may wait, the audit log may have one in so many. So
+	// it can never fill a queue that messages need. An append to it enters in any case where no other
+	// of it waits.
+	auditShare = 8
 )
 
 var (
@@ -27,7 +31,8 @@ var (
 )
 
 // Admission decides whether an append may be queued. It counts the bytes and events of the
-// appends that it let in, up to two bounds, and knows which partitions are down. A partition is
+// appends that it let in, up to two bounds, of which the audit log may have a part only, and knows
+// which partitions are down. A partition is
 // down after an append to it failed because servers were away or unable; then one append at a
 // time is let in, as a trial, at most one every TrialEvery.
 //
@@ -43,6 +48,8 @@ type Admission struct {
 // admitted is what Admission knows of one partition.
 type admitted struct {
 	waiting int       // appends without an answer
+	bytes   int       // of the appends that did not leave
+	events  int       // of the appends that did not leave
 	failure error     // why the last append failed; nil: the partition is not down
 	since   time.Time // when it failed
 	lasts   bool      // the failure lasts
@@ -60,6 +67,8 @@ func (ad *Admission) Check(slot, bytes, events int, now time.Time) error {
 	case ad.closed != nil:
 		return ad.closed
 	case ad.bytes+bytes > ad.maxBytes || ad.events+events > ad.maxEvents:
+		return ErrFull
+	case slot == Slot(event.AuditPartition) && p.waiting > 0 && (p.bytes+bytes > ad.maxBytes/auditShare || p.events+events > ad.maxEvents/auditShare):
 		return ErrFull
 	case p.failure != nil && (p.waiting > 0 || now.Before(p.trial)):
 		return Down(slot, p.failure)
@@ -83,6 +92,8 @@ func (ad *Admission) Enter(a *Append, now time.Time) error {
 	}
 	a.Queued = now
 	p.waiting++
+	p.bytes += a.Size
+	p.events += len(a.Events)
 	ad.bytes += a.Size
 	ad.events += len(a.Events)
 	return nil
@@ -90,7 +101,10 @@ func (ad *Admission) Enter(a *Append, now time.Time) error {
 
 // Leave stops counting an append, before it is answered or when it is written.
 func (ad *Admission) Leave(a *Append) {
-	ad.partitions[a.Slot].waiting--
+	p := &ad.partitions[a.Slot]
+	p.waiting--
+	p.bytes -= a.Size
+	p.events -= len(a.Events)
 	ad.bytes -= a.Size
 	ad.events -= len(a.Events)
 }
@@ -145,8 +159,9 @@ func (ad *Admission) Failing() (slots []int) {
 	return slots
 }
 
-// Slot is a partition's index in what is kept by partition: inbox 0, control 1, 00 2, 01 3, ….
-func Slot(p event.Partition) int { return int(p - event.InboxPartition) }
+// Slot is a partition's index in what is kept by partition in memory: audit 0, inbox 1, control 2,
+// 00 3, 01 4, ….
+func Slot(p event.Partition) int { return int(p - event.AuditPartition) }
 
 // PartitionOf is the partition of a slot.
-func PartitionOf(slot int) event.Partition { return event.Partition(slot) + event.InboxPartition }
+func PartitionOf(slot int) event.Partition { return event.Partition(slot) + event.AuditPartition }

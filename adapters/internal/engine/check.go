@@ -36,7 +36,7 @@ func CheckRead(p event.Partition, partitions int, from int64, most int) error {
 }
 
 func has(p event.Partition, partitions int) bool {
-	return p >= event.InboxPartition && int(p) < partitions
+	return p >= event.AuditPartition && int(p) < partitions
 }
 
 // Ahead is the error of a read from a position beyond a partition's head (ledger.ErrAhead).

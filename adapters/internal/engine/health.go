@@ -9,25 +9,31 @@ import (
 type Health struct {
 	mu      sync.Mutex
 	trouble string
+	aside   string
 	since   time.Time
 }
 
 // NewHealth is in good health since now.
 func NewHealth(now time.Time) *Health { return &Health{since: now} }
 
-// Set takes note of what is wrong; "" is nothing.
-func (h *Health) Set(trouble string, now time.Time) {
+// Set takes note of what is wrong; "" is nothing. aside is what is wrong with the audit log: it is told,
+// but the health is good, since no message needs that log.
+func (h *Health) Set(trouble, aside string, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if (trouble == "") != (h.trouble == "") {
 		h.since = now
 	}
-	h.trouble = trouble
+	h.trouble, h.aside = trouble, aside
 }
 
-// State says whether all is well, since when it is so or is not, and what is wrong.
-func (h *Health) State() (ok bool, since time.Time, trouble string) {
+// State says whether all that messages need is well, since when it is so or is not, and what is wrong.
+func (h *Health) State() (ok bool, since time.Time, detail string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.trouble == "", h.since, h.trouble
+	detail = h.trouble
+	if h.aside != "" && detail != "" {
+		detail += "; "
+	}
+	return h.trouble == "", h.since, detail + h.aside
 }

@@ -36,6 +36,10 @@ var dumps = []struct{ table, text string }{
 		FROM handoffs h JOIN partitions p ON p.partition = h.partition ORDER BY h.message, h.attempt, h.part`},
 	{"reserved", `SELECT r.partition, r.tenant, r.key, r.message, r.input, r.keep_until FROM reserved r
 		JOIN partitions p ON p.partition = r.partition WHERE r.keep_until > p.time ORDER BY r.message`},
+	{"facets", `SELECT tenant, kind, value, bucket, partition FROM facets ORDER BY tenant, kind, value, bucket, partition`},
+	{"reasons", `SELECT message, rule, partition FROM reasons ORDER BY message, rule`},
+	{"tallies", `SELECT tenant, quarter, partition, body FROM tallies ORDER BY tenant, quarter, partition`},
+	{"stream_events", `SELECT partition, position, event, type, tenant, subject, at, why FROM stream_events ORDER BY partition, position`},
 	{"tails", `SELECT t.partition, t.day, t.account, t.tail, t.tenant, t.subject, p.time FROM tails t
 		JOIN partitions p ON p.partition = t.partition ORDER BY t.partition, t.day, t.account, t.tail, t.tenant, t.subject`},
 }
@@ -50,6 +54,9 @@ func Dump(ctx context.Context, tx *sql.Tx, w io.Writer, pg bool) error {
 		text := t.text
 		if pg { // SQLite compares texts byte by byte
 			text = strings.Replace(text, "ORDER BY subject, event, scope, name", `ORDER BY subject, event, scope COLLATE "C", name COLLATE "C"`, 1)
+			text = strings.Replace(text, "ORDER BY tenant, kind, value, bucket", `ORDER BY tenant COLLATE "C", kind, value COLLATE "C", bucket`, 1)
+			text = strings.Replace(text, "ORDER BY message, rule", `ORDER BY message, rule COLLATE "C"`, 1)
+			text = strings.Replace(text, "ORDER BY tenant, quarter, partition", `ORDER BY tenant COLLATE "C", quarter, partition`, 1)
 		}
 		if err := dumpTable(ctx, tx, out, t.table, text); err != nil {
 			return err
@@ -131,6 +138,13 @@ func dumpTable(ctx context.Context, tx *sql.Tx, out *bufio.Writer, table, text s
 	}
 	return rows.Err()
 }
+
+// How far a message's own time may be from the time in its id. The id of an answer to an inbound
+// message has the time of that message.
+const (
+	IDBehind = 10 * time.Minute
+	IDAhead  = time.Minute
+)
 
 // Oldest is the smallest id of a time.
 func Oldest(t time.Time) (id event.ID) {

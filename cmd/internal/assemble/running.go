@@ -1,12 +1,14 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,20 +22,28 @@ import (
 	"github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/lists"
 	"github.com/chirograph/chirograph/domain/node"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/report"
+	"github.com/chirograph/chirograph/domain/witness"
 )
 
 // Running is a node with its API and its carriers.
 type Running struct {
-	Data     *Data // closed by Run
+	Data     *Data  // closed by Run
+	Name     string // the node's
 	Node     *node.Node
 	Carriers []ledger.Client
 	Listener net.Listener
 	Keys     door.Keys
 	Drain    time.Duration
 	Log      *slog.Logger
+	Exports  Exports
+	zones    map[string]string // of the tenants' reports
 	// shares divides the carriers among the nodes of a cluster until ctx is done; nil on
 	// one machine.
 	shares func(ctx context.Context) error
@@ -45,6 +55,11 @@ type Running struct {
 // proposals, the carriers' answers, the facts that they made, the files.
 func (r *Running) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, r.Data.Close()) }()
+	exports, stopExports, err := r.Exports.begin(r.Data, r.Log)
+	if err != nil {
+		return err
+	}
+	defer stopExports()
 	carriers, stopCarriers := context.WithCancel(context.Background())
 	defer stopCarriers()
 	nodeRun, err := r.Node.Start(ctx)
@@ -92,15 +107,8 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		return err
 	}
 	warnOfSharing(r.Log, r.Node.Registry())
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions()})
-	handler := v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Logger: r.Log, Registerer: registry}),
-		Intake: r.Node.Intake(), Commands: r.Node.Commands(),
-		Reading: reading.New(reading.Ports{Views: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
-			Programs: r.Node.Commands(), Witness: r.Node.Intake(), Wait: door.WaitContext}),
-		Health:  &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
-		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
+	witnessed := r.witness()
+	handler := r.handler(witnessed, exports)
 	served := make(chan error, 1)
 	apiCtx, stopAPI := context.WithCancel(ctx)
 	defer stopAPI()
@@ -109,6 +117,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		if err := r.Started(ctx); err != nil && ctx.Err() == nil {
 			stopAPI()
 			err = errors.Join(err, <-served)
+			witnessed.end()
 			stop()
 			return err
 		}
@@ -118,8 +127,28 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		r.Log.Warn("some requests were cut off while stopping")
 		err = nil
 	}
+	witnessed.end()
 	stop()
 	return err
+}
+
+// handler is the API of the node.
+func (r *Running) handler(w *witnessing, exports v1.Exports) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions()})
+	reader := reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
+		Programs: r.Node.Commands(), Witness: w, Wait: door.WaitContext})
+	return v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Uses: w, Logger: r.Log, Registerer: registry}),
+		Intake: r.Node.Intake(), Commands: r.Node.Commands(), Reading: reader,
+		Lists: lists.New(lists.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Open: reader, Witness: w}),
+		History: history.New(history.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
+			Registry: node.RegistryAt(r.Node), Zone: cmp.Or(r.Data.World, places.BuiltIn()).Zone, Now: time.Now, Witness: w}),
+		Exports:  exports,
+		Reports:  report.New(report.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Rules: r.Data.Policy, Zones: cmp.Or(r.Data.World, places.BuiltIn()), Tenants: r.zones}),
+		AuditLog: witness.NewTrail(r.Data.Log),
+		Health:   &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
+		Metrics:  promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 }
 
 // raise raises the ledger's format level. On one machine no node of an older version can be beside this
@@ -142,7 +171,11 @@ func Prepare(ctx context.Context, cfg *config.Config, l net.Listener, log *slog.
 	if err != nil {
 		return nil, err
 	}
-	r = &Running{Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log}
+	r = &Running{Name: cfg.Node, Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log, zones: map[string]string{},
+		Exports: Exports{Node: cfg.Node, Dir: cfg.Exports.Folder(cfg.Data), Keep: time.Duration(cfg.Exports.Keep)}}
+	for _, z := range cfg.Zones {
+		r.zones[z.Tenant] = z.Zone
+	}
 	if cfg.IsShared() {
 		err = r.join(ctx, cfg)
 	} else {

@@ -141,6 +141,10 @@ type commands struct {
 	Review ReviewCmd `cmd:""`
 	Pause  PauseCmd  `cmd:""`
 	Resume ResumeCmd `cmd:""`
+
+	Control ControlCmd `cmd:""`
+	Report  ReportCmd  `cmd:""`
+	Search  SearchCmd  `cmd:""`
 }
 
 // shell runs a command line as main does.

@@ -42,7 +42,9 @@ type Config struct {
 	WorldFile     string       `yaml:"world_file" file:"" otherwise:"the built-in world data" doc:"File with world data (area codes, the zones of countries, a zone database) that is used instead of what is built in. chirograph world export writes the built-in one. Give every node of a cluster the same file."`
 	Log           Log          `yaml:"log" doc:"The process's own log, on standard error. It never contains a recipient's phone number or a message's text."`
 	Limits        Limits       `yaml:"limits" doc:"Limits for each partition."`
+	Exports       Exports      `yaml:"exports" doc:"The files of exports (docs/export.md): one zip for each question of a compliance officer."`
 	Tenants       []string     `yaml:"tenants" doc:"Names of the tenants: small letters, digits, - and _. A name is in every event and cannot be changed later. Required."`
+	Zones         []Zone       `yaml:"zones" doc:"In which zone the reports of a tenant are cut into days, where that is not UTC."`
 	APIKeys       []Key        `yaml:"api_keys" doc:"Who may call the API. chirograph config key makes a key."`
 	Carriers      []Carrier    `yaml:"carriers" doc:"Carrier accounts. Nodes bind to them as SMPP 3.4 transceivers."`
 	Kafka         Kafka        `yaml:"kafka" doc:"The ledger's topics. chirograph log init makes them."`
@@ -71,6 +73,18 @@ type Limits struct {
 	AnswerWithin Duration `yaml:"answer_within" default:"10s" doc:"After call_window, how long the carrier may take to answer before the hand-off is in doubt. Must be longer than every carrier's response_timeout."`
 	ReleaseRate  int      `yaml:"release_rate" default:"100" doc:"How many scheduled and deferred messages a partition decides per second when many are due at once."`
 	MaxWaiting   int      `yaml:"max_waiting" default:"2000" doc:"For each partition and priority: how many allowed messages may wait for a carrier. Further messages are decided later."`
+}
+
+// Exports says where files of exports are kept, and how long.
+type Exports struct {
+	Keep Duration `yaml:"keep" default:"168h0m0s" doc:"How long a file is kept after it was made; 1h to 8760h."`
+	Dir  string   `yaml:"dir" file:"" otherwise:"the folder exports in data; on a cluster: none, and the node makes no exports" doc:"Folder of the files, which are sealed and can be read only by this process's user. Each node needs one of its own, on a disk that outlives the process."`
+}
+
+// Zone is the zone of one tenant's reports.
+type Zone struct {
+	Tenant string `yaml:"tenant" doc:"The tenant. Required."`
+	Zone   string `yaml:"zone" doc:"The zone's name in the IANA zone database, such as America/New_York. Required."`
 }
 
 // Key is one API key. A key has 256 random bits, so its plain SHA-256 gives
@@ -390,6 +404,14 @@ func (c *Config) MasterKey() string {
 		return c.MasterKeyFile
 	}
 	return filepath.Join(c.Data, "master.key")
+}
+
+// Folder is where the files are on a node with a data folder, or without one (""); "": it makes none.
+func (x *Exports) Folder(data string) string {
+	if x.Dir == "" && data != "" {
+		return filepath.Join(data, "exports")
+	}
+	return x.Dir
 }
 
 // Logger is the process's own log.

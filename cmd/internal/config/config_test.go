@@ -217,6 +217,9 @@ func TestConfigCheck(t *testing.T) {
 		{"priority: 8", "priority: 10", "programs[0].priority: "},
 		{`"Example Bank: call us."`, `"` + strings.Repeat("x", 500) + `"`, "programs[0].help_text: it must have at most 3 segments"},
 		{`"Example Bank: welcome back."`, `"` + strings.Repeat("x", 500) + `"`, "programs[0].start_text: it must have at most 3 segments"},
+		{"zones:\n  - tenant: bank", "zones:\n  - tenant: bnk", `zones[0].tenant: "bnk" is not one of the tenants; did you mean bank?`},
+		{"zone: America/New_York", "zone: New York", `zones[0].zone: zone "New York" is not in the zone database`},
+		{"zone: America/New_York", "zone: America/New_York\n  - {tenant: bank, zone: UTC}", "zones[1].tenant: zones[0] has the zone of this tenant already"},
 		{"owners:\n  - tenant: bank", "owners:\n  - tenant: bnk", `owners[0].tenant: "bnk" is not one of the tenants; did you mean bank?`},
 		{"owners:\n  - tenant: bank\n    senders: [\"12345\"]\n    legal_entities: [Example Bank Ltd]", "owners:\n  - tenant: bank", "owners[0]: name senders, legal_entities or both"},
 		{`    senders: ["12345"]`, `    senders: ["+1 202 555 0101"]`, "owners[0].senders[0]: a sender ID is"},
@@ -344,7 +347,7 @@ func TestDefaults(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	for _, v := range []reflect.Value{reflect.ValueOf(*c), reflect.ValueOf(c.Log), reflect.ValueOf(c.Limits), reflect.ValueOf(c.Carriers[0]),
+	for _, v := range []reflect.Value{reflect.ValueOf(*c), reflect.ValueOf(c.Log), reflect.ValueOf(c.Limits), reflect.ValueOf(c.Exports), reflect.ValueOf(c.Carriers[0]),
 		reflect.ValueOf(c.Kafka), reflect.ValueOf(c.EventStoreDB)} {
 		for i := range v.NumField() {
 			f := v.Type().Field(i)

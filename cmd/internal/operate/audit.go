@@ -66,12 +66,12 @@ func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 	out := verified{Ledger: d.Log.Source()[1:]}
 	v := audit.New(d.Policy.Required()...)
 	step := terminal.NewBar(g, "verifying", total(d))
-	partitions := []event.Partition{event.ControlPartition, event.InboxPartition}
+	partitions := []event.Partition{event.ControlPartition, event.InboxPartition, event.AuditPartition}
 	for p := range d.Log.Partitions() {
 		partitions = append(partitions, event.Partition(p))
 	}
 	// Heads before control, so that all control that the partitions have applied is read.
-	heads := map[event.Partition]int64{event.ControlPartition: -1, event.InboxPartition: -1}
+	heads := map[event.Partition]int64{event.ControlPartition: -1, event.InboxPartition: -1, event.AuditPartition: -1}
 	for _, p := range partitions {
 		if p >= 0 {
 			if _, heads[p], err = d.Log.Read(ctx, p, 0, 0); err != nil {
@@ -144,6 +144,13 @@ func (o *verified) print(w io.Writer, most int) error {
 	}
 	if len(reviews) > 0 {
 		fmt.Fprintf(b, "Inbound messages that an officer has yet to read: %s.\n", strings.Join(reviews, "; "))
+	}
+	var trail []string
+	for _, t := range slices.Sorted(maps.Keys(r.Audit)) {
+		trail = append(trail, fmt.Sprintf("%d %s", r.Audit[t], t.Name()))
+	}
+	if len(trail) > 0 {
+		fmt.Fprintf(b, "Audit log: %s.\n", strings.Join(trail, ", "))
 	}
 	for _, u := range o.Unread {
 		fmt.Fprintf(b, "NOT READ COMPLETELY: %s\n", u)

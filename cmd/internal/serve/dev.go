@@ -114,7 +114,8 @@ func (c *Cmd) dev(ctx context.Context, g *terminal.Globals) error {
 	if err != nil {
 		return errors.Join(err, d.Close())
 	}
-	r := &assemble.Running{Data: d, Node: node, Carriers: clients, Listener: l, Keys: keys, Drain: c.Drain, Log: log}
+	r := &assemble.Running{Data: d, Name: "dev", Node: node, Carriers: clients, Listener: l, Keys: keys, Drain: c.Drain, Log: log,
+		Exports: assemble.Exports{Node: "dev", Dir: filepath.Join(c.Data, "exports"), Keep: 7 * 24 * time.Hour}}
 	r.Started = func(ctx context.Context) error {
 		if err := assemble.Apply(ctx, node, d, "dev", &assemble.Wanted{Programs: devPrograms(), Routes: []event.Route{{Rule: "everything", Carrier: devCarrier}}}); err != nil {
 			return err
@@ -191,6 +192,9 @@ func resetData(dir string) error {
 		return err
 	}
 	defer lock.Close()
+	if err := os.RemoveAll(filepath.Join(dir, "exports")); err != nil {
+		return err
+	}
 	for _, name := range []string{"ledger.db", "vault.db", "views.db", "master.key", "dev-key"} {
 		for _, suffix := range []string{"", "-wal", "-shm"} {
 			if err := os.Remove(filepath.Join(dir, name+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {

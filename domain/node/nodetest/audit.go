@@ -35,7 +35,7 @@ func (w *world) audit() {
 			byPartition[p] = append(byPartition[p], fact{"submit", s.out.ID, s.out.Position})
 		}
 	}
-	all := []event.Partition{event.ControlPartition, event.InboxPartition}
+	all := []event.Partition{event.ControlPartition, event.InboxPartition, event.AuditPartition}
 	for p := range w.log.Partitions() {
 		all = append(all, event.Partition(p))
 	}

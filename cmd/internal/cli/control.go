@@ -1,0 +1,188 @@
+package cli
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/chirograph/chirograph/api/v1"
+	"github.com/chirograph/chirograph/cmd/internal/client"
+	"github.com/chirograph/chirograph/cmd/internal/terminal"
+)
+
+// ControlCmd is about programs, routes, policies and pauses.
+type ControlCmd struct {
+	History ControlHistoryCmd `cmd:"" help:"Show who changed which program, route or policy, and who paused what: when, and how it was before and after."`
+}
+
+// ControlHistoryCmd shows control's history.
+type ControlHistoryCmd struct {
+	zoneFlag `embed:""`
+
+	Since   string `help:"Only from this time on: a day, or a day and a time." placeholder:"TIME"`
+	Until   string `help:"Only before this time." placeholder:"TIME"`
+	Kind    string `help:"Only program, routes, policy, pause, owner, level or record." placeholder:"KIND"`
+	Program string `help:"Only what names this program, and the pauses that cover it." placeholder:"NAME"`
+	By      string `help:"Only what this key did." placeholder:"KEY"`
+	Tenant  string `help:"Of another tenant; * is everything. The key needs the scope operate too." placeholder:"NAME"`
+	Format  string `help:"text, json or csv." enum:"text,json,csv" default:"text"`
+	Limit   int    `help:"How many at most, 1 to 200." default:"50"`
+	All     bool   `help:"All pages, of --limit entries each."`
+	Cursor  string `help:"Go on after the page before: what it printed as its cursor." placeholder:"CURSOR"`
+}
+
+// Run prints a page, or all of them.
+func (c *ControlHistoryCmd) Run(g *terminal.Globals) error {
+	ctx, stop := terminal.Interruptible()
+	defer stop()
+	in, err := c.location()
+	if err != nil {
+		return err
+	}
+	q := url.Values{"limit": {strconv.Itoa(c.Limit)}}
+	for _, bound := range []struct{ name, text string }{{"since", c.Since}, {"until", c.Until}} {
+		t, err := timeIn("--"+bound.name, bound.text, in)
+		if err != nil {
+			return err
+		}
+		if !t.IsZero() {
+			q.Set(bound.name, t.Format(time.RFC3339Nano))
+		}
+	}
+	for _, x := range []struct{ name, value string }{{"kind", c.Kind}, {"program", c.Program}, {"by", c.By}, {"tenant", c.Tenant}, {"cursor", c.Cursor}} {
+		if x.value != "" {
+			q.Set(x.name, x.value)
+		}
+	}
+	cl, err := client.New(g)
+	if err != nil {
+		return err
+	}
+	if g.JSON {
+		c.Format = "json"
+	}
+	return c.pages(ctx, g, cl, q, in)
+}
+
+// pages prints one page after the other, until the last one or as far as was asked for.
+func (c *ControlHistoryCmd) pages(ctx context.Context, g *terminal.Globals, cl *client.Client, q url.Values, in *time.Location) error {
+	for first := true; ; first = false {
+		raw, err := cl.Do(ctx, client.Call{Method: http.MethodGet, Path: "/v1/control/history", Query: q, Reads: true})
+		if err != nil {
+			return client.Failed(g, err)
+		}
+		var page v1.ControlHistoryPage
+		if json.Unmarshal(raw, &page) != nil || page.Entries == nil {
+			return errNotOurs
+		}
+		switch c.Format {
+		case "json":
+			err = g.PrintJSON(raw)
+		case "csv":
+			err = c.csv(g.Stdout, &page, in, first)
+		default:
+			err = c.text(g.Stdout, &page, in, first)
+		}
+		if err != nil {
+			return err
+		}
+		if page.NextCursor == "" || !c.All {
+			if page.NextCursor != "" && c.Format != "json" {
+				_, err = fmt.Fprintf(g.Stderr, "There are more: --all, or --cursor %s\n", terminal.Plain(page.NextCursor))
+			}
+			return err
+		}
+		q.Set("cursor", page.NextCursor)
+	}
+}
+
+func (c *ControlHistoryCmd) text(w io.Writer, page *v1.ControlHistoryPage, in *time.Location, first bool) error {
+	var b strings.Builder
+	if first {
+		if len(page.Entries) == 0 {
+			b.WriteString("Nothing was changed.\n")
+		}
+		if page.ForeignRecords > 0 {
+			fmt.Fprintf(&b, "Control has %s that are no events of this ledger, and are not shown. See docs/operations.md.\n\n", terminal.Count(page.ForeignRecords, "record"))
+		}
+	}
+	for i := range page.Entries {
+		e := &page.Entries[i]
+		b.WriteString(terminal.Instant(e.At))
+		if local := c.local(e.At, in); local != "" {
+			b.WriteString("   " + local)
+		}
+		b.WriteString("\n")
+		for _, line := range wrapped(terminal.Plain(e.Sentence), 90) {
+			b.WriteString("    " + line + "\n")
+		}
+		if !e.Ended.IsZero() {
+			b.WriteString("    It ended at " + terminal.Instant(e.Ended))
+			if local := c.local(e.Ended, in); local != "" {
+				b.WriteString(" (" + local + ")")
+			}
+			b.WriteString(", by event " + e.EndedBy.String() + ".\n")
+		}
+		by := "no name is recorded"
+		if e.By != "" {
+			by = terminal.Plain(e.By)
+		}
+		fmt.Fprintf(&b, "    By: %s", by)
+		if e.Tenant != "" {
+			b.WriteString("   Tenant: " + terminal.Plain(e.Tenant))
+		} else if e.Kind != "owner" {
+			b.WriteString("   For: everybody")
+		}
+		fmt.Fprintf(&b, "   Event: %s at %s\n\n", e.Event, e.Position)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// wrapped divides a text into lines of at most width characters, at spaces; a longer word has a line of
+// its own.
+func wrapped(text string, width int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len([]rune(line))+1+len([]rune(word)) > width {
+			lines, line = append(lines, line), ""
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	return append(lines, line)
+}
+
+func (c *ControlHistoryCmd) csv(w io.Writer, page *v1.ControlHistoryPage, in *time.Location, first bool) error {
+	out := csv.NewWriter(w)
+	if first {
+		out.Write([]string{"time", "local_time", "kind", "type", "tenant", "by", "program", "carrier", "sender", "legal_entity", "sentence", "reason", "field", "before", "after", "ended", "event", "position"})
+	}
+	for i := range page.Entries {
+		e := &page.Entries[i]
+		changes := e.Changes
+		if len(changes) == 0 {
+			changes = []v1.ControlChange{{}}
+		}
+		ended := ""
+		if !e.Ended.IsZero() {
+			ended = e.Ended.UTC().Format(time.RFC3339Nano)
+		}
+		for _, x := range changes { // one row a changed field
+			row := []string{e.At.UTC().Format(time.RFC3339Nano), c.local(e.At, in), e.Kind, e.Type, e.Tenant, e.By, e.Program, e.Carrier, e.Sender, e.LegalEntity,
+				e.Sentence, e.Reason, x.Field, x.Before, x.After, ended, e.Event.String(), e.Position.String()}
+			for j := range row {
+				row[j] = csvCell(terminal.Plain(row[j]))
+			}
+			out.Write(row)
+		}
+	}
+	out.Flush()
+	return out.Error()
+}
