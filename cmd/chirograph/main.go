@@ -29,13 +29,21 @@ type commandLine struct {
 	Control     cli.ControlCmd         `cmd:"" help:"Read who changed programs, routes, policies and pauses."`
 	Sms         cli.SMSCmd             `cmd:"" help:"Show how an inbound text is read."`
 	Simulate    world.SimulateCmd      `cmd:"" help:"Simulate a message centre or a handset."`
-	Audit       operate.AuditCmd       `cmd:"" help:"Check a ledger."`
+	Audit       auditCmd               `cmd:"" help:"Check a ledger, and export what it knows."`
 	Config      operate.ConfigCmd      `cmd:"" help:"Check and apply a configuration file, and make API keys."`
 	Projections operate.ProjectionsCmd `cmd:"" help:"Rebuild the views."`
 	Log         operate.LogCmd         `cmd:"" help:"Create, repair and copy a ledger's log."`
 	Bench       bench.Cmd              `cmd:"" help:"Measure messages from submit to receipt on this machine."`
 	World       operate.WorldCmd       `cmd:"" help:"Export the built-in world data: area codes and zones."`
 	Version     operate.VersionCmd     `cmd:"" help:"Show the version of this binary and of what is built into it."`
+}
+
+// auditCmd has commands of an operator, who opens the ledger, and of an officer, who asks the API.
+type auditCmd struct {
+	operate.AuditCmd `embed:""`
+
+	Export  cli.ExportCmd  `cmd:"" help:"Make a file of what the ledger knows of a question: a report, the exact events, and tables."`
+	Exports cli.ExportsCmd `cmd:"" help:"List the exports of the tenant."`
 }
 
 func main() { os.Exit(run(os.Args[1:])) }
