@@ -143,6 +143,8 @@ type commands struct {
 	Resume ResumeCmd `cmd:""`
 
 	Control ControlCmd `cmd:""`
+	Export  ExportCmd  `cmd:""`
+	Exports ExportsCmd `cmd:""`
 }
 
 // shell runs a command line as main does.
