@@ -61,7 +61,8 @@ var rooms = []room{
 	{folder: "domain/intake", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/places", "domain/receipts", "domain/recipient", "domain/sms", "domain/words"}, others: []string{}},
 	{folder: "domain/reading", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/recipient", "domain/sms"}, others: []string{}},
 	// The file of an export, and the job that makes it.
-	{folder: "domain/export", own: []string{"domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient", "domain/sms"}, others: []string{}},
+	{folder: "domain/export", own: []string{"domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient", "domain/sms"}, others: []string{},
+		tests: []string{"projections"}},
 	// A harness that runs whole nodes and verifies what they leave.
 	{folder: "domain/node/nodetest", own: []string{"domain"}, others: []string{}},
 	// Goroutines, placement, clock and readiness, and no decisions.

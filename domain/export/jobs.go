@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"iter"
 	"log/slog"
 	"slices"
 	"sync"
@@ -81,6 +82,8 @@ type Ports struct {
 type Jobs struct {
 	p    Ports
 	wake chan struct{}
+	// write is Write.
+	write func(ctx context.Context, w io.Writer, o Options, entries iter.Seq2[Entry, error]) (Result, error)
 
 	mu      sync.Mutex // records are written under it; nothing else is locked meanwhile
 	jobs    map[event.ID]*entry
@@ -99,7 +102,7 @@ type entry struct {
 
 // New makes Jobs and finds again what was asked for before. Nothing runs before Run.
 func New(p Ports) (*Jobs, error) {
-	j := &Jobs{p: p, wake: make(chan struct{}, 1), jobs: map[event.ID]*entry{}, asking: map[string]int{}, started: map[string]time.Time{}}
+	j := &Jobs{p: p, wake: make(chan struct{}, 1), write: Write, jobs: map[event.ID]*entry{}, asking: map[string]int{}, started: map[string]time.Time{}}
 	records, err := p.Files.Records()
 	if err != nil {
 		return nil, err

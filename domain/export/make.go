@@ -108,7 +108,7 @@ func (j *Jobs) make(ctx context.Context, e *entry, job *Job, sealed *event.Seale
 	}
 	o, err := j.options(job)
 	if err == nil {
-		r, err = Write(ctx, f, o, j.entries(ctx, &s, job.Shown))
+		r, err = j.write(ctx, f, o, j.entries(ctx, &s, job.Shown))
 	}
 	if err == nil {
 		err = ctx.Err()
