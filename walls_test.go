@@ -60,9 +60,14 @@ var rooms = []room{
 	{folder: "domain/receipts", own: []string{"domain/control", "domain/event", "domain/ledger", "domain/sms", "domain/words"}, others: []string{}, pure: true},
 	{folder: "domain/intake", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/places", "domain/receipts", "domain/recipient", "domain/sms", "domain/words"}, others: []string{}},
 	{folder: "domain/reading", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/recipient", "domain/sms"}, others: []string{}},
+	{folder: "domain/report", own: []string{"domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient"}, others: []string{}, tests: []string{"domain/places"}},
+	{folder: "domain/history", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient", "domain/sms"}, others: []string{}, tests: []string{"projections"}},
+	{folder: "domain/lists", own: []string{"domain/event", "domain/ledger", "domain/reading", "domain/recipient"}, others: []string{}, tests: []string{"projections/viewtest"}},
 	// The file of an export, and the job that makes it.
 	{folder: "domain/export", own: []string{"domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient", "domain/sms"}, others: []string{},
 		tests: []string{"projections"}},
+	// It writes and reads the audit log, and knows the port that it is behind.
+	{folder: "domain/witness", own: []string{"domain/event", "domain/ledger", "domain/reading"}, others: []string{}, tests: []string{"adapters/memlog"}},
 	// A harness that runs whole nodes and verifies what they leave.
 	{folder: "domain/node/nodetest", own: []string{"domain"}, others: []string{}},
 	// Goroutines, placement, clock and readiness, and no decisions.

@@ -28,9 +28,17 @@ type Authenticator interface {
 	Authenticate(key string) (c ledger.Caller, scopes []string, ok bool)
 }
 
+// Uses counts the uses of API keys. It must not wait.
+type Uses interface {
+	// KeyUsed counts a call that needed a scope; refused: the key does not have it.
+	KeyUsed(c ledger.Caller, scope string, refused bool)
+}
+
 // Config is what a door needs. Keys and Logger are required.
 type Config struct {
 	Keys Authenticator
+	// Uses counts the uses of known keys; nil: nothing does.
+	Uses Uses
 	// Logger gets one line a request (debug where no key is needed) and the cause of
 	// every problem that is ours. No line holds a number, a body or a query string.
 	Logger *slog.Logger
@@ -100,15 +108,35 @@ type callerKey struct{}
 type identity struct {
 	ledger.Caller
 	scopes []string
+	uses   Uses
+}
+
+// needs fails unless the key has a scope, and counts that it was needed.
+func (p *identity) needs(scope string) error {
+	ok := slices.Contains(p.scopes, scope)
+	if p.uses != nil {
+		p.uses.KeyUsed(p.Caller, scope, !ok)
+	}
+	if !ok {
+		return forbidden(scope)
+	}
+	return nil
 }
 
 // Require fails unless the key of a request also has a scope, for what an operation does only for some of
 // its requests.
 func Require(ctx context.Context, scope string) error {
-	if p, ok := ctx.Value(callerKey{}).(*identity); ok && slices.Contains(p.scopes, scope) {
-		return nil
+	p, ok := ctx.Value(callerKey{}).(*identity)
+	if !ok {
+		return forbidden(scope)
 	}
-	return forbidden(scope)
+	return p.needs(scope)
+}
+
+// Has reports whether the key of a request also has a scope, for answers that show more to those who have it.
+func Has(ctx context.Context, scope string) bool {
+	p, ok := ctx.Value(callerKey{}).(*identity)
+	return ok && slices.Contains(p.scopes, scope)
 }
 
 func forbidden(scope string) *Problem {
@@ -214,10 +242,8 @@ func (d *Door) identify(h http.Header, op *Operation, caller *identity) error {
 		return &Problem{Code: "unauthorized", Detail: "Send a valid API key: Authorization: Bearer, a space, the key.",
 			Header: [2]string{"WWW-Authenticate", `Bearer realm="chirograph"`}}
 	}
-	if !slices.Contains(caller.scopes, op.Scope) {
-		return forbidden(op.Scope)
-	}
-	return nil
+	caller.uses = d.c.Uses
+	return caller.needs(op.Scope)
 }
 
 // Wait calls f, which waits for something to change. The request does not count

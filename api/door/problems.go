@@ -42,6 +42,7 @@ var problems = map[string]kind{
 	"invalid_cursor":    {422, "The cursor belongs to another search", "Send the next_cursor of the page before with exactly the same search, or leave the cursor out to begin with the first page."},
 	"invalid_position":  {422, "A position is malformed or is not in this ledger", "Send a position that this server gave in an answer, such as 07-1234."},
 	"too_many":          {422, "A list is too long", "The detail gives the limit. Divide the list over several calls."},
+	"event_not_found":   {404, "There is no such event", "Check the id. If an event is not found by its id, ask with its position. An event of another tenant gets the same answer."},
 	"message_not_found": {404, "There is no such message", "Check the id. A message of another tenant gets the same answer."},
 	"message_left":      {409, "The message has already left, or has reached its end", "The member state has its status. No further attempt to send it will be made."},
 
@@ -90,7 +91,8 @@ var problems = map[string]kind{
 	"already_placed":          {409, "The message is placed already", "Resolve it as stop, narrow or clear."},
 	"holds_nothing":           {409, "The review holds nothing", "Resolve it as clear. What stood before still stands; POST /v1/opt-outs/lift ends it."},
 	"reason_required":         {422, "A reason is required", "Say why, in at most 500 characters. It is kept for ever and shown to others, so do not write personal data."},
-	"reason_has_number":       {422, "The reason has what may be a phone number", "A reason is kept for ever. Name your case in other words: 7 or more digits in a row are refused."},
+	"invalid_reason":          {422, "The reason is malformed", "It has 3 to 500 printable characters in UTF-8. It is kept for ever, so do not write personal data."},
+	"reason_has_number":       {422, "The reason has a number in it", "A reason is kept for ever, so it may have no personal data, and 7 digits in a run look like a phone number. Name the case instead, such as: complaint 4711."},
 	"export_not_found":        {404, "There is no such export", "Check the id. An export of another tenant gets the same answer, and on a cluster one that another node has: ask the node that took it."},
 	"opt_out_not_found":       {404, "There is no such opt-out", "Give the event id of an opt-out of your tenant, as its lists show it."},
 	"export_not_ready":        {409, "The export is not made yet", "GET /v1/jobs/{id} shows how far it is. Fetch the file when its state is finished."},
@@ -101,11 +103,12 @@ var problems = map[string]kind{
 	"unknown_carrier":         {422, "There is no such carrier", "Name a carrier account that a route uses."},
 
 	// What the ledger could not do.
-	"internal":        {500, "Something went wrong here", "The server's log has the cause under the reference. It is not known whether a write was recorded: repeat it with the same Idempotency-Key, or read first."},
-	"unavailable":     {503, "The ledger cannot record anything now", "Nothing was written. Try again after the time in Retry-After."},
-	"overloaded":      {503, "Too many requests at once", "Nothing was done. Try again after the time in Retry-After."},
-	"behind":          {503, "The views have not read that far yet", "Try again after the time in Retry-After, or read without at_least."},
-	"outcome_unknown": {504, "It is not known whether it was recorded", "Repeat a submit with the same Idempotency-Key: the message is then sent once. It does no harm to repeat a cancel, an opt-out, a lift or a pause."},
+	"internal":         {500, "Something went wrong here", "The server's log has the cause under the reference. It is not known whether a write was recorded: repeat it with the same Idempotency-Key, or read first."},
+	"unavailable":      {503, "The ledger cannot record anything now", "Nothing was written. Try again after the time in Retry-After."},
+	"overloaded":       {503, "Too many requests at once", "Nothing was done. Try again after the time in Retry-After."},
+	"behind":           {503, "The views have not read that far yet", "Try again after the time in Retry-After, or read without at_least."},
+	"audit_log_behind": {503, "It cannot be recorded that you read this", "Personal data is shown only if the audit log takes down that it was shown, and it takes nothing down at the moment. Nothing was shown. Try again after the time in Retry-After."},
+	"outcome_unknown":  {504, "It is not known whether it was recorded", "Repeat a submit with the same Idempotency-Key: the message is then sent once. It does no harm to repeat a cancel, an opt-out, a lift or a pause."},
 }
 
 // Kind is what is the same in every problem of one code.

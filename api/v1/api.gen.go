@@ -14,6 +14,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/report"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/labstack/echo/v4"
 	"github.com/oapi-codegen/runtime"
@@ -118,6 +119,35 @@ type AttemptPart struct {
 	Reason    string               `json:"reason,omitempty,omitzero"`
 	Receipt   *Receipt             `json:"receipt,omitempty"`
 	Status    recipient.PartStatus `json:"status"`
+}
+
+// AuditEntry defines model for AuditEntry.
+type AuditEntry struct {
+	// Data The event's data as stored.
+	Data json.RawMessage `json:"data"`
+
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Tenant Whose data was read or whose key was used; left out for the operator's.
+	Tenant string `json:"tenant,omitempty,omitzero"`
+
+	// Time When it was recorded.
+	Time time.Time `json:"time"`
+
+	// Type The event's type with its version; docs/events.md describes its data.
+	Type string `json:"type"`
+}
+
+// AuditLogPage defines model for AuditLogPage.
+type AuditLogPage struct {
+	Entries []AuditEntry `json:"entries"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string `json:"next_cursor,omitempty,omitzero"`
 }
 
 // Cancelled defines model for Cancelled.
@@ -310,8 +340,8 @@ type ExportQuestion struct {
 	// Program Messages of this program.
 	Program string `json:"program,omitempty,omitzero"`
 
-	// Reason Why you need it, in 3 to 500 characters. It is kept for ever, so write no personal data: 7 or more digits in a row are refused.
-	Reason string `json:"reason"`
+	// Reason Why you need it, in 3 to 500 characters. It is required, here or in the header `Audit-Reason`. It is kept for ever, so write no personal data: 7 digits in a run are refused.
+	Reason string `json:"reason,omitempty,omitzero"`
 
 	// Recipient Everything between your tenant and this phone number, in E.164, or national with `country`.
 	Recipient string `json:"recipient,omitempty,omitzero"`
@@ -327,6 +357,161 @@ type ExportQuestion struct {
 
 	// Until Messages accepted before this time, and other events before it.
 	Until time.Time `json:"until,omitempty,omitzero"`
+}
+
+// History defines model for History.
+type History struct {
+	// AsOf Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	AsOf    Position       `json:"as_of"`
+	Entries []HistoryEntry `json:"entries"`
+
+	// Masked The kinds of data that were left out: number, body, reference, words, evidence.
+	Masked []string       `json:"masked"`
+	Moment *HistoryMoment `json:"moment,omitempty"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string `json:"next_cursor,omitempty,omitzero"`
+
+	// Notes What the history does not have, in sentences.
+	Notes []string `json:"notes"`
+
+	// Number Only its country code and last two digits, if `masked` has `number`.
+	Number string `json:"number"`
+
+	// Standing The opt-outs that stand now.
+	Standing []HistoryOptOut `json:"standing"`
+	Zone     string          `json:"zone"`
+
+	// ZoneWhy Why local times are in this zone.
+	ZoneWhy string `json:"zone_why"`
+}
+
+// HistoryAfter What was handed off to carriers after an opt-out.
+type HistoryAfter struct {
+	Count int `json:"count"`
+
+	// Disputed Nothing that is recorded explains one of them.
+	Disputed bool `json:"disputed"`
+
+	// Handoffs The first of them, at most 5.
+	Handoffs []HistoryHandoff `json:"handoffs"`
+	Sentence string           `json:"sentence"`
+}
+
+// HistoryDetail defines model for HistoryDetail.
+type HistoryDetail struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// HistoryEntry defines model for HistoryEntry.
+type HistoryEntry struct {
+	// After What was handed off to carriers after an opt-out.
+	After     *HistoryAfter   `json:"after,omitempty"`
+	Details   []HistoryDetail `json:"details"`
+	Effective bool            `json:"effective"`
+
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// Known Of an opt-out: when it became known here.
+	Known time.Time `json:"known,omitempty,omitzero"`
+
+	// Local The same time in the zone of the history.
+	Local time.Time `json:"local"`
+
+	// Message A UUID (RFC 9562).
+	Message ID `json:"message,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Said Of an opt-out: when the person said so.
+	Said time.Time `json:"said,omitempty,omitzero"`
+
+	// Sentence What the event is.
+	Sentence string `json:"sentence"`
+
+	// Time In UTC.
+	Time time.Time `json:"time"`
+	Type string    `json:"type"`
+
+	// Void Why the event changed nothing.
+	Void         string `json:"void,omitempty,omitzero"`
+	VoidSentence string `json:"void_sentence,omitempty,omitzero"`
+}
+
+// HistoryHandoff defines model for HistoryHandoff.
+type HistoryHandoff struct {
+	Carrier string `json:"carrier"`
+
+	// Message A UUID (RFC 9562).
+	Message ID        `json:"message"`
+	Time    time.Time `json:"time"`
+
+	// Why Why it was allowed.
+	Why string `json:"why"`
+}
+
+// HistoryMoment defines model for HistoryMoment.
+type HistoryMoment struct {
+	At    time.Time `json:"at"`
+	Count int       `json:"count"`
+
+	// Handoffs The first of them, at most 5.
+	Handoffs []HistoryHandoff `json:"handoffs"`
+
+	// Later What was handed off to carriers after the moment, in a sentence.
+	Later    string `json:"later"`
+	Sentence string `json:"sentence"`
+
+	// Standing The opt-outs that stood at the moment.
+	Standing []HistoryOptOut `json:"standing"`
+}
+
+// HistoryOptOut defines model for HistoryOptOut.
+type HistoryOptOut struct {
+	// After What was handed off to carriers after an opt-out.
+	After *HistoryAfter `json:"after,omitempty"`
+
+	// Event A UUID (RFC 9562).
+	Event ID        `json:"event"`
+	Known time.Time `json:"known"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position  `json:"position"`
+	Said     time.Time `json:"said"`
+	Sentence string    `json:"sentence"`
+}
+
+// HistoryRequest defines model for HistoryRequest.
+type HistoryRequest struct {
+	// At A moment: a time of day (`14:03`), a day and a time (`2026-11-24 14:03`), both in the zone, or an instant. A time of day alone means the last day on which an opt-out came at that time; if there is none, the last time that the clock showed it. Without seconds the whole minute counts.
+	At string `json:"at,omitempty,omitzero"`
+
+	// Country Of a national number (ISO 3166-1 alpha-2).
+	Country string `json:"country,omitempty,omitzero"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor string `json:"cursor,omitempty,omitzero"`
+
+	// Limit Default: 100.
+	Limit *int `json:"limit,omitempty"`
+
+	// Number In E.164, or in national form with `country`.
+	Number string `json:"number"`
+
+	// Order `oldest` (default) or `newest` first.
+	Order string `json:"order,omitempty,omitzero"`
+
+	// Since Events at or after this time.
+	Since time.Time `json:"since,omitempty,omitzero"`
+
+	// Until Events before this time.
+	Until time.Time `json:"until,omitempty,omitzero"`
+
+	// Zone The zone of local times, such as `America/New_York`. Default: the person's, if the number tells it for certain, else UTC.
+	Zone string `json:"zone,omitempty,omitzero"`
 }
 
 // ID A UUID (RFC 9562).
@@ -516,6 +701,9 @@ type Message struct {
 // MessageEvents defines model for MessageEvents.
 type MessageEvents struct {
 	Events []Event `json:"events"`
+
+	// Masked The kinds of personal data that the key may not see, and that were left out: number, body, reference, metadata, words, evidence. Left out if there are none.
+	Masked []string `json:"masked,omitempty,omitzero"`
 }
 
 // MessageSummary defines model for MessageSummary.
@@ -748,6 +936,69 @@ type Recipient struct {
 	// Places Where the recipient may be, such as `US-FL America/New_York`.
 	Places []string `json:"places"`
 }
+
+// Report defines model for Report.
+type Report = report.Report
+
+// ReportAmount defines model for ReportAmount.
+type ReportAmount = report.Amount
+
+// ReportAnswer What a carrier answered, part by part.
+type ReportAnswer = report.Answer
+
+// ReportBucket One step of a distribution.
+type ReportBucket = report.Bucket
+
+// ReportCarrier Messages of which the carrier took every part.
+type ReportCarrier = report.Carrier
+
+// ReportCause Messages that were not delivered or refused by a carrier, or of which it is not known, by cause.
+type ReportCause = report.Cause
+
+// ReportChange defines model for ReportChange.
+type ReportChange = report.Change
+
+// ReportChanges What control and the audit log recorded.
+type ReportChanges = report.Changes
+
+// ReportDecided A message may be decided several times.
+type ReportDecided = report.Decided
+
+// ReportFigures What is counted of messages. A list has a row for each combination that occurred.
+type ReportFigures = report.Figures
+
+// ReportNamed defines model for ReportNamed.
+type ReportNamed = report.Named
+
+// ReportOptOut One opt-out, without a number.
+type ReportOptOut = report.OptOut
+
+// ReportOptOuts defines model for ReportOptOuts.
+type ReportOptOuts = report.OptOuts
+
+// ReportPeriod defines model for ReportPeriod.
+type ReportPeriod = report.Period
+
+// ReportProgram The figures of one program. Those of all programs add up to `total`.
+type ReportProgram = report.Program
+
+// ReportPurpose What was submitted.
+type ReportPurpose = report.Purpose
+
+// ReportReceipts Delivery receipts.
+type ReportReceipts = report.Receipts
+
+// ReportReviews Replies that need a person.
+type ReportReviews = report.Reviews
+
+// ReportRule A rule that refused or postponed, or a fault that held. A decision with several rules is in several rows.
+type ReportRule = report.Rule
+
+// ReportSlot An hour of a day, or a day of a week or month.
+type ReportSlot = report.Slot
+
+// ReportStatus Messages that came into a status.
+type ReportStatus = report.StatusRow
 
 // Review defines model for Review.
 type Review struct {
@@ -1016,6 +1267,50 @@ type StandingOptOut struct {
 // Status `accepted`: will be decided. `scheduled`: your `send_at` has not come. `denied`: a rule refused it. `deferred`: a rule says later. `held`: a fault or a pause stops it for now. `allowed`: waits for a carrier. `sending`: handed to a carrier, which has not answered for every part. `sent`: the carrier took it. `delivered`, `undelivered`, `rejected`, `expired`, `partially_delivered`: what the receipts say. `unconfirmed`: the carrier took it, and no final receipt came in time. `failed`: the carrier refused it. `in_doubt`: the carrier did not answer, so it may have been sent; it is not sent again blindly. `cancelled`: you cancelled it. `expired_unsent`: its validity ended before it left.
 type Status = recipient.Status
 
+// StoredEvent defines model for StoredEvent.
+type StoredEvent struct {
+	// After What was handed off to carriers after an opt-out.
+	After     *HistoryAfter   `json:"after,omitempty"`
+	Details   []HistoryDetail `json:"details"`
+	Effective bool            `json:"effective"`
+
+	// Event The event as it is stored.
+	Event json.RawMessage `json:"event"`
+
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// Known Of an opt-out: when it became known here.
+	Known time.Time `json:"known,omitempty,omitzero"`
+
+	// Local The same time in the zone of the history.
+	Local  time.Time `json:"local"`
+	Masked []string  `json:"masked"`
+
+	// Message A UUID (RFC 9562).
+	Message ID `json:"message,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Said Of an opt-out: when the person said so.
+	Said time.Time `json:"said,omitempty,omitzero"`
+
+	// Sentence What the event is.
+	Sentence string `json:"sentence"`
+
+	// Stored The exact bytes that are stored, as a text.
+	Stored string `json:"stored"`
+
+	// Time In UTC.
+	Time time.Time `json:"time"`
+	Type string    `json:"type"`
+
+	// Void Why the event changed nothing.
+	Void         string `json:"void,omitempty,omitzero"`
+	VoidSentence string `json:"void_sentence,omitempty,omitzero"`
+}
+
 // SubmitRequest defines model for SubmitRequest.
 type SubmitRequest struct {
 	// Body The text. At most 10 segments.
@@ -1089,6 +1384,9 @@ type Times struct {
 	ValidUntil      time.Time `json:"valid_until"`
 }
 
+// AuditReason defines model for AuditReason.
+type AuditReason = string
+
 // ExportID defines model for ExportID.
 type ExportID = string
 
@@ -1097,6 +1395,48 @@ type MessageID = string
 
 // ReviewID defines model for ReviewID.
 type ReviewID = string
+
+// AskExportParams defines parameters for AskExport.
+type AskExportParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// GetAuditLogParams defines parameters for GetAuditLog.
+type GetAuditLogParams struct {
+	// Since Only entries from this time on.
+	Since time.Time `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Until Only entries before this time.
+	Until time.Time `form:"until,omitempty" json:"until,omitempty,omitzero"`
+
+	// Type Only entries of this type.
+	Type string `form:"type,omitempty" json:"type,omitempty,omitzero"`
+
+	// Key Only entries about the API key with this id.
+	Key string `form:"key,omitempty" json:"key,omitempty,omitzero"`
+
+	// Tenant Whose entries: another tenant, or `*` for those of all tenants and the operator's own. Needs the scope `operate` too. Left out: those of your tenant.
+	Tenant string `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Limit How many entries at most.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before, with exactly the same other parameters.
+	Cursor string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+}
+
+// GetReportParams defines parameters for GetReport.
+type GetReportParams struct {
+	// Of A date in the period, as 2026-11-27; of a week also 2026-W48, of a month also 2026-11. Without it, the period is that of now.
+	Of string `form:"of,omitempty" json:"of,omitempty,omitzero"`
+
+	// Zone The zone in which the period is cut, by its name in the IANA zone database. Without it, the tenant's zone in the configuration counts, or else UTC.
+	Zone string `form:"zone,omitempty" json:"zone,omitempty,omitzero"`
+
+	// Format `json` (the default), `csv` or `html`.
+	Format string `form:"format,omitempty" json:"format,omitempty,omitzero"`
+}
 
 // ControlHistoryParams defines parameters for ControlHistory.
 type ControlHistoryParams struct {
@@ -1125,10 +1465,22 @@ type ControlHistoryParams struct {
 	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// GetEventParams defines parameters for GetEvent.
+type GetEventParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
 // SubmitMessageParams defines parameters for SubmitMessage.
 type SubmitMessageParams struct {
 	// IdempotencyKey 1 to 255 characters that you choose, another key for each message that you mean to send.
 	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// SearchMessagesParams defines parameters for SearchMessages.
+type SearchMessagesParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
 }
 
 // GetMessageParams defines parameters for GetMessage.
@@ -1138,12 +1490,30 @@ type GetMessageParams struct {
 
 	// Wait Answer when the message's status changes, or after this long, whichever is first. At most 60s. A message that can no longer change is answered at once.
 	Wait string `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// GetMessageEventsParams defines parameters for GetMessageEvents.
+type GetMessageEventsParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// RecipientHistoryParams defines parameters for RecipientHistory.
+type RecipientHistoryParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
 }
 
 // GetReviewParams defines parameters for GetReview.
 type GetReviewParams struct {
 	// Owner `operator`: a review that the operator places. Needs the scope `operate` too.
 	Owner string `form:"owner,omitempty" json:"owner,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
 }
 
 // AskExportJSONRequestBody defines body for AskExport for application/json ContentType.
@@ -1170,6 +1540,9 @@ type PauseJSONRequestBody = PauseRequest
 // PutProgramJSONRequestBody defines body for PutProgram for application/json ContentType.
 type PutProgramJSONRequestBody = ProgramRequest
 
+// RecipientHistoryJSONRequestBody defines body for RecipientHistory for application/json ContentType.
+type RecipientHistoryJSONRequestBody = HistoryRequest
+
 // ResumeJSONRequestBody defines body for Resume for application/json ContentType.
 type ResumeJSONRequestBody = PauseRequest
 
@@ -1195,13 +1568,22 @@ type ServerInterface interface {
 	ListExports(ctx echo.Context) error
 	// AskExport Ask for an export
 	// (POST /v1/audit/exports)
-	AskExport(ctx echo.Context) error
+	AskExport(ctx echo.Context, params AskExportParams) error
 	// GetExportFile Download the file of an export
 	// (GET /v1/audit/exports/{id}/file)
 	GetExportFile(ctx echo.Context, id ExportID) error
+	// GetAuditLog Read the audit log
+	// (GET /v1/audit/log)
+	GetAuditLog(ctx echo.Context, params GetAuditLogParams) error
+	// GetReport Report a day, a week or a month
+	// (GET /v1/audit/reports/{period})
+	GetReport(ctx echo.Context, period string, params GetReportParams) error
 	// ControlHistory Read who changed what
 	// (GET /v1/control/history)
 	ControlHistory(ctx echo.Context, params ControlHistoryParams) error
+	// GetEvent Read one event
+	// (GET /v1/events/{id})
+	GetEvent(ctx echo.Context, id string, params GetEventParams) error
 	// DeleteJob Cancel a job, or delete its file
 	// (DELETE /v1/jobs/{id})
 	DeleteJob(ctx echo.Context, id ExportID) error
@@ -1213,7 +1595,7 @@ type ServerInterface interface {
 	SubmitMessage(ctx echo.Context, params SubmitMessageParams) error
 	// SearchMessages Search messages
 	// (POST /v1/messages/search)
-	SearchMessages(ctx echo.Context) error
+	SearchMessages(ctx echo.Context, params SearchMessagesParams) error
 	// GetMessage Read a message
 	// (GET /v1/messages/{id})
 	GetMessage(ctx echo.Context, id MessageID, params GetMessageParams) error
@@ -1222,7 +1604,7 @@ type ServerInterface interface {
 	CancelMessage(ctx echo.Context, id MessageID) error
 	// GetMessageEvents Read a message's events
 	// (GET /v1/messages/{id}/events)
-	GetMessageEvents(ctx echo.Context, id MessageID) error
+	GetMessageEvents(ctx echo.Context, id MessageID, params GetMessageEventsParams) error
 	// RecordOptOut Record an opt-out
 	// (POST /v1/opt-outs)
 	RecordOptOut(ctx echo.Context) error
@@ -1241,6 +1623,9 @@ type ServerInterface interface {
 	// PutProgram Register a program
 	// (PUT /v1/programs/{name})
 	PutProgram(ctx echo.Context, name string) error
+	// RecipientHistory Read everything between you and one number
+	// (POST /v1/recipients/history)
+	RecipientHistory(ctx echo.Context, params RecipientHistoryParams) error
 	// Resume Send again
 	// (POST /v1/resume)
 	Resume(ctx echo.Context) error
@@ -1294,8 +1679,28 @@ func (w *ServerInterfaceWrapper) ListExports(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) AskExport(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AskExportParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.AskExport(ctx)
+	err = w.Handler.AskExport(ctx, params)
 	return err
 }
 
@@ -1312,6 +1717,105 @@ func (w *ServerInterfaceWrapper) GetExportFile(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetExportFile(ctx, id)
+	return err
+}
+
+// GetAuditLog converts echo context to params.
+func (w *ServerInterfaceWrapper) GetAuditLog(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetAuditLogParams
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "type", ctx.QueryParams(), &params.Type, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter type: %s", err))
+	}
+
+	// ------------- Optional query parameter "key" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "key", ctx.QueryParams(), &params.Key, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter key: %s", err))
+	}
+
+	// ------------- Optional query parameter "tenant" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tenant", ctx.QueryParams(), &params.Tenant, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetAuditLog(ctx, params)
+	return err
+}
+
+// GetReport converts echo context to params.
+func (w *ServerInterfaceWrapper) GetReport(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "period" -------------
+	var period string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "period", ctx.Param("period"), &period, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter period: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetReportParams
+	// ------------- Optional query parameter "of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "of", ctx.QueryParams(), &params.Of, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter of: %s", err))
+	}
+
+	// ------------- Optional query parameter "zone" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "zone", ctx.QueryParams(), &params.Zone, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter zone: %s", err))
+	}
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", ctx.QueryParams(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter format: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetReport(ctx, period, params)
 	return err
 }
 
@@ -1382,6 +1886,42 @@ func (w *ServerInterfaceWrapper) ControlHistory(ctx echo.Context) error {
 	return err
 }
 
+// GetEvent converts echo context to params.
+func (w *ServerInterfaceWrapper) GetEvent(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetEventParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetEvent(ctx, id, params)
+	return err
+}
+
 // DeleteJob converts echo context to params.
 func (w *ServerInterfaceWrapper) DeleteJob(ctx echo.Context) error {
 	var err error
@@ -1447,8 +1987,28 @@ func (w *ServerInterfaceWrapper) SubmitMessage(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) SearchMessages(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params SearchMessagesParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.SearchMessages(ctx)
+	err = w.Handler.SearchMessages(ctx, params)
 	return err
 }
 
@@ -1477,6 +2037,23 @@ func (w *ServerInterfaceWrapper) GetMessage(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", ctx.QueryParams(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter wait: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -1511,8 +2088,28 @@ func (w *ServerInterfaceWrapper) GetMessageEvents(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetMessageEventsParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.GetMessageEvents(ctx, id)
+	err = w.Handler.GetMessageEvents(ctx, id, params)
 	return err
 }
 
@@ -1584,6 +2181,35 @@ func (w *ServerInterfaceWrapper) PutProgram(ctx echo.Context) error {
 	return err
 }
 
+// RecipientHistory converts echo context to params.
+func (w *ServerInterfaceWrapper) RecipientHistory(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RecipientHistoryParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RecipientHistory(ctx, params)
+	return err
+}
+
 // Resume converts echo context to params.
 func (w *ServerInterfaceWrapper) Resume(ctx echo.Context) error {
 	var err error
@@ -1629,6 +2255,23 @@ func (w *ServerInterfaceWrapper) GetReview(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "owner", ctx.QueryParams(), &params.Owner, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter owner: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -1704,7 +2347,10 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/audit/exports", wrapper.ListExports, options.OperationMiddlewares["ListExports"]...)
 	router.POST(options.BaseURL+"/v1/audit/exports", wrapper.AskExport, options.OperationMiddlewares["AskExport"]...)
 	router.GET(options.BaseURL+"/v1/audit/exports/:id/file", wrapper.GetExportFile, options.OperationMiddlewares["GetExportFile"]...)
+	router.GET(options.BaseURL+"/v1/audit/log", wrapper.GetAuditLog, options.OperationMiddlewares["GetAuditLog"]...)
+	router.GET(options.BaseURL+"/v1/audit/reports/:period", wrapper.GetReport, options.OperationMiddlewares["GetReport"]...)
 	router.GET(options.BaseURL+"/v1/control/history", wrapper.ControlHistory, options.OperationMiddlewares["ControlHistory"]...)
+	router.GET(options.BaseURL+"/v1/events/:id", wrapper.GetEvent, options.OperationMiddlewares["GetEvent"]...)
 	router.DELETE(options.BaseURL+"/v1/jobs/:id", wrapper.DeleteJob, options.OperationMiddlewares["DeleteJob"]...)
 	router.GET(options.BaseURL+"/v1/jobs/:id", wrapper.GetJob, options.OperationMiddlewares["GetJob"]...)
 	router.POST(options.BaseURL+"/v1/messages", wrapper.SubmitMessage, options.OperationMiddlewares["SubmitMessage"]...)
@@ -1718,6 +2364,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/v1/pause", wrapper.Pause, options.OperationMiddlewares["Pause"]...)
 	router.GET(options.BaseURL+"/v1/programs/:name", wrapper.GetProgram, options.OperationMiddlewares["GetProgram"]...)
 	router.PUT(options.BaseURL+"/v1/programs/:name", wrapper.PutProgram, options.OperationMiddlewares["PutProgram"]...)
+	router.POST(options.BaseURL+"/v1/recipients/history", wrapper.RecipientHistory, options.OperationMiddlewares["RecipientHistory"]...)
 	router.POST(options.BaseURL+"/v1/resume", wrapper.Resume, options.OperationMiddlewares["Resume"]...)
 	router.GET(options.BaseURL+"/v1/reviews/:id", wrapper.GetReview, options.OperationMiddlewares["GetReview"]...)
 	router.POST(options.BaseURL+"/v1/reviews/:id/resolve", wrapper.ResolveReview, options.OperationMiddlewares["ResolveReview"]...)
@@ -1804,7 +2451,8 @@ func (response ListExports200JSONResponse) VisitListExportsResponse(w http.Respo
 }
 
 type AskExportRequestObject struct {
-	Body *AskExportJSONRequestBody
+	Params AskExportParams
+	Body   *AskExportJSONRequestBody
 }
 
 type AskExportResponseObject interface {
@@ -1859,6 +2507,91 @@ func (response GetExportFile200ApplicationzipResponse) VisitGetExportFileRespons
 	return err
 }
 
+type GetAuditLogRequestObject struct {
+	Params GetAuditLogParams
+}
+
+type GetAuditLogResponseObject interface {
+	VisitGetAuditLogResponse(w http.ResponseWriter) error
+}
+
+type GetAuditLog200JSONResponse AuditLogPage
+
+func (response GetAuditLog200JSONResponse) VisitGetAuditLogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReportRequestObject struct {
+	Period string `json:"period"`
+	Params GetReportParams
+}
+
+type GetReportResponseObject interface {
+	VisitGetReportResponse(w http.ResponseWriter) error
+}
+
+type GetReport200JSONResponse Report
+
+func (response GetReport200JSONResponse) VisitGetReportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReport200TextcsvResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetReport200TextcsvResponse) VisitGetReportResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/csv")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetReport200TexthtmlResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetReport200TexthtmlResponse) VisitGetReportResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/html")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
 type ControlHistoryRequestObject struct {
 	Params ControlHistoryParams
 }
@@ -1870,6 +2603,29 @@ type ControlHistoryResponseObject interface {
 type ControlHistory200JSONResponse ControlHistoryPage
 
 func (response ControlHistory200JSONResponse) VisitControlHistoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEventRequestObject struct {
+	Id     string `json:"id"`
+	Params GetEventParams
+}
+
+type GetEventResponseObject interface {
+	VisitGetEventResponse(w http.ResponseWriter) error
+}
+
+type GetEvent200JSONResponse StoredEvent
+
+func (response GetEvent200JSONResponse) VisitGetEventResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -1949,7 +2705,8 @@ func (response SubmitMessage202JSONResponse) VisitSubmitMessageResponse(w http.R
 }
 
 type SearchMessagesRequestObject struct {
-	Body *SearchMessagesJSONRequestBody
+	Params SearchMessagesParams
+	Body   *SearchMessagesJSONRequestBody
 }
 
 type SearchMessagesResponseObject interface {
@@ -2016,7 +2773,8 @@ func (response CancelMessage200JSONResponse) VisitCancelMessageResponse(w http.R
 }
 
 type GetMessageEventsRequestObject struct {
-	Id MessageID `json:"id"`
+	Id     MessageID `json:"id"`
+	Params GetMessageEventsParams
 }
 
 type GetMessageEventsResponseObject interface {
@@ -2170,6 +2928,29 @@ func (response PutProgram200JSONResponse) VisitPutProgramResponse(w http.Respons
 	return err
 }
 
+type RecipientHistoryRequestObject struct {
+	Params RecipientHistoryParams
+	Body   *RecipientHistoryJSONRequestBody
+}
+
+type RecipientHistoryResponseObject interface {
+	VisitRecipientHistoryResponse(w http.ResponseWriter) error
+}
+
+type RecipientHistory200JSONResponse History
+
+func (response RecipientHistory200JSONResponse) VisitRecipientHistoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ResumeRequestObject struct {
 	Body *ResumeJSONRequestBody
 }
@@ -2299,9 +3080,18 @@ type StrictServerInterface interface {
 	// GetExportFile Download the file of an export
 	// (GET /v1/audit/exports/{id}/file)
 	GetExportFile(ctx context.Context, request GetExportFileRequestObject) (GetExportFileResponseObject, error)
+	// GetAuditLog Read the audit log
+	// (GET /v1/audit/log)
+	GetAuditLog(ctx context.Context, request GetAuditLogRequestObject) (GetAuditLogResponseObject, error)
+	// GetReport Report a day, a week or a month
+	// (GET /v1/audit/reports/{period})
+	GetReport(ctx context.Context, request GetReportRequestObject) (GetReportResponseObject, error)
 	// ControlHistory Read who changed what
 	// (GET /v1/control/history)
 	ControlHistory(ctx context.Context, request ControlHistoryRequestObject) (ControlHistoryResponseObject, error)
+	// GetEvent Read one event
+	// (GET /v1/events/{id})
+	GetEvent(ctx context.Context, request GetEventRequestObject) (GetEventResponseObject, error)
 	// DeleteJob Cancel a job, or delete its file
 	// (DELETE /v1/jobs/{id})
 	DeleteJob(ctx context.Context, request DeleteJobRequestObject) (DeleteJobResponseObject, error)
@@ -2341,6 +3131,9 @@ type StrictServerInterface interface {
 	// PutProgram Register a program
 	// (PUT /v1/programs/{name})
 	PutProgram(ctx context.Context, request PutProgramRequestObject) (PutProgramResponseObject, error)
+	// RecipientHistory Read everything between you and one number
+	// (POST /v1/recipients/history)
+	RecipientHistory(ctx context.Context, request RecipientHistoryRequestObject) (RecipientHistoryResponseObject, error)
 	// Resume Send again
 	// (POST /v1/resume)
 	Resume(ctx context.Context, request ResumeRequestObject) (ResumeResponseObject, error)
@@ -2440,8 +3233,10 @@ func (sh *strictHandler) ListExports(ctx echo.Context) error {
 }
 
 // AskExport operation middleware
-func (sh *strictHandler) AskExport(ctx echo.Context) error {
+func (sh *strictHandler) AskExport(ctx echo.Context, params AskExportParams) error {
 	var request AskExportRequestObject
+
+	request.Params = params
 
 	var body AskExportJSONRequestBody
 	var err error
@@ -2510,6 +3305,57 @@ func (sh *strictHandler) GetExportFile(ctx echo.Context, id ExportID) error {
 	return nil
 }
 
+// GetAuditLog operation middleware
+func (sh *strictHandler) GetAuditLog(ctx echo.Context, params GetAuditLogParams) error {
+	var request GetAuditLogRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAuditLog(ctx.Request().Context(), request.(GetAuditLogRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAuditLog")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetAuditLogResponseObject); ok {
+		return validResponse.VisitGetAuditLogResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetReport operation middleware
+func (sh *strictHandler) GetReport(ctx echo.Context, period string, params GetReportParams) error {
+	var request GetReportRequestObject
+
+	request.Period = period
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetReport(ctx.Request().Context(), request.(GetReportRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetReport")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetReportResponseObject); ok {
+		return validResponse.VisitGetReportResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ControlHistory operation middleware
 func (sh *strictHandler) ControlHistory(ctx echo.Context, params ControlHistoryParams) error {
 	var request ControlHistoryRequestObject
@@ -2529,6 +3375,32 @@ func (sh *strictHandler) ControlHistory(ctx echo.Context, params ControlHistoryP
 		return err
 	} else if validResponse, ok := response.(ControlHistoryResponseObject); ok {
 		return validResponse.VisitControlHistoryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetEvent operation middleware
+func (sh *strictHandler) GetEvent(ctx echo.Context, id string, params GetEventParams) error {
+	var request GetEventRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetEvent(ctx.Request().Context(), request.(GetEventRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetEvent")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetEventResponseObject); ok {
+		return validResponse.VisitGetEventResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -2634,8 +3506,10 @@ func (sh *strictHandler) SubmitMessage(ctx echo.Context, params SubmitMessagePar
 }
 
 // SearchMessages operation middleware
-func (sh *strictHandler) SearchMessages(ctx echo.Context) error {
+func (sh *strictHandler) SearchMessages(ctx echo.Context, params SearchMessagesParams) error {
 	var request SearchMessagesRequestObject
+
+	request.Params = params
 
 	var body SearchMessagesJSONRequestBody
 	var err error
@@ -2731,10 +3605,11 @@ func (sh *strictHandler) CancelMessage(ctx echo.Context, id MessageID) error {
 }
 
 // GetMessageEvents operation middleware
-func (sh *strictHandler) GetMessageEvents(ctx echo.Context, id MessageID) error {
+func (sh *strictHandler) GetMessageEvents(ctx echo.Context, id MessageID, params GetMessageEventsParams) error {
 	var request GetMessageEventsRequestObject
 
 	request.Id = id
+	request.Params = params
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.GetMessageEvents(ctx.Request().Context(), request.(GetMessageEventsRequestObject))
@@ -3006,6 +3881,54 @@ func (sh *strictHandler) PutProgram(ctx echo.Context, name string) error {
 		return err
 	} else if validResponse, ok := response.(PutProgramResponseObject); ok {
 		return validResponse.VisitPutProgramResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RecipientHistory operation middleware
+func (sh *strictHandler) RecipientHistory(ctx echo.Context, params RecipientHistoryParams) error {
+	var request RecipientHistoryRequestObject
+
+	request.Params = params
+
+	var body RecipientHistoryJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RecipientHistory(ctx.Request().Context(), request.(RecipientHistoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RecipientHistory")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RecipientHistoryResponseObject); ok {
+		return validResponse.VisitRecipientHistoryResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -671,7 +671,7 @@ func TestScopes(t *testing.T) {
 			continue
 		}
 		n++
-		path := strings.NewReplacer("{id}", testID(1).String(), "{name}", "otp").Replace(op.Path)
+		path := strings.NewReplacer("{id}", testID(1).String(), "{name}", "otp", "{period}", "day").Replace(op.Path)
 		p := e.do(op.Method, path, "", header("Authorization", "Bearer k_none")).problem(403, "forbidden", "")
 		if !strings.Contains(p.Detail, op.Scope) {
 			t.Errorf("%s %s does not name %s: %s", op.Method, op.Path, op.Scope, p.Detail)
@@ -692,7 +692,7 @@ func TestNoOpenRoute(t *testing.T) {
 			continue
 		}
 		n++
-		path := strings.NewReplacer(":id", testID(1).String(), ":name", "otp").Replace(r.Path)
+		path := strings.NewReplacer(":id", testID(1).String(), ":name", "otp", ":period", "day").Replace(r.Path)
 		e.do(r.Method, path, "", func(r *http.Request) { r.Header.Del("Authorization") }).problem(401, "unauthorized", "")
 	}
 	if n != 22 {
@@ -845,7 +845,7 @@ func TestDocument(t *testing.T) {
 		if op.Method != "GET" {
 			continue
 		}
-		path := strings.NewReplacer("{id}", testID(1).String(), "{name}", "otp", "{code}", "internal").Replace(op.Path)
+		path := strings.NewReplacer("{id}", testID(1).String(), "{name}", "otp", "{code}", "internal", "{period}", "day").Replace(op.Path)
 		if a := e.do("GET", path, ""); strings.HasPrefix(a.Body.String(), `{"type":"/problems/not_found"`) {
 			t.Errorf("%s is not served", op.Path)
 		}

@@ -1,6 +1,7 @@
 package v1
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -43,11 +44,11 @@ func (s exportCalls) AskExport(ctx context.Context, r AskExportRequestObject) (A
 		return nil, err
 	}
 	b := r.Body
-	may := func(scope string) bool { return door.Require(ctx, scope) == nil }
+	may := func(scope string) bool { return door.Has(ctx, scope) }
 	ctx, cancel := context.WithTimeout(ctx, s.answerWithin)
 	defer cancel()
 	j, err := exports.Ask(ctx, callerOf(ctx), &export.Question{Recipient: b.Recipient, Country: b.Country, Message: b.Message, Reference: b.Reference, Program: b.Program,
-		Rule: b.Rule, Outcome: b.Outcome, Carrier: b.Carrier, Since: b.Since, Until: b.Until, AfterStop: b.AfterStop, Reason: b.Reason, Clear: b.Clear,
+		Rule: b.Rule, Outcome: b.Outcome, Carrier: b.Carrier, Since: b.Since, Until: b.Until, AfterStop: b.AfterStop, Reason: cmp.Or(b.Reason, r.Params.AuditReason), Clear: b.Clear,
 		May: export.Shown{Message: may("messages:read"), Inbound: may("inbound:read"), Evidence: may("evidence:read")}})
 	if err != nil {
 		return nil, written(err)

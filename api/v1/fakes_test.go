@@ -89,6 +89,13 @@ type fakeLedger struct {
 	pause    func(*control.PauseRequest) (*control.Pausing, error)
 	resolve  func(owner string, id event.ID, r *intake.Resolution) (*intake.Resolved, error)
 	reads    []event.ID
+	shown    []event.DataRead
+	unseen   error // what DataShown answers
+}
+
+func (f *fakeLedger) DataShown(_ context.Context, _ ledger.Caller, _, _ string, r event.DataRead) error {
+	f.shown = append(f.shown, r)
+	return f.unseen
 }
 
 func (f *fakeLedger) ResolveReview(_ context.Context, _ ledger.Caller, owner string, id event.ID, r *intake.Resolution) (*intake.Resolved, error) {
@@ -331,7 +338,7 @@ func newEnv(t testing.TB, change ...func(*Deps, *door.Config)) *env {
 		vault:  fakeVault{erased: map[event.ID]bool{}},
 		health: &fakeHealth{ok: true}, metrics: prometheus.NewRegistry()}
 	e.ledger.submit = accept
-	d := Deps{Intake: e.ledger, Commands: e.ledger, Health: e.health,
+	d := Deps{Intake: e.ledger, Commands: e.ledger, Health: e.health, Reports: &fakeReports{},
 		Reading: reading.New(reading.Ports{Views: e.views, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Programs: e.ledger, Witness: e.ledger, Wait: door.WaitContext}),
 		Metrics: promhttp.HandlerFor(e.metrics, promhttp.HandlerOpts{})}
 	c := door.Config{Keys: fakeKeys{}, Registerer: e.metrics,

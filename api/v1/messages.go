@@ -46,6 +46,10 @@ func (s *server) SubmitMessage(ctx context.Context, r SubmitMessageRequestObject
 
 // GetMessage is GET /v1/messages/{id}.
 func (s *server) GetMessage(ctx context.Context, r GetMessageRequestObject) (GetMessageResponseObject, error) {
+	l, err := look(ctx, r.Params.AuditReason)
+	if err != nil {
+		return nil, err
+	}
 	wait, err := time.ParseDuration(cmp.Or(r.Params.Wait, "0"))
 	if err != nil || wait < 0 || wait > door.MaxWait {
 		return nil, door.Refuse("bad_parameter", "", "The parameter wait is a duration such as 30s, at most 60s.")
@@ -71,7 +75,7 @@ func (s *server) GetMessage(ctx context.Context, r GetMessageRequestObject) (Get
 			return nil, err
 		}
 	}
-	w, err := s.Reading.Open(m)
+	w, err := s.Reading.Open(ctx, l, m)
 	if err != nil {
 		return nil, err
 	}
@@ -89,20 +93,28 @@ func (s *server) find(ctx context.Context, text string) (*reading.Message, error
 
 // GetMessageEvents is GET /v1/messages/{id}/events.
 func (s *server) GetMessageEvents(ctx context.Context, r GetMessageEventsRequestObject) (GetMessageEventsResponseObject, error) {
+	l, err := look(ctx, r.Params.AuditReason)
+	if err != nil {
+		return nil, err
+	}
 	m, err := s.find(ctx, r.Id)
 	if err != nil {
 		return nil, err
 	}
-	events, err := s.Reading.Events(ctx, m)
+	events, masked, err := s.Reading.Events(ctx, l, m)
 	if err != nil {
 		return nil, err
 	}
-	return GetMessageEvents200JSONResponse{Events: all(events, messageEvent)}, nil
+	return GetMessageEvents200JSONResponse{Events: all(events, messageEvent), Masked: masked}, nil
 }
 
 // SearchMessages is POST /v1/messages/search.
 func (s *server) SearchMessages(ctx context.Context, r SearchMessagesRequestObject) (SearchMessagesResponseObject, error) {
 	b := r.Body
+	l, err := look(ctx, r.Params.AuditReason)
+	if err != nil {
+		return nil, err
+	}
 	limit, err := ranged("out_of_range", "/limit", b.Limit, 1, reading.MaxPage)
 	if err != nil {
 		return nil, err
@@ -111,7 +123,7 @@ func (s *server) SearchMessages(ctx context.Context, r SearchMessagesRequestObje
 	if status != "" && !slices.Contains(recipient.Statuses(), status) {
 		return nil, door.Refuse("invalid_value", "/status", "There is no such status; see Status in /docs.")
 	}
-	page, err := s.Reading.Search(ctx, callerOf(ctx).Tenant, reading.Query{
+	page, err := s.Reading.Search(ctx, l, reading.Query{
 		To: b.To, Reference: b.Reference, Status: status, Program: b.Program, Since: b.Since, Until: b.Until, Limit: limit, Cursor: b.Cursor,
 	})
 	if err != nil {

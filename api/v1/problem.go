@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/chirograph/chirograph/api/door"
+	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -23,6 +24,10 @@ func problemOf(err error) *door.Problem {
 		return door.Refuse("message_not_found", "", "There is no message with this id in your tenant.")
 	case errors.Is(err, reading.ErrNoReview):
 		return door.Refuse("review_not_found", "", "There is no open review with this id.")
+	case errors.Is(err, reading.ErrNotRecorded):
+		return door.RetryLater("audit_log_behind", "Personal data is shown only if the audit log takes down that it was. Nothing was shown; try again in five seconds.", 5, err)
+	case errors.Is(err, history.ErrNoEvent):
+		return door.Refuse("event_not_found", "", "No event with this id was found in your tenant. If you know its position, such as 07-1234, ask with that.")
 	case errors.As(err, &behind):
 		return door.RetryLater("behind", "The views have not read this position yet. Try again in a second.", 1, behind.Err)
 	}

@@ -63,6 +63,10 @@ func reviewSummary(v *reading.Review) ReviewSummary {
 
 // GetReview is GET /v1/reviews/{id}.
 func (s *server) GetReview(ctx context.Context, r GetReviewRequestObject) (GetReviewResponseObject, error) {
+	l, err := look(ctx, r.Params.AuditReason)
+	if err != nil {
+		return nil, err
+	}
 	of, err := owner(ctx, r.Params.Owner, "")
 	if err != nil {
 		return nil, err
@@ -73,7 +77,7 @@ func (s *server) GetReview(ctx context.Context, r GetReviewRequestObject) (GetRe
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.AnswerWithin)
 	defer cancel()
-	v, err := s.Reading.Review(ctx, callerOf(ctx), of, id)
+	v, err := s.Reading.Review(ctx, l, of, id)
 	if err != nil {
 		return nil, err
 	}

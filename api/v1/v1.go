@@ -16,9 +16,11 @@ import (
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/export"
+	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/witness"
 )
 
 //go:generate go tool -modfile=codegen/go.mod oapi-codegen -config oapi-codegen.yaml openapi.yaml
@@ -63,10 +65,14 @@ type Health interface {
 type Deps struct {
 	// Door stands before every handler.
 	Door *door.Door
-	// Intake and Commands take writes, and Reading answers reads.
+	// Intake and Commands take writes, and Reading and History answer reads.
 	Intake   Intake
 	Commands Commands
 	Reading  *reading.Reader
+	History  *history.Reader
+	Reports  Reports
+	// AuditLog reads the audit log.
+	AuditLog *witness.Trail
 	Health   Health
 	// Exports is nil where this node keeps no exports.
 	Exports Exports
@@ -80,6 +86,7 @@ type Deps struct {
 type server struct {
 	Deps
 	exportCalls
+	auditLogCalls
 }
 
 // New returns the handler of the whole API. Run it with door.Serve.
@@ -96,7 +103,7 @@ func New(d Deps) http.Handler {
 	e := echo.New()
 	e.Binder = binder{}
 	e.Use(d.Door.Guard(door.Face{Operations: guarded, Accepts: acceptsJSON, Problem: problemOf}))
-	RegisterHandlers(e, NewStrictHandler(&server{Deps: d, exportCalls: exportCalls{d.Exports, d.AnswerWithin}}, nil))
+	RegisterHandlers(e, NewStrictHandler(&server{Deps: d, exportCalls: exportCalls{d.Exports, d.AnswerWithin}, auditLogCalls: auditLogCalls{d.AuditLog}}, nil))
 	for _, r := range e.Routes() {
 		// A route that the document gives no scope would be open to everybody.
 		if strings.HasPrefix(r.Path, "/v1/") && scopes[r.Method+" "+r.Path] == "" {

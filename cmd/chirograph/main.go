@@ -22,6 +22,8 @@ type commandLine struct {
 	Serve       serve.Cmd              `cmd:"" help:"Run a node."`
 	Send        cli.SendCmd            `cmd:"" help:"Send a message."`
 	Status      cli.StatusCmd          `cmd:"" help:"Show a message: its status, its decision, its attempts."`
+	History     cli.HistoryCmd         `cmd:"" help:"Show everything between you and one number, in order, in sentences."`
+	Event       cli.EventCmd           `cmd:"" help:"Show one event of the ledger, by its id or position."`
 	Optout      cli.OptoutCmd          `cmd:"" help:"Record, lift and check opt-outs."`
 	Review      cli.ReviewCmd          `cmd:"" help:"Read and resolve replies that need a person."`
 	Pause       cli.PauseCmd           `cmd:"" help:"Stop sending for a program, to a carrier (of all tenants), or everything that the key's tenant sends. Messages are accepted and held."`

@@ -120,3 +120,13 @@ const (
 	ExportFailed    ExportState = "failed"
 	ExportCancelled ExportState = "cancelled"
 )
+
+// The kinds of personal data that a DataRead has as Shown.
+const (
+	ShownNumber    = "number"    // a phone number of a recipient, or of who wrote to us
+	ShownBody      = "body"      // the text of a message
+	ShownReference = "reference" // the sender's own name for a message
+	ShownMetadata  = "metadata"  // what the sender stored with a message
+	ShownWords     = "words"     // what a person wrote to us
+	ShownEvidence  = "evidence"  // on what evidence an opt-out was recorded or lifted
+)

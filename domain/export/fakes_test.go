@@ -122,13 +122,13 @@ func (f *fakeLedger) StreamEvents(_ context.Context, subject event.Pseudonym, af
 	return out, nil
 }
 
-func (f *fakeLedger) TenantEvents(_ context.Context, tenant string, q reading.StreamEventFilter) (out []reading.StreamEvent, _ error) {
+func (f *fakeLedger) StreamEvent(_ context.Context, tenant string, id event.ID) (reading.StreamEvent, bool, error) {
 	for _, e := range f.streams {
-		if e.Tenant == tenant && slices.Contains(q.Types, e.Type) && !e.Time.Before(q.Since) && e.Time.Before(q.Until) {
-			out = append(out, e)
+		if e.ID == id && e.Tenant == tenant {
+			return e, true, nil
 		}
 	}
-	return out[:min(len(out), q.Limit)], nil
+	return reading.StreamEvent{}, false, nil
 }
 
 func (f *fakeLedger) Messages(ctx context.Context, tenant string, ids []event.ID) (map[event.ID]*reading.Message, error) {

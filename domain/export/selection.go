@@ -51,7 +51,7 @@ type views interface {
 // desk is what an export needs of reading.Desk.
 type desk interface {
 	StreamEvents(ctx context.Context, subject event.Pseudonym, after int64, limit int) ([]reading.StreamEvent, error)
-	TenantEvents(ctx context.Context, tenant string, f reading.StreamEventFilter) ([]reading.StreamEvent, error)
+	StreamEvent(ctx context.Context, tenant string, id event.ID) (reading.StreamEvent, bool, error)
 	Messages(ctx context.Context, tenant string, ids []event.ID) (map[event.ID]*reading.Message, error)
 	Complete(ctx context.Context) (time.Time, error)
 }

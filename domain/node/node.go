@@ -288,6 +288,10 @@ func (n *Node) Registry() *control.Registry {
 	return r
 }
 
+// RegistryAt is the registry of exactly that control position; nil if this node has not read it, or if the
+// position changes no decision.
+func (n *Node) RegistryAt(position int64) *control.Registry { return n.control.At(position) }
+
 // Applied says, for each partition that this node serves, how many of its events were applied.
 func (n *Node) Applied() map[event.Partition]int64 {
 	out := map[event.Partition]int64{}

@@ -70,6 +70,9 @@ type Desk interface {
 	StreamEvents(ctx context.Context, subject event.Pseudonym, after int64, limit int) ([]StreamEvent, error)
 	// TenantEvents returns a page of a tenant's stream events, the newest first.
 	TenantEvents(ctx context.Context, tenant string, f StreamEventFilter) ([]StreamEvent, error)
+	// StreamEvent finds a stream event of a tenant by its id, the effective one of copies; the bool is false
+	// if there is none.
+	StreamEvent(ctx context.Context, tenant string, id event.ID) (StreamEvent, bool, error)
 	// Messages returns those of the messages that the tenant has.
 	Messages(ctx context.Context, tenant string, ids []event.ID) (map[event.ID]*Message, error)
 	// Tallies calls f with what was counted for a tenant in each quarter of an hour from one to another,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -32,8 +33,54 @@ type stored struct {
 	Data map[string]json.RawMessage `json:"data"`
 }
 
-// Events reads the events of m from the log and opens what is sealed in them.
-func (r *Reader) Events(ctx context.Context, m *Message) ([]Event, error) {
+// Events reads the events of m from the log and opens what is sealed in them, as far as the caller may see
+// it; masked names what was left out. That it is shown is recorded first; if it cannot be, the error is
+// ErrNotRecorded.
+func (r *Reader) Events(ctx context.Context, look Look, m *Message) (events []Event, masked []string, err error) {
+	if events, err = r.p.events(ctx, m); err != nil {
+		return nil, nil, err
+	}
+	var kinds []string
+	for i := range events {
+		e := &events[i]
+		if _, ok := e.Data["content"]; !ok {
+			continue
+		}
+		sealed := sealedIn(e.Type)
+		if _, hidden := look.Sight.Divide(sealed...); len(hidden) > 0 {
+			delete(e.Data, "content")
+			masked = union(masked, hidden)
+			continue
+		}
+		kinds = union(kinds, sealed)
+	}
+	return events, masked, shown(ctx, r.p.Witness, look, m.Tenant, event.DataRead{Call: "getMessageEvents", Events: others(look, m)}, kinds...)
+}
+
+// sealedIn are the kinds of personal data that are sealed in events of a type.
+func sealedIn(t event.Type) []string {
+	switch t.Name() {
+	case "MessageSubmitted":
+		return []string{event.ShownNumber, event.ShownBody, event.ShownReference, event.ShownMetadata}
+	case "ReceiptReceived": // carriers repeat how the message's text begins
+		return []string{event.ShownNumber, event.ShownBody}
+	case "InboundReceived":
+		return []string{event.ShownNumber, event.ShownWords}
+	}
+	return []string{event.ShownNumber, event.ShownEvidence}
+}
+
+// union adds to a list what is not in it.
+func union(list, more []string) []string {
+	for _, k := range more {
+		if !slices.Contains(list, k) {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
+func (p *Ports) events(ctx context.Context, m *Message) ([]Event, error) {
 	// What is in the views is in the log: only a log that lost it makes a read wait.
 	ctx, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
@@ -47,7 +94,7 @@ func (r *Reader) Events(ctx context.Context, m *Message) ([]Event, error) {
 		}
 		want := m.Events[i:j]
 		for next := first; len(want) > 0; {
-			records, _, err := r.p.Log.Read(ctx, m.Position.Partition, next, int(want[len(want)-1].Index-next+1))
+			records, _, err := p.Log.Read(ctx, m.Position.Partition, next, int(want[len(want)-1].Index-next+1))
 			if err != nil {
 				return nil, err
 			}
@@ -58,7 +105,7 @@ func (r *Reader) Events(ctx context.Context, m *Message) ([]Event, error) {
 				if len(want) == 0 || rec.Index < want[0].Index {
 					continue
 				}
-				e, err := r.event(m, rec, want[0], &room)
+				e, err := p.event(m, rec, want[0], &room)
 				if err != nil {
 					return nil, err
 				}
@@ -73,7 +120,7 @@ func (r *Reader) Events(ctx context.Context, m *Message) ([]Event, error) {
 }
 
 // event opens one event; room is for decoding it.
-func (r *Reader) event(m *Message, rec ledger.Record, entry Entry, room *stored) (Event, error) {
+func (p *Ports) event(m *Message, rec ledger.Record, entry Entry, room *stored) (Event, error) {
 	at := event.Position{Partition: m.Position.Partition, Index: rec.Index}
 	if rec.Index != entry.Index || rec.Event.MessageID() != m.ID || rec.Event.Tenant != m.Tenant {
 		return Event{}, errors.New("the event at " + at.String() + " is not the one that the views have read")
@@ -92,7 +139,7 @@ func (r *Reader) event(m *Message, rec ledger.Record, entry Entry, room *stored)
 		if err := json.Unmarshal(raw, &box); err != nil {
 			return Event{}, errors.New("the sealed data at " + at.String() + " cannot be read")
 		}
-		switch plain, err := r.p.Vault.Open(m.Tenant, rec.Event.ID, &box); {
+		switch plain, err := p.Vault.Open(m.Tenant, rec.Event.ID, &box); {
 		case errors.Is(err, ledger.ErrErased):
 			data["erased"] = json.RawMessage("true")
 		case err != nil:

@@ -81,13 +81,24 @@ func (r *Reader) WaitChange(ctx context.Context, m *Message, atMost time.Duratio
 	return nil
 }
 
-// Open opens what is sealed in m, and says what follows from the rest.
-func (r *Reader) Open(m *Message) (Whole, error) {
+// Open opens what is sealed in m, and says what follows from the rest. That it is shown is recorded first;
+// if it cannot be, the error is ErrNotRecorded. A key that submitted the message itself is shown what it
+// sent: that is counted, without the message's id.
+func (r *Reader) Open(ctx context.Context, look Look, m *Message) (Whole, error) {
 	o, err := r.content(m)
 	if err != nil {
 		return Whole{}, err
 	}
-	w := Whole{Opened: o, Reasons: r.reasons(m.Decision)}
+	if o.Content != nil {
+		kinds := append(shownOf(o.Content), event.ShownBody)
+		if err := shown(ctx, r.p.Witness, look, m.Tenant, event.DataRead{Call: "getMessage", Events: others(look, m)}, kinds...); err != nil {
+			return Whole{}, err
+		}
+	}
+	w := Whole{Opened: o}
+	if m.Decision != nil {
+		w.Reasons = Reasons(r.p.Rules, m.Decision.Data)
+	}
 	if o.Content != nil {
 		w.Parts = parts(m, o.Content.Body)
 	}
@@ -108,6 +119,39 @@ func (r *Reader) content(m *Message) (Opened, error) {
 		return Opened{}, errors.New("the content of message " + m.ID.String() + " cannot be read")
 	}
 	return Opened{m, c}, nil
+}
+
+// shownOf are the kinds of personal data that a list shows of a message.
+func shownOf(c *event.Content) []string {
+	kinds := make([]string, 1, 4)
+	kinds[0] = event.ShownNumber
+	if c.Reference != "" {
+		kinds = append(kinds, event.ShownReference)
+	}
+	if len(c.Metadata) > 0 {
+		kinds = append(kinds, event.ShownMetadata)
+	}
+	return kinds
+}
+
+// others are the ids of those messages that another key than the caller's submitted.
+func others(look Look, all ...*Message) []event.ID {
+	var ids []event.ID
+	for _, m := range all {
+		if m.By != look.Caller.Key {
+			ids = append(ids, m.ID)
+		}
+	}
+	return ids
+}
+
+// shown records that kinds of data are shown in clear. Kinds that the caller may not see are left out.
+func shown(ctx context.Context, w Witness, look Look, tenant string, d event.DataRead, kinds ...string) error {
+	d.Shown, _ = look.Sight.Divide(kinds...)
+	if len(d.Shown) == 0 {
+		return nil
+	}
+	return w.DataShown(ctx, look.Caller, tenant, look.Reason, d)
 }
 
 // ways are how a text may have been cut into parts, the usual ones first.

@@ -158,7 +158,7 @@ func TestParse(t *testing.T) {
 
 func TestOpen(t *testing.T) {
 	r, m := newReader(&fakeViews{}, fakeVault{})
-	w, err := r.Open(m)
+	w, err := r.Open(t.Context(), Look{}, m)
 	if err != nil || w.Content.To != "+14155550123" || len(w.Parts) != 2 || w.Parts[0].Text+w.Parts[1].Text != w.Content.Body {
 		t.Errorf("%+v, %v", w, err)
 	}
@@ -170,15 +170,15 @@ func TestOpen(t *testing.T) {
 		t.Errorf("local times %v", got)
 	}
 	m.Route.Data.Parts = 3 // cut in no way that is known
-	if w, err = r.Open(m); err != nil || w.Parts != nil {
+	if w, err = r.Open(t.Context(), Look{}, m); err != nil || w.Parts != nil {
 		t.Errorf("parts %v, %v", w.Parts, err)
 	}
 	m.Content.Box = []byte("secret")
-	if _, err = r.Open(m); err == nil || strings.Contains(err.Error(), "secret") {
+	if _, err = r.Open(t.Context(), Look{}, m); err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("content that is no JSON gives %v", err)
 	}
 	erased, m := newReader(&fakeViews{}, fakeVault{ledger.ErrErased})
-	if w, err := erased.Open(m); err != nil || w.Content != nil || w.Parts != nil || w.Message != m {
+	if w, err := erased.Open(t.Context(), Look{}, m); err != nil || w.Content != nil || w.Parts != nil || w.Message != m {
 		t.Errorf("erased: %+v, %v", w, err)
 	}
 }
@@ -196,7 +196,7 @@ func TestSearch(t *testing.T) {
 	v := &fakeViews{}
 	r, m := newReader(v, fakeVault{})
 	q := Query{To: "+14155550123", Reference: "visit", Limit: 1}
-	page, err := r.Search(t.Context(), "acme", q)
+	page, err := r.Search(t.Context(), Look{Caller: ledger.Caller{Tenant: "acme"}}, q)
 	if err != nil || len(page.Messages) != 1 || page.Messages[0].Content.To != q.To || page.Next == "" {
 		t.Fatalf("%+v, %v", page, err)
 	}
@@ -204,13 +204,13 @@ func TestSearch(t *testing.T) {
 		t.Errorf("filter %+v, want %+v", v.filter, want)
 	}
 	q.Cursor = page.Next
-	if _, err := r.Search(t.Context(), "acme", q); err != nil || v.filter.After != m.ID {
+	if _, err := r.Search(t.Context(), Look{Caller: ledger.Caller{Tenant: "acme"}}, q); err != nil || v.filter.After != m.ID {
 		t.Errorf("the next page begins after %s, %v", v.filter.After, err)
 	}
 	refused := func(tenant string, q Query, code, field string) {
 		t.Helper()
 		var refusal *ledger.Refusal
-		if _, err := r.Search(t.Context(), tenant, q); !errors.As(err, &refusal) || refusal.Code != code || refusal.Field != field {
+		if _, err := r.Search(t.Context(), Look{Caller: ledger.Caller{Tenant: tenant}}, q); !errors.As(err, &refusal) || refusal.Code != code || refusal.Field != field {
 			t.Errorf("%v, want %s at %s", err, code, field)
 		}
 	}
@@ -218,7 +218,7 @@ func TestSearch(t *testing.T) {
 	q.Program = "otp"
 	refused("acme", q, "invalid_cursor", "/cursor")
 	refused("acme", Query{To: "4155550123"}, "not_e164", "/to")
-	if page, err := r.Search(t.Context(), "acme", Query{}); err != nil || v.filter.Limit != 50 || page.Next != "" {
+	if page, err := r.Search(t.Context(), Look{Caller: ledger.Caller{Tenant: "acme"}}, Query{}); err != nil || v.filter.Limit != 50 || page.Next != "" {
 		t.Errorf("a page of %d, then %q, %v", v.filter.Limit, page.Next, err)
 	}
 }

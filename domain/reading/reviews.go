@@ -71,11 +71,6 @@ type ReviewPage struct {
 	Next    string // the cursor of the next page; "": this one is the last
 }
 
-// Witness records that the words under review are shown to the caller, before they are.
-type Witness interface {
-	ReviewRead(ctx context.Context, c ledger.Caller, tenant string, subject event.Pseudonym, review event.ID) error
-}
-
 // Words are those of one inbound message, or of one part.
 type Words struct {
 	Event    event.ID
@@ -154,8 +149,9 @@ func (r *Reader) Reviews(ctx context.Context, tenant string, q ReviewQuery) (Rev
 }
 
 // Review returns an open review of a tenant with its words, and with what was said before and after. That
-// they are read is recorded first; if it cannot be, there is no answer. Tenant "" has the operator's.
-func (r *Reader) Review(ctx context.Context, c ledger.Caller, tenant string, id event.ID) (*ReadReview, error) {
+// they are read is recorded first, in their stream and in the audit log; if it cannot be, there is no answer.
+// A key that may read reviews sees all of it in clear. Tenant "" has the operator's.
+func (r *Reader) Review(ctx context.Context, look Look, tenant string, id event.ID) (*ReadReview, error) {
 	ref, ok, err := r.p.Views.Inbound(ctx, tenant, id)
 	if err != nil {
 		return nil, err
@@ -192,17 +188,37 @@ func (r *Reader) Review(ctx context.Context, c ledger.Caller, tenant string, id 
 	if out.Held {
 		return out, nil
 	}
-	if err := r.p.Witness.ReviewRead(ctx, c, tenant, ref.Subject, id); err != nil {
+	if err := r.p.Witness.ReviewRead(ctx, look.Caller, tenant, ref.Subject, id); err != nil {
 		return nil, err
 	}
 	at, err := r.underReview(ctx, out, ref)
 	if err == nil {
 		err = r.around(ctx, out, at)
 	}
+	if err == nil {
+		err = r.p.Witness.DataShown(ctx, look.Caller, tenant, look.Reason, out.shown())
+	}
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// shown is what a reader of the review sees.
+func (v *ReadReview) shown() event.DataRead {
+	d := event.DataRead{Call: "getReview", Shown: []string{event.ShownWords, event.ShownNumber}, Subject: v.Subject}
+	if len(v.Messages) > 0 {
+		d.Shown = append(d.Shown, event.ShownBody)
+	}
+	for _, all := range [][]Words{v.Words, v.Texts} {
+		for i := range all {
+			d.Events = append(d.Events, all[i].Event)
+		}
+	}
+	for i := range v.Messages {
+		d.Events = append(d.Events, v.Messages[i].ID)
+	}
+	return d
 }
 
 // underReview reads the event under review and its words, and returns when it came.

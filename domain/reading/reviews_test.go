@@ -81,11 +81,17 @@ func (f *fakeReviews) put(t *testing.T, at time.Time, d event.Data) event.ID {
 // witness records reads, or fails.
 type witness struct {
 	reads []event.ID
+	shown []event.DataRead
 	err   error
 }
 
 func (w *witness) ReviewRead(_ context.Context, _ ledger.Caller, _ string, _ event.Pseudonym, id event.ID) error {
 	w.reads = append(w.reads, id)
+	return w.err
+}
+
+func (w *witness) DataShown(_ context.Context, _ ledger.Caller, _, _ string, r event.DataRead) error {
+	w.shown = append(w.shown, r)
 	return w.err
 }
 
@@ -114,7 +120,7 @@ func TestReviewWithItsWords(t *testing.T) {
 	for i := range 25 {
 		in(now.Add(time.Duration(i+1)*time.Minute), fmt.Sprintf("after %d", i+1), "")
 	}
-	got, err := r.Review(t.Context(), ledger.Caller{Tenant: "acme", Key: "officer"}, "acme", id)
+	got, err := r.Review(t.Context(), Look{Caller: ledger.Caller{Tenant: "acme", Key: "officer"}}, "acme", id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +146,7 @@ func TestReviewWithItsWords(t *testing.T) {
 
 	// What cannot be recorded is not shown.
 	w.err = ledger.ErrRefused
-	if got, err = r.Review(t.Context(), ledger.Caller{}, "acme", id); !errors.Is(err, ledger.ErrRefused) || got != nil {
+	if got, err = r.Review(t.Context(), Look{Caller: ledger.Caller{}}, "acme", id); !errors.Is(err, ledger.ErrRefused) || got != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
 	w.err = nil
@@ -148,12 +154,12 @@ func TestReviewWithItsWords(t *testing.T) {
 		tenant string
 		id     event.ID
 	}{{"other", id}, {"", id}, {"acme", event.ID{9}}, {"acme", f.events[1].ID}} {
-		if _, err := r.Review(t.Context(), ledger.Caller{}, c.tenant, c.id); !errors.Is(err, ErrNoReview) {
+		if _, err := r.Review(t.Context(), Look{}, c.tenant, c.id); !errors.Is(err, ErrNoReview) {
 			t.Errorf("%q %s: %v", c.tenant, c.id, err)
 		}
 	}
 	f.put(t, now.Add(time.Hour), &event.ReviewResolved{Review: id, As: "clear"})
-	if _, err := r.Review(t.Context(), ledger.Caller{}, "acme", id); !errors.Is(err, ErrNoReview) {
+	if _, err := r.Review(t.Context(), Look{Caller: ledger.Caller{}}, "acme", id); !errors.Is(err, ErrNoReview) {
 		t.Errorf("resolved: %v", err)
 	}
 }
@@ -180,7 +186,7 @@ func TestReviewOfParts(t *testing.T) {
 		f.part.Level = tc.level
 		parts := []event.ID{f.put(t, now, tc.part(2)), f.put(t, now, tc.part(1))}
 		id := f.put(t, now.Add(time.Second), tc.join(parts))
-		got, err := r.Review(t.Context(), ledger.Caller{}, "acme", id)
+		got, err := r.Review(t.Context(), Look{Caller: ledger.Caller{}}, "acme", id)
 		if err != nil || len(got.Words) != 2 || got.Words[0].Text != "part 1" || got.Words[1].Text != "part 2" || got.To != "22333" {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
@@ -193,7 +199,7 @@ func TestReviewOfAJoinedStart(t *testing.T) {
 	f.put(t, now, &event.OptedOut{Reach: event.Reach{Scope: event.ScopeTenant}, Source: "phone"})
 	part := f.put(t, now, &event.InboundReceivedV2{Account: "north", To: "22333", Ask: "part", Holds: "part", Concat: &event.Concat{Reference: 1, Part: 1, Parts: 1}, Sealed: said("START")})
 	id := f.put(t, now, &event.InboundJoined{Parts: []event.ID{part}, To: "22333", Ask: "start"})
-	got, err := r.Review(t.Context(), ledger.Caller{}, "acme", id)
+	got, err := r.Review(t.Context(), Look{Caller: ledger.Caller{}}, "acme", id)
 	if err != nil || got.Kind != recipient.ReviewStart || len(got.Words) != 1 || got.Words[0].Text != "START" {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -202,7 +208,7 @@ func TestReviewOfAJoinedStart(t *testing.T) {
 func TestHeldReviewHasNoWords(t *testing.T) {
 	r, f, _, w := newReviews("acme")
 	id := f.put(t, now, &event.InboundHeld{Inbound: event.ID{3}, Stream: event.Pseudonym{9}, To: "22333", Reaches: []event.Reach{{Scope: event.ScopeTenant}}, Unplaced: "tenant_shared"})
-	got, err := r.Review(t.Context(), ledger.Caller{}, "acme", id)
+	got, err := r.Review(t.Context(), Look{Caller: ledger.Caller{}}, "acme", id)
 	if err != nil || !got.Held || len(got.Words)+len(got.Texts)+len(got.Messages)+len(w.reads) != 0 || len(got.Reaches) != 1 {
 		t.Errorf("%+v, %v, %v", got, err, w.reads)
 	}
@@ -212,7 +218,7 @@ func TestUnplacedReview(t *testing.T) {
 	r, f, _, w := newReviews("")
 	id := f.put(t, now, &event.InboundReceivedV2{Account: "north", To: "22333", Ask: "stop", Unplaced: "tenant_shared", Sealed: said("STOP"),
 		Streams: []event.HeldStream{{Tenant: "acme", Subject: event.Pseudonym{1}}, {Tenant: "acme", Subject: event.Pseudonym{2}}, {Tenant: "other", Subject: event.Pseudonym{3}}}})
-	got, err := r.Review(t.Context(), ledger.Caller{}, "", id)
+	got, err := r.Review(t.Context(), Look{Caller: ledger.Caller{}}, "", id)
 	if err != nil || got.Words[0].Text != "STOP" || !slices.Equal(got.Tenants, []string{"acme", "other"}) || got.Unplaced != "tenant_shared" || len(got.Messages) != 0 || len(w.reads) != 1 {
 		t.Errorf("%+v, %v, %v", got, err, w.reads)
 	}

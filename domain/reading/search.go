@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -50,9 +51,11 @@ type Page struct {
 	Next     string // the cursor of the next page; "": this one is the last
 }
 
-// Search returns a page of the tenant's messages. A number that is none and a cursor
-// of another search are a *ledger.Refusal.
-func (r *Reader) Search(ctx context.Context, tenant string, q Query) (Page, error) {
+// Search returns a page of the messages of the caller's tenant. A number that is none and a cursor
+// of another search are a *ledger.Refusal. That the page is shown is recorded first; if it cannot be, the
+// error is ErrNotRecorded.
+func (r *Reader) Search(ctx context.Context, look Look, q Query) (Page, error) {
+	tenant := look.Caller.Tenant
 	f := Filter{Status: q.Status, Program: q.Program, Since: q.Since, Until: q.Until}
 	if q.To != "" {
 		n, err := sms.ParseAny(q.To, "")
@@ -87,7 +90,24 @@ func (r *Reader) Search(ctx context.Context, tenant string, q Query) (Page, erro
 	if len(found) == f.Limit {
 		page.Next = cursor(found[f.Limit-1].ID, sum)
 	}
-	return page, nil
+	return page, listed(ctx, r.p.Witness, look, f.Subject, page.Messages)
+}
+
+// listed records that a page of messages is shown. subject is the recipient that all of them went to, if one
+// was searched for.
+func listed(ctx context.Context, w Witness, look Look, subject event.Pseudonym, page []Opened) error {
+	read := event.DataRead{Call: "searchMessages", Subject: subject}
+	var kinds []string
+	for i := range page {
+		o := &page[i]
+		if o.Content == nil {
+			continue
+		}
+		kinds = union(kinds, shownOf(o.Content))
+		read.Events = append(read.Events, others(look, o.Message)...)
+	}
+	kinds = slices.DeleteFunc(kinds, func(k string) bool { return k == event.ShownMetadata }) // a page has none
+	return shown(ctx, w, look, look.Caller.Tenant, read, kinds...)
 }
 
 // A cursor is the last id of its page and a sum of the search that it belongs to,

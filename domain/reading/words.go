@@ -36,26 +36,26 @@ var decisive = map[event.DecisionOutcome][]event.DecisionOutcome{
 	event.Allow: {event.Allow},
 }
 
-// reasons puts a decision into words; nil for no event.
-func (r *Reader) reasons(d *Decision) []Reason {
+// Reasons puts a decision into words; nil for none. of describes the rules.
+func Reasons(of rules, d *event.MessageDecided) []Reason {
 	if d == nil {
 		return nil
 	}
-	if d.Data.Outcome == event.Hold {
-		return []Reason{{Rule: "hold." + string(d.Data.Fault), Outcome: event.Hold, Text: hold(d.Data)}}
+	if d.Outcome == event.Hold {
+		return []Reason{{Rule: "hold." + string(d.Fault), Outcome: event.Hold, Text: hold(d)}}
 	}
 	var out []Reason
-	for _, outcome := range decisive[d.Data.Outcome] {
-		for _, c := range d.Data.Checks {
+	for _, outcome := range decisive[d.Outcome] {
+		for _, c := range d.Checks {
 			if c.Outcome != outcome {
 				continue
 			}
 			for _, id := range c.Rules {
 				reason := Reason{Check: c.Check, Outcome: c.Outcome, Rule: id, OptOuts: c.OptOuts, Until: c.Until}
-				if rule, ok := r.p.Rules.Rule(id); ok {
+				if rule, ok := of.Rule(id); ok {
 					reason.Text, reason.Citation = rule.Text, rule.Citation
 				} else {
-					reason.Text = "This rule's text is in the policies of revision " + d.Data.Revision + ", which are not loaded here."
+					reason.Text = "This rule's text is in the policies of revision " + d.Revision + ", which are not loaded here."
 				}
 				out = append(out, reason)
 			}

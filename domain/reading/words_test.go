@@ -18,7 +18,6 @@ func (fakeRules) Rule(id string) (decision.Rule, bool) {
 }
 
 func TestDecisionsInWords(t *testing.T) {
-	r := New(Ports{Rules: fakeRules{}})
 	ids := []event.ID{{9}}
 	checks := []event.Check{
 		{Check: "countries", Outcome: decision.Allow, Rules: []string{"countries.ok"}},
@@ -34,7 +33,7 @@ func TestDecisionsInWords(t *testing.T) {
 		"allow": {event.MessageDecided{Outcome: decision.Allow, Checks: checks[:1]}, []string{"countries.ok"}},
 		"hold":  {event.MessageDecided{Outcome: decision.Hold, Fault: event.FaultPause, Detail: "paused: wrong price"}, []string{"hold.pause"}},
 	} {
-		reasons := r.reasons(&Decision{Data: &c.d})
+		reasons := Reasons(fakeRules{}, &c.d)
 		var got []string
 		for _, r := range reasons {
 			got = append(got, r.Rule)

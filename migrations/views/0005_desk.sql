@@ -44,6 +44,7 @@ CREATE TABLE stream_events (
 );
 CREATE INDEX stream_events_stream ON stream_events (subject, position);
 CREATE INDEX stream_events_tenant ON stream_events (tenant, type, at, event, position);
+CREATE INDEX stream_events_event ON stream_events (event);
 
 -- From which event on, and since when, the tables above have all of a partition; NULL where they have
 -- nothing yet. A program from before these tables moves next alone: then they begin anew.

@@ -103,6 +103,19 @@ func (r *Reader) TenantEvents(ctx context.Context, tenant string, f reading.Stre
 	return all[:min(len(all), limit)], nil
 }
 
+// StreamEvent is part of reading.Desk.
+func (r *Reader) StreamEvent(ctx context.Context, tenant string, id event.ID) (e reading.StreamEvent, ok bool, err error) {
+	err = r.do(ctx, "find a stream's event", func(ctx context.Context) error {
+		// An effective event has why ''; a copy of it stands later.
+		all, err := r.events(ctx, `SELECT `+streamColumns+` FROM stream_events WHERE event = $1 AND tenant = $2 ORDER BY why, position LIMIT 1`, id[:], tenant)
+		if ok = len(all) > 0; ok {
+			e = all[0]
+		}
+		return err
+	})
+	return e, ok, err
+}
+
 // Messages is part of reading.Desk.
 func (r *Reader) Messages(ctx context.Context, tenant string, ids []event.ID) (map[event.ID]*reading.Message, error) {
 	out := make(map[event.ID]*reading.Message, len(ids))

@@ -54,9 +54,9 @@ type Writer struct {
 	// Of each partition: the facets that are stored, and rows of tallies as they are stored, while it
 	// stands at its mark. If its mark is another, another process has written it or made it anew, and
 	// what is remembered of it is out of date.
-	seen     map[event.Partition]map[facet]struct{}
-	quarters map[quarter]*projections.Tallies
-	marks    map[event.Partition]stands
+	storedFacets map[event.Partition]map[facet]struct{}
+	quarters     map[quarter]*projections.Tallies
+	marks        map[event.Partition]stands
 }
 
 // stands is the next event of a mark, and the hash of the one before.
@@ -74,7 +74,7 @@ func NewWriter() *Writer {
 
 // Forget drops what is remembered: after a transaction that failed, or when the database is another.
 func (w *Writer) Forget() {
-	w.seen, w.quarters, w.marks = map[event.Partition]map[facet]struct{}{}, map[quarter]*projections.Tallies{}, map[event.Partition]stands{}
+	w.storedFacets, w.quarters, w.marks = map[event.Partition]map[facet]struct{}{}, map[quarter]*projections.Tallies{}, map[event.Partition]stands{}
 }
 
 // Tx gathers what one transaction adds. It is a projections.DeskSink.
@@ -120,7 +120,7 @@ func (x *Tx) Partition(p event.Partition, mark ledger.Mark, judged []ledger.Judg
 	}
 	x.begins[p] = b
 	if x.w.marks[p] != (stands{mark.Next, mark.Hash}) {
-		delete(x.w.seen, p)
+		delete(x.w.storedFacets, p)
 		for k := range x.w.quarters {
 			if k.partition == p {
 				delete(x.w.quarters, k)
@@ -139,7 +139,7 @@ func (x *Tx) Take(p event.Partition, j *ledger.Judged, m *reading.Message, befor
 // Facet is part of projections.DeskSink.
 func (x *Tx) Facet(tenant string, kind projections.FacetKind, value string, bucket int64) {
 	f := facet{tenant, kind, value, bucket, x.p}
-	if _, seen := x.w.seen[x.p][f]; !seen && value != "" {
+	if _, seen := x.w.storedFacets[x.p][f]; !seen && value != "" {
 		x.facets[f] = struct{}{}
 	}
 }
@@ -180,10 +180,10 @@ func (x *Tx) Tally(tenant string, q int64, t reading.Tally, sum int64) {
 func (x *Tx) Committed(marks map[event.Partition]ledger.Mark) {
 	w := x.w
 	for f := range x.facets {
-		seen := w.seen[f.partition]
+		seen := w.storedFacets[f.partition]
 		if seen == nil || len(seen) >= mostSeen/max(len(w.marks), 1) {
 			seen = map[facet]struct{}{}
-			w.seen[f.partition] = seen
+			w.storedFacets[f.partition] = seen
 		}
 		seen[f] = struct{}{}
 	}

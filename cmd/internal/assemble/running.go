@@ -1,12 +1,14 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,14 +22,19 @@ import (
 	"github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/report"
+	"github.com/chirograph/chirograph/domain/witness"
 )
 
 // Running is a node with its API and its carriers.
 type Running struct {
-	Data     *Data // closed by Run
+	Data     *Data  // closed by Run
+	Name     string // the node's
 	Node     *node.Node
 	Carriers []ledger.Client
 	Listener net.Listener
@@ -35,6 +42,7 @@ type Running struct {
 	Drain    time.Duration
 	Log      *slog.Logger
 	Exports  Exports
+	zones    map[string]string // of the tenants' reports
 	// shares divides the carriers among the nodes of a cluster until ctx is done; nil on
 	// one machine.
 	shares func(ctx context.Context) error
@@ -98,16 +106,8 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		return err
 	}
 	warnOfSharing(r.Log, r.Node.Registry())
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions()})
-	handler := v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Logger: r.Log, Registerer: registry}),
-		Intake: r.Node.Intake(), Commands: r.Node.Commands(),
-		Reading: reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
-			Programs: r.Node.Commands(), Witness: r.Node.Intake(), Wait: door.WaitContext}),
-		Exports: exports,
-		Health:  &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
-		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
+	witnessed := r.witness()
+	handler := r.handler(witnessed, exports)
 	served := make(chan error, 1)
 	apiCtx, stopAPI := context.WithCancel(ctx)
 	defer stopAPI()
@@ -116,6 +116,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		if err := r.Started(ctx); err != nil && ctx.Err() == nil {
 			stopAPI()
 			err = errors.Join(err, <-served)
+			witnessed.end()
 			stop()
 			return err
 		}
@@ -125,8 +126,27 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		r.Log.Warn("some requests were cut off while stopping")
 		err = nil
 	}
+	witnessed.end()
 	stop()
 	return err
+}
+
+// handler is the API of the node.
+func (r *Running) handler(w *witnessing, exports v1.Exports) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions()})
+	return v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Uses: w, Logger: r.Log, Registerer: registry}),
+		Intake: r.Node.Intake(), Commands: r.Node.Commands(),
+		Reading: reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
+			Programs: r.Node.Commands(), Witness: w, Wait: door.WaitContext}),
+		History: history.New(history.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
+			Registry: r.Node.RegistryAt, Zone: places.BuiltIn().Zone, Now: time.Now, Witness: w}),
+		Exports:  exports,
+		Reports:  report.New(report.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Rules: r.Data.Policy, Zones: cmp.Or(r.Data.World, places.BuiltIn()), Tenants: r.zones}),
+		AuditLog: witness.NewTrail(r.Data.Log),
+		Health:   &readiness{d: r.Data, node: r.Node, carriers: r.Carriers, since: time.Now()},
+		Metrics:  promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 }
 
 // raise raises the ledger's format level. On one machine no node of an older version can be beside this
@@ -149,8 +169,11 @@ func Prepare(ctx context.Context, cfg *config.Config, l net.Listener, log *slog.
 	if err != nil {
 		return nil, err
 	}
-	r = &Running{Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log,
+	r = &Running{Name: cfg.Node, Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log, zones: map[string]string{},
 		Exports: Exports{Node: cfg.Node, Dir: cfg.Exports.Folder(cfg.Data), Keep: time.Duration(cfg.Exports.Keep)}}
+	for _, z := range cfg.Zones {
+		r.zones[z.Tenant] = z.Zone
+	}
 	if cfg.IsShared() {
 		err = r.join(ctx, cfg)
 	} else {

@@ -115,6 +115,8 @@ type Call struct {
 	Body         any
 	// IdempotencyKey is sent if it is not "".
 	IdempotencyKey string
+	// Reason is why personal data is read; "" if none is given.
+	Reason string
 	// Reads: it changes nothing, so that a lost answer leaves nothing unknown.
 	Reads bool
 }
@@ -151,6 +153,9 @@ func (c *Client) Do(ctx context.Context, r Call) ([]byte, error) {
 	}
 	if r.Body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if r.Reason != "" {
+		req.Header.Set("Audit-Reason", r.Reason)
 	}
 	if r.IdempotencyKey != "" {
 		req.Header.Set("Idempotency-Key", r.IdempotencyKey)

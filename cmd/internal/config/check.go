@@ -30,6 +30,7 @@ func (c *Config) Check() []Problem {
 	k.keys()
 	k.carriers()
 	k.routes()
+	k.zones()
 	k.owned()
 	k.programs()
 	k.words()
@@ -146,6 +147,21 @@ func (k *checker) tenant(path, t string) {
 		k.bad(path, "it is missing: name one of the tenants")
 	case k.tenants[t] == "":
 		k.bad(path, "%q is not one of the tenants%s", t, perhaps(t, k.c.Tenants))
+	}
+}
+
+// zones checks which zones the tenants have.
+func (k *checker) zones() {
+	tenants := once{}
+	for i, z := range k.c.Zones {
+		path := fmt.Sprintf("zones[%d]", i)
+		k.tenant(path+".tenant", z.Tenant)
+		if first := tenants.add(z.Tenant, path); first != "" {
+			k.bad(path+".tenant", "%s has the zone of this tenant already", first)
+		}
+		if _, err := k.c.World().Zone(z.Zone); err != nil {
+			k.bad(path+".zone", "%v", err)
+		}
 	}
 }
 

@@ -44,6 +44,7 @@ type Config struct {
 	Limits        Limits       `yaml:"limits" doc:"Limits for each partition."`
 	Exports       Exports      `yaml:"exports" doc:"The files of exports (docs/export.md): one zip for each question of a compliance officer."`
 	Tenants       []string     `yaml:"tenants" doc:"Names of the tenants: small letters, digits, - and _. A name is in every event and cannot be changed later. Required."`
+	Zones         []Zone       `yaml:"zones" doc:"In which zone the reports of a tenant are cut into days, where that is not UTC."`
 	APIKeys       []Key        `yaml:"api_keys" doc:"Who may call the API. chirograph config key makes a key."`
 	Carriers      []Carrier    `yaml:"carriers" doc:"Carrier accounts. Nodes bind to them as SMPP 3.4 transceivers."`
 	Kafka         Kafka        `yaml:"kafka" doc:"The ledger's topics. chirograph log init makes them."`
@@ -78,6 +79,12 @@ type Limits struct {
 type Exports struct {
 	Keep Duration `yaml:"keep" default:"168h0m0s" doc:"How long a file is kept after it was made; 1h to 8760h."`
 	Dir  string   `yaml:"dir" file:"" otherwise:"the folder exports in data; on a cluster: none, and the node makes no exports" doc:"Folder of the files, which are sealed and can be read only by this process's user. Each node needs one of its own, on a disk that outlives the process."`
+}
+
+// Zone is the zone of one tenant's reports.
+type Zone struct {
+	Tenant string `yaml:"tenant" doc:"The tenant. Required."`
+	Zone   string `yaml:"zone" doc:"The zone's name in the IANA zone database, such as America/New_York. Required."`
 }
 
 // Key is one API key. A key has 256 random bits, so its plain SHA-256 gives

@@ -114,7 +114,7 @@ func (c *Cmd) dev(ctx context.Context, g *terminal.Globals) error {
 	if err != nil {
 		return errors.Join(err, d.Close())
 	}
-	r := &assemble.Running{Data: d, Node: node, Carriers: clients, Listener: l, Keys: keys, Drain: c.Drain, Log: log,
+	r := &assemble.Running{Data: d, Name: "dev", Node: node, Carriers: clients, Listener: l, Keys: keys, Drain: c.Drain, Log: log,
 		Exports: assemble.Exports{Node: "dev", Dir: filepath.Join(c.Data, "exports"), Keep: 7 * 24 * time.Hour}}
 	r.Started = func(ctx context.Context) error {
 		if err := assemble.Apply(ctx, node, d, "dev", &assemble.Wanted{Programs: devPrograms(), Routes: []event.Route{{Rule: "everything", Carrier: devCarrier}}}); err != nil {
