@@ -1,4 +1,4 @@
-package export
+package exportjobs
 
 import (
 	"bytes"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/export"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/projections"
@@ -283,7 +284,7 @@ func (f *fakeFiles) Delete(id event.ID) error {
 	delete(f.files, id)
 	return nil
 }
-func (f *fakeFiles) Spool() (Spool, error) { return &memorySpool{}, nil }
+func (f *fakeFiles) Spool() (export.Spool, error) { return &memorySpool{}, nil }
 
 type memoryFile struct {
 	bytes.Buffer
@@ -307,8 +308,8 @@ type noRules struct{}
 func (noRules) Rule(string) (decision.Rule, bool) { return decision.Rule{}, false }
 
 // plainFile writes the entries a line each, in place of the zip.
-func plainFile(ctx context.Context, w io.Writer, o Options, entries iter.Seq2[Entry, error]) (Result, error) {
-	r := Result{Manifest: o.Manifest, SHA256: "5f1d"}
+func plainFile(ctx context.Context, w io.Writer, o export.Options, entries iter.Seq2[export.Entry, error]) (export.Result, error) {
+	r := export.Result{Manifest: o.Manifest, SHA256: "5f1d"}
 	m, err := json.Marshal(o.Manifest)
 	if err != nil {
 		return r, err
