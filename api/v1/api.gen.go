@@ -340,8 +340,8 @@ type ExportQuestion struct {
 	// Program Messages of this program.
 	Program string `json:"program,omitempty,omitzero"`
 
-	// Reason Why you need it, in 3 to 500 characters. It is kept for ever, so write no personal data: 7 or more digits in a row are refused.
-	Reason string `json:"reason"`
+	// Reason Why you need it, in 3 to 500 characters. It is required, here or in the header `Audit-Reason`. It is kept for ever, so write no personal data: 7 digits in a run are refused.
+	Reason string `json:"reason,omitempty,omitzero"`
 
 	// Recipient Everything between your tenant and this phone number, in E.164, or national with `country`.
 	Recipient string `json:"recipient,omitempty,omitzero"`
@@ -1680,6 +1680,12 @@ type MessageID = string
 // ReviewID defines model for ReviewID.
 type ReviewID = string
 
+// AskExportParams defines parameters for AskExport.
+type AskExportParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
 // GetAuditLogParams defines parameters for GetAuditLog.
 type GetAuditLogParams struct {
 	// Since Only entries from this time on.
@@ -1951,7 +1957,7 @@ type ServerInterface interface {
 	ListExports(ctx echo.Context) error
 	// AskExport Ask for an export
 	// (POST /v1/audit/exports)
-	AskExport(ctx echo.Context) error
+	AskExport(ctx echo.Context, params AskExportParams) error
 	// GetExportFile Download the file of an export
 	// (GET /v1/audit/exports/{id}/file)
 	GetExportFile(ctx echo.Context, id ExportID) error
@@ -2077,8 +2083,28 @@ func (w *ServerInterfaceWrapper) ListExports(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) AskExport(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AskExportParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.AskExport(ctx)
+	err = w.Handler.AskExport(ctx, params)
 	return err
 }
 
@@ -3164,7 +3190,8 @@ func (response ListExports200JSONResponse) VisitListExportsResponse(w http.Respo
 }
 
 type AskExportRequestObject struct {
-	Body *AskExportJSONRequestBody
+	Params AskExportParams
+	Body   *AskExportJSONRequestBody
 }
 
 type AskExportResponseObject interface {
@@ -4083,8 +4110,10 @@ func (sh *strictHandler) ListExports(ctx echo.Context) error {
 }
 
 // AskExport operation middleware
-func (sh *strictHandler) AskExport(ctx echo.Context) error {
+func (sh *strictHandler) AskExport(ctx echo.Context, params AskExportParams) error {
 	var request AskExportRequestObject
+
+	request.Params = params
 
 	var body AskExportJSONRequestBody
 	var err error

@@ -15,7 +15,7 @@ import (
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/export"
+	"github.com/chirograph/chirograph/domain/exportjobs"
 	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -46,13 +46,13 @@ type Commands interface {
 	Resume(ctx context.Context, c ledger.Caller, r *control.PauseRequest) (*control.Pausing, error)
 }
 
-// Exports make files of what the ledger knows; export.Jobs does. Its errors are those of Intake.
+// Exports make files of what the ledger knows; exportjobs.Jobs does. Its errors are those of Intake.
 type Exports interface {
-	Ask(ctx context.Context, c ledger.Caller, q *export.Question) (export.Job, error)
-	Job(tenant string, id event.ID) (export.Job, error)
-	List(tenant string) []export.Job
-	Delete(ctx context.Context, c ledger.Caller, id event.ID) (export.Job, error)
-	Download(ctx context.Context, c ledger.Caller, id event.ID) (export.Job, io.ReadCloser, error)
+	Ask(ctx context.Context, c ledger.Caller, q *exportjobs.Question) (exportjobs.Job, error)
+	Job(tenant string, id event.ID) (exportjobs.Job, error)
+	List(tenant string) []exportjobs.Job
+	Delete(ctx context.Context, c ledger.Caller, id event.ID) (exportjobs.Job, error)
+	Download(ctx context.Context, c ledger.Caller, id event.ID) (exportjobs.Job, io.ReadCloser, error)
 }
 
 // Health says how the process is.

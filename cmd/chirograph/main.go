@@ -32,7 +32,7 @@ type commandLine struct {
 	Control     cli.ControlCmd         `cmd:"" help:"Read who changed programs, routes, policies and pauses."`
 	Sms         cli.SMSCmd             `cmd:"" help:"Show how an inbound text is read."`
 	Simulate    world.SimulateCmd      `cmd:"" help:"Simulate a message centre or a handset."`
-	Audit       auditCmd               `cmd:"" help:"Report what happened, and check a ledger."`
+	Audit       auditCmd               `cmd:"" help:"Report and export what happened, and check a ledger."`
 	Config      operate.ConfigCmd      `cmd:"" help:"Check and apply a configuration file, and make API keys."`
 	Projections operate.ProjectionsCmd `cmd:"" help:"Rebuild the views."`
 	Log         operate.LogCmd         `cmd:"" help:"Create, repair and copy a ledger's log."`
@@ -45,6 +45,9 @@ type commandLine struct {
 type auditCmd struct {
 	Report cli.ReportCmd `cmd:"" help:"Report a day, a week or a month: what was submitted, decided, sent and delivered, who opted out, what was changed."`
 	operate.AuditCmd
+
+	Export  cli.ExportCmd  `cmd:"" help:"Make a file of what the ledger knows of a question: a report, the exact events, and tables."`
+	Exports cli.ExportsCmd `cmd:"" help:"List the exports of the tenant."`
 }
 
 func main() { os.Exit(run(os.Args[1:])) }

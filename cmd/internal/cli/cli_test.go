@@ -147,6 +147,8 @@ type commands struct {
 	Search  SearchCmd  `cmd:""`
 	History HistoryCmd `cmd:""`
 	Event   EventCmd   `cmd:""`
+	Export  ExportCmd  `cmd:""`
+	Exports ExportsCmd `cmd:""`
 }
 
 // shell runs a command line as main does.
