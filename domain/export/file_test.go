@@ -280,7 +280,7 @@ func TestFile(t *testing.T) {
 // checkTable reads a table as RFC 4180 says.
 func checkTable(t *testing.T, x Member, raw []byte) {
 	t.Helper()
-	text, ok := bytes.CutPrefix(raw, []byte(mark))
+	text, ok := bytes.CutPrefix(raw, []byte(byteOrderMark))
 	if !ok {
 		t.Errorf("%s begins without its mark", x.Name)
 	}
