@@ -86,8 +86,8 @@ type Deps struct {
 type server struct {
 	Deps
 	exportCalls
-	controlCalls
 	auditLogCalls
+	controlCalls
 }
 
 // New returns the handler of the whole API. Run it with door.Serve.
@@ -104,7 +104,8 @@ func New(d Deps) http.Handler {
 	e := echo.New()
 	e.Binder = binder{}
 	e.Use(d.Door.Guard(door.Face{Operations: guarded, Accepts: acceptsJSON, Problem: problemOf}))
-	RegisterHandlers(e, NewStrictHandler(&server{Deps: d, exportCalls: exportCalls{d.Exports, d.AnswerWithin}, controlCalls: controlCalls{d.Reading, d.AnswerWithin}, auditLogCalls: auditLogCalls{d.AuditLog}}, nil))
+	RegisterHandlers(e, NewStrictHandler(&server{Deps: d, exportCalls: exportCalls{d.Exports, d.AnswerWithin}, auditLogCalls: auditLogCalls{d.AuditLog},
+		controlCalls: controlCalls{d.Reading, d.AnswerWithin}}, nil))
 	for _, r := range e.Routes() {
 		// A route that the document gives no scope would be open to everybody.
 		if strings.HasPrefix(r.Path, "/v1/") && scopes[r.Method+" "+r.Path] == "" {

@@ -201,8 +201,8 @@ func (g *gathering) next(q *Query, index int64) pageStart {
 		if w.least <= index && !(q.Newest && w.least == index) {
 			break
 		}
-		if i >= 2 && !q.Newest { // some messages ahead, so that several pages can begin there
-			w = g.waypoints[i-2]
+		if i >= 4 && !q.Newest { // some messages ahead, so that several pages can begin there
+			w = g.waypoints[i-4]
 		} else if !q.Newest {
 			continue
 		}

@@ -141,7 +141,7 @@ func (r *Running) handler(w *witnessing, exports v1.Exports) http.Handler {
 		Reading: reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
 			Programs: r.Node.Commands(), Witness: w, Wait: door.WaitContext}),
 		History: history.New(history.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
-			Registry: r.Node.RegistryAt, Zone: places.BuiltIn().Zone, Now: time.Now, Witness: w}),
+			Registry: node.RegistryAt(r.Node), Zone: places.BuiltIn().Zone, Now: time.Now, Witness: w}),
 		Exports:  exports,
 		Reports:  report.New(report.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Rules: r.Data.Policy, Zones: cmp.Or(r.Data.World, places.BuiltIn()), Tenants: r.zones}),
 		AuditLog: witness.NewTrail(r.Data.Log),
