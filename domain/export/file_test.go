@@ -280,7 +280,7 @@ func TestFile(t *testing.T) {
 // checkTable reads a table as RFC 4180 says.
 func checkTable(t *testing.T, x Member, raw []byte) {
 	t.Helper()
-	text, ok := bytes.CutPrefix(raw, []byte(mark))
+	text, ok := bytes.CutPrefix(raw, []byte(byteOrderMark))
 	if !ok {
 		t.Errorf("%s begins without its mark", x.Name)
 	}
@@ -463,7 +463,7 @@ func TestDocument(t *testing.T) {
 		words := []string{file}
 		where := common
 		if strings.HasSuffix(name, ".csv") {
-			head, _, _ := strings.Cut(strings.TrimPrefix(string(b), mark), "\r\n")
+			head, _, _ := strings.Cut(strings.TrimPrefix(string(b), byteOrderMark), "\r\n")
 			words = strings.Split(head, ",")
 			_, section, ok := bytes.Cut(doc, []byte("### `"+file+"`"))
 			if !ok {
