@@ -81,6 +81,8 @@ func TestKcat(t *testing.T) {
 		switch {
 		case typ.Kind() == event.Control:
 			add(event.ControlPartition, e)
+		case typ.Kind() == event.Audit:
+			add(event.AuditPartition, e)
 		case e.Subject.IsZero():
 			add(3, e)
 		default:
@@ -110,6 +112,8 @@ func TestKcat(t *testing.T) {
 			topic, part = cfg.Prefix+".control", 0
 		case event.InboxPartition:
 			topic, part = cfg.Prefix+".inbox", 0
+		case event.AuditPartition:
+			topic, part = cfg.Prefix+".audit", 0
 		}
 		n := 0
 		for s := bufio.NewScanner(bytes.NewReader(kcatOut("-t", topic, "-p", fmt.Sprint(part), "-o", fmt.Sprint(first[p]), "-J"))); s.Scan(); n++ {

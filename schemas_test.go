@@ -62,7 +62,7 @@ func TestSchemaLists(t *testing.T) {
 	}
 	// What ids, pseudonyms and positions look like is said twice too.
 	position := regexp.MustCompile(at(t, "RecordAccepted.v1", "properties/data/properties/position").Pattern)
-	for _, p := range []event.Partition{event.ControlPartition, event.InboxPartition, 0, 7, 42, 100, event.MaxPartitions - 1} {
+	for _, p := range []event.Partition{event.ControlPartition, event.InboxPartition, event.AuditPartition, 0, 7, 42, 100, event.MaxPartitions - 1} {
 		if s := (event.Position{Partition: p, Index: 1234}).String(); !position.MatchString(s) {
 			t.Errorf("the schema takes %s for no position", s)
 		}

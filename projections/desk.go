@@ -31,7 +31,7 @@ const (
 	FacetSender   FacetKind = 2 // as asked for, and as sent
 	FacetCountry  FacetKind = 3
 	FacetCarrier  FacetKind = 4
-	FacetRule     FacetKind = 5 // see Reasons
+	FacetRule     FacetKind = 5 // see reading.Refusing
 	FacetOutcome  FacetKind = 6 // of a decision
 	FacetSentLate FacetKind = 7 // the hour in which all parts were taken, as HourText, if the message was accepted in another
 )
@@ -136,7 +136,7 @@ func messageDesk(s DeskSink, quarter int64, j *ledger.Judged, m *reading.Message
 	case *event.MessageDecided:
 		s.Facet(m.Tenant, FacetOutcome, string(d.Outcome), bucket)
 		tally(reading.TallyDecided, string(d.Outcome), m.Country, "", 0)
-		for _, rule := range Reasons(d) {
+		for _, rule := range reading.Refusing(d) {
 			s.Facet(m.Tenant, FacetRule, rule, bucket)
 			s.Reason(m, rule)
 			tally(reading.TallyReason, string(d.Outcome), rule, m.Country, 0)
@@ -174,23 +174,6 @@ func messageDesk(s DeskSink, quarter int64, j *ledger.Judged, m *reading.Message
 
 // passing are the statuses on the way: what a message is on the way to is counted otherwise.
 var passing = map[recipient.Status]bool{recipient.Accepted: true, recipient.Allowed: true, recipient.Sending: true}
-
-// Reasons are the ids of the rules by which a decision did not allow a message: those of the checks that
-// denied or deferred, or hold.<fault>. An allow has none.
-func Reasons(d *event.MessageDecided) (out []string) {
-	switch d.Outcome {
-	case event.Allow:
-		return nil
-	case event.Hold:
-		return []string{"hold." + string(d.Fault)}
-	}
-	for _, c := range d.Checks {
-		if c.Outcome == event.Deny || c.Outcome == event.Defer {
-			out = append(out, c.Rules...)
-		}
-	}
-	return out
-}
 
 // TallyKey is a Tally without what it counts.
 type TallyKey struct {

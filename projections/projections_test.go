@@ -108,7 +108,7 @@ func TestEveryFieldIsStored(t *testing.T) {
 			v.Set(reflect.ValueOf(time.UnixMilli(1764000000000 + int64(n)).UTC()))
 			return
 		case v.Type() == reflect.TypeFor[event.Partition]():
-			v.SetInt(int64(event.InboxPartition))
+			v.SetInt(int64(event.AuditPartition))
 			return
 		}
 		switch v.Kind() {

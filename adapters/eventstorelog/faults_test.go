@@ -368,3 +368,27 @@ func TestRefusedFirst(t *testing.T) {
 		t.Errorf("%d events are there", n)
 	}
 }
+
+// What is wrong with the audit log alone is told aside: no message needs it.
+func TestAuditAside(t *testing.T) {
+	t.Parallel()
+	cfg, _ := onProtocol(t)
+	initLedger(t, cfg)
+	l := open(t, cfg)
+	now := time.Now()
+	fail := func(p event.Partition) (err, aside error) {
+		l.sender.mu.Lock()
+		l.sender.admission.Failed(engine.Slot(p), errors.New("no answer"), true, now, now)
+		l.sender.mu.Unlock()
+		return l.sender.answers(now)
+	}
+	if err, aside := fail(event.AuditPartition); err != nil || aside == nil {
+		t.Errorf("of the audit log: %v, aside %v", err, aside)
+	}
+	if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil {
+		t.Errorf("another partition: %v", a.Err)
+	}
+	if err, aside := fail(0); err == nil || aside == nil {
+		t.Errorf("of both: %v, aside %v", err, aside)
+	}
+}

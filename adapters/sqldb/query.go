@@ -291,17 +291,10 @@ func (r *reader) Message(ctx context.Context, tenant string, id event.ID) (*read
 	return decode(doc)
 }
 
-// How far a message's own time may be from the time in its id. The id of an answer to an inbound
-// message has the time of that message.
-const (
-	idBehind = 10 * time.Minute
-	idAhead  = time.Minute
-)
-
 // Search returns a page of the tenant's messages, the newest first: by id, and within one
 // recipient in the order of the log. The next page begins after the last id of this page;
 // messages that come meanwhile change nothing in it. A limit outside 1 to reading.MaxPage is
-// brought within it.
+// brought within it. A search with a reading.Narrower is desk.Reader.Find's.
 func (r *reader) Search(ctx context.Context, tenant string, f reading.Filter) (page []*reading.Message, err error) {
 	f.Limit = min(max(f.Limit, 1), reading.MaxPage)
 	f.Program, f.Reference = viewrows.Plain(f.Program), viewrows.Plain(f.Reference)
@@ -341,17 +334,9 @@ func (s *search) full() bool { return len(s.page) == s.f.Limit }
 // add adds m to the page if it matches the filter. The reference is not checked here: it is not
 // part of the message, but only in an index.
 func (s *search) add(m *reading.Message) {
-	f := &s.f
-	switch {
-	case m.Status == "",
-		!f.Subject.IsZero() && m.Subject != f.Subject,
-		f.Status != "" && m.Status != f.Status,
-		f.Program != "" && m.Program != f.Program,
-		!f.Since.IsZero() && m.Accepted.Before(f.Since),
-		!f.Until.IsZero() && !m.Accepted.Before(f.Until):
-		return
+	if s.f.Matches(m, false) {
+		s.page = append(s.page, m)
 	}
-	s.page = append(s.page, m)
 }
 
 // chain goes through one recipient's messages, from the latest back.
@@ -435,13 +420,13 @@ func (s *search) groups() ([]source, error) {
 func (s *search) merge(sources []source) error {
 	upper, lower := event.ID(bytes.Repeat([]byte{0xff}, 16)), event.ID{}
 	if !s.f.Until.IsZero() {
-		upper = viewrows.Oldest(s.f.Until.Add(idAhead))
+		upper = viewrows.Oldest(s.f.Until.Add(viewrows.IDAhead))
 	}
 	if !s.f.After.IsZero() && bytes.Compare(s.f.After[:], upper[:]) < 0 {
 		upper = s.f.After
 	}
 	if !s.f.Since.IsZero() {
-		lower = viewrows.Oldest(s.f.Since.Add(-idBehind))
+		lower = viewrows.Oldest(s.f.Since.Add(-viewrows.IDBehind))
 	}
 	for more := true; more && !s.full(); {
 		more = false

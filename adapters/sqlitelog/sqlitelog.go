@@ -92,7 +92,7 @@ type Log struct {
 	read  *sql.DB
 
 	begin, commit, rollback *sql.Stmt
-	tables                  [2]*table // the audit log's, then that of all other partitions
+	tables                  tables
 
 	queue *queue
 
@@ -131,13 +131,19 @@ type table struct {
 	body, row []byte
 }
 
-// table is the one that holds a slot.
-func (l *Log) table(slot int) *table {
-	if slot < l.tables[1].slot {
-		return l.tables[0]
+// tables are the audit log's, then that of all other partitions.
+type tables [2]*table
+
+// of is the one that holds a slot.
+func (ts tables) of(slot int) *table {
+	if slot < ts[1].slot {
+		return ts[0]
 	}
-	return l.tables[1]
+	return ts[1]
 }
+
+// has reports whether a slot is in the table.
+func (t *table) has(slot int) bool { return slot >= t.slot && slot < t.slot+t.slots }
 
 // partitionLog is one partitionLog as readers see it.
 type partitionLog struct {
@@ -255,8 +261,17 @@ func (l *Log) openFile() error {
 	}
 	l.read.SetMaxOpenConns(4)
 	l.read.SetMaxIdleConns(4)
-	if err := l.openTables(); err != nil {
-		return err
+	first := engine.Slot(event.InboxPartition)
+	l.tables = tables{{name: "audit", slots: first}, {name: "commits", slot: first, slots: l.slots - first}}
+	l.heads = make([]int64, l.slots)
+	l.partitions = make([]partitionLog, l.slots)
+	for _, t := range l.tables {
+		if err := t.open(l.write, l.read); err != nil {
+			return err
+		}
+		if err := l.readHeads(t); err != nil {
+			return err
+		}
 	}
 	for _, s := range []struct {
 		stmt **sql.Stmt
@@ -319,35 +334,24 @@ func (l *Log) readMeta() error {
 	return nil
 }
 
-// openTables makes the tables' statements and reads their heads.
-func (l *Log) openTables() (err error) {
-	first := engine.Slot(event.InboxPartition)
-	l.tables = [2]*table{{name: "audit", slots: first}, {name: "commits", slot: first, slots: l.slots - first}}
-	l.heads = make([]int64, l.slots)
-	l.partitions = make([]partitionLog, l.slots)
-	for _, t := range l.tables {
-		if t.store, err = newStore(l.read, t.name, engine.PartitionOf(t.slot), t.slots); err != nil {
-			return err
-		}
-		if t.insert, err = l.write.Prepare("INSERT INTO " + t.name + " (id, dir, body) VALUES (?, ?, ?)"); err != nil {
-			return err
-		}
-		if err := l.readHeads(t); err != nil {
-			return err
-		}
+// open makes the table's statements.
+func (t *table) open(write, read *sql.DB) (err error) {
+	if t.store, err = newStore(read, t.name, engine.PartitionOf(t.slot), t.slots); err != nil {
+		return err
 	}
-	return nil
+	t.insert, err = write.Prepare("INSERT INTO " + t.name + " (id, dir, body) VALUES (?, ?, ?)")
+	return err
 }
 
-// last reads the id of a table's last commit; 0 for none.
-func (l *Log) last(t *table) (id int64, err error) {
-	err = l.write.QueryRow("SELECT coalesce(max(id), 0) FROM " + t.name).Scan(&id)
+// last reads the id of the table's last commit; 0 for none.
+func (t *table) last(db *sql.DB) (id int64, err error) {
+	err = db.QueryRow("SELECT coalesce(max(id), 0) FROM " + t.name).Scan(&id)
 	return id, err
 }
 
 // readHeads reads the id and the heads of a table's last commit.
 func (l *Log) readHeads(t *table) (err error) {
-	if t.commits, err = l.last(t); err != nil || t.commits == 0 {
+	if t.commits, err = t.last(l.write); err != nil || t.commits == 0 {
 		return err
 	}
 	segments, err := t.store.dir(t.commits)
@@ -526,22 +530,22 @@ func full(err error) bool {
 func (l *Log) undo() bool {
 	_, _ = l.rollback.Exec()
 	for _, t := range l.tables {
-		if last, err := l.last(t); err != nil || last != t.commits {
+		if last, err := t.last(l.write); err != nil || last != t.commits {
 			return false
 		}
 	}
 	return true
 }
 
-// fill makes a table's next row, and reports whether the batch has events for it.
-func (l *Log) fill(t *table, batch []*engine.Append) bool {
+// fill makes the table's next row, from the heads of all slots before it, and reports whether the batch has events for it.
+func (t *table) fill(heads []int64, batch []*engine.Append) bool {
 	t.segments = slices.Grow(t.segments[:0], t.slots)[:t.slots]
 	for i := range t.segments {
-		t.segments[i] = segment{head: l.heads[t.slot+i]}
+		t.segments[i] = segment{head: heads[t.slot+i]}
 	}
 	size := 0
 	for _, a := range batch {
-		if l.table(a.Slot) != t {
+		if !t.has(a.Slot) {
 			continue
 		}
 		s := &t.segments[a.Slot-t.slot]
@@ -561,7 +565,7 @@ func (l *Log) fill(t *table, batch []*engine.Append) bool {
 	}
 	t.body = slices.Grow(t.body[:0], size)[:size]
 	for _, a := range batch {
-		if l.table(a.Slot) != t {
+		if !t.has(a.Slot) {
 			continue
 		}
 		at := ends[a.Slot-t.slot]
@@ -582,7 +586,7 @@ func (l *Log) fill(t *table, batch []*engine.Append) bool {
 func (l *Log) writeCommit(batch []*engine.Append) (doubt bool, err error) {
 	rows := make([]*table, 0, len(l.tables))
 	for _, t := range l.tables {
-		if l.fill(t, batch) {
+		if t.fill(l.heads, batch) {
 			rows = append(rows, t)
 		}
 	}
@@ -701,7 +705,7 @@ func (l *Log) Read(ctx context.Context, at event.Partition, from int64, max int)
 		}
 		if from < head {
 			p.mu.Unlock()
-			out, err := l.table(engine.Slot(at)).store.records(at, from, head, max)
+			out, err := l.tables.of(engine.Slot(at)).store.records(at, from, head, max)
 			return out, head, err
 		}
 		if p.wake == nil {

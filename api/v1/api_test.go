@@ -483,7 +483,23 @@ func TestSearch(t *testing.T) {
 	if len(page.Messages) != 2 || page.NextCursor != "" || page.Messages[1].Id != testID(1) {
 		t.Errorf("second page %+v", page)
 	}
+	body := e.do("POST", "/v1/messages/search", `{"purpose":"otp","sender":"BANK","country":"us","carrier":"sim","rule":"hold.pause","outcome":"hold","sent_since":"2026-11-01T00:00:00Z","sent_until":"2026-11-02T00:00:00Z","count":true}`).is(200).Body.String()
+	if want := (reading.Narrower{Purpose: "otp", Sender: "BANK", Country: "US", Carrier: "sim", Rule: "hold.pause", Outcome: "hold",
+		SentSince: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), SentUntil: time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC)}); e.views.filter.Narrower != want {
+		t.Errorf("%+v", e.views.filter.Narrower)
+	}
+	for _, want := range []string{`"count":6`, `"complete_since":"2026-11-24T13:40:00.123Z"`, `"carrier":`, `"outcome":`, `"sent":`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not have %s: %s", want, body)
+		}
+	}
+	if body := e.do("POST", "/v1/messages/search", `{}`).is(200).Body.String(); strings.Contains(body, `"count"`) || strings.Contains(body, "complete") || strings.Contains(body, "short") {
+		t.Error(body)
+	}
 	for name, c := range map[string]struct{ body, code, pointer string }{
+		"outcome":                  {`{"outcome":"delivered"}`, "invalid_value", "/outcome"},
+		"purpose":                  {`{"purpose":"fun"}`, "invalid_value", "/purpose"},
+		"time of sending":          {`{"sent_since":"yesterday"}`, "invalid_time", "/sent_since"},
 		"cursor of another search": {`{"cursor":"` + next + `"}`, "invalid_cursor", "/cursor"},
 		"cursor of our own making": {`{"cursor":"AAAA"}`, "invalid_cursor", "/cursor"},
 		"limit 0":                  {`{"limit":0}`, "out_of_range", "/limit"},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -13,8 +14,14 @@ import (
 // everyTenant is the name of a tenant that asks for all of them.
 const everyTenant = "*"
 
+// controlCalls answers what is asked about control's history.
+type controlCalls struct {
+	reading *reading.Reader
+	within  time.Duration
+}
+
 // ControlHistory is GET /v1/control/history.
-func (s *server) ControlHistory(ctx context.Context, r ControlHistoryRequestObject) (ControlHistoryResponseObject, error) {
+func (s controlCalls) ControlHistory(ctx context.Context, r ControlHistoryRequestObject) (ControlHistoryResponseObject, error) {
 	p := r.Params
 	limit, err := ranged("out_of_range", "", p.Limit, 1, reading.MaxPage)
 	if err != nil {
@@ -34,9 +41,9 @@ func (s *server) ControlHistory(ctx context.Context, r ControlHistoryRequestObje
 			q.Tenant = ""
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.AnswerWithin)
+	ctx, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
-	page, err := reading.ControlHistory(ctx, s.Reading, q)
+	page, err := reading.ControlHistory(ctx, s.reading, q)
 	if err != nil {
 		return nil, err
 	}

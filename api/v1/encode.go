@@ -44,13 +44,16 @@ func numberKnown(n sms.Number) *bool {
 }
 
 func searchPage(p *reading.Page) SearchPage {
-	return SearchPage{Messages: all(p.Messages, summary), NextCursor: p.Next}
+	return SearchPage{Messages: all(p.Messages, summary), NextCursor: p.Next, Short: p.Short, CompleteSince: p.CompleteSince}
 }
 
 func summary(o *reading.Opened) MessageSummary {
 	m := o.Message
 	v := MessageSummary{Id: m.ID, Status: m.Status, Erased: o.Content == nil, Program: m.Program, Purpose: m.Purpose, From: m.From,
-		SentFrom: m.SentFrom(), Segments: m.Segments, Position: m.Position, Accepted: m.Accepted, Changed: m.Changed}
+		SentFrom: m.SentFrom(), Country: m.Country, Carrier: m.Carrier(), Segments: m.Segments, Position: m.Position, Accepted: m.Accepted, Sent: m.Sent, Changed: m.Changed}
+	if m.Decision != nil {
+		v.Outcome = string(m.Decision.Data.Outcome)
+	}
 	if c := o.Content; c != nil {
 		v.To, v.Reference = c.To, c.Reference
 	}

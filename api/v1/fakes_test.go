@@ -220,6 +220,21 @@ func (f *fakeViews) Search(_ context.Context, tenant string, q reading.Filter) (
 	return out[:min(len(out), q.Limit)], nil
 }
 
+// viewsDesk finds by the officer's views what a search finds, and says that they begin at testTime.
+type viewsDesk struct {
+	reading.Desk
+	views *fakeViews
+}
+
+func (f viewsDesk) Find(ctx context.Context, tenant string, q reading.Filter) (found []*reading.Message, next event.ID, err error) {
+	if found, err = f.views.Search(ctx, tenant, q); len(found) == q.Limit {
+		next = found[q.Limit-1].ID
+	}
+	return found, next, err
+}
+
+func (viewsDesk) Complete(context.Context) (time.Time, error) { return testTime, nil }
+
 func (f *fakeViews) OptOuts(_ context.Context, _ string, subjects []event.Pseudonym) ([][]reading.OptOut, []event.Position, error) {
 	rows := make([][]reading.OptOut, len(subjects))
 	for i, s := range subjects {
@@ -339,7 +354,7 @@ func newEnv(t testing.TB, change ...func(*Deps, *door.Config)) *env {
 		health: &fakeHealth{ok: true}, metrics: prometheus.NewRegistry()}
 	e.ledger.submit = accept
 	d := Deps{Intake: e.ledger, Commands: e.ledger, Health: e.health, Reports: &fakeReports{},
-		Reading: reading.New(reading.Ports{Views: e.views, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Programs: e.ledger, Witness: e.ledger, Wait: door.WaitContext}),
+		Reading: reading.New(reading.Ports{Views: e.views, Desk: viewsDesk{views: e.views}, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Programs: e.ledger, Witness: e.ledger, Wait: door.WaitContext}),
 		Metrics: promhttp.HandlerFor(e.metrics, promhttp.HandlerOpts{})}
 	c := door.Config{Keys: fakeKeys{}, Registerer: e.metrics,
 		Logger: slog.New(slog.NewJSONHandler(&writtenByAll, &slog.HandlerOptions{Level: slog.LevelDebug}))}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/api/door"
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
@@ -108,6 +110,9 @@ func (s *server) GetMessageEvents(ctx context.Context, r GetMessageEventsRequest
 	return GetMessageEvents200JSONResponse{Events: all(events, messageEvent), Masked: masked}, nil
 }
 
+// outcomes are those of decisions.
+var outcomes = []event.DecisionOutcome{event.Allow, event.Deny, event.Defer, event.Hold}
+
 // SearchMessages is POST /v1/messages/search.
 func (s *server) SearchMessages(ctx context.Context, r SearchMessagesRequestObject) (SearchMessagesResponseObject, error) {
 	b := r.Body
@@ -123,13 +128,26 @@ func (s *server) SearchMessages(ctx context.Context, r SearchMessagesRequestObje
 	if status != "" && !slices.Contains(recipient.Statuses(), status) {
 		return nil, door.Refuse("invalid_value", "/status", "There is no such status; see Status in /docs.")
 	}
+	outcome := event.DecisionOutcome(b.Outcome)
+	if outcome != "" && !slices.Contains(outcomes, outcome) {
+		return nil, door.Refuse("invalid_value", "/outcome", "An outcome is allow, deny, defer or hold.")
+	}
+	if _, ok := control.Purposes[b.Purpose]; b.Purpose != "" && b.Purpose != "compliance_reply" && !ok {
+		return nil, door.Refuse("invalid_value", "/purpose", "There is no such purpose; see Purpose in /docs. The answers to STOP and HELP have the purpose compliance_reply.")
+	}
 	page, err := s.Reading.Search(ctx, l, reading.Query{
-		To: b.To, Reference: b.Reference, Status: status, Program: b.Program, Since: b.Since, Until: b.Until, Limit: limit, Cursor: b.Cursor,
+		To: b.To, Reference: b.Reference, Status: status, Program: b.Program, Since: b.Since, Until: b.Until, Limit: limit, Cursor: b.Cursor, Count: b.Count,
+		Narrower: reading.Narrower{Purpose: b.Purpose, Sender: b.Sender, Country: b.Country, Carrier: b.Carrier, Rule: b.Rule, Outcome: outcome,
+			SentSince: b.SentSince, SentUntil: b.SentUntil},
 	})
 	if err != nil {
 		return nil, err
 	}
-	return SearchMessages200JSONResponse(searchPage(&page)), nil
+	answer := searchPage(&page)
+	if b.Count {
+		answer.Count, answer.CountIsAtLeast = &page.Count, page.AtLeast
+	}
+	return SearchMessages200JSONResponse(answer), nil
 }
 
 // CancelMessage is POST /v1/messages/{id}/cancel.

@@ -19,6 +19,7 @@ import (
 	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/lists"
 	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/witness"
 )
@@ -76,6 +77,8 @@ type Deps struct {
 	Health   Health
 	// Exports is nil where this node keeps no exports.
 	Exports Exports
+	// Lists answers the lists of opt-outs, inbound texts and reviews.
+	Lists *lists.Lister
 	// Metrics serves /metrics; without it that is 404.
 	Metrics http.Handler
 	// AnswerWithin bounds how long a write waits for the ledger; past it the answer
@@ -87,6 +90,10 @@ type server struct {
 	Deps
 	exportCalls
 	auditLogCalls
+	controlCalls
+	reporting
+	listCalls
+	historyCalls
 }
 
 // New returns the handler of the whole API. Run it with door.Serve.
@@ -103,7 +110,9 @@ func New(d Deps) http.Handler {
 	e := echo.New()
 	e.Binder = binder{}
 	e.Use(d.Door.Guard(door.Face{Operations: guarded, Accepts: acceptsJSON, Problem: problemOf}))
-	RegisterHandlers(e, NewStrictHandler(&server{Deps: d, exportCalls: exportCalls{d.Exports, d.AnswerWithin}, auditLogCalls: auditLogCalls{d.AuditLog}}, nil))
+	RegisterHandlers(e, NewStrictHandler(&server{Deps: d, exportCalls: exportCalls{d.Exports, d.AnswerWithin}, auditLogCalls: auditLogCalls{d.AuditLog},
+		controlCalls: controlCalls{d.Reading, d.AnswerWithin}, reporting: reporting{d.Reports, max(door.MaxWait, d.AnswerWithin)},
+		listCalls: listCalls{d.Lists}, historyCalls: historyCalls{d.History}}, nil))
 	for _, r := range e.Routes() {
 		// A route that the document gives no scope would be open to everybody.
 		if strings.HasPrefix(r.Path, "/v1/") && scopes[r.Method+" "+r.Path] == "" {

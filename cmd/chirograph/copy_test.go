@@ -100,6 +100,17 @@ func newLedger(t *testing.T, events int) (dir string) {
 	if len(m.own) < 6 {
 		t.Fatalf("the message has %d events", len(m.own))
 	}
+	var trail []*event.Event
+	for i := range 40 {
+		from := event.Millis(time.Now())
+		trail = append(trail, &event.Event{ID: event.NewID(from), Source: log.Source(), Time: from, Tenant: "dev", Node: "node-1", Data: &event.KeyUsed{
+			Key: "key-1", From: from, Until: from, Calls: []event.KeyCalls{{Scope: "messages:read", Times: int64(i + 1)}}}})
+	}
+	done := make(chan ledger.Appended, 1)
+	log.Append(event.AuditPartition, trail, func(a ledger.Appended) { done <- a })
+	if a := <-done; a.Err != nil {
+		t.Fatal(a.Err)
+	}
 	var left sync.WaitGroup
 	for made, p := 0, 0; made < events; p = (p + 1) % log.Partitions() {
 		var some []*event.Event
@@ -276,7 +287,7 @@ func eventStorePlace(t *testing.T, key string) *place {
 // ends are the topics' partitions with their ends, under the topics' ids.
 func (k *onKafka) ends() map[string]int64 {
 	admin := kadm.NewClient(k.client)
-	topics, err := admin.ListTopics(k.t.Context(), k.prefix+".ledger", k.prefix+".control", k.prefix+".inbox")
+	topics, err := admin.ListTopics(k.t.Context(), k.prefix+".ledger", k.prefix+".control", k.prefix+".inbox", k.prefix+".audit")
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -302,6 +313,8 @@ func (k *onKafka) produce(p event.Partition, raws ...[]byte) {
 		topic, partition = k.prefix+".control", 0
 	case event.InboxPartition:
 		topic, partition = k.prefix+".inbox", 0
+	case event.AuditPartition:
+		topic, partition = k.prefix+".audit", 0
 	}
 	var records []*kgo.Record
 	for _, raw := range raws {

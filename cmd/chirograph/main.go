@@ -22,6 +22,7 @@ type commandLine struct {
 	Serve       serve.Cmd              `cmd:"" help:"Run a node."`
 	Send        cli.SendCmd            `cmd:"" help:"Send a message."`
 	Status      cli.StatusCmd          `cmd:"" help:"Show a message: its status, its decision, its attempts."`
+	Search      cli.SearchCmd          `cmd:"" help:"Search messages, the newest first."`
 	History     cli.HistoryCmd         `cmd:"" help:"Show everything between you and one number, in order, in sentences."`
 	Event       cli.EventCmd           `cmd:"" help:"Show one event of the ledger, by its id or position."`
 	Optout      cli.OptoutCmd          `cmd:"" help:"Record, lift and check opt-outs."`
@@ -31,7 +32,7 @@ type commandLine struct {
 	Control     cli.ControlCmd         `cmd:"" help:"Read who changed programs, routes, policies and pauses."`
 	Sms         cli.SMSCmd             `cmd:"" help:"Show how an inbound text is read."`
 	Simulate    world.SimulateCmd      `cmd:"" help:"Simulate a message centre or a handset."`
-	Audit       auditCmd               `cmd:"" help:"Check a ledger, and export what it knows."`
+	Audit       auditCmd               `cmd:"" help:"Report what happened, export what the ledger knows, and check a ledger."`
 	Config      operate.ConfigCmd      `cmd:"" help:"Check and apply a configuration file, and make API keys."`
 	Projections operate.ProjectionsCmd `cmd:"" help:"Rebuild the views."`
 	Log         operate.LogCmd         `cmd:"" help:"Create, repair and copy a ledger's log."`
@@ -40,12 +41,14 @@ type commandLine struct {
 	Version     operate.VersionCmd     `cmd:"" help:"Show the version of this binary and of what is built into it."`
 }
 
-// auditCmd has commands of an operator, who opens the ledger, and of an officer, who asks the API.
+// auditCmd is what an officer and an auditor ask: of a running node, and of a ledger itself.
 type auditCmd struct {
-	operate.AuditCmd `embed:""`
+	Report cli.ReportCmd `cmd:"" help:"Report a day, a week or a month: what was submitted, decided, sent and delivered, who opted out, what was changed."`
 
 	Export  cli.ExportCmd  `cmd:"" help:"Make a file of what the ledger knows of a question: a report, the exact events, and tables."`
 	Exports cli.ExportsCmd `cmd:"" help:"List the exports of the tenant."`
+
+	operate.AuditCmd
 }
 
 func main() { os.Exit(run(os.Args[1:])) }

@@ -320,7 +320,7 @@ func (b *book) verify(let ...string) *Report {
 }
 
 func (b *book) read(v *Verifier) {
-	for _, p := range []event.Partition{event.ControlPartition, event.InboxPartition, 0, 1} {
+	for _, p := range []event.Partition{event.ControlPartition, event.InboxPartition, event.AuditPartition, 0, 1} {
 		var index int64
 		for _, e := range b.parts[p] {
 			raw := b.raws[e]

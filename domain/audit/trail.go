@@ -25,8 +25,11 @@ type export struct {
 	ended event.ID
 }
 
-// trail checks an event of the audit log.
-func (v *Verifier) trail(index int64, e *event.Event) {
+// trail checks the audit log.
+type trail struct{ *Verifier }
+
+// follow checks one event.
+func (v trail) follow(index int64, e *event.Event) {
 	if v.report.Audit == nil {
 		v.report.Audit = map[event.Type]int64{}
 	}
@@ -96,7 +99,7 @@ func compact(wrong []string) (out []string) {
 
 // exportOf checks that the export that an event is about was asked for before, by the same tenant, and
 // that it ends once. end is the event's own id if it ends the export.
-func (v *Verifier) exportOf(index int64, e *event.Event, id, end event.ID) {
+func (v trail) exportOf(index int64, e *event.Event, id, end event.ID) {
 	x, ok := v.exports[id]
 	switch name := e.Data.Type().Name(); {
 	case !ok:

@@ -113,7 +113,7 @@ func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
 		}
 		v.report.Effective++
 	case p == event.AuditPartition:
-		v.trail(index, e)
+		trail{v}.follow(index, e)
 		v.report.Effective++
 	default:
 		v.recipients(index, e)

@@ -309,7 +309,7 @@ func TestSettledReviews(t *testing.T) {
 	var reports []string
 	for _, every := range []int{0, 1} {
 		v := New(required...)
-		for _, p := range []event.Partition{event.ControlPartition, event.InboxPartition, 0, 1} {
+		for _, p := range []event.Partition{event.ControlPartition, event.InboxPartition, event.AuditPartition, 0, 1} {
 			for i, e := range b.parts[p] {
 				raw, err := event.Encode(e)
 				if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// mark begins a table: programs of Excel's kind take a file without it for an old encoding.
-const mark = "\ufeff"
+// byteOrderMark begins a table: programs of Excel's kind take a file without it for an old encoding.
+const byteOrderMark = "\ufeff"
 
 // A table is a member in CSV (RFC 4180).
 type table struct {
@@ -26,7 +26,7 @@ func (f *contents) newTable(name string, columns ...string) *table {
 	if t.pressed == nil {
 		return t
 	}
-	t.buf = append(t.buf, mark...)
+	t.buf = append(t.buf, byteOrderMark...)
 	for _, c := range columns {
 		t.word(c)
 	}
@@ -113,11 +113,11 @@ func (t *table) text(s string) {
 const starters = "=+-@'＝＋－＠"
 
 // appendCell writes a text so that no spreadsheet takes it for a formula, a number or a date, and so that the
-// text can be had back. Where a cell begins, and after each semicolon, tab and line feed (in countries in
+// text can be had back. Where a cell begins, and after each semicolon and line feed (in countries in
 // which the semicolon parts the cells, a spreadsheet cuts the text there), an apostrophe is put
 // before what begins a formula, or before another apostrophe, with white space between not looked at. A
 // text that would be taken for a number, a date, a truth value or "not available" has one too. Control
-// characters other than tab and line feed become their pictures (U+2400 and on).
+// characters other than the line feed become their pictures (U+2400 and on): some programs drop them.
 func appendCell(b []byte, s string) []byte {
 	if plainCell(s) {
 		return append(b, s...)
@@ -126,9 +126,9 @@ func appendCell(b []byte, s string) []byte {
 	start, alike := true, mistaken(s)
 	for _, r := range s {
 		switch {
-		case r == ';' || r == '\t' || r == '\n':
+		case r == ';' || r == '\n':
 			start = true
-		case start && unicode.IsSpace(r):
+		case start && unicode.IsSpace(r) && r >= ' ':
 		case start:
 			if strings.ContainsRune(starters, r) || alike {
 				b = append(b, '\'')
@@ -138,7 +138,7 @@ func appendCell(b []byte, s string) []byte {
 		switch {
 		case r == '"':
 			b = append(b, '"', '"')
-		case r < ' ' && r != '\t' && r != '\n':
+		case r < ' ' && r != '\n':
 			b = utf8.AppendRune(b, 0x2400+r)
 		case r == 0x7f:
 			b = utf8.AppendRune(b, 0x2421)

@@ -294,7 +294,7 @@ func checkTable(t *testing.T, x Member, raw []byte) {
 	}
 	for _, row := range rows {
 		for _, cell := range row {
-			for _, piece := range regexp.MustCompile("[;\t\n]").Split(cell, -1) {
+			for _, piece := range regexp.MustCompile("[;\n]").Split(cell, -1) {
 				if piece = strings.TrimSpace(piece); piece != "" && strings.ContainsAny(piece[:1], "=+-@") {
 					t.Errorf("%s has the cell %q", x.Name, cell)
 				}
@@ -308,7 +308,7 @@ func checkTable(t *testing.T, x Member, raw []byte) {
 
 // A cell can be read back as docs/export.md says.
 func TestCells(t *testing.T) {
-	for _, s := range []string{"", "plain words", "=1+1", "+15005550006", "-1", "@x", "'quoted'", "  =1", "a;=b", "a; '=b", "a\t+b\n-c", "0012", "07-2026", "1e5", "NA", "true", "#N/A",
+	for _, s := range []string{"", "plain words", "=1+1", "+15005550006", "-1", "@x", "'quoted'", "  =1", "a;=b", "a; '=b", "a +b\n-c", "0012", "07-2026", "1e5", "NA", "true", "#N/A",
 		"NaN", "12:30", "＝1", "say \"hi\", then go", "•••06", "ACME", "=\n=\n'=", " ", "x ", "$5", "1/2", "null"} {
 		b := appendCell(nil, s)
 		rows, err := csv.NewReader(strings.NewReader("x," + string(b) + "\n")).Read()
@@ -316,14 +316,14 @@ func TestCells(t *testing.T) {
 			t.Fatal(s, err)
 		}
 		cell := rows[1]
-		if got := regexp.MustCompile(`(^|[;\t\n])(\s*?)'`).ReplaceAllString(cell, "$1$2"); got != s {
+		if got := regexp.MustCompile(`(^|[;\n])(\s*?)'`).ReplaceAllString(cell, "$1$2"); got != s {
 			t.Errorf("%q is written as %q, which reads back as %q", s, cell, got)
 		}
 		if mistaken(cell) {
 			t.Errorf("%q is written as %q, which looks like a number or no value", s, cell)
 		}
 	}
-	if got := string(appendCell(nil, "a\rb\x00\x7f\xff")); got != "\"a␍b␀␡\ufffd\"" {
+	if got := string(appendCell(nil, "a\rb\t\x00\x7f\xff")); got != "\"a␍b␉␀␡\ufffd\"" {
 		t.Errorf("control characters are written as %q", got)
 	}
 }
@@ -344,7 +344,7 @@ func TestPageIsInert(t *testing.T) {
 	if strings.Contains(page, "<script") || !strings.Contains(page, "&lt;script&gt;") || regexp.MustCompile(`(?i)(src|href)\s*=\s*"(?:[^#])|@import|url\(`).MatchString(page) {
 		t.Error("the page has a script, or a link that loads something")
 	}
-	for _, want := range []string{"After this STOP 1 hand-off to the same person began", "such as the one confirmation of a STOP", "47 CFR 64.1200(a)(10)", "Void: something that can change a decision came first",
+	for _, want := range []string{"After this STOP nothing was handed off in this file&#39;s scope but the product&#39;s own answer.", "such as the one confirmation of a STOP", "47 CFR 64.1200(a)(10)", "Void: something that can change a decision came first",
 		"Stop texting me!", "It was lifted at", "It ends:", "erased: its key was destroyed"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)
@@ -435,3 +435,17 @@ func (failing) Write([]byte) (int, error) { return 0, errors.New("broken pipe") 
 type full struct{ Spool }
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("no space on the device") }
+
+// A hand-off after a STOP that is no answer of the product is named as one.
+func TestAfterStop(t *testing.T) {
+	all := smallLedger(t)
+	for _, x := range all {
+		if d, ok := x.Event.Data.(*event.MessageSubmitted); ok && d.Purpose == "compliance_reply" {
+			d.Purpose = "marketing"
+		}
+	}
+	_, members, _ := write(t, smallOptions(t), each(all))
+	if !bytes.Contains(members["report.html"], []byte("After this STOP 1 hand-off to the same person began in this file&#39;s scope.")) {
+		t.Error("the hand-off after the STOP is not told")
+	}
+}

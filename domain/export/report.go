@@ -217,7 +217,6 @@ func (r *report) line(x *told) *line {
 			detail("To be sent from %s UTC on.", d.SendAt.UTC().Format("2006-01-02 15:04:05"))
 		}
 		detail("To be sent before %s UTC, as %s (%s).", d.ValidUntil.UTC().Format("2006-01-02 15:04:05"), count(d.Segments, "part"), d.Encoding)
-		say("To", x.open.To)
 		say("Text", x.open.Body)
 		say("The sender's reference", x.open.Reference)
 	case *event.MessageDecided:
@@ -278,12 +277,12 @@ func (r *report) decision(l *line, d *event.MessageDecided) {
 		zone, at, _ := strings.Cut(string(c), " ")
 		l.Details = append(l.Details, "Where the recipient may be it was "+strings.Replace(at, "T", " ", 1)+" ("+zone+").")
 	}
+	if d.Revision != "" {
+		l.Details = append(l.Details, "Policies "+d.Revision+", digest "+d.Digest+".")
+	}
 	if len(d.OptOuts) > 0 {
 		l.Details = append(l.Details, "Opt-outs in force:")
 		l.names = d.OptOuts
-	}
-	if d.Revision != "" {
-		l.Details = append(l.Details, "Policies "+d.Revision+", digest "+d.Digest+".")
 	}
 }
 
@@ -483,7 +482,19 @@ func (f figure) Grouped() string {
 	return s
 }
 
-// sentence says what was handed off after an opt-out.
+// Others are the hand-offs after an opt-out but those of the product's own answers, and those after it was
+// lifted.
+func (s *spoken) Others() int {
+	n := s.MoreAfter
+	for _, h := range s.After {
+		if !h.Confirms && !h.Lifted {
+			n++
+		}
+	}
+	return n
+}
+
+// Sentence says what was handed off after an opt-out.
 func (s *spoken) Sentence() string {
 	what := "this opt-out"
 	if s.What == "hold" {
@@ -491,18 +502,33 @@ func (s *spoken) Sentence() string {
 	} else if s.Source == string(event.SourceHandset) || s.Source == string(event.SourceJoined) {
 		what = "this STOP"
 	}
-	n := len(s.After) + s.MoreAfter
-	switch {
-	case n == 0 && s.LiftedAt != "":
-		return "After " + what + " nothing was handed off in this file's scope. It was lifted at " + s.LiftedAt + "."
-	case n == 0:
-		return "After " + what + " nothing was handed off in this file's scope."
-	}
-	text := "After " + what + " " + count(n, "hand-off") + " to the same person began in this file's scope"
+	lifted := ""
 	if s.LiftedAt != "" {
-		text += "; it was lifted at " + s.LiftedAt
+		lifted = " It was lifted at " + s.LiftedAt + "."
 	}
-	return text + ". Each is named here:"
+	if n := s.Others(); n > 0 {
+		return "After " + what + " " + count(n, "hand-off") + " to the same person began in this file's scope." + lifted + " The decision of each message says whether the opt-out covers it."
+	}
+	text := "After " + what + " nothing was handed off in this file's scope"
+	switch {
+	case slices.ContainsFunc(s.After, func(h *handed) bool { return !h.Lifted }):
+		return text + " but the product's own answer." + lifted
+	case len(s.After) > 0:
+		return text + " until it was lifted at " + s.LiftedAt + "."
+	}
+	return text + "." + lifted
+}
+
+// CameBy says how a statement reached us.
+func (s *spoken) CameBy() string {
+	if s.Source == string(event.SourceHandset) && s.By != "" {
+		return "It came from the handset; the carrier " + s.By + " delivered it."
+	}
+	text := "It came by: " + s.Source + "."
+	if s.By != "" {
+		text += " Recorded by: " + s.By + "."
+	}
+	return text
 }
 
 // term is an entry of the glossary.

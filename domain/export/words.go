@@ -44,14 +44,16 @@ func says(x *told) string {
 	return others(x.Event.Data)
 }
 
+func shortTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }
+
 func decided(d *event.MessageDecided) string {
 	switch d.Outcome {
 	case event.Allow:
-		return "The rules allowed the message, until " + d.Until.UTC().Format(utcLayout) + "."
+		return "The rules allowed the message, until " + shortTime(d.Until) + "."
 	case event.Deny:
 		return "The rules refused the message: " + strings.Join(decisive(d), ", ") + "."
 	case event.Defer:
-		return "The rules put the message off until " + d.Until.UTC().Format(utcLayout) + ": " + strings.Join(decisive(d), ", ") + "."
+		return "The rules put the message off until " + shortTime(d.Until) + ": " + strings.Join(decisive(d), ", ") + "."
 	}
 	text := "No decision could be made (" + string(d.Fault) + "), so the message was held."
 	if d.Detail != "" {

@@ -264,7 +264,7 @@ func (t *teller) optedOut(d *event.OptedOut) error {
 	if d.Unclear {
 		how = "The person may have opted out of " + scope(d.Reach) + ", in words that are not plain"
 	}
-	t.say(how + " (" + string(d.Source) + "). Said " + t.when(t.out.Said) + ", known here " + t.when(t.out.Known) + ".")
+	t.say(how + " (" + string(d.Source) + "). " + upper(t.saidAndKnown(t.out.Said, t.out.Known)) + ".")
 	t.detail("By", by(d.By))
 	t.ended()
 	t.opened()
@@ -500,6 +500,14 @@ type calendar struct{ zone *time.Location }
 // when is a time as sentences have it, in the zone of the history; day is its day.
 func (c calendar) when(t time.Time) string { return t.In(c.zone).Format("2006-01-02 15:04:05") }
 func (c calendar) day(t time.Time) string  { return t.In(c.zone).Format("2006-01-02") }
+
+// saidAndKnown are when the person said so and when it became known here.
+func (c calendar) saidAndKnown(said, known time.Time) string {
+	if said.Equal(known) {
+		return "said and known here " + c.when(known)
+	}
+	return "said " + c.when(said) + ", known here " + c.when(known)
+}
 
 func by(key string) string {
 	if key == "clerk" {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"hash/fnv"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -19,6 +20,13 @@ const (
 	MaxPage     = 200
 )
 
+const (
+	// mostCounted is up to how many messages a count is exact.
+	mostCounted = 10_000
+	// mostPagesCounted bounds the pages that a count goes through: as many as it takes, and some short ones.
+	mostPagesCounted = mostCounted/MaxPage + 30
+)
+
 // Filter narrows a search; empty fields match all. All of it lies within one tenant.
 type Filter struct {
 	Subject   event.Pseudonym // one recipient
@@ -27,9 +35,76 @@ type Filter struct {
 	Program   string
 	// Since and Until bound the submit's time, half-open.
 	Since, Until time.Time
+	Narrower
 	// After is the last id of the page before; zero for the first page. Newest first.
 	After event.ID
 	Limit int // 1 to MaxPage
+}
+
+// Narrower are the conditions of a search that the officer's views find messages by; empty fields match all.
+type Narrower struct {
+	Purpose string
+	Sender  string // as it was asked for, or as the message was sent
+	Country string // of the recipient
+	Carrier string // of the last route, or of an attempt
+	// Rule is the id of a rule that denied or deferred the message in any decision that counted, or
+	// hold.<fault>.
+	Rule    string
+	Outcome event.DecisionOutcome // of the last decision
+	// SentSince and SentUntil bound the first time at which every part was taken, half-open.
+	SentSince, SentUntil time.Time
+}
+
+// Matches reports whether a message fits everything but the reference, which is in no message. Messages
+// keep the last decision alone; earlier says that the filter's rule is one by which an earlier one did
+// not allow the message.
+func (f *Filter) Matches(m *Message, earlier bool) bool {
+	switch {
+	case !m.Submitted(),
+		!f.Subject.IsZero() && m.Subject != f.Subject,
+		f.Status != "" && m.Status != f.Status,
+		f.Program != "" && m.Program != f.Program,
+		!f.Since.IsZero() && m.Accepted.Before(f.Since),
+		!f.Until.IsZero() && !m.Accepted.Before(f.Until),
+		f.Purpose != "" && m.Purpose != f.Purpose,
+		f.Country != "" && m.Country != f.Country,
+		f.Sender != "" && !m.hasSender(f.Sender),
+		f.Carrier != "" && !m.hasCarrier(f.Carrier),
+		f.Outcome != "" && (m.Decision == nil || m.Decision.Data.Outcome != f.Outcome),
+		f.Rule != "" && !earlier && (m.Decision == nil || !slices.Contains(Refusing(m.Decision.Data), f.Rule)),
+		f.bySent() && m.Sent.IsZero(),
+		!f.SentSince.IsZero() && m.Sent.Before(f.SentSince),
+		!f.SentUntil.IsZero() && !m.Sent.Before(f.SentUntil):
+		return false
+	}
+	return true
+}
+
+func (n *Narrower) bySent() bool { return !n.SentSince.IsZero() || !n.SentUntil.IsZero() }
+
+func (m *Message) hasSender(s string) bool {
+	return m.From == s || m.Route != nil && m.Route.Data.From == s || slices.ContainsFunc(m.Attempts, func(a Attempt) bool { return a.From == s })
+}
+
+func (m *Message) hasCarrier(c string) bool {
+	return m.Carrier() == c || slices.ContainsFunc(m.Attempts, func(a Attempt) bool { return a.Carrier == c })
+}
+
+// Refusing are the ids of the rules by which a decision did not allow a message: those of the checks that
+// denied or deferred, or hold.<fault>. An allow has none.
+func Refusing(d *event.MessageDecided) (out []string) {
+	switch d.Outcome {
+	case event.Allow:
+		return nil
+	case event.Hold:
+		return []string{"hold." + string(d.Fault)}
+	}
+	for _, c := range d.Checks {
+		if c.Outcome == event.Deny || c.Outcome == event.Defer {
+			out = append(out, c.Rules...)
+		}
+	}
+	return out
 }
 
 // Query is a search for a tenant's messages; empty fields match all.
@@ -40,7 +115,10 @@ type Query struct {
 	Program   string
 	// Since and Until bound the submit's time, half-open.
 	Since, Until time.Time
-	Limit        int // 1 to MaxPage; 0: 50
+	Narrower
+	// Count asks for how many messages all pages have together.
+	Count bool
+	Limit int // 1 to MaxPage; 0: 50
 	// Cursor is the Next of the page before; "" for the first page.
 	Cursor string
 }
@@ -49,6 +127,15 @@ type Query struct {
 type Page struct {
 	Messages []Opened
 	Next     string // the cursor of the next page; "": this one is the last
+	// Short says that the page has fewer messages than it may have because it looked through as much as
+	// one page may; the search goes on at Next.
+	Short bool
+	// Count is how many messages all pages have together, as of this call. AtLeast: there may be more.
+	Count   int
+	AtLeast bool
+	// CompleteSince is since when the views have what this search looks for; what was accepted before may
+	// be missing. Zero: nothing is.
+	CompleteSince time.Time
 }
 
 // Search returns a page of the messages of the caller's tenant. A number that is none and a cursor
@@ -56,7 +143,8 @@ type Page struct {
 // error is ErrNotRecorded.
 func (r *Reader) Search(ctx context.Context, look Look, q Query) (Page, error) {
 	tenant := look.Caller.Tenant
-	f := Filter{Status: q.Status, Program: q.Program, Since: q.Since, Until: q.Until}
+	q.Country = strings.ToUpper(q.Country)
+	f := Filter{Status: q.Status, Program: q.Program, Since: q.Since, Until: q.Until, Narrower: q.Narrower}
 	if q.To != "" {
 		n, err := sms.ParseAny(q.To, "")
 		if err != nil {
@@ -77,7 +165,7 @@ func (r *Reader) Search(ctx context.Context, look Look, q Query) (Page, error) {
 	if f.Limit = q.Limit; f.Limit == 0 {
 		f.Limit = defaultPage
 	}
-	found, err := r.p.Views.Search(ctx, tenant, f)
+	found, next, err := find(ctx, r, tenant, f)
 	if err != nil {
 		return Page{}, err
 	}
@@ -87,8 +175,23 @@ func (r *Reader) Search(ctx context.Context, look Look, q Query) (Page, error) {
 			return Page{}, err
 		}
 	}
-	if len(found) == f.Limit {
-		page.Next = cursor(found[f.Limit-1].ID, sum)
+	if !next.IsZero() {
+		page.Next, page.Short = cursor(next, sum), len(found) < f.Limit
+	}
+	if q.Count {
+		if page.Count, page.AtLeast, err = count(ctx, r, tenant, f); err != nil {
+			return Page{}, err
+		}
+	}
+	// Of one recipient and of one reference each message is looked at: only rules of earlier decisions can be missing.
+	if f.Narrower != (Narrower{}) && (f.Subject.IsZero() && f.Reference == "" || f.Rule != "") {
+		since, err := r.p.Desk.Complete(ctx)
+		if err != nil {
+			return Page{}, err
+		}
+		if f.Since.Before(since) {
+			page.CompleteSince = since
+		}
 	}
 	return page, listed(ctx, r.p.Witness, look, f.Subject, page.Messages)
 }
@@ -108,6 +211,35 @@ func listed(ctx context.Context, w Witness, look Look, subject event.Pseudonym, 
 	}
 	kinds = slices.DeleteFunc(kinds, func(k string) bool { return k == event.ShownMetadata }) // a page has none
 	return shown(ctx, w, look, look.Caller.Tenant, read, kinds...)
+}
+
+// find returns a page, and the id after which the next one begins; zero after the last page.
+func find(ctx context.Context, r *Reader, tenant string, f Filter) (found []*Message, next event.ID, err error) {
+	if f.Narrower != (Narrower{}) {
+		return r.p.Desk.Find(ctx, tenant, f)
+	}
+	if found, err = r.p.Views.Search(ctx, tenant, f); len(found) == f.Limit {
+		next = found[f.Limit-1].ID
+	}
+	return found, next, err
+}
+
+// count counts what all pages have, up to mostCounted.
+func count(ctx context.Context, r *Reader, tenant string, f Filter) (n int, atLeast bool, err error) {
+	f.After, f.Limit = event.ID{}, MaxPage
+	for range mostPagesCounted {
+		found, next, err := find(ctx, r, tenant, f)
+		if err != nil {
+			return 0, false, err
+		}
+		if n += len(found); n > mostCounted {
+			return mostCounted, true, nil
+		}
+		if f.After = next; next.IsZero() {
+			return n, false, nil
+		}
+	}
+	return n, true, nil
 }
 
 // A cursor is the last id of its page and a sum of the search that it belongs to,
@@ -133,11 +265,12 @@ func parseCursor(text string, sum uint64) (last event.ID, ok bool) {
 
 func searchSum(tenant string, f *Filter) uint64 {
 	b := make([]byte, 0, 256)
-	for _, t := range []string{tenant, f.Subject.String(), f.Reference, string(f.Status), f.Program} {
+	for _, t := range []string{tenant, f.Subject.String(), f.Reference, string(f.Status), f.Program, f.Purpose, f.Sender, f.Country, f.Carrier, f.Rule, string(f.Outcome)} {
 		b = append(append(b, t...), 0)
 	}
-	b = append(f.Since.UTC().AppendFormat(b, time.RFC3339Nano), 0)
-	b = append(f.Until.UTC().AppendFormat(b, time.RFC3339Nano), 0)
+	for _, t := range []time.Time{f.Since, f.Until, f.SentSince, f.SentUntil} {
+		b = append(t.UTC().AppendFormat(b, time.RFC3339Nano), 0)
+	}
 	h := fnv.New64a()
 	h.Write(b)
 	return h.Sum64()

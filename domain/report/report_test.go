@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
@@ -578,6 +579,26 @@ func TestTable(t *testing.T) {
 	}
 	if formulas == 0 {
 		t.Error("no cell was made harmless")
+	}
+}
+
+// The text fits a terminal of 80 columns.
+func TestText(t *testing.T) {
+	r := sample(t)
+	r.Changes.List[0].Text += " \x1b[2J And a long sentence that goes on for more than one line, and that moves no cursor."
+	var b bytes.Buffer
+	if err := r.Text(&b); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "week.txt", b.Bytes())
+	for _, line := range strings.Split(b.String(), "\n") {
+		if n := utf8.RuneCountInString(line); n > lineWidth || strings.ContainsRune(line, '\x1b') {
+			t.Errorf("%d columns: %q", n, line)
+		}
+	}
+	e := newEnv()
+	if err := e.make(t, Ask{Kind: Day}).Text(io.Discard); err != nil { // an empty one
+		t.Error(err)
 	}
 }
 

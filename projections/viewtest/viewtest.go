@@ -30,6 +30,7 @@ type Store interface {
 	ledger.Views
 	Message(ctx context.Context, tenant string, id event.ID) (*reading.Message, error)
 	Search(ctx context.Context, tenant string, f reading.Filter) ([]*reading.Message, error)
+	Find(ctx context.Context, tenant string, f reading.Filter) ([]*reading.Message, event.ID, error)
 	OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) ([][]reading.OptOut, []event.Position, error)
 	Reviews(ctx context.Context, tenant string, f reading.ReviewFilter) ([]reading.Review, error)
 	Inbound(ctx context.Context, tenant string, id event.ID) (ledger.InboundRef, bool, error)
@@ -50,6 +51,8 @@ func Exercise(t *testing.T, open func(t *testing.T) Store) {
 	}{
 		{"rows do not depend on how events were cut into batches", splits},
 		{"a page is stable under concurrent writes", paging},
+		{"the officer's views find what a look at every message finds", finds},
+		{"the officer's views find it page by page under concurrent writes", findsMeanwhile},
 		{"waits are woken", waits},
 		{"a batch that does not follow is refused whole", dense},
 		{"what was applied before is left out", trimmed},

@@ -262,8 +262,8 @@ func anySealed(w *World) event.Sealed {
 func (w *World) Submit(p int, s *recipient.State) { w.submit(p, s, w.id(p)) }
 
 func (w *World) submit(p int, s *recipient.State, id event.ID) {
-	d := &event.MessageSubmitted{Program: pick(w, "otp", "marketing", "account"), Purpose: "account", Priority: w.draw(3), From: "BANK",
-		Country: "US", Places: []event.Place{"US-FL America/New_York"}, Encoding: "gsm7", Segments: 1,
+	d := &event.MessageSubmitted{Program: pick(w, "otp", "marketing", "account"), Purpose: pick(w, "account", "account", "account", "marketing"), Priority: w.draw(3), From: pick(w, "BANK", "BANK", "SHOP"),
+		Country: pick(w, "US", "US", "US", "GB", "DE"), Places: []event.Place{"US-FL America/New_York"}, Encoding: "gsm7", Segments: 1,
 		ValidUntil: event.Millis(w.now.Add(time.Duration(1+w.draw(3000)) * time.Minute)), PrefersDuplicate: w.chance(30),
 		Referenced: w.chance(40), By: "key-1", Sealed: anySealed(w)}
 	if w.chance(10) {
@@ -331,8 +331,11 @@ func (w *World) advance(p int, s *recipient.State) {
 	case m.Status.Unsent():
 		d := &event.MessageDecided{Outcome: pick[event.DecisionOutcome](w, "allow", "allow", "allow", "allow", "deny", "defer", "hold"), Until: event.Millis(w.now.Add(time.Duration(1+w.draw(30)) * time.Minute)),
 			Senders: []string{"BANK"}, Checks: []event.Check{{Check: "opt_out", Outcome: "allow", Rules: []string{"o1"}}}, Revision: "r1", Digest: "d1"}
-		if d.Outcome == "hold" {
-			d.Fault = "clock"
+		switch d.Outcome {
+		case "hold":
+			d.Fault = pick[event.Fault](w, "clock", "pause")
+		case "deny", "defer":
+			d.Checks = append(d.Checks, event.Check{Check: "quiet", Outcome: d.Outcome, Rules: []string{pick(w, "r1", "r2"), "r3"}})
 		}
 		w.add(p, s, d, m.ID)
 	case m.Status == recipient.Sending && w.chance(20):

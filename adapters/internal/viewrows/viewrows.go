@@ -139,6 +139,13 @@ func dumpTable(ctx context.Context, tx *sql.Tx, out *bufio.Writer, table, text s
 	return rows.Err()
 }
 
+// How far a message's own time may be from the time in its id. The id of an answer to an inbound
+// message has the time of that message.
+const (
+	IDBehind = 10 * time.Minute
+	IDAhead  = time.Minute
+)
+
 // Oldest is the smallest id of a time.
 func Oldest(t time.Time) (id event.ID) {
 	var b [8]byte

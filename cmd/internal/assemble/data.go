@@ -205,7 +205,7 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 	}
 	d.Log = log
 	if create {
-		if create, err = untouched(ctx, log); err != nil {
+		if create, err = Untouched(ctx, log); err != nil {
 			return nil, err
 		}
 	}
@@ -230,9 +230,9 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 	return d, err
 }
 
-// untouched reports whether a ledger holds nothing but its beginning: that it was created, and at which
+// Untouched reports whether a ledger holds nothing but its beginning: that it was created, and at which
 // format level.
-func untouched(ctx context.Context, log ledger.Log) (bool, error) {
+func Untouched(ctx context.Context, log ledger.Log) (bool, error) {
 	for _, p := range PartitionsOf(log) {
 		_, head, err := log.Read(ctx, p, 0, 0)
 		if err != nil {

@@ -145,6 +145,8 @@ type commands struct {
 	Control ControlCmd `cmd:""`
 	Export  ExportCmd  `cmd:""`
 	Exports ExportsCmd `cmd:""`
+	Report  ReportCmd  `cmd:""`
+	Search  SearchCmd  `cmd:""`
 }
 
 // shell runs a command line as main does.

@@ -117,6 +117,8 @@ type Call struct {
 	IdempotencyKey string
 	// Reason is why personal data is read; "" if none is given.
 	Reason string
+	// Media is what the answer is, where it is no JSON: text/csv.
+	Media string
 	// Reads: it changes nothing, so that a lost answer leaves nothing unknown.
 	Reads bool
 }
@@ -148,6 +150,9 @@ func (c *Client) Do(ctx context.Context, r Call) ([]byte, error) {
 	}
 	req.GetBody = nil
 	req.Header.Set("Accept", "application/json")
+	if r.Media != "" {
+		req.Header.Add("Accept", r.Media)
+	}
 	if c.key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.key)
 	}
@@ -192,7 +197,10 @@ func (c *Client) Do(ctx context.Context, r Call) ([]byte, error) {
 	}
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if good {
-		if media != "application/json" || !json.Valid(raw) {
+		if r.Media != "" && media == r.Media {
+			return raw, nil
+		}
+		if r.Media != "" || media != "application/json" || !json.Valid(raw) {
 			return nil, unknown(fmt.Errorf("%s answered %s without JSON: this is not Chirograph's API", c.base, resp.Status))
 		}
 		return raw, nil

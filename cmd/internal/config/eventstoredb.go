@@ -15,7 +15,7 @@ import (
 type EventStoreDB struct {
 	ConnectionFile string   `yaml:"connection_file" file:"" doc:"File with EventStoreDB's own connection string (esdb://user:password@host:2113, or esdb+discover://… for a cluster) and nothing else. Required with engine eventstoredb."`
 	Connection     string   `yaml:"connection" secret:"" doc:"Instead of connection_file, and only as a reference to the environment: ${ENV:NAME}."`
-	Name           string   `yaml:"name" default:"chirograph" doc:"The streams are <name>-00 and on, <name>-control and <name>-inbox; and <name>.lease, which says which partitions each node serves."`
+	Name           string   `yaml:"name" default:"chirograph" doc:"The streams are <name>-00 and on, <name>-control, <name>-inbox and <name>-audit; and <name>.lease, which says which partitions each node serves."`
 	Partitions     int      `yaml:"partitions" default:"16" doc:"How many partitions chirograph log init gives a new ledger. It can never be changed, and at most that many nodes can share the work."`
 	Session        Duration `yaml:"session" default:"6s" doc:"After this long without a sign of life, a node's partitions go to other nodes; 2s to 5m."`
 
@@ -61,7 +61,7 @@ func (e *EventStoreDB) explain() string {
 	if e.ConnectionFile != "" {
 		from = e.ConnectionFile
 	}
-	return fmt.Sprintf("EventStoreDB, streams %s-00 and on, %s-control and %s-inbox, connection from %s", e.Name, e.Name, e.Name, from)
+	return fmt.Sprintf("EventStoreDB, streams %s-00 and on, %s-control, %s-inbox and %s-audit, connection from %s", e.Name, e.Name, e.Name, e.Name, from)
 }
 
 // hostsOf are what a connection string reaches; unsafely: without TLS, or without a look at
@@ -83,7 +83,7 @@ func (e *EventStoreDB) notes() (out []string) {
 }
 
 func (e *EventStoreDB) location() string {
-	return fmt.Sprintf("the streams %s-00 to %s-%02d, %s-control and %s-inbox", e.Name, e.Name, e.Partitions-1, e.Name, e.Name)
+	return fmt.Sprintf("the streams %s-00 to %s-%02d, %s-control, %s-inbox and %s-audit", e.Name, e.Name, e.Partitions-1, e.Name, e.Name, e.Name)
 }
 
 // Adapter is the section as its adapter takes it, with what is secret in it. copyOf is how

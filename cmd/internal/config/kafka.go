@@ -18,7 +18,7 @@ import (
 // Kafka is where the ledger is with engine kafka.
 type Kafka struct {
 	Brokers      []string `yaml:"brokers" doc:"host:port of some brokers; the others are found through them. Required with engine kafka."`
-	Prefix       string   `yaml:"prefix" default:"chirograph" doc:"The topics are <prefix>.ledger, <prefix>.control and <prefix>.inbox."`
+	Prefix       string   `yaml:"prefix" default:"chirograph" doc:"The topics are <prefix>.ledger, <prefix>.control, <prefix>.inbox and <prefix>.audit."`
 	Partitions   int      `yaml:"partitions" default:"16" doc:"How many partitions chirograph log init gives a new ledger. It can never be changed, and at most that many nodes can share the work."`
 	Replication  int      `yaml:"replication" default:"3" doc:"Every partition must have at least this many copies. Checked at every start."`
 	MinInsync    int      `yaml:"min_insync" default:"2" doc:"At least this many copies must have an event before it counts as durable (min.insync.replicas). Checked at every start."`
@@ -121,7 +121,7 @@ func (k *Kafka) explain() string {
 	if k.SASL != "" {
 		how += ", as " + terminal.Plain(k.User) + " (" + k.SASL + ")"
 	}
-	return fmt.Sprintf("Kafka, topics %s.ledger, .control and .inbox at %s, %s; %d copies, %d in sync", k.Prefix, terminal.Listed(k.Brokers), how, k.Replication, k.MinInsync)
+	return fmt.Sprintf("Kafka, topics %s.ledger, .control, .inbox and .audit at %s, %s; %d copies, %d in sync", k.Prefix, terminal.Listed(k.Brokers), how, k.Replication, k.MinInsync)
 }
 
 func (k *Kafka) notes() (out []string) {
@@ -135,7 +135,7 @@ func (k *Kafka) notes() (out []string) {
 }
 
 func (k *Kafka) location() string {
-	return fmt.Sprintf("the topics %s.ledger, %s.control and %s.inbox", k.Prefix, k.Prefix, k.Prefix)
+	return fmt.Sprintf("the topics %s.ledger, %s.control, %s.inbox and %s.audit", k.Prefix, k.Prefix, k.Prefix, k.Prefix)
 }
 
 // Adapter is the section as its adapter takes it, with its password. copyOf is how many

@@ -191,7 +191,7 @@ func TestEventStoreDBConfig(t *testing.T) {
 	if s := b.String(); !strings.Contains(s, "EventStoreDB, streams bank.sms-00 and on") || strings.Contains(s, "hush") || strings.Contains(s, "pw@") {
 		t.Errorf("%s", s)
 	}
-	if s := c.Location(); s != "the streams bank.sms-00 to bank.sms-07, bank.sms-control and bank.sms-inbox" {
+	if s := c.Location(); s != "the streams bank.sms-00 to bank.sms-07, bank.sms-control, bank.sms-inbox and bank.sms-audit" {
 		t.Error(s)
 	}
 

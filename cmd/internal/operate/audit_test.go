@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/audit"
+	"github.com/chirograph/chirograph/domain/event"
 )
 
 // What is under review is printed by kind, with the time since which the oldest of them waits.
@@ -30,6 +31,24 @@ func TestReviewsArePrinted(t *testing.T) {
 	o.Report.Reviews = nil
 	out.Reset()
 	if err := o.print(&out, 20); err != nil || strings.Contains(out.String(), "officer") {
+		t.Errorf("with none printed is\n%s %v", out.String(), err)
+	}
+}
+
+// The events of the audit log are counted by type; where there are none, nothing is printed.
+func TestAuditLogIsPrinted(t *testing.T) {
+	o := verified{Ledger: "l", OK: true, Report: &audit.Report{Audit: map[event.Type]int64{"KeyUsed.v1": 12, "ExportAsked.v1": 3}}}
+	var out bytes.Buffer
+	if err := o.print(&out, 20); err != nil || !strings.Contains(out.String(), "\nAudit log: 3 ExportAsked, 12 KeyUsed.\n") {
+		t.Errorf("printed is\n%s %v", out.String(), err)
+	}
+	raw, err := json.Marshal(o)
+	if err != nil || !strings.Contains(string(raw), `"audit":{"ExportAsked.v1":3,"KeyUsed.v1":12}`) {
+		t.Errorf("%s %v", raw, err)
+	}
+	o.Report.Audit = nil
+	out.Reset()
+	if err := o.print(&out, 20); err != nil || strings.Contains(out.String(), "Audit") {
 		t.Errorf("with none printed is\n%s %v", out.String(), err)
 	}
 }

@@ -35,7 +35,7 @@ const (
 	copyWorkers = 8
 	// copyAhead bounds the appends that are under way in one partition; copyEvents and
 	// copyBytes bound each, in events and stored bytes, unless one event has more. All
-	// that is under way fits into any engine's queue.
+	// that is under way fits into any engine's queue, and that of the audit log into its part of it.
 	copyAhead  = 8
 	copyEvents = 512
 	copyBytes  = 256 << 10

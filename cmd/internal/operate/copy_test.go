@@ -12,6 +12,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/chirograph/chirograph/adapters/eventstorelog"
+	"github.com/chirograph/chirograph/adapters/eventstorelog/eventstoretest"
+	"github.com/chirograph/chirograph/adapters/kafkalog"
 	"github.com/chirograph/chirograph/adapters/logtest"
 	"github.com/chirograph/chirograph/adapters/memlog"
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
@@ -20,6 +23,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/sms"
+	"github.com/twmb/franz-go/pkg/kfake"
 )
 
 // Control comes when everything else is done, and not at all after an error.
@@ -33,7 +37,7 @@ func TestEachPartition(t *testing.T) {
 		err := eachPartition(t.Context(), log, func(ctx context.Context, p event.Partition) error {
 			mu.Lock()
 			defer mu.Unlock()
-			if under++; p == event.ControlPartition && (under > 1 || len(ended) != 41) {
+			if under++; p == event.ControlPartition && (under > 1 || len(ended) != 42) {
 				t.Errorf("control is begun when %d others are under way and %d have ended", under-1, len(ended))
 			}
 			most = max(most, under)
@@ -47,7 +51,7 @@ func TestEachPartition(t *testing.T) {
 			}
 			return nil
 		})
-		if failed := fails != -100; failed != errors.Is(err, broken) || failed == ended[event.ControlPartition] || !failed && len(ended) != 42 || most > copyWorkers {
+		if failed := fails != -100; failed != errors.Is(err, broken) || failed == ended[event.ControlPartition] || !failed && len(ended) != 43 || most > copyWorkers {
 			t.Errorf("where %d fails: %v, %d ended, %d at a time", fails, err, len(ended), most)
 		}
 	}
@@ -245,5 +249,82 @@ func TestCopyTargetIsRefused(t *testing.T) {
 	target, err := openTarget(t.Context(), file, "", nil)
 	if target != nil || err == nil || !strings.Contains(err.Error(), "here it must be kafka or eventstoredb") {
 		t.Errorf("%v, %v", target, err)
+	}
+}
+
+// The audit log is copied with the rest, from each engine to another, byte for byte.
+func TestCopyHasTheAuditLog(t *testing.T) {
+	t.Parallel()
+	dir := someLedger(t, 30)
+	folder := func(dir string, o sqlitelog.Options) assemble.Log {
+		o.NumberForms = sms.CanonicalForms
+		log, err := sqlitelog.Open(dir, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { log.Close() })
+		return log
+	}
+	from := folder(dir, sqlitelog.Options{})
+	const events = 2*copyEvents + 7
+	if a := logtest.Wait(from, event.AuditPartition, logtest.Own(from, 3, events)); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	brokers, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(brokers.Close)
+	store, err := eventstoretest.Start(eventstoretest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	source := from
+	for _, to := range []func() assemble.Log{
+		func() assemble.Log {
+			cfg := topics(brokers, "copy")
+			cfg.Partitions, cfg.Copy = from.Partitions(), true
+			if _, err := kafkalog.Init(t.Context(), cfg); err != nil {
+				t.Fatal(err)
+			}
+			log, err := kafkalog.Open(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { log.Close() })
+			return log
+		},
+		func() assemble.Log {
+			cfg := eventstorelog.Config{Connection: store.Connection(), Name: "copy", Partitions: from.Partitions(), NumberForms: sms.CanonicalForms, Copy: true}
+			log, err := eventstorelog.Open(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { log.Close() })
+			return log
+		},
+		func() assemble.Log {
+			return folder(t.TempDir(), sqlitelog.Options{Partitions: from.Partitions(), Ledger: from.Source()[1:]})
+		},
+	} {
+		// Each is copied from the one before, and compared with the first.
+		target := to()
+		if err := eachPartition(t.Context(), from, func(ctx context.Context, p event.Partition) error {
+			_, head, err := from.Read(ctx, p, 0, 0)
+			if err == nil {
+				_, err = copyPartition(ctx, source, target, p, 0, head, func(int) {})
+			}
+			if err == nil {
+				err = samePartition(ctx, from, target, p, 0, head, func(int) {})
+			}
+			return err
+		}); err != nil {
+			t.Fatalf("%T: %v", target, err)
+		}
+		if _, head, err := target.Read(t.Context(), event.AuditPartition, 0, 0); head != events || err != nil {
+			t.Errorf("%T has %d events in its audit log, want %d: %v", target, head, events, err)
+		}
+		source = target
 	}
 }

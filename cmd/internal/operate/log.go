@@ -52,9 +52,17 @@ func (c *LogInitCmd) Run(g *terminal.Globals) (err error) {
 	defer func() { err = errors.Join(err, log.Close()) }()
 	what := "exists already and is as it should be"
 	if made {
-		what = "was made"
-		if _, _, err := raise(ctx, log, "log init"); err != nil {
+		// A ledger of an older version lacks the topic of the audit log. Its level is left as it is:
+		// nodes of that version may serve it.
+		fresh, err := assemble.Untouched(ctx, log)
+		if err != nil {
 			return err
+		}
+		if what = "existed already; what it lacked was made, and it is as it should be"; fresh {
+			what = "was made"
+			if _, _, err := raise(ctx, log, "log init"); err != nil {
+				return err
+			}
 		}
 	}
 	_, err = fmt.Fprintf(g.Stdout, "The ledger %s, with %d partitions (this number never changes), %s: %s.\n",
@@ -116,7 +124,7 @@ func raise(ctx context.Context, log assemble.Log, by string) (from, to int, err 
 
 // LogAcceptCmd accepts one foreign record.
 type LogAcceptCmd struct {
-	Position string `arg:"" help:"The record's position, as in the error: 07-1234, control-3 or inbox-1."`
+	Position string `arg:"" help:"The record's position, as in the error: 07-1234, control-3, inbox-1 or audit-0."`
 	Reason   string `help:"Why you accept it. It is recorded with the hash of the record." required:""`
 	By       string `help:"Who accepts it. It is recorded too." default:"operator"`
 	DataFlags
