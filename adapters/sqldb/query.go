@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chirograph/chirograph/adapters/internal/desk"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -295,7 +294,7 @@ func (r *reader) Message(ctx context.Context, tenant string, id event.ID) (*read
 // Search returns a page of the tenant's messages, the newest first: by id, and within one
 // recipient in the order of the log. The next page begins after the last id of this page;
 // messages that come meanwhile change nothing in it. A limit outside 1 to reading.MaxPage is
-// brought within it.
+// brought within it. A search with a reading.Narrower is desk.Reader.Find's.
 func (r *reader) Search(ctx context.Context, tenant string, f reading.Filter) (page []*reading.Message, err error) {
 	f.Limit = min(max(f.Limit, 1), reading.MaxPage)
 	f.Program, f.Reference = viewrows.Plain(f.Program), viewrows.Plain(f.Reference)
@@ -334,17 +333,10 @@ func (s *search) full() bool { return len(s.page) == s.f.Limit }
 
 // add adds m to the page if it matches the filter. The reference is not checked here: it is not
 // part of the message, but only in an index.
-func (s *search) add(m *reading.Message) error {
-	earlier := false
-	if s.f.Rule != "" {
-		if err := s.tx.QueryRowContext(s.ctx, desk.Refused, m.ID[:], s.f.Rule).Scan(&earlier); err != nil {
-			return err
-		}
-	}
-	if s.f.Matches(m, earlier) {
+func (s *search) add(m *reading.Message) {
+	if s.f.Matches(m, false) {
 		s.page = append(s.page, m)
 	}
-	return nil
 }
 
 // chain goes through one recipient's messages, from the latest back.
@@ -364,12 +356,11 @@ func (s *search) chain() error {
 	for n := s.f.Limit; err == nil && next != nil && !s.full(); n = min(2*n, 1000) {
 		from := next
 		next = nil
-		var found []*reading.Message // the rows are read first: PostgreSQL answers one statement at a time
 		err = each(s.ctx, chain, []any{from, n}, func(scan func(...any) error) error {
 			var tenant string
 			var doc []byte
 			var reference sql.NullString
-			if err := scan(&tenant, &doc, &next, &reference); err != nil {
+			if err := scan(&tenant, &doc, &next, &reference); err != nil || s.full() {
 				return err
 			}
 			if tenant != s.tenant || s.f.Reference != "" && s.f.Reference != reference.String {
@@ -377,13 +368,10 @@ func (s *search) chain() error {
 			}
 			m, err := decode(doc)
 			if err == nil {
-				found = append(found, m)
+				s.add(m)
 			}
 			return err
 		})
-		for i := 0; err == nil && i < len(found) && !s.full(); i++ {
-			err = s.add(found[i])
-		}
 	}
 	return err
 }
@@ -493,12 +481,10 @@ func (s *search) read(all []event.ID) error {
 				return err
 			}
 			m, err := decode(doc)
-			if err == nil {
-				err = s.add(m)
-			}
 			if err != nil {
 				return err
 			}
+			s.add(m)
 		}
 		return nil
 	}
@@ -524,9 +510,7 @@ func (s *search) read(all []event.ID) error {
 		}
 		for _, id := range part {
 			if m := messages[id]; m != nil && !s.full() {
-				if err := s.add(m); err != nil {
-					return err
-				}
+				s.add(m)
 			}
 		}
 	}

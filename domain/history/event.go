@@ -64,9 +64,6 @@ func (r *Reader) Event(ctx context.Context, look reading.Look, operator bool, te
 	if err != nil {
 		return nil, err
 	}
-	if _, err := b.chooseZone(""); err != nil {
-		return nil, err
-	}
 	of, err := b.judged(rec)
 	if err != nil {
 		return nil, err
@@ -168,10 +165,11 @@ func (r *Reader) where(ctx context.Context, tenant string, operator bool, id eve
 	if ref, ok, err := r.p.Views.Inbound(ctx, tenant, id); err != nil || ok {
 		return ref.Position, err
 	}
-	for p := event.AuditPartition; int(p) < r.p.Log.Partitions(); p++ {
-		if p == event.InboxPartition {
-			continue
-		}
+	logs := []event.Partition{event.ControlPartition}
+	for p := range r.p.Log.Partitions() {
+		logs = append(logs, event.Partition(p))
+	}
+	for _, p := range append(logs, event.AuditPartition) {
 		index, ok, err := r.around(ctx, p, tenant, operator, id)
 		if err != nil || ok {
 			return event.Position{Partition: p, Index: index}, err

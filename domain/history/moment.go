@@ -90,7 +90,7 @@ func (b *book) stands(all []*optOut, after map[int64]*following) ([]Standing, er
 	}
 	out := make([]Standing, len(all))
 	for i, o := range all {
-		s := upper(scope(o.reach)) + ", said " + b.when(o.said) + ", known " + b.when(o.known) + " (" + string(o.source) + ")."
+		s := upper(scope(o.reach)) + ", " + b.saidAndKnown(o.said, o.known) + " (" + string(o.source) + ")."
 		switch {
 		case o.part:
 			s += " It is a part of a longer text, and stops messages until the other parts are there."
@@ -155,7 +155,7 @@ func (b *book) moment(text string) (*Moment, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Moment{At: at}
+	m := &Moment{At: at.UTC()}
 	var stood []*optOut
 	for _, o := range b.opt.all {
 		if !o.known.After(at) && (o.ended < 0 || o.endedAt.After(at)) {

@@ -84,7 +84,7 @@ func (b *book) within(q *Query, refs []ref) ([]ref, error) {
 		out[rec.Index] = !q.Since.IsZero() && t.Before(q.Since) || !q.Until.IsZero() && !t.Before(q.Until)
 		return nil
 	})
-	return slices.DeleteFunc(refs, func(r ref) bool { return out[r.index] }), err
+	return slices.DeleteFunc(slices.Clone(refs), func(r ref) bool { return out[r.index] }), err
 }
 
 // mostWaypoints bounds the messages that a gathering remembers of those that it passed.
@@ -201,8 +201,8 @@ func (g *gathering) next(q *Query, index int64) pageStart {
 		if w.least <= index && !(q.Newest && w.least == index) {
 			break
 		}
-		if i >= 2 && !q.Newest { // some messages ahead, so that several pages can begin there
-			w = g.waypoints[i-2]
+		if i >= 4 && !q.Newest { // some messages ahead, so that several pages can begin there
+			w = g.waypoints[i-4]
 		} else if !q.Newest {
 			continue
 		}

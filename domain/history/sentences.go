@@ -53,9 +53,9 @@ func (t *teller) tell() error {
 				reaches = append(reaches, *r)
 			}
 		}
-		return t.received(inbound{to: d.To, ask: d.Ask, match: d.Match, concat: d.Concat, reaches: reaches, holds: d.Unclear || d.Holds != nil, sealed: &d.Sealed})
+		return t.received(inbound{to: d.To, ask: d.Ask, match: d.Match, account: d.Account, concat: d.Concat, reaches: reaches, holds: d.Unclear || d.Holds != nil, sealed: &d.Sealed})
 	case *event.InboundReceivedV2:
-		return t.received(inbound{to: d.To, ask: d.Ask, match: d.Match, concat: d.Concat, reaches: d.Reaches, holds: d.Holds != "", sealed: &d.Sealed, placed: !d.Places.IsZero(), unreadable: d.Holds == event.HoldUnreadable})
+		return t.received(inbound{to: d.To, ask: d.Ask, match: d.Match, account: d.Account, concat: d.Concat, reaches: d.Reaches, holds: d.Holds != "", sealed: &d.Sealed, placed: !d.Places.IsZero(), unreadable: d.Holds == event.HoldUnreadable})
 	case *event.InboundHeld:
 		t.say("A text to " + d.To + " may be from this person, or for you, and that is not certain (" + uncertain(d.Unplaced) + "). Until an operator has placed it, messages of " + named(d.Reaches) + " are stopped.")
 	case *event.InboundJoined:
@@ -264,7 +264,7 @@ func (t *teller) optedOut(d *event.OptedOut) error {
 	if d.Unclear {
 		how = "The person may have opted out of " + scope(d.Reach) + ", in words that are not plain"
 	}
-	t.say(how + " (" + string(d.Source) + "). Said " + t.when(t.out.Said) + ", known here " + t.when(t.out.Known) + ".")
+	t.say(how + " (" + string(d.Source) + "). " + upper(t.saidAndKnown(t.out.Said, t.out.Known)) + ".")
 	t.detail("By", by(d.By))
 	t.ended()
 	t.opened()
@@ -329,13 +329,13 @@ func (t *teller) evidence(sealed *event.Sealed) error {
 
 // inbound is a text from a handset, of either version.
 type inbound struct {
-	to, match         string
-	ask               event.InboundAsk
-	concat            *event.Concat
-	reaches           []event.Reach
-	holds, unreadable bool
-	sealed            *event.Sealed
-	placed            bool
+	to, match, account string
+	ask                event.InboundAsk
+	concat             *event.Concat
+	reaches            []event.Reach
+	holds, unreadable  bool
+	sealed             *event.Sealed
+	placed             bool
 }
 
 func (t *teller) received(in inbound) error {
@@ -347,6 +347,7 @@ func (t *teller) received(in inbound) error {
 		s = "An operator found that a text to " + in.to + " is from this person. "
 	}
 	t.say(s + t.asks(in.ask, in.match, in.reaches, in.holds, in.unreadable))
+	t.detail("Recorded by", "the system itself, as the carrier account "+in.account+" delivered it")
 	if len(t.opt.byEvent[t.e.ID]) > 0 {
 		t.out.Said, t.out.Known = t.e.Time, t.e.Time
 	}
@@ -500,6 +501,14 @@ type calendar struct{ zone *time.Location }
 // when is a time as sentences have it, in the zone of the history; day is its day.
 func (c calendar) when(t time.Time) string { return t.In(c.zone).Format("2006-01-02 15:04:05") }
 func (c calendar) day(t time.Time) string  { return t.In(c.zone).Format("2006-01-02") }
+
+// saidAndKnown are when the person said so and when it became known here.
+func (c calendar) saidAndKnown(said, known time.Time) string {
+	if said.Equal(known) {
+		return "said and known here " + c.when(known)
+	}
+	return "said " + c.when(said) + ", known here " + c.when(known)
+}
 
 func by(key string) string {
 	if key == "clerk" {

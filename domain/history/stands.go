@@ -1,7 +1,6 @@
 package history
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -441,7 +440,7 @@ func (f *following) words(b *book) *After {
 		for why, text := range []string{disputed: "in dispute: nothing that is recorded explains it", confirms: "the confirmation of an opt-out", helps: "an answer to HELP",
 			onlyPlain: "of a purpose that only plain words stop", uncovered: "not covered by it"} {
 			if n := f.counts[why]; n > 0 {
-				parts = append(parts, strconv.Itoa(n)+" "+text)
+				parts = append(parts, are(n)+" "+text)
 			}
 		}
 		a.Sentence = "After " + name + " " + count(before, "hand-off") + " to a carrier began: " + strings.Join(parts, "; ") + "." + lifted
@@ -449,10 +448,18 @@ func (f *following) words(b *book) *After {
 	return a
 }
 
+// are is a number with its verb.
+func are(n int) string {
+	if n == 1 {
+		return "1 is"
+	}
+	return strconv.Itoa(n) + " are"
+}
+
 // count is a number with its noun.
 func count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	return fmt.Sprint(n) + " " + noun + "s"
+	return strconv.Itoa(n) + " " + noun + "s"
 }

@@ -288,9 +288,9 @@ func (n *Node) Registry() *control.Registry {
 	return r
 }
 
-// RegistryAt is the registry of exactly that control position; nil if this node has not read it, or if the
+// RegistryAt finds the registry of exactly a control position; nil if the node has not read it, or if the
 // position changes no decision.
-func (n *Node) RegistryAt(position int64) *control.Registry { return n.control.At(position) }
+func RegistryAt(n *Node) func(position int64) *control.Registry { return n.control.At }
 
 // Applied says, for each partition that this node serves, how many of its events were applied.
 func (n *Node) Applied() map[event.Partition]int64 {

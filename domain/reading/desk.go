@@ -79,9 +79,8 @@ type Desk interface {
 	// half-open, in order of time; a quarter may come several times, once a partition. A quarter is
 	// Unix time in seconds / 900. Tallies must not be kept by f.
 	Tallies(ctx context.Context, tenant string, from, until int64, f func(quarter int64, all []Tally) error) error
-	// Find returns a page of the messages that a Filter with a Narrower and without a recipient and a
-	// reference finds, the newest first, and the id after which the next page begins; zero after the last
-	// page. It looks through a bounded number of messages, so a page may be short and have a next one.
+	// Find returns a page of the messages that a Filter with a Narrower finds, the newest first, and the id
+	// after which the next page begins; zero after the last page. It looks through a bounded number of messages, so a page may be short and have a next one.
 	Find(ctx context.Context, tenant string, f Filter) (found []*Message, next event.ID, err error)
 	// Complete is the time since which nothing is missing here, and zero if nothing is missing at all. An
 	// installation that is older than these views has them from its upgrade on, until its projections are

@@ -183,7 +183,8 @@ func (r *Reader) Search(ctx context.Context, look Look, q Query) (Page, error) {
 			return Page{}, err
 		}
 	}
-	if f.Narrower != (Narrower{}) {
+	// Of one recipient and of one reference each message is looked at: only rules of earlier decisions can be missing.
+	if f.Narrower != (Narrower{}) && (f.Subject.IsZero() && f.Reference == "" || f.Rule != "") {
 		since, err := r.p.Desk.Complete(ctx)
 		if err != nil {
 			return Page{}, err
@@ -214,10 +215,9 @@ func listed(ctx context.Context, w Witness, look Look, subject event.Pseudonym, 
 
 // find returns a page, and the id after which the next one begins; zero after the last page.
 func find(ctx context.Context, r *Reader, tenant string, f Filter) (found []*Message, next event.ID, err error) {
-	if f.Narrower != (Narrower{}) && f.Subject.IsZero() && f.Reference == "" {
+	if f.Narrower != (Narrower{}) {
 		return r.p.Desk.Find(ctx, tenant, f)
 	}
-	// The messages of one recipient, and those of one reference, are few: each is looked at.
 	if found, err = r.p.Views.Search(ctx, tenant, f); len(found) == f.Limit {
 		next = found[f.Limit-1].ID
 	}

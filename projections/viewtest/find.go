@@ -139,6 +139,14 @@ func finds(t *testing.T, open func(*testing.T) Store) {
 		bustle(w, 1500)
 		cut(t, w, s, r, false)
 		all, rules := everything(w)
+		references := map[event.ID]string{}
+		for p := range Partitions {
+			for _, e := range w.messages[p] {
+				if d, err := Reference(e); err == nil && e.Data.(*event.MessageSubmitted).Referenced {
+					references[e.ID] = d
+				}
+			}
+		}
 		nonempty := map[string]int{}
 		for range 120 {
 			like := all[r.IntN(len(all))]
@@ -147,22 +155,7 @@ func finds(t *testing.T, open func(*testing.T) Store) {
 			}
 			f := anyNarrower(r, like, all, rules)
 			want := naive(like.Tenant, &f, all, rules)
-			var got []event.ID
-			for {
-				page, next, err := s.Find(context.Background(), like.Tenant, f)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(page) > f.Limit || len(page) < f.Limit && !next.IsZero() {
-					t.Fatalf("%+v: a page of %d goes on at %s", f, len(page), next)
-				}
-				for _, m := range page {
-					got = append(got, m.ID)
-				}
-				if f.After = next; next.IsZero() {
-					break
-				}
-			}
+			got := findAll(t, s, like.Tenant, f)
 			if !slices.Equal(got, want) {
 				t.Fatalf("seed %d, %+v finds %d, not %d:\n%v\n%v", seed, f, len(got), len(want), got, want)
 			}
@@ -174,14 +167,18 @@ func finds(t *testing.T, open func(*testing.T) Store) {
 					}
 				}
 			}
-			f.After, f.Subject = event.ID{}, like.Subject
+			// Of one reference, and of one recipient.
+			if f.Reference = references[like.ID]; f.Reference != "" {
+				of := slices.DeleteFunc(slices.Clone(want), func(id event.ID) bool { return references[id] != f.Reference })
+				if got = findAll(t, s, like.Tenant, f); !slices.Equal(got, of) {
+					t.Fatalf("seed %d, of one reference, %+v finds\n%v, not\n%v", seed, f, got, of)
+				}
+			}
+			f.Reference, f.Subject = "", like.Subject
 			want = slices.DeleteFunc(want, func(id event.ID) bool {
 				return !slices.ContainsFunc(all, func(m *reading.Message) bool { return m.ID == id && m.Subject == like.Subject })
 			})
-			got = nil
-			for _, m := range pages(t, s, like.Tenant, f) {
-				got = append(got, m.ID)
-			}
+			got = findAll(t, s, like.Tenant, f)
 			slices.SortFunc(got, func(a, b event.ID) int { return compareIDs(b, a) })
 			if !slices.Equal(got, want) {
 				t.Fatalf("seed %d, of one recipient, %+v finds\n%v, not\n%v", seed, f, got, want)
@@ -189,6 +186,26 @@ func finds(t *testing.T, open func(*testing.T) Store) {
 		}
 		if len(nonempty) < 8 {
 			t.Fatal("some conditions never found a message:", nonempty)
+		}
+	}
+}
+
+// findAll are the ids that a search finds on all of its pages.
+func findAll(t *testing.T, s Store, tenant string, f reading.Filter) (ids []event.ID) {
+	t.Helper()
+	for {
+		page, next, err := s.Find(context.Background(), tenant, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) > f.Limit || len(page) < f.Limit && !next.IsZero() {
+			t.Fatalf("%+v: a page of %d goes on at %s", f, len(page), next)
+		}
+		for _, m := range page {
+			ids = append(ids, m.ID)
+		}
+		if f.After = next; next.IsZero() {
+			return ids
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
@@ -21,9 +22,6 @@ const (
 	chunk = 500
 )
 
-// Refused asks whether a message ($1) was not allowed by a rule ($2) in a decision that counted.
-const Refused = `SELECT EXISTS (SELECT 1 FROM reasons WHERE message = $1 AND rule = $2)`
-
 const (
 	nextBucket = `SELECT max(bucket) FROM facets WHERE tenant = $1 AND kind = $2 AND value = $3 AND bucket <= $4`
 	// Of each hour in which messages were sent that had been accepted in another: their newest bucket.
@@ -31,15 +29,26 @@ const (
 			SELECT min(value) FROM facets WHERE tenant = $1 AND kind = $2 AND value >= $3 AND value < $4
 			UNION ALL SELECT (SELECT min(value) FROM facets WHERE tenant = $1 AND kind = $2 AND value > hours.hour AND value < $4) FROM hours WHERE hours.hour IS NOT NULL)
 		SELECT hour, (SELECT max(bucket) FROM facets WHERE tenant = $1 AND kind = $2 AND value = hour AND bucket <= $5) FROM hours WHERE hour IS NOT NULL`
-	inBucket = `SELECT id, doc FROM messages WHERE id >= $1 AND id < $2 AND tenant = $3 AND status <> ''
-		AND ($4 = '' OR program = $4) AND ($5 = '' OR status = $5)
-		AND ($6 = '' OR EXISTS (SELECT 1 FROM reasons r WHERE r.message = messages.id AND r.rule = $6))
-		ORDER BY id DESC LIMIT $7`
+	inBucket = `SELECT id, doc, true FROM messages WHERE tenant = $1 AND id < $2 AND id >= $3 AND status <> ''
+		AND ($6 = '' OR program = $6) AND ($7 = '' OR status = $7)
+		AND ($5 = '' OR EXISTS (SELECT 1 FROM reasons r WHERE r.message = messages.id AND r.rule = $5))
+		ORDER BY id DESC LIMIT $4`
+	withReference = `SELECT id, doc, EXISTS (SELECT 1 FROM reasons r WHERE r.message = messages.id AND r.rule = $5)
+		FROM messages WHERE tenant = $1 AND id < $2 AND id >= $3 AND reference = $6 ORDER BY id DESC LIMIT $4`
+	newestOf   = `SELECT latest FROM streams WHERE subject = $1`
+	previousOf = `SELECT previous FROM messages WHERE id = $1 AND tenant = $2`
+	// A message, and up to $2 messages before it in its recipient's chain.
+	inChain = `WITH RECURSIVE chain (n, id, tenant, doc, previous, reference) AS (
+			SELECT 1, id, tenant, doc, previous, reference FROM messages WHERE id = $1
+			UNION ALL
+			SELECT c.n + 1, m.id, m.tenant, m.doc, m.previous, m.reference FROM chain c JOIN messages m ON m.id = c.previous WHERE c.n < $2)
+		SELECT id, tenant, doc, previous, reference, EXISTS (SELECT 1 FROM reasons r WHERE r.message = chain.id AND r.rule = $3) FROM chain ORDER BY n`
 )
 
 // Find is part of reading.Desk. It walks the buckets in which every wanted value occurs, the newest
 // first: the index says for each value what its next bucket is, and the walk goes on at the oldest of
 // these, until all of them name the same one. The messages of that bucket are read, and each is checked.
+// With a recipient or a reference it looks at each of their messages instead.
 func (r *Reader) Find(ctx context.Context, tenant string, f reading.Filter) (found []*reading.Message, next event.ID, err error) {
 	f.Limit = min(max(f.Limit, 1), reading.MaxPage)
 	err = r.do(ctx, "search messages", func(ctx context.Context) error {
@@ -81,6 +90,16 @@ type facetValue struct {
 
 func (s *finder) run() error {
 	s.bounds()
+	switch {
+	case !s.f.Subject.IsZero():
+		return s.chain()
+	case s.f.Reference != "":
+		if done, err := s.read(withReference, s.lower, s.upper, viewrows.Plain(s.f.Reference)); err != nil || done {
+			return err
+		}
+		s.next = s.upper
+		return nil
+	}
 	s.conditions()
 	for !s.full() {
 		if bytes.Compare(s.upper[:], s.lower[:]) <= 0 {
@@ -94,8 +113,16 @@ func (s *finder) run() error {
 			s.upper = least(s.upper, firstOf(bucket+1))
 			break
 		}
-		if err := s.read(bucket); err != nil {
+		first := firstOf(bucket)
+		if bytes.Compare(first[:], s.lower[:]) < 0 {
+			first = s.lower
+		}
+		done, err := s.read(inBucket, first, least(s.upper, firstOf(bucket+1)), viewrows.Plain(s.f.Program), string(s.f.Status))
+		if err != nil {
 			return err
+		}
+		if done {
+			s.upper = first
 		}
 		if s.spent() {
 			break
@@ -217,33 +244,85 @@ func (s *finder) bucket() (bucket int64, ok bool, err error) {
 	return bucket, true, nil
 }
 
-// read adds what matches of a bucket, and lowers upper to what is done.
-func (s *finder) read(bucket int64) error {
-	first := firstOf(bucket)
-	if bytes.Compare(first[:], s.lower[:]) < 0 {
-		first = s.lower
-	}
-	top := least(s.upper, firstOf(bucket+1))
+// read adds what matches of the messages between two ids, and lowers upper to what it has looked at. done
+// is false if it ends before all of them, because the page is full or has looked enough.
+func (s *finder) read(text string, first, top event.ID, more ...any) (done bool, err error) {
 	for {
-		rows, err := s.db.QueryContext(s.ctx, inBucket, first[:], top[:], s.tenant, viewrows.Plain(s.f.Program), string(s.f.Status), viewrows.Plain(s.f.Rule), chunk)
+		rows, err := s.db.QueryContext(s.ctx, text, append([]any{s.tenant, top[:], first[:], chunk, viewrows.Plain(s.f.Rule)}, more...)...)
 		if err != nil {
-			return err
+			return false, err
 		}
 		n := 0
 		for !s.full() && rows.Next() {
 			var id, doc []byte
-			if err = rows.Scan(&id, &doc); err != nil {
+			var earlier bool
+			if err = rows.Scan(&id, &doc, &earlier); err != nil {
 				break
 			}
 			n++
-			s.documents++
-			var m *reading.Message
-			if m, err = projections.ReadMessage(doc); err != nil {
+			copy(top[:], id)
+			if err = s.add(doc, earlier); err != nil {
 				break
 			}
-			copy(top[:], id)
-			if s.f.Matches(m, true) {
-				s.page = append(s.page, m)
+		}
+		if err == nil {
+			err = rows.Err()
+		}
+		rows.Close()
+		if err != nil {
+			return false, err
+		}
+		s.upper = top
+		if n < chunk && !s.full() {
+			return true, nil
+		}
+		if s.full() || s.documents >= mostDocuments {
+			return false, nil
+		}
+	}
+}
+
+// add adds a message if it matches.
+func (s *finder) add(doc []byte, earlier bool) error {
+	s.documents++
+	m, err := projections.ReadMessage(doc)
+	if err == nil && s.f.Matches(m, earlier) {
+		s.page = append(s.page, m)
+	}
+	return err
+}
+
+// chain goes through one recipient's messages in the order of the log, from the latest back.
+func (s *finder) chain() error {
+	var from []byte
+	start, args := newestOf, []any{s.f.Subject[:]}
+	if !s.f.After.IsZero() {
+		start, args = previousOf, []any{s.f.After[:], s.tenant}
+	}
+	if err := s.db.QueryRowContext(s.ctx, start, args...).Scan(&from); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	var last event.ID
+	for from != nil && !s.full() && !s.spent() {
+		rows, err := s.db.QueryContext(s.ctx, inChain, from, chunk, viewrows.Plain(s.f.Rule))
+		if err != nil {
+			return err
+		}
+		for from = nil; !s.full() && rows.Next(); {
+			var id, doc, previous []byte
+			var tenant string
+			var reference sql.NullString
+			var earlier bool
+			if err = rows.Scan(&id, &tenant, &doc, &previous, &reference, &earlier); err != nil {
+				break
+			}
+			copy(last[:], id)
+			from = previous
+			if tenant != s.tenant || s.f.Reference != "" && viewrows.Plain(s.f.Reference) != reference.String {
+				continue
+			}
+			if err = s.add(doc, earlier); err != nil {
+				break
 			}
 		}
 		if err == nil {
@@ -253,15 +332,11 @@ func (s *finder) read(bucket int64) error {
 		if err != nil {
 			return err
 		}
-		s.upper = top
-		if n < chunk && !s.full() {
-			s.upper = first
-			return nil
-		}
-		if s.full() || s.documents >= mostDocuments {
-			return nil
-		}
 	}
+	if from != nil {
+		s.next = last
+	}
+	return nil
 }
 
 // lateHours are the buckets of messages that were sent within some hours, and accepted in another hour.

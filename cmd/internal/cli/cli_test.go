@@ -145,6 +145,10 @@ type commands struct {
 	Control ControlCmd `cmd:""`
 	Report  ReportCmd  `cmd:""`
 	Search  SearchCmd  `cmd:""`
+	History HistoryCmd `cmd:""`
+	Event   EventCmd   `cmd:""`
+	Export  ExportCmd  `cmd:""`
+	Exports ExportsCmd `cmd:""`
 }
 
 // shell runs a command line as main does.

@@ -214,7 +214,7 @@ func (t *historyText) head(b *strings.Builder, h *v1.History) {
 }
 
 func (t *historyText) standing(b *strings.Builder, o *v1.HistoryOptOut) {
-	t.line(b, 2, terminal.Plain(o.Sentence)+" ("+o.Position.String()+")")
+	t.line(b, 2, o.Position.String()+"  "+terminal.Plain(o.Sentence))
 	if o.After != nil {
 		t.line(b, 4, terminal.Plain(o.After.Sentence))
 	}
@@ -244,6 +244,9 @@ func (t *historyText) entry(b *strings.Builder, h *v1.History, e *v1.HistoryEntr
 		t.line(b, times, terminal.Plain(e.After.Sentence))
 		for i := range e.After.Handoffs {
 			t.handoff(b, h, &e.After.Handoffs[i], times+2)
+		}
+		if more := e.After.Count - len(e.After.Handoffs); more > 0 {
+			t.line(b, times+2, "and "+strconv.Itoa(more)+" more")
 		}
 	}
 	trace := e.Position.String()

@@ -205,6 +205,17 @@ func (c *Client) Do(ctx context.Context, r Call) ([]byte, error) {
 		}
 		return raw, nil
 	}
+	p := c.refusal(resp, media, raw)
+	// 503 is refused before any append. After every other 5xx, a proxy's among them,
+	// it is not known how far the call went.
+	if p.Status >= 500 && p.Status != http.StatusServiceUnavailable {
+		return nil, unknown(p)
+	}
+	return nil, p
+}
+
+// refusal reads an answer that is an error.
+func (c *Client) refusal(resp *http.Response, media string, raw []byte) *Refusal {
 	p := &Refusal{}
 	if media != "application/problem+json" || json.Unmarshal(raw, &p.Document) != nil {
 		p = &Refusal{Document: door.Document{Title: resp.Status, Detail: "This answer does not come from Chirograph's API: check --url, and any proxy in between.",
@@ -216,12 +227,40 @@ func (c *Client) Do(ctx context.Context, r Call) ([]byte, error) {
 	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
 		p.RetryAfter = time.Duration(s) * time.Second
 	}
-	// 503 is refused before any append. After every other 5xx, a proxy's among them,
-	// it is not known how far the call went.
-	if p.Status >= 500 && p.Status != http.StatusServiceUnavailable {
-		return nil, unknown(p)
+	return p
+}
+
+// Download reads a file of a media type into w, however long that takes, and returns its length. After an
+// error w may have a part of it.
+func (c *Client) Download(ctx context.Context, path, media string, w io.Writer) (int64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+	if err != nil {
+		return 0, err
 	}
-	return nil, p
+	req.Header.Set("Accept", media+", application/problem+json")
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	long := *c.http
+	long.Timeout = 0
+	resp, err := long.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("%s did not answer (%s)", c.base, reason(err))
+	}
+	defer resp.Body.Close()
+	got, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if resp.StatusCode != http.StatusOK || got != media {
+		raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		if err != nil {
+			return 0, fmt.Errorf("the answer (%s) could not be read completely (%s)", resp.Status, reason(err))
+		}
+		return 0, c.refusal(resp, got, raw)
+	}
+	n, err := io.Copy(w, resp.Body)
+	if err != nil {
+		return n, fmt.Errorf("the file could not be read completely (%s)", reason(err))
+	}
+	return n, nil
 }
 
 // reason is why a call failed, without the address that Go's errors repeat.
