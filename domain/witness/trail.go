@@ -66,6 +66,8 @@ type Entry struct {
 	Time     time.Time
 	Position event.Position
 	Tenant   string // "": the operator's
+	// Sentence says in English what it is.
+	Sentence string
 	// Data is as stored. Nothing in it is personal: a recipient is a pseudonym.
 	Data json.RawMessage
 }
@@ -125,7 +127,7 @@ func (t *Trail) Entries(ctx context.Context, q Query) (Page, error) {
 				if err != nil {
 					return Page{}, err
 				}
-				page.Entries = append(page.Entries, Entry{ID: e.ID, Type: e.Data.Type(), Time: e.Time, Position: event.Position{Partition: event.AuditPartition, Index: r.Index}, Tenant: e.Tenant, Data: data})
+				page.Entries = append(page.Entries, Entry{ID: e.ID, Type: e.Data.Type(), Time: e.Time, Position: event.Position{Partition: event.AuditPartition, Index: r.Index}, Tenant: e.Tenant, Sentence: sentence(e.Data), Data: data})
 			}
 		}
 		at = from
