@@ -69,7 +69,7 @@ var rooms = []room{
 	{folder: "domain/exportjobs", own: []string{"domain/decision", "domain/event", "domain/export", "domain/ledger", "domain/reading", "domain/recipient", "domain/sms"}, others: []string{},
 		tests: []string{"projections"}},
 	// It writes and reads the audit log, and knows the port that it is behind.
-	{folder: "domain/witness", own: []string{"domain/event", "domain/exportjobs", "domain/ledger", "domain/reading"}, others: []string{}, tests: []string{"adapters/memlog"}},
+	{folder: "domain/witness", own: []string{"domain/event", "domain/exportjobs", "domain/ledger", "domain/reading"}, others: []string{}, tests: []string{"adapters/memlog", "domain/audit"}},
 	// A harness that runs whole nodes and verifies what they leave.
 	{folder: "domain/node/nodetest", own: []string{"domain"}, others: []string{}},
 	// Goroutines, placement, clock and readiness, and no decisions.
