@@ -94,16 +94,19 @@ var objects = map[string]string{"searchMessages": "message", "getMessage": "mess
 	"listInbound": "inbound text", "getInbound": "inbound text", "listReviews": "review", "getReview": "review"}
 
 // theme is what reads have in common that one sentence names.
-type theme struct{ shown, object string }
+type theme struct {
+	shown, object string
+	// unnamed: they name no ids. For messages: the key itself had sent them.
+	unnamed bool
+}
 
 // gist is what a sentence says of the reads of one theme.
 type gist struct {
 	theme
 	ids      map[event.ID]bool
 	subjects map[event.Pseudonym]bool
-	// several: a read of it is not about one recipient. unnamed: a read of it names no ids.
-	several, unnamed bool
-	times            int64
+	several  bool // a read of it is not about one recipient
+	times    int64
 }
 
 func readSentence(d *event.PersonalDataRead) string {
@@ -117,7 +120,7 @@ func readSentence(d *event.PersonalDataRead) string {
 				names[j] = s
 			}
 		}
-		t := theme{listed(names), objects[r.Call]}
+		t := theme{listed(names), objects[r.Call], len(r.Events) == 0}
 		if t.object == "" {
 			t.object = "event"
 		}
@@ -134,7 +137,6 @@ func readSentence(d *event.PersonalDataRead) string {
 		} else {
 			g.subjects[r.Subject] = true
 		}
-		g.unnamed = g.unnamed || len(r.Events) == 0
 		g.times += int64(r.Times)
 	}
 	parts := make([]string, len(all))
@@ -149,8 +151,10 @@ func (g *gist) String() string {
 	switch {
 	case g.object == "review": // its ids are those of all texts and messages around it
 		s += count(g.times, g.object)
+	case g.unnamed && g.object == "message":
+		return s + "messages that it had sent itself, in " + count(g.times, "call")
 	case g.unnamed:
-		s += g.object + "s in " + count(g.times, "call") + ", of which it is not recorded which ones"
+		return "the " + g.shown + " in " + count(g.times, "call") + " that showed no " + g.object
 	default:
 		s += count(int64(len(g.ids)), g.object)
 	}

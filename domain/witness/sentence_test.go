@@ -21,8 +21,8 @@ func TestSentences(t *testing.T) {
 		{&event.PersonalDataRead{Key: "ann", Reads: []event.DataRead{
 			{Call: "getMessage", Shown: texts, Subject: one, Events: ids(3, 0), Times: 1}, {Call: "searchMessages", Shown: texts, Subject: two, Events: ids(3, 1), Times: 1},
 			{Call: "getReview", Shown: []string{event.ShownWords}, Subject: one, Events: ids(9, 0), Times: 1}, {Call: "listOptOuts", Shown: []string{event.ShownEvidence}, Events: ids(2000, 0), Times: 1},
-			{Call: "recipientHistory", Shown: []string{event.ShownNumber}, Subject: one, Times: 2}}},
-			"Key ann read the numbers and texts of 4 messages of 2 recipients; the words of persons of 1 review of one recipient; the evidence of 2,000 opt-outs; the numbers of events in 2 calls, of which it is not recorded which ones of one recipient."},
+			{Call: "recipientHistory", Shown: []string{event.ShownNumber}, Subject: one, Times: 2}, {Call: "getMessage", Shown: texts, Times: 1200}}},
+			"Key ann read the numbers and texts of 4 messages of 2 recipients; the words of persons of 1 review of one recipient; the evidence of 2,000 opt-outs; the numbers in 2 calls that showed no event; the numbers and texts of messages that it had sent itself, in 1,200 calls."},
 		{&event.KeyUsed{Key: "ann", From: now, Until: now.Add(time.Hour), Calls: []event.KeyCalls{{Scope: "audit:export", Times: 1, Refused: 1}, {Scope: "messages:read", Times: 1200}}},
 			"Key ann was used from 2026-11-24 13:40:00 UTC until 2026-11-24 14:40:00 UTC: 1 call that needs audit:export (1 refused: the key does not have it) and 1,200 calls that need messages:read."},
 		{&event.ExportAsked{By: "ann", Reason: "complaint 4711", Scope: `{"program":"otp"}`, Clear: true}, "Key ann asked for an export of messages of the program otp; personal data in clear. Reason: complaint 4711."},
