@@ -393,7 +393,7 @@ type History struct {
 	// Number Only its country code and last two digits, if `masked` has `number`.
 	Number string `json:"number"`
 
-	// Standing The opt-outs that stand now.
+	// Standing The opt-outs that stand now. Only on the first page.
 	Standing []HistoryOptOut `json:"standing"`
 	Zone     string          `json:"zone"`
 
@@ -934,7 +934,7 @@ type OptOutRequest struct {
 
 // OptOutShown defines model for OptOutShown.
 type OptOutShown struct {
-	// History What became of it and of what took its place. At most 1
+	// History What became of it and of what took its place. At most 1,000 events of the person are looked at.
 	History []Turn      `json:"history"`
 	Masked  []string    `json:"masked"`
 	OptOut  OptOutEntry `json:"opt_out"`

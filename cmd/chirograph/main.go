@@ -26,13 +26,14 @@ type commandLine struct {
 	History     cli.HistoryCmd         `cmd:"" help:"Show everything between you and one number, in order, in sentences."`
 	Event       cli.EventCmd           `cmd:"" help:"Show one event of the ledger, by its id or position."`
 	Optout      cli.OptoutCmd          `cmd:"" help:"Record, lift and check opt-outs."`
+	Inbound     cli.InboundCmd         `cmd:"" help:"Read what persons wrote."`
 	Review      cli.ReviewCmd          `cmd:"" help:"Read and resolve replies that need a person."`
 	Pause       cli.PauseCmd           `cmd:"" help:"Stop sending for a program, to a carrier (of all tenants), or everything that the key's tenant sends. Messages are accepted and held."`
 	Resume      cli.ResumeCmd          `cmd:"" help:"End a pause."`
 	Control     cli.ControlCmd         `cmd:"" help:"Read who changed programs, routes, policies and pauses."`
 	Sms         cli.SMSCmd             `cmd:"" help:"Show how an inbound text is read."`
 	Simulate    world.SimulateCmd      `cmd:"" help:"Simulate a message centre or a handset."`
-	Audit       auditCmd               `cmd:"" help:"Report what happened, export what the ledger knows, and check a ledger."`
+	Audit       auditCmd               `cmd:"" help:"Report and export what happened, and check a ledger."`
 	Config      operate.ConfigCmd      `cmd:"" help:"Check and apply a configuration file, and make API keys."`
 	Projections operate.ProjectionsCmd `cmd:"" help:"Rebuild the views."`
 	Log         operate.LogCmd         `cmd:"" help:"Create, repair and copy a ledger's log."`
@@ -44,11 +45,10 @@ type commandLine struct {
 // auditCmd is what an officer and an auditor ask: of a running node, and of a ledger itself.
 type auditCmd struct {
 	Report cli.ReportCmd `cmd:"" help:"Report a day, a week or a month: what was submitted, decided, sent and delivered, who opted out, what was changed."`
+	operate.AuditCmd
 
 	Export  cli.ExportCmd  `cmd:"" help:"Make a file of what the ledger knows of a question: a report, the exact events, and tables."`
 	Exports cli.ExportsCmd `cmd:"" help:"List the exports of the tenant."`
-
-	operate.AuditCmd
 }
 
 func main() { os.Exit(run(os.Args[1:])) }

@@ -280,7 +280,7 @@ func TestFile(t *testing.T) {
 // checkTable reads a table as RFC 4180 says.
 func checkTable(t *testing.T, x Member, raw []byte) {
 	t.Helper()
-	text, ok := bytes.CutPrefix(raw, []byte(mark))
+	text, ok := bytes.CutPrefix(raw, []byte(byteOrderMark))
 	if !ok {
 		t.Errorf("%s begins without its mark", x.Name)
 	}
@@ -447,5 +447,44 @@ func TestAfterStop(t *testing.T) {
 	_, members, _ := write(t, smallOptions(t), each(all))
 	if !bytes.Contains(members["report.html"], []byte("After this STOP 1 hand-off to the same person began in this file&#39;s scope.")) {
 		t.Error("the hand-off after the STOP is not told")
+	}
+}
+
+// docs/export.md names every member and column, and every field of the manifest.
+func TestDocument(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/export.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, members, _ := write(t, smallOptions(t), each(smallLedger(t)))
+	common, _, _ := bytes.Cut(doc, []byte("### `messages.csv`"))
+	for name, b := range members {
+		file := filepath.Base(name)
+		words := []string{file}
+		where := common
+		if strings.HasSuffix(name, ".csv") {
+			head, _, _ := strings.Cut(strings.TrimPrefix(string(b), byteOrderMark), "\r\n")
+			words = strings.Split(head, ",")
+			_, section, ok := bytes.Cut(doc, []byte("### `"+file+"`"))
+			if !ok {
+				t.Errorf("docs/export.md has no section of %s", file)
+			}
+			section, _, _ = bytes.Cut(section, []byte("\n##"))
+			where = append(slices.Clip(common), section...)
+		}
+		if file == "manifest.json" {
+			var m map[string]any
+			if err := json.Unmarshal(b, &m); err != nil {
+				t.Fatal(err)
+			}
+			for k := range m {
+				words = append(words, k)
+			}
+		}
+		for _, w := range words {
+			if !bytes.Contains(where, []byte("`"+w+"`")) {
+				t.Errorf("docs/export.md does not say what %s is in %s", w, file)
+			}
+		}
 	}
 }

@@ -208,7 +208,8 @@ func (e *env) random(seed uint64, from time.Time, span time.Duration, n int) {
 		if draw.IntN(4) == 0 {
 			tally(reading.TallyStream, "", pick("OptedOut", "SuppressionLifted"), pick("phone", "email"), "sender", false)
 			tally(reading.TallyStream, "", "InboundReceived", pick("stop", "none", "help"), "", false)
-			tally(reading.TallyReview, "", pick("opened", "closed"), pick("unclear", "start"), "", false)
+			tally(reading.TallyReview, "", "opened", pick("unclear", "start"), "", false)
+			tally(reading.TallyReview, "", "closed", "", "", false)
 			tally(reading.TallyVoid, p, pick("MessageDecided", "HandoffStarted"), pick("overtaken", "repeat", "late"), "", false)
 		}
 	}
@@ -423,7 +424,7 @@ func TestReviews(t *testing.T) {
 		reading.Review{Event: event.NewID(now), Tenant: "other", Kind: recipient.ReviewUnclear, Since: now.Add(-2 * time.Hour)})
 	e.desk.add("", now.Add(-time.Hour), reading.Tally{Kind: reading.TallyReview, A: "opened", B: "unplaced", Count: 9})
 	r := e.make(t, Ask{Kind: Day, Zone: "UTC"})
-	if r.Unplaced != nil || r.Reviews.Count != 1 || r.Reviews.Ages[1].Count != 1 || !r.Reviews.Oldest.Equal(now.Add(-2*time.Hour)) || len(r.Reviews.Opened) != 0 {
+	if r.Unplaced != nil || r.Reviews.Count != 1 || r.Reviews.Ages[1].Count != 1 || !r.Reviews.Oldest.Equal(now.Add(-2*time.Hour)) || len(r.Reviews.Opened) != 0 || r.Reviews.Closed != 0 {
 		t.Errorf("%+v", r.Reviews)
 	}
 	u := e.make(t, Ask{Kind: Day, Zone: "UTC", Operator: true}).Unplaced

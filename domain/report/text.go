@@ -198,11 +198,12 @@ func (p *plain) optOuts() {
 
 func (p *plain) reviews(title string, v *Reviews) {
 	p.title(title)
-	for _, x := range reviewRows(v) {
-		p.line("  %9s  opened, %s closed: %s", number(x.Opened), number(x.Closed), words(x.Kind))
+	for _, x := range v.Opened {
+		p.line("  %9s  opened: %s", number(x.Count), words(x.Type))
 	}
+	p.line("  %9s  closed", number(v.Closed))
 	if v.Count == 0 {
-		p.line("  None is open now.")
+		p.line("  %9s  open now", "none")
 		return
 	}
 	more := ""
