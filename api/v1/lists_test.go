@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+
+	"github.com/chirograph/chirograph/api/door"
 )
 
 func TestLists(t *testing.T) {
@@ -49,8 +51,9 @@ func TestLists(t *testing.T) {
 		"/v1/inbound/x":                      "inbound_not_found",
 		"/v1/reviews/" + testID(77).String(): "review_not_found",
 	} {
-		if p := e.do("GET", target, "").problem(); p != code {
-			t.Errorf("%s: %s, want %s", target, p, code)
+		var p door.Document
+		if e.do("GET", target, "").into(&p); p.Type != "/problems/"+code {
+			t.Errorf("%s: %s, want %s", target, p.Type, code)
 		}
 	}
 	for _, target := range []string{"/v1/opt-outs", "/v1/inbound", "/v1/reviews", "/v1/opt-outs/" + own.String()} {
