@@ -63,8 +63,11 @@ var rooms = []room{
 	{folder: "domain/report", own: []string{"domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient"}, others: []string{}, tests: []string{"domain/places"}},
 	{folder: "domain/history", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient", "domain/sms"}, others: []string{}, tests: []string{"projections"}},
 	{folder: "domain/lists", own: []string{"domain/event", "domain/ledger", "domain/reading", "domain/recipient"}, others: []string{}, tests: []string{"projections/viewtest"}},
-	// The file of an export, and the job that makes it.
+	// The file of an export.
 	{folder: "domain/export", own: []string{"domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient", "domain/sms"}, others: []string{}},
+	// The question, the events that it covers, and the job that makes the file.
+	{folder: "domain/exportjobs", own: []string{"domain/decision", "domain/event", "domain/export", "domain/ledger", "domain/reading", "domain/recipient", "domain/sms"}, others: []string{},
+		tests: []string{"projections"}},
 	// It writes and reads the audit log, and knows the port that it is behind.
 	{folder: "domain/witness", own: []string{"domain/event", "domain/ledger", "domain/reading"}, others: []string{}, tests: []string{"adapters/memlog"}},
 	// A harness that runs whole nodes and verifies what they leave.

@@ -21,12 +21,13 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/export"
+	"github.com/chirograph/chirograph/domain/exportjobs"
 )
 
 // maxRecord bounds a job's record.
 const maxRecord = 1 << 20
 
-// Store is a folder of exports. One process has it at a time. It is an export.Files; its methods may be
+// Store is a folder of exports. One process has it at a time. It is an exportjobs.Files; its methods may be
 // called from any goroutine, but not two of them for one export at once.
 type Store struct{ dir string }
 
@@ -118,7 +119,7 @@ func (s *Store) remove(path string) error {
 
 // Create begins the file of an export, sealed under a key of 32 bytes. An older file of the export stays
 // until Commit.
-func (s *Store) Create(id event.ID, key []byte) (export.File, error) {
+func (s *Store) Create(id event.ID, key []byte) (exportjobs.File, error) {
 	t, err := s.temporary()
 	if err != nil {
 		return nil, err

@@ -340,8 +340,8 @@ type ExportQuestion struct {
 	// Program Messages of this program.
 	Program string `json:"program,omitempty,omitzero"`
 
-	// Reason Why you need it, in 3 to 500 characters. It is kept for ever, so write no personal data: 7 or more digits in a row are refused.
-	Reason string `json:"reason"`
+	// Reason Why you need it, in 3 to 500 characters. It is required, here or in the header `Audit-Reason`. It is kept for ever, so write no personal data: 7 digits in a run are refused.
+	Reason string `json:"reason,omitempty,omitzero"`
 
 	// Recipient Everything between your tenant and this phone number, in E.164, or national with `country`.
 	Recipient string `json:"recipient,omitempty,omitzero"`
@@ -357,6 +357,21 @@ type ExportQuestion struct {
 
 	// Until Messages accepted before this time, and other events before it.
 	Until time.Time `json:"until,omitempty,omitzero"`
+}
+
+// Following defines model for Following.
+type Following struct {
+	At time.Time `json:"at"`
+	By string    `json:"by,omitempty,omitzero"`
+
+	// Event The event; of an answer the message. An opt-out and an open review are the text itself.
+	Event ID `json:"event"`
+
+	// State Of an opt-out: standing, ended, repeated. Of a review: open, closed, or what it was resolved as. Of an answer: its status.
+	State string `json:"state,omitempty,omitzero"`
+
+	// What opt_out, lift, review or answer.
+	What string `json:"what"`
 }
 
 // History defines model for History.
@@ -378,7 +393,7 @@ type History struct {
 	// Number Only its country code and last two digits, if `masked` has `number`.
 	Number string `json:"number"`
 
-	// Standing The opt-outs that stand now.
+	// Standing The opt-outs that stand now. Only on the first page.
 	Standing []HistoryOptOut `json:"standing"`
 	Zone     string          `json:"zone"`
 
@@ -516,6 +531,72 @@ type HistoryRequest struct {
 
 // ID A UUID (RFC 9562).
 type ID = event.ID
+
+// InboundPage defines model for InboundPage.
+type InboundPage struct {
+	// Masked What the key may not see: number, words.
+	Masked []string `json:"masked"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string        `json:"next_cursor,omitempty,omitzero"`
+	Texts      []InboundText `json:"texts"`
+}
+
+// InboundShown defines model for InboundShown.
+type InboundShown struct {
+	Masked []string    `json:"masked"`
+	Text   InboundText `json:"text"`
+}
+
+// InboundText defines model for InboundText.
+type InboundText struct {
+	// Account The carrier account.
+	Account string `json:"account,omitempty,omitzero"`
+
+	// Ask What was read in it: stop, unclear, start, yes, help, none, or part (it waits for its other parts).
+	Ask    string    `json:"ask"`
+	At     time.Time `json:"at"`
+	Erased bool      `json:"erased,omitempty,omitzero"`
+
+	// Event A UUID (RFC 9562).
+	Event    ID          `json:"event"`
+	Followed []Following `json:"followed"`
+
+	// From Who wrote, masked without the scope messages:read.
+	From     string `json:"from,omitempty,omitzero"`
+	Language string `json:"language,omitempty,omitzero"`
+
+	// Lists The version of the word lists.
+	Lists string `json:"lists,omitempty,omitzero"`
+
+	// Match The entry of the word lists that matched.
+	Match string `json:"match,omitempty,omitzero"`
+
+	// Others Further readings of the octets.
+	Others []string `json:"others,omitempty,omitzero"`
+
+	// Parts The events of a text of several parts.
+	Parts []ID `json:"parts,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Programs The programs that may send from the number.
+	Programs []string `json:"programs"`
+
+	// Recipient The pseudonym of the person; for a text that is not placed one of the written number.
+	Recipient string `json:"recipient"`
+
+	// To Our number.
+	To string `json:"to,omitempty,omitzero"`
+
+	// Unplaced Why it is certain for no recipient and tenant.
+	Unplaced   string `json:"unplaced,omitempty,omitzero"`
+	Unreadable bool   `json:"unreadable,omitempty,omitzero"`
+
+	// Words The most likely reading.
+	Words string `json:"words,omitempty,omitzero"`
+}
 
 // InboundWords defines model for InboundWords.
 type InboundWords struct {
@@ -759,6 +840,66 @@ type MessageWords struct {
 	Status Status `json:"status"`
 }
 
+// OptOutEntry defines model for OptOutEntry.
+type OptOutEntry struct {
+	// By The key that recorded it; clerk for what the server did by itself; left out for the person's own text.
+	By  string `json:"by,omitempty,omitzero"`
+	End *Turn  `json:"end,omitempty"`
+
+	// Erased The number, the words or the evidence are erased.
+	Erased bool `json:"erased,omitempty,omitzero"`
+
+	// Event A UUID (RFC 9562).
+	Event ID `json:"event"`
+
+	// Evidence What an officer wrote down.
+	Evidence string `json:"evidence,omitempty,omitzero"`
+
+	// Known When this ledger learned of it.
+	Known time.Time `json:"known"`
+
+	// Number The person's number, masked without the scope messages:read. Left out where the event has none, or it is erased.
+	Number string `json:"number,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Reaches What it stopped.
+	Reaches []Reach `json:"reaches"`
+
+	// Recipient The pseudonym of the person, the same in all of their events with your tenant.
+	Recipient string `json:"recipient"`
+
+	// Review The event whose review ended in it.
+	Review ID `json:"review,omitempty,omitzero"`
+
+	// Said When the person said so.
+	Said   time.Time `json:"said"`
+	Source string    `json:"source"`
+
+	// State standing, ended, or repeated: the person said it once more, and that took its place.
+	State string `json:"state"`
+
+	// To Our number that it came to.
+	To string `json:"to,omitempty,omitzero"`
+
+	// Unclear The words were not plain; it stands until an officer has read them.
+	Unclear bool `json:"unclear,omitempty,omitzero"`
+
+	// Words What the person wrote.
+	Words string `json:"words,omitempty,omitzero"`
+}
+
+// OptOutPage defines model for OptOutPage.
+type OptOutPage struct {
+	// Masked What the key may not see: number, words, evidence.
+	Masked []string `json:"masked"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string        `json:"next_cursor,omitempty,omitzero"`
+	OptOuts    []OptOutEntry `json:"opt_outs"`
+}
+
 // OptOutRecorded defines model for OptOutRecorded.
 type OptOutRecorded struct {
 	// Event A UUID (RFC 9562).
@@ -789,6 +930,14 @@ type OptOutRequest struct {
 
 	// Source Where it came from: phone, email, web, letter, …
 	Source string `json:"source"`
+}
+
+// OptOutShown defines model for OptOutShown.
+type OptOutShown struct {
+	// History What became of it and of what took its place. At most 1,000 events of the person are looked at.
+	History []Turn      `json:"history"`
+	Masked  []string    `json:"masked"`
+	OptOut  OptOutEntry `json:"opt_out"`
 }
 
 // PauseRequest defines model for PauseRequest.
@@ -1016,6 +1165,7 @@ type ReportStatus = report.StatusRow
 type Review struct {
 	// Ask What was read in the words: stop, unclear, start, yes, help, none.
 	Ask string `json:"ask,omitempty,omitzero"`
+	End *Turn  `json:"end,omitempty"`
 
 	// Holds What is stopped until it is resolved.
 	Holds []Reach `json:"holds"`
@@ -1032,6 +1182,9 @@ type Review struct {
 	// Lists The version of the word lists.
 	Lists string `json:"lists,omitempty,omitzero"`
 
+	// Masked What the key may not see, of a review that is no longer open.
+	Masked []string `json:"masked,omitempty,omitzero"`
+
 	// Match The entry of the word lists that matched.
 	Match string `json:"match,omitempty,omitzero"`
 
@@ -1044,11 +1197,17 @@ type Review struct {
 	// Programs The programs that may send from the number.
 	Programs []string `json:"programs"`
 
+	// Reads Who was shown the words while it was open.
+	Reads []Turn `json:"reads,omitempty,omitzero"`
+
 	// Repeats How many older ones of the same kind it took the place of. They are among the texts, and resolved with it.
 	Repeats int `json:"repeats"`
 
 	// Since When the first of them came.
 	Since time.Time `json:"since"`
+
+	// State open, resolved, or closed: it ended without an officer's word, by a newer reply of the same kind or with its opt-out. Only an open one has texts and messages.
+	State string `json:"state,omitempty,omitzero"`
 
 	// Tenants For the operator: the tenants for which it may be.
 	Tenants []string `json:"tenants,omitempty,omitzero"`
@@ -1066,8 +1225,49 @@ type Review struct {
 	Words []InboundWords `json:"words"`
 }
 
+// ReviewEntry defines model for ReviewEntry.
+type ReviewEntry struct {
+	Ask string `json:"ask,omitempty,omitzero"`
+	End *Turn  `json:"end,omitempty"`
+
+	// Holds What it stopped, or stops.
+	Holds []Reach `json:"holds"`
+
+	// Id A UUID (RFC 9562).
+	Id ID `json:"id"`
+
+	// Kind Why it is under review: `unclear` (the words may be a revocation), `unreadable`, `start` (a START that lifted nothing although an opt-out stands), `held` (it is not certain that it is of this person or for this tenant; the operator has the words), `unplaced` (the operator has to place it).
+	Kind  ReviewKind `json:"kind"`
+	Match string     `json:"match,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+	Programs []string `json:"programs"`
+	Repeats  int      `json:"repeats,omitempty,omitzero"`
+
+	// Since When it came; for an open one when the first of its kind came.
+	Since time.Time `json:"since"`
+
+	// State open or resolved.
+	State string `json:"state"`
+
+	// To Our number that it came to.
+	To       string `json:"to,omitempty,omitzero"`
+	Unplaced string `json:"unplaced,omitempty,omitzero"`
+}
+
 // ReviewKind Why it is under review: `unclear` (the words may be a revocation), `unreadable`, `start` (a START that lifted nothing although an opt-out stands), `held` (it is not certain that it is of this person or for this tenant; the operator has the words), `unplaced` (the operator has to place it).
 type ReviewKind = string
+
+// ReviewList defines model for ReviewList.
+type ReviewList struct {
+	// Masked What the key may not see: evidence.
+	Masked []string `json:"masked"`
+
+	// NextCursor Left out on the last page.
+	NextCursor string        `json:"next_cursor,omitempty,omitzero"`
+	Reviews    []ReviewEntry `json:"reviews"`
+}
 
 // ReviewPage defines model for ReviewPage.
 type ReviewPage struct {
@@ -1434,8 +1634,42 @@ type Times struct {
 	ValidUntil      time.Time `json:"valid_until"`
 }
 
+// Turn defines model for Turn.
+type Turn struct {
+	// As What an officer resolved it as: stop, narrow, clear or place.
+	As string    `json:"as,omitempty,omitzero"`
+	At time.Time `json:"at"`
+
+	// By The key; clerk for what the server did by itself; left out for the person.
+	By     string `json:"by,omitempty,omitzero"`
+	Erased bool   `json:"erased,omitempty,omitzero"`
+
+	// Event A UUID (RFC 9562).
+	Event ID `json:"event"`
+
+	// Evidence What was written down as the evidence.
+	Evidence string `json:"evidence,omitempty,omitzero"`
+	Number   string `json:"number,omitempty,omitzero"`
+
+	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
+	Position Position `json:"position"`
+
+	// Reaches What is stopped from then on.
+	Reaches []Reach `json:"reaches"`
+	Source  string  `json:"source,omitempty,omitzero"`
+
+	// What What happened: repeated (the person said it once more), lifted, resolved (an officer resolved its review, or the operator placed it), replaced (the joined words of several parts took its place), read (its words were shown while they were under review).
+	What string `json:"what"`
+
+	// Words What the person wrote.
+	Words string `json:"words,omitempty,omitzero"`
+}
+
 // AuditReason defines model for AuditReason.
 type AuditReason = string
+
+// EventID defines model for EventID.
+type EventID = string
 
 // ExportID defines model for ExportID.
 type ExportID = string
@@ -1445,6 +1679,12 @@ type MessageID = string
 
 // ReviewID defines model for ReviewID.
 type ReviewID = string
+
+// AskExportParams defines parameters for AskExport.
+type AskExportParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
 
 // GetAuditLogParams defines parameters for GetAuditLog.
 type GetAuditLogParams struct {
@@ -1478,7 +1718,7 @@ type GetReportParams struct {
 	// Zone The zone in which the period is cut, by its name in the IANA zone database. Without it, the tenant's zone in the configuration counts, or else UTC.
 	Zone string `form:"zone,omitempty" json:"zone,omitempty,omitzero"`
 
-	// Format `json` (the default), `csv` or `html`.
+	// Format `json` (the default), `csv` (one table), `html` (one page, which needs nothing else and prints well) or `text` (for a terminal of 80 columns).
 	Format string `form:"format,omitempty" json:"format,omitempty,omitzero"`
 }
 
@@ -1515,6 +1755,45 @@ type GetEventParams struct {
 	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
 }
 
+// ListInboundParams defines parameters for ListInbound.
+type ListInboundParams struct {
+	// Owner `operator`: texts that no tenant has.
+	Owner string `form:"owner,omitempty" json:"owner,omitempty,omitzero"`
+
+	// Since At this time or later (RFC 3339).
+	Since string `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Until Before this time.
+	Until string `form:"until,omitempty" json:"until,omitempty,omitzero"`
+
+	// Ask Only what was read as this: stop, unclear, start, yes, help, none, or part (it waits for its other parts).
+	Ask string `form:"ask,omitempty" json:"ask,omitempty,omitzero"`
+
+	// To Only to this number of ours.
+	To string `form:"to,omitempty" json:"to,omitempty,omitzero"`
+
+	// Account Only over this carrier account.
+	Account string `form:"account,omitempty" json:"account,omitempty,omitzero"`
+
+	// Limit Entries a page, 1 to 200. Default: 50.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// GetInboundParams defines parameters for GetInbound.
+type GetInboundParams struct {
+	// Owner `operator`: a text that no tenant has. Needs the scopes `operate` and `inbound:read` too.
+	Owner string `form:"owner,omitempty" json:"owner,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
 // SubmitMessageParams defines parameters for SubmitMessage.
 type SubmitMessageParams struct {
 	// IdempotencyKey 1 to 255 characters that you choose, another key for each message that you mean to send.
@@ -1545,8 +1824,74 @@ type GetMessageEventsParams struct {
 	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
 }
 
+// ListOptOutsParams defines parameters for ListOptOuts.
+type ListOptOutsParams struct {
+	// Since Known at this time or later (RFC 3339).
+	Since string `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Until Known before this time.
+	Until string `form:"until,omitempty" json:"until,omitempty,omitzero"`
+
+	// LiftedSince Only opt-outs that a lift of this time or later ended, the latest lift first. `since` and `until` are then left out.
+	LiftedSince string `form:"lifted_since,omitempty" json:"lifted_since,omitempty,omitzero"`
+
+	// State `standing`, `ended` (also what is repeated) or `all`. Default: `all`.
+	State string `form:"state,omitempty" json:"state,omitempty,omitzero"`
+
+	// Scope Only these; see Scope.
+	Scope string `form:"scope,omitempty" json:"scope,omitempty,omitzero"`
+
+	// Source Only these: phone, handset, review, …
+	Source string `form:"source,omitempty" json:"source,omitempty,omitzero"`
+
+	// Name Only of this program, sender ID or legal entity.
+	Name string `form:"name,omitempty" json:"name,omitempty,omitzero"`
+
+	// Limit Entries a page, 1 to 200. Default: 50.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// GetOptOutParams defines parameters for GetOptOut.
+type GetOptOutParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
 // RecipientHistoryParams defines parameters for RecipientHistory.
 type RecipientHistoryParams struct {
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
+// ListReviewsParams defines parameters for ListReviews.
+type ListReviewsParams struct {
+	// Owner `operator`: what the operator places.
+	Owner string `form:"owner,omitempty" json:"owner,omitempty,omitzero"`
+
+	// State `open`, `resolved` or `all`. Default: `open`.
+	State string `form:"state,omitempty" json:"state,omitempty,omitzero"`
+
+	// Kind Only these; see ReviewKind.
+	Kind string `form:"kind,omitempty" json:"kind,omitempty,omitzero"`
+
+	// Program Only replies to numbers from which this program may send, where that is known.
+	Program string `form:"program,omitempty" json:"program,omitempty,omitzero"`
+
+	// Since Open since, or resolved at, this time or later (RFC 3339).
+	Since string `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Limit Entries a page, 1 to 200. Default: 50.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+
 	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
 	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
 }
@@ -1612,7 +1957,7 @@ type ServerInterface interface {
 	ListExports(ctx echo.Context) error
 	// AskExport Ask for an export
 	// (POST /v1/audit/exports)
-	AskExport(ctx echo.Context) error
+	AskExport(ctx echo.Context, params AskExportParams) error
 	// GetExportFile Download the file of an export
 	// (GET /v1/audit/exports/{id}/file)
 	GetExportFile(ctx echo.Context, id ExportID) error
@@ -1628,6 +1973,12 @@ type ServerInterface interface {
 	// GetEvent Read one event
 	// (GET /v1/events/{id})
 	GetEvent(ctx echo.Context, id string, params GetEventParams) error
+	// ListInbound List inbound texts
+	// (GET /v1/inbound)
+	ListInbound(ctx echo.Context, params ListInboundParams) error
+	// GetInbound Read an inbound text
+	// (GET /v1/inbound/{event})
+	GetInbound(ctx echo.Context, event EventID, params GetInboundParams) error
 	// DeleteJob Cancel a job, or delete its file
 	// (DELETE /v1/jobs/{id})
 	DeleteJob(ctx echo.Context, id ExportID) error
@@ -1649,6 +2000,9 @@ type ServerInterface interface {
 	// GetMessageEvents Read a message's events
 	// (GET /v1/messages/{id}/events)
 	GetMessageEvents(ctx echo.Context, id MessageID, params GetMessageEventsParams) error
+	// ListOptOuts List opt-outs
+	// (GET /v1/opt-outs)
+	ListOptOuts(ctx echo.Context, params ListOptOutsParams) error
 	// RecordOptOut Record an opt-out
 	// (POST /v1/opt-outs)
 	RecordOptOut(ctx echo.Context) error
@@ -1658,6 +2012,9 @@ type ServerInterface interface {
 	// LiftOptOuts Lift opt-outs
 	// (POST /v1/opt-outs/lift)
 	LiftOptOuts(ctx echo.Context) error
+	// GetOptOut Read one opt-out with its history
+	// (GET /v1/opt-outs/{event})
+	GetOptOut(ctx echo.Context, event EventID, params GetOptOutParams) error
 	// Pause Stop sending
 	// (POST /v1/pause)
 	Pause(ctx echo.Context) error
@@ -1673,6 +2030,9 @@ type ServerInterface interface {
 	// Resume Send again
 	// (POST /v1/resume)
 	Resume(ctx echo.Context) error
+	// ListReviews List reviews, also resolved ones
+	// (GET /v1/reviews)
+	ListReviews(ctx echo.Context, params ListReviewsParams) error
 	// ResolveReviews Say of many at once what they were
 	// (POST /v1/reviews/resolve)
 	ResolveReviews(ctx echo.Context) error
@@ -1723,8 +2083,28 @@ func (w *ServerInterfaceWrapper) ListExports(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) AskExport(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AskExportParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.AskExport(ctx)
+	err = w.Handler.AskExport(ctx, params)
 	return err
 }
 
@@ -1946,6 +2326,132 @@ func (w *ServerInterfaceWrapper) GetEvent(ctx echo.Context) error {
 	return err
 }
 
+// ListInbound converts echo context to params.
+func (w *ServerInterfaceWrapper) ListInbound(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListInboundParams
+	// ------------- Optional query parameter "owner" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "owner", ctx.QueryParams(), &params.Owner, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter owner: %s", err))
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "ask" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "ask", ctx.QueryParams(), &params.Ask, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter ask: %s", err))
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
+	}
+
+	// ------------- Optional query parameter "account" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "account", ctx.QueryParams(), &params.Account, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter account: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListInbound(ctx, params)
+	return err
+}
+
+// GetInbound converts echo context to params.
+func (w *ServerInterfaceWrapper) GetInbound(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "event" -------------
+	var event EventID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "event", ctx.Param("event"), &event, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter event: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetInboundParams
+	// ------------- Optional query parameter "owner" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "owner", ctx.QueryParams(), &params.Owner, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter owner: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetInbound(ctx, event, params)
+	return err
+}
+
 // DeleteJob converts echo context to params.
 func (w *ServerInterfaceWrapper) DeleteJob(ctx echo.Context) error {
 	var err error
@@ -2137,6 +2643,97 @@ func (w *ServerInterfaceWrapper) GetMessageEvents(ctx echo.Context) error {
 	return err
 }
 
+// ListOptOuts converts echo context to params.
+func (w *ServerInterfaceWrapper) ListOptOuts(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListOptOutsParams
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "lifted_since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "lifted_since", ctx.QueryParams(), &params.LiftedSince, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter lifted_since: %s", err))
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
+	}
+
+	// ------------- Optional query parameter "scope" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "scope", ctx.QueryParams(), &params.Scope, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter scope: %s", err))
+	}
+
+	// ------------- Optional query parameter "source" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "source", ctx.QueryParams(), &params.Source, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter source: %s", err))
+	}
+
+	// ------------- Optional query parameter "name" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "name", ctx.QueryParams(), &params.Name, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListOptOuts(ctx, params)
+	return err
+}
+
 // RecordOptOut converts echo context to params.
 func (w *ServerInterfaceWrapper) RecordOptOut(ctx echo.Context) error {
 	var err error
@@ -2161,6 +2758,42 @@ func (w *ServerInterfaceWrapper) LiftOptOuts(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.LiftOptOuts(ctx)
+	return err
+}
+
+// GetOptOut converts echo context to params.
+func (w *ServerInterfaceWrapper) GetOptOut(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "event" -------------
+	var event EventID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "event", ctx.Param("event"), &event, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter event: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetOptOutParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetOptOut(ctx, event, params)
 	return err
 }
 
@@ -2240,6 +2873,83 @@ func (w *ServerInterfaceWrapper) Resume(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.Resume(ctx)
+	return err
+}
+
+// ListReviews converts echo context to params.
+func (w *ServerInterfaceWrapper) ListReviews(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListReviewsParams
+	// ------------- Optional query parameter "owner" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "owner", ctx.QueryParams(), &params.Owner, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter owner: %s", err))
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
+	}
+
+	// ------------- Optional query parameter "kind" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "kind", ctx.QueryParams(), &params.Kind, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter kind: %s", err))
+	}
+
+	// ------------- Optional query parameter "program" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "program", ctx.QueryParams(), &params.Program, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter program: %s", err))
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListReviews(ctx, params)
 	return err
 }
 
@@ -2375,6 +3085,8 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/audit/reports/:period", wrapper.GetReport, options.OperationMiddlewares["GetReport"]...)
 	router.GET(options.BaseURL+"/v1/control/history", wrapper.ControlHistory, options.OperationMiddlewares["ControlHistory"]...)
 	router.GET(options.BaseURL+"/v1/events/:id", wrapper.GetEvent, options.OperationMiddlewares["GetEvent"]...)
+	router.GET(options.BaseURL+"/v1/inbound", wrapper.ListInbound, options.OperationMiddlewares["ListInbound"]...)
+	router.GET(options.BaseURL+"/v1/inbound/:event", wrapper.GetInbound, options.OperationMiddlewares["GetInbound"]...)
 	router.DELETE(options.BaseURL+"/v1/jobs/:id", wrapper.DeleteJob, options.OperationMiddlewares["DeleteJob"]...)
 	router.GET(options.BaseURL+"/v1/jobs/:id", wrapper.GetJob, options.OperationMiddlewares["GetJob"]...)
 	router.POST(options.BaseURL+"/v1/messages", wrapper.SubmitMessage, options.OperationMiddlewares["SubmitMessage"]...)
@@ -2382,7 +3094,9 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/v1/messages/:id/cancel", wrapper.CancelMessage, options.OperationMiddlewares["CancelMessage"]...)
 	router.GET(options.BaseURL+"/v1/messages/:id/events", wrapper.GetMessageEvents, options.OperationMiddlewares["GetMessageEvents"]...)
 	router.POST(options.BaseURL+"/v1/messages/search", wrapper.SearchMessages, options.OperationMiddlewares["SearchMessages"]...)
+	router.GET(options.BaseURL+"/v1/opt-outs", wrapper.ListOptOuts, options.OperationMiddlewares["ListOptOuts"]...)
 	router.POST(options.BaseURL+"/v1/opt-outs", wrapper.RecordOptOut, options.OperationMiddlewares["RecordOptOut"]...)
+	router.GET(options.BaseURL+"/v1/opt-outs/:event", wrapper.GetOptOut, options.OperationMiddlewares["GetOptOut"]...)
 	router.POST(options.BaseURL+"/v1/opt-outs/check", wrapper.CheckOptOuts, options.OperationMiddlewares["CheckOptOuts"]...)
 	router.POST(options.BaseURL+"/v1/opt-outs/lift", wrapper.LiftOptOuts, options.OperationMiddlewares["LiftOptOuts"]...)
 	router.POST(options.BaseURL+"/v1/pause", wrapper.Pause, options.OperationMiddlewares["Pause"]...)
@@ -2390,6 +3104,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.PUT(options.BaseURL+"/v1/programs/:name", wrapper.PutProgram, options.OperationMiddlewares["PutProgram"]...)
 	router.POST(options.BaseURL+"/v1/recipients/history", wrapper.RecipientHistory, options.OperationMiddlewares["RecipientHistory"]...)
 	router.POST(options.BaseURL+"/v1/resume", wrapper.Resume, options.OperationMiddlewares["Resume"]...)
+	router.GET(options.BaseURL+"/v1/reviews", wrapper.ListReviews, options.OperationMiddlewares["ListReviews"]...)
 	router.GET(options.BaseURL+"/v1/reviews/:id", wrapper.GetReview, options.OperationMiddlewares["GetReview"]...)
 	router.POST(options.BaseURL+"/v1/reviews/:id/resolve", wrapper.ResolveReview, options.OperationMiddlewares["ResolveReview"]...)
 	router.POST(options.BaseURL+"/v1/reviews/resolve", wrapper.ResolveReviews, options.OperationMiddlewares["ResolveReviews"]...)
@@ -2475,7 +3190,8 @@ func (response ListExports200JSONResponse) VisitListExportsResponse(w http.Respo
 }
 
 type AskExportRequestObject struct {
-	Body *AskExportJSONRequestBody
+	Params AskExportParams
+	Body   *AskExportJSONRequestBody
 }
 
 type AskExportResponseObject interface {
@@ -2615,6 +3331,17 @@ func (response GetReport200TexthtmlResponse) VisitGetReportResponse(w http.Respo
 	return err
 }
 
+type GetReport200TextResponse string
+
+func (response GetReport200TextResponse) VisitGetReportResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/plain")
+	w.WriteHeader(200)
+
+	_, err := w.Write([]byte(fmt.Sprint(response)))
+	return err
+}
+
 type ControlHistoryRequestObject struct {
 	Params ControlHistoryParams
 }
@@ -2649,6 +3376,51 @@ type GetEventResponseObject interface {
 type GetEvent200JSONResponse StoredEvent
 
 func (response GetEvent200JSONResponse) VisitGetEventResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListInboundRequestObject struct {
+	Params ListInboundParams
+}
+
+type ListInboundResponseObject interface {
+	VisitListInboundResponse(w http.ResponseWriter) error
+}
+
+type ListInbound200JSONResponse InboundPage
+
+func (response ListInbound200JSONResponse) VisitListInboundResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetInboundRequestObject struct {
+	Event  EventID `json:"event"`
+	Params GetInboundParams
+}
+
+type GetInboundResponseObject interface {
+	VisitGetInboundResponse(w http.ResponseWriter) error
+}
+
+type GetInbound200JSONResponse InboundShown
+
+func (response GetInbound200JSONResponse) VisitGetInboundResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -2818,6 +3590,28 @@ func (response GetMessageEvents200JSONResponse) VisitGetMessageEventsResponse(w 
 	return err
 }
 
+type ListOptOutsRequestObject struct {
+	Params ListOptOutsParams
+}
+
+type ListOptOutsResponseObject interface {
+	VisitListOptOutsResponse(w http.ResponseWriter) error
+}
+
+type ListOptOuts200JSONResponse OptOutPage
+
+func (response ListOptOuts200JSONResponse) VisitListOptOutsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type RecordOptOutRequestObject struct {
 	Body *RecordOptOutJSONRequestBody
 }
@@ -2880,6 +3674,29 @@ func (response LiftOptOuts201JSONResponse) VisitLiftOptOutsResponse(w http.Respo
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOptOutRequestObject struct {
+	Event  EventID `json:"event"`
+	Params GetOptOutParams
+}
+
+type GetOptOutResponseObject interface {
+	VisitGetOptOutResponse(w http.ResponseWriter) error
+}
+
+type GetOptOut200JSONResponse OptOutShown
+
+func (response GetOptOut200JSONResponse) VisitGetOptOutResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2985,6 +3802,28 @@ type ResumeResponseObject interface {
 type Resume200JSONResponse Pausing
 
 func (response Resume200JSONResponse) VisitResumeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListReviewsRequestObject struct {
+	Params ListReviewsParams
+}
+
+type ListReviewsResponseObject interface {
+	VisitListReviewsResponse(w http.ResponseWriter) error
+}
+
+type ListReviews200JSONResponse ReviewList
+
+func (response ListReviews200JSONResponse) VisitListReviewsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -3115,6 +3954,12 @@ type StrictServerInterface interface {
 	// GetEvent Read one event
 	// (GET /v1/events/{id})
 	GetEvent(ctx context.Context, request GetEventRequestObject) (GetEventResponseObject, error)
+	// ListInbound List inbound texts
+	// (GET /v1/inbound)
+	ListInbound(ctx context.Context, request ListInboundRequestObject) (ListInboundResponseObject, error)
+	// GetInbound Read an inbound text
+	// (GET /v1/inbound/{event})
+	GetInbound(ctx context.Context, request GetInboundRequestObject) (GetInboundResponseObject, error)
 	// DeleteJob Cancel a job, or delete its file
 	// (DELETE /v1/jobs/{id})
 	DeleteJob(ctx context.Context, request DeleteJobRequestObject) (DeleteJobResponseObject, error)
@@ -3136,6 +3981,9 @@ type StrictServerInterface interface {
 	// GetMessageEvents Read a message's events
 	// (GET /v1/messages/{id}/events)
 	GetMessageEvents(ctx context.Context, request GetMessageEventsRequestObject) (GetMessageEventsResponseObject, error)
+	// ListOptOuts List opt-outs
+	// (GET /v1/opt-outs)
+	ListOptOuts(ctx context.Context, request ListOptOutsRequestObject) (ListOptOutsResponseObject, error)
 	// RecordOptOut Record an opt-out
 	// (POST /v1/opt-outs)
 	RecordOptOut(ctx context.Context, request RecordOptOutRequestObject) (RecordOptOutResponseObject, error)
@@ -3145,6 +3993,9 @@ type StrictServerInterface interface {
 	// LiftOptOuts Lift opt-outs
 	// (POST /v1/opt-outs/lift)
 	LiftOptOuts(ctx context.Context, request LiftOptOutsRequestObject) (LiftOptOutsResponseObject, error)
+	// GetOptOut Read one opt-out with its history
+	// (GET /v1/opt-outs/{event})
+	GetOptOut(ctx context.Context, request GetOptOutRequestObject) (GetOptOutResponseObject, error)
 	// Pause Stop sending
 	// (POST /v1/pause)
 	Pause(ctx context.Context, request PauseRequestObject) (PauseResponseObject, error)
@@ -3160,6 +4011,9 @@ type StrictServerInterface interface {
 	// Resume Send again
 	// (POST /v1/resume)
 	Resume(ctx context.Context, request ResumeRequestObject) (ResumeResponseObject, error)
+	// ListReviews List reviews, also resolved ones
+	// (GET /v1/reviews)
+	ListReviews(ctx context.Context, request ListReviewsRequestObject) (ListReviewsResponseObject, error)
 	// ResolveReviews Say of many at once what they were
 	// (POST /v1/reviews/resolve)
 	ResolveReviews(ctx context.Context, request ResolveReviewsRequestObject) (ResolveReviewsResponseObject, error)
@@ -3256,8 +4110,10 @@ func (sh *strictHandler) ListExports(ctx echo.Context) error {
 }
 
 // AskExport operation middleware
-func (sh *strictHandler) AskExport(ctx echo.Context) error {
+func (sh *strictHandler) AskExport(ctx echo.Context, params AskExportParams) error {
 	var request AskExportRequestObject
+
+	request.Params = params
 
 	var body AskExportJSONRequestBody
 	var err error
@@ -3422,6 +4278,57 @@ func (sh *strictHandler) GetEvent(ctx echo.Context, id string, params GetEventPa
 		return err
 	} else if validResponse, ok := response.(GetEventResponseObject); ok {
 		return validResponse.VisitGetEventResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListInbound operation middleware
+func (sh *strictHandler) ListInbound(ctx echo.Context, params ListInboundParams) error {
+	var request ListInboundRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListInbound(ctx.Request().Context(), request.(ListInboundRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListInbound")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListInboundResponseObject); ok {
+		return validResponse.VisitListInboundResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetInbound operation middleware
+func (sh *strictHandler) GetInbound(ctx echo.Context, event EventID, params GetInboundParams) error {
+	var request GetInboundRequestObject
+
+	request.Event = event
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetInbound(ctx.Request().Context(), request.(GetInboundRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetInbound")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetInboundResponseObject); ok {
+		return validResponse.VisitGetInboundResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -3651,6 +4558,31 @@ func (sh *strictHandler) GetMessageEvents(ctx echo.Context, id MessageID, params
 	return nil
 }
 
+// ListOptOuts operation middleware
+func (sh *strictHandler) ListOptOuts(ctx echo.Context, params ListOptOutsParams) error {
+	var request ListOptOutsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListOptOuts(ctx.Request().Context(), request.(ListOptOutsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListOptOuts")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListOptOutsResponseObject); ok {
+		return validResponse.VisitListOptOutsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // RecordOptOut operation middleware
 func (sh *strictHandler) RecordOptOut(ctx echo.Context) error {
 	var request RecordOptOutRequestObject
@@ -3783,6 +4715,32 @@ func (sh *strictHandler) LiftOptOuts(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(LiftOptOutsResponseObject); ok {
 		return validResponse.VisitLiftOptOutsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetOptOut operation middleware
+func (sh *strictHandler) GetOptOut(ctx echo.Context, event EventID, params GetOptOutParams) error {
+	var request GetOptOutRequestObject
+
+	request.Event = event
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetOptOut(ctx.Request().Context(), request.(GetOptOutRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetOptOut")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetOptOutResponseObject); ok {
+		return validResponse.VisitGetOptOutResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -3996,6 +4954,31 @@ func (sh *strictHandler) Resume(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(ResumeResponseObject); ok {
 		return validResponse.VisitResumeResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListReviews operation middleware
+func (sh *strictHandler) ListReviews(ctx echo.Context, params ListReviewsParams) error {
+	var request ListReviewsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListReviews(ctx.Request().Context(), request.(ListReviewsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListReviews")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListReviewsResponseObject); ok {
+		return validResponse.VisitListReviewsResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

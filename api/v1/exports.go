@@ -1,6 +1,7 @@
 package v1
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -10,7 +11,7 @@ import (
 
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/export"
+	"github.com/chirograph/chirograph/domain/exportjobs"
 )
 
 // exportCalls are the operations about exports.
@@ -43,12 +44,12 @@ func (s exportCalls) AskExport(ctx context.Context, r AskExportRequestObject) (A
 		return nil, err
 	}
 	b := r.Body
-	may := func(scope string) bool { return door.Require(ctx, scope) == nil }
+	may := func(scope string) bool { return door.Has(ctx, scope) }
 	ctx, cancel := context.WithTimeout(ctx, s.answerWithin)
 	defer cancel()
-	j, err := exports.Ask(ctx, callerOf(ctx), &export.Question{Recipient: b.Recipient, Country: b.Country, Message: b.Message, Reference: b.Reference, Program: b.Program,
-		Rule: b.Rule, Outcome: b.Outcome, Carrier: b.Carrier, Since: b.Since, Until: b.Until, AfterStop: b.AfterStop, Reason: b.Reason, Clear: b.Clear,
-		May: export.Shown{Message: may("messages:read"), Inbound: may("inbound:read"), Evidence: may("evidence:read")}})
+	j, err := exports.Ask(ctx, callerOf(ctx), &exportjobs.Question{Recipient: b.Recipient, Country: b.Country, Message: b.Message, Reference: b.Reference, Program: b.Program,
+		Rule: b.Rule, Outcome: b.Outcome, Carrier: b.Carrier, Since: b.Since, Until: b.Until, AfterStop: b.AfterStop, Reason: cmp.Or(b.Reason, r.Params.AuditReason), Clear: b.Clear,
+		May: exportjobs.Shown{Message: may("messages:read"), Inbound: may("inbound:read"), Evidence: may("evidence:read")}})
 	if err != nil {
 		return nil, written(err)
 	}
@@ -109,7 +110,7 @@ func (s exportCalls) GetExportFile(ctx context.Context, r GetExportFileRequestOb
 
 // exportFile answers with the file of an export.
 type exportFile struct {
-	job  *export.Job
+	job  *exportjobs.Job
 	file io.ReadCloser
 }
 
@@ -144,7 +145,7 @@ func (f *exportFile) VisitGetExportFileResponse(w http.ResponseWriter) error {
 	}
 }
 
-func job(j *export.Job) Job {
+func job(j *exportjobs.Job) Job {
 	v := Job{Id: j.ID, Kind: "export", State: string(j.State), AskedAt: j.Asked, By: j.By, Reason: j.Reason, Scope: j.Scope.Words(), InClear: list(j.Shown.Words()),
 		Heads: make([]string, len(j.Heads)), Done: j.Done, Known: j.Known, EndedAt: j.Ended, EndedBy: j.EndedBy, Why: j.Why, DeletedAt: j.Deleted, DeletedBy: j.DeletedBy}
 	for i, h := range j.Heads {

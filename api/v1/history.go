@@ -8,8 +8,11 @@ import (
 	"github.com/chirograph/chirograph/domain/history"
 )
 
+// historyCalls answer the history of a recipient, and single events.
+type historyCalls struct{ history *history.Reader }
+
 // RecipientHistory is POST /v1/recipients/history.
-func (s *server) RecipientHistory(ctx context.Context, r RecipientHistoryRequestObject) (RecipientHistoryResponseObject, error) {
+func (s historyCalls) RecipientHistory(ctx context.Context, r RecipientHistoryRequestObject) (RecipientHistoryResponseObject, error) {
 	b := r.Body
 	l, err := look(ctx, r.Params.AuditReason)
 	if err != nil {
@@ -22,7 +25,7 @@ func (s *server) RecipientHistory(ctx context.Context, r RecipientHistoryRequest
 	if b.Order != "" && b.Order != "oldest" && b.Order != "newest" {
 		return nil, door.Refuse("invalid_value", "/order", "An order is oldest or newest.")
 	}
-	h, err := s.History.History(ctx, l, history.Query{Number: b.Number, Country: b.Country, Since: b.Since, Until: b.Until, At: b.At, Zone: b.Zone,
+	h, err := s.history.History(ctx, l, history.Query{Number: b.Number, Country: b.Country, Since: b.Since, Until: b.Until, At: b.At, Zone: b.Zone,
 		Newest: b.Order == "newest", Limit: limit, Cursor: b.Cursor})
 	if err != nil {
 		return nil, err
@@ -39,12 +42,12 @@ func (s *server) RecipientHistory(ctx context.Context, r RecipientHistoryRequest
 }
 
 // GetEvent is GET /v1/events/{id}.
-func (s *server) GetEvent(ctx context.Context, r GetEventRequestObject) (GetEventResponseObject, error) {
+func (s historyCalls) GetEvent(ctx context.Context, r GetEventRequestObject) (GetEventResponseObject, error) {
 	l, err := look(ctx, r.Params.AuditReason)
 	if err != nil {
 		return nil, err
 	}
-	e, err := s.History.Event(ctx, l, door.Has(ctx, "operate"), r.Id)
+	e, err := s.history.Event(ctx, l, door.Has(ctx, "operate"), r.Id)
 	if err != nil {
 		return nil, err
 	}

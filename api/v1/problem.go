@@ -23,7 +23,7 @@ func problemOf(err error) *door.Problem {
 	case errors.Is(err, reading.ErrNotFound):
 		return door.Refuse("message_not_found", "", "There is no message with this id in your tenant.")
 	case errors.Is(err, reading.ErrNoReview):
-		return door.Refuse("review_not_found", "", "There is no open review with this id.")
+		return door.Refuse("review_not_found", "", "There is no review with this id.")
 	case errors.Is(err, reading.ErrNotRecorded):
 		return door.RetryLater("audit_log_behind", "Personal data is shown only if the audit log takes down that it was. Nothing was shown; try again in five seconds.", 5, err)
 	case errors.Is(err, history.ErrNoEvent):

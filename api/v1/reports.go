@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/report"
@@ -14,16 +15,22 @@ type Reports interface {
 	Make(ctx context.Context, tenant string, ask report.Ask) (*report.Report, error)
 }
 
+// reporting answers for reports.
+type reporting struct {
+	maker  Reports
+	within time.Duration // how long one may take
+}
+
 // GetReport is GET /v1/audit/reports/{period}.
-func (s *server) GetReport(ctx context.Context, r GetReportRequestObject) (GetReportResponseObject, error) {
+func (s reporting) GetReport(ctx context.Context, r GetReportRequestObject) (GetReportResponseObject, error) {
 	switch r.Params.Format {
-	case "", "json", "csv", "html":
+	case "", "json", "csv", "html", "text":
 	default:
-		return nil, door.Refuse("bad_parameter", "", "The parameter format is json, csv or html.")
+		return nil, door.Refuse("bad_parameter", "", "The parameter format is json, csv, html or text.")
 	}
-	ctx, cancel := context.WithTimeout(ctx, max(door.MaxWait, s.AnswerWithin))
+	ctx, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
-	made, err := s.Reports.Make(ctx, callerOf(ctx).Tenant, report.Ask{Kind: report.Kind(r.Period), Of: r.Params.Of, Zone: r.Params.Zone, Operator: door.Require(ctx, "operate") == nil})
+	made, err := s.maker.Make(ctx, callerOf(ctx).Tenant, report.Ask{Kind: report.Kind(r.Period), Of: r.Params.Of, Zone: r.Params.Zone, Operator: door.Require(ctx, "operate") == nil})
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +47,11 @@ func (s *server) GetReport(ctx context.Context, r GetReportRequestObject) (GetRe
 			return nil, err
 		}
 		return reportFile{"text/html; charset=utf-8", name + ".html", b.Bytes()}, nil
+	case "text":
+		if err := made.Text(&b); err != nil {
+			return nil, err
+		}
+		return reportFile{"text/plain; charset=utf-8", name + ".txt", b.Bytes()}, nil
 	}
 	return GetReport200JSONResponse(*made), nil
 }

@@ -71,6 +71,7 @@ func TestReport(t *testing.T) {
 	for _, c := range []struct{ format, media, begins, ends string }{
 		{"csv", "text/csv; charset=utf-8", "section,program,key1", ".csv\""},
 		{"html", "text/html; charset=utf-8", "<!doctype html>", ".html\""},
+		{"text", "text/plain; charset=utf-8", "Report for acme", ".txt\""},
 	} {
 		a := e.do("GET", "/v1/audit/reports/month?format="+c.format, "").is(200)
 		if a.Header().Get("Content-Type") != c.media || !strings.HasPrefix(a.Body.String(), c.begins) || !strings.HasSuffix(a.Header().Get("Content-Disposition"), c.ends) ||

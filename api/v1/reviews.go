@@ -10,6 +10,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/lists"
 	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 )
@@ -78,12 +79,20 @@ func (s *server) GetReview(ctx context.Context, r GetReviewRequestObject) (GetRe
 	ctx, cancel := context.WithTimeout(ctx, s.AnswerWithin)
 	defer cancel()
 	v, err := s.Reading.Review(ctx, l, of, id)
+	if errors.Is(err, reading.ErrNoReview) {
+		return s.pastReview(ctx, l, of, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	reads, err := s.Lists.ReviewReads(ctx, of, id)
 	if err != nil {
 		return nil, err
 	}
 	return GetReview200JSONResponse{Id: v.Event, Kind: string(v.Kind), To: v.To, Since: v.Since, Repeats: v.Repeats, Unplaced: string(v.Unplaced),
 		Position: v.Position, Ask: string(v.Ask), Match: v.Match, Language: v.Language, Lists: v.Lists, Programs: list(v.Programs), Holds: all(v.Reaches, reach),
-		Tenants: v.Tenants, Words: all(v.Words, inboundWords), Texts: all(v.Texts, inboundWords), Messages: all(v.Messages, messageWords)}, nil
+		Tenants: v.Tenants, Words: all(v.Words, inboundWords), Texts: all(v.Texts, inboundWords), Messages: all(v.Messages, messageWords),
+		State: string(lists.ReviewOpen), Reads: all(reads, turn)}, nil
 }
 
 func reach(r *event.Reach) Reach { return Reach{Scope: Scope(r.Scope), Name: r.Name} }

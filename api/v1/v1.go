@@ -15,10 +15,11 @@ import (
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/export"
+	"github.com/chirograph/chirograph/domain/exportjobs"
 	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/lists"
 	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/witness"
 )
@@ -45,13 +46,13 @@ type Commands interface {
 	Resume(ctx context.Context, c ledger.Caller, r *control.PauseRequest) (*control.Pausing, error)
 }
 
-// Exports make files of what the ledger knows; export.Jobs does. Its errors are those of Intake.
+// Exports make files of what the ledger knows; exportjobs.Jobs does. Its errors are those of Intake.
 type Exports interface {
-	Ask(ctx context.Context, c ledger.Caller, q *export.Question) (export.Job, error)
-	Job(tenant string, id event.ID) (export.Job, error)
-	List(tenant string) []export.Job
-	Delete(ctx context.Context, c ledger.Caller, id event.ID) (export.Job, error)
-	Download(ctx context.Context, c ledger.Caller, id event.ID) (export.Job, io.ReadCloser, error)
+	Ask(ctx context.Context, c ledger.Caller, q *exportjobs.Question) (exportjobs.Job, error)
+	Job(tenant string, id event.ID) (exportjobs.Job, error)
+	List(tenant string) []exportjobs.Job
+	Delete(ctx context.Context, c ledger.Caller, id event.ID) (exportjobs.Job, error)
+	Download(ctx context.Context, c ledger.Caller, id event.ID) (exportjobs.Job, io.ReadCloser, error)
 }
 
 // Health says how the process is.
@@ -76,6 +77,8 @@ type Deps struct {
 	Health   Health
 	// Exports is nil where this node keeps no exports.
 	Exports Exports
+	// Lists answers the lists of opt-outs, inbound texts and reviews.
+	Lists *lists.Lister
 	// Metrics serves /metrics; without it that is 404.
 	Metrics http.Handler
 	// AnswerWithin bounds how long a write waits for the ledger; past it the answer
@@ -88,6 +91,9 @@ type server struct {
 	exportCalls
 	auditLogCalls
 	controlCalls
+	reporting
+	listCalls
+	historyCalls
 }
 
 // New returns the handler of the whole API. Run it with door.Serve.
@@ -105,7 +111,8 @@ func New(d Deps) http.Handler {
 	e.Binder = binder{}
 	e.Use(d.Door.Guard(door.Face{Operations: guarded, Accepts: acceptsJSON, Problem: problemOf}))
 	RegisterHandlers(e, NewStrictHandler(&server{Deps: d, exportCalls: exportCalls{d.Exports, d.AnswerWithin}, auditLogCalls: auditLogCalls{d.AuditLog},
-		controlCalls: controlCalls{d.Reading, d.AnswerWithin}}, nil))
+		controlCalls: controlCalls{d.Reading, d.AnswerWithin}, reporting: reporting{d.Reports, max(door.MaxWait, d.AnswerWithin)},
+		listCalls: listCalls{d.Lists}, historyCalls: historyCalls{d.History}}, nil))
 	for _, r := range e.Routes() {
 		// A route that the document gives no scope would be open to everybody.
 		if strings.HasPrefix(r.Path, "/v1/") && scopes[r.Method+" "+r.Path] == "" {

@@ -154,7 +154,7 @@ func fieldTable(t *testing.T, of reflect.Value) string {
 }
 
 // leftOut is a configuration that leaves every field out, with one item in each list.
-const leftOut = "{api_keys: [{}], carriers: [{}], routes: [{}], words: [{}], owners: [{}], programs: [{}]}"
+const leftOut = "{api_keys: [{}], carriers: [{}], routes: [{}], words: [{}], zones: [{}], owners: [{}], programs: [{}]}"
 
 func TestDocumentsOfTheConfiguration(t *testing.T) {
 	nothing, problems := config.Parse([]byte(leftOut), nil)

@@ -32,13 +32,22 @@ type commandLine struct {
 	Control     cli.ControlCmd         `cmd:"" help:"Read who changed programs, routes, policies and pauses."`
 	Sms         cli.SMSCmd             `cmd:"" help:"Show how an inbound text is read."`
 	Simulate    world.SimulateCmd      `cmd:"" help:"Simulate a message centre or a handset."`
-	Audit       operate.AuditCmd       `cmd:"" help:"Check a ledger."`
+	Audit       auditCmd               `cmd:"" help:"Report and export what happened, and check a ledger."`
 	Config      operate.ConfigCmd      `cmd:"" help:"Check and apply a configuration file, and make API keys."`
 	Projections operate.ProjectionsCmd `cmd:"" help:"Rebuild the views."`
 	Log         operate.LogCmd         `cmd:"" help:"Create, repair and copy a ledger's log."`
 	Bench       bench.Cmd              `cmd:"" help:"Measure messages from submit to receipt on this machine."`
 	World       operate.WorldCmd       `cmd:"" help:"Export the built-in world data: area codes and zones."`
 	Version     operate.VersionCmd     `cmd:"" help:"Show the version of this binary and of what is built into it."`
+}
+
+// auditCmd is what an officer and an auditor ask: of a running node, and of a ledger itself.
+type auditCmd struct {
+	Report cli.ReportCmd `cmd:"" help:"Report a day, a week or a month: what was submitted, decided, sent and delivered, who opted out, what was changed."`
+	operate.AuditCmd
+
+	Export  cli.ExportCmd  `cmd:"" help:"Make a file of what the ledger knows of a question: a report, the exact events, and tables."`
+	Exports cli.ExportsCmd `cmd:"" help:"List the exports of the tenant."`
 }
 
 func main() { os.Exit(run(os.Args[1:])) }

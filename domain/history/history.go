@@ -115,7 +115,7 @@ type History struct {
 	Zone    *time.Location
 	ZoneWhy string
 	Entries []Entry
-	// Standing are the opt-outs that stand now, in words.
+	// Standing are the opt-outs that stand now, in words; only on the first page.
 	Standing []Standing
 	// Moment answers Query.At; nil if that was not asked.
 	Moment *Moment
@@ -258,8 +258,10 @@ func (r *Reader) History(ctx context.Context, look reading.Look, q Query) (*Hist
 			return nil, err
 		}
 	}
-	if err := b.standing(h); err != nil {
-		return nil, err
+	if !from.set { // the opt-outs that stand are said once: what followed them takes a walk through all messages
+		if err := b.standing(h); err != nil {
+			return nil, err
+		}
 	}
 	if err := b.notes(h); err != nil {
 		return nil, err

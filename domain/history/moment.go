@@ -155,7 +155,7 @@ func (b *book) moment(text string) (*Moment, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Moment{At: at}
+	m := &Moment{At: at.UTC()}
 	var stood []*optOut
 	for _, o := range b.opt.all {
 		if !o.known.After(at) && (o.ended < 0 || o.endedAt.After(at)) {

@@ -84,7 +84,7 @@ func (b *book) within(q *Query, refs []ref) ([]ref, error) {
 		out[rec.Index] = !q.Since.IsZero() && t.Before(q.Since) || !q.Until.IsZero() && !t.Before(q.Until)
 		return nil
 	})
-	return slices.DeleteFunc(refs, func(r ref) bool { return out[r.index] }), err
+	return slices.DeleteFunc(slices.Clone(refs), func(r ref) bool { return out[r.index] }), err
 }
 
 // mostWaypoints bounds the messages that a gathering remembers of those that it passed.

@@ -68,26 +68,31 @@ func newStored(w *viewtest.World) *stored {
 			if j.Event == nil {
 				continue
 			}
-			var m *reading.Message
-			before := projections.Before{}
-			if id := j.Event.MessageID(); !id.IsZero() {
-				old := s.messages[id]
-				was := old != nil && old.Submitted()
-				before = projections.BeforeOf(old)
-				if m = projections.Apply(old, event.Partition(p), j); m != nil {
-					s.messages[id] = m
-					if !was && m.Submitted() {
-						s.chains[m.Subject] = append(s.chains[m.Subject], m)
-					}
-				}
-			}
-			projections.Desk(sink{s}, event.Partition(p), j, m, before)
+			s.take(event.Partition(p), j)
 		}
 	}
 	for _, subject := range s.subjects {
 		s.tenants = append(s.tenants, w.States[subject.Partition(viewtest.Partitions)][subject].Tenant)
 	}
 	return s
+}
+
+// take adds what an event changes in the views.
+func (s *stored) take(p event.Partition, j *ledger.Judged) {
+	var m *reading.Message
+	before := projections.Before{}
+	if id := j.Event.MessageID(); !id.IsZero() {
+		old := s.messages[id]
+		was := old != nil && old.Submitted()
+		before = projections.BeforeOf(old)
+		if m = projections.Apply(old, p, j); m != nil {
+			s.messages[id] = m
+			if !was && m.Submitted() {
+				s.chains[m.Subject] = append(s.chains[m.Subject], m)
+			}
+		}
+	}
+	projections.Desk(sink{s}, p, j, m, before)
 }
 
 func (s *stored) Message(_ context.Context, tenant string, id event.ID) (*reading.Message, error) {
@@ -156,11 +161,9 @@ func (s *stored) Pseudonym(_, name string) event.Pseudonym {
 	return s.subjects[i]
 }
 
-func (s *stored) Open(_ string, _ event.ID, x *event.Sealed) ([]byte, error) {
-	return []byte(`{}`), nil
-}
+func (s *stored) Open(_ string, _ event.ID, x *event.Sealed) ([]byte, error) { return x.Box, nil }
 
-func (s *stored) Rule(string) (decision.Rule, bool) { return decision.Rule{}, false }
+func (s *stored) Rule(id string) (decision.Rule, bool) { return rule(id) }
 
 func (s *stored) ReviewRead(context.Context, ledger.Caller, string, event.Pseudonym, event.ID) error {
 	return nil
@@ -247,7 +250,7 @@ func grown(t *rapid.T, steps int) *stored {
 func TestHistoryIsTheStream(t *testing.T) {
 	timed := 0
 	rapid.Check(t, func(t *rapid.T) {
-		s := grown(t, 800)
+		s := grown(t, 500)
 		r := s.reader()
 		for i, subject := range s.subjects {
 			want := s.scanned(subject)
@@ -368,7 +371,7 @@ func (s *stored) naive(subject event.Pseudonym) (counts map[int64]int, disputed 
 func TestWhatFollowsAStop(t *testing.T) {
 	stops, covered, uncovered, lifted := 0, 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
-		s := grown(t, 1000)
+		s := grown(t, 700)
 		r := s.reader()
 		for i, subject := range s.subjects {
 			counts, disputed := s.naive(subject)

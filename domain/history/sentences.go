@@ -53,9 +53,9 @@ func (t *teller) tell() error {
 				reaches = append(reaches, *r)
 			}
 		}
-		return t.received(inbound{to: d.To, ask: d.Ask, match: d.Match, concat: d.Concat, reaches: reaches, holds: d.Unclear || d.Holds != nil, sealed: &d.Sealed})
+		return t.received(inbound{to: d.To, ask: d.Ask, match: d.Match, account: d.Account, concat: d.Concat, reaches: reaches, holds: d.Unclear || d.Holds != nil, sealed: &d.Sealed})
 	case *event.InboundReceivedV2:
-		return t.received(inbound{to: d.To, ask: d.Ask, match: d.Match, concat: d.Concat, reaches: d.Reaches, holds: d.Holds != "", sealed: &d.Sealed, placed: !d.Places.IsZero(), unreadable: d.Holds == event.HoldUnreadable})
+		return t.received(inbound{to: d.To, ask: d.Ask, match: d.Match, account: d.Account, concat: d.Concat, reaches: d.Reaches, holds: d.Holds != "", sealed: &d.Sealed, placed: !d.Places.IsZero(), unreadable: d.Holds == event.HoldUnreadable})
 	case *event.InboundHeld:
 		t.say("A text to " + d.To + " may be from this person, or for you, and that is not certain (" + uncertain(d.Unplaced) + "). Until an operator has placed it, messages of " + named(d.Reaches) + " are stopped.")
 	case *event.InboundJoined:
@@ -329,13 +329,13 @@ func (t *teller) evidence(sealed *event.Sealed) error {
 
 // inbound is a text from a handset, of either version.
 type inbound struct {
-	to, match         string
-	ask               event.InboundAsk
-	concat            *event.Concat
-	reaches           []event.Reach
-	holds, unreadable bool
-	sealed            *event.Sealed
-	placed            bool
+	to, match, account string
+	ask                event.InboundAsk
+	concat             *event.Concat
+	reaches            []event.Reach
+	holds, unreadable  bool
+	sealed             *event.Sealed
+	placed             bool
 }
 
 func (t *teller) received(in inbound) error {
@@ -347,6 +347,7 @@ func (t *teller) received(in inbound) error {
 		s = "An operator found that a text to " + in.to + " is from this person. "
 	}
 	t.say(s + t.asks(in.ask, in.match, in.reaches, in.holds, in.unreadable))
+	t.detail("Recorded by", "the system itself, as the carrier account "+in.account+" delivered it")
 	if len(t.opt.byEvent[t.e.ID]) > 0 {
 		t.out.Said, t.out.Known = t.e.Time, t.e.Time
 	}

@@ -10,8 +10,8 @@ import (
 // nothing and keeps no writer out. The order of the events in it, when they are folded, decides
 // which of them take effect.
 type Log interface {
-	// Partitions is how many recipients' partitions the ledger has; control, the inbox and the audit log are not
-	// counted. It is fixed when the ledger is created.
+	// Partitions is how many recipients' partitions the ledger has; control, the inbox and the audit
+	// log are not counted. It is fixed when the ledger is created.
 	Partitions() int
 
 	// Append queues events for one partition and returns at once. done is called exactly once,

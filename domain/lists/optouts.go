@@ -80,12 +80,13 @@ type OptOutQuery struct {
 	Since, Until time.Time
 	// LiftedSince asks for the opt-outs that lifts of this time or later ended, the latest lift first.
 	LiftedSince time.Time
-	State       OptOutState
-	Scope       event.Scope
-	Name        string // of a program, sender ID or legal entity
-	Source      event.Source
-	Limit       int // 1 to reading.MaxPage; 0: 50
-	Cursor      string
+	// State is OptOutStanding, or OptOutEnded for all that stand no longer; "": all.
+	State  OptOutState
+	Scope  event.Scope
+	Name   string // of a program, sender ID or legal entity
+	Source event.Source
+	Limit  int // 1 to reading.MaxPage; 0: 50
+	Cursor string
 }
 
 // OptOutPage is a part of a list of opt-outs.
@@ -142,7 +143,8 @@ func (l *listing) wantOptOut(ctx context.Context, page *OptOutPage, q *OptOutQue
 	if err := l.became(ctx, &o, x, e); err != nil {
 		return false, err
 	}
-	if q.State != "" && o.State != q.State || !lift.IsZero() && (o.End == nil || o.End.Event != lift) {
+	// What was repeated stands no longer either: what took its place does.
+	if q.State != "" && (q.State == OptOutStanding) != (o.State == OptOutStanding) || !lift.IsZero() && (o.End == nil || o.End.Event != lift) {
 		return false, nil
 	}
 	if err := l.tell(ctx, &o, x, e); err != nil {
@@ -156,7 +158,10 @@ func (l *listing) wantOptOut(ctx context.Context, page *OptOutPage, q *OptOutQue
 func (l *listing) wantLifted(ctx context.Context, page *OptOutPage, q *OptOutQuery, lift *event.Event) (bool, error) {
 	d := lift.Data.(*event.SuppressionLifted)
 	ok := false
-	for _, id := range d.Lifts[:min(len(d.Lifts), reading.MaxPage)] {
+	for i, id := range d.Lifts[:min(len(d.Lifts), reading.MaxPage)] {
+		if slices.Contains(d.Lifts[:i], id) {
+			continue
+		}
 		x, e, err := l.byID(ctx, id)
 		if err == ErrNoEvent { //nolint:errorlint // byID returns it as it is
 			continue
@@ -284,39 +289,31 @@ func stands(s *recipient.State, id event.ID) bool {
 
 // turns folds what came after an opt-out in its stream, by the rule of the ledger, and says what became of it: the
 // event that ended it or took its place; with all also what became of that one, and who read the words.
-func (l *listing) turns(ctx context.Context, x reading.StreamEvent, e *event.Event, all bool) ([]Turn, error) {
-	// Under which level the events came is known where one of them needs level 2. Before that, what is
-	// repeated stands beside the first. If by that it never ends, the level was raised in between.
-	out, ended, err := l.turnsAt(ctx, x, e, all, 1)
-	if err != nil || ended || x.Type.Level() > 1 {
-		return out, err
-	}
-	if s, err := l.fold(ctx, x); err != nil || stands(s, x.ID) {
-		return out, err
-	}
-	out, _, err = l.turnsAt(ctx, x, e, all, 2)
-	return out, err
-}
-
-func (l *listing) turnsAt(ctx context.Context, x reading.StreamEvent, e *event.Event, all bool, level int) (out []Turn, ended bool, err error) {
+func (l *listing) turns(ctx context.Context, x reading.StreamEvent, e *event.Event, all bool) (out []Turn, err error) {
+	// By format level 2 what is repeated takes the place of the first. Before, both stood; an officer lifts both.
 	s, rule := recipient.New(x.Tenant, x.Subject), recipient.Standard()
-	p := recipient.PartitionState{Level: max(level, x.Type.Level())}
+	p := recipient.PartitionState{Level: 2}
+	if err := l.reviewedIn(ctx, s, e); err != nil {
+		return nil, err
+	}
 	rule.Evolve(s, &p, x.Position.Index, e)
 	of := x.ID // the opt-out itself, or what took its place
 	for read, after := 0, x.Position.Index; read < mostFollowed; {
 		next, err := l.r.p.Desk.StreamEvents(ctx, x.Subject, after, scanned)
 		if err != nil || len(next) == 0 {
-			return out, ended, err
+			return out, err
 		}
 		for _, y := range next {
 			read, after = read+1, y.Position.Index
 			if y.Why != "" {
 				continue
 			}
-			p.Level = max(p.Level, y.Type.Level())
 			e, err := l.event(ctx, y)
 			if err != nil {
-				return nil, false, err
+				return nil, err
+			}
+			if err := l.reviewedIn(ctx, s, e); err != nil {
+				return nil, err
 			}
 			what := ""
 			if d, ok := e.Data.(*event.ReviewRead); ok {
@@ -329,15 +326,32 @@ func (l *listing) turnsAt(ctx context.Context, x reading.StreamEvent, e *event.E
 				what = endedBy(e.Data, of)
 			}
 			out = append(out, turnOf(what, y, e))
-			if ended = ended || what != TurnRead; !all || what != TurnRead && !stands(s, y.ID) {
-				return out, true, nil
+			if !all || what != TurnRead && !stands(s, y.ID) {
+				return out, nil
 			}
 			if what != TurnRead {
 				of = y.ID
 			}
 		}
 	}
-	return out, ended, nil
+	return out, nil
+}
+
+// reviewedIn adds what a resolution is about to a state that was not folded from so far back: through which number of ours
+// the person said so is known from that.
+func (l *listing) reviewedIn(ctx context.Context, s *recipient.State, e *event.Event) error {
+	d, ok := e.Data.(*event.ReviewResolved)
+	if !ok || stands(s, d.Review) {
+		return nil
+	}
+	x, under, err := l.byID(ctx, d.Review)
+	if err == ErrNoEvent { //nolint:errorlint // byID returns it as it is
+		return nil
+	}
+	if o, ok := optOutOf(x, under); err == nil && ok {
+		s.OptOuts = append(s.OptOuts, recipient.OptOut{Event: d.Review, Unclear: true, To: o.To, Known: o.Known})
+	}
+	return err
 }
 
 // endedBy says how an event ended an opt-out that stood before it.

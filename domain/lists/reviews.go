@@ -65,7 +65,9 @@ func (r *Lister) Reviews(ctx context.Context, look reading.Look, tenant string, 
 	l := r.listing(tenant, look)
 	cursor, resolved := q.Cursor, q.State == ReviewResolved
 	if q.State == "" && cursor != "" { // its first letter says which of the two lists it is of
-		resolved, cursor = cursor[0] == 'r', cursor[1:]
+		if resolved, cursor = cursor[0] == 'r', cursor[1:]; !resolved && (q.Cursor[0] != 'o' || cursor == "") {
+			return ReviewPage{}, &ledger.Refusal{Code: "invalid_cursor", Field: "/cursor", Text: "The cursor belongs to another search. Begin with the first page, without a cursor."}
+		}
 	}
 	page := ReviewPage{Reviews: []Review{}}
 	var err error

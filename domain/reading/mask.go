@@ -88,15 +88,15 @@ func (s Sight) Number(number string) string {
 	if s.Numbers {
 		return number
 	}
-	return MaskNumber(number)
+	return maskNumber(number)
 }
 
 // hidden stands for each digit of a number that is not shown.
 const hidden = "•"
 
-// MaskNumber cuts a number down to its country code and its last two digits, such as +1••••••••06. Of what
+// maskNumber cuts a number down to its country code and its last two digits, such as +1••••••••06. Of what
 // is no number in E.164 it leaves the last two characters if it has at least six, else nothing.
-func MaskNumber(number string) string {
+func maskNumber(number string) string {
 	if number == "" {
 		return ""
 	}

@@ -118,7 +118,7 @@ func (r *Report) each(f func(row)) {
 	named("stream", r.Stream)
 	reviews := func(section string, v *Reviews) {
 		named(section+"_opened", v.Opened)
-		named(section+"_closed", v.Closed)
+		plain(section+"_closed", "", v.Closed)
 		named(section+"_open_now", v.Open)
 		steps(section+"_open_now_by_age", v.Ages)
 	}

@@ -192,12 +192,15 @@ func (c counts) figures(program string, all bool, words func(outcome, id string)
 	for _, o := range ordered(outcomes, decided) {
 		f.Decided = append(f.Decided, Decided{o, decided[o]})
 	}
+	whole := map[string]int64{} // of a rule, in all countries
 	each(reading.TallyReason, func(x figure, n Amount) {
+		whole[x.a+" "+x.b] += n.Messages
 		text, citation := words(x.a, x.b)
 		f.Rules = append(f.Rules, Rule{x.a, x.b, x.c, n.Messages, text, citation})
 	})
-	slices.SortStableFunc(f.Rules, func(x, y Rule) int {
-		return cmp.Or(slices.Index(outcomes, x.Outcome)-slices.Index(outcomes, y.Outcome), cmp.Compare(y.Count, x.Count))
+	slices.SortStableFunc(f.Rules, func(x, y Rule) int { // the rule that counts most first, all its countries together
+		return cmp.Or(slices.Index(outcomes, x.Outcome)-slices.Index(outcomes, y.Outcome), cmp.Compare(whole[y.Outcome+" "+y.Rule], whole[x.Outcome+" "+x.Rule]),
+			strings.Compare(x.Rule, y.Rule), cmp.Compare(y.Count, x.Count))
 	})
 	each(reading.TallySent, func(x figure, n Amount) {
 		f.Carriers = append(f.Carriers, Carrier{x.a, x.b, n})

@@ -110,7 +110,7 @@ func (m *Maker) optOuts(ctx context.Context, tenant string, p *Period, all count
 				out.Bounded = true
 				return out, nil
 			}
-			f.BeforeTime, f.Before = x.Time, x.ID
+			f.BeforeTime, f.Before, f.BeforeIndex = x.Time, x.ID, x.Position.Index
 			if x.Why != "" {
 				continue
 			}

@@ -25,7 +25,7 @@ const (
 
 // page is the template of a report as a page. It has no script and asks for nothing from outside.
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"num": number, "dur": length, "words": words, "rows": reviewRows,
+	"num": number, "dur": length, "words": words,
 }).Parse(pageText))
 
 // HTML writes the report as one page that needs nothing else: no script, charts as inline SVG, and a style
@@ -92,37 +92,6 @@ func (f *Figures) decided(outcome string) int64 {
 		}
 	}
 	return 0
-}
-
-// reviewRow has what became of the reviews of one kind.
-type reviewRow struct {
-	Kind           string
-	Opened, Closed int64
-}
-
-// reviewRows has a row a kind of what was opened or closed in the period.
-func reviewRows(v any) []reviewRow {
-	r, ok := v.(Reviews)
-	if !ok {
-		r = *v.(*Reviews)
-	}
-	var out []reviewRow
-	row := func(kind string) *reviewRow {
-		for i := range out {
-			if out[i].Kind == kind {
-				return &out[i]
-			}
-		}
-		out = append(out, reviewRow{Kind: kind})
-		return &out[len(out)-1]
-	}
-	for _, n := range r.Opened {
-		row(n.Type).Opened += n.Count
-	}
-	for _, n := range r.Closed {
-		row(n.Type).Closed += n.Count
-	}
-	return out
 }
 
 // At writes a time in the report's zone.

@@ -32,7 +32,7 @@ type Report struct {
 	Programs []Program `json:"programs"`
 	Slots    []Slot    `json:"slots"`
 	OptOuts  OptOuts   `json:"opt_outs"`
-	// Inbound counts everything else that belongs to no message, by type.
+	// Stream counts the events that belong to no message, by type.
 	Stream  []Named `json:"stream"`
 	Reviews Reviews `json:"reviews"`
 	// Unplaced are the operator's: nil where the key may not see them.
@@ -43,8 +43,9 @@ type Report struct {
 
 // Reviews are the replies that need a person.
 type Reviews struct {
-	Opened []Named `json:"opened"` // by kind
-	Closed []Named `json:"closed"`
+	// Opened are those of the period, by kind. Closed counts those that ended in it.
+	Opened []Named `json:"opened"`
+	Closed int64   `json:"closed"`
 	// Open are those of now: how many, by kind, and since when the oldest is open. If there are more
 	// than 1,000, More is true and they are the 1,000 oldest.
 	Open   []Named   `json:"open"`
@@ -215,14 +216,13 @@ const mostOpen = 1000
 
 // reviews counts those of a tenant; "" has the operator's.
 func (m *Maker) reviews(ctx context.Context, tenant string, all counts, now time.Time) (Reviews, error) {
-	r := Reviews{Opened: []Named{}, Closed: []Named{}, Open: []Named{}}
+	r := Reviews{Opened: []Named{}, Open: []Named{}}
 	order, of := all.rows(reading.TallyReview, "", true)
 	for _, x := range order {
-		n := Named{Type: x.b, Count: of[x].Messages}
 		if x.a == "opened" {
-			r.Opened = append(r.Opened, n)
+			r.Opened = append(r.Opened, Named{Type: x.b, Count: of[x].Messages})
 		} else {
-			r.Closed = append(r.Closed, n)
+			r.Closed += of[x].Messages
 		}
 	}
 	ages := ageSteps.buckets()

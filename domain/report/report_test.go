@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
@@ -207,7 +208,8 @@ func (e *env) random(seed uint64, from time.Time, span time.Duration, n int) {
 		if draw.IntN(4) == 0 {
 			tally(reading.TallyStream, "", pick("OptedOut", "SuppressionLifted"), pick("phone", "email"), "sender", false)
 			tally(reading.TallyStream, "", "InboundReceived", pick("stop", "none", "help"), "", false)
-			tally(reading.TallyReview, "", pick("opened", "closed"), pick("unclear", "start"), "", false)
+			tally(reading.TallyReview, "", "opened", pick("unclear", "start"), "", false)
+			tally(reading.TallyReview, "", "closed", "", "", false)
 			tally(reading.TallyVoid, p, pick("MessageDecided", "HandoffStarted"), pick("overtaken", "repeat", "late"), "", false)
 		}
 	}
@@ -422,7 +424,7 @@ func TestReviews(t *testing.T) {
 		reading.Review{Event: event.NewID(now), Tenant: "other", Kind: recipient.ReviewUnclear, Since: now.Add(-2 * time.Hour)})
 	e.desk.add("", now.Add(-time.Hour), reading.Tally{Kind: reading.TallyReview, A: "opened", B: "unplaced", Count: 9})
 	r := e.make(t, Ask{Kind: Day, Zone: "UTC"})
-	if r.Unplaced != nil || r.Reviews.Count != 1 || r.Reviews.Ages[1].Count != 1 || !r.Reviews.Oldest.Equal(now.Add(-2*time.Hour)) || len(r.Reviews.Opened) != 0 {
+	if r.Unplaced != nil || r.Reviews.Count != 1 || r.Reviews.Ages[1].Count != 1 || !r.Reviews.Oldest.Equal(now.Add(-2*time.Hour)) || len(r.Reviews.Opened) != 0 || r.Reviews.Closed != 0 {
 		t.Errorf("%+v", r.Reviews)
 	}
 	u := e.make(t, Ask{Kind: Day, Zone: "UTC", Operator: true}).Unplaced
@@ -578,6 +580,26 @@ func TestTable(t *testing.T) {
 	}
 	if formulas == 0 {
 		t.Error("no cell was made harmless")
+	}
+}
+
+// The text fits a terminal of 80 columns.
+func TestText(t *testing.T) {
+	r := sample(t)
+	r.Changes.List[0].Text += " \x1b[2J And a long sentence that goes on for more than one line, and that moves no cursor."
+	var b bytes.Buffer
+	if err := r.Text(&b); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "week.txt", b.Bytes())
+	for _, line := range strings.Split(b.String(), "\n") {
+		if n := utf8.RuneCountInString(line); n > lineWidth || strings.ContainsRune(line, '\x1b') {
+			t.Errorf("%d columns: %q", n, line)
+		}
+	}
+	e := newEnv()
+	if err := e.make(t, Ask{Kind: Day}).Text(io.Discard); err != nil { // an empty one
+		t.Error(err)
 	}
 }
 

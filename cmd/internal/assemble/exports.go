@@ -8,7 +8,7 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/exports"
 	"github.com/chirograph/chirograph/api/v1"
-	"github.com/chirograph/chirograph/domain/export"
+	"github.com/chirograph/chirograph/domain/exportjobs"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
@@ -33,7 +33,7 @@ func (x Exports) begin(d *Data, log *slog.Logger) (_ v1.Exports, stop func(), er
 		product += " " + b.Main.Version
 	}
 	author := ledger.Author{Source: d.Log.Source(), Node: x.Node}
-	jobs, err := export.New(export.Ports{Log: d.Log, Views: d.Views, Desk: d.Views, Vault: d.Vault, Writer: ledger.NewWriter(author, d.Log, d.Vault, d.Views, time.Now, 0),
+	jobs, err := exportjobs.New(exportjobs.Ports{Log: d.Log, Views: d.Views, Desk: d.Views, Vault: d.Vault, Writer: ledger.NewWriter(author, d.Log, d.Vault, d.Views, time.Now, 0),
 		Files: files, Logger: log, Rules: d.Policy, Product: product, Ledger: d.Log.Source()[1:], Keep: x.Keep, Now: time.Now, Rest: rest})
 	if err != nil {
 		return nil, nil, err

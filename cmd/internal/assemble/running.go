@@ -24,6 +24,7 @@ import (
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/lists"
 	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -136,12 +137,13 @@ func (r *Running) handler(w *witnessing, exports v1.Exports) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions()})
+	reader := reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
+		Programs: r.Node.Commands(), Witness: w, Wait: door.WaitContext})
 	return v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Uses: w, Logger: r.Log, Registerer: registry}),
-		Intake: r.Node.Intake(), Commands: r.Node.Commands(),
-		Reading: reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
-			Programs: r.Node.Commands(), Witness: w, Wait: door.WaitContext}),
+		Intake: r.Node.Intake(), Commands: r.Node.Commands(), Reading: reader,
+		Lists: lists.New(lists.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Open: reader, Witness: w}),
 		History: history.New(history.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
-			Registry: node.RegistryAt(r.Node), Zone: places.BuiltIn().Zone, Now: time.Now, Witness: w}),
+			Registry: node.RegistryAt(r.Node), Zone: cmp.Or(r.Data.World, places.BuiltIn()).Zone, Now: time.Now, Witness: w}),
 		Exports:  exports,
 		Reports:  report.New(report.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Rules: r.Data.Policy, Zones: cmp.Or(r.Data.World, places.BuiltIn()), Tenants: r.zones}),
 		AuditLog: witness.NewTrail(r.Data.Log),

@@ -143,7 +143,12 @@ type commands struct {
 	Resume ResumeCmd `cmd:""`
 
 	Control ControlCmd `cmd:""`
+	Report  ReportCmd  `cmd:""`
 	Search  SearchCmd  `cmd:""`
+	History HistoryCmd `cmd:""`
+	Event   EventCmd   `cmd:""`
+	Export  ExportCmd  `cmd:""`
+	Exports ExportsCmd `cmd:""`
 }
 
 // shell runs a command line as main does.

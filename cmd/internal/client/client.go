@@ -117,6 +117,8 @@ type Call struct {
 	IdempotencyKey string
 	// Reason is why personal data is read; "" if none is given.
 	Reason string
+	// Media is what the answer is, where it is no JSON: text/csv.
+	Media string
 	// Reads: it changes nothing, so that a lost answer leaves nothing unknown.
 	Reads bool
 }
@@ -148,6 +150,9 @@ func (c *Client) Do(ctx context.Context, r Call) ([]byte, error) {
 	}
 	req.GetBody = nil
 	req.Header.Set("Accept", "application/json")
+	if r.Media != "" {
+		req.Header.Add("Accept", r.Media)
+	}
 	if c.key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.key)
 	}
@@ -192,11 +197,25 @@ func (c *Client) Do(ctx context.Context, r Call) ([]byte, error) {
 	}
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if good {
-		if media != "application/json" || !json.Valid(raw) {
+		if r.Media != "" && media == r.Media {
+			return raw, nil
+		}
+		if r.Media != "" || media != "application/json" || !json.Valid(raw) {
 			return nil, unknown(fmt.Errorf("%s answered %s without JSON: this is not Chirograph's API", c.base, resp.Status))
 		}
 		return raw, nil
 	}
+	p := c.refusal(resp, media, raw)
+	// 503 is refused before any append. After every other 5xx, a proxy's among them,
+	// it is not known how far the call went.
+	if p.Status >= 500 && p.Status != http.StatusServiceUnavailable {
+		return nil, unknown(p)
+	}
+	return nil, p
+}
+
+// refusal reads an answer that is an error.
+func (c *Client) refusal(resp *http.Response, media string, raw []byte) *Refusal {
 	p := &Refusal{}
 	if media != "application/problem+json" || json.Unmarshal(raw, &p.Document) != nil {
 		p = &Refusal{Document: door.Document{Title: resp.Status, Detail: "This answer does not come from Chirograph's API: check --url, and any proxy in between.",
@@ -208,12 +227,40 @@ func (c *Client) Do(ctx context.Context, r Call) ([]byte, error) {
 	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
 		p.RetryAfter = time.Duration(s) * time.Second
 	}
-	// 503 is refused before any append. After every other 5xx, a proxy's among them,
-	// it is not known how far the call went.
-	if p.Status >= 500 && p.Status != http.StatusServiceUnavailable {
-		return nil, unknown(p)
+	return p
+}
+
+// Download reads a file of a media type into w, however long that takes, and returns its length. After an
+// error w may have a part of it.
+func (c *Client) Download(ctx context.Context, path, media string, w io.Writer) (int64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+	if err != nil {
+		return 0, err
 	}
-	return nil, p
+	req.Header.Set("Accept", media+", application/problem+json")
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	long := *c.http
+	long.Timeout = 0
+	resp, err := long.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("%s did not answer (%s)", c.base, reason(err))
+	}
+	defer resp.Body.Close()
+	got, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if resp.StatusCode != http.StatusOK || got != media {
+		raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		if err != nil {
+			return 0, fmt.Errorf("the answer (%s) could not be read completely (%s)", resp.Status, reason(err))
+		}
+		return 0, c.refusal(resp, got, raw)
+	}
+	n, err := io.Copy(w, resp.Body)
+	if err != nil {
+		return n, fmt.Errorf("the file could not be read completely (%s)", reason(err))
+	}
+	return n, nil
 }
 
 // reason is why a call failed, without the address that Go's errors repeat.

@@ -1,4 +1,7 @@
-package export
+// Package exportjobs makes the files of exports: it takes an officer's question, records it in the audit log,
+// finds the events that it covers as of the log's heads at that moment, and has package export write them. A
+// job survives a kill: it is begun from the start, and makes the same bytes. docs/export.md describes it.
+package exportjobs
 
 import (
 	"encoding/json"
@@ -7,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/export"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
@@ -81,7 +85,7 @@ type Files interface {
 	// Delete removes the file of an export, if there is one.
 	Delete(id event.ID) error
 	// Spool makes a temporary file, sealed under a key that nothing keeps.
-	Spool() (Spool, error)
+	Spool() (export.Spool, error)
 }
 
 // File is the file of an export that is being written. One of Commit and Abort ends it.

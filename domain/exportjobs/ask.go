@@ -1,9 +1,10 @@
-package export
+package exportjobs
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -37,8 +38,10 @@ type Question struct {
 // is wrong with a question is a *ledger.Refusal. After ledger.ErrUnknown the audit log may have it, and nothing
 // is made.
 func (j *Jobs) Ask(ctx context.Context, c ledger.Caller, q *Question) (Job, error) {
-	reason, err := checkReason(q.Reason)
-	if err != nil {
+	if q.Reason == "" {
+		return Job{}, &ledger.Refusal{Code: "reason_required", Field: "/reason", Text: "Say in 3 to 500 characters why you need this, such as: complaint 4711. The audit log keeps it."}
+	}
+	if err := reading.CheckReason("/reason", q.Reason); err != nil {
 		return Job{}, err
 	}
 	scope, err := j.scope(ctx, c.Tenant, q)
@@ -59,7 +62,7 @@ func (j *Jobs) Ask(ctx context.Context, c ledger.Caller, q *Question) (Job, erro
 			delete(j.asking, c.Tenant)
 		}
 	}()
-	e := &entry{record: record{Job: Job{ID: j.p.Writer.NewID(), Tenant: c.Tenant, By: c.Key, Reason: reason, Scope: scope, Clear: q.Clear,
+	e := &entry{record: record{Job: Job{ID: j.p.Writer.NewID(), Tenant: c.Tenant, By: c.Key, Reason: q.Reason, Scope: scope, Clear: q.Clear,
 		CompleteSince: complete, State: Queued}}}
 	if q.Clear {
 		e.Shown = q.May
@@ -74,7 +77,7 @@ func (j *Jobs) Ask(ctx context.Context, c ledger.Caller, q *Question) (Job, erro
 	if err != nil {
 		return Job{}, err
 	}
-	d := &event.ExportAsked{By: c.Key, Reason: reason, Scope: string(text), Clear: q.Clear}
+	d := &event.ExportAsked{By: c.Key, Reason: q.Reason, Scope: string(text), Clear: q.Clear}
 	for _, h := range e.Heads {
 		d.Heads = append(d.Heads, h.String())
 	}
@@ -191,8 +194,7 @@ func (j *Jobs) scope(ctx context.Context, tenant string, q *Question) (Scope, er
 // stops are the types of events that can be an opt-out.
 var stops = []event.Type{"OptedOut.v1", "InboundReceived.v1", "InboundReceived.v2", "InboundHeld.v1", "InboundJoined.v1", "ReviewResolved.v1"}
 
-// afterStop finds an opt-out. The id of an event tells about when it was made, which most are within a minute of;
-// what follows from an inbound message has that message's time.
+// afterStop finds an opt-out.
 func (j *Jobs) afterStop(ctx context.Context, tenant, text string, s *Scope) error {
 	unknown := &ledger.Refusal{Code: "opt_out_not_found", Field: "/after_stop", Status: ledger.NotFound,
 		Text: "There is no opt-out with this event id in your tenant. The lists of opt-outs show their ids."}
@@ -200,29 +202,15 @@ func (j *Jobs) afterStop(ctx context.Context, tenant, text string, s *Scope) err
 	if err != nil || id.IsZero() {
 		return unknown
 	}
-	for _, later := range []time.Duration{time.Minute, 72 * time.Hour} {
-		f := reading.StreamEventFilter{Types: stops, Since: id.Time().Add(-time.Minute), Until: id.Time().Add(later), Limit: 1000}
-		for {
-			page, err := j.p.Desk.TenantEvents(ctx, tenant, f)
-			if err != nil {
-				return err
-			}
-			for i := range page {
-				e := &page[i]
-				if e.ID != id || e.Tenant != tenant {
-					continue
-				}
-				if !s.Recipient.IsZero() && s.Recipient != e.Subject {
-					return &ledger.Refusal{Code: "invalid_value", Field: "/after_stop", Text: "This opt-out is another person's than the recipient. Leave the recipient out."}
-				}
-				s.Recipient, s.AfterStop, s.StopAt = e.Subject, id, &e.Position
-				return nil
-			}
-			if len(page) < f.Limit {
-				break
-			}
-			f.BeforeTime, f.Before = page[len(page)-1].Time, page[len(page)-1].ID
-		}
+	e, ok, err := j.p.Desk.StreamEvent(ctx, tenant, id)
+	switch {
+	case err != nil:
+		return err
+	case !ok || !slices.Contains(stops, e.Type):
+		return unknown
+	case !s.Recipient.IsZero() && s.Recipient != e.Subject:
+		return &ledger.Refusal{Code: "invalid_value", Field: "/after_stop", Text: "This opt-out is another person's than the recipient. Leave the recipient out."}
 	}
-	return unknown
+	s.Recipient, s.AfterStop, s.StopAt = e.Subject, id, &e.Position
+	return nil
 }

@@ -1,11 +1,10 @@
-package export
+package exportjobs
 
 import (
 	"slices"
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -99,34 +98,6 @@ func (s Shown) list(shown bool) []string {
 		}
 	}
 	return out
-}
-
-// The bounds of a reason, in characters, and the longest run of digits that it may have.
-const (
-	minReason = 3
-	maxReason = 500
-	maxDigits = 6
-)
-
-// checkReason returns a reason without space around it, or says in a *ledger.Refusal what is wrong with it.
-// A reason is kept for ever: so it must not have what may be a phone number.
-func checkReason(reason string) (string, error) {
-	reason = strings.TrimSpace(reason)
-	n := utf8.RuneCountInString(reason)
-	printable := func(r rune) bool { return unicode.IsPrint(r) }
-	if !utf8.ValidString(reason) || n < minReason || n > maxReason || strings.ContainsFunc(reason, func(r rune) bool { return !printable(r) }) {
-		return "", &ledger.Refusal{Code: "reason_required", Field: "/reason", Text: "Say in 3 to 500 printable characters why you need this, such as: complaint of 24 November. The audit log keeps it."}
-	}
-	run := 0
-	for _, r := range reason {
-		if run++; !unicode.IsDigit(r) {
-			run = 0
-		}
-		if run > maxDigits {
-			return "", &ledger.Refusal{Code: "reason_has_number", Field: "/reason", Text: "A reason is kept for ever, so it must not have a phone number: it has 7 or more digits in a row. Name your case in other words."}
-		}
-	}
-	return reason, nil
 }
 
 // outcomes are those that a decision can have.

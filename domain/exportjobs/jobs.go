@@ -1,4 +1,4 @@
-package export
+package exportjobs
 
 import (
 	"cmp"
@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"iter"
 	"log/slog"
 	"slices"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/export"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
@@ -81,6 +83,8 @@ type Ports struct {
 type Jobs struct {
 	p    Ports
 	wake chan struct{}
+	// write is export.Write.
+	write func(ctx context.Context, w io.Writer, o export.Options, entries iter.Seq2[export.Entry, error]) (export.Result, error)
 
 	mu      sync.Mutex // records are written under it; nothing else is locked meanwhile
 	jobs    map[event.ID]*entry
@@ -99,7 +103,7 @@ type entry struct {
 
 // New makes Jobs and finds again what was asked for before. Nothing runs before Run.
 func New(p Ports) (*Jobs, error) {
-	j := &Jobs{p: p, wake: make(chan struct{}, 1), jobs: map[event.ID]*entry{}, asking: map[string]int{}, started: map[string]time.Time{}}
+	j := &Jobs{p: p, wake: make(chan struct{}, 1), write: export.Write, jobs: map[event.ID]*entry{}, asking: map[string]int{}, started: map[string]time.Time{}}
 	records, err := p.Files.Records()
 	if err != nil {
 		return nil, err

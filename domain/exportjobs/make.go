@@ -1,4 +1,4 @@
-package export
+package exportjobs
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/export"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
@@ -76,14 +77,14 @@ func (j *Jobs) run(ctx context.Context, e *entry) {
 }
 
 // make writes the file of an export.
-func (j *Jobs) make(ctx context.Context, e *entry, job *Job, sealed *event.Sealed) (r Result, err error) {
+func (j *Jobs) make(ctx context.Context, e *entry, job *Job, sealed *event.Sealed) (r export.Result, err error) {
 	key, err := j.p.Vault.Open(job.Tenant, job.ID, sealed)
 	if err != nil {
-		return Result{}, err
+		return export.Result{}, err
 	}
 	f, err := j.p.Files.Create(job.ID, key)
 	if err != nil {
-		return Result{}, err
+		return export.Result{}, err
 	}
 	s := selection{log: j.p.Log, views: j.p.Views, desk: j.p.Desk, tenant: job.Tenant, scope: job.Scope,
 		heads: make([]int64, len(job.Heads)), complete: job.CompleteSince.IsZero()}
@@ -108,30 +109,30 @@ func (j *Jobs) make(ctx context.Context, e *entry, job *Job, sealed *event.Seale
 	}
 	o, err := j.options(job)
 	if err == nil {
-		r, err = Write(ctx, f, o, j.entries(ctx, &s, job.Shown))
+		r, err = j.write(ctx, f, o, j.entries(ctx, &s, job.Shown))
 	}
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		f.Abort()
-		return Result{}, err
+		return export.Result{}, err
 	}
 	return r, f.Commit()
 }
 
 // options are what the file says of itself.
-func (j *Jobs) options(job *Job) (Options, error) {
+func (j *Jobs) options(job *Job) (export.Options, error) {
 	scope, err := json.Marshal(&job.Scope)
 	if err != nil {
-		return Options{}, err
+		return export.Options{}, err
 	}
-	m := Manifest{Product: j.p.Product, Ledger: j.p.Ledger, Tenant: job.Tenant, Export: job.ID, Question: job.sentence(), Scope: scope,
+	m := export.Manifest{Product: j.p.Product, Ledger: j.p.Ledger, Tenant: job.Tenant, Export: job.ID, Question: job.sentence(), Scope: scope,
 		AskedBy: job.By, Asked: job.Asked, Reason: job.Reason, Clear: job.Shown.Words(), CompleteSince: job.CompleteSince}
 	for _, h := range job.Heads {
 		m.Heads = append(m.Heads, h.String())
 	}
-	return Options{Manifest: m, Rules: j.p.Rules, Temp: j.p.Files.Spool}, nil
+	return export.Options{Manifest: m, Rules: j.p.Rules, Temp: j.p.Files.Spool}, nil
 }
 
 // sentence is what was asked for, and what of the personal data may be seen.
@@ -153,8 +154,8 @@ func (j *Job) sentence() string {
 var errStopped = errors.New("no more entries are wanted")
 
 // entries are the events of a selection, with what is sealed in them as far as it is shown.
-func (j *Jobs) entries(ctx context.Context, s *selection, shown Shown) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
+func (j *Jobs) entries(ctx context.Context, s *selection, shown Shown) iter.Seq2[export.Entry, error] {
+	return func(yield func(export.Entry, error) bool) {
 		err := s.each(ctx, func(x judged) error {
 			e, err := j.entry(&x, shown)
 			if err != nil {
@@ -166,14 +167,14 @@ func (j *Jobs) entries(ctx context.Context, s *selection, shown Shown) iter.Seq2
 			return nil
 		})
 		if err != nil && !errors.Is(err, errStopped) {
-			yield(Entry{}, err)
+			yield(export.Entry{}, err)
 		}
 	}
 }
 
 // entry opens what is sealed in an event, if it is shown.
-func (j *Jobs) entry(x *judged, shown Shown) (Entry, error) {
-	e := Entry{Position: event.Position{Partition: x.partition, Index: x.Index}, Event: x.Event, Raw: x.Raw, Why: x.why}
+func (j *Jobs) entry(x *judged, shown Shown) (export.Entry, error) {
+	e := export.Entry{Position: event.Position{Partition: x.partition, Index: x.Index}, Event: x.Event, Raw: x.Raw, Why: x.why}
 	box := sealedIn(x.Event.Data, shown)
 	if box == nil {
 		return e, nil

@@ -1,4 +1,4 @@
-package export
+package exportjobs
 
 import (
 	"context"
@@ -28,6 +28,8 @@ const (
 	// lateBy is how much later than its time an event may be in the log, and skew how far the clocks
 	// of two nodes may be apart: a fact is appended anew for an hour.
 	lateBy = 2 * ledger.RetryFor
+	// probe is how many events are read to learn what time it is at an index.
+	probe = 32
 	// idSkew is how far the time in a message's id may be from when it was accepted: the answer to an
 	// inbound message has the inbound message's time.
 	idSkew = 48 * time.Hour
@@ -49,7 +51,7 @@ type views interface {
 // desk is what an export needs of reading.Desk.
 type desk interface {
 	StreamEvents(ctx context.Context, subject event.Pseudonym, after int64, limit int) ([]reading.StreamEvent, error)
-	TenantEvents(ctx context.Context, tenant string, f reading.StreamEventFilter) ([]reading.StreamEvent, error)
+	StreamEvent(ctx context.Context, tenant string, id event.ID) (reading.StreamEvent, bool, error)
 	Messages(ctx context.Context, tenant string, ids []event.ID) (map[event.ID]*reading.Message, error)
 	Complete(ctx context.Context) (time.Time, error)
 }
@@ -461,20 +463,19 @@ func (s *selection) begin(ctx context.Context, p event.Partition) (int64, error)
 	}
 	bound := s.scope.Since.Add(-lateBy)
 	var failed error
-	found := sort.Search(int(head), func(i int) bool {
-		for at := int64(i); failed == nil && at < head; at++ {
-			records, err := readFrom(ctx, s.log, p, at, at+1)
-			if err != nil {
-				failed = err
-				break
-			}
-			if e := records[0].Event; e != nil {
-				return !e.Time.Before(bound)
-			}
+	first := sort.Search(int(head), func(i int) bool {
+		if failed != nil {
+			return true
 		}
-		return true
+		records, err := readFrom(ctx, s.log, p, int64(i), min(head, int64(i)+probe))
+		if err != nil {
+			failed = err
+			return true
+		}
+		// One alone may be a copy of an old event, or no event at all.
+		return slices.ContainsFunc(records, func(r ledger.Record) bool { return r.Event == nil || !r.Event.Time.Before(bound) })
 	})
-	return int64(found), failed
+	return int64(first), failed
 }
 
 // verdict says of a message whether the question covers it.
@@ -531,7 +532,7 @@ func (c *scanning) records(ctx context.Context, records []ledger.Record, f func(
 				continue
 			}
 			if len(v.entries) == 0 || v.entries[0].Index != rec.Index {
-				return fmt.Errorf("the views have no event at %s, which is one of a message", event.Position{Partition: c.partition, Index: rec.Index})
+				continue // it names the message and changed nothing in it: one that came before the submit
 			}
 			j.why = v.entries[0].Why
 			v.entries = v.entries[1:len(v.entries):len(v.entries)]

@@ -1,0 +1,312 @@
+package history_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/decision"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/history"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/projections/viewtest"
+)
+
+// story is a stream that a test writes event by event.
+type story struct {
+	*stored
+	t     *testing.T
+	state *recipient.State
+	part  recipient.PartitionState
+	p     int
+	now   time.Time
+	names map[string]event.ID
+}
+
+var began = time.Date(2026, 11, 24, 19, 0, 0, 0, time.UTC) // 14:00 in New York
+
+// newStory is the empty stream of the tenant bank and the number +14155550000.
+func newStory(t *testing.T) *story {
+	s := newStored(viewtest.NewWorld(func(n int) int { return n / 2 }))
+	s.registry = &control.Registry{}
+	s.registry, _ = s.registry.Apply(0, &event.Event{Tenant: "bank", Data: &event.ProgramChanged{Name: "ads", LegalEntity: "Acme Bank", Senders: []string{"BANK"}}})
+	s.registry, _ = s.registry.Apply(1, &event.Event{Tenant: "bank", Data: &event.ProgramChanged{Name: "cards", LegalEntity: "Acme Cards", Senders: []string{"CARDS"}}})
+	subject := pseudonymIn(2)
+	s.subjects, s.tenants = []event.Pseudonym{subject}, []string{"bank"}
+	x := &story{stored: s, t: t, state: recipient.New("bank", subject), part: recipient.PartitionState{Level: 2}, p: 2, now: began, names: map[string]event.ID{}}
+	s.w.States[2] = map[event.Pseudonym]*recipient.State{subject: x.state}
+	return x
+}
+
+// put adds an event about a message ("": none) a second after the one before, and gives it a name.
+func (x *story) put(name, message string, d event.Data) *story {
+	x.t.Helper()
+	x.now = x.now.Add(time.Second)
+	id := event.NewID(x.now)
+	if _, ok := d.(*event.MessageSubmitted); ok {
+		id = event.NewMessageID(x.now, x.p)
+	}
+	x.names[name] = id
+	e := &event.Event{ID: id, Source: "/test", Tenant: "bank", Subject: x.state.Subject, Time: x.now, Message: x.names[message], Data: d, Node: "n"}
+	if d.Type().Kind() == event.Outcome {
+		e.After = x.state.Last
+	}
+	raw, err := event.Encode(e)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	j := ledger.Judged{Record: ledger.Record{Index: int64(len(x.w.Steps[x.p])), Event: e, Raw: raw}}
+	rule := recipient.Standard()
+	j.Why, j.Changes = rule.EvolveAndCompare(x.state, &x.part, j.Index, e)
+	if m := x.state.Message(e.MessageID()); m != nil {
+		j.Status = m.Status
+	}
+	x.w.Steps[x.p] = append(x.w.Steps[x.p], viewtest.Step{Judged: j})
+	x.take(event.Partition(x.p), &j)
+	return x
+}
+
+func sealed(v any) event.Sealed {
+	raw, _ := json.Marshal(v)
+	return event.Sealed{SubjectKey: event.ID{1}, ClassKey: "message/2026-11", Box: raw}
+}
+
+func (x *story) submit(name, program, from, purpose string) *story {
+	return x.put(name, "", &event.MessageSubmitted{Program: program, Purpose: purpose, Priority: 5, From: from, Country: "US", Places: []event.Place{"US-NY America/New_York"},
+		Encoding: "gsm7", Segments: 1, ValidUntil: x.now.Add(24 * time.Hour), By: "k1", Sealed: sealed(event.Content{To: "+14155550000", Body: "Hello, you", Reference: "case-17"})})
+}
+
+// sent decides, routes and hands off a message.
+func (x *story) sent(name string, check event.Check) *story {
+	from := x.messages[x.names[name]].From
+	x.put(name+" decided", name, &event.MessageDecided{Outcome: event.Allow, Until: x.now.Add(time.Hour), Senders: []string{from}, Checks: []event.Check{check}})
+	x.put(name+" routed", name, &event.MessageRouted{Rule: "all", Table: 1, Carrier: "north", From: from, Encoding: "gsm7", Parts: 1})
+	x.put(name+" started", name, &event.HandoffStarted{Attempt: 1, Parts: []event.StartedPart{{Part: 1, Digest: "00112233445566778899aabbccddeeff"}}, CallBy: x.now.Add(10 * time.Second), AnswerBy: x.now.Add(20 * time.Second)})
+	return x.put(name+" taken", name, &event.HandoffAccepted{Attempt: 1, Part: 1, Carrier: "north", CarrierID: "abc"})
+}
+
+func (x *story) stop(name string) *story {
+	return x.put(name, "", &event.InboundReceivedV2{Account: "north", To: "22333", Ask: "stop", Match: "stop", Programs: []string{"ads"}, Reaches: []event.Reach{{Scope: event.ScopeLegalEntity, Name: "Acme Bank"}},
+		Read: int64(len(x.w.Steps[x.p])), Sealed: sealed(event.Inbound{From: "+14155550000", Text: "STOP now"})})
+}
+
+func plainCheck(rule string, ids ...event.ID) event.Check {
+	return event.Check{Check: "opt_out", Outcome: event.Allow, Rules: []string{rule}, OptOuts: ids}
+}
+
+// read is the history as a caller with some scopes sees it.
+func (x *story) read(q history.Query, sight reading.Sight) *history.History {
+	x.t.Helper()
+	q.Number = "+14155550000"
+	h, err := x.reader().History(context.Background(), reading.Look{Caller: ledger.Caller{Tenant: "bank", Key: "k9"}, Reason: "case 17", Sight: sight}, q)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	return h
+}
+
+// entry is the entry of a named event.
+func (x *story) entry(h *history.History, name string) history.Entry {
+	x.t.Helper()
+	i := slices.IndexFunc(h.Entries, func(e history.Entry) bool { return e.Event == x.names[name] })
+	if i < 0 {
+		x.t.Fatalf("the history has no %s", name)
+	}
+	return h.Entries[i]
+}
+
+func value(e history.Entry, name string) string {
+	for _, d := range e.Details {
+		if d.Name == name {
+			return d.Value
+		}
+	}
+	return ""
+}
+
+// whole is a stream with a STOP, its confirmation, a denial, a message of another legal entity, a lift, and what
+// was sent afterwards.
+func whole(t *testing.T) *story {
+	x := newStory(t)
+	x.submit("first", "ads", "BANK", "marketing").sent("first", plainCheck("opt_out.none"))
+	x.put("receipt", "first", &event.ReceiptReceived{Account: "north", CarrierID: "abc", Attempt: 1, Part: 1, State: event.StateDelivered, Final: true, Grade: event.GradeHandset, Match: event.MatchID, Sealed: sealed(event.Inbound{})})
+	x.stop("stop")
+	x.submit("reply", "ads", "BANK", "compliance_reply").sent("reply", plainCheck("opt_out.confirmation", x.names["stop"]))
+	x.submit("denied", "ads", "BANK", "marketing").put("denial", "denied", &event.MessageDecided{Outcome: event.Deny,
+		Checks: []event.Check{{Check: "opt_out", Outcome: event.Deny, Rules: []string{"opt_out.legal_entity"}, OptOuts: []event.ID{x.names["stop"]}}}})
+	x.submit("other", "cards", "CARDS", "account").sent("other", plainCheck("opt_out.elsewhere"))
+	x.put("lift", "", &event.SuppressionLifted{Lifts: []event.ID{x.names["stop"]}, Source: "phone", By: "k2", Sealed: ptr(sealed(event.Evidence{Text: "called back"}))})
+	x.submit("later", "ads", "BANK", "marketing").sent("later", plainCheck("opt_out.none"))
+	x.put("letter", "", &event.OptedOut{Reach: event.Reach{Scope: event.ScopeSender, Name: "BANK"}, Source: "letter", Occurred: began.AddDate(0, 0, -3), By: "k2", Sealed: ptr(sealed(event.Evidence{Text: "letter of the 21st"}))})
+	return x
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func rule(id string) (decision.Rule, bool) {
+	if id != "opt_out.legal_entity" {
+		return decision.Rule{}, false
+	}
+	return decision.Rule{ID: id, Text: "The recipient opted out of every message of this legal entity.", Citation: "47 CFR 64.1200(a)(10)"}, true
+}
+
+func TestSentences(t *testing.T) {
+	x := whole(t)
+	h := x.read(history.Query{Limit: 500}, reading.Sight{Numbers: true, Bodies: true, Words: true, Evidence: true})
+	if h.Zone.String() != "America/New_York" || h.Number != "+14155550000" || len(h.Masked)+len(h.Notes) > 0 || h.Next != "" {
+		t.Errorf("%s %s %v %v %q", h.Zone, h.Number, h.Masked, h.Notes, h.Next)
+	}
+	for name, want := range map[string]string{
+		"first":         "A message of the program ads was asked for, as BANK, purpose marketing, in 1 part.",
+		"first decided": "Allowed: the message may be sent until 2026-11-24 15:00:01.",
+		"first routed":  "The message was given to the carrier account north as BANK, in 1 part (route all).",
+		"first started": "Hand-off 1 to the carrier account north began, with 1 part.",
+		"first taken":   "The carrier account north took part 1.",
+		"receipt":       "The carrier account north reports part 1 as delivered (the carrier vouches that the handset has it).",
+		"stop":          "The person wrote to 22333. It is a STOP (by \"stop\" in the word lists): the person opted out of Acme Bank.",
+		"denial":        "Denied: the person opted out of Acme Bank on 2026-11-24. Rule opt_out.legal_entity; 47 CFR 64.1200(a)(10).",
+		"lift":          "The opt-out of Acme Bank (said 2026-11-24) was lifted by the key k2 (phone). A lift is not a consent.",
+		"letter":        "The person opted out of messages from BANK (letter). Said 2026-11-21 14:00:00, known here 2026-11-24 14:00:26.",
+	} {
+		if e := x.entry(h, name); e.Sentence != want || e.Void != "" {
+			t.Errorf("%s: %q, want %q", name, e.Sentence, want)
+		}
+	}
+	for name, want := range map[string][2]string{"first": {"Text", "Hello, you"}, "denied": {"Reference", "case-17"}, "stop": {"Words", "STOP now"}, "lift": {"Evidence", "called back"}} {
+		if got := value(x.entry(h, name), want[0]); got != want[1] {
+			t.Errorf("%s: %s is %q", name, want[0], got)
+		}
+	}
+	if e := x.entry(h, "letter"); !e.Said.Equal(began.AddDate(0, 0, -3)) || !e.Known.Equal(e.Time) || e.After.Sentence != "After this STOP nothing was handed off to a carrier." {
+		t.Errorf("%+v", e)
+	}
+	a := x.entry(h, "stop").After
+	if want := "After this STOP 2 hand-offs to a carrier began: 1 is the confirmation of an opt-out; 1 is not covered by it. After it had ended (it was lifted on 2026-11-24 14:00:20), 1 hand-off began."; a.Sentence != want || a.Count != 3 || a.Disputed {
+		t.Errorf("%+v, want %s", a, want)
+	}
+	for i, want := range []string{"one confirmation", "does not cover it: it is a message of the program cards as CARDS", "had ended"} {
+		if !strings.Contains(a.Handoffs[i].Why, want) {
+			t.Errorf("hand-off %d: %s", i, a.Handoffs[i].Why)
+		}
+	}
+	if len(h.Standing) != 1 || h.Standing[0].Event != x.names["letter"] {
+		t.Errorf("%+v", h.Standing)
+	}
+}
+
+// What nothing that is recorded explains is in dispute.
+func TestDispute(t *testing.T) {
+	x := newStory(t)
+	x.stop("stop").submit("wrong", "ads", "BANK", "marketing").sent("wrong", plainCheck("opt_out.none"))
+	if a := x.entry(x.read(history.Query{}, reading.Sight{}), "stop").After; !a.Disputed || !strings.Contains(a.Sentence, "1 is in dispute") {
+		t.Errorf("%+v", a)
+	}
+	x.registry = &control.Registry{}
+	if a := x.entry(x.read(history.Query{}, reading.Sight{}), "stop").After; !a.Disputed || !strings.Contains(a.Handoffs[0].Why, "is not known here") {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestMoments(t *testing.T) {
+	x := whole(t)
+	for at, want := range map[string]struct {
+		stood, later int
+		sentence     string
+	}{
+		"2026-11-24T19:00:01Z": {0, 4, "At 2026-11-24 14:00 (America/New_York) no opt-out stood."},
+		"2026-11-24T19:00:07Z": {1, 3, "At 2026-11-24 14:00 (America/New_York) this opt-out stood."},
+		"2026-11-24 14:00":     {1, 0, "At 2026-11-24 14:00 (America/New_York) this opt-out stood."}, // the letter
+		"14:00":                {1, 0, "At 2026-11-24 14:00 (America/New_York) this opt-out stood."},
+		"14:00:07":             {1, 3, "At 2026-11-24 14:00 (America/New_York) this opt-out stood."},
+	} {
+		m := x.read(history.Query{At: at}, reading.Sight{}).Moment
+		if len(m.Standing) != want.stood || m.Count != want.later || m.Sentence != want.sentence || (m.Later == "After that moment nothing was handed off to a carrier.") != (want.later == 0) {
+			t.Errorf("%s: %+v", at, m)
+		}
+	}
+	for _, q := range []history.Query{{At: "soon"}, {Zone: "Mars"}, {Cursor: "x"}, {Number: "1"}} {
+		if q.Number == "" {
+			q.Number = "+14155550000"
+		}
+		var refusal *ledger.Refusal
+		if _, err := x.reader().History(context.Background(), look("bank"), q); !errors.As(err, &refusal) || refusal.Field == "" {
+			t.Errorf("%+v: %v", q, err)
+		}
+	}
+}
+
+// What a key may not see is left out, said, and not recorded; what it sees is recorded before.
+func TestMasks(t *testing.T) {
+	x := whole(t)
+	h := x.read(history.Query{Limit: 500}, reading.Sight{})
+	if !slices.Equal(h.Masked, []string{"number", "body", "words", "evidence"}) || h.Number == "+14155550000" || len(x.reads) > 0 {
+		t.Errorf("%v %s %v", h.Masked, h.Number, x.reads)
+	}
+	all, _ := json.Marshal(h.Entries)
+	for _, secret := range []string{"4155550000", "Hello", "case-17", "STOP now", "called back", "letter of"} {
+		if strings.Contains(string(all), secret) {
+			t.Errorf("%q is shown", secret)
+		}
+	}
+	x.read(history.Query{Limit: 500}, reading.Sight{Words: true, Evidence: true})
+	if len(x.reads) != 1 || !slices.Equal(x.reads[0].Shown, []string{"words", "evidence"}) || x.reads[0].Call != "recipientHistory" || x.reads[0].Subject != x.state.Subject ||
+		!slices.Equal(x.reads[0].Events, []event.ID{x.names["stop"], x.names["lift"], x.names["letter"]}) {
+		t.Errorf("%+v", x.reads)
+	}
+}
+
+func TestVoidAndMissing(t *testing.T) {
+	x := whole(t)
+	x.put("late", "first", &event.MessageDecided{Outcome: event.Deny})
+	x.complete = began
+	h := x.read(history.Query{Newest: true, Limit: 1}, reading.Sight{})
+	e := x.entry(h, "late")
+	if e.Why != recipient.Settled || !strings.Contains(e.Void, "no longer in a state") || len(h.Notes) != 1 || h.Next == "" {
+		t.Errorf("%+v %v", e, h.Notes)
+	}
+	if second := x.read(history.Query{Newest: true, Limit: 1, Cursor: h.Next}, reading.Sight{}); len(h.Standing) != 1 || len(second.Standing) != 0 {
+		t.Errorf("%v, and on the second page %v", h.Standing, second.Standing)
+	}
+	x.complete = time.Time{}
+	delete(x.others, x.state.Subject)
+	if h = x.read(history.Query{}, reading.Sight{}); len(h.Notes) != 1 || !strings.Contains(h.Notes[0], "do not rely") {
+		t.Errorf("a fold that differs is not told: %v", h.Notes)
+	}
+}
+
+func TestEventByID(t *testing.T) {
+	x := whole(t)
+	all := reading.Look{Caller: ledger.Caller{Tenant: "bank"}, Sight: reading.Sight{Numbers: true, Bodies: true, Words: true, Evidence: true}}
+	for name, id := range x.names {
+		one, err := x.reader().Event(context.Background(), all, false, id.String())
+		if err != nil || one.Event != id || one.Sentence == "" || !json.Valid(one.Stored) || !strings.Contains(string(one.Stored), id.String()) {
+			t.Errorf("%s: %+v, %v", name, one, err)
+			continue
+		}
+		at, err := x.reader().Event(context.Background(), look("bank"), false, one.Position.String())
+		if err != nil || at.Event != id || string(at.Stored) != string(one.Stored) {
+			t.Errorf("%s at %s: %+v, %v", name, one.Position, at, err)
+		}
+		for _, text := range []string{id.String(), one.Position.String()} {
+			if _, err := x.reader().Event(context.Background(), look("clinic"), false, text); !errors.Is(err, history.ErrNoEvent) {
+				t.Errorf("another tenant asks for %s: %v", name, err)
+			}
+		}
+	}
+	for _, text := range []string{event.NewID(began).String(), "02-9999", "09-1", "inbox-0", "control-0"} {
+		if _, err := x.reader().Event(context.Background(), all, true, text); !errors.Is(err, history.ErrNoEvent) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	var refusal *ledger.Refusal
+	if _, err := x.reader().Event(context.Background(), all, true, "x"); !errors.As(err, &refusal) {
+		t.Error(err)
+	}
+}
