@@ -29,6 +29,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/lists"
 	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
@@ -151,6 +152,7 @@ func (f *fakeLedger) Resume(_ context.Context, _ ledger.Caller, r *control.Pause
 }
 
 type fakeViews struct {
+	log        *fakeLog
 	mu         sync.Mutex
 	messages   map[event.ID]*reading.Message
 	optOuts    map[event.Pseudonym][]reading.OptOut
@@ -231,6 +233,43 @@ func (f viewsDesk) Find(ctx context.Context, tenant string, q reading.Filter) (f
 		next = found[q.Limit-1].ID
 	}
 	return found, next, err
+}
+
+// listed are the stream events of the fake log that are there to be listed, the newest first.
+func (f viewsDesk) listed(want func(*reading.StreamEvent) bool) (out []reading.StreamEvent) {
+	for p, records := range f.views.log.records {
+		for _, r := range slices.Backward(records) {
+			if r.Event == nil {
+				continue
+			}
+			e := r.Event
+			x := reading.StreamEvent{ID: e.ID, Type: e.Data.Type(), Time: e.Time, Tenant: e.Tenant, Subject: e.Subject, Position: event.Position{Partition: p, Index: r.Index}}
+			if want(&x) {
+				out = append(out, x)
+			}
+		}
+	}
+	return out
+}
+
+func (f viewsDesk) StreamEvent(_ context.Context, tenant string, id event.ID) (reading.StreamEvent, bool, error) {
+	all := f.listed(func(x *reading.StreamEvent) bool { return x.ID == id && x.Tenant == tenant })
+	if len(all) == 0 {
+		return reading.StreamEvent{}, false, nil
+	}
+	return all[0], true, nil
+}
+
+func (f viewsDesk) StreamEvents(_ context.Context, subject event.Pseudonym, after int64, _ int) ([]reading.StreamEvent, error) {
+	all := f.listed(func(x *reading.StreamEvent) bool { return x.Subject == subject && x.Position.Index > after })
+	slices.Reverse(all)
+	return all, nil
+}
+
+func (f viewsDesk) TenantEvents(_ context.Context, tenant string, q reading.StreamEventFilter) ([]reading.StreamEvent, error) {
+	return f.listed(func(x *reading.StreamEvent) bool {
+		return x.Tenant == tenant && slices.Contains(q.Types, x.Type) && (q.BeforeTime.IsZero() || x.Time.Before(q.BeforeTime))
+	}), nil
 }
 
 func (viewsDesk) Complete(context.Context) (time.Time, error) { return testTime, nil }
@@ -353,8 +392,10 @@ func newEnv(t testing.TB, change ...func(*Deps, *door.Config)) *env {
 		vault:  fakeVault{erased: map[event.ID]bool{}},
 		health: &fakeHealth{ok: true}, metrics: prometheus.NewRegistry()}
 	e.ledger.submit = accept
+	e.views.log = e.log
+	reader := reading.New(reading.Ports{Views: e.views, Desk: viewsDesk{views: e.views}, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Programs: e.ledger, Witness: e.ledger, Wait: door.WaitContext})
 	d := Deps{Intake: e.ledger, Commands: e.ledger, Health: e.health, Reports: &fakeReports{},
-		Reading: reading.New(reading.Ports{Views: e.views, Desk: viewsDesk{views: e.views}, Log: e.log, Vault: e.vault, Rules: fakeRules{}, Programs: e.ledger, Witness: e.ledger, Wait: door.WaitContext}),
+		Reading: reader, Lists: lists.New(lists.Ports{Views: e.views, Desk: viewsDesk{views: e.views}, Log: e.log, Vault: e.vault, Open: reader, Witness: e.ledger}),
 		Metrics: promhttp.HandlerFor(e.metrics, promhttp.HandlerOpts{})}
 	c := door.Config{Keys: fakeKeys{}, Registerer: e.metrics,
 		Logger: slog.New(slog.NewJSONHandler(&writtenByAll, &slog.HandlerOptions{Level: slog.LevelDebug}))}

@@ -26,6 +26,7 @@ type commandLine struct {
 	History     cli.HistoryCmd         `cmd:"" help:"Show everything between you and one number, in order, in sentences."`
 	Event       cli.EventCmd           `cmd:"" help:"Show one event of the ledger, by its id or position."`
 	Optout      cli.OptoutCmd          `cmd:"" help:"Record, lift and check opt-outs."`
+	Inbound     cli.InboundCmd         `cmd:"" help:"Read what persons wrote."`
 	Review      cli.ReviewCmd          `cmd:"" help:"Read and resolve replies that need a person."`
 	Pause       cli.PauseCmd           `cmd:"" help:"Stop sending for a program, to a carrier (of all tenants), or everything that the key's tenant sends. Messages are accepted and held."`
 	Resume      cli.ResumeCmd          `cmd:"" help:"End a pause."`

@@ -463,7 +463,7 @@ func TestDocument(t *testing.T) {
 		words := []string{file}
 		where := common
 		if strings.HasSuffix(name, ".csv") {
-			head, _, _ := strings.Cut(strings.TrimPrefix(string(b), mark), "\r\n")
+			head, _, _ := strings.Cut(strings.TrimPrefix(string(b), byteOrderMark), "\r\n")
 			words = strings.Split(head, ",")
 			_, section, ok := bytes.Cut(doc, []byte("### `"+file+"`"))
 			if !ok {

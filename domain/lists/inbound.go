@@ -19,10 +19,10 @@ const (
 
 // What followed an inbound text, as Following.What has it.
 const (
-	FollowedOptOut = "opt_out" // State: an OptOutState
-	FollowedLift   = "lift"
-	FollowedReview = "review" // State: open or closed, or what an officer resolved it as
-	FollowedAnswer = "answer" // State: the message's status
+	followedOptOut = "opt_out" // State: an OptOutState
+	followedLift   = "lift"
+	followedReview = "review" // State: open or closed, or what an officer resolved it as
+	followedAnswer = "answer" // State: the message's status
 )
 
 // Following is an event that followed an inbound text. An opt-out, and a review that is open, are the text itself.
@@ -207,26 +207,26 @@ func (l *listing) complete(ctx context.Context, t *Inbound, x reading.StreamEven
 		if err := l.became(ctx, &o, x, e); err != nil {
 			return err
 		}
-		t.Followed = append(t.Followed, Following{What: FollowedOptOut, Event: x.ID, At: e.Time, State: string(o.State)})
+		t.Followed = append(t.Followed, Following{What: followedOptOut, Event: x.ID, At: e.Time, State: string(o.State)})
 	}
 	switch {
 	case open:
-		t.Followed = append(t.Followed, Following{What: FollowedReview, Event: x.ID, At: e.Time, State: "open"})
+		t.Followed = append(t.Followed, Following{What: followedReview, Event: x.ID, At: e.Time, State: "open"})
 	case o.Unclear && o.End != nil && o.End.As != "":
-		t.Followed = append(t.Followed, Following{What: FollowedReview, Event: o.End.Event, At: o.End.At, State: string(o.End.As), By: o.End.By})
+		t.Followed = append(t.Followed, Following{What: followedReview, Event: o.End.Event, At: o.End.At, State: string(o.End.As), By: o.End.By})
 	case o.Unclear && o.End != nil:
-		t.Followed = append(t.Followed, Following{What: FollowedReview, Event: o.End.Event, At: o.End.At, State: "closed", By: o.End.By})
+		t.Followed = append(t.Followed, Following{What: followedReview, Event: o.End.Event, At: o.End.At, State: "closed", By: o.End.By})
 	}
 	if !stops && !open && (t.Ask == event.InboundStart || t.Unplaced != "") {
-		if err := l.lifts(ctx, t, x); err != nil {
+		if err := lifts(ctx, l, t, x); err != nil {
 			return err
 		}
 	}
-	return l.answers(ctx, t, x, e)
+	return answers(ctx, l, t, x, e)
 }
 
 // lifts adds the lift that a START asked for, and the end of a review that holds nothing.
-func (l *listing) lifts(ctx context.Context, t *Inbound, x reading.StreamEvent) error {
+func lifts(ctx context.Context, l *listing, t *Inbound, x reading.StreamEvent) error {
 	for read, after := 0, x.Position.Index; read < mostFollowed; {
 		next, err := l.r.p.Desk.StreamEvents(ctx, x.Subject, after, scanned)
 		if err != nil || len(next) == 0 {
@@ -244,12 +244,12 @@ func (l *listing) lifts(ctx context.Context, t *Inbound, x reading.StreamEvent) 
 			switch d := e.Data.(type) {
 			case *event.SuppressionLifted:
 				if d.Answers == x.ID && d.Source != event.SourceReview && len(d.Lifts) > 0 {
-					t.Followed = append(t.Followed, Following{What: FollowedLift, Event: y.ID, At: y.Time, By: d.By})
+					t.Followed = append(t.Followed, Following{What: followedLift, Event: y.ID, At: y.Time, By: d.By})
 					return nil
 				}
 			case *event.ReviewResolved:
 				if d.Review == x.ID {
-					t.Followed = append(t.Followed, Following{What: FollowedReview, Event: y.ID, At: y.Time, State: string(d.As), By: d.By})
+					t.Followed = append(t.Followed, Following{What: followedReview, Event: y.ID, At: y.Time, State: string(d.As), By: d.By})
 					return nil
 				}
 			}
@@ -259,7 +259,7 @@ func (l *listing) lifts(ctx context.Context, t *Inbound, x reading.StreamEvent) 
 }
 
 // answers adds the message that answered a text.
-func (l *listing) answers(ctx context.Context, t *Inbound, x reading.StreamEvent, e *event.Event) error {
+func answers(ctx context.Context, l *listing, t *Inbound, x reading.StreamEvent, e *event.Event) error {
 	if l.tenant == "" || t.Ask == event.InboundNone || t.Ask == event.InboundPart {
 		return nil
 	}
@@ -269,7 +269,7 @@ func (l *listing) answers(ctx context.Context, t *Inbound, x reading.StreamEvent
 	}
 	for _, m := range slices.Backward(sent) {
 		if m.Answers == x.ID || slices.Contains(t.Parts, m.Answers) && !m.Answers.IsZero() {
-			t.Followed = append(t.Followed, Following{What: FollowedAnswer, Event: m.ID, At: m.Accepted, State: string(m.Status), By: m.By})
+			t.Followed = append(t.Followed, Following{What: followedAnswer, Event: m.ID, At: m.Accepted, State: string(m.Status), By: m.By})
 		}
 	}
 	return nil

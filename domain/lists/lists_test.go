@@ -263,7 +263,7 @@ func filters(t *testing.T, l *Lister, tenant string, all []OptOut) {
 	lifted := allOptOuts(t, l, as(tenant, clear), OptOutQuery{LiftedSince: mid, Limit: 5})
 	n := 0
 	for i := range all {
-		if o := &all[i]; o.End != nil && o.End.What == TurnLifted && !o.End.At.Before(mid) {
+		if o := &all[i]; o.End != nil && o.End.What == turnLifted && !o.End.At.Before(mid) {
 			n++
 			if !slices.ContainsFunc(lifted, func(x OptOut) bool { return x.Event == o.Event }) {
 				t.Errorf("%s is lifted by %s, and not listed", o.Event, o.End.Event)

@@ -23,11 +23,11 @@ const (
 
 // What became of an opt-out, as Turn.What has it.
 const (
-	TurnRepeated = "repeated" // the person said it once more
-	TurnLifted   = "lifted"
-	TurnResolved = "resolved" // an officer resolved its review
-	TurnReplaced = "replaced" // words of several parts took its place, once they were joined
-	TurnRead     = "read"     // its words were shown, while they were under review
+	turnRepeated = "repeated" // the person said it once more
+	turnLifted   = "lifted"
+	turnResolved = "resolved" // an officer resolved its review
+	turnReplaced = "replaced" // words of several parts took its place, once they were joined
+	turnRead     = "read"     // its words were shown, while they were under review
 )
 
 // Turn is an event that something became of an opt-out or a review by.
@@ -116,10 +116,10 @@ func (r *Lister) OptOuts(ctx context.Context, look reading.Look, q OptOutQuery) 
 	}
 	page := OptOutPage{OptOuts: []OptOut{}}
 	want := func(x reading.StreamEvent, e *event.Event) (bool, error) {
-		return l.wantOptOut(ctx, &page, &q, x, e, event.ID{})
+		return wantOptOut(ctx, l, &page, &q, x, e, event.ID{})
 	}
 	if !q.LiftedSince.IsZero() {
-		want = func(_ reading.StreamEvent, e *event.Event) (bool, error) { return l.wantLifted(ctx, &page, &q, e) }
+		want = func(_ reading.StreamEvent, e *event.Event) (bool, error) { return wantLifted(ctx, l, &page, &q, e) }
 	}
 	last, err := l.scan(ctx, f, q.Limit, want)
 	if err != nil {
@@ -133,7 +133,7 @@ func (r *Lister) OptOuts(ctx context.Context, look reading.Look, q OptOutQuery) 
 }
 
 // wantOptOut adds an event to the page if it is an opt-out that was asked for, and was ended by the lift; zero: any.
-func (l *listing) wantOptOut(ctx context.Context, page *OptOutPage, q *OptOutQuery, x reading.StreamEvent, e *event.Event, lift event.ID) (bool, error) {
+func wantOptOut(ctx context.Context, l *listing, page *OptOutPage, q *OptOutQuery, x reading.StreamEvent, e *event.Event, lift event.ID) (bool, error) {
 	o, ok := optOutOf(x, e)
 	if !ok || q.Source != "" && o.Source != q.Source || !slices.ContainsFunc(o.Reaches, func(r event.Reach) bool {
 		return (q.Scope == "" || r.Scope == q.Scope) && (q.Name == "" || r.Name == q.Name)
@@ -155,7 +155,7 @@ func (l *listing) wantOptOut(ctx context.Context, page *OptOutPage, q *OptOutQue
 }
 
 // wantLifted adds the opt-outs that a lift ended. One lift counts once, however many it ended.
-func (l *listing) wantLifted(ctx context.Context, page *OptOutPage, q *OptOutQuery, lift *event.Event) (bool, error) {
+func wantLifted(ctx context.Context, l *listing, page *OptOutPage, q *OptOutQuery, lift *event.Event) (bool, error) {
 	d := lift.Data.(*event.SuppressionLifted)
 	ok := false
 	for i, id := range d.Lifts[:min(len(d.Lifts), reading.MaxPage)] {
@@ -169,7 +169,7 @@ func (l *listing) wantLifted(ctx context.Context, page *OptOutPage, q *OptOutQue
 		if err != nil {
 			return false, err
 		}
-		one, err := l.wantOptOut(ctx, page, q, x, e, lift.ID)
+		one, err := wantOptOut(ctx, l, page, q, x, e, lift.ID)
 		if err != nil {
 			return false, err
 		}
@@ -239,12 +239,12 @@ func optOutOf(x reading.StreamEvent, e *event.Event) (o OptOut, ok bool) {
 func (l *listing) tell(ctx context.Context, o *OptOut, x reading.StreamEvent, e *event.Event) (err error) {
 	l.about(x.ID, x.Subject)
 	if o.End != nil {
-		if err := l.tellTurn(ctx, o.End); err != nil {
+		if err := tellTurn(ctx, l, o.End); err != nil {
 			return err
 		}
 	}
 	for i := range o.History {
-		if err := l.tellTurn(ctx, &o.History[i]); err != nil {
+		if err := tellTurn(ctx, l, &o.History[i]); err != nil {
 			return err
 		}
 	}
@@ -275,7 +275,7 @@ func (l *listing) became(ctx context.Context, o *OptOut, x reading.StreamEvent, 
 		return err
 	}
 	if len(turns) > 0 {
-		if o.End = &turns[0]; o.End.What == TurnRepeated {
+		if o.End = &turns[0]; o.End.What == turnRepeated {
 			o.State = OptOutRepeated
 		}
 	}
@@ -293,7 +293,7 @@ func (l *listing) turns(ctx context.Context, x reading.StreamEvent, e *event.Eve
 	// By format level 2 what is repeated takes the place of the first. Before, both stood; an officer lifts both.
 	s, rule := recipient.New(x.Tenant, x.Subject), recipient.Standard()
 	p := recipient.PartitionState{Level: 2}
-	if err := l.reviewedIn(ctx, s, e); err != nil {
+	if err := reviewedIn(ctx, l, s, e); err != nil {
 		return nil, err
 	}
 	rule.Evolve(s, &p, x.Position.Index, e)
@@ -312,12 +312,12 @@ func (l *listing) turns(ctx context.Context, x reading.StreamEvent, e *event.Eve
 			if err != nil {
 				return nil, err
 			}
-			if err := l.reviewedIn(ctx, s, e); err != nil {
+			if err := reviewedIn(ctx, l, s, e); err != nil {
 				return nil, err
 			}
 			what := ""
 			if d, ok := e.Data.(*event.ReviewRead); ok {
-				if what = TurnRead; d.Review != of || !all {
+				if what = turnRead; d.Review != of || !all {
 					continue
 				}
 			} else if rule.Evolve(s, &p, y.Position.Index, e); stands(s, of) {
@@ -326,10 +326,10 @@ func (l *listing) turns(ctx context.Context, x reading.StreamEvent, e *event.Eve
 				what = endedBy(e.Data, of)
 			}
 			out = append(out, turnOf(what, y, e))
-			if !all || what != TurnRead && !stands(s, y.ID) {
+			if !all || what != turnRead && !stands(s, y.ID) {
 				return out, nil
 			}
-			if what != TurnRead {
+			if what != turnRead {
 				of = y.ID
 			}
 		}
@@ -339,7 +339,7 @@ func (l *listing) turns(ctx context.Context, x reading.StreamEvent, e *event.Eve
 
 // reviewedIn adds what a resolution is about to a state that was not folded from so far back: through which number of ours
 // the person said so is known from that.
-func (l *listing) reviewedIn(ctx context.Context, s *recipient.State, e *event.Event) error {
+func reviewedIn(ctx context.Context, l *listing, s *recipient.State, e *event.Event) error {
 	d, ok := e.Data.(*event.ReviewResolved)
 	if !ok || stands(s, d.Review) {
 		return nil
@@ -358,21 +358,21 @@ func (l *listing) reviewedIn(ctx context.Context, s *recipient.State, e *event.E
 func endedBy(d event.Data, id event.ID) string {
 	switch d := d.(type) {
 	case *event.SuppressionLifted:
-		return TurnLifted
+		return turnLifted
 	case *event.ReviewResolved:
 		if d.Review == id {
-			return TurnResolved
+			return turnResolved
 		}
 	case *event.InboundJoined:
 		if slices.Contains(d.Parts, id) {
-			return TurnReplaced
+			return turnReplaced
 		}
 	case *event.OptedOut:
 		if slices.Contains(d.Lifts, id) {
-			return TurnReplaced
+			return turnReplaced
 		}
 	}
-	return TurnRepeated
+	return turnRepeated
 }
 
 // turnOf is an event as what became of something, without the personal data in it.
@@ -394,7 +394,7 @@ func turnOf(what string, y reading.StreamEvent, e *event.Event) Turn {
 
 // tellTurn adds the personal data of what became of something. A resolution has no words: those that it is
 // about are said beside it.
-func (l *listing) tellTurn(ctx context.Context, t *Turn) (err error) {
+func tellTurn(ctx context.Context, l *listing, t *Turn) (err error) {
 	depth := 2
 	if t.As != "" {
 		depth = 0

@@ -147,10 +147,10 @@ func (l *listing) resolved(ctx context.Context, page *ReviewPage, q *ReviewQuery
 			if v.State = ReviewResolved; v.Kind == "" || q.Kind != "" && v.Kind != q.Kind || q.Program != "" && !slices.Contains(v.Programs, q.Program) {
 				continue
 			}
-			t := turnOf(TurnResolved, y, e)
+			t := turnOf(turnResolved, y, e)
 			v.End, any = &t, true
 			l.about(x.ID, x.Subject)
-			if err := l.tellTurn(ctx, v.End); err != nil {
+			if err := tellTurn(ctx, l, v.End); err != nil {
 				return false, err
 			}
 			page.Reviews = append(page.Reviews, v)
@@ -179,18 +179,18 @@ func (r *Lister) Review(ctx context.Context, look reading.Look, tenant string, i
 	if v.Kind == "" || slices.ContainsFunc(s.OpenReviews(), func(o recipient.Review) bool { return o.Event == id }) {
 		return nil, nil, reading.ErrNoReview
 	}
-	if v.Reads, v.End, err = l.reviewed(ctx, x); err != nil {
+	if v.Reads, v.End, err = reviewed(ctx, l, x); err != nil {
 		return nil, nil, err
 	}
 	v.State = ReviewResolved
-	if v.End == nil || v.End.What != TurnResolved {
+	if v.End == nil || v.End.What != turnResolved {
 		if v.State = ReviewClosed; v.Kind == recipient.ReviewStart {
 			return nil, nil, reading.ErrNoReview // a START that nobody had to read
 		}
 	}
 	l.about(x.ID, x.Subject)
 	if v.End != nil {
-		if err := l.tellTurn(ctx, v.End); err != nil {
+		if err := tellTurn(ctx, l, v.End); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -214,12 +214,12 @@ func (r *Lister) ReviewReads(ctx context.Context, tenant string, id event.ID) ([
 	if err != nil {
 		return nil, err
 	}
-	reads, _, err := l.reviewed(ctx, x)
+	reads, _, err := reviewed(ctx, l, x)
 	return reads, err
 }
 
 // reviewed goes through the stream after an event under review: who was shown the words, and what ended it.
-func (l *listing) reviewed(ctx context.Context, x reading.StreamEvent) (reads []Turn, end *Turn, err error) {
+func reviewed(ctx context.Context, l *listing, x reading.StreamEvent) (reads []Turn, end *Turn, err error) {
 	of := types(&event.ReviewRead{}, &event.ReviewResolved{}, &event.SuppressionLifted{})
 	for n, after := 0, x.Position.Index; n < mostFollowed; {
 		next, err := l.r.p.Desk.StreamEvents(ctx, x.Subject, after, scanned)
@@ -239,19 +239,19 @@ func (l *listing) reviewed(ctx context.Context, x reading.StreamEvent) (reads []
 			switch d := e.Data.(type) {
 			case *event.ReviewRead:
 				if d.Review == x.ID {
-					reads = append(reads, turnOf(TurnRead, y, e))
+					reads = append(reads, turnOf(turnRead, y, e))
 				}
 			case *event.ReviewResolved:
 				if d.Review == x.ID {
-					what = TurnResolved
+					what = turnResolved
 				}
 			case *event.SuppressionLifted:
 				switch {
 				case !slices.Contains(d.Lifts, x.ID):
 				case d.Source == event.SourceReview:
-					what = TurnResolved // the operator placed it
+					what = turnResolved // the operator placed it
 				default:
-					what = TurnLifted
+					what = turnLifted
 				}
 			}
 			if what != "" && end == nil {

@@ -56,7 +56,7 @@ func (p *pageData) Tiles() []tile {
 	return []tile{
 		{"Submitted", f.Submitted.Messages, plural(f.Submitted.Parts, "part")},
 		{"Sent", f.Sent.Messages, plural(f.Sent.Parts, "part")},
-		{"Delivered", delivered, share(delivered, f.Sent.Messages) + " of sent"},
+		{"Delivered", delivered, "a receipt says so"},
 		{"Not delivered", not, "a receipt says so"},
 		{"Not known", unknown, "unconfirmed or in doubt"},
 		{"Denied", f.came(recipient.Denied), "a rule refused it"},
@@ -345,14 +345,6 @@ func plural(n int64, one string) string {
 		return "1 " + one
 	}
 	return number(n) + " " + one + "s"
-}
-
-// share is a part of a whole in percent; "–" of nothing.
-func share(n, of int64) string {
-	if of == 0 {
-		return "–"
-	}
-	return strconv.FormatFloat(100*float64(n)/float64(of), 'f', 1, 64) + " %"
 }
 
 // length writes a time between two events.

@@ -65,7 +65,7 @@ func TestHistoryForms(t *testing.T) {
 		}
 	}
 	page := f.run("", "history", "+14155550123", "--format", "html", "--all", "--reason", "complaint 4711").Is(t, 0).Stdout
-	if strings.Contains(page, "<script") || strings.Contains(page, "=1+1 <b>") || strings.Count(page, "<article") != 6 || !strings.Contains(page, "At 2026-11-24 14:03") {
+	if strings.Contains(page, "<script") || strings.Contains(page, "=1+1 <b>") || strings.Count(page, "<article") != 6 || !strings.Contains(page, "At 2026-11-24 14:03") || !strings.Contains(page, "These are the first of 7.") {
 		t.Error(page)
 	}
 	newFake(t).run("", "history", "+14155550123", "--zone", "Mars").Is(t, terminal.ExitUsage)

@@ -21,6 +21,8 @@ type OptoutCmd struct {
 	Add   OptoutAddCmd   `cmd:"" help:"Record that these numbers opted out. Takes effect at once."`
 	Lift  OptoutLiftCmd  `cmd:"" help:"End the opt-outs of exactly this scope that are in force now, on evidence. It records no consent."`
 	Check OptoutCheckCmd `cmd:"" help:"Ask which numbers opted out."`
+	List  OptoutListCmd  `cmd:"" help:"List opt-outs, the newest first, with the evidence and what ended them."`
+	Show  OptoutShowCmd  `cmd:"" help:"Show one opt-out with its history."`
 }
 
 // optoutFlags are those of add and lift.

@@ -38,13 +38,21 @@ func (o *reviewOwner) owner() string {
 type ReviewListCmd struct {
 	reviewOwner `embed:""`
 
-	Kind   string `help:"Only these: unclear, unreadable, start, held or unplaced." placeholder:"KIND"`
-	Limit  int    `help:"How many at most, 1 to 200." default:"50"`
-	Cursor string `help:"Go on after the page before: what it printed as its cursor." placeholder:"CURSOR"`
+	State   string `help:"open, resolved or all: what is open first, then what is resolved, the latest first." enum:"open,resolved,all" default:"open"`
+	Program string `help:"With --state resolved or all: only of numbers from which this program may send." placeholder:"NAME"`
+	Kind    string `help:"Only these: unclear, unreadable, start, held or unplaced." placeholder:"KIND"`
+	Limit   int    `help:"How many at most, 1 to 200." default:"50"`
+	Cursor  string `help:"Go on after the page before: what it printed as its cursor." placeholder:"CURSOR"`
 }
 
 // Run prints one page.
 func (c *ReviewListCmd) Run(g *terminal.Globals) error {
+	if c.State != "open" {
+		return c.resolved(g)
+	}
+	if c.Program != "" {
+		return terminal.UsageError("--program needs --state resolved or --state all")
+	}
 	ctx, stop := terminal.Interruptible()
 	defer stop()
 	cl, err := client.New(g)
@@ -80,6 +88,29 @@ func (c *ReviewListCmd) Run(g *terminal.Globals) error {
 	}
 	_, err = fmt.Fprintf(g.Stdout, "There are more: --cursor %s\n", terminal.Plain(page.NextCursor))
 	return err
+}
+
+// resolved prints a page of reviews that are resolved, or of all.
+func (c *ReviewListCmd) resolved(g *terminal.Globals) error {
+	f := listFlags{Limit: c.Limit}
+	q, err := f.query("owner", c.owner(), "state", c.State, "kind", c.Kind, "program", c.Program, "cursor", c.Cursor)
+	if err != nil {
+		return err
+	}
+	var page v1.ReviewList
+	raw, err := get(g, "/v1/reviews", q, &page)
+	if err != nil {
+		return err
+	}
+	return f.finish(g, raw, make([][]string, 1+len(page.Reviews)), func(w io.Writer) {
+		for i := range page.Reviews {
+			r := &page.Reviews[i]
+			fmt.Fprintf(w, "%s  %s, %s, since %s, to %s\n", r.Id, terminal.Plain(r.Kind), terminal.Plain(r.State), terminal.Instant(r.Since), terminal.Plain(r.To))
+			if r.End != nil {
+				writeTurn(w, r.End)
+			}
+		}
+	}, page.Masked, page.NextCursor)
 }
 
 var errNotOurs = errors.New("the answer does not come from Chirograph's API; check --url")
