@@ -521,7 +521,10 @@ func (s *spoken) Sentence() string {
 
 // CameBy says how a statement reached us.
 func (s *spoken) CameBy() string {
-	if s.Source == string(event.SourceHandset) && s.By != "" {
+	switch {
+	case s.By == "clerk": // the writer of what follows from a person's text
+		return "It came from the handset; the system itself recorded what follows from it."
+	case s.Source == string(event.SourceHandset) && s.By != "":
 		return "It came from the handset; the carrier " + s.By + " delivered it."
 	}
 	text := "It came by: " + s.Source + "."

@@ -63,7 +63,7 @@ func (j *Jobs) Ask(ctx context.Context, c ledger.Caller, q *Question) (Job, erro
 		}
 	}()
 	e := &entry{record: record{Job: Job{ID: j.p.Writer.NewID(), Tenant: c.Tenant, By: c.Key, Reason: q.Reason, Scope: scope, Clear: q.Clear,
-		CompleteSince: complete, State: Queued}}}
+		CompleteSince: complete, Zone: j.p.TenantZones[c.Tenant], State: Queued}}}
 	if q.Clear {
 		e.Shown = q.May
 	}

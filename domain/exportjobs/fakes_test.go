@@ -303,6 +303,16 @@ type memorySpool struct{ bytes.Buffer }
 func (m *memorySpool) Rewind() (io.Reader, error) { return &m.Buffer, nil }
 func (m *memorySpool) Close() error               { return nil }
 
+// utcZones has one zone.
+type utcZones struct{}
+
+func (utcZones) Zone(name string) (*time.Location, error) {
+	if name != "Etc/Test" {
+		return nil, fmt.Errorf("no zone %s", name)
+	}
+	return time.UTC, nil
+}
+
 type noRules struct{}
 
 func (noRules) Rule(string) (decision.Rule, bool) { return decision.Rule{}, false }

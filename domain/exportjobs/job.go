@@ -46,6 +46,9 @@ type Job struct {
 	// they had all.
 	CompleteSince time.Time `json:"complete_since,omitzero"`
 
+	// Zone is the zone of the file's local times; "": UTC.
+	Zone string `json:"zone,omitempty"`
+
 	State State `json:"state"`
 	// Done is how many of Known events were looked at. Both are 0 before it runs, and are not kept over a
 	// restart.

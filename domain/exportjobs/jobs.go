@@ -58,6 +58,11 @@ type rules interface {
 	Rule(id string) (decision.Rule, bool)
 }
 
+// zones finds time zones by their IANA names.
+type zones interface {
+	Zone(name string) (*time.Location, error)
+}
+
 // Ports are what Jobs stand on. All are required.
 type Ports struct {
 	Log    log
@@ -71,6 +76,10 @@ type Ports struct {
 	Rules rules
 	// Product is the program and its version, and Ledger the ledger's short id, as the files say them.
 	Product, Ledger string
+	// Zones finds a zone by its name, and TenantZones are those of the tenants that have one, in which their
+	// files write local times; the others' is UTC.
+	Zones       zones
+	TenantZones map[string]string
 	// Keep is how long a file is kept after it was finished.
 	Keep time.Duration
 	Now  func() time.Time

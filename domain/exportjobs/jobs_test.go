@@ -47,7 +47,7 @@ func newProcess(t *testing.T) *process {
 func (p *process) start() {
 	p.t.Helper()
 	j, err := New(Ports{Log: p.ledger, Views: p.ledger, Desk: p.ledger, Vault: fakeVault{}, Writer: p.audit, Files: p.files, Logger: slog.New(slog.DiscardHandler),
-		Rules: noRules{}, Product: "chirograph test", Ledger: "test", Keep: keep, Now: p.clock.Now, Rest: func(_ context.Context, d time.Duration) { p.rested += d }})
+		Rules: noRules{}, Product: "chirograph test", Ledger: "test", Keep: keep, Zones: utcZones{}, TenantZones: map[string]string{"clinic": "Etc/Test"}, Now: p.clock.Now, Rest: func(_ context.Context, d time.Duration) { p.rested += d }})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -437,7 +437,7 @@ func TestQueue(t *testing.T) {
 	p.step(context.Background())
 	p.clock.add(time.Millisecond)
 	p.step(context.Background())
-	if j, err := p.Job("clinic", other.ID); err != nil || j.State != Finished {
+	if j, err := p.Job("clinic", other.ID); err != nil || j.State != Finished || j.Zone != "Etc/Test" {
 		t.Errorf("the other tenant waits: %+v, %v", j, err)
 	}
 	list := p.List("bank")

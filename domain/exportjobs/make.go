@@ -132,7 +132,13 @@ func (j *Jobs) options(job *Job) (export.Options, error) {
 	for _, h := range job.Heads {
 		m.Heads = append(m.Heads, h.String())
 	}
-	return export.Options{Manifest: m, Rules: j.p.Rules, Temp: j.p.Files.Spool}, nil
+	o := export.Options{Manifest: m, Rules: j.p.Rules, Temp: j.p.Files.Spool}
+	if job.Zone != "" {
+		if o.Zone, err = j.p.Zones.Zone(job.Zone); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
 }
 
 // sentence is what was asked for, and what of the personal data may be seen.

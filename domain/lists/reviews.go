@@ -75,6 +75,14 @@ func (r *Lister) Reviews(ctx context.Context, look reading.Look, tenant string, 
 		page.Next, err = l.resolved(ctx, &page, &q, cursor)
 	} else {
 		page.Next, err = l.open(ctx, &page, &q, cursor)
+		if q.Limit == 0 {
+			q.Limit = defaultPage
+		}
+		if n := len(page.Reviews); err == nil && q.State == "" && page.Next == "" && n < q.Limit { // the open ones end within this page
+			q.Limit -= n
+			resolved = true
+			page.Next, err = l.resolved(ctx, &page, &q, "")
+		}
 	}
 	if err != nil {
 		return ReviewPage{}, err

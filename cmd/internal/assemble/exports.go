@@ -1,6 +1,7 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"runtime/debug"
@@ -10,6 +11,7 @@ import (
 	"github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/domain/exportjobs"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/places"
 )
 
 // Exports says where a node keeps the files of exports, and how long.
@@ -19,8 +21,8 @@ type Exports struct {
 	Keep time.Duration
 }
 
-// begin makes the exports of a node until stop; nil where it makes none.
-func (x Exports) begin(d *Data, log *slog.Logger) (_ v1.Exports, stop func(), err error) {
+// begin makes the exports of a node until stop; nil where it makes none. zones are those of tenants.
+func (x Exports) begin(d *Data, zones map[string]string, log *slog.Logger) (_ v1.Exports, stop func(), err error) {
 	if x.Dir == "" {
 		return nil, func() {}, nil
 	}
@@ -34,7 +36,7 @@ func (x Exports) begin(d *Data, log *slog.Logger) (_ v1.Exports, stop func(), er
 	}
 	author := ledger.Author{Source: d.Log.Source(), Node: x.Node}
 	jobs, err := exportjobs.New(exportjobs.Ports{Log: d.Log, Views: d.Views, Desk: d.Views, Vault: d.Vault, Writer: ledger.NewWriter(author, d.Log, d.Vault, d.Views, time.Now, 0),
-		Files: files, Logger: log, Rules: d.Policy, Product: product, Ledger: d.Log.Source()[1:], Keep: x.Keep, Now: time.Now, Rest: rest})
+		Files: files, Logger: log, Rules: d.Policy, Product: product, Ledger: d.Log.Source()[1:], Keep: x.Keep, Zones: cmp.Or(d.World, places.BuiltIn()), TenantZones: zones, Now: time.Now, Rest: rest})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -55,7 +55,7 @@ type Running struct {
 // proposals, the carriers' answers, the facts that they made, the files.
 func (r *Running) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, r.Data.Close()) }()
-	exports, stopExports, err := r.Exports.begin(r.Data, r.Log)
+	exports, stopExports, err := r.Exports.begin(r.Data, r.zones, r.Log)
 	if err != nil {
 		return err
 	}

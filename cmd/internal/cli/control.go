@@ -146,7 +146,7 @@ func wrapped(text string, width int) (lines []string) {
 func (c *ControlHistoryCmd) csv(w io.Writer, page *v1.ControlHistoryPage, in *time.Location, first bool) error {
 	out := csv.NewWriter(w)
 	if first {
-		out.Write([]string{"time", "local_time", "kind", "type", "tenant", "by", "program", "carrier", "sender", "legal_entity", "sentence", "reason", "field", "before", "after", "ended", "event", "position"})
+		_ = out.Write([]string{"time", "local_time", "kind", "type", "tenant", "by", "program", "carrier", "sender", "legal_entity", "sentence", "reason", "field", "before", "after", "ended", "event", "position"})
 	}
 	for i := range page.Entries {
 		e := &page.Entries[i]
@@ -164,7 +164,7 @@ func (c *ControlHistoryCmd) csv(w io.Writer, page *v1.ControlHistoryPage, in *ti
 			for j := range row {
 				row[j] = csvCell(terminal.Plain(row[j]))
 			}
-			out.Write(row)
+			_ = out.Write(row)
 		}
 	}
 	out.Flush()

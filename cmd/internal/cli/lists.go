@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -59,7 +58,7 @@ func get(g *terminal.Globals, path string, q url.Values, reason string, into any
 	if err != nil {
 		return nil, err
 	}
-	raw, err := cl.Do(context.Context(ctx), client.Call{Method: http.MethodGet, Path: path, Query: q, Reason: reason, Reads: true})
+	raw, err := cl.Do(ctx, client.Call{Method: http.MethodGet, Path: path, Query: q, Reason: reason, Reads: true})
 	if err != nil {
 		return nil, client.Failed(g, err)
 	}
@@ -81,7 +80,7 @@ func (f *listFlags) finish(g *terminal.Globals, raw []byte, rows [][]string, tex
 			for i := range row {
 				row[i] = csvCell(row[i])
 			}
-			out.Write(row)
+			_ = out.Write(row)
 		}
 		if out.Flush(); out.Error() != nil {
 			return out.Error()

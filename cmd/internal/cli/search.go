@@ -167,7 +167,7 @@ func (c *SearchCmd) shown(t time.Time, in *time.Location) string {
 func (c *SearchCmd) csv(w io.Writer, page *v1.SearchPage, in *time.Location, first bool) error {
 	out := csv.NewWriter(w)
 	if first {
-		out.Write([]string{"id", "submitted", "submitted_local", "sent", "sent_local", "status", "outcome", "to", "erased", "from", "sent_from", "program", "purpose", "country", "carrier", "reference", "segments", "position"})
+		_ = out.Write([]string{"id", "submitted", "submitted_local", "sent", "sent_local", "status", "outcome", "to", "erased", "from", "sent_from", "program", "purpose", "country", "carrier", "reference", "segments", "position"})
 	}
 	stamp := func(t time.Time) string {
 		if t.IsZero() {
@@ -182,7 +182,7 @@ func (c *SearchCmd) csv(w io.Writer, page *v1.SearchPage, in *time.Location, fir
 		for j := range row {
 			row[j] = csvCell(terminal.Plain(row[j]))
 		}
-		out.Write(row)
+		_ = out.Write(row)
 	}
 	out.Flush()
 	return out.Error()
