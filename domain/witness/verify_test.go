@@ -15,8 +15,8 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// What the witness writes passes the verifier: in peace, while the audit log cannot be written for hours, while
-// appends are slow, and while the clock is set back and forth. No use is lost or counted twice.
+// What the witness writes passes the verifier: in peace, while the audit log cannot be written for hours, and
+// while the clock is set back and forth. No use is lost or counted twice.
 func TestWhatIsWrittenPassesTheVerifier(t *testing.T) {
 	hours := func(n int, r *rig, use func()) {
 		for range 6 * n {
