@@ -19,17 +19,18 @@ const mostEvents = 1000
 
 // Reader answers from what is committed. Its methods may be called from any goroutine.
 type Reader struct {
-	read    func() *sql.DB
-	do      func(ctx context.Context, what string, query func(context.Context) error) error
-	message func(ctx context.Context, tenant string, id event.ID) (*reading.Message, error)
+	read      func() *sql.DB
+	do        func(ctx context.Context, what string, query func(context.Context) error) error
+	documents func(ctx context.Context, tenant string, ids []event.ID, take func(doc []byte) error) error
 }
 
 // NewReader returns a reader. read are the readers' connections. do runs a query within its time, perhaps
-// twice, and its error says what it was for. message finds a message of a tenant, as
-// reading.Views.Message does.
+// twice, and its error says what it was for. documents finds those messages of a tenant that there are and
+// that were submitted, in any order, and calls take with the stored form of each, which is only lent; it runs
+// within one call of do, so take may be called twice for one message.
 func NewReader(read func() *sql.DB, do func(ctx context.Context, what string, query func(context.Context) error) error,
-	message func(ctx context.Context, tenant string, id event.ID) (*reading.Message, error)) *Reader {
-	return &Reader{read, do, message}
+	documents func(ctx context.Context, tenant string, ids []event.ID, take func(doc []byte) error) error) *Reader {
+	return &Reader{read, do, documents}
 }
 
 const streamColumns = `partition, position, event, type, tenant, subject, at, why`
@@ -119,14 +120,18 @@ func (r *Reader) StreamEvent(ctx context.Context, tenant string, id event.ID) (e
 // Messages is part of reading.Desk.
 func (r *Reader) Messages(ctx context.Context, tenant string, ids []event.ID) (map[event.ID]*reading.Message, error) {
 	out := make(map[event.ID]*reading.Message, len(ids))
-	for _, id := range ids {
-		m, err := r.message(ctx, tenant, id)
-		switch {
-		case err == nil:
-			out[id] = m
-		case err != reading.ErrNotFound: //nolint:errorlint // Message returns it as it is
-			return nil, err
-		}
+	err := r.do(ctx, "read messages", func(ctx context.Context) error {
+		clear(out)
+		return r.documents(ctx, tenant, ids, func(doc []byte) error {
+			m, err := projections.ReadMessage(doc)
+			if err == nil {
+				out[m.ID] = m
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }
