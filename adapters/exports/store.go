@@ -37,7 +37,7 @@ func Open(dir string) (*Store, error) {
 		return nil, err
 	}
 	// The folder may have been made by hand. On Windows the mode says nothing.
-	if err := os.Chmod(dir, 0o700); err != nil && runtime.GOOS != "windows" {
+	if err := os.Chmod(dir, 0o700); err != nil && runtime.GOOS != "windows" { //nolint:gosec // a folder needs its x bit
 		return nil, fmt.Errorf("the folder of exports must belong to the user that runs this: %w", err)
 	}
 	rests, err := filepath.Glob(filepath.Join(dir, "*.tmp"))

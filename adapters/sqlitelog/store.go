@@ -40,10 +40,10 @@ type row struct {
 func newStore(db *sql.DB, table string, first event.Partition, partitions int) (*store, error) {
 	s := &store{first: first, partitions: partitions, hints: make([]int64, partitions), rows: map[int64]*row{}}
 	var err error
-	if s.getDir, err = db.Prepare("SELECT dir FROM " + table + " WHERE id = ?"); err != nil {
+	if s.getDir, err = db.Prepare("SELECT dir FROM " + table + " WHERE id = ?"); err != nil { //nolint:gosec // the name is one of two of ours
 		return nil, err
 	}
-	s.getWhole, err = db.Prepare("SELECT dir, body FROM " + table + " WHERE id = ?")
+	s.getWhole, err = db.Prepare("SELECT dir, body FROM " + table + " WHERE id = ?") //nolint:gosec // the name is one of two of ours
 	return s, err
 }
 

@@ -132,6 +132,9 @@ type AuditEntry struct {
 	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position Position `json:"position"`
 
+	// Sentence What it is, in a sentence: who read, used, asked, downloaded or deleted what, and why.
+	Sentence string `json:"sentence"`
+
 	// Tenant Whose data was read or whose key was used; left out for the operator's.
 	Tenant string `json:"tenant,omitempty,omitzero"`
 

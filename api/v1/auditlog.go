@@ -33,5 +33,5 @@ func (a auditLogCalls) GetAuditLog(ctx context.Context, r GetAuditLogRequestObje
 }
 
 func auditEntry(e *witness.Entry) AuditEntry {
-	return AuditEntry{Id: e.ID, Type: string(e.Type), Time: e.Time, Position: e.Position, Tenant: e.Tenant, Data: e.Data}
+	return AuditEntry{Id: e.ID, Type: string(e.Type), Time: e.Time, Position: e.Position, Tenant: e.Tenant, Sentence: e.Sentence, Data: e.Data}
 }

@@ -91,11 +91,18 @@ type fakeLedger struct {
 	resolve  func(owner string, id event.ID, r *intake.Resolution) (*intake.Resolved, error)
 	reads    []event.ID
 	shown    []event.DataRead
+	reasons  []string
 	unseen   error // what DataShown answers
 }
 
-func (f *fakeLedger) DataShown(_ context.Context, _ ledger.Caller, _, _ string, r event.DataRead) error {
-	f.shown = append(f.shown, r)
+func (f *fakeLedger) DataShown(_ context.Context, _ ledger.Caller, tenant, reason string, r event.DataRead) error {
+	f.shown, f.reasons = append(f.shown, r), append(f.reasons, reason)
+	// What is recorded has no personal data either: TestMain looks.
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	writtenByAll.Write(append(raw, "\n"+tenant+"\n"+reason+"\n"...))
 	return f.unseen
 }
 
@@ -350,6 +357,9 @@ func (fakeKeys) Authenticate(token string) (ledger.Caller, []string, bool) {
 		return ledger.Caller{Tenant: "acme", Key: "key2"}, nil, true
 	case "k_other_tenant":
 		return ledger.Caller{Tenant: "other", Key: "key3"}, []string{"messages:write", "messages:read"}, true
+	}
+	if scopes, ok := strings.CutPrefix(token, "k_with:"); ok { // a key with exactly these
+		return ledger.Caller{Tenant: "acme", Key: "key6"}, strings.Split(scopes, ","), true
 	}
 	return ledger.Caller{}, nil, false
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 )
@@ -68,7 +69,7 @@ func told(t *testing.T) (e *env, id event.ID, at event.Position) {
 	e.views.states = map[event.Pseudonym]*recipient.State{subject: s}
 	e.log.records[at.Partition] = []ledger.Record{{Event: x, Raw: stored}}
 	*d.History = *history.New(history.Ports{Views: folded{e.views, 1}, Desk: streamDesk{[]reading.StreamEvent{{ID: x.ID, Type: x.Data.Type(), Time: x.Time, Position: at, Tenant: "acme", Subject: subject}}},
-		Log: e.log, Vault: e.vault, Rules: fakeRules{}, Registry: func(int64) *control.Registry { return nil }, Zone: time.LoadLocation, Now: time.Now, Witness: e.ledger})
+		Log: e.log, Vault: e.vault, Rules: fakeRules{}, Registry: func(int64) *control.Registry { return nil }, Zone: places.BuiltIn().Zone, Now: time.Now, Witness: e.ledger})
 	return e, x.ID, at
 }
 

@@ -30,7 +30,7 @@ func (s reporting) GetReport(ctx context.Context, r GetReportRequestObject) (Get
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
-	made, err := s.maker.Make(ctx, callerOf(ctx).Tenant, report.Ask{Kind: report.Kind(r.Period), Of: r.Params.Of, Zone: r.Params.Zone, Operator: door.Require(ctx, "operate") == nil})
+	made, err := s.maker.Make(ctx, callerOf(ctx).Tenant, report.Ask{Kind: report.Kind(r.Period), Of: r.Params.Of, Zone: r.Params.Zone, Operator: door.Has(ctx, "operate")})
 	if err != nil {
 		return nil, err
 	}

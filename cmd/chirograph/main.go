@@ -31,7 +31,7 @@ type commandLine struct {
 	Pause       cli.PauseCmd           `cmd:"" help:"Stop sending for a program, to a carrier (of all tenants), or everything that the key's tenant sends. Messages are accepted and held."`
 	Resume      cli.ResumeCmd          `cmd:"" help:"End a pause."`
 	Control     cli.ControlCmd         `cmd:"" help:"Read who changed programs, routes, policies and pauses."`
-	Sms         cli.SMSCmd             `cmd:"" help:"Show how an inbound text is read."`
+	Sms         operate.SMSCmd         `cmd:"" help:"Show how an inbound text is read."`
 	Simulate    world.SimulateCmd      `cmd:"" help:"Simulate a message centre or a handset."`
 	Audit       auditCmd               `cmd:"" help:"Report and export what happened, and check a ledger."`
 	Config      operate.ConfigCmd      `cmd:"" help:"Check and apply a configuration file, and make API keys."`
@@ -49,6 +49,8 @@ type auditCmd struct {
 
 	Export  cli.ExportCmd  `cmd:"" help:"Make a file of what the ledger knows of a question: a report, the exact events, and tables."`
 	Exports cli.ExportsCmd `cmd:"" help:"List the exports of the tenant."`
+
+	Log cli.AuditLogCmd `cmd:"" help:"Show who was shown personal data and why, who asked for, downloaded and deleted exports, and how keys were used."`
 }
 
 func main() { os.Exit(run(os.Args[1:])) }

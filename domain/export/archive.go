@@ -13,7 +13,6 @@ import (
 	"io"
 	"iter"
 	"math"
-	"time"
 )
 
 // level is how hard members are compressed: the fastest level, which keeps one core well
@@ -185,10 +184,10 @@ func (f *contents) assemble(ctx context.Context, w io.Writer) (Result, error) {
 
 // header has nothing in it that a second making would not have: the time is when the export was asked for.
 func (f *contents) header(name string) zip.FileHeader {
-	h := zip.FileHeader{Name: name, Method: zip.Deflate, ModifiedDate: 1<<5 | 1} // 1980-01-01
+	h := zip.FileHeader{Name: name, Method: zip.Deflate, ModifiedDate: 1<<5 | 1} //nolint:staticcheck // 1980-01-01; Modified would add an extra field
 	if t := f.manifest.Asked.UTC(); t.Year() >= 1980 && t.Year() < 2108 {
-		h.ModifiedDate = uint16(t.Day() | int(t.Month())<<5 | (t.Year()-1980)<<9)
-		h.ModifiedTime = uint16(t.Second()/2 | t.Minute()<<5 | t.Hour()<<11)
+		h.ModifiedDate = uint16(t.Day() | int(t.Month())<<5 | (t.Year()-1980)<<9) //nolint:staticcheck // as above
+		h.ModifiedTime = uint16(t.Second()/2 | t.Minute()<<5 | t.Hour()<<11)      //nolint:staticcheck // as above
 	}
 	h.SetMode(0o644)
 	return h
@@ -236,5 +235,3 @@ const (
 	utcLayout   = "2006-01-02T15:04:05.000Z"
 	localLayout = "2006-01-02T15:04:05.000-07:00"
 )
-
-func (f *contents) local(t time.Time) string { return t.In(f.zone).Format(localLayout) }

@@ -76,10 +76,6 @@ type Manifest struct {
 	Members []Member `json:"members"`
 }
 
-// formatName names the layout of the file. Further members may be added under the same name; what is
-// there keeps its meaning.
-const formatName = "chirograph-export/1"
-
 // Member describes one member of the zip.
 type Member struct {
 	Name string `json:"name"`

@@ -23,6 +23,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
@@ -154,7 +155,7 @@ func smallLedger(t *testing.T) []Entry {
 }
 
 func smallOptions(t *testing.T) Options {
-	zone, err := time.LoadLocation("America/New_York")
+	zone, err := places.BuiltIn().Zone("America/New_York")
 	if err != nil {
 		t.Fatal(err)
 	}

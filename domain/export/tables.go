@@ -105,10 +105,10 @@ func (f *contents) member(name, format string) *pressed {
 // close deletes the temporary files.
 func (f *contents) close() {
 	for _, m := range f.members {
-		m.stop()
-		m.spool.Close()
+		_ = m.stop()
+		_ = m.spool.Close()
 	}
-	f.lives.close()
+	_ = f.lives.close()
 }
 
 // add takes the next event.

@@ -154,6 +154,9 @@ func (j *Jobs) scope(ctx context.Context, tenant string, q *Question) (Scope, er
 	if err := s.check(); err != nil {
 		return s, err
 	}
+	if q.Recipient == "" && q.Country != "" {
+		return s, &ledger.Refusal{Code: "invalid_value", Field: "/country", Text: "The country is that of a national number in recipient. Exports are not narrowed by country: search for its messages, and export each, or leave it out."}
+	}
 	if q.Recipient != "" {
 		n, err := sms.ParseAny(q.Recipient, q.Country)
 		if err != nil {

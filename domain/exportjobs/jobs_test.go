@@ -372,6 +372,7 @@ func TestAskRefuses(t *testing.T) {
 		{"invalid_value/message", Question{Message: "x"}},
 		{"message_not_found/message", Question{Message: theirs.String()}},
 		{"opt_out_not_found/after_stop", Question{AfterStop: "x"}},
+		{"invalid_value/country", Question{Country: "GB"}},
 		{"opt_out_not_found/after_stop", Question{AfterStop: stop.ID.String()}},
 		{"invalid_value/after_stop", Question{AfterStop: mine.ID.String(), Recipient: "+14155550123"}},
 	} {

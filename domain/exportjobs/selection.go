@@ -363,7 +363,7 @@ func (s *selection) effective(ctx context.Context, m *reading.Message, f func(ev
 		}
 		return nil
 	})
-	if err == done {
+	if errors.Is(err, done) {
 		return nil
 	}
 	return err

@@ -15,6 +15,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/projections"
@@ -176,7 +177,7 @@ func (s *stored) DataShown(_ context.Context, _ ledger.Caller, _, _ string, r ev
 
 func (s *stored) reader() *history.Reader {
 	return history.New(history.Ports{Views: s, Desk: s, Log: s, Vault: s, Rules: s, Registry: func(int64) *control.Registry { return s.registry },
-		Zone: time.LoadLocation, Now: func() time.Time { return viewtest.Epoch.AddDate(1, 0, 0) }, Witness: s})
+		Zone: places.BuiltIn().Zone, Now: func() time.Time { return viewtest.Epoch.AddDate(1, 0, 0) }, Witness: s})
 }
 
 func look(tenant string) reading.Look { return reading.Look{Caller: ledger.Caller{Tenant: tenant}} }

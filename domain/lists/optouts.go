@@ -315,7 +315,7 @@ func (l *listing) turns(ctx context.Context, x reading.StreamEvent, e *event.Eve
 			if err := reviewedIn(ctx, l, s, e); err != nil {
 				return nil, err
 			}
-			what := ""
+			var what string
 			if d, ok := e.Data.(*event.ReviewRead); ok {
 				if what = turnRead; d.Review != of || !all {
 					continue

@@ -274,10 +274,9 @@ func (w *controlWords) scope(v *ControlEntry) string {
 
 func (w *controlWords) paused(v *ControlEntry) {
 	v.Sentence = w.scope(v) + " was paused."
-	switch end := w.x.ended; {
-	case end == nil:
+	if end := w.x.ended; end == nil {
 		v.Sentence += " The pause is in force."
-	default:
+	} else {
 		how := "It lasted "
 		if _, ok := end.Data.(*event.Paused); ok {
 			how = "Another pause of the same took its place after "
@@ -345,7 +344,7 @@ func lasting(d time.Duration) string {
 		of  time.Duration
 	}{{"day", 24 * time.Hour}, {"hour", time.Hour}, {"minute", time.Minute}, {"second", time.Second}} {
 		n := d / u.of
-		d -= n * u.of
+		d -= n * u.of //nolint:durationcheck // n counts units
 		switch {
 		case n == 1:
 			said = append(said, "1 "+u.one)

@@ -85,7 +85,6 @@ type fakeDesk struct {
 	Desk
 	total    int // how many messages there are
 	short    int // how many a page has at most; 0: its limit
-	last     event.ID
 	filter   Filter
 	complete time.Time
 }

@@ -151,7 +151,7 @@ func changeOf(tenant string, e *event.Event) (c Change, n int64, ok bool) {
 	if e.Tenant != tenant && (e.Tenant != "" || e.Data.Type().Kind() == event.Audit) {
 		return c, 0, false
 	}
-	n, ok = 1, true
+	n = 1
 	c.Type = e.Data.Type().Name()
 	switch d := e.Data.(type) {
 	case *event.ProgramChanged:

@@ -46,8 +46,8 @@ type OptOut struct {
 	Last        time.Time `json:"last,omitzero"`
 	LastMessage event.ID  `json:"last_message,omitzero"`
 	SinceLast   int64     `json:"since_last_ms"`
-	// Decided is when a message to the person was decided first after it, in the order of the stream; zero if
-	// none was among the 50 before and the 50 after it. Outcome is the decision's, ToDecision the time between,
+	// Decided is when a message to the person that is no automatic answer was decided first after it, in the
+	// order of the stream; zero if none was among the 50 before and the 50 after it. Outcome is the decision's, ToDecision the time between,
 	// in milliseconds.
 	Decided        time.Time `json:"decided,omitzero"`
 	DecidedMessage event.ID  `json:"decided_message,omitzero"`
@@ -176,7 +176,8 @@ func (m *Maker) optOut(ctx context.Context, tenant string, x *reading.StreamEven
 	first := int64(math.MaxInt64) // the index of the first decision
 	slices.Reverse(after)         // the oldest first, so that few are read
 	for _, v := range append(before, after...) {
-		if v.Decision == nil || v.Position.Partition != x.Position.Partition {
+		// The automatic answers, such as the one that confirms the opt-out, say nothing of what follows it.
+		if v.Decision == nil || !v.Answers.IsZero() || v.Position.Partition != x.Position.Partition {
 			continue
 		}
 		e, index, err := m.firstDecision(ctx, v, x.Position.Index, first)

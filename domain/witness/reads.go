@@ -75,7 +75,9 @@ type gathered struct {
 	known map[event.ID]struct{} // the ids in all of them
 }
 
-func newReads(now time.Time) *reads { return &reads{groups: map[group]*gathered{}, since: now} }
+func newReads(now time.Time) *reads {
+	return &reads{groups: map[group]*gathered{}, since: event.Millis(now)}
+}
 
 // add gathers a read. Unless it has a place in what may wait beside others, it changes nothing and returns
 // errFull; others are the reads and ids that were cut and are not durable yet.
@@ -123,7 +125,8 @@ type batch struct {
 	data   *event.PersonalDataRead
 }
 
-// cut makes events of all that was gathered, in a fixed order, and begins anew.
+// cut makes events of all that was gathered, in a fixed order, and begins anew. Where the clock was set back,
+// an event ends when it began.
 func (r *reads) cut(now time.Time) (out []batch) {
 	all := make([]group, 0, len(r.groups))
 	for at := range r.groups {
@@ -133,13 +136,17 @@ func (r *reads) cut(now time.Time) (out []batch) {
 		return cmp.Or(cmp.Compare(a.tenant, b.tenant), cmp.Compare(a.key, b.key), cmp.Compare(a.reason, b.reason), cmp.Compare(a.call, b.call),
 			slices.Compare(a.subject[:], b.subject[:]), cmp.Compare(a.shown, b.shown), cmp.Compare(len(r.groups[a].known), len(r.groups[b].known)))
 	})
+	until := event.Millis(now)
+	if until.Before(r.since) {
+		until = r.since
+	}
 	var last *batch
 	ids := 0
 	for _, at := range all {
 		for _, d := range r.groups[at].reads {
 			if last == nil || last.tenant != at.tenant || last.data.Key != at.key || last.data.Reason != at.reason ||
 				len(last.data.Reads) == mostReads || ids+len(d.Events) > mostEventIDs {
-				out = append(out, batch{at.tenant, &event.PersonalDataRead{Key: at.key, Reason: at.reason, From: event.Millis(r.since), Until: event.Millis(now)}})
+				out = append(out, batch{at.tenant, &event.PersonalDataRead{Key: at.key, Reason: at.reason, From: r.since, Until: until}})
 				last, ids = &out[len(out)-1], 0
 			}
 			d.Call, d.Shown, d.Subject = at.call, at.shown.list(), at.subject

@@ -43,7 +43,7 @@ func NewTrail(log log) *Trail { return &Trail{log} }
 
 // Query asks for entries of the audit log; empty fields match all.
 type Query struct {
-	// Tenant is whose entries; "" and Operator for the operator's. All is those of every tenant and of
+	// Tenant is whose entries; "" for the operator's. All is those of every tenant and of
 	// the operator.
 	Tenant string
 	All    bool
@@ -66,6 +66,8 @@ type Entry struct {
 	Time     time.Time
 	Position event.Position
 	Tenant   string // "": the operator's
+	// Sentence says in English what it is.
+	Sentence string
 	// Data is as stored. Nothing in it is personal: a recipient is a pseudonym.
 	Data json.RawMessage
 }
@@ -88,7 +90,7 @@ func Types() []string {
 // the answer of the first append was lost, is there once.
 func (t *Trail) Entries(ctx context.Context, q Query) (Page, error) {
 	if q.Type != "" && !slices.Contains(Types(), q.Type) {
-		return Page{}, &ledger.Refusal{Code: "invalid_value", Field: "/type", Text: "The audit log has events of the types " + strings.Join(Types(), ", ") + "."}
+		return Page{}, &ledger.Refusal{Code: "invalid_value", Text: "The audit log has events of the types " + strings.Join(Types(), ", ") + "."}
 	}
 	if q.Limit == 0 {
 		q.Limit = defaultPage
@@ -125,7 +127,7 @@ func (t *Trail) Entries(ctx context.Context, q Query) (Page, error) {
 				if err != nil {
 					return Page{}, err
 				}
-				page.Entries = append(page.Entries, Entry{ID: e.ID, Type: e.Data.Type(), Time: e.Time, Position: event.Position{Partition: event.AuditPartition, Index: r.Index}, Tenant: e.Tenant, Data: data})
+				page.Entries = append(page.Entries, Entry{ID: e.ID, Type: e.Data.Type(), Time: e.Time, Position: event.Position{Partition: event.AuditPartition, Index: r.Index}, Tenant: e.Tenant, Sentence: sentence(e.Data), Data: data})
 			}
 		}
 		at = from
@@ -142,7 +144,7 @@ func (t *Trail) begin(ctx context.Context, q *Query, sum uint64) (int64, error) 
 	if q.Cursor != "" {
 		at, ok := parseCursor(q.Cursor, sum)
 		if !ok || at > head {
-			return 0, &ledger.Refusal{Code: "invalid_cursor", Field: "/cursor", Text: "The cursor belongs to another search. Begin with the first page, without a cursor."}
+			return 0, &ledger.Refusal{Code: "invalid_cursor", Text: "The cursor belongs to another search. Begin with the first page, without a cursor."}
 		}
 		return at, nil
 	}

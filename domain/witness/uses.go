@@ -17,7 +17,7 @@ import (
 type uses struct {
 	table atomic.Pointer[map[use]*counts]
 	grow  sync.Mutex
-	// since is when the counts were cut. Only who cuts touches it.
+	// since is when the counts were cut, by the clock on the wall. Only who cuts touches it.
 	since time.Time
 }
 
@@ -26,7 +26,7 @@ type use struct{ tenant, key, scope string }
 type counts struct{ allowed, refused atomic.Int64 }
 
 func newUses(now time.Time) *uses {
-	u := &uses{since: now}
+	u := &uses{since: event.Millis(now)}
 	u.table.Store(&map[use]*counts{})
 	return u
 }
@@ -64,8 +64,23 @@ type used struct {
 	data   *event.KeyUsed
 }
 
-// cut takes what was counted, in a fixed order.
+// due reports whether the counts are to be cut: nearly an hour is over, or the clock was set back.
+func (u *uses) due(now time.Time) bool {
+	now = event.Millis(now) // without the monotonic clock, which is not set back
+	return now.Before(u.since) || now.Sub(u.since) >= usesEvery
+}
+
+// cut takes what was counted, in a fixed order. An event spans an hour at most, and ends no earlier than it
+// begins, whatever the clock does: after a leap of the clock, or where the process stood still, the event ends
+// an hour after it began, when nearly all of its uses were over.
 func (u *uses) cut(now time.Time) (out []used) {
+	now = event.Millis(now)
+	until := now
+	if most := u.since.Add(time.Hour); until.After(most) {
+		until = most
+	} else if until.Before(u.since) {
+		until = u.since
+	}
 	table := *u.table.Load()
 	all := slices.SortedFunc(maps.Keys(table), func(a, b use) int {
 		return cmp.Or(cmp.Compare(a.tenant, b.tenant), cmp.Compare(a.key, b.key), cmp.Compare(a.scope, b.scope))
@@ -77,7 +92,7 @@ func (u *uses) cut(now time.Time) (out []used) {
 			continue
 		}
 		if n := len(out); n == 0 || out[n-1].tenant != at.tenant || out[n-1].data.Key != at.key {
-			out = append(out, used{at.tenant, &event.KeyUsed{Key: at.key, From: event.Millis(u.since), Until: event.Millis(now)}})
+			out = append(out, used{at.tenant, &event.KeyUsed{Key: at.key, From: u.since, Until: until}})
 		}
 		d := out[len(out)-1].data
 		d.Calls = append(d.Calls, event.KeyCalls{Scope: at.scope, Times: times, Refused: refused})

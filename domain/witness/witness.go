@@ -5,7 +5,7 @@
 // in memory, merged, and appended every 5 s, or as soon as 500 of them wait; a process that is killed loses
 // those of the last 5 s, and an audit log that cannot be written makes more of them wait. There is a bound
 // to that: past 10,000 reads (or 200,000 ids of messages) nothing more is shown. The uses of keys are
-// appended about every hour and at a stop.
+// appended about every hour and at a stop; a process that is killed loses those of the last hour.
 package witness
 
 import (
@@ -29,6 +29,9 @@ const (
 	// usesEvery is how often the uses of keys are appended: a little less than an hour, so that the look
 	// that finds it due is within the hour.
 	usesEvery = time.Hour - 2*flushEvery
+	// mostUses bounds the events of uses that are not durable yet. Past it, while the audit log cannot be
+	// written, the uses of further hours are lost: they hold up no call.
+	mostUses = 10_000
 	// stopWithin bounds the appends at a stop.
 	stopWithin = 5 * time.Second
 )
@@ -47,9 +50,11 @@ type Witness struct {
 	// waiting and waitingIDs are what was cut and is not durable yet.
 	waiting, waitingIDs int
 
-	// What follows belongs to Run. pending are the events that are to be appended, the oldest first.
-	pending []*pending
-	failing bool
+	// What follows belongs to Run. pending are the events that are to be appended, the oldest first;
+	// pendingUses is how many of them are of uses.
+	pending     []*pending
+	pendingUses int
+	failing     bool
 }
 
 // pending is an event until it is durable.
@@ -172,19 +177,23 @@ func (w *Witness) stop() error {
 	}
 }
 
-// flush appends what is pending; when nothing is, it makes events of what was gathered first. So while the
-// audit log cannot be written, reads go on being merged in place of becoming more events.
+// flush appends what is pending; when no read is, it makes events of what was gathered first. So while the
+// audit log cannot be written, reads go on being merged in place of becoming more events. The uses of keys
+// are cut every hour nevertheless.
 func (w *Witness) flush(ctx context.Context, now time.Time, all bool) error {
-	if len(w.pending) == 0 {
-		w.cut(now, all)
-	}
+	w.cutReads(now)
+	w.cutUses(now, all)
 	for len(w.pending) > 0 {
+		w.cutUses(w.now(), false) // many slow appends may take long
 		if err := w.append(ctx, w.pending[0]); err != nil {
 			if !w.failing {
 				w.log.Error("the audit log cannot be written; past 10,000 reads that wait for it, no personal data is shown", "error", err)
 			}
 			w.failing = true
 			return err
+		}
+		if w.pending[0].reads == 0 {
+			w.pendingUses--
 		}
 		w.pending = w.pending[1:]
 	}
@@ -214,12 +223,16 @@ func (w *Witness) append(ctx context.Context, p *pending) error {
 	return nil
 }
 
-// cut makes events of what was gathered, and, when it is due, of the uses of keys.
-func (w *Witness) cut(now time.Time, all bool) {
+// cutReads makes events of the reads that were gathered, unless older ones are pending.
+func (w *Witness) cutReads(now time.Time) {
 	w.mu.Lock()
+	if w.waiting > 0 {
+		w.mu.Unlock()
+		return
+	}
 	waiting, ids := w.reads.waiting, w.reads.ids
 	batches := w.reads.cut(now)
-	w.waiting, w.waitingIDs = waiting, ids // nothing was pending
+	w.waiting, w.waitingIDs = waiting, ids
 	w.mu.Unlock()
 	for _, b := range batches {
 		p := &pending{id: w.writer.NewID(), tenant: b.tenant, data: b.data, reads: len(b.data.Reads)}
@@ -228,9 +241,23 @@ func (w *Witness) cut(now time.Time, all bool) {
 		}
 		w.pending = append(w.pending, p)
 	}
-	if all || now.Sub(w.uses.since) >= usesEvery {
-		for _, u := range w.uses.cut(now) {
-			w.pending = append(w.pending, &pending{id: w.writer.NewID(), tenant: u.tenant, data: u.data})
+}
+
+// cutUses makes events of the uses of keys, when it is due, or of all that were counted.
+func (w *Witness) cutUses(now time.Time, all bool) {
+	if !all && !w.uses.due(now) {
+		return
+	}
+	lost := 0
+	for _, u := range w.uses.cut(now) {
+		if w.pendingUses == mostUses {
+			lost++
+			continue
 		}
+		w.pendingUses++
+		w.pending = append(w.pending, &pending{id: w.writer.NewID(), tenant: u.tenant, data: u.data})
+	}
+	if lost > 0 {
+		w.log.Error("the audit log cannot be written; the uses of keys in the last hour are not recorded", "keys", lost)
 	}
 }

@@ -57,7 +57,7 @@ func (r *rig) read(kind string, i int) error {
 
 // after lets time pass, and waits until nothing is left to do.
 func after(d time.Duration) {
-	time.Sleep(d) // the bubble's clock
+	time.Sleep(d) //nolint:forbidigo // the bubble's clock
 	synctest.Wait()
 }
 

@@ -2,7 +2,6 @@ package viewtest
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -266,7 +265,7 @@ func findsMeanwhile(t *testing.T, open func(*testing.T) Store) {
 			t.Fatalf("%+v finds %d messages: too few to say anything", f, both)
 		}
 		if ofSubmit && !slices.Equal(got, before) {
-			t.Fatal(fmt.Sprintf("%+v finds %d, not the %d that were there", f, len(got), len(before)))
+			t.Fatalf("%+v finds %d, not the %d that were there", f, len(got), len(before))
 		}
 	}
 }

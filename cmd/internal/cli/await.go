@@ -45,8 +45,8 @@ func ended(m *v1.Message) error {
 const pollPause = 250 * time.Millisecond
 
 // await reads a message until it is over, until it is plain that nothing will
-// happen before the time is out, or until then. It returns the last view.
-func await(ctx context.Context, cl *client.Client, id, atLeast string, within time.Duration) (*v1.Message, []byte, error) {
+// happen before the time is out, or until then. It returns the last view. reason is why it is read; "" for none.
+func await(ctx context.Context, cl *client.Client, id, atLeast, reason string, within time.Duration) (*v1.Message, []byte, error) {
 	deadline := time.Now().Add(within)
 	last := v1.Status("")
 	for {
@@ -58,7 +58,7 @@ func await(ctx context.Context, cl *client.Client, id, atLeast string, within ti
 		if left > 0 {
 			q.Set("wait", min(left, 30*time.Second).Round(time.Millisecond).String())
 		}
-		m, raw, err := readMessage(ctx, cl, id, q)
+		m, raw, err := readMessage(ctx, cl, id, reason, q)
 		pause := time.Duration(0)
 		var p *client.Refusal
 		switch {
@@ -88,8 +88,8 @@ func await(ctx context.Context, cl *client.Client, id, atLeast string, within ti
 	}
 }
 
-func readMessage(ctx context.Context, cl *client.Client, id string, q url.Values) (*v1.Message, []byte, error) {
-	raw, err := cl.Do(ctx, client.Call{Method: http.MethodGet, Path: "/v1/messages/" + url.PathEscape(id), Query: q, Reads: true})
+func readMessage(ctx context.Context, cl *client.Client, id, reason string, q url.Values) (*v1.Message, []byte, error) {
+	raw, err := cl.Do(ctx, client.Call{Method: http.MethodGet, Path: "/v1/messages/" + url.PathEscape(id), Query: q, Reason: reason, Reads: true})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -149,6 +149,9 @@ type commands struct {
 	Event   EventCmd   `cmd:""`
 	Export  ExportCmd  `cmd:""`
 	Exports ExportsCmd `cmd:""`
+
+	AuditLog AuditLogCmd `cmd:""`
+	Inbound  InboundCmd  `cmd:""`
 }
 
 // shell runs a command line as main does.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,18 +23,14 @@ type ControlCmd struct {
 
 // ControlHistoryCmd shows control's history.
 type ControlHistoryCmd struct {
-	zoneFlag `embed:""`
+	listFlags `embed:""`
 
-	Since   string `help:"Only from this time on: a day, or a day and a time." placeholder:"TIME"`
 	Until   string `help:"Only before this time." placeholder:"TIME"`
 	Kind    string `help:"Only program, routes, policy, pause, owner, level or record." placeholder:"KIND"`
 	Program string `help:"Only what names this program, and the pauses that cover it." placeholder:"NAME"`
 	By      string `help:"Only what this key did." placeholder:"KEY"`
 	Tenant  string `help:"Of another tenant; * is everything. The key needs the scope operate too." placeholder:"NAME"`
-	Format  string `help:"text, json or csv." enum:"text,json,csv" default:"text"`
-	Limit   int    `help:"How many at most, 1 to 200." default:"50"`
 	All     bool   `help:"All pages, of --limit entries each."`
-	Cursor  string `help:"Go on after the page before: what it printed as its cursor." placeholder:"CURSOR"`
 }
 
 // Run prints a page, or all of them.
@@ -46,20 +41,9 @@ func (c *ControlHistoryCmd) Run(g *terminal.Globals) error {
 	if err != nil {
 		return err
 	}
-	q := url.Values{"limit": {strconv.Itoa(c.Limit)}}
-	for _, bound := range []struct{ name, text string }{{"since", c.Since}, {"until", c.Until}} {
-		t, err := timeIn("--"+bound.name, bound.text, in)
-		if err != nil {
-			return err
-		}
-		if !t.IsZero() {
-			q.Set(bound.name, t.Format(time.RFC3339Nano))
-		}
-	}
-	for _, x := range []struct{ name, value string }{{"kind", c.Kind}, {"program", c.Program}, {"by", c.By}, {"tenant", c.Tenant}, {"cursor", c.Cursor}} {
-		if x.value != "" {
-			q.Set(x.name, x.value)
-		}
+	q, err := c.query("since", c.Since, "until", c.Until, "kind", c.Kind, "program", c.Program, "by", c.By, "tenant", c.Tenant, "cursor", c.Cursor)
+	if err != nil {
+		return err
 	}
 	cl, err := client.New(g)
 	if err != nil {
@@ -162,7 +146,7 @@ func wrapped(text string, width int) (lines []string) {
 func (c *ControlHistoryCmd) csv(w io.Writer, page *v1.ControlHistoryPage, in *time.Location, first bool) error {
 	out := csv.NewWriter(w)
 	if first {
-		out.Write([]string{"time", "local_time", "kind", "type", "tenant", "by", "program", "carrier", "sender", "legal_entity", "sentence", "reason", "field", "before", "after", "ended", "event", "position"})
+		_ = out.Write([]string{"time", "local_time", "kind", "type", "tenant", "by", "program", "carrier", "sender", "legal_entity", "sentence", "reason", "field", "before", "after", "ended", "event", "position"})
 	}
 	for i := range page.Entries {
 		e := &page.Entries[i]
@@ -180,7 +164,7 @@ func (c *ControlHistoryCmd) csv(w io.Writer, page *v1.ControlHistoryPage, in *ti
 			for j := range row {
 				row[j] = csvCell(terminal.Plain(row[j]))
 			}
-			out.Write(row)
+			_ = out.Write(row)
 		}
 	}
 	out.Flush()

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -51,15 +50,15 @@ func (f *listFlags) query(pairs ...string) (url.Values, error) {
 	return q, nil
 }
 
-// get reads a document of the API.
-func get(g *terminal.Globals, path string, q url.Values, into any) ([]byte, error) {
+// get reads a document of the API. reason is why; "" for none.
+func get(g *terminal.Globals, path string, q url.Values, reason string, into any) ([]byte, error) {
 	ctx, stop := terminal.Interruptible()
 	defer stop()
 	cl, err := client.New(g)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := cl.Do(context.Context(ctx), client.Call{Method: http.MethodGet, Path: path, Query: q, Reads: true})
+	raw, err := cl.Do(ctx, client.Call{Method: http.MethodGet, Path: path, Query: q, Reason: reason, Reads: true})
 	if err != nil {
 		return nil, client.Failed(g, err)
 	}
@@ -81,7 +80,7 @@ func (f *listFlags) finish(g *terminal.Globals, raw []byte, rows [][]string, tex
 			for i := range row {
 				row[i] = csvCell(row[i])
 			}
-			out.Write(row)
+			_ = out.Write(row)
 		}
 		if out.Flush(); out.Error() != nil {
 			return out.Error()
@@ -162,7 +161,8 @@ func writeOptOut(w io.Writer, o *v1.OptOutEntry) {
 
 // OptoutListCmd lists opt-outs.
 type OptoutListCmd struct {
-	listFlags `embed:""`
+	listFlags  `embed:""`
+	reasonFlag `embed:""`
 
 	Until       string `help:"Known before this time." placeholder:"TIME"`
 	LiftedSince string `help:"Only those that a lift of this time or later ended, the latest lift first; without --since and --until." placeholder:"TIME"`
@@ -179,7 +179,7 @@ func (c *OptoutListCmd) Run(g *terminal.Globals) error {
 		return err
 	}
 	var page v1.OptOutPage
-	raw, err := get(g, "/v1/opt-outs", q, &page)
+	raw, err := get(g, "/v1/opt-outs", q, c.Reason, &page)
 	if err != nil {
 		return err
 	}
@@ -203,13 +203,15 @@ func (c *OptoutListCmd) Run(g *terminal.Globals) error {
 
 // OptoutShowCmd shows one opt-out.
 type OptoutShowCmd struct {
+	reasonFlag `embed:""`
+
 	Event string `arg:"" help:"The opt-out's event, as optout list prints it."`
 }
 
 // Run prints it with its history.
 func (c *OptoutShowCmd) Run(g *terminal.Globals) error {
 	var v v1.OptOutShown
-	raw, err := get(g, "/v1/opt-outs/"+url.PathEscape(c.Event), nil, &v)
+	raw, err := get(g, "/v1/opt-outs/"+url.PathEscape(c.Event), nil, c.Reason, &v)
 	if err != nil {
 		return err
 	}
@@ -231,6 +233,7 @@ type InboundCmd struct {
 type InboundListCmd struct {
 	reviewOwner `embed:""`
 	listFlags   `embed:""`
+	reasonFlag  `embed:""`
 
 	Until   string `help:"Before this time." placeholder:"TIME"`
 	Ask     string `help:"Only what was read as this: stop, unclear, start, yes, help, none or part." placeholder:"WORD"`
@@ -245,7 +248,7 @@ func (c *InboundListCmd) Run(g *terminal.Globals) error {
 		return err
 	}
 	var page v1.InboundPage
-	raw, err := get(g, "/v1/inbound", q, &page)
+	raw, err := get(g, "/v1/inbound", q, c.Reason, &page)
 	if err != nil {
 		return err
 	}
@@ -289,6 +292,7 @@ func writeInbound(w io.Writer, t *v1.InboundText) {
 // InboundShowCmd shows one inbound text.
 type InboundShowCmd struct {
 	reviewOwner `embed:""`
+	reasonFlag  `embed:""`
 
 	Event string `arg:"" help:"The text's event, as inbound list prints it."`
 }
@@ -300,7 +304,7 @@ func (c *InboundShowCmd) Run(g *terminal.Globals) error {
 		q.Set("owner", c.owner())
 	}
 	var v v1.InboundShown
-	raw, err := get(g, "/v1/inbound/"+url.PathEscape(c.Event), q, &v)
+	raw, err := get(g, "/v1/inbound/"+url.PathEscape(c.Event), q, c.Reason, &v)
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,7 @@ func (o *reviewOwner) owner() string {
 // ReviewListCmd lists open reviews.
 type ReviewListCmd struct {
 	reviewOwner `embed:""`
+	reasonFlag  `embed:""`
 
 	State   string `help:"open, resolved or all: what is open first, then what is resolved, the latest first." enum:"open,resolved,all" default:"open"`
 	Program string `help:"With --state resolved or all: only of numbers from which this program may send." placeholder:"NAME"`
@@ -98,7 +99,7 @@ func (c *ReviewListCmd) resolved(g *terminal.Globals) error {
 		return err
 	}
 	var page v1.ReviewList
-	raw, err := get(g, "/v1/reviews", q, &page)
+	raw, err := get(g, "/v1/reviews", q, c.Reason, &page)
 	if err != nil {
 		return err
 	}
@@ -118,6 +119,7 @@ var errNotOurs = errors.New("the answer does not come from Chirograph's API; che
 // ReviewShowCmd shows one review.
 type ReviewShowCmd struct {
 	reviewOwner `embed:""`
+	reasonFlag  `embed:""`
 
 	ID string `arg:"" name:"id" help:"The review's id, as review list prints it."`
 }
@@ -134,7 +136,7 @@ func (c *ReviewShowCmd) Run(g *terminal.Globals) error {
 	if c.Operator {
 		q.Set("owner", "operator")
 	}
-	raw, err := cl.Do(ctx, client.Call{Method: http.MethodGet, Path: "/v1/reviews/" + url.PathEscape(c.ID), Query: q, Reads: true})
+	raw, err := cl.Do(ctx, client.Call{Method: http.MethodGet, Path: "/v1/reviews/" + url.PathEscape(c.ID), Query: q, Reason: c.Reason, Reads: true})
 	if err != nil {
 		return client.Failed(g, err)
 	}

@@ -17,7 +17,8 @@ import (
 
 // SearchCmd finds messages.
 type SearchCmd struct {
-	zoneFlag `embed:""`
+	zoneFlag   `embed:""`
+	reasonFlag `embed:""`
 
 	To        string `help:"To this phone number, with its plus sign and country code." placeholder:"NUMBER"`
 	Reference string `help:"With this reference: your own name for a message or a campaign." placeholder:"TEXT"`
@@ -71,7 +72,7 @@ func (c *SearchCmd) Run(g *terminal.Globals) error {
 // pages prints one page after the other, until the last one or as far as was asked for.
 func (c *SearchCmd) pages(ctx context.Context, g *terminal.Globals, cl *client.Client, q v1.SearchRequest, in *time.Location) error {
 	for first := true; ; first = false {
-		raw, err := cl.Do(ctx, client.Call{Method: http.MethodPost, Path: "/v1/messages/search", Reads: true, Body: q})
+		raw, err := cl.Do(ctx, client.Call{Method: http.MethodPost, Path: "/v1/messages/search", Reason: c.Reason, Reads: true, Body: q})
 		if err != nil {
 			return client.Failed(g, err)
 		}
@@ -166,7 +167,7 @@ func (c *SearchCmd) shown(t time.Time, in *time.Location) string {
 func (c *SearchCmd) csv(w io.Writer, page *v1.SearchPage, in *time.Location, first bool) error {
 	out := csv.NewWriter(w)
 	if first {
-		out.Write([]string{"id", "submitted", "submitted_local", "sent", "sent_local", "status", "outcome", "to", "erased", "from", "sent_from", "program", "purpose", "country", "carrier", "reference", "segments", "position"})
+		_ = out.Write([]string{"id", "submitted", "submitted_local", "sent", "sent_local", "status", "outcome", "to", "erased", "from", "sent_from", "program", "purpose", "country", "carrier", "reference", "segments", "position"})
 	}
 	stamp := func(t time.Time) string {
 		if t.IsZero() {
@@ -181,7 +182,7 @@ func (c *SearchCmd) csv(w io.Writer, page *v1.SearchPage, in *time.Location, fir
 		for j := range row {
 			row[j] = csvCell(terminal.Plain(row[j]))
 		}
-		out.Write(row)
+		_ = out.Write(row)
 	}
 	out.Flush()
 	return out.Error()

@@ -92,7 +92,7 @@ func (c *SendCmd) Run(g *terminal.Globals) error {
 		fmt.Fprintf(t, "position\t%s\n", s.Position)
 		return t.Flush()
 	}
-	m, raw, err := await(ctx, cl, s.Id.String(), s.Position.String(), c.WaitFor)
+	m, raw, err := await(ctx, cl, s.Id.String(), s.Position.String(), "", c.WaitFor)
 	if err != nil {
 		// It was accepted: no script may take this for a refusal and send it a second time.
 		return client.Failed(g, &terminal.ExitError{Code: terminal.ExitUnknown, Err: fmt.Errorf("the message was accepted as %s, but its status could not be read; ask with `chirograph status %s --wait`\n%w", s.Id, s.Id, err)})

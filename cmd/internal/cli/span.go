@@ -3,9 +3,9 @@ package cli
 import (
 	"strings"
 	"time"
-	_ "time/tzdata" // so that --zone works on a machine without a zone database
 
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
+	"github.com/chirograph/chirograph/domain/places"
 )
 
 // zoneFlag is the zone in which a person reads and writes times.
@@ -18,7 +18,7 @@ func (z *zoneFlag) location() (*time.Location, error) {
 	if z.Zone == "" {
 		return time.UTC, nil
 	}
-	l, err := time.LoadLocation(z.Zone)
+	l, err := places.BuiltIn().Zone(z.Zone)
 	if err != nil || z.Zone == "Local" {
 		return nil, terminal.UsageError("--zone must be a time zone such as America/New_York or Europe/Berlin")
 	}

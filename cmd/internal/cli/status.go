@@ -11,6 +11,8 @@ import (
 
 // StatusCmd shows a message's whole life.
 type StatusCmd struct {
+	reasonFlag `embed:""`
+
 	ID      string        `arg:"" name:"id" help:"The message's id."`
 	Wait    bool          `help:"Wait until the message has reached its end."`
 	WaitFor time.Duration `help:"How long --wait waits at most." default:"1m"`
@@ -29,7 +31,7 @@ func (c *StatusCmd) Run(g *terminal.Globals) error {
 	if c.Wait {
 		within = c.WaitFor
 	}
-	m, raw, err := await(ctx, cl, c.ID, "", within)
+	m, raw, err := await(ctx, cl, c.ID, "", c.Reason, within)
 	if err != nil {
 		return client.Failed(g, err)
 	}
@@ -39,7 +41,7 @@ func (c *StatusCmd) Run(g *terminal.Globals) error {
 		}
 	}
 	if c.Events {
-		raw, err := cl.Do(ctx, client.Call{Method: http.MethodGet, Path: "/v1/messages/" + url.PathEscape(c.ID) + "/events", Reads: true})
+		raw, err := cl.Do(ctx, client.Call{Method: http.MethodGet, Path: "/v1/messages/" + url.PathEscape(c.ID) + "/events", Reason: c.Reason, Reads: true})
 		if err != nil {
 			return client.Failed(g, err)
 		}
