@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -170,26 +169,6 @@ func TestMessages(t *testing.T) {
 			}
 		}
 	})
-}
-
-// SQLite finds each of many messages by its id, and does not look through all of a tenant.
-func TestMessagesByID(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "views.db")
-	open(t, path)
-	raw, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer raw.Close()
-	var id, parent, unused int
-	var plan string
-	args := make([]any, strings.Count(sqldb.SubmittedSQLite, "?"))
-	for i := range args {
-		args[i] = []byte{byte(i)}
-	}
-	if err := raw.QueryRow("EXPLAIN QUERY PLAN "+sqldb.SubmittedSQLite, args...).Scan(&id, &parent, &unused, &plan); err != nil || !strings.Contains(plan, "(id=?)") {
-		t.Error(plan, err)
-	}
 }
 
 // An installation that is older than the officer's views, or beside which an older program writes, has

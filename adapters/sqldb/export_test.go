@@ -18,6 +18,3 @@ func SetMigrations(t *testing.T, f fs.FS) {
 	migrationFiles = f
 	t.Cleanup(func() { migrationFiles = was })
 }
-
-// SubmittedSQLite is the statement that finds many messages at once.
-var SubmittedSQLite = submittedSQLite

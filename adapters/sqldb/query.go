@@ -291,35 +291,6 @@ func (r *reader) Message(ctx context.Context, tenant string, id event.ID) (*read
 	return decode(doc)
 }
 
-// submittedAtOnce is how many messages one statement finds on SQLite.
-const submittedAtOnce = 128
-
-// documents calls take with the stored form of each of some messages that a tenant has submitted, in any order.
-// It is lent until take returns.
-func (r *reader) documents(ctx context.Context, tenant string, wanted []event.ID, take func(doc []byte) error) error {
-	row := func(scan func(...any) error) error {
-		var doc sql.RawBytes
-		if err := scan(&doc); err != nil {
-			return err
-		}
-		return take(doc)
-	}
-	if r.pg != nil {
-		return each(ctx, r.stmt.submitted, []any{ids(wanted), tenant}, row)
-	}
-	args := make([]any, submittedAtOnce+1)
-	args[submittedAtOnce] = tenant
-	for part := range slices.Chunk(wanted, submittedAtOnce) {
-		for i := range submittedAtOnce {
-			args[i] = part[min(i, len(part)-1)][:] // the last one is named again: a statement has all its parameters
-		}
-		if err := each(ctx, r.stmt.submitted, args, row); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Search returns a page of the tenant's messages, the newest first: by id, and within one
 // recipient in the order of the log. The next page begins after the last id of this page;
 // messages that come meanwhile change nothing in it. A limit outside 1 to reading.MaxPage is

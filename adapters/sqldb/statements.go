@@ -3,7 +3,6 @@ package sqldb
 import (
 	"context"
 	"database/sql"
-	"strings"
 )
 
 // statements are the statements that read, on any of the readers' connections.
@@ -17,7 +16,6 @@ type statements struct {
 	// costs a round trip there.
 	streamState            *sql.Stmt
 	streams, docs          *sql.Stmt
-	submitted              *sql.Stmt
 	optOuts                *sql.Stmt
 	advanced, changed, now *sql.Stmt
 }
@@ -75,16 +73,13 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 			statement{&s.streams, `SELECT NULL::bytea, NULL::bytea, next FROM partitions WHERE partition = $1
 				UNION ALL SELECT subject, state, 0 FROM streams WHERE subject = ANY($2) AND partition = $1 AND state IS NOT NULL`},
 			statement{&s.docs, `SELECT doc FROM messages WHERE id = ANY($1) AND tenant = $2`},
-			statement{&s.submitted, `SELECT doc FROM messages WHERE id = ANY($1) AND tenant = $2 AND status <> ''`},
 			statement{&s.optOuts, `SELECT ` + optOutColumns + ` FROM opt_outs WHERE tenant = $1 AND subject = ANY($2)
 				UNION ALL SELECT ` + standingList + ` FROM standing WHERE tenant = $1 AND subject = ANY($2)`},
 			statement{&s.now, `SELECT name FROM chirograph.current_views`},
 			statement{&s.advanced, `SELECT c.name, p.partition, p.next FROM chirograph.current_views c LEFT JOIN partitions p ON p.next > 0`},
 			statement{&s.changed, `SELECT id, status FROM messages WHERE id = ANY($1)`})
 	} else {
-		all = append(all,
-			statement{&s.streamState, `SELECT state FROM streams WHERE subject = $1 AND partition = $2 AND state IS NOT NULL`},
-			statement{&s.submitted, submittedSQLite})
+		all = append(all, statement{&s.streamState, `SELECT state FROM streams WHERE subject = $1 AND partition = $2 AND state IS NOT NULL`})
 	}
 	for _, x := range all {
 		if *x.stmt, err = read.PrepareContext(ctx, x.text); err != nil {
@@ -93,9 +88,6 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 	}
 	return nil
 }
-
-// The + keeps SQLite from looking through all messages of the tenant, which it takes for cheaper than so many ids.
-var submittedSQLite = `SELECT doc FROM messages WHERE id IN (?` + strings.Repeat(", ?", submittedAtOnce-1) + `) AND +tenant = ? AND status <> ''`
 
 const (
 	optOutColumns = `subject, event, partition, position, scope, name, source, since, occurred, unclear, '' AS to_number, repeats`

@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -19,18 +20,15 @@ const mostEvents = 1000
 
 // Reader answers from what is committed. Its methods may be called from any goroutine.
 type Reader struct {
-	read      func() *sql.DB
-	do        func(ctx context.Context, what string, query func(context.Context) error) error
-	documents func(ctx context.Context, tenant string, ids []event.ID, take func(doc []byte) error) error
+	read func() *sql.DB
+	do   func(ctx context.Context, what string, query func(context.Context) error) error
+	pg   func() bool
 }
 
 // NewReader returns a reader. read are the readers' connections. do runs a query within its time, perhaps
-// twice, and its error says what it was for. documents finds those messages of a tenant that there are and
-// that were submitted, in any order, and calls take with the stored form of each, which is only lent; it runs
-// within one call of do, so take may be called twice for one message.
-func NewReader(read func() *sql.DB, do func(ctx context.Context, what string, query func(context.Context) error) error,
-	documents func(ctx context.Context, tenant string, ids []event.ID, take func(doc []byte) error) error) *Reader {
-	return &Reader{read, do, documents}
+// twice, and its error says what it was for. pg reports whether the database is PostgreSQL.
+func NewReader(read func() *sql.DB, do func(ctx context.Context, what string, query func(context.Context) error) error, pg func() bool) *Reader {
+	return &Reader{read, do, pg}
 }
 
 const streamColumns = `partition, position, event, type, tenant, subject, at, why`
@@ -117,18 +115,59 @@ func (r *Reader) StreamEvent(ctx context.Context, tenant string, id event.ID) (e
 	return e, ok, err
 }
 
+// atOnce is how many messages one statement finds on SQLite.
+const atOnce = 128
+
+// The + keeps SQLite from looking through all messages of the tenant, which it takes for cheaper than so many ids.
+var (
+	listOfMessages = `SELECT doc FROM messages WHERE id IN (?` + strings.Repeat(", ?", atOnce-1) + `) AND +tenant = ? AND status <> ''`
+	setOfMessages  = `SELECT doc FROM messages WHERE id = ANY($1) AND tenant = $2 AND status <> ''`
+)
+
+// documents adds the messages that a statement finds.
+func (r *Reader) documents(ctx context.Context, out map[event.ID]*reading.Message, text string, args ...any) error {
+	rows, err := r.read().QueryContext(ctx, text, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var doc sql.RawBytes
+		if err := rows.Scan(&doc); err != nil {
+			return err
+		}
+		m, err := projections.ReadMessage(doc)
+		if err != nil {
+			return err
+		}
+		out[m.ID] = m
+	}
+	return rows.Err()
+}
+
 // Messages is part of reading.Desk.
 func (r *Reader) Messages(ctx context.Context, tenant string, ids []event.ID) (map[event.ID]*reading.Message, error) {
 	out := make(map[event.ID]*reading.Message, len(ids))
 	err := r.do(ctx, "read messages", func(ctx context.Context) error {
 		clear(out)
-		return r.documents(ctx, tenant, ids, func(doc []byte) error {
-			m, err := projections.ReadMessage(doc)
-			if err == nil {
-				out[m.ID] = m
+		if r.pg() {
+			all := make([][]byte, len(ids))
+			for i := range ids {
+				all[i] = ids[i][:]
 			}
-			return err
-		})
+			return r.documents(ctx, out, setOfMessages, all, tenant)
+		}
+		args := make([]any, atOnce+1)
+		args[atOnce] = tenant
+		for part := range slices.Chunk(ids, atOnce) {
+			for i := range atOnce {
+				args[i] = part[min(i, len(part)-1)][:] // the last one is named again: a statement has all its parameters
+			}
+			if err := r.documents(ctx, out, listOfMessages, args...); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
