@@ -89,7 +89,7 @@ func newDB(o Options) (*DB, error) {
 		o:        o,
 		began:    time.Now(),
 	}
-	d.Reader = desk.NewReader(func() *sql.DB { return d.read }, d.do, d.Message)
+	d.Reader = desk.NewReader(func() *sql.DB { return d.read }, d.do, func() bool { return d.pg != nil })
 	return d, nil
 }
 

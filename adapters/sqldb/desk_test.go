@@ -2,7 +2,9 @@ package sqldb_test
 
 import (
 	"database/sql"
+	"errors"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -109,6 +111,62 @@ func TestDesk(t *testing.T) {
 		}
 		if since, err := db.Complete(t.Context()); err != nil || !since.IsZero() {
 			t.Fatal("something is missing since", since, err)
+		}
+	})
+}
+
+// Many messages at once are the same as each by itself. What is not there, belongs to another tenant or was not
+// submitted is left out.
+func TestMessages(t *testing.T) {
+	engines(t, func(t *testing.T, open func(t *testing.T) (*sqldb.DB, error)) {
+		db, err := open(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		w := world(6000)
+		ids := []event.ID{{1}, {255}}
+		for p := range viewtest.Partitions {
+			write(t, db, w, p, 0, len(w.Steps[p]))
+			for _, s := range w.Steps[p] {
+				if e := s.Judged.Event; e != nil && !e.MessageID().IsZero() {
+					ids = append(ids, e.MessageID()) // a message as often as it has events
+				}
+			}
+		}
+		for _, tenant := range viewtest.Tenants {
+			want := map[event.ID]*reading.Message{}
+			for _, id := range ids {
+				m, err := db.Message(t.Context(), tenant, id)
+				switch {
+				case err == nil:
+					want[id] = m
+				case !errors.Is(err, reading.ErrNotFound):
+					t.Fatal(err)
+				}
+			}
+			if len(want) < 300 {
+				t.Fatal("the world has too few messages:", len(want))
+			}
+			for _, n := range []int{0, 1, 2, 127, 128, 129, 1000, len(ids)} {
+				part := ids[:min(n, len(ids))]
+				got, err := db.Messages(t.Context(), tenant, part)
+				if err != nil {
+					t.Fatal(err)
+				}
+				there := map[event.ID]bool{}
+				for _, id := range part {
+					if want[id] != nil {
+						there[id] = true
+					}
+					if !reflect.DeepEqual(got[id], want[id]) {
+						t.Fatalf("%s, one of %d: %+v, want %+v", id, n, got[id], want[id])
+					}
+				}
+				if len(got) != len(there) {
+					t.Fatalf("%d messages, want %d", len(got), len(there))
+				}
+			}
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"slices"
 	"strings"
@@ -473,6 +474,35 @@ func TestRests(t *testing.T) {
 	p.work()
 	if worked := p.clock.Now().Sub(began); p.rested < worked/8 {
 		t.Errorf("it rested for %s of %s", p.rested, worked)
+	}
+}
+
+// It rests too while the file is put together, and a cancelled one writes nothing more then.
+func TestRestsWhileWriting(t *testing.T) {
+	p := newProcess(t)
+	p.ask(Question{})
+	p.write = func(_ context.Context, w io.Writer, _ export.Options, _ iter.Seq2[export.Entry, error]) (export.Result, error) {
+		for range 10 {
+			p.clock.add(restAfter)
+			if _, err := w.Write([]byte("file")); err != nil {
+				return export.Result{}, err
+			}
+		}
+		return export.Result{}, nil
+	}
+	p.work()
+	if p.rested < 10*restAfter/4 {
+		t.Errorf("it rested for %s", p.rested)
+	}
+	var room bytes.Buffer
+	var stopped error
+	w := resting{&room, func() error { return stopped }}
+	if n, err := w.Write([]byte("file")); n != 4 || err != nil || room.String() != "file" {
+		t.Error(n, err, room.String())
+	}
+	stopped = context.Canceled
+	if n, err := w.Write([]byte("more")); n != 0 || !errors.Is(err, context.Canceled) || room.String() != "file" {
+		t.Error(n, err, room.String())
 	}
 }
 

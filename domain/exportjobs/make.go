@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"strings"
 	"time"
@@ -97,19 +98,22 @@ func (j *Jobs) make(ctx context.Context, e *entry, job *Job, sealed *event.Seale
 		e.known = n
 	}
 	worked := j.p.Now()
-	s.step = func(n int) error {
-		j.mu.Lock()
-		e.done += int64(n)
-		j.mu.Unlock()
+	rested := func() error {
 		if took := j.p.Now().Sub(worked); took >= restAfter {
 			j.p.Rest(ctx, took/4)
 			worked = j.p.Now()
 		}
 		return ctx.Err()
 	}
+	s.step = func(n int) error {
+		j.mu.Lock()
+		e.done += int64(n)
+		j.mu.Unlock()
+		return rested()
+	}
 	o, err := j.options(job)
 	if err == nil {
-		r, err = j.write(ctx, f, o, j.entries(ctx, &s, job.Shown))
+		r, err = j.write(ctx, resting{f, rested}, o, j.entries(ctx, &s, job.Shown))
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -119,6 +123,20 @@ func (j *Jobs) make(ctx context.Context, e *entry, job *Job, sealed *event.Seale
 		return export.Result{}, err
 	}
 	return r, f.Commit()
+}
+
+// resting rests between writes: putting the file together, after the last event was read, takes a while too.
+type resting struct {
+	to     io.Writer
+	rested func() error
+}
+
+// Write is part of io.Writer.
+func (r resting) Write(p []byte) (int, error) {
+	if err := r.rested(); err != nil {
+		return 0, err
+	}
+	return r.to.Write(p)
 }
 
 // options are what the file says of itself.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -19,17 +20,15 @@ const mostEvents = 1000
 
 // Reader answers from what is committed. Its methods may be called from any goroutine.
 type Reader struct {
-	read    func() *sql.DB
-	do      func(ctx context.Context, what string, query func(context.Context) error) error
-	message func(ctx context.Context, tenant string, id event.ID) (*reading.Message, error)
+	read func() *sql.DB
+	do   func(ctx context.Context, what string, query func(context.Context) error) error
+	pg   func() bool
 }
 
 // NewReader returns a reader. read are the readers' connections. do runs a query within its time, perhaps
-// twice, and its error says what it was for. message finds a message of a tenant, as
-// reading.Views.Message does.
-func NewReader(read func() *sql.DB, do func(ctx context.Context, what string, query func(context.Context) error) error,
-	message func(ctx context.Context, tenant string, id event.ID) (*reading.Message, error)) *Reader {
-	return &Reader{read, do, message}
+// twice, and its error says what it was for. pg reports whether the database is PostgreSQL.
+func NewReader(read func() *sql.DB, do func(ctx context.Context, what string, query func(context.Context) error) error, pg func() bool) *Reader {
+	return &Reader{read, do, pg}
 }
 
 const streamColumns = `partition, position, event, type, tenant, subject, at, why`
@@ -116,17 +115,62 @@ func (r *Reader) StreamEvent(ctx context.Context, tenant string, id event.ID) (e
 	return e, ok, err
 }
 
+// atOnce is how many messages one statement finds on SQLite.
+const atOnce = 128
+
+// The + keeps SQLite from looking through all messages of the tenant, which it takes for cheaper than so many ids.
+var (
+	listOfMessages = `SELECT doc FROM messages WHERE id IN (?` + strings.Repeat(", ?", atOnce-1) + `) AND +tenant = ? AND status <> ''`
+	setOfMessages  = `SELECT doc FROM messages WHERE id = ANY($1) AND tenant = $2 AND status <> ''`
+)
+
+// documents adds the messages that a statement finds.
+func (r *Reader) documents(ctx context.Context, out map[event.ID]*reading.Message, text string, args ...any) error {
+	rows, err := r.read().QueryContext(ctx, text, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var doc sql.RawBytes
+		if err := rows.Scan(&doc); err != nil {
+			return err
+		}
+		m, err := projections.ReadMessage(doc)
+		if err != nil {
+			return err
+		}
+		out[m.ID] = m
+	}
+	return rows.Err()
+}
+
 // Messages is part of reading.Desk.
 func (r *Reader) Messages(ctx context.Context, tenant string, ids []event.ID) (map[event.ID]*reading.Message, error) {
 	out := make(map[event.ID]*reading.Message, len(ids))
-	for _, id := range ids {
-		m, err := r.message(ctx, tenant, id)
-		switch {
-		case err == nil:
-			out[id] = m
-		case err != reading.ErrNotFound: //nolint:errorlint // Message returns it as it is
-			return nil, err
+	err := r.do(ctx, "read messages", func(ctx context.Context) error {
+		clear(out)
+		if r.pg() {
+			all := make([][]byte, len(ids))
+			for i := range ids {
+				all[i] = ids[i][:]
+			}
+			return r.documents(ctx, out, setOfMessages, all, tenant)
 		}
+		args := make([]any, atOnce+1)
+		args[atOnce] = tenant
+		for part := range slices.Chunk(ids, atOnce) {
+			for i := range atOnce {
+				args[i] = part[min(i, len(part)-1)][:] // the last one is named again: a statement has all its parameters
+			}
+			if err := r.documents(ctx, out, listOfMessages, args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ func TestFindIsBounded(t *testing.T) {
 	}
 	exec(`CREATE TABLE facets (tenant text, kind smallint, value text, bucket bigint, partition smallint, PRIMARY KEY (tenant, kind, value, bucket, partition))`)
 	exec(`CREATE TABLE messages (id bytea PRIMARY KEY, tenant text, program text, status text, doc bytea)`)
+	exec(`CREATE INDEX messages_found ON messages (tenant, program, status, id)`)
 	exec(`CREATE TABLE reasons (message bytea, rule text, partition smallint, PRIMARY KEY (message, rule))`)
 	start := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	put := func(at time.Time, n int, country string) event.ID {
@@ -68,6 +70,16 @@ func TestFindIsBounded(t *testing.T) {
 	facet(projections.FacetCountry, "US", full)
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
+	}
+	// Many messages are found each by its id, and not by a pass over the tenant.
+	args := make([]any, atOnce+1)
+	for i := range args {
+		args[i] = first[:]
+	}
+	var a, b, c int
+	var plan string
+	if err := db.QueryRow("EXPLAIN QUERY PLAN "+listOfMessages, args...).Scan(&a, &b, &c, &plan); err != nil || !strings.Contains(plan, "(id=?)") {
+		t.Error(plan, err)
 	}
 	r := NewReader(func() *sql.DB { return db }, func(ctx context.Context, _ string, query func(context.Context) error) error { return query(ctx) }, nil)
 	f := reading.Filter{Limit: 10, Narrower: reading.Narrower{Purpose: "account", Country: "US"}}
