@@ -62,6 +62,8 @@ func (exportKeys) Authenticate(token string) (ledger.Caller, []string, bool) {
 		return ledger.Caller{Tenant: "other", Key: "k"}, []string{"audit:export"}, true
 	case "k_none":
 		return ledger.Caller{Tenant: "acme", Key: "k"}, []string{"audit:read", "messages:read"}, true
+	case "k_exports":
+		return ledger.Caller{Tenant: "acme", Key: "clerk"}, []string{"audit:export"}, true
 	}
 	return ledger.Caller{}, nil, false
 }
@@ -114,4 +116,27 @@ func TestExports(t *testing.T) {
 	e = newEnv(t, func(_ *Deps, c *door.Config) { c.Keys = exportKeys{} })
 	e.do("GET", path, "").problem(409, "exports_off", "")
 	e.do("POST", "/v1/audit/exports", `{"reason":"complaint"}`).problem(409, "exports_off", "")
+}
+
+// A key gets no file that has in clear what the key may not see, whoever asked for it.
+func TestExportFileNeedsTheScopesOfWhatIsInIt(t *testing.T) {
+	for _, x := range []struct {
+		shown   exportjobs.Shown
+		token   string
+		status  int
+		missing string
+	}{
+		{exportjobs.Shown{}, "k_exports", 200, ""},
+		{exportjobs.Shown{Inbound: true}, "k_exports", 403, "inbound:read"},
+		{exportjobs.Shown{Inbound: true}, testToken, 200, ""},
+		{exportjobs.Shown{Message: true, Inbound: true}, testToken, 403, "messages:read"},
+		{exportjobs.Shown{Inbound: true, Evidence: true}, testToken, 403, "evidence:read"},
+	} {
+		f := &fakeExports{job: exportjobs.Job{ID: testID(3), Tenant: "acme", State: exportjobs.Finished, Clear: true, Shown: x.shown}}
+		e := newEnv(t, func(d *Deps, c *door.Config) { d.Exports, c.Keys = f, exportKeys{} })
+		a := e.do("GET", "/v1/audit/exports/"+testID(3).String()+"/file", "", header("Authorization", "Bearer "+x.token)).is(x.status)
+		if !strings.Contains(a.Body.String(), x.missing) {
+			t.Errorf("%+v: the answer does not name %s: %s", x.shown, x.missing, a.Body)
+		}
+	}
 }

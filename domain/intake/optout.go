@@ -3,7 +3,9 @@ package intake
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -82,13 +84,29 @@ func (in *Intake) reach(c ledger.Caller, r *OptOutRequest) (event.Reach, error) 
 	default:
 		return reach, refuse("invalid_scope", "/scope", "A scope is sender, program, legal_entity or tenant.")
 	}
-	if r.Source == "" || len(r.Source) > 40 || !printable(string(r.Source)) {
-		return reach, refuse("invalid_source", "/source", "Say in at most 40 characters where the request came from: phone, email, web, letter, …")
+	if !isSource(string(r.Source)) {
+		return reach, refuse("invalid_source", "/source", "Say in at most 40 letters, spaces and hyphens, with 4 digits at most, where the request came from: phone, email, web, letter, … It is kept in clear for ever; who asked and what they said belong into the evidence.")
 	}
 	if len(r.Evidence) > maxEvidence || !utf8.ValidString(r.Evidence) {
 		return reach, refuse("invalid_evidence", "/evidence", fmt.Sprintf("Evidence has at most %d bytes of text.", maxEvidence))
 	}
 	return reach, nil
+}
+
+// isSource reports whether a text may say where a request came from. It is not sealed, so it must have no
+// room for a number, and nothing that a spreadsheet would run.
+func isSource(s string) bool {
+	digits := 0
+	for _, r := range s {
+		switch {
+		case unicode.IsDigit(r):
+			digits++
+		case !unicode.IsLetter(r) && !unicode.IsMark(r) && !strings.ContainsRune(" -_./", r):
+			return false
+		}
+	}
+	first, _ := utf8.DecodeRuneInString(s)
+	return s != "" && len(s) <= 40 && digits <= 4 && (unicode.IsLetter(first) || unicode.IsDigit(first))
 }
 
 // person is the number of the request, of whatever kind it is, and its stream with the caller's tenant.

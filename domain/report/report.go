@@ -132,7 +132,7 @@ func (m *Maker) Make(ctx context.Context, tenant string, ask Ask) (*Report, erro
 	name := cmp.Or(ask.Zone, m.p.Tenants[tenant], "UTC")
 	zone, err := m.p.Zones.Zone(name)
 	if err != nil {
-		return nil, malformed("There is no zone %.60q. Give a name of the IANA zone database, such as America/New_York.", name)
+		return nil, malformed("There is no such zone. Give a name of the IANA zone database, such as America/New_York.")
 	}
 	period, err := periodOf(ask.Kind, ask.Of, zone, now)
 	if err != nil {
