@@ -644,7 +644,8 @@ type DataRead struct {
 	Shown []string `json:"shown"`
 	// Subject is the recipient's pseudonym; left out where a call showed data of several.
 	Subject Pseudonym `json:"subject,omitzero"`
-	// Events are the messages or events whose data was shown, up to 200.
+	// Events are the messages or events whose data was shown, up to 200; those that the key submitted
+	// itself are left out.
 	Events []ID `json:"events,omitempty"`
 	// Times is how many such calls it stands for.
 	Times int `json:"times"`
