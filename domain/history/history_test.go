@@ -166,7 +166,7 @@ func TestSentences(t *testing.T) {
 	for name, want := range map[string]string{
 		"first":         "A message of the program ads was asked for, as BANK, purpose marketing, in 1 part.",
 		"first decided": "Allowed: the message may be sent until 2026-11-24 15:00:01.",
-		"first routed":  "The message was given to the carrier account north as BANK, in 1 part (route all).",
+		"first routed":  "The carrier account north was chosen, to send as BANK, in 1 part (route all).",
 		"first started": "Hand-off 1 to the carrier account north began, with 1 part.",
 		"first taken":   "The carrier account north took part 1.",
 		"receipt":       "The carrier account north reports part 1 as delivered (the carrier vouches that the handset has it).",
@@ -184,7 +184,7 @@ func TestSentences(t *testing.T) {
 			t.Errorf("%s: %s is %q", name, want[0], got)
 		}
 	}
-	if e := x.entry(h, "letter"); !e.Said.Equal(began.AddDate(0, 0, -3)) || !e.Known.Equal(e.Time) || e.After.Sentence != "After this STOP nothing was handed off to a carrier." {
+	if e := x.entry(h, "letter"); !e.Said.Equal(began.AddDate(0, 0, -3)) || !e.Known.Equal(e.Time) || e.After.Sentence != "After this STOP was known here nothing was handed off to a carrier. Between what was said (2026-11-21 14:00:00) and that, 4 hand-offs began." {
 		t.Errorf("%+v", e)
 	}
 	a := x.entry(h, "stop").After
@@ -216,19 +216,44 @@ func TestDispute(t *testing.T) {
 
 func TestMoments(t *testing.T) {
 	x := whole(t)
+	letter := " The person had opted out of messages from BANK by then (letter, said 2026-11-21 14:00:00); it was not known here until 2026-11-24 14:00:26."
+	began := "From the beginning of that second on "
 	for at, want := range map[string]struct {
-		stood, later int
-		sentence     string
+		sentence, within, later string
+		stood, came, count      int
 	}{
-		"2026-11-24T19:00:01Z": {0, 4, "At 2026-11-24 14:00 (America/New_York) no opt-out stood."},
-		"2026-11-24T19:00:07Z": {1, 3, "At 2026-11-24 14:00 (America/New_York) this opt-out stood."},
-		"2026-11-24 14:00":     {1, 0, "At 2026-11-24 14:00 (America/New_York) this opt-out stood."}, // the letter
-		"14:00":                {1, 0, "At 2026-11-24 14:00 (America/New_York) this opt-out stood."},
-		"14:00:07":             {1, 3, "At 2026-11-24 14:00 (America/New_York) this opt-out stood."},
+		"2026-11-24T19:00:01Z": {"At 2026-11-24 14:00:01 (America/New_York), when that second began, no opt-out stood." + letter, "",
+			began + "4 hand-offs to a carrier began, the first at 2026-11-24 14:00:04.", 0, 0, 4},
+		"2026-11-24T19:00:07Z": {"At 2026-11-24 14:00:07 (America/New_York), when that second began, no opt-out stood." + letter, "A STOP came within that second, at 14:00:07.",
+			"After the opt-out at 14:00:07 3 hand-offs to a carrier began, the first at 2026-11-24 14:00:11.", 0, 1, 3},
+		"2026-11-24T19:00:07.000Z": {"At 2026-11-24 14:00:07.000 (America/New_York) no opt-out stood." + letter, "A STOP came at that moment, at 14:00:07.",
+			"After the opt-out at 14:00:07 3 hand-offs to a carrier began, the first at 2026-11-24 14:00:11.", 0, 1, 3},
+		"2026-11-24 14:00:08": {"At 2026-11-24 14:00:08 (America/New_York), when that second began, this opt-out stood." + letter, "",
+			began + "3 hand-offs to a carrier began, the first at 2026-11-24 14:00:11.", 1, 0, 3},
+		"14:00:07": {"At 2026-11-24 14:00:07 (America/New_York), when that second began, no opt-out stood." + letter, "A STOP came within that second, at 14:00:07.",
+			"After the opt-out at 14:00:07 3 hand-offs to a carrier began, the first at 2026-11-24 14:00:11.", 0, 1, 3},
+		"14:00:26": {"At 2026-11-24 14:00:26 (America/New_York), when that second began, no opt-out stood.", "A STOP became known here within that second, at 14:00:26.",
+			"After the opt-out at 14:00:26 nothing was handed off to a carrier.", 0, 1, 0},
+		"14:00": {"At 2026-11-24 14:00 (America/New_York), when that minute began, no opt-out stood.", "2 opt-outs came within that minute, the first at 14:00:07.",
+			"After the opt-out at 14:00:07 3 hand-offs to a carrier began, the first at 2026-11-24 14:00:11. Before it, within that minute, 1 hand-off began.", 0, 2, 3},
+		"2026-11-24 14:01": {"At 2026-11-24 14:01 (America/New_York), when that minute began, this opt-out stood.", "",
+			"From the beginning of that minute on nothing was handed off to a carrier.", 1, 0, 0},
 	} {
 		m := x.read(history.Query{At: at}, reading.Sight{}).Moment
-		if len(m.Standing) != want.stood || m.Count != want.later || m.Sentence != want.sentence || (m.Later == "After that moment nothing was handed off to a carrier.") != (want.later == 0) {
+		if m.Sentence != want.sentence || m.Within != want.within || m.Later != want.later || len(m.Standing) != want.stood || len(m.Came) != want.came || m.Count != want.count || len(m.Handoffs) != want.count || m.Note != "" {
 			t.Errorf("%s: %+v", at, m)
+		}
+		if long := m.Until.Sub(m.From); long != time.Minute && long != time.Second && long != time.Millisecond || m.CountedFrom.Before(m.From) || !m.CountedFrom.Before(m.Until) {
+			t.Errorf("%s: from %s until %s, counted from %s", at, m.From, m.Until, m.CountedFrom)
+		}
+	}
+	const meaning = "A time of day alone means the last day on which an opt-out came at that time, or else the last time that the clock showed it."
+	for at, want := range map[string]string{
+		"19:00": "No opt-out came at 19:00 (America/New_York); one came at 19:00 UTC, which is 14:00 on 2026-11-24 there. " + meaning,
+		"03:30": "No opt-out came at 03:30 (America/New_York). " + meaning,
+	} {
+		if m := x.read(history.Query{At: at}, reading.Sight{}).Moment; m.Note != want {
+			t.Errorf("%s: %q", at, m.Note)
 		}
 	}
 	for _, q := range []history.Query{{At: "soon"}, {Zone: "Mars"}, {Cursor: "x"}, {Number: "1"}} {

@@ -83,7 +83,7 @@ func (t *teller) aboutMessage() error {
 	case *event.MessageDecided:
 		t.decided(d)
 	case *event.MessageRouted:
-		t.say("The message was given to the carrier account " + d.Carrier + " as " + d.From + ", in " + count(d.Parts, "part") + " (route " + d.Rule + ").")
+		t.say("The carrier account " + d.Carrier + " was chosen, to send as " + d.From + ", in " + count(d.Parts, "part") + " (route " + d.Rule + ").")
 	case *event.HandoffStarted:
 		s := "Hand-off " + strconv.Itoa(d.Attempt) + carrierOf(t.m, d.Attempt, " to the carrier account ") + " began, with " + count(len(d.Parts), "part") + "."
 		if d.Duplicate {
@@ -498,9 +498,11 @@ func reachesOf(all []*optOut) string {
 // calendar writes times in the zone of a history.
 type calendar struct{ zone *time.Location }
 
-// when is a time as sentences have it, in the zone of the history; day is its day.
-func (c calendar) when(t time.Time) string { return t.In(c.zone).Format("2006-01-02 15:04:05") }
-func (c calendar) day(t time.Time) string  { return t.In(c.zone).Format("2006-01-02") }
+// when is a time as sentences have it, in the zone of the history; day is its day and clock its time
+// of day.
+func (c calendar) when(t time.Time) string  { return t.In(c.zone).Format("2006-01-02 15:04:05") }
+func (c calendar) clock(t time.Time) string { return t.In(c.zone).Format("15:04:05") }
+func (c calendar) day(t time.Time) string   { return t.In(c.zone).Format("2006-01-02") }
 
 // saidAndKnown are when the person said so and when it became known here.
 func (c calendar) saidAndKnown(said, known time.Time) string {

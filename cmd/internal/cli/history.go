@@ -29,7 +29,7 @@ type HistoryCmd struct {
 	Zone    string `help:"A time zone such as America/New_York, for times that you give and that are shown. Default: the person's, if the number tells it for certain, else UTC." placeholder:"ZONE"`
 	Since   string `help:"Only from this time on: a day, or a day and a time (in UTC, or in --zone)." placeholder:"TIME"`
 	Until   string `help:"Only before this time." placeholder:"TIME"`
-	At      string `help:"Say which opt-outs stood at a moment, and what was handed off after it: a time of day such as 14:03, a day and a time, or an instant." placeholder:"TIME"`
+	At      string `help:"Say which opt-outs stood at a moment, and what was handed off after it: a time of day such as 14:03, a day and a time, or an instant. Without seconds it is the whole minute." placeholder:"TIME"`
 	Newest  bool   `help:"The newest first."`
 	Format  string `help:"text, json, csv or html (a page for a browser, which prints well)." enum:"text,json,csv,html" default:"text"`
 	Reason  string `help:"Why you read it. It is recorded with what you are shown; write no personal data." placeholder:"TEXT"`
@@ -193,9 +193,18 @@ func (t *historyText) head(b *strings.Builder, h *v1.History) {
 	}
 	if m := h.Moment; m != nil {
 		b.WriteString("\n")
+		if m.Note != "" {
+			t.line(b, 0, terminal.Plain(m.Note))
+		}
 		t.line(b, 0, terminal.Plain(m.Sentence))
 		for i := range m.Standing {
 			t.standing(b, &m.Standing[i])
+		}
+		if m.Within != "" {
+			t.line(b, 0, terminal.Plain(m.Within))
+		}
+		for i := range m.Came {
+			t.standing(b, &m.Came[i])
 		}
 		t.line(b, 0, terminal.Plain(m.Later))
 		for i := range m.Handoffs {
