@@ -234,6 +234,9 @@ func (r *Reader) History(ctx context.Context, look reading.Look, q Query) (*Hist
 	if q.Limit == 0 {
 		q.Limit = defaultPage
 	}
+	if !q.Since.IsZero() && !q.Until.IsZero() && q.Since.After(q.Until) {
+		return nil, &ledger.Refusal{Code: "invalid_value", Field: "/until", Text: "The time until which events are asked for lies before the time since which they are asked for. Give until a later time than since."}
+	}
 	subject := r.p.Vault.Pseudonym(tenant, string(n))
 	sum := q.sum(tenant, subject)
 	from, err := parseCursor(q.Cursor, sum)

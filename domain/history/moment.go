@@ -150,10 +150,8 @@ var moments = []struct {
 // instant reads the moment that is asked for: when it begins and how long it is.
 func (b *book) instant(text string) (at time.Time, long time.Duration, note string, err error) {
 	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
-		if strings.ContainsAny(text, ".,") {
-			return t.UTC().Truncate(time.Millisecond), time.Millisecond, "", nil
-		}
-		return t.UTC(), time.Second, "", nil
+		at, long = fraction(text, t.UTC(), time.Second)
+		return at, long, "", nil
 	}
 	for _, m := range moments {
 		if _, err := time.Parse(m.form, text); err != nil {
@@ -161,7 +159,8 @@ func (b *book) instant(text string) (at time.Time, long time.Duration, note stri
 		}
 		if m.day {
 			if at, err = time.ParseInLocation(m.form, text, b.zone); err == nil {
-				return at, m.long, "", nil
+				at, long = fraction(text, at, m.long)
+				return at, long, "", nil
 			}
 			continue
 		}
@@ -175,9 +174,18 @@ func (b *book) instant(text string) (at time.Time, long time.Duration, note stri
 		if at.After(b.p.Now()) {
 			at = at.AddDate(0, 0, -1)
 		}
-		return at, m.long, note, nil
+		at, long = fraction(text, at, m.long)
+		return at, long, note, nil
 	}
 	return at, 0, "", &ledger.Refusal{Code: "invalid_value", Field: "/at", Text: "Write a moment as a time of day (14:03), as a day and a time (2026-11-03 14:03), or as an instant (2026-11-03T14:03:00Z)."}
+}
+
+// fraction makes a moment with a fraction of a second a millisecond long.
+func fraction(text string, at time.Time, long time.Duration) (time.Time, time.Duration) {
+	if strings.ContainsAny(text, ".,") {
+		return at.Truncate(time.Millisecond), time.Millisecond
+	}
+	return at, long
 }
 
 // dayOf is a time on the day that a time of day means: the last one on which an opt-out came at that time, or

@@ -63,6 +63,10 @@ func (c *HistoryCmd) Run(g *terminal.Globals) error {
 	if g.JSON {
 		c.Format = "json"
 	}
+	nothing := "Nothing is in the ledger about this number."
+	if c.Since != "" || c.Until != "" {
+		nothing = "Nothing is in the ledger about this number, in the time that was asked for."
+	}
 	var w historyWriter
 	switch c.Format {
 	case "json":
@@ -70,9 +74,9 @@ func (c *HistoryCmd) Run(g *terminal.Globals) error {
 	case "csv":
 		w = historyCSV{csv.NewWriter(g.Stdout)}
 	case "html":
-		w = &historyHTML{w: g.Stdout}
+		w = &historyHTML{w: g.Stdout, nothing: nothing}
 	default:
-		w = &historyText{w: g.Stdout, width: width(g.Stdout), all: c.All}
+		w = &historyText{w: g.Stdout, width: width(g.Stdout), all: c.All, nothing: nothing}
 	}
 	return c.pages(ctx, g, cl, ask, w)
 }
@@ -159,6 +163,8 @@ type historyText struct {
 	day   string
 	known map[string]bool // the messages whose ids were written
 	last  *v1.History
+	// nothing is what is said of an empty history.
+	nothing string
 }
 
 // times is how wide the column of times is.
@@ -174,7 +180,7 @@ func (t *historyText) page(h *v1.History, _ []byte, first bool) error {
 		t.entry(&b, h, &h.Entries[i])
 	}
 	if first && len(h.Entries) == 0 {
-		b.WriteString("\nNothing is in the ledger about this number, in the time that was asked for.\n")
+		b.WriteString("\n" + t.nothing + "\n")
 	}
 	t.last = h
 	_, err := io.WriteString(t.w, b.String())
@@ -342,6 +348,8 @@ var historyPage string
 type historyHTML struct {
 	w io.Writer
 	h *v1.History
+	// nothing is what is said of an empty history.
+	nothing string
 }
 
 func (p *historyHTML) page(h *v1.History, _ []byte, first bool) error {
@@ -384,7 +392,7 @@ func (p *historyHTML) end() error {
 		d := &days[len(days)-1]
 		d.Entries = append(d.Entries, e)
 	}
-	return page.Execute(p.w, map[string]any{"H": p.h, "Days": days})
+	return page.Execute(p.w, map[string]any{"H": p.h, "Days": days, "Nothing": p.nothing})
 }
 
 // kindOf is what a page shows an event as.

@@ -54,7 +54,7 @@ func TestHistory(t *testing.T) {
 func TestHistoryForms(t *testing.T) {
 	f := newFake(t, historyAnswer(""), historyAnswer("x"), historyAnswer(""))
 	rows, err := csv.NewReader(strings.NewReader(f.run("", "history", "+14155550123", "--format", "csv").Is(t, 0).Stdout)).ReadAll()
-	if err != nil || len(rows) != 4 || rows[0][0] != "position" || rows[3][6] != "true" || rows[2][7] != "overtaken" {
+	if err != nil || len(rows) != 4 || rows[0][0] != "position" || rows[3][0] != "'07-1251" || rows[3][6] != "true" || rows[2][7] != "overtaken" {
 		t.Errorf("%v, %v", rows, err)
 	}
 	for _, row := range rows {
@@ -68,6 +68,20 @@ func TestHistoryForms(t *testing.T) {
 	if strings.Contains(page, "<script") || strings.Contains(page, "=1+1 <b>") || strings.Count(page, "<article") != 6 || !strings.Contains(page, "A STOP came within that minute") || !strings.Contains(page, "At 2026-11-24 14:03") || !strings.Contains(page, "These are the first of 7.") {
 		t.Error(page)
 	}
+	empty := func() scripted {
+		a := historyAnswer("")
+		a.body = a.body[:strings.Index(a.body, `"entries":`)] + `"entries":[]}`
+		return a
+	}
+	for _, form := range []string{"text", "html"} {
+		f := newFake(t, empty(), empty())
+		if out := f.run("", "history", "+14155550123", "--format", form).Is(t, 0).Stdout; !strings.Contains(out, "Nothing is in the ledger about this number.") {
+			t.Errorf("%s: %s", form, out)
+		}
+		if out := f.run("", "history", "+14155550123", "--format", form, "--until", "2026-11-24").Is(t, 0).Stdout; !strings.Contains(out, "Nothing is in the ledger about this number, in the time that was asked for.") {
+			t.Errorf("%s: %s", form, out)
+		}
+	}
 	newFake(t).run("", "history", "+14155550123", "--zone", "Mars").Is(t, terminal.ExitUsage)
 	newFake(t).run("", "history", "+14155550123", "--since", "soon").Is(t, terminal.ExitUsage)
 }
@@ -78,4 +92,18 @@ func TestEvent(t *testing.T) {
 		refused("GET", "/v1/events/07-1252", 404, "event_not_found", ""))
 	terminaltest.Golden(t, "event.txt", f.run("", "event", "07-1251").Is(t, 0).Stdout)
 	f.run("", "event", "07-1252").Is(t, terminal.ExitFailed)
+}
+
+// Nothing in a table runs as a formula or is taken for a date or another number.
+func TestCells(t *testing.T) {
+	for cell, guarded := range map[string]bool{"=1+1": true, "+14155550123": true, "-1": true, "@a": true, "\tx": true, "10-17": true, "07-1251": true, "3/4": true, " 1-2 ": true, "12E5": true, "1e9": true,
+		"": false, "control-13": false, "audit-2": false, "17": false, "0.5": false, "2026-11-24": false, "2026-11-24 14:03:20.000": false, "2026-11-24T14:03:20Z": false, "1-2 parts": false, testID: false} {
+		want := cell
+		if guarded {
+			want = "'" + cell
+		}
+		if got := csvCell(cell); got != want {
+			t.Errorf("%q becomes %q, want %q", cell, got, want)
+		}
+	}
 }
