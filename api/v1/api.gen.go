@@ -384,7 +384,9 @@ type History struct {
 	Entries []HistoryEntry `json:"entries"`
 
 	// Masked The kinds of data that were left out: number, body, reference, words, evidence.
-	Masked []string       `json:"masked"`
+	Masked []string `json:"masked"`
+
+	// Moment What stood at a moment, what came within it, and what was handed off after it. A moment without seconds is the whole minute, one without a fraction the whole second.
 	Moment *HistoryMoment `json:"moment,omitempty"`
 
 	// NextCursor Left out on the last page.
@@ -471,20 +473,38 @@ type HistoryHandoff struct {
 	Why string `json:"why"`
 }
 
-// HistoryMoment defines model for HistoryMoment.
+// HistoryMoment What stood at a moment, what came within it, and what was handed off after it. A moment without seconds is the whole minute, one without a fraction the whole second.
 type HistoryMoment struct {
-	At    time.Time `json:"at"`
-	Count int       `json:"count"`
+	// Came The opt-outs that came within the moment.
+	Came  []HistoryOptOut `json:"came"`
+	Count int             `json:"count"`
+
+	// CountedFrom From when hand-offs are counted: from the first opt-out in `came` on, or else from `from` on.
+	CountedFrom time.Time `json:"counted_from"`
+
+	// From The beginning of the moment.
+	From time.Time `json:"from"`
 
 	// Handoffs The first of them, at most 5.
 	Handoffs []HistoryHandoff `json:"handoffs"`
 
-	// Later What was handed off to carriers after the moment, in a sentence.
-	Later    string `json:"later"`
+	// Later What was handed off to carriers from `counted_from` on, in a sentence.
+	Later string `json:"later"`
+
+	// Note Which day was taken, where no opt-out came at the time of day that was asked for.
+	Note string `json:"note,omitempty,omitzero"`
+
+	// Sentence What stood at `from`, and what the person had said by then that was not known here yet.
 	Sentence string `json:"sentence"`
 
-	// Standing The opt-outs that stood at the moment.
+	// Standing The opt-outs that stood at `from`.
 	Standing []HistoryOptOut `json:"standing"`
+
+	// Until Its end, which does not belong to it.
+	Until time.Time `json:"until"`
+
+	// Within Which opt-outs came within the moment, in a sentence. Left out if none came.
+	Within string `json:"within,omitempty,omitzero"`
 }
 
 // HistoryOptOut defines model for HistoryOptOut.
@@ -500,11 +520,14 @@ type HistoryOptOut struct {
 	Position Position  `json:"position"`
 	Said     time.Time `json:"said"`
 	Sentence string    `json:"sentence"`
+
+	// Since Since when it stands: when it became known here, the first time if it was repeated.
+	Since time.Time `json:"since"`
 }
 
 // HistoryRequest defines model for HistoryRequest.
 type HistoryRequest struct {
-	// At A moment: a time of day (`14:03`), a day and a time (`2026-11-24 14:03`), both in the zone, or an instant. A time of day alone means the last day on which an opt-out came at that time; if there is none, the last time that the clock showed it. Without seconds the whole minute counts.
+	// At A moment: a time of day (`14:03`), a day and a time (`2026-11-24 14:03`), both in the zone, or an instant. A time of day alone means the last day on which an opt-out came at that time; if there is none, the last time that the clock showed it. Without seconds it is the whole minute: what stood when it began, and what came within it.
 	At string `json:"at,omitempty,omitzero"`
 
 	// Country Of a national number (ISO 3166-1 alpha-2).

@@ -36,7 +36,8 @@ func (s historyCalls) RecipientHistory(ctx context.Context, r RecipientHistoryRe
 		v.Entries[i] = historyEntry(&h.Entries[i], h.Zone)
 	}
 	if m := h.Moment; m != nil {
-		v.Moment = &HistoryMoment{At: m.At, Sentence: m.Sentence, Standing: all(m.Standing, historyOptOut), Later: m.Later, Count: m.Count, Handoffs: all(m.Handoffs, historyHandoff)}
+		v.Moment = &HistoryMoment{From: m.From, Until: m.Until, Note: m.Note, Sentence: m.Sentence, Standing: all(m.Standing, historyOptOut), Within: m.Within, Came: all(m.Came, historyOptOut),
+			CountedFrom: m.CountedFrom, Later: m.Later, Count: m.Count, Handoffs: all(m.Handoffs, historyHandoff)}
 	}
 	return RecipientHistory200JSONResponse(v), nil
 }
@@ -77,5 +78,5 @@ func historyHandoff(h *history.Handoff) HistoryHandoff {
 }
 
 func historyOptOut(o *history.Standing) HistoryOptOut {
-	return HistoryOptOut{Event: o.Event, Position: o.Position, Sentence: o.Sentence, Said: o.Said, Known: o.Known, After: historyAfter(o.After)}
+	return HistoryOptOut{Event: o.Event, Position: o.Position, Sentence: o.Sentence, Said: o.Said, Known: o.Known, Since: o.Since, After: historyAfter(o.After)}
 }

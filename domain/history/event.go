@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -242,9 +243,9 @@ func notOfARecipient(e *event.Event) string {
 	case *event.PolicyActivated:
 		return "The policies " + d.Revision + " came into force, by the key " + d.By + "."
 	case *event.Paused:
-		return "Sending was paused: " + d.Reason + ". By the key " + d.By + "."
+		return reading.PauseScope(e.Tenant, d.Program, d.Carrier, true) + " was paused: " + strings.TrimSuffix(d.Reason, ".") + ". By the key " + d.By + "."
 	case *event.Resumed:
-		return "A pause ended: " + d.Reason + ". By the key " + d.By + "."
+		return reading.PauseScope(e.Tenant, d.Program, d.Carrier, true) + " was resumed: " + strings.TrimSuffix(d.Reason, ".") + ". By the key " + d.By + "."
 	case *event.OwnerGranted:
 		return "A sender ID or a legal entity was granted to the tenant, by the key " + d.By + "."
 	case *event.PersonalDataRead:
@@ -252,7 +253,7 @@ func notOfARecipient(e *event.Event) string {
 	case *event.KeyUsed:
 		return "The key " + d.Key + " was used."
 	case *event.ExportAsked:
-		return "An export was asked for, by the key " + d.By + ": " + d.Reason + "."
+		return "An export was asked for, by the key " + d.By + ": " + strings.TrimSuffix(d.Reason, ".") + "."
 	case *event.ExportEnded:
 		return "The making of an export ended: " + string(d.As) + "."
 	case *event.ExportDownloaded:

@@ -96,7 +96,8 @@ type Query struct {
 	Since, Until time.Time
 	// At asks what stood at a moment: an instant (RFC 3339), a day and time (2026-11-03 14:03), or a time
 	// of day (14:03): then it is the last time the clock showed that when an opt-out came, or else the
-	// last time that it showed that. Without seconds, the whole minute counts.
+	// last time that it showed that. Without seconds it is the whole minute, without a fraction the whole
+	// second.
 	At string
 	// Zone is the IANA name of the zone of local times; "": the recipient's if it is certain, else UTC.
 	Zone string
@@ -160,7 +161,9 @@ type Standing struct {
 	Sentence string
 	// Said and Known are when the person said so and when it became known here.
 	Said, Known time.Time
-	// After says what was handed off after it.
+	// Since is since when it stands: when it became known here, the first time if it was repeated.
+	Since time.Time
+	// After says what was handed off after it: after the first one, if it was repeated and stands.
 	After *After
 }
 
@@ -230,6 +233,9 @@ func (r *Reader) History(ctx context.Context, look reading.Look, q Query) (*Hist
 	}
 	if q.Limit == 0 {
 		q.Limit = defaultPage
+	}
+	if !q.Since.IsZero() && !q.Until.IsZero() && q.Since.After(q.Until) {
+		return nil, &ledger.Refusal{Code: "invalid_value", Field: "/until", Text: "The time until which events are asked for lies before the time since which they are asked for. Give until a later time than since."}
 	}
 	subject := r.p.Vault.Pseudonym(tenant, string(n))
 	sum := q.sum(tenant, subject)

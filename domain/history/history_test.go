@@ -166,7 +166,7 @@ func TestSentences(t *testing.T) {
 	for name, want := range map[string]string{
 		"first":         "A message of the program ads was asked for, as BANK, purpose marketing, in 1 part.",
 		"first decided": "Allowed: the message may be sent until 2026-11-24 15:00:01.",
-		"first routed":  "The message was given to the carrier account north as BANK, in 1 part (route all).",
+		"first routed":  "The carrier account north was chosen, to send as BANK, in 1 part (route all).",
 		"first started": "Hand-off 1 to the carrier account north began, with 1 part.",
 		"first taken":   "The carrier account north took part 1.",
 		"receipt":       "The carrier account north reports part 1 as delivered (the carrier vouches that the handset has it).",
@@ -184,7 +184,7 @@ func TestSentences(t *testing.T) {
 			t.Errorf("%s: %s is %q", name, want[0], got)
 		}
 	}
-	if e := x.entry(h, "letter"); !e.Said.Equal(began.AddDate(0, 0, -3)) || !e.Known.Equal(e.Time) || e.After.Sentence != "After this STOP nothing was handed off to a carrier." {
+	if e := x.entry(h, "letter"); !e.Said.Equal(began.AddDate(0, 0, -3)) || !e.Known.Equal(e.Time) || e.After.Sentence != "After this STOP was known here nothing was handed off to a carrier. Between what was said (2026-11-21 14:00:00) and that, 4 hand-offs began." {
 		t.Errorf("%+v", e)
 	}
 	a := x.entry(h, "stop").After
@@ -216,22 +216,49 @@ func TestDispute(t *testing.T) {
 
 func TestMoments(t *testing.T) {
 	x := whole(t)
+	letter := " The person had opted out of messages from BANK by then (letter, said 2026-11-21 14:00:00); it was not known here until 2026-11-24 14:00:26."
+	second := "From the beginning of that second on "
 	for at, want := range map[string]struct {
-		stood, later int
-		sentence     string
+		sentence, within, later string
+		stood, came, count      int
 	}{
-		"2026-11-24T19:00:01Z": {0, 4, "At 2026-11-24 14:00 (America/New_York) no opt-out stood."},
-		"2026-11-24T19:00:07Z": {1, 3, "At 2026-11-24 14:00 (America/New_York) this opt-out stood."},
-		"2026-11-24 14:00":     {1, 0, "At 2026-11-24 14:00 (America/New_York) this opt-out stood."}, // the letter
-		"14:00":                {1, 0, "At 2026-11-24 14:00 (America/New_York) this opt-out stood."},
-		"14:00:07":             {1, 3, "At 2026-11-24 14:00 (America/New_York) this opt-out stood."},
+		"2026-11-24T19:00:01Z": {"At 2026-11-24 14:00:01 (America/New_York), when that second began, no opt-out stood." + letter, "",
+			second + "4 hand-offs to a carrier began, the first at 2026-11-24 14:00:04.", 0, 0, 4},
+		"2026-11-24T19:00:07Z": {"At 2026-11-24 14:00:07 (America/New_York), when that second began, no opt-out stood." + letter, "A STOP came within that second, at 14:00:07.",
+			"After the opt-out at 14:00:07 3 hand-offs to a carrier began, the first at 2026-11-24 14:00:11.", 0, 1, 3},
+		"2026-11-24T19:00:07.000Z": {"At 2026-11-24 14:00:07.000 (America/New_York) no opt-out stood." + letter, "A STOP came at that moment, at 14:00:07.",
+			"After the opt-out at 14:00:07 3 hand-offs to a carrier began, the first at 2026-11-24 14:00:11.", 0, 1, 3},
+		"2026-11-24 14:00:07.000": {"At 2026-11-24 14:00:07.000 (America/New_York) no opt-out stood." + letter, "A STOP came at that moment, at 14:00:07.",
+			"After the opt-out at 14:00:07 3 hand-offs to a carrier began, the first at 2026-11-24 14:00:11.", 0, 1, 3},
+		"2026-11-24 14:00:08": {"At 2026-11-24 14:00:08 (America/New_York), when that second began, this opt-out stood." + letter, "",
+			second + "3 hand-offs to a carrier began, the first at 2026-11-24 14:00:11.", 1, 0, 3},
+		"14:00:07": {"At 2026-11-24 14:00:07 (America/New_York), when that second began, no opt-out stood." + letter, "A STOP came within that second, at 14:00:07.",
+			"After the opt-out at 14:00:07 3 hand-offs to a carrier began, the first at 2026-11-24 14:00:11.", 0, 1, 3},
+		"14:00:26": {"At 2026-11-24 14:00:26 (America/New_York), when that second began, no opt-out stood.", "A STOP became known here within that second, at 14:00:26.",
+			"After the opt-out at 14:00:26 nothing was handed off to a carrier.", 0, 1, 0},
+		"14:00": {"At 2026-11-24 14:00 (America/New_York), when that minute began, no opt-out stood.", "2 opt-outs came within that minute, the first at 14:00:07.",
+			"After the opt-out at 14:00:07 3 hand-offs to a carrier began, the first at 2026-11-24 14:00:11. Before it, within that minute, 1 hand-off began.", 0, 2, 3},
+		"2026-11-24 14:01": {"At 2026-11-24 14:01 (America/New_York), when that minute began, this opt-out stood.", "",
+			"From the beginning of that minute on nothing was handed off to a carrier.", 1, 0, 0},
 	} {
 		m := x.read(history.Query{At: at}, reading.Sight{}).Moment
-		if len(m.Standing) != want.stood || m.Count != want.later || m.Sentence != want.sentence || (m.Later == "After that moment nothing was handed off to a carrier.") != (want.later == 0) {
+		if m.Sentence != want.sentence || m.Within != want.within || m.Later != want.later || len(m.Standing) != want.stood || len(m.Came) != want.came || m.Count != want.count || len(m.Handoffs) != want.count || m.Note != "" {
 			t.Errorf("%s: %+v", at, m)
 		}
+		if long := m.Until.Sub(m.From); long != time.Minute && long != time.Second && long != time.Millisecond || m.CountedFrom.Before(m.From) || !m.CountedFrom.Before(m.Until) {
+			t.Errorf("%s: from %s until %s, counted from %s", at, m.From, m.Until, m.CountedFrom)
+		}
 	}
-	for _, q := range []history.Query{{At: "soon"}, {Zone: "Mars"}, {Cursor: "x"}, {Number: "1"}} {
+	const meaning = "A time of day alone means the last day on which an opt-out came at that time, or else the last time that the clock showed it."
+	for at, want := range map[string]string{
+		"19:00": "No opt-out came at 19:00 (America/New_York); one came at 19:00 UTC, which is 14:00 on 2026-11-24 there. " + meaning,
+		"03:30": "No opt-out came at 03:30 (America/New_York). " + meaning,
+	} {
+		if m := x.read(history.Query{At: at}, reading.Sight{}).Moment; m.Note != want {
+			t.Errorf("%s: %q", at, m.Note)
+		}
+	}
+	for _, q := range []history.Query{{At: "soon"}, {Since: began.Add(time.Hour), Until: began}, {Zone: "Mars"}, {Cursor: "x"}, {Number: "1"}} {
 		if q.Number == "" {
 			q.Number = "+14155550000"
 		}
@@ -308,5 +335,80 @@ func TestEventByID(t *testing.T) {
 	var refusal *ledger.Refusal
 	if _, err := x.reader().Event(context.Background(), all, true, "x"); !errors.As(err, &refusal) {
 		t.Error(err)
+	}
+}
+
+// An opt-out that is said again stands since the first time.
+func TestRepeats(t *testing.T) {
+	x := newStory(t)
+	x.stop("first").submit("other", "cards", "CARDS", "account").sent("other", plainCheck("opt_out.elsewhere")).stop("second").stop("third")
+	h := x.read(history.Query{At: "2026-11-24 14:00:08"}, reading.Sight{})
+	if len(h.Standing) != 1 {
+		t.Fatalf("%+v", h.Standing)
+	}
+	s := h.Standing[0]
+	if want := "Acme Bank, said and known here 2026-11-24 14:00:01 (handset), repeated 2 times, the last time 2026-11-24 14:00:08 (handset)."; s.Sentence != want || s.Event != x.names["third"] || !s.Since.Equal(began.Add(time.Second)) || s.After.Count != 1 {
+		t.Errorf("%+v, %+v", s, s.After)
+	}
+	if want := "Acme Bank, said and known here 2026-11-24 14:00:01 (handset), repeated 2026-11-24 14:00:07 (handset)."; len(h.Moment.Standing) != 1 || h.Moment.Standing[0].Sentence != want || len(h.Moment.Came) != 1 || h.Moment.Came[0].After.Count != 0 {
+		t.Errorf("%+v", h.Moment)
+	}
+	if got, want := value(x.entry(h, "first"), "Repeated"), "On 2026-11-24 14:00:07 (handset), by the event "+x.names["second"].String(); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := value(x.entry(h, "third"), "Repeated"); got != "" {
+		t.Error(got)
+	}
+}
+
+// What waits says why, without a time at which nothing happens, and which opt-outs it will be looked at by.
+func TestWaiting(t *testing.T) {
+	for name, c := range map[string]struct {
+		decided event.MessageDecided
+		stopped bool
+		program string
+		want    [2]string
+	}{
+		"a pause": {event.MessageDecided{Outcome: event.Hold, Fault: event.FaultPause, Detail: "paused: wrong price"}, false, "ads", [2]string{"Held: sending is paused. Reason: wrong price.", "held"}},
+		"a fault": {event.MessageDecided{Outcome: event.Hold, Fault: event.FaultClock}, false, "ads",
+			[2]string{"Held, to be tried again at 2026-11-24 15:00:00: the server's clock cannot be trusted at the moment. See docs/glossary.md#fault.", "held"}},
+		"a STOP": {event.MessageDecided{Outcome: event.Defer}, true, "ads",
+			[2]string{"Deferred until 2026-11-24 15:00:00.", "deferred. The person opted out of Acme Bank: that is looked at before it is sent, and if it stands then, the message will be refused"}},
+		"another's STOP": {event.MessageDecided{Outcome: event.Defer}, true, "cards",
+			[2]string{"Deferred until 2026-11-24 15:00:00.", "deferred. The person opted out of Acme Bank, which does not cover it; opt-outs are looked at again before it is sent"}},
+	} {
+		x := newStory(t)
+		c.decided.Until = began.Add(time.Hour)
+		from := map[string]string{"ads": "BANK", "cards": "CARDS"}[c.program]
+		x.submit("m", c.program, from, "marketing").put("decision", "m", &c.decided)
+		if c.stopped {
+			x.stop("stop")
+		}
+		h := x.read(history.Query{}, reading.Sight{})
+		if got := [2]string{x.entry(h, "decision").Sentence, value(x.entry(h, "m"), "Status now")}; got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// A pause is said with what it covers.
+func TestPauses(t *testing.T) {
+	x := newStory(t)
+	for _, c := range []struct {
+		tenant string
+		data   event.Data
+		want   string
+	}{
+		{"", &event.Paused{Reason: "wrong price", By: "k1"}, "All sending of all tenants was paused: wrong price. By the key k1."},
+		{"bank", &event.Paused{Program: "ads", Reason: "wrong price.", By: "k1"}, "Sending of program ads of tenant bank was paused: wrong price. By the key k1."},
+		{"", &event.Paused{Carrier: "north", Reason: "it is down", By: "k1"}, "Sending by carrier north, of all tenants, was paused: it is down. By the key k1."},
+		{"bank", &event.Resumed{Program: "ads", Carrier: "north", Reason: "mended", By: "k2"}, "Sending of program ads of tenant bank by carrier north was resumed: mended. By the key k2."},
+	} {
+		at := event.Position{Partition: event.ControlPartition, Index: int64(len(x.control))}
+		x.control = append(x.control, ledger.Record{Index: at.Index, Event: &event.Event{ID: event.NewID(began), Tenant: c.tenant, Time: began, Data: c.data}, Raw: []byte("{}")})
+		one, err := x.reader().Event(context.Background(), look("bank"), false, at.String())
+		if err != nil || one.Sentence != c.want {
+			t.Errorf("%+v, %v, want %s", one, err, c.want)
+		}
 	}
 }

@@ -33,6 +33,7 @@ type stored struct {
 	visited  int // messages that searches returned
 	complete time.Time
 	reads    []event.DataRead
+	control  []ledger.Record
 	registry *control.Registry
 }
 
@@ -146,6 +147,10 @@ func (s *stored) Complete(context.Context) (time.Time, error) { return s.complet
 func (s *stored) Partitions() int { return viewtest.Partitions }
 
 func (s *stored) Read(_ context.Context, p event.Partition, from int64, max int) (out []ledger.Record, head int64, err error) {
+	if p == event.ControlPartition {
+		head = int64(len(s.control))
+		return s.control[min(from, head):min(head, from+int64(max))], head, nil
+	}
 	if p < 0 {
 		return nil, 0, nil
 	}

@@ -83,7 +83,7 @@ func (t *teller) aboutMessage() error {
 	case *event.MessageDecided:
 		t.decided(d)
 	case *event.MessageRouted:
-		t.say("The message was given to the carrier account " + d.Carrier + " as " + d.From + ", in " + count(d.Parts, "part") + " (route " + d.Rule + ").")
+		t.say("The carrier account " + d.Carrier + " was chosen, to send as " + d.From + ", in " + count(d.Parts, "part") + " (route " + d.Rule + ").")
 	case *event.HandoffStarted:
 		s := "Hand-off " + strconv.Itoa(d.Attempt) + carrierOf(t.m, d.Attempt, " to the carrier account ") + " began, with " + count(len(d.Parts), "part") + "."
 		if d.Duplicate {
@@ -121,7 +121,7 @@ func (t *teller) submitted(d *event.MessageSubmitted) error {
 	t.say(s)
 	t.detail("By", by(d.By))
 	if t.m != nil && t.m.Status != "" {
-		t.detail("Status now", strings.ReplaceAll(string(t.m.Status), "_", " "))
+		t.detail("Status now", strings.ReplaceAll(string(t.m.Status), "_", " ")+t.awaits())
 	}
 	if !t.look.Sight.Bodies {
 		t.masked["body"] = true
@@ -144,6 +144,38 @@ func (t *teller) submitted(d *event.MessageSubmitted) error {
 	return nil
 }
 
+// awaits says which opt-outs stand that are looked at before a message is sent; "" if none does, or if it does
+// not wait to be sent.
+func (t *teller) awaits() string {
+	if !t.m.Status.Unsent() {
+		return ""
+	}
+	h := handed{message: t.m, from: t.m.From, control: t.e.Control}
+	var covering, others []event.Reach
+	plain := false
+	for _, o := range t.opt.all {
+		if o.ended >= 0 {
+			continue
+		}
+		if covers, _ := t.covers(o.reach, &h); !covers {
+			others = append(others, o.reach)
+			continue
+		}
+		covering, plain = append(covering, o.reach), plain || !o.unclear && !o.part
+	}
+	switch {
+	case len(covering) > 0 && t.m.Purpose == "compliance_reply":
+		return ". The person opted out of " + named(covering) + ": that is looked at before it is sent. It answers the person's own text, which may be allowed"
+	case plain:
+		return ". The person opted out of " + named(covering) + ": that is looked at before it is sent, and if it stands then, the message will be refused"
+	case len(covering) > 0:
+		return ". The person may have opted out of " + named(covering) + ", in words that are not plain: that is looked at before it is sent, and if it stands then, the message may be refused"
+	case len(others) > 0:
+		return ". The person opted out of " + named(others) + ", which does not cover it; opt-outs are looked at again before it is sent"
+	}
+	return ""
+}
+
 // decided says what was decided and by which rule.
 func (t *teller) decided(d *event.MessageDecided) {
 	reasons := reading.Reasons(t.p.Rules, d)
@@ -164,7 +196,10 @@ func (t *teller) decided(d *event.MessageDecided) {
 	case event.Defer:
 		s = "Deferred until " + t.when(d.Until) + ": "
 	case event.Hold:
-		s = "Held until " + t.when(d.Until) + ": "
+		// The time is when it is looked at again, and a pause may well last longer.
+		if s = "Held: "; d.Fault != event.FaultPause {
+			s = "Held, to be tried again at " + t.when(d.Until) + ": "
+		}
 	default:
 		s = "Decided (" + string(d.Outcome) + "): "
 	}
@@ -271,9 +306,12 @@ func (t *teller) optedOut(d *event.OptedOut) error {
 	return t.evidence(d.Sealed)
 }
 
-// ended says since when an opt-out no longer stands.
+// ended says by what an opt-out was repeated, and since when it no longer stands.
 func (t *teller) ended() {
 	for _, o := range t.opt.byEvent[t.e.ID] {
+		if o.next != nil && o.next.prev == o {
+			t.detail("Repeated", "On "+t.when(o.next.known)+" ("+string(o.next.source)+"), by the event "+o.next.event.String())
+		}
 		if l := o.last(); l.ended >= 0 {
 			t.detail("Ended", upper(t.ending(l))+", by the event "+l.endedBy.String())
 			return
@@ -498,9 +536,11 @@ func reachesOf(all []*optOut) string {
 // calendar writes times in the zone of a history.
 type calendar struct{ zone *time.Location }
 
-// when is a time as sentences have it, in the zone of the history; day is its day.
-func (c calendar) when(t time.Time) string { return t.In(c.zone).Format("2006-01-02 15:04:05") }
-func (c calendar) day(t time.Time) string  { return t.In(c.zone).Format("2006-01-02") }
+// when is a time as sentences have it, in the zone of the history; day is its day and clock its time
+// of day.
+func (c calendar) when(t time.Time) string  { return t.In(c.zone).Format("2006-01-02 15:04:05") }
+func (c calendar) clock(t time.Time) string { return t.In(c.zone).Format("15:04:05") }
+func (c calendar) day(t time.Time) string   { return t.In(c.zone).Format("2006-01-02") }
 
 // saidAndKnown are when the person said so and when it became known here.
 func (c calendar) saidAndKnown(said, known time.Time) string {

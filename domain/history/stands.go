@@ -30,6 +30,24 @@ type optOut struct {
 	endType event.Type
 	// next is the newer opt-out of the same reach that took its place, if that is why it ended.
 	next *optOut
+	// prev is the older one that it repeats; nil: it repeats none.
+	prev *optOut
+}
+
+// first is the one that it repeats, or that that one repeats, and so on.
+func (o *optOut) first() *optOut {
+	for o.prev != nil {
+		o = o.prev
+	}
+	return o
+}
+
+// repeats is how many older ones it repeats.
+func (o *optOut) repeats() (n int) {
+	for ; o.prev != nil; o = o.prev {
+		n++
+	}
+	return n
 }
 
 // last is what took its place in the end: what stands, or what ended.
@@ -124,6 +142,9 @@ func (f *folding) take(rec *ledger.Record) {
 		for _, old := range ended {
 			if old.reach == o.reach && old.next == nil {
 				old.next = o
+				if s.Repeats > 0 && !old.part && old.unclear == o.unclear {
+					o.prev = old
+				}
 			}
 		}
 	}
@@ -186,6 +207,8 @@ type following struct {
 	index   int64
 	reaches []*optOut
 	counts  [countReasons]int
+	// unknown are the hand-offs that began after the person said so and before it was known here.
+	unknown int
 	first   []Handoff // newest first
 }
 
@@ -251,6 +274,13 @@ func (b *book) tally(all map[int64]*following) error {
 			}
 		}
 		if !relevant {
+			for i := range m.Attempts {
+				if a := &m.Attempts[i]; called(a) {
+					for _, f := range all {
+						f.before(a.StartedAt)
+					}
+				}
+			}
 			return true
 		}
 		var hs []handed
@@ -262,6 +292,8 @@ func (b *book) tally(all map[int64]*following) error {
 				h := &hs[i]
 				if (h.index >= 0 && h.index > f.index) || (h.index < 0 && first > f.index) {
 					f.add(b, h, first)
+				} else {
+					f.before(h.at)
 				}
 			}
 		}
@@ -276,17 +308,16 @@ func (b *book) tally(all map[int64]*following) error {
 // handoffs are those of a message in which a carrier was called, or may have been. Where it matters
 // which event came first they are read from the log.
 func (b *book) handoffs(m *reading.Message, known bool) ([]handed, error) {
-	called := map[int]*reading.Attempt{}
+	calls := map[int]*reading.Attempt{}
 	for i := range m.Attempts {
-		a := &m.Attempts[i]
-		if slices.ContainsFunc(a.Parts, func(p reading.Part) bool { return !p.NotCalled }) {
-			called[a.Number] = a
+		if a := &m.Attempts[i]; called(a) {
+			calls[a.Number] = a
 		}
 	}
 	var out []handed
 	if known {
 		for i := range m.Attempts {
-			if a := &m.Attempts[i]; called[a.Number] != nil {
+			if a := &m.Attempts[i]; calls[a.Number] != nil {
 				out = append(out, handed{-1, a.StartedAt, m, a.Carrier, a.From, m.Decision.Data, m.Decision.Control})
 			}
 		}
@@ -305,7 +336,7 @@ func (b *book) handoffs(m *reading.Message, known bool) ([]handed, error) {
 		case *event.MessageDecided:
 			decision, under = d, rec.Event.Control
 		case *event.HandoffStarted:
-			if a := called[d.Attempt]; a != nil && decision != nil {
+			if a := calls[d.Attempt]; a != nil && decision != nil {
 				out = append(out, handed{rec.Index, rec.Event.Time, m, a.Carrier, a.From, decision, under})
 			}
 		}
@@ -345,6 +376,13 @@ func (f *following) add(b *book, h *handed, first int64) {
 		f.first = f.first[1:] // the walk goes back in time: the last ones are the first
 	}
 	f.first = append(f.first, Handoff{h.message.ID, h.at, h.carrier, text})
+}
+
+// before counts a hand-off that came before the opt-out was known here, if the person had said so by then.
+func (f *following) before(at time.Time) {
+	if o := f.reaches[0]; o.said.Before(o.known) && !at.Before(o.said) {
+		f.unknown++
+	}
 }
 
 // why says why a hand-off was allowed after the opt-out.
@@ -420,6 +458,9 @@ func (f *following) words(b *book) *After {
 	if !slices.ContainsFunc(f.reaches, func(o *optOut) bool { return !o.unclear }) {
 		name = "these words"
 	}
+	if o := f.reaches[0]; o.said.Before(o.known) {
+		name += " was known here"
+	}
 	var ended *optOut
 	for _, o := range f.reaches {
 		if l := o.last(); l.ended >= 0 && (ended == nil || l.ended > ended.ended) {
@@ -444,6 +485,13 @@ func (f *following) words(b *book) *After {
 			}
 		}
 		a.Sentence = "After " + name + " " + count(before, "hand-off") + " to a carrier began: " + strings.Join(parts, "; ") + "." + lifted
+	}
+	if o := f.reaches[0]; o.said.Before(o.known) {
+		n := "no hand-off"
+		if f.unknown > 0 {
+			n = count(f.unknown, "hand-off")
+		}
+		a.Sentence += " Between what was said (" + b.when(o.said) + ") and that, " + n + " began."
 	}
 	return a
 }

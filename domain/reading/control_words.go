@@ -253,21 +253,27 @@ func intersection(names []string, words map[string]string) (out []string) {
 
 // scope says in words what a pause covers.
 func (w *controlWords) scope(v *ControlEntry) string {
+	return PauseScope(v.Tenant, v.Program, v.Carrier, w.tenant == "")
+}
+
+// PauseScope says in words what a pause covers, so that "was paused" can follow. No tenant is all of them, and no program and
+// no carrier are all. With named the tenant of a program is named too.
+func PauseScope(tenant, program, carrier string, named bool) string {
 	whose := "of all tenants"
-	if v.Tenant != "" {
-		whose = "of tenant " + v.Tenant
+	if tenant != "" {
+		whose = "of tenant " + tenant
 	}
 	out := "All sending " + whose
-	if v.Program != "" {
-		out = "Sending of program " + v.Program
-		if w.tenant == "" {
+	if program != "" {
+		out = "Sending of program " + program
+		if named {
 			out += " " + whose
 		}
-		if v.Carrier != "" {
-			out += " by carrier " + v.Carrier
+		if carrier != "" {
+			out += " by carrier " + carrier
 		}
-	} else if v.Carrier != "" {
-		out = "Sending by carrier " + v.Carrier + ", " + whose + ","
+	} else if carrier != "" {
+		out = "Sending by carrier " + carrier + ", " + whose + ","
 	}
 	return out
 }

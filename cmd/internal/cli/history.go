@@ -29,7 +29,7 @@ type HistoryCmd struct {
 	Zone    string `help:"A time zone such as America/New_York, for times that you give and that are shown. Default: the person's, if the number tells it for certain, else UTC." placeholder:"ZONE"`
 	Since   string `help:"Only from this time on: a day, or a day and a time (in UTC, or in --zone)." placeholder:"TIME"`
 	Until   string `help:"Only before this time." placeholder:"TIME"`
-	At      string `help:"Say which opt-outs stood at a moment, and what was handed off after it: a time of day such as 14:03, a day and a time, or an instant." placeholder:"TIME"`
+	At      string `help:"Say which opt-outs stood at a moment, and what was handed off after it: a time of day such as 14:03, a day and a time, or an instant. Without seconds it is the whole minute." placeholder:"TIME"`
 	Newest  bool   `help:"The newest first."`
 	Format  string `help:"text, json, csv or html (a page for a browser, which prints well)." enum:"text,json,csv,html" default:"text"`
 	Reason  string `help:"Why you read it. It is recorded with what you are shown; write no personal data." placeholder:"TEXT"`
@@ -63,6 +63,10 @@ func (c *HistoryCmd) Run(g *terminal.Globals) error {
 	if g.JSON {
 		c.Format = "json"
 	}
+	nothing := "Nothing is in the ledger about this number."
+	if c.Since != "" || c.Until != "" {
+		nothing = "Nothing is in the ledger about this number, in the time that was asked for."
+	}
 	var w historyWriter
 	switch c.Format {
 	case "json":
@@ -70,9 +74,9 @@ func (c *HistoryCmd) Run(g *terminal.Globals) error {
 	case "csv":
 		w = historyCSV{csv.NewWriter(g.Stdout)}
 	case "html":
-		w = &historyHTML{w: g.Stdout}
+		w = &historyHTML{w: g.Stdout, nothing: nothing}
 	default:
-		w = &historyText{w: g.Stdout, width: width(g.Stdout), all: c.All}
+		w = &historyText{w: g.Stdout, width: width(g.Stdout), all: c.All, nothing: nothing}
 	}
 	return c.pages(ctx, g, cl, ask, w)
 }
@@ -159,6 +163,8 @@ type historyText struct {
 	day   string
 	known map[string]bool // the messages whose ids were written
 	last  *v1.History
+	// nothing is what is said of an empty history.
+	nothing string
 }
 
 // times is how wide the column of times is.
@@ -174,7 +180,7 @@ func (t *historyText) page(h *v1.History, _ []byte, first bool) error {
 		t.entry(&b, h, &h.Entries[i])
 	}
 	if first && len(h.Entries) == 0 {
-		b.WriteString("\nNothing is in the ledger about this number, in the time that was asked for.\n")
+		b.WriteString("\n" + t.nothing + "\n")
 	}
 	t.last = h
 	_, err := io.WriteString(t.w, b.String())
@@ -193,9 +199,18 @@ func (t *historyText) head(b *strings.Builder, h *v1.History) {
 	}
 	if m := h.Moment; m != nil {
 		b.WriteString("\n")
+		if m.Note != "" {
+			t.line(b, 0, terminal.Plain(m.Note))
+		}
 		t.line(b, 0, terminal.Plain(m.Sentence))
 		for i := range m.Standing {
 			t.standing(b, &m.Standing[i])
+		}
+		if m.Within != "" {
+			t.line(b, 0, terminal.Plain(m.Within))
+		}
+		for i := range m.Came {
+			t.standing(b, &m.Came[i])
 		}
 		t.line(b, 0, terminal.Plain(m.Later))
 		for i := range m.Handoffs {
@@ -333,6 +348,8 @@ var historyPage string
 type historyHTML struct {
 	w io.Writer
 	h *v1.History
+	// nothing is what is said of an empty history.
+	nothing string
 }
 
 func (p *historyHTML) page(h *v1.History, _ []byte, first bool) error {
@@ -375,7 +392,7 @@ func (p *historyHTML) end() error {
 		d := &days[len(days)-1]
 		d.Entries = append(d.Entries, e)
 	}
-	return page.Execute(p.w, map[string]any{"H": p.h, "Days": days})
+	return page.Execute(p.w, map[string]any{"H": p.h, "Days": days, "Nothing": p.nothing})
 }
 
 // kindOf is what a page shows an event as.

@@ -18,9 +18,9 @@ const (
 func historyPageOf(next string) string {
 	handoff := `{"message":"` + testID + `","time":"2026-11-24T19:03:25.000Z","carrier":"north","why":"It is the one confirmation of an opt-out, which may be sent (47 CFR 64.1200(a)(12))."}`
 	after := `{"sentence":"After this STOP 1 hand-off to a carrier began: 1 is the confirmation of an opt-out.","count":7,"disputed":false,"handoffs":[` + handoff + `]}`
-	standing := `{"event":"` + historyStop + `","position":"07-1251","sentence":"Example Bank, said and known here 2026-11-24 14:03:20 (handset).","said":"2026-11-24T19:03:20.000Z","known":"2026-11-24T19:03:20.000Z","after":` + after + `}`
+	standing := `{"event":"` + historyStop + `","position":"07-1251","sentence":"Example Bank, said and known here 2026-11-24 14:03:20 (handset).","said":"2026-11-24T19:03:20.000Z","known":"2026-11-24T19:03:20.000Z","since":"2026-11-24T19:03:20.000Z","after":` + after + `}`
 	return `{"number":"+1••••••••23","zone":"America/New_York","zone_why":"it was asked for","as_of":"07-1260","notes":["Something is missing."],"masked":["number","evidence"],"next_cursor":"` + next + `",
-	"moment":{"at":"2026-11-24T19:03:59.999Z","sentence":"At 2026-11-24 14:03 (America/New_York) this opt-out stood.","standing":[` + standing + `],"later":"After that moment nothing was handed off to a carrier.","count":0,"handoffs":[]},
+	"moment":{"from":"2026-11-24T19:03:00.000Z","until":"2026-11-24T19:04:00.000Z","note":"A note on the day.","sentence":"At 2026-11-24 14:03 (America/New_York), when that minute began, no opt-out stood.","standing":[],"within":"A STOP came within that minute, at 14:03:20.","came":[` + standing + `],"counted_from":"2026-11-24T19:03:20.000Z","later":"After the opt-out at 14:03:20 nothing was handed off to a carrier.","count":0,"handoffs":[]},
 	"standing":[` + standing + `],"entries":[
 	{"id":"` + testID + `","type":"MessageSubmitted.v1","position":"07-1240","time":"2026-11-24T04:59:58.000Z","local":"2026-11-23T23:59:58.000-05:00","effective":true,"sentence":"A message of the program ads was asked for, as BANK, purpose marketing, in 1 part.","message":"` + testID + `","details":[{"name":"Text","value":"=1+1 <b>\u001b[31m"}]},
 	{"id":"` + testID + `","type":"MessageDecided.v1","position":"07-1241","time":"2026-11-24T05:00:01.000Z","local":"2026-11-24T00:00:01.000-05:00","effective":false,"void":"overtaken","void_sentence":"It changed nothing: something came first.","sentence":"Denied: the person opted out.","message":"` + testID + `","details":[]},
@@ -54,7 +54,7 @@ func TestHistory(t *testing.T) {
 func TestHistoryForms(t *testing.T) {
 	f := newFake(t, historyAnswer(""), historyAnswer("x"), historyAnswer(""))
 	rows, err := csv.NewReader(strings.NewReader(f.run("", "history", "+14155550123", "--format", "csv").Is(t, 0).Stdout)).ReadAll()
-	if err != nil || len(rows) != 4 || rows[0][0] != "position" || rows[3][6] != "true" || rows[2][7] != "overtaken" {
+	if err != nil || len(rows) != 4 || rows[0][0] != "position" || rows[3][0] != "'07-1251" || rows[3][6] != "true" || rows[2][7] != "overtaken" {
 		t.Errorf("%v, %v", rows, err)
 	}
 	for _, row := range rows {
@@ -65,8 +65,22 @@ func TestHistoryForms(t *testing.T) {
 		}
 	}
 	page := f.run("", "history", "+14155550123", "--format", "html", "--all", "--reason", "complaint 4711").Is(t, 0).Stdout
-	if strings.Contains(page, "<script") || strings.Contains(page, "=1+1 <b>") || strings.Count(page, "<article") != 6 || !strings.Contains(page, "At 2026-11-24 14:03") || !strings.Contains(page, "These are the first of 7.") {
+	if strings.Contains(page, "<script") || strings.Contains(page, "=1+1 <b>") || strings.Count(page, "<article") != 6 || !strings.Contains(page, "A STOP came within that minute") || !strings.Contains(page, "At 2026-11-24 14:03") || !strings.Contains(page, "These are the first of 7.") {
 		t.Error(page)
+	}
+	empty := func() scripted {
+		a := historyAnswer("")
+		a.body = a.body[:strings.Index(a.body, `"entries":`)] + `"entries":[]}`
+		return a
+	}
+	for _, form := range []string{"text", "html"} {
+		f := newFake(t, empty(), empty())
+		if out := f.run("", "history", "+14155550123", "--format", form).Is(t, 0).Stdout; !strings.Contains(out, "Nothing is in the ledger about this number.") {
+			t.Errorf("%s: %s", form, out)
+		}
+		if out := f.run("", "history", "+14155550123", "--format", form, "--until", "2026-11-24").Is(t, 0).Stdout; !strings.Contains(out, "Nothing is in the ledger about this number, in the time that was asked for.") {
+			t.Errorf("%s: %s", form, out)
+		}
 	}
 	newFake(t).run("", "history", "+14155550123", "--zone", "Mars").Is(t, terminal.ExitUsage)
 	newFake(t).run("", "history", "+14155550123", "--since", "soon").Is(t, terminal.ExitUsage)
@@ -78,4 +92,18 @@ func TestEvent(t *testing.T) {
 		refused("GET", "/v1/events/07-1252", 404, "event_not_found", ""))
 	terminaltest.Golden(t, "event.txt", f.run("", "event", "07-1251").Is(t, 0).Stdout)
 	f.run("", "event", "07-1252").Is(t, terminal.ExitFailed)
+}
+
+// Nothing in a table runs as a formula or is taken for a date or another number.
+func TestCells(t *testing.T) {
+	for cell, guarded := range map[string]bool{"=1+1": true, "+14155550123": true, "-1": true, "@a": true, "\tx": true, "10-17": true, "07-1251": true, "3/4": true, " 1-2 ": true, "12E5": true, "1e9": true,
+		"": false, "control-13": false, "audit-2": false, "17": false, "0.5": false, "2026-11-24": false, "2026-11-24 14:03:20.000": false, "2026-11-24T14:03:20Z": false, "1-2 parts": false, testID: false} {
+		want := cell
+		if guarded {
+			want = "'" + cell
+		}
+		if got := csvCell(cell); got != want {
+			t.Errorf("%q becomes %q, want %q", cell, got, want)
+		}
+	}
 }
