@@ -48,7 +48,7 @@ type contents struct {
 
 // newContents makes the members, in the order that they have in the zip.
 func newContents(o Options) (*contents, error) {
-	f := &contents{temp: o.Temp, manifest: o.Manifest, zone: o.Zone, rules: describer{o.Rules}}
+	f := &contents{temp: o.Temp, manifest: o.Manifest, zone: o.Zone, rules: describer{rules: o.Rules}}
 	if f.zone == nil {
 		f.zone = time.UTC
 	}
@@ -252,9 +252,8 @@ func (f *contents) decision(x *told, d *event.MessageDecided) {
 	f.about(t, x)
 	t.word(string(d.Outcome))
 	t.time(d.Until)
-	rules := decisive(d)
-	t.text(strings.Join(rules, " "))
-	text, citations := f.rules.texts(d)
+	rules, text, citations := f.rules.texts(d)
+	t.text(rules)
 	t.text(text)
 	t.text(citations)
 	var all []string
@@ -383,6 +382,9 @@ func (f *contents) words(x *told) {
 		}
 	case *event.InboundJoined:
 		to, asks, match, language, programs, covers, holds = d.To, d.Ask, d.Match, d.Language, d.Programs, d.Reaches, string(d.Holds)
+	}
+	if !slices.Contains(f.manifest.Clear, "words") {
+		match = "" // it is words of the person
 	}
 	t.text(account)
 	t.text(x.open.From)
