@@ -30,6 +30,11 @@ const (
 //go:embed report.html
 var reportHTML string
 
+// columnsText is the middle of docs/export.md as plain text; a test writes it.
+//
+//go:embed COLUMNS.txt
+var columnsText string
+
 //go:embed README.txt
 var readmeText string
 
@@ -204,6 +209,9 @@ func (r *report) line(x *told) *line {
 	e := x.Event
 	l := &line{Position: x.Position.String(), UTC: e.Time.UTC().Format("2006-01-02 15:04:05.000"), Local: e.Time.In(r.f.zone).Format("2006-01-02 15:04:05 -07:00"),
 		Text: says(x), Void: whyWords[x.Why], at: x.Position, time: e.Time}
+	if r.f.manifest.Zone == "UTC" {
+		l.Local = ""
+	}
 	if x.Why != "" && l.Void == "" {
 		l.Void = string(x.Why)
 	}
@@ -446,6 +454,9 @@ func (r *report) view() *page {
 		if t.IsZero() {
 			return ""
 		}
+		if m.Zone == "UTC" {
+			return t.UTC().Format("2006-01-02 15:04:05") + " UTC"
+		}
 		return t.UTC().Format("2006-01-02 15:04:05") + " UTC (" + t.In(r.f.zone).Format("2006-01-02 15:04:05 -07:00") + ")"
 	}
 	v := &page{Manifest: m, Asked: stamp(m.Asked), First: stamp(m.First), Last: stamp(m.Last), Complete: stamp(m.CompleteSince), Question: m.Question,
@@ -600,6 +611,7 @@ type term struct{ Word, Meaning string }
 var terms = []term{
 	{"Allow, deny, defer, hold", "The four outcomes of a decision. Allow: the message may leave, for a stated time. Deny: a rule refuses it, for good. Defer: a rule says later. Hold: no decision was made yet, because the rules could not be asked or an operator paused sending; the message waits."},
 	{"Accepted by the carrier", "The carrier took a part and gave it an id. That is not delivery: the network or the handset may still lose it."},
+	{"API key", "What a program or an officer signs in with at the product. The file names it by its id."},
 	{"Attempt, hand-off", "Giving a message to a carrier. It begins with the event HandoffStarted, before the carrier is called, so that no call is without a record."},
 	{"Carrier", "The company that takes messages from us and brings them to phones. Its name here is the one that the operator gave the connection."},
 	{"Confirmation", "The one message that may follow a STOP, to say that it was understood. Its purpose is compliance_reply."},
@@ -613,6 +625,9 @@ var terms = []term{
 	{"Opt-out, STOP", "A person does not want messages. What it covers is written beside it. It has two times: when the person said so, and when it became known here."},
 	{"Part", "One SMS of a message. A long text leaves as several parts."},
 	{"Position", "Where an event stands in the ledger: the partition and the index in it. 07-1234 is event 1234 of partition 7. All events of one person stand in one partition, so each two of them have an order."},
+	{"Place", "Where the recipient may be. It is found from the area code of the number, so it is not where the person is known to be."},
+	{"Policies, digest", "The rules that were in force, by their version, and a fingerprint of their text: two policies with the same digest are the same."},
+	{"Product", "Chirograph, the program that sends the messages, keeps the ledger and made this file."},
 	{"Program", "What a sender registers before it may send: its legal entity, purposes, countries and sender IDs."},
 	{"Recipient", "The name of a person in this file: 32 hexadecimal digits, made from the number with a secret key. The same person has the same name in all members."},
 }

@@ -42,6 +42,7 @@ type contents struct {
 	readme, page, events, opened                                    *pressed
 	messages, list, decisions, handoffs, receipts, optOuts, inbound *table
 
+	counts map[event.Partition]int64 // events
 	before event.Position
 	err    error // of making a member
 }
@@ -55,7 +56,8 @@ func newContents(o Options) (*contents, error) {
 	m := &f.manifest
 	m.Format, m.Zone = "chirograph-export/1", f.zone.String()
 	m.Events, m.Void, m.Erased, m.Types, m.Members = 0, 0, 0, map[string]int64{}, nil
-	m.First, m.Last = time.Time{}, time.Time{}
+	m.First, m.Last, m.Extents = time.Time{}, time.Time{}, []extent{}
+	f.counts = map[event.Partition]int64{}
 	if m.Clear == nil {
 		m.Clear = []string{}
 	}
@@ -85,6 +87,9 @@ func newContents(o Options) (*contents, error) {
 		"erased", "ends", "answers")...)
 	f.inbound = f.newTable("inbound", about("carrier", "number", "our_number", "asks", "match", "language", "words", "other_readings", "unreadable",
 		"part", "parts", "programs", "covers", "held_because", "not_certain_because", "erased")...)
+	if columns := f.member("COLUMNS.txt", "text, UTF-8/1"); f.err == nil {
+		columns.buf = append(columns.buf, columnsText...)
+	}
 	return f, f.err
 }
 
@@ -128,6 +133,7 @@ func (f *contents) add(x *Entry) error {
 		}
 	}
 	m.Events++
+	f.counts[x.Position.Partition]++
 	m.Types[string(e.Data.Type())]++
 	if x.Why != "" {
 		m.Void++
