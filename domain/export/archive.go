@@ -13,6 +13,9 @@ import (
 	"io"
 	"iter"
 	"math"
+	"strings"
+
+	"github.com/chirograph/chirograph/domain/event"
 )
 
 // level is how hard members are compressed: the fastest level, which keeps one core well
@@ -132,7 +135,11 @@ func (m *pressed) stop() error {
 }
 
 func (m *pressed) describe() Member {
-	return Member{Name: m.name, Format: m.format, Rows: m.rows, Size: m.size, SHA256: hex.EncodeToString(m.sum.Sum(nil))}
+	var rows *int64
+	if strings.HasSuffix(m.name, ".ndjson") || strings.HasSuffix(m.name, ".csv") {
+		rows = &m.rows
+	}
+	return Member{Name: m.name, Format: m.format, Rows: rows, Size: m.size, SHA256: hex.EncodeToString(m.sum.Sum(nil))}
 }
 
 // counted counts the bytes that pass to a writer.
@@ -154,6 +161,14 @@ func (f *contents) assemble(ctx context.Context, w io.Writer) (Result, error) {
 			return Result{}, err
 		}
 		f.manifest.Members = append(f.manifest.Members, m.describe())
+	}
+	for _, h := range f.manifest.Heads {
+		head, err := event.ParsePosition(h)
+		if err != nil {
+			return Result{}, err
+		}
+		n := f.counts[head.Partition]
+		f.manifest.Extents = append(f.manifest.Extents, extent{head.Partition.String(), head.Index, n, head.Index - n})
 	}
 	text, err := json.MarshalIndent(&f.manifest, "", "  ")
 	if err != nil {

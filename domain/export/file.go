@@ -56,8 +56,8 @@ type Manifest struct {
 	Clear []string `json:"clear"`
 	// Zone is the zone of the local times in the file, by its IANA name. Write fills it.
 	Zone string `json:"zone"`
-	// Heads are the positions up to which the file is true, one a partition: the file has no event at
-	// or after it.
+	// Heads are the positions up to which the file is true, one a partition: the position after the last
+	// event that was looked at. The file has no event at or after it.
 	Heads []string `json:"heads"`
 	// CompleteSince is the time since which the indexes that found the events are complete; left out if
 	// they always were.
@@ -72,8 +72,18 @@ type Manifest struct {
 	// First and Last are the times of the earliest and the latest event; left out if there is none.
 	First time.Time `json:"first,omitzero"`
 	Last  time.Time `json:"last,omitzero"`
+	// Extents count, for each of Heads, the positions before it that are in the file and that are not.
+	Extents []extent `json:"partitions"`
 	// Members are the members after manifest.json, in their order in the zip.
 	Members []Member `json:"members"`
+}
+
+// extent is what the file has of a partition.
+type extent struct {
+	Partition string `json:"partition"`
+	Head      int64  `json:"head"`
+	InFile    int64  `json:"in_file"`
+	LeftOut   int64  `json:"left_out"`
 }
 
 // Member describes one member of the zip.
@@ -81,8 +91,9 @@ type Member struct {
 	Name string `json:"name"`
 	// Format is how it is written, with its version.
 	Format string `json:"format"`
-	// Rows is how many lines of events.ndjson and opened.ndjson there are, or rows of a table without its head.
-	Rows int64 `json:"rows,omitempty"`
+	// Rows is how many lines of events.ndjson and opened.ndjson there are, or rows of a table without its head; nil of
+	// another member.
+	Rows *int64 `json:"rows,omitempty"`
 	// Size is in bytes, not compressed, and SHA256 is of those bytes, in hexadecimal.
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`

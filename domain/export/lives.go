@@ -189,11 +189,17 @@ func (l *life) became() string {
 	all := max(l.Parts, 1)
 	switch {
 	case delivered >= all:
-		return "delivered"
+		if l.Grade == event.GradeInferred {
+			return "delivered, the carrier says (matched without its id)"
+		}
+		if g := gradeWords[l.Grade]; g != "" {
+			return "delivered, the carrier says (by its last receipt " + g + ")"
+		}
+		return "delivered, the carrier says"
 	case delivered > 0 && other != "":
-		return "delivered in part"
+		return "delivered in part, the carrier says"
 	case other != "" && len(l.States) >= all:
-		return "not delivered: " + other
+		return "not delivered, the carrier says: " + other
 	case len(l.Accepted) >= all && !l.Overdue.IsZero():
 		return "accepted by the carrier; no final receipt came in time"
 	case len(l.Accepted) >= all:

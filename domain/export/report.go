@@ -30,6 +30,11 @@ const (
 //go:embed report.html
 var reportHTML string
 
+// columnsText is the middle of docs/export.md as plain text; a test writes it.
+//
+//go:embed COLUMNS.txt
+var columnsText string
+
 //go:embed README.txt
 var readmeText string
 
@@ -74,16 +79,21 @@ type spoken struct {
 	What      string
 	Covers    string
 	Source    string
-	Said      string // when the person said so, if that is not the time of the event
+	Said      string // when the person said so, if the event says that
 	By        string
 	Stops     bool
-	After     []*handed
-	MoreAfter int
-	LiftedAt  string
+	// A hand-off is listed once: at the latest opt-out that stands, else at the latest one, as after
+	// its end. After are those while it stood, Later those after its end.
+	After, Later         []*handed
+	MoreAfter, MoreLater int
+	EndedAt, EndedBy     string // the position of what ended it, and in words
+	NextAt, LaterNextAt  string // where the next opt-out is: before the end, and after it
 
-	id     event.ID
-	stream event.Pseudonym
-	ends   []event.ID
+	id      event.ID
+	stream  event.Pseudonym
+	ends    []event.ID
+	answers event.ID
+	resumed bool // a hand-off after the next opt-out is listed here
 }
 
 // handed is a hand-off that began after an opt-out.
@@ -94,7 +104,9 @@ type handed struct {
 	Purpose       string
 	Sender        string
 	Confirms      bool
-	Lifted        bool // the opt-out had been lifted by then
+	Answers       string // the position of the text that it answers
+
+	answers event.ID
 }
 
 // report collects what the page shows.
@@ -197,6 +209,9 @@ func (r *report) line(x *told) *line {
 	e := x.Event
 	l := &line{Position: x.Position.String(), UTC: e.Time.UTC().Format("2006-01-02 15:04:05.000"), Local: e.Time.In(r.f.zone).Format("2006-01-02 15:04:05 -07:00"),
 		Text: says(x), Void: whyWords[x.Why], at: x.Position, time: e.Time}
+	if r.f.manifest.Zone == "UTC" {
+		l.Local = ""
+	}
 	if x.Why != "" && l.Void == "" {
 		l.Void = string(x.Why)
 	}
@@ -256,16 +271,11 @@ func shortened(text string) string {
 
 // decision adds what a decision rests on.
 func (r *report) decision(l *line, d *event.MessageDecided) {
-	if d.Outcome == event.Allow {
-		var checks []string
-		for _, c := range d.Checks {
-			checks = append(checks, c.Check)
-		}
-		if checks != nil {
-			l.Details = append(l.Details, "Every check allowed it: "+strings.Join(checks, ", ")+".")
-		}
-	} else if d.Outcome != event.Hold {
-		for _, id := range decisive(d) {
+	if d.Outcome == event.Allow && len(d.Checks) > 0 {
+		l.Details = append(l.Details, "Every check allowed it. The rules that it rests on:")
+	}
+	if d.Outcome != event.Hold {
+		for _, id := range grounds(d) {
 			text, citation := r.f.rules.one(id, d)
 			if citation != "" {
 				citation = " Source: " + citation + "."
@@ -289,21 +299,24 @@ func (r *report) decision(l *line, d *event.MessageDecided) {
 // statement takes an opt-out, a lift or an inbound text.
 func (r *report) statement(x *told, s statement, stops bool) {
 	e := x.Event
-	p := &spoken{line: r.line(x), Recipient: e.Subject.String(), Number: s.number, What: "inbound text", By: s.by, id: e.ID, stream: e.Subject, ends: s.ends}
+	p := &spoken{line: r.line(x), Recipient: e.Subject.String(), Number: s.number, What: "inbound text", By: s.by, id: e.ID, stream: e.Subject, ends: s.ends, answers: s.answers}
 	if stops {
 		p.What, p.Source = s.what, string(s.source)
 		if len(s.reaches) > 0 {
 			p.Covers = reachWords(s.reaches)
 		}
-		if !s.said.Equal(e.Time) {
+		if !s.said.IsZero() {
 			p.Said = s.said.UTC().Format("2006-01-02 15:04:05")
 		}
 		p.Stops = x.Why == "" && (s.what == "opt-out" || s.what == "hold")
 	}
-	if stops && x.Why == "" && len(s.ends) > 0 && s.what == "lift" {
+	if stops && x.Why == "" {
 		for _, stop := range r.stops[e.Subject] {
-			if slices.Contains(s.ends, stop.id) {
-				stop.LiftedAt = p.Position
+			if slices.Contains(s.ends, stop.id) && stop.EndedAt == "" {
+				stop.EndedAt, stop.EndedBy = p.Position, map[string]string{"lift": "it was lifted at ", "review": "an officer answered it at "}[s.what]+p.Position
+				if s.what == "opt-out" || s.what == "hold" {
+					stop.EndedBy = "the " + s.what + " at " + p.Position + " took its place"
+				}
 			}
 		}
 	}
@@ -316,10 +329,17 @@ func (r *report) statement(x *told, s statement, stops bool) {
 		last := r.said[reportSaid-1]
 		r.said = r.said[:reportSaid-1]
 		r.stops[last.stream] = slices.DeleteFunc(r.stops[last.stream], func(o *spoken) bool { return o == last })
+		for _, o := range r.stops[last.stream] {
+			for _, next := range []*string{&o.NextAt, &o.LaterNextAt} {
+				if *next == last.Position {
+					*next = ""
+				}
+			}
+		}
 		if len(r.stops[last.stream]) == 0 {
 			delete(r.stops, last.stream)
 		}
-		for _, h := range last.After { // no one wants to know of them any more
+		for _, h := range append(last.After, last.Later...) { // no one wants to know of them any more
 			r.wanted[h.Message] = slices.DeleteFunc(r.wanted[h.Message], func(o *handed) bool { return o == h })
 			if len(r.wanted[h.Message]) == 0 {
 				delete(r.wanted, h.Message)
@@ -328,6 +348,13 @@ func (r *report) statement(x *told, s statement, stops bool) {
 	}
 	r.said = slices.Insert(r.said, at, p)
 	if p.Stops {
+		for _, o := range r.stops[e.Subject] {
+			if o.EndedAt == "" {
+				o.NextAt = cmp.Or(o.NextAt, p.Position)
+			} else {
+				o.LaterNextAt = cmp.Or(o.LaterNextAt, p.Position)
+			}
+		}
 		r.stops[e.Subject] = append(r.stops[e.Subject], p)
 	}
 }
@@ -336,17 +363,30 @@ func earlier(a, b *spoken) int {
 	return cmp.Or(a.time.Compare(b.time), cmp.Compare(a.at.Partition, b.at.Partition), cmp.Compare(a.at.Index, b.at.Index))
 }
 
-// afterStops notes a hand-off behind the opt-outs of its stream.
+// afterStops notes a hand-off at the latest opt-out of its stream that stands, else at the latest one.
 func (r *report) afterStops(x *told) {
-	for _, s := range r.stops[x.Event.Subject] {
-		if len(s.After) == reportHandoffs {
-			s.MoreAfter++
-			continue
-		}
-		h := &handed{UTC: x.Event.Time.UTC().Format("2006-01-02 15:04:05.000"), Position: x.Position.String(), Message: x.Event.Message, Lifted: s.LiftedAt != ""}
-		s.After = append(s.After, h)
-		r.wanted[h.Message] = append(r.wanted[h.Message], h)
+	all := r.stops[x.Event.Subject]
+	if len(all) == 0 {
+		return
 	}
+	s := all[len(all)-1]
+	for i := len(all) - 1; i >= 0 && s.EndedAt != ""; i-- {
+		if all[i].EndedAt == "" {
+			s = all[i]
+			s.resumed = true // the next one ended before it did
+		}
+	}
+	list, more := &s.After, &s.MoreAfter
+	if s.EndedAt != "" {
+		list, more = &s.Later, &s.MoreLater
+	}
+	if len(*list) == reportHandoffs {
+		*more++
+		return
+	}
+	h := &handed{UTC: x.Event.Time.UTC().Format("2006-01-02 15:04:05.000"), Position: x.Position.String(), Message: x.Event.Message}
+	*list = append(*list, h)
+	r.wanted[h.Message] = append(r.wanted[h.Message], h)
 }
 
 // life takes the whole life of a message, at the end.
@@ -359,7 +399,7 @@ func (r *report) life(l *life) {
 	for _, h := range r.wanted[l.Message] {
 		if u := l.Submit; u != nil {
 			h.Program, h.Purpose, h.Sender = u.Program, u.Purpose, cmp.Or(l.Sender, u.From)
-			h.Confirms = u.Purpose == "compliance_reply"
+			h.Confirms, h.answers = u.Purpose == "compliance_reply", u.Answers
 		}
 	}
 }
@@ -414,19 +454,22 @@ func (r *report) view() *page {
 		if t.IsZero() {
 			return ""
 		}
+		if m.Zone == "UTC" {
+			return t.UTC().Format("2006-01-02 15:04:05") + " UTC"
+		}
 		return t.UTC().Format("2006-01-02 15:04:05") + " UTC (" + t.In(r.f.zone).Format("2006-01-02 15:04:05 -07:00") + ")"
 	}
 	v := &page{Manifest: m, Asked: stamp(m.Asked), First: stamp(m.First), Last: stamp(m.Last), Complete: stamp(m.CompleteSince), Question: m.Question,
 		Zone: m.Zone, AllMessages: r.total, Said: r.said, MoreSaid: r.moreSaid, Others: r.others, MoreOthers: r.moreMisc, Terms: terms}
 	for _, x := range []struct{ name, what string }{
-		{"message", "numbers, texts, references and metadata of messages"}, {"words", "what persons wrote, and the numbers they wrote from"},
+		{"message", "numbers, texts, references and metadata of messages, and the carriers' delivery receipts as they came, in which the number and the first characters of the text may stand"}, {"words", "what persons wrote, and the numbers they wrote from"},
 		{"evidence", "the evidence that officers recorded for opt-outs and lifts"}} {
 		if !slices.Contains(m.Clear, x.name) {
 			v.Masked = append(v.Masked, x.what)
 		}
 	}
 	v.Totals = []figure{{int(m.Events), "events"}, {int(m.Events - m.Void), "of them effective"}, {int(m.Void), "of them void"}, {r.total, "messages"},
-		{r.handoffs, "hand-offs began"}, {r.parts, "parts accepted by a carrier"}, {r.receipts, "delivery receipts"}, {r.optOuts, "opt-outs"},
+		{r.handoffs, "hand-offs began"}, {r.parts, "parts accepted by a carrier"}, {r.receipts, "delivery receipts"}, {r.optOuts, "opt-outs (texts that opt out count)"},
 		{r.lifts, "lifts"}}
 	v.Became, v.Void, v.Types = figures(r.became), figures(r.void), nil
 	for _, t := range slices.Sorted(maps.Keys(m.Types)) {
@@ -455,10 +498,18 @@ func (r *report) view() *page {
 		}
 	}
 	for _, s := range r.said {
+		if where := at[s.answers]; where != "" {
+			s.Details = append(s.Details, map[bool]string{true: "The evidence is the person's text at ", false: "It follows from the event at "}[s.Source == string(event.SourceHandset)]+where+" (event "+s.answers.String()+").")
+		} else if !s.answers.IsZero() {
+			s.Details = append(s.Details, "It follows from the event "+s.answers.String()+", which is not in this report.")
+		}
 		if s.What == "lift" || s.What == "opt-out" && len(s.ends) > 0 {
 			s.names = s.ends
 			s.Details = append(s.Details, "It ends:")
 			resolve(s.line)
+		}
+		for _, h := range append(s.After, s.Later...) {
+			h.Answers = at[h.answers]
 		}
 	}
 	return v
@@ -482,19 +533,19 @@ func (f figure) Grouped() string {
 	return s
 }
 
-// Others are the hand-offs after an opt-out but those of the product's own answers, and those after it was
-// lifted.
-func (s *spoken) Others() int {
-	n := s.MoreAfter
-	for _, h := range s.After {
-		if !h.Confirms && !h.Lifted {
+// Others are the hand-offs while an opt-out stood but those of the product's own answers.
+func (s *spoken) Others() int { return s.MoreAfter + unasked(s.After) }
+
+func unasked(all []*handed) (n int) {
+	for _, h := range all {
+		if !h.Confirms {
 			n++
 		}
 	}
 	return n
 }
 
-// Sentence says what was handed off after an opt-out.
+// Sentence says what was handed off while an opt-out stood.
 func (s *spoken) Sentence() string {
 	what := "this opt-out"
 	if s.What == "hold" {
@@ -502,34 +553,54 @@ func (s *spoken) Sentence() string {
 	} else if s.Source == string(event.SourceHandset) || s.Source == string(event.SourceJoined) {
 		what = "this STOP"
 	}
-	lifted := ""
-	if s.LiftedAt != "" {
-		lifted = " It was lifted at " + s.LiftedAt + "."
+	text := "After " + what
+	if s.EndedAt != "" {
+		text = "While " + what + " stood (until " + s.EndedBy + ")"
 	}
-	if n := s.Others(); n > 0 {
-		return "After " + what + " " + count(n, "hand-off") + " to the same person began in this file's scope." + lifted + " The decision of each message says whether the opt-out covers it."
+	if s.NextAt != "" && s.resumed {
+		return text + ", beside what is told at the opt-out or hold at " + s.NextAt + "," + handedOff("", s.After, s.MoreAfter)
 	}
-	text := "After " + what + " nothing was handed off in this file's scope"
-	switch {
-	case slices.ContainsFunc(s.After, func(h *handed) bool { return !h.Lifted }):
-		return text + " but the product's own answer." + lifted
-	case len(s.After) > 0:
-		return text + " until it was lifted at " + s.LiftedAt + "."
+	return text + handedOff(s.NextAt, s.After, s.MoreAfter)
+}
+
+// LaterSentence says what was handed off after an opt-out had ended.
+func (s *spoken) LaterSentence() string {
+	return "After it had ended at " + s.EndedAt + handedOff(s.LaterNextAt, s.Later, s.MoreLater)
+}
+
+// handedOff ends a sentence about hand-offs, up to the next opt-out of the person.
+func handedOff(next string, all []*handed, more int) string {
+	text := ""
+	if next != "" {
+		text = ", and before the next opt-out or hold at " + next + ","
 	}
-	return text + "." + lifted
+	if n := unasked(all) + more; n > 0 {
+		text += " " + count(n, "hand-off") + " to the same person began in this file's scope. The decision of each message says which opt-outs it looked at."
+	} else if text += " nothing was handed off in this file's scope"; len(all) > 0 {
+		text += " but the product's own answer."
+	} else {
+		text += "."
+	}
+	if next != "" {
+		text += " What came after that is told there."
+	}
+	return text
 }
 
 // CameBy says how a statement reached us.
 func (s *spoken) CameBy() string {
 	switch {
 	case s.By == "clerk": // the writer of what follows from a person's text
-		return "It came from the handset; the system itself recorded what follows from it."
+		return "The person asked for it by a text from the handset; the product itself recorded what follows from that text."
 	case s.Source == string(event.SourceHandset) && s.By != "":
 		return "It came from the handset; the carrier " + s.By + " delivered it."
 	}
+	if s.Source == string(event.SourceJoined) {
+		return "It came from the handset in several texts, which the product joined."
+	}
 	text := "It came by: " + s.Source + "."
 	if s.By != "" {
-		text += " Recorded by: " + s.By + "."
+		text += " Recorded by the API key " + s.By + "."
 	}
 	return text
 }
@@ -538,21 +609,25 @@ func (s *spoken) CameBy() string {
 type term struct{ Word, Meaning string }
 
 var terms = []term{
-	{"Allow, deny, defer, hold", "The four outcomes of a decision. Allow: the message may leave, for a stated time. Deny: a rule refuses it, for good. Defer: a rule says later. Hold: the rules could not be asked, or an operator paused sending."},
+	{"Allow, deny, defer, hold", "The four outcomes of a decision. Allow: the message may leave, for a stated time. Deny: a rule refuses it, for good. Defer: a rule says later. Hold: no decision was made yet, because the rules could not be asked or an operator paused sending; the message waits."},
 	{"Accepted by the carrier", "The carrier took a part and gave it an id. That is not delivery: the network or the handset may still lose it."},
+	{"API key", "What a program or an officer signs in with at the product. The file names it by its id."},
 	{"Attempt, hand-off", "Giving a message to a carrier. It begins with the event HandoffStarted, before the carrier is called, so that no call is without a record."},
 	{"Carrier", "The company that takes messages from us and brings them to phones. Its name here is the one that the operator gave the connection."},
 	{"Confirmation", "The one message that may follow a STOP, to say that it was understood. Its purpose is compliance_reply."},
 	{"Decision", "The answer of the rules for one message. Each decision names the rules, their sources in law, and the version of the policies."},
 	{"Delivery receipt", "What a carrier reports later about a part: delivered, undeliverable, and so on. It is the carrier's word."},
 	{"Effective, void", "An event is effective if it counts. It is void if it stays in the ledger and changes nothing, for one of four reasons: overtaken (something that can change a decision came first), settled (the message's state does not allow it), late (its time was over), repeat (a copy). Void events are normal and are kept, so that nothing disappears."},
-	{"Event", "One entry of the ledger: something that was observed, asked for or decided. Events are only added and never changed."},
+	{"Event", "One entry of the ledger: something that was observed, asked for or decided. The product only adds events; it does not change them. This file alone does not prove that."},
 	{"In doubt", "The carrier was called, or may have been, and gave no answer in time. The message may have been sent or not. It is not sent again blindly."},
-	{"Ledger", "Everything that happened, as events, in an order that never changes."},
+	{"Ledger", "Everything that was recorded, as events. All events of one person stand in one order."},
 	{"Lift", "An event that ends the opt-outs it names. It is not a consent."},
 	{"Opt-out, STOP", "A person does not want messages. What it covers is written beside it. It has two times: when the person said so, and when it became known here."},
 	{"Part", "One SMS of a message. A long text leaves as several parts."},
 	{"Position", "Where an event stands in the ledger: the partition and the index in it. 07-1234 is event 1234 of partition 7. All events of one person stand in one partition, so each two of them have an order."},
+	{"Place", "Where the recipient may be. It is found from the area code of the number, so it is not where the person is known to be."},
+	{"Policies, digest", "The rules that were in force, by their version, and a fingerprint of their text: two policies with the same digest are the same."},
+	{"Product", "Chirograph, the program that sends the messages, keeps the ledger and made this file."},
 	{"Program", "What a sender registers before it may send: its legal entity, purposes, countries and sender IDs."},
 	{"Recipient", "The name of a person in this file: 32 hexadecimal digits, made from the number with a secret key. The same person has the same name in all members."},
 }

@@ -42,20 +42,22 @@ type contents struct {
 	readme, page, events, opened                                    *pressed
 	messages, list, decisions, handoffs, receipts, optOuts, inbound *table
 
+	counts map[event.Partition]int64 // events
 	before event.Position
 	err    error // of making a member
 }
 
 // newContents makes the members, in the order that they have in the zip.
 func newContents(o Options) (*contents, error) {
-	f := &contents{temp: o.Temp, manifest: o.Manifest, zone: o.Zone, rules: describer{o.Rules}}
+	f := &contents{temp: o.Temp, manifest: o.Manifest, zone: o.Zone, rules: describer{rules: o.Rules}}
 	if f.zone == nil {
 		f.zone = time.UTC
 	}
 	m := &f.manifest
 	m.Format, m.Zone = "chirograph-export/1", f.zone.String()
 	m.Events, m.Void, m.Erased, m.Types, m.Members = 0, 0, 0, map[string]int64{}, nil
-	m.First, m.Last = time.Time{}, time.Time{}
+	m.First, m.Last, m.Extents = time.Time{}, time.Time{}, []extent{}
+	f.counts = map[event.Partition]int64{}
 	if m.Clear == nil {
 		m.Clear = []string{}
 	}
@@ -85,6 +87,9 @@ func newContents(o Options) (*contents, error) {
 		"erased", "ends", "answers")...)
 	f.inbound = f.newTable("inbound", about("carrier", "number", "our_number", "asks", "match", "language", "words", "other_readings", "unreadable",
 		"part", "parts", "programs", "covers", "held_because", "not_certain_because", "erased")...)
+	if columns := f.member("COLUMNS.txt", "text, UTF-8/1"); f.err == nil {
+		columns.buf = append(columns.buf, columnsText...)
+	}
 	return f, f.err
 }
 
@@ -128,6 +133,7 @@ func (f *contents) add(x *Entry) error {
 		}
 	}
 	m.Events++
+	f.counts[x.Position.Partition]++
 	m.Types[string(e.Data.Type())]++
 	if x.Why != "" {
 		m.Void++
@@ -252,9 +258,8 @@ func (f *contents) decision(x *told, d *event.MessageDecided) {
 	f.about(t, x)
 	t.word(string(d.Outcome))
 	t.time(d.Until)
-	rules := decisive(d)
-	t.text(strings.Join(rules, " "))
-	text, citations := f.rules.texts(d)
+	rules, text, citations := f.rules.texts(d)
+	t.text(rules)
 	t.text(text)
 	t.text(citations)
 	var all []string
@@ -383,6 +388,9 @@ func (f *contents) words(x *told) {
 		}
 	case *event.InboundJoined:
 		to, asks, match, language, programs, covers, holds = d.To, d.Ask, d.Match, d.Language, d.Programs, d.Reaches, string(d.Holds)
+	}
+	if !slices.Contains(f.manifest.Clear, "words") {
+		match = "" // it is words of the person
 	}
 	t.text(account)
 	t.text(x.open.From)

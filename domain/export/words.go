@@ -80,8 +80,8 @@ func refused(d *event.HandoffRefused) string {
 }
 
 var gradeWords = map[event.Grade]string{
-	event.GradeNetwork:  "the carrier says so",
-	event.GradeHandset:  "the carrier vouches that the handset has it",
+	event.GradeNetwork:  "the network says so",
+	event.GradeHandset:  "the phone says so",
 	event.GradeInferred: "matched without the carrier's id, so less certain",
 }
 
@@ -109,7 +109,7 @@ type statement struct {
 	text    string
 	reaches []event.Reach
 	source  event.Source
-	said    time.Time // when the person said so
+	said    time.Time // when the person said so; zero if the event does not say
 	by      string
 	to      string // our number
 	number  string
@@ -120,17 +120,13 @@ type statement struct {
 
 // statementOf is the statement in an event; ok is false if there is none.
 func statementOf(x *told) (s statement, ok bool) {
-	e := x.Event
-	s = statement{said: e.Time, number: cmp.Or(x.open.Number, x.open.From), words: x.open.Text}
-	switch d := e.Data.(type) {
+	s = statement{number: cmp.Or(x.open.Number, x.open.From), words: x.open.Text}
+	switch d := x.Event.Data.(type) {
 	case *event.OptedOut:
-		s.what, s.reaches, s.source, s.by, s.ends, s.answers = "opt-out", []event.Reach{d.Reach}, d.Source, d.By, d.Lifts, d.Answers
+		s.what, s.reaches, s.source, s.by, s.ends, s.answers, s.said = "opt-out", []event.Reach{d.Reach}, d.Source, d.By, d.Lifts, d.Answers, d.Occurred
 		s.text = "The person opted out of " + reachWords(s.reaches) + "."
 		if d.Unclear {
 			s.what, s.text = "hold", "The person may have opted out of "+reachWords(s.reaches)+"; messages are held until an officer has read the words."
-		}
-		if !d.Occurred.IsZero() {
-			s.said = d.Occurred
 		}
 	case *event.SuppressionLifted:
 		s.what, s.source, s.by, s.ends, s.answers = "lift", d.Source, d.By, d.Lifts, d.Answers
@@ -336,12 +332,30 @@ func decisive(d *event.MessageDecided) (rules []string) {
 	return rules
 }
 
+// grounds are the rules that a decision rests on: for an allow those of all checks.
+func grounds(d *event.MessageDecided) (rules []string) {
+	if d.Outcome != event.Allow {
+		return decisive(d)
+	}
+	for _, c := range d.Checks {
+		rules = append(rules, c.Rules...)
+	}
+	return rules
+}
+
 // describer finds the texts of rules.
 type describer struct {
 	rules interface {
 		Rule(id string) (decision.Rule, bool)
 	}
+	known map[ruling][2]string // what texts said, at most mostRulings
 }
+
+// ruling is a list of rules in the policies of a revision.
+type ruling struct{ rules, revision string }
+
+// mostRulings bounds what a describer keeps. A file has few lists of rules, in many decisions.
+const mostRulings = 256
 
 // one is a rule's text and citation.
 func (r describer) one(id string, d *event.MessageDecided) (text, citation string) {
@@ -353,21 +367,29 @@ func (r describer) one(id string, d *event.MessageDecided) (text, citation strin
 	return fmt.Sprintf("The text of this rule is in the policies of revision %s.", d.Revision), ""
 }
 
-// texts are those of the rules that led to a decision, as one text each.
-func (r describer) texts(d *event.MessageDecided) (text, citations string) {
+// texts are those of the rules that a decision rests on, joined; rules are their ids.
+func (r *describer) texts(d *event.MessageDecided) (rules, text, citations string) {
+	ids := grounds(d)
+	rules = strings.Join(ids, " ")
 	if d.Outcome == event.Hold {
-		return decided(d), ""
+		return rules, decided(d), ""
+	}
+	key := ruling{rules, d.Revision}
+	if x, ok := r.known[key]; ok {
+		return rules, x[0], x[1]
 	}
 	var texts, cited []string
-	for _, id := range decisive(d) {
+	for _, id := range ids {
 		t, c := r.one(id, d)
 		texts = append(texts, t)
 		if c != "" {
 			cited = append(cited, c)
 		}
 	}
-	if d.Outcome == event.Allow {
-		return "Every check allowed it.", ""
+	if len(r.known) >= mostRulings || r.known == nil {
+		r.known = map[ruling][2]string{}
 	}
-	return strings.Join(texts, " | "), strings.Join(cited, " | ")
+	text, citations = strings.Join(texts, " | "), strings.Join(cited, " | ")
+	r.known[key] = [2]string{text, citations}
+	return rules, text, citations
 }
