@@ -946,7 +946,7 @@ type PauseRequest struct {
 	Carrier string `json:"carrier,omitempty,omitzero"`
 	Program string `json:"program,omitempty,omitzero"`
 
-	// Reason Shown on every held message. Without personal data.
+	// Reason Shown on every held message, and kept for ever. Without personal data: one with 7 digits in a run is refused.
 	Reason string `json:"reason"`
 }
 
