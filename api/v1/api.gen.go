@@ -1835,7 +1835,7 @@ type ListOptOutsParams struct {
 	// LiftedSince Only opt-outs that a lift of this time or later ended, the latest lift first. `since` and `until` are then left out.
 	LiftedSince string `form:"lifted_since,omitempty" json:"lifted_since,omitempty,omitzero"`
 
-	// State `standing`, `ended` (also what is repeated) or `all`. Default: `all`.
+	// State `standing` (also what the person repeated, while the later one stands), `ended` or `all`. Default: `all`.
 	State string `form:"state,omitempty" json:"state,omitempty,omitzero"`
 
 	// Scope Only these; see Scope.
