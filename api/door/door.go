@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -59,6 +61,27 @@ type Operation struct {
 	Route, Path string
 	// Scope is the one that a key needs; "": the operation needs no key.
 	Scope string
+	// Query are the names of its query parameters. Where a key is needed, others are refused: what is not
+	// known narrows nothing, and the answer would seem to say more than it does.
+	Query []string
+}
+
+// maxNameShown bounds how much of the name of an unknown parameter its refusal shows, in bytes.
+const maxNameShown = 60
+
+// known refuses a request with a query parameter that the operation does not have.
+func (op *Operation) known(query url.Values) error {
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		if slices.Contains(op.Query, name) {
+			continue
+		}
+		takes := "This call takes no parameters after the question mark."
+		if len(op.Query) > 0 {
+			takes = "This call takes: " + strings.Join(op.Query, ", ") + "."
+		}
+		return Refuse("bad_parameter", "", fmt.Sprintf("There is no parameter %q. %s", name[:min(len(name), maxNameShown)], takes))
+	}
+	return nil
 }
 
 // Face is an API of the product, as far as the door needs to know it.
@@ -222,6 +245,11 @@ func (g *guard) handle(c echo.Context, next echo.HandlerFunc, op *Operation, cal
 	}
 	if g.face.Accepts != nil {
 		if err := g.face.Accepts(in.Header); err != nil {
+			return err
+		}
+	}
+	if in.URL.RawQuery != "" {
+		if err := op.known(in.URL.Query()); err != nil {
 			return err
 		}
 	}

@@ -972,7 +972,7 @@ type PauseRequest struct {
 	Carrier string `json:"carrier,omitempty,omitzero"`
 	Program string `json:"program,omitempty,omitzero"`
 
-	// Reason Shown on every held message. Without personal data.
+	// Reason Shown on every held message, and kept for ever. Without personal data: one with 7 digits in a run is refused.
 	Reason string `json:"reason"`
 }
 
@@ -1861,7 +1861,7 @@ type ListOptOutsParams struct {
 	// LiftedSince Only opt-outs that a lift of this time or later ended, the latest lift first. `since` and `until` are then left out.
 	LiftedSince string `form:"lifted_since,omitempty" json:"lifted_since,omitempty,omitzero"`
 
-	// State `standing`, `ended` (also what is repeated) or `all`. Default: `all`.
+	// State `standing` (also what the person repeated, while the later one stands), `ended` or `all`. Default: `all`.
 	State string `form:"state,omitempty" json:"state,omitempty,omitzero"`
 
 	// Scope Only these; see Scope.

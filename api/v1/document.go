@@ -181,6 +181,16 @@ func readOperation(doc node, path, method string, item node) *operation {
 	return op
 }
 
+// query are the names of the query parameters.
+func (op *operation) query() (names []string) {
+	for _, p := range op.Params {
+		if p.In == "query" {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
 func compact(text string) string {
 	var b bytes.Buffer
 	if json.Compact(&b, []byte(text)) != nil {

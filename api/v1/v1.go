@@ -104,7 +104,7 @@ func New(d Deps) http.Handler {
 	var guarded []door.Operation
 	scopes := map[string]string{} // by method and route
 	for _, op := range document().operations {
-		guarded = append(guarded, door.Operation{Method: op.Method, Route: op.route, Path: op.Path, Scope: op.Scope})
+		guarded = append(guarded, door.Operation{Method: op.Method, Route: op.route, Path: op.Path, Scope: op.Scope, Query: op.query()})
 		scopes[op.Method+" "+op.route] = op.Scope
 	}
 	e := echo.New()

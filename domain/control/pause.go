@@ -2,15 +2,11 @@ package control
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
-
-// MaxReason bounds the reason of a pause, in bytes.
-const MaxReason = 500
 
 // PauseRequest asks for a pause or its end. It covers one program of the caller's tenant, one
 // carrier account, or, if both are empty, everything that the tenant sends.
@@ -81,10 +77,10 @@ func (k *Commands) pausing(pos event.Position) *Pausing {
 }
 
 func checkReason(r *PauseRequest) error {
-	if r.Reason == "" || len(r.Reason) > MaxReason || !printable(r.Reason) {
-		return refuse("reason_required", "/reason", fmt.Sprintf("Say why, in at most %d characters; it is shown on every held message, so do not write personal data.", MaxReason))
+	if r.Reason == "" {
+		return refuse("reason_required", "/reason", "Say why, in 3 to 500 characters; it is shown on every held message, so do not write personal data.")
 	}
-	return nil
+	return ledger.CheckReason("/reason", r.Reason)
 }
 
 // checkPause refuses a pause of a program or a carrier that does not exist: its author would

@@ -41,7 +41,7 @@ func (j *Jobs) Ask(ctx context.Context, c ledger.Caller, q *Question) (Job, erro
 	if q.Reason == "" {
 		return Job{}, &ledger.Refusal{Code: "reason_required", Field: "/reason", Text: "Say in 3 to 500 characters why you need this, such as: complaint 4711. The audit log keeps it."}
 	}
-	if err := reading.CheckReason("/reason", q.Reason); err != nil {
+	if err := ledger.CheckReason("/reason", q.Reason); err != nil {
 		return Job{}, err
 	}
 	scope, err := j.scope(ctx, c.Tenant, q)

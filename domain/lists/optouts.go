@@ -80,7 +80,7 @@ type OptOutQuery struct {
 	Since, Until time.Time
 	// LiftedSince asks for the opt-outs that lifts of this time or later ended, the latest lift first.
 	LiftedSince time.Time
-	// State is OptOutStanding, or OptOutEnded for all that stand no longer; "": all.
+	// State is OptOutStanding, with those that are repeated by one that stands, or OptOutEnded for the others; "": all.
 	State  OptOutState
 	Scope  event.Scope
 	Name   string // of a program, sender ID or legal entity
@@ -143,8 +143,11 @@ func wantOptOut(ctx context.Context, l *listing, page *OptOutPage, q *OptOutQuer
 	if err := l.became(ctx, &o, x, e); err != nil {
 		return false, err
 	}
-	// What was repeated stands no longer either: what took its place does.
-	if q.State != "" && (q.State == OptOutStanding) != (o.State == OptOutStanding) || !lift.IsZero() && (o.End == nil || o.End.Event != lift) {
+	inForce, err := l.inForce(ctx, &o, x)
+	if err != nil {
+		return false, err
+	}
+	if q.State != "" && (q.State == OptOutStanding) != inForce || !lift.IsZero() && (o.End == nil || o.End.Event != lift) {
 		return false, nil
 	}
 	if err := l.tell(ctx, &o, x, e); err != nil {
@@ -280,6 +283,21 @@ func (l *listing) became(ctx context.Context, o *OptOut, x reading.StreamEvent, 
 		}
 	}
 	return nil
+}
+
+// inForce reports whether an opt-out counts still: it stands, or what the person said once more stands in its place.
+// That has the time at which the first of them became known.
+func (l *listing) inForce(ctx context.Context, o *OptOut, x reading.StreamEvent) (bool, error) {
+	if o.State != OptOutRepeated {
+		return o.State == OptOutStanding, nil
+	}
+	s, err := l.fold(ctx, x)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(s.OptOuts, func(later recipient.OptOut) bool {
+		return later.Repeats > 0 && slices.Contains(o.Reaches, later.Reach) && !later.Known.After(o.Known)
+	}), nil
 }
 
 // stands reports whether something that the event stopped is stopped by it still.

@@ -234,11 +234,11 @@ var wholeKinds = map[kind]Kind{kindStart: Start, kindYes: Yes, kindHelp: Help}
 
 // stops reports whether a span is nothing but keywords that stop and words of courtesy.
 func (r *reader) stops(s span) (Reading, bool) {
-	first, half, whole := match{}, false, false
+	first, half, whole, courteous := match{}, false, false, false
 	for i := s.from; i < s.end; {
 		m, ok := r.longest(kindStop, i, s.end, false)
 		if !ok && r.text.tokens[i].polite { // a courtesy may begin a keyword of another language
-			i = max(i+1, r.text.tokens[i].politeEnd)
+			i, courteous = max(i+1, r.text.tokens[i].politeEnd), true
 			continue
 		}
 		if !ok {
@@ -255,7 +255,11 @@ func (r *reader) stops(s span) (Reading, bool) {
 	if !whole {
 		return none, false
 	}
-	out := r.lists.reading(Stop, first, "%s is the whole text.")
+	why := "%s is the whole text."
+	if courteous {
+		why = "%s is the whole text, but for words of courtesy."
+	}
+	out := r.lists.reading(Stop, first, why)
 	if half {
 		out.Kind, out.Why = Unclear, "In some countries, but perhaps not in the writer's, "+out.Why
 	}

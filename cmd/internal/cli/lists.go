@@ -166,7 +166,7 @@ type OptoutListCmd struct {
 
 	Until       string `help:"Known before this time." placeholder:"TIME"`
 	LiftedSince string `help:"Only those that a lift of this time or later ended, the latest lift first; without --since and --until." placeholder:"TIME"`
-	State       string `help:"standing, ended or all." enum:"standing,ended,all" default:"all"`
+	State       string `help:"standing (also what the person repeated, while the later one stands), ended or all." enum:"standing,ended,all" default:"all"`
 	Scope       string `help:"Only of this scope: sender, program, legal_entity or tenant." placeholder:"SCOPE"`
 	Source      string `help:"Only from here: handset, phone, email, review, …" placeholder:"WORD"`
 	Name        string `help:"Only of this program, sender ID or legal entity." placeholder:"NAME"`

@@ -222,10 +222,12 @@ func (c *OptoutCheckCmd) ask(ctx context.Context, g *terminal.Globals, cl *clien
 			if s.To != "" {
 				by += " to " + terminal.Plain(s.To)
 			}
-			if s.Repeats > 0 {
-				by += ", repeated " + terminal.Count(s.Repeats, "time")
+			said, known := "said "+terminal.Instant(s.Said), "known "+terminal.Instant(s.Known)
+			if s.Repeats > 0 { // the event, its source and its position are the last one's; the times are the first's
+				by += ", repeated " + terminal.Count(s.Repeats, "time") + ", the last recorded " + terminal.Instant(s.Event.Time())
+				said, known = "first "+said, "first "+known
 			}
-			fmt.Fprintf(t, "%s\topted out\t%s\tsaid %s\tknown %s\tby %s\t%s\n", terminal.Plain(r.Number), scope, terminal.Instant(s.Said), terminal.Instant(s.Known), by, s.Position)
+			fmt.Fprintf(t, "%s\topted out\t%s\t%s\t%s\tby %s\t%s\n", terminal.Plain(r.Number), scope, said, known, by, s.Position)
 		}
 	}
 	if err := t.Flush(); err != nil {

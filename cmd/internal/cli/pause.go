@@ -15,7 +15,7 @@ import (
 type pauseFlags struct {
 	Program string `help:"Only messages of this program." placeholder:"NAME"`
 	Carrier string `help:"Only messages to this carrier account." placeholder:"ACCOUNT"`
-	Reason  string `help:"Why. It is shown on every held message, so do not write personal data." required:"" placeholder:"TEXT"`
+	Reason  string `help:"Why. It is shown on every held message and kept for ever, so do not write personal data." required:"" placeholder:"TEXT"`
 }
 
 // PauseCmd stops sending: of a program, to a carrier, or all of the tenant's.

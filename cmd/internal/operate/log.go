@@ -12,6 +12,7 @@ import (
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 // LogCmd looks after the ledger's log.
@@ -139,8 +140,11 @@ func (c *LogAcceptCmd) Run(g *terminal.Globals) (err error) {
 	if err != nil {
 		return terminal.UsageError("%s", err)
 	}
-	if len(c.Reason) > control.MaxReason || terminal.Plain(c.Reason) != c.Reason || c.Reason == "" {
-		return terminal.UsageError("--reason must have 1 to %d printable characters", control.MaxReason)
+	if terminal.Plain(c.Reason) != c.Reason || c.Reason == "" {
+		return terminal.UsageError("--reason must have 3 to 500 printable characters")
+	}
+	if err := ledger.CheckReason("", c.Reason); err != nil {
+		return terminal.UsageError("--reason: %s", err)
 	}
 	d, err := c.open(ctx)
 	if err != nil {

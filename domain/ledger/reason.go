@@ -1,12 +1,10 @@
-package reading
+package ledger
 
 import (
 	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 // A reason has 3 to 500 characters.
@@ -16,18 +14,18 @@ const minReason, maxReason = 3, 500
 // stand apart, and the North American way of dividing one. A date such as 2026-11-28 is none.
 var writtenNumber = regexp.MustCompile(`\p{Nd}{7}|\+(?:[ ().-]*\p{Nd}){7}|\p{Nd}{3}\)?[ .-]{1,2}\p{Nd}{3}[ .-]\p{Nd}{4}`)
 
-// CheckReason refuses what cannot be the reason for a read or an export: it is kept for ever and shown to
-// officers, so it has no phone number. field is where it stands in the request; "" for a header. "" is no
-// reason, which CheckReason lets pass.
+// CheckReason refuses what cannot be the reason for a read, an export, a pause or a record that is accepted: it is kept
+// for ever and shown to others, so it has no phone number. The error is a *Refusal. field is where
+// it stands in the request; "" for a header. "" is no reason, which CheckReason lets pass.
 func CheckReason(field, text string) error {
 	n := utf8.RuneCountInString(text)
 	switch {
 	case text == "":
 		return nil
 	case n < minReason || n > maxReason || strings.TrimSpace(text) == "" || !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl):
-		return &ledger.Refusal{Code: "invalid_reason", Field: field, Text: "A reason has 3 to 500 printable characters in UTF-8, such as: complaint 4711."}
+		return &Refusal{Code: "invalid_reason", Field: field, Text: "A reason has 3 to 500 printable characters in UTF-8, such as: complaint 4711."}
 	case writtenNumber.MatchString(text):
-		return &ledger.Refusal{Code: "reason_has_number", Field: field, Text: "The reason looks as if it had a phone number in it: 7 digits or more in a run. A reason is kept for ever, so write no personal data. Name the case instead, such as: complaint 4711."}
+		return &Refusal{Code: "reason_has_number", Field: field, Text: "The reason looks as if it had a phone number in it: 7 digits or more in a run. A reason is kept for ever, so write no personal data. Name the case instead, such as: complaint 4711."}
 	}
 	return nil
 }
