@@ -218,7 +218,7 @@ func (c *AuditLogCmd) csv(w io.Writer, page *v1.AuditLogPage, in *time.Location,
 			row := []string{stampCell(e.Time), c.local(e.Time, in), e.Type, e.Tenant, key, e.Sentence, reason, r.call, r.shown, r.recipient, r.events, r.scope, r.times, r.refused, r.export,
 				e.Id.String(), e.Position.String()}
 			for j := range row {
-				row[j] = csvCell(terminal.Plain(row[j]))
+				row[j] = terminal.Cell(terminal.Plain(row[j]))
 			}
 			out.Write(row)
 		}

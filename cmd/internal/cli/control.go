@@ -162,7 +162,7 @@ func (c *ControlHistoryCmd) csv(w io.Writer, page *v1.ControlHistoryPage, in *ti
 			row := []string{e.At.UTC().Format(time.RFC3339Nano), c.local(e.At, in), e.Kind, e.Type, e.Tenant, e.By, e.Program, e.Carrier, e.Sender, e.LegalEntity,
 				e.Sentence, e.Reason, x.Field, x.Before, x.After, ended, e.Event.String(), e.Position.String()}
 			for j := range row {
-				row[j] = csvCell(terminal.Plain(row[j]))
+				row[j] = terminal.Cell(terminal.Plain(row[j]))
 			}
 			_ = out.Write(row)
 		}

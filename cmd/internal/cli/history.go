@@ -132,9 +132,9 @@ func (c historyCSV) page(h *v1.History, _ []byte, first bool) error {
 			after = e.After.Sentence
 		}
 		row := []string{e.Position.String(), e.Id.String(), e.Type, e.Time.Format(time.RFC3339Nano), e.Local.Format("2006-01-02 15:04:05.000"), h.Zone, strconv.FormatBool(e.Effective),
-			e.Void, e.Sentence, e.Message.String(), instant(e.Said), instant(e.Known), after, strings.Join(details, "\n")}
+			e.Void, e.Sentence, e.Message.String(), stampCell(e.Said), stampCell(e.Known), after, strings.Join(details, "\n")}
 		for k := range row {
-			row[k] = csvCell(row[k])
+			row[k] = terminal.Cell(row[k])
 		}
 		if err := c.w.Write(row); err != nil {
 			return err
@@ -146,13 +146,6 @@ func (c historyCSV) page(h *v1.History, _ []byte, first bool) error {
 func (c historyCSV) end() error {
 	c.w.Flush()
 	return c.w.Error()
-}
-
-func instant(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.Format(time.RFC3339Nano)
 }
 
 // historyText writes for a person at a terminal, by day.

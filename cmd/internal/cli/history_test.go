@@ -102,7 +102,7 @@ func TestCells(t *testing.T) {
 		if guarded {
 			want = "'" + cell
 		}
-		if got := csvCell(cell); got != want {
+		if got := terminal.Cell(cell); got != want {
 			t.Errorf("%q becomes %q, want %q", cell, got, want)
 		}
 	}

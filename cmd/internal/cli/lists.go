@@ -78,7 +78,7 @@ func (f *listFlags) finish(g *terminal.Globals, raw []byte, rows [][]string, tex
 		out := csv.NewWriter(g.Stdout)
 		for _, row := range rows {
 			for i := range row {
-				row[i] = csvCell(row[i])
+				row[i] = terminal.Cell(row[i])
 			}
 			_ = out.Write(row)
 		}

@@ -180,7 +180,7 @@ func (c *SearchCmd) csv(w io.Writer, page *v1.SearchPage, in *time.Location, fir
 		row := []string{m.Id.String(), stamp(m.Accepted), c.local(m.Accepted, in), stamp(m.Sent), c.local(m.Sent, in), string(m.Status), m.Outcome, m.To, strconv.FormatBool(m.Erased),
 			m.From, m.SentFrom, m.Program, m.Purpose, m.Country, m.Carrier, m.Reference, strconv.Itoa(m.Segments), m.Position.String()}
 		for j := range row {
-			row[j] = csvCell(terminal.Plain(row[j]))
+			row[j] = terminal.Cell(terminal.Plain(row[j]))
 		}
 		_ = out.Write(row)
 	}
