@@ -451,6 +451,20 @@ func TestAfterStop(t *testing.T) {
 	}
 }
 
+// A hand-off after one opt-out has ended is told at the one that still stands, and the other says so.
+func TestAfterLift(t *testing.T) {
+	all := smallLedger(t)
+	last := slices.IndexFunc(all, func(x Entry) bool { return x.Position.Partition == 9 })
+	started := all[slices.IndexFunc(all, func(x Entry) bool { _, ok := x.Event.Data.(*event.HandoffStarted); return ok })]
+	started.Position.Index = all[last-1].Position.Index + 1
+	_, members, _ := write(t, smallOptions(t), each(slices.Insert(all, last, started)))
+	for _, want := range []string{"is told at the opt-out or hold at 04-2017.", "After this STOP, beside what is told at the opt-out or hold at 04-2044, 1 hand-off"} {
+		if !bytes.Contains(members["report.html"], []byte(want)) {
+			t.Errorf("the report does not say %q", want)
+		}
+	}
+}
+
 // docs/export.md names every member and column, and every field of the manifest.
 func TestDocument(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/export.md")

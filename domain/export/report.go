@@ -93,7 +93,8 @@ type spoken struct {
 	stream  event.Pseudonym
 	ends    []event.ID
 	answers event.ID
-	resumed bool // a hand-off after the next opt-out is listed here
+	laterAt string // the opt-out at which what came after the end is told
+	resumed bool   // a hand-off after the next opt-out is listed here
 }
 
 // handed is a hand-off that began after an opt-out.
@@ -376,6 +377,11 @@ func (r *report) afterStops(x *told) {
 			s.resumed = true // the next one ended before it did
 		}
 	}
+	for _, o := range all {
+		if o != s && o.EndedAt != "" && o.LaterNextAt == "" {
+			o.laterAt = cmp.Or(o.laterAt, s.Position)
+		}
+	}
 	list, more := &s.After, &s.MoreAfter
 	if s.EndedAt != "" {
 		list, more = &s.Later, &s.MoreLater
@@ -565,6 +571,9 @@ func (s *spoken) Sentence() string {
 
 // LaterSentence says what was handed off after an opt-out had ended.
 func (s *spoken) LaterSentence() string {
+	if s.laterAt != "" {
+		return "What was handed off after it had ended at " + s.EndedAt + " is told at the opt-out or hold at " + s.laterAt + "."
+	}
 	return "After it had ended at " + s.EndedAt + handedOff(s.LaterNextAt, s.Later, s.MoreLater)
 }
 
