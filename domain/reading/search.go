@@ -109,7 +109,7 @@ func Refusing(d *event.MessageDecided) (out []string) {
 
 // Query is a search for a tenant's messages; empty fields match all.
 type Query struct {
-	To        string // a number in E.164
+	To        string // a number in E.164, or in the national form of Country
 	Reference string // the sender's own name for a message
 	Status    recipient.Status
 	Program   string
@@ -144,9 +144,12 @@ type Page struct {
 func (r *Reader) Search(ctx context.Context, look Look, q Query) (Page, error) {
 	tenant := look.Caller.Tenant
 	q.Country = strings.ToUpper(q.Country)
+	if q.Country != "" && !sms.IsCountry(q.Country) {
+		return Page{}, noCountry("/country", q.Country)
+	}
 	f := Filter{Status: q.Status, Program: q.Program, Since: q.Since, Until: q.Until, Narrower: q.Narrower}
 	if q.To != "" {
-		n, err := sms.ParseAny(q.To, "")
+		n, err := sms.ParseAny(q.To, q.Country)
 		if err != nil {
 			return Page{}, refuseNumber("/to", err)
 		}
@@ -194,6 +197,15 @@ func (r *Reader) Search(ctx context.Context, look Look, q Query) (Page, error) {
 		}
 	}
 	return page, listed(ctx, r.p.Witness, look, f.Subject, page.Messages)
+}
+
+// noCountry refuses a country that no recipient can be in.
+func noCountry(field, country string) error {
+	text := "Write the country as its two letters in ISO 3166-1, such as US."
+	if country == "UK" {
+		text = "Write the United Kingdom as GB, its two letters in ISO 3166-1."
+	}
+	return &ledger.Refusal{Code: sms.UnknownCountry, Field: field, Text: text}
 }
 
 // listed records that a page of messages is shown. subject is the recipient that all of them went to, if one

@@ -155,7 +155,7 @@ func changeOf(tenant string, e *event.Event) (c Change, n int64, ok bool) {
 	c.Type = e.Data.Type().Name()
 	switch d := e.Data.(type) {
 	case *event.ProgramChanged:
-		c.By, c.Text = d.By, fmt.Sprintf("The program %s was registered: %s to %s.", d.Name, strings.Join(d.Purposes, ", "), strings.Join(d.Countries, ", "))
+		c.By, c.Text = d.By, fmt.Sprintf("The program %s was registered: %s to %s.", d.Name, strings.Join(d.Purposes, ", "), strings.ReplaceAll(strings.Join(d.Countries, ", "), "*", "all countries"))
 	case *event.RoutesChanged:
 		c.By, c.Text = d.By, fmt.Sprintf("The routes to the carriers were replaced; there are %d.", len(d.Routes))
 	case *event.PolicyActivated:

@@ -20,7 +20,7 @@ type SearchCmd struct {
 	zoneFlag   `embed:""`
 	reasonFlag `embed:""`
 
-	To        string `help:"To this phone number, with its plus sign and country code." placeholder:"NUMBER"`
+	To        string `help:"To this phone number, with its plus sign and country code; or in its national form, with --country." placeholder:"NUMBER"`
 	Reference string `help:"With this reference: your own name for a message or a campaign." placeholder:"TEXT"`
 	Status    string `help:"In this status, such as delivered or denied." placeholder:"STATUS"`
 	Program   string `help:"Of this program." placeholder:"NAME"`

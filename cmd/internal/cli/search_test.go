@@ -37,3 +37,15 @@ func TestSearch(t *testing.T) {
 	terminaltest.Golden(t, "search.txt", out)
 	newFake(t).run("", "search", "--sent-since", "yesterday").Is(t, terminal.ExitUsage)
 }
+
+// The times of an opt-out that was repeated are the first one's, its event and its position the last one's.
+func TestOptoutCheckRepeated(t *testing.T) {
+	f := newFake(t, scripted{method: "POST", path: "/v1/opt-outs/check", status: 200, body: `{"as_of":["07-1251"],"results":[{"number":"+14155550123","opted_out":true,"scopes":[
+		{"scope":"tenant","since":"2026-11-24T13:45:00.000Z","said":"2026-11-10T13:45:00.000Z","known":"2026-11-24T13:45:00.000Z","source":"letter","repeats":1,"event":"01932c0a-11aa-7c21-a8be-3f1d2c4b5a69","position":"07-1251"}]}]}`})
+	out := f.run("", "optout", "check", "+14155550123").Is(t, 0).Stdout
+	for _, want := range []string{"first said 2026-11-10", "first known 2026-11-24", "by letter, repeated 1 time, the last recorded 2024-11-14"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in %s", want, out)
+		}
+	}
+}
