@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/exportjobs"
 )
 
 func newKey() []byte {
@@ -38,8 +39,8 @@ func write(t *testing.T, s *Store, id event.ID, key, plain []byte, piece int) {
 	}
 }
 
-func read(s *Store, id event.ID, key []byte) ([]byte, error) {
-	r, err := s.Open(id, key)
+func read(s *Store, id event.ID, key []byte, size int) ([]byte, error) {
+	r, err := s.Open(id, key, int64(size))
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +57,7 @@ func TestFile(t *testing.T) {
 	for _, n := range []int{0, 1, chunkSize - 1, chunkSize, chunkSize + 1, 3 * chunkSize, 3*chunkSize + 17} {
 		id, key, plain := event.NewID(time.Now()), newKey(), bytes.Repeat([]byte("+14155550123 "), n/13+1)[:n]
 		write(t, s, id, key, plain, 10_000)
-		got, err := read(s, id, key)
+		got, err := read(s, id, key, n)
 		if err != nil || !bytes.Equal(got, plain) {
 			t.Fatalf("%d bytes: %d, %v", n, len(got), err)
 		}
@@ -67,7 +68,7 @@ func TestFile(t *testing.T) {
 		if err := s.Delete(id); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Open(id, key); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.Open(id, key, int64(n)); !errors.Is(err, fs.ErrNotExist) || !errors.Is(err, exportjobs.ErrDamaged) {
 			t.Error(err)
 		}
 	}
@@ -106,7 +107,7 @@ func TestAltered(t *testing.T) {
 		if err := os.WriteFile(s.path(id, ".sealed"), raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := read(s, id, key); err == nil {
+		if _, err := s.Open(id, key, 2*chunkSize+100); !errors.Is(err, exportjobs.ErrDamaged) {
 			t.Errorf("%s is read", name)
 		}
 	}
@@ -116,21 +117,24 @@ func TestAltered(t *testing.T) {
 		if err := os.WriteFile(s.path(id, ".sealed"), raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := read(s, id, key); err == nil {
+		if _, err := s.Open(id, key, 2*chunkSize+100); !errors.Is(err, exportjobs.ErrDamaged) {
 			t.Errorf("byte %d is changed, and it is read", at)
 		}
 	}
 	if err := os.WriteFile(s.path(id, ".sealed"), whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := read(s, id, newKey()); err == nil {
+	if _, err := s.Open(id, key, 2*chunkSize+99); !errors.Is(err, exportjobs.ErrDamaged) {
+		t.Error("a length that the record does not say is read")
+	}
+	if _, err := s.Open(id, newKey(), 2*chunkSize+100); !errors.Is(err, exportjobs.ErrDamaged) {
 		t.Error("another key opens it")
 	}
 	other := event.NewID(time.Now())
 	if err := os.Rename(s.path(id, ".sealed"), s.path(other, ".sealed")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := read(s, other, key); err == nil {
+	if _, err := s.Open(other, key, 2*chunkSize+100); !errors.Is(err, exportjobs.ErrDamaged) {
 		t.Error("it opens as another export's")
 	}
 }
@@ -154,7 +158,7 @@ func TestUnfinished(t *testing.T) {
 	if s, err = Open(dir); err != nil { // a new process
 		t.Fatal(err)
 	}
-	if got, err := read(s, id, key); err != nil || string(got) != "old" {
+	if got, err := read(s, id, key, 3); err != nil || string(got) != "old" {
 		t.Errorf("%q, %v", got, err)
 	}
 	f, err = s.Create(id, key)
@@ -195,7 +199,7 @@ func TestRecords(t *testing.T) {
 	if err := os.WriteFile(s.path(id, ".json"), make([]byte, maxRecord+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Records(); err == nil {
+	if got, err := s.Records(); err != nil || len(got) != 1 || len(got[id]) != 0 {
 		t.Error("a record has no bound")
 	}
 }
@@ -232,5 +236,29 @@ func TestSpool(t *testing.T) {
 	}
 	if all, _ := filepath.Glob(filepath.Join(s.dir, "*")); len(all) != 0 {
 		t.Error(all)
+	}
+}
+
+// A file is a stray if it has no record and is old.
+func TestStrays(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stray, known := event.NewID(time.Now()), event.NewID(time.Now())
+	write(t, s, stray, newKey(), []byte("x"), 1)
+	write(t, s, known, newKey(), []byte("x"), 1)
+	if err := s.Record(known, []byte("does not open")); err != nil {
+		t.Fatal(err)
+	}
+	st, err := os.Stat(s.path(stray, ".sealed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Strays(st.ModTime()); err != nil || len(got) != 0 {
+		t.Errorf("a new file is a stray: %v, %v", got, err)
+	}
+	if got, err := s.Strays(st.ModTime().Add(time.Hour)); err != nil || len(got) != 1 || got[0] != stray {
+		t.Errorf("%v, %v", got, err)
 	}
 }

@@ -18,6 +18,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/export"
@@ -56,7 +58,8 @@ func (s *Store) path(id event.ID, end string) string {
 	return filepath.Join(s.dir, id.String()+end)
 }
 
-// Records reads the records of all jobs. A file that is no record of ours is left alone.
+// Records reads the records of all jobs. A file whose name is not one of ours is left alone, and one of more
+// than 1 MiB is as if it were empty.
 func (s *Store) Records() (map[event.ID][]byte, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -80,8 +83,8 @@ func (s *Store) Records() (map[event.ID][]byte, error) {
 		if err := errors.Join(err, f.Close()); err != nil {
 			return nil, err
 		}
-		if len(raw) > maxRecord {
-			return nil, fmt.Errorf("%s is too long for the record of an export", e.Name())
+		if len(raw) > maxRecord { // none of ours; who reads it finds that it does not open
+			raw = nil
 		}
 		out[id] = raw
 	}
@@ -131,12 +134,56 @@ func (s *Store) Create(id event.ID, key []byte) (exportjobs.File, error) {
 	return &file{sealer: w, store: s, f: t, path: s.path(id, ".sealed")}, nil
 }
 
-// Open reads the file of an export. The error is fs.ErrNotExist if there is none. What was altered or cut
-// off is an error of Read.
-func (s *Store) Open(id event.ID, key []byte) (io.ReadCloser, error) {
-	f, err := os.Open(s.path(id, ".sealed"))
+// Strays are the exports that have a file from before a time, and no record.
+func (s *Store) Strays(before time.Time) ([]event.ID, error) {
+	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return nil, err
+	}
+	var out []event.ID
+	for _, e := range entries {
+		name, ok := strings.CutSuffix(e.Name(), ".sealed")
+		if !ok {
+			continue
+		}
+		id, err := event.ParseID(name)
+		if err != nil || id.IsZero() {
+			continue
+		}
+		if _, err := os.Lstat(s.path(id, ".json")); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		st, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		if st.ModTime().Before(before) {
+			out = append(out, id)
+		}
+	}
+	return out, nil
+}
+
+// Full reports whether an error says that the disk is full, or that this user may have no more of it.
+func (s *Store) Full(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// Open reads the file of an export, of size bytes in clear. It reads all of it before, and the error is
+// exportjobs.ErrDamaged if it is missing, or is not what was written. What is altered later is an error of Read.
+func (s *Store) Open(id event.ID, key []byte, size int64) (io.ReadCloser, error) {
+	f, err := os.Open(s.path(id, ".sealed"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", exportjobs.ErrDamaged, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := verify(f, key, id, size); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", exportjobs.ErrDamaged, err), f.Close())
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	r, err := newUnsealer(f, key, id)
 	if err != nil {
@@ -146,6 +193,21 @@ func (s *Store) Open(id event.ID, key []byte) (io.ReadCloser, error) {
 		io.Reader
 		io.Closer
 	}{r, f}, nil
+}
+
+// verify reads a sealed file to its end.
+func verify(f io.Reader, key []byte, id event.ID, size int64) error {
+	r, err := newUnsealer(f, key, id)
+	if err != nil {
+		return err
+	}
+	switch n, err := io.Copy(io.Discard, r); {
+	case err != nil:
+		return err
+	case n != size:
+		return fmt.Errorf("it has %d bytes in clear, and its record says %d", n, size)
+	}
+	return nil
 }
 
 // temporary makes a new file with mode 0600.

@@ -98,18 +98,20 @@ var problems = map[string]kind{
 	"export_not_found":        {404, "There is no such export", "Check the id. An export of another tenant gets the same answer, and on a cluster one that another node has: ask the node that took it."},
 	"export_not_ready":        {409, "The export is not made yet", "GET /v1/jobs/{id} shows how far it is. Fetch the file when its state is finished."},
 	"export_without_file":     {409, "The export has no file", "It failed, was cancelled, or its file was deleted. Ask for it once more."},
+	"export_damaged":          {409, "The file of the export is damaged", "It is not what the server wrote, so it is not given out. Ask for the export once more, and tell the operator."},
 	"exports_off":             {409, "This node keeps no exports", "Its operator turns them on with exports.dir in the configuration. Ask another node, or the operator."},
 	"too_many_exports":        {429, "Too many exports", "At most 20 exports of a tenant wait or run, and at most 500 are kept. Wait, cancel one, or delete files with DELETE /v1/jobs/{id}."},
 	"not_paused":              {409, "No such pause is in force", "A resume ends the pause of exactly the same program and carrier. GET /readyz lists the pauses in force."},
 	"unknown_carrier":         {422, "There is no such carrier", "Name a carrier account that a route uses."},
 
 	// What the ledger could not do.
-	"internal":         {500, "Something went wrong here", "The server's log has the cause under the reference. It is not known whether a write was recorded: repeat it with the same Idempotency-Key, or read first."},
-	"unavailable":      {503, "The ledger cannot record anything now", "Nothing was written. Try again after the time in Retry-After."},
-	"overloaded":       {503, "Too many requests at once", "Nothing was done. Try again after the time in Retry-After."},
-	"behind":           {503, "The views have not read that far yet", "Try again after the time in Retry-After, or read without at_least."},
-	"audit_log_behind": {503, "It cannot be recorded that you read this", "Personal data is shown only if the audit log takes down that it was shown, and it takes nothing down at the moment. Nothing was shown. Try again after the time in Retry-After."},
-	"outcome_unknown":  {504, "It is not known whether it was recorded", "Repeat a submit with the same Idempotency-Key: the message is then sent once. It does no harm to repeat a cancel, an opt-out, a lift or a pause."},
+	"internal":           {500, "Something went wrong here", "The server's log has the cause under the reference. It is not known whether a write was recorded: repeat it with the same Idempotency-Key, or read first."},
+	"unavailable":        {503, "The ledger cannot record anything now", "Nothing was written. Try again after the time in Retry-After."},
+	"exports_unwritable": {503, "The server cannot write exports now", "Its folder of exports cannot be written, or its disk is full. The export was not asked for. Tell the operator, and try again later."},
+	"overloaded":         {503, "Too many requests at once", "Nothing was done. Try again after the time in Retry-After."},
+	"behind":             {503, "The views have not read that far yet", "Try again after the time in Retry-After, or read without at_least."},
+	"audit_log_behind":   {503, "It cannot be recorded that you read this", "Personal data is shown only if the audit log takes down that it was shown, and it takes nothing down at the moment. Nothing was shown. Try again after the time in Retry-After."},
+	"outcome_unknown":    {504, "It is not known whether it was recorded", "Repeat a submit with the same Idempotency-Key: the message is then sent once. It does no harm to repeat a cancel, an opt-out, a lift or a pause."},
 }
 
 // Kind is what is the same in every problem of one code.

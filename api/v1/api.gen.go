@@ -701,7 +701,10 @@ type Job struct {
 	// State `queued`: it waits for the ones before it. `running`: it is being made. `finished`: the file can be downloaded. `failed`: see `why`. `cancelled`: it was cancelled, and there is no file. `deleted`: the file was deleted.
 	State string `json:"state"`
 
-	// Why Why it failed.
+	// Waits Why a `queued` export that could not be made waits to be tried again, such as a full disk.
+	Waits string `json:"waits,omitempty,omitzero"`
+
+	// Why Why it failed. Of a `finished` one: that its file was found damaged, so that it has to be asked for once more.
 	Why string `json:"why,omitempty,omitzero"`
 }
 

@@ -109,6 +109,10 @@ func TestExports(t *testing.T) {
 
 	f.err = &ledger.Refusal{Code: "too_many_exports", Text: "20 exports wait."}
 	e.do("POST", "/v1/audit/exports", `{"reason":"complaint"}`).problem(http.StatusTooManyRequests, "too_many_exports", "")
+	f.err = &ledger.Refusal{Code: "exports_unwritable", Text: "The disk is full."}
+	e.do("POST", "/v1/audit/exports", `{"reason":"complaint"}`).problem(503, "exports_unwritable", "")
+	f.err = &ledger.Refusal{Code: "export_damaged", Status: ledger.Conflict, Text: "It is damaged."}
+	e.do("GET", file, "").problem(409, "export_damaged", "")
 	f.err = ledger.ErrUnknown
 	e.do("POST", "/v1/audit/exports", `{"reason":"complaint"}`).problem(504, "outcome_unknown", "")
 

@@ -63,7 +63,7 @@ func (j *Jobs) Ask(ctx context.Context, c ledger.Caller, q *Question) (Job, erro
 		}
 	}()
 	e := &entry{record: record{Job: Job{ID: j.p.Writer.NewID(), Tenant: c.Tenant, By: c.Key, Reason: q.Reason, Scope: scope, Clear: q.Clear,
-		CompleteSince: complete, Zone: j.p.TenantZones[c.Tenant], State: Queued}}}
+		CompleteSince: complete, Zone: j.p.TenantZones[c.Tenant], State: asking}}}
 	if q.Clear {
 		e.Shown = q.May
 	}
@@ -73,6 +73,7 @@ func (j *Jobs) Ask(ctx context.Context, c ledger.Caller, q *Question) (Job, erro
 	if e.Key, err = newKey(j.p.Vault, c.Tenant, e.ID); err != nil {
 		return Job{}, err
 	}
+	e.secret = e.Key.SubjectKey
 	text, err := json.Marshal(&e.Scope)
 	if err != nil {
 		return Job{}, err
@@ -83,20 +84,64 @@ func (j *Jobs) Ask(ctx context.Context, c ledger.Caller, q *Question) (Job, erro
 	}
 	asked := j.p.Writer.Write(ledger.Audit(c.Tenant), e.ID, d)
 	e.Asked = asked.Time
-	if _, err := j.p.Writer.Append(ctx, event.AuditPartition, asked); err != nil {
+	if err := reserve(j, e); err != nil {
 		return Job{}, err
 	}
+	if _, err := j.p.Writer.Append(ctx, event.AuditPartition, asked); err != nil {
+		if err := j.p.Files.Forget(e.ID); err != nil { // the next start forgets it too
+			j.p.Logger.Error("the record of an export that was not asked for cannot be removed", "export", e.ID, "error", err)
+		}
+		return Job{}, err
+	}
+	return take(ctx, j, e)
+}
+
+// reserve writes the record of an export before the audit log has the question: what cannot be kept is not
+// asked for.
+func reserve(j *Jobs, e *entry) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if err := j.save(e); err != nil {
-		return Job{}, err
+	err := j.save(e)
+	if err == nil {
+		return nil
 	}
+	j.p.Logger.Error("an export was refused: its record cannot be written", "export", e.ID, "full", j.p.Files.Full(err), "error", err)
+	if err := j.p.Files.Forget(e.ID); err != nil {
+		j.p.Logger.Error("the record of an export that was not asked for cannot be removed", "export", e.ID, "error", err)
+	}
+	text := "The server cannot write in its folder of exports, so the export was not asked for. The operator finds the cause in the server's log. Try again later."
+	if j.p.Files.Full(err) {
+		text = "The disk of the server's exports is full, so the export was not asked for. Delete exports that you do not need, or tell the operator. Try again later."
+	}
+	return &ledger.Refusal{Code: "exports_unwritable", Text: text}
+}
+
+// take queues an export whose question the audit log has. If it cannot be kept, it has failed, which the
+// audit log is told, now or later.
+func take(ctx context.Context, j *Jobs, e *entry) (Job, error) {
+	j.mu.Lock()
+	e.State = Queued
 	j.jobs[e.ID] = e
-	select {
-	case j.wake <- struct{}{}:
-	default:
+	err := j.save(e)
+	if err == nil {
+		defer j.mu.Unlock()
+		select {
+		case j.wake <- struct{}{}:
+		default:
+		}
+		return e.seen(), nil
 	}
-	return e.seen(), nil
+	j.p.Logger.Error("an export has failed: its record cannot be written", "export", e.ID, "error", err)
+	e.Why = "The server could not write in its folder of exports. Ask once more."
+	e.step(Failed, j.p.Writer.NewID(), j.p.Now())
+	if err := j.save(e); err != nil {
+		j.p.Logger.Error("the record of an export cannot be written", "export", e.ID, "error", err)
+	}
+	j.mu.Unlock()
+	if err := j.tell(ctx, e); err != nil {
+		j.p.Logger.Warn("the audit log did not take what became of an export; it is told later", "export", e.ID, "error", err)
+	}
+	return j.Job(e.Tenant, e.ID)
 }
 
 // admit takes one of the tenant's turns, or refuses. It forgets the oldest export without a file where the

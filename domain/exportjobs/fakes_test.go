@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -249,14 +250,23 @@ type fakeFiles struct {
 	files   map[event.ID][]byte
 	keys    map[event.ID]string
 	err     error // of Record
+	// fail, if it is not nil, is asked before each Record.
+	fail func() error
+	// damaged is what Open says of every file.
+	damaged error
 }
 
 func newFiles() *fakeFiles {
-	return &fakeFiles{map[event.ID][]byte{}, map[event.ID][]byte{}, map[event.ID]string{}, nil}
+	return &fakeFiles{map[event.ID][]byte{}, map[event.ID][]byte{}, map[event.ID]string{}, nil, nil, nil}
 }
 
 func (f *fakeFiles) Records() (map[event.ID][]byte, error) { return f.records, nil }
 func (f *fakeFiles) Record(id event.ID, r []byte) error {
+	if f.fail != nil {
+		if err := f.fail(); err != nil {
+			return err
+		}
+	}
 	if f.err == nil {
 		f.records[id] = slices.Clone(r)
 	}
@@ -270,7 +280,10 @@ func (f *fakeFiles) Create(id event.ID, key []byte) (File, error) {
 	f.keys[id] = string(key)
 	return &memoryFile{files: f, id: id}, nil
 }
-func (f *fakeFiles) Open(id event.ID, key []byte) (io.ReadCloser, error) {
+func (f *fakeFiles) Open(id event.ID, key []byte, _ int64) (io.ReadCloser, error) {
+	if f.damaged != nil {
+		return nil, f.damaged
+	}
 	raw, ok := f.files[id]
 	if !ok {
 		return nil, fs.ErrNotExist
@@ -284,6 +297,18 @@ func (f *fakeFiles) Delete(id event.ID) error {
 	delete(f.files, id)
 	return nil
 }
+func (f *fakeFiles) Strays(time.Time) (out []event.ID, _ error) {
+	for id := range f.files {
+		if _, ok := f.records[id]; !ok {
+			out = append(out, id)
+		}
+	}
+	return out, nil
+}
+
+var errFull = errors.New("no space left")
+
+func (f *fakeFiles) Full(err error) bool          { return errors.Is(err, errFull) }
 func (f *fakeFiles) Spool() (export.Spool, error) { return &memorySpool{}, nil }
 
 type memoryFile struct {

@@ -24,6 +24,9 @@ const (
 	Failed    State = "failed"
 	Cancelled State = "cancelled"
 	Deleted   State = "deleted" // its file was deleted
+
+	// asking is a record that is written before the audit log has the question. Nobody sees it.
+	asking State = "asking"
 )
 
 // Job is the making of one export, and what became of its file. It has no personal data.
@@ -56,9 +59,12 @@ type Job struct {
 	Known int64 `json:"-"`
 	// Ended is when it was finished, failed or was cancelled; EndedBy is who cancelled it, and Why says why
 	// it failed.
+	// Of a finished one Why says that its file was found damaged.
 	Ended   time.Time `json:"ended,omitzero"`
 	EndedBy string    `json:"ended_by,omitempty"`
 	Why     string    `json:"why,omitempty"`
+	// Waits says why an export that could not be made waits to be tried again.
+	Waits string `json:"-"`
 	// Events is how many events are in the file, Size its length in bytes, SHA256 its digest in
 	// hexadecimal, DeleteAfter when it will be deleted.
 	Events      int64     `json:"events,omitempty"`
@@ -83,13 +89,21 @@ type Files interface {
 	Forget(id event.ID) error
 	// Create begins the file of an export, sealed under a key of 32 bytes.
 	Create(id event.ID, key []byte) (File, error)
-	// Open reads the file of an export.
-	Open(id event.ID, key []byte) (io.ReadCloser, error)
+	// Open reads the file of an export, of size bytes, once all of it was verified. The error is ErrDamaged
+	// if it is missing, was altered, or has another length.
+	Open(id event.ID, key []byte, size int64) (io.ReadCloser, error)
+	// Strays are the exports that have a file from before a time, and no record.
+	Strays(before time.Time) ([]event.ID, error)
+	// Full reports whether an error says that the disk is full.
+	Full(err error) bool
 	// Delete removes the file of an export, if there is one.
 	Delete(id event.ID) error
 	// Spool makes a temporary file, sealed under a key that nothing keeps.
 	Spool() (export.Spool, error)
 }
+
+// ErrDamaged says that the file of an export is not what was written.
+var ErrDamaged = errors.New("the file of the export is damaged")
 
 // File is the file of an export that is being written. One of Commit and Abort ends it.
 type File interface {
@@ -115,9 +129,49 @@ type record struct {
 
 const recordVersion = 1
 
-func readRecord(id event.ID, raw []byte) (*record, error) {
+// sealedRecord is a record as it is kept: sealed for the id of its export, so that nobody without the vault
+// writes one.
+type sealedRecord struct {
+	Tenant string       `json:"tenant"`
+	Sealed event.Sealed `json:"sealed"`
+}
+
+// sealRecord seals a record under the secret with an id.
+func sealRecord(v vault, secret event.ID, r *record) ([]byte, error) {
+	plain, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	box, err := v.Seal(r.Tenant, secret, ledger.ClassExport, r.ID, plain)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(&sealedRecord{r.Tenant, box})
+}
+
+// readRecord opens a record, and returns the id of its secret too.
+func readRecord(v vault, id event.ID, raw []byte) (*record, event.ID, error) {
+	var s sealedRecord
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return nil, event.ID{}, err
+	}
+	if s.Tenant == "" || len(s.Sealed.Box) == 0 {
+		return nil, event.ID{}, errors.New("it is not sealed")
+	}
+	plain, err := v.Open(s.Tenant, id, &s.Sealed)
+	if err != nil {
+		return nil, event.ID{}, err
+	}
+	r, err := parseRecord(id, plain)
+	if err == nil && r.Tenant != s.Tenant {
+		err = errors.New("it is another tenant's")
+	}
+	return r, s.Sealed.SubjectKey, err
+}
+
+func parseRecord(id event.ID, plain []byte) (*record, error) {
 	r := new(record)
-	if err := json.Unmarshal(raw, r); err != nil {
+	if err := json.Unmarshal(plain, r); err != nil {
 		return nil, err
 	}
 	if r.Version != recordVersion || r.ID != id || r.Tenant == "" || len(r.Heads) == 0 {

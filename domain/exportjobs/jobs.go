@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"io"
 	"iter"
@@ -35,6 +34,12 @@ const (
 	tellPause = 30 * time.Second
 	// idle is how long a Jobs does nothing at most.
 	idle = time.Hour
+	// strayAge is how old a file without a record is before a start deletes it.
+	strayAge = time.Hour
+	// fullPause is the wait for room on a full disk, which is no failed attempt.
+	fullPause = time.Minute
+	// tellWithin bounds how long the audit log may take for a download.
+	tellWithin = 10 * time.Second
 )
 
 // vault is what exports need of ledger.Vault.
@@ -108,6 +113,8 @@ type entry struct {
 	attempts    int
 	notBefore   time.Time // for the next attempt, or the next append of its event
 	cancel      context.CancelFunc
+	secret      event.ID // the vault's, under which the record is sealed
+	waits       string   // see Job.Waits
 }
 
 // New makes Jobs and finds again what was asked for before. Nothing runs before Run.
@@ -118,9 +125,16 @@ func New(p Ports) (*Jobs, error) {
 		return nil, err
 	}
 	for id, raw := range records {
-		r, err := readRecord(id, raw)
+		r, secret, err := readRecord(p.Vault, id, raw)
 		if err != nil {
-			p.Logger.Warn("the record of an export cannot be read; it is left as it is", "export", id, "error", err)
+			p.Logger.Error("the record of an export does not open: it was altered, or is not ours. It is passed over, and its files are left alone", "export", id, "file", id.String()+".json", "error", err)
+			continue
+		}
+		if r.State == asking { // the process ended before it answered, and nobody knows of the job
+			p.Logger.Warn("an export is forgotten: the process ended while it was asked for", "export", id)
+			if err := p.Files.Forget(id); err != nil {
+				return nil, err
+			}
 			continue
 		}
 		if !r.open() && r.State != Finished { // a process may have ended before it deleted the file
@@ -128,7 +142,17 @@ func New(p Ports) (*Jobs, error) {
 				return nil, err
 			}
 		}
-		j.jobs[id] = &entry{record: *r}
+		j.jobs[id] = &entry{record: *r, secret: secret}
+	}
+	strays, err := p.Files.Strays(p.Now().Add(-strayAge))
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range strays {
+		if err := p.Files.Delete(id); err != nil {
+			return nil, err
+		}
+		p.Logger.Warn("a file of an export without a record was deleted", "export", id, "file", id.String()+".sealed")
 	}
 	return j, nil
 }
@@ -226,7 +250,7 @@ func older(a, b *Job) int {
 // save writes the record of an entry. It is called under the lock.
 func (j *Jobs) save(e *entry) error {
 	e.Version = recordVersion
-	raw, err := json.Marshal(&e.record)
+	raw, err := sealRecord(j.p.Vault, e.secret, &e.record)
 	if err != nil {
 		return err
 	}
@@ -284,6 +308,9 @@ func (j *Jobs) find(tenant string, id event.ID) (*entry, error) {
 func (e *entry) seen() Job {
 	job := e.record.seen()
 	job.Done, job.Known = e.done, e.known
+	if job.State == Queued {
+		job.Waits = e.waits
+	}
 	return job
 }
 
@@ -354,7 +381,8 @@ func (j *Jobs) Delete(ctx context.Context, c ledger.Caller, id event.ID) (Job, e
 	return j.Job(c.Tenant, id)
 }
 
-// Download opens the file of an export, once the audit log has that the caller got it.
+// Download opens the file of an export, once all of it was verified and the audit log has that the caller got
+// it. A damaged file is a *ledger.Refusal, and its job says so from then on.
 func (j *Jobs) Download(ctx context.Context, c ledger.Caller, id event.ID) (Job, io.ReadCloser, error) {
 	job, err := j.Job(c.Tenant, id)
 	if err != nil {
@@ -367,21 +395,64 @@ func (j *Jobs) Download(ctx context.Context, c ledger.Caller, id event.ID) (Job,
 		return Job{}, nil, &ledger.Refusal{Code: "export_without_file", Status: ledger.Conflict, Text: "The export has no file: it is " + string(job.State) + ". Ask for it once more."}
 	}
 	j.mu.Lock()
-	sealed := j.jobs[id].Key
+	e, err := j.find(c.Tenant, id)
+	if err != nil {
+		j.mu.Unlock()
+		return Job{}, nil, err
+	}
+	sealed := e.Key
 	j.mu.Unlock()
 	key, err := j.p.Vault.Open(job.Tenant, id, &sealed)
 	if err != nil {
 		return Job{}, nil, err
 	}
-	f, err := j.p.Files.Open(id, key)
+	f, err := j.p.Files.Open(id, key, job.Size)
+	if errors.Is(err, ErrDamaged) {
+		err = damaged(j, id, err)
+	}
 	if err != nil {
 		return Job{}, nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, tellWithin)
+	defer cancel()
 	told := j.p.Writer.Write(ledger.Audit(job.Tenant), j.p.Writer.NewID(), &event.ExportDownloaded{Export: id, By: c.Key, SHA256: job.SHA256})
 	if _, err := j.p.Writer.Append(ctx, event.AuditPartition, told); err != nil {
 		return Job{}, nil, errors.Join(err, f.Close())
 	}
-	return job, f, nil
+	return job, &watched{f, func(err error) {
+		j.p.Logger.Error("the file of an export broke off while it was sent", "export", id, "error", err)
+	}}, nil
+}
+
+// damaged notes that the file of an export is damaged, and returns the answer.
+func damaged(j *Jobs, id event.ID, why error) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e := j.jobs[id]
+	if e == nil || e.State != Finished { // it was deleted meanwhile
+		return errNoExport
+	}
+	j.p.Logger.Error("the file of an export is damaged; it was not given out", "export", id, "error", why)
+	e.Why = "Its file is damaged. Ask for the export once more."
+	if err := j.save(e); err != nil {
+		j.p.Logger.Error("the record of an export cannot be written", "export", id, "error", err)
+	}
+	return &ledger.Refusal{Code: "export_damaged", Status: ledger.Conflict, Text: "The file of this export is damaged: it is not what the server wrote, so it is not given out. Ask for the export once more, and tell the operator."}
+}
+
+// watched is a file that tells if it cannot be read to its end.
+type watched struct {
+	io.ReadCloser
+	tell func(error)
+}
+
+// Read is part of io.Reader.
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		w.tell(err)
+	}
+	return n, err
 }
 
 // newKey makes the key of an export's file, and seals it.

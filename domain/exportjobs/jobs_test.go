@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -25,6 +26,7 @@ import (
 type process struct {
 	*Jobs
 	t      *testing.T
+	log    bytes.Buffer
 	ledger *fakeLedger
 	audit  *fakeAudit
 	files  *fakeFiles
@@ -47,7 +49,7 @@ func newProcess(t *testing.T) *process {
 // start begins a new process, as after a kill.
 func (p *process) start() {
 	p.t.Helper()
-	j, err := New(Ports{Log: p.ledger, Views: p.ledger, Desk: p.ledger, Vault: fakeVault{}, Writer: p.audit, Files: p.files, Logger: slog.New(slog.DiscardHandler),
+	j, err := New(Ports{Log: p.ledger, Views: p.ledger, Desk: p.ledger, Vault: fakeVault{}, Writer: p.audit, Files: p.files, Logger: slog.New(slog.NewTextHandler(&p.log, nil)),
 		Rules: noRules{}, Product: "chirograph test", Ledger: "test", Keep: keep, Zones: utcZones{}, TenantZones: map[string]string{"clinic": "Etc/Test"}, Now: p.clock.Now, Rest: func(_ context.Context, d time.Duration) { p.rested += d }})
 	if err != nil {
 		p.t.Fatal(err)
@@ -110,6 +112,17 @@ func (p *process) said(want ...string) {
 	}
 }
 
+// record is the record of a job in clear.
+func (p *process) record(id event.ID) string {
+	p.t.Helper()
+	r, _, err := readRecord(fakeVault{}, id, p.files.records[id])
+	raw, err2 := json.Marshal(r)
+	if err := errors.Join(err, err2); err != nil {
+		p.t.Fatal(err)
+	}
+	return string(raw)
+}
+
 func code(err error) string {
 	var r *ledger.Refusal
 	if errors.As(err, &r) {
@@ -164,7 +177,7 @@ func TestLife(t *testing.T) {
 	if d := p.job(j.ID); d.State != Deleted || d.DeletedBy != "" || d.Deleted.IsZero() || len(p.files.files) != 0 {
 		t.Errorf("%+v", d)
 	}
-	if bytes.Contains(p.files.records[j.ID], []byte(`"box":"`)) {
+	if r, _, err := readRecord(fakeVault{}, j.ID, p.files.records[j.ID]); err != nil || len(r.Key.Box) != 0 {
 		t.Error("the key of a deleted file is still there")
 	}
 	p.said("ExportAsked", "ExportEnded finished", "ExportDownloaded", "ExportDeleted")
@@ -235,7 +248,7 @@ func TestEndIsTold(t *testing.T) {
 	if got := p.job(j.ID); got.State != Running || got.SHA256 != "" {
 		t.Errorf("what the audit log does not have is shown: %+v", got)
 	}
-	r, err := readRecord(j.ID, p.files.records[j.ID])
+	r, _, err := readRecord(fakeVault{}, j.ID, p.files.records[j.ID])
 	if err != nil || r.State != Finished || r.Event.IsZero() {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -390,7 +403,7 @@ func TestAskRefuses(t *testing.T) {
 	}
 	// Nothing personal is in the record, the audit log or the words.
 	j = p.ask(Question{Recipient: "+14155550123", Reference: "visit-3107"})
-	for _, text := range []string{string(p.files.records[j.ID]), p.audit.events[1].Data.(*event.ExportAsked).Scope, strings.Join(j.Scope.Words(), " ")} {
+	for _, text := range []string{p.record(j.ID), p.audit.events[1].Data.(*event.ExportAsked).Scope, strings.Join(j.Scope.Words(), " ")} {
 		if strings.Contains(text, "4155550123") {
 			t.Error(text)
 		}
@@ -552,8 +565,109 @@ func TestRecords(t *testing.T) {
 	if len(p.files.files) != 0 {
 		t.Error("the file of a cancelled export stays")
 	}
-	var r map[string]any
-	if err := json.Unmarshal(p.files.records[j.ID], &r); err != nil || r["state"] != "cancelled" {
+	if r, _, err := readRecord(fakeVault{}, j.ID, p.files.records[j.ID]); err != nil || r.State != Cancelled {
 		t.Errorf("%v, %v", r, err)
+	}
+}
+
+// A damaged file is not given out: the audit log has no download, the job says it, and the log names it.
+func TestDamaged(t *testing.T) {
+	p := newProcess(t)
+	j := p.ask(Question{})
+	p.work()
+	p.files.damaged = fmt.Errorf("%w: chunk 3", ErrDamaged)
+	if _, f, err := p.Download(context.Background(), officer, j.ID); code(err) != "export_damaged" || f != nil {
+		t.Errorf("%v, %v", f, err)
+	}
+	p.said("ExportAsked", "ExportEnded finished")
+	if text := p.log.String(); !strings.Contains(text, "level=ERROR") || !strings.Contains(text, j.ID.String()) {
+		t.Error(text)
+	}
+	p.start()
+	if got := p.job(j.ID); got.Why == "" || got.State != Finished {
+		t.Errorf("%+v", got)
+	}
+	// One that breaks off while it is sent.
+	p.log.Reset()
+	w := &watched{io.NopCloser(iotest.ErrReader(errors.New("broken"))), nil}
+	told := 0
+	w.tell = func(error) { told++ }
+	if _, err := io.ReadAll(w); err == nil || told != 1 {
+		t.Errorf("%v, told %d times", err, told)
+	}
+	w.ReadCloser = io.NopCloser(strings.NewReader("whole"))
+	if _, err := io.ReadAll(w); err != nil || told != 1 {
+		t.Errorf("%v, told %d times", err, told)
+	}
+}
+
+// What cannot be kept is not asked for; what cannot be kept any more once it was asked for has failed.
+func TestUnwritable(t *testing.T) {
+	p := newProcess(t)
+	for _, err := range []error{errors.New("read-only"), errFull} {
+		p.files.err = err
+		if _, err := p.Ask(context.Background(), officer, &Question{Reason: "complaint"}); code(err) != "exports_unwritable" {
+			t.Error(err)
+		}
+	}
+	p.said()
+	p.files.err = nil
+	p.audit.before = func() { p.files.err = errors.New("read-only") }
+	p.audit.err = nil
+	j, err := p.Ask(context.Background(), officer, &Question{Reason: "complaint"})
+	if err != nil || j.State != Failed || j.Why == "" {
+		t.Errorf("%+v, %v", j, err)
+	}
+	p.said("ExportAsked", "ExportEnded failed")
+	p.audit.before, p.files.err = nil, nil
+	// A question that the audit log did not take leaves nothing.
+	p = newProcess(t)
+	p.audit.err = ledger.Refused(errors.New("full"))
+	if _, err := p.Ask(context.Background(), officer, &Question{Reason: "complaint"}); !errors.Is(err, ledger.ErrRefused) || len(p.files.records) != 0 {
+		t.Errorf("%v, %d records", err, len(p.files.records))
+	}
+}
+
+// On a full disk an export waits, says so, and is made once there is room.
+func TestFull(t *testing.T) {
+	p := newProcess(t)
+	j := p.ask(Question{})
+	p.files.err = errFull
+	for range 2 * maxAttempts {
+		p.work()
+		if got := p.job(j.ID); got.State != Queued || !strings.Contains(got.Waits, "full") {
+			t.Fatalf("%+v", got)
+		}
+		p.clock.add(fullPause)
+	}
+	p.files.err = nil
+	p.work()
+	if got := p.job(j.ID); got.State != Finished || got.Waits != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A record that was altered is not believed, and nothing of it is touched; a file without a record goes.
+func TestAlteredRecord(t *testing.T) {
+	p := newProcess(t)
+	a, b := p.ask(Question{}), p.ask(Question{})
+	p.work()
+	was := p.files.records[a.ID]
+	for name, raw := range map[string][]byte{"another's": p.files.records[b.ID], "in clear": []byte(p.record(a.ID)), "another tenant's": bytes.Replace(was, []byte("bank"), []byte("tank"), 1)} {
+		p.files.records[a.ID] = raw
+		p.log.Reset()
+		p.start()
+		if _, err := p.Job("bank", a.ID); code(err) != "export_not_found" || p.files.files[a.ID] == nil || !bytes.Equal(p.files.records[a.ID], raw) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if text := p.log.String(); !strings.Contains(text, "level=ERROR") || !strings.Contains(text, a.ID.String()+".json") {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+	p.job(b.ID)
+	delete(p.files.records, a.ID)
+	p.start()
+	if p.files.files[a.ID] != nil || p.files.files[b.ID] == nil || !strings.Contains(p.log.String(), a.ID.String()+".sealed") {
+		t.Error("the file without a record stays, or the other is gone")
 	}
 }

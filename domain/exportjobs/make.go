@@ -28,7 +28,7 @@ func (j *Jobs) run(ctx context.Context, e *entry) {
 	}
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
-	e.State, e.cancel, e.done, e.known = Running, cancel, 0, 0
+	e.State, e.cancel, e.done, e.known, e.waits = Running, cancel, 0, 0, ""
 	j.started[e.Tenant] = j.p.Now()
 	job, sealed := e.Job, e.Key
 	j.mu.Unlock()
@@ -57,8 +57,17 @@ func (j *Jobs) run(ctx context.Context, e *entry) {
 			e.record = before
 		}
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case j.p.Files.Full(err): // it can be made once there is room
+		e.State, e.notBefore = Queued, j.p.Now().Add(fullPause)
+		e.waits = "The disk of the server's exports is full. It is tried again every minute."
+		j.p.Logger.Error("an export waits: the disk is full", "export", e.ID, "error", err)
+		j.mu.Unlock()
+		return
+	default:
 		e.attempts++
+		e.waits = "It could not be made yet. It is tried again, at most 5 times."
 		pause := firstPause << (e.attempts - 1)
 		e.State, e.notBefore = Queued, j.p.Now().Add(pause)
 		j.p.Logger.Warn("an export could not be made", "export", e.ID, "attempt", e.attempts, "error", err)

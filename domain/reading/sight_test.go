@@ -32,7 +32,7 @@ func TestCheckReason(t *testing.T) {
 		"about 415.555.0123":                "reason_has_number",
 		"about ٤١٥٥٥٥٠١٢٣":                  "reason_has_number",
 	} {
-		err := CheckReason("/reason", text)
+		err := ledger.CheckReason("/reason", text)
 		var r *ledger.Refusal
 		if got := ""; errors.As(err, &r) {
 			if got = r.Code; got != code || r.Field != "/reason" || code == "reason_has_number" && strings.Contains(r.Text, text) {
