@@ -225,12 +225,22 @@ func (t *teller) decided(d *event.MessageDecided) {
 	}
 }
 
-// standing is the first of the opt-outs with these events.
+// standing is the opt-out of these events that covers the message, else the first of them.
 func (t *teller) standing(ids []event.ID) *optOut {
 	for _, id := range ids {
-		if all := t.opt.byEvent[id]; len(all) > 0 {
-			return all[0]
+		all := t.opt.byEvent[id]
+		if len(all) == 0 {
+			continue
 		}
+		if t.m != nil { // one text may reach several legal entities: that of this message counts
+			h := handed{message: t.m, from: t.m.From, control: t.e.Control}
+			for _, o := range all {
+				if covers, _ := t.covers(o.reach, &h); covers {
+					return o
+				}
+			}
+		}
+		return all[0]
 	}
 	return nil
 }

@@ -34,8 +34,8 @@ func TestCheckReason(t *testing.T) {
 	} {
 		err := ledger.CheckReason("/reason", text)
 		var r *ledger.Refusal
-		if got := ""; errors.As(err, &r) {
-			if got = r.Code; got != code || r.Field != "/reason" || code == "reason_has_number" && strings.Contains(r.Text, text) {
+		if errors.As(err, &r) {
+			if r.Code != code || r.Field != "/reason" || code == "reason_has_number" && strings.Contains(r.Text, text) {
 				t.Errorf("%q: %+v, want %s", text, r, code)
 			}
 		} else if code != "" || err != nil {

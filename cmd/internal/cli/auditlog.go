@@ -209,7 +209,7 @@ func rowsOf(e *v1.AuditEntry) (key, reason string, rows []auditRow) {
 func (c *AuditLogCmd) csv(w io.Writer, page *v1.AuditLogPage, in *time.Location, first bool) error {
 	out := csv.NewWriter(w)
 	if first {
-		out.Write([]string{"time", "local_time", "type", "tenant", "key", "sentence", "reason", "call", "shown", "recipient", "events", "scope", "times", "refused", "export", "event", "position"})
+		_ = out.Write([]string{"time", "local_time", "type", "tenant", "key", "sentence", "reason", "call", "shown", "recipient", "events", "scope", "times", "refused", "export", "event", "position"})
 	}
 	for i := range page.Entries {
 		e := &page.Entries[i]
@@ -220,7 +220,7 @@ func (c *AuditLogCmd) csv(w io.Writer, page *v1.AuditLogPage, in *time.Location,
 			for j := range row {
 				row[j] = terminal.Cell(terminal.Plain(row[j]))
 			}
-			out.Write(row)
+			_ = out.Write(row)
 		}
 	}
 	out.Flush()
