@@ -91,6 +91,7 @@ type spoken struct {
 
 	id      event.ID
 	stream  event.Pseudonym
+	reaches []event.Reach // those that no later one has taken over
 	ends    []event.ID
 	answers event.ID
 	laterAt string // the opt-out at which what came after the end is told
@@ -297,6 +298,20 @@ func (r *report) decision(l *line, d *event.MessageDecided) {
 	}
 }
 
+// repeated notes that an opt-out says once more what older ones of the person said: it takes their place, and
+// what ends it ends what they said (recipient.Rule does the same).
+func (r *report) repeated(p *spoken) {
+	for _, older := range r.stops[p.stream] {
+		if older.EndedAt != "" || older.What != p.What || len(older.reaches) == 0 {
+			continue
+		}
+		older.reaches = slices.DeleteFunc(older.reaches, func(x event.Reach) bool { return slices.Contains(p.reaches, x) })
+		if len(older.reaches) == 0 {
+			older.EndedAt, older.EndedBy = p.Position, "the "+p.What+" at "+p.Position+" said the same once more and took its place"
+		}
+	}
+}
+
 // statement takes an opt-out, a lift or an inbound text.
 func (r *report) statement(x *told, s statement, stops bool) {
 	e := x.Event
@@ -310,6 +325,10 @@ func (r *report) statement(x *told, s statement, stops bool) {
 			p.Said = s.said.UTC().Format("2006-01-02 15:04:05")
 		}
 		p.Stops = x.Why == "" && (s.what == "opt-out" || s.what == "hold")
+		p.reaches = slices.Clone(s.reaches)
+	}
+	if p.Stops {
+		r.repeated(p)
 	}
 	if stops && x.Why == "" {
 		for _, stop := range r.stops[e.Subject] {
