@@ -345,7 +345,7 @@ func TestPageIsInert(t *testing.T) {
 	if strings.Contains(page, "<script") || !strings.Contains(page, "&lt;script&gt;") || regexp.MustCompile(`(?i)(src|href)\s*=\s*"(?:[^#])|@import|url\(`).MatchString(page) {
 		t.Error("the page has a script, or a link that loads something")
 	}
-	for _, want := range []string{" nothing was handed off in this file&#39;s scope but the product&#39;s own answer. What came after that is told there.", "stood (until it was lifted at ", "When the person said it is not recorded", "such as the one confirmation of a STOP", "47 CFR 64.1200(a)(10)", "Void: something that can change a decision came first",
+	for _, want := range []string{" nothing was handed off in this file&#39;s scope but the product&#39;s own answer. What came after that is told there.", "stood (until it was lifted at ", "When the person said it is not recorded", "such as the one confirmation of a STOP", "47 CFR 64.1200(a)(10)", "Void: something else about this person was recorded before it",
 		"Stop texting me!", "After it had ended at ", "It ends:", "erased: its key was destroyed"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)

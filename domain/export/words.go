@@ -303,7 +303,7 @@ func by(data event.Data) string {
 }
 
 var whyWords = map[recipient.Why]string{
-	recipient.Overtaken: "something that can change a decision came first, so it was decided anew",
+	recipient.Overtaken: "something else about this person was recorded before it, so it was out of date",
 	recipient.Settled:   "the message's state no longer allowed it",
 	recipient.Late:      "its time was over",
 	recipient.Repeat:    "it is a copy of an event that is in the ledger already",

@@ -15,7 +15,7 @@ import (
 
 // voids say why an event changed nothing.
 var voids = map[recipient.Why]string{
-	recipient.Overtaken: "It changed nothing: something that can change a decision came first, so the message was decided again.",
+	recipient.Overtaken: "It changed nothing: something else about this person was recorded before it, so it was out of date.",
 	recipient.Settled:   "It changed nothing: the message was no longer in a state that allows it.",
 	recipient.Late:      "It changed nothing: it was written after the time that had been allowed.",
 	unknownWhy:          "Whether it counts is not known here.",
