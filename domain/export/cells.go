@@ -117,7 +117,8 @@ const starters = "=+-@'＝＋－＠"
 // which the semicolon parts the cells, a spreadsheet cuts the text there), an apostrophe is put
 // before what begins a formula, or before another apostrophe, with white space between not looked at. A
 // text that would be taken for a number, a date, a truth value or "not available" has one too. Control
-// characters other than the line feed become their pictures (U+2400 and on): some programs drop them.
+// characters other than the line feed become their pictures (U+2400 and on), or U+FFFD where they have none:
+// some programs drop them.
 func appendCell(b []byte, s string) []byte {
 	if plainCell(s) {
 		return append(b, s...)
@@ -142,6 +143,8 @@ func appendCell(b []byte, s string) []byte {
 			b = utf8.AppendRune(b, 0x2400+r)
 		case r == 0x7f:
 			b = utf8.AppendRune(b, 0x2421)
+		case r > 0x7f && r < 0xa0:
+			b = utf8.AppendRune(b, utf8.RuneError)
 		default:
 			b = utf8.AppendRune(b, r)
 		}

@@ -37,8 +37,12 @@ func (r *Report) CSV(w io.Writer) error {
 	return out.Error()
 }
 
+// within keeps what a spreadsheet that parts cells at semicolons would take for the beginning of a cell.
+var within = strings.NewReplacer(";=", ";'=", ";+", ";'+", ";-", ";'-", ";@", ";'@", "\n=", "\n'=", "\n+", "\n'+", "\n-", "\n'-", "\n@", "\n'@")
+
 // harmless is a cell that no spreadsheet takes for a formula.
 func harmless(s string) string {
+	s = within.Replace(s)
 	if s != "" && strings.ContainsRune("=+-@\t\r\n|%", rune(s[0])) {
 		return "'" + s
 	}

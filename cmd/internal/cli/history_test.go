@@ -96,12 +96,17 @@ func TestEvent(t *testing.T) {
 
 // Nothing in a table runs as a formula or is taken for a date or another number.
 func TestCells(t *testing.T) {
-	for cell, guarded := range map[string]bool{"=1+1": true, "+14155550123": true, "-1": true, "@a": true, "\tx": true, "10-17": true, "07-1251": true, "3/4": true, " 1-2 ": true, "12E5": true, "1e9": true,
+	for cell, guarded := range map[string]bool{"=1+1": true, "+14155550123": true, "-1": true, "@a": true, "\uff1d1": true, "10-17": true, "07-1251": true, "3/4": true, " 1-2 ": true, "12E5": true, "1e9": true,
 		"": false, "control-13": false, "audit-2": false, "17": false, "0.5": false, "2026-11-24": false, "2026-11-24 14:03:20.000": false, "2026-11-24T14:03:20Z": false, "1-2 parts": false, testID: false} {
 		want := cell
 		if guarded {
 			want = "'" + cell
 		}
+		if got := terminal.Cell(cell); got != want {
+			t.Errorf("%q becomes %q, want %q", cell, got, want)
+		}
+	}
+	for cell, want := range map[string]string{"ok\n=1+1;  +2": "ok\n'=1+1;  '+2", "  =1": "  '=1", "\u00a0=1": "\u00a0'=1", "a\x00\x1b\tb": "a\u2400\u241b\u2409b", "a\u0085b": "a\ufffdb", "1;2": "1;2"} {
 		if got := terminal.Cell(cell); got != want {
 			t.Errorf("%q becomes %q, want %q", cell, got, want)
 		}
