@@ -208,7 +208,7 @@ func TestKeysAreDurable(t *testing.T) {
 func TestPostgresAway(t *testing.T) {
 	server, master := database(t), masterFile(t)
 	p, url := servertest.Through(t, server)
-	v := node(t, url, master, Options{Timeout: 300 * time.Millisecond})
+	v := node(t, url, master, Options{Timeout: time.Second})
 	id := event.NewID(november)
 	key := subjectKey(t, v)
 	s := sealed(t, v, "acme", key, "message", id, "a body")
@@ -233,7 +233,7 @@ func TestPostgresAway(t *testing.T) {
 	for _, c := range []struct {
 		mode servertest.Way
 		want string
-	}{{servertest.Refuse, "cannot be reached"}, {servertest.Hang, "did not answer within 300ms"}} {
+	}{{servertest.Refuse, "cannot be reached"}, {servertest.Hang, "did not answer within 1s"}} {
 		p.Set(t, c.mode)
 		servertest.Until(t, "health notices that PostgreSQL is away", func() bool { ok, _, _ := v.Health(); return !ok })
 		_, away, detail := v.Health()
