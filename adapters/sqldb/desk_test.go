@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/domain/event"
@@ -25,7 +24,7 @@ func TestDesk(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer db.Close()
-		w := world(1200)
+		w := world(300)
 		streams, tenants, submits := map[event.Pseudonym][]event.ID{}, map[string][]event.ID{}, map[string]int64{}
 		types := map[event.Type]bool{}
 		for p := range viewtest.Partitions {
@@ -97,7 +96,7 @@ func TestDesk(t *testing.T) {
 		}
 		for tenant, want := range submits {
 			var got int64
-			err := db.Tallies(t.Context(), tenant, 0, projections.QuarterOf(time.Now())+1_000_000, func(_ int64, all []reading.Tally) error {
+			err := db.Tallies(t.Context(), tenant, projections.QuarterOf(viewtest.Epoch)-10_000, projections.QuarterOf(viewtest.Epoch)+100_000, func(_ int64, all []reading.Tally) error {
 				for _, x := range all {
 					if x.Kind == reading.TallySubmitted {
 						got += x.Count
@@ -124,7 +123,7 @@ func TestMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer db.Close()
-		w := world(6000)
+		w := world(4000)
 		ids := []event.ID{{1}, {255}}
 		for p := range viewtest.Partitions {
 			write(t, db, w, p, 0, len(w.Steps[p]))
