@@ -175,31 +175,24 @@ func messageDesk(s DeskSink, quarter int64, j *ledger.Judged, m *reading.Message
 // passing are the statuses on the way: what a message is on the way to is counted otherwise.
 var passing = map[recipient.Status]bool{recipient.Accepted: true, recipient.Allowed: true, recipient.Sending: true}
 
-// TallyKey is a Tally without what it counts.
-type TallyKey struct {
-	Kind    reading.TallyKind
-	Program string
-	A, B, C string
-}
-
 // Tallies are what was counted for a tenant in one quarter and partition. Their order is that in which
 // they first came, so the same events give the same bytes, however they were cut into batches.
 type Tallies struct {
 	all []reading.Tally
-	at  map[TallyKey]int
+	at  map[reading.Tally]int // by what is counted, without the figures
 }
 
 // Add counts one.
 func (s *Tallies) Add(t reading.Tally, sum int64) {
-	k := TallyKey{t.Kind, t.Program, t.A, t.B, t.C}
-	i, ok := s.at[k]
+	t.Count, t.Sum = 0, 0
+	i, ok := s.at[t]
 	if !ok {
 		if s.at == nil {
-			s.at = map[TallyKey]int{}
+			s.at = map[reading.Tally]int{}
 		}
 		i = len(s.all)
-		s.at[k] = i
-		s.all = append(s.all, reading.Tally{Kind: t.Kind, Program: t.Program, A: t.A, B: t.B, C: t.C})
+		s.at[t] = i
+		s.all = append(s.all, t)
 	}
 	s.all[i].Count++
 	s.all[i].Sum += sum
@@ -220,13 +213,14 @@ func ReadTallies(body []byte) (*Tallies, error) {
 		return nil, errTallies
 	}
 	c := codec{in: string(body[1:]), reading: true, version: 1}
-	s := &Tallies{at: map[TallyKey]int{}}
+	s := &Tallies{at: map[reading.Tally]int{}}
 	list(&c, &s.all, tally)
 	if c.bad || c.in != "" {
 		return nil, errTallies
 	}
 	for i, t := range s.all {
-		s.at[TallyKey{t.Kind, t.Program, t.A, t.B, t.C}] = i
+		t.Count, t.Sum = 0, 0
+		s.at[t] = i
 	}
 	return s, nil
 }

@@ -3,9 +3,7 @@ package history
 import (
 	"context"
 	"errors"
-	"sort"
 	"strings"
-	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -185,21 +183,12 @@ func (r *Reader) around(ctx context.Context, p event.Partition, tenant string, o
 	if err != nil || head == 0 {
 		return 0, false, err
 	}
-	var failed error
-	t := id.Time()
-	i := sort.Search(int(head), func(i int) bool {
-		if failed != nil {
-			return true
-		}
-		at, err := r.timeAt(ctx, p, int64(i))
-		failed = err
-		return !at.Before(t)
-	})
-	if failed != nil {
-		return 0, false, failed
+	i, err := ledger.FirstAt(ctx, r.p.Log, p, head, id.Time())
+	if err != nil {
+		return 0, false, err
 	}
-	to := min(head, int64(i)+lookAfter)
-	for next := max(0, int64(i)-lookBefore); next < to; {
+	to := min(head, i+lookAfter)
+	for next := max(0, i-lookBefore); next < to; {
 		ctx, cancel := context.WithTimeout(ctx, readWithin)
 		records, _, err := r.p.Log.Read(ctx, p, next, int(to-next))
 		cancel()
@@ -217,20 +206,6 @@ func (r *Reader) around(ctx context.Context, p event.Partition, tenant string, o
 		next = records[len(records)-1].Index + 1
 	}
 	return 0, false, nil
-}
-
-// timeAt is the time of the event at an index, or of the next one where there is none.
-func (r *Reader) timeAt(ctx context.Context, p event.Partition, index int64) (time.Time, error) {
-	ctx, cancel := context.WithTimeout(ctx, readWithin)
-	defer cancel()
-	records, _, err := r.p.Log.Read(ctx, p, index, 1)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if len(records) == 0 || records[0].Event == nil {
-		return time.Time{}, nil // looked for further on
-	}
-	return records[0].Event.Time, nil
 }
 
 // notOfARecipient says what an event of control or of the audit log is, in a few words.

@@ -2,6 +2,9 @@ package ledger
 
 import (
 	"context"
+	"errors"
+	"sort"
+	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
 )
@@ -59,12 +62,15 @@ type Record struct {
 // MaxAppend is the largest number of events in one Append.
 const MaxAppend = 4096
 
+// reader is the half of a Log that reads.
+type reader interface {
+	Read(ctx context.Context, p event.Partition, from int64, max int) (records []Record, head int64, err error)
+}
+
 // EachBatch reads a partition from one index up to, but not including, another (-1: the head of
 // this moment), and calls f with the records in order, up to 1024 at a time. It ends with the
 // first error of a read, of f or of ctx.
-func EachBatch(ctx context.Context, log interface {
-	Read(ctx context.Context, p event.Partition, from int64, max int) ([]Record, int64, error)
-}, p event.Partition, from, to int64, f func([]Record) error) error {
+func EachBatch(ctx context.Context, log reader, p event.Partition, from, to int64, f func([]Record) error) error {
 	_, head, err := log.Read(ctx, p, 0, 0)
 	if err != nil {
 		return err
@@ -86,4 +92,29 @@ func EachBatch(ctx context.Context, log interface {
 		from += int64(len(records))
 	}
 	return nil
+}
+
+// readWithin bounds a read of records that are there: only a log that lost them makes it wait.
+const readWithin = 10 * time.Second
+
+// FirstAt finds by halving the first of the records before head whose time is t or later; head if there is
+// none. A record that is no event has the time of the next one. Times are only nearly in the order of the
+// log, so the caller asks for a time that allows for that. It reads some 2·log2(head) records.
+func FirstAt(ctx context.Context, log reader, p event.Partition, head int64, t time.Time) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	var failed error
+	first := sort.Search(int(head), func(i int) bool {
+		for at := int64(i); failed == nil && at < head; at++ {
+			var records []Record
+			if records, _, failed = log.Read(ctx, p, at, 1); failed == nil && len(records) == 0 {
+				failed = errors.Join(ctx.Err(), errors.New("the log does not give the event at "+event.Position{Partition: p, Index: at}.String()))
+			}
+			if failed == nil && records[0].Event != nil {
+				return !records[0].Event.Time.Before(t)
+			}
+		}
+		return true
+	})
+	return int64(first), failed
 }

@@ -30,8 +30,6 @@ const (
 	mostFollowed = 1000
 	// scanned is how many of them the views are asked for at once.
 	scanned = 100
-	// readWithin bounds the read of one event: only a log that lost it makes a read wait.
-	readWithin = 10 * time.Second
 	// defaultPage is how many entries a page has where the caller does not say.
 	defaultPage = 50
 	// mostParts bounds the parts of one text: concatenation counts them in one octet (3GPP TS 23.040 §9.2.3.24.1).
@@ -85,20 +83,6 @@ type Lister struct{ p Ports }
 
 // New returns a lister over its ports.
 func New(p Ports) *Lister { return &Lister{p} }
-
-// at reads an event that the views have read.
-func (r *Lister) at(ctx context.Context, at event.Position) (*event.Event, error) {
-	ctx, cancel := context.WithTimeout(ctx, readWithin)
-	defer cancel()
-	records, _, err := r.p.Log.Read(ctx, at.Partition, at.Index, 1)
-	switch {
-	case err != nil:
-		return nil, err
-	case len(records) == 0 || records[0].Event == nil:
-		return nil, errors.New("the log has no event at " + at.String() + " that the views have read")
-	}
-	return records[0].Event, nil
-}
 
 // listing answers one call: it remembers the folds that it loaded, and what personal data the answer has.
 type listing struct {
@@ -180,7 +164,7 @@ func (l *listing) fold(ctx context.Context, at reading.StreamEvent) (*recipient.
 
 // event reads a stream event from the log.
 func (l *listing) event(ctx context.Context, x reading.StreamEvent) (*event.Event, error) {
-	e, err := l.r.at(ctx, x.Position)
+	e, err := reading.EventAt(ctx, l.r.p.Log, x.Position)
 	if err == nil && (e.ID != x.ID || e.Tenant != l.tenant) {
 		err = errors.New("the event at " + x.Position.String() + " is not the one that the views have read")
 	}

@@ -59,6 +59,11 @@ type Views interface {
 // log is what reading needs of ledger.Log.
 type log interface {
 	Partitions() int
+	records
+}
+
+// records are read by their positions.
+type records interface {
 	Read(ctx context.Context, p event.Partition, from int64, max int) (records []ledger.Record, head int64, err error)
 }
 

@@ -223,12 +223,12 @@ func (v *ReadReview) shown() event.DataRead {
 
 // underReview reads the event under review and its words, and returns when it came.
 func (r *Reader) underReview(ctx context.Context, out *ReadReview, ref ledger.InboundRef) (*event.Event, error) {
-	e, err := eventAt(ctx, r.p.Log, out.Position)
+	e, err := EventAt(ctx, r.p.Log, out.Position)
 	if err != nil {
 		return nil, err
 	}
 	if e.ID != out.Event { // the review of a joined START has the position of its first part
-		if e, err = eventAt(ctx, r.p.Log, ref.Position); err != nil {
+		if e, err = EventAt(ctx, r.p.Log, ref.Position); err != nil {
 			return nil, err
 		}
 		out.Position = ref.Position
@@ -265,7 +265,7 @@ func (r *Reader) parts(ctx context.Context, out *ReadReview, ids []event.ID) err
 		if !slices.Contains(ids, x.Event) {
 			continue
 		}
-		e, err := eventAt(ctx, r.p.Log, x.Position)
+		e, err := EventAt(ctx, r.p.Log, x.Position)
 		if err != nil {
 			return err
 		}
@@ -308,8 +308,8 @@ func (r *Reader) addWords(out *ReadReview, e *event.Event, at event.Position) er
 	return err
 }
 
-// eventAt reads an event that the views have read.
-func eventAt(ctx context.Context, from log, at event.Position) (*event.Event, error) {
+// EventAt reads an event that the views have read. Only a log that lost it makes it wait, 10 seconds at most.
+func EventAt(ctx context.Context, from records, at event.Position) (*event.Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
 	records, _, err := from.Read(ctx, at.Partition, at.Index, 1)
@@ -365,7 +365,7 @@ func (r *Reader) around(ctx context.Context, out *ReadReview, at *event.Event) e
 			if slices.ContainsFunc(out.Words, func(w Words) bool { return w.Event == x.Event }) {
 				continue
 			}
-			e, err := eventAt(ctx, r.p.Log, x.Position)
+			e, err := EventAt(ctx, r.p.Log, x.Position)
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 const (
@@ -86,18 +87,9 @@ func between(ctx context.Context, from log, p event.Partition, since, until time
 	if err != nil {
 		return false, err
 	}
-	low, high := int64(0), head
-	for low < high {
-		mid := low + (high-low)/2
-		at, err := timeOf(ctx, from, p, mid)
-		if err != nil {
-			return false, err
-		}
-		if at.Before(since.Add(-skew)) {
-			low = mid + 1
-		} else {
-			high = mid
-		}
+	low, err := ledger.FirstAt(ctx, from, p, head, since.Add(-skew))
+	if err != nil {
+		return false, err
 	}
 	past := false
 	read := 0
@@ -126,23 +118,6 @@ func between(ctx context.Context, from log, p event.Partition, since, until time
 		next = records[len(records)-1].Index + 1
 	}
 	return true, nil
-}
-
-// timeOf is the time of the event at an index. A record that is no event has none: then it is that of the
-// next one, and the far future behind the last.
-func timeOf(ctx context.Context, from log, p event.Partition, index int64) (time.Time, error) {
-	records, head, err := from.Read(ctx, p, index, 1)
-	for err == nil && len(records) > 0 && records[0].Event == nil && index+1 < head {
-		index++
-		records, head, err = from.Read(ctx, p, index, 1)
-	}
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil || len(records) == 0 || records[0].Event == nil {
-		return time.Unix(1<<40, 0), err
-	}
-	return records[0].Event.Time, nil
 }
 
 // changeOf puts an event of control or of the audit log into words; n is how many it counts for. ok is false

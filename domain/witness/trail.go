@@ -8,7 +8,6 @@ import (
 	"errors"
 	"hash/fnv"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -152,25 +151,7 @@ func (t *Trail) begin(ctx context.Context, q *Query, sum uint64) (int64, error) 
 		return head, nil
 	}
 	// Events are nearly in order: behind one that is a minute past Until there is none before Until.
-	end := q.Until.Add(disorder)
-	failed := error(nil)
-	n := sort.Search(int(head), func(i int) bool {
-		if failed != nil {
-			return true
-		}
-		var records []ledger.Record
-		// A record that is no event has no time: the one behind it has.
-		for ; int64(i) < head; i++ {
-			if records, failed = t.between(ctx, int64(i), int64(i)+1); failed != nil {
-				return true
-			}
-			if records[0].Event != nil {
-				return !records[0].Event.Time.Before(end)
-			}
-		}
-		return true
-	})
-	return int64(n), failed
+	return ledger.FirstAt(ctx, t.log, event.AuditPartition, head, q.Until.Add(disorder))
 }
 
 // between reads the records from an index up to, but not including, another; they are there.

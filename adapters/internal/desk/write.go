@@ -56,6 +56,7 @@ type Writer struct {
 	// what is remembered of it is out of date.
 	storedFacets map[event.Partition]map[facet]struct{}
 	quarters     map[quarter]*projections.Tallies
+	newest       int64 // the latest quarter that was written
 	marks        map[event.Partition]stands
 }
 
@@ -196,13 +197,13 @@ func (x *Tx) Committed(marks map[event.Partition]ledger.Mark) {
 	for p, m := range marks {
 		w.marks[p] = stands{m.Next, m.Hash}
 	}
-	newest := int64(0)
+	began := w.newest
 	for k := range x.tallies {
-		newest = max(newest, k.quarter)
+		w.newest = max(w.newest, k.quarter)
 	}
-	if len(w.quarters) > 4*len(w.marks)+16 {
-		for k := range w.quarters { // what comes late is loaded once more
-			if k.quarter < newest-1 {
+	if w.newest > began { // what comes late is loaded once more
+		for k := range w.quarters {
+			if k.quarter < w.newest-1 {
 				delete(w.quarters, k)
 			}
 		}
