@@ -59,40 +59,21 @@ func (c *AuditLogCmd) Run(g *terminal.Globals) error {
 // pages prints one page after the other, until the last one or as far as was asked for.
 func (c *AuditLogCmd) pages(ctx context.Context, g *terminal.Globals, cl *client.Client, q url.Values, in *time.Location) error {
 	none := true
-	for first := true; ; first = false {
-		raw, err := cl.Do(ctx, client.Call{Method: http.MethodGet, Path: "/v1/audit/log", Query: q, Reads: true})
-		if err != nil {
-			return client.Failed(g, err)
-		}
-		var page v1.AuditLogPage
-		if json.Unmarshal(raw, &page) != nil || page.Entries == nil {
-			return errNotOurs
-		}
+	call := &client.Call{Method: http.MethodGet, Path: "/v1/audit/log", Query: q, Reads: true}
+	return pages(ctx, g, cl, call, func(p *v1.AuditLogPage) bool { return p.Entries != nil }, func(page *v1.AuditLogPage, raw []byte, first bool) (string, error) {
 		none = none && len(page.Entries) == 0
-		switch c.Format {
-		case "json":
-			err = g.PrintJSON(raw)
-		case "csv":
-			err = c.csv(g.Stdout, &page, in, first)
-		default:
-			err = c.text(g.Stdout, &page, in)
-		}
-		if err != nil {
-			return err
-		}
-		if page.NextCursor != "" && c.All {
-			q.Set("cursor", page.NextCursor)
-			continue
-		}
+		err := inFormat(c.Format, g, raw, func() error { return c.csv(g.Stdout, page, in, first) }, func() error { return c.text(g.Stdout, page, in) })
 		switch {
+		case err != nil || page.NextCursor != "" && c.All:
+			return page.NextCursor, err
 		case c.Format == "json":
 		case page.NextCursor != "":
 			_, err = fmt.Fprintf(g.Stderr, "There are more: --all, or --cursor %s\n", terminal.Plain(page.NextCursor))
 		case none && c.Format == "text":
 			_, err = fmt.Fprintln(g.Stdout, "Nothing is recorded.")
 		}
-		return err
-	}
+		return "", err
+	}, func(cursor string) { q.Set("cursor", cursor) })
 }
 
 func (c *AuditLogCmd) text(w io.Writer, page *v1.AuditLogPage, in *time.Location) error {

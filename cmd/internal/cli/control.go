@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -57,34 +56,17 @@ func (c *ControlHistoryCmd) Run(g *terminal.Globals) error {
 
 // pages prints one page after the other, until the last one or as far as was asked for.
 func (c *ControlHistoryCmd) pages(ctx context.Context, g *terminal.Globals, cl *client.Client, q url.Values, in *time.Location) error {
-	for first := true; ; first = false {
-		raw, err := cl.Do(ctx, client.Call{Method: http.MethodGet, Path: "/v1/control/history", Query: q, Reads: true})
-		if err != nil {
-			return client.Failed(g, err)
+	call := &client.Call{Method: http.MethodGet, Path: "/v1/control/history", Query: q, Reads: true}
+	return pages(ctx, g, cl, call, func(p *v1.ControlHistoryPage) bool { return p.Entries != nil }, func(page *v1.ControlHistoryPage, raw []byte, first bool) (string, error) {
+		err := inFormat(c.Format, g, raw, func() error { return c.csv(g.Stdout, page, in, first) }, func() error { return c.text(g.Stdout, page, in, first) })
+		if err != nil || page.NextCursor != "" && c.All {
+			return page.NextCursor, err
 		}
-		var page v1.ControlHistoryPage
-		if json.Unmarshal(raw, &page) != nil || page.Entries == nil {
-			return errNotOurs
+		if page.NextCursor != "" && c.Format != "json" {
+			_, err = fmt.Fprintf(g.Stderr, "There are more: --all, or --cursor %s\n", terminal.Plain(page.NextCursor))
 		}
-		switch c.Format {
-		case "json":
-			err = g.PrintJSON(raw)
-		case "csv":
-			err = c.csv(g.Stdout, &page, in, first)
-		default:
-			err = c.text(g.Stdout, &page, in, first)
-		}
-		if err != nil {
-			return err
-		}
-		if page.NextCursor == "" || !c.All {
-			if page.NextCursor != "" && c.Format != "json" {
-				_, err = fmt.Fprintf(g.Stderr, "There are more: --all, or --cursor %s\n", terminal.Plain(page.NextCursor))
-			}
-			return err
-		}
-		q.Set("cursor", page.NextCursor)
-	}
+		return "", err
+	}, func(cursor string) { q.Set("cursor", cursor) })
 }
 
 func (c *ControlHistoryCmd) text(w io.Writer, page *v1.ControlHistoryPage, in *time.Location, first bool) error {

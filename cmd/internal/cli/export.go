@@ -96,8 +96,10 @@ func (c *ExportCmd) Run(g *terminal.Globals) error {
 	if g.JSON {
 		return g.PrintJSON(raw)
 	}
-	empty := map[bool]string{true: "Nothing in the ledger is what you asked for: check the conditions.\n"}[job.File.Events == 0]
-	_, err = fmt.Fprintf(g.Stdout, empty+"%s has %s (%s).\nSHA-256 %s, as the server's audit log has it.\nIn clear: %s. The server deletes its copy at %s.\n", path,
+	if job.File.Events == 0 {
+		fmt.Fprintln(g.Stdout, "Nothing in the ledger is what you asked for: check the conditions.")
+	}
+	_, err = fmt.Fprintf(g.Stdout, "%s has %s (%s).\nSHA-256 %s, as the server's audit log has it.\nIn clear: %s. The server deletes its copy at %s.\n", path,
 		terminal.Count(int(job.File.Events), "event"), sizeOf(job.File.Size), terminal.Plain(job.File.Sha256), inClear(job), terminal.Instant(job.File.DeleteAfter))
 	return err
 }

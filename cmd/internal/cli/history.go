@@ -89,23 +89,19 @@ type historyWriter interface {
 
 // pages writes one page after the other, until the last one or as far as was asked for.
 func (c *HistoryCmd) pages(ctx context.Context, g *terminal.Globals, cl *client.Client, ask v1.HistoryRequest, w historyWriter) error {
-	for first := true; ; first = false {
-		raw, err := cl.Do(ctx, client.Call{Method: http.MethodPost, Path: "/v1/recipients/history", Body: ask, Reason: c.Reason, Reads: true})
-		if err != nil {
-			return client.Failed(g, err)
-		}
-		var h v1.History
-		if json.Unmarshal(raw, &h) != nil || h.Entries == nil {
-			return errNotOurs
-		}
-		if err := w.page(&h, raw, first); err != nil {
-			return err
+	call := &client.Call{Method: http.MethodPost, Path: "/v1/recipients/history", Body: ask, Reason: c.Reason, Reads: true}
+	return pages(ctx, g, cl, call, func(h *v1.History) bool { return h.Entries != nil }, func(h *v1.History, raw []byte, first bool) (string, error) {
+		if err := w.page(h, raw, first); err != nil {
+			return "", err
 		}
 		if h.NextCursor == "" || !c.All {
-			return w.end()
+			return "", w.end()
 		}
-		ask.Cursor, ask.At = h.NextCursor, ""
-	}
+		return h.NextCursor, nil
+	}, func(cursor string) {
+		ask.Cursor, ask.At = cursor, ""
+		call.Body = ask
+	})
 }
 
 type historyJSON struct{ g *terminal.Globals }

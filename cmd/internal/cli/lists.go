@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -66,6 +67,38 @@ func get(g *terminal.Globals, path string, q url.Values, reason string, into any
 		return nil, errNotOurs
 	}
 	return raw, nil
+}
+
+// pages reads the pages of a list, one after the other, and prints them. print prints one, and returns the
+// cursor of the next; "" ends it. goOn puts a cursor into the call. whole says whether a page has what the API
+// always gives.
+func pages[T any](ctx context.Context, g *terminal.Globals, cl *client.Client, call *client.Call, whole func(*T) bool, print func(page *T, raw []byte, first bool) (next string, err error), goOn func(cursor string)) error {
+	for first := true; ; first = false {
+		raw, err := cl.Do(ctx, *call)
+		if err != nil {
+			return client.Failed(g, err)
+		}
+		page := new(T)
+		if json.Unmarshal(raw, page) != nil || !whole(page) {
+			return errNotOurs
+		}
+		next, err := print(page, raw, first)
+		if err != nil || next == "" {
+			return err
+		}
+		goOn(next)
+	}
+}
+
+// inFormat prints a page as it came, as a table for programs, or as text.
+func inFormat(format string, g *terminal.Globals, raw []byte, csv, text func() error) error {
+	switch format {
+	case "json":
+		return g.PrintJSON(raw)
+	case "csv":
+		return csv()
+	}
+	return text()
 }
 
 // finish prints a list: as it came, as a table for programs, or as text; and to standard error what is left out and

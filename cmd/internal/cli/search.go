@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -71,31 +70,20 @@ func (c *SearchCmd) Run(g *terminal.Globals) error {
 
 // pages prints one page after the other, until the last one or as far as was asked for.
 func (c *SearchCmd) pages(ctx context.Context, g *terminal.Globals, cl *client.Client, q v1.SearchRequest, in *time.Location) error {
-	for first := true; ; first = false {
-		raw, err := cl.Do(ctx, client.Call{Method: http.MethodPost, Path: "/v1/messages/search", Reason: c.Reason, Reads: true, Body: q})
-		if err != nil {
-			return client.Failed(g, err)
-		}
-		var page v1.SearchPage
-		if json.Unmarshal(raw, &page) != nil || page.Messages == nil {
-			return errNotOurs
-		}
-		switch c.Format {
-		case "json":
-			err = g.PrintJSON(raw)
-		case "csv":
-			err = c.csv(g.Stdout, &page, in, first)
-		default:
-			err = c.text(g.Stdout, &page, in, first)
-		}
+	call := &client.Call{Method: http.MethodPost, Path: "/v1/messages/search", Reason: c.Reason, Reads: true, Body: q}
+	return pages(ctx, g, cl, call, func(p *v1.SearchPage) bool { return p.Messages != nil }, func(page *v1.SearchPage, raw []byte, first bool) (string, error) {
+		err := inFormat(c.Format, g, raw, func() error { return c.csv(g.Stdout, page, in, first) }, func() error { return c.text(g.Stdout, page, in, first) })
 		if err == nil && c.Format != "json" {
-			err = c.about(g.Stderr, &page, in, first)
+			err = c.about(g.Stderr, page, in, first)
 		}
-		if err != nil || page.NextCursor == "" || !c.All {
-			return err
+		if err != nil || !c.All {
+			return "", err
 		}
-		q.Cursor, q.Count = page.NextCursor, false
-	}
+		return page.NextCursor, nil
+	}, func(cursor string) {
+		q.Cursor, q.Count = cursor, false
+		call.Body = q
+	})
 }
 
 // about says what is true of the page, beside its messages.
