@@ -273,6 +273,14 @@ func (v *Vault) Pseudonym(tenant, name string) event.Pseudonym {
 	return event.NewPseudonym(v.pseudonym, tenant, name)
 }
 
+// Fingerprint is a keyed digest (128 bits, hex) of the pseudonym key. It tells whether a vault is the one
+// that a ledger was written with, and says nothing about the key. See event.VaultBound.
+func (v *Vault) Fingerprint() string {
+	m := hmac.New(sha256.New, v.pseudonym)
+	m.Write([]byte("chirograph vault: fingerprint"))
+	return hex.EncodeToString(m.Sum(nil)[:16])
+}
+
 // Digest is part of ledger.Vault. It is HMAC-SHA256, cut to 128 bits.
 func (v *Vault) Digest(tenant, purpose string, data []byte) string {
 	type name struct{ tenant, purpose string }

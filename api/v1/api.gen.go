@@ -231,7 +231,7 @@ type ControlEntry struct {
 	// Event A UUID (RFC 9562).
 	Event ID `json:"event"`
 
-	// Kind `program`, `routes`, `policy`, `pause` (pauses and resumes), `owner` (a sender ID or legal entity was granted to a tenant), `level` (the format level, and the beginning of the ledger) or `record` (a foreign record was accepted).
+	// Kind `program`, `routes`, `policy`, `pause` (pauses and resumes), `owner` (a sender ID or legal entity was granted to a tenant), `level` (the format level, and the beginning of the ledger), `record` (a foreign record was accepted) or `ledger` (it was bound to its vault, went on in another epoch, or programs were released).
 	Kind        string `json:"kind"`
 	LegalEntity string `json:"legal_entity,omitempty,omitzero"`
 

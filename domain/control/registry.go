@@ -44,6 +44,7 @@ type Registry struct {
 	owners   map[string][]*Program          // by sender ID, exactly as it is registered
 	senders  claims                         // of sender IDs
 	entities claims                         // of legal entities
+	epoch    Epoch                          // with its vault
 	level    int                            // 0: none was raised
 	routes   routing.Table
 	pauses   []*Pause
@@ -99,6 +100,10 @@ func (r *Registry) Apply(index int64, e *event.Event) (next *Registry, matters b
 			return r, false // two operators raised it at the same time
 		}
 		n.level = d.Level
+	case *event.VaultBound, *event.EpochBegan, *event.EpochReleased:
+		if n.epoch, matters = r.Epoch().apply(e); !matters {
+			return r, false
+		}
 	case *event.RoutesChanged:
 		n.routes = routing.Table{Routes: d.Routes, Position: n.Position}
 	case *event.PolicyActivated:

@@ -383,6 +383,9 @@ func init() {
 	register[ReviewRead](Fact)
 	register[LevelRaised](Control)
 	register[OwnerGranted](Control)
+	register[VaultBound](Control)
+	register[EpochBegan](Control)
+	register[EpochReleased](Control)
 	register[PersonalDataRead](Audit)
 	register[KeyUsed](Audit)
 	register[ExportAsked](Audit)
@@ -421,6 +424,9 @@ func (*ReviewResolved) Type() Type    { return "ReviewResolved.v1" }
 func (*ReviewRead) Type() Type        { return "ReviewRead.v1" }
 func (*LevelRaised) Type() Type       { return "LevelRaised.v1" }
 func (*OwnerGranted) Type() Type      { return "OwnerGranted.v1" }
+func (*VaultBound) Type() Type        { return "VaultBound.v1" }
+func (*EpochBegan) Type() Type        { return "EpochBegan.v1" }
+func (*EpochReleased) Type() Type     { return "EpochReleased.v1" }
 func (*PersonalDataRead) Type() Type  { return "PersonalDataRead.v1" }
 func (*KeyUsed) Type() Type           { return "KeyUsed.v1" }
 func (*ExportAsked) Type() Type       { return "ExportAsked.v1" }
@@ -697,6 +703,33 @@ func (d *ReviewRead) encode(w *encoder) {
 
 func (d *LevelRaised) encode(w *encoder) {
 	w.num("level", int64(d.Level))
+	w.str("by", d.By)
+}
+
+func (d *VaultBound) encode(w *encoder) {
+	w.str("vault", d.Vault)
+	w.flag("development", d.Development)
+	w.str("by", d.By)
+}
+
+func (d *EpochBegan) encode(w *encoder) {
+	w.num("epoch", int64(d.Epoch))
+	w.str("cause", string(d.Cause))
+	w.list("lost", len(d.Lost), func(w *encoder, i int) {
+		l := &d.Lost[i]
+		w.str("partition", l.Partition)
+		w.num("from", l.From)
+		w.num("to", l.To)
+		w.str("hash", l.Hash)
+	})
+	w.str("reason", d.Reason)
+	w.str("by", d.By)
+}
+
+func (d *EpochReleased) encode(w *encoder) {
+	w.num("epoch", int64(d.Epoch))
+	w.str("program", d.Program)
+	w.str("reason", d.Reason)
 	w.str("by", d.By)
 }
 

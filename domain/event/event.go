@@ -81,7 +81,7 @@ func (t Type) Kind() Kind { return registry[t].kind }
 // MaxLevel is the highest format level that this build reads and writes. A ledger begins at level 1,
 // and a LevelRaised raises it by one. A node writes only what the ledger's level allows, so that
 // nodes of two versions can run side by side, and refuses to serve a ledger of a higher level.
-const MaxLevel = 2
+const MaxLevel = 3
 
 // Level is the lowest format level at which events of the type may be written. (Fields that came with
 // a level say so in their descriptions.)
@@ -89,6 +89,8 @@ func (t Type) Level() int {
 	switch t {
 	case "InboundReceived.v2", "InboundHeld.v1", "InboundJoined.v1", "ReviewResolved.v1", "ReviewRead.v1", "OwnerGranted.v1":
 		return 2
+	case "VaultBound.v1", "EpochBegan.v1", "EpochReleased.v1":
+		return 3
 	}
 	return 1
 }

@@ -611,6 +611,55 @@ type LevelRaised struct {
 	By    string `json:"by"`
 }
 
+// VaultBound (control, from format level 3 on): the vault that the ledger belongs to. A node whose vault
+// has another fingerprint refuses to serve the ledger. A ledger is bound once: a later VaultBound changes
+// nothing.
+type VaultBound struct {
+	// Vault is the fingerprint of the vault's pseudonym key: a keyed digest of 128 bits, in hexadecimal.
+	Vault string `json:"vault"`
+	// Development: the ledger was made by serve --dev, which serves no other.
+	Development bool `json:"development,omitempty"`
+	// By is the command that bound it.
+	By string `json:"by"`
+}
+
+// EpochBegan (control, from format level 3 on): the ledger goes on after a loss, or after it was restored
+// from a backup. Nothing is sent of any program until an EpochReleased of the same epoch covers it.
+type EpochBegan struct {
+	// Epoch is one more than the epoch before it. A ledger begins in epoch 1.
+	Epoch int `json:"epoch"`
+	// Cause says what came before it: "recover" (the ledger had lost events) or "restore" (a backup).
+	Cause EpochCause `json:"cause"`
+	// Lost are the events that the vault or the views had known and that this ledger lacks, a partition
+	// each; left out where none is known to be missing.
+	Lost   []LostEvents `json:"lost,omitempty"`
+	Reason string       `json:"reason"`
+	By     string       `json:"by"`
+}
+
+// LostEvents are the events of one partition that a ledger lacks.
+type LostEvents struct {
+	// Partition is "07", "control", "inbox" or "audit".
+	Partition string `json:"partition"`
+	// From is the index of the first that is missing, and To the index after the last one that was known.
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
+	// Hash is the SHA-256 of the last one that was known, in hexadecimal; left out if it is not known.
+	Hash string `json:"hash,omitempty"`
+}
+
+// EpochReleased (control, from format level 3 on): the messages of a program, or of all programs, may be
+// sent again after an EpochBegan. The envelope's tenant is the program's; an event without a tenant
+// covers all programs of all tenants.
+type EpochReleased struct {
+	// Epoch is the epoch that the release belongs to. A release of an earlier epoch changes nothing.
+	Epoch int `json:"epoch"`
+	// Program is the tenant's program; left out for all programs.
+	Program string `json:"program,omitempty"`
+	Reason  string `json:"reason"`
+	By      string `json:"by"`
+}
+
 // OwnerGranted (control, from format level 2 on): an operator grants a sender ID or a legal entity to
 // the envelope's tenant alone. Without a grant, the tenant that registered it first has it.
 type OwnerGranted struct {

@@ -112,6 +112,14 @@ const (
 	ReviewPlace  ReviewOutcome = "place"  // it is of a certain person and for a certain tenant
 )
 
+// EpochCause says why a ledger began another epoch.
+type EpochCause string
+
+const (
+	EpochRecovered EpochCause = "recover" // the ledger had lost events
+	EpochRestored  EpochCause = "restore" // it was restored from a backup
+)
+
 // ExportState says how the making of an export ended.
 type ExportState string
 

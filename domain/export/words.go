@@ -241,6 +241,12 @@ func others(data event.Data) string {
 		return "An operator granted " + cmp.Or(d.Sender, d.LegalEntity) + " to this tenant."
 	case *event.LevelRaised:
 		return "The ledger's format level was raised to " + strconv.Itoa(d.Level) + "."
+	case *event.VaultBound:
+		return "The ledger was bound to its vault."
+	case *event.EpochBegan:
+		return "The ledger went on in epoch " + strconv.Itoa(d.Epoch) + ", after it had lost events or was restored from a backup. Reason: " + d.Reason
+	case *event.EpochReleased:
+		return "Messages may be sent again" + pauseOf(d.Program, "") + ". Reason: " + d.Reason
 	case *event.RecordAccepted:
 		return "An operator accepted the record at " + d.Position + ", which is no event of this ledger."
 	}
@@ -295,6 +301,12 @@ func by(data event.Data) string {
 	case *event.OwnerGranted:
 		return d.By
 	case *event.LevelRaised:
+		return d.By
+	case *event.VaultBound:
+		return d.By
+	case *event.EpochBegan:
+		return d.By
+	case *event.EpochReleased:
 		return d.By
 	case *event.RecordAccepted:
 		return d.By

@@ -91,7 +91,7 @@ func concerns(rec *ledger.Record, p event.Partition, tenant string, operator boo
 		return true
 	}
 	switch rec.Event.Data.(type) {
-	case *event.Paused, *event.Resumed, *event.PolicyActivated, *event.LevelRaised:
+	case *event.Paused, *event.Resumed, *event.PolicyActivated, *event.LevelRaised, *event.VaultBound, *event.EpochBegan, *event.EpochReleased:
 		return true
 	}
 	return false
@@ -237,6 +237,12 @@ func notOfARecipient(e *event.Event) string {
 		return "The file of an export was deleted."
 	case *event.LevelRaised:
 		return "The ledger's format level was raised."
+	case *event.VaultBound:
+		return "The ledger was bound to its vault."
+	case *event.EpochBegan:
+		return "The ledger went on in another epoch, after it had lost events or was restored from a backup. Nothing is sent of a program until it is released."
+	case *event.EpochReleased:
+		return "A program was released: its messages may be sent again."
 	}
 	return "An event of the type " + string(e.Data.Type()) + "."
 }

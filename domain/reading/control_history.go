@@ -18,11 +18,12 @@ import (
 var controlKinds = map[string]string{
 	"ProgramChanged": "program", "RoutesChanged": "routes", "PolicyActivated": "policy", "Paused": "pause", "Resumed": "pause",
 	"OwnerGranted": "owner", "LevelRaised": "level", "LedgerCreated": "level", "RecordAccepted": "record",
+	"VaultBound": "ledger", "EpochBegan": "ledger", "EpochReleased": "ledger",
 }
 
 // ControlKinds lists the kinds of entries that control's history has.
 func ControlKinds() []string {
-	return []string{"program", "routes", "policy", "pause", "owner", "level", "record"}
+	return []string{"program", "routes", "policy", "pause", "owner", "level", "record", "ledger"}
 }
 
 // ControlQuery asks for control's history; empty fields match all.
@@ -229,6 +230,12 @@ func about(e *event.Event) ControlEntry {
 		v.By, v.Sender, v.LegalEntity = d.By, d.Sender, d.LegalEntity
 	case *event.LevelRaised:
 		v.By = d.By
+	case *event.VaultBound:
+		v.By = d.By
+	case *event.EpochBegan:
+		v.By, v.Reason = d.By, d.Reason
+	case *event.EpochReleased:
+		v.By, v.Program, v.Reason = d.By, d.Program, d.Reason
 	case *event.RecordAccepted:
 		v.By, v.Reason = d.By, d.Reason
 	}

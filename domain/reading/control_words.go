@@ -58,6 +58,16 @@ func (w *controlWords) describe(v *ControlEntry) {
 			return
 		}
 		v.Changes = changed(v.Changes, "level", strconv.Itoa(before), strconv.Itoa(after))
+	case *event.VaultBound:
+		v.Sentence = "The ledger was bound to its vault: a node with another vault refuses to serve it."
+	case *event.EpochBegan:
+		if v.Sentence = fmt.Sprintf("The ledger went on in epoch %d, after a loss: nothing is sent of a program until it is released.", d.Epoch); d.Cause == event.EpochRestored {
+			v.Sentence = fmt.Sprintf("The ledger went on in epoch %d, restored from a backup: nothing is sent of a program until it is released.", d.Epoch)
+		}
+	case *event.EpochReleased:
+		if v.Sentence = "All programs were released: their messages may be sent again."; d.Program != "" {
+			v.Sentence = fmt.Sprintf("The program %s was released: its messages may be sent again.", d.Program)
+		}
 	case *event.LedgerCreated:
 		v.Sentence = fmt.Sprintf("The ledger was created, with %d partitions, at format level 1.", d.Partitions)
 	case *event.RecordAccepted:

@@ -143,6 +143,12 @@ func changeOf(tenant string, e *event.Event) (c Change, n int64, ok bool) {
 		c.By, c.Text = d.By, "The operator granted "+d.Sender+d.LegalEntity+" to the tenant alone."
 	case *event.LevelRaised:
 		c.By, c.Text = d.By, fmt.Sprintf("The ledger's format level was raised to %d.", d.Level)
+	case *event.VaultBound:
+		c.By, c.Text = d.By, "The ledger was bound to its vault."
+	case *event.EpochBegan:
+		c.By, c.Text = d.By, fmt.Sprintf("The ledger went on in epoch %d (%s). Reason: %s", d.Epoch, d.Cause, d.Reason)
+	case *event.EpochReleased:
+		c.By, c.Text = d.By, "Messages may be sent again"+covered(d.Program, "")+". Reason: "+d.Reason
 	case *event.PersonalDataRead:
 		n = 0
 		shown := map[string]bool{}
