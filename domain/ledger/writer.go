@@ -34,15 +34,17 @@ type Stream struct {
 	Key       event.ID
 }
 
-// Seal encrypts the JSON of v for the event with that id. The key is durable before Seal returns.
-func Seal(vault Vault, s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
+// Seal encrypts the JSON of v for the event with that id. level is the ledger's format level as of the control
+// position that the event is made under: it says in which version. So no version is written before its level
+// was read from the log. The key is durable before Seal returns.
+func Seal(vault Vault, level int, s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false) // six octets for each "<" would make the longest inbound text more than an event may have
 	if err := e.Encode(v); err != nil {
 		return event.Sealed{}, err
 	}
-	return vault.Seal(s.Tenant, s.Key, class, id, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+	return vault.Seal(s.Tenant, s.Key, class, event.SealAt(level), id, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }
 
 // Opener is the part of Vault that opening needs.
@@ -128,8 +130,8 @@ func (w *Writer) Write(s Stream, id event.ID, d event.Data) *event.Event {
 }
 
 // Seal is the function Seal, with this writer's vault.
-func (w *Writer) Seal(s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
-	return Seal(w.vault, s, class, id, v)
+func (w *Writer) Seal(level int, s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
+	return Seal(w.vault, level, s, class, id, v)
 }
 
 // Stream is the stream of a tenant and a number. Its Key is not set.
