@@ -16,6 +16,7 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/chirograph/chirograph/adapters/internal/desk"
+	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -68,8 +69,18 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 
 func (d *DB) startSQLite(e *sqlite, path string) (err error) {
 	ctx := context.Background()
+	k, err := ReadKnown(e.db)
+	if err == nil {
+		err = viewmarks.Fit(k.Ledger, d.o.Ledger)
+	}
+	if err != nil {
+		return fmt.Errorf("open the views: %w", err)
+	}
 	if err := migrateSQLite(ctx, e.db); err != nil {
 		return err
+	}
+	if err := viewmarks.Bind(ctx, e.db, d.o.Ledger); err != nil {
+		return fmt.Errorf("open the views: %w", err)
 	}
 	// Each reader has its own snapshot, and never waits for the writer.
 	if d.read, err = sql.Open("sqlite", dsn(path, []string{"busy_timeout(10000)", "query_only(1)", "temp_store(MEMORY)", "cache_size(-16384)"})); err != nil {
@@ -208,13 +219,13 @@ const (
 )
 
 func (s *sqlite) load(ctx context.Context) error {
-	rows, err := s.conn.QueryContext(ctx, `SELECT `+markColumns+` FROM partitions`)
+	rows, err := s.conn.QueryContext(ctx, `SELECT `+viewmarks.Columns+` FROM partitions`)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		p, m, err := scanMark(rows.Scan)
+		p, m, err := viewmarks.Scan(rows.Scan)
 		if err != nil {
 			return err
 		}
@@ -417,7 +428,7 @@ func (t *sqliteTx) insertTails(all []tailRow) error {
 
 func (t *sqliteTx) putMark(p event.Partition, m ledger.Mark) error {
 	t.put[p] = m
-	_, err := t.sqlite.putMark.Exec(int64(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], millis(m.Partition.Time), callBy(m.Partition))
+	_, err := t.sqlite.putMark.Exec(int64(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], millis(m.Partition.Time), viewmarks.CallBy(m.Partition))
 	return err
 }
 

@@ -148,7 +148,9 @@ func (p *shared) create(ctx context.Context, masterKeyFile string, o Options) er
 			return err
 		}
 		pseudonym, digest := v.newMeta(o)
-		_, err = conn.Exec(ctx, "INSERT INTO chirograph_vault.meta (format, key_check, pseudonym, digest) VALUES ($1, $2, $3, $4)", formatVersion, v.check, pseudonym, digest)
+		// One statement, so that a crash leaves no vault without its ledger.
+		_, err = conn.Exec(ctx, `WITH l AS (INSERT INTO chirograph_vault.ledger (id) SELECT $5::text WHERE $5::text <> '' ON CONFLICT DO NOTHING)
+			INSERT INTO chirograph_vault.meta (format, key_check, pseudonym, digest) VALUES ($1, $2, $3, $4)`, formatVersion, v.check, pseudonym, digest, o.Ledger)
 		return err
 	}), 0)
 }

@@ -55,6 +55,9 @@ type Options struct {
 	// one with Copy. With Create, a new vault gets the same pseudonym and digest keys. It is an
 	// error if this vault exists and has others.
 	CopyOf *Vault
+	// Ledger is the short id of the ledger that a new vault belongs to; it is written together with the
+	// vault's keys. In a vault that exists it changes nothing: see Learn. May be "".
+	Ledger string
 	// Timeout bounds each use of PostgreSQL, with connecting. Default 5 s. SQLite does not use
 	// it.
 	Timeout time.Duration
@@ -77,9 +80,9 @@ const (
 // Vault is a ledger.Vault, in SQLite or PostgreSQL. All methods may be called from any goroutine.
 type Vault struct {
 	wrapping
-	db    *sql.DB
-	store store // what is done with db
-	now   func() time.Time
+	memory
+	db  *sql.DB
+	now func() time.Time
 
 	pseudonym []byte
 	digest    []byte
@@ -127,6 +130,11 @@ type store interface {
 	addClass(ctx context.Context, k classKey, box []byte) error
 	classes(ctx context.Context) (map[classKey][]byte, error)
 
+	known(ctx context.Context) (ledger.Known, error)
+	// learn is Learn; with exactly it is Relearn.
+	learn(ctx context.Context, k ledger.Known, exactly bool) error
+	used(ctx context.Context) (bool, error)
+
 	health() (ok bool, since time.Time, detail string)
 	close() error
 }
@@ -167,11 +175,11 @@ func masterKey(file string, o Options, exists bool) ([]byte, error) {
 	}
 	switch {
 	case exists:
-		return nil, fmt.Errorf("the master key file %s of the vault is missing: restore it, or bring it from another node; without it nothing that was sealed can be read", file)
+		return nil, tag(ErrNoMasterKey, "the master key file %s of the vault is missing: restore it, or bring it from another node; without it nothing that was sealed can be read", file)
 	case o.CopyOf != nil:
-		return nil, fmt.Errorf("there is no master key file %s: a copy of a vault has the same master key as the original. Put the original's file there, or name the file with --to-key", file)
+		return nil, tag(ErrNoMasterKey, "there is no master key file %s: a copy of a vault has the same master key as the original. Put the original's file there, or name the file with --to-key", file)
 	case !o.Create:
-		return nil, fmt.Errorf("there is no master key file %s", file)
+		return nil, tag(ErrNoMasterKey, "there is no master key file %s", file)
 	}
 	return createMasterKey(file)
 }
@@ -188,7 +196,7 @@ func (v *Vault) newMeta(o Options) (pseudonym, digest []byte) {
 // readMeta unwraps the keys that the vault was made with.
 func (v *Vault) readMeta(check, pseudonym, digest []byte, o Options) (err error) {
 	if subtle.ConstantTimeCompare(check, v.check) != 1 {
-		return errors.New("the master key does not fit: this vault was made with another one")
+		return ErrOtherMasterKey
 	}
 	if v.pseudonym, err = v.unwrap(pseudonym, "pseudonym"); err != nil {
 		return err
