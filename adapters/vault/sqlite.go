@@ -44,7 +44,7 @@ func Open(path, masterKeyFile string, o Options) (_ *Vault, err error) {
 		}
 		return nil, fmt.Errorf("vault %s: %w", path, err)
 	}
-	v.start()
+	v.start(o)
 	return v, nil
 }
 

@@ -64,6 +64,9 @@ type Options struct {
 	Ledger string
 	// Log gets a line when keys are noticed to be missing. Default: slog.Default().
 	Log *slog.Logger
+	// ToCopy opens the vault for Copy alone, from it or into it. It makes no keys, and SubjectKey fails. See
+	// also OpenToCopy.
+	ToCopy bool
 	// Timeout bounds each use of PostgreSQL, with connecting. Default 5 s. SQLite does not use
 	// it.
 	Timeout time.Duration
@@ -168,10 +171,16 @@ func newVault(master []byte) *Vault {
 	return v
 }
 
-// start begins to make spare secrets.
-func (v *Vault) start() {
-	v.spare.filler.Go(func() { v.spare.run(v.makeSecrets) })
-	v.spare.fill <- struct{}{}
+// start begins to make spare secrets. A vault that is only copied from or to makes none.
+func (v *Vault) start(o Options) {
+	fill := v.makeSecrets
+	if o.ToCopy {
+		fill = func(int) ([]event.ID, error) { return nil, errors.New("it was opened to be copied only") }
+	}
+	v.spare.filler.Go(func() { v.spare.run(fill) })
+	if !o.ToCopy {
+		v.spare.fill <- struct{}{}
+	}
 }
 
 // masterKey reads the master key, or makes one for a vault that is to be created.
