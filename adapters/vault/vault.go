@@ -454,7 +454,7 @@ func (v *Vault) cipher(k cipherKey, class func(classKey) ([]byte, error)) (ciphe
 
 // Seal is part of ledger.Vault.
 func (v *Vault) Seal(tenant string, key event.ID, class ledger.Class, id event.ID, plain []byte) (event.Sealed, error) {
-	k, err := v.sealable(classKey{tenant, string(class) + "/" + id.Time().Format("2006-01")})
+	k, err := sealable(v, classKey{tenant, string(class) + "/" + id.Time().Format("2006-01")})
 	if err != nil {
 		return event.Sealed{}, err
 	}
@@ -467,7 +467,7 @@ func (v *Vault) Seal(tenant string, key event.ID, class ledger.Class, id event.I
 
 // Open is part of ledger.Vault.
 func (v *Vault) Open(tenant string, id event.ID, s *event.Sealed) ([]byte, error) {
-	c, err := v.cipher(cipherKey{classKey{tenant, s.ClassKey}, s.SubjectKey}, v.classToOpen)
+	c, err := v.cipher(cipherKey{classKey{tenant, s.ClassKey}, s.SubjectKey}, func(k classKey) ([]byte, error) { return classToOpen(v, k) })
 	if err != nil {
 		return nil, err
 	}
