@@ -44,7 +44,10 @@ type sealedKey struct {
 }
 
 func newSealing(v *Vault) sealing {
-	return sealing{secretOf: v.secret, classOf: v.classToOpen, classNow: v.class, sealUnder: v.sealable,
+	return sealing{secretOf: v.secret, classNow: v.class,
+		classOf:   func(k classKey) ([]byte, error) { return classToOpen(v, k) },
+		sealUnder: func(k classKey) (classKey, error) { return sealable(v, k) },
+
 		ciphers: newLRU[cipherKey, cipher.AEAD](cachedCiphers),
 		roots:   newLRU[cipherKey, []byte](cachedRoots),
 		events:  newLRU[sealedKey, *seal.Cipher](cachedEvents),

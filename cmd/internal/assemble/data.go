@@ -90,6 +90,7 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 	if d.Vault, err = vault.Open(filepath.Join(dir, "vault.db"), masterKey, vault.Options{Create: create && fresh}); err != nil {
 		return nil, err
 	}
+	d.dependencies = append(d.dependencies, dependency{"vault", d.Vault.Health})
 	if d.Views, err = d.OpenViews(filepath.Join(dir, "views.db")); err != nil {
 		return nil, err
 	}
