@@ -53,12 +53,23 @@ func TestSealedOpensOnlyAsItIs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		beside, besidePlain := drawID(t, "beside"), []byte("another event of the person")
+		if beside == id {
+			beside[15] ^= 1
+		}
+		next, err := v.Seal(tenant, key, class, version, beside, besidePlain)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if rapid.Bool().Draw(t, "forget") {
 			v = fixed()
 		}
 		for range 2 {
 			if got, err := v.Open(tenant, id, &s); err != nil || !bytes.Equal(got, plain) {
 				t.Fatalf("opened %q, %v", got, err)
+			}
+			if got, err := v.Open(tenant, beside, &next); err != nil || !bytes.Equal(got, besidePlain) {
+				t.Fatalf("beside it opened %q, %v", got, err)
 			}
 		}
 		flip := func(b []byte, what string) {
