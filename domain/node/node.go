@@ -275,9 +275,6 @@ func (n *Node) Takes() error {
 	return nil
 }
 
-// TakesFor says why no submits are taken for a partition now; nil if they are.
-func (n *Node) TakesFor(p event.Partition) error { return n.partitions.TakesFor(p) }
-
 var (
 	errStopping  = ledger.Refused(errors.New("the node is starting or stopping"))
 	errNoControl = ledger.Refused(errors.New("the control log cannot be read"))
