@@ -98,8 +98,8 @@ func openSQLite(v *Vault, path string, o Options) error {
 	if s.getClass, err = v.db.Prepare("SELECT key FROM classes WHERE tenant = ? AND class = ?"); err != nil {
 		return err
 	}
-	v.store = s
-	return nil
+	v.store, v.log = s, o.Log
+	return v.loadMissing(context.Background())
 }
 
 // createSQLite makes the tables in one transaction: a crash leaves a whole vault, or none.
