@@ -30,7 +30,7 @@ func fixed() *sealing {
 		return k[:], nil
 	}
 	class := func(k classKey) ([]byte, error) { return of("class", []byte(k.tenant+"\x00"+k.class)) }
-	s := newSealing(func(id event.ID) ([]byte, error) { return of("subject", id[:]) }, class, class)
+	s := newSealing(func(id event.ID) ([]byte, error) { return of("subject", id[:]) }, class, class, func(k classKey) (classKey, error) { return k, nil })
 	return &s
 }
 
