@@ -19,6 +19,8 @@ const (
 	readBatch  = 512                   // how many events one read may return
 	flushEvery = 50 * time.Millisecond // how long applied events wait for their batch
 	flushAt    = 2048                  // and how many may wait
+	// hurryEvery is how long after a batch the next one is written, if a caller waits for it.
+	hurryEvery = 5 * time.Millisecond
 )
 
 // pipeline runs one partition's clerk: it reads the log, loads the streams that the clerk needs,
@@ -43,10 +45,13 @@ type pipeline struct {
 	backlog atomic.Int64
 	written uint64 // how many batches were given to the views
 	// committed is the index up to which the views have committed.
-	committed   atomic.Int64
-	writing     sync.WaitGroup
-	failed      atomic.Pointer[error]
-	lastCut     time.Time
+	committed atomic.Int64
+	writing   sync.WaitGroup
+	failed    atomic.Pointer[error]
+	lastCut   time.Time
+	// hurried is up to where a caller waits for the views, and cutTo up to where they were given batches.
+	hurried     atomic.Int64
+	cutTo       int64
 	lastLook    time.Time
 	short       int   // how often in a row the log ended before the mark
 	headAtStart int64 // the head when this run began: when it is reached, the partition is well
@@ -192,6 +197,29 @@ func (l *pipeline) do(f func(*clerk.Clerk, time.Time) []dispatch.Call) {
 	}
 }
 
+// Hurry returns a function that asks the node to write what it has applied up to a position to the views at
+// once, where it serves that partition, and not with its next batch. It does not wait.
+func Hurry(n *Node) func(at event.Position) {
+	return func(at event.Position) {
+		if at.Partition < 0 || int(at.Partition) >= len(n.partitions.all) {
+			return
+		}
+		l := n.partitions.all[at.Partition]
+		if !l.serving.Load() || l.committed.Load() > at.Index {
+			return
+		}
+		for was := l.hurried.Load(); was <= at.Index; was = l.hurried.Load() {
+			if l.hurried.CompareAndSwap(was, at.Index+1) {
+				break
+			}
+		}
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // run serves the partition until ctx is done. If its position no longer fits the log (a ledger
 // was restored, a topic lost its tail), or a batch could not be written, it drops its memory and
 // begins anew from its mark, or from the first event. If a record is no event of this ledger, it
@@ -261,7 +289,7 @@ func (l *pipeline) serve(parent context.Context) error {
 	if l.drained != nil {
 		l.drainClerk(l.clerk, n.cfg.Clock.Now())
 	}
-	l.written, l.lastLook, l.callableUntil = 0, time.Time{}, mark.Partition.CallBy
+	l.written, l.lastLook, l.callableUntil, l.cutTo = 0, time.Time{}, mark.Partition.CallBy, mark.Next
 	if _, l.headAtStart, err = n.cfg.Log.Read(ctx, l.p, 0, 0); err != nil {
 		return err
 	}
@@ -424,7 +452,11 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 	if err := l.load(ctx, out.Need); err != nil {
 		return 0, err
 	}
-	if fold.Pending() > 0 && (fold.Pending() >= flushAt || now.Sub(l.lastCut) >= flushEvery) {
+	flush := flushEvery
+	if to := l.hurried.Load(); l.cutTo < to && fold.Next() >= to {
+		flush = hurryEvery
+	}
+	if fold.Pending() > 0 && (fold.Pending() >= flushAt || now.Sub(l.lastCut) >= flush) {
 		if err := l.cut(writeFailed); err != nil {
 			return 0, err
 		}
@@ -435,7 +467,7 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 		wait = min(wait, max(out.Next.Sub(now), 0))
 	}
 	if fold.Pending() > 0 {
-		wait = min(wait, max(flushEvery-now.Sub(l.lastCut), 0))
+		wait = min(wait, max(flush-now.Sub(l.lastCut), 0))
 	}
 	if out.More {
 		wait = 0
@@ -469,6 +501,7 @@ func (l *pipeline) cut(writeFailed chan error) error {
 	if err != nil || b == nil {
 		return err
 	}
+	l.cutTo = b.Mark.Next
 	l.written++
 	nth := l.written
 	writer := l.clerk
