@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/hkdf"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -191,8 +190,8 @@ func TestNoEventKey(t *testing.T) {
 		t.Error("version 3 was sealed")
 	}
 	v = fixed()
-	v.secretOf = func(event.ID) ([]byte, error) { return nil, erased(sql.ErrNoRows) }
-	if _, err := v.EventKey("acme", id, &s); !errors.Is(err, ledger.ErrErased) {
+	v.secretOf = func(event.ID) ([]byte, error) { return nil, ledger.ErrKeyMissing }
+	if _, err := v.EventKey("acme", id, &s); !errors.Is(err, ledger.ErrKeyMissing) {
 		t.Errorf("without the key: %v", err)
 	}
 }
