@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -62,10 +61,6 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 	} else if _, err := os.Stat(filepath.Join(dir, "ledger.db")); err != nil {
 		return nil, fmt.Errorf("%s contains no ledger: check the folder's name, or start `chirograph serve` with this folder first", dir)
 	}
-	// A new vault beside an old ledger would open nothing and give every number
-	// another stream: it is made only together with its ledger.
-	_, statErr := os.Stat(filepath.Join(dir, "ledger.db"))
-	fresh := errors.Is(statErr, fs.ErrNotExist)
 	d := &Data{Dir: dir}
 	defer func() {
 		if err != nil {
@@ -87,7 +82,14 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 	if masterKey == "" {
 		masterKey = filepath.Join(dir, "master.key")
 	}
-	if d.Vault, err = vault.Open(filepath.Join(dir, "vault.db"), masterKey, vault.Options{Create: create && fresh}); err != nil {
+	// A new vault beside a ledger with events would open nothing and give every number another stream. One
+	// without events may be what a first start left that was killed before it had a vault.
+	if create {
+		if create, err = isEmpty(log); err != nil {
+			return nil, err
+		}
+	}
+	if d.Vault, err = vault.Open(filepath.Join(dir, "vault.db"), masterKey, vault.Options{Create: create}); err != nil {
 		return nil, err
 	}
 	if d.Views, err = d.OpenViews(filepath.Join(dir, "views.db")); err != nil {
@@ -95,6 +97,16 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 	}
 	d.Policy, err = policies.Builtin()
 	return d, err
+}
+
+// isEmpty reports whether a ledger has no event at all.
+func isEmpty(log ledger.Log) (bool, error) {
+	for _, p := range PartitionsOf(log) {
+		if _, head, err := log.Read(context.Background(), p, 0, 0); err != nil || head > 0 {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // ForDevelopment makes the policies those of serve --dev, under which marketing may reach every
