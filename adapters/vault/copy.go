@@ -4,11 +4,76 @@ import (
 	"bytes"
 	"context"
 	"crypto/subtle"
+	"database/sql"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
 )
+
+// OpenToCopy opens the vault in the SQLite file at path to copy its keys from it with Copy. A node may have
+// it open and add keys meanwhile. Nothing is written to the file; SQLite makes the files -wal and -shm
+// beside it if they are missing. With still no process uses the vault, and then nothing at all is made
+// where its last user closed it: so a copy on a read-only disk can be read. The vault makes no keys.
+func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("there is no vault at %s: %w", path, err)
+	}
+	o := Options{ToCopy: true}
+	master, err := masterKey(masterKeyFile, o, true)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(master)
+	v := newVault(master)
+	dsn := "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(filepath.ToSlash(path)) +
+		"?mode=ro&_pragma=busy_timeout(10000)&_pragma=query_only(1)&_pragma=cell_size_check(1)"
+	if info, err := os.Stat(path + "-wal"); still && (err != nil || info.Size() == 0) {
+		dsn += "&immutable=1"
+	}
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("vault %s: %w", path, errors.Join(err, db.Close()))
+		}
+	}()
+	var app, version int
+	for q, into := range map[string]*int{"PRAGMA application_id": &app, "PRAGMA user_version": &version} {
+		if err := db.QueryRow(q).Scan(into); err != nil {
+			return nil, fmt.Errorf("this is not a vault, or its first page is damaged: %w", err)
+		}
+	}
+	switch {
+	case app != applicationID:
+		return nil, errors.New("this is not a vault: the file is empty or belongs to another application")
+	case version != formatVersion:
+		return nil, laterFormat(version)
+	}
+	var check, pseudonym, digest []byte
+	if err := db.QueryRow("SELECT key_check, pseudonym, digest FROM meta").Scan(&check, &pseudonym, &digest); err != nil {
+		return nil, err
+	}
+	if err := v.readMeta(check, pseudonym, digest, o); err != nil {
+		return nil, err
+	}
+	s := &sqlite{db: db, since: time.Now()}
+	if s.getSecret, err = db.Prepare("SELECT secret FROM subjects WHERE id = ?"); err != nil {
+		return nil, err
+	}
+	if s.getClass, err = db.Prepare("SELECT key FROM classes WHERE tenant = ? AND class = ?"); err != nil {
+		return nil, err
+	}
+	v.db, v.store = db, s
+	v.start(o)
+	return v, nil
+}
 
 // copyBatch is how many subject secrets Copy copies in one transaction.
 const copyBatch = 4096
@@ -57,7 +122,7 @@ func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 		if len(batch) == 0 {
 			return n, nil
 		}
-		missing, err := to.missing(ctx, after, batch)
+		missing, err := lacking(ctx, to, after, batch)
 		if err != nil {
 			return n, err
 		}
@@ -71,9 +136,9 @@ func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 
 var lastID = event.ID(bytes.Repeat([]byte{0xff}, len(event.ID{})))
 
-// missing returns those secrets of a batch that this vault does not have. The ids of the batch
+// lacking returns those secrets of a batch that a vault does not have. The ids of the batch
 // come after the given id.
-func (v *Vault) missing(ctx context.Context, after event.ID, batch []subjectSecret) (missing []subjectSecret, err error) {
+func lacking(ctx context.Context, v *Vault, after event.ID, batch []subjectSecret) (missing []subjectSecret, err error) {
 	have := map[event.ID][]byte{}
 	upTo := batch[len(batch)-1].id
 	for {

@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
+	"time"
 
 	driver "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -19,10 +21,13 @@ import (
 // memory is what a vault knows beside its keys. Its methods are the vault's.
 type memory struct {
 	store store // what is done with the vault's database
+	now   func() time.Time
+	log   *slog.Logger
+	lacks missing
 }
 
 // Known returns what the vault knows of its ledger. It is empty in a vault that no ledger told yet.
-func (m memory) Known(ctx context.Context) (ledger.Known, error) { return m.store.known(ctx) }
+func (m *memory) Known(ctx context.Context) (ledger.Known, error) { return m.store.known(ctx) }
 
 // Learn tells the vault how far the ledger is durable. Of each partition the vault keeps the head that is
 // furthest: it never lowers one, and partitions that k does not have stay as they are, so several nodes
@@ -31,7 +36,7 @@ func (m memory) Known(ctx context.Context) (ledger.Known, error) { return m.stor
 //
 // What was learned is durable when Learn returns; on SQLite that costs one fsync, and none if nothing
 // is new. After an error, or a crash in it, all of k is known or nothing of it.
-func (m memory) Learn(ctx context.Context, k ledger.Known) error {
+func (m *memory) Learn(ctx context.Context, k ledger.Known) error {
 	if k.Ledger == "" {
 		return errors.New("the vault learns heads of a ledger that has an id")
 	}
@@ -42,23 +47,24 @@ func (m memory) Learn(ctx context.Context, k ledger.Known) error {
 // another ledger's id in place of the vault's own. It is for restore and recover alone, while no node
 // runs: what it forgets can no longer show that the ledger lost something. It is durable when Relearn
 // returns; after an error all of it is done or nothing.
-func (m memory) Relearn(ctx context.Context, k ledger.Known) error {
+func (m *memory) Relearn(ctx context.Context, k ledger.Known) error {
 	return m.store.learn(ctx, k, true)
 }
 
 // Used reports whether personal data may have been sealed under keys of the vault: whether it has a
 // class key.
-func (m memory) Used(ctx context.Context) (bool, error) { return m.store.used(ctx) }
+func (m *memory) Used(ctx context.Context) (bool, error) { return m.store.used(ctx) }
 
 func otherLedger(own, other string) error {
 	return tag(ErrOtherLedger, "the vault belongs to the ledger %s, and not to %s: use the vault that is this ledger's", own, other)
 }
 
-// knownSQLite are the tables in an SQLite file that say what the vault knows of its ledger. They are
+// knownSQLite are the tables in an SQLite file that say what the vault knows beside its keys. They are
 // added to files that do not have them; programs that do not know them use the file as ever.
 var knownSQLite = []string{
 	"CREATE TABLE IF NOT EXISTS ledger (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL)",
 	"CREATE TABLE IF NOT EXISTS heads (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL, hash BLOB NOT NULL)",
+	missingSQLite,
 }
 
 func (s *sqlite) known(ctx context.Context) (ledger.Known, error) { return readKnown(ctx, s.db, "") }

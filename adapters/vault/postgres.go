@@ -55,7 +55,7 @@ func OpenPostgres(ctx context.Context, url, masterKeyFile string, o Options) (*V
 		_ = client.Close()
 		return nil, fmt.Errorf("vault in PostgreSQL: %w", err)
 	}
-	v.start()
+	v.start(o)
 	return v, nil
 }
 
@@ -90,7 +90,7 @@ func (p *shared) open(ctx context.Context, masterKeyFile string, o Options) (v *
 	}
 	defer clear(master)
 	v = newVault(master)
-	v.db, v.store = p.db, p
+	v.db, v.store, v.log = p.db, p, o.Log
 	if err := v.sameMaster(o.CopyOf); err != nil {
 		return nil, err
 	}
@@ -100,7 +100,10 @@ func (p *shared) open(ctx context.Context, masterKeyFile string, o Options) (v *
 	}); err != nil {
 		return nil, err
 	}
-	return v, v.readMeta(check, pseudonym, digest, o)
+	if err := v.readMeta(check, pseudonym, digest, o); err != nil {
+		return nil, err
+	}
+	return v, v.loadMissing(ctx)
 }
 
 // format is the format of the vault; 0 if there is no vault: no table, or no row in any table, as

@@ -45,7 +45,7 @@ func Open(path, masterKeyFile string, o Options) (_ *Vault, err error) {
 		}
 		return nil, fmt.Errorf("vault %s: %w", path, err)
 	}
-	v.start()
+	v.start(o)
 	return v, nil
 }
 
@@ -99,8 +99,8 @@ func openSQLite(v *Vault, path string, o Options) error {
 	if s.getClass, err = v.db.Prepare("SELECT key FROM classes WHERE tenant = ? AND class = ?"); err != nil {
 		return err
 	}
-	v.store = s
-	return nil
+	v.store, v.log = s, o.Log
+	return v.loadMissing(context.Background())
 }
 
 // createSQLite makes the tables in one transaction: a crash leaves a whole vault, or none.

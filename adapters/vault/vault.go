@@ -13,7 +13,10 @@
 //
 // Data is sealed with AES-256-GCM, under a key that HKDF-SHA256 (RFC 5869) derives from a subject
 // secret, with a class key as salt, for the tenant. Both keys are needed to open the data, and
-// nothing that is stored elsewhere replaces either.
+// nothing that is stored elsewhere replaces either. In version 2 of the seal, which a ledger has from
+// format level 3 on, the key is derived for one event, and its box commits to it (package seal). So
+// the key of one event can be disclosed: it opens that event and no other. The key of version 1 opens
+// all data of one subject, class and month.
 //
 // A key is durable before it is used: SQLite has journal_mode=WAL and synchronous=FULL,
 // PostgreSQL synchronous_commit=on, and the vault waits for the end of the transaction. Subject
@@ -35,6 +38,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -58,6 +62,11 @@ type Options struct {
 	// Ledger is the short id of the ledger that a new vault belongs to; it is written together with the
 	// vault's keys. In a vault that exists it changes nothing: see Learn. May be "".
 	Ledger string
+	// Log gets a line when keys are noticed to be missing. Default: slog.Default().
+	Log *slog.Logger
+	// ToCopy opens the vault for Copy alone, from it or into it. It makes no keys, and SubjectKey fails. See
+	// also OpenToCopy.
+	ToCopy bool
 	// Timeout bounds each use of PostgreSQL, with connecting. Default 5 s. SQLite does not use
 	// it.
 	Timeout time.Duration
@@ -67,9 +76,8 @@ const (
 	formatVersion = 1
 
 	keySize = 32
-	// A subject secret and a derived cipher take about 150 and 1,200 bytes in memory.
+	// A subject secret takes about 150 bytes in memory.
 	cachedSecrets = 1 << 16
-	cachedCiphers = 1 << 14
 	cachedClasses = 1 << 12
 	// The first fill makes firstSpares spare secrets, and no fill more than maxSpares, so that a
 	// short run leaves few unused.
@@ -81,8 +89,8 @@ const (
 type Vault struct {
 	wrapping
 	memory
-	db  *sql.DB
-	now func() time.Time
+	sealing
+	db *sql.DB
 
 	pseudonym []byte
 	digest    []byte
@@ -90,7 +98,6 @@ type Vault struct {
 
 	secrets *lru[event.ID, []byte]
 	classes *lru[classKey, []byte]
-	ciphers *lru[cipherKey, cipher.AEAD]
 
 	making struct {
 		sync.Mutex
@@ -101,11 +108,6 @@ type Vault struct {
 }
 
 type classKey struct{ tenant, class string } // class is "message/2026-11"
-
-type cipherKey struct {
-	classKey
-	subject event.ID
-}
 
 // made is a class key that a caller is making. done is closed when it is made, or when that has
 // failed.
@@ -129,6 +131,14 @@ type store interface {
 	// addClass adds a class key. If there is one already, that stays.
 	addClass(ctx context.Context, k classKey, box []byte) error
 	classes(ctx context.Context) (map[classKey][]byte, error)
+	// makeClass is addClass, but adds nothing if the key was noticed to be missing.
+	makeClass(ctx context.Context, k classKey, box []byte) error
+	// lackingSubjects and lackingClasses return those that are not there.
+	lackingSubjects(ctx context.Context, ids []event.ID) ([]event.ID, error)
+	lackingClasses(ctx context.Context, ks []classKey) ([]classKey, error)
+	// noteMissing writes down that a class key is missing; notedMissing returns them all.
+	noteMissing(ctx context.Context, k classKey) error
+	notedMissing(ctx context.Context) ([]classKey, error)
 
 	known(ctx context.Context) (ledger.Known, error)
 	// learn is Learn; with exactly it is Relearn.
@@ -149,11 +159,12 @@ func newVault(master []byte) *Vault {
 	v := &Vault{
 		wrapping: wrapping{newCipher(derive(master, nil, "chirograph vault: wrap")), derive(master, nil, "chirograph vault: check")},
 
-		now:     time.Now,
+		memory:  memory{now: time.Now},
 		secrets: newLRU[event.ID, []byte](cachedSecrets),
 		classes: newLRU[classKey, []byte](cachedClasses),
-		ciphers: newLRU[cipherKey, cipher.AEAD](cachedCiphers),
 	}
+	v.sealing = newSealing(v.secret, func(k classKey) ([]byte, error) { return classToOpen(v, k) }, v.class,
+		func(k classKey) (classKey, error) { return sealable(v, k) })
 	v.making.classes = map[classKey]*made{}
 	v.spare.fill = make(chan struct{}, 1)
 	v.spare.filled.L = &v.spare
@@ -161,10 +172,16 @@ func newVault(master []byte) *Vault {
 	return v
 }
 
-// start begins to make spare secrets.
-func (v *Vault) start() {
-	v.spare.filler.Go(func() { v.spare.run(v.makeSecrets) })
-	v.spare.fill <- struct{}{}
+// start begins to make spare secrets. A vault that is only copied from or to makes none.
+func (v *Vault) start(o Options) {
+	fill := v.makeSecrets
+	if o.ToCopy {
+		fill = func(int) ([]event.ID, error) { return nil, errors.New("it was opened to be copied only") }
+	}
+	v.spare.filler.Go(func() { v.spare.run(fill) })
+	if !o.ToCopy {
+		v.spare.fill <- struct{}{}
+	}
 }
 
 // masterKey reads the master key, or makes one for a vault that is to be created.
@@ -215,9 +232,15 @@ func laterFormat(version int) error {
 }
 
 // Health says whether the vault's PostgreSQL answers, since when that is so, and if not, why, in
-// words for the operator. It returns at once: PostgreSQL is asked at least every two seconds. A
-// vault in SQLite is always well.
-func (v *Vault) Health() (ok bool, since time.Time, detail string) { return v.store.health() }
+// words for the operator. It is not well either if keys were noticed to be missing. It returns at once:
+// PostgreSQL is asked at least every two seconds.
+func (v *Vault) Health() (ok bool, since time.Time, detail string) {
+	ok, since, detail = v.store.health()
+	if at, lacks := v.lacks.detail(); ok && lacks != "" {
+		return false, at, lacks
+	}
+	return ok, since, detail
+}
 
 // Close ends the use of the vault. Its keys are durable, so what was sealed can still be opened
 // later.
@@ -261,15 +284,15 @@ func derive(secret, salt []byte, use string, names ...string) []byte {
 	return k
 }
 
-// seal encrypts plain, bound to bound. The box begins with its random nonce (96 bits, NIST SP
+// encrypt encrypts plain, bound to bound. The box begins with its random nonce (96 bits, NIST SP
 // 800-38D §8.2.2).
-func seal(aead cipher.AEAD, plain, bound []byte) []byte {
+func encrypt(aead cipher.AEAD, plain, bound []byte) []byte {
 	box := make([]byte, 12, 12+len(plain)+16)
 	rand.Read(box)
 	return aead.Seal(box, box, plain, bound)
 }
 
-func unseal(aead cipher.AEAD, box, bound []byte) ([]byte, error) {
+func decrypt(aead cipher.AEAD, box, bound []byte) ([]byte, error) {
 	if len(box) < 12 {
 		return nil, errors.New("too short")
 	}
@@ -337,15 +360,19 @@ func (v *Vault) makeSecrets(n int) ([]event.ID, error) {
 	return ids, nil
 }
 
-// secret returns a subject's secret; ErrErased if there is none.
+// secret returns a subject's secret; ErrKeyMissing if there is none, and that is remembered.
 func (v *Vault) secret(id event.ID) ([]byte, error) {
 	if s, ok := v.secrets.get(id); ok {
 		return s, nil
 	}
 	box, err := v.store.secret(context.Background(), id)
 	if err != nil {
-		return nil, erased(err)
+		if errors.Is(err, sql.ErrNoRows) {
+			_ = v.notice(context.Background(), []event.ID{id}, nil) // only a class key is written down
+		}
+		return nil, absent(err)
 	}
+	v.lacks.found(id)
 	s, err := v.unwrap(box, "subject", string(id[:]))
 	if err == nil {
 		v.secrets.put(id, s)
@@ -353,21 +380,22 @@ func (v *Vault) secret(id event.ID) ([]byte, error) {
 	return s, err
 }
 
-func erased(err error) error {
+// absent is ErrKeyMissing if the store has no such row. Nothing erases keys yet.
+func absent(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
-		return ledger.ErrErased
+		return ledger.ErrKeyMissing
 	}
 	return ledger.Refused(fmt.Errorf("the vault cannot be read: %w", err))
 }
 
-// class returns a tenant's class key; ErrErased if there is none.
+// class returns a tenant's class key; ErrKeyMissing if there is none.
 func (v *Vault) class(k classKey) ([]byte, error) {
 	if s, ok := v.classes.get(k); ok {
 		return s, nil
 	}
 	box, err := v.store.class(context.Background(), k)
 	if err != nil {
-		return nil, erased(err)
+		return nil, absent(err)
 	}
 	s, err := v.unwrap(box, "class", k.tenant, k.class)
 	if err == nil {
@@ -376,12 +404,13 @@ func (v *Vault) class(k classKey) ([]byte, error) {
 	return s, err
 }
 
-// classOrNew is class, but makes the key at its first use. The key is durable when it returns. A
-// key that was destroyed looks like one that was never made: before destroying a key, make sure
-// that no more data of its month will be sealed.
+// classOrNew is class, but makes the key at its first use. The key is durable when it returns. If
+// the key was noticed to be missing, none is made: ErrKeyMissing. A key that was destroyed looks like
+// one that was never made: before destroying a key, make sure that no more data of its month will be
+// sealed.
 func (v *Vault) classOrNew(k classKey) ([]byte, error) {
 	s, err := v.class(k)
-	if err == nil || !errors.Is(err, ledger.ErrErased) {
+	if err == nil || !errors.Is(err, ledger.ErrKeyMissing) {
 		return s, err
 	}
 	m := &v.making
@@ -406,49 +435,8 @@ func (v *Vault) classOrNew(k classKey) ([]byte, error) {
 
 // makeClass makes a class key. If another process has made it first, that key is used.
 func (v *Vault) makeClass(k classKey) ([]byte, error) {
-	if err := v.store.addClass(context.Background(), k, v.wrapped(newKey(), "class", k.tenant, k.class)); err != nil {
+	if err := v.store.makeClass(context.Background(), k, v.wrapped(newKey(), "class", k.tenant, k.class)); err != nil {
 		return nil, fmt.Errorf("the vault cannot make a key: %w", err)
 	}
 	return v.class(k)
-}
-
-// cipher returns the cipher for a tenant's data about one subject, of one class and month.
-func (v *Vault) cipher(k cipherKey, class func(classKey) ([]byte, error)) (cipher.AEAD, error) {
-	if c, ok := v.ciphers.get(k); ok {
-		return c, nil
-	}
-	secret, err := v.secret(k.subject)
-	if err != nil {
-		return nil, err
-	}
-	salt, err := class(k.classKey)
-	if err != nil {
-		return nil, err
-	}
-	c := newCipher(derive(secret, salt, "chirograph vault: seal", k.tenant, k.class, string(k.subject[:])))
-	v.ciphers.put(k, c)
-	return c, nil
-}
-
-// Seal is part of ledger.Vault.
-func (v *Vault) Seal(tenant string, key event.ID, class ledger.Class, id event.ID, plain []byte) (event.Sealed, error) {
-	name := string(class) + "/" + id.Time().Format("2006-01")
-	c, err := v.cipher(cipherKey{classKey{tenant, name}, key}, v.classOrNew)
-	if err != nil {
-		return event.Sealed{}, err
-	}
-	return event.Sealed{SubjectKey: key, ClassKey: name, Box: seal(c, plain, id[:])}, nil
-}
-
-// Open is part of ledger.Vault.
-func (v *Vault) Open(tenant string, id event.ID, s *event.Sealed) ([]byte, error) {
-	c, err := v.cipher(cipherKey{classKey{tenant, s.ClassKey}, s.SubjectKey}, v.class)
-	if err != nil {
-		return nil, err
-	}
-	plain, err := unseal(c, s.Box, id[:])
-	if err != nil {
-		return nil, errors.New("the sealed data does not open: it was altered, or belongs to another event or tenant")
-	}
-	return plain, nil
 }
