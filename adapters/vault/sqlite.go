@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/domain/event"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
@@ -140,7 +141,7 @@ func createSQLite(v *Vault, path string, o Options) error {
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return datafile.SyncDir(filepath.Dir(path))
 }
 
 // addTables makes those tables that a file of an earlier version does not have, in one transaction. It
