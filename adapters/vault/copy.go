@@ -4,11 +4,71 @@ import (
 	"bytes"
 	"context"
 	"crypto/subtle"
+	"database/sql"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/sqliteimage"
 	"github.com/chirograph/chirograph/domain/event"
 )
+
+// OpenToCopy opens the vault in the SQLite file at path to copy its keys from it with Copy. A node may have
+// it open and add keys meanwhile. Nothing is written to the file; SQLite makes the files -wal and -shm
+// beside it if they are missing. With still no process may use the vault meanwhile, and then nothing at all
+// is made, so that a copy on a read-only disk can be read. The vault makes no keys.
+func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("there is no vault at %s: %w", path, err)
+	}
+	o := Options{ToCopy: true}
+	master, err := masterKey(masterKeyFile, o, true)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(master)
+	v := newVault(master)
+	var db *sql.DB
+	closeFile := func() error { return db.Close() }
+	if still {
+		image, err := sqliteimage.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("vault: %w", err)
+		}
+		db, closeFile = image.DB(), image.Close
+	} else if db, err = sql.Open("sqlite", "file:"+strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(filepath.ToSlash(path))+
+		"?mode=ro&_pragma=busy_timeout(10000)&_pragma=query_only(1)&_pragma=cell_size_check(1)"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("vault %s: %w", path, errors.Join(err, closeFile()))
+		}
+	}()
+	if err := isVault(context.Background(), db); err != nil {
+		return nil, err
+	}
+	var check, pseudonym, digest []byte
+	if err := db.QueryRow("SELECT key_check, pseudonym, digest FROM meta").Scan(&check, &pseudonym, &digest); err != nil {
+		return nil, err
+	}
+	if err := v.readMeta(check, pseudonym, digest, o); err != nil {
+		return nil, err
+	}
+	s := &sqlite{db: db, since: time.Now(), closeFile: closeFile}
+	if s.getSecret, err = db.Prepare("SELECT secret FROM subjects WHERE id = ?"); err != nil {
+		return nil, err
+	}
+	if s.getClass, err = db.Prepare("SELECT key FROM classes WHERE tenant = ? AND class = ?"); err != nil {
+		return nil, err
+	}
+	v.db, v.store = db, s
+	v.start(o)
+	return v, nil
+}
 
 // copyBatch is how many subject secrets Copy copies in one transaction.
 const copyBatch = 4096

@@ -86,7 +86,7 @@ func TestMissing(t *testing.T) {
 
 				// What is new is sealed all the same, as ledger.Seal does it.
 				later := event.NewID(november)
-				now, err := ledger.Seal(v, ledger.Stream{Tenant: "acme", Key: key}, "message", later, "a STOP")
+				now, err := ledger.Seal(v, event.MaxLevel, ledger.Stream{Tenant: "acme", Key: key}, "message", later, "a STOP")
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -55,7 +55,7 @@ func OpenPostgres(ctx context.Context, url, masterKeyFile string, o Options) (*V
 		_ = client.Close()
 		return nil, fmt.Errorf("vault in PostgreSQL: %w", err)
 	}
-	v.start()
+	v.start(o)
 	return v, nil
 }
 

@@ -13,7 +13,10 @@
 //
 // Data is sealed with AES-256-GCM, under a key that HKDF-SHA256 (RFC 5869) derives from a subject
 // secret, with a class key as salt, for the tenant. Both keys are needed to open the data, and
-// nothing that is stored elsewhere replaces either.
+// nothing that is stored elsewhere replaces either. In version 2 of the seal, which a ledger has from
+// format level 3 on, the key is derived for one event, and its box commits to it (package seal). So
+// the key of one event can be disclosed: it opens that event and no other. The key of version 1 opens
+// all data of one subject, class and month.
 //
 // A key is durable before it is used: SQLite has journal_mode=WAL and synchronous=FULL,
 // PostgreSQL synchronous_commit=on, and the vault waits for the end of the transaction. Subject
@@ -60,6 +63,9 @@ type Options struct {
 	Ledger string
 	// Log gets a line when keys are noticed to be missing. Default: slog.Default().
 	Log *slog.Logger
+	// ToCopy opens the vault for Copy alone, from it or into it. It makes no keys, and SubjectKey fails. See
+	// also OpenToCopy.
+	ToCopy bool
 	// Timeout bounds each use of PostgreSQL, with connecting. Default 5 s. SQLite does not use
 	// it.
 	Timeout time.Duration
@@ -72,9 +78,8 @@ const (
 	rotatedFormat = 2
 
 	keySize = 32
-	// A subject secret and a derived cipher take about 150 and 1,200 bytes in memory.
+	// A subject secret takes about 150 bytes in memory.
 	cachedSecrets = 1 << 16
-	cachedCiphers = 1 << 14
 	cachedClasses = 1 << 12
 	// The first fill makes firstSpares spare secrets, and no fill more than maxSpares, so that a
 	// short run leaves few unused.
@@ -87,6 +92,7 @@ type Vault struct {
 	ring     keyring
 	rotation rotation
 	memory
+	sealing
 	db *sql.DB
 
 	pseudonym []byte
@@ -95,7 +101,6 @@ type Vault struct {
 
 	secrets *lru[event.ID, []byte]
 	classes *lru[classKey, []byte]
-	ciphers *lru[cipherKey, cipher.AEAD]
 
 	making struct {
 		sync.Mutex
@@ -106,11 +111,6 @@ type Vault struct {
 }
 
 type classKey struct{ tenant, class string } // class is "message/2026-11"
-
-type cipherKey struct {
-	classKey
-	subject event.ID
-}
 
 // made is a class key that a caller is making. done is closed when it is made, or when that has
 // failed.
@@ -154,8 +154,9 @@ func newVault(files ...string) *Vault {
 		memory:  memory{now: time.Now},
 		secrets: newLRU[event.ID, []byte](cachedSecrets),
 		classes: newLRU[classKey, []byte](cachedClasses),
-		ciphers: newLRU[cipherKey, cipher.AEAD](cachedCiphers),
 	}
+	v.sealing = newSealing(v.secret, func(k classKey) ([]byte, error) { return classToOpen(v, k) }, v.class,
+		func(k classKey) (classKey, error) { return sealable(v, k) })
 	v.making.classes = map[classKey]*made{}
 	v.spare.fill = make(chan struct{}, 1)
 	v.spare.filled.L = &v.spare
@@ -163,10 +164,16 @@ func newVault(files ...string) *Vault {
 	return v
 }
 
-// start begins to make spare secrets.
-func (v *Vault) start() {
-	v.spare.filler.Go(func() { v.spare.run(v.makeSecrets) })
-	v.spare.fill <- struct{}{}
+// start begins to make spare secrets. A vault that is only copied from or to makes none.
+func (v *Vault) start(o Options) {
+	fill := v.makeSecrets
+	if o.ToCopy {
+		fill = func(int) ([]event.ID, error) { return nil, errors.New("it was opened to be copied only") }
+	}
+	v.spare.filler.Go(func() { v.spare.run(fill) })
+	if !o.ToCopy {
+		v.spare.fill <- struct{}{}
+	}
 }
 
 // masterKey reads the master key for a vault that is to be created, or makes one.
@@ -279,15 +286,15 @@ func derive(secret, salt []byte, use string, names ...string) []byte {
 	return k
 }
 
-// seal encrypts plain, bound to bound. The box begins with its random nonce (96 bits, NIST SP
+// encrypt encrypts plain, bound to bound. The box begins with its random nonce (96 bits, NIST SP
 // 800-38D §8.2.2).
-func seal(aead cipher.AEAD, plain, bound []byte) []byte {
+func encrypt(aead cipher.AEAD, plain, bound []byte) []byte {
 	box := make([]byte, 12, 12+len(plain)+16)
 	rand.Read(box)
 	return aead.Seal(box, box, plain, bound)
 }
 
-func unseal(aead cipher.AEAD, box, bound []byte) ([]byte, error) {
+func decrypt(aead cipher.AEAD, box, bound []byte) ([]byte, error) {
 	if len(box) < 12 {
 		return nil, errors.New("too short")
 	}
@@ -441,48 +448,4 @@ func (v *Vault) makeClass(k classKey) ([]byte, error) {
 		return nil, fmt.Errorf("the vault cannot make a key: %w", err)
 	}
 	return v.class(k)
-}
-
-// cipher returns the cipher for a tenant's data about one subject, of one class and month.
-func (v *Vault) cipher(k cipherKey, class func(classKey) ([]byte, error)) (cipher.AEAD, error) {
-	if c, ok := v.ciphers.get(k); ok {
-		return c, nil
-	}
-	secret, err := v.secret(k.subject)
-	if err != nil {
-		return nil, err
-	}
-	salt, err := class(k.classKey)
-	if err != nil {
-		return nil, err
-	}
-	c := newCipher(derive(secret, salt, "chirograph vault: seal", k.tenant, k.class, string(k.subject[:])))
-	v.ciphers.put(k, c)
-	return c, nil
-}
-
-// Seal is part of ledger.Vault.
-func (v *Vault) Seal(tenant string, key event.ID, class ledger.Class, id event.ID, plain []byte) (event.Sealed, error) {
-	k, err := sealable(v, classKey{tenant, string(class) + "/" + id.Time().Format("2006-01")})
-	if err != nil {
-		return event.Sealed{}, err
-	}
-	c, err := v.cipher(cipherKey{k, key}, v.class)
-	if err != nil {
-		return event.Sealed{}, err
-	}
-	return event.Sealed{SubjectKey: key, ClassKey: k.class, Box: seal(c, plain, id[:])}, nil
-}
-
-// Open is part of ledger.Vault.
-func (v *Vault) Open(tenant string, id event.ID, s *event.Sealed) ([]byte, error) {
-	c, err := v.cipher(cipherKey{classKey{tenant, s.ClassKey}, s.SubjectKey}, func(k classKey) ([]byte, error) { return classToOpen(v, k) })
-	if err != nil {
-		return nil, err
-	}
-	plain, err := unseal(c, s.Box, id[:])
-	if err != nil {
-		return nil, errors.New("the sealed data does not open: it was altered, or belongs to another event or tenant")
-	}
-	return plain, nil
 }

@@ -30,12 +30,12 @@ func bound(kind string, names []string) []byte {
 
 // wrapped returns the box of a key.
 func (w *wrapping) wrapped(key []byte, kind string, names ...string) []byte {
-	return seal(w.wrap, key, bound(kind, names))
+	return encrypt(w.wrap, key, bound(kind, names))
 }
 
 // unwrap returns the key in a box.
 func (w *wrapping) unwrap(box []byte, kind string, names ...string) ([]byte, error) {
-	key, err := unseal(w.wrap, box, bound(kind, names))
+	key, err := decrypt(w.wrap, box, bound(kind, names))
 	if err != nil || len(key) != keySize {
 		return nil, tag(ErrDamaged, "a %s key in the vault is damaged, or was put there by another program", kind)
 	}

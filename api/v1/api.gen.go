@@ -20,6 +20,27 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for CheckState.
+const (
+	CheckStateNotOptedOut CheckState = "not_opted_out"
+	CheckStateOptedOut    CheckState = "opted_out"
+	CheckStateUnknown     CheckState = "unknown"
+)
+
+// Valid indicates whether the value is a known member of the CheckState enum.
+func (e CheckState) Valid() bool {
+	switch e {
+	case CheckStateNotOptedOut:
+		return true
+	case CheckStateOptedOut:
+		return true
+	case CheckStateUnknown:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Purpose.
 const (
 	PurposeAccount    Purpose = "account"
@@ -182,14 +203,23 @@ type CheckResult struct {
 	Results []Checked  `json:"results"`
 }
 
+// CheckState defines model for CheckState.
+type CheckState string
+
 // Checked defines model for Checked.
 type Checked struct {
 	// Number As you wrote it.
-	Number   string `json:"number"`
-	OptedOut bool   `json:"opted_out"`
+	Number string `json:"number"`
+
+	// OptedOut False only where the state is `not_opted_out`. It is true for `unknown` too, so that a client that does not read `state` sends nothing to a number of which it is not known.
+	OptedOut bool `json:"opted_out"`
 
 	// Scopes The opt-outs that stand and count.
 	Scopes []StandingOptOut `json:"scopes"`
+	State  CheckState       `json:"state"`
+
+	// UnknownBecause With `unknown` only. `behind`: not everything that the ledger held when you asked was read within 2 seconds. `ledger_unreachable`: the ledger did not say how far it goes.
+	UnknownBecause string `json:"unknown_because,omitempty,omitzero"`
 }
 
 // Component defines model for Component.

@@ -101,7 +101,14 @@ func messageEvent(e *reading.Event) Event {
 func checkResult(numbers []string, c *reading.Checked) CheckResult {
 	v := CheckResult{AsOf: list(c.AsOf), Results: make([]Checked, len(numbers))}
 	for i, number := range numbers {
-		v.Results[i] = Checked{Number: number, OptedOut: len(c.Standing[i]) > 0, Scopes: all(c.Standing[i], standing)}
+		r := Checked{Number: number, State: CheckStateUnknown, UnknownBecause: string(c.Unknown[i]), OptedOut: true, Scopes: all(c.Standing[i], standing)}
+		switch {
+		case len(r.Scopes) > 0:
+			r.State = CheckStateOptedOut
+		case r.UnknownBecause == "":
+			r.State, r.OptedOut = CheckStateNotOptedOut, false
+		}
+		v.Results[i] = r
 	}
 	return v
 }

@@ -353,6 +353,9 @@ func (v *Verifier) level(p event.Partition, index int64, e *event.Event) {
 	case *event.InboundHeld:
 		at = d.Control
 	}
+	if s := event.SealedIn(e.Data); s != nil && s.Version.Level() > needs {
+		needs, what = s.Version.Level(), fmt.Sprintf("a seal of version %d", s.Version)
+	}
 	if at < 1 || at > v.control.head { // what names no position, or one that there is not
 		at = v.control.head
 	}

@@ -214,7 +214,7 @@ func (w *work) reply(a recipient.Ask) {
 	if stream.Key.IsZero() {
 		stream.Key = sealedIn.SubjectKey
 	}
-	sealed, err := ledger.Seal(c.cfg.Vault, stream, ledger.ClassMessage, id, event.Content{To: string(to), Body: body})
+	sealed, err := ledger.Seal(c.cfg.Vault, c.fold.reg.Level(), stream, ledger.ClassMessage, id, event.Content{To: string(to), Body: body})
 	if err != nil {
 		c.agenda.remind(w.st, w.now.Add(time.Second), w.now)
 		return

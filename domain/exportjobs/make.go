@@ -231,23 +231,12 @@ func (j *Jobs) entry(x *judged, shown Shown) (export.Entry, error) {
 
 // sealedIn is the personal data of an event, if it is shown; nil if not, or if it has none.
 func sealedIn(d event.Data, shown Shown) *event.Sealed {
-	var box *event.Sealed
-	may := shown.Evidence
-	switch d := d.(type) {
-	case *event.MessageSubmitted:
-		box, may = &d.Sealed, shown.Message
-	case *event.ReceiptReceived:
-		box, may = &d.Sealed, shown.Message
-	case *event.InboundReceived:
-		box, may = &d.Sealed, shown.Inbound
-	case *event.InboundReceivedV2:
-		box, may = &d.Sealed, shown.Inbound
-	case *event.OptedOut:
-		box = d.Sealed
-	case *event.SuppressionLifted:
-		box = d.Sealed
-	case *event.ReviewResolved:
-		box = d.Sealed
+	box, may := event.SealedIn(d), shown.Evidence
+	switch d.(type) {
+	case *event.MessageSubmitted, *event.ReceiptReceived:
+		may = shown.Message
+	case *event.InboundReceived, *event.InboundReceivedV2:
+		may = shown.Inbound
 	}
 	if !may || box == nil || len(box.Box) == 0 {
 		return nil

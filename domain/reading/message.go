@@ -14,9 +14,6 @@ import (
 const (
 	// catchUp bounds the wait for views that are to hold a position.
 	catchUp = 10 * time.Second
-	// lookAtHead bounds the question for a partition's head, which waits where the
-	// partition is empty.
-	lookAtHead = 100 * time.Millisecond
 )
 
 // Opened is a message with what was sealed in it.
@@ -46,9 +43,7 @@ func (r *Reader) Find(ctx context.Context, tenant string, id event.ID) (*Message
 		return m, err
 	}
 	p := event.Partition(id.Partition())
-	brief, cancel := context.WithTimeout(ctx, lookAtHead)
-	_, head, err := r.p.Log.Read(brief, p, 0, 1)
-	cancel()
+	_, head, err := r.p.Log.Read(ctx, p, 0, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +60,7 @@ func (r *Reader) Find(ctx context.Context, tenant string, id event.ID) (*Message
 func (r *Reader) WaitFor(ctx context.Context, p event.Position) error {
 	ctx, cancel := r.p.Wait(ctx, catchUp)
 	defer cancel()
-	err := r.p.Views.WaitFor(ctx, p)
+	err := r.hurry(ctx, p)
 	if err != nil && ctx.Err() != nil {
 		return &BehindError{err}
 	}
