@@ -12,13 +12,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/sqliteimage"
 	"github.com/chirograph/chirograph/domain/event"
 )
 
 // OpenToCopy opens the vault in the SQLite file at path to copy its keys from it with Copy. A node may have
 // it open and add keys meanwhile. Nothing is written to the file; SQLite makes the files -wal and -shm
-// beside it if they are missing. With still no process uses the vault, and then nothing at all is made
-// where its last user closed it: so a copy on a read-only disk can be read. The vault makes no keys.
+// beside it if they are missing. With still no process may use the vault meanwhile, and then nothing at all
+// is made, so that a copy on a read-only disk can be read. The vault makes no keys.
 func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("there is no vault at %s: %w", path, err)
@@ -30,31 +31,25 @@ func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
 	}
 	defer clear(master)
 	v := newVault(master)
-	dsn := "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(filepath.ToSlash(path)) +
-		"?mode=ro&_pragma=busy_timeout(10000)&_pragma=query_only(1)&_pragma=cell_size_check(1)"
-	if info, err := os.Stat(path + "-wal"); still && (err != nil || info.Size() == 0) {
-		dsn += "&immutable=1"
-	}
-	db, err := sql.Open("sqlite", dsn)
-	if err != nil {
+	var db *sql.DB
+	closeFile := func() error { return db.Close() }
+	if still {
+		image, err := sqliteimage.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("vault: %w", err)
+		}
+		db, closeFile = image.DB(), image.Close
+	} else if db, err = sql.Open("sqlite", "file:"+strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(filepath.ToSlash(path))+
+		"?mode=ro&_pragma=busy_timeout(10000)&_pragma=query_only(1)&_pragma=cell_size_check(1)"); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("vault %s: %w", path, errors.Join(err, db.Close()))
+			err = fmt.Errorf("vault %s: %w", path, errors.Join(err, closeFile()))
 		}
 	}()
-	var app, version int
-	for q, into := range map[string]*int{"PRAGMA application_id": &app, "PRAGMA user_version": &version} {
-		if err := db.QueryRow(q).Scan(into); err != nil {
-			return nil, fmt.Errorf("this is not a vault, or its first page is damaged: %w", err)
-		}
-	}
-	switch {
-	case app != applicationID:
-		return nil, errors.New("this is not a vault: the file is empty or belongs to another application")
-	case version != formatVersion:
-		return nil, laterFormat(version)
+	if err := isVault(context.Background(), db); err != nil {
+		return nil, err
 	}
 	var check, pseudonym, digest []byte
 	if err := db.QueryRow("SELECT key_check, pseudonym, digest FROM meta").Scan(&check, &pseudonym, &digest); err != nil {
@@ -63,7 +58,7 @@ func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
 	if err := v.readMeta(check, pseudonym, digest, o); err != nil {
 		return nil, err
 	}
-	s := &sqlite{db: db, since: time.Now()}
+	s := &sqlite{db: db, since: time.Now(), closeFile: closeFile}
 	if s.getSecret, err = db.Prepare("SELECT secret FROM subjects WHERE id = ?"); err != nil {
 		return nil, err
 	}

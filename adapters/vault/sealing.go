@@ -43,11 +43,8 @@ type sealedKey struct {
 	event event.ID
 }
 
-func newSealing(v *Vault) sealing {
-	return sealing{secretOf: v.secret, classNow: v.class,
-		classOf:   func(k classKey) ([]byte, error) { return classToOpen(v, k) },
-		sealUnder: func(k classKey) (classKey, error) { return sealable(v, k) },
-
+func newSealing(secretOf func(event.ID) ([]byte, error), classOf, classNow func(classKey) ([]byte, error), sealUnder func(classKey) (classKey, error)) sealing {
+	return sealing{secretOf: secretOf, classOf: classOf, classNow: classNow, sealUnder: sealUnder,
 		ciphers: newLRU[cipherKey, cipher.AEAD](cachedCiphers),
 		roots:   newLRU[cipherKey, []byte](cachedRoots),
 		events:  newLRU[sealedKey, *seal.Cipher](cachedEvents),

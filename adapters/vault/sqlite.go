@@ -164,6 +164,7 @@ type sqlite struct {
 	db                  *sql.DB
 	getSecret, getClass *sql.Stmt
 	since               time.Time
+	closeFile           func() error // nil: db's own
 }
 
 func (s *sqlite) secret(ctx context.Context, id event.ID) (box []byte, err error) {
@@ -218,7 +219,12 @@ func (s *sqlite) classes(ctx context.Context) (map[classKey][]byte, error) {
 
 func (s *sqlite) health() (bool, time.Time, string) { return true, s.since, "" }
 
-func (s *sqlite) close() error { return s.db.Close() }
+func (s *sqlite) close() error {
+	if s.closeFile != nil {
+		return s.closeFile()
+	}
+	return s.db.Close()
+}
 
 func scanSecrets(rows *sql.Rows) (out []subjectSecret, err error) {
 	defer rows.Close()

@@ -163,7 +163,8 @@ func newVault(master []byte) *Vault {
 		secrets: newLRU[event.ID, []byte](cachedSecrets),
 		classes: newLRU[classKey, []byte](cachedClasses),
 	}
-	v.sealing = newSealing(v)
+	v.sealing = newSealing(v.secret, func(k classKey) ([]byte, error) { return classToOpen(v, k) }, v.class,
+		func(k classKey) (classKey, error) { return sealable(v, k) })
 	v.making.classes = map[classKey]*made{}
 	v.spare.fill = make(chan struct{}, 1)
 	v.spare.filled.L = &v.spare
