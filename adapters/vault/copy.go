@@ -117,7 +117,7 @@ func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 		if len(batch) == 0 {
 			return n, nil
 		}
-		missing, err := to.missing(ctx, after, batch)
+		missing, err := lacking(ctx, to, after, batch)
 		if err != nil {
 			return n, err
 		}
@@ -131,9 +131,9 @@ func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 
 var lastID = event.ID(bytes.Repeat([]byte{0xff}, len(event.ID{})))
 
-// missing returns those secrets of a batch that this vault does not have. The ids of the batch
+// lacking returns those secrets of a batch that a vault does not have. The ids of the batch
 // come after the given id.
-func (v *Vault) missing(ctx context.Context, after event.ID, batch []subjectSecret) (missing []subjectSecret, err error) {
+func lacking(ctx context.Context, v *Vault, after event.ID, batch []subjectSecret) (missing []subjectSecret, err error) {
 	have := map[event.ID][]byte{}
 	upTo := batch[len(batch)-1].id
 	for {

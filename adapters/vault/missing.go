@@ -166,7 +166,7 @@ func (m *memory) loadMissing(ctx context.Context) error {
 
 // sealable returns the class key that is sealed under: that of the class and month, or another one if
 // that is missing. The key is durable when sealable returns.
-func (v *Vault) sealable(k classKey) (classKey, error) {
+func sealable(v *Vault, k classKey) (classKey, error) {
 	for {
 		if !v.lacks.class(k) {
 			_, err := v.classOrNew(k)
@@ -190,7 +190,7 @@ func (v *Vault) sealable(k classKey) (classKey, error) {
 const longestClass = 40
 
 // classToOpen is class, and notices if it is missing.
-func (v *Vault) classToOpen(k classKey) ([]byte, error) {
+func classToOpen(v *Vault, k classKey) ([]byte, error) {
 	s, err := v.class(k)
 	if errors.Is(err, ledger.ErrKeyMissing) {
 		if failed := v.notice(context.Background(), nil, []classKey{k}); failed != nil {

@@ -59,14 +59,14 @@ type Options struct {
 	// one with Copy. With Create, a new vault gets the same pseudonym and digest keys. It is an
 	// error if this vault exists and has others.
 	CopyOf *Vault
-	// ToCopy opens the vault for Copy alone, from it or into it. It makes no keys, and SubjectKey fails. See
-	// also OpenToCopy.
-	ToCopy bool
 	// Ledger is the short id of the ledger that a new vault belongs to; it is written together with the
 	// vault's keys. In a vault that exists it changes nothing: see Learn. May be "".
 	Ledger string
 	// Log gets a line when keys are noticed to be missing. Default: slog.Default().
 	Log *slog.Logger
+	// ToCopy opens the vault for Copy alone, from it or into it. It makes no keys, and SubjectKey fails. See
+	// also OpenToCopy.
+	ToCopy bool
 	// Timeout bounds each use of PostgreSQL, with connecting. Default 5 s. SQLite does not use
 	// it.
 	Timeout time.Duration
@@ -163,7 +163,8 @@ func newVault(master []byte) *Vault {
 		secrets: newLRU[event.ID, []byte](cachedSecrets),
 		classes: newLRU[classKey, []byte](cachedClasses),
 	}
-	v.sealing = newSealing(v)
+	v.sealing = newSealing(v.secret, func(k classKey) ([]byte, error) { return classToOpen(v, k) }, v.class,
+		func(k classKey) (classKey, error) { return sealable(v, k) })
 	v.making.classes = map[classKey]*made{}
 	v.spare.fill = make(chan struct{}, 1)
 	v.spare.filled.L = &v.spare

@@ -63,6 +63,9 @@ func (c *Cmd) dev(ctx context.Context, g *terminal.Globals) error {
 		return err
 	}
 	defer l.Close()
+	if err := assemble.CheckDevelopment(c.Data, devTenant); err != nil {
+		return err
+	}
 	if c.Reset {
 		if err := resetData(c.Data); err != nil {
 			return err
@@ -74,7 +77,8 @@ func (c *Cmd) dev(ctx context.Context, g *terminal.Globals) error {
 	}
 	key, fresh, err := devKey(filepath.Join(c.Data, "dev-key"))
 	if err == nil {
-		err = d.Begin("dev")
+		d.Development = true
+		err = d.Begin("dev", true)
 	}
 	if err == nil {
 		err = d.ForDevelopment()
@@ -177,13 +181,8 @@ func devKey(path string) (key string, fresh bool, err error) {
 	return key, true, os.WriteFile(path, []byte(key+"\n"), 0o600)
 }
 
-// resetData deletes what serve made in a data folder, and nothing else.
+// resetData deletes what serve --dev made in a data folder, and nothing else. That --dev made it was checked before.
 func resetData(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, "dev-key")); err != nil {
-		if _, err := os.Stat(filepath.Join(dir, "ledger.db")); err == nil {
-			return fmt.Errorf("%s contains a ledger that --dev did not make; --reset does not delete it. Name another folder with --data", dir)
-		}
-	}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
