@@ -60,6 +60,9 @@ type dependency struct {
 // they contradict each other the error says how, and nothing was changed. decode makes every read decode
 // what is stored.
 func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error) {
+	if err := checkRestoring(dir); err != nil {
+		return nil, err
+	}
 	if create {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
