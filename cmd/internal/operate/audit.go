@@ -71,8 +71,8 @@ type viewsReport struct {
 func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 	ctx, stop := terminal.Interruptible()
 	defer stop()
-	// What is read is dropped at once: collecting it more often costs little, and keeps the process small.
-	defer debug.SetGCPercent(debug.SetGCPercent(verifyGC))
+	// What is read is dropped at once: collecting it in time keeps the process small.
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(verifyMemory))
 	log, err := c.openLog(ctx)
 	if err != nil {
 		return err
@@ -101,8 +101,9 @@ func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 	return err
 }
 
-// verifyGC is how much the heap may grow, in percent of what is in use, before what is not in use is collected.
-const verifyGC = 30
+// verifyMemory is from how many bytes on memory is collected more often. It is no bound: a ledger whose largest
+// partition has more open and recent messages than fit takes more.
+const verifyMemory = 100 << 20
 
 // openLog opens the ledger's log and nothing else: for an embedded one as an image of its file, which
 // is not touched.
