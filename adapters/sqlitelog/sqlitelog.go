@@ -37,6 +37,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -70,6 +71,9 @@ type Options struct {
 	// Restored opens a ledger that lacks what its head file knows (ErrBehind), and writes the file anew
 	// from the ledger: what the file knew is given up. It is for an operator's recovery only.
 	Restored bool
+	// Lock is the folder's lock, if the caller has taken it (see the function Lock). It is the Log's from then
+	// on, and released with it.
+	Lock *os.File
 }
 
 const (
@@ -212,7 +216,10 @@ func Open(dir string, o Options) (_ *Log, err error) {
 			_ = l.release() // the first error is reported
 		}
 	}()
-	if l.lock, err = Lock(dir); err != nil {
+	if l.lock = o.Lock; l.lock == nil {
+		l.lock, err = Lock(dir)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if !o.Restored {
@@ -421,7 +428,7 @@ func (l *Log) create() error {
 		return err
 	}
 	for _, d := range []string{l.dir, filepath.Dir(filepath.Clean(l.dir))} {
-		if err := syncDir(d); err != nil {
+		if err := datafile.SyncDir(d); err != nil {
 			return err
 		}
 	}

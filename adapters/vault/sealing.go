@@ -43,8 +43,8 @@ type sealedKey struct {
 	event event.ID
 }
 
-func newSealing(v *Vault) sealing {
-	return sealing{secretOf: v.secret, classOf: v.classToOpen, classNow: v.class, sealUnder: v.sealable,
+func newSealing(secretOf func(event.ID) ([]byte, error), classOf, classNow func(classKey) ([]byte, error), sealUnder func(classKey) (classKey, error)) sealing {
+	return sealing{secretOf: secretOf, classOf: classOf, classNow: classNow, sealUnder: sealUnder,
 		ciphers: newLRU[cipherKey, cipher.AEAD](cachedCiphers),
 		roots:   newLRU[cipherKey, []byte](cachedRoots),
 		events:  newLRU[sealedKey, *seal.Cipher](cachedEvents),

@@ -85,6 +85,15 @@ func (ps *partitions) WaitForKeys(ctx context.Context, p event.Partition) error 
 	return nil
 }
 
+// requests says whether requests are taken, and what is known of idempotency keys.
+type requests struct {
+	*partitions
+	node *Node
+}
+
+// Takes is part of intake.Serving.
+func (r requests) Takes() error { return r.node.Takes() }
+
 // own are those of some partitions that the ledger has. A topic may have more: partitions can be added
 // to it, and not taken away.
 func (ps *partitions) own(all []event.Partition) (own []event.Partition) {

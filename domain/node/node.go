@@ -114,7 +114,7 @@ func New(cfg Config) *Node {
 	n.texts = newTexts(writer, n.control, cfg.Accounts, listener{&n.cfg, writer}, cfg.Log.Partitions(), n.metrics.countUnplaced)
 	n.inbox = &inbox{matching: n.matching, control: n.control, node: cfg.Author.Node}
 	n.intake = intake.New(intake.Config{Writer: writer, Log: cfg.Log, Vault: cfg.Vault, Views: cfg.Views, Finder: cfg.Finder, Control: n.control,
-		Decider: cfg.decider(), Serving: n, Hear: receipts.Listen(cfg.Lists), World: cfg.World, Reservations: cfg.Reservations, Now: cfg.Clock.Now})
+		Decider: cfg.decider(), Serving: requests{n.partitions, n}, Hear: receipts.Listen(cfg.Lists), World: cfg.World, Reservations: cfg.Reservations, Now: cfg.Clock.Now})
 	n.commands = control.NewCommands(n.control, writer, cfg.Log.Partitions(), n.facts, n.partitions, cfg.Policy, cfg.Clock.Now)
 	return n
 }
@@ -273,17 +273,6 @@ func (n *Node) Takes() error {
 		return ledger.Refused(err)
 	}
 	return nil
-}
-
-// TakesFor says why no submits are taken for a partition now; nil if they are.
-func (n *Node) TakesFor(p event.Partition) error { return n.partitions.TakesFor(p) }
-
-// KeysKnown and WaitForKeys say whether the views know which idempotency keys were used.
-func (n *Node) KeysKnown() bool { return n.partitions.KeysKnown() }
-
-// WaitForKeys is KeysKnown for one partition: it waits for it, and refuses after 3 s.
-func (n *Node) WaitForKeys(ctx context.Context, p event.Partition) error {
-	return n.partitions.WaitForKeys(ctx, p)
 }
 
 var (

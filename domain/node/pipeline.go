@@ -256,6 +256,9 @@ func (l *pipeline) run(ctx context.Context) {
 			l.halted.Store(false)
 			continue
 		}
+		if errors.Is(err, ledger.ErrAhead) {
+			wait = min(wait, time.Second) // a new leader of the log may not know its own head yet
+		}
 		contradicted := errors.Is(err, ledger.ErrLost)
 		l.halted.Store(contradicted)
 		l.node.partitions.announce()

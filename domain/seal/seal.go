@@ -16,6 +16,7 @@ import (
 	"crypto/cipher"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/binary"
 	"errors"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -33,12 +34,11 @@ const (
 var ErrAltered = errors.New("the sealed data does not open: it was altered, or belongs to another event or tenant")
 
 // Context is what a box of version 2 is for, as bytes: the words "chirograph seal 2", the tenant and the class
-// key (each after its length in two bytes), the id of the person's key and the event's id (16 bytes each).
+// key (each after its length in four bytes), the id of the person's key and the event's id (16 bytes each).
 func Context(tenant string, id event.ID, s *event.Sealed) []byte {
 	c := append(make([]byte, 0, 128), "chirograph seal 2"...)
 	for _, name := range [...]string{tenant, s.ClassKey} {
-		c = append(c, byte(len(name)>>8), byte(len(name)))
-		c = append(c, name...)
+		c = append(binary.BigEndian.AppendUint32(c, uint32(len(name))), name...)
 	}
 	return append(append(c, s.SubjectKey[:]...), id[:]...)
 }
