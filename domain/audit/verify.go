@@ -331,6 +331,9 @@ func (v *Verifier) structure(p event.Partition, index int64, e *event.Event) boo
 		}
 	}
 	v.level(p, index, e)
+	if p == event.ControlPartition {
+		v.epoch(index, e)
+	}
 	if !v.belongs(p, t) {
 		v.find(index, 0, Misplaced, "%s does not belong in the partition %s", t.Name(), p)
 		return false
