@@ -73,9 +73,12 @@ func (s *epochs) held(at int64, tenant, program string) (in *epoch) {
 	return in
 }
 
-// epoch checks that a control event of the ledger's vault and epochs can be one. Two operators may begin the same
+// lineage checks the vault and the epochs of a ledger. It adds its findings to its verifier's report.
+type lineage struct{ *Verifier }
+
+// follow checks that a control event of the ledger's vault and epochs can be one. Two operators may begin the same
 // epoch, or bind the same vault, at the same time: the second event changes nothing.
-func (v *Verifier) epoch(index int64, e *event.Event) {
+func (v lineage) follow(index int64, e *event.Event) {
 	if v.control.applied[e.ID] {
 		return
 	}
