@@ -77,9 +77,8 @@ func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, log.Close()) }()
 	out := verified{Ledger: log.Source()[1:]}
-	if err := out.read(ctx, g, log); err != nil {
+	if err := errors.Join(out.read(ctx, g, log), log.Close()); err != nil {
 		return err
 	}
 	if c.Views && len(out.Unread) == 0 { // else there is nothing whole to compare with
@@ -293,7 +292,7 @@ func (o *verified) print(w io.Writer, most int) error {
 		} else if v.Differ > 0 {
 			fmt.Fprintf(b, "VIEWS: %d of %d rows differ from what the ledger says (promise 6); chirograph projections rebuild corrects them. The first:\n%s\n", v.Differ, v.Rows, v.Example)
 		} else if v.Behind > 0 {
-			fmt.Fprintf(b, "Views: %d rows, all as the ledger says as far as they have read it (promise 6). They have not read its last %d events; a node that runs reads them.\n", v.Rows, v.Behind)
+			fmt.Fprintf(b, "Views: %d rows, all as the ledger says as far as they have read it (promise 6). Events at its end that they have not read: %d; a node that runs reads them.\n", v.Rows, v.Behind)
 		} else {
 			fmt.Fprintf(b, "Views: %d rows, all as the ledger says (promise 6).\n", v.Rows)
 		}
