@@ -58,15 +58,14 @@ func Open(path, masterKeyFile string, o Options) (_ *Vault, err error) {
 }
 
 func openSQLite(v *Vault, path string, keys []*wrapping, o Options) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := datafile.MakeFolder(filepath.Dir(path)); err != nil {
 		return err
 	}
 	// Make the file here, so that at no moment others can read it.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	err := datafile.MakeFile(path)
 	if err != nil {
 		return err
 	}
-	f.Close()
 	dsn := "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(filepath.ToSlash(path)) +
 		"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)&_pragma=cell_size_check(1)"
 	if runtime.GOOS == "darwin" {
