@@ -25,12 +25,11 @@ func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
 		return nil, fmt.Errorf("there is no vault at %s: %w", path, err)
 	}
 	o := Options{ToCopy: true}
-	master, err := masterKey(masterKeyFile, o, true)
+	v := newVault(masterFiles(masterKeyFile)...)
+	keys, err := readMasters(v.ring.files)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(master)
-	v := newVault(master)
 	var db *sql.DB
 	closeFile := func() error { return db.Close() }
 	if still {
@@ -51,21 +50,20 @@ func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
 	if err := isVault(context.Background(), db); err != nil {
 		return nil, err
 	}
-	var check, pseudonym, digest []byte
-	if err := db.QueryRow("SELECT key_check, pseudonym, digest FROM meta").Scan(&check, &pseudonym, &digest); err != nil {
-		return nil, err
-	}
-	if err := v.readMeta(check, pseudonym, digest, o); err != nil {
-		return nil, err
-	}
 	s := &sqlite{db: db, since: time.Now(), closeFile: closeFile}
+	if s.noMasters, err = hasNoMasters(db); err != nil {
+		return nil, err
+	}
 	if s.getSecret, err = db.Prepare("SELECT secret FROM subjects WHERE id = ?"); err != nil {
 		return nil, err
 	}
 	if s.getClass, err = db.Prepare("SELECT key FROM classes WHERE tenant = ? AND class = ?"); err != nil {
 		return nil, err
 	}
-	v.db, v.store = db, s
+	v.db, v.store, v.notes, v.rotation = db, s, sqliteNotes{s}, sqliteRotation{s}
+	if err := v.readMeta(context.Background(), keys, o); err != nil {
+		return nil, err
+	}
 	v.start(o)
 	return v, nil
 }

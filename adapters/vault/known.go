@@ -247,32 +247,28 @@ func ReadKnown(db *sql.DB) (k ledger.Known, used bool, err error) {
 	return k, used, nil
 }
 
-// ReadFingerprint reads the vault's Fingerprint from a database that is open for reading alone, with the master
-// key in a file. While the master key is changed it may be in the file of that name with .new or .previous.
-// It writes nothing. The error is one of ReadKnown's, or ErrNoMasterKey if there is none of the files, or
+// ReadFingerprint reads the vault's Fingerprint from a database that is open for reading alone, with the first
+// of the master key files that fits. While the master key is changed it may be in a file of that name with
+// .new or .previous. It writes nothing. The error is one of ReadKnown's, or ErrNoMasterKey if there is none of the files, or
 // ErrOtherMasterKey if none fits; another error says what is wrong with a master key file.
-func ReadFingerprint(db *sql.DB, masterKeyFile string) (string, error) {
+func ReadFingerprint(db *sql.DB, masterKeyFiles ...string) (string, error) {
 	ctx := context.Background()
 	if err := isVault(ctx, db); err != nil {
 		return "", err
 	}
-	keys, err := readMasters(masterFiles(masterKeyFile))
+	var files []string
+	for _, file := range masterKeyFiles {
+		files = append(files, masterFiles(file)...)
+	}
+	keys, err := readMasters(files)
 	if err != nil {
 		return "", err
 	}
-	var tables int
-	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'masters'").Scan(&tables); err != nil {
+	s := sqliteRotation{&sqlite{db: db}}
+	if s.noMasters, err = hasNoMasters(db); err != nil {
 		return "", damaged(err)
 	}
-	query := fmt.Sprintf(selectMasters, "")
-	if tables == 0 { // a file of before that table
-		query = "SELECT 0, key_check, pseudonym, digest, 0 FROM meta"
-	}
-	rows, err := db.QueryContext(ctx, query)
-	if err != nil {
-		return "", damaged(err)
-	}
-	masters, err := scanMasters(rows)
+	masters, err := s.masters(ctx)
 	if err != nil {
 		return "", damaged(err)
 	}

@@ -50,7 +50,7 @@ func (l *Look) Close() error { return l.image.Close() }
 
 // Lacks is how many of the keys the vault does not have.
 func (l *Look) Lacks(ctx context.Context, of ledger.Keys) (n int, err error) {
-	s := &sqlite{db: l.image.DB()}
+	s := sqliteNotes{&sqlite{db: l.image.DB()}}
 	for batch := range slices.Chunk(slices.Collect(maps.Keys(of.Subjects)), lookBatch) {
 		lost, err := s.lackingSubjects(ctx, batch)
 		if err != nil {
