@@ -86,6 +86,7 @@ var knownSQLite = []string{
 	"CREATE TABLE IF NOT EXISTS heads (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL, hash BLOB NOT NULL)",
 	missingSQLite,
 	mastersSQLite,
+	rotationsSQLite,
 }
 
 func (s sqliteNotes) known(ctx context.Context) (ledger.Known, error) {
