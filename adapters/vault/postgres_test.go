@@ -64,7 +64,7 @@ func TestNodesShareAVault(t *testing.T) {
 		t.Errorf("health %v, %v, %q", ok, since, detail)
 	}
 
-	// A key in another's place is no key, and a destroyed one is erased, for whoever has
+	// A key in another's place is no key, and one that is gone is missing, for whoever has
 	// not cached it.
 	other := subjectKey(t, a)
 	if _, err := a.db.Exec("UPDATE chirograph_vault.subjects SET secret = (SELECT secret FROM chirograph_vault.subjects WHERE id = $1) WHERE id = $2", key[:], other[:]); err != nil {
@@ -78,8 +78,8 @@ func TestNodesShareAVault(t *testing.T) {
 		if _, err := a.db.Exec(text, key[:]); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := node(t, url, master, Options{}).Open("acme", id, &s); !errors.Is(err, ledger.ErrErased) {
-			t.Errorf("after %s: open gave %v, want ErrErased", text, err)
+		if _, err := node(t, url, master, Options{}).Open("acme", id, &s); !errors.Is(err, ledger.ErrKeyMissing) {
+			t.Errorf("after %s: open gave %v, want ErrKeyMissing", text, err)
 		}
 	}
 }
@@ -293,7 +293,7 @@ func TestPostgresStandby(t *testing.T) {
 	settled(t, v)
 	promote := servertest.Standby(t, url)
 	class := func(n int) error {
-		return v.store.addClass(servertest.Within(t), classKey{"acme", fmt.Sprint("class ", n)}, []byte("box"))
+		return v.store.addClass(servertest.Within(t), classKey{"acme", fmt.Sprint("class ", n)}, wrappedKey{[]byte("box"), 0})
 	}
 	servertest.Until(t, "a standby says so", func() bool {
 		err := class(1)
@@ -362,7 +362,7 @@ func TestOpenVaultOfBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exec("INSERT INTO chirograph_vault.meta VALUES ($1, $2, $3, $4)", formatVersion, file.check, file.wrapped(file.pseudonym, "pseudonym"), file.wrapped(file.digest, "digest"))
+	exec("INSERT INTO chirograph_vault.meta VALUES ($1, $2, $3, $4)", formatVersion, file.ring.current().check, file.ring.wrapped(file.pseudonym, "pseudonym").box, file.ring.wrapped(file.digest, "digest").box)
 	exec("INSERT INTO chirograph_vault.subjects VALUES ($1, $2)", key[:], box)
 	classes, err := file.store.classes(servertest.Within(t))
 	if err != nil {

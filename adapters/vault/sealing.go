@@ -21,8 +21,11 @@ const (
 
 // sealing seals and opens personal data, in both versions, with keys that it derives.
 type sealing struct {
-	secretOf             func(event.ID) ([]byte, error)
-	classOf, classForNew func(classKey) ([]byte, error) // classForNew makes one that is missing
+	secretOf func(event.ID) ([]byte, error)
+	// classOf is the key that something was sealed under, and notices if it is missing. sealUnder names the
+	// class key to seal under now, and makes it if there is none; classNow is that key.
+	classOf, classNow func(classKey) ([]byte, error)
+	sealUnder         func(classKey) (classKey, error)
 
 	ciphers *lru[cipherKey, cipher.AEAD] // of version 1
 	roots   *lru[cipherKey, []byte]      // what the keys of events are derived from
@@ -61,8 +64,8 @@ func (r *recent) put(k cipherKey, id event.ID, c *seal.Cipher) {
 	r.slot(id).Store(&remembered{k, id, c})
 }
 
-func newSealing(secret func(event.ID) ([]byte, error), class, classOrNew func(classKey) ([]byte, error)) sealing {
-	return sealing{secretOf: secret, classOf: class, classForNew: classOrNew,
+func newSealing(secretOf func(event.ID) ([]byte, error), classOf, classNow func(classKey) ([]byte, error), sealUnder func(classKey) (classKey, error)) sealing {
+	return sealing{secretOf: secretOf, classOf: classOf, classNow: classNow, sealUnder: sealUnder,
 		ciphers: newLRU[cipherKey, cipher.AEAD](cachedCiphers),
 		roots:   newLRU[cipherKey, []byte](cachedRoots),
 		recent:  new(recent),
@@ -71,11 +74,15 @@ func newSealing(secret func(event.ID) ([]byte, error), class, classOrNew func(cl
 
 // Seal is part of ledger.Vault.
 func (v *sealing) Seal(tenant string, key event.ID, class ledger.Class, version event.SealVersion, id event.ID, plain []byte) (event.Sealed, error) {
-	s := event.Sealed{Version: version, SubjectKey: key, ClassKey: string(class) + "/" + id.Time().Format("2006-01")}
-	k := cipherKey{classKey{tenant, s.ClassKey}, key}
+	under, err := v.sealUnder(classKey{tenant, string(class) + "/" + id.Time().Format("2006-01")})
+	if err != nil {
+		return event.Sealed{}, err
+	}
+	s := event.Sealed{Version: version, SubjectKey: key, ClassKey: under.class}
+	k := cipherKey{under, key}
 	switch version {
 	case event.SealV1:
-		c, err := v.cipher(k, v.classForNew)
+		c, err := v.cipher(k, v.classNow)
 		if err != nil {
 			return event.Sealed{}, err
 		}
@@ -86,7 +93,7 @@ func (v *sealing) Seal(tenant string, key event.ID, class ledger.Class, version 
 		return event.Sealed{}, unknownSeal(version)
 	}
 	context := seal.Context(tenant, id, &s)
-	ek, err := v.eventKey(k, context, v.classForNew)
+	ek, err := v.eventKey(k, context, v.classNow)
 	if err != nil {
 		return event.Sealed{}, err
 	}

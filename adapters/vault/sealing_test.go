@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/hkdf"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -30,7 +29,7 @@ func fixed() *sealing {
 		return k[:], nil
 	}
 	class := func(k classKey) ([]byte, error) { return of("class", []byte(k.tenant+"\x00"+k.class)) }
-	s := newSealing(func(id event.ID) ([]byte, error) { return of("subject", id[:]) }, class, class)
+	s := newSealing(func(id event.ID) ([]byte, error) { return of("subject", id[:]) }, class, class, func(k classKey) (classKey, error) { return k, nil })
 	return &s
 }
 
@@ -191,8 +190,8 @@ func TestNoEventKey(t *testing.T) {
 		t.Error("version 3 was sealed")
 	}
 	v = fixed()
-	v.secretOf = func(event.ID) ([]byte, error) { return nil, erased(sql.ErrNoRows) }
-	if _, err := v.EventKey("acme", id, &s); !errors.Is(err, ledger.ErrErased) {
+	v.secretOf = func(event.ID) ([]byte, error) { return nil, ledger.ErrKeyMissing }
+	if _, err := v.EventKey("acme", id, &s); !errors.Is(err, ledger.ErrKeyMissing) {
 		t.Errorf("without the key: %v", err)
 	}
 }

@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("VAULT_TEST_SEALER"); dir != "" {
 		sealer(dir)
 	}
+	if file := os.Getenv("VAULT_TEST_ROTATE"); file != "" {
+		rotator(file)
+	}
 	os.Exit(m.Run())
 }
 
@@ -158,32 +161,6 @@ func whatDoesNotOpen(t *testing.T, version event.SealVersion) {
 	}
 }
 
-func TestErased(t *testing.T) {
-	for _, c := range []struct{ name, text string }{
-		{"subject", "DELETE FROM subjects WHERE id = ?"},
-		{"class", "DELETE FROM classes WHERE ? IS NOT NULL"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			dir := t.TempDir()
-			v := open(t, dir, true)
-			key, id := subjectKey(t, v), event.NewID(november)
-			s := sealed(t, v, "acme", key, "message", id, "a body")
-			if _, err := v.db.Exec(c.text, key[:]); err != nil {
-				t.Fatal(err)
-			}
-			v.Close()
-			v = open(t, dir, false)
-			if _, err := v.Open("acme", id, &s); !errors.Is(err, ledger.ErrErased) {
-				t.Errorf("open gave %v, want ErrErased", err)
-			}
-			_, err := v.Seal("acme", key, "message", event.SealV2, id, nil)
-			if c.name == "subject" && !errors.Is(err, ledger.ErrErased) {
-				t.Errorf("seal gave %v, want ErrErased", err)
-			}
-		})
-	}
-}
-
 func TestStoredKeysAreBound(t *testing.T) {
 	dir := t.TempDir()
 	v := open(t, dir, true)
@@ -273,7 +250,7 @@ func TestOpenRefuses(t *testing.T) {
 			os.Chmod(key, 0o640)
 		}, true, "chmod 600"},
 		{"a foreign database", func(t *testing.T, dir, path, key string) { exec(t, dir, "PRAGMA application_id = 7") }, true, "another application"},
-		{"a newer format", func(t *testing.T, dir, path, key string) { exec(t, dir, "PRAGMA user_version = 2") }, true, "format 2"},
+		{"a newer format", func(t *testing.T, dir, path, key string) { exec(t, dir, "PRAGMA user_version = 3") }, true, "format 3"},
 		{"no database", func(t *testing.T, dir, path, key string) {
 			write(t, path, strings.Repeat("a letter ", 1000), 0o600)
 		}, true, "not a vault"},

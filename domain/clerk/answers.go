@@ -152,9 +152,10 @@ func (w *work) parts(j recipient.Joined) (readings []string, whole bool, err err
 	return readings, whole, nil
 }
 
-// lasting reports whether an error of reading an event does not pass.
+// lasting reports whether an error of reading an event does not pass. A missing key does not pass while the
+// node runs: words that cannot be read hold like those that are unclear.
 func lasting(err error) bool {
-	return errors.Is(err, ledger.ErrErased) || errors.Is(err, ledger.ErrUnreadable) || errors.Is(err, ledger.ErrDamaged)
+	return errors.Is(err, ledger.ErrErased) || errors.Is(err, ledger.ErrKeyMissing) || errors.Is(err, ledger.ErrUnreadable) || errors.Is(err, ledger.ErrDamaged)
 }
 
 // inbound reads and opens the inbound message at an index of the partition.

@@ -29,7 +29,7 @@ func record(t *testing.T, dir string, changes ...*event.Event) *control.Registry
 			t.Error(err)
 		}
 	}()
-	if err := d.Begin("test"); err != nil {
+	if err := d.Begin("test", false); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range changes {
