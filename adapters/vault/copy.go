@@ -25,12 +25,7 @@ func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
 		return nil, fmt.Errorf("there is no vault at %s: %w", path, err)
 	}
 	o := Options{ToCopy: true}
-	master, err := masterKey(masterKeyFile, o, true)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(master)
-	v := newVault(master)
+	v := newVault(masterFiles(masterKeyFile)...)
 	var db *sql.DB
 	closeFile := func() error { return db.Close() }
 	if still {
@@ -48,14 +43,7 @@ func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
 			err = fmt.Errorf("vault %s: %w", path, errors.Join(err, closeFile()))
 		}
 	}()
-	if err := isVault(context.Background(), db); err != nil {
-		return nil, err
-	}
-	var check, pseudonym, digest []byte
-	if err := db.QueryRow("SELECT key_check, pseudonym, digest FROM meta").Scan(&check, &pseudonym, &digest); err != nil {
-		return nil, err
-	}
-	if err := v.readMeta(check, pseudonym, digest, o); err != nil {
+	if err := readRing(context.Background(), v, db); err != nil {
 		return nil, err
 	}
 	s := &sqlite{db: db, since: time.Now(), closeFile: closeFile}
@@ -65,7 +53,7 @@ func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
 	if s.getClass, err = db.Prepare("SELECT key FROM classes WHERE tenant = ? AND class = ?"); err != nil {
 		return nil, err
 	}
-	v.db, v.store = db, s
+	v.db, v.store, v.notes, v.rotation = db, s, sqliteNotes{s}, sqliteRotation{s}
 	v.start(o)
 	return v, nil
 }

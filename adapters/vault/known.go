@@ -252,46 +252,53 @@ func ReadKnown(db *sql.DB) (k ledger.Known, used bool, err error) {
 // It writes nothing. The error is one of ReadKnown's, or ErrNoMasterKey if there is none of the files, or
 // ErrOtherMasterKey if none fits; another error says what is wrong with a master key file.
 func ReadFingerprint(db *sql.DB, masterKeyFile string) (string, error) {
-	ctx := context.Background()
-	if err := isVault(ctx, db); err != nil {
+	v := newVault(masterFiles(masterKeyFile)...)
+	if err := readRing(context.Background(), v, db); err != nil {
 		return "", err
 	}
-	keys, err := readMasters(masterFiles(masterKeyFile))
+	return v.Fingerprint(), nil
+}
+
+// readRing gives v the master keys, the pseudonym key and the digest key of a vault that is open for reading alone. A
+// vault of an older version has no table of master keys.
+func readRing(ctx context.Context, v *Vault, db *sql.DB) error {
+	if err := isVault(ctx, db); err != nil {
+		return err
+	}
+	keys, err := readMasters(v.ring.files)
 	if err != nil {
-		return "", err
+		return err
 	}
 	var tables int
 	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'masters'").Scan(&tables); err != nil {
-		return "", damaged(err)
+		return damaged(err)
 	}
 	query := fmt.Sprintf(selectMasters, "")
-	if tables == 0 { // a file of before that table
+	if tables == 0 {
 		query = "SELECT 0, key_check, pseudonym, digest, 0 FROM meta"
 	}
 	rows, err := db.QueryContext(ctx, query)
 	if err != nil {
-		return "", damaged(err)
+		return damaged(err)
 	}
 	masters, err := scanMasters(rows)
 	if err != nil {
-		return "", damaged(err)
+		return damaged(err)
 	}
 	if len(masters) == 0 {
-		return "", damaged(errors.New("it has no master key's record"))
+		return damaged(errors.New("it has no master key's record"))
 	}
-	v := newVault()
 	if err := v.ring.hold(keys, masters); err != nil {
-		return "", err
+		return err
 	}
 	for _, m := range masters {
 		if m.number == v.ring.current().number {
-			v.pseudonym, err = v.ring.unwrap(m.pseudonym, "pseudonym")
+			if v.pseudonym, err = v.ring.unwrap(m.pseudonym, "pseudonym"); err == nil {
+				v.digest, err = v.ring.unwrap(m.digest, "digest")
+			}
 		}
 	}
-	if err != nil {
-		return "", err
-	}
-	return v.Fingerprint(), nil
+	return err
 }
 
 // isVault reports ErrUnmade, ErrNotVault or ErrDamaged for a database that is no vault of this format.
