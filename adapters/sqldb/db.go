@@ -20,6 +20,7 @@ import (
 	"github.com/chirograph/chirograph/adapters/internal/folds"
 	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
+	"github.com/chirograph/chirograph/adapters/internal/viewsums"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -55,12 +56,12 @@ type DB struct {
 	*reader
 	*desk.Reader
 	*folds.Loader
+	*viewsums.Checker
 	*writer
 	*progress
 	o       Options
 	began   time.Time
 	watcher *watcher // nil on SQLite
-	checker checker
 }
 
 var _ ledger.Views = (*DB)(nil)
@@ -99,6 +100,7 @@ func newDB(o Options) (*DB, error) {
 		o:        o,
 		began:    time.Now(),
 	}
+	d.Checker = newChecker(d)
 	d.Loader = folds.New(o.Partitions, d.do, d.view, d.doubt)
 	d.Reader = desk.NewReader(func() *sql.DB { return d.read }, d.do, func() bool { return d.pg != nil })
 	return d, nil
@@ -106,7 +108,7 @@ func newDB(o Options) (*DB, error) {
 
 // Close commits what is queued and closes the database. A later Write is answered with ErrClosed.
 func (d *DB) Close() error {
-	d.checker.close()
+	d.Checker.End()
 	if !d.writer.finish() {
 		return nil
 	}

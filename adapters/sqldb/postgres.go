@@ -315,7 +315,7 @@ func (p *pgEngine) open(ctx context.Context, o Options) (_ *DB, err error) {
 	if p.pinned {
 		return d, nil // they are being made
 	}
-	if err := d.check(ctx); err != nil {
+	if err := d.Checker.Begin(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the views: %w", p.explain(err)), d.Close())
 	}
 	return d, nil

@@ -65,7 +65,7 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 		return nil, err
 	}
 	d.wg.Go(d.writer.run)
-	if err := d.check(context.Background()); err != nil {
+	if err := d.Checker.Begin(context.Background()); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the views: %w", err), d.Close())
 	}
 	return d, nil
