@@ -111,11 +111,11 @@ type pgTx struct {
 	docs    map[event.ID]*reading.Message
 	latests map[event.Pseudonym]event.ID
 	// partitions is what the rows must be, and rowSums are the sums of rows, where they exist.
-	partitions map[event.Partition]*viewsums.Partition
+	partitions map[event.Partition]*viewsums.Contents
 	rowSums    map[event.Pseudonym]rowSum
 	remembered bool // some of rowSums were remembered, and not loaded
 	put        map[event.Partition]ledger.Mark
-	putSums    map[event.Partition]*viewsums.Partition
+	putSums    map[event.Partition]*viewsums.Contents
 	prunings   []pruning
 
 	staged
@@ -141,8 +141,8 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 		return err
 	}
 	t.marks, t.docs, t.latests = map[event.Partition]ledger.Mark{}, map[event.ID]*reading.Message{}, map[event.Pseudonym]event.ID{}
-	t.partitions, t.rowSums = map[event.Partition]*viewsums.Partition{}, map[event.Pseudonym]rowSum{}
-	t.put, t.putSums = map[event.Partition]ledger.Mark{}, map[event.Partition]*viewsums.Partition{}
+	t.partitions, t.rowSums = map[event.Partition]*viewsums.Contents{}, map[event.Pseudonym]rowSum{}
+	t.put, t.putSums = map[event.Partition]ledger.Mark{}, map[event.Partition]*viewsums.Contents{}
 	var name string
 	partitions := map[event.Partition]bool{}
 	for _, b := range batches {
@@ -167,7 +167,7 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 			if err != nil {
 				return err
 			}
-			t.marks[p], t.partitions[p] = m, x.Partition(m.Next)
+			t.marks[p], t.partitions[p] = m, x.Contents(m.Next)
 		}
 		return rows.Err()
 	})
@@ -288,7 +288,7 @@ func (t *pgTx) send(b *pgx.Batch) error {
 
 func (t *pgTx) mark(p event.Partition) ledger.Mark { return t.marks[p] }
 
-func (t *pgTx) sums(p event.Partition) *viewsums.Partition { return t.partitions[p] }
+func (t *pgTx) sums(p event.Partition) *viewsums.Contents { return t.partitions[p] }
 
 func (t *pgTx) sum(subject event.Pseudonym) (sum int64, there bool, err error) {
 	s := t.rowSums[subject]
@@ -453,7 +453,7 @@ type markColumnsOf struct {
 	messages, reserved, optOuts array[pgtype.Int8]
 }
 
-func (c *markColumnsOf) add(p event.Partition, m ledger.Mark, x *viewsums.Partition) {
+func (c *markColumnsOf) add(p event.Partition, m ledger.Mark, x *viewsums.Contents) {
 	s := x.Store(m.Next)
 	c.summed, c.whole, c.sums = append(c.summed, pgtype.Int8(s.Summed)), append(c.whole, pgtype.Int8(s.Whole)), append(c.sums, s.Sums)
 	c.messages, c.reserved, c.optOuts = append(c.messages, pgtype.Int8(s.Messages)), append(c.reserved, pgtype.Int8(s.Reserved)), append(c.optOuts, pgtype.Int8(s.OptOuts))
@@ -640,7 +640,7 @@ func (s *staged) insertTails(all []tailRow) error {
 	return nil
 }
 
-func (t *pgTx) putMark(p event.Partition, m ledger.Mark, x *viewsums.Partition) error {
+func (t *pgTx) putMark(p event.Partition, m ledger.Mark, x *viewsums.Contents) error {
 	t.put[p], t.putSums[p] = m, x
 	return nil
 }
@@ -651,7 +651,7 @@ func (t *pgTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore 
 }
 
 // batch is all statements that write what is staged.
-func (s *staged) batch(marks map[event.Partition]ledger.Mark, sums map[event.Partition]*viewsums.Partition, prunings []pruning) *pgx.Batch {
+func (s *staged) batch(marks map[event.Partition]ledger.Mark, sums map[event.Partition]*viewsums.Contents, prunings []pruning) *pgx.Batch {
 	b := new(pgx.Batch)
 	s.marks(b, marks, sums) // before what changes the counts further
 	if c := &s.newStreams; len(c.subject) > 0 {
@@ -713,7 +713,7 @@ func (s *staged) batch(marks map[event.Partition]ledger.Mark, sums map[event.Par
 	return b
 }
 
-func (s *staged) marks(b *pgx.Batch, marks map[event.Partition]ledger.Mark, sums map[event.Partition]*viewsums.Partition) {
+func (s *staged) marks(b *pgx.Batch, marks map[event.Partition]ledger.Mark, sums map[event.Partition]*viewsums.Contents) {
 	c := markColumnsOf{}
 	for p, m := range marks {
 		c.add(p, m, sums[p])

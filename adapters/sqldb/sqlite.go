@@ -50,7 +50,7 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 		pragmas = append(pragmas, fmt.Sprintf("application_id(%d)", applicationID))
 	}
 	pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(NORMAL)", "temp_store(MEMORY)", "cache_size(-65536)", "wal_autocheckpoint(8000)")
-	e := &sqlite{marks: map[event.Partition]ledger.Mark{}, partitions: map[event.Partition]viewsums.Partition{}}
+	e := &sqlite{marks: map[event.Partition]ledger.Mark{}, partitions: map[event.Partition]viewsums.Contents{}}
 	d.engine = e
 	if e.db, err = sql.Open("sqlite", dsn(path, pragmas)+"&_txlock=immediate"); err != nil {
 		return nil, fmt.Errorf("open the views: %w", err)
@@ -156,7 +156,7 @@ type sqlite struct {
 	// marks are the committed marks. Only the writer uses them.
 	marks map[event.Partition]ledger.Mark
 	// partitions is what their rows must be.
-	partitions map[event.Partition]viewsums.Partition
+	partitions map[event.Partition]viewsums.Contents
 
 	insertStream, updateStream, linkStream, latest, sum  *sql.Stmt
 	hasOptOut, hasStanding                               *sql.Stmt
@@ -244,7 +244,7 @@ func (s *sqlite) load(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.marks[p], s.partitions[p] = m, *x.Partition(m.Next)
+		s.marks[p], s.partitions[p] = m, *x.Contents(m.Next)
 	}
 	return rows.Err()
 }
@@ -254,7 +254,7 @@ func (s *sqlite) begin([]*ledger.Batch) (tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sqliteTx{sqliteReviews: sqliteReviews{s}, tx: t, put: map[event.Partition]ledger.Mark{}, putSums: map[event.Partition]viewsums.Partition{}}, nil
+	return &sqliteTx{sqliteReviews: sqliteReviews{s}, tx: t, put: map[event.Partition]ledger.Mark{}, putSums: map[event.Partition]viewsums.Contents{}}, nil
 }
 
 func (s *sqlite) doubt(p event.Partition, next int64) error {
@@ -305,23 +305,23 @@ type sqliteTx struct {
 	tx  *sql.Tx
 	put map[event.Partition]ledger.Mark
 	// putSums are what the partitions' rows must then be.
-	putSums map[event.Partition]viewsums.Partition
+	putSums map[event.Partition]viewsums.Contents
 }
 
-// sqliteReviews writes what people said, the reviews of it, and the officer's views.
+// sqliteReviews writes what people said, the reviews of it, and the officer's views. It reads what the rows must be.
 type sqliteReviews struct{ *sqlite }
 
 func (t *sqliteTx) mark(p event.Partition) ledger.Mark { return t.marks[p] }
 
-func (t *sqliteTx) sums(p event.Partition) *viewsums.Partition {
+func (t sqliteReviews) sums(p event.Partition) *viewsums.Contents {
 	x, there := t.partitions[p]
 	if !there {
-		return new(viewsums.Stored).Partition(t.marks[p].Next)
+		return new(viewsums.Stored).Contents(t.marks[p].Next)
 	}
 	return &x
 }
 
-func (t *sqliteTx) sum(subject event.Pseudonym) (sum int64, there bool, err error) {
+func (t sqliteReviews) sum(subject event.Pseudonym) (sum int64, there bool, err error) {
 	var n sql.NullInt64
 	err = t.sqlite.sum.QueryRow(subject[:]).Scan(&n)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -482,7 +482,7 @@ func (t *sqliteTx) insertTails(all []tailRow) error {
 	return nil
 }
 
-func (t *sqliteTx) putMark(p event.Partition, m ledger.Mark, x *viewsums.Partition) error {
+func (t *sqliteTx) putMark(p event.Partition, m ledger.Mark, x *viewsums.Contents) error {
 	t.put[p], t.putSums[p] = m, *x
 	s := x.Store(m.Next)
 	_, err := t.sqlite.putMark.Exec(int64(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], millis(m.Partition.Time), viewmarks.CallBy(m.Partition),

@@ -141,7 +141,7 @@ type tx interface {
 	// lasts.
 	mark(p event.Partition) ledger.Mark
 	// sums is what the partition's rows must be, as of the mark. It is the caller's own.
-	sums(p event.Partition) *viewsums.Partition
+	sums(p event.Partition) *viewsums.Contents
 	// sum is the sum of a stream's row; there is false if there is no row.
 	sum(subject event.Pseudonym) (sum int64, there bool, err error)
 	// message reads a message; nil if there is none.
@@ -173,7 +173,7 @@ type tx interface {
 	insertReserved(m *reading.Message, submit *event.MessageSubmitted) error
 	insertTails(all []tailRow) error
 
-	putMark(p event.Partition, m ledger.Mark, x *viewsums.Partition) error
+	putMark(p event.Partition, m ledger.Mark, x *viewsums.Contents) error
 	// prune deletes the rows that the partition's time has made obsolete. It returns how many reservations
 	// there are more, unless the engine counts them itself.
 	prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID, tailsBefore int64) (more int64, err error)
@@ -228,7 +228,7 @@ func (w *writer) apply(batches []*ledger.Batch, errs []error) (_ *txn, err error
 		return nil, err
 	}
 	defer tx.rollback()
-	t := &txn{w: w, tx: tx, desk: w.desk.Begin(tx.tallies), marks: map[event.Partition]ledger.Mark{}, sums: map[event.Partition]*viewsums.Partition{}, messages: map[event.ID]*messageRow{},
+	t := &txn{w: w, tx: tx, desk: w.desk.Begin(tx.tallies), marks: map[event.Partition]ledger.Mark{}, sums: map[event.Partition]*viewsums.Contents{}, messages: map[event.ID]*messageRow{},
 		streams: map[event.Pseudonym]*streamRow{}, optOuts: map[projections.OptOutKey]*optOutRow{}, reviews: map[event.ID]*reviewRow{}}
 	for i, b := range batches {
 		if errs[i], err = t.take(b); err != nil {
@@ -257,7 +257,7 @@ type txn struct {
 	desk *desk.Tx
 
 	marks    map[event.Partition]ledger.Mark
-	sums     map[event.Partition]*viewsums.Partition // of the same partitions
+	sums     map[event.Partition]*viewsums.Contents // of the same partitions
 	messages map[event.ID]*messageRow
 	touched  []*messageRow // in the order of their first events
 	streams  map[event.Pseudonym]*streamRow

@@ -63,7 +63,7 @@ func (r *Loader) Prepare(ctx context.Context, read *sql.DB, pg bool) (err error)
 // mark is how far a partition is folded, and which of its rows must have their sums.
 type mark struct {
 	next  int64
-	whole viewsums.Partition
+	whole viewsums.Contents
 }
 
 func markOf(next int64, summed, whole sql.NullInt64) mark {
@@ -193,8 +193,8 @@ func (r *Loader) each(ctx context.Context, tx *sql.Tx, subjects []event.Pseudony
 		}
 		return nil
 	}
-	for part := range slices.Chunk(subjects, chunk) {
-		if err := each(ctx, tx.StmtContext(ctx, r.states), []any{ids(part)}, func(scan func(...any) error) error {
+	for some := range slices.Chunk(subjects, chunk) {
+		if err := each(ctx, tx.StmtContext(ctx, r.states), []any{ids(some)}, func(scan func(...any) error) error {
 			var subject, state sql.RawBytes
 			var sum sql.NullInt64
 			if err := scan(&subject, &state, &sum); err != nil {

@@ -11,18 +11,18 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// Found says which partitions' rows do not fit, and why.
-type Found map[event.Partition]error
+// Findings says which partitions' rows do not fit, and why.
+type Findings map[event.Partition]error
 
-func (f Found) add(p event.Partition, format string, args ...any) {
+func (f Findings) add(p event.Partition, format string, args ...any) {
 	if f[p] == nil {
 		f[p] = fmt.Errorf(format, args...)
 	}
 }
 
 // Marks reads, over the snapshot of tx, what the rows of each partition must be, and up to where it is folded.
-func Marks(ctx context.Context, tx *sql.Tx) (all map[event.Partition]*Partition, next map[event.Partition]int64, err error) {
-	all, next = map[event.Partition]*Partition{}, map[event.Partition]int64{}
+func Marks(ctx context.Context, tx *sql.Tx) (all map[event.Partition]*Contents, next map[event.Partition]int64, err error) {
+	all, next = map[event.Partition]*Contents{}, map[event.Partition]int64{}
 	err = each(ctx, tx, `SELECT partition, next, `+Columns+` FROM partitions`, func(scan func(...any) error) error {
 		var p event.Partition
 		var n int64
@@ -30,7 +30,7 @@ func Marks(ctx context.Context, tx *sql.Tx) (all map[event.Partition]*Partition,
 		if err := scan(append([]any{&p, &n}, s.Into()...)...); err != nil {
 			return err
 		}
-		all[p], next[p] = s.Partition(n), n
+		all[p], next[p] = s.Contents(n), n
 		return nil
 	})
 	return all, next, err
@@ -46,7 +46,7 @@ var errEnough = errors.New("enough rows were read")
 // reads at most limit rows and returns how many it read. Of a bucket with more, only the sums of the rows
 // that it read are compared, and whether a partition has no row where it must have many. pace is called
 // after each page of rows.
-func Streams(ctx context.Context, tx *sql.Tx, marks map[event.Partition]*Partition, bucket, limit int, pace func(), found Found) (read int, err error) {
+func Streams(ctx context.Context, tx *sql.Tx, marks map[event.Partition]*Contents, bucket, limit int, pace func(), found Findings) (read int, err error) {
 	after, before := Range(bucket)
 	rows, sums := map[event.Partition]int64{}, map[event.Partition]uint64{}
 	for n := page; n == page && err == nil; {
@@ -104,17 +104,17 @@ func Streams(ctx context.Context, tx *sql.Tx, marks map[event.Partition]*Partiti
 var counted = []struct {
 	name   string
 	tables []string
-	want   func(*Partition) int64
+	want   func(*Contents) int64
 }{
-	{"idempotency keys", []string{"reserved"}, func(x *Partition) int64 { return x.Reserved }},
-	{"opt-outs", []string{"opt_outs", "standing"}, func(x *Partition) int64 { return x.OptOuts }},
-	{"messages", []string{"messages"}, func(x *Partition) int64 { return x.Messages }},
+	{"idempotency keys", []string{"reserved"}, func(x *Contents) int64 { return x.Reserved }},
+	{"opt-outs", []string{"opt_outs", "standing"}, func(x *Contents) int64 { return x.OptOuts }},
+	{"messages", []string{"messages"}, func(x *Contents) int64 { return x.Messages }},
 }
 
 // Tables compares how many rows the counted tables have with what the marks say, over the snapshot of tx. A
 // table that must have more than limit rows is only asked whether it has any. pace is called after each page of
 // many rows.
-func Tables(ctx context.Context, tx *sql.Tx, marks map[event.Partition]*Partition, limit int64, pace func(), found Found) error {
+func Tables(ctx context.Context, tx *sql.Tx, marks map[event.Partition]*Contents, limit int64, pace func(), found Findings) error {
 	for _, c := range counted {
 		var expected int64
 		known := true

@@ -127,7 +127,7 @@ func (c *Checker) All(ctx context.Context) error {
 // compare compares the streams of a bucket, at most limit rows, and where tables says so the counts of the other
 // tables, over one snapshot.
 func (c *Checker) compare(ctx context.Context, bucket, limit int, pace func(), tables bool) (read int, err error) {
-	found := Found{}
+	found := Findings{}
 	var next map[event.Partition]int64
 	err = c.snapshot(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		marks, at, err := Marks(ctx, tx)
@@ -156,7 +156,7 @@ func (c *Checker) compare(ctx context.Context, bucket, limit int, pace func(), t
 	return read, nil
 }
 
-func (c *Checker) count(marks map[event.Partition]*Partition) {
+func (c *Checker) count(marks map[event.Partition]*Contents) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.checked.Unknown = 0

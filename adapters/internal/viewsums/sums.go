@@ -50,8 +50,8 @@ const Unknown = -1
 // all has the bit of every bucket.
 const all = math.MaxUint64
 
-// Partition is what the rows of a partition must be, as of one mark.
-type Partition struct {
+// Contents is what the rows of a partition must be, as of one mark.
+type Contents struct {
 	// Damaged: they were found not to fit. Nothing else is then of use.
 	Damaged bool
 	// Whole has a bit for each bucket whose rows all have their sums.
@@ -63,10 +63,10 @@ type Partition struct {
 }
 
 // IsWhole reports whether a bucket's rows all have their sums.
-func (x *Partition) IsWhole(bucket int) bool { return !x.Damaged && x.Whole>>bucket&1 == 1 }
+func (x *Contents) IsWhole(bucket int) bool { return !x.Damaged && x.Whole>>bucket&1 == 1 }
 
 // Streams is how many rows the whole buckets have together.
-func (x *Partition) Streams() (n int64) {
+func (x *Contents) Streams() (n int64) {
 	for b := range Buckets {
 		if x.IsWhole(b) {
 			n += x.Rows[b]
@@ -76,14 +76,14 @@ func (x *Partition) Streams() (n int64) {
 }
 
 // Insert takes down a new row of a stream.
-func (x *Partition) Insert(subject event.Pseudonym, sum int64) {
+func (x *Contents) Insert(subject event.Pseudonym, sum int64) {
 	b := Bucket(subject)
 	x.Rows[b]++
 	x.Sums[b] += uint64(sum)
 }
 
 // Replace takes down that a row of a stream has another sum.
-func (x *Partition) Replace(subject event.Pseudonym, old, sum int64) {
+func (x *Contents) Replace(subject event.Pseudonym, old, sum int64) {
 	x.Sums[Bucket(subject)] += uint64(sum) - uint64(old)
 }
 
@@ -97,7 +97,7 @@ func Add(count *int64, n int64) {
 // Columns are the columns of the table partitions that a Stored scans.
 const Columns = `summed, whole, sums, messages_rows, reserved_rows, opt_outs_rows`
 
-// Stored is a Partition as its columns have it.
+// Stored is a Contents as its columns have it.
 type Stored struct {
 	Summed, Whole               sql.NullInt64
 	Sums                        []byte
@@ -109,13 +109,13 @@ func (s *Stored) Into() []any {
 	return []any{&s.Summed, &s.Whole, &s.Sums, &s.Messages, &s.Reserved, &s.OptOuts}
 }
 
-// Partition is what they say of a partition that is folded up to next. Where a program that does not know
+// Contents is what they say of a partition that is folded up to next. Where a program that does not know
 // the columns wrote last, nothing is known.
-func (s *Stored) Partition(next int64) *Partition {
-	x := &Partition{Messages: Unknown, Reserved: Unknown, OptOuts: Unknown}
+func (s *Stored) Contents(next int64) *Contents {
+	x := &Contents{Messages: Unknown, Reserved: Unknown, OptOuts: Unknown}
 	switch {
 	case next == 0:
-		return &Partition{Whole: all}
+		return &Contents{Whole: all}
 	case s.Summed.Int64 == Damaged && s.Summed.Valid:
 		x.Damaged = true
 	case s.Summed.Valid && s.Summed.Int64 == next && len(s.Sums) == 16*Buckets:
@@ -137,7 +137,7 @@ func count(n sql.NullInt64) int64 {
 }
 
 // Store returns what the columns are to have, for a mark at next.
-func (x *Partition) Store(next int64) Stored {
+func (x *Contents) Store(next int64) Stored {
 	s := Stored{Summed: sql.NullInt64{Int64: next, Valid: true}, Whole: sql.NullInt64{Int64: int64(x.Whole), Valid: true}, Sums: make([]byte, 16*Buckets)}
 	if x.Damaged {
 		s.Summed.Int64 = Damaged
