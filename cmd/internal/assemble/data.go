@@ -253,7 +253,11 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 		return nil, notMade(ctx, cfg, err)
 	}
 	d.Log = log
-	if create {
+	known, err := belongs(ctx, cfg, log.Source()[1:])
+	if err != nil {
+		return nil, err
+	}
+	if create = create && !known; create {
 		if create, err = Untouched(ctx, log); err != nil {
 			return nil, err
 		}

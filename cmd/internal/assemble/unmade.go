@@ -60,6 +60,23 @@ func notMade(ctx context.Context, cfg *config.Config, err error) error {
 	return err
 }
 
+// belongs refuses a database that belongs to another ledger, before anything of it is opened. known: it belongs
+// to this one.
+func belongs(ctx context.Context, cfg *config.Config, id string) (known bool, err error) {
+	contents, err := database.Look(ctx, cfg.Postgres.Address())
+	if err != nil {
+		return false, err
+	}
+	const advice = "Two ledgers cannot share a database. Check the prefix or name, and the database, in the configuration"
+	if other := contents.Vault.Ledger; other != "" && other != id {
+		return false, fmt.Errorf("the vault belongs to another ledger: to %s, and %s has the ledger %s. %s", other, cfg.Location(), id, advice)
+	}
+	if other := contents.Views.Ledger; other != "" && other != id {
+		return false, fmt.Errorf("the views in this database belong to another ledger: to %s, and %s has the ledger %s. %s", other, cfg.Location(), id, advice)
+	}
+	return contents.KnowsLedger(), nil
+}
+
 // loss says that what is missing was there once; nil if the database knows nothing of it. A ledger of an older
 // version lacks the log of audit, say.
 func loss(c *database.Contents, cfg *config.Config, missing *ledger.Missing) error {
