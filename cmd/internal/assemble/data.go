@@ -263,7 +263,7 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 		}
 	}
 	_, had := os.Stat(cfg.MasterKeyFile)
-	if d.Vault, err = vault.OpenPostgres(ctx, cfg.Postgres.Address(), cfg.MasterKeyFile, vault.Options{Create: create}); err != nil {
+	if d.Vault, err = vault.OpenPostgres(ctx, cfg.Postgres.Address(), cfg.MasterKeyFile, vault.Options{Create: create, Ledger: log.Source()[1:]}); err != nil {
 		return nil, err
 	}
 	if had != nil {

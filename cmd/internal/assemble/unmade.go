@@ -29,7 +29,7 @@ func InitShared(ctx context.Context, cfg *config.Config) (made bool, err error) 
 		if err == nil {
 			id := log.Source()[1:]
 			if err = log.Close(); err == nil && contents.Ledger() != "" && contents.Ledger() != id {
-				err = fmt.Errorf("the database belongs to the ledger %s, and %s is the ledger %s. Two ledgers cannot share a database. Check the configuration", contents.Ledger(), cfg.Location(), id)
+				err = fmt.Errorf("the database belongs to the ledger %s, and the ledger in %s is %s. Two ledgers cannot share a database. Check the configuration", contents.Ledger(), cfg.Location(), id)
 			}
 		}
 		var missing *ledger.Missing
@@ -69,10 +69,10 @@ func belongs(ctx context.Context, cfg *config.Config, id string) (known bool, er
 	}
 	const advice = "Two ledgers cannot share a database. Check the prefix or name, and the database, in the configuration"
 	if other := contents.Vault.Ledger; other != "" && other != id {
-		return false, fmt.Errorf("the vault belongs to another ledger: to %s, and %s has the ledger %s. %s", other, cfg.Location(), id, advice)
+		return false, fmt.Errorf("the vault belongs to another ledger: to %s, and the ledger in %s is %s. %s", other, cfg.Location(), id, advice)
 	}
 	if other := contents.Views.Ledger; other != "" && other != id {
-		return false, fmt.Errorf("the views in this database belong to another ledger: to %s, and %s has the ledger %s. %s", other, cfg.Location(), id, advice)
+		return false, fmt.Errorf("the views in this database belong to another ledger: to %s, and the ledger in %s is %s. %s", other, cfg.Location(), id, advice)
 	}
 	return contents.KnowsLedger(), nil
 }
