@@ -37,7 +37,9 @@ func Open(path, masterKeyFile string, o Options) (_ *Vault, err error) {
 	} else {
 		var key *wrapping
 		key, err = masterKey(masterKeyFile, o)
-		keys = []*wrapping{key}
+		if key, err = masterOfCopy(v.ring.files, o, key, err); err == nil {
+			keys = []*wrapping{key}
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -173,6 +175,7 @@ type sqlite struct {
 	getSecret, getClass *sql.Stmt
 	since               time.Time
 	closeFile           func() error // nil: db's own
+	noMasters           bool         // a file of before the table of master keys, opened to be read only
 }
 
 func (s *sqlite) secret(ctx context.Context, id event.ID) (box []byte, err error) {
@@ -200,7 +203,11 @@ func (s *sqlite) addSecrets(ctx context.Context, secrets []subjectSecret) error 
 }
 
 func (s *sqlite) secrets(ctx context.Context, after, upTo event.ID, max int) ([]subjectSecret, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT id, secret, master FROM subjects WHERE id > ? AND id <= ? ORDER BY id LIMIT ?", after[:], upTo[:], max)
+	master := "master"
+	if s.noMasters {
+		master = "0"
+	}
+	rows, err := s.db.QueryContext(ctx, "SELECT id, secret, "+master+" FROM subjects WHERE id > ? AND id <= ? ORDER BY id LIMIT ?", after[:], upTo[:], max)
 	if err != nil {
 		return nil, err
 	}
