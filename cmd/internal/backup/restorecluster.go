@@ -40,7 +40,7 @@ func (c *RestoreCmd) toCluster(ctx context.Context, g *terminal.Globals, src *so
 	if _, err := engine.Init(within, src.Partitions); err != nil {
 		return 0, err
 	}
-	member, err := engine.Member(cfg.Node)
+	member, err := engine.Member(cfg.Node, "")
 	if err != nil {
 		return 0, err
 	}
