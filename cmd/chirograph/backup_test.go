@@ -19,7 +19,7 @@ import (
 )
 
 // backupKills is how often a backup, and then a restore, are killed.
-const backupKills = 25
+const backupKills = 20
 
 // stops are the opt-outs that a node has acknowledged: their events' ids.
 type stops struct {
@@ -100,7 +100,7 @@ func has(all map[event.Partition][][]byte, id string) bool {
 // an epoch of its own.
 func TestBackupKilled(t *testing.T) {
 	if testing.Short() {
-		t.Skip("50 kills under load take half a minute")
+		t.Skip("40 kills under load take half a minute")
 	}
 	c := newCentre(t, "--receipt-delay", "20ms")
 	n := newTestNode(t, "--dev-smsc", c.addr, "--dev-quiet")
@@ -248,7 +248,7 @@ func TestBackupRefuses(t *testing.T) {
 	foreign := newTestNode(t, "--dev-quiet")
 	was := records(t, at("backup"), true)
 	refused("left as it is", "backup", at("backup"), "--data", filepath.Join(foreign.dir, "data"))
-	refused("not made as a copy", "backup", at("backup2"), "--data", filepath.Join(foreign.dir, "data"), "--keys", at("keys"), "--master-key", filepath.Join(data, "master.key"))
+	refused("does not fit", "backup", at("backup2"), "--data", filepath.Join(foreign.dir, "data"), "--keys", at("keys"), "--master-key", filepath.Join(data, "master.key"))
 	if more := beginsWith(t, records(t, at("backup"), true), was); more != 0 {
 		t.Errorf("the backup has %d records more", more)
 	}
