@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/adapters/internal/sqliteimage"
 	"github.com/chirograph/chirograph/domain/event"
@@ -401,7 +402,7 @@ func (r *Reader) CopyTo(ctx context.Context, dir string, step func(events int)) 
 	if err := w.write.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &inWAL, &moved); err != nil {
 		return n, err
 	}
-	return n, syncDir(dir)
+	return n, datafile.SyncDir(dir)
 }
 
 // makePrivate makes a folder and an empty ledger's file in it, which only their owner may read.

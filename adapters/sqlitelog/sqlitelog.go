@@ -37,6 +37,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -427,7 +428,7 @@ func (l *Log) create() error {
 		return err
 	}
 	for _, d := range []string{l.dir, filepath.Dir(filepath.Clean(l.dir))} {
-		if err := syncDir(d); err != nil {
+		if err := datafile.SyncDir(d); err != nil {
 			return err
 		}
 	}

@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("VAULT_TEST_SEALER"); dir != "" {
 		sealer(dir)
 	}
+	if file := os.Getenv("VAULT_TEST_ROTATE"); file != "" {
+		rotator(file)
+	}
 	os.Exit(m.Run())
 }
 
@@ -248,7 +251,7 @@ func TestOpenRefuses(t *testing.T) {
 			os.Chmod(key, 0o640)
 		}, true, "chmod 600"},
 		{"a foreign database", func(t *testing.T, dir, path, key string) { exec(t, dir, "PRAGMA application_id = 7") }, true, "another application"},
-		{"a newer format", func(t *testing.T, dir, path, key string) { exec(t, dir, "PRAGMA user_version = 2") }, true, "format 2"},
+		{"a newer format", func(t *testing.T, dir, path, key string) { exec(t, dir, "PRAGMA user_version = 3") }, true, "format 3"},
 		{"no database", func(t *testing.T, dir, path, key string) {
 			write(t, path, strings.Repeat("a letter ", 1000), 0o600)
 		}, true, "not a vault"},

@@ -73,7 +73,7 @@ func TestSealWithoutItsKey(t *testing.T) {
 
 type refusing struct{ Vault }
 
-func (refusing) Seal(string, event.ID, Class, event.ID, []byte) (event.Sealed, error) {
+func (refusing) Seal(string, event.ID, Class, event.SealVersion, event.ID, []byte) (event.Sealed, error) {
 	return event.Sealed{}, ErrRefused
 }
 

@@ -253,7 +253,7 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 	}
 	log, err := engine.Open(ctx, 0)
 	if err != nil {
-		return nil, err
+		return nil, notMade(ctx, cfg, err)
 	}
 	d.Log = log
 	if create {
