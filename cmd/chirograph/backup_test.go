@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -303,5 +304,49 @@ func TestBackupRefuses(t *testing.T) {
 	last, _ := reg.Latest()
 	if e := last.Epoch(); e.Number != 2 || e.Began == nil || e.Began.Cause != event.EpochRestored || e.Began.Reason != "a test" || !e.Holds("dev", "account") {
 		t.Errorf("the epoch is %+v", e)
+	}
+}
+
+// TestBackupDiskFull: where the disk of the backup is full, the backup says so, its earlier state is whole, and
+// the next run continues. It needs a file system of its own.
+func TestBackupDiskFull(t *testing.T) {
+	if err := exec.Command("unshare", "-rm", "sh", "-c", "mount -t tmpfs -o size=1m tmpfs /mnt").Run(); err != nil {
+		t.Skipf("no file system can be made here: %v", err)
+	}
+	c := newCentre(t, "--receipt-delay", "20ms")
+	n := newTestNode(t, "--dev-smsc", c.addr, "--dev-quiet")
+	dir := t.TempDir()
+	data := filepath.Join(n.dir, "data")
+	if out, code := command(t, dir, "backup", filepath.Join(dir, "early"), "--data", data); code != 0 {
+		t.Fatal(out)
+	}
+	s := newSenders(t, func(body, key string) httpAnswer { return n.call("POST", "/v1/messages", body, "Idempotency-Key", key) })
+	ended := make(chan struct{})
+	load := s.load(ended, 4)
+	s.more("a ledger that does not fit", 400)
+	close(ended)
+	load.Wait()
+	script := `set -e
+mkdir disk; mount -t tmpfs -o size=8m tmpfs disk; cp -a early disk/backup
+dd if=/dev/zero of=disk/full bs=4096 2>/dev/null || true
+if chirograph backup disk/backup --data "$DATA"; then echo "a full disk was not noticed"; exit 1; fi
+chirograph backup check disk/backup --verify
+rm disk/full
+chirograph backup disk/backup --data "$DATA"
+chirograph backup check disk/backup --verify
+`
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(self, filepath.Join(dir, "chirograph")); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("unshare", "-rm", "sh", "-c", script)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), asProgram+"=1", "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"), "DATA="+data)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "is full") || !strings.Contains(string(out), "whole as before") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
