@@ -71,15 +71,14 @@ type viewsReport struct {
 func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 	ctx, stop := terminal.Interruptible()
 	defer stop()
-	// What is read is dropped at once: collecting it more often costs little, and keeps the process small.
-	defer debug.SetGCPercent(debug.SetGCPercent(verifyGC))
+	// What is read is dropped at once: collecting it in time keeps the process small.
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(verifyMemory))
 	log, err := c.openLog(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, log.Close()) }()
 	out := verified{Ledger: log.Source()[1:]}
-	if err := out.read(ctx, g, log); err != nil {
+	if err := errors.Join(out.read(ctx, g, log), log.Close()); err != nil {
 		return err
 	}
 	if c.Views && len(out.Unread) == 0 { // else there is nothing whole to compare with
@@ -101,8 +100,9 @@ func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 	return err
 }
 
-// verifyGC is how much the heap may grow, in percent of what is in use, before what is not in use is collected.
-const verifyGC = 30
+// verifyMemory is from how many bytes on memory is collected more often. It is no bound: a ledger whose largest
+// partition has more open and recent messages than fit takes more.
+const verifyMemory = 100 << 20
 
 // openLog opens the ledger's log and nothing else: for an embedded one as an image of its file, which
 // is not touched.
@@ -292,7 +292,7 @@ func (o *verified) print(w io.Writer, most int) error {
 		} else if v.Differ > 0 {
 			fmt.Fprintf(b, "VIEWS: %d of %d rows differ from what the ledger says (promise 6); chirograph projections rebuild corrects them. The first:\n%s\n", v.Differ, v.Rows, v.Example)
 		} else if v.Behind > 0 {
-			fmt.Fprintf(b, "Views: %d rows, all as the ledger says as far as they have read it (promise 6). They have not read its last %d events; a node that runs reads them.\n", v.Rows, v.Behind)
+			fmt.Fprintf(b, "Views: %d rows, all as the ledger says as far as they have read it (promise 6). Events at its end that they have not read: %d; a node that runs reads them.\n", v.Rows, v.Behind)
 		} else {
 			fmt.Fprintf(b, "Views: %d rows, all as the ledger says (promise 6).\n", v.Rows)
 		}
