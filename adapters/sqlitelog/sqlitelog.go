@@ -207,7 +207,7 @@ func Open(dir string, o Options) (_ *Log, err error) {
 	if err := engine.CheckPartitions(o.Partitions); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := datafile.MakeFolder(dir); err != nil {
 		return nil, err
 	}
 	l := &Log{o: o, dir: dir, closed: make(chan struct{}), stopped: make(chan struct{}), checkpoint: make(chan struct{}, 1)}
@@ -224,6 +224,9 @@ func Open(dir string, o Options) (_ *Log, err error) {
 	}
 	if !o.Restored {
 		err = checkMissing(dir)
+	}
+	if err == nil {
+		err = datafile.MakeFile(filepath.Join(dir, file))
 	}
 	if err == nil {
 		err = l.openFile()

@@ -26,6 +26,10 @@ func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
 	}
 	o := Options{ToCopy: true}
 	v := newVault(masterFiles(masterKeyFile)...)
+	keys, err := readMasters(v.ring.files)
+	if err != nil {
+		return nil, err
+	}
 	var db *sql.DB
 	closeFile := func() error { return db.Close() }
 	if still {
@@ -43,10 +47,13 @@ func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
 			err = fmt.Errorf("vault %s: %w", path, errors.Join(err, closeFile()))
 		}
 	}()
-	if err := readRing(context.Background(), v, db); err != nil {
+	if err := isVault(context.Background(), db); err != nil {
 		return nil, err
 	}
 	s := &sqlite{db: db, since: time.Now(), closeFile: closeFile}
+	if s.noMasters, err = hasNoMasters(db); err != nil {
+		return nil, err
+	}
 	if s.getSecret, err = db.Prepare("SELECT secret FROM subjects WHERE id = ?"); err != nil {
 		return nil, err
 	}
@@ -54,6 +61,9 @@ func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
 		return nil, err
 	}
 	v.db, v.store, v.notes, v.rotation = db, s, sqliteNotes{s}, sqliteRotation{s}
+	if err := v.readMeta(context.Background(), keys, o); err != nil {
+		return nil, err
+	}
 	v.start(o)
 	return v, nil
 }

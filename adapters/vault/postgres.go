@@ -132,7 +132,7 @@ func (p *shared) create(ctx context.Context, masterKeyFile string, o Options) er
 			return err // another node has made it
 		}
 		key, err := masterKey(masterKeyFile, o)
-		if err != nil {
+		if key, err = masterOfCopy(masterFiles(masterKeyFile), o, key, err); err != nil {
 			return err
 		}
 		if err := sameMaster(key, o.CopyOf); err != nil {

@@ -43,6 +43,8 @@ type Data struct {
 	Development bool
 	// Aside says that the views were set aside, and why; "" if they were not.
 	Aside string
+	// Private are the files and folders whose modes let others use them, until OpenFolder changed that.
+	Private []string
 	// dependencies are the outside systems that /readyz names.
 	dependencies []dependency
 	// cluster is what the nodes share; nil on one machine.
@@ -82,6 +84,9 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 	lock, err := sqlitelog.Lock(dir)
 	if err != nil {
 		return nil, err
+	}
+	if d.Private, err = sqlitelog.Private(dir); err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	found, err := d.compare(dir, masterKey, create)
 	if err != nil {

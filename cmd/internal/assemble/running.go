@@ -209,6 +209,9 @@ func (r *Running) alone(cfg *config.Config, stderr io.Writer) error {
 	if d.Aside != "" {
 		r.Log.Warn(d.Aside)
 	}
+	if len(d.Private) > 0 {
+		r.Log.Warn("others could use files of the data folder; their modes are 0600 now, and 0700 of folders", "files", d.Private)
+	}
 	r.Data, d.World = d, cfg.World()
 	accounts, err := accountsOf(cfg)
 	if err == nil {
