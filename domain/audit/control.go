@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
 )
@@ -19,6 +20,7 @@ type control struct {
 	policies []activation
 	tables   []routeTable
 	pauses   []pause
+	epochs   []epoch
 	applied  map[event.ID]bool
 	// accepted are the hashes of the records that an operator accepted as opaque leaves.
 	accepted map[event.Position][]string
@@ -108,6 +110,38 @@ type pause struct {
 	tenant, program, carrier string
 }
 
+// epoch is an epoch of the ledger, from a position on, with the programs that were released in it.
+type epoch struct {
+	from     int64
+	number   int
+	began    time.Time
+	releases []release
+}
+
+// release says that the messages of a program may be sent from a position on; an empty tenant or program
+// stands for all.
+type release struct {
+	from            int64
+	tenant, program string
+}
+
+// covers reports whether a program was released at a position.
+func (x *epoch) covers(at int64, tenant, program string) bool {
+	return slices.ContainsFunc(x.releases, func(r release) bool {
+		return r.from <= at && (r.tenant == "" || r.tenant == tenant && (r.program == "" || r.program == program))
+	})
+}
+
+// epoch is the epoch that was in force at a position; nil in the first, which nothing began.
+func (c *control) epoch(at int64) (in *epoch) {
+	for i := range c.epochs {
+		if c.epochs[i].from <= at {
+			in = &c.epochs[i]
+		}
+	}
+	return in
+}
+
 // record keeps the id of the event at a position; the zero id if the event cannot be read.
 func (c *control) record(at int64, id event.ID) {
 	if c.ids == nil {
@@ -144,6 +178,18 @@ func (c *control) take(at int64, e *event.Event) {
 	case *event.LevelRaised:
 		if d.Level == c.level(at)+1 { // another: two operators raised it at the same time
 			c.levels = append(c.levels, raise{at, d.Level})
+		}
+	case *event.EpochBegan:
+		before := 1
+		if n := len(c.epochs); n > 0 {
+			before = c.epochs[n-1].number
+		}
+		if d.Epoch == before+1 {
+			c.epochs = append(c.epochs, epoch{from: at, number: d.Epoch, began: e.Time})
+		}
+	case *event.EpochReleased:
+		if n := len(c.epochs); n > 0 && c.epochs[n-1].number == d.Epoch {
+			c.epochs[n-1].releases = append(c.epochs[n-1].releases, release{at, e.Tenant, d.Program})
 		}
 	case *event.OwnerGranted:
 		c.grants = append(c.grants, grant{at, d.Sender, e.Tenant})

@@ -57,6 +57,8 @@ const (
 	ControlAhead Code = "control_ahead"
 	// AfterUnknown: an outcome was decided after an event that its stream does not have.
 	AfterUnknown Code = "after_unknown"
+	// EpochUnknown: the event names an epoch that control does not have.
+	EpochUnknown Code = "epoch_unknown"
 	// LevelTooLow: an event, or a field of it, that the ledger's format level does not allow.
 	LevelTooLow Code = "level_too_low"
 	// LevelUnknown: the format level is raised by more than one, or to one that this build cannot
@@ -102,6 +104,8 @@ const (
 	ProgramUnknown Code = "program_unknown"
 	// StartPaused: a start while a pause covers its program or carrier.
 	StartPaused Code = "start_while_paused"
+	// StartHeld: a start of a program that was not released since the ledger was recovered or restored.
+	StartHeld Code = "start_while_held"
 	// CalledWithoutStart: a carrier answered for an attempt that was never started.
 	CalledWithoutStart Code = "called_without_start"
 	// CalledVoidStart: a carrier answered for an attempt whose start is void.
@@ -126,6 +130,11 @@ const (
 	// ResentInDoubt: a part in doubt was started once more, although its message does not prefer
 	// a duplicate, or the start does not say that it may be one.
 	ResentInDoubt Code = "resent_in_doubt"
+	// ResentRecovered: a start of a message of which the ledger had lost events.
+	ResentRecovered Code = "resent_recovered"
+	// StartUnmarked: a start of a message from before the ledger was recovered or restored that does
+	// not say so, or one that says so wrongly.
+	StartUnmarked Code = "start_unmarked"
 	// AcceptedTwice: a carrier accepted one part of one attempt under two ids.
 	AcceptedTwice Code = "accepted_twice"
 	// DoubtEarly: an attempt was recorded as in doubt before its answer_by.

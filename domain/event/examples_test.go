@@ -83,6 +83,9 @@ func examples() []*Event {
 		control(45, "", &VaultBound{Vault: digest, Development: true, By: "serve"}),
 		control(46, "", &EpochBegan{Epoch: 2, Cause: EpochRecovered, Lost: []LostEvents{{"07", 1234, 1240, digest + digest}, {"control", 7, 8, ""}}, Reason: "the disk of 12 May failed", By: "operator"}),
 		control(47, "acme", &EpochReleased{Epoch: 2, Program: "account", Reason: "checked with the carrier", By: "operator"}),
+		about(stream(48, &MessageRecovered{Epoch: 2, Program: "account", Purpose: "account", From: "+15005550006", Country: "US", Accepted: at(2), ValidUntil: at(90_000_000),
+			Key: digest, Input: digest, Answers: exampleID(9), Status: "sent", Parts: 2, Handoffs: []KnownHandoff{{1, 1, "smsc-1", "00a1f9", 4097}, {1, 2, "smsc-1", "", 4098}},
+			Source: RecoveredFromViews, By: "operator"})),
 		control(39, "acme", &PersonalDataRead{Key: "key-2", Reason: "complaint 4711", From: at(0), Until: at(1000),
 			Reads: []DataRead{{"getMessage", []string{"number", "body"}, subject, []ID{exampleID(1)}, 2}, {"searchMessages", []string{"number"}, Pseudonym{}, nil, 1}}}),
 		control(40, "acme", &KeyUsed{Key: "key-2", From: at(0), Until: at(3_600_000), Calls: []KeyCalls{{"messages:read", 12, 0}, {"audit:export", 1, 1}}}),
@@ -95,7 +98,7 @@ func examples() []*Event {
 }
 
 // laterExamples have the fields that a later format level added to types that were there before. The
-// golden file of such an example has the level in its name.
+// golden file of such an example has the level in its name: see addedAt.
 func laterExamples() []*Event {
 	control := func(n byte, tenant string, d Data) *Event {
 		return &Event{ID: exampleID(n), Source: "/k3v9", Time: at(int64(n)), Tenant: tenant, Node: "a", Data: d}
@@ -106,10 +109,22 @@ func laterExamples() []*Event {
 	started := *examples()[6]
 	started.Data = &HandoffStarted{Attempt: 1, Parts: []StartedPart{{1, "5f1d0a9be2c34788a1b2c3d4e5f60718"}}, CallBy: at(5_000), AnswerBy: at(15_000),
 		Reference: 4097, Tail: "5f1d0a9be2c34788"}
+	again := started
+	again.Data = &HandoffStarted{Attempt: 1, Parts: []StartedPart{{1, "5f1d0a9be2c34788a1b2c3d4e5f60718"}}, CallBy: at(5_000), AnswerBy: at(15_000),
+		Reference: 4097, Epoch: 2}
 	return []*Event{
 		&decided,
 		&started,
+		&again,
 		control(38, "acme", &ProgramChanged{Name: "account", LegalEntity: "Acme Bank", Purposes: []string{"account"}, Countries: []string{"US"},
 			Senders: []string{"+15005550006"}, StartText: "Acme: you get our messages again.", By: "key-3"}),
 	}
+}
+
+// addedAt is the format level of the fields that a later example shows.
+func addedAt(e *Event) int {
+	if d, ok := e.Data.(*HandoffStarted); ok && d.Epoch != 0 {
+		return 3
+	}
+	return 2
 }

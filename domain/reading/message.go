@@ -22,7 +22,7 @@ const (
 // Opened is a message with what was sealed in it.
 type Opened struct {
 	*Message
-	Content *event.Content // nil: it was erased
+	Content *event.Content // nil: it was erased, or lost (see Message.Lost)
 }
 
 // Whole is all that a reader may know of one message.
@@ -107,6 +107,9 @@ func (r *Reader) Open(ctx context.Context, look Look, m *Message) (Whole, error)
 
 // content opens the personal part of a message.
 func (r *Reader) content(m *Message) (Opened, error) {
+	if m.Lost() {
+		return Opened{Message: m}, nil
+	}
 	plain, err := r.p.Vault.Open(m.Tenant, m.ID, &m.Content)
 	if errors.Is(err, ledger.ErrErased) {
 		return Opened{Message: m}, nil
