@@ -59,6 +59,8 @@ var rooms = []room{
 		others: []string{}, pure: true, tests: []string{"domain/node/nodetest"}},
 	{folder: "domain/receipts", own: []string{"domain/control", "domain/event", "domain/ledger", "domain/sms", "domain/words"}, others: []string{}, pure: true},
 	{folder: "domain/intake", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/places", "domain/receipts", "domain/recipient", "domain/sms", "domain/words"}, others: []string{}},
+	// Whether ledger, vault and views belong together.
+	{folder: "domain/agreement", own: []string{"domain/event", "domain/ledger"}, others: []string{}, pure: true},
 	{folder: "domain/reading", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/recipient", "domain/sms"}, others: []string{}},
 	{folder: "domain/report", own: []string{"domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient"}, others: []string{}, tests: []string{"domain/places"}},
 	{folder: "domain/history", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient", "domain/sms"}, others: []string{}, tests: []string{"domain/places", "projections"}},

@@ -5,6 +5,7 @@
 package projections
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -308,13 +309,28 @@ func OptOuts(p event.Partition, j *ledger.Judged) (stands []OptOut, ended []OptO
 	for _, o := range j.Changes.Ended {
 		ended = append(ended, OptOutKey{Subject: j.Event.Subject, Event: o.Event, Reach: o.Reach})
 	}
-	for _, o := range j.Changes.Stands {
+	for i := range j.Changes.Stands {
+		o := &j.Changes.Stands[i]
 		stands = append(stands, OptOut{OptOutKey: OptOutKey{Subject: j.Event.Subject, Event: o.Event, Reach: o.Reach}, Tenant: j.Event.Tenant, Part: o.Part,
-			Old: j.Event.Data.Type().Level() < 2,
-			Row: reading.OptOut{Event: o.Event, Position: event.Position{Partition: p, Index: o.Index}, Reach: o.Reach, Source: o.Source,
-				Since: o.Known, Occurred: o.Occurred, Unclear: o.Unclear, To: o.To, Repeats: o.Repeats}})
+			Old: j.Event.Data.Type().Level() < 2, Row: shown(p, o)})
 	}
 	return stands, ended
+}
+
+func shown(p event.Partition, o *recipient.OptOut) reading.OptOut {
+	return reading.OptOut{Event: o.Event, Position: event.Position{Partition: p, Index: o.Index}, Reach: o.Reach, Source: o.Source,
+		Since: o.Known, Occurred: o.Occurred, Unclear: o.Unclear, To: o.To, Repeats: o.Repeats}
+}
+
+// Standing are the opt-outs of a stream's fold as a reader is shown them, in the order of their events.
+func Standing(p event.Partition, fold []recipient.OptOut) (rows []reading.OptOut) {
+	for i := range fold {
+		rows = append(rows, shown(p, &fold[i]))
+	}
+	slices.SortStableFunc(rows, func(a, b reading.OptOut) int {
+		return cmp.Or(cmp.Compare(a.Position.Index, b.Position.Index), cmp.Compare(a.Reach.Scope, b.Reach.Scope), cmp.Compare(a.Reach.Name, b.Reach.Name))
+	})
+	return slices.CompactFunc(rows, func(a, b reading.OptOut) bool { return a.Event == b.Event && a.Reach == b.Reach })
 }
 
 // OptOutKey names one reach of an opt-out.

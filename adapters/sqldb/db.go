@@ -10,15 +10,17 @@
 package sqldb
 
 import (
+	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/desk"
 	"github.com/chirograph/chirograph/adapters/internal/recent"
+	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/recipient"
 )
 
 // ErrClosed means that the database was closed.
@@ -26,6 +28,9 @@ var ErrClosed = errors.New("the views are closed")
 
 // Options are the options of a database.
 type Options struct {
+	// Ledger is the ledger's short id. Views that do not know theirs record it, and views of another ledger
+	// are not opened (ErrOtherLedger). "" records and compares nothing.
+	Ledger string
 	// Partitions is the ledger's number of recipients' partitions. Required: the answer about a
 	// recipient's opt-outs names the partitions and positions that it is true for.
 	Partitions int
@@ -121,37 +126,29 @@ func orDefault(n, or int) int {
 	return n
 }
 
-const markColumns = `partition, next, hash, control, control_event, time, call_by`
+// ErrOtherLedger means that the views are of another ledger than the one of Options.Ledger. Nothing in them
+// was changed.
+var ErrOtherLedger = viewmarks.ErrOtherLedger
 
-// callByUnknown is how long after its time a partition may still call a carrier, if its row was
-// written before call_by was stored there. Until then a start gave its carrier a minute at most.
-const callByUnknown = time.Minute
-
-func scanMark(scan func(...any) error) (p event.Partition, m ledger.Mark, err error) {
-	var hash, control []byte
-	var at, callBy sql.NullInt64
-	if err := scan(&p, &m.Next, &hash, &m.Partition.Control, &control, &at, &callBy); err != nil {
-		return p, m, err
-	}
-	copy(m.Hash[:], hash)
-	copy(m.Partition.ControlEvent[:], control)
-	m.Partition.Time = fromMillis(at)
-	switch {
-	case !callBy.Valid && at.Valid:
-		m.Partition.CallBy = m.Partition.Time.Add(callByUnknown)
-	case callBy.Int64 != 0:
-		m.Partition.CallBy = fromMillis(callBy)
-	}
-	return p, m, nil
+// Known reads which ledger these views are of, and how far they have read it.
+func (d *DB) Known(ctx context.Context) (k ledger.Known, err error) {
+	err = d.view(ctx, "read which ledger the views are of", func(ctx context.Context, tx *sql.Tx) error {
+		k, err = viewmarks.Read(ctx, tx, func(string) (bool, error) { return true, nil })
+		return err
+	})
+	return k, err
 }
 
-// callBy is the partition's call_by as stored: 0 if nothing was started yet. NULL means that it
-// is not known.
-func callBy(p recipient.PartitionState) int64 {
-	if p.CallBy.IsZero() {
-		return 0
+// ReadKnown is DB.Known for an SQLite database of views that was opened without OpenSQLite, and perhaps
+// cannot be written. Views of an older version, which did not record the ledger's id, have "". A database
+// that is empty knows nothing.
+func ReadKnown(db *sql.DB) (ledger.Known, error) {
+	ctx := context.Background()
+	k, err := viewmarks.Read(ctx, db, viewmarks.HasSQLite(ctx, db))
+	if err != nil {
+		return k, fmt.Errorf("read what the views know of their ledger: %w", err)
 	}
-	return p.CallBy.UnixMilli()
+	return k, nil
 }
 
 func millis(t time.Time) sql.NullInt64 {

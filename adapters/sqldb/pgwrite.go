@@ -14,6 +14,7 @@ import (
 	"github.com/chirograph/chirograph/adapters/internal/desk"
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
 	"github.com/chirograph/chirograph/adapters/internal/recent"
+	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -145,9 +146,9 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 		// A switch to another schema waits until no transaction has this lock, and then takes it.
 		b.Queue(`SELECT name FROM chirograph.current_views FOR SHARE`).QueryRow(func(row pgx.Row) error { return row.Scan(&name) })
 	}
-	b.Queue(`SELECT `+markColumns+` FROM partitions WHERE partition = ANY($1) ORDER BY partition FOR NO KEY UPDATE`, keys).Query(func(rows pgx.Rows) error {
+	b.Queue(`SELECT `+viewmarks.Columns+` FROM partitions WHERE partition = ANY($1) ORDER BY partition FOR NO KEY UPDATE`, keys).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
-			p, m, err := scanMark(rows.Scan)
+			p, m, err := viewmarks.Scan(rows.Scan)
 			if err != nil {
 				return err
 			}
@@ -416,7 +417,7 @@ func (c *markColumnsOf) add(p event.Partition, m ledger.Mark) {
 	c.control = append(c.control, m.Partition.Control)
 	c.controlEvent = append(c.controlEvent, m.Partition.ControlEvent[:])
 	c.time = append(c.time, pgtype.Int8(millis(m.Partition.Time)))
-	c.callBy = append(c.callBy, callBy(m.Partition))
+	c.callBy = append(c.callBy, viewmarks.CallBy(m.Partition))
 }
 
 func (c *streamColumns) add(s *streamRow, latest event.ID) {

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
+	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -75,7 +76,7 @@ func openPostgres(ctx context.Context, url string, o Options, t times) (*DB, err
 	if err != nil {
 		return nil, err
 	}
-	if err := p.setUp(ctx); err != nil {
+	if err := p.setUp(ctx, o.Ledger); err != nil {
 		_ = p.client.Close()
 		return nil, fmt.Errorf("open the views: %w", p.explain(err))
 	}
@@ -167,8 +168,8 @@ const (
 	lockRebuild = 0x43686972_6f677202
 )
 
-// setUp makes the schemas, or brings them up to date.
-func (p *pgEngine) setUp(ctx context.Context) error {
+// setUp makes the schemas, or brings them up to date. ledger is Options.Ledger.
+func (p *pgEngine) setUp(ctx context.Context, ledger string) error {
 	return p.client.Alone(ctx, lockSetUp, func(ctx context.Context, conn *pgx.Conn) error {
 		var encoding string
 		if err := conn.QueryRow(ctx, `SELECT current_setting('server_encoding')`).Scan(&encoding); err != nil {
@@ -185,7 +186,7 @@ func (p *pgEngine) setUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := p.migrate(ctx, conn, n); err != nil {
+		if err := p.migrate(ctx, conn, n, ledger); err != nil {
 			return err
 		}
 		p.schema.Store(n)
@@ -235,8 +236,16 @@ func tablesOf(n int64) postgres.Schema {
 }
 
 // migrate makes a schema, or brings it up to the newest migration that this program knows. conn
-// has the lock. Only ctx bounds it.
-func (p *pgEngine) migrate(ctx context.Context, conn *pgx.Conn, n int64) error {
+// has the lock. Only ctx bounds it. Views of another ledger stay as they are.
+func (p *pgEngine) migrate(ctx context.Context, conn *pgx.Conn, n int64, ledger string) error {
+	var have string
+	err := conn.QueryRow(ctx, `SELECT id FROM `+schemaName(n)+`.ledger`).Scan(&have)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) && !postgres.Undefined(err) {
+		return err
+	}
+	if err := viewmarks.Fit(have, ledger); err != nil {
+		return err
+	}
 	v, err := p.client.MigrateOn(ctx, conn, tablesOf(n))
 	if err != nil {
 		return fmt.Errorf("migrate the views: %w", p.explain(err))
@@ -245,6 +254,9 @@ func (p *pgEngine) migrate(ctx context.Context, conn *pgx.Conn, n int64) error {
 	defer db.Close()
 	if err := fits(ctx, db, v); err != nil {
 		return fmt.Errorf("migrate the views: %w", p.explain(err))
+	}
+	if err := viewmarks.Bind(ctx, db, ledger); err != nil {
+		return p.explain(err)
 	}
 	var stored bool
 	if err := db.QueryRowContext(ctx, `SELECT reloptions IS NOT NULL FROM pg_class WHERE oid = 'messages'::regclass`).Scan(&stored); err != nil || stored {

@@ -2,17 +2,15 @@ package sqldb
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -32,7 +30,7 @@ type reader struct {
 // Mark is part of ledger.Views.
 func (r *reader) Mark(ctx context.Context, p event.Partition) (m ledger.Mark, err error) {
 	err = r.do(ctx, fmt.Sprintf("read where the views of partition %s stand", p), func(ctx context.Context) (err error) {
-		_, m, err = scanMark(r.stmt.mark.QueryRowContext(ctx, int64(p)).Scan)
+		_, m, err = viewmarks.Scan(r.stmt.mark.QueryRowContext(ctx, int64(p)).Scan)
 		if errors.Is(err, sql.ErrNoRows) {
 			m, err = ledger.Mark{}, nil
 		}
@@ -134,27 +132,13 @@ func streamsAtOnce(ctx context.Context, stmt *sql.Stmt, p event.Partition, subje
 // streamsOneByOne loads each stream with a statement of its own, over one snapshot.
 func (r *reader) streamsOneByOne(ctx context.Context, p event.Partition, subjects []event.Pseudonym, take func(event.Pseudonym, []byte) error) (asOf int64, err error) {
 	err = r.snapshot(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		switch _, m, err := scanMark(tx.StmtContext(ctx, r.stmt.mark).QueryRowContext(ctx, int64(p)).Scan); {
+		switch _, m, err := viewmarks.Scan(tx.StmtContext(ctx, r.stmt.mark).QueryRowContext(ctx, int64(p)).Scan); {
 		case err == nil:
 			asOf = m.Next
 		case !errors.Is(err, sql.ErrNoRows):
 			return err
 		}
-		stmt := tx.StmtContext(ctx, r.stmt.streamState)
-		for _, subject := range subjects {
-			var state []byte
-			err := stmt.QueryRowContext(ctx, subject[:], int64(p)).Scan(&state)
-			if errors.Is(err, sql.ErrNoRows) {
-				continue
-			}
-			if err == nil {
-				err = take(subject, state)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		return r.states(ctx, tx, subjects, take)
 	})
 	return asOf, err
 }
@@ -517,12 +501,13 @@ func (s *search) read(all []event.ID) error {
 	return nil
 }
 
-// chunk is how many recipients one statement asks for; on PostgreSQL ten times as many.
-const chunk = 100
+// chunk is how many streams one statement asks for, on PostgreSQL.
+const chunk = 1000
 
 // OptOuts returns the opt-outs in force for each of the subjects, in order, and the last position
 // of each partition that has one of the subjects: the answer is true as of exactly these
-// positions. A partition without events has none.
+// positions. A partition without events has none. It reads the folds of the streams, by which
+// messages are decided.
 func (r *reader) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) (stand [][]reading.OptOut, asOf []event.Position, err error) {
 	at := map[event.Pseudonym][]int{}
 	var distinct []event.Pseudonym
@@ -549,74 +534,56 @@ func (r *reader) OptOuts(ctx context.Context, tenant string, subjects []event.Ps
 		if err != nil {
 			return err
 		}
-		n := chunk
-		if r.pg != nil {
-			n *= 10
-		}
-		for part := range slices.Chunk(distinct, n) {
-			if err := r.optOuts(ctx, tx, tenant, part, func(s event.Pseudonym, o reading.OptOut) {
-				for _, i := range at[s] {
-					stand[i] = append(stand[i], o)
-				}
-			}); err != nil {
+		return r.states(ctx, tx, distinct, func(subject event.Pseudonym, state []byte) error {
+			var s struct {
+				Tenant  string             `json:"tenant"`
+				OptOuts []recipient.OptOut `json:"opt_outs"`
+			}
+			if err := json.Unmarshal(state, &s); err != nil || s.Tenant != tenant {
 				return err
 			}
-		}
-		return nil
+			rows := projections.Standing(event.Partition(subject.Partition(r.partitions)), s.OptOuts)
+			for _, i := range at[subject] {
+				stand[i] = rows
+			}
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, s := range stand {
-		slices.SortFunc(s, func(a, b reading.OptOut) int {
-			return cmp.Or(cmp.Compare(a.Position.Index, b.Position.Index), cmp.Compare(a.Reach.Scope, b.Reach.Scope), cmp.Compare(a.Reach.Name, b.Reach.Name))
-		})
-	}
 	return stand, asOf, nil
 }
 
-func (r *reader) optOuts(ctx context.Context, tx *sql.Tx, tenant string, subjects []event.Pseudonym, f func(event.Pseudonym, reading.OptOut)) error {
-	take := func(scan func(...any) error) error {
-		s, o, err := scanOptOut(scan)
-		if err == nil {
-			f(s, o)
+// states reads the folds of those of the subjects that have one, over the snapshot of tx.
+func (r *reader) states(ctx context.Context, tx *sql.Tx, subjects []event.Pseudonym, take func(event.Pseudonym, []byte) error) error {
+	if r.pg == nil {
+		stmt := tx.StmtContext(ctx, r.stmt.streamState)
+		for _, subject := range subjects {
+			var state []byte
+			err := stmt.QueryRowContext(ctx, subject[:], int64(subject.Partition(r.partitions))).Scan(&state)
+			if errors.Is(err, sql.ErrNoRows) {
+				continue
+			}
+			if err == nil {
+				err = take(subject, state)
+			}
+			if err != nil {
+				return err
+			}
 		}
-		return err
+		return nil
 	}
-	if r.pg != nil {
-		return each(ctx, tx.StmtContext(ctx, r.stmt.optOuts), []any{tenant, ids(subjects)}, take)
-	}
-	var q strings.Builder
-	args := []any{tenant}
-	var in strings.Builder
-	for _, s := range subjects {
-		args = append(args, s[:])
-		if len(args) > 2 {
-			in.WriteByte(',')
-		}
-		in.WriteString("$" + strconv.Itoa(len(args)))
-	}
-	q.WriteString(`SELECT ` + optOutColumns + ` FROM opt_outs WHERE tenant = $1 AND subject IN (` + in.String() + `)
-		UNION ALL SELECT ` + standingList + ` FROM standing WHERE tenant = $1 AND subject IN (` + in.String() + `)`)
-	rows, err := tx.QueryContext(ctx, q.String(), args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := take(rows.Scan); err != nil {
+	for part := range slices.Chunk(subjects, chunk) {
+		if err := each(ctx, tx.StmtContext(ctx, r.stmt.states), []any{ids(part)}, func(scan func(...any) error) error {
+			var subject, state sql.RawBytes
+			if err := scan(&subject, &state); err != nil {
+				return err
+			}
+			return take(event.Pseudonym(toID(subject)), state)
+		}); err != nil {
 			return err
 		}
 	}
-	return rows.Err()
-}
-
-func scanOptOut(scan func(...any) error) (event.Pseudonym, reading.OptOut, error) {
-	var o reading.OptOut
-	var subject, id []byte
-	var since, occurred sql.NullInt64
-	var unclear int64
-	err := scan(&subject, &id, &o.Position.Partition, &o.Position.Index, &o.Reach.Scope, &o.Reach.Name, &o.Source, &since, &occurred, &unclear, &o.To, &o.Repeats)
-	o.Event, o.Since, o.Occurred, o.Unclear = toID(id), fromMillis(since), fromMillis(occurred), unclear == 1
-	return event.Pseudonym(toID(subject)), o, err
+	return nil
 }

@@ -88,7 +88,7 @@ func (r *Rebuilding) begin(ctx context.Context) (err error) {
 		}
 		r.to = max(r.to, n+1) // use a number only once: some node may still read the schema that had it
 	}
-	if err := p.migrate(ctx, r.conn, r.to); err != nil {
+	if err := p.migrate(ctx, r.conn, r.to, r.live.o.Ledger); err != nil {
 		return err
 	}
 	if _, err := r.conn.Exec(ctx, `SELECT pg_advisory_unlock($1)`, int64(lockSetUp)); err != nil {

@@ -3,19 +3,18 @@ package sqldb
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/adapters/internal/desk"
+	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -37,7 +36,7 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	fresh, err := checkFile(path)
+	fresh, err := datafile.CheckViews(path, applicationID)
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +67,18 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 
 func (d *DB) startSQLite(e *sqlite, path string) (err error) {
 	ctx := context.Background()
+	k, err := ReadKnown(e.db)
+	if err == nil {
+		err = viewmarks.Fit(k.Ledger, d.o.Ledger)
+	}
+	if err != nil {
+		return fmt.Errorf("open the views: %w", err)
+	}
 	if err := migrateSQLite(ctx, e.db); err != nil {
 		return err
+	}
+	if err := viewmarks.Bind(ctx, e.db, d.o.Ledger); err != nil {
+		return fmt.Errorf("open the views: %w", err)
 	}
 	// Each reader has its own snapshot, and never waits for the writer.
 	if d.read, err = sql.Open("sqlite", dsn(path, []string{"busy_timeout(10000)", "query_only(1)", "temp_store(MEMORY)", "cache_size(-16384)"})); err != nil {
@@ -96,6 +105,7 @@ func (d *DB) startSQLite(e *sqlite, path string) (err error) {
 	for p, m := range e.marks {
 		d.marks[p] = m.Next
 	}
+	e.head = datafile.OpenMarks(path, d.o.Partitions, e.marks)
 	return nil
 }
 
@@ -104,37 +114,13 @@ func dsn(path string, pragmas []string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
 }
 
-// checkFile reads the SQLite header: 16 bytes of magic, and at 68 the application
-// id, big-endian (sqlite.org/fileformat2.html §1.3).
-func checkFile(path string) (fresh bool, err error) {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return true, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("open the views: %w", err)
-	}
-	defer f.Close()
-	var header [72]byte
-	switch n, err := io.ReadFull(f, header[:]); {
-	case n == 0 && errors.Is(err, io.EOF):
-		return true, nil
-	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
-		return false, fmt.Errorf("open the views: %w", err)
-	case string(header[:16]) != "SQLite format 3\x00":
-		return false, fmt.Errorf("%s is not a database: name another file for the views, or move this one away", path)
-	case binary.BigEndian.Uint32(header[68:]) != applicationID:
-		return false, fmt.Errorf("%s is a database of something else, not of Chirograph's views: name another file for the views, or move this one away", path)
-	}
-	return false, nil
-}
-
 // sqlite is the engine of an SQLite file. This process alone writes to it, on one connection, row
 // by row.
 type sqlite struct {
 	db   *sql.DB
 	conn *sql.Conn
 	read *sql.DB // the readers' connections; closed with the writer's
+	head *datafile.Head
 	// marks are the committed marks. Only the writer uses them.
 	marks map[event.Partition]ledger.Mark
 
@@ -208,13 +194,13 @@ const (
 )
 
 func (s *sqlite) load(ctx context.Context) error {
-	rows, err := s.conn.QueryContext(ctx, `SELECT `+markColumns+` FROM partitions`)
+	rows, err := s.conn.QueryContext(ctx, `SELECT `+viewmarks.Columns+` FROM partitions`)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		p, m, err := scanMark(rows.Scan)
+		p, m, err := viewmarks.Scan(rows.Scan)
 		if err != nil {
 			return err
 		}
@@ -246,6 +232,7 @@ func (s *sqlite) reset(p event.Partition) error {
 		return err
 	}
 	delete(s.marks, p)
+	s.head.SetMarks(map[event.Partition]ledger.Mark{p: {}})
 	return nil
 }
 
@@ -258,7 +245,7 @@ func (s *sqlite) note(error) {}
 func (s *sqlite) close() error {
 	err := s.read.Close()
 	_, e := s.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
-	return errors.Join(err, e, s.conn.Close(), s.db.Close())
+	return errors.Join(err, e, s.conn.Close(), s.db.Close(), s.head.Close())
 }
 
 // sqliteTx writes each row at once. Its connection is used for nothing else meanwhile.
@@ -417,7 +404,7 @@ func (t *sqliteTx) insertTails(all []tailRow) error {
 
 func (t *sqliteTx) putMark(p event.Partition, m ledger.Mark) error {
 	t.put[p] = m
-	_, err := t.sqlite.putMark.Exec(int64(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], millis(m.Partition.Time), callBy(m.Partition))
+	_, err := t.sqlite.putMark.Exec(int64(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], millis(m.Partition.Time), viewmarks.CallBy(m.Partition))
 	return err
 }
 
@@ -439,6 +426,7 @@ func (t *sqliteTx) commit() error {
 	for p, m := range t.put {
 		t.marks[p] = m
 	}
+	t.head.SetMarks(t.put)
 	return nil
 }
 

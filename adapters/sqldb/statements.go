@@ -3,6 +3,8 @@ package sqldb
 import (
 	"context"
 	"database/sql"
+
+	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 )
 
 // statements are the statements that read, on any of the readers' connections.
@@ -15,8 +17,7 @@ type statements struct {
 	// On SQLite streams are loaded one by one, on PostgreSQL as sets, because each statement
 	// costs a round trip there.
 	streamState            *sql.Stmt
-	streams, docs          *sql.Stmt
-	optOuts                *sql.Stmt
+	streams, states, docs  *sql.Stmt
 	advanced, changed, now *sql.Stmt
 }
 
@@ -26,7 +27,7 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 		text string
 	}
 	all := []statement{
-		{&s.mark, `SELECT ` + markColumns + ` FROM partitions WHERE partition = $1`},
+		{&s.mark, `SELECT ` + viewmarks.Columns + ` FROM partitions WHERE partition = $1`},
 		{&s.message, `SELECT doc FROM messages WHERE id = $1 AND tenant = $2 AND status <> ''`},
 		{&s.due, `SELECT subject, due FROM streams WHERE partition = $1 AND due IS NOT NULL AND due < $2 ORDER BY due, subject`},
 		// Of several hand-offs under one key: first the one with exactly the id as it was
@@ -73,8 +74,7 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 			statement{&s.streams, `SELECT NULL::bytea, NULL::bytea, next FROM partitions WHERE partition = $1
 				UNION ALL SELECT subject, state, 0 FROM streams WHERE subject = ANY($2) AND partition = $1 AND state IS NOT NULL`},
 			statement{&s.docs, `SELECT doc FROM messages WHERE id = ANY($1) AND tenant = $2`},
-			statement{&s.optOuts, `SELECT ` + optOutColumns + ` FROM opt_outs WHERE tenant = $1 AND subject = ANY($2)
-				UNION ALL SELECT ` + standingList + ` FROM standing WHERE tenant = $1 AND subject = ANY($2)`},
+			statement{&s.states, `SELECT subject, state FROM streams WHERE subject = ANY($1) AND state IS NOT NULL`},
 			statement{&s.now, `SELECT name FROM chirograph.current_views`},
 			statement{&s.advanced, `SELECT c.name, p.partition, p.next FROM chirograph.current_views c LEFT JOIN partitions p ON p.next > 0`},
 			statement{&s.changed, `SELECT id, status FROM messages WHERE id = ANY($1)`})
@@ -90,9 +90,6 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 }
 
 const (
-	optOutColumns = `subject, event, partition, position, scope, name, source, since, occurred, unclear, '' AS to_number, repeats`
-	standingList  = `subject, event, partition, position, scope, name, source, since, occurred, unclear, to_number, repeats`
-
 	reviewColumnsList = `event, subject, partition, position, tenant, kind, to_number, since, repeats, unplaced`
 	oldReviewColumns  = `event, subject, partition, position, tenant, 'unclear' AS kind, '' AS to_number, since, repeats, '' AS unplaced`
 )

@@ -14,6 +14,9 @@
 // write failed and no sync did, and the next commit overwrites the same
 // bytes of the WAL; so the log goes on, and only that one append stays in doubt.
 //
+// After each commit and before its callers are answered, ledger.db-head is written: how far the ledger
+// goes. See ReadHead. An Open compares the ledger with it and returns ErrBehind where events are missing.
+//
 // What this cannot prevent: a disk that acknowledges a sync and then loses its
 // data can lose the last commits. Readers that had read them get ledger.ErrAhead.
 package sqlitelog
@@ -25,6 +28,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -63,6 +67,9 @@ type Options struct {
 	// does not wait for it, and under load it makes commits larger and so cheaper.
 	// Default 1 ms; a negative Interval is none.
 	Interval time.Duration
+	// Restored opens a ledger that lacks what its head file knows (ErrBehind), and writes the file anew
+	// from the ledger: what the file knew is given up. It is for an operator's recovery only.
+	Restored bool
 }
 
 const (
@@ -110,10 +117,11 @@ type Log struct {
 	tail           []tailSegment // oldest first
 	tailBytes      int
 	uncheckpointed int // bytes since the last checkpoint was asked for
+	head           headFile
 
 	// fault, where a test sets it, is called at each point of a commit, "insert",
 	// "commit" and "committed", and its error is handled like one of SQLite.
-	fault func(point string) error
+	fault fault
 }
 
 // table is a table of commits, and what the committer knows of it. Its partitions are those of the
@@ -205,7 +213,13 @@ func Open(dir string, o Options) (_ *Log, err error) {
 	if l.lock, err = Lock(dir); err != nil {
 		return nil, err
 	}
-	if err := l.openFile(); err != nil {
+	if !o.Restored {
+		err = checkMissing(dir)
+	}
+	if err == nil {
+		err = l.openFile()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, file), err)
 	}
 	l.background.Add(1)
@@ -285,7 +299,7 @@ func (l *Log) openFile() error {
 			return err
 		}
 	}
-	return nil
+	return l.head.open(l)
 }
 
 // identify returns an error where the file is no ledger of this format. It makes the
@@ -410,6 +424,9 @@ func (l *Log) Partitions() int { return l.o.Partitions }
 // Source is the ledger as events name it (CloudEvents "source"): "/" and its short id.
 func (l *Log) Source() string { return "/" + l.id }
 
+// LogTo makes the log tell its troubles to log; until then it tells slog.Default.
+func (l *Log) LogTo(log *slog.Logger) { l.head.log.Store(log) }
+
 // Err says why the log takes no more appends; nil while it does. After a failed
 // commit the log must be closed and reopened: only opening finds out what is durable.
 func (l *Log) Err() error { return l.queue.err() }
@@ -500,6 +517,7 @@ func (l *Log) commitBatch(batch []*engine.Append) {
 		}
 		return
 	}
+	l.head.write(l.heads, batch)
 	firsts := l.publish(batch)
 	for i, a := range batch {
 		a.Answer(ledger.Appended{First: firsts[i]})
@@ -510,12 +528,15 @@ func (l *Log) commitBatch(batch []*engine.Append) {
 	}
 }
 
+// fault is what a test makes fail.
+type fault func(point string) error
+
 // at is a point of a commit at which a test may make it fail.
-func (l *Log) at(point string) error {
-	if l.fault == nil {
+func (f fault) at(point string) error {
+	if f == nil {
 		return nil
 	}
-	return l.fault(point)
+	return f(point)
 }
 
 // full reports whether an error says that the disk is full.
@@ -595,7 +616,7 @@ func (l *Log) writeCommit(batch []*engine.Append) (doubt bool, err error) {
 	}
 	for _, t := range rows {
 		if _, err = t.insert.Exec(t.commits+1, t.row, t.body); err == nil {
-			err = l.at("insert")
+			err = l.fault.at("insert")
 		}
 		if err != nil {
 			// Where the transaction is still open, the next BEGIN fails and says so.
@@ -603,11 +624,11 @@ func (l *Log) writeCommit(batch []*engine.Append) (doubt bool, err error) {
 			return false, err
 		}
 	}
-	if err = l.at("commit"); err == nil {
+	if err = l.fault.at("commit"); err == nil {
 		_, err = l.commit.Exec()
 	}
 	if err == nil {
-		err = l.at("committed")
+		err = l.fault.at("committed")
 	}
 	if err != nil {
 		return true, err
@@ -745,6 +766,7 @@ func (l *Log) release() error {
 	if l.write != nil {
 		errs = append(errs, l.write.Close())
 	}
+	errs = append(errs, l.head.file.Close())
 	if l.lock != nil {
 		errs = append(errs, l.lock.Close())
 	}

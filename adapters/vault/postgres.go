@@ -90,7 +90,7 @@ func (p *shared) open(ctx context.Context, masterKeyFile string, o Options) (v *
 	}
 	defer clear(master)
 	v = newVault(master)
-	v.db, v.store = p.db, p
+	v.db, v.store, v.log = p.db, p, o.Log
 	if err := v.sameMaster(o.CopyOf); err != nil {
 		return nil, err
 	}
@@ -100,7 +100,10 @@ func (p *shared) open(ctx context.Context, masterKeyFile string, o Options) (v *
 	}); err != nil {
 		return nil, err
 	}
-	return v, v.readMeta(check, pseudonym, digest, o)
+	if err := v.readMeta(check, pseudonym, digest, o); err != nil {
+		return nil, err
+	}
+	return v, v.loadMissing(ctx)
 }
 
 // format is the format of the vault; 0 if there is no vault: no table, or no row in any table, as
@@ -148,7 +151,9 @@ func (p *shared) create(ctx context.Context, masterKeyFile string, o Options) er
 			return err
 		}
 		pseudonym, digest := v.newMeta(o)
-		_, err = conn.Exec(ctx, "INSERT INTO chirograph_vault.meta (format, key_check, pseudonym, digest) VALUES ($1, $2, $3, $4)", formatVersion, v.check, pseudonym, digest)
+		// One statement, so that a crash leaves no vault without its ledger.
+		_, err = conn.Exec(ctx, `WITH l AS (INSERT INTO chirograph_vault.ledger (id) SELECT $5::text WHERE $5::text <> '' ON CONFLICT DO NOTHING)
+			INSERT INTO chirograph_vault.meta (format, key_check, pseudonym, digest) VALUES ($1, $2, $3, $4)`, formatVersion, v.check, pseudonym, digest, o.Ledger)
 		return err
 	}), 0)
 }

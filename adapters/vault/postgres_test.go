@@ -64,7 +64,7 @@ func TestNodesShareAVault(t *testing.T) {
 		t.Errorf("health %v, %v, %q", ok, since, detail)
 	}
 
-	// A key in another's place is no key, and a destroyed one is erased, for whoever has
+	// A key in another's place is no key, and one that is gone is missing, for whoever has
 	// not cached it.
 	other := subjectKey(t, a)
 	if _, err := a.db.Exec("UPDATE chirograph_vault.subjects SET secret = (SELECT secret FROM chirograph_vault.subjects WHERE id = $1) WHERE id = $2", key[:], other[:]); err != nil {
@@ -78,8 +78,8 @@ func TestNodesShareAVault(t *testing.T) {
 		if _, err := a.db.Exec(text, key[:]); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := node(t, url, master, Options{}).Open("acme", id, &s); !errors.Is(err, ledger.ErrErased) {
-			t.Errorf("after %s: open gave %v, want ErrErased", text, err)
+		if _, err := node(t, url, master, Options{}).Open("acme", id, &s); !errors.Is(err, ledger.ErrKeyMissing) {
+			t.Errorf("after %s: open gave %v, want ErrKeyMissing", text, err)
 		}
 	}
 }

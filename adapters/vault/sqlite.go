@@ -68,24 +68,13 @@ func openSQLite(v *Vault, path string, o Options) error {
 	}
 	v.db.SetMaxOpenConns(4)
 	v.db.SetMaxIdleConns(4)
-	var app, version, tables int
-	for _, q := range []struct {
-		text string
-		into *int
-	}{{"PRAGMA application_id", &app}, {"PRAGMA user_version", &version}, {"SELECT count(*) FROM sqlite_schema", &tables}} {
-		if err := v.db.QueryRow(q.text).Scan(q.into); err != nil {
-			return fmt.Errorf("this is not a vault, or its first page is damaged: %w", err)
-		}
-	}
-	switch {
-	case app == 0 && version == 0 && tables == 0: // new, or the process that made it was killed
+	switch err := isVault(context.Background(), v.db); {
+	case errors.Is(err, ErrUnmade) && o.Create: // new, or the process that made it was killed
 		if err := createSQLite(v, path, o); err != nil {
 			return err
 		}
-	case app != applicationID:
-		return errors.New("this is not a vault: the file belongs to another application")
-	case version != formatVersion:
-		return laterFormat(version)
+	case err != nil:
+		return err
 	}
 	// Sync what a killed process left in the WAL before it is used. If another process has the
 	// vault open now, it did that when it opened it.
@@ -99,6 +88,9 @@ func openSQLite(v *Vault, path string, o Options) error {
 	if err := v.readMeta(check, pseudonym, digest, o); err != nil {
 		return err
 	}
+	if err := addTables(v.db, knownSQLite); err != nil {
+		return err
+	}
 	s := &sqlite{db: v.db, since: time.Now()}
 	if s.getSecret, err = v.db.Prepare("SELECT secret FROM subjects WHERE id = ?"); err != nil {
 		return err
@@ -106,8 +98,8 @@ func openSQLite(v *Vault, path string, o Options) error {
 	if s.getClass, err = v.db.Prepare("SELECT key FROM classes WHERE tenant = ? AND class = ?"); err != nil {
 		return err
 	}
-	v.store = s
-	return nil
+	v.store, v.log = s, o.Log
+	return v.loadMissing(context.Background())
 }
 
 // createSQLite makes the tables in one transaction: a crash leaves a whole vault, or none.
@@ -121,10 +113,11 @@ func createSQLite(v *Vault, path string, o Options) error {
 		return err
 	}
 	defer tx.Rollback()
-	for _, q := range []struct {
+	type statement struct {
 		text string
 		args []any
-	}{
+	}
+	statements := []statement{
 		{fmt.Sprintf("PRAGMA application_id = %d", applicationID), nil},
 		{fmt.Sprintf("PRAGMA user_version = %d", formatVersion), nil},
 		{"CREATE TABLE meta (key_check BLOB NOT NULL, pseudonym BLOB NOT NULL, digest BLOB NOT NULL)", nil},
@@ -132,7 +125,14 @@ func createSQLite(v *Vault, path string, o Options) error {
 		{"CREATE TABLE subjects (id BLOB PRIMARY KEY, secret BLOB NOT NULL) WITHOUT ROWID", nil},
 		{"CREATE TABLE classes (tenant TEXT NOT NULL, class TEXT NOT NULL, key BLOB NOT NULL, PRIMARY KEY (tenant, class)) WITHOUT ROWID", nil},
 		{"INSERT INTO meta VALUES (?, ?, ?)", []any{v.check, pseudonym, digest}},
-	} {
+	}
+	for _, text := range knownSQLite {
+		statements = append(statements, statement{text, nil})
+	}
+	if o.Ledger != "" {
+		statements = append(statements, statement{"INSERT INTO ledger (one, id) VALUES (1, ?)", []any{o.Ledger}})
+	}
+	for _, q := range statements {
 		if _, err := tx.Exec(q.text, q.args...); err != nil {
 			return err
 		}
@@ -141,6 +141,22 @@ func createSQLite(v *Vault, path string, o Options) error {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// addTables makes those tables that a file of an earlier version does not have, in one transaction. It
+// writes nothing if it has them.
+func addTables(db *sql.DB, tables []string) error {
+	tx, err := db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	for _, text := range tables {
+		if _, err := tx.Exec(text); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
 }
 
 // sqlite is the store of a vault in one file.

@@ -35,6 +35,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -55,6 +56,11 @@ type Options struct {
 	// one with Copy. With Create, a new vault gets the same pseudonym and digest keys. It is an
 	// error if this vault exists and has others.
 	CopyOf *Vault
+	// Ledger is the short id of the ledger that a new vault belongs to; it is written together with the
+	// vault's keys. In a vault that exists it changes nothing: see Learn. May be "".
+	Ledger string
+	// Log gets a line when keys are noticed to be missing. Default: slog.Default().
+	Log *slog.Logger
 	// Timeout bounds each use of PostgreSQL, with connecting. Default 5 s. SQLite does not use
 	// it.
 	Timeout time.Duration
@@ -77,9 +83,8 @@ const (
 // Vault is a ledger.Vault, in SQLite or PostgreSQL. All methods may be called from any goroutine.
 type Vault struct {
 	wrapping
-	db    *sql.DB
-	store store // what is done with db
-	now   func() time.Time
+	memory
+	db *sql.DB
 
 	pseudonym []byte
 	digest    []byte
@@ -126,6 +131,19 @@ type store interface {
 	// addClass adds a class key. If there is one already, that stays.
 	addClass(ctx context.Context, k classKey, box []byte) error
 	classes(ctx context.Context) (map[classKey][]byte, error)
+	// makeClass is addClass, but adds nothing if the key was noticed to be missing.
+	makeClass(ctx context.Context, k classKey, box []byte) error
+	// lackingSubjects and lackingClasses return those that are not there.
+	lackingSubjects(ctx context.Context, ids []event.ID) ([]event.ID, error)
+	lackingClasses(ctx context.Context, ks []classKey) ([]classKey, error)
+	// noteMissing writes down that a class key is missing; notedMissing returns them all.
+	noteMissing(ctx context.Context, k classKey) error
+	notedMissing(ctx context.Context) ([]classKey, error)
+
+	known(ctx context.Context) (ledger.Known, error)
+	// learn is Learn; with exactly it is Relearn.
+	learn(ctx context.Context, k ledger.Known, exactly bool) error
+	used(ctx context.Context) (bool, error)
 
 	health() (ok bool, since time.Time, detail string)
 	close() error
@@ -141,7 +159,7 @@ func newVault(master []byte) *Vault {
 	v := &Vault{
 		wrapping: wrapping{newCipher(derive(master, nil, "chirograph vault: wrap")), derive(master, nil, "chirograph vault: check")},
 
-		now:     time.Now,
+		memory:  memory{now: time.Now},
 		secrets: newLRU[event.ID, []byte](cachedSecrets),
 		classes: newLRU[classKey, []byte](cachedClasses),
 		ciphers: newLRU[cipherKey, cipher.AEAD](cachedCiphers),
@@ -167,11 +185,11 @@ func masterKey(file string, o Options, exists bool) ([]byte, error) {
 	}
 	switch {
 	case exists:
-		return nil, fmt.Errorf("the master key file %s of the vault is missing: restore it, or bring it from another node; without it nothing that was sealed can be read", file)
+		return nil, tag(ErrNoMasterKey, "the master key file %s of the vault is missing: restore it, or bring it from another node; without it nothing that was sealed can be read", file)
 	case o.CopyOf != nil:
-		return nil, fmt.Errorf("there is no master key file %s: a copy of a vault has the same master key as the original. Put the original's file there, or name the file with --to-key", file)
+		return nil, tag(ErrNoMasterKey, "there is no master key file %s: a copy of a vault has the same master key as the original. Put the original's file there, or name the file with --to-key", file)
 	case !o.Create:
-		return nil, fmt.Errorf("there is no master key file %s", file)
+		return nil, tag(ErrNoMasterKey, "there is no master key file %s", file)
 	}
 	return createMasterKey(file)
 }
@@ -188,7 +206,7 @@ func (v *Vault) newMeta(o Options) (pseudonym, digest []byte) {
 // readMeta unwraps the keys that the vault was made with.
 func (v *Vault) readMeta(check, pseudonym, digest []byte, o Options) (err error) {
 	if subtle.ConstantTimeCompare(check, v.check) != 1 {
-		return errors.New("the master key does not fit: this vault was made with another one")
+		return ErrOtherMasterKey
 	}
 	if v.pseudonym, err = v.unwrap(pseudonym, "pseudonym"); err != nil {
 		return err
@@ -207,9 +225,15 @@ func laterFormat(version int) error {
 }
 
 // Health says whether the vault's PostgreSQL answers, since when that is so, and if not, why, in
-// words for the operator. It returns at once: PostgreSQL is asked at least every two seconds. A
-// vault in SQLite is always well.
-func (v *Vault) Health() (ok bool, since time.Time, detail string) { return v.store.health() }
+// words for the operator. It is not well either if keys were noticed to be missing. It returns at once:
+// PostgreSQL is asked at least every two seconds.
+func (v *Vault) Health() (ok bool, since time.Time, detail string) {
+	ok, since, detail = v.store.health()
+	if at, lacks := v.lacks.detail(); ok && lacks != "" {
+		return false, at, lacks
+	}
+	return ok, since, detail
+}
 
 // Close ends the use of the vault. Its keys are durable, so what was sealed can still be opened
 // later.
@@ -329,15 +353,19 @@ func (v *Vault) makeSecrets(n int) ([]event.ID, error) {
 	return ids, nil
 }
 
-// secret returns a subject's secret; ErrErased if there is none.
+// secret returns a subject's secret; ErrKeyMissing if there is none, and that is remembered.
 func (v *Vault) secret(id event.ID) ([]byte, error) {
 	if s, ok := v.secrets.get(id); ok {
 		return s, nil
 	}
 	box, err := v.store.secret(context.Background(), id)
 	if err != nil {
-		return nil, erased(err)
+		if errors.Is(err, sql.ErrNoRows) {
+			_ = v.notice(context.Background(), []event.ID{id}, nil) // only a class key is written down
+		}
+		return nil, absent(err)
 	}
+	v.lacks.found(id)
 	s, err := v.unwrap(box, "subject", string(id[:]))
 	if err == nil {
 		v.secrets.put(id, s)
@@ -345,21 +373,22 @@ func (v *Vault) secret(id event.ID) ([]byte, error) {
 	return s, err
 }
 
-func erased(err error) error {
+// absent is ErrKeyMissing if the store has no such row. Nothing erases keys yet.
+func absent(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
-		return ledger.ErrErased
+		return ledger.ErrKeyMissing
 	}
 	return ledger.Refused(fmt.Errorf("the vault cannot be read: %w", err))
 }
 
-// class returns a tenant's class key; ErrErased if there is none.
+// class returns a tenant's class key; ErrKeyMissing if there is none.
 func (v *Vault) class(k classKey) ([]byte, error) {
 	if s, ok := v.classes.get(k); ok {
 		return s, nil
 	}
 	box, err := v.store.class(context.Background(), k)
 	if err != nil {
-		return nil, erased(err)
+		return nil, absent(err)
 	}
 	s, err := v.unwrap(box, "class", k.tenant, k.class)
 	if err == nil {
@@ -368,12 +397,13 @@ func (v *Vault) class(k classKey) ([]byte, error) {
 	return s, err
 }
 
-// classOrNew is class, but makes the key at its first use. The key is durable when it returns. A
-// key that was destroyed looks like one that was never made: before destroying a key, make sure
-// that no more data of its month will be sealed.
+// classOrNew is class, but makes the key at its first use. The key is durable when it returns. If
+// the key was noticed to be missing, none is made: ErrKeyMissing. A key that was destroyed looks like
+// one that was never made: before destroying a key, make sure that no more data of its month will be
+// sealed.
 func (v *Vault) classOrNew(k classKey) ([]byte, error) {
 	s, err := v.class(k)
-	if err == nil || !errors.Is(err, ledger.ErrErased) {
+	if err == nil || !errors.Is(err, ledger.ErrKeyMissing) {
 		return s, err
 	}
 	m := &v.making
@@ -398,7 +428,7 @@ func (v *Vault) classOrNew(k classKey) ([]byte, error) {
 
 // makeClass makes a class key. If another process has made it first, that key is used.
 func (v *Vault) makeClass(k classKey) ([]byte, error) {
-	if err := v.store.addClass(context.Background(), k, v.wrapped(newKey(), "class", k.tenant, k.class)); err != nil {
+	if err := v.store.makeClass(context.Background(), k, v.wrapped(newKey(), "class", k.tenant, k.class)); err != nil {
 		return nil, fmt.Errorf("the vault cannot make a key: %w", err)
 	}
 	return v.class(k)
@@ -424,17 +454,20 @@ func (v *Vault) cipher(k cipherKey, class func(classKey) ([]byte, error)) (ciphe
 
 // Seal is part of ledger.Vault.
 func (v *Vault) Seal(tenant string, key event.ID, class ledger.Class, id event.ID, plain []byte) (event.Sealed, error) {
-	name := string(class) + "/" + id.Time().Format("2006-01")
-	c, err := v.cipher(cipherKey{classKey{tenant, name}, key}, v.classOrNew)
+	k, err := v.sealable(classKey{tenant, string(class) + "/" + id.Time().Format("2006-01")})
 	if err != nil {
 		return event.Sealed{}, err
 	}
-	return event.Sealed{SubjectKey: key, ClassKey: name, Box: seal(c, plain, id[:])}, nil
+	c, err := v.cipher(cipherKey{k, key}, v.class)
+	if err != nil {
+		return event.Sealed{}, err
+	}
+	return event.Sealed{SubjectKey: key, ClassKey: k.class, Box: seal(c, plain, id[:])}, nil
 }
 
 // Open is part of ledger.Vault.
 func (v *Vault) Open(tenant string, id event.ID, s *event.Sealed) ([]byte, error) {
-	c, err := v.cipher(cipherKey{classKey{tenant, s.ClassKey}, s.SubjectKey}, v.class)
+	c, err := v.cipher(cipherKey{classKey{tenant, s.ClassKey}, s.SubjectKey}, v.classToOpen)
 	if err != nil {
 		return nil, err
 	}

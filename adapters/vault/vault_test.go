@@ -132,32 +132,6 @@ func TestWhatDoesNotOpen(t *testing.T) {
 	}
 }
 
-func TestErased(t *testing.T) {
-	for _, c := range []struct{ name, text string }{
-		{"subject", "DELETE FROM subjects WHERE id = ?"},
-		{"class", "DELETE FROM classes WHERE ? IS NOT NULL"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			dir := t.TempDir()
-			v := open(t, dir, true)
-			key, id := subjectKey(t, v), event.NewID(november)
-			s := sealed(t, v, "acme", key, "message", id, "a body")
-			if _, err := v.db.Exec(c.text, key[:]); err != nil {
-				t.Fatal(err)
-			}
-			v.Close()
-			v = open(t, dir, false)
-			if _, err := v.Open("acme", id, &s); !errors.Is(err, ledger.ErrErased) {
-				t.Errorf("open gave %v, want ErrErased", err)
-			}
-			_, err := v.Seal("acme", key, "message", id, nil)
-			if c.name == "subject" && !errors.Is(err, ledger.ErrErased) {
-				t.Errorf("seal gave %v, want ErrErased", err)
-			}
-		})
-	}
-}
-
 func TestStoredKeysAreBound(t *testing.T) {
 	dir := t.TempDir()
 	v := open(t, dir, true)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/cipher"
 	"crypto/subtle"
-	"fmt"
 )
 
 // wrapping protects the keys of a vault where only its store is stolen: each key is sealed under
@@ -34,7 +33,7 @@ func (w *wrapping) wrapped(key []byte, kind string, names ...string) []byte {
 func (w *wrapping) unwrap(box []byte, kind string, names ...string) ([]byte, error) {
 	key, err := unseal(w.wrap, box, bound(kind, names))
 	if err != nil || len(key) != keySize {
-		return nil, fmt.Errorf("a %s key in the vault is damaged, or was put there by another program", kind)
+		return nil, tag(ErrDamaged, "a %s key in the vault is damaged, or was put there by another program", kind)
 	}
 	return key, nil
 }

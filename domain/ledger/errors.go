@@ -23,8 +23,12 @@ var (
 	// ErrDamaged means that a record is no event of this ledger. It is never skipped:
 	// its partition stops until control accepts that very record.
 	ErrDamaged = errors.New("a record is not an event of this ledger; see docs/glossary.md#opaque-record and `chirograph log accept`")
-	// ErrErased means that the key under which personal data was sealed has been destroyed.
+	// ErrErased means that the key under which personal data was sealed has been destroyed, and that
+	// the ledger says so. Nothing destroys keys yet: a key that is not there is ErrKeyMissing.
 	ErrErased = errors.New("the personal data was erased")
+	// ErrKeyMissing means that the vault does not have a key that personal data is, or was to be,
+	// sealed under. The data can be read again once the key is back.
+	ErrKeyMissing = errors.New("the key of this personal data is missing from the vault: restore the newest copy of the vault")
 	// ErrUnreadable means that an event, or what is sealed in it, is not what it should be
 	// there. Reading it once more gives the same.
 	ErrUnreadable = errors.New("it cannot be read")

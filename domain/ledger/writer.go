@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -34,7 +35,8 @@ type Stream struct {
 	Key       event.ID
 }
 
-// Seal encrypts the JSON of v for the event with that id. The key is durable before Seal returns.
+// Seal encrypts the JSON of v for the event with that id. The key is durable before Seal returns. If the
+// vault lacks the stream's key, it makes another: what is sealed names the key that it is sealed under.
 func Seal(vault Vault, s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -42,7 +44,17 @@ func Seal(vault Vault, s Stream, class Class, id event.ID, v any) (event.Sealed,
 	if err := e.Encode(v); err != nil {
 		return event.Sealed{}, err
 	}
-	return vault.Seal(s.Tenant, s.Key, class, id, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+	plain := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	sealed, err := vault.Seal(s.Tenant, s.Key, class, id, plain)
+	if !errors.Is(err, ErrKeyMissing) {
+		return sealed, err
+	}
+	// Two keys of one stream do no harm, and a STOP that is not recorded does.
+	key, err := vault.SubjectKey(s.Tenant, s.Subject)
+	if err != nil {
+		return event.Sealed{}, err
+	}
+	return vault.Seal(s.Tenant, key, class, id, plain)
 }
 
 // Opener is the part of Vault that opening needs.
@@ -51,7 +63,7 @@ type Opener interface {
 }
 
 // Open decrypts what Seal encrypted for an event of a tenant. The error is ErrErased if a key was
-// destroyed; no error quotes the decrypted data.
+// destroyed, and ErrKeyMissing if one is missing; no error quotes the decrypted data.
 func Open[T any](vault Opener, tenant string, id event.ID, s *event.Sealed) (T, error) {
 	var v T
 	plain, err := vault.Open(tenant, id, s)
@@ -140,9 +152,13 @@ func (w *Writer) Write(s Stream, id event.ID, d event.Data) *event.Event {
 	return w.Event(s, id, w.now(), d)
 }
 
-// Seal is the function Seal, with this writer's vault.
+// Seal is the function Seal, with this writer's vault. If it made another key, the stream has that from now on.
 func (w *Writer) Seal(s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
-	return Seal(w.vault, s, class, id, v)
+	sealed, err := Seal(w.vault, s, class, id, v)
+	if err == nil && sealed.SubjectKey != s.Key {
+		w.keys.put(s.Subject, sealed.SubjectKey)
+	}
+	return sealed, err
 }
 
 // Stream is the stream of a tenant and a number. Its Key is not set.

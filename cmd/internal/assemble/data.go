@@ -110,7 +110,7 @@ func (d *Data) OpenViews(path string) (*sqldb.DB, error) {
 }
 
 func (d *Data) viewOptions() sqldb.Options {
-	return sqldb.Options{Partitions: d.Log.Partitions(), Reference: d.reference}
+	return sqldb.Options{Ledger: d.Log.Source()[1:], Partitions: d.Log.Partitions(), Reference: d.reference}
 }
 
 // reference is the digest under which a message is found by its reference.

@@ -196,7 +196,7 @@ func resetData(dir string) error {
 		return err
 	}
 	for _, name := range []string{"ledger.db", "vault.db", "views.db", "master.key", "dev-key"} {
-		for _, suffix := range []string{"", "-wal", "-shm"} {
+		for _, suffix := range []string{"", "-wal", "-shm", "-head", "-head.new"} {
 			if err := os.Remove(filepath.Join(dir, name+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
