@@ -1,0 +1,355 @@
+package operate
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/chirograph/chirograph/adapters/lostviews"
+	"github.com/chirograph/chirograph/adapters/sqlitelog"
+	"github.com/chirograph/chirograph/adapters/vault"
+	"github.com/chirograph/chirograph/cmd/internal/assemble"
+	"github.com/chirograph/chirograph/cmd/internal/config"
+	"github.com/chirograph/chirograph/cmd/internal/terminal"
+	"github.com/chirograph/chirograph/domain/agreement"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recovery"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// RecoverCmd lets a ledger go on that has lost events.
+type RecoverCmd struct {
+	Ledger  RecoverLedgerCmd  `cmd:"" default:"withargs" help:"Show what the ledger has lost and what is still known of it; with --yes, record that again in a new epoch, in which nothing is sent until it is released."`
+	Release RecoverReleaseCmd `cmd:"" help:"Let the messages of a program be sent again, after a recovery or a restore."`
+}
+
+// RecoverLedgerCmd shows the plan of a recovery, or does it.
+type RecoverLedgerCmd struct {
+	Yes    bool   `help:"Do what the plan says. Without it nothing is changed."`
+	Reason string `help:"Why the ledger is recovered, in 3 to 500 characters without personal data. It is recorded."`
+	By     string `help:"Who recovers it. It is recorded too." default:"operator"`
+	DataFlags
+}
+
+// Run makes the plan from the files as they are, and prints it; with Yes it does what the plan says.
+func (c *RecoverLedgerCmd) Run(g *terminal.Globals) error {
+	ctx, stop := terminal.Interruptible()
+	defer stop()
+	if c.Yes {
+		if err := checkReason(c.Reason); err != nil {
+			return err
+		}
+	}
+	r := recovering{dir: c.Data, masterKey: c.MasterKey, reason: c.Reason, by: c.By, out: g}
+	if c.Config != "" {
+		cfg, err := config.LoadSound(c.Config)
+		if err != nil {
+			return err
+		}
+		if cfg.IsShared() {
+			return errors.New("chirograph recover knows only the ledger in a data folder. A ledger on " + cfg.Engine + " that lost events is brought back from the newest copy of its topics or streams: see docs/operations.md, After a loss")
+		}
+		r.dir, r.masterKey = cfg.Data, cfg.MasterKeyFile
+	}
+	r.masterKey = cmp.Or(r.masterKey, filepath.Join(r.dir, "master.key"))
+	plan, err := r.look(ctx)
+	if err != nil {
+		return err
+	}
+	if plan == nil {
+		_, err := fmt.Fprintf(g.Stdout, "Nothing is missing: the ledger in %s has every event that its vault, its views and its head file know. Nothing was changed.\n", r.dir)
+		return err
+	}
+	if err := r.show(g.Stdout, plan); err != nil {
+		return err
+	}
+	if !c.Yes {
+		_, err := fmt.Fprintf(g.Stdout, "\nNothing was changed. If the newest files of this ledger are somewhere, put them back. Otherwise run this command again with --yes --reason TEXT.\n")
+		return err
+	}
+	return r.do(ctx, plan)
+}
+
+func checkReason(reason string) error {
+	if terminal.Plain(reason) != reason || reason == "" {
+		return terminal.UsageError("--reason must have 3 to 500 printable characters")
+	}
+	if err := ledger.CheckReason("", reason); err != nil {
+		return terminal.UsageError("--reason: %s", err)
+	}
+	return nil
+}
+
+// recovering is the recovery of one data folder.
+type recovering struct {
+	dir, masterKey, reason, by string
+	out                        *terminal.Globals
+
+	heads ledger.Known // what all stores know together
+	kept  string       // the views that know more, where an earlier run has kept them
+	ahead bool         // the views in views.db know more than the ledger
+	// fault, where a test sets it, is asked before each step, and its error ends the run as a crash would.
+	fault func(step string) error
+}
+
+func (r *recovering) path(name string) string { return filepath.Join(r.dir, name) }
+
+// look makes the plan from the files as they are, without a lock or a write; nil if nothing is missing.
+func (r *recovering) look(ctx context.Context) (_ *recovery.Plan, err error) {
+	log, err := sqlitelog.OpenImage(r.dir)
+	if err != nil {
+		return nil, fmt.Errorf("the ledger cannot be read: %w. Restore the newest backup; a recovery needs a ledger that can be read", err)
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	q, err := r.question(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	views := r.path("views.db")
+	known, err := viewsSide(ctx, views, &q.Views)
+	if err != nil {
+		return nil, err
+	}
+	a, err := agreement.Compare(q)
+	if err == nil {
+		return nil, nil
+	}
+	if !errors.Is(err, agreement.ErrLost) {
+		return nil, err
+	}
+	r.learn(q)
+	reg, err := registryOf(ctx, log)
+	if err != nil {
+		return nil, fmt.Errorf("the ledger cannot be read: %w. Restore the newest backup; a recovery needs a ledger that can be read", err)
+	}
+	// Views that an earlier run has kept count instead of those that it made.
+	for _, n := range []int{reg.Epoch().Number + 1, reg.Epoch().Number} {
+		kept := r.keptViews(n)
+		side := agreement.Side{}
+		if _, err := viewsSide(ctx, kept, &side); err != nil {
+			return nil, err
+		}
+		if side.State != agreement.Present || viewsAhead(a.Lost) || n == reg.Epoch().Number && !recovery.SameLoss(reg.Epoch().Began, a.Lost) {
+			continue
+		}
+		q.Views, r.kept, known, views = side, kept, side.Known, kept
+		if a, err = agreement.Compare(q); !errors.Is(err, agreement.ErrLost) {
+			return nil, fmt.Errorf("the views that an earlier recovery kept in %s do not fit: %w", kept, err)
+		}
+		break
+	}
+	r.learn(q)
+	var of recovery.Views
+	r.ahead = r.kept == "" && viewsAhead(a.Lost)
+	if r.ahead || r.kept != "" {
+		v, err := lostviews.Open(views)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, v.Close()) }()
+		of = v
+	}
+	plan, err := recovery.Make(ctx, log, a.Lost, known, of)
+	if errors.Is(err, recovery.ErrUnreadable) {
+		return nil, fmt.Errorf("%w. Restore the newest backup; a recovery needs a ledger that can be read whole", err)
+	}
+	return plan, err
+}
+
+// question is what the files say, but for the views.
+func (r *recovering) question(ctx context.Context, log *sqlitelog.Image) (*agreement.Question, error) {
+	q := &agreement.Question{Alone: true}
+	heads, err := log.Heads(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the ledger cannot be read: %w. Restore the newest backup; a recovery needs a ledger that can be read", err)
+	}
+	q.Ledger.Known = ledger.Known{Ledger: log.Source()[1:], Heads: heads}
+	q.Ledger.Hash = func(at event.Position) ([32]byte, error) { return hashAt(ctx, log, at) }
+	reg, err := registryOf(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	if b := reg.Epoch().Vault; b != nil {
+		q.Ledger.Bound = b.Vault
+	}
+	seen, err := vault.Look(r.path("vault.db"), r.masterKey)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		q.Vault.State = agreement.Absent
+	case err != nil:
+		q.Vault.State, q.Vault.Why = agreement.Unreadable, err
+	}
+	q.Vault.Known, q.Vault.Fingerprint, q.Vault.Used = seen.Known, seen.Fingerprint, seen.Used
+	if q.Head.Known, err = sqlitelog.ReadHead(r.dir); err != nil { // a damaged one knows nothing
+		q.Head.State, q.Head.Why = agreement.Unreadable, err
+	}
+	return q, nil
+}
+
+// viewsSide looks at views, and returns what they know.
+func viewsSide(ctx context.Context, path string, side *agreement.Side) (k ledger.Known, err error) {
+	v, err := lostviews.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		side.State = agreement.Absent
+		return k, nil
+	case err != nil:
+		side.State, side.Why = agreement.Unreadable, err
+		return k, nil
+	}
+	defer func() { err = errors.Join(err, v.Close()) }()
+	if side.Known, err = v.Known(ctx); err != nil {
+		side.State, side.Why = agreement.Unreadable, err
+		return k, nil
+	}
+	return side.Known, nil
+}
+
+func hashAt(ctx context.Context, log ledger.Log, at event.Position) ([32]byte, error) {
+	records, _, err := log.Read(ctx, at.Partition, at.Index, 1)
+	if err != nil {
+		return [32]byte{}, err
+	}
+	if len(records) == 0 {
+		return [32]byte{}, fmt.Errorf("there is no event at %s", at)
+	}
+	return sha256.Sum256(records[0].Raw), nil
+}
+
+// learn adds up what the stores know.
+func (r *recovering) learn(q *agreement.Question) {
+	if r.heads.Heads == nil {
+		r.heads = ledger.Known{Ledger: q.Ledger.Known.Ledger, Heads: map[event.Partition]ledger.Head{}}
+	}
+	for _, side := range []*agreement.Side{&q.Vault.Side, &q.Head, &q.Views} {
+		if side.Known.Ledger != "" && side.Known.Ledger != r.heads.Ledger {
+			continue
+		}
+		for p, h := range side.Known.Heads {
+			if h.Next > r.heads.Heads[p].Next {
+				r.heads.Heads[p] = h
+			}
+		}
+	}
+}
+
+func viewsAhead(lost []agreement.Lost) bool {
+	return slices.ContainsFunc(lost, func(l agreement.Lost) bool { return l.By == agreement.Views })
+}
+
+func (r *recovering) keptViews(epoch int) string {
+	return r.path("views.db.epoch-" + strconv.Itoa(epoch))
+}
+
+// do carries the plan out. Until its last step every start is refused, since the vault knows what is missing;
+// so a run that is cut short can be run again, and does only what is left.
+func (r *recovering) do(ctx context.Context, plan *recovery.Plan) (err error) {
+	steps := r.fault
+	if steps == nil {
+		steps = func(string) error { return nil }
+	}
+	d := &assemble.Data{Dir: r.dir}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	if err := steps("learn"); err != nil {
+		return err
+	}
+	if d.Vault, err = vault.Open(r.path("vault.db"), r.masterKey, vault.Options{}); err != nil {
+		return err
+	}
+	// What only the views or the head file know would be forgotten by the steps that change those.
+	if err := d.Vault.Learn(ctx, r.heads); err != nil {
+		return err
+	}
+	if err := steps("open"); err != nil {
+		return err
+	}
+	log, err := sqlitelog.Open(r.dir, sqlitelog.Options{NumberForms: sms.CanonicalForms, Restored: true})
+	if err != nil {
+		return err
+	}
+	d.Log = log
+	if err := steps("keep"); err != nil {
+		return err
+	}
+	if r.ahead {
+		r.kept = r.keptViews(plan.Epoch)
+		if err := lostviews.Keep(r.path("views.db"), r.kept); err != nil {
+			return err
+		}
+	}
+	if err := steps("begin"); err != nil {
+		return err
+	}
+	began, err := beginEpoch(ctx, log, plan.Begins(r.reason, r.by), "recover")
+	if err != nil {
+		return err
+	}
+	facts := plan.Facts(ledger.Author{Source: log.Source(), Node: "recover"}, began)
+	n := 0
+	for p := range log.Partitions() {
+		if err := steps("facts " + strconv.Itoa(p)); err != nil {
+			return err
+		}
+		if err := appendAll(log, event.Partition(p), facts[event.Partition(p)]...); err != nil {
+			return err
+		}
+		n += len(facts[event.Partition(p)])
+	}
+	if err := steps("views"); err != nil {
+		return err
+	}
+	if err := r.freshViews(ctx, d); err != nil {
+		return err
+	}
+	if err := steps("end"); err != nil {
+		return err
+	}
+	if err := r.forget(ctx, d); err != nil {
+		return err
+	}
+	return r.done(plan, n)
+}
+
+// freshViews folds the ledger into new views, if the former ones are kept.
+func (r *recovering) freshViews(ctx context.Context, d *assemble.Data) error {
+	live := r.path("views.db")
+	if _, err := os.Stat(live); err == nil {
+		return nil // an earlier run made them, or they know no more than the ledger
+	}
+	path := r.path("views.rebuild.db")
+	fresh, _, err := freshViews(ctx, d, path, nil, terminal.NewBar(r.out, "folding", total(d)))
+	if err == nil {
+		err = fresh.Close()
+	}
+	if err != nil {
+		return errors.Join(err, removeDB(path))
+	}
+	return errors.Join(os.Rename(path, live), removeDB(path))
+}
+
+// forget makes the vault know exactly what the ledger has. It is the last step.
+func (r *recovering) forget(ctx context.Context, d *assemble.Data) error {
+	k := ledger.Known{Ledger: d.Log.Source()[1:], Heads: map[event.Partition]ledger.Head{}}
+	for _, p := range assemble.PartitionsOf(d.Log) {
+		_, head, err := d.Log.Read(ctx, p, 0, 0)
+		if err != nil {
+			return err
+		}
+		h := ledger.Head{Next: head}
+		if head > 0 {
+			if h.Hash, err = hashAt(ctx, d.Log, event.Position{Partition: p, Index: head - 1}); err != nil {
+				return err
+			}
+		}
+		k.Heads[p] = h
+	}
+	return d.Vault.Relearn(ctx, k)
+}
