@@ -93,7 +93,7 @@ type recovering struct {
 	dir, masterKey, reason, by string
 	out                        *terminal.Globals
 
-	heads ledger.Known // what all stores know together
+	heads ledger.Known // what the stores know and the ledger lacks, together
 	kept  string       // the views that know more, where an earlier run has kept them
 	ahead bool         // the views in views.db know more than the ledger
 	// fault, where a test sets it, is asked before each step, and its error ends the run as a crash would.
@@ -125,7 +125,6 @@ func (r *recovering) look(ctx context.Context) (_ *recovery.Plan, err error) {
 	if !errors.Is(err, agreement.ErrLost) {
 		return nil, err
 	}
-	r.learn(q)
 	reg, err := registryOf(ctx, log)
 	if err != nil {
 		return nil, fmt.Errorf("the ledger cannot be read: %w. Restore the newest backup; a recovery needs a ledger that can be read", err)
@@ -146,7 +145,7 @@ func (r *recovering) look(ctx context.Context) (_ *recovery.Plan, err error) {
 		}
 		break
 	}
-	r.learn(q)
+	r.learn(q.Ledger.Known.Ledger, a.Lost)
 	var of recovery.Views
 	r.ahead = r.kept == "" && viewsAhead(a.Lost)
 	if r.ahead || r.kept != "" {
@@ -224,19 +223,13 @@ func hashAt(ctx context.Context, log ledger.Log, at event.Position) ([32]byte, e
 	return sha256.Sum256(records[0].Raw), nil
 }
 
-// learn adds up what the stores know.
-func (r *recovering) learn(q *agreement.Question) {
-	if r.heads.Heads == nil {
-		r.heads = ledger.Known{Ledger: q.Ledger.Known.Ledger, Heads: map[event.Partition]ledger.Head{}}
-	}
-	for _, side := range []*agreement.Side{&q.Vault.Side, &q.Head, &q.Views} {
-		if side.Known.Ledger != "" && side.Known.Ledger != r.heads.Ledger {
-			continue
-		}
-		for p, h := range side.Known.Heads {
-			if h.Next > r.heads.Heads[p].Next {
-				r.heads.Heads[p] = h
-			}
+// learn adds up what the stores know and the ledger lacks. What the stores know that the ledger has is left
+// out: with it the vault would forget where the two differ.
+func (r *recovering) learn(id string, lost []agreement.Lost) {
+	r.heads = ledger.Known{Ledger: id, Heads: map[event.Partition]ledger.Head{}}
+	for _, l := range lost {
+		if l.To > r.heads.Heads[l.Partition].Next {
+			r.heads.Heads[l.Partition] = ledger.Head{Next: l.To, Hash: l.Hash}
 		}
 	}
 }
