@@ -5,8 +5,8 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// Seen is what a look at a vault's file shows.
-type Seen struct {
+// Sight is what a look at a vault's file shows.
+type Sight struct {
 	Known       ledger.Known
 	Fingerprint string
 	// Used: personal data may have been sealed under its keys.
@@ -15,7 +15,7 @@ type Seen struct {
 
 // Look reads a vault's file as it is, with the first of the master key files that fits. It takes no lock and
 // changes nothing. The error is fs.ErrNotExist, one of sqliteimage, or one of ReadFingerprint.
-func Look(path string, masterKeyFiles ...string) (s Seen, err error) {
+func Look(path string, masterKeyFiles ...string) (s Sight, err error) {
 	image, err := sqliteimage.Open(path)
 	if err != nil {
 		return s, err

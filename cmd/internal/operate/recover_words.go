@@ -53,7 +53,7 @@ func showOptOuts(w io.Writer, p *recovery.Plan) {
 	}
 	slices.SortFunc(order, func(a, b group) int { return strings.Compare(a.tenant+"\x00"+a.reach, b.tenant+"\x00"+b.reach) })
 	for _, g := range order {
-		fmt.Fprintf(w, "  %d\ttenant %s\t%s\n", counts[g], terminal.Plain(g.tenant), terminal.Plain(g.reach))
+		fmt.Fprintf(w, "  %d of the tenant %s: %s\n", counts[g], terminal.Plain(g.tenant), terminal.Plain(g.reach))
 	}
 	for i := range p.OptOuts {
 		if i == mostListed {
@@ -79,7 +79,7 @@ func showMessages(w io.Writer, p *recovery.Plan) {
 			keys++
 		}
 	}
-	fmt.Fprintf(w, "\n%s known from the views, to be in doubt and never sent again; %s of them stay reserved:\n",
+	fmt.Fprintf(w, "\n%s known from the views, to be in doubt and never sent again; %s stay reserved:\n",
 		terminal.Count(len(p.Messages), "message"), terminal.Count(keys, "idempotency key"))
 	for i := range p.Messages {
 		if i == mostListed {
@@ -110,7 +110,11 @@ func (r *recovering) showUnknown(w io.Writer, p *recovery.Plan) {
 		case event.AuditPartition:
 			what = "They said who looked at the ledger and which exports were made."
 		}
-		lines = append(lines, fmt.Sprintf("  %s to %s: %s", first, last, what))
+		which := first.String()
+		if first != last {
+			which += " to " + last.String()
+		}
+		lines = append(lines, "  "+which+": "+what)
 	}
 	if len(lines) == 0 {
 		return
@@ -144,6 +148,3 @@ func (r *recovering) done(p *recovery.Plan, n int) error {
 		p.Epoch, map[bool]string{true: "1 event was", false: strconv.Itoa(n) + " events were"}[n == 1], kept)
 	return err
 }
-
-// capital is a text with a capital letter.
-func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
