@@ -11,15 +11,15 @@ import (
 )
 
 // docVersion is the newest first byte of a stored message. Older ones can still be read: version 1
-// has no references of attempts, version 2 no instants of checks, version 3 no epochs. Version 3 is
-// written only for a message with such an instant, which only format level 2 has, and version 4 only for
-// one with an epoch, which only level 3 has: below that level every program of the cluster reads what is
-// written.
+// has no references of attempts, version 2 no instants of checks, version 3 no versions of seals, version 4
+// no epochs. Version 3 is written only for a message with such an instant, which only format level 2 has,
+// version 4 only for one that is sealed in version 2, and version 5 only for one with an epoch, which only format
+// level 3 has. Below that level every program of the cluster reads what is written.
 //
 // An older program cannot read a newer layout. So a program with a new layout needs a migration
 // that says so (in the table compatible), and comes to a running cluster with a rebuild beside
 // the live views.
-const docVersion = 4
+const docVersion = 5
 
 var errDoc = errors.New("a message's view is of another version or damaged: rebuild the projections")
 
@@ -27,11 +27,15 @@ var errDoc = errors.New("a message's view is of another version or damaged: rebu
 // 15 µs and 2.3 KB, of which a database page holds only one.
 func AppendMessage(b []byte, m *reading.Message) []byte {
 	version := byte(2)
-	if m.Epoch != 0 {
-		version = docVersion
-	} else if m.Decision != nil && m.Decision.Data != nil &&
+	if m.Decision != nil && m.Decision.Data != nil &&
 		slices.ContainsFunc(m.Decision.Data.Checks, func(x event.Check) bool { return !x.Until.IsZero() }) {
 		version = 3
+	}
+	if m.Content.Version != event.SealV1 {
+		version = 4
+	}
+	if m.Epoch != 0 {
+		version = docVersion
 	}
 	c := codec{out: append(b, version), version: version}
 	c.message(m)
@@ -86,6 +90,9 @@ func (c *codec) message(m *reading.Message) {
 	c.maybe((*[16]byte)(&m.Content.SubjectKey))
 	text(c, &m.Content.ClassKey)
 	c.bytes(&m.Content.Box)
+	if c.version > 3 {
+		num(c, &m.Content.Version)
+	}
 	if some(c, &m.Decision) {
 		c.id((*[16]byte)(&m.Decision.Event))
 		c.time(&m.Decision.At)
@@ -108,7 +115,7 @@ func (c *codec) message(m *reading.Message) {
 	for _, t := range []*time.Time{&m.CancelRequested, &m.Accepted, &m.Decided, &m.Started, &m.Sent, &m.Settled, &m.Changed} {
 		c.time(t)
 	}
-	if c.version > 3 {
+	if c.version > 4 {
 		num(c, &m.Epoch)
 		text(c, &m.Recovered)
 	}
@@ -158,7 +165,7 @@ func attempt(c *codec, a *reading.Attempt) {
 	if c.version > 1 {
 		num(c, &a.Reference)
 	}
-	if c.version > 3 {
+	if c.version > 4 {
 		num(c, &a.Epoch)
 	}
 	list(c, &a.Parts, func(c *codec, p *reading.Part) {

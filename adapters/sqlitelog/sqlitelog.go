@@ -37,6 +37,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -70,6 +71,9 @@ type Options struct {
 	// Restored opens a ledger that lacks what its head file knows (ErrBehind), and writes the file anew
 	// from the ledger: what the file knew is given up. It is for an operator's recovery only.
 	Restored bool
+	// Lock is the folder's lock, if the caller has taken it (see the function Lock). It is the Log's from then
+	// on, and released with it.
+	Lock *os.File
 }
 
 const (
@@ -81,6 +85,8 @@ const (
 	maxCommit = 4 << 20
 	// createAudit makes the audit log's table where there is none.
 	createAudit = "CREATE TABLE IF NOT EXISTS audit (id INTEGER PRIMARY KEY, dir BLOB NOT NULL, body BLOB NOT NULL)"
+	// selectMeta reads what the ledger was created with.
+	selectMeta = "SELECT ledger, partitions, number_forms FROM meta"
 	// maxRead bounds the bytes that one Read brings from the file, unless a single event has more.
 	maxRead = 4 << 20
 	// checkpointEvery is how many bytes of commits go into the WAL before they are
@@ -210,7 +216,10 @@ func Open(dir string, o Options) (_ *Log, err error) {
 			_ = l.release() // the first error is reported
 		}
 	}()
-	if l.lock, err = Lock(dir); err != nil {
+	if l.lock = o.Lock; l.lock == nil {
+		l.lock, err = Lock(dir)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if !o.Restored {
@@ -305,32 +314,40 @@ func (l *Log) openFile() error {
 // identify returns an error where the file is no ledger of this format. It makes the
 // tables of a new file.
 func (l *Log) identify() error {
+	made, err := identify(l.write)
+	if err == nil && !made { // new, or killed before it was made
+		err = l.create()
+	}
+	return err
+}
+
+// identify returns an error where the file is no ledger of this format. made is false for a file
+// without a table.
+func identify(db *sql.DB) (made bool, err error) {
 	var app, version, tables int
 	for _, q := range []struct {
 		text string
 		into *int
 	}{{"PRAGMA application_id", &app}, {"PRAGMA user_version", &version}, {"SELECT count(*) FROM sqlite_schema", &tables}} {
-		if err := l.write.QueryRow(q.text).Scan(q.into); err != nil {
-			return fmt.Errorf("this is not a ledger, or its first page is damaged: %w", err)
+		if err := db.QueryRow(q.text).Scan(q.into); err != nil {
+			return false, fmt.Errorf("this is not a ledger, or its first page is damaged: %w", err)
 		}
 	}
 	switch {
-	case app == 0 && version == 0 && tables == 0: // new, or killed before it was made
-		if err := l.create(); err != nil {
-			return err
-		}
+	case app == 0 && version == 0 && tables == 0:
+		return false, nil
 	case app != applicationID:
-		return errors.New("this is not a ledger: the file belongs to another application")
+		return false, errors.New("this is not a ledger: the file belongs to another application")
 	case version != formatVersion:
-		return fmt.Errorf("this ledger has format %d, and this chirograph reads format %d: use the version that wrote it, or a newer one", version, formatVersion)
+		return false, fmt.Errorf("this ledger has format %d, and this chirograph reads format %d: use the version that wrote it, or a newer one", version, formatVersion)
 	}
-	return nil
+	return true, nil
 }
 
 // readMeta reads what the ledger was created with, and compares it with the options.
 func (l *Log) readMeta() error {
 	var partitions, forms int
-	if err := l.write.QueryRow("SELECT ledger, partitions, number_forms FROM meta").Scan(&l.id, &partitions, &forms); err != nil {
+	if err := l.write.QueryRow(selectMeta).Scan(&l.id, &partitions, &forms); err != nil {
 		return err
 	}
 	if l.o.Partitions != 0 && l.o.Partitions != partitions {
@@ -411,7 +428,7 @@ func (l *Log) create() error {
 		return err
 	}
 	for _, d := range []string{l.dir, filepath.Dir(filepath.Clean(l.dir))} {
-		if err := syncDir(d); err != nil {
+		if err := datafile.SyncDir(d); err != nil {
 			return err
 		}
 	}

@@ -177,10 +177,28 @@ func (s *store) find(p event.Partition, index int64) (int64, error) {
 // the next call, from the first position that cannot be read, returns an error that names
 // that position.
 func (s *store) records(p event.Partition, from, head int64, max int) ([]ledger.Record, error) {
+	raws, err := s.raws(p, from, head, max)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]ledger.Record, len(raws))
+	for i, raw := range raws {
+		at := from + int64(i)
+		e, err := event.Decode(raw)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", event.Position{Partition: p, Index: at}, err)
+		}
+		out[i] = ledger.Record{Index: at, Event: e, Raw: raw, Bad: err}
+	}
+	return out, nil
+}
+
+// raws is records without decoding.
+func (s *store) raws(p event.Partition, from, head int64, max int) ([][]byte, error) {
 	at := int(p - s.first)
-	var out []ledger.Record
+	var out [][]byte
 	size := 0
-	broken := func(err error) ([]ledger.Record, error) {
+	broken := func(err error) ([][]byte, error) {
 		if len(out) > 0 {
 			return out, nil
 		}
@@ -207,11 +225,7 @@ func (s *store) records(p event.Partition, from, head int64, max int) ([]ledger.
 			if from == head || len(out) == max || size >= maxRead {
 				break
 			}
-			e, err := event.Decode(raw)
-			if err != nil {
-				err = fmt.Errorf("%s: %w", event.Position{Partition: p, Index: from}, err)
-			}
-			out = append(out, ledger.Record{Index: from, Event: e, Raw: raw, Bad: err})
+			out = append(out, raw)
 			size += len(raw)
 			from++
 		}

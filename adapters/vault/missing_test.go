@@ -86,7 +86,7 @@ func TestMissing(t *testing.T) {
 
 				// What is new is sealed all the same, as ledger.Seal does it.
 				later := event.NewID(november)
-				now, err := ledger.Seal(v, ledger.Stream{Tenant: "acme", Key: key}, "message", later, "a STOP")
+				now, err := ledger.Seal(v, event.MaxLevel, ledger.Stream{Tenant: "acme", Key: key}, "message", later, "a STOP")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -113,9 +113,9 @@ func TestMissing(t *testing.T) {
 
 				// The key comes back.
 				if c.name == "subject" {
-					err = v.store.addSecrets(t.Context(), []subjectSecret{{key, secret}})
+					err = v.store.addSecrets(t.Context(), []subjectSecret{{key, wrappedKey{secret, 0}}})
 				} else {
-					err = v.store.addClass(t.Context(), classKey{"acme", s.ClassKey}, class)
+					err = v.store.addClass(t.Context(), classKey{"acme", s.ClassKey}, wrappedKey{class, 0})
 				}
 				if err != nil {
 					t.Fatal(err)

@@ -20,6 +20,27 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for CheckState.
+const (
+	CheckStateNotOptedOut CheckState = "not_opted_out"
+	CheckStateOptedOut    CheckState = "opted_out"
+	CheckStateUnknown     CheckState = "unknown"
+)
+
+// Valid indicates whether the value is a known member of the CheckState enum.
+func (e CheckState) Valid() bool {
+	switch e {
+	case CheckStateNotOptedOut:
+		return true
+	case CheckStateOptedOut:
+		return true
+	case CheckStateUnknown:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Purpose.
 const (
 	PurposeAccount    Purpose = "account"
@@ -185,14 +206,23 @@ type CheckResult struct {
 	Results []Checked  `json:"results"`
 }
 
+// CheckState defines model for CheckState.
+type CheckState string
+
 // Checked defines model for Checked.
 type Checked struct {
 	// Number As you wrote it.
-	Number   string `json:"number"`
-	OptedOut bool   `json:"opted_out"`
+	Number string `json:"number"`
+
+	// OptedOut False only where the state is `not_opted_out`. It is true for `unknown` too, so that a client that does not read `state` sends nothing to a number of which it is not known.
+	OptedOut bool `json:"opted_out"`
 
 	// Scopes The opt-outs that stand and count.
 	Scopes []StandingOptOut `json:"scopes"`
+	State  CheckState       `json:"state"`
+
+	// UnknownBecause With `unknown` only. `behind`: not everything that the ledger held when you asked was read within 2 seconds. `ledger_unreachable`: the ledger did not say how far it goes.
+	UnknownBecause string `json:"unknown_because,omitempty,omitzero"`
 }
 
 // Component defines model for Component.
@@ -592,8 +622,11 @@ type InboundText struct {
 	Followed []Following `json:"followed"`
 
 	// From Who wrote, masked without the scope messages:read.
-	From     string `json:"from,omitempty,omitzero"`
-	Language string `json:"language,omitempty,omitzero"`
+	From string `json:"from,omitempty,omitzero"`
+
+	// KeyMissing The personal data cannot be read now, because its key is missing from the vault; it was not erased. Left out otherwise.
+	KeyMissing bool   `json:"key_missing,omitempty,omitzero"`
+	Language   string `json:"language,omitempty,omitzero"`
 
 	// Lists The version of the word lists.
 	Lists string `json:"lists,omitempty,omitzero"`
@@ -636,6 +669,9 @@ type InboundWords struct {
 	// Event A UUID (RFC 9562).
 	Event ID     `json:"event"`
 	From  string `json:"from,omitempty,omitzero"`
+
+	// KeyMissing The personal data cannot be read now, because its key is missing from the vault; it was not erased. Left out otherwise.
+	KeyMissing bool `json:"key_missing,omitempty,omitzero"`
 
 	// Octets What the carrier delivered, in hexadecimal; at most the first 1,024 octets.
 	Octets string `json:"octets,omitempty,omitzero"`
@@ -782,8 +818,11 @@ type Message struct {
 	From string `json:"from"`
 
 	// Id A UUID (RFC 9562).
-	Id       ID                `json:"id"`
-	Metadata map[string]string `json:"metadata,omitempty,omitzero"`
+	Id ID `json:"id"`
+
+	// KeyMissing The personal data cannot be read now, because its key is missing from the vault; it was not erased. Left out otherwise.
+	KeyMissing bool              `json:"key_missing,omitempty,omitzero"`
+	Metadata   map[string]string `json:"metadata,omitempty,omitzero"`
 
 	// NumberKnown False: the number lies in a range that the number metadata does not know. It may be new, or not exist. Left out for other numbers.
 	NumberKnown *bool `json:"number_known,omitempty"`
@@ -841,6 +880,9 @@ type MessageSummary struct {
 	// Id A UUID (RFC 9562).
 	Id ID `json:"id"`
 
+	// KeyMissing The personal data cannot be read now, because its key is missing from the vault; it was not erased. Left out otherwise.
+	KeyMissing bool `json:"key_missing,omitempty,omitzero"`
+
 	// Outcome Of the last decision.
 	Outcome string `json:"outcome,omitempty,omitzero"`
 
@@ -892,6 +934,9 @@ type OptOutEntry struct {
 
 	// Evidence What an officer wrote down.
 	Evidence string `json:"evidence,omitempty,omitzero"`
+
+	// KeyMissing The personal data cannot be read now, because its key is missing from the vault; it was not erased. Left out otherwise.
+	KeyMissing bool `json:"key_missing,omitempty,omitzero"`
 
 	// Known When this ledger learned of it.
 	Known time.Time `json:"known"`
@@ -1687,7 +1732,10 @@ type Turn struct {
 
 	// Evidence What was written down as the evidence.
 	Evidence string `json:"evidence,omitempty,omitzero"`
-	Number   string `json:"number,omitempty,omitzero"`
+
+	// KeyMissing The personal data cannot be read now, because its key is missing from the vault; it was not erased. Left out otherwise.
+	KeyMissing bool   `json:"key_missing,omitempty,omitzero"`
+	Number     string `json:"number,omitempty,omitzero"`
 
 	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position Position `json:"position"`

@@ -326,6 +326,16 @@ func TestGetMessage(t *testing.T) {
 	if !v.Erased || v.Parts != nil || v.To != "" {
 		t.Errorf("erased: %+v", v)
 	}
+	if strings.Contains(a.Body.String(), "key_missing") {
+		t.Errorf("erased, and said to be missing: %s", a.Body)
+	}
+	delete(e.vault.erased, m.ID)
+	e.vault.missing[m.ID] = true
+	v = Message{}
+	e.do("GET", path, "").is(200).into(&v)
+	if v.Erased || !v.KeyMissing || v.To != "" || v.Body != nil {
+		t.Errorf("its key is missing: %+v", v)
+	}
 }
 
 func TestGetMessageNotFound(t *testing.T) {
@@ -625,6 +635,14 @@ func TestCheck(t *testing.T) {
 	if r.Results[0].OptedOut {
 		t.Error("an opt-out of another sender counts")
 	}
+	// What the views do not hold yet of what the log had when the question came is not known.
+	p := event.Partition(e.vault.Pseudonym("acme", testNumber).Partition(16))
+	e.log.records[p] = make([]ledger.Record, 5000)
+	e.do("POST", "/v1/opt-outs/check", `{"numbers":["`+testNumber+`","`+second+`"],"sender":"22333"}`).is(200).into(&r)
+	if x := r.Results[0]; x.State != CheckStateUnknown || x.UnknownBecause != "behind" || !x.OptedOut || len(x.Scopes) != 0 {
+		t.Errorf("%+v", x)
+	}
+	delete(e.log.records, p)
 	many := func(n int) string {
 		return `{"numbers":[` + strings.TrimSuffix(strings.Repeat(`"`+second+`",`, n), ",") + `]}`
 	}

@@ -12,7 +12,7 @@ import (
 func message(w *reading.Whole) Message {
 	m := w.Message
 	v := Message{
-		Id: m.ID, Status: m.Status, Position: m.Position, Erased: w.Content == nil && !m.Lost(), Epoch: m.Epoch, Recovered: m.Recovered,
+		Id: m.ID, Status: m.Status, Position: m.Position, Erased: w.Content == nil && !w.KeyMissing && !m.Lost(), KeyMissing: w.KeyMissing, Epoch: m.Epoch, Recovered: m.Recovered,
 		Program: m.Program, Purpose: m.Purpose, Priority: m.Priority, From: m.From, SentFrom: m.SentFrom(), Carrier: m.Carrier(),
 		Encoding: m.Encoding, Segments: m.Segments, Answers: m.Answers, By: m.By,
 		Recipient: Recipient{Country: m.Country, Places: make([]string, len(m.Places)), LocalTimes: all(m.LocalTimes(), localTime)},
@@ -49,7 +49,7 @@ func searchPage(p *reading.Page) SearchPage {
 
 func summary(o *reading.Opened) MessageSummary {
 	m := o.Message
-	v := MessageSummary{Id: m.ID, Status: m.Status, Erased: o.Content == nil && !m.Lost(), Program: m.Program, Purpose: m.Purpose, From: m.From,
+	v := MessageSummary{Id: m.ID, Status: m.Status, Erased: o.Content == nil && !o.KeyMissing && !m.Lost(), KeyMissing: o.KeyMissing, Program: m.Program, Purpose: m.Purpose, From: m.From,
 		SentFrom: m.SentFrom(), Country: m.Country, Carrier: m.Carrier(), Segments: m.Segments, Position: m.Position, Accepted: m.Accepted, Sent: m.Sent, Changed: m.Changed}
 	if m.Decision != nil {
 		v.Outcome = string(m.Decision.Data.Outcome)
@@ -101,7 +101,14 @@ func messageEvent(e *reading.Event) Event {
 func checkResult(numbers []string, c *reading.Checked) CheckResult {
 	v := CheckResult{AsOf: list(c.AsOf), Results: make([]Checked, len(numbers))}
 	for i, number := range numbers {
-		v.Results[i] = Checked{Number: number, OptedOut: len(c.Standing[i]) > 0, Scopes: all(c.Standing[i], standing)}
+		r := Checked{Number: number, State: CheckStateUnknown, UnknownBecause: string(c.Unknown[i]), OptedOut: true, Scopes: all(c.Standing[i], standing)}
+		switch {
+		case len(r.Scopes) > 0:
+			r.State = CheckStateOptedOut
+		case r.UnknownBecause == "":
+			r.State, r.OptedOut = CheckStateNotOptedOut, false
+		}
+		v.Results[i] = r
 	}
 	return v
 }

@@ -97,9 +97,22 @@ func examples() []*Event {
 	}
 }
 
-// laterExamples have the fields that a later format level added to types that were there before. The
-// golden file of such an example has the level in its name: see addedAt.
-func laterExamples() []*Event {
+// laterExamples have what a later format level added to types that were there before, by the level. The
+// golden file of such an example has the level in its name.
+func laterExamples() map[int][]*Event {
+	submitted, optedOut := *examples()[0], *examples()[2]
+	content, evidence := *submitted.Data.(*MessageSubmitted), *optedOut.Data.(*OptedOut)
+	sealed := exampleSealed(3)
+	sealed.Version = SealV2
+	content.Sealed, evidence.Sealed = sealed, &sealed
+	submitted.Data, optedOut.Data = &content, &evidence
+	started := *examples()[6]
+	started.Data = &HandoffStarted{Attempt: 1, Parts: []StartedPart{{1, "5f1d0a9be2c34788a1b2c3d4e5f60718"}}, CallBy: at(5_000), AnswerBy: at(15_000),
+		Reference: 4097, Epoch: 2}
+	return map[int][]*Event{2: level2Examples(), 3: {&submitted, &optedOut, &started}}
+}
+
+func level2Examples() []*Event {
 	control := func(n byte, tenant string, d Data) *Event {
 		return &Event{ID: exampleID(n), Source: "/k3v9", Time: at(int64(n)), Tenant: tenant, Node: "a", Data: d}
 	}
@@ -109,22 +122,10 @@ func laterExamples() []*Event {
 	started := *examples()[6]
 	started.Data = &HandoffStarted{Attempt: 1, Parts: []StartedPart{{1, "5f1d0a9be2c34788a1b2c3d4e5f60718"}}, CallBy: at(5_000), AnswerBy: at(15_000),
 		Reference: 4097, Tail: "5f1d0a9be2c34788"}
-	again := started
-	again.Data = &HandoffStarted{Attempt: 1, Parts: []StartedPart{{1, "5f1d0a9be2c34788a1b2c3d4e5f60718"}}, CallBy: at(5_000), AnswerBy: at(15_000),
-		Reference: 4097, Epoch: 2}
 	return []*Event{
 		&decided,
 		&started,
-		&again,
 		control(38, "acme", &ProgramChanged{Name: "account", LegalEntity: "Acme Bank", Purposes: []string{"account"}, Countries: []string{"US"},
 			Senders: []string{"+15005550006"}, StartText: "Acme: you get our messages again.", By: "key-3"}),
 	}
-}
-
-// addedAt is the format level of the fields that a later example shows.
-func addedAt(e *Event) int {
-	if d, ok := e.Data.(*HandoffStarted); ok && d.Epoch != 0 {
-		return 3
-	}
-	return 2
 }

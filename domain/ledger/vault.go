@@ -28,9 +28,9 @@ type Vault interface {
 	// Seal encrypts plain for the event with the given id. class is the retention class; the
 	// month is that of the id. The error is ErrKeyMissing if the vault does not have the key: then make
 	// another with SubjectKey.
-	Seal(tenant string, key event.ID, class Class, id event.ID, plain []byte) (event.Sealed, error)
+	Seal(tenant string, key event.ID, class Class, version event.SealVersion, id event.ID, plain []byte) (event.Sealed, error)
 
-	// Open decrypts what Seal encrypted for the event with that id. The error is ErrErased if one
+	// Open decrypts what Seal encrypted, in any version, for the event with that id. The error is ErrErased if one
 	// of its keys is destroyed, and ErrKeyMissing if one is not in the vault.
 	Open(tenant string, id event.ID, s *event.Sealed) ([]byte, error)
 

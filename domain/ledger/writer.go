@@ -35,9 +35,11 @@ type Stream struct {
 	Key       event.ID
 }
 
-// Seal encrypts the JSON of v for the event with that id. The key is durable before Seal returns. If the
-// vault lacks the stream's key, it makes another: what is sealed names the key that it is sealed under.
-func Seal(vault Vault, s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
+// Seal encrypts the JSON of v for the event with that id. level is the ledger's format level as of the control
+// position that the event is made under: it says in which version. So no version is written before its level
+// was read from the log. The key is durable before Seal returns. If the vault lacks the stream's key, it makes
+// another: what is sealed names the key that it is sealed under.
+func Seal(vault Vault, level int, s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false) // six octets for each "<" would make the longest inbound text more than an event may have
@@ -45,7 +47,7 @@ func Seal(vault Vault, s Stream, class Class, id event.ID, v any) (event.Sealed,
 		return event.Sealed{}, err
 	}
 	plain := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
-	sealed, err := vault.Seal(s.Tenant, s.Key, class, id, plain)
+	sealed, err := vault.Seal(s.Tenant, s.Key, class, event.SealAt(level), id, plain)
 	if !errors.Is(err, ErrKeyMissing) {
 		return sealed, err
 	}
@@ -54,7 +56,7 @@ func Seal(vault Vault, s Stream, class Class, id event.ID, v any) (event.Sealed,
 	if err != nil {
 		return event.Sealed{}, err
 	}
-	return vault.Seal(s.Tenant, key, class, id, plain)
+	return vault.Seal(s.Tenant, key, class, event.SealAt(level), id, plain)
 }
 
 // Opener is the part of Vault that opening needs.
@@ -153,8 +155,8 @@ func (w *Writer) Write(s Stream, id event.ID, d event.Data) *event.Event {
 }
 
 // Seal is the function Seal, with this writer's vault. If it made another key, the stream has that from now on.
-func (w *Writer) Seal(s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
-	sealed, err := Seal(w.vault, s, class, id, v)
+func (w *Writer) Seal(level int, s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
+	sealed, err := Seal(w.vault, level, s, class, id, v)
 	if err == nil && sealed.SubjectKey != s.Key {
 		w.keys.put(s.Subject, sealed.SubjectKey)
 	}

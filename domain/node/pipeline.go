@@ -19,6 +19,8 @@ const (
 	readBatch  = 512                   // how many events one read may return
 	flushEvery = 50 * time.Millisecond // how long applied events wait for their batch
 	flushAt    = 2048                  // and how many may wait
+	// hurryEvery is how long after a batch the next one is written, if a caller waits for it.
+	hurryEvery = 5 * time.Millisecond
 )
 
 // pipeline runs one partition's clerk: it reads the log, loads the streams that the clerk needs,
@@ -42,11 +44,16 @@ type pipeline struct {
 	control atomic.Int64 // the control position in force
 	backlog atomic.Int64
 	written uint64 // how many batches were given to the views
+	// keys says whether the views know every idempotency key that was used before this run.
+	keys wholeKeys
 	// committed is the index up to which the views have committed.
-	committed   atomic.Int64
-	writing     sync.WaitGroup
-	failed      atomic.Pointer[error]
-	lastCut     time.Time
+	committed atomic.Int64
+	writing   sync.WaitGroup
+	failed    atomic.Pointer[error]
+	lastCut   time.Time
+	// hurried is up to where a caller waits for the views, and cutTo up to where they were given batches.
+	hurried     atomic.Int64
+	cutTo       int64
 	lastLook    time.Time
 	short       int   // how often in a row the log ended before the mark
 	headAtStart int64 // the head when this run began: when it is reached, the partition is well
@@ -192,10 +199,34 @@ func (l *pipeline) do(f func(*clerk.Clerk, time.Time) []dispatch.Call) {
 	}
 }
 
-// run serves the partition until ctx is done. If its position no longer fits the log (a ledger
-// was restored, a topic lost its tail), or a batch could not be written, it drops its memory and
-// begins anew from its mark, or from the first event. If a record is no event of this ledger, it
-// stops until control has been changed, and then tries that record once more.
+// Hurry returns a function that asks the node to write what it has applied up to a position to the views at
+// once, where it serves that partition, and not with its next batch. It does not wait.
+func Hurry(n *Node) func(at event.Position) {
+	return func(at event.Position) {
+		if at.Partition < 0 || int(at.Partition) >= len(n.partitions.all) {
+			return
+		}
+		l := n.partitions.all[at.Partition]
+		if !l.serving.Load() || l.committed.Load() > at.Index {
+			return
+		}
+		for was := l.hurried.Load(); was <= at.Index; was = l.hurried.Load() {
+			if l.hurried.CompareAndSwap(was, at.Index+1) {
+				break
+			}
+		}
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// run serves the partition until ctx is done. If a batch could not be written, it drops its memory and
+// begins anew from its mark. If its position no longer fits the log (a ledger was restored, a topic lost
+// its tail, the views are another ledger's), it is stopped, and looks again every minute at the latest. If
+// a record is no event of this ledger, it stops until control has been changed, and then tries that
+// record once more.
 func (l *pipeline) run(ctx context.Context) {
 	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, time.Minute) {
 		began := l.node.cfg.Clock.Now()
@@ -225,10 +256,18 @@ func (l *pipeline) run(ctx context.Context) {
 			l.halted.Store(false)
 			continue
 		}
+		if errors.Is(err, ledger.ErrAhead) {
+			wait = min(wait, time.Second) // a new leader of the log may not know its own head yet
+		}
+		contradicted := errors.Is(err, ledger.ErrLost)
+		l.halted.Store(contradicted)
 		l.node.partitions.announce()
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
+		}
+		if contradicted {
+			l.halted.Store(false)
 		}
 	}
 }
@@ -261,10 +300,12 @@ func (l *pipeline) serve(parent context.Context) error {
 	if l.drained != nil {
 		l.drainClerk(l.clerk, n.cfg.Clock.Now())
 	}
-	l.written, l.lastLook, l.callableUntil = 0, time.Time{}, mark.Partition.CallBy
+	l.written, l.lastLook, l.callableUntil, l.cutTo = 0, time.Time{}, mark.Partition.CallBy, mark.Next
 	if _, l.headAtStart, err = n.cfg.Log.Read(ctx, l.p, 0, 0); err != nil {
 		return err
 	}
+	l.keys.need(max(mark.Next, l.headAtStart))
+	l.keys.committed(mark.Next)
 	l.committed.Store(mark.Next)
 	l.applied.Store(mark.Next)
 	l.heard.Store(mark.Next)
@@ -299,7 +340,8 @@ func (l *pipeline) serve(parent context.Context) error {
 	}
 }
 
-// startingMark is where the views stand, if the log still says the same there.
+// startingMark is where the views stand, if the log still says the same there. Else it is an ErrLost, and
+// nothing is changed: the views may be the only ones that still know an opt-out.
 func (l *pipeline) startingMark(ctx context.Context) (ledger.Mark, error) {
 	n := l.node
 	mark, err := n.cfg.Views.Mark(ctx, l.p)
@@ -316,23 +358,21 @@ func (l *pipeline) startingMark(ctx context.Context) (ledger.Mark, error) {
 		return mark, fmt.Errorf("%w: the views have read up to %d, and the log says that it ends at %d", ledger.ErrAhead, mark.Next, head)
 	}
 	l.short = 0
-	if mark.Next <= head {
-		records, _, err := n.cfg.Log.Read(ctx, l.p, mark.Next-1, 1)
-		if err != nil {
-			return mark, err
-		}
-		if len(records) == 0 { // nothing is said against the views
-			return mark, errors.Join(ctx.Err(), fmt.Errorf("no record could be read at %s", event.Position{Partition: l.p, Index: mark.Next - 1}))
-		}
-		if sha256.Sum256(records[0].Raw) == mark.Hash {
-			return mark, nil
-		}
+	at := event.Position{Partition: l.p, Index: mark.Next - 1}
+	if mark.Next > head {
+		return mark, fmt.Errorf("%w: the views have read up to %s, and the log ends before %s", ledger.ErrLost, at, event.Position{Partition: l.p, Index: head})
 	}
-	n.log.Warn("the views do not fit this ledger; they are rebuilt", "partition", l.p.String(), "position", mark.Next)
-	if err := n.cfg.Views.Reset(ctx, l.p); err != nil {
+	records, _, err := n.cfg.Log.Read(ctx, l.p, at.Index, 1)
+	if err != nil {
 		return mark, err
 	}
-	return ledger.Mark{}, nil
+	if len(records) == 0 { // nothing is said against the views
+		return mark, errors.Join(ctx.Err(), fmt.Errorf("no record could be read at %s", at))
+	}
+	if sha256.Sum256(records[0].Raw) != mark.Hash {
+		return mark, fmt.Errorf("%w: at %s the views have read another event than the log has now: the views or the log were exchanged, or the log went on from an older state", ledger.ErrLost, at)
+	}
+	return mark, nil
 }
 
 // read reads the log from an index on, until ctx is done or a read fails.
@@ -424,7 +464,11 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 	if err := l.load(ctx, out.Need); err != nil {
 		return 0, err
 	}
-	if fold.Pending() > 0 && (fold.Pending() >= flushAt || now.Sub(l.lastCut) >= flushEvery) {
+	flush := flushEvery
+	if to := l.hurried.Load(); l.cutTo < to && fold.Next() >= to {
+		flush = hurryEvery
+	}
+	if fold.Pending() > 0 && (fold.Pending() >= flushAt || now.Sub(l.lastCut) >= flush) {
 		if err := l.cut(writeFailed); err != nil {
 			return 0, err
 		}
@@ -435,7 +479,7 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 		wait = min(wait, max(out.Next.Sub(now), 0))
 	}
 	if fold.Pending() > 0 {
-		wait = min(wait, max(flushEvery-now.Sub(l.lastCut), 0))
+		wait = min(wait, max(flush-now.Sub(l.lastCut), 0))
 	}
 	if out.More {
 		wait = 0
@@ -469,6 +513,7 @@ func (l *pipeline) cut(writeFailed chan error) error {
 	if err != nil || b == nil {
 		return err
 	}
+	l.cutTo = b.Mark.Next
 	l.written++
 	nth := l.written
 	writer := l.clerk
@@ -483,6 +528,7 @@ func (l *pipeline) cut(writeFailed chan error) error {
 			return
 		}
 		l.committed.Store(b.Mark.Next)
+		l.keys.committed(b.Mark.Next)
 		l.do(func(c *clerk.Clerk, _ time.Time) []dispatch.Call {
 			if c == writer {
 				c.Fold().Committed(nth)

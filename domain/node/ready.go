@@ -102,7 +102,7 @@ func heldDetail(held []*control.Program) string {
 func partitionsDetail(st *Stats) (detail string) {
 	for _, p := range slices.Sorted(maps.Keys(st.Failed)) {
 		detail += "partition " + p + " is stopped"
-		if err := st.Failed[p]; errors.Is(err, ledger.ErrDamaged) {
+		if err := st.Failed[p]; errors.Is(err, ledger.ErrDamaged) || errors.Is(err, ledger.ErrLost) {
 			detail += ": " + err.Error()
 		}
 		detail += "; "

@@ -14,22 +14,21 @@ import (
 const (
 	// catchUp bounds the wait for views that are to hold a position.
 	catchUp = 10 * time.Second
-	// lookAtHead bounds the question for a partition's head, which waits where the
-	// partition is empty.
-	lookAtHead = 100 * time.Millisecond
 )
 
 // Opened is a message with what was sealed in it.
 type Opened struct {
 	*Message
-	Content *event.Content // nil: it was erased, or lost (see Message.Lost)
+	Content *event.Content // nil: it was erased, or its key is missing, or it was lost (see Message.Lost)
+	// KeyMissing: the vault lacks the key of the content, so it cannot be read until that is back.
+	KeyMissing bool
 }
 
 // Whole is all that a reader may know of one message.
 type Whole struct {
 	Opened
 	// Parts are the texts of the parts as sent; nil before the first attempt, and when
-	// the content was erased.
+	// the content was erased, or its key is missing.
 	Parts []sms.Segment
 	// Reasons say in words what led to the last decision; nil before the first.
 	Reasons []Reason
@@ -44,9 +43,7 @@ func (r *Reader) Find(ctx context.Context, tenant string, id event.ID) (*Message
 		return m, err
 	}
 	p := event.Partition(id.Partition())
-	brief, cancel := context.WithTimeout(ctx, lookAtHead)
-	_, head, err := r.p.Log.Read(brief, p, 0, 1)
-	cancel()
+	_, head, err := r.p.Log.Read(ctx, p, 0, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +60,7 @@ func (r *Reader) Find(ctx context.Context, tenant string, id event.ID) (*Message
 func (r *Reader) WaitFor(ctx context.Context, p event.Position) error {
 	ctx, cancel := r.p.Wait(ctx, catchUp)
 	defer cancel()
-	err := r.p.Views.WaitFor(ctx, p)
+	err := r.hurry(ctx, p)
 	if err != nil && ctx.Err() != nil {
 		return &BehindError{err}
 	}
@@ -111,8 +108,8 @@ func (r *Reader) content(m *Message) (Opened, error) {
 		return Opened{Message: m}, nil
 	}
 	plain, err := r.p.Vault.Open(m.Tenant, m.ID, &m.Content)
-	if errors.Is(err, ledger.ErrErased) {
-		return Opened{Message: m}, nil
+	if missing := errors.Is(err, ledger.ErrKeyMissing); missing || errors.Is(err, ledger.ErrErased) {
+		return Opened{Message: m, KeyMissing: missing}, nil
 	}
 	if err != nil {
 		return Opened{}, err
@@ -121,7 +118,7 @@ func (r *Reader) content(m *Message) (Opened, error) {
 	if json.Unmarshal(plain, c) != nil { // its error may quote what it read
 		return Opened{}, errors.New("the content of message " + m.ID.String() + " cannot be read")
 	}
-	return Opened{m, c}, nil
+	return Opened{Message: m, Content: c}, nil
 }
 
 // shownOf are the kinds of personal data that a list shows of a message.

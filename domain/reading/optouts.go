@@ -59,12 +59,17 @@ type Check struct {
 type Checked struct {
 	// Standing are the opt-outs that stand and count, for each number, in order.
 	Standing [][]OptOut
+	// Unknown says, for each number, why it is not known that no opt-out stands; "" where it is known, or
+	// where one stands.
+	Unknown []Unknown
 	// AsOf are the last positions that the answer includes, one a partition.
 	AsOf []event.Position
 }
 
 // CheckOptOuts tells who opted out of what a check asks about. It leans towards a
-// yes: an opt-out is left out only where it plainly names something else. What is
+// yes: an opt-out is left out only where it plainly names something else. It says no
+// only where the views hold everything that the log had when the check was asked; it
+// waits for that for 2 s at most, and for what they do not hold then the answer is unknown. What is
 // wrong with a check is a *ledger.Refusal.
 func (r *Reader) CheckOptOuts(ctx context.Context, c ledger.Caller, ask Check) (Checked, error) {
 	if n := len(ask.Numbers); n == 0 || n > maxCheck {
@@ -82,14 +87,36 @@ func (r *Reader) CheckOptOuts(ctx context.Context, c ledger.Caller, ask Check) (
 		}
 		subjects[i] = r.p.Vault.Pseudonym(c.Tenant, string(n))
 	}
+	partition := func(i int) event.Partition { return event.Partition(subjects[i].Partition(r.p.Log.Partitions())) }
+	partitions := map[event.Partition]bool{}
+	for i := range subjects {
+		partitions[partition(i)] = true
+	}
+	brief, cancel := r.p.Wait(ctx, knowWithin)
+	heads := r.heads(brief, partitions)
+	r.reach(brief, heads)
+	cancel()
 	rows, asOf, err := r.p.Views.OptOuts(ctx, c.Tenant, subjects)
 	if err != nil {
 		return Checked{}, err
 	}
-	for i := range rows {
-		rows[i] = asked.counting(rows[i])
+	reached := map[event.Partition]int64{}
+	for _, p := range asOf {
+		reached[p.Partition] = p.Index + 1
 	}
-	return Checked{Standing: rows, AsOf: asOf}, nil
+	unknown := make([]Unknown, len(rows))
+	for i := range rows {
+		if rows[i] = asked.counting(rows[i]); len(rows[i]) > 0 {
+			continue
+		}
+		switch head, asked := heads[partition(i)]; {
+		case !asked:
+			unknown[i] = UnknownLog
+		case reached[partition(i)] < head:
+			unknown[i] = UnknownBehind
+		}
+	}
+	return Checked{Standing: rows, Unknown: unknown, AsOf: asOf}, nil
 }
 
 // asked works out what a check names: the program's legal entity, and its senders

@@ -37,7 +37,8 @@ type Views interface {
 	Message(ctx context.Context, tenant string, id event.ID) (*Message, error)
 	// Search returns a page of the tenant's messages, newest first.
 	Search(ctx context.Context, tenant string, f Filter) ([]*Message, error)
-	// OptOuts returns what stands for each subject, in order, as of one position a partition.
+	// OptOuts returns what stands for each subject, in order, as of one position a partition. A partition
+	// that is not in asOf has no events, or its rows are not to be believed.
 	OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) (rows [][]OptOut, asOf []event.Position, err error)
 	// Reviews returns open reviews of a tenant, the oldest first. Tenant "" has the operator's.
 	Reviews(ctx context.Context, tenant string, f ReviewFilter) ([]Review, error)
@@ -74,7 +75,7 @@ type vault interface {
 	Digest(tenant, purpose string, data []byte) string
 }
 
-// Ports are what a Reader stands on. All but Wait are required.
+// Ports are what a Reader stands on. All but Hurry and Wait are required.
 type Ports struct {
 	Views    Views
 	Desk     Desk
@@ -84,6 +85,9 @@ type Ports struct {
 	Programs programs
 	// Witness records that words were read.
 	Witness Witness
+	// Hurry asks the node that applies a position, if it is this one, to write it to the views at once; nil:
+	// they are written in their time.
+	Hurry func(at event.Position)
 	// Wait makes the context of a wait. It ends after d, and where a server that stops
 	// ends its waits, then. nil: context.WithTimeout.
 	Wait func(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc)

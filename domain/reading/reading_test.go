@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ type fakeViews struct {
 	waitFor func(context.Context) error
 	filter  Filter
 	optOuts []OptOut
+	asOf    []event.Position
 	*fakeReviews
 }
 
@@ -44,6 +46,9 @@ func (f *fakeViews) OptOuts(_ context.Context, _ string, subjects []event.Pseudo
 	for i := range rows {
 		rows[i] = f.optOuts
 	}
+	if f.asOf != nil {
+		return rows, f.asOf, nil
+	}
 	return rows, []event.Position{{Partition: 7, Index: 9}}, nil
 }
 
@@ -62,11 +67,18 @@ func (f *fakeViews) WaitChange(ctx context.Context, _ string, _ event.ID, _ reci
 }
 
 // fakeLog has ten events in partition 7 and none elsewhere.
-type fakeLog struct{}
+type fakeLog struct{ silent bool }
 
 func (fakeLog) Partitions() int { return 16 }
 
-func (fakeLog) Read(ctx context.Context, p event.Partition, _ int64, _ int) ([]ledger.Record, int64, error) {
+func (l fakeLog) Read(ctx context.Context, p event.Partition, _ int64, max int) ([]ledger.Record, int64, error) {
+	if l.silent {
+		<-ctx.Done()
+		return nil, 0, nil
+	}
+	if p != 7 && max == 0 {
+		return nil, 0, nil
+	}
 	if p != 7 {
 		<-ctx.Done()
 		return nil, 0, nil
@@ -180,6 +192,12 @@ func TestOpen(t *testing.T) {
 	erased, m := newReader(&fakeViews{}, fakeVault{ledger.ErrErased})
 	if w, err := erased.Open(t.Context(), Look{}, m); err != nil || w.Content != nil || w.Parts != nil || w.Message != m {
 		t.Errorf("erased: %+v, %v", w, err)
+	} else if w.KeyMissing {
+		t.Error("what was erased is shown as missing")
+	}
+	missing, m := newReader(&fakeViews{}, fakeVault{ledger.ErrKeyMissing})
+	if w, err := missing.Open(t.Context(), Look{}, m); err != nil || w.Content != nil || !w.KeyMissing || w.Message != m {
+		t.Errorf("its key is missing: %+v, %v", w, err)
 	}
 }
 
@@ -234,4 +252,48 @@ func TestCheckKeepsRows(t *testing.T) {
 	if len(v.optOuts) != 2 || v.optOuts[0].Reach.Name != "22333" || v.optOuts[1].Reach.Scope != event.ScopeTenant {
 		t.Errorf("the views hold %+v", v.optOuts)
 	}
+}
+
+// A check says no only where the views hold what the log had when it was asked.
+func TestCheckKnows(t *testing.T) {
+	caller := ledger.Caller{Tenant: "acme"}
+	number := func(inSeven bool) string {
+		for i := range 1000 {
+			n := "+1415555" + strconv.Itoa(1000+i)
+			if (fakeVault{}.Pseudonym("acme", n).Partition(16) == 7) == inSeven {
+				return n
+			}
+		}
+		t.Fatal("no such number")
+		return ""
+	}
+	ask := Check{Numbers: []string{number(true), number(false)}} // there is nothing in the other's partition
+	v := &fakeViews{}
+	r, _ := newReader(v, fakeVault{})
+	var hurried []event.Position
+	r.p.Hurry = func(at event.Position) { hurried = append(hurried, at) }
+	check := func(want ...Unknown) {
+		t.Helper()
+		c, err := r.CheckOptOuts(t.Context(), caller, ask)
+		if err != nil || !slices.Equal(c.Unknown, want) {
+			t.Errorf("%v, %v; not %v", c.Unknown, err, want)
+		}
+	}
+	check("", "")
+	if want := []event.Position{{Partition: 7, Index: 9}}; !slices.Equal(hurried, want) || !slices.Equal(v.waited, want) {
+		t.Errorf("%v was asked for at once, and %v waited for", hurried, v.waited)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	v.waitFor = func(context.Context) error { return context.DeadlineExceeded }
+	v.asOf = []event.Position{{Partition: 7, Index: 8}}
+	check(UnknownBehind, "")
+	v.asOf = []event.Position{} // the views are made anew, or not to be believed
+	check(UnknownBehind, "")
+	v.optOuts = []OptOut{{Reach: event.Reach{Scope: event.ScopeTenant}}} // an opt-out that is known is known
+	check("", "")
+	v.optOuts = nil
+	r.p.Wait = func(context.Context, time.Duration) (context.Context, context.CancelFunc) { return ended, func() {} }
+	r.p.Log = fakeLog{silent: true}
+	check(UnknownLog, UnknownLog)
 }

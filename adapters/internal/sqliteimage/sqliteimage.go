@@ -17,6 +17,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver
@@ -29,6 +30,9 @@ var ErrEmpty = errors.New("the database file is empty")
 
 // ErrDamaged is the error of files that SQLite would refuse, or would read as something that nobody wrote.
 var ErrDamaged = errors.New("the database file is damaged")
+
+// Nothing reports whether an error of Open says that there is no database yet: no file, or an empty one.
+func Nothing(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrEmpty) }
 
 // Image is a database that is only read. It may be used by many goroutines.
 type Image struct {
@@ -50,6 +54,11 @@ const name = "image"
 // ErrEmpty for one that is empty, and ErrDamaged for two files that cannot be laid over one another; that the content is damaged
 // shows when it is read.
 func Open(path string) (*Image, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if wal, e := os.Stat(path + "-wal"); e == nil && wal.Size() > 0 {
+			return nil, fmt.Errorf("%s is missing, and its write-ahead file is there: %w", filepath.Base(path), ErrDamaged)
+		}
+	}
 	for range opens - 1 {
 		i, err := open(path)
 		if !errors.Is(err, errMoved) {

@@ -444,9 +444,9 @@ func TestOptout(t *testing.T) {
 	f.run("", "optout", "add", "+14155550123", "1", "--source", "phone").Is(t, terminal.ExitUnknown)
 
 	checked := scripted{method: "POST", path: "/v1/opt-outs/check", status: 200, body: `{"as_of":["00-81","07-1251"],"results":[
-		{"number":"+14155550123","opted_out":true,"scopes":[{"scope":"legal_entity","name":"Example Bank","since":"2026-11-24T13:45:00.000Z","said":"2026-11-24T13:45:00.000Z","known":"2026-11-24T13:45:00.000Z","source":"phone","event":"01932c0a-11aa-7c21-a8be-3f1d2c4b5a69","position":"07-1251"},
+		{"number":"+14155550123","state":"opted_out","opted_out":true,"scopes":[{"scope":"legal_entity","name":"Example Bank","since":"2026-11-24T13:45:00.000Z","said":"2026-11-24T13:45:00.000Z","known":"2026-11-24T13:45:00.000Z","source":"phone","event":"01932c0a-11aa-7c21-a8be-3f1d2c4b5a69","position":"07-1251"},
 		{"scope":"tenant","since":"2026-11-24T13:46:00.000Z","said":"2026-11-24T13:46:00.000Z","known":"2026-11-24T13:46:00.000Z","source":"handset","unclear":true,"event":"01932c0a-11aa-7c21-a8be-3f1d2c4b5a69","position":"07-1252"}]},
-		{"number":"+14155550124","opted_out":false,"scopes":[]}]}`}
+		{"number":"+14155550124","state":"not_opted_out","opted_out":false,"scopes":[]}]}`}
 	f = newFake(t, checked, checked, checked)
 	out += f.run("", "optout", "check", "+14155550123", "+14155550124", "--program", "marketing", "--sender", "12345", "--purpose", "otp").Is(t, 0).Stdout
 	if f.body(0) != `{"numbers":["+14155550123","+14155550124"],"program":"marketing","purpose":"otp","sender":"12345"}` {
@@ -460,6 +460,15 @@ func TestOptout(t *testing.T) {
 			t.Errorf("the body is %s", f.body(i+1))
 		}
 	}
+	// What is not known is no leave to text, and has an exit code of its own, in JSON too.
+	notKnown := scripted{method: "POST", path: "/v1/opt-outs/check", status: 200, body: `{"as_of":["00-81"],"results":[
+		{"number":"+14155550124","state":"not_opted_out","opted_out":false,"scopes":[]},{"number":"+14155550125","state":"unknown","unknown_because":"behind","opted_out":true,"scopes":[]}]}`}
+	f = newFake(t, notKnown, notKnown)
+	r = f.run("", "optout", "check", "+14155550124", "+14155550125").Is(t, terminal.ExitUnknown)
+	if !strings.Contains(r.Stdout, "+14155550125  not known  behind\n") || strings.Count(r.Stdout, "may be texted") != 1 || !strings.Contains(r.Stderr, "of 1 number it is not known whether they opted out") {
+		t.Errorf("%s\n%s", r.Stdout, r.Stderr)
+	}
+	f.run("", "--json", "optout", "check", "+14155550124", "+14155550125").Is(t, terminal.ExitUnknown)
 	f = newFake(t, refused("POST", "/v1/opt-outs/check", 422, "not_e164", "/numbers/1"))
 	if r := f.run("", "optout", "check", "+14155550123", "1").Is(t, terminal.ExitFailed); !strings.Contains(r.Stderr, "this is about number 2 of your list") {
 		t.Errorf("%s", r.Stderr)

@@ -128,6 +128,8 @@ type OptoutCheckCmd struct {
 	Program string `help:"Leave out opt-outs that clearly name another program, another legal entity or another program's sender IDs." placeholder:"NAME"`
 	Sender  string `help:"Leave out opt-outs that name another sender ID." placeholder:"SENDER"`
 	Purpose string `help:"The message's purpose. The answer is the same for all: an opt-out covers every purpose." placeholder:"NAME"`
+
+	unknown int // of how many numbers it is not known
 }
 
 // checkBatch is how many numbers one call takes.
@@ -149,7 +151,7 @@ func (c *OptoutCheckCmd) Run(g *terminal.Globals) error {
 			}
 			done += len(batch)
 		}
-		return nil
+		return c.ended()
 	}
 	if len(c.Numbers) == 0 && terminal.IsTerminal(g.Stdin) {
 		return terminal.UsageError("give phone numbers, or write them to standard input, one per line")
@@ -178,10 +180,20 @@ func (c *OptoutCheckCmd) Run(g *terminal.Globals) error {
 	if done+len(batch) == 0 {
 		return terminal.UsageError("there is no number on standard input")
 	}
-	if len(batch) == 0 {
+	if len(batch) > 0 {
+		if err := c.ask(ctx, g, cl, batch, done); err != nil {
+			return err
+		}
+	}
+	return c.ended()
+}
+
+// ended is an error if of some numbers it is not known whether they opted out.
+func (c *OptoutCheckCmd) ended() error {
+	if c.unknown == 0 {
 		return nil
 	}
-	return c.ask(ctx, g, cl, batch, done)
+	return &terminal.ExitError{Code: terminal.ExitUnknown, Err: fmt.Errorf("of %s it is not known whether they opted out; ask again for these, and do not text them before", terminal.Count(c.unknown, "number"))}
 }
 
 // ask makes one call; done is how many numbers came before it.
@@ -197,18 +209,25 @@ func (c *OptoutCheckCmd) ask(ctx context.Context, g *terminal.Globals, cl *clien
 		}
 		return client.Failed(g, err)
 	}
-	if g.JSON {
-		return g.PrintJSON(raw)
-	}
 	var v v1.CheckResult
 	if err := json.Unmarshal(raw, &v); err != nil || len(v.Results) != len(batch) {
 		return errors.New("the answer does not come from Chirograph's API; check --url")
 	}
+	for _, r := range v.Results {
+		if r.State == v1.CheckStateUnknown {
+			c.unknown++
+		}
+	}
+	if g.JSON {
+		return g.PrintJSON(raw)
+	}
 	t := terminal.Table(g.Stdout)
 	for _, r := range v.Results {
-		if !r.OptedOut {
+		switch {
+		case !r.OptedOut:
 			fmt.Fprintf(t, "%s\tmay be texted\n", terminal.Plain(r.Number))
-			continue
+		case len(r.Scopes) == 0:
+			fmt.Fprintf(t, "%s\tnot known\t%s\n", terminal.Plain(r.Number), terminal.Plain(r.UnknownBecause))
 		}
 		for _, s := range r.Scopes {
 			scope := terminal.Plain(string(s.Scope))

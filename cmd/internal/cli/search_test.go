@@ -40,7 +40,7 @@ func TestSearch(t *testing.T) {
 
 // The times of an opt-out that was repeated are the first one's, its event and its position the last one's.
 func TestOptoutCheckRepeated(t *testing.T) {
-	f := newFake(t, scripted{method: "POST", path: "/v1/opt-outs/check", status: 200, body: `{"as_of":["07-1251"],"results":[{"number":"+14155550123","opted_out":true,"scopes":[
+	f := newFake(t, scripted{method: "POST", path: "/v1/opt-outs/check", status: 200, body: `{"as_of":["07-1251"],"results":[{"number":"+14155550123","state":"opted_out","opted_out":true,"scopes":[
 		{"scope":"tenant","since":"2026-11-24T13:45:00.000Z","said":"2026-11-10T13:45:00.000Z","known":"2026-11-24T13:45:00.000Z","source":"letter","repeats":1,"event":"01932c0a-11aa-7c21-a8be-3f1d2c4b5a69","position":"07-1251"}]}]}`})
 	out := f.run("", "optout", "check", "+14155550123").Is(t, 0).Stdout
 	for _, want := range []string{"first said 2026-11-10", "first known 2026-11-24", "by letter, repeated 1 time, the last recorded 2024-11-14"} {

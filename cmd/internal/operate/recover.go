@@ -60,22 +60,46 @@ func (c *RecoverLedgerCmd) Run(g *terminal.Globals) error {
 		r.dir, r.masterKey = cfg.Data, cfg.MasterKeyFile
 	}
 	r.masterKey = cmp.Or(r.masterKey, filepath.Join(r.dir, "master.key"))
-	plan, err := r.look(ctx)
-	if err != nil {
-		return err
+	if c.Yes {
+		return r.run(ctx)
 	}
-	if plan == nil {
-		_, err := fmt.Fprintf(g.Stdout, "Nothing is missing: the ledger in %s has every event that its vault, its views and its head file know. Nothing was changed.\n", r.dir)
-		return err
+	plan, err := r.look(ctx)
+	if err != nil || plan == nil {
+		return errors.Join(err, r.nothing(err))
 	}
 	if err := r.show(g.Stdout, plan); err != nil {
 		return err
 	}
-	if !c.Yes {
-		_, err := fmt.Fprintf(g.Stdout, "\nNothing was changed. If the newest files of this ledger are somewhere, put them back. Otherwise run this command again with --yes --reason TEXT.\n")
+	_, err = fmt.Fprintf(g.Stdout, "\nNothing was changed. If the newest files of this ledger are somewhere, put them back. Otherwise run this command again with --yes --reason TEXT.\n")
+	return err
+}
+
+// nothing says that nothing is missing, if a look without an error found so.
+func (r *recovering) nothing(found error) error {
+	if found != nil {
+		return nil
+	}
+	_, err := fmt.Fprintf(r.out.Stdout, "Nothing is missing: the ledger in %s has every event that its vault, its views and its head file know. Nothing was changed.\n", r.dir)
+	return err
+}
+
+// run makes the plan, prints it and does it, and holds the folder's lock meanwhile.
+func (r *recovering) run(ctx context.Context) error {
+	if _, err := os.Stat(r.path("ledger.db")); err != nil {
 		return err
 	}
-	return r.do(ctx, plan)
+	lock, err := sqlitelog.Lock(r.dir)
+	if err != nil {
+		return err
+	}
+	plan, err := r.look(ctx)
+	if err != nil || plan == nil {
+		return errors.Join(err, r.nothing(err), lock.Close())
+	}
+	if err := r.show(r.out.Stdout, plan); err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	return r.do(ctx, plan, lock)
 }
 
 func checkReason(reason string) error {
@@ -104,43 +128,50 @@ func (r *recovering) path(name string) string { return filepath.Join(r.dir, name
 
 // look makes the plan from the files as they are, without a lock or a write; nil if nothing is missing.
 func (r *recovering) look(ctx context.Context) (_ *recovery.Plan, err error) {
-	log, err := sqlitelog.OpenImage(r.dir)
-	if err != nil {
-		return nil, fmt.Errorf("the ledger cannot be read: %w. Restore the newest backup; a recovery needs a ledger that can be read", err)
-	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	q, err := r.question(ctx, log)
+	q, err := assemble.LookAt(ctx, r.dir, r.masterKey)
 	if err != nil {
 		return nil, err
 	}
-	views := r.path("views.db")
-	known, err := viewsSide(ctx, views, &q.Views)
-	if err != nil {
-		return nil, err
-	}
-	a, err := agreement.Compare(q)
+	defer func() { err = errors.Join(err, q.Close()) }()
+	a, err := agreement.Compare(&q.Question)
 	if err == nil {
+		if q.Ledger.State != agreement.Present || a.New {
+			return nil, fmt.Errorf("%s contains no ledger: check the folder's name", r.dir)
+		}
 		return nil, nil
 	}
 	if !errors.Is(err, agreement.ErrLost) {
 		return nil, err
 	}
-	reg, err := registryOf(ctx, log)
+	log, err := sqlitelog.OpenImage(r.dir)
 	if err != nil {
-		return nil, fmt.Errorf("the ledger cannot be read: %w. Restore the newest backup; a recovery needs a ledger that can be read", err)
+		return nil, err
 	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	// Beside a node that is running, the ledger grew while the others were looked at.
+	if q.Ledger.Known, err = log.Known(); err != nil {
+		return nil, err
+	}
+	q.Ledger.Hash = func(at event.Position) ([32]byte, error) { return hashAt(ctx, log, at) }
+	if a, err = agreement.Compare(&q.Question); err == nil {
+		return nil, nil
+	} else if !errors.Is(err, agreement.ErrLost) {
+		return nil, err
+	}
+	path := r.path("views.db")
 	// Views that an earlier run has kept count instead of those that it made.
-	for _, n := range []int{reg.Epoch().Number + 1, reg.Epoch().Number} {
+	epoch := q.Registry.Epoch()
+	for _, n := range []int{epoch.Number + 1, epoch.Number} {
 		kept := r.keptViews(n)
-		side := agreement.Side{}
-		if _, err := viewsSide(ctx, kept, &side); err != nil {
-			return nil, err
-		}
-		if side.State != agreement.Present || viewsAhead(a.Lost) || n == reg.Epoch().Number && !recovery.SameLoss(reg.Epoch().Began, a.Lost) {
+		known, err := knownBy(ctx, kept)
+		if errors.Is(err, fs.ErrNotExist) || viewsAhead(a.Lost) || n == epoch.Number && !recovery.SameLoss(epoch.Began, a.Lost) {
 			continue
 		}
-		q.Views, r.kept, known, views = side, kept, side.Known, kept
-		if a, err = agreement.Compare(q); !errors.Is(err, agreement.ErrLost) {
+		if err != nil {
+			return nil, err
+		}
+		q.Views, r.kept, path = agreement.Side{Known: known}, kept, kept
+		if a, err = agreement.Compare(&q.Question); !errors.Is(err, agreement.ErrLost) {
 			return nil, fmt.Errorf("the views that an earlier recovery kept in %s do not fit: %w", kept, err)
 		}
 		break
@@ -149,67 +180,28 @@ func (r *recovering) look(ctx context.Context) (_ *recovery.Plan, err error) {
 	var of recovery.Views
 	r.ahead = r.kept == "" && viewsAhead(a.Lost)
 	if r.ahead || r.kept != "" {
-		v, err := lostviews.Open(views)
+		v, err := lostviews.Open(path)
 		if err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, v.Close()) }()
 		of = v
 	}
-	plan, err := recovery.Make(ctx, log, a.Lost, known, of)
+	plan, err := recovery.Make(ctx, log, a.Lost, q.Views.Known, of)
 	if errors.Is(err, recovery.ErrUnreadable) {
 		return nil, fmt.Errorf("%w. Restore the newest backup; a recovery needs a ledger that can be read whole", err)
 	}
 	return plan, err
 }
 
-// question is what the files say, but for the views.
-func (r *recovering) question(ctx context.Context, log *sqlitelog.Image) (*agreement.Question, error) {
-	q := &agreement.Question{Alone: true}
-	heads, err := log.Heads(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("the ledger cannot be read: %w. Restore the newest backup; a recovery needs a ledger that can be read", err)
-	}
-	q.Ledger.Known = ledger.Known{Ledger: log.Source()[1:], Heads: heads}
-	q.Ledger.Hash = func(at event.Position) ([32]byte, error) { return hashAt(ctx, log, at) }
-	reg, err := registryOf(ctx, log)
-	if err != nil {
-		return nil, err
-	}
-	if b := reg.Epoch().Vault; b != nil {
-		q.Ledger.Bound = b.Vault
-	}
-	seen, err := vault.Look(r.path("vault.db"), r.masterKey)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		q.Vault.State = agreement.Absent
-	case err != nil:
-		q.Vault.State, q.Vault.Why = agreement.Unreadable, err
-	}
-	q.Vault.Known, q.Vault.Fingerprint, q.Vault.Used = seen.Known, seen.Fingerprint, seen.Used
-	if q.Head.Known, err = sqlitelog.ReadHead(r.dir); err != nil { // a damaged one knows nothing
-		q.Head.State, q.Head.Why = agreement.Unreadable, err
-	}
-	return q, nil
-}
-
-// viewsSide looks at views, and returns what they know.
-func viewsSide(ctx context.Context, path string, side *agreement.Side) (k ledger.Known, err error) {
+// knownBy is what views know. The error is fs.ErrNotExist where there are none.
+func knownBy(ctx context.Context, path string) (k ledger.Known, err error) {
 	v, err := lostviews.Open(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		side.State = agreement.Absent
-		return k, nil
-	case err != nil:
-		side.State, side.Why = agreement.Unreadable, err
-		return k, nil
+	if err != nil {
+		return k, err
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
-	if side.Known, err = v.Known(ctx); err != nil {
-		side.State, side.Why = agreement.Unreadable, err
-		return k, nil
-	}
-	return side.Known, nil
+	return v.Known(ctx)
 }
 
 func hashAt(ctx context.Context, log ledger.Log, at event.Position) ([32]byte, error) {
@@ -242,19 +234,23 @@ func (r *recovering) keptViews(epoch int) string {
 	return r.path("views.db.epoch-" + strconv.Itoa(epoch))
 }
 
-// do carries the plan out. Until its last step every start is refused, since the vault knows what is missing;
+// do carries the plan out, and ends the lock on the folder. Until its last step every start is refused, since the vault knows what is missing;
 // so a run that is cut short can be run again, and does only what is left.
-func (r *recovering) do(ctx context.Context, plan *recovery.Plan) (err error) {
+func (r *recovering) do(ctx context.Context, plan *recovery.Plan, lock *os.File) (err error) {
 	steps := r.fault
 	if steps == nil {
 		steps = func(string) error { return nil }
 	}
 	d := &assemble.Data{Dir: r.dir}
-	defer func() { err = errors.Join(err, d.Close()) }()
+	defer func() { // the log, once it is open, has the lock
+		if err = errors.Join(err, d.Close()); d.Log == nil {
+			err = errors.Join(err, lock.Close())
+		}
+	}()
 	if err := steps("learn"); err != nil {
 		return err
 	}
-	if d.Vault, err = vault.Open(r.path("vault.db"), r.masterKey, vault.Options{}); err != nil {
+	if d.Vault, err = vault.Open(r.path("vault.db"), r.masterKey, vault.Options{Ledger: r.heads.Ledger}); err != nil {
 		return err
 	}
 	// What only the views or the head file know would be forgotten by the steps that change those.
@@ -264,7 +260,7 @@ func (r *recovering) do(ctx context.Context, plan *recovery.Plan) (err error) {
 	if err := steps("open"); err != nil {
 		return err
 	}
-	log, err := sqlitelog.Open(r.dir, sqlitelog.Options{NumberForms: sms.CanonicalForms, Restored: true})
+	log, err := sqlitelog.Open(r.dir, sqlitelog.Options{NumberForms: sms.CanonicalForms, Lock: lock, Restored: true})
 	if err != nil {
 		return err
 	}

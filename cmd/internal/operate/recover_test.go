@@ -121,17 +121,8 @@ type lossy struct {
 func lossyFolder(t *testing.T) (l lossy) {
 	l.dir = filepath.Join(t.TempDir(), "data")
 	h := openHistory(t, l.dir, true)
-	if err := h.d.Begin("test"); err != nil {
+	if err := h.d.Begin("test", false); err != nil {
 		t.Fatal(err)
-	}
-	for _, d := range []event.Data{&event.LevelRaised{Level: 2, By: "op"}, &event.LevelRaised{Level: 3, By: "op"}} {
-		reg, err := registryOf(t.Context(), h.d.Log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if reg.Level() < d.(*event.LevelRaised).Level {
-			h.put(event.ControlPartition, &event.Event{Data: d})
-		}
 	}
 	h.put(event.ControlPartition, &event.Event{Tenant: "acme", Data: &event.ProgramChanged{Name: "account", LegalEntity: "Acme plc", Purposes: []string{"account"}, Countries: []string{"*"}, Senders: []string{"ACME"}, By: "op"}})
 	reg, err := registryOf(t.Context(), h.d.Log)
@@ -224,7 +215,7 @@ func TestRecoverPlan(t *testing.T) {
 		t.Errorf("the plan changed files: %v, then %v", slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)))
 	}
 	for _, want := range []string{"2 opt-outs known from the views", "1 of the tenant acme: legal_entity Acme plc", "1 of the tenant acme: program account", "3 messages known from the views", "2 idempotency keys stay",
-		l.sent.String(), l.late.String(), l.keyed.String(), l.stop.String(), "unclear", "vault, head file and views", "Epoch 2 begins", "acme/account", "Nothing was changed", "04-2: Opt-outs", "control-4: Programs", "Ask your carriers"} {
+		l.sent.String(), l.late.String(), l.keyed.String(), l.stop.String(), "unclear", "vault, head file and views", "Epoch 2 begins", "acme/account", "Nothing was changed", "04-2: Opt-outs", "control-5: Programs", "Ask your carriers"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the plan does not say %q:\n%s", want, out)
 		}
@@ -251,14 +242,7 @@ func TestRecoverIsKilled(t *testing.T) {
 			}
 			return nil
 		}
-		plan, err := r.look(t.Context())
-		if err != nil {
-			return err
-		}
-		if plan == nil {
-			return errors.New("nothing is missing")
-		}
-		return r.do(t.Context(), plan)
+		return r.run(t.Context())
 	}
 	whole := copyOf(t, l.dir)
 	if err := at(whole, ""); err != nil {
