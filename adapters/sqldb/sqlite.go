@@ -427,9 +427,9 @@ func (t sqliteReviews) tallies(tenant string, quarter int64, p event.Partition) 
 
 func (t sqliteReviews) putDesk(x *desk.Tx) error { return t.desk.Write(x) }
 
-func (t *sqliteTx) insertReserved(m *reading.Message, submit *event.MessageSubmitted) error {
-	_, err := t.sqlite.insertReserved.Exec(viewrows.ReservedHash(m.Tenant, submit.Key), int64(m.Position.Partition), m.Tenant,
-		submit.Key, m.ID[:], submit.Input, keepUntil(submit))
+func (t *sqliteTx) insertReserved(m *reading.Message, r *projections.Reservation) error {
+	_, err := t.sqlite.insertReserved.Exec(viewrows.ReservedHash(m.Tenant, r.Key), int64(m.Position.Partition), m.Tenant,
+		r.Key, m.ID[:], r.Input, r.Until.UnixMilli())
 	return err
 }
 
