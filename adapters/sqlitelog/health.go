@@ -11,9 +11,9 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// roomAgain is how many bytes must be free on a disk that was full before the ledger is called well without
+// enoughRoom is how many bytes must be free on a disk that was full before the ledger is called well without
 // a commit that shows it: a node that is not ready gets no appends. It is more than one commit takes.
-const roomAgain = 4 * maxCommit
+const enoughRoom = 4 * maxCommit
 
 // health is what is known of the commits: how the last one ended.
 type health struct {
@@ -37,7 +37,7 @@ func (l *Log) Health() (ok bool, since time.Time, detail string) {
 	case h.stopped:
 		return false, h.since, "the ledger takes no more appends: a commit failed (" + h.why + "), and what of it is on the disk is not known. Look at the node's log and at the disk, then restart the node: its start finds out"
 	case h.why == isFull:
-		if free, err := h.free(); err == nil && free >= roomAgain {
+		if free, err := h.free(); err == nil && free >= enoughRoom {
 			return true, h.since, ""
 		}
 		return false, h.since, "the disk is full, and the ledger cannot record anything. Make room on the disk of the data folder; the node then goes on by itself"

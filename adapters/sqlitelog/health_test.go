@@ -48,7 +48,7 @@ func TestHealthWhileFull(t *testing.T) {
 			t.Errorf("the log was told %q", got)
 		}
 		// There is room, and nobody appends, because the node was not ready.
-		room = roomAgain
+		room = enoughRoom
 		if ok, _, detail := l.Health(); !ok || detail != "" {
 			t.Errorf("with room: ok %t: %s", ok, detail)
 		}
