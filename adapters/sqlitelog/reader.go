@@ -15,6 +15,7 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/adapters/internal/engine"
+	"github.com/chirograph/chirograph/adapters/internal/sqliteimage"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -44,6 +45,7 @@ func (c *Contents) of(table string) *Rows {
 // ledger.Log that refuses appends and never waits.
 type Reader struct {
 	db         *sql.DB
+	closeFile  func() error
 	id         string
 	partitions int
 	forms      int
@@ -54,24 +56,29 @@ type Reader struct {
 
 // OpenReader opens the ledger's file in dir. A file that a node may be writing is read as SQLite reads one
 // beside its writer: for that it makes the files -wal and -shm if they are missing, and changes nothing
-// else. With still nothing writes to the file, and then nothing at all is made or changed where the last
-// writer closed it: so a copy on a read-only disk can be read. upTo: nil for all that is there.
+// else. With still no process may write to the file meanwhile, and then nothing at all is made or changed,
+// so that a copy on a read-only disk can be read. upTo: nil for all that is there.
 func OpenReader(dir string, still bool, upTo *Contents) (_ *Reader, err error) {
 	path := filepath.Join(dir, file)
 	if _, err := os.Stat(path); err != nil {
 		return nil, err
 	}
-	more := "&_pragma=query_only(1)&mode=ro"
-	if info, err := os.Stat(path + "-wal"); still && (err != nil || info.Size() == 0) {
-		more += "&immutable=1"
-	}
 	r := &Reader{}
-	if r.db, err = sql.Open("sqlite", dsn(path, more)); err != nil {
-		return nil, err
+	if still {
+		image, err := sqliteimage.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		r.db, r.closeFile = image.DB(), image.Close
+	} else {
+		if r.db, err = sql.Open("sqlite", dsn(path, "&_pragma=query_only(1)&mode=ro")); err != nil {
+			return nil, err
+		}
+		r.closeFile = r.db.Close
 	}
 	r.db.SetMaxOpenConns(4)
 	if err := r.open(upTo); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, errors.Join(err, r.db.Close()))
+		return nil, fmt.Errorf("%s: %w", path, errors.Join(err, r.closeFile()))
 	}
 	return r, nil
 }
@@ -192,7 +199,7 @@ func (r *Reader) Heads(ctx context.Context) (map[event.Partition]ledger.Head, er
 }
 
 // Close closes the file.
-func (r *Reader) Close() error { return r.db.Close() }
+func (r *Reader) Close() error { return r.closeFile() }
 
 // storedRow is a row as it is in a file.
 type storedRow struct {

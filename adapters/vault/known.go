@@ -21,13 +21,33 @@ import (
 // memory is what a vault knows beside its keys. Its methods are the vault's.
 type memory struct {
 	store store // what is done with the vault's database
+	notes notes // the same database
 	now   func() time.Time
 	log   *slog.Logger
 	lacks missing
 }
 
+// notes is the part of a store that has what is known beside the keys.
+type notes interface {
+	known(ctx context.Context) (ledger.Known, error)
+	// learn is Learn; with exactly it is Relearn.
+	learn(ctx context.Context, k ledger.Known, exactly bool) error
+	used(ctx context.Context) (bool, error)
+	// lackingSubjects and lackingClasses return those that are not there.
+	lackingSubjects(ctx context.Context, ids []event.ID) ([]event.ID, error)
+	lackingClasses(ctx context.Context, ks []classKey) ([]classKey, error)
+	// noteMissing writes down that a class key is missing; notedMissing returns them all.
+	noteMissing(ctx context.Context, k classKey) error
+	notedMissing(ctx context.Context) ([]classKey, error)
+}
+
+type (
+	sqliteNotes struct{ *sqlite }
+	sharedNotes struct{ *shared }
+)
+
 // Known returns what the vault knows of its ledger. It is empty in a vault that no ledger told yet.
-func (m *memory) Known(ctx context.Context) (ledger.Known, error) { return m.store.known(ctx) }
+func (m *memory) Known(ctx context.Context) (ledger.Known, error) { return m.notes.known(ctx) }
 
 // Learn tells the vault how far the ledger is durable. Of each partition the vault keeps the head that is
 // furthest: it never lowers one, and partitions that k does not have stay as they are, so several nodes
@@ -40,7 +60,7 @@ func (m *memory) Learn(ctx context.Context, k ledger.Known) error {
 	if k.Ledger == "" {
 		return errors.New("the vault learns heads of a ledger that has an id")
 	}
-	return m.store.learn(ctx, k, false)
+	return m.notes.learn(ctx, k, false)
 }
 
 // Relearn makes the vault know exactly k, and forget what else it knew: it may lower heads, and put
@@ -48,12 +68,12 @@ func (m *memory) Learn(ctx context.Context, k ledger.Known) error {
 // runs: what it forgets can no longer show that the ledger lost something. It is durable when Relearn
 // returns; after an error all of it is done or nothing.
 func (m *memory) Relearn(ctx context.Context, k ledger.Known) error {
-	return m.store.learn(ctx, k, true)
+	return m.notes.learn(ctx, k, true)
 }
 
 // Used reports whether personal data may have been sealed under keys of the vault: whether it has a
 // class key.
-func (m *memory) Used(ctx context.Context) (bool, error) { return m.store.used(ctx) }
+func (m *memory) Used(ctx context.Context) (bool, error) { return m.notes.used(ctx) }
 
 func otherLedger(own, other string) error {
 	return tag(ErrOtherLedger, "the vault belongs to the ledger %s, and not to %s: use the vault that is this ledger's", own, other)
@@ -65,11 +85,15 @@ var knownSQLite = []string{
 	"CREATE TABLE IF NOT EXISTS ledger (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL)",
 	"CREATE TABLE IF NOT EXISTS heads (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL, hash BLOB NOT NULL)",
 	missingSQLite,
+	mastersSQLite,
+	rotationsSQLite,
 }
 
-func (s *sqlite) known(ctx context.Context) (ledger.Known, error) { return readKnown(ctx, s.db, "") }
+func (s sqliteNotes) known(ctx context.Context) (ledger.Known, error) {
+	return readKnown(ctx, s.db, "")
+}
 
-func (s *sqlite) learn(ctx context.Context, k ledger.Known, exactly bool) error {
+func (s sqliteNotes) learn(ctx context.Context, k ledger.Known, exactly bool) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -88,12 +112,12 @@ func (s *sqlite) learn(ctx context.Context, k ledger.Known, exactly bool) error 
 	return tx.Commit()
 }
 
-func (s *sqlite) used(ctx context.Context) (used bool, err error) {
+func (s sqliteNotes) used(ctx context.Context) (used bool, err error) {
 	err = s.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM classes)").Scan(&used)
 	return used, err
 }
 
-func (p *shared) known(ctx context.Context) (k ledger.Known, err error) {
+func (p sharedNotes) known(ctx context.Context) (k ledger.Known, err error) {
 	err = p.do(ctx, func(ctx context.Context) error {
 		return postgres.InTx(ctx, p.db, func(tx *sql.Tx) error {
 			k, err = readKnown(ctx, tx, "chirograph_vault.")
@@ -105,7 +129,7 @@ func (p *shared) known(ctx context.Context) (k ledger.Known, err error) {
 
 // learn adds the heads in the order of their partitions, so that two nodes never wait for each other
 // in a circle.
-func (p *shared) learn(ctx context.Context, k ledger.Known, exactly bool) error {
+func (p sharedNotes) learn(ctx context.Context, k ledger.Known, exactly bool) error {
 	var numbers, nexts []int64
 	var hashes [][]byte
 	for _, n := range slices.Sorted(maps.Keys(k.Heads)) {
@@ -125,7 +149,7 @@ func (p *shared) learn(ctx context.Context, k ledger.Known, exactly bool) error 
 	})
 }
 
-func (p *shared) used(ctx context.Context) (used bool, err error) {
+func (p sharedNotes) used(ctx context.Context) (used bool, err error) {
 	err = p.do(ctx, func(ctx context.Context) error {
 		return p.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM chirograph_vault.classes)").Scan(&used)
 	})
@@ -224,37 +248,47 @@ func ReadKnown(db *sql.DB) (k ledger.Known, used bool, err error) {
 	return k, used, nil
 }
 
-// ReadFingerprint reads the vault's Fingerprint from a database that is open for reading alone, with the
-// first of the master key files that fits. It writes nothing. The error is one of ReadKnown's, or
-// ErrNoMasterKey if there is none of the files, ErrOtherMasterKey if none fits; another error says what is
-// wrong with a master key file.
+// ReadFingerprint reads the vault's Fingerprint from a database that is open for reading alone, with the first
+// of the master key files that fits. While the master key is changed it may be in a file of that name with
+// .new or .previous. It writes nothing. The error is one of ReadKnown's, or ErrNoMasterKey if there is none of the files, or
+// ErrOtherMasterKey if none fits; another error says what is wrong with a master key file.
 func ReadFingerprint(db *sql.DB, masterKeyFiles ...string) (string, error) {
 	ctx := context.Background()
 	if err := isVault(ctx, db); err != nil {
 		return "", err
 	}
-	var check, pseudonym, digest []byte
-	if err := db.QueryRowContext(ctx, "SELECT key_check, pseudonym, digest FROM meta").Scan(&check, &pseudonym, &digest); err != nil {
+	var files []string
+	for _, file := range masterKeyFiles {
+		files = append(files, masterFiles(file)...)
+	}
+	keys, err := readMasters(files)
+	if err != nil {
+		return "", err
+	}
+	s := sqliteRotation{&sqlite{db: db}}
+	if s.noMasters, err = hasNoMasters(db); err != nil {
 		return "", damaged(err)
 	}
-	var refused error
-	for _, file := range masterKeyFiles {
-		master, err := masterKey(file, Options{}, true)
-		if errors.Is(err, ErrNoMasterKey) && refused != nil {
-			continue
-		}
-		if err == nil {
-			v := newVault(master)
-			clear(master)
-			if err = v.readMeta(check, pseudonym, digest, Options{}); err == nil {
-				return v.Fingerprint(), nil
-			}
-		}
-		if refused == nil || !errors.Is(err, ErrNoMasterKey) {
-			refused = err
+	masters, err := s.masters(ctx)
+	if err != nil {
+		return "", damaged(err)
+	}
+	if len(masters) == 0 {
+		return "", damaged(errors.New("it has no master key's record"))
+	}
+	v := newVault()
+	if err := v.ring.hold(keys, masters); err != nil {
+		return "", err
+	}
+	for _, m := range masters {
+		if m.number == v.ring.current().number {
+			v.pseudonym, err = v.ring.unwrap(m.pseudonym, "pseudonym")
 		}
 	}
-	return "", refused
+	if err != nil {
+		return "", err
+	}
+	return v.Fingerprint(), nil
 }
 
 // isVault reports ErrUnmade, ErrNotVault or ErrDamaged for a database that is no vault of this format.
@@ -276,7 +310,7 @@ func isVault(ctx context.Context, db *sql.DB) error {
 		return ErrUnmade
 	case app != applicationID:
 		return tag(ErrNotVault, "this is not a vault: the file belongs to another application")
-	case version != formatVersion:
+	case version < formatVersion || version > rotatedFormat:
 		return laterFormat(version)
 	}
 	return nil

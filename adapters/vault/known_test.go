@@ -137,13 +137,18 @@ func TestNodesLearnAtOnce(t *testing.T) {
 func TestFileOfBeforeKnown(t *testing.T) {
 	dir := t.TempDir()
 	v := open(t, dir, true)
-	for _, table := range []string{"ledger", "heads"} {
-		if _, err := v.db.Exec("DROP TABLE " + table); err != nil {
+	for _, text := range []string{"DROP TABLE ledger", "DROP TABLE heads", "DROP TABLE missing_classes", "DROP TABLE masters", "ALTER TABLE subjects DROP COLUMN master",
+		"ALTER TABLE classes DROP COLUMN master"} {
+		if _, err := v.db.Exec(text); err != nil {
 			t.Fatal(err)
 		}
 	}
 	v.Close()
 	db := readOnly(t, dir)
+	_, key := paths(dir)
+	if f, err := ReadFingerprint(db, key); err != nil || f != v.Fingerprint() {
+		t.Errorf("read %s, %v", f, err)
+	}
 	if k, used, err := ReadKnown(db); err != nil || used || k.Ledger != "" || len(k.Heads) != 0 {
 		t.Errorf("read %v, %v, %v", k, used, err)
 	}
@@ -187,19 +192,28 @@ func TestReadWithoutWriting(t *testing.T) {
 	if err != nil || !used || !reflect.DeepEqual(k, ledger.Known{Ledger: "l1", Heads: heads(4, 5)}) {
 		t.Errorf("read %v, %v, %v", k, used, err)
 	}
-	other, nowhere := masterFile(t), filepath.Join(dir, "nowhere")
-	for _, files := range [][]string{{key}, {other, key}, {nowhere, key}} {
-		if f, err := ReadFingerprint(db, files...); err != nil || f != fingerprint {
-			t.Errorf("with %v: %s, %v; want %s", files, f, err, fingerprint)
+	fits := func(file string) {
+		t.Helper()
+		if f, err := ReadFingerprint(db, file); err != nil || f != fingerprint {
+			t.Errorf("%s, %v; want %s", f, err, fingerprint)
 		}
 	}
+	fits(key)
+	other, nowhere := masterFile(t), filepath.Join(dir, "nowhere")
 	for _, c := range []struct {
-		files []string
-		want  error
-	}{{[]string{nowhere}, ErrNoMasterKey}, {[]string{other}, ErrOtherMasterKey}, {[]string{other, nowhere}, ErrOtherMasterKey}, {[]string{nowhere, other}, ErrOtherMasterKey}} {
-		if f, err := ReadFingerprint(db, c.files...); !errors.Is(err, c.want) {
-			t.Errorf("with %v: %s, %v; want %v", c.files, f, err, c.want)
+		file string
+		want error
+	}{{nowhere, ErrNoMasterKey}, {other, ErrOtherMasterKey}} {
+		if f, err := ReadFingerprint(db, c.file); !errors.Is(err, c.want) {
+			t.Errorf("with %v: %s, %v; want %v", c.file, f, err, c.want)
 		}
+	}
+	for _, end := range []string{".new", ".previous"} { // while the master key is changed
+		if err := os.Link(key, other+end); err != nil {
+			t.Fatal(err)
+		}
+		fits(other)
+		os.Remove(other + end)
 	}
 	db.Close()
 	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/chirograph/chirograph/adapters/internal/postgres"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -100,7 +99,7 @@ func (m *memory) Missing(ctx context.Context, of ledger.Keys) (ledger.Keys, erro
 	}
 	var lostSubjects []event.ID
 	for batch := range slices.Chunk(subjects, lookBatch) {
-		lost, err := m.store.lackingSubjects(ctx, batch)
+		lost, err := m.notes.lackingSubjects(ctx, batch)
 		if err != nil {
 			return out, err
 		}
@@ -108,7 +107,7 @@ func (m *memory) Missing(ctx context.Context, of ledger.Keys) (ledger.Keys, erro
 	}
 	var lostClasses []classKey
 	for batch := range slices.Chunk(classes, lookBatch) {
-		lost, err := m.store.lackingClasses(ctx, batch)
+		lost, err := m.notes.lackingClasses(ctx, batch)
 		if err != nil {
 			return out, err
 		}
@@ -136,28 +135,31 @@ func (m *memory) notice(ctx context.Context, subjects []event.ID, classes []clas
 		return nil
 	}
 	_, text := m.lacks.detail()
-	log := m.log
-	if log == nil {
-		log = slog.Default()
-	}
 	var names []string
 	for _, k := range classes {
 		names = append(names, k.tenant+" "+k.class)
 	}
-	log.Error("the vault: "+text, "classes", names, "subjects", subjects[:min(len(subjects), 10)])
+	m.logger().Error("the vault: "+text, "classes", names, "subjects", subjects[:min(len(subjects), 10)])
 	for _, k := range classes {
-		if err := m.store.noteMissing(ctx, k); err != nil {
+		if err := m.notes.noteMissing(ctx, k); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+func (m *memory) logger() *slog.Logger {
+	if m.log == nil {
+		return slog.Default()
+	}
+	return m.log
+}
+
 // loadMissing reads which class keys were noticed to be missing before, and still are.
 func (m *memory) loadMissing(ctx context.Context) error {
-	classes, err := m.store.notedMissing(ctx)
+	classes, err := m.notes.notedMissing(ctx)
 	if err == nil && len(classes) > 0 {
-		if classes, err = m.store.lackingClasses(ctx, classes); err == nil && len(classes) > 0 {
+		if classes, err = m.notes.lackingClasses(ctx, classes); err == nil && len(classes) > 0 {
 			err = m.notice(ctx, nil, classes)
 		}
 	}
@@ -203,12 +205,12 @@ func classToOpen(v *Vault, k classKey) ([]byte, error) {
 // missingSQLite is the table in an SQLite file with the class keys that are missing.
 const missingSQLite = "CREATE TABLE IF NOT EXISTS missing_classes (tenant TEXT NOT NULL, class TEXT NOT NULL, PRIMARY KEY (tenant, class)) WITHOUT ROWID"
 
-func (s *sqlite) noteMissing(ctx context.Context, k classKey) error {
+func (s sqliteNotes) noteMissing(ctx context.Context, k classKey) error {
 	_, err := s.db.ExecContext(ctx, "INSERT INTO missing_classes (tenant, class) VALUES (?, ?) ON CONFLICT DO NOTHING", k.tenant, k.class)
 	return err
 }
 
-func (s *sqlite) notedMissing(ctx context.Context) ([]classKey, error) {
+func (s sqliteNotes) notedMissing(ctx context.Context) ([]classKey, error) {
 	rows, err := s.db.QueryContext(ctx, "SELECT tenant, class FROM missing_classes")
 	if err != nil {
 		return nil, err
@@ -216,13 +218,15 @@ func (s *sqlite) notedMissing(ctx context.Context) ([]classKey, error) {
 	return scanNames(rows)
 }
 
-func (s *sqlite) makeClass(ctx context.Context, k classKey, box []byte) error {
-	_, err := s.db.ExecContext(ctx, `INSERT INTO classes (tenant, class, key) SELECT ?1, ?2, ?3
-		WHERE NOT EXISTS (SELECT 1 FROM missing_classes WHERE tenant = ?1 AND class = ?2) ON CONFLICT DO NOTHING`, k.tenant, k.class, box)
-	return err
+func (s *sqlite) makeClass(ctx context.Context, k classKey, box wrappedKey) error {
+	return s.tx(ctx, box.under, 1, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO classes (tenant, class, key, master) SELECT ?1, ?2, ?3, ?4
+			WHERE NOT EXISTS (SELECT 1 FROM missing_classes WHERE tenant = ?1 AND class = ?2) ON CONFLICT DO NOTHING`, k.tenant, k.class, box.box, box.under)
+		return err
+	})
 }
 
-func (s *sqlite) lackingSubjects(ctx context.Context, ids []event.ID) ([]event.ID, error) {
+func (s sqliteNotes) lackingSubjects(ctx context.Context, ids []event.ID) ([]event.ID, error) {
 	args := make([]any, len(ids))
 	for i := range ids {
 		args[i] = ids[i][:]
@@ -235,7 +239,7 @@ func (s *sqlite) lackingSubjects(ctx context.Context, ids []event.ID) ([]event.I
 	return slices.DeleteFunc(slices.Clone(ids), func(id event.ID) bool { return have[id] }), err
 }
 
-func (s *sqlite) lackingClasses(ctx context.Context, ks []classKey) ([]classKey, error) {
+func (s sqliteNotes) lackingClasses(ctx context.Context, ks []classKey) ([]classKey, error) {
 	args := make([]any, 0, 2*len(ks))
 	for _, k := range ks {
 		args = append(args, k.tenant, k.class)
@@ -248,14 +252,14 @@ func (s *sqlite) lackingClasses(ctx context.Context, ks []classKey) ([]classKey,
 	return scanNames(rows)
 }
 
-func (p *shared) noteMissing(ctx context.Context, k classKey) error {
+func (p sharedNotes) noteMissing(ctx context.Context, k classKey) error {
 	return p.do(ctx, func(ctx context.Context) error {
 		_, err := p.db.ExecContext(ctx, "INSERT INTO chirograph_vault.missing_classes (tenant, class) VALUES ($1, $2) ON CONFLICT DO NOTHING", k.tenant, k.class)
 		return err
 	})
 }
 
-func (p *shared) notedMissing(ctx context.Context) (out []classKey, err error) {
+func (p sharedNotes) notedMissing(ctx context.Context) (out []classKey, err error) {
 	err = p.do(ctx, func(ctx context.Context) error {
 		rows, err := p.db.QueryContext(ctx, "SELECT tenant, class FROM chirograph_vault.missing_classes")
 		if err != nil {
@@ -267,17 +271,15 @@ func (p *shared) notedMissing(ctx context.Context) (out []classKey, err error) {
 	return out, err
 }
 
-func (p *shared) makeClass(ctx context.Context, k classKey, box []byte) error {
-	return p.do(ctx, func(ctx context.Context) error {
-		return postgres.InTx(ctx, p.db, func(tx *sql.Tx) error {
-			_, err := tx.ExecContext(ctx, `INSERT INTO chirograph_vault.classes (tenant, class, key) SELECT $1::text, $2::text, $3::bytea
-				WHERE NOT EXISTS (SELECT FROM chirograph_vault.missing_classes WHERE tenant = $1::text AND class = $2::text) ON CONFLICT DO NOTHING`, k.tenant, k.class, box)
-			return err
-		})
+func (p *shared) makeClass(ctx context.Context, k classKey, box wrappedKey) error {
+	return p.tx(ctx, box.under, 1, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO chirograph_vault.classes (tenant, class, key, master) SELECT $1::text, $2::text, $3::bytea, $4::integer
+			WHERE NOT EXISTS (SELECT FROM chirograph_vault.missing_classes WHERE tenant = $1::text AND class = $2::text) ON CONFLICT DO NOTHING`, k.tenant, k.class, box.box, box.under)
+		return err
 	})
 }
 
-func (p *shared) lackingSubjects(ctx context.Context, ids []event.ID) (lost []event.ID, err error) {
+func (p sharedNotes) lackingSubjects(ctx context.Context, ids []event.ID) (lost []event.ID, err error) {
 	want := make([][]byte, len(ids))
 	for i := range ids {
 		want[i] = ids[i][:]
@@ -294,7 +296,7 @@ func (p *shared) lackingSubjects(ctx context.Context, ids []event.ID) (lost []ev
 	return lost, err
 }
 
-func (p *shared) lackingClasses(ctx context.Context, ks []classKey) (lost []classKey, err error) {
+func (p sharedNotes) lackingClasses(ctx context.Context, ks []classKey) (lost []classKey, err error) {
 	tenants, classes := make([]string, len(ks)), make([]string, len(ks))
 	for i, k := range ks {
 		tenants[i], classes[i] = k.tenant, k.class

@@ -113,9 +113,9 @@ func TestMissing(t *testing.T) {
 
 				// The key comes back.
 				if c.name == "subject" {
-					err = v.store.addSecrets(t.Context(), []subjectSecret{{key, secret}})
+					err = v.store.addSecrets(t.Context(), []subjectSecret{{key, wrappedKey{secret, 0}}})
 				} else {
-					err = v.store.addClass(t.Context(), classKey{"acme", s.ClassKey}, class)
+					err = v.store.addClass(t.Context(), classKey{"acme", s.ClassKey}, wrappedKey{class, 0})
 				}
 				if err != nil {
 					t.Fatal(err)

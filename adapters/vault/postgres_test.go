@@ -293,7 +293,7 @@ func TestPostgresStandby(t *testing.T) {
 	settled(t, v)
 	promote := servertest.Standby(t, url)
 	class := func(n int) error {
-		return v.store.addClass(servertest.Within(t), classKey{"acme", fmt.Sprint("class ", n)}, []byte("box"))
+		return v.store.addClass(servertest.Within(t), classKey{"acme", fmt.Sprint("class ", n)}, wrappedKey{[]byte("box"), 0})
 	}
 	servertest.Until(t, "a standby says so", func() bool {
 		err := class(1)
@@ -362,7 +362,7 @@ func TestOpenVaultOfBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exec("INSERT INTO chirograph_vault.meta VALUES ($1, $2, $3, $4)", formatVersion, file.check, file.wrapped(file.pseudonym, "pseudonym"), file.wrapped(file.digest, "digest"))
+	exec("INSERT INTO chirograph_vault.meta VALUES ($1, $2, $3, $4)", formatVersion, file.ring.current().check, file.ring.wrapped(file.pseudonym, "pseudonym").box, file.ring.wrapped(file.digest, "digest").box)
 	exec("INSERT INTO chirograph_vault.subjects VALUES ($1, $2)", key[:], box)
 	classes, err := file.store.classes(servertest.Within(t))
 	if err != nil {

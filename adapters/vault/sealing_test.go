@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/hkdf"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -191,8 +190,8 @@ func TestNoEventKey(t *testing.T) {
 		t.Error("version 3 was sealed")
 	}
 	v = fixed()
-	v.secretOf = func(event.ID) ([]byte, error) { return nil, erased(sql.ErrNoRows) }
-	if _, err := v.EventKey("acme", id, &s); !errors.Is(err, ledger.ErrErased) {
+	v.secretOf = func(event.ID) ([]byte, error) { return nil, ledger.ErrKeyMissing }
+	if _, err := v.EventKey("acme", id, &s); !errors.Is(err, ledger.ErrKeyMissing) {
 		t.Errorf("without the key: %v", err)
 	}
 }
@@ -252,7 +251,7 @@ func TestGoldenBoxes(t *testing.T) {
 		// With the nonce that it was sealed with, the same box.
 		context := seal.Context(g.Tenant, g.ID, &g.Sealed)
 		nonce := g.Sealed.Box[seal.CommitmentSize : seal.CommitmentSize+seal.NonceSize]
-		if box := seal.New(g.Key, context).Seal(nonce, []byte(g.Plain), context); !bytes.Equal(box, g.Sealed.Box) {
+		if box := seal.New(g.Key, context).Seal(nonce, []byte(g.Plain)); !bytes.Equal(box, g.Sealed.Box) {
 			t.Errorf("sealed %x, want %x", box, g.Sealed.Box)
 		}
 	}

@@ -33,7 +33,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"database/sql"
 	"encoding/hex"
 	"errors"
@@ -74,6 +73,9 @@ type Options struct {
 
 const (
 	formatVersion = 1
+	// rotatedFormat is the format from the first rotation of the master key on. What is in the tables is
+	// the same, but a program of before must not make keys in it: it would wrap them under the old one.
+	rotatedFormat = 2
 
 	keySize = 32
 	// A subject secret takes about 150 bytes in memory.
@@ -87,7 +89,8 @@ const (
 
 // Vault is a ledger.Vault, in SQLite or PostgreSQL. All methods may be called from any goroutine.
 type Vault struct {
-	wrapping
+	ring     keyring
+	rotation rotation
 	memory
 	sealing
 	db *sql.DB
@@ -119,7 +122,8 @@ type made struct {
 
 // store is what each engine does for a Vault. It gets wrapped keys only. If something is missing,
 // the error is sql.ErrNoRows. What is added is durable when the call returns, and may be added
-// twice. Each call to PostgreSQL returns within Options.Timeout.
+// twice; if it is not under the newest master key, nothing is added, and the error is errMasterChanged.
+// Each call to PostgreSQL returns within Options.Timeout.
 type store interface {
 	secret(ctx context.Context, id event.ID) ([]byte, error)
 	addSecrets(ctx context.Context, secrets []subjectSecret) error
@@ -129,36 +133,24 @@ type store interface {
 
 	class(ctx context.Context, k classKey) ([]byte, error)
 	// addClass adds a class key. If there is one already, that stays.
-	addClass(ctx context.Context, k classKey, box []byte) error
+	addClass(ctx context.Context, k classKey, box wrappedKey) error
 	classes(ctx context.Context) (map[classKey][]byte, error)
 	// makeClass is addClass, but adds nothing if the key was noticed to be missing.
-	makeClass(ctx context.Context, k classKey, box []byte) error
-	// lackingSubjects and lackingClasses return those that are not there.
-	lackingSubjects(ctx context.Context, ids []event.ID) ([]event.ID, error)
-	lackingClasses(ctx context.Context, ks []classKey) ([]classKey, error)
-	// noteMissing writes down that a class key is missing; notedMissing returns them all.
-	noteMissing(ctx context.Context, k classKey) error
-	notedMissing(ctx context.Context) ([]classKey, error)
-
-	known(ctx context.Context) (ledger.Known, error)
-	// learn is Learn; with exactly it is Relearn.
-	learn(ctx context.Context, k ledger.Known, exactly bool) error
-	used(ctx context.Context) (bool, error)
+	makeClass(ctx context.Context, k classKey, box wrappedKey) error
 
 	health() (ok bool, since time.Time, detail string)
 	close() error
 }
 
 type subjectSecret struct {
-	id  event.ID
-	box []byte
+	id event.ID
+	wrappedKey
 }
 
-// newVault returns a vault that has no store yet.
-func newVault(master []byte) *Vault {
+// newVault returns a vault that has no store yet, and may have its master keys in files.
+func newVault(files ...string) *Vault {
 	v := &Vault{
-		wrapping: wrapping{newCipher(derive(master, nil, "chirograph vault: wrap")), derive(master, nil, "chirograph vault: check")},
-
+		ring:    keyring{files: files},
 		memory:  memory{now: time.Now},
 		secrets: newLRU[event.ID, []byte](cachedSecrets),
 		classes: newLRU[classKey, []byte](cachedClasses),
@@ -184,41 +176,51 @@ func (v *Vault) start(o Options) {
 	}
 }
 
-// masterKey reads the master key, or makes one for a vault that is to be created.
-func masterKey(file string, o Options, exists bool) ([]byte, error) {
+// masterKey reads the master key for a vault that is to be created, or makes one.
+func masterKey(file string, o Options) (*wrapping, error) {
 	master, err := readMasterKey(file)
-	if !errors.Is(err, os.ErrNotExist) {
-		return master, err
-	}
 	switch {
-	case exists:
-		return nil, tag(ErrNoMasterKey, "the master key file %s of the vault is missing: restore it, or bring it from another node; without it nothing that was sealed can be read", file)
+	case !errors.Is(err, os.ErrNotExist):
 	case o.CopyOf != nil:
 		return nil, tag(ErrNoMasterKey, "there is no master key file %s: a copy of a vault has the same master key as the original. Put the original's file there, or name the file with --to-key", file)
 	case !o.Create:
 		return nil, tag(ErrNoMasterKey, "there is no master key file %s", file)
+	default:
+		master, err = createMasterKey(file)
 	}
-	return createMasterKey(file)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(master)
+	return newWrapping(master), nil
 }
 
 // newMeta makes the wrapped keys that a new vault has for ever.
-func (v *Vault) newMeta(o Options) (pseudonym, digest []byte) {
+func newMeta(w *wrapping, o Options) (pseudonym, digest []byte) {
 	p, d := newKey(), newKey()
 	if c := o.CopyOf; c != nil {
 		p, d = c.pseudonym, c.digest
 	}
-	return v.wrapped(p, "pseudonym"), v.wrapped(d, "digest")
+	return w.wrapped(p, "pseudonym"), w.wrapped(d, "digest")
 }
 
-// readMeta unwraps the keys that the vault was made with.
-func (v *Vault) readMeta(check, pseudonym, digest []byte, o Options) (err error) {
-	if subtle.ConstantTimeCompare(check, v.check) != 1 {
-		return ErrOtherMasterKey
-	}
-	if v.pseudonym, err = v.unwrap(pseudonym, "pseudonym"); err != nil {
+// readMeta unwraps the keys that the vault was made with, with the first of the keys that fits.
+func (v *Vault) readMeta(ctx context.Context, keys []*wrapping, o Options) error {
+	if err := holdMasters(ctx, v, keys); err != nil {
 		return err
 	}
-	if v.digest, err = v.unwrap(digest, "digest"); err != nil {
+	rows, err := v.rotation.masters(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(rows, func(m master) bool { return m.number == v.ring.current().number })
+	if i < 0 {
+		return errMasterChanged
+	}
+	if v.pseudonym, err = v.ring.unwrap(rows[i].pseudonym, "pseudonym"); err != nil {
+		return err
+	}
+	if v.digest, err = v.ring.unwrap(rows[i].digest, "digest"); err != nil {
 		return err
 	}
 	if c := o.CopyOf; c != nil {
@@ -228,7 +230,7 @@ func (v *Vault) readMeta(check, pseudonym, digest []byte, o Options) (err error)
 }
 
 func laterFormat(version int) error {
-	return fmt.Errorf("this vault has format %d, and this chirograph reads format %d: use the version that wrote it, or a newer one", version, formatVersion)
+	return fmt.Errorf("this vault has format %d, and this chirograph reads format %d: use the version that wrote it, or a newer one", version, rotatedFormat)
 }
 
 // Health says whether the vault's PostgreSQL answers, since when that is so, and if not, why, in
@@ -347,11 +349,15 @@ func (v *Vault) makeSecrets(n int) ([]event.ID, error) {
 	}
 	slices.SortFunc(ids, func(a, b event.ID) int { return strings.Compare(string(a[:]), string(b[:])) })
 	keys, boxes := make([][]byte, n), make([]subjectSecret, n)
-	for i, id := range ids {
-		keys[i] = newKey()
-		boxes[i] = subjectSecret{id, v.wrapped(keys[i], "subject", string(id[:]))}
-	}
-	if err := v.store.addSecrets(context.Background(), boxes); err != nil {
+	err := v.under(context.Background(), func() error {
+		under := v.ring.current()
+		for i, id := range ids {
+			keys[i] = newKey()
+			boxes[i] = subjectSecret{id, wrappedKey{under.wrapped(keys[i], "subject", string(id[:])), under.number}}
+		}
+		return v.store.addSecrets(context.Background(), boxes)
+	})
+	if err != nil {
 		return nil, err
 	}
 	for i := range ids {
@@ -373,7 +379,7 @@ func (v *Vault) secret(id event.ID) ([]byte, error) {
 		return nil, absent(err)
 	}
 	v.lacks.found(id)
-	s, err := v.unwrap(box, "subject", string(id[:]))
+	s, err := v.open(box, "subject", string(id[:]))
 	if err == nil {
 		v.secrets.put(id, s)
 	}
@@ -397,7 +403,7 @@ func (v *Vault) class(k classKey) ([]byte, error) {
 	if err != nil {
 		return nil, absent(err)
 	}
-	s, err := v.unwrap(box, "class", k.tenant, k.class)
+	s, err := v.open(box, "class", k.tenant, k.class)
 	if err == nil {
 		v.classes.put(k, s)
 	}
@@ -435,7 +441,10 @@ func (v *Vault) classOrNew(k classKey) ([]byte, error) {
 
 // makeClass makes a class key. If another process has made it first, that key is used.
 func (v *Vault) makeClass(k classKey) ([]byte, error) {
-	if err := v.store.makeClass(context.Background(), k, v.wrapped(newKey(), "class", k.tenant, k.class)); err != nil {
+	err := v.under(context.Background(), func() error {
+		return v.store.makeClass(context.Background(), k, v.ring.wrapped(newKey(), "class", k.tenant, k.class))
+	})
+	if err != nil {
 		return nil, fmt.Errorf("the vault cannot make a key: %w", err)
 	}
 	return v.class(k)

@@ -21,12 +21,14 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/seal"
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("VAULT_TEST_SEALER"); dir != "" {
 		sealer(dir)
+	}
+	if file := os.Getenv("VAULT_TEST_ROTATE"); file != "" {
+		rotator(file)
 	}
 	os.Exit(m.Run())
 }
@@ -248,7 +250,7 @@ func TestOpenRefuses(t *testing.T) {
 			os.Chmod(key, 0o640)
 		}, true, "chmod 600"},
 		{"a foreign database", func(t *testing.T, dir, path, key string) { exec(t, dir, "PRAGMA application_id = 7") }, true, "another application"},
-		{"a newer format", func(t *testing.T, dir, path, key string) { exec(t, dir, "PRAGMA user_version = 2") }, true, "format 2"},
+		{"a newer format", func(t *testing.T, dir, path, key string) { exec(t, dir, "PRAGMA user_version = 3") }, true, "format 3"},
 		{"no database", func(t *testing.T, dir, path, key string) {
 			write(t, path, strings.Repeat("a letter ", 1000), 0o600)
 		}, true, "not a vault"},
@@ -592,12 +594,12 @@ func BenchmarkOpen(b *testing.B) {
 			forget func()
 		}{
 			{"just sealed", func() {}},
-			{"known subject", func() { v.events = newLRU[sealedKey, *seal.Cipher](1) }},
+			{"known subject", func() { v.recent = new(recent) }},
 			{"from the file", func() {
 				v.secrets = newLRU[event.ID, []byte](1)
 				v.roots = newLRU[cipherKey, []byte](1)
 				v.ciphers = newLRU[cipherKey, cipher.AEAD](1)
-				v.events = newLRU[sealedKey, *seal.Cipher](1)
+				v.recent = new(recent)
 			}},
 		} {
 			b.Run(fmt.Sprintf("v%d/%s", max(1, version), c.name), func(b *testing.B) {

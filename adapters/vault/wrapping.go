@@ -13,6 +13,10 @@ type wrapping struct {
 	check []byte // shows whether a vault was made under the same master key
 }
 
+func newWrapping(master []byte) *wrapping {
+	return &wrapping{newCipher(derive(master, nil, "chirograph vault: wrap")), derive(master, nil, "chirograph vault: check")}
+}
+
 // bound is the data that a wrapped key is bound to: its kind and names, so that no key can be
 // used as another.
 func bound(kind string, names []string) []byte {
@@ -40,11 +44,11 @@ func (w *wrapping) unwrap(box []byte, kind string, names ...string) ([]byte, err
 
 // sameKey reports whether two boxes have the same key. No key is wrapped twice, so the boxes are
 // usually the same bytes.
-func (w *wrapping) sameKey(a, b []byte, kind string, names ...string) bool {
+func (r *keyring) sameKey(a, b []byte, kind string, names ...string) bool {
 	if bytes.Equal(a, b) {
 		return true
 	}
-	x, err1 := w.unwrap(a, kind, names...)
-	y, err2 := w.unwrap(b, kind, names...)
+	x, err1 := r.unwrap(a, kind, names...)
+	y, err2 := r.unwrap(b, kind, names...)
 	return err1 == nil && err2 == nil && subtle.ConstantTimeCompare(x, y) == 1
 }

@@ -44,7 +44,7 @@ func (v *lossyVault) SubjectKey(string, event.Pseudonym) (event.ID, error) {
 	return id, nil
 }
 
-func (v *lossyVault) Seal(_ string, key event.ID, _ Class, _ event.ID, plain []byte) (event.Sealed, error) {
+func (v *lossyVault) Seal(_ string, key event.ID, _ Class, _ event.SealVersion, _ event.ID, plain []byte) (event.Sealed, error) {
 	if !v.has[key] {
 		return event.Sealed{}, ErrKeyMissing
 	}
@@ -56,24 +56,24 @@ func TestSealWithoutItsKey(t *testing.T) {
 	v := &lossyVault{has: map[event.ID]bool{}}
 	w := &Writer{vault: v, keys: newKeyCache(10)}
 	s := Stream{Tenant: "acme", Subject: event.Pseudonym{1}, Key: event.ID{99}}
-	sealed, err := w.Seal(s, ClassEvidence, event.ID{7}, "STOP")
+	sealed, err := w.Seal(3, s, ClassEvidence, event.ID{7}, "STOP")
 	if err != nil || sealed.SubjectKey != (event.ID{1}) || string(sealed.Box) != `"STOP"` {
 		t.Fatalf("%+v, %v", sealed, err)
 	}
 	if s, err = w.Keyed(t.Context(), Stream{Tenant: "acme", Subject: s.Subject}); err != nil || s.Key != sealed.SubjectKey {
 		t.Errorf("the stream's key is then %s, %v", s.Key, err)
 	}
-	if sealed, err = w.Seal(s, ClassEvidence, event.ID{8}, "STOP"); err != nil || sealed.SubjectKey != s.Key || v.made != 1 {
+	if sealed, err = w.Seal(3, s, ClassEvidence, event.ID{8}, "STOP"); err != nil || sealed.SubjectKey != s.Key || v.made != 1 {
 		t.Errorf("%+v, %v; %d keys were made", sealed, err, v.made)
 	}
-	if _, err := Seal(refusing{}, s, ClassEvidence, event.ID{9}, "STOP"); !errors.Is(err, ErrRefused) {
+	if _, err := Seal(refusing{}, 3, s, ClassEvidence, event.ID{9}, "STOP"); !errors.Is(err, ErrRefused) {
 		t.Errorf("a vault that cannot be read gave %v", err)
 	}
 }
 
 type refusing struct{ Vault }
 
-func (refusing) Seal(string, event.ID, Class, event.ID, []byte) (event.Sealed, error) {
+func (refusing) Seal(string, event.ID, Class, event.SealVersion, event.ID, []byte) (event.Sealed, error) {
 	return event.Sealed{}, ErrRefused
 }
 

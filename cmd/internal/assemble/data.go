@@ -62,6 +62,9 @@ type dependency struct {
 // they contradict each other the error says how, and nothing was changed. decode makes every read decode
 // what is stored.
 func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error) {
+	if err := checkRestoring(dir); err != nil {
+		return nil, err
+	}
 	if create {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
@@ -252,7 +255,7 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 	}
 	log, err := engine.Open(ctx, 0)
 	if err != nil {
-		return nil, err
+		return nil, notMade(ctx, cfg, err)
 	}
 	d.Log = log
 	if create {

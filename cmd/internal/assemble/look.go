@@ -37,7 +37,7 @@ type Look struct {
 
 // LookAt looks at the files of a data folder. Its error is one of the machine: a file that cannot be
 // opened, for instance; what is wrong with the files is in the Look. Close it.
-func LookAt(ctx context.Context, dir string, masterKeys ...string) (_ *Look, err error) {
+func LookAt(ctx context.Context, dir string, masterKey string) (_ *Look, err error) {
 	l := &Look{}
 	defer func() {
 		if err != nil {
@@ -47,7 +47,7 @@ func LookAt(ctx context.Context, dir string, masterKeys ...string) (_ *Look, err
 	l.Alone = true
 	for _, look := range []func() error{
 		func() error { return l.lookAtLedger(ctx, dir) },
-		func() error { return l.lookAtVault(filepath.Join(dir, vaultFile), masterKeys) },
+		func() error { return l.lookAtVault(filepath.Join(dir, vaultFile), masterKey) },
 		func() error { return l.lookAtViews(filepath.Join(dir, viewsFile)) },
 	} {
 		if err := look(); err != nil {
@@ -113,9 +113,9 @@ func (l *Look) lookAtLedger(ctx context.Context, dir string) (err error) {
 	return nil
 }
 
-func (l *Look) lookAtVault(path string, masterKeys []string) (err error) {
+func (l *Look) lookAtVault(path string, masterKey string) (err error) {
 	s := &l.Vault
-	if l.vault, err = vault.LookAt(path, masterKeys...); err != nil {
+	if l.vault, err = vault.LookAt(path, masterKey); err != nil {
 		return sort(&s.Side, err)
 	}
 	s.Known, s.Used, s.Fingerprint = l.vault.Known, l.vault.Used, l.vault.Fingerprint
