@@ -2,6 +2,7 @@ package assemble
 
 import (
 	"context"
+	"time"
 
 	"github.com/chirograph/chirograph/adapters/vault"
 	"github.com/chirograph/chirograph/domain/event"
@@ -17,7 +18,7 @@ func (d *Data) RecordRotations(ctx context.Context, node string, level int) (n i
 	}
 	rotations, err := vault.Rotations(ctx, d.Vault)
 	for _, r := range rotations {
-		e := ledger.Author{Source: d.Log.Source(), Node: node}.Event(ledger.Audit(""), r.Event, r.Ended,
+		e := ledger.Author{Source: d.Log.Source(), Node: node}.Event(ledger.Audit(""), r.Event, time.Now(),
 			&event.MasterKeyRotated{Began: event.Millis(r.Began), Ended: event.Millis(r.Ended), Keys: r.Keys, By: r.By})
 		done := make(chan ledger.Appended, 1)
 		d.Log.Append(event.AuditPartition, []*event.Event{e}, func(a ledger.Appended) { done <- a })
