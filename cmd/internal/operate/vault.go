@@ -28,8 +28,9 @@ type VaultFlags struct {
 	Config    string `help:"Configuration file that says where the vault is, instead of --data." type:"path" placeholder:"FILE"`
 }
 
-// open opens the vault, and says where its master key is. It makes no keys.
-func (f *VaultFlags) open(ctx context.Context) (v *vault.Vault, key string, err error) {
+// open opens the vault, and says where its master key is. It makes no keys. With read nothing is written to a
+// vault in a file.
+func (f *VaultFlags) open(ctx context.Context, read bool) (v *vault.Vault, key string, err error) {
 	dir, key := f.Data, f.MasterKey
 	if f.Config != "" {
 		cfg, err := config.LoadSound(f.Config)
@@ -45,7 +46,11 @@ func (f *VaultFlags) open(ctx context.Context) (v *vault.Vault, key string, err 
 	if key == "" {
 		key = filepath.Join(dir, "master.key")
 	}
-	v, err = vault.Open(filepath.Join(dir, "vault.db"), key, vault.Options{ToCopy: true})
+	if path := filepath.Join(dir, "vault.db"); read {
+		v, err = vault.OpenToCopy(path, key, false)
+	} else {
+		v, err = vault.Open(path, key, vault.Options{ToCopy: true})
+	}
 	return v, key, err
 }
 
@@ -58,7 +63,7 @@ type VaultStatusCmd struct {
 func (c *VaultStatusCmd) Run(g *terminal.Globals) (err error) {
 	ctx, stop := terminal.Interruptible()
 	defer stop()
-	v, _, err := c.open(ctx)
+	v, _, err := c.open(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -110,7 +115,7 @@ type VaultRotateCmd struct {
 func (c *VaultRotateCmd) Run(g *terminal.Globals) (err error) {
 	ctx, stop := terminal.Interruptible()
 	defer stop()
-	v, key, err := c.open(ctx)
+	v, key, err := c.open(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -192,7 +197,7 @@ type VaultAddCmd struct {
 func (c *VaultAddCmd) Run(g *terminal.Globals) (err error) {
 	ctx, stop := terminal.Interruptible()
 	defer stop()
-	v, key, err := c.open(ctx)
+	v, key, err := c.open(ctx, false)
 	if err != nil {
 		return err
 	}
