@@ -110,11 +110,14 @@ func (r *Running) remember(ctx context.Context, served func() []event.Partition)
 	}
 	t := time.NewTicker(rememberEvery)
 	defer t.Stop()
-	for {
+	for n := 0; ; n++ {
 		select {
 		case <-t.C:
 			within, cancel := context.WithTimeout(ctx, 10*rememberEvery)
 			look(within)
+			if n%30 == 0 {
+				r.recordRotations(within)
+			}
 			cancel()
 		case <-ctx.Done():
 			within, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*rememberEvery)

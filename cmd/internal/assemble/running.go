@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/chirograph/chirograph/adapters/leases"
+	"github.com/chirograph/chirograph/adapters/vault"
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/cmd/internal/config"
@@ -205,6 +206,10 @@ func Prepare(ctx context.Context, cfg *config.Config, l net.Listener, log *slog.
 		err = r.join(ctx, cfg)
 	} else {
 		err = r.alone(cfg, stderr)
+	}
+	if err == nil {
+		vault.LogTo(r.Data.Vault, log)
+		log.Info("the vault is open", "fingerprint", r.Data.Vault.Fingerprint())
 	}
 	return r, err
 }
