@@ -323,20 +323,22 @@ func TestCancelBeforeSubmit(t *testing.T) {
 	}
 }
 
-// A message without an instant of a check is written as before, so that a program of the version
-// before reads it.
-func TestOnlyAnInstantOfACheckNeedsTheNewLayout(t *testing.T) {
+// A message without an instant of a check, or a seal of version 2, is written as before, so that a program of
+// the version before reads it.
+func TestOnlyWhatALevelBroughtNeedsANewLayout(t *testing.T) {
 	check := event.Check{Check: "quiet_hours", Outcome: event.Defer}
 	for _, x := range []struct {
 		until   time.Time
+		seal    event.SealVersion
 		version byte
-	}{{time.Time{}, 2}, {time.UnixMilli(1_800_000_000_000).UTC(), 3}} {
+	}{{time.Time{}, event.SealV1, 2}, {time.UnixMilli(1_800_000_000_000).UTC(), event.SealV1, 3}, {time.Time{}, event.SealV2, 4},
+		{time.UnixMilli(1_800_000_000_000).UTC(), event.SealV2, 4}} {
 		check.Until = x.until
-		m := &reading.Message{Decision: &reading.Decision{Data: &event.MessageDecided{Checks: []event.Check{check}}}}
+		m := &reading.Message{Content: event.Sealed{Version: x.seal, ClassKey: "message/2026-11", Box: []byte("x")}, Decision: &reading.Decision{Data: &event.MessageDecided{Checks: []event.Check{check}}}}
 		doc := projections.AppendMessage(nil, m)
 		back, err := projections.ReadMessage(doc)
-		if err != nil || doc[0] != x.version || !back.Decision.Data.Checks[0].Until.Equal(x.until) {
-			t.Errorf("version %d for %v: %+v, %v", doc[0], x.until, back, err)
+		if err != nil || doc[0] != x.version || !back.Decision.Data.Checks[0].Until.Equal(x.until) || !reflect.DeepEqual(back.Content, m.Content) {
+			t.Errorf("version %d for %v and a seal of version %d: %+v, %v", doc[0], x.until, x.seal, back, err)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/engine"
+	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -71,11 +72,16 @@ type cluster struct {
 	// which no message needs. They belong to the watcher.
 	short map[int]bool
 	aside []string
+	// remarks are what an operator should know and need not mend.
+	remarks []string
+	// nextLosses is when lookForLosses asks next. It belongs to the watcher too.
+	nextLosses time.Time
 
 	asked chan struct{} // holds a token when there is a question for the watcher
 	mu    sync.Mutex
 	next  chan struct{} // closed when the watcher's next question, not yet asked, is answered
-	// unrecoverable is an error that stays until the process ends: a topic was deleted and remade.
+	// unrecoverable is an error that stays until the process ends: a topic was deleted and remade, or
+	// records were deleted.
 	unrecoverable error
 }
 
@@ -130,8 +136,9 @@ func (c *cluster) watch(ctx context.Context) {
 		answered := c.next
 		c.next = make(chan struct{})
 		c.mu.Unlock()
+		c.lookForLosses(ctx)
 		trouble := strings.Join(slices.DeleteFunc([]string{c.look(ctx), c.probe(ctx)}, func(s string) bool { return s == "" }), "; ")
-		c.health.Set(trouble, sum(c.aside), time.Now())
+		c.health.Set(trouble, sum(slices.Concat(c.aside, c.remarks)), time.Now())
 		close(answered)
 		c.changed()
 		// Callers who ask in a loop wait here.
@@ -147,6 +154,41 @@ func (c *cluster) watch(ctx context.Context) {
 			timer.Reset(watchTrouble)
 		}
 	}
+}
+
+// lookForLosses asks, every few seconds, at which offsets the partitions begin. One that does not begin
+// at 0 has lost events while this process runs: no part of the ledger is served any more.
+func (c *cluster) lookForLosses(ctx context.Context) {
+	if now := time.Now(); now.Before(c.nextLosses) {
+		return
+	} else {
+		c.nextLosses = now.Add(watchEvery)
+	}
+	if gone := c.losses(ctx); len(gone) > 0 {
+		c.mu.Lock()
+		c.unrecoverable = fmt.Errorf("%s: %w", sum(gone), ledger.ErrLost)
+		c.mu.Unlock()
+	}
+}
+
+// losses says which partitions do not begin at offset 0 any more, in the order of their slots.
+func (c *cluster) losses(ctx context.Context) (gone []string) {
+	var slots []int
+	for s := range c.slots {
+		if c.leader(s) >= 0 {
+			slots = append(slots, s)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.attempt())
+	defer cancel()
+	answers := c.list(ctx, slots, earliest)
+	for _, s := range slots {
+		if a := answers[s]; a.err == nil && a.offset > 0 {
+			topic, _ := topicPartition(s)
+			gone = append(gone, lost(c.names[topic], engine.PartitionOf(s), a.offset))
+		}
+	}
+	return gone
 }
 
 // look asks who leads the partitions, and says what is wrong with them; "" is nothing. What is wrong
@@ -167,7 +209,7 @@ func (c *cluster) look(ctx context.Context) string {
 	leaders := c.noLeaders()
 	short := map[int]bool{}
 	var wrong []string
-	c.aside = nil
+	c.aside, c.remarks = nil, nil
 	say := func(topic int, format string, a ...any) {
 		if topic == auditTopic {
 			c.aside = append(c.aside, fmt.Sprintf(format, a...))
@@ -189,8 +231,15 @@ func (c *cluster) look(ctx context.Context) string {
 		}
 		if c.ids[topic] != t.TopicID {
 			c.mu.Lock()
-			c.unrecoverable = fmt.Errorf("topic %s is not the one that this process opened: it was deleted and made again, and what was in it is gone; stop every node and restore it", c.names[topic])
+			c.unrecoverable = fmt.Errorf("topic %s is not the one that this process opened: it was deleted and made again, and what was in it is gone; stop every node, and restore the topic from a copy of the ledger, or run \"chirograph recover\": %w", c.names[topic], ledger.ErrLost)
 			c.mu.Unlock()
+		}
+		uses := 1
+		if topic == ledgerTopic {
+			uses = c.slots - ledgerTopic
+		}
+		if text := spare(c.names[topic], len(t.Partitions), uses); text != "" {
+			c.remarks = append(c.remarks, text)
 		}
 		for _, p := range t.Partitions {
 			s := int(p.Partition) + topic

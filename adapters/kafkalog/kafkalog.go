@@ -1,8 +1,14 @@
 // Package kafkalog is the ledger's log on Apache Kafka: four topics, <prefix>.ledger
 // with the recipients' partitions, <prefix>.control, <prefix>.inbox and <prefix>.audit with one
 // each, and a consumer group that says who serves which partition. An event's position is its
-// record's partition and offset. Nothing is transactional, compacted or ever deleted, so
-// offsets are dense.
+// record's partition and offset. Nothing is compacted or ever deleted, so offsets are dense.
+//
+// No node writes in a transaction. If another program does, its records are read whether it commits
+// or aborts (isolation read_uncommitted), and each marker at the end of a transaction is read as a
+// record too (see marker). So every offset up to the high watermark is a record, an open transaction
+// holds up no reader, and every node reads the same. What is no event stops its partition like any
+// foreign record, until an operator accepts it. An aborted copy of an event of this ledger is a
+// repeat, and void.
 //
 // What makes an append durable: the leader of its partition has acknowledged it with
 // acks=all, so every replica in sync has it, and at least MinISR replicas are in sync. That is
@@ -101,6 +107,10 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 	}
 	l.cluster.changed = func() {
 		engine.Signal(l.sender.backlog.wakeup)
+		if l.cluster.fatal() != nil {
+			l.tails.endAll() // whoever waits for an event that cannot come is told why
+			return
+		}
 		l.tails.followLeaders()
 	}
 	l.cluster.suspects, l.cluster.answers = l.sender.backlog.suspects, l.sender.backlog.answers

@@ -84,11 +84,11 @@ func (c *cluster) fetch(ctx context.Context, client *kgo.Client, broker int32, w
 	return out, nil
 }
 
-// errGap is the error of an offset that holds no event, and never will.
-var errGap = errors.New("a ledger's topic has neither transactions nor compaction")
+// errGap is the error of an offset that holds no record, and never will.
+var errGap = errors.New("a ledger's topic is never compacted, and no record is taken out of its middle")
 
-// open returns the values in a partition's batches. Offsets must be dense: an offset that holds
-// a transaction's marker, or that compaction or retention has emptied, is an error.
+// open returns the values in a partition's batches. Offsets must be dense: an offset that
+// compaction or retention has emptied is an error. A transaction's marker has a value that marker makes.
 func (c *cluster) open(slot int, from int64, p *kmsg.FetchResponseTopicPartition) fetched {
 	topic, partition := topicPartition(slot)
 	batches, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
@@ -103,10 +103,12 @@ func (c *cluster) open(slot int, from int64, p *kmsg.FetchResponseTopicPartition
 		switch {
 		case r.Offset >= f.head:
 			return f // it is not yet on all replicas in sync
-		case r.Attrs.IsControl():
-			f.err = fmt.Errorf("offset %d holds the marker of a transaction: %w", r.Offset, errGap)
 		case r.Offset != next:
 			f.err = fmt.Errorf("offset %d is missing, and %d follows: %w", next, r.Offset, errGap)
+		case r.Attrs.IsControl():
+			f.values = append(f.values, marker(r))
+			next++
+			continue
 		default:
 			f.values = append(f.values, r.Value)
 			next++
@@ -151,7 +153,8 @@ func (l *Log) fetchFrom(asked context.Context, slot int, from int64, bytes int) 
 			case f.err != nil:
 				first := l.cluster.list(ctx, []int{slot}, earliest)[slot]
 				if first.err == nil && from < first.offset {
-					return nil, head, fmt.Errorf("%s is gone: the topic begins at %d now, by retention or because records were deleted", at, first.offset)
+					topic, _ := topicPartition(slot)
+					return nil, head, fmt.Errorf("%s: %w", lost(l.cluster.names[topic], at.Partition, first.offset), ledger.ErrLost)
 				}
 			}
 			last = errors.New("the partition's leader does not know its end yet")
@@ -266,7 +269,7 @@ func (l *Log) readStored(ctx context.Context, slot int, from int64, most int) ([
 	n := min(len(c.values), most)
 	records := make([]ledger.Record, n)
 	for i, v := range c.values[:n] {
-		records[i] = l.reader.Record(engine.PartitionOf(slot), from+int64(i), v)
+		records[i] = l.record(slot, from+int64(i), v)
 	}
 	l.stats.read.Add(int64(n))
 	if c.values, c.from = c.values[n:], from+int64(n); len(c.values) > 0 {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"sync"
@@ -16,7 +17,6 @@ import (
 	"github.com/chirograph/chirograph/adapters/logtest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -214,63 +214,128 @@ func TestTwoProcesses(t *testing.T) {
 	})
 }
 
-// An offset without an event is an error that names it, never passed over.
-func TestGaps(t *testing.T) {
+// readFrom reads partition 0 from an index up to another.
+func readFrom(t *testing.T, l *Log, from, to int64) (all []ledger.Record) {
+	t.Helper()
+	for from < to {
+		records, _, err := l.Read(t.Context(), 0, from, int(to-from))
+		if err != nil || len(records) == 0 {
+			t.Fatal(len(records), err)
+		}
+		all, from = append(all, records...), from+int64(len(records))
+	}
+	return all
+}
+
+// Another program's transactions: each of their records and each marker is a record at its offset, also
+// where the transaction was aborted or is still open.
+func TestTransactions(t *testing.T) {
 	onBoth(t, func(t *testing.T, server string) {
 		cfg := config(t, server)
 		initLedger(t, cfg)
 		l := open(t, cfg)
-		for p := range event.Partition(2) {
-			if a := logtest.Wait(l, p, logtest.Own(l, p, 5)); a.Err != nil {
-				t.Fatal(a.Err)
-			}
+		own := logtest.Own(l, 0, 8)
+		if a := logtest.Wait(l, 0, own[:5]); a.Err != nil {
+			t.Fatal(a.Err)
 		}
-		// A transaction leaves a marker, at 6.
 		client, err := kgo.NewClient(kgo.SeedBrokers(cfg.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID(cfg.Prefix))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer client.Close()
-		waiting := make(chan error)
-		go func() {
-			var err error
-			for next := int64(5); err == nil; {
-				var records []ledger.Record
-				records, _, err = l.Read(context.Background(), 0, next, 10)
-				next += int64(len(records))
+		got := make(chan []ledger.Record)
+		go func() { // one who waits at the head
+			var all []ledger.Record
+			for next := int64(5); next < 13; {
+				records, _, err := l.Read(context.Background(), 0, next, 10)
+				if err != nil {
+					t.Error(err)
+					break
+				}
+				all, next = append(all, records...), next+int64(len(records))
 			}
-			waiting <- err
+			got <- all
 		}()
 		until(t, "the tail follows", func() bool { return l.tails.has(engine.Slot(0)) })
-		if err := client.BeginTransaction(); err != nil {
+		transaction := func(head int64, end kgo.TransactionEndTry, values ...[]byte) {
+			t.Helper()
+			if err := client.BeginTransaction(); err != nil {
+				t.Fatal(err)
+			}
+			for _, v := range values {
+				if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: cfg.Prefix + ".ledger", Partition: 0, Value: v}).FirstErr(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := client.EndTransaction(t.Context(), end); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "the marker is there", func() bool { return headOf(t, l, 0) == head }) // the broker writes it after its answer
+		}
+		transaction(7, kgo.TryCommit, encoded(t, own[5]))              // 5, and its marker at 6
+		transaction(10, kgo.TryAbort, encoded(t, own[6]), []byte("x")) // 7, 8, and its marker at 9
+		if a := logtest.Wait(l, 0, own[7:]); a.Err != nil || a.First != 10 {
+			t.Fatalf("after the transactions: %+v", a)
+		}
+		if err := client.BeginTransaction(); err != nil { // it stays open, and holds up no reader
 			t.Fatal(err)
 		}
-		if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: cfg.Prefix + ".ledger", Partition: 0, Value: encoded(t, logtest.Own(l, 0, 1)[0])}).FirstErr(); err != nil {
+		if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: cfg.Prefix + ".ledger", Partition: 0, Value: []byte("open")}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
-		if err := client.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
-			t.Fatal(err)
+		if a := logtest.Wait(l, 0, logtest.Own(l, 0, 1)); a.Err != nil || a.First != 12 {
+			t.Fatalf("beside an open transaction: %+v", a)
 		}
-		if err := <-waiting; !errors.Is(err, errGap) || !strings.Contains(err.Error(), "00-6") {
-			t.Errorf("a reader that waited: %v", err)
+		check := func(name string, records []ledger.Record) {
+			t.Helper()
+			if len(records) != 8 {
+				t.Fatalf("%s: %d records", name, len(records))
+			}
+			for i, r := range records {
+				index := int64(5 + i)
+				if r.Index != index {
+					t.Errorf("%s: record %d has index %d", name, index, r.Index)
+				}
+				_, marked := map[int64]bool{6: true, 9: true}[index]
+				if bad := marked || index == 8 || index == 11; (r.Bad != nil) != bad {
+					t.Errorf("%s: %d: %v", name, index, r.Bad)
+				}
+				if !marked {
+					continue
+				}
+				kind := map[int64]string{6: "commit", 9: "abort"}[index]
+				if !strings.HasPrefix(string(r.Raw), fmt.Sprintf("Kafka transaction marker: %s, offset %d, producer ", kind, index)) || !errors.Is(r.Bad, errMarker) {
+					t.Errorf("%s: %d is %q, %v", name, index, r.Raw, r.Bad)
+				}
+			}
 		}
-		if records, _, err := l.Read(t.Context(), 0, 4, 10); err != nil || len(records) != 2 {
-			t.Errorf("before the gap: %d, %v", len(records), err)
+		live := <-got
+		check("live", live)
+		stored := readFrom(t, open(t, cfg), 5, 13)
+		check("stored", stored)
+		for i := range live {
+			if !bytes.Equal(live[i].Raw, stored[i].Raw) {
+				t.Errorf("%d differs: %q, %q", live[i].Index, live[i].Raw, stored[i].Raw)
+			}
 		}
-		if _, _, err := l.Read(t.Context(), 0, 6, 10); !errors.Is(err, errGap) {
-			t.Errorf("at the gap: %v", err)
+		// A copy keeps the bytes in an ordinary record, which is as bad there.
+		target := cfg
+		target.Prefix += "-copy"
+		target.Copy = true
+		if server == real {
+			t.Cleanup(func() { deleteTopics(t, target) })
 		}
-		// Records that were deleted.
-		offsets := kadm.Offsets{}
-		offsets.AddOffset(cfg.Prefix+".ledger", 1, 3, -1)
-		if _, err := admin(t, cfg).DeleteRecords(t.Context(), offsets); err != nil {
-			t.Fatal(err)
+		initLedger(t, target)
+		to := open(t, target)
+		for i := range stored {
+			if a := logtest.Wait(to, 0, []*event.Event{{Data: &event.Opaque{Raw: stored[i].Raw}}}); a.Err != nil || a.First != int64(i) {
+				t.Fatalf("%+v", a)
+			}
 		}
-		if _, _, err := l.Read(t.Context(), 1, 0, 10); err == nil || !strings.Contains(err.Error(), "01-0 is gone") || !strings.Contains(err.Error(), "begins at 3") {
-			t.Errorf("deleted: %v", err)
-		}
-		if records, _, err := l.Read(t.Context(), 1, 3, 10); err != nil || len(records) != 2 {
-			t.Errorf("what is left: %d, %v", len(records), err)
+		for i, r := range readFrom(t, to, 0, 8) {
+			if !bytes.Equal(r.Raw, stored[i].Raw) || (r.Bad == nil) != (stored[i].Bad == nil) || errors.Is(stored[i].Bad, errMarker) != errors.Is(r.Bad, errMarker) {
+				t.Errorf("copied: %q, %v", r.Raw, r.Bad)
+			}
 		}
 	})
 }

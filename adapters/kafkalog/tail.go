@@ -115,6 +115,17 @@ func (t *tails) end(f *tail) {
 	f.wake = nil
 }
 
+// endAll ends every tail.
+func (t *tails) endAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, f := range t.bySlot {
+		if f != nil {
+			t.end(f)
+		}
+	}
+}
+
 // startFetching starts the goroutine that fetches from a slot's leader, unless it runs. It is
 // called with the lock held.
 func (t *tails) startFetching(slot int) {
@@ -224,7 +235,7 @@ func (t *tails) extend(f *tail, from int64, got fetched) {
 	records := make([]ledger.Record, 0, len(got.values))
 	size := 0
 	for i, v := range got.values {
-		r := t.log.reader.Record(engine.PartitionOf(f.slot), from+int64(i), v)
+		r := t.log.record(f.slot, from+int64(i), v)
 		records = append(records, r)
 		size += len(r.Raw)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -49,9 +50,11 @@ func atLeast(got, want string) bool {
 
 // topicsState is what check found out about a ledger's topics.
 type topicsState struct {
+	// partitions are the ledger's; where its first event is not known yet, those of its topic.
 	partitions int
+	counts     [topicCount]int // the partitions of each topic; 0: it is missing
 	ids        [topicCount][16]byte
-	control    bool // there is a control topic
+	empty      bool // the control topic has no first event
 	// created is nil for the target of a copy.
 	created *event.LedgerCreated
 }
@@ -71,24 +74,69 @@ func Init(ctx context.Context, cfg Config) (created bool, err error) {
 		return false, err
 	}
 	defer client.Close()
+	if err := lostControl(ctx, &cfg, client); err != nil && !cfg.Copy {
+		return false, err
+	}
 	if created, err = makeTopics(ctx, &cfg, client); err != nil {
 		return created, err
 	}
 	f, problems, err := examine(ctx, &cfg, client, created)
 	if err == nil {
-		err = refuse(problems)
+		err = f.refuse(problems)
 	}
 	if err != nil || cfg.Copy {
 		return created, err
 	}
-	c := newCluster(&cfg, client, f.partitions+ledgerTopic)
-	c.ids = f.ids
-	wrote, err := begin(ctx, c, f.partitions)
-	if err != nil {
+	switch _, err := f.examineFirst(ctx, &cfg, client); {
+	case err != nil:
 		return created, err
+	case f.created == nil && cfg.Partitions != 0 && cfg.Partitions != f.partitions:
+		return created, refuse([]string{fmt.Sprintf("topic %s exists with %d partitions, and %d are configured: configure %d, or delete the topic, which holds no ledger yet", topicNames(cfg.Prefix)[ledgerTopic], f.partitions, cfg.Partitions, f.partitions)})
+	case f.created == nil:
+		c := newCluster(&cfg, client, f.partitions+ledgerTopic)
+		c.ids = f.ids
+		wrote, err := begin(ctx, c, f.partitions)
+		if err != nil {
+			return created, err
+		}
+		created = created || wrote
 	}
 	_, err = check(ctx, &cfg, client)
-	return created || wrote, err
+	return created, err
+}
+
+// lostControl returns an ErrLost if other topics of the ledger have records and control has none: control
+// is the first that is written to. A new first event there would make another ledger of what is left.
+func lostControl(ctx context.Context, cfg *Config, client *kgo.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, cfg.DeliverWithin)
+	defer cancel()
+	admin := kadm.NewClient(client)
+	names := topicNames(cfg.Prefix)
+	others := slices.Delete(slices.Clone(names[:]), controlTopic, controlTopic+1)
+	ends, err := admin.ListEndOffsets(ctx, others...)
+	if err != nil {
+		return fmt.Errorf("the ledger's topics cannot be looked up: %w", err)
+	}
+	written := ""
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Err == nil && o.Offset > 0 {
+			written = o.Topic
+		}
+	})
+	if written == "" {
+		return nil
+	}
+	// Only now: another process may make the ledger and write to it meanwhile.
+	control, err := admin.ListEndOffsets(ctx, names[controlTopic])
+	if err != nil {
+		return fmt.Errorf("topic %s cannot be looked up: %w", names[controlTopic], err)
+	}
+	o, there := control.Lookup(names[controlTopic], 0)
+	if there && o.Err != nil && !errors.Is(o.Err, kerr.UnknownTopicOrPartition) || there && o.Err == nil && o.Offset > 0 {
+		return nil // what is wrong, others say
+	}
+	return fmt.Errorf("topic %s is missing or empty, and topic %s has records: restore it from a copy of the ledger, or end the copy that was begun (chirograph log copy). Do not make a new ledger here: %w",
+		names[controlTopic], written, ledger.ErrLost)
 }
 
 // makeTopics makes the topics that are missing.
@@ -208,17 +256,116 @@ func first(ctx context.Context, c *cluster) (created *event.LedgerCreated, empty
 // are configured so that events could be deleted or lost. It changes nothing.
 func check(ctx context.Context, cfg *Config, client *kgo.Client) (topicsState, error) {
 	f, problems, err := examine(ctx, cfg, client, false)
-	if err != nil || cfg.Copy {
-		return f, errors.Join(err, refuse(problems))
+	if err != nil {
+		return f, errors.Join(err, f.refuse(problems))
 	}
-	if f.control {
-		more, err := f.examineFirst(ctx, cfg, client)
-		if err != nil {
-			return f, errors.Join(refuse(problems), err)
+	var first error
+	if cfg.Copy {
+		if cfg.Partitions != 0 && f.counts[ledgerTopic] > cfg.Partitions {
+			f.partitions = cfg.Partitions
 		}
+	} else if f.counts[controlTopic] > 0 {
+		var more []string
+		more, first = f.examineFirst(ctx, cfg, client)
 		problems = append(problems, more...)
 	}
-	return f, refuse(problems)
+	if gone := f.examineBeginnings(ctx, cfg, client); len(gone) > 0 {
+		return f, fmt.Errorf("%w: %w", ledger.ErrLost, refuse(append(gone, problems...)))
+	}
+	if first != nil {
+		return f, errors.Join(f.refuse(problems), first)
+	}
+	if !cfg.Copy && (f.counts[controlTopic] == 0 || f.empty) {
+		if err := lostControl(ctx, cfg, client); err != nil {
+			return f, err
+		}
+	}
+	more, err := f.examineSpares(ctx, cfg, client)
+	if err != nil {
+		return f, err
+	}
+	return f, f.refuse(append(problems, more...))
+}
+
+// refuse makes one error of all problems, a ledger.Missing where a topic or the first event is missing;
+// nil where there are no problems.
+func (f *topicsState) refuse(problems []string) error {
+	err := refuse(problems)
+	m := &ledger.Missing{Err: err}
+	for topic, n := range f.counts {
+		// Of what control has there is nothing without its first event.
+		if n == 0 || topic == controlTopic && f.empty {
+			m.Partitions = append(m.Partitions, engine.PartitionOf(topic))
+		}
+	}
+	if err == nil || len(m.Partitions) == 0 {
+		return err
+	}
+	return m
+}
+
+// examineBeginnings looks for events that were deleted. A partition that has no leader now is left out: the
+// watcher looks at it when it has one.
+func (f *topicsState) examineBeginnings(ctx context.Context, cfg *Config, client *kgo.Client) (gone []string) {
+	c := newCluster(cfg, client, f.partitions+ledgerTopic)
+	c.ids = f.ids
+	c.look(ctx)
+	return c.losses(ctx)
+}
+
+// examineSpares looks for records in the partitions of the topics that the ledger does not use.
+func (f *topicsState) examineSpares(ctx context.Context, cfg *Config, client *kgo.Client) (problems []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, cfg.DeliverWithin)
+	defer cancel()
+	admin := kadm.NewClient(client)
+	for topic, name := range topicNames(cfg.Prefix) {
+		uses := f.uses(topic)
+		if f.counts[topic] <= uses {
+			continue
+		}
+		starts, err := admin.ListStartOffsets(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("where the partitions of topic %s begin cannot be looked up: %w", name, err)
+		}
+		ends, err := admin.ListEndOffsets(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("where the partitions of topic %s end cannot be looked up: %w", name, err)
+		}
+		for p := uses; p < f.counts[topic]; p++ {
+			start, _ := starts.Lookup(name, int32(p))
+			end, _ := ends.Lookup(name, int32(p))
+			if start.Err != nil || end.Err != nil {
+				return nil, fmt.Errorf("partition %d of topic %s cannot be looked up: %w", p, name, errors.Join(start.Err, end.Err))
+			}
+			if n := end.Offset - start.Offset; n > 0 {
+				problems = append(problems, fmt.Sprintf("topic %s has %d partitions, of which the ledger uses %d, and another program has written %d records into %s-%d, where no event of the ledger is: "+
+					"stop that program, look at the records (kcat -C -t %s -p %d -e), and delete them with kafka-delete-records.sh", name, f.counts[topic], uses, n, name, p, name, p))
+			}
+		}
+	}
+	return problems, nil
+}
+
+// uses is how many of a topic's partitions the ledger uses.
+func (f *topicsState) uses(topic int) int {
+	if topic == ledgerTopic {
+		return f.partitions
+	}
+	return 1
+}
+
+// lost says that the first events of a partition are gone.
+func lost(topic string, p event.Partition, first int64) string {
+	return fmt.Sprintf("history is missing from %s to %s: topic %s begins at offset %d, because records were deleted or retention took them. Restore the topic from a copy of the ledger, or run \"chirograph recover\"",
+		event.Position{Partition: p}, event.Position{Partition: p, Index: first - 1}, topic, first)
+}
+
+// spare says that a topic has more partitions than the ledger uses; "" if not.
+func spare(topic string, has, uses int) string {
+	if has <= uses {
+		return ""
+	}
+	return fmt.Sprintf("topic %s has %d partitions, of which the ledger uses %d: partitions were added. They stay empty, and may stay", topic, has, uses)
 }
 
 // refuse makes one error of all problems; nil where there are none.
@@ -252,19 +399,9 @@ func examine(ctx context.Context, cfg *Config, client *kgo.Client, made bool) (f
 		}
 		existing = append(existing, name)
 		f.ids[topic] = t.ID
-		f.control = f.control || topic == controlTopic
-		n := len(t.Partitions)
-		switch {
-		case topic == ledgerTopic:
-			f.partitions = n
-			if cfg.Partitions != 0 && cfg.Partitions != n {
-				say("topic %s has %d partitions, and %d are configured: their number is fixed when a ledger is created, so configure %d", name, n, cfg.Partitions, n)
-			}
-			if n > event.MaxPartitions {
-				say("topic %s has %d partitions, and a ledger can have %d", name, n, event.MaxPartitions)
-			}
-		case n != 1:
-			say("topic %s has %d partitions and must have 1: partitions cannot be taken away, so it must be made again, by \"chirograph log init\", and what is in it copied", name, n)
+		f.counts[topic] = len(t.Partitions)
+		if topic == ledgerTopic {
+			f.partitions = min(len(t.Partitions), event.MaxPartitions)
 		}
 		few := 0
 		least := cfg.Replication
@@ -346,11 +483,16 @@ func (f *topicsState) examineFirst(ctx context.Context, cfg *Config, client *kgo
 	case err != nil:
 		return nil, fmt.Errorf("the first event of topic %s cannot be read: %w", name, err)
 	case empty:
+		f.empty = true
 		return []string{fmt.Sprintf("topic %s has no first event: run \"chirograph log init\"", name)}, nil
 	}
 	f.created = created
-	if created.Partitions != f.partitions {
-		problems = append(problems, fmt.Sprintf("topic %s has %d partitions, and the ledger was created with %d: streams would be split; make the topic as it was and restore what was in it", c.names[ledgerTopic], f.partitions, created.Partitions))
+	if n := f.counts[ledgerTopic]; n > 0 && n < created.Partitions {
+		problems = append(problems, fmt.Sprintf("topic %s has %d partitions, and the ledger was created with %d: streams would be split; make the topic as it was and restore what was in it", c.names[ledgerTopic], n, created.Partitions))
+	}
+	f.partitions = min(f.partitions, created.Partitions)
+	if cfg.Partitions != 0 && cfg.Partitions != created.Partitions {
+		problems = append(problems, fmt.Sprintf("this ledger has %d partitions, and %d are configured: their number is fixed when a ledger is created, so configure %d", created.Partitions, cfg.Partitions, created.Partitions))
 	}
 	if created.NumberForms != cfg.NumberForms {
 		problems = append(problems, fmt.Sprintf("this ledger has version %d of the canonical number forms, and this chirograph version %d: streams would be split; use the version that it was created with", created.NumberForms, cfg.NumberForms))

@@ -11,6 +11,7 @@ import (
 	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/adapters/logtest"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -236,28 +237,27 @@ func TestRefusals(t *testing.T) {
 		{name: "more replicas are configured", spoil: func(_ *testing.T, c *Config) { c.Replication, c.MinISR = 3, 2 },
 			want: []string{".ledger has 4 partitions with fewer than 3 replicas", "kafka-reassign-partitions.sh", "min.insync.replicas=1", "--add-config min.insync.replicas=2"}},
 		{name: "other partitions are configured", spoil: func(_ *testing.T, c *Config) { c.Partitions = 8 },
-			want: []string{".ledger has 4 partitions, and 8 are configured"}},
+			want: []string{"this ledger has 4 partitions, and 8 are configured"}},
 		{name: "other number forms", spoil: func(_ *testing.T, c *Config) { c.NumberForms = 2 },
 			want: []string{"version 1 of the canonical number forms", "version 2"}},
-		{name: "partitions were added", spoil: func(t *testing.T, c *Config) {
-			if _, err := admin(t, *c).CreatePartitions(t.Context(), 2, c.Prefix+".ledger"); err != nil {
-				t.Fatal(err)
-			}
-			until(t, "it has six", func() bool {
-				topics, err := admin(t, *c).ListTopics(t.Context(), c.Prefix+".ledger")
-				return err == nil && len(topics[c.Prefix+".ledger"].Partitions) == 6
-			})
-			c.Partitions = 0
-		}, want: []string{".ledger has 6 partitions, and the ledger was created with 4"}},
-		{name: "control has two partitions", spoil: func(t *testing.T, c *Config) {
-			if _, err := admin(t, *c).CreatePartitions(t.Context(), 1, c.Prefix+".control"); err != nil {
-				t.Fatal(err)
-			}
-			until(t, "it has two", func() bool {
-				topics, err := admin(t, *c).ListTopics(t.Context(), c.Prefix+".control")
-				return err == nil && len(topics[c.Prefix+".control"].Partitions) == 2
-			})
-		}, want: []string{".control has 2 partitions and must have 1"}},
+		{name: "partitions were added, and written to", spoil: func(t *testing.T, c *Config) {
+			addPartitions(t, *c, ".ledger", 6)
+			write(t, *c, &kgo.Record{Topic: c.Prefix + ".ledger", Partition: 5, Value: []byte("x")})
+		}, want: []string{".ledger has 6 partitions, of which the ledger uses 4", "1 records into", ".ledger-5", "kafka-delete-records.sh"}},
+		{name: "control has two partitions, and the second was written to", spoil: func(t *testing.T, c *Config) {
+			addPartitions(t, *c, ".control", 2)
+			write(t, *c, &kgo.Record{Topic: c.Prefix + ".control", Partition: 1, Value: []byte("x")})
+		}, want: []string{".control has 2 partitions, of which the ledger uses 1", ".control-1"}},
+		{name: "records were deleted", spoil: func(t *testing.T, c *Config) {
+			write(t, *c, &kgo.Record{Topic: c.Prefix + ".ledger", Partition: 2, Value: []byte("x")}, &kgo.Record{Topic: c.Prefix + ".ledger", Partition: 2, Value: []byte("x")})
+			deleteRecords(t, *c, ".ledger", 2, 2)
+		}, want: []string{"history is missing from 02-0 to 02-1", ".ledger begins at offset 2", "chirograph recover"}},
+		{name: "the first event was deleted", spoil: func(t *testing.T, c *Config) { deleteRecords(t, *c, ".control", 0, 1) },
+			want: []string{"history is missing from control-0 to control-0"}},
+		{name: "control was deleted", spoil: func(t *testing.T, c *Config) {
+			write(t, *c, &kgo.Record{Topic: c.Prefix + ".ledger", Partition: 2, Value: []byte("x")})
+			drop(".control")(t, c)
+		}, want: []string{".control is missing or empty, and topic", ".ledger has records", "Do not make a new ledger here"}},
 		{name: "everything at once", spoil: func(t *testing.T, c *Config) {
 			alter(".ledger", "retention.ms", "1000")(t, c)
 			alter(".ledger", "max.message.bytes", "1000")(t, c)
@@ -287,6 +287,136 @@ func TestRefusals(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// addPartitions gives a topic so many partitions, and waits until the brokers know them.
+func addPartitions(t *testing.T, cfg Config, topic string, n int) {
+	t.Helper()
+	if _, err := admin(t, cfg).UpdatePartitions(t.Context(), n, cfg.Prefix+topic); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the topic has them", func() bool {
+		topics, err := admin(t, cfg).ListTopics(t.Context(), cfg.Prefix+topic)
+		return err == nil && len(topics[cfg.Prefix+topic].Partitions) == n
+	})
+}
+
+// deleteRecords deletes the records of a partition before an offset, as kafka-delete-records.sh does.
+func deleteRecords(t *testing.T, cfg Config, topic string, partition int32, before int64) {
+	t.Helper()
+	offsets := kadm.Offsets{}
+	offsets.AddOffset(cfg.Prefix+topic, partition, before, -1)
+	r, err := admin(t, cfg).DeleteRecords(t.Context(), offsets)
+	if err == nil {
+		err = r.Error()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Partitions that were added to a topic and are empty are named and change nothing: before a start and
+// while a node runs.
+func TestPartitionsAdded(t *testing.T) {
+	onBoth(t, func(t *testing.T, server string) {
+		cfg := config(t, server)
+		initLedger(t, cfg)
+		l := open(t, cfg)
+		events := logtest.Own(l, 3, 4)
+		if a := logtest.Wait(l, 3, events[:2]); a.Err != nil {
+			t.Fatal(a.Err)
+		}
+		addPartitions(t, cfg, ".ledger", 6)
+		addPartitions(t, cfg, ".control", 3)
+		cfg.Partitions = 0
+		for _, l := range []*Log{l, open(t, cfg)} {
+			until(t, "it is told", func() bool {
+				l.cluster.ask()
+				ok, _, detail := l.Health()
+				return ok && strings.Contains(detail, ".ledger has 6 partitions, of which the ledger uses 4") && strings.Contains(detail, ".control has 3 partitions, of which the ledger uses 1")
+			})
+			if l.Partitions() != 4 {
+				t.Errorf("it has %d partitions", l.Partitions())
+			}
+		}
+		if a := logtest.Wait(l, 3, events[2:]); a.Err != nil {
+			t.Errorf("the node that was there: %v", a.Err)
+		}
+		if n := len(logtest.ReadAll(t, open(t, cfg), 3)); n != 4 {
+			t.Errorf("%d events", n)
+		}
+		if created, err := Init(t.Context(), cfg); created || err != nil {
+			t.Errorf("log init: %v, %v", created, err)
+		}
+	})
+}
+
+// A ledger whose first events are deleted while a process has it open is served no more.
+func TestDeletedLive(t *testing.T) {
+	onBoth(t, func(t *testing.T, server string) {
+		cfg := config(t, server)
+		initLedger(t, cfg)
+		l := open(t, cfg)
+		if a := logtest.Wait(l, 1, logtest.Own(l, 1, 5)); a.Err != nil {
+			t.Fatal(a.Err)
+		}
+		waiting := make(chan error)
+		go func() {
+			_, _, err := l.Read(context.Background(), 1, 5, 10)
+			waiting <- err
+		}()
+		until(t, "the tail follows", func() bool { return l.tails.has(engine.Slot(1)) })
+		deleteRecords(t, cfg, ".ledger", 1, 3)
+		const why = "history is missing from 01-0 to 01-2"
+		if err := <-waiting; !errors.Is(err, ledger.ErrLost) || !strings.Contains(err.Error(), why) {
+			t.Errorf("a reader that waited: %v", err)
+		}
+		if a := logtest.Wait(l, 1, logtest.Own(l, 1, 1)); !errors.Is(a.Err, ledger.ErrRefused) {
+			t.Errorf("an append: %v", a.Err)
+		}
+		if ok, _, detail := l.Health(); ok || !strings.Contains(detail, why) {
+			t.Errorf("health: %v, %s", ok, detail)
+		}
+		if _, err := Open(t.Context(), cfg); !errors.Is(err, ledger.ErrLost) {
+			t.Errorf("a start: %v", err)
+		}
+	})
+}
+
+// Which errors say that a part of a ledger does not exist, and that it was lost.
+func TestMissing(t *testing.T) {
+	cfg := config(t, fake)
+	var m *ledger.Missing
+	if _, err := Open(t.Context(), cfg); !errors.As(err, &m) || len(m.Partitions) != topicCount {
+		t.Errorf("no topics: %v", err)
+	}
+	initLedger(t, cfg)
+	if _, err := admin(t, cfg).DeleteTopics(t.Context(), cfg.Prefix+".inbox"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), cfg); !errors.As(err, &m) || len(m.Partitions) != 1 || m.Partitions[0] != event.InboxPartition {
+		t.Errorf("no inbox: %v", err)
+	}
+	initLedger(t, cfg)
+	l := open(t, cfg)
+	if a := logtest.Wait(l, 1, logtest.Own(l, 1, 1)); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	l.Close()
+	if _, err := admin(t, cfg).DeleteTopics(t.Context(), cfg.Prefix+".control"); err != nil {
+		t.Fatal(err)
+	}
+	for name, f := range map[string]func() error{
+		"log init": func() error { _, err := Init(t.Context(), cfg); return err },
+		"a start":  func() error { _, err := Open(t.Context(), cfg); return err },
+	} {
+		if err := f(); !errors.Is(err, ledger.ErrLost) {
+			t.Errorf("%s without control: %v", name, err)
+		}
+	}
+	if topics, err := admin(t, cfg).ListTopics(t.Context(), cfg.Prefix+".control"); err != nil || topics[cfg.Prefix+".control"].Err == nil {
+		t.Error("log init made the topic again")
 	}
 }
 

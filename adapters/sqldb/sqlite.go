@@ -3,18 +3,16 @@ package sqldb
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/adapters/internal/desk"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
@@ -39,7 +37,7 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	fresh, err := checkFile(path)
+	fresh, err := datafile.CheckViews(path, applicationID)
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +50,9 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 	pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(NORMAL)", "temp_store(MEMORY)", "cache_size(-65536)", "wal_autocheckpoint(8000)")
 	e := &sqlite{marks: map[event.Partition]ledger.Mark{}, partitions: map[event.Partition]viewsums.Contents{}}
 	d.engine = e
+	if err := datafile.MakeFile(path); err != nil {
+		return nil, fmt.Errorf("open the views: %w", err)
+	}
 	if e.db, err = sql.Open("sqlite", dsn(path, pragmas)+"&_txlock=immediate"); err != nil {
 		return nil, fmt.Errorf("open the views: %w", err)
 	}
@@ -114,6 +115,7 @@ func (d *DB) startSQLite(e *sqlite, path string) (err error) {
 	for p, m := range e.marks {
 		d.marks[p] = m.Next
 	}
+	e.head = datafile.OpenMarks(path, d.o.Partitions, e.marks)
 	return nil
 }
 
@@ -122,37 +124,13 @@ func dsn(path string, pragmas []string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
 }
 
-// checkFile reads the SQLite header: 16 bytes of magic, and at 68 the application
-// id, big-endian (sqlite.org/fileformat2.html §1.3).
-func checkFile(path string) (fresh bool, err error) {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return true, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("open the views: %w", err)
-	}
-	defer f.Close()
-	var header [72]byte
-	switch n, err := io.ReadFull(f, header[:]); {
-	case n == 0 && errors.Is(err, io.EOF):
-		return true, nil
-	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
-		return false, fmt.Errorf("open the views: %w", err)
-	case string(header[:16]) != "SQLite format 3\x00":
-		return false, fmt.Errorf("%s is not a database: name another file for the views, or move this one away", path)
-	case binary.BigEndian.Uint32(header[68:]) != applicationID:
-		return false, fmt.Errorf("%s is a database of something else, not of Chirograph's views: name another file for the views, or move this one away", path)
-	}
-	return false, nil
-}
-
 // sqlite is the engine of an SQLite file. This process alone writes to it, on one connection, row
 // by row.
 type sqlite struct {
 	db   *sql.DB
 	conn *sql.Conn
 	read *sql.DB // the readers' connections; closed with the writer's
+	head *datafile.Head
 	// marks are the committed marks. Only the writer uses them.
 	marks map[event.Partition]ledger.Mark
 	// partitions is what their rows must be.
@@ -284,6 +262,7 @@ func (s *sqlite) reset(p event.Partition) error {
 	}
 	delete(s.marks, p)
 	delete(s.partitions, p)
+	s.head.SetMarks(map[event.Partition]ledger.Mark{p: {}})
 	return nil
 }
 
@@ -296,7 +275,7 @@ func (s *sqlite) note(error) {}
 func (s *sqlite) close() error {
 	err := s.read.Close()
 	_, e := s.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
-	return errors.Join(err, e, s.conn.Close(), s.db.Close())
+	return errors.Join(err, e, s.conn.Close(), s.db.Close(), s.head.Close())
 }
 
 // sqliteTx writes each row at once. Its connection is used for nothing else meanwhile.
@@ -509,6 +488,7 @@ func (t *sqliteTx) commit() error {
 	for p, m := range t.put {
 		t.marks[p], t.partitions[p] = m, t.putSums[p]
 	}
+	t.head.SetMarks(t.put)
 	return nil
 }
 

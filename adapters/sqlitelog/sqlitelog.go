@@ -14,6 +14,9 @@
 // write failed and no sync did, and the next commit overwrites the same
 // bytes of the WAL; so the log goes on, and only that one append stays in doubt.
 //
+// After each commit and before its callers are answered, ledger.db-head is written: how far the ledger
+// goes. See ReadHead. An Open compares the ledger with it and returns ErrBehind where events are missing.
+//
 // What this cannot prevent: a disk that acknowledges a sync and then loses its
 // data can lose the last commits. Readers that had read them get ledger.ErrAhead.
 package sqlitelog
@@ -25,6 +28,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -33,6 +37,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -63,6 +68,12 @@ type Options struct {
 	// does not wait for it, and under load it makes commits larger and so cheaper.
 	// Default 1 ms; a negative Interval is none.
 	Interval time.Duration
+	// Restored opens a ledger that lacks what its head file knows (ErrBehind), and writes the file anew
+	// from the ledger: what the file knew is given up. It is for an operator's recovery only.
+	Restored bool
+	// Lock is the folder's lock, if the caller has taken it (see the function Lock). It is the Log's from then
+	// on, and released with it.
+	Lock *os.File
 }
 
 const (
@@ -74,6 +85,8 @@ const (
 	maxCommit = 4 << 20
 	// createAudit makes the audit log's table where there is none.
 	createAudit = "CREATE TABLE IF NOT EXISTS audit (id INTEGER PRIMARY KEY, dir BLOB NOT NULL, body BLOB NOT NULL)"
+	// selectMeta reads what the ledger was created with.
+	selectMeta = "SELECT ledger, partitions, number_forms FROM meta"
 	// maxRead bounds the bytes that one Read brings from the file, unless a single event has more.
 	maxRead = 4 << 20
 	// checkpointEvery is how many bytes of commits go into the WAL before they are
@@ -110,10 +123,11 @@ type Log struct {
 	tail           []tailSegment // oldest first
 	tailBytes      int
 	uncheckpointed int // bytes since the last checkpoint was asked for
+	head           headFile
 
 	// fault, where a test sets it, is called at each point of a commit, "insert",
 	// "commit" and "committed", and its error is handled like one of SQLite.
-	fault func(point string) error
+	fault fault
 }
 
 // table is a table of commits, and what the committer knows of it. Its partitions are those of the
@@ -193,7 +207,7 @@ func Open(dir string, o Options) (_ *Log, err error) {
 	if err := engine.CheckPartitions(o.Partitions); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := datafile.MakeFolder(dir); err != nil {
 		return nil, err
 	}
 	l := &Log{o: o, dir: dir, closed: make(chan struct{}), stopped: make(chan struct{}), checkpoint: make(chan struct{}, 1)}
@@ -202,10 +216,22 @@ func Open(dir string, o Options) (_ *Log, err error) {
 			_ = l.release() // the first error is reported
 		}
 	}()
-	if l.lock, err = Lock(dir); err != nil {
+	if l.lock = o.Lock; l.lock == nil {
+		l.lock, err = Lock(dir)
+	}
+	if err != nil {
 		return nil, err
 	}
-	if err := l.openFile(); err != nil {
+	if !o.Restored {
+		err = checkMissing(dir)
+	}
+	if err == nil {
+		err = datafile.MakeFile(filepath.Join(dir, file))
+	}
+	if err == nil {
+		err = l.openFile()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, file), err)
 	}
 	l.background.Add(1)
@@ -285,38 +311,46 @@ func (l *Log) openFile() error {
 			return err
 		}
 	}
-	return nil
+	return l.head.open(l)
 }
 
 // identify returns an error where the file is no ledger of this format. It makes the
 // tables of a new file.
 func (l *Log) identify() error {
+	made, err := identify(l.write)
+	if err == nil && !made { // new, or killed before it was made
+		err = l.create()
+	}
+	return err
+}
+
+// identify returns an error where the file is no ledger of this format. made is false for a file
+// without a table.
+func identify(db *sql.DB) (made bool, err error) {
 	var app, version, tables int
 	for _, q := range []struct {
 		text string
 		into *int
 	}{{"PRAGMA application_id", &app}, {"PRAGMA user_version", &version}, {"SELECT count(*) FROM sqlite_schema", &tables}} {
-		if err := l.write.QueryRow(q.text).Scan(q.into); err != nil {
-			return fmt.Errorf("this is not a ledger, or its first page is damaged: %w", err)
+		if err := db.QueryRow(q.text).Scan(q.into); err != nil {
+			return false, fmt.Errorf("this is not a ledger, or its first page is damaged: %w", err)
 		}
 	}
 	switch {
-	case app == 0 && version == 0 && tables == 0: // new, or killed before it was made
-		if err := l.create(); err != nil {
-			return err
-		}
+	case app == 0 && version == 0 && tables == 0:
+		return false, nil
 	case app != applicationID:
-		return errors.New("this is not a ledger: the file belongs to another application")
+		return false, errors.New("this is not a ledger: the file belongs to another application")
 	case version != formatVersion:
-		return fmt.Errorf("this ledger has format %d, and this chirograph reads format %d: use the version that wrote it, or a newer one", version, formatVersion)
+		return false, fmt.Errorf("this ledger has format %d, and this chirograph reads format %d: use the version that wrote it, or a newer one", version, formatVersion)
 	}
-	return nil
+	return true, nil
 }
 
 // readMeta reads what the ledger was created with, and compares it with the options.
 func (l *Log) readMeta() error {
 	var partitions, forms int
-	if err := l.write.QueryRow("SELECT ledger, partitions, number_forms FROM meta").Scan(&l.id, &partitions, &forms); err != nil {
+	if err := l.write.QueryRow(selectMeta).Scan(&l.id, &partitions, &forms); err != nil {
 		return err
 	}
 	if l.o.Partitions != 0 && l.o.Partitions != partitions {
@@ -397,7 +431,7 @@ func (l *Log) create() error {
 		return err
 	}
 	for _, d := range []string{l.dir, filepath.Dir(filepath.Clean(l.dir))} {
-		if err := syncDir(d); err != nil {
+		if err := datafile.SyncDir(d); err != nil {
 			return err
 		}
 	}
@@ -409,6 +443,9 @@ func (l *Log) Partitions() int { return l.o.Partitions }
 
 // Source is the ledger as events name it (CloudEvents "source"): "/" and its short id.
 func (l *Log) Source() string { return "/" + l.id }
+
+// LogTo makes the log tell its troubles to log; until then it tells slog.Default.
+func (l *Log) LogTo(log *slog.Logger) { l.head.log.Store(log) }
 
 // Err says why the log takes no more appends; nil while it does. After a failed
 // commit the log must be closed and reopened: only opening finds out what is durable.
@@ -500,6 +537,7 @@ func (l *Log) commitBatch(batch []*engine.Append) {
 		}
 		return
 	}
+	l.head.write(l.heads, batch)
 	firsts := l.publish(batch)
 	for i, a := range batch {
 		a.Answer(ledger.Appended{First: firsts[i]})
@@ -510,12 +548,15 @@ func (l *Log) commitBatch(batch []*engine.Append) {
 	}
 }
 
+// fault is what a test makes fail.
+type fault func(point string) error
+
 // at is a point of a commit at which a test may make it fail.
-func (l *Log) at(point string) error {
-	if l.fault == nil {
+func (f fault) at(point string) error {
+	if f == nil {
 		return nil
 	}
-	return l.fault(point)
+	return f(point)
 }
 
 // full reports whether an error says that the disk is full.
@@ -595,7 +636,7 @@ func (l *Log) writeCommit(batch []*engine.Append) (doubt bool, err error) {
 	}
 	for _, t := range rows {
 		if _, err = t.insert.Exec(t.commits+1, t.row, t.body); err == nil {
-			err = l.at("insert")
+			err = l.fault.at("insert")
 		}
 		if err != nil {
 			// Where the transaction is still open, the next BEGIN fails and says so.
@@ -603,11 +644,11 @@ func (l *Log) writeCommit(batch []*engine.Append) (doubt bool, err error) {
 			return false, err
 		}
 	}
-	if err = l.at("commit"); err == nil {
+	if err = l.fault.at("commit"); err == nil {
 		_, err = l.commit.Exec()
 	}
 	if err == nil {
-		err = l.at("committed")
+		err = l.fault.at("committed")
 	}
 	if err != nil {
 		return true, err
@@ -745,6 +786,7 @@ func (l *Log) release() error {
 	if l.write != nil {
 		errs = append(errs, l.write.Close())
 	}
+	errs = append(errs, l.head.file.Close())
 	if l.lock != nil {
 		errs = append(errs, l.lock.Close())
 	}

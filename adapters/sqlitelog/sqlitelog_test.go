@@ -351,11 +351,31 @@ func damage(t *testing.T, breakIt func(path string)) (int, error) {
 	}
 	l.Close()
 	breakIt(filepath.Join(dir, file))
+	// The image says the same as the log, event for event and word for word.
+	n, damaged := 0, error(nil)
+	if i, err := OpenImage(dir); err != nil {
+		damaged = err
+	} else {
+		n, damaged = readDamaged(i)
+		i.Close()
+	}
 	l, err := Open(dir, Options{})
 	if err != nil {
+		if damaged == nil || damaged.Error() != err.Error() {
+			t.Errorf("the log says %v, and its image %v", err, damaged)
+		}
 		return 0, err
 	}
 	defer l.Close()
+	read, err := readDamaged(l)
+	if read != n || fmt.Sprint(err) != fmt.Sprint(damaged) {
+		t.Errorf("the log says %d, %v, and its image %d, %v", read, err, n, damaged)
+	}
+	return read, err
+}
+
+// readDamaged reads until there is an error, partition 1 first, and says how many events came before.
+func readDamaged(l ledger.Log) (int, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	read := int64(-1)
@@ -523,6 +543,7 @@ func appender(dir string) {
 		os.Exit(1)
 	}
 	base, _ := strconv.Atoi(os.Getenv("SQLITELOG_TEST_SEED"))
+	body, _ := strconv.Atoi(os.Getenv("SQLITELOG_TEST_BODY"))
 	lines := make(chan string, 1000)
 	window := make(chan bool, 50)
 	go func() {
@@ -530,7 +551,11 @@ func appender(dir string) {
 			window <- true
 			p := event.Partition(i%7 - 3)
 			seed := base + i
-			l.Append(p, logtest.Events(seed, 1+i%3), func(a ledger.Appended) {
+			events := logtest.Events(seed, 1+i%3)
+			if body > 0 {
+				events[0].Data.(*event.MessageSubmitted).Sealed.Box = make([]byte, body)
+			}
+			l.Append(p, events, func(a ledger.Appended) {
 				if a.Err != nil {
 					lines <- "error " + a.Err.Error()
 				} else {

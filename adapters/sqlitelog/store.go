@@ -14,6 +14,7 @@ import (
 // store reads events of one table of the file that are older than the tail.
 type store struct {
 	first            event.Partition // of the table
+	keep             int             // bounds the bodies of rows, but for one
 	partitions       int             // of the table
 	getDir, getWhole *sql.Stmt
 
@@ -27,7 +28,7 @@ type store struct {
 	bytes int
 }
 
-// cacheBytes bounds the bodies of rows.
+// cacheBytes bounds the bodies of rows of a log that is served.
 const cacheBytes = 16 << 20
 
 // row is one commit, checked.
@@ -38,7 +39,7 @@ type row struct {
 
 // newStore makes the store of a table that has so many partitions, from first on.
 func newStore(db *sql.DB, table string, first event.Partition, partitions int) (*store, error) {
-	s := &store{first: first, partitions: partitions, hints: make([]int64, partitions), rows: map[int64]*row{}}
+	s := &store{first: first, keep: cacheBytes, partitions: partitions, hints: make([]int64, partitions), rows: map[int64]*row{}}
 	var err error
 	if s.getDir, err = db.Prepare("SELECT dir FROM " + table + " WHERE id = ?"); err != nil { //nolint:gosec // the name is one of two of ours
 		return nil, err
@@ -99,7 +100,7 @@ func (s *store) whole(id int64) (*row, error) {
 	if s.rows[id] == nil {
 		s.rows[id] = r
 		s.order = append(s.order, id)
-		for s.bytes += len(body); s.bytes > cacheBytes && len(s.order) > 1; s.order = s.order[1:] {
+		for s.bytes += len(body); s.bytes > s.keep && len(s.order) > 1; s.order = s.order[1:] {
 			s.bytes -= len(s.rows[s.order[0]].body)
 			delete(s.rows, s.order[0])
 		}
@@ -177,10 +178,28 @@ func (s *store) find(p event.Partition, index int64) (int64, error) {
 // the next call, from the first position that cannot be read, returns an error that names
 // that position.
 func (s *store) records(p event.Partition, from, head int64, max int) ([]ledger.Record, error) {
+	raws, err := s.raws(p, from, head, max)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]ledger.Record, len(raws))
+	for i, raw := range raws {
+		at := from + int64(i)
+		e, err := event.Decode(raw)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", event.Position{Partition: p, Index: at}, err)
+		}
+		out[i] = ledger.Record{Index: at, Event: e, Raw: raw, Bad: err}
+	}
+	return out, nil
+}
+
+// raws is records without decoding.
+func (s *store) raws(p event.Partition, from, head int64, max int) ([][]byte, error) {
 	at := int(p - s.first)
-	var out []ledger.Record
+	var out [][]byte
 	size := 0
-	broken := func(err error) ([]ledger.Record, error) {
+	broken := func(err error) ([][]byte, error) {
 		if len(out) > 0 {
 			return out, nil
 		}
@@ -207,11 +226,7 @@ func (s *store) records(p event.Partition, from, head int64, max int) ([]ledger.
 			if from == head || len(out) == max || size >= maxRead {
 				break
 			}
-			e, err := event.Decode(raw)
-			if err != nil {
-				err = fmt.Errorf("%s: %w", event.Position{Partition: p, Index: from}, err)
-			}
-			out = append(out, ledger.Record{Index: from, Event: e, Raw: raw, Bad: err})
+			out = append(out, raw)
 			size += len(raw)
 			from++
 		}

@@ -4,11 +4,69 @@ import (
 	"bytes"
 	"context"
 	"crypto/subtle"
+	"database/sql"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/sqliteimage"
 	"github.com/chirograph/chirograph/domain/event"
 )
+
+// OpenToCopy opens the vault in the SQLite file at path to copy its keys from it with Copy. A node may have
+// it open and add keys meanwhile. Nothing is written to the file; SQLite makes the files -wal and -shm
+// beside it if they are missing. With still no process may use the vault meanwhile, and then nothing at all
+// is made, so that a copy on a read-only disk can be read. The vault makes no keys.
+func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("there is no vault at %s: %w", path, err)
+	}
+	o := Options{ToCopy: true}
+	v := newVault(masterFiles(masterKeyFile)...)
+	keys, err := readMasters(v.ring.files)
+	if err != nil {
+		return nil, err
+	}
+	var db *sql.DB
+	closeFile := func() error { return db.Close() }
+	if still {
+		image, err := sqliteimage.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("vault: %w", err)
+		}
+		db, closeFile = image.DB(), image.Close
+	} else if db, err = sql.Open("sqlite", "file:"+strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(filepath.ToSlash(path))+
+		"?mode=ro&_pragma=busy_timeout(10000)&_pragma=query_only(1)&_pragma=cell_size_check(1)"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("vault %s: %w", path, errors.Join(err, closeFile()))
+		}
+	}()
+	if err := isVault(context.Background(), db); err != nil {
+		return nil, err
+	}
+	s := &sqlite{db: db, since: time.Now(), closeFile: closeFile}
+	if s.noMasters, err = hasNoMasters(db); err != nil {
+		return nil, err
+	}
+	if s.getSecret, err = db.Prepare("SELECT secret FROM subjects WHERE id = ?"); err != nil {
+		return nil, err
+	}
+	if s.getClass, err = db.Prepare("SELECT key FROM classes WHERE tenant = ? AND class = ?"); err != nil {
+		return nil, err
+	}
+	v.db, v.store, v.notes, v.rotation = db, s, sqliteNotes{s}, sqliteRotation{s}
+	if err := v.readMeta(context.Background(), keys, o); err != nil {
+		return nil, err
+	}
+	v.start(o)
+	return v, nil
+}
 
 // copyBatch is how many subject secrets Copy copies in one transaction.
 const copyBatch = 4096
@@ -24,7 +82,7 @@ const copyBatch = 4096
 // If a key differs in the two vaults, Copy returns an error and both keep their own: data that
 // was sealed under one of them does not open under the other.
 func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
-	if err := to.sameMaster(from); err != nil {
+	if err := sameMaster(to.ring.current().wrapping, from); err != nil {
 		return 0, err
 	}
 	if err := to.sameMeta(from); err != nil {
@@ -39,12 +97,12 @@ func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 		return 0, fmt.Errorf("read the vault that is copied: %w", err)
 	}
 	for k, box := range classes {
-		if have, ok := had[k]; ok && !to.sameKey(have, box, "class", k.tenant, k.class) {
+		if have, ok := had[k]; ok && !to.ring.sameKey(have, box, "class", k.tenant, k.class) {
 			return n, fmt.Errorf("both vaults have a key of their own for tenant %q and class %s, and data that was encrypted with one of them cannot be read with the other: copy into a vault that was not used yet", k.tenant, k.class)
 		} else if ok {
 			continue
 		}
-		if err := to.store.addClass(ctx, k, box); err != nil {
+		if err := to.store.addClass(ctx, k, rewrapped(from, to, box, "class", k.tenant, k.class)); err != nil {
 			return n, fmt.Errorf("write to the vault that is copied to: %w", err)
 		}
 		n++
@@ -57,9 +115,13 @@ func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 		if len(batch) == 0 {
 			return n, nil
 		}
-		missing, err := to.missing(ctx, after, batch)
+		missing, err := lacking(ctx, to, after, batch)
 		if err != nil {
 			return n, err
+		}
+		for i := range missing {
+			s := &missing[i]
+			s.wrappedKey = rewrapped(from, to, s.box, "subject", string(s.id[:]))
 		}
 		if err := to.store.addSecrets(ctx, missing); err != nil {
 			return n, fmt.Errorf("write to the vault that is copied to: %w", err)
@@ -71,9 +133,9 @@ func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 
 var lastID = event.ID(bytes.Repeat([]byte{0xff}, len(event.ID{})))
 
-// missing returns those secrets of a batch that this vault does not have. The ids of the batch
+// lacking returns those secrets of a batch that a vault does not have. The ids of the batch
 // come after the given id.
-func (v *Vault) missing(ctx context.Context, after event.ID, batch []subjectSecret) (missing []subjectSecret, err error) {
+func lacking(ctx context.Context, v *Vault, after event.ID, batch []subjectSecret) (missing []subjectSecret, err error) {
 	have := map[event.ID][]byte{}
 	upTo := batch[len(batch)-1].id
 	for {
@@ -93,15 +155,27 @@ func (v *Vault) missing(ctx context.Context, after event.ID, batch []subjectSecr
 		box, ok := have[s.id]
 		if !ok {
 			missing = append(missing, s)
-		} else if !v.sameKey(box, s.box, "subject", string(s.id[:])) {
+		} else if !v.ring.sameKey(box, s.box, "subject", string(s.id[:])) {
 			return nil, fmt.Errorf("the subject key %s differs in the two vaults: one of them is damaged", s.id)
 		}
 	}
 	return missing, nil
 }
 
-func (v *Vault) sameMaster(other *Vault) error {
-	if other != nil && subtle.ConstantTimeCompare(v.check, other.check) != 1 {
+// rewrapped is a key of one vault as the other has it. It is the same box, unless that is under a master key
+// of a rotation, or damaged.
+func rewrapped(from, to *Vault, box []byte, kind string, names ...string) wrappedKey {
+	under := to.ring.current()
+	if _, err := under.unwrap(box, kind, names...); err != nil {
+		if key, err := from.open(box, kind, names...); err == nil {
+			return wrappedKey{under.wrapped(key, kind, names...), under.number}
+		}
+	}
+	return wrappedKey{box, under.number}
+}
+
+func sameMaster(w *wrapping, other *Vault) error {
+	if other != nil && subtle.ConstantTimeCompare(w.check, other.ring.current().check) != 1 {
 		return errors.New("the two vaults have different master keys: a copy is made under the master key file of the vault that it is a copy of")
 	}
 	return nil

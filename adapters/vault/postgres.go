@@ -55,7 +55,7 @@ func OpenPostgres(ctx context.Context, url, masterKeyFile string, o Options) (*V
 		_ = client.Close()
 		return nil, fmt.Errorf("vault in PostgreSQL: %w", err)
 	}
-	v.start()
+	v.start(o)
 	return v, nil
 }
 
@@ -73,34 +73,30 @@ func (p *shared) open(ctx context.Context, masterKeyFile string, o Options) (v *
 	}
 	switch {
 	case format == 0 && !o.Create:
-		return nil, errors.New("there is no vault in this database: restore it from its backup; a new one would open nothing that was sealed before")
+		return nil, tag(ErrUnmade, "there is no vault in this database: restore it from its backup; a new one would open nothing that was sealed before")
 	case format == 0:
 		if err := p.create(ctx, masterKeyFile, o); err != nil {
 			return nil, err
 		}
-	case format != formatVersion:
+	case format < formatVersion || format > rotatedFormat:
 		return nil, laterFormat(format)
 	}
 	if err := p.client.Do(ctx, createWithin*p.timeout, func(ctx context.Context) error { return p.client.Migrate(ctx, schema) }); err != nil {
 		return nil, err
 	}
-	master, err := masterKey(masterKeyFile, o, true)
+	v = newVault(masterFiles(masterKeyFile)...)
+	v.db, v.store, v.notes, v.rotation, v.log = p.db, p, sharedNotes{p}, sharedRotation{p}, o.Log
+	keys, err := readMasters(v.ring.files)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(master)
-	v = newVault(master)
-	v.db, v.store = p.db, p
-	if err := v.sameMaster(o.CopyOf); err != nil {
+	if err := p.addMasters(ctx); err != nil {
 		return nil, err
 	}
-	var check, pseudonym, digest []byte
-	if err := p.do(ctx, func(ctx context.Context) error {
-		return p.db.QueryRowContext(ctx, "SELECT key_check, pseudonym, digest FROM chirograph_vault.meta").Scan(&check, &pseudonym, &digest)
-	}); err != nil {
+	if err := v.readMeta(ctx, keys, o); err != nil {
 		return nil, err
 	}
-	return v, v.readMeta(check, pseudonym, digest, o)
+	return v, v.loadMissing(ctx)
 }
 
 // format is the format of the vault; 0 if there is no vault: no table, or no row in any table, as
@@ -135,20 +131,21 @@ func (p *shared) create(ctx context.Context, masterKeyFile string, o Options) er
 		if format, err := p.format(ctx); err != nil || format != 0 {
 			return err // another node has made it
 		}
-		master, err := masterKey(masterKeyFile, o, false)
-		if err != nil {
+		key, err := masterKey(masterKeyFile, o)
+		if key, err = masterOfCopy(masterFiles(masterKeyFile), o, key, err); err != nil {
 			return err
 		}
-		defer clear(master)
-		v := newVault(master)
-		if err := v.sameMaster(o.CopyOf); err != nil {
+		if err := sameMaster(key, o.CopyOf); err != nil {
 			return err
 		}
 		if _, err := p.client.MigrateOn(ctx, conn, schema); err != nil {
 			return err
 		}
-		pseudonym, digest := v.newMeta(o)
-		_, err = conn.Exec(ctx, "INSERT INTO chirograph_vault.meta (format, key_check, pseudonym, digest) VALUES ($1, $2, $3, $4)", formatVersion, v.check, pseudonym, digest)
+		pseudonym, digest := newMeta(key, o)
+		// One statement, so that a crash leaves no vault without its ledger.
+		_, err = conn.Exec(ctx, `WITH l AS (INSERT INTO chirograph_vault.ledger (id) SELECT $5::text WHERE $5::text <> '' ON CONFLICT DO NOTHING),
+			m AS (INSERT INTO chirograph_vault.masters (number, key_check, pseudonym, digest, wraps) VALUES (0, $2::bytea, $3::bytea, $4::bytea, 2))
+			INSERT INTO chirograph_vault.meta (format, key_check, pseudonym, digest) VALUES ($1, $2::bytea, $3::bytea, $4::bytea)`, formatVersion, key.check, pseudonym, digest, o.Ledger)
 		return err
 	}), 0)
 }
@@ -169,22 +166,34 @@ func (p *shared) secret(ctx context.Context, id event.ID) (box []byte, err error
 	return box, err
 }
 
-// addSecrets adds the secrets in one statement, which is one transaction.
+// addMasters adds the master key of a vault that a program of before has made since the table is there.
+func (p *shared) addMasters(ctx context.Context) error {
+	return p.do(ctx, func(ctx context.Context) error {
+		_, err := p.db.ExecContext(ctx, `INSERT INTO chirograph_vault.masters (number, key_check, pseudonym, digest, wraps)
+			SELECT 0, key_check, pseudonym, digest, 2 FROM chirograph_vault.meta WHERE NOT EXISTS (SELECT FROM chirograph_vault.masters) ON CONFLICT DO NOTHING`)
+		return err
+	})
+}
+
 func (p *shared) addSecrets(ctx context.Context, secrets []subjectSecret) error {
+	if len(secrets) == 0 {
+		return nil
+	}
 	ids, boxes := make([][]byte, len(secrets)), make([][]byte, len(secrets))
 	for i := range secrets {
 		ids[i], boxes[i] = secrets[i].id[:], secrets[i].box
 	}
-	return p.do(ctx, func(ctx context.Context) error {
-		_, err := p.db.ExecContext(ctx, `INSERT INTO chirograph_vault.subjects (id, secret)
-			SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING`, ids, boxes)
+	under := secrets[0].under
+	return p.tx(ctx, under, len(secrets), func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO chirograph_vault.subjects (id, secret, master)
+			SELECT id, secret, $3::integer FROM unnest($1::bytea[], $2::bytea[]) AS new (id, secret) ON CONFLICT DO NOTHING`, ids, boxes, under)
 		return err
 	})
 }
 
 func (p *shared) secrets(ctx context.Context, after, upTo event.ID, max int) (out []subjectSecret, err error) {
 	err = p.do(ctx, func(ctx context.Context) error {
-		rows, err := p.db.QueryContext(ctx, "SELECT id, secret FROM chirograph_vault.subjects WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3", after[:], upTo[:], max)
+		rows, err := p.db.QueryContext(ctx, "SELECT id, secret, master FROM chirograph_vault.subjects WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3", after[:], upTo[:], max)
 		if err != nil {
 			return err
 		}
@@ -201,9 +210,9 @@ func (p *shared) class(ctx context.Context, k classKey) (box []byte, err error) 
 	return box, err
 }
 
-func (p *shared) addClass(ctx context.Context, k classKey, box []byte) error {
-	return p.do(ctx, func(ctx context.Context) error {
-		_, err := p.db.ExecContext(ctx, "INSERT INTO chirograph_vault.classes (tenant, class, key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", k.tenant, k.class, box)
+func (p *shared) addClass(ctx context.Context, k classKey, box wrappedKey) error {
+	return p.tx(ctx, box.under, 1, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO chirograph_vault.classes (tenant, class, key, master) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", k.tenant, k.class, box.box, box.under)
 		return err
 	})
 }

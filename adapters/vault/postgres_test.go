@@ -64,22 +64,22 @@ func TestNodesShareAVault(t *testing.T) {
 		t.Errorf("health %v, %v, %q", ok, since, detail)
 	}
 
-	// A key in another's place is no key, and a destroyed one is erased, for whoever has
+	// A key in another's place is no key, and one that is gone is missing, for whoever has
 	// not cached it.
 	other := subjectKey(t, a)
 	if _, err := a.db.Exec("UPDATE chirograph_vault.subjects SET secret = (SELECT secret FROM chirograph_vault.subjects WHERE id = $1) WHERE id = $2", key[:], other[:]); err != nil {
 		t.Fatal(err)
 	}
 	c := node(t, url, master, Options{})
-	if _, err := c.Seal("acme", other, "message", id, nil); err == nil || !strings.Contains(err.Error(), "subject key in the vault is damaged") {
+	if _, err := c.Seal("acme", other, "message", event.SealV2, id, nil); err == nil || !strings.Contains(err.Error(), "subject key in the vault is damaged") {
 		t.Errorf("a moved key gave %v", err)
 	}
 	for _, text := range []string{"DELETE FROM chirograph_vault.subjects WHERE id = $1", "DELETE FROM chirograph_vault.classes WHERE $1::bytea IS NOT NULL"} {
 		if _, err := a.db.Exec(text, key[:]); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := node(t, url, master, Options{}).Open("acme", id, &s); !errors.Is(err, ledger.ErrErased) {
-			t.Errorf("after %s: open gave %v, want ErrErased", text, err)
+		if _, err := node(t, url, master, Options{}).Open("acme", id, &s); !errors.Is(err, ledger.ErrKeyMissing) {
+			t.Errorf("after %s: open gave %v, want ErrKeyMissing", text, err)
 		}
 	}
 }
@@ -138,7 +138,7 @@ func TestNodesMakeOneClassKey(t *testing.T) {
 	for i := range boxes {
 		wg.Go(func() {
 			var err error
-			if boxes[i], err = vaults[i%nodes].Seal("acme", keys[i%nodes], "message", id, []byte("a body")); err != nil {
+			if boxes[i], err = vaults[i%nodes].Seal("acme", keys[i%nodes], "message", event.SealV2, id, []byte("a body")); err != nil {
 				t.Error(err)
 			}
 		})
@@ -245,10 +245,10 @@ func TestPostgresAway(t *testing.T) {
 		if plain, err := v.Open("acme", id, &s); err != nil || string(plain) != "a body" {
 			t.Errorf("opened %q, %v", plain, err)
 		}
-		if _, err := v.Seal("acme", key, "other", id, nil); err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, ledger.ErrErased) {
+		if _, err := v.Seal("acme", key, "other", event.SealV2, id, nil); err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, ledger.ErrErased) {
 			t.Errorf("a class that is not cached: %v", err)
 		}
-		if _, err := v.Seal("acme", event.NewID(november), "message", id, nil); err == nil || errors.Is(err, ledger.ErrErased) {
+		if _, err := v.Seal("acme", event.NewID(november), "message", event.SealV2, id, nil); err == nil || errors.Is(err, ledger.ErrErased) {
 			t.Errorf("a subject that is not cached: %v", err)
 		}
 		// Spares run out, and then everybody who waits is told by the fill that fails: one
@@ -293,7 +293,7 @@ func TestPostgresStandby(t *testing.T) {
 	settled(t, v)
 	promote := servertest.Standby(t, url)
 	class := func(n int) error {
-		return v.store.addClass(servertest.Within(t), classKey{"acme", fmt.Sprint("class ", n)}, []byte("box"))
+		return v.store.addClass(servertest.Within(t), classKey{"acme", fmt.Sprint("class ", n)}, wrappedKey{[]byte("box"), 0})
 	}
 	servertest.Until(t, "a standby says so", func() bool {
 		err := class(1)
@@ -362,7 +362,7 @@ func TestOpenVaultOfBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exec("INSERT INTO chirograph_vault.meta VALUES ($1, $2, $3, $4)", formatVersion, file.check, file.wrapped(file.pseudonym, "pseudonym"), file.wrapped(file.digest, "digest"))
+	exec("INSERT INTO chirograph_vault.meta VALUES ($1, $2, $3, $4)", formatVersion, file.ring.current().check, file.ring.wrapped(file.pseudonym, "pseudonym").box, file.ring.wrapped(file.digest, "digest").box)
 	exec("INSERT INTO chirograph_vault.subjects VALUES ($1, $2)", key[:], box)
 	classes, err := file.store.classes(servertest.Within(t))
 	if err != nil {
@@ -462,7 +462,7 @@ func TestNothingIsUsedThatIsNotDurable(t *testing.T) {
 			failed++
 			continue
 		}
-		s, err := v.Seal("acme", key, "message", id, []byte("a body"))
+		s, err := v.Seal("acme", key, "message", event.SealV2, id, []byte("a body"))
 		if err != nil {
 			failed++
 			continue

@@ -13,7 +13,10 @@
 //
 // Data is sealed with AES-256-GCM, under a key that HKDF-SHA256 (RFC 5869) derives from a subject
 // secret, with a class key as salt, for the tenant. Both keys are needed to open the data, and
-// nothing that is stored elsewhere replaces either.
+// nothing that is stored elsewhere replaces either. In version 2 of the seal, which a ledger has from
+// format level 3 on, the key is derived for one event, and its box commits to it (package seal). So
+// the key of one event can be disclosed: it opens that event and no other. The key of version 1 opens
+// all data of one subject, class and month.
 //
 // A key is durable before it is used: SQLite has journal_mode=WAL and synchronous=FULL,
 // PostgreSQL synchronous_commit=on, and the vault waits for the end of the transaction. Subject
@@ -30,11 +33,11 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -55,6 +58,14 @@ type Options struct {
 	// one with Copy. With Create, a new vault gets the same pseudonym and digest keys. It is an
 	// error if this vault exists and has others.
 	CopyOf *Vault
+	// Ledger is the short id of the ledger that a new vault belongs to; it is written together with the
+	// vault's keys. In a vault that exists it changes nothing: see Learn. May be "".
+	Ledger string
+	// Log gets a line when keys are noticed to be missing. Default: slog.Default().
+	Log *slog.Logger
+	// ToCopy opens the vault for Copy alone, from it or into it. It makes no keys, and SubjectKey fails. See
+	// also OpenToCopy.
+	ToCopy bool
 	// Timeout bounds each use of PostgreSQL, with connecting. Default 5 s. SQLite does not use
 	// it.
 	Timeout time.Duration
@@ -62,11 +73,13 @@ type Options struct {
 
 const (
 	formatVersion = 1
+	// rotatedFormat is the format from the first rotation of the master key on. What is in the tables is
+	// the same, but a program of before must not make keys in it: it would wrap them under the old one.
+	rotatedFormat = 2
 
 	keySize = 32
-	// A subject secret and a derived cipher take about 150 and 1,200 bytes in memory.
+	// A subject secret takes about 150 bytes in memory.
 	cachedSecrets = 1 << 16
-	cachedCiphers = 1 << 14
 	cachedClasses = 1 << 12
 	// The first fill makes firstSpares spare secrets, and no fill more than maxSpares, so that a
 	// short run leaves few unused.
@@ -76,10 +89,11 @@ const (
 
 // Vault is a ledger.Vault, in SQLite or PostgreSQL. All methods may be called from any goroutine.
 type Vault struct {
-	wrapping
-	db    *sql.DB
-	store store // what is done with db
-	now   func() time.Time
+	ring     keyring
+	rotation rotation
+	memory
+	sealing
+	db *sql.DB
 
 	pseudonym []byte
 	digest    []byte
@@ -87,7 +101,6 @@ type Vault struct {
 
 	secrets *lru[event.ID, []byte]
 	classes *lru[classKey, []byte]
-	ciphers *lru[cipherKey, cipher.AEAD]
 
 	making struct {
 		sync.Mutex
@@ -99,11 +112,6 @@ type Vault struct {
 
 type classKey struct{ tenant, class string } // class is "message/2026-11"
 
-type cipherKey struct {
-	classKey
-	subject event.ID
-}
-
 // made is a class key that a caller is making. done is closed when it is made, or when that has
 // failed.
 type made struct {
@@ -114,7 +122,8 @@ type made struct {
 
 // store is what each engine does for a Vault. It gets wrapped keys only. If something is missing,
 // the error is sql.ErrNoRows. What is added is durable when the call returns, and may be added
-// twice. Each call to PostgreSQL returns within Options.Timeout.
+// twice; if it is not under the newest master key, nothing is added, and the error is errMasterChanged.
+// Each call to PostgreSQL returns within Options.Timeout.
 type store interface {
 	secret(ctx context.Context, id event.ID) ([]byte, error)
 	addSecrets(ctx context.Context, secrets []subjectSecret) error
@@ -124,28 +133,30 @@ type store interface {
 
 	class(ctx context.Context, k classKey) ([]byte, error)
 	// addClass adds a class key. If there is one already, that stays.
-	addClass(ctx context.Context, k classKey, box []byte) error
+	addClass(ctx context.Context, k classKey, box wrappedKey) error
 	classes(ctx context.Context) (map[classKey][]byte, error)
+	// makeClass is addClass, but adds nothing if the key was noticed to be missing.
+	makeClass(ctx context.Context, k classKey, box wrappedKey) error
 
 	health() (ok bool, since time.Time, detail string)
 	close() error
 }
 
 type subjectSecret struct {
-	id  event.ID
-	box []byte
+	id event.ID
+	wrappedKey
 }
 
-// newVault returns a vault that has no store yet.
-func newVault(master []byte) *Vault {
+// newVault returns a vault that has no store yet, and may have its master keys in files.
+func newVault(files ...string) *Vault {
 	v := &Vault{
-		wrapping: wrapping{newCipher(derive(master, nil, "chirograph vault: wrap")), derive(master, nil, "chirograph vault: check")},
-
-		now:     time.Now,
+		ring:    keyring{files: files},
+		memory:  memory{now: time.Now},
 		secrets: newLRU[event.ID, []byte](cachedSecrets),
 		classes: newLRU[classKey, []byte](cachedClasses),
-		ciphers: newLRU[cipherKey, cipher.AEAD](cachedCiphers),
 	}
+	v.sealing = newSealing(v.secret, func(k classKey) ([]byte, error) { return classToOpen(v, k) }, v.class,
+		func(k classKey) (classKey, error) { return sealable(v, k) })
 	v.making.classes = map[classKey]*made{}
 	v.spare.fill = make(chan struct{}, 1)
 	v.spare.filled.L = &v.spare
@@ -153,47 +164,63 @@ func newVault(master []byte) *Vault {
 	return v
 }
 
-// start begins to make spare secrets.
-func (v *Vault) start() {
-	v.spare.filler.Go(func() { v.spare.run(v.makeSecrets) })
-	v.spare.fill <- struct{}{}
+// start begins to make spare secrets. A vault that is only copied from or to makes none.
+func (v *Vault) start(o Options) {
+	fill := v.makeSecrets
+	if o.ToCopy {
+		fill = func(int) ([]event.ID, error) { return nil, errors.New("it was opened to be copied only") }
+	}
+	v.spare.filler.Go(func() { v.spare.run(fill) })
+	if !o.ToCopy {
+		v.spare.fill <- struct{}{}
+	}
 }
 
-// masterKey reads the master key, or makes one for a vault that is to be created.
-func masterKey(file string, o Options, exists bool) ([]byte, error) {
+// masterKey reads the master key for a vault that is to be created, or makes one.
+func masterKey(file string, o Options) (*wrapping, error) {
 	master, err := readMasterKey(file)
-	if !errors.Is(err, os.ErrNotExist) {
-		return master, err
-	}
 	switch {
-	case exists:
-		return nil, fmt.Errorf("the master key file %s of the vault is missing: restore it, or bring it from another node; without it nothing that was sealed can be read", file)
+	case !errors.Is(err, os.ErrNotExist):
 	case o.CopyOf != nil:
-		return nil, fmt.Errorf("there is no master key file %s: a copy of a vault has the same master key as the original. Put the original's file there, or name the file with --to-key", file)
+		return nil, tag(ErrNoMasterKey, "there is no master key file %s: a copy of a vault has the same master key as the original. Put the original's file there, or name the file with --to-key", file)
 	case !o.Create:
-		return nil, fmt.Errorf("there is no master key file %s", file)
+		return nil, tag(ErrNoMasterKey, "there is no master key file %s", file)
+	default:
+		master, err = createMasterKey(file)
 	}
-	return createMasterKey(file)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(master)
+	return newWrapping(master), nil
 }
 
 // newMeta makes the wrapped keys that a new vault has for ever.
-func (v *Vault) newMeta(o Options) (pseudonym, digest []byte) {
+func newMeta(w *wrapping, o Options) (pseudonym, digest []byte) {
 	p, d := newKey(), newKey()
 	if c := o.CopyOf; c != nil {
 		p, d = c.pseudonym, c.digest
 	}
-	return v.wrapped(p, "pseudonym"), v.wrapped(d, "digest")
+	return w.wrapped(p, "pseudonym"), w.wrapped(d, "digest")
 }
 
-// readMeta unwraps the keys that the vault was made with.
-func (v *Vault) readMeta(check, pseudonym, digest []byte, o Options) (err error) {
-	if subtle.ConstantTimeCompare(check, v.check) != 1 {
-		return errors.New("the master key does not fit: this vault was made with another one")
-	}
-	if v.pseudonym, err = v.unwrap(pseudonym, "pseudonym"); err != nil {
+// readMeta unwraps the keys that the vault was made with, with the first of the keys that fits.
+func (v *Vault) readMeta(ctx context.Context, keys []*wrapping, o Options) error {
+	if err := holdMasters(ctx, v, keys); err != nil {
 		return err
 	}
-	if v.digest, err = v.unwrap(digest, "digest"); err != nil {
+	rows, err := v.rotation.masters(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(rows, func(m master) bool { return m.number == v.ring.current().number })
+	if i < 0 {
+		return errMasterChanged
+	}
+	if v.pseudonym, err = v.ring.unwrap(rows[i].pseudonym, "pseudonym"); err != nil {
+		return err
+	}
+	if v.digest, err = v.ring.unwrap(rows[i].digest, "digest"); err != nil {
 		return err
 	}
 	if c := o.CopyOf; c != nil {
@@ -203,13 +230,19 @@ func (v *Vault) readMeta(check, pseudonym, digest []byte, o Options) (err error)
 }
 
 func laterFormat(version int) error {
-	return fmt.Errorf("this vault has format %d, and this chirograph reads format %d: use the version that wrote it, or a newer one", version, formatVersion)
+	return fmt.Errorf("this vault has format %d, and this chirograph reads format %d: use the version that wrote it, or a newer one", version, rotatedFormat)
 }
 
 // Health says whether the vault's PostgreSQL answers, since when that is so, and if not, why, in
-// words for the operator. It returns at once: PostgreSQL is asked at least every two seconds. A
-// vault in SQLite is always well.
-func (v *Vault) Health() (ok bool, since time.Time, detail string) { return v.store.health() }
+// words for the operator. It is not well either if keys were noticed to be missing. It returns at once:
+// PostgreSQL is asked at least every two seconds.
+func (v *Vault) Health() (ok bool, since time.Time, detail string) {
+	ok, since, detail = v.store.health()
+	if at, lacks := v.lacks.detail(); ok && lacks != "" {
+		return false, at, lacks
+	}
+	return ok, since, detail
+}
 
 // Close ends the use of the vault. Its keys are durable, so what was sealed can still be opened
 // later.
@@ -253,15 +286,15 @@ func derive(secret, salt []byte, use string, names ...string) []byte {
 	return k
 }
 
-// seal encrypts plain, bound to bound. The box begins with its random nonce (96 bits, NIST SP
+// encrypt encrypts plain, bound to bound. The box begins with its random nonce (96 bits, NIST SP
 // 800-38D §8.2.2).
-func seal(aead cipher.AEAD, plain, bound []byte) []byte {
+func encrypt(aead cipher.AEAD, plain, bound []byte) []byte {
 	box := make([]byte, 12, 12+len(plain)+16)
 	rand.Read(box)
 	return aead.Seal(box, box, plain, bound)
 }
 
-func unseal(aead cipher.AEAD, box, bound []byte) ([]byte, error) {
+func decrypt(aead cipher.AEAD, box, bound []byte) ([]byte, error) {
 	if len(box) < 12 {
 		return nil, errors.New("too short")
 	}
@@ -316,11 +349,15 @@ func (v *Vault) makeSecrets(n int) ([]event.ID, error) {
 	}
 	slices.SortFunc(ids, func(a, b event.ID) int { return strings.Compare(string(a[:]), string(b[:])) })
 	keys, boxes := make([][]byte, n), make([]subjectSecret, n)
-	for i, id := range ids {
-		keys[i] = newKey()
-		boxes[i] = subjectSecret{id, v.wrapped(keys[i], "subject", string(id[:]))}
-	}
-	if err := v.store.addSecrets(context.Background(), boxes); err != nil {
+	err := v.under(context.Background(), func() error {
+		under := v.ring.current()
+		for i, id := range ids {
+			keys[i] = newKey()
+			boxes[i] = subjectSecret{id, wrappedKey{under.wrapped(keys[i], "subject", string(id[:])), under.number}}
+		}
+		return v.store.addSecrets(context.Background(), boxes)
+	})
+	if err != nil {
 		return nil, err
 	}
 	for i := range ids {
@@ -329,51 +366,57 @@ func (v *Vault) makeSecrets(n int) ([]event.ID, error) {
 	return ids, nil
 }
 
-// secret returns a subject's secret; ErrErased if there is none.
+// secret returns a subject's secret; ErrKeyMissing if there is none, and that is remembered.
 func (v *Vault) secret(id event.ID) ([]byte, error) {
 	if s, ok := v.secrets.get(id); ok {
 		return s, nil
 	}
 	box, err := v.store.secret(context.Background(), id)
 	if err != nil {
-		return nil, erased(err)
+		if errors.Is(err, sql.ErrNoRows) {
+			_ = v.notice(context.Background(), []event.ID{id}, nil) // only a class key is written down
+		}
+		return nil, absent(err)
 	}
-	s, err := v.unwrap(box, "subject", string(id[:]))
+	v.lacks.found(id)
+	s, err := v.open(box, "subject", string(id[:]))
 	if err == nil {
 		v.secrets.put(id, s)
 	}
 	return s, err
 }
 
-func erased(err error) error {
+// absent is ErrKeyMissing if the store has no such row. Nothing erases keys yet.
+func absent(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
-		return ledger.ErrErased
+		return ledger.ErrKeyMissing
 	}
 	return ledger.Refused(fmt.Errorf("the vault cannot be read: %w", err))
 }
 
-// class returns a tenant's class key; ErrErased if there is none.
+// class returns a tenant's class key; ErrKeyMissing if there is none.
 func (v *Vault) class(k classKey) ([]byte, error) {
 	if s, ok := v.classes.get(k); ok {
 		return s, nil
 	}
 	box, err := v.store.class(context.Background(), k)
 	if err != nil {
-		return nil, erased(err)
+		return nil, absent(err)
 	}
-	s, err := v.unwrap(box, "class", k.tenant, k.class)
+	s, err := v.open(box, "class", k.tenant, k.class)
 	if err == nil {
 		v.classes.put(k, s)
 	}
 	return s, err
 }
 
-// classOrNew is class, but makes the key at its first use. The key is durable when it returns. A
-// key that was destroyed looks like one that was never made: before destroying a key, make sure
-// that no more data of its month will be sealed.
+// classOrNew is class, but makes the key at its first use. The key is durable when it returns. If
+// the key was noticed to be missing, none is made: ErrKeyMissing. A key that was destroyed looks like
+// one that was never made: before destroying a key, make sure that no more data of its month will be
+// sealed.
 func (v *Vault) classOrNew(k classKey) ([]byte, error) {
 	s, err := v.class(k)
-	if err == nil || !errors.Is(err, ledger.ErrErased) {
+	if err == nil || !errors.Is(err, ledger.ErrKeyMissing) {
 		return s, err
 	}
 	m := &v.making
@@ -398,49 +441,11 @@ func (v *Vault) classOrNew(k classKey) ([]byte, error) {
 
 // makeClass makes a class key. If another process has made it first, that key is used.
 func (v *Vault) makeClass(k classKey) ([]byte, error) {
-	if err := v.store.addClass(context.Background(), k, v.wrapped(newKey(), "class", k.tenant, k.class)); err != nil {
+	err := v.under(context.Background(), func() error {
+		return v.store.makeClass(context.Background(), k, v.ring.wrapped(newKey(), "class", k.tenant, k.class))
+	})
+	if err != nil {
 		return nil, fmt.Errorf("the vault cannot make a key: %w", err)
 	}
 	return v.class(k)
-}
-
-// cipher returns the cipher for a tenant's data about one subject, of one class and month.
-func (v *Vault) cipher(k cipherKey, class func(classKey) ([]byte, error)) (cipher.AEAD, error) {
-	if c, ok := v.ciphers.get(k); ok {
-		return c, nil
-	}
-	secret, err := v.secret(k.subject)
-	if err != nil {
-		return nil, err
-	}
-	salt, err := class(k.classKey)
-	if err != nil {
-		return nil, err
-	}
-	c := newCipher(derive(secret, salt, "chirograph vault: seal", k.tenant, k.class, string(k.subject[:])))
-	v.ciphers.put(k, c)
-	return c, nil
-}
-
-// Seal is part of ledger.Vault.
-func (v *Vault) Seal(tenant string, key event.ID, class ledger.Class, id event.ID, plain []byte) (event.Sealed, error) {
-	name := string(class) + "/" + id.Time().Format("2006-01")
-	c, err := v.cipher(cipherKey{classKey{tenant, name}, key}, v.classOrNew)
-	if err != nil {
-		return event.Sealed{}, err
-	}
-	return event.Sealed{SubjectKey: key, ClassKey: name, Box: seal(c, plain, id[:])}, nil
-}
-
-// Open is part of ledger.Vault.
-func (v *Vault) Open(tenant string, id event.ID, s *event.Sealed) ([]byte, error) {
-	c, err := v.cipher(cipherKey{classKey{tenant, s.ClassKey}, s.SubjectKey}, v.class)
-	if err != nil {
-		return nil, err
-	}
-	plain, err := unseal(c, s.Box, id[:])
-	if err != nil {
-		return nil, errors.New("the sealed data does not open: it was altered, or belongs to another event or tenant")
-	}
-	return plain, nil
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/cipher"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,9 @@ import (
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("VAULT_TEST_SEALER"); dir != "" {
 		sealer(dir)
+	}
+	if file := os.Getenv("VAULT_TEST_ROTATE"); file != "" {
+		rotator(file)
 	}
 	os.Exit(m.Run())
 }
@@ -57,9 +61,17 @@ func subjectKey(t testing.TB, v *Vault) event.ID {
 	return key
 }
 
+var versions = []event.SealVersion{event.SealV1, event.SealV2}
+
+// sealed is sealed in the newest version.
 func sealed(t testing.TB, v *Vault, tenant string, key event.ID, class ledger.Class, id event.ID, plain string) event.Sealed {
 	t.Helper()
-	s, err := v.Seal(tenant, key, class, id, []byte(plain))
+	return sealedAs(t, v, event.SealV2, tenant, key, class, id, plain)
+}
+
+func sealedAs(t testing.TB, v *Vault, version event.SealVersion, tenant string, key event.ID, class ledger.Class, id event.ID, plain string) event.Sealed {
+	t.Helper()
+	s, err := v.Seal(tenant, key, class, version, id, []byte(plain))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,20 +79,29 @@ func sealed(t testing.TB, v *Vault, tenant string, key event.ID, class ledger.Cl
 }
 
 func TestRoundTrip(t *testing.T) {
+	for _, version := range versions {
+		t.Run(fmt.Sprint(version), func(t *testing.T) { roundTrip(t, version) })
+	}
+}
+
+// overhead is how much longer than its plain text a box is.
+var overhead = map[event.SealVersion]int{event.SealV1: 12 + 16, event.SealV2: 32 + 12 + 16}
+
+func roundTrip(t *testing.T, version event.SealVersion) {
 	dir := t.TempDir()
 	v := open(t, dir, true)
 	key, id := subjectKey(t, v), event.NewID(november)
-	s := sealed(t, v, "acme", key, "message", id, "a body")
-	if s.SubjectKey != key || s.ClassKey != "message/2026-11" {
+	s := sealedAs(t, v, version, "acme", key, "message", id, "a body")
+	if s.Version != version || s.SubjectKey != key || s.ClassKey != "message/2026-11" {
 		t.Errorf("sealed under %s and %s", s.SubjectKey, s.ClassKey)
 	}
-	if bytes.Contains(s.Box, []byte("body")) || len(s.Box) != 12+len("a body")+16 {
+	if bytes.Contains(s.Box, []byte("body")) || len(s.Box) != overhead[version]+len("a body") {
 		t.Errorf("box %x", s.Box)
 	}
-	if again := sealed(t, v, "acme", key, "message", id, "a body"); bytes.Equal(again.Box, s.Box) {
+	if again := sealedAs(t, v, version, "acme", key, "message", id, "a body"); bytes.Equal(again.Box, s.Box) {
 		t.Error("the same text gave the same box twice")
 	}
-	empty := sealed(t, v, "acme", key, "message", id, "")
+	empty := sealedAs(t, v, version, "acme", key, "message", id, "")
 	check := func(v *Vault) {
 		t.Helper()
 		if plain, err := v.Open("acme", id, &s); err != nil || string(plain) != "a body" {
@@ -101,12 +122,18 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestWhatDoesNotOpen(t *testing.T) {
+	for _, version := range versions {
+		t.Run(fmt.Sprint(version), func(t *testing.T) { whatDoesNotOpen(t, version) })
+	}
+}
+
+func whatDoesNotOpen(t *testing.T, version event.SealVersion) {
 	v := open(t, t.TempDir(), true)
 	key, id := subjectKey(t, v), event.NewID(november)
-	s := sealed(t, v, "acme", key, "message", id, "a body")
-	other := sealed(t, v, "acme", subjectKey(t, v), "message", id, "other")
-	sealed(t, v, "acme", key, "evidence", id, "")
-	sealed(t, v, "bank", key, "message", id, "")
+	s := sealedAs(t, v, version, "acme", key, "message", id, "a body")
+	other := sealedAs(t, v, version, "acme", subjectKey(t, v), "message", id, "other")
+	sealedAs(t, v, version, "acme", key, "evidence", id, "")
+	sealedAs(t, v, version, "bank", key, "message", id, "")
 	for _, c := range []struct {
 		name   string
 		tenant string
@@ -120,6 +147,8 @@ func TestWhatDoesNotOpen(t *testing.T) {
 		{"another class", "acme", id, func(s *event.Sealed) { s.ClassKey = "evidence/2026-11" }},
 		{"a changed bit", "acme", id, func(s *event.Sealed) { s.Box = bytes.Clone(s.Box); s.Box[20] ^= 1 }},
 		{"a cut box", "acme", id, func(s *event.Sealed) { s.Box = s.Box[:20] }},
+		{"another version", "acme", id, func(s *event.Sealed) { s.Version = event.SealV2 - s.Version }},
+		{"a version that is not known", "acme", id, func(s *event.Sealed) { s.Version = 1 }},
 		{"an empty box", "acme", id, func(s *event.Sealed) { s.Box = nil }},
 	} {
 		s := s
@@ -129,32 +158,6 @@ func TestWhatDoesNotOpen(t *testing.T) {
 		if plain, err := v.Open(c.tenant, c.id, &s); err == nil || errors.Is(err, ledger.ErrErased) {
 			t.Errorf("%s: opened %q, %v; want an error that is not ErrErased", c.name, plain, err)
 		}
-	}
-}
-
-func TestErased(t *testing.T) {
-	for _, c := range []struct{ name, text string }{
-		{"subject", "DELETE FROM subjects WHERE id = ?"},
-		{"class", "DELETE FROM classes WHERE ? IS NOT NULL"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			dir := t.TempDir()
-			v := open(t, dir, true)
-			key, id := subjectKey(t, v), event.NewID(november)
-			s := sealed(t, v, "acme", key, "message", id, "a body")
-			if _, err := v.db.Exec(c.text, key[:]); err != nil {
-				t.Fatal(err)
-			}
-			v.Close()
-			v = open(t, dir, false)
-			if _, err := v.Open("acme", id, &s); !errors.Is(err, ledger.ErrErased) {
-				t.Errorf("open gave %v, want ErrErased", err)
-			}
-			_, err := v.Seal("acme", key, "message", id, nil)
-			if c.name == "subject" && !errors.Is(err, ledger.ErrErased) {
-				t.Errorf("seal gave %v, want ErrErased", err)
-			}
-		})
 	}
 }
 
@@ -247,7 +250,7 @@ func TestOpenRefuses(t *testing.T) {
 			os.Chmod(key, 0o640)
 		}, true, "chmod 600"},
 		{"a foreign database", func(t *testing.T, dir, path, key string) { exec(t, dir, "PRAGMA application_id = 7") }, true, "another application"},
-		{"a newer format", func(t *testing.T, dir, path, key string) { exec(t, dir, "PRAGMA user_version = 2") }, true, "format 2"},
+		{"a newer format", func(t *testing.T, dir, path, key string) { exec(t, dir, "PRAGMA user_version = 3") }, true, "format 3"},
 		{"no database", func(t *testing.T, dir, path, key string) {
 			write(t, path, strings.Repeat("a letter ", 1000), 0o600)
 		}, true, "not a vault"},
@@ -405,7 +408,7 @@ func TestConcurrentUse(t *testing.T) {
 				// Months are opened by whoever comes first.
 				id := event.NewID(november.AddDate(0, i%6, 0))
 				want := fmt.Sprint(c, i)
-				s, err := v.Seal(tenant, key, "message", id, []byte(want))
+				s, err := v.Seal(tenant, key, "message", event.SealV2, id, []byte(want))
 				if err != nil {
 					t.Error(err)
 					return
@@ -499,7 +502,7 @@ func sealer(dir string) {
 		l := line{Tenant: fmt.Sprint("tenant", i/20), ID: event.NewID(november)}
 		key, err := v.SubjectKey(l.Tenant, event.Pseudonym{})
 		if err == nil {
-			l.Sealed, err = v.Seal(l.Tenant, key, "message", l.ID, []byte("sealed"))
+			l.Sealed, err = v.Seal(l.Tenant, key, "message", event.SealV2, l.ID, []byte("sealed"))
 		}
 		if err != nil {
 			fmt.Println(err)
@@ -556,45 +559,60 @@ func BenchmarkSubjectKey(b *testing.B) {
 
 var body = strings.Repeat("x", 250)
 
+// Each event that is sealed has an id of its own, as in life.
 func BenchmarkSeal(b *testing.B) {
 	v := open(b, b.TempDir(), true)
-	id := event.NewID(november)
-	b.Run("cached", func(b *testing.B) {
-		key := subjectKey(b, v)
-		for b.Loop() {
-			sealed(b, v, "acme", key, "message", id, body)
-		}
-	})
-	b.Run("new subjects", func(b *testing.B) {
-		for b.Loop() {
-			b.StopTimer()
+	for _, version := range versions {
+		id := event.NewID(november)
+		b.Run(fmt.Sprintf("v%d/known subject", max(1, version)), func(b *testing.B) {
+			b.ReportAllocs()
 			key := subjectKey(b, v)
-			b.StartTimer()
-			sealed(b, v, "acme", key, "message", id, body)
-		}
-	})
+			for b.Loop() {
+				binary.BigEndian.PutUint32(id[12:], binary.BigEndian.Uint32(id[12:])+1)
+				sealedAs(b, v, version, "acme", key, "message", id, body)
+			}
+		})
+		b.Run(fmt.Sprintf("v%d/new subject", max(1, version)), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				key := subjectKey(b, v)
+				b.StartTimer()
+				sealedAs(b, v, version, "acme", key, "message", id, body)
+			}
+		})
+	}
 }
 
 func BenchmarkOpen(b *testing.B) {
 	v := open(b, b.TempDir(), true)
-	id, key := event.NewID(november), subjectKey(b, v)
-	s := sealed(b, v, "acme", key, "message", id, body)
-	b.Run("cached", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := v.Open("acme", id, &s); err != nil {
-				b.Fatal(err)
-			}
+	for _, version := range versions {
+		id, key := event.NewID(november), subjectKey(b, v)
+		s := sealedAs(b, v, version, "acme", key, "message", id, body)
+		for _, c := range []struct {
+			name   string
+			forget func()
+		}{
+			{"just sealed", func() {}},
+			{"known subject", func() { v.recent = new(recent) }},
+			{"from the file", func() {
+				v.secrets = newLRU[event.ID, []byte](1)
+				v.roots = newLRU[cipherKey, []byte](1)
+				v.ciphers = newLRU[cipherKey, cipher.AEAD](1)
+				v.recent = new(recent)
+			}},
+		} {
+			b.Run(fmt.Sprintf("v%d/%s", max(1, version), c.name), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					c.forget()
+					if _, err := v.Open("acme", id, &s); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
 		}
-	})
-	b.Run("from the file", func(b *testing.B) {
-		for b.Loop() {
-			v.secrets = newLRU[event.ID, []byte](1)
-			v.ciphers = newLRU[cipherKey, cipher.AEAD](1)
-			if _, err := v.Open("acme", id, &s); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+	}
 }
 
 func BenchmarkDigest(b *testing.B) {

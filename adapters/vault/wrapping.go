@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/cipher"
 	"crypto/subtle"
-	"fmt"
 )
 
 // wrapping protects the keys of a vault where only its store is stolen: each key is sealed under
@@ -12,6 +11,10 @@ import (
 type wrapping struct {
 	wrap  cipher.AEAD
 	check []byte // shows whether a vault was made under the same master key
+}
+
+func newWrapping(master []byte) *wrapping {
+	return &wrapping{newCipher(derive(master, nil, "chirograph vault: wrap")), derive(master, nil, "chirograph vault: check")}
 }
 
 // bound is the data that a wrapped key is bound to: its kind and names, so that no key can be
@@ -27,25 +30,25 @@ func bound(kind string, names []string) []byte {
 
 // wrapped returns the box of a key.
 func (w *wrapping) wrapped(key []byte, kind string, names ...string) []byte {
-	return seal(w.wrap, key, bound(kind, names))
+	return encrypt(w.wrap, key, bound(kind, names))
 }
 
 // unwrap returns the key in a box.
 func (w *wrapping) unwrap(box []byte, kind string, names ...string) ([]byte, error) {
-	key, err := unseal(w.wrap, box, bound(kind, names))
+	key, err := decrypt(w.wrap, box, bound(kind, names))
 	if err != nil || len(key) != keySize {
-		return nil, fmt.Errorf("a %s key in the vault is damaged, or was put there by another program", kind)
+		return nil, tag(ErrDamaged, "a %s key in the vault is damaged, or was put there by another program", kind)
 	}
 	return key, nil
 }
 
 // sameKey reports whether two boxes have the same key. No key is wrapped twice, so the boxes are
 // usually the same bytes.
-func (w *wrapping) sameKey(a, b []byte, kind string, names ...string) bool {
+func (r *keyring) sameKey(a, b []byte, kind string, names ...string) bool {
 	if bytes.Equal(a, b) {
 		return true
 	}
-	x, err1 := w.unwrap(a, kind, names...)
-	y, err2 := w.unwrap(b, kind, names...)
+	x, err1 := r.unwrap(a, kind, names...)
+	y, err2 := r.unwrap(b, kind, names...)
 	return err1 == nil && err2 == nil && subtle.ConstantTimeCompare(x, y) == 1
 }

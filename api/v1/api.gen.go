@@ -619,8 +619,11 @@ type InboundText struct {
 	Followed []Following `json:"followed"`
 
 	// From Who wrote, masked without the scope messages:read.
-	From     string `json:"from,omitempty,omitzero"`
-	Language string `json:"language,omitempty,omitzero"`
+	From string `json:"from,omitempty,omitzero"`
+
+	// KeyMissing The personal data cannot be read now, because its key is missing from the vault; it was not erased. Left out otherwise.
+	KeyMissing bool   `json:"key_missing,omitempty,omitzero"`
+	Language   string `json:"language,omitempty,omitzero"`
 
 	// Lists The version of the word lists.
 	Lists string `json:"lists,omitempty,omitzero"`
@@ -663,6 +666,9 @@ type InboundWords struct {
 	// Event A UUID (RFC 9562).
 	Event ID     `json:"event"`
 	From  string `json:"from,omitempty,omitzero"`
+
+	// KeyMissing The personal data cannot be read now, because its key is missing from the vault; it was not erased. Left out otherwise.
+	KeyMissing bool `json:"key_missing,omitempty,omitzero"`
 
 	// Octets What the carrier delivered, in hexadecimal; at most the first 1,024 octets.
 	Octets string `json:"octets,omitempty,omitzero"`
@@ -806,8 +812,11 @@ type Message struct {
 	From string `json:"from"`
 
 	// Id A UUID (RFC 9562).
-	Id       ID                `json:"id"`
-	Metadata map[string]string `json:"metadata,omitempty,omitzero"`
+	Id ID `json:"id"`
+
+	// KeyMissing The personal data cannot be read now, because its key is missing from the vault; it was not erased. Left out otherwise.
+	KeyMissing bool              `json:"key_missing,omitempty,omitzero"`
+	Metadata   map[string]string `json:"metadata,omitempty,omitzero"`
 
 	// NumberKnown False: the number lies in a range that the number metadata does not know. It may be new, or not exist. Left out for other numbers.
 	NumberKnown *bool `json:"number_known,omitempty"`
@@ -862,6 +871,9 @@ type MessageSummary struct {
 	// Id A UUID (RFC 9562).
 	Id ID `json:"id"`
 
+	// KeyMissing The personal data cannot be read now, because its key is missing from the vault; it was not erased. Left out otherwise.
+	KeyMissing bool `json:"key_missing,omitempty,omitzero"`
+
 	// Outcome Of the last decision.
 	Outcome string `json:"outcome,omitempty,omitzero"`
 
@@ -913,6 +925,9 @@ type OptOutEntry struct {
 
 	// Evidence What an officer wrote down.
 	Evidence string `json:"evidence,omitempty,omitzero"`
+
+	// KeyMissing The personal data cannot be read now, because its key is missing from the vault; it was not erased. Left out otherwise.
+	KeyMissing bool `json:"key_missing,omitempty,omitzero"`
 
 	// Known When this ledger learned of it.
 	Known time.Time `json:"known"`
@@ -1708,7 +1723,10 @@ type Turn struct {
 
 	// Evidence What was written down as the evidence.
 	Evidence string `json:"evidence,omitempty,omitzero"`
-	Number   string `json:"number,omitempty,omitzero"`
+
+	// KeyMissing The personal data cannot be read now, because its key is missing from the vault; it was not erased. Left out otherwise.
+	KeyMissing bool   `json:"key_missing,omitempty,omitzero"`
+	Number     string `json:"number,omitempty,omitzero"`
 
 	// Position Where an event stands in the ledger: the partition, and the index in it, counted from 0 without gaps.
 	Position Position `json:"position"`

@@ -326,6 +326,16 @@ func TestGetMessage(t *testing.T) {
 	if !v.Erased || v.Parts != nil || v.To != "" {
 		t.Errorf("erased: %+v", v)
 	}
+	if strings.Contains(a.Body.String(), "key_missing") {
+		t.Errorf("erased, and said to be missing: %s", a.Body)
+	}
+	delete(e.vault.erased, m.ID)
+	e.vault.missing[m.ID] = true
+	v = Message{}
+	e.do("GET", path, "").is(200).into(&v)
+	if v.Erased || !v.KeyMissing || v.To != "" || v.Body != nil {
+		t.Errorf("its key is missing: %+v", v)
+	}
 }
 
 func TestGetMessageNotFound(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 func message(w *reading.Whole) Message {
 	m := w.Message
 	v := Message{
-		Id: m.ID, Status: m.Status, Position: m.Position, Erased: w.Content == nil,
+		Id: m.ID, Status: m.Status, Position: m.Position, Erased: w.Content == nil && !w.KeyMissing, KeyMissing: w.KeyMissing,
 		Program: m.Program, Purpose: m.Purpose, Priority: m.Priority, From: m.From, SentFrom: m.SentFrom(), Carrier: m.Carrier(),
 		Encoding: m.Encoding, Segments: m.Segments, Answers: m.Answers, By: m.By,
 		Recipient: Recipient{Country: m.Country, Places: make([]string, len(m.Places)), LocalTimes: all(m.LocalTimes(), localTime)},
@@ -49,7 +49,7 @@ func searchPage(p *reading.Page) SearchPage {
 
 func summary(o *reading.Opened) MessageSummary {
 	m := o.Message
-	v := MessageSummary{Id: m.ID, Status: m.Status, Erased: o.Content == nil, Program: m.Program, Purpose: m.Purpose, From: m.From,
+	v := MessageSummary{Id: m.ID, Status: m.Status, Erased: o.Content == nil && !o.KeyMissing, KeyMissing: o.KeyMissing, Program: m.Program, Purpose: m.Purpose, From: m.From,
 		SentFrom: m.SentFrom(), Country: m.Country, Carrier: m.Carrier(), Segments: m.Segments, Position: m.Position, Accepted: m.Accepted, Sent: m.Sent, Changed: m.Changed}
 	if m.Decision != nil {
 		v.Outcome = string(m.Decision.Data.Outcome)

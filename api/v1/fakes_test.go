@@ -319,8 +319,8 @@ func (f *fakeLog) Read(ctx context.Context, p event.Partition, from int64, n int
 	return all[from:min(int(from)+min(n, 2), len(all))], int64(len(all)), nil
 }
 
-// fakeVault seals in the clear; what it has erased it does not open.
-type fakeVault struct{ erased map[event.ID]bool }
+// fakeVault seals in the clear; what it has erased, or has no key for, it does not open.
+type fakeVault struct{ erased, missing map[event.ID]bool }
 
 func (fakeVault) Pseudonym(tenant, name string) event.Pseudonym {
 	return event.NewPseudonym([]byte("test"), tenant, name)
@@ -328,6 +328,9 @@ func (fakeVault) Pseudonym(tenant, name string) event.Pseudonym {
 func (v fakeVault) Open(_ string, id event.ID, s *event.Sealed) ([]byte, error) {
 	if v.erased[id] {
 		return nil, ledger.ErrErased
+	}
+	if v.missing[id] {
+		return nil, ledger.ErrKeyMissing
 	}
 	return s.Box, nil
 }
@@ -399,7 +402,7 @@ func newEnv(t testing.TB, change ...func(*Deps, *door.Config)) *env {
 	e := &env{t: t, ledger: &fakeLedger{programs: map[string]*event.ProgramChanged{}},
 		views:  &fakeViews{messages: map[event.ID]*reading.Message{}, optOuts: map[event.Pseudonym][]reading.OptOut{}},
 		log:    &fakeLog{records: map[event.Partition][]ledger.Record{}},
-		vault:  fakeVault{erased: map[event.ID]bool{}},
+		vault:  fakeVault{erased: map[event.ID]bool{}, missing: map[event.ID]bool{}},
 		health: &fakeHealth{ok: true}, metrics: prometheus.NewRegistry()}
 	e.ledger.submit = accept
 	e.views.log = e.log

@@ -117,7 +117,7 @@ func (s listCalls) GetOptOut(ctx context.Context, r GetOptOutRequestObject) (Get
 
 func optOutEntry(o *lists.OptOut) OptOutEntry {
 	v := OptOutEntry{Event: o.Event, Position: o.Position, Recipient: o.Subject.String(), Number: o.Number, Reaches: all(o.Reaches, reach), Source: string(o.Source),
-		Said: o.Said, Known: o.Known, To: o.To, Unclear: o.Unclear, By: o.By, Review: o.Review, Words: o.Words, Evidence: o.Evidence, Erased: o.Erased, State: string(o.State)}
+		Said: o.Said, Known: o.Known, To: o.To, Unclear: o.Unclear, By: o.By, Review: o.Review, Words: o.Words, Evidence: o.Evidence, Erased: o.Erased, KeyMissing: o.KeyMissing, State: string(o.State)}
 	v.End = ending(o.End)
 	return v
 }
@@ -132,7 +132,7 @@ func ending(t *lists.Turn) *Turn {
 
 func turn(t *lists.Turn) Turn {
 	return Turn{What: t.What, Event: t.Event, Position: t.Position, At: t.At, By: t.By, Source: string(t.Source), As: string(t.As), Reaches: all(t.Reaches, reach),
-		Number: t.Number, Words: t.Words, Evidence: t.Evidence, Erased: t.Erased}
+		Number: t.Number, Words: t.Words, Evidence: t.Evidence, Erased: t.Erased, KeyMissing: t.KeyMissing}
 }
 
 // inboundOwner is whose inbound texts a request is about. Those of the operator need the scopes operate and
@@ -200,7 +200,7 @@ func (s listCalls) GetInbound(ctx context.Context, r GetInboundRequestObject) (G
 func inboundText(t *lists.Inbound) InboundText {
 	return InboundText{Event: t.Event, Position: t.Position, Recipient: t.Subject.String(), At: t.At, From: t.Number, To: t.To, Account: t.Account, Ask: string(t.Ask),
 		Match: t.Match, Language: t.Language, Lists: t.Lists, Programs: list(t.Programs), Parts: t.Parts, Unplaced: string(t.Unplaced), Words: t.Words, Others: t.Others,
-		Unreadable: t.Unreadable, Erased: t.Erased, Followed: all(t.Followed, following)}
+		Unreadable: t.Unreadable, Erased: t.Erased, KeyMissing: t.KeyMissing, Followed: all(t.Followed, following)}
 }
 
 func following(f *lists.Following) Following {
@@ -256,8 +256,8 @@ func (s listCalls) pastReview(ctx context.Context, l reading.Look, of string, id
 	out := GetReview200JSONResponse{Id: v.Event, Kind: string(v.Kind), State: string(v.State), To: v.To, Since: v.Since, Unplaced: string(v.Unplaced), Position: v.Position,
 		Ask: string(v.Ask), Match: v.Match, Programs: list(v.Programs), Holds: all(v.Reaches, reach), End: ending(v.End), Reads: all(v.Reads, turn),
 		Words: []InboundWords{}, Texts: []InboundWords{}, Messages: []MessageWords{}, Masked: masked}
-	if v.Words != "" || v.Number != "" || v.Erased || v.Unreadable {
-		out.Words = append(out.Words, InboundWords{Event: v.Event, At: v.Since, From: v.Number, To: v.To, Text: v.Words, Others: v.Others, Unreadable: v.Unreadable, Erased: v.Erased})
+	if v.Words != "" || v.Number != "" || v.Erased || v.KeyMissing || v.Unreadable {
+		out.Words = append(out.Words, InboundWords{Event: v.Event, At: v.Since, From: v.Number, To: v.To, Text: v.Words, Others: v.Others, Unreadable: v.Unreadable, Erased: v.Erased, KeyMissing: v.KeyMissing})
 	}
 	return out, nil
 }

@@ -99,7 +99,7 @@ func reach(r *event.Reach) Reach { return Reach{Scope: Scope(r.Scope), Name: r.N
 
 func inboundWords(w *reading.Words) InboundWords {
 	return InboundWords{Event: w.Event, At: w.Time, From: w.From, To: w.To, Text: w.Text, Others: w.Others, Unreadable: w.Unreadable, Octets: w.Octets,
-		Ask: string(w.Ask), Part: w.Part, Parts: w.Parts, Erased: w.Erased}
+		Ask: string(w.Ask), Part: w.Part, Parts: w.Parts, Erased: w.Erased, KeyMissing: w.KeyMissing}
 }
 
 func messageWords(o *reading.Opened) MessageWords {

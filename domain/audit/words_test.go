@@ -173,6 +173,25 @@ func TestWhatIsBrokenInWordsIsFound(t *testing.T) {
 				e.Control, d.Revision, d.Digest, d.Checks[0].Until = 2, "", "", e.Time.Add(time.Hour)
 			})
 		}},
+		{"a seal from before the level", "level_too_low@a.submit", nil, func(b *book) {
+			edit(b, "a.submit", func(_ *event.Event, d *event.MessageSubmitted) { d.Sealed.Version = event.SealV2 })
+		}},
+		{"a seal of evidence from before the level", "level_too_low@a.other", nil, func(b *book) {
+			edit(b, "a.other", func(_ *event.Event, d *event.OptedOut) { d.Sealed = &event.Sealed{Version: event.SealV2} })
+		}},
+		{"a seal that its level allows", "", nil, func(b *book) {
+			b.control("three", "", &event.LevelRaised{Level: 3, By: "op"})
+			edit(b, "a.submit", func(_ *event.Event, d *event.MessageSubmitted) { d.Sealed.Version = event.SealV2 })
+			v2(b, "a.stop", func(d *event.InboundReceivedV2) { d.Control, d.Sealed.Version = 7, event.SealV2 })
+		}},
+		{"a seal from before the level, by the control position that the event names", "level_too_low@a.stop", nil, func(b *book) {
+			b.control("three", "", &event.LevelRaised{Level: 3, By: "op"})
+			v2(b, "a.stop", func(d *event.InboundReceivedV2) { d.Sealed.Version = event.SealV2 })
+		}},
+		{"a seal of a version that no level brings", "level_too_low@a.submit", nil, func(b *book) {
+			b.control("three", "", &event.LevelRaised{Level: 3, By: "op"})
+			edit(b, "a.submit", func(_ *event.Event, d *event.MessageSubmitted) { d.Sealed.Version = 1 })
+		}},
 		{"a check defers to what is over", "no_reason@a.deny", nil, func(b *book) {
 			edit(b, "a.deny", func(e *event.Event, d *event.MessageDecided) {
 				d.Checks[1].Outcome, d.Checks[1].Until = "defer", e.Time

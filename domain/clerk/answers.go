@@ -152,9 +152,10 @@ func (w *work) parts(j recipient.Joined) (readings []string, whole bool, err err
 	return readings, whole, nil
 }
 
-// lasting reports whether an error of reading an event does not pass.
+// lasting reports whether an error of reading an event does not pass. A missing key does not pass while the
+// node runs: words that cannot be read hold like those that are unclear.
 func lasting(err error) bool {
-	return errors.Is(err, ledger.ErrErased) || errors.Is(err, ledger.ErrUnreadable) || errors.Is(err, ledger.ErrDamaged)
+	return errors.Is(err, ledger.ErrErased) || errors.Is(err, ledger.ErrKeyMissing) || errors.Is(err, ledger.ErrUnreadable) || errors.Is(err, ledger.ErrDamaged)
 }
 
 // inbound reads and opens the inbound message at an index of the partition.
@@ -213,7 +214,7 @@ func (w *work) reply(a recipient.Ask) {
 	if stream.Key.IsZero() {
 		stream.Key = sealedIn.SubjectKey
 	}
-	sealed, err := ledger.Seal(c.cfg.Vault, stream, ledger.ClassMessage, id, event.Content{To: string(to), Body: body})
+	sealed, err := ledger.Seal(c.cfg.Vault, c.fold.reg.Level(), stream, ledger.ClassMessage, id, event.Content{To: string(to), Body: body})
 	if err != nil {
 		c.agenda.remind(w.st, w.now.Add(time.Second), w.now)
 		return

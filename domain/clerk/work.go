@@ -184,6 +184,8 @@ func (w *work) prepare(m *recipient.Message) (*prepared, event.Fault, string) {
 	switch {
 	case errors.Is(err, ledger.ErrErased):
 		return nil, event.FaultKey, "the personal data was erased"
+	case errors.Is(err, ledger.ErrKeyMissing):
+		return nil, event.FaultKey, "the key of the message's text and number is missing from the vault: restore the newest copy of the vault"
 	case err != nil:
 		return nil, event.FaultKey, "the message's text and number cannot be decrypted"
 	}

@@ -100,7 +100,7 @@ func typeName(x ast.Expr) string {
 	switch x := x.(type) {
 	case *ast.Ident:
 		switch x.Name {
-		case "int", "int64", "uint16":
+		case "int", "int64", "uint16", "SealVersion":
 			return "number"
 		case "bool":
 			return "true, or left out"

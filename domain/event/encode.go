@@ -232,6 +232,7 @@ func (w *encoder) sealed(k string, s *Sealed) {
 		return
 	}
 	w.obj(k, func(w *encoder) {
+		w.num("version", int64(s.Version))
 		w.id("subject_key", s.SubjectKey)
 		w.str("class_key", s.ClassKey)
 		w.bytes("box", s.Box)

@@ -94,9 +94,19 @@ func examples() []*Event {
 	}
 }
 
-// laterExamples have the fields that a later format level added to types that were there before. The
+// laterExamples have what a later format level added to types that were there before, by the level. The
 // golden file of such an example has the level in its name.
-func laterExamples() []*Event {
+func laterExamples() map[int][]*Event {
+	submitted, optedOut := *examples()[0], *examples()[2]
+	content, evidence := *submitted.Data.(*MessageSubmitted), *optedOut.Data.(*OptedOut)
+	sealed := exampleSealed(3)
+	sealed.Version = SealV2
+	content.Sealed, evidence.Sealed = sealed, &sealed
+	submitted.Data, optedOut.Data = &content, &evidence
+	return map[int][]*Event{2: level2Examples(), 3: {&submitted, &optedOut}}
+}
+
+func level2Examples() []*Event {
 	control := func(n byte, tenant string, d Data) *Event {
 		return &Event{ID: exampleID(n), Source: "/k3v9", Time: at(int64(n)), Tenant: tenant, Node: "a", Data: d}
 	}

@@ -6,14 +6,68 @@ import "time"
 // recipient: when it is destroyed, the person's data is erased. The other belongs to the tenant,
 // a retention class and a month: when it is destroyed, the data of that class expires. Both keys
 // are needed to open the box. The box is bound to the event's id (as additional data), so it does
-// not open when it is moved to another event.
+// not open when it is moved to another event. From version 2 on each event's box has a key of its
+// own, which is derived from both.
 type Sealed struct {
+	// Version says how the box is made; left out: version 1. Version 2 needs format level 3. Its box
+	// is described in verify.md.
+	Version SealVersion `json:"version,omitempty"`
 	// SubjectKey is the id of the person's key. Ids are ordered by time.
 	SubjectKey ID `json:"subject_key"`
 	// ClassKey is the retention class and the month: "message/2026-11".
 	ClassKey string `json:"class_key"`
 	// Box is the encrypted data.
 	Box []byte `json:"box"`
+}
+
+// SealVersion is how the box of a Sealed is made. The zero value is version 1.
+type SealVersion int
+
+// The versions of the seal.
+const (
+	SealV1 SealVersion = 0
+	SealV2 SealVersion = 2
+)
+
+// SealAt is the version that a ledger of a format level writes.
+func SealAt(level int) SealVersion {
+	if level >= 3 {
+		return SealV2
+	}
+	return SealV1
+}
+
+// Level is the lowest format level at which a version may be written; for one that this build does not
+// know it is a level that this build does not know either.
+func (v SealVersion) Level() int {
+	switch v {
+	case SealV1:
+		return 1
+	case SealV2:
+		return 3
+	}
+	return MaxLevel + 1
+}
+
+// SealedIn is the personal data of an event; nil if it has none.
+func SealedIn(d Data) *Sealed {
+	switch d := d.(type) {
+	case *MessageSubmitted:
+		return &d.Sealed
+	case *ReceiptReceived:
+		return &d.Sealed
+	case *InboundReceived:
+		return &d.Sealed
+	case *InboundReceivedV2:
+		return &d.Sealed
+	case *OptedOut:
+		return d.Sealed
+	case *SuppressionLifted:
+		return d.Sealed
+	case *ReviewResolved:
+		return d.Sealed
+	}
+	return nil
 }
 
 // Place is one place where the recipient may be, as derived when the message was submitted:

@@ -159,8 +159,8 @@ func (fakeVault) Pseudonym(tenant, name string) event.Pseudonym {
 	return event.NewPseudonym([]byte("key"), tenant, name)
 }
 func (fakeVault) SubjectKey(string, event.Pseudonym) (event.ID, error) { return event.ID{1}, nil }
-func (fakeVault) Seal(_ string, key event.ID, class ledger.Class, _ event.ID, plain []byte) (event.Sealed, error) {
-	return event.Sealed{SubjectKey: key, ClassKey: string(class), Box: slices.Clone(plain)}, nil
+func (fakeVault) Seal(_ string, key event.ID, class ledger.Class, version event.SealVersion, _ event.ID, plain []byte) (event.Sealed, error) {
+	return event.Sealed{Version: version, SubjectKey: key, ClassKey: string(class), Box: slices.Clone(plain)}, nil
 }
 func (fakeVault) Open(_ string, _ event.ID, s *event.Sealed) ([]byte, error) {
 	if s.ClassKey == string(ledger.ClassExport) {

@@ -130,7 +130,7 @@ type record struct {
 const recordVersion = 1
 
 // sealedRecord is a record as it is kept: sealed for the id of its export, so that nobody without the vault
-// writes one.
+// writes one. It is in no event, so its seal has version 1 in a ledger of any format level.
 type sealedRecord struct {
 	Tenant string       `json:"tenant"`
 	Sealed event.Sealed `json:"sealed"`
@@ -142,7 +142,7 @@ func sealRecord(v vault, secret event.ID, r *record) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	box, err := v.Seal(r.Tenant, secret, ledger.ClassExport, r.ID, plain)
+	box, err := v.Seal(r.Tenant, secret, ledger.ClassExport, event.SealV1, r.ID, plain)
 	if err != nil {
 		return nil, err
 	}

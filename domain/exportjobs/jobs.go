@@ -46,7 +46,7 @@ const (
 type vault interface {
 	Pseudonym(tenant, name string) event.Pseudonym
 	SubjectKey(tenant string, subject event.Pseudonym) (event.ID, error)
-	Seal(tenant string, key event.ID, class ledger.Class, id event.ID, plain []byte) (event.Sealed, error)
+	Seal(tenant string, key event.ID, class ledger.Class, version event.SealVersion, id event.ID, plain []byte) (event.Sealed, error)
 	Open(tenant string, id event.ID, s *event.Sealed) ([]byte, error)
 	Digest(tenant, purpose string, data []byte) string
 }
@@ -463,5 +463,5 @@ func newKey(v vault, tenant string, id event.ID) (event.Sealed, error) {
 	}
 	key := make([]byte, 32)
 	rand.Read(key)
-	return v.Seal(tenant, subject, ledger.ClassExport, id, key)
+	return v.Seal(tenant, subject, ledger.ClassExport, event.SealV1, id, key)
 }

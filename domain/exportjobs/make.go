@@ -71,9 +71,13 @@ func (j *Jobs) run(ctx context.Context, e *entry) {
 		pause := firstPause << (e.attempts - 1)
 		e.State, e.notBefore = Queued, j.p.Now().Add(pause)
 		j.p.Logger.Warn("an export could not be made", "export", e.ID, "attempt", e.attempts, "error", err)
-		if e.attempts >= maxAttempts {
+		missing := errors.Is(err, ledger.ErrKeyMissing) // and will be at the next attempt
+		if missing || e.attempts >= maxAttempts {
 			e.notBefore = time.Time{}
 			e.Why = "It could not be made in 5 attempts. The server's log has the cause under the id of the export."
+			if missing {
+				e.Why = "Some of the personal data cannot be read: its key is missing from the vault. Ask the operator to restore the newest copy of the vault, and then ask for the export once more."
+			}
 			e.step(Failed, j.p.Writer.NewID(), j.p.Now())
 			if err := j.save(e); err != nil {
 				j.p.Logger.Error("the record of an export cannot be written", "export", e.ID, "error", err)
@@ -227,23 +231,12 @@ func (j *Jobs) entry(x *judged, shown Shown) (export.Entry, error) {
 
 // sealedIn is the personal data of an event, if it is shown; nil if not, or if it has none.
 func sealedIn(d event.Data, shown Shown) *event.Sealed {
-	var box *event.Sealed
-	may := shown.Evidence
-	switch d := d.(type) {
-	case *event.MessageSubmitted:
-		box, may = &d.Sealed, shown.Message
-	case *event.ReceiptReceived:
-		box, may = &d.Sealed, shown.Message
-	case *event.InboundReceived:
-		box, may = &d.Sealed, shown.Inbound
-	case *event.InboundReceivedV2:
-		box, may = &d.Sealed, shown.Inbound
-	case *event.OptedOut:
-		box = d.Sealed
-	case *event.SuppressionLifted:
-		box = d.Sealed
-	case *event.ReviewResolved:
-		box = d.Sealed
+	box, may := event.SealedIn(d), shown.Evidence
+	switch d.(type) {
+	case *event.MessageSubmitted, *event.ReceiptReceived:
+		may = shown.Message
+	case *event.InboundReceived, *event.InboundReceivedV2:
+		may = shown.Inbound
 	}
 	if !may || box == nil || len(box.Box) == 0 {
 		return nil

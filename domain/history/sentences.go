@@ -128,8 +128,8 @@ func (t *teller) submitted(d *event.MessageSubmitted) error {
 		return nil
 	}
 	c, err := ledger.Open[event.Content](t.p.Vault, t.tenant, t.e.ID, &d.Sealed)
-	if errors.Is(err, ledger.ErrErased) {
-		t.detail("Text", "erased")
+	if lost := lost(err); lost != "" {
+		t.detail("Text", lost)
 		return nil
 	}
 	if err != nil {
@@ -364,8 +364,8 @@ func (t *teller) evidence(sealed *event.Sealed) error {
 		return nil
 	}
 	v, err := ledger.Open[event.Evidence](t.p.Vault, t.tenant, t.e.ID, sealed)
-	if errors.Is(err, ledger.ErrErased) {
-		t.detail("Evidence", "erased")
+	if lost := lost(err); lost != "" {
+		t.detail("Evidence", lost)
 		return nil
 	}
 	if err == nil && v.Text != "" {
@@ -406,8 +406,8 @@ func (t *teller) received(in inbound) error {
 		return nil
 	}
 	v, err := ledger.Open[event.Inbound](t.p.Vault, t.tenant, t.e.ID, in.sealed)
-	if errors.Is(err, ledger.ErrErased) {
-		t.detail("Words", "erased")
+	if lost := lost(err); lost != "" {
+		t.detail("Words", lost)
 		return nil
 	}
 	if err != nil {
@@ -598,4 +598,15 @@ func upper(s string) string {
 		return string(s[0]-'a'+'A') + s[1:]
 	}
 	return s
+}
+
+// lost says why personal data is not there; "" for any other error.
+func lost(err error) string {
+	switch {
+	case errors.Is(err, ledger.ErrErased):
+		return "erased"
+	case errors.Is(err, ledger.ErrKeyMissing):
+		return "cannot be read: its key is missing from the vault"
+	}
+	return ""
 }

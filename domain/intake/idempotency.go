@@ -53,16 +53,10 @@ func (k *keys) once(ctx context.Context, c ledger.Caller, r *SubmitRequest) (*Su
 // request in memory used the key before. forget says that nothing was appended under the key, as
 // far as this request knows, so that the reservation can be dropped.
 func (k *keys) withReservation(ctx context.Context, c ledger.Caller, r *SubmitRequest, u keyDigests, res *reservation, fresh bool) (out *Submitted, forget bool, err error) {
+	known := k.in.cfg.Serving.KeysKnown() // before the views are asked
 	if fresh {
-		stands, ok, err := k.in.cfg.Views.Reserved(ctx, c.Tenant, u.key)
-		if err != nil {
-			return nil, true, ledger.Refused(err)
-		}
-		if ok {
-			res.input = stands.Input
-			if res.answer, err = k.recall(ctx, c.Tenant, stands.Message); err != nil {
-				return nil, true, err
-			}
+		if err := k.ask(ctx, c.Tenant, u, res); err != nil {
+			return nil, true, err
 		}
 	}
 	if res.input != "" && res.input != u.input {
@@ -84,6 +78,20 @@ func (k *keys) withReservation(ctx context.Context, c ledger.Caller, r *SubmitRe
 	if err != nil {
 		return nil, true, err
 	}
+	if !known {
+		// The views may not have been read up to the submit that the key came with first.
+		if err := k.in.cfg.Serving.WaitForKeys(ctx, event.Partition(e.ID.Partition())); err != nil {
+			return nil, true, err
+		}
+		switch err := k.ask(ctx, c.Tenant, u, res); {
+		case err != nil:
+			return nil, true, err
+		case res.input != "" && res.input != u.input:
+			return nil, false, errKeyReused
+		case res.answer != nil:
+			return res.answer, false, nil
+		}
+	}
 	if k.in.cfg.Reservations != nil {
 		stands, err := k.reserve(ctx, c.Tenant, u, e)
 		if err != nil {
@@ -103,6 +111,19 @@ func (k *keys) withReservation(ctx context.Context, c ledger.Caller, r *SubmitRe
 	}
 	res.answer = out
 	return out, false, nil
+}
+
+// ask asks the views for the key, and fills in the reservation if they know it.
+func (k *keys) ask(ctx context.Context, tenant string, u keyDigests, res *reservation) error {
+	stands, ok, err := k.in.cfg.Views.Reserved(ctx, tenant, u.key)
+	if err != nil {
+		return ledger.Refused(err)
+	}
+	if ok {
+		res.input = stands.Input
+		res.answer, err = k.recall(ctx, tenant, stands.Message)
+	}
+	return err
 }
 
 // reserve records in the database that the key belongs to the message, and returns the message

@@ -108,8 +108,10 @@ func TestReservationsBound(t *testing.T) {
 // taking is a node that takes everything.
 type taking struct{}
 
-func (taking) Takes() error                   { return nil }
-func (taking) TakesFor(event.Partition) error { return nil }
+func (taking) Takes() error                                       { return nil }
+func (taking) TakesFor(event.Partition) error                     { return nil }
+func (taking) KeysKnown() bool                                    { return true }
+func (taking) WaitForKeys(context.Context, event.Partition) error { return nil }
 
 // broken panics at every look.
 type broken struct{ Views }

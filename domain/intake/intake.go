@@ -32,6 +32,11 @@ type Serving interface {
 	Takes() error
 	// TakesFor says why no submits are taken for a partition now; nil if they are.
 	TakesFor(p event.Partition) error
+	// KeysKnown reports whether the views know every idempotency key that was used before this node began to
+	// ask them. Until then the reservations alone do not tell: their database may be new, or an older one.
+	KeysKnown() bool
+	// WaitForKeys waits, within a bound, until KeysKnown is true of one partition. Its error is an ErrRefused.
+	WaitForKeys(ctx context.Context, p event.Partition) error
 }
 
 // Views is the part of ledger.Views that intake needs.

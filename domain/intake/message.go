@@ -75,7 +75,7 @@ func (in *Intake) prepare(ctx context.Context, c ledger.Caller, r *SubmitRequest
 	if id.IsZero() {
 		id = event.NewMessageID(now, int(stream.Partition))
 	}
-	if d.Sealed, err = w.Seal(stream, ledger.ClassMessage, id, event.Content{To: string(to), Body: r.Body, Reference: r.Reference, Metadata: r.Metadata}); err != nil {
+	if d.Sealed, err = w.Seal(reg.Level(), stream, ledger.ClassMessage, id, event.Content{To: string(to), Body: r.Body, Reference: r.Reference, Metadata: r.Metadata}); err != nil {
 		return nil, nil, ledger.Refused(err)
 	}
 	return w.Write(stream, id, d), answer(id, to, d), nil

@@ -126,7 +126,7 @@ func (in *Intake) person(ctx context.Context, c ledger.Caller, r *OptOutRequest)
 func (in *Intake) record(ctx context.Context, stream ledger.Stream, to sms.Number, r *OptOutRequest, data func(*event.Sealed) event.Data) (*OptedOut, error) {
 	w := in.cfg.Writer
 	id := w.NewID()
-	sealed, err := w.Seal(stream, ledger.ClassEvidence, id, event.Evidence{Number: string(to), Text: r.Evidence})
+	sealed, err := w.Seal(in.registry().Level(), stream, ledger.ClassEvidence, id, event.Evidence{Number: string(to), Text: r.Evidence})
 	if err != nil {
 		return nil, ledger.Refused(err)
 	}

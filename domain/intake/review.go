@@ -342,7 +342,7 @@ func (x *resolving) isWriter(to sms.Number) bool {
 func (x *resolving) resolve(ctx context.Context, reaches []event.Reach, placed event.ID, lifted []event.ID) (*Resolved, error) {
 	w := x.in.cfg.Writer
 	id := w.NewID()
-	sealed, err := w.Seal(x.stream, ledger.ClassEvidence, id, event.Evidence{Text: x.r.Evidence})
+	sealed, err := w.Seal(x.reg.Level(), x.stream, ledger.ClassEvidence, id, event.Evidence{Text: x.r.Evidence})
 	if err != nil {
 		return nil, ledger.Refused(err)
 	}
@@ -474,7 +474,7 @@ func (x *resolving) placeOne(ctx context.Context, s ledger.Stream, number string
 	}
 	placed := receipts.Placed(x.reg, d, s.Tenant, x.in.cfg.Hear(s.Tenant, texts, words.Unreadable))
 	words.From = number
-	if placed.Sealed, err = w.Seal(s, ledger.ClassEvidence, id, words); err != nil {
+	if placed.Sealed, err = w.Seal(x.reg.Level(), s, ledger.ClassEvidence, id, words); err != nil {
 		return id, ledger.Refused(err)
 	}
 	// Read stays 0: when it came, nothing of this stream is known to have been read. So a START that an

@@ -158,8 +158,8 @@ func (w *fakeWorld) Digest(_, _ string, data []byte) string { return fmt.Sprintf
 func (w *fakeWorld) SubjectKey(string, event.Pseudonym) (event.ID, error) {
 	return event.NewID(w.now), nil
 }
-func (w *fakeWorld) Seal(_ string, key event.ID, class ledger.Class, _ event.ID, plain []byte) (event.Sealed, error) {
-	return event.Sealed{SubjectKey: key, ClassKey: string(class) + "/2026-11", Box: plain}, nil
+func (w *fakeWorld) Seal(_ string, key event.ID, class ledger.Class, version event.SealVersion, _ event.ID, plain []byte) (event.Sealed, error) {
+	return event.Sealed{Version: version, SubjectKey: key, ClassKey: string(class) + "/2026-11", Box: plain}, nil
 }
 func (w *fakeWorld) Open(_ string, _ event.ID, s *event.Sealed) ([]byte, error) { return s.Box, nil }
 

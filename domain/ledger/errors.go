@@ -20,14 +20,23 @@ var (
 	// ErrAhead means that a position past the partition's head was asked for: the log has
 	// lost what was read from it before.
 	ErrAhead = errors.New("the ledger ends before a position that was read from it")
+	// ErrLost means that events which the ledger had are gone: its first events were deleted, or what is
+	// in its place now is another ledger, or what stands beside it has read more than it has. Its
+	// partition is not served until an operator has restored what is missing: the views and the vault
+	// may be the only ones that still know it, so nothing of them is dropped.
+	ErrLost = errors.New("the ledger has lost events that it had; see docs/operations.md#when-the-parts-of-a-cluster-contradict-each-other")
 	// ErrDamaged means that a record is no event of this ledger. It is never skipped:
 	// its partition stops until control accepts that very record.
 	ErrDamaged = errors.New("a record is not an event of this ledger; see docs/glossary.md#opaque-record and `chirograph log accept`")
 	// ErrUnfit means that rows of the views are not what was written: they were changed, lost or put back.
 	// The partition is then folded anew from the log (Views.Reset), before anything of it is decided.
 	ErrUnfit = errors.New("the views are not what was written")
-	// ErrErased means that the key under which personal data was sealed has been destroyed.
+	// ErrErased means that the key under which personal data was sealed has been destroyed, and that
+	// the ledger says so. Nothing destroys keys yet: a key that is not there is ErrKeyMissing.
 	ErrErased = errors.New("the personal data was erased")
+	// ErrKeyMissing means that the vault does not have a key that personal data is, or was to be,
+	// sealed under. The data can be read again once the key is back.
+	ErrKeyMissing = errors.New("the key of this personal data is missing from the vault: restore the newest copy of the vault")
 	// ErrUnreadable means that an event, or what is sealed in it, is not what it should be
 	// there. Reading it once more gives the same.
 	ErrUnreadable = errors.New("it cannot be read")
@@ -45,6 +54,22 @@ func Unknown(cause error) error { return fmt.Errorf("%w: %s", ErrUnknown, cause.
 func Damaged(at event.Position, cause error) error {
 	return fmt.Errorf("%w: %s: %w", ErrDamaged, at, cause)
 }
+
+// Missing is the error of opening a ledger of which a part does not exist: topics, streams or the first
+// event. If nothing else knows the ledger, it was never made. If a database knows it, it was lost, or the
+// configuration names another place.
+type Missing struct {
+	// Partitions are those of which there is nothing. 0 stands for all recipients' partitions.
+	Partitions []event.Partition
+	// Err says what is missing, and how a new ledger is made.
+	Err error
+}
+
+// Error is part of error.
+func (m *Missing) Error() string { return m.Err.Error() }
+
+// Unwrap is for errors.Is.
+func (m *Missing) Unwrap() error { return m.Err }
 
 // RetryFor is how long a fact's append is repeated under the same id. It is far below
 // recipient.RepeatWindow, within which a copy is recognized as one.

@@ -26,11 +26,12 @@ type Vault interface {
 	SubjectKey(tenant string, subject event.Pseudonym) (event.ID, error)
 
 	// Seal encrypts plain for the event with the given id. class is the retention class; the
-	// month is that of the id.
-	Seal(tenant string, key event.ID, class Class, id event.ID, plain []byte) (event.Sealed, error)
+	// month is that of the id. The error is ErrKeyMissing if the vault does not have the key: then make
+	// another with SubjectKey.
+	Seal(tenant string, key event.ID, class Class, version event.SealVersion, id event.ID, plain []byte) (event.Sealed, error)
 
-	// Open decrypts what Seal encrypted for the event with that id. The error is ErrErased if one
-	// of its keys is destroyed.
+	// Open decrypts what Seal encrypted, in any version, for the event with that id. The error is ErrErased if one
+	// of its keys is destroyed, and ErrKeyMissing if one is not in the vault.
 	Open(tenant string, id event.ID, s *event.Sealed) ([]byte, error)
 
 	// Digest returns a keyed digest (128 bits, hex) under a key of the tenant, so that data can

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -34,15 +35,28 @@ type Stream struct {
 	Key       event.ID
 }
 
-// Seal encrypts the JSON of v for the event with that id. The key is durable before Seal returns.
-func Seal(vault Vault, s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
+// Seal encrypts the JSON of v for the event with that id. level is the ledger's format level as of the control
+// position that the event is made under: it says in which version. So no version is written before its level
+// was read from the log. The key is durable before Seal returns. If the vault lacks the stream's key, it makes
+// another: what is sealed names the key that it is sealed under.
+func Seal(vault Vault, level int, s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false) // six octets for each "<" would make the longest inbound text more than an event may have
 	if err := e.Encode(v); err != nil {
 		return event.Sealed{}, err
 	}
-	return vault.Seal(s.Tenant, s.Key, class, id, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+	plain := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	sealed, err := vault.Seal(s.Tenant, s.Key, class, event.SealAt(level), id, plain)
+	if !errors.Is(err, ErrKeyMissing) {
+		return sealed, err
+	}
+	// Two keys of one stream do no harm, and a STOP that is not recorded does.
+	key, err := vault.SubjectKey(s.Tenant, s.Subject)
+	if err != nil {
+		return event.Sealed{}, err
+	}
+	return vault.Seal(s.Tenant, key, class, event.SealAt(level), id, plain)
 }
 
 // Opener is the part of Vault that opening needs.
@@ -51,7 +65,7 @@ type Opener interface {
 }
 
 // Open decrypts what Seal encrypted for an event of a tenant. The error is ErrErased if a key was
-// destroyed; no error quotes the decrypted data.
+// destroyed, and ErrKeyMissing if one is missing; no error quotes the decrypted data.
 func Open[T any](vault Opener, tenant string, id event.ID, s *event.Sealed) (T, error) {
 	var v T
 	plain, err := vault.Open(tenant, id, s)
@@ -127,9 +141,13 @@ func (w *Writer) Write(s Stream, id event.ID, d event.Data) *event.Event {
 	return w.Event(s, id, w.now(), d)
 }
 
-// Seal is the function Seal, with this writer's vault.
-func (w *Writer) Seal(s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
-	return Seal(w.vault, s, class, id, v)
+// Seal is the function Seal, with this writer's vault. If it made another key, the stream has that from now on.
+func (w *Writer) Seal(level int, s Stream, class Class, id event.ID, v any) (event.Sealed, error) {
+	sealed, err := Seal(w.vault, level, s, class, id, v)
+	if err == nil && sealed.SubjectKey != s.Key {
+		w.keys.put(s.Subject, sealed.SubjectKey)
+	}
+	return sealed, err
 }
 
 // Stream is the stream of a tenant and a number. Its Key is not set.

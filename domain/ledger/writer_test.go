@@ -1,6 +1,9 @@
 package ledger
 
 import (
+	"context"
+	"errors"
+	"maps"
 	"testing"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -25,4 +28,89 @@ func TestKeyCache(t *testing.T) {
 	if _, ok := k.get(name(0)); ok {
 		t.Error("the oldest is kept for ever")
 	}
+}
+
+// lossyVault lacks every key but those in has, and makes the keys 1, 2, ….
+type lossyVault struct {
+	Vault
+	has  map[event.ID]bool
+	made byte
+}
+
+func (v *lossyVault) SubjectKey(string, event.Pseudonym) (event.ID, error) {
+	v.made++
+	id := event.ID{v.made}
+	v.has[id] = true
+	return id, nil
+}
+
+func (v *lossyVault) Seal(_ string, key event.ID, _ Class, _ event.SealVersion, _ event.ID, plain []byte) (event.Sealed, error) {
+	if !v.has[key] {
+		return event.Sealed{}, ErrKeyMissing
+	}
+	return event.Sealed{SubjectKey: key, Box: plain}, nil
+}
+
+// What is new in a stream whose key is missing is sealed under another key, and so is what follows.
+func TestSealWithoutItsKey(t *testing.T) {
+	v := &lossyVault{has: map[event.ID]bool{}}
+	w := &Writer{vault: v, keys: newKeyCache(10)}
+	s := Stream{Tenant: "acme", Subject: event.Pseudonym{1}, Key: event.ID{99}}
+	sealed, err := w.Seal(3, s, ClassEvidence, event.ID{7}, "STOP")
+	if err != nil || sealed.SubjectKey != (event.ID{1}) || string(sealed.Box) != `"STOP"` {
+		t.Fatalf("%+v, %v", sealed, err)
+	}
+	if s, err = w.Keyed(t.Context(), Stream{Tenant: "acme", Subject: s.Subject}); err != nil || s.Key != sealed.SubjectKey {
+		t.Errorf("the stream's key is then %s, %v", s.Key, err)
+	}
+	if sealed, err = w.Seal(3, s, ClassEvidence, event.ID{8}, "STOP"); err != nil || sealed.SubjectKey != s.Key || v.made != 1 {
+		t.Errorf("%+v, %v; %d keys were made", sealed, err, v.made)
+	}
+	if _, err := Seal(refusing{}, 3, s, ClassEvidence, event.ID{9}, "STOP"); !errors.Is(err, ErrRefused) {
+		t.Errorf("a vault that cannot be read gave %v", err)
+	}
+}
+
+type refusing struct{ Vault }
+
+func (refusing) Seal(string, event.ID, Class, event.SealVersion, event.ID, []byte) (event.Sealed, error) {
+	return event.Sealed{}, ErrRefused
+}
+
+func TestKeysAfter(t *testing.T) {
+	var log tailLog
+	for i := range byte(30) {
+		log = append(log, Record{Index: int64(i), Event: &event.Event{Tenant: "acme", Data: &event.MessageSubmitted{Sealed: event.Sealed{SubjectKey: event.ID{i}, ClassKey: "message/2026-11", Box: []byte{1}}}}})
+	}
+	log[28] = Record{Index: 28, Bad: errors.New("bad")}
+	log[29].Event = &event.Event{Data: &event.OptedOut{}}
+	for _, c := range []struct {
+		next int64
+		most int
+		from int
+	}{{0, 100, 0}, {10, 100, 10}, {0, 5, 25}, {30, 5, 28}, {99, 5, 28}} {
+		var k Keys
+		if err := k.AddAfter(t.Context(), log, 0, c.next, c.most); err != nil {
+			t.Fatal(err)
+		}
+		want := map[event.ID]struct{}{}
+		for i := c.from; i < 28; i++ {
+			want[event.ID{byte(i)}] = struct{}{}
+		}
+		if !maps.Equal(k.Subjects, want) || len(k.Classes) > 1 {
+			t.Errorf("from %d, at most %d: %d keys of persons, %v", c.next, c.most, len(k.Subjects), k.Classes)
+		}
+	}
+}
+
+// tailLog is a partition.
+type tailLog []Record
+
+func (tailLog) Partitions() int                                        { return 1 }
+func (tailLog) Append(event.Partition, []*event.Event, func(Appended)) {}
+func (l tailLog) Read(_ context.Context, _ event.Partition, from int64, n int) ([]Record, int64, error) {
+	if n == 0 {
+		return nil, int64(len(l)), nil
+	}
+	return l[from:min(int(from)+n, len(l))], int64(len(l)), nil
 }

@@ -261,6 +261,8 @@ type Told struct {
 	Others     []string
 	// Erased: all of it, or some of it, is erased.
 	Erased bool
+	// KeyMissing: the vault lacks the key of all of it, or of some of it.
+	KeyMissing bool
 }
 
 // told opens what an event has of that. depth bounds how far it follows the events that one names.
@@ -294,6 +296,8 @@ func (l *listing) told(ctx context.Context, x reading.StreamEvent, e *event.Even
 		switch {
 		case errors.Is(err, ledger.ErrErased):
 			t.Erased = true
+		case errors.Is(err, ledger.ErrKeyMissing):
+			t.KeyMissing = true
 		case err != nil:
 			return t, err
 		}
@@ -315,8 +319,8 @@ func (l *listing) wrote(e *event.Event) (Told, error) {
 		sealed = &d.Sealed
 	}
 	in, err := ledger.Open[event.Inbound](l.r.p.Vault, e.Tenant, e.ID, sealed)
-	if errors.Is(err, ledger.ErrErased) {
-		return Told{Erased: true}, nil
+	if missing := errors.Is(err, ledger.ErrKeyMissing); missing || errors.Is(err, ledger.ErrErased) {
+		return Told{Erased: !missing, KeyMissing: missing}, nil
 	}
 	t := Told{Number: l.number(in.From), Words: l.text(event.ShownWords, in.Text), Unreadable: in.Unreadable}
 	if l.look.Sight.Words {
@@ -361,7 +365,7 @@ func (l *listing) join(ctx context.Context, t *Told, ids []event.ID, depth int) 
 		if t.Evidence == "" {
 			t.Evidence = p.Evidence
 		}
-		t.Unreadable, t.Erased = t.Unreadable || p.Unreadable, t.Erased || p.Erased
+		t.Unreadable, t.Erased, t.KeyMissing = t.Unreadable || p.Unreadable, t.Erased || p.Erased, t.KeyMissing || p.KeyMissing
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type fake struct {
 	all   []reading.StreamEvent
 	shown []event.DataRead
 	err   error
+	lost  map[event.ID]bool // the keys of these events are missing
 }
 
 func (f *fake) Read(_ context.Context, p event.Partition, from int64, n int) (out []ledger.Record, head int64, _ error) {
@@ -36,6 +37,9 @@ func (f *fake) Read(_ context.Context, p event.Partition, from int64, n int) (ou
 func (f *fake) Open(_ string, id event.ID, s *event.Sealed) ([]byte, error) {
 	if s.Box[0] == 0xee {
 		return nil, ledger.ErrErased
+	}
+	if f.lost[id] {
+		return nil, ledger.ErrKeyMissing
 	}
 	return json.Marshal(map[string]string{"from": "+14155550123", "number": "+14155550123", "text": "text of " + id.String()})
 }
@@ -306,6 +310,19 @@ func TestSight(t *testing.T) {
 		if s == (reading.Sight{}) && fmt.Sprint(texts.Masked) != "[number words]" {
 			t.Errorf("masked is %v", texts.Masked)
 		}
+	}
+	again := func() []Inbound {
+		page, err := l.Inbounds(t.Context(), as("bank", clear), "bank", InboundQuery{Limit: 200})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return page.Texts
+	}
+	clearly := func(x Inbound) bool { return x.Words != "" && len(x.Parts) == 0 }
+	i := slices.IndexFunc(again(), clearly)
+	f.lost = map[event.ID]bool{again()[i].Event: true}
+	if x := again()[i]; !x.KeyMissing || x.Erased || x.Words != "" {
+		t.Errorf("a text whose key is missing: %+v", x)
 	}
 	f.err = reading.ErrNotRecorded
 	if page, err := l.OptOuts(t.Context(), as("bank", clear), OptOutQuery{}); !errors.Is(err, reading.ErrNotRecorded) || page.OptOuts != nil {

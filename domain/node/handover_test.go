@@ -550,7 +550,7 @@ func TestOldKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := nodetest.Vault{}.Seal("acme", event.ID{1}, "message", old, plain)
+	sealed, err := nodetest.Vault{}.Seal("acme", event.ID{1}, "message", event.SealV1, old, plain)
 	if err != nil {
 		t.Fatal(err)
 	}

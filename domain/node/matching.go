@@ -37,6 +37,7 @@ type matching struct {
 	views   ledger.Views
 	finder  ledger.Finder
 	facts   *Recorder
+	level   func() int // the ledger's format level
 	now     func() time.Time
 	arrived chan arrived
 	lookups chan receipts.Lookup
@@ -60,8 +61,8 @@ type unanswered struct {
 	submit    event.Position
 }
 
-func newMatching(cfg *Config, w *ledger.Writer, facts *Recorder) *matching {
-	return &matching{log: cfg.Logger, writer: w, ledger: cfg.Log, vault: cfg.Vault, views: cfg.Views, finder: cfg.Finder, facts: facts, now: cfg.Clock.Now,
+func newMatching(cfg *Config, w *ledger.Writer, facts *Recorder, level func() int) *matching {
+	return &matching{log: cfg.Logger, writer: w, ledger: cfg.Log, vault: cfg.Vault, views: cfg.Views, finder: cfg.Finder, facts: facts, level: level, now: cfg.Clock.Now,
 		arrived: make(chan arrived, receiptsWaiting), lookups: make(chan receipts.Lookup, receipts.MaxLookups), calls: make(chan unanswered, unansweredWaiting),
 		step: receipts.New(cfg.Accounts, cfg.Placement != nil, event.NewID)}
 }
@@ -209,7 +210,7 @@ func (m *matching) record(x *receipts.Matched) {
 		return
 	}
 	data := received(&x.Delivery)
-	if data.Sealed, err = m.writer.Seal(stream, ledger.ClassCarrier, x.ID, event.Inbound{Raw: x.Delivery.Raw}); err != nil {
+	if data.Sealed, err = m.writer.Seal(m.level(), stream, ledger.ClassCarrier, x.ID, event.Inbound{Raw: x.Delivery.Raw}); err != nil {
 		done(err)
 		return
 	}
@@ -247,7 +248,7 @@ func (m *matching) keep(x *receipts.Kept) {
 		return
 	}
 	data := received(&x.Delivery)
-	if data.Sealed, err = m.writer.Seal(stream, ledger.ClassCarrier, x.ID, event.Inbound{From: x.Delivery.From, Raw: x.Delivery.Raw}); err != nil {
+	if data.Sealed, err = m.writer.Seal(m.level(), stream, ledger.ClassCarrier, x.ID, event.Inbound{From: x.Delivery.From, Raw: x.Delivery.Raw}); err != nil {
 		x.Ack(err)
 		return
 	}

@@ -105,16 +105,16 @@ func New(cfg Config) *Node {
 		n.metrics.lost.Add(1)
 		n.log.Error("a fact could not be recorded; it is lost", "partition", p.String(), "type", string(e.Data.Type()), "event", e.ID.String(), "error", err)
 	})
-	n.partitions = &partitions{views: cfg.Views, now: cfg.Clock.Now, maxBacklog: int64(cfg.MaxBacklog), progressed: make(chan struct{})}
+	n.partitions = &partitions{views: cfg.Views, now: cfg.Clock.Now, maxBacklog: int64(cfg.MaxBacklog), alone: cfg.Reservations == nil, progressed: make(chan struct{})}
 	for p := range cfg.Log.Partitions() {
 		n.partitions.all = append(n.partitions.all, newPipeline(n, event.Partition(p)))
 	}
 	writer := ledger.NewWriter(cfg.Author, cfg.Log, cfg.Vault, cfg.Views, cfg.Clock.Now, cfg.AppendWithin)
-	n.matching = newMatching(&n.cfg, writer, n.facts)
+	n.matching = newMatching(&n.cfg, writer, n.facts, func() int { return n.Registry().Level() })
 	n.texts = newTexts(writer, n.control, cfg.Accounts, listener{&n.cfg, writer}, cfg.Log.Partitions(), n.metrics.countUnplaced)
 	n.inbox = &inbox{matching: n.matching, control: n.control, node: cfg.Author.Node}
 	n.intake = intake.New(intake.Config{Writer: writer, Log: cfg.Log, Vault: cfg.Vault, Views: cfg.Views, Finder: cfg.Finder, Control: n.control,
-		Decider: cfg.decider(), Serving: n, Hear: receipts.Listen(cfg.Lists), World: cfg.World, Reservations: cfg.Reservations, Now: cfg.Clock.Now})
+		Decider: cfg.decider(), Serving: requests{n.partitions, n}, Hear: receipts.Listen(cfg.Lists), World: cfg.World, Reservations: cfg.Reservations, Now: cfg.Clock.Now})
 	n.commands = control.NewCommands(n.control, writer, cfg.Log.Partitions(), n.facts, n.partitions, cfg.Policy, cfg.Clock.Now)
 	return n
 }
@@ -186,6 +186,7 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 		if _, heads[i], err = n.cfg.Log.Read(ctx, event.Partition(i), 0, 0); err != nil {
 			return nil, err
 		}
+		n.partitions.all[i].keys.need(heads[i])
 	}
 	// What observes (carriers' answers, deliveries) runs longer than what proposes, so that a
 	// drain loses no answer.
@@ -273,9 +274,6 @@ func (n *Node) Takes() error {
 	}
 	return nil
 }
-
-// TakesFor says why no submits are taken for a partition now; nil if they are.
-func (n *Node) TakesFor(p event.Partition) error { return n.partitions.TakesFor(p) }
 
 var (
 	errStopping  = ledger.Refused(errors.New("the node is starting or stopping"))

@@ -23,7 +23,9 @@ type partitions struct {
 	views      ledger.Views
 	now        func() time.Time
 	maxBacklog int64
-	all        []*pipeline
+	// alone: no other process takes requests. Then the memory of this one knows every key.
+	alone bool
+	all   []*pipeline
 
 	mu         sync.Mutex
 	progressed chan struct{} // closed, and made anew, when a partition has made progress
@@ -260,7 +262,10 @@ func (ps *partitions) hear(ctx context.Context) {
 				break // the views cannot be reached: what is known is still true
 			}
 			if !l.serving.Load() {
-				l.heard.Store(mark.Next)
+				if before := l.heard.Swap(mark.Next); mark.Next < before {
+					l.keys.need(before) // the database is an older one than it was: its reservations are, too
+				}
+				l.keys.committed(mark.Next)
 			}
 		}
 	}

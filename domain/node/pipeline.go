@@ -47,6 +47,8 @@ type pipeline struct {
 	control atomic.Int64 // the control position in force
 	backlog atomic.Int64
 	written uint64 // how many batches were given to the views
+	// keys says whether the views know every idempotency key that was used before this run.
+	keys wholeKeys
 	// committed is the index up to which the views have committed.
 	committed atomic.Int64
 	writing   sync.WaitGroup
@@ -224,10 +226,11 @@ func Hurry(n *Node) func(at event.Position) {
 	}
 }
 
-// run serves the partition until ctx is done. If its position no longer fits the log (a ledger
-// was restored, a topic lost its tail), or a batch could not be written, it drops its memory and
-// begins anew from its mark, or from the first event. If a record is no event of this ledger, it
-// stops until control has been changed, and then tries that record once more.
+// run serves the partition until ctx is done. If a batch could not be written, it drops its memory and
+// begins anew from its mark. If its position no longer fits the log (a ledger was restored, a topic lost
+// its tail, the views are another ledger's), it is stopped, and looks again every minute at the latest. If
+// a record is no event of this ledger, it stops until control has been changed, and then tries that
+// record once more.
 func (l *pipeline) run(ctx context.Context) {
 	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, time.Minute) {
 		began := l.node.cfg.Clock.Now()
@@ -257,10 +260,18 @@ func (l *pipeline) run(ctx context.Context) {
 			l.halted.Store(false)
 			continue
 		}
+		if errors.Is(err, ledger.ErrAhead) {
+			wait = min(wait, time.Second) // a new leader of the log may not know its own head yet
+		}
+		contradicted := errors.Is(err, ledger.ErrLost)
+		l.halted.Store(contradicted)
 		l.node.partitions.announce()
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
+		}
+		if contradicted {
+			l.halted.Store(false)
 		}
 	}
 }
@@ -297,6 +308,8 @@ func (l *pipeline) serve(parent context.Context) error {
 	if _, l.headAtStart, err = n.cfg.Log.Read(ctx, l.p, 0, 0); err != nil {
 		return err
 	}
+	l.keys.need(max(mark.Next, l.headAtStart))
+	l.keys.committed(mark.Next)
 	l.committed.Store(mark.Next)
 	l.applied.Store(mark.Next)
 	l.heard.Store(mark.Next)
@@ -331,7 +344,8 @@ func (l *pipeline) serve(parent context.Context) error {
 	}
 }
 
-// startingMark is where the views stand, if the log still says the same there.
+// startingMark is where the views stand, if the log still says the same there. Else it is an ErrLost, and
+// nothing is changed: the views may be the only ones that still know an opt-out.
 func (l *pipeline) startingMark(ctx context.Context) (ledger.Mark, error) {
 	n := l.node
 	mark, err := n.cfg.Views.Mark(ctx, l.p)
@@ -352,23 +366,21 @@ func (l *pipeline) startingMark(ctx context.Context) (ledger.Mark, error) {
 		return mark, fmt.Errorf("%w: the views have read up to %d, and the log says that it ends at %d", ledger.ErrAhead, mark.Next, head)
 	}
 	l.short = 0
-	if mark.Next <= head {
-		records, _, err := n.cfg.Log.Read(ctx, l.p, mark.Next-1, 1)
-		if err != nil {
-			return mark, err
-		}
-		if len(records) == 0 { // nothing is said against the views
-			return mark, errors.Join(ctx.Err(), fmt.Errorf("no record could be read at %s", event.Position{Partition: l.p, Index: mark.Next - 1}))
-		}
-		if sha256.Sum256(records[0].Raw) == mark.Hash {
-			return mark, nil
-		}
+	at := event.Position{Partition: l.p, Index: mark.Next - 1}
+	if mark.Next > head {
+		return mark, fmt.Errorf("%w: the views have read up to %s, and the log ends before %s", ledger.ErrLost, at, event.Position{Partition: l.p, Index: head})
 	}
-	n.log.Warn("the views do not fit this ledger; they are rebuilt", "partition", l.p.String(), "position", mark.Next)
-	if err := n.cfg.Views.Reset(ctx, l.p); err != nil {
+	records, _, err := n.cfg.Log.Read(ctx, l.p, at.Index, 1)
+	if err != nil {
 		return mark, err
 	}
-	return ledger.Mark{}, nil
+	if len(records) == 0 { // nothing is said against the views
+		return mark, errors.Join(ctx.Err(), fmt.Errorf("no record could be read at %s", at))
+	}
+	if sha256.Sum256(records[0].Raw) != mark.Hash {
+		return mark, fmt.Errorf("%w: at %s the views have read another event than the log has now: the views or the log were exchanged, or the log went on from an older state", ledger.ErrLost, at)
+	}
+	return mark, nil
 }
 
 // read reads the log from an index on, until ctx is done or a read fails.
@@ -530,6 +542,7 @@ func (l *pipeline) cut(writeFailed chan error) error {
 			return
 		}
 		l.committed.Store(b.Mark.Next)
+		l.keys.committed(b.Mark.Next)
 		l.do(func(c *clerk.Clerk, _ time.Time) []dispatch.Call {
 			if c == writer {
 				c.Fold().Committed(nth)

@@ -78,7 +78,7 @@ func (n *Node) Ready(dependencies, carriers []Component, marks map[event.Partiti
 func partitionsDetail(st *Stats) (detail string) {
 	for _, p := range slices.Sorted(maps.Keys(st.Failed)) {
 		detail += "partition " + p + " is stopped"
-		if err := st.Failed[p]; errors.Is(err, ledger.ErrDamaged) {
+		if err := st.Failed[p]; errors.Is(err, ledger.ErrDamaged) || errors.Is(err, ledger.ErrLost) {
 			detail += ": " + err.Error()
 		}
 		detail += "; "

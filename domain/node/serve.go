@@ -19,7 +19,7 @@ func (n *Node) serve(ctx, inner, outer context.Context) {
 	stopInbox := func() {}
 	gained := func(ps []event.Partition) {
 		n.unserved.Store(nil)
-		for _, p := range ps {
+		for _, p := range n.partitions.own(ps) {
 			n.partitions.all[p].begin(inner)
 			if p == 0 {
 				follow, stop := context.WithCancel(outer)
@@ -33,7 +33,7 @@ func (n *Node) serve(ctx, inner, outer context.Context) {
 		within, cancel := context.WithTimeout(inner, n.cfg.DrainWithin)
 		defer cancel()
 		var wg sync.WaitGroup
-		for _, p := range ps {
+		for _, p := range n.partitions.own(ps) {
 			wg.Go(func() { n.partitions.all[p].drain(within) })
 			if p == 0 {
 				stopInbox()

@@ -124,7 +124,7 @@ func (t *texts) certain(ctx context.Context, x *text, reg *control.Registry, who
 		return
 	}
 	id := w.NewID()
-	sealed, err := w.Seal(stream, ledger.ClassEvidence, id, sealedWords(x, string(from)))
+	sealed, err := w.Seal(reg.Level(), stream, ledger.ClassEvidence, id, sealedWords(x, string(from)))
 	if err != nil {
 		x.ack(err)
 		return
@@ -166,7 +166,7 @@ func (t *texts) held(ctx context.Context, x *text, reg *control.Registry, p *rec
 			hold = event.Derive(hold, "more")
 		}
 	}
-	if e.Sealed, err = w.Seal(stream, ledger.ClassCarrier, id, sealedWords(x, x.d.From)); err != nil {
+	if e.Sealed, err = w.Seal(reg.Level(), stream, ledger.ClassCarrier, id, sealedWords(x, x.d.From)); err != nil {
 		x.ack(err)
 		return
 	}

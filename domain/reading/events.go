@@ -142,6 +142,8 @@ func (p *Ports) event(m *Message, rec ledger.Record, entry Entry, room *stored) 
 		switch plain, err := p.Vault.Open(m.Tenant, rec.Event.ID, &box); {
 		case errors.Is(err, ledger.ErrErased):
 			data["erased"] = json.RawMessage("true")
+		case errors.Is(err, ledger.ErrKeyMissing):
+			data["key_missing"] = json.RawMessage("true")
 		case err != nil:
 			return Event{}, err
 		case json.Valid(plain):

@@ -19,14 +19,16 @@ const (
 // Opened is a message with what was sealed in it.
 type Opened struct {
 	*Message
-	Content *event.Content // nil: it was erased
+	Content *event.Content // nil: it was erased, or its key is missing
+	// KeyMissing: the vault lacks the key of the content, so it cannot be read until that is back.
+	KeyMissing bool
 }
 
 // Whole is all that a reader may know of one message.
 type Whole struct {
 	Opened
 	// Parts are the texts of the parts as sent; nil before the first attempt, and when
-	// the content was erased.
+	// the content was erased, or its key is missing.
 	Parts []sms.Segment
 	// Reasons say in words what led to the last decision; nil before the first.
 	Reasons []Reason
@@ -103,8 +105,8 @@ func (r *Reader) Open(ctx context.Context, look Look, m *Message) (Whole, error)
 // content opens the personal part of a message.
 func (r *Reader) content(m *Message) (Opened, error) {
 	plain, err := r.p.Vault.Open(m.Tenant, m.ID, &m.Content)
-	if errors.Is(err, ledger.ErrErased) {
-		return Opened{Message: m}, nil
+	if missing := errors.Is(err, ledger.ErrKeyMissing); missing || errors.Is(err, ledger.ErrErased) {
+		return Opened{Message: m, KeyMissing: missing}, nil
 	}
 	if err != nil {
 		return Opened{}, err
@@ -113,7 +115,7 @@ func (r *Reader) content(m *Message) (Opened, error) {
 	if json.Unmarshal(plain, c) != nil { // its error may quote what it read
 		return Opened{}, errors.New("the content of message " + m.ID.String() + " cannot be read")
 	}
-	return Opened{m, c}, nil
+	return Opened{Message: m, Content: c}, nil
 }
 
 // shownOf are the kinds of personal data that a list shows of a message.

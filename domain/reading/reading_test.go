@@ -192,6 +192,12 @@ func TestOpen(t *testing.T) {
 	erased, m := newReader(&fakeViews{}, fakeVault{ledger.ErrErased})
 	if w, err := erased.Open(t.Context(), Look{}, m); err != nil || w.Content != nil || w.Parts != nil || w.Message != m {
 		t.Errorf("erased: %+v, %v", w, err)
+	} else if w.KeyMissing {
+		t.Error("what was erased is shown as missing")
+	}
+	missing, m := newReader(&fakeViews{}, fakeVault{ledger.ErrKeyMissing})
+	if w, err := missing.Open(t.Context(), Look{}, m); err != nil || w.Content != nil || !w.KeyMissing || w.Message != m {
+		t.Errorf("its key is missing: %+v, %v", w, err)
 	}
 }
 

@@ -86,6 +86,8 @@ type Words struct {
 	Octets     string
 	// Erased: the words are erased.
 	Erased bool
+	// KeyMissing: the vault lacks the key of the words.
+	KeyMissing bool
 	// Ask, Match, Language and Lists say what was read, and why.
 	Ask                    event.InboundAsk
 	Match, Language, Lists string
@@ -341,8 +343,8 @@ func (r *Reader) words(e *event.Event, at event.Position) (w Words, ok bool, err
 		w.Part, w.Parts = concat.Part, concat.Parts
 	}
 	in, err := ledger.Open[event.Inbound](r.p.Vault, e.Tenant, e.ID, sealed)
-	if errors.Is(err, ledger.ErrErased) {
-		w.Erased = true
+	if missing := errors.Is(err, ledger.ErrKeyMissing); missing || errors.Is(err, ledger.ErrErased) {
+		w.Erased, w.KeyMissing = !missing, missing
 		return w, true, nil
 	}
 	if err != nil {

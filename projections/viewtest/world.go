@@ -255,7 +255,11 @@ func (w *World) unplaced(p int, s *recipient.State) {
 }
 
 func anySealed(w *World) event.Sealed {
-	return event.Sealed{SubjectKey: w.id(0), ClassKey: "message/2026-11", Box: []byte{pick[byte](w, 1, 2, 3, 0xee), byte(w.draw(256)), 3}}
+	s := event.Sealed{SubjectKey: w.id(0), ClassKey: "message/2026-11", Box: []byte{pick[byte](w, 1, 2, 3, 0xee), byte(w.draw(256)), 3}}
+	if s.Box[1]%2 == 1 {
+		s.Version = event.SealV2
+	}
+	return s
 }
 
 // Submit adds a message.

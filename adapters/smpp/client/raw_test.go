@@ -263,11 +263,11 @@ func TestRawResponses(t *testing.T) {
 	}
 }
 
-// sealing is a vault that seals like the real one, in size: a nonce of 12 octets and a tag of 16.
+// sealing is a vault that seals like the real one, in size: a commitment of 32 octets, a nonce of 12 and a tag of 16.
 type sealing struct{ ledger.Vault }
 
-func (sealing) Seal(_ string, key event.ID, class ledger.Class, id event.ID, plain []byte) (event.Sealed, error) {
-	return event.Sealed{SubjectKey: key, ClassKey: string(class) + "/2026-11", Box: append(plain, make([]byte, 28)...)}, nil
+func (sealing) Seal(_ string, key event.ID, class ledger.Class, version event.SealVersion, id event.ID, plain []byte) (event.Sealed, error) {
+	return event.Sealed{Version: version, SubjectKey: key, ClassKey: string(class) + "/2026-11", Box: append(plain, make([]byte, 60)...)}, nil
 }
 
 // writable checks that data can be written as an event, and read again.
@@ -297,7 +297,7 @@ func TestLargestEvents(t *testing.T) {
 				}
 				d := readDelivery(p.Message, Config{Alphabet: sms.GSM7})
 				id := event.NewID(time.UnixMilli(1))
-				sealed, err := ledger.Seal(sealing{}, ledger.Stream{Key: id}, ledger.ClassEvidence, id, event.Inbound{From: d.From, Text: strings.Join(d.Texts, "\n"), Raw: d.Raw})
+				sealed, err := ledger.Seal(sealing{}, event.MaxLevel, ledger.Stream{Key: id}, ledger.ClassEvidence, id, event.Inbound{From: d.From, Text: strings.Join(d.Texts, "\n"), Raw: d.Raw})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -34,7 +34,7 @@ func ApplyConfig(ctx context.Context, cfg *config.Config) error {
 		}
 		placement, err = d.cluster.visitor(ctx)
 	} else if d, err = OpenFolder(cfg.Data, cfg.MasterKeyFile, true, false); err == nil {
-		err = d.Begin(cfg.Node)
+		err = d.Begin(cfg.Node, false)
 	}
 	if err != nil {
 		if d != nil {

@@ -29,7 +29,7 @@ func record(t *testing.T, dir string, changes ...*event.Event) *control.Registry
 			t.Error(err)
 		}
 	}()
-	if err := d.Begin("test"); err != nil {
+	if err := d.Begin("test", false); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range changes {
@@ -83,7 +83,7 @@ programs:
 		t.Fatal(err)
 	}
 	after := record(t, data)
-	if after.Position != at+5 { // the level, the policies, two owners, the program
+	if after.Position != at+4 { // the policies, two owners, the program
 		t.Errorf("%d control events were appended", after.Position-at)
 	}
 	if owner, granted := after.Owner("12345"); owner != "b" || !granted || after.Program("b", "p").Welcome() != "Welcome." || len(after.Shared()) != 0 {

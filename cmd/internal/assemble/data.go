@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/adapters/vault"
 	"github.com/chirograph/chirograph/cmd/internal/config"
+	"github.com/chirograph/chirograph/domain/agreement"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/places"
@@ -39,6 +39,12 @@ type Data struct {
 	Lists *words.Lists
 	// World is the world data that a node over these data decides with; nil: the built-in one.
 	World *places.World
+	// Development: the ledger was made by serve --dev.
+	Development bool
+	// Aside says that the views were set aside, and why; "" if they were not.
+	Aside string
+	// Private are the files and folders whose modes let others use them, until OpenFolder changed that.
+	Private []string
 	// dependencies are the outside systems that /readyz names.
 	dependencies []dependency
 	// cluster is what the nodes share; nil on one machine.
@@ -51,28 +57,43 @@ type dependency struct {
 	state func() (ok bool, since time.Time, detail string)
 }
 
-// OpenFolder opens a data folder, making it where create says so. The lock is
-// taken first: a second process stops before it touches anything. decode makes
-// every read decode what is stored.
+// OpenFolder opens a data folder, making it where create says so. The lock is taken first: a second
+// process stops before it touches anything. Then ledger, vault and views are compared (see Look): where
+// they contradict each other the error says how, and nothing was changed. decode makes every read decode
+// what is stored.
 func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error) {
+	if err := checkRestoring(dir); err != nil {
+		return nil, err
+	}
 	if create {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
-	} else if _, err := os.Stat(filepath.Join(dir, "ledger.db")); err != nil {
-		return nil, fmt.Errorf("%s contains no ledger: check the folder's name, or start `chirograph serve` with this folder first", dir)
+	} else if _, err := os.Stat(dir); err != nil {
+		return nil, noLedger(dir)
 	}
-	// A new vault beside an old ledger would open nothing and give every number
-	// another stream: it is made only together with its ledger.
-	_, statErr := os.Stat(filepath.Join(dir, "ledger.db"))
-	fresh := errors.Is(statErr, fs.ErrNotExist)
+	if masterKey == "" {
+		masterKey = filepath.Join(dir, "master.key")
+	}
 	d := &Data{Dir: dir}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	log, err := sqlitelog.Open(dir, sqlitelog.Options{NumberForms: sms.CanonicalForms, Decode: decode})
+	lock, err := sqlitelog.Lock(dir)
+	if err != nil {
+		return nil, err
+	}
+	if d.Private, err = sqlitelog.Private(dir); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	found, err := d.compare(dir, masterKey, create)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	// The head file was compared: it may be of another ledger, which says nothing of this one.
+	log, err := sqlitelog.Open(dir, sqlitelog.Options{NumberForms: sms.CanonicalForms, Decode: decode, Lock: lock, Restored: true})
 	if err != nil {
 		return nil, err
 	}
@@ -84,17 +105,44 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 		}
 		return true, began, ""
 	}})
-	if masterKey == "" {
-		masterKey = filepath.Join(dir, "master.key")
-	}
-	if d.Vault, err = vault.Open(filepath.Join(dir, "vault.db"), masterKey, vault.Options{Create: create && fresh}); err != nil {
+	if d.Vault, err = vault.Open(filepath.Join(dir, vaultFile), masterKey, vault.Options{Create: found.New, Ledger: log.Source()[1:]}); err != nil {
 		return nil, err
 	}
-	if d.Views, err = d.OpenViews(filepath.Join(dir, "views.db")); err != nil {
+	d.dependencies = append(d.dependencies, dependency{"vault", d.Vault.Health})
+	if d.Views, err = d.OpenViews(filepath.Join(dir, viewsFile)); err != nil {
 		return nil, err
 	}
 	d.Policy, err = policies.Builtin()
 	return d, err
+}
+
+func noLedger(dir string) error {
+	return fmt.Errorf("%s contains no ledger: check the folder's name, or start `chirograph serve` with this folder first", dir)
+}
+
+// compare looks at the folder's files, and says what is right to do. It sets views aside that are to be
+// made anew. Only a new folder gets a vault: another one beside a ledger would open nothing and give every
+// number another stream.
+func (d *Data) compare(dir, masterKey string, create bool) (a agreement.Answer, err error) {
+	ctx := context.Background()
+	l, err := LookAt(ctx, dir, masterKey)
+	if err != nil {
+		return a, err
+	}
+	a, err = agreement.Compare(&l.Question)
+	switch {
+	case err != nil:
+	case a.New && !create:
+		err = noLedger(dir)
+	case !a.New:
+		err = l.keysThere(ctx)
+	}
+	if err = errors.Join(err, l.Close()); err != nil || a.Aside == nil {
+		return a, err
+	}
+	to, err := setAside(filepath.Join(dir, viewsFile), time.Now())
+	d.Aside = fmt.Sprintf("the views were set aside as %s, and are made anew from the ledger: %v", filepath.Base(to), a.Aside)
+	return a, err
 }
 
 // ForDevelopment makes the policies those of serve --dev, under which marketing may reach every
@@ -151,23 +199,32 @@ func (d *Data) Close() error {
 	return err
 }
 
-// Begin writes a new ledger's first event.
-func (d *Data) Begin(node string) error {
+// Begin writes a new ledger's first events, in one append: that it was created, at the format level of this
+// build, and which vault it belongs to. development says that serve --dev makes it. It does nothing if the
+// ledger has begun.
+func (d *Data) Begin(node string, development bool) error {
 	_, head, err := d.Log.Read(context.Background(), event.ControlPartition, 0, 0)
 	if err != nil || head > 0 {
 		return err
 	}
-	_, err = Record(d.Log, node, &event.LedgerCreated{Ledger: d.Log.Source()[1:], Partitions: d.Log.Partitions(), NumberForms: sms.CanonicalForms})
+	first := []event.Data{&event.LedgerCreated{Ledger: d.Log.Source()[1:], Partitions: d.Log.Partitions(), NumberForms: sms.CanonicalForms}}
+	for level := 2; level <= event.MaxLevel; level++ {
+		first = append(first, &event.LevelRaised{Level: level, By: "serve"})
+	}
+	_, err = Record(d.Log, node, append(first, &event.VaultBound{Vault: d.Vault.Fingerprint(), Development: development, By: "serve"})...)
 	return err
 }
 
-// Record appends an operator's event to the control stream of a ledger, and returns its position when it is
-// durable. node is who writes it. After an error it may be in the log, or not.
-func Record(log Log, node string, d event.Data) (event.Position, error) {
-	now := time.Now()
-	e := &event.Event{ID: event.NewID(now), Source: log.Source(), Time: event.Millis(now), Node: node, Data: d}
+// Record appends an operator's events to the control stream of a ledger, and returns the position of the
+// first when they are durable. node is who writes them. After an error they may be in the log, or not.
+func Record(log Log, node string, ds ...event.Data) (event.Position, error) {
+	var events []*event.Event
+	for _, d := range ds {
+		now := time.Now()
+		events = append(events, &event.Event{ID: event.NewID(now), Source: log.Source(), Time: event.Millis(now), Node: node, Data: d})
+	}
 	done := make(chan ledger.Appended, 1)
-	log.Append(event.ControlPartition, []*event.Event{e}, func(a ledger.Appended) { done <- a })
+	log.Append(event.ControlPartition, events, func(a ledger.Appended) { done <- a })
 	a := <-done
 	return event.Position{Partition: event.ControlPartition, Index: a.First}, a.Err
 }
@@ -201,7 +258,7 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 	}
 	log, err := engine.Open(ctx, 0)
 	if err != nil {
-		return nil, err
+		return nil, notMade(ctx, cfg, err)
 	}
 	d.Log = log
 	if create {
@@ -219,6 +276,9 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 	if d.Views, err = sqldb.OpenPostgres(ctx, cfg.Postgres.Address(), d.viewOptions()); err != nil {
 		return nil, err
 	}
+	if err := d.compareShared(ctx); err != nil {
+		return nil, err
+	}
 	c, err := leases.Open(ctx, cfg.Postgres.Address())
 	if err != nil {
 		return nil, err
@@ -230,15 +290,15 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 	return d, err
 }
 
-// Untouched reports whether a ledger holds nothing but its beginning: that it was created, and at which
-// format level.
+// Untouched reports whether a ledger holds nothing but its beginning: that it was created, at which format
+// level, and which vault it belongs to.
 func Untouched(ctx context.Context, log ledger.Log) (bool, error) {
 	for _, p := range PartitionsOf(log) {
 		_, head, err := log.Read(ctx, p, 0, 0)
 		if err != nil {
 			return false, err
 		}
-		if head > 0 && p != event.ControlPartition || head > event.MaxLevel {
+		if head > 0 && p != event.ControlPartition || head > event.MaxLevel+1 {
 			return false, nil
 		}
 		if head == 0 {
@@ -253,7 +313,7 @@ func Untouched(ctx context.Context, log ledger.Log) (bool, error) {
 				return false, nil
 			}
 			switch r.Event.Data.(type) {
-			case *event.LedgerCreated, *event.LevelRaised:
+			case *event.LedgerCreated, *event.LevelRaised, *event.VaultBound:
 			default:
 				return false, nil
 			}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -63,9 +64,16 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	carriers, stopCarriers := context.WithCancel(context.Background())
 	defer stopCarriers()
 	nodeRun, err := r.Node.Start(ctx)
-	if err == nil && r.shares == nil {
-		r.raise(ctx)
+	if err == nil {
+		if r.shares == nil {
+			r.raise(ctx)
+		}
+		err = r.Data.bind(ctx, r.Name, r.Node.Registry())
 	}
+	remembering, stopRemembering := context.WithCancel(context.WithoutCancel(ctx))
+	var memory sync.WaitGroup
+	memory.Go(func() { r.remember(remembering, r.served) })
+	defer func() { stopRemembering(); memory.Wait() }()
 	sharing := make(chan struct{})
 	go func() {
 		defer close(sharing)
@@ -195,8 +203,14 @@ func (r *Running) alone(cfg *config.Config, stderr io.Writer) error {
 		fmt.Fprintf(stderr, "A new ledger was made in %s.\nBack up %s and %s now, apart from the ledger. Without them no personal data in it can be read, and no recipient's events can be found by number. See docs/glossary.md#vault.\n",
 			cfg.Data, cfg.MasterKey(), filepath.Join(cfg.Data, "vault.db"))
 	}
-	if err := d.Begin(cfg.Node); err != nil {
+	if err := d.Begin(cfg.Node, false); err != nil {
 		return errors.Join(err, d.Close())
+	}
+	if d.Aside != "" {
+		r.Log.Warn(d.Aside)
+	}
+	if len(d.Private) > 0 {
+		r.Log.Warn("others could use files of the data folder; their modes are 0600 now, and 0700 of folders", "files", d.Private)
 	}
 	r.Data, d.World = d, cfg.World()
 	accounts, err := accountsOf(cfg)

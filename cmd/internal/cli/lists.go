@@ -144,7 +144,7 @@ func stampCell(t time.Time) string {
 }
 
 // said writes words and evidence below an entry.
-func said(w io.Writer, words, evidence string, erased bool) {
+func said(w io.Writer, words, evidence string, erased, keyMissing bool) {
 	if words != "" {
 		fmt.Fprintf(w, "    wrote     \"%s\"\n", terminal.Plain(words))
 	}
@@ -153,6 +153,9 @@ func said(w io.Writer, words, evidence string, erased bool) {
 	}
 	if erased {
 		fmt.Fprintln(w, "    erased")
+	}
+	if keyMissing {
+		fmt.Fprintln(w, "    key missing: it cannot be read until the vault has its key again")
 	}
 }
 
@@ -175,7 +178,7 @@ func writeTurn(w io.Writer, t *v1.Turn) {
 		what += ", " + terminal.Plain(t.Source)
 	}
 	fmt.Fprintf(w, "  %s  %s, by %s\n    event     %s at %s\n", terminal.Instant(t.At), what, by(t.By), t.Event, t.Position)
-	said(w, t.Words, t.Evidence, t.Erased)
+	said(w, t.Words, t.Evidence, t.Erased, t.KeyMissing)
 }
 
 func writeOptOut(w io.Writer, o *v1.OptOutEntry) {
@@ -189,7 +192,7 @@ func writeOptOut(w io.Writer, o *v1.OptOutEntry) {
 	}
 	fmt.Fprintf(w, "%s  %s\n    stops     %s\n    said      %s\n    known     %s, by %s, source %s\n    event     %s at %s\n",
 		who, state, reaches(o.Reaches), terminal.Instant(o.Said), terminal.Instant(o.Known), by(o.By), terminal.Plain(o.Source), o.Event, o.Position)
-	said(w, o.Words, o.Evidence, o.Erased)
+	said(w, o.Words, o.Evidence, o.Erased, o.KeyMissing)
 }
 
 // OptoutListCmd lists opt-outs.
@@ -315,7 +318,7 @@ func writeInbound(w io.Writer, t *v1.InboundText) {
 		ask += " (\"" + terminal.Plain(t.Match) + "\")"
 	}
 	fmt.Fprintf(w, "%s  from %s to %s\n    read as   %s\n", terminal.Instant(t.At), from, terminal.Plain(t.To), ask)
-	said(w, t.Words, "", t.Erased)
+	said(w, t.Words, "", t.Erased, t.KeyMissing)
 	if len(t.Followed) > 0 {
 		fmt.Fprintf(w, "    followed  %s\n", followed(t))
 	}

@@ -204,8 +204,12 @@ func lists(v *v1.Review) string {
 
 // writeWords prints a text of a handset, with what else its octets may say.
 func writeWords(b *strings.Builder, name string, w *v1.InboundWords) {
-	if w.Erased {
-		fmt.Fprintf(b, "%-10s %s  (erased)\n", name, terminal.Instant(w.At))
+	if w.Erased || w.KeyMissing {
+		why := "erased"
+		if w.KeyMissing {
+			why = "key missing"
+		}
+		fmt.Fprintf(b, "%-10s %s  (%s)\n", name, terminal.Instant(w.At), why)
 		return
 	}
 	fmt.Fprintf(b, "%-10s %s  \"%s\"", name, terminal.Instant(w.At), terminal.Plain(w.Text))

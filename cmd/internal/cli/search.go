@@ -129,8 +129,11 @@ func (c *SearchCmd) text(w io.Writer, page *v1.SearchPage, in *time.Location, fi
 	for i := range page.Messages {
 		m := &page.Messages[i]
 		to, from, sent := m.To, m.SentFrom, "not sent"
-		if m.Erased {
+		switch {
+		case m.Erased:
 			to = "(erased)"
+		case m.KeyMissing:
+			to = "(key missing)"
 		}
 		if from == "" {
 			from = m.From
@@ -155,7 +158,7 @@ func (c *SearchCmd) shown(t time.Time, in *time.Location) string {
 func (c *SearchCmd) csv(w io.Writer, page *v1.SearchPage, in *time.Location, first bool) error {
 	out := csv.NewWriter(w)
 	if first {
-		_ = out.Write([]string{"id", "submitted", "submitted_local", "sent", "sent_local", "status", "outcome", "to", "erased", "from", "sent_from", "program", "purpose", "country", "carrier", "reference", "segments", "position"})
+		_ = out.Write([]string{"id", "submitted", "submitted_local", "sent", "sent_local", "status", "outcome", "to", "erased", "from", "sent_from", "program", "purpose", "country", "carrier", "reference", "segments", "position", "key_missing"})
 	}
 	stamp := func(t time.Time) string {
 		if t.IsZero() {
@@ -166,7 +169,7 @@ func (c *SearchCmd) csv(w io.Writer, page *v1.SearchPage, in *time.Location, fir
 	for i := range page.Messages {
 		m := &page.Messages[i]
 		row := []string{m.Id.String(), stamp(m.Accepted), c.local(m.Accepted, in), stamp(m.Sent), c.local(m.Sent, in), string(m.Status), m.Outcome, m.To, strconv.FormatBool(m.Erased),
-			m.From, m.SentFrom, m.Program, m.Purpose, m.Country, m.Carrier, m.Reference, strconv.Itoa(m.Segments), m.Position.String()}
+			m.From, m.SentFrom, m.Program, m.Purpose, m.Country, m.Carrier, m.Reference, strconv.Itoa(m.Segments), m.Position.String(), strconv.FormatBool(m.KeyMissing)}
 		for j := range row {
 			row[j] = terminal.Cell(terminal.Plain(row[j]))
 		}

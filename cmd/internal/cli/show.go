@@ -131,6 +131,8 @@ func writeContent(r *terminal.Rows, m *v1.Message, colours bool) {
 	}
 	if m.Erased {
 		r.Row("To", "erased: the personal data was destroyed")
+	} else if m.KeyMissing {
+		r.Row("To", "its key is missing from the vault; ask the operator to restore the newest copy")
 	} else {
 		to := terminal.Plain(m.To)
 		if m.Recipient.Country != "" {

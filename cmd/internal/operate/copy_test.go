@@ -119,7 +119,7 @@ func someLedger(t *testing.T, events int) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Begin("node-1"); err != nil {
+	if err := d.Begin("node-1", false); err != nil {
 		t.Fatal(err)
 	}
 	for seed := range 2 {

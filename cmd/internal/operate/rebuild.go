@@ -84,7 +84,8 @@ func (c *RebuildCmd) Run(g *terminal.Globals) (err error) {
 
 func removeDB(path string) error {
 	var err error
-	for _, suffix := range []string{"", "-wal", "-shm"} {
+	// The head file first: without it, views say nothing of what was before them.
+	for _, suffix := range []string{"-head", "-head.new", "", "-wal", "-shm"} {
 		if e := os.Remove(path + suffix); e != nil && !os.IsNotExist(e) {
 			err = errors.Join(err, e)
 		}

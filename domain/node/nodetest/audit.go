@@ -35,6 +35,7 @@ func (w *world) audit() {
 			byPartition[p] = append(byPartition[p], fact{"submit", s.out.ID, s.out.Position})
 		}
 	}
+	seals := map[event.SealVersion]int{}
 	all := []event.Partition{event.ControlPartition, event.InboxPartition, event.AuditPartition}
 	for p := range w.log.Partitions() {
 		all = append(all, event.Partition(p))
@@ -70,6 +71,9 @@ func (w *world) audit() {
 			}
 		}
 		for i, r := range records {
+			if s := event.SealedIn(r.Event.Data); s != nil {
+				seals[s.Version]++
+			}
 			if f.why[i] != "" {
 				continue
 			}
@@ -78,6 +82,9 @@ func (w *world) audit() {
 			}
 			texts.take(r.Event)
 		}
+	}
+	if raised := w.o.Level == 0; raised != (seals[event.SealV2] > 0) || seals[event.SealV1] == 0 {
+		w.bad("the level was raised half-way: %t; the events were sealed, by version: %v", raised, seals)
 	}
 	for _, s := range w.submits {
 		switch n := keys[s.tenant+"\x00"+s.key]; {

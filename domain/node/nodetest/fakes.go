@@ -83,8 +83,8 @@ func (Vault) Pseudonym(tenant, name string) event.Pseudonym {
 func (Vault) SubjectKey(string, event.Pseudonym) (event.ID, error) { return event.ID{1}, nil }
 
 // Seal is part of ledger.Vault.
-func (Vault) Seal(_ string, key event.ID, class ledger.Class, _ event.ID, plain []byte) (event.Sealed, error) {
-	return event.Sealed{SubjectKey: key, ClassKey: string(class) + "/2026-11", Box: plain}, nil
+func (Vault) Seal(_ string, key event.ID, class ledger.Class, version event.SealVersion, _ event.ID, plain []byte) (event.Sealed, error) {
+	return event.Sealed{Version: version, SubjectKey: key, ClassKey: string(class) + "/2026-11", Box: plain}, nil
 }
 
 // Open is part of ledger.Vault.

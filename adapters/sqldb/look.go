@@ -1,0 +1,38 @@
+package sqldb
+
+import (
+	"io/fs"
+
+	"github.com/chirograph/chirograph/adapters/internal/datafile"
+	"github.com/chirograph/chirograph/adapters/internal/sqliteimage"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// LookAt says what the views in the SQLite file at path know of their ledger, and whether they lost what
+// they had committed, because their write-ahead file is missing or was cut. It takes no lock, writes
+// nothing and makes nothing. The error is fs.ErrNotExist where there are no views yet; another error says
+// that they cannot be read.
+func LookAt(path string) (known ledger.Known, lost bool, err error) {
+	if _, err := datafile.CheckViews(path, applicationID); err != nil {
+		return known, false, err
+	}
+	image, err := sqliteimage.Open(path)
+	if err != nil {
+		if sqliteimage.Nothing(err) {
+			err = fs.ErrNotExist
+		}
+		return known, false, err
+	}
+	defer image.Close()
+	if known, err = ReadKnown(image.DB()); err != nil {
+		return known, false, err
+	}
+	marks := map[event.Partition]int64{}
+	for p, h := range known.Heads {
+		marks[p] = h.Next
+	}
+	// A head file that cannot be read says nothing.
+	lost, _ = Lost(path, marks)
+	return known, lost, nil
+}

@@ -1,0 +1,220 @@
+package assemble
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/chirograph/chirograph/adapters/sqldb"
+	"github.com/chirograph/chirograph/adapters/sqlitelog"
+	"github.com/chirograph/chirograph/adapters/vault"
+	"github.com/chirograph/chirograph/domain/agreement"
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// The files of a data folder.
+const (
+	vaultFile = "vault.db"
+	viewsFile = "views.db"
+)
+
+// Look is what was found in a data folder, read from images of its files: nothing was opened for writing,
+// and nothing was changed.
+type Look struct {
+	agreement.Question
+	// Registry is control's, as far as the ledger has it; nil where there is no ledger that can be read.
+	Registry *control.Registry
+	log      *sqlitelog.Image
+	vault    *vault.Look
+}
+
+// LookAt looks at the files of a data folder. Its error is one of the machine: a file that cannot be
+// opened, for instance; what is wrong with the files is in the Look. Close it.
+func LookAt(ctx context.Context, dir string, masterKey string) (_ *Look, err error) {
+	l := &Look{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}()
+	l.Alone = true
+	for _, look := range []func() error{
+		func() error { return l.lookAtLedger(ctx, dir) },
+		func() error { return l.lookAtVault(filepath.Join(dir, vaultFile), masterKey) },
+		func() error { return l.lookAtViews(filepath.Join(dir, viewsFile)) },
+	} {
+		if err := look(); err != nil {
+			return nil, err
+		}
+	}
+	l.Head.State = agreement.Absent
+	// A damaged head file knows nothing; the other stores are compared.
+	if known, err := sqlitelog.ReadHead(dir); err == nil && known.Ledger != "" {
+		l.Head = agreement.Side{Known: known}
+	}
+	return l, nil
+}
+
+// Close closes the images.
+func (l *Look) Close() error {
+	var err error
+	if l.log != nil {
+		err = l.log.Close()
+	}
+	if l.vault != nil {
+		err = errors.Join(err, l.vault.Close())
+	}
+	return err
+}
+
+// sort sorts the error of a look at a file: whether there is nothing, or what cannot be read. The error that
+// it returns is one of the machine.
+func sort(s *agreement.Side, cause error) error {
+	switch {
+	case errors.Is(cause, fs.ErrPermission):
+		return cause
+	case errors.Is(cause, fs.ErrNotExist):
+		s.State = agreement.Absent
+	case cause != nil:
+		s.State, s.Why = agreement.Unreadable, cause
+	}
+	return nil
+}
+
+func (l *Look) lookAtLedger(ctx context.Context, dir string) (err error) {
+	s := &l.Ledger
+	if l.log, err = sqlitelog.OpenImage(dir); err != nil {
+		if errors.Is(err, sqlitelog.ErrNoLedger) {
+			err = fs.ErrNotExist
+		}
+		return sort(&s.Side, err)
+	}
+	if s.Known, err = l.log.Known(); err != nil {
+		s.State, s.Why = agreement.Unreadable, err
+		return nil
+	}
+	s.Hash = func(at event.Position) ([32]byte, error) { return hashAt(ctx, l.log, at) }
+	c := control.NewControl(l.log)
+	if err := c.CatchUp(ctx); err != nil {
+		s.State, s.Why = agreement.Unreadable, err
+		return nil
+	}
+	l.Registry, _ = c.Latest()
+	if v := l.Registry.Epoch().Vault; v != nil {
+		s.Bound = v.Vault
+	}
+	return nil
+}
+
+func (l *Look) lookAtVault(path string, masterKey string) (err error) {
+	s := &l.Vault
+	if l.vault, err = vault.LookAt(path, masterKey); err != nil {
+		return sort(&s.Side, err)
+	}
+	s.Known, s.Used, s.Fingerprint = l.vault.Known, l.vault.Used, l.vault.Fingerprint
+	return nil
+}
+
+func (l *Look) lookAtViews(path string) error {
+	known, lost, err := sqldb.LookAt(path)
+	if err != nil {
+		return sort(&l.Views, err)
+	}
+	l.Views.Known = known
+	if lost {
+		l.Views.State = agreement.Shortened
+	}
+	return nil
+}
+
+// newest bounds, for each partition, the events after what the vault knows whose keys are looked for.
+const newest = 10_000
+
+// keysThere refuses where events of the ledger name keys that the vault lacks, among the events that are
+// newer than what the vault knows: a vault that is older than the ledger lacks the keys of people who came
+// since.
+func (l *Look) keysThere(ctx context.Context) error {
+	for p, head := range l.Ledger.Known.Heads {
+		from := l.Vault.Known.Heads[p].Next
+		err := ledger.EachBatch(ctx, l.log, p, from, min(head.Next, from+newest), func(records []ledger.Record) error {
+			var named ledger.Keys
+			for i := range records {
+				if records[i].Bad == nil {
+					named.Add(records[i].Event)
+				}
+			}
+			n, err := l.vault.Lacks(ctx, named)
+			if n > 0 {
+				err = fmt.Errorf("keys are missing from the vault, which is older than the ledger: it lacks %d of the keys that the events from %s on name. Put the newest copy of the vault back. Without those keys the numbers and texts of these events cannot be read",
+					n, event.Position{Partition: p, Index: records[0].Index})
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compareShared compares the parts of a cluster's data, which are open.
+func (d *Data) compareShared(ctx context.Context) (err error) {
+	q := &agreement.Question{Head: agreement.Side{State: agreement.Absent}}
+	q.Ledger.Known = ledger.Known{Ledger: d.Log.Source()[1:], Heads: map[event.Partition]ledger.Head{}}
+	for _, p := range PartitionsOf(d.Log) {
+		_, head, err := d.Log.Read(ctx, p, 0, 0)
+		if err != nil {
+			return err
+		}
+		q.Ledger.Known.Heads[p] = ledger.Head{Next: head}
+	}
+	q.Ledger.Hash = func(at event.Position) ([32]byte, error) { return hashAt(ctx, d.Log, at) }
+	c := control.NewControl(d.Log)
+	if err := c.CatchUp(ctx); err != nil {
+		return err
+	}
+	reg, _ := c.Latest()
+	if v := reg.Epoch().Vault; v != nil {
+		q.Ledger.Bound = v.Vault
+	}
+	q.Vault.Fingerprint = d.Vault.Fingerprint()
+	if q.Vault.Known, err = d.Vault.Known(ctx); err != nil {
+		return err
+	}
+	if q.Views.Known, err = d.Views.Known(ctx); err != nil {
+		return err
+	}
+	_, err = agreement.Compare(q)
+	return err
+}
+
+// hashAt is the SHA-256 of the event at a position.
+func hashAt(ctx context.Context, log ledger.Log, at event.Position) ([32]byte, error) {
+	records, _, err := log.Read(ctx, at.Partition, at.Index, 1)
+	if err == nil && len(records) == 0 {
+		err = errors.Join(ctx.Err(), fmt.Errorf("no event at %s", at))
+	}
+	if err != nil {
+		return [32]byte{}, err
+	}
+	return sha256.Sum256(records[0].Raw), nil
+}
+
+// setAside renames a database's files, the database itself last: a crash leaves it to be set aside once
+// more. The name says when.
+func setAside(path string, now time.Time) (string, error) {
+	to := path + ".aside-" + now.UTC().Format("20060102T150405.000")
+	for _, suffix := range []string{"-shm", "-wal", "-head", ""} {
+		if err := os.Rename(path+suffix, to+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	return to, nil
+}
