@@ -258,8 +258,8 @@ func (s *sqlite) reset(p event.Partition) error {
 		return err
 	}
 	delete(s.marks, p)
-	s.head.SetMarks(map[event.Partition]ledger.Mark{p: {}})
 	delete(s.partitions, p)
+	s.head.SetMarks(map[event.Partition]ledger.Mark{p: {}})
 	return nil
 }
 
