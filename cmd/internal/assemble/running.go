@@ -75,7 +75,9 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	}
 	remembering, stopRemembering := context.WithCancel(context.WithoutCancel(ctx))
 	var memory sync.WaitGroup
-	memory.Go(func() { r.remember(remembering, r.served) })
+	// What makes a node that runs end: its database turns out to be another ledger's, or not that of the others.
+	conflicts := make(chan error, 2)
+	memory.Go(func() { r.remember(remembering, r.served, conflicts) })
 	defer func() { stopRemembering(); memory.Wait() }()
 	sharing := make(chan struct{})
 	go func() {
@@ -124,15 +126,22 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	apiCtx, stopAPI := context.WithCancel(ctx)
 	defer stopAPI()
 	go func() { served <- door.Serve(apiCtx, r.Listener, handler, r.Drain/2, r.Log) }()
-	watched := make(chan error, 1)
+	var conflict error
+	var watching sync.WaitGroup
 	if r.watch != nil {
-		go func() {
+		watching.Go(func() {
 			if e := r.watch(apiCtx); e != nil {
-				watched <- e
-				stopAPI()
+				conflicts <- e
 			}
-		}()
+		})
 	}
+	watching.Go(func() {
+		select {
+		case conflict = <-conflicts:
+			stopAPI()
+		case <-apiCtx.Done():
+		}
+	})
 	if r.Started != nil {
 		if err := r.Started(ctx); err != nil && ctx.Err() == nil {
 			stopAPI()
@@ -147,14 +156,11 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		r.Log.Warn("some requests were cut off while stopping")
 		err = nil
 	}
-	select {
-	case e := <-watched:
-		err = errors.Join(err, e)
-	default:
-	}
+	stopAPI()
+	watching.Wait()
 	witnessed.end()
 	stop()
-	return err
+	return errors.Join(err, conflict)
 }
 
 // handler is the API of the node.
