@@ -126,22 +126,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	apiCtx, stopAPI := context.WithCancel(ctx)
 	defer stopAPI()
 	go func() { served <- door.Serve(apiCtx, r.Listener, handler, r.Drain/2, r.Log) }()
-	var conflict error
-	var watching sync.WaitGroup
-	if r.watch != nil {
-		watching.Go(func() {
-			if e := r.watch(apiCtx); e != nil {
-				conflicts <- e
-			}
-		})
-	}
-	watching.Go(func() {
-		select {
-		case conflict = <-conflicts:
-			stopAPI()
-		case <-apiCtx.Done():
-		}
-	})
+	conflict := r.watchFor(apiCtx, conflicts, stopAPI)
 	if r.Started != nil {
 		if err := r.Started(ctx); err != nil && ctx.Err() == nil {
 			stopAPI()
@@ -156,11 +141,36 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		r.Log.Warn("some requests were cut off while stopping")
 		err = nil
 	}
-	stopAPI()
-	watching.Wait()
 	witnessed.end()
 	stop()
-	return errors.Join(err, conflict)
+	return errors.Join(err, conflict())
+}
+
+// watchFor calls stop when there is a conflict: one that comes on conflicts, or one of watch. The function that it
+// returns ends that, and returns the conflict; nil if there was none.
+func (r *Running) watchFor(ctx context.Context, conflicts chan error, stop func()) (conflict func() error) {
+	ctx, end := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	if r.watch != nil {
+		watching.Go(func() {
+			if e := r.watch(ctx); e != nil {
+				conflicts <- e
+			}
+		})
+	}
+	var found error
+	watching.Go(func() {
+		select {
+		case found = <-conflicts:
+			stop()
+		case <-ctx.Done():
+		}
+	})
+	return func() error {
+		end()
+		watching.Wait()
+		return found
+	}
 }
 
 // handler is the API of the node.
