@@ -102,7 +102,7 @@ func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 
 // verifyMemory is from how many bytes on memory is collected more often. It is no bound: a ledger whose largest
 // partition has more open and recent messages than fit takes more.
-const verifyMemory = 100 << 20
+const verifyMemory = 80 << 20
 
 // openLog opens the ledger's log and nothing else: for an embedded one as an image of its file, which
 // is not touched.
