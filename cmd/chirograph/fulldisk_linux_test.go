@@ -44,9 +44,12 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	f.Close()
-	// The write-ahead file may have some room in it that it had before.
-	within(t, "a submit is not recorded", func() bool { return submit() >= 500 })
-	within(t, "/readyz says it", func() bool {
+	// The write-ahead file may have some room in it that it had before, and a small commit may fit where a larger
+	// one does not.
+	within(t, "submits are not recorded, and /readyz says it", func() bool {
+		if submit() < 500 {
+			return false
+		}
 		a := n.call("GET", "/readyz", "")
 		return a.status == http.StatusServiceUnavailable && strings.Contains(string(a.body), "the disk is full") && strings.Contains(string(a.body), "are free on the data folder's disk") &&
 			!strings.Contains(string(a.body), n.dir)
