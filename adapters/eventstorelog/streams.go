@@ -1,6 +1,7 @@
 package eventstorelog
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 // Init makes a ledger: it writes its first event, event.LedgerCreated under a random short
@@ -34,12 +36,51 @@ func Init(ctx context.Context, cfg Config) (created bool, err error) {
 		return false, errors.New(problem) // a deleted stream would go on at the revision where it ended
 	}
 	if !cfg.Copy {
+		if err := lostControl(ctx, &cfg, c); err != nil {
+			return false, err
+		}
 		if created, err = begin(ctx, &cfg, c); err != nil {
 			return false, fmt.Errorf("the ledger's first event could not be written: %w", err)
 		}
 	}
 	_, err = check(ctx, &cfg, c)
 	return created, err
+}
+
+// lostControl returns an ErrLost if another stream of the ledger has events and control has none: control is
+// the first that is written to. A new first event there would make another ledger of what is left.
+func lostControl(ctx context.Context, cfg *Config, c *conn) error {
+	others := []event.Partition{event.AuditPartition, event.InboxPartition}
+	for p := range cmp.Or(cfg.Partitions, engine.DefaultPartitions) {
+		others = append(others, event.Partition(p))
+	}
+	head := func(p event.Partition) (head int64, err error) {
+		err = insist(ctx, ctx, cfg.DeliverWithin, cfg.attempt(), func(ctx context.Context) error {
+			last, err := c.read(ctx, cfg.stream(p), backwards, 1, maxMessage)
+			head = 0
+			if len(last.events) > 0 {
+				head = int64(last.events[0].GetStreamRevision()) + 1
+			}
+			return err
+		})
+		return head, err
+	}
+	for _, p := range others {
+		n, err := head(p)
+		if err != nil {
+			return fmt.Errorf("stream %s cannot be read: %w", cfg.stream(p), err)
+		}
+		if n == 0 {
+			continue
+		}
+		// Only now: another process may make the ledger and write to it meanwhile.
+		if n, err = head(event.ControlPartition); err != nil || n > 0 {
+			return err
+		}
+		return fmt.Errorf("stream %s is missing, and stream %s has events: restore it from a copy of the ledger, or end the copy that was begun (chirograph log copy). Do not make a new ledger here: %w",
+			cfg.stream(event.ControlPartition), cfg.stream(p), ledger.ErrLost)
+	}
+	return nil
 }
 
 // begin writes the first event where there is no control stream.
@@ -100,7 +141,8 @@ func check(ctx context.Context, cfg *Config, c *conn) (created *event.LedgerCrea
 	case first.head > 0:
 		say("stream %s does not begin with revision 0 any more: %s", control, errGap)
 	case !cfg.Copy:
-		return nil, fmt.Errorf("there is no ledger %q in this EventStoreDB: stream %s has no first event; run \"chirograph log init\"", cfg.Name, control)
+		return nil, &ledger.Missing{Partitions: []event.Partition{event.ControlPartition},
+			Err: fmt.Errorf("there is no ledger %q in this EventStoreDB: stream %s has no first event; run \"chirograph log init\"", cfg.Name, control)}
 	}
 	all := []event.Partition{event.ControlPartition, event.InboxPartition, event.AuditPartition}
 	for p := range partitions {

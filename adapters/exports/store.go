@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/export"
 	"github.com/chirograph/chirograph/domain/exportjobs"
@@ -35,7 +36,7 @@ type Store struct{ dir string }
 
 // Open opens a folder, makes it where it is missing, and removes what was half written.
 func Open(dir string) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := datafile.MakeFolder(dir); err != nil {
 		return nil, err
 	}
 	// The folder may have been made by hand. On Windows the mode says nothing.
@@ -117,7 +118,7 @@ func (s *Store) remove(path string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return errors.Join(err, syncDir(s.dir))
+	return errors.Join(err, datafile.SyncDir(s.dir))
 }
 
 // Create begins the file of an export, sealed under a key of 32 bytes. An older file of the export stays
@@ -225,7 +226,7 @@ func (s *Store) finish(t *os.File, err error, path string) error {
 	if err != nil {
 		return errors.Join(err, ignoreMissing(os.Remove(t.Name())))
 	}
-	return syncDir(s.dir)
+	return datafile.SyncDir(s.dir)
 }
 
 // ignoreMissing is err, but for a file that there is not.
@@ -284,15 +285,3 @@ func (s *spool) Rewind() (io.Reader, error) {
 
 // Close is part of export.Spool.
 func (s *spool) Close() error { return errors.Join(s.f.Close(), os.Remove(s.f.Name())) }
-
-// syncDir makes the names of files in a folder durable.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // NTFS journals its names
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

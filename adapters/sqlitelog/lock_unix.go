@@ -30,13 +30,3 @@ func lockFile(path string) (f *os.File, ok bool, err error) {
 	}
 	return f, true, nil
 }
-
-// syncDir makes the names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}

@@ -23,6 +23,3 @@ func lockFile(path string) (f *os.File, ok bool, err error) {
 	}
 	return os.NewFile(uintptr(h), path), true, nil
 }
-
-// syncDir does nothing: NTFS journals its names.
-func syncDir(string) error { return nil }

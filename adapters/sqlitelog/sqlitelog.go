@@ -37,6 +37,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/adapters/internal/engine"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -206,7 +207,7 @@ func Open(dir string, o Options) (_ *Log, err error) {
 	if err := engine.CheckPartitions(o.Partitions); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := datafile.MakeFolder(dir); err != nil {
 		return nil, err
 	}
 	l := &Log{o: o, dir: dir, closed: make(chan struct{}), stopped: make(chan struct{}), checkpoint: make(chan struct{}, 1)}
@@ -223,6 +224,9 @@ func Open(dir string, o Options) (_ *Log, err error) {
 	}
 	if !o.Restored {
 		err = checkMissing(dir)
+	}
+	if err == nil {
+		err = datafile.MakeFile(filepath.Join(dir, file))
 	}
 	if err == nil {
 		err = l.openFile()
@@ -427,7 +431,7 @@ func (l *Log) create() error {
 		return err
 	}
 	for _, d := range []string{l.dir, filepath.Dir(filepath.Clean(l.dir))} {
-		if err := syncDir(d); err != nil {
+		if err := datafile.SyncDir(d); err != nil {
 			return err
 		}
 	}

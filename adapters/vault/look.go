@@ -21,10 +21,10 @@ type Look struct {
 	image *sqliteimage.Image
 }
 
-// LookAt looks at the vault in the SQLite file at path, with the first of the master key files that fits. The
+// LookAt looks at the vault in the SQLite file at path, with the master key in a file. The
 // error is fs.ErrNotExist where there is no vault yet: no file, an empty one, or one without tables. Close
 // the Look.
-func LookAt(path string, masterKeyFiles ...string) (*Look, error) {
+func LookAt(path string, masterKeyFile string) (*Look, error) {
 	image, err := sqliteimage.Open(path)
 	if err != nil {
 		if sqliteimage.Nothing(err) {
@@ -34,7 +34,7 @@ func LookAt(path string, masterKeyFiles ...string) (*Look, error) {
 	}
 	l := &Look{image: image}
 	if l.Known, l.Used, err = ReadKnown(image.DB()); err == nil {
-		l.Fingerprint, err = ReadFingerprint(image.DB(), masterKeyFiles...)
+		l.Fingerprint, err = ReadFingerprint(image.DB(), masterKeyFile)
 	}
 	if errors.Is(err, ErrUnmade) {
 		err = fs.ErrNotExist

@@ -3,13 +3,14 @@ package vault
 import (
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/chirograph/chirograph/adapters/internal/datafile"
 )
 
 // readMasterKey reads the master key from a file: 32 bytes, in hexadecimal or base64.
@@ -45,35 +46,15 @@ func readMasterKey(path string) ([]byte, error) {
 	return nil, fmt.Errorf("the master key file %s must hold %d random bytes, in hexadecimal or base64 (openssl rand -hex %d makes them)", path, keySize, keySize)
 }
 
-// createMasterKey makes a master key in a new file, and never overwrites a file. After a crash in
-// it, a file without a whole key may be left: readMasterKey refuses it, and no vault was made
-// under it.
+// createMasterKey makes a master key in a new file, and never overwrites a file. A crash in it leaves a
+// whole key that is durable, or no file of that name: no vault was made under it then.
 func createMasterKey(path string) ([]byte, error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	if err := datafile.MakeFolder(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	key := newKey()
-	_, err = f.WriteString(hex.EncodeToString(key) + "\n")
-	if err := errors.Join(err, f.Sync(), f.Close(), syncDir(dir)); err != nil {
-		os.Remove(path)
+	if err := datafile.Make(path, []byte(hex.EncodeToString(key)+"\n")); err != nil {
 		return nil, err
 	}
 	return key, nil
-}
-
-// syncDir makes the file names in a directory durable.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // NTFS journals its names
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

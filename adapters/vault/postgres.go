@@ -73,7 +73,7 @@ func (p *shared) open(ctx context.Context, masterKeyFile string, o Options) (v *
 	}
 	switch {
 	case format == 0 && !o.Create:
-		return nil, errors.New("there is no vault in this database: restore it from its backup; a new one would open nothing that was sealed before")
+		return nil, tag(ErrUnmade, "there is no vault in this database: restore it from its backup; a new one would open nothing that was sealed before")
 	case format == 0:
 		if err := p.create(ctx, masterKeyFile, o); err != nil {
 			return nil, err

@@ -78,7 +78,7 @@ func (r *rotated) opens(v *Vault, all []box) {
 func forget(v *Vault) {
 	shrink(v.secrets, 1)
 	shrink(v.roots, 1)
-	shrink(v.events, 1)
+	v.recent = new(recent)
 	shrink(v.ciphers, 1)
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/domain/event"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
@@ -59,15 +60,14 @@ func Open(path, masterKeyFile string, o Options) (_ *Vault, err error) {
 }
 
 func openSQLite(v *Vault, path string, keys []*wrapping, o Options) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := datafile.MakeFolder(filepath.Dir(path)); err != nil {
 		return err
 	}
 	// Make the file here, so that at no moment others can read it.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	err := datafile.MakeFile(path)
 	if err != nil {
 		return err
 	}
-	f.Close()
 	dsn := "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(filepath.ToSlash(path)) +
 		"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)&_pragma=cell_size_check(1)"
 	if runtime.GOOS == "darwin" {
@@ -148,7 +148,7 @@ func createSQLite(db *sql.DB, path string, key *wrapping, o Options) error {
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return datafile.SyncDir(filepath.Dir(path))
 }
 
 // addTables makes those tables that a file of an earlier version does not have, in one transaction. It

@@ -7,6 +7,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/chirograph/chirograph/cmd/internal/backup"
 	"github.com/chirograph/chirograph/cmd/internal/bench"
 	"github.com/chirograph/chirograph/cmd/internal/cli"
 	"github.com/chirograph/chirograph/cmd/internal/operate"
@@ -35,6 +36,8 @@ type commandLine struct {
 	Simulate    world.SimulateCmd      `cmd:"" help:"Simulate a message centre or a handset."`
 	Audit       auditCmd               `cmd:"" help:"Report and export what happened, and check a ledger."`
 	Config      operate.ConfigCmd      `cmd:"" help:"Check and apply a configuration file, and make API keys."`
+	Backup      backup.Cmd             `cmd:"" help:"Copy the ledger and its keys while the nodes run, and check the copy."`
+	Restore     backup.RestoreCmd      `cmd:"" help:"Make a data folder, or a cluster's ledger, of a backup. Nothing is sent before an operator releases it."`
 	Projections operate.ProjectionsCmd `cmd:"" help:"Rebuild the views."`
 	Log         operate.LogCmd         `cmd:"" help:"Create, repair and copy a ledger's log."`
 	Vault       operate.VaultCmd       `cmd:"" help:"Look after the keys under which personal data is sealed."`

@@ -214,16 +214,16 @@ func (q *Question) compare() (a Answer, err error) {
 	id := q.Ledger.Known.Ledger
 	views := q.Views.Known
 	switch {
-	case q.Views.State == Unreadable:
-		a.Aside = q.Views.Why
-		views = ledger.Known{}
-	case q.Views.State == Shortened:
-		a.Aside = errors.New("the views lost what they had written last: their write-ahead file is missing, or was cut")
 	case views.Ledger != "" && views.Ledger != id && !q.Alone:
 		return a, refuse(errOtherViews, "they belong to the ledger %s, and this is the ledger %s. Two ledgers cannot share a database. Check the prefix and the database in the configuration.", views.Ledger, id)
 	case views.Ledger != "" && views.Ledger != id:
 		a.Aside = fmt.Errorf("they belong to the ledger %s", views.Ledger)
 		views = ledger.Known{}
+	case q.Views.State == Unreadable:
+		a.Aside = q.Views.Why
+		views = ledger.Known{}
+	case q.Views.State == Shortened:
+		a.Aside = errors.New("the views lost what they had written last: their write-ahead file is missing, or was cut")
 	}
 	head := q.Head.Known
 	if head.Ledger != id { // a file of another ledger says nothing of this one

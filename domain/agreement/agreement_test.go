@@ -90,6 +90,7 @@ func TestCompare(t *testing.T) {
 		{name: "views are damaged", set: func(q *Question) { q.Views = Side{State: Unreadable, Why: errors.New("the first page is damaged")} }, aside: "first page"},
 		{name: "views lost their write-ahead file", set: func(q *Question) { q.Views = Side{State: Shortened, Known: whole.cut(1).known()} }, aside: "write-ahead"},
 		{name: "views of another ledger, in a file", set: func(q *Question) { q.Views.Known = foreign.known() }, aside: "led-2"},
+		{name: "views of another ledger, in a file, beside our head file", set: func(q *Question) { q.Views = Side{State: Shortened, Known: foreign.known()} }, aside: "led-2"},
 		{name: "views of another ledger, in a database", set: func(q *Question) { q.Views.Known = foreign.known(); q.Alone = false }, err: errOtherViews, says: "led-2"},
 		{name: "no views", set: func(q *Question) { q.Views = nothing }},
 		{name: "a head file of another ledger says nothing", set: func(q *Question) { q.Head.Known = foreign.known() }},

@@ -19,6 +19,7 @@ type control struct {
 	policies []activation
 	tables   []routeTable
 	pauses   []pause
+	epochs   epochs
 	applied  map[event.ID]bool
 	// accepted are the hashes of the records that an operator accepted as opaque leaves.
 	accepted map[event.Position][]string
@@ -127,6 +128,7 @@ func (c *control) take(at int64, e *event.Event) {
 		c.applied = map[event.ID]bool{}
 	}
 	c.applied[e.ID] = true
+	c.epochs.take(at, e)
 	switch d := e.Data.(type) {
 	case *event.RecordAccepted:
 		if p, err := event.ParsePosition(d.Position); err == nil {

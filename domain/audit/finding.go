@@ -62,6 +62,11 @@ const (
 	// LevelUnknown: the format level is raised by more than one, or to one that this build cannot
 	// read.
 	LevelUnknown Code = "level_unknown"
+	// VaultOther: the ledger is bound to a vault although it is bound to another.
+	VaultOther Code = "vault_other"
+	// EpochUnknown: an epoch begins that is not the next one, or a program is released in an epoch that
+	// there is not.
+	EpochUnknown Code = "epoch_unknown"
 	// AuditImpossible: an event of the audit log with times, counts or texts that no writer of this
 	// ledger can have written.
 	AuditImpossible Code = "audit_impossible"
@@ -150,6 +155,8 @@ const (
 	AllowNoSender Code = "allow_without_sender"
 	// PolicyOther: a decision under policies that were not in force.
 	PolicyOther Code = "policy_not_in_force"
+	// StartHeld: a start of a program that the ledger's epoch holds.
+	StartHeld Code = "start_while_held"
 	// NoReason: a denial, a deferral or a hold without a reason.
 	NoReason Code = "no_reason"
 )

@@ -183,6 +183,9 @@ func (v promises) started(index int64, s *stream, m *message, e *event.Event, d 
 		v.find(index, 2, NoAllow, "a start of a message that the stream does not have")
 		return
 	}
+	if h := v.control.epochs.held(e.Control, s.tenant, m.program); h != nil {
+		v.find(index, 4, StartHeld, "the ledger was in doubt: its epoch %d began at %s, and the program %q was not released since", h.number, event.Position{Partition: event.ControlPartition, Index: h.from - 1}, m.program)
+	}
 	v.gate(index, s, m, e, d)
 	v.resend(index, m, d)
 	a := attempt{answerBy: d.AnswerBy}

@@ -73,6 +73,30 @@ const sweepEvery = 1 << 15
 //
 // raw is not kept.
 func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
+	v.TakeParsed(p, index, Parse(raw))
+}
+
+// Parsed is what the bytes of a record say by themselves.
+type Parsed struct {
+	raw       []byte
+	e         *event.Event
+	err       error
+	canonical bool
+}
+
+// Parse reads the bytes of a record. It needs no verifier, so other goroutines can do this half of the work. The
+// result belongs to the one verifier that takes it. raw is kept until then.
+func Parse(raw []byte) Parsed {
+	p := Parsed{raw: raw}
+	if p.e, p.err = event.Decode(raw); p.err == nil {
+		p.canonical = event.Canonical(raw, p.e)
+	}
+	return p
+}
+
+// TakeParsed is Take of a record that was parsed.
+func (v *Verifier) TakeParsed(p event.Partition, index int64, record Parsed) {
+	raw := record.raw
 	if !v.begun || p != v.current {
 		v.turn(p, index)
 	}
@@ -83,7 +107,7 @@ func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
 	}
 	v.next = index + 1
 	accepted := v.control.accepts(event.Position{Partition: p, Index: index}, raw)
-	e, code, text := v.read(p, index, raw)
+	e, code, text := record.read(v, p, index)
 	switch {
 	case code != "" && accepted:
 		v.report.Opaque++
@@ -120,16 +144,16 @@ func (v *Verifier) Take(p event.Partition, index int64, raw []byte) {
 	}
 }
 
-// read decodes a record. A code means that it is no event that may be at that position, and text
+// read says what a record is. A code means that it is no event that may be at that position, and text
 // says why. Errors in what the event says are found by structure.
-func (v *Verifier) read(p event.Partition, index int64, raw []byte) (e *event.Event, code Code, text string) {
-	e, err := event.Decode(raw)
+func (r Parsed) read(v *Verifier, p event.Partition, index int64) (e *event.Event, code Code, text string) {
+	e, err := r.e, r.err
 	switch {
 	case errors.Is(err, event.ErrUnknownType):
 		return nil, UnknownType, fmt.Sprintf("this build cannot read the event, and it never skips one: %s", err)
 	case err != nil:
 		return nil, Unreadable, fmt.Sprintf("the bytes are not an event: %s", err)
-	case !event.Canonical(raw, e):
+	case !r.canonical:
 		return e, NotCanonical, fmt.Sprintf("the bytes are not what the ledger's encoder writes for this %s: they were altered, or written by something else", e.Data.Type())
 	case v.source != "" && e.Source != v.source && (p != event.ControlPartition || index > 0):
 		return e, ForeignSource, fmt.Sprintf("the event says that it belongs to the ledger %q, the ledger's first event says %q", e.Source, v.source)
@@ -307,6 +331,9 @@ func (v *Verifier) structure(p event.Partition, index int64, e *event.Event) boo
 		}
 	}
 	v.level(p, index, e)
+	if p == event.ControlPartition {
+		lineage{v}.follow(index, e)
+	}
 	if !v.belongs(p, t) {
 		v.find(index, 0, Misplaced, "%s does not belong in the partition %s", t.Name(), p)
 		return false

@@ -83,7 +83,7 @@ programs:
 		t.Fatal(err)
 	}
 	after := record(t, data)
-	if after.Position != at+5 { // the level, the policies, two owners, the program
+	if after.Position != at+4 { // the policies, two owners, the program
 		t.Errorf("%d control events were appended", after.Position-at)
 	}
 	if owner, granted := after.Owner("12345"); owner != "b" || !granted || after.Program("b", "p").Welcome() != "Welcome." || len(after.Shared()) != 0 {

@@ -43,6 +43,8 @@ type Data struct {
 	Development bool
 	// Aside says that the views were set aside, and why; "" if they were not.
 	Aside string
+	// Private are the files and folders whose modes let others use them, until OpenFolder changed that.
+	Private []string
 	// dependencies are the outside systems that /readyz names.
 	dependencies []dependency
 	// cluster is what the nodes share; nil on one machine.
@@ -60,6 +62,9 @@ type dependency struct {
 // they contradict each other the error says how, and nothing was changed. decode makes every read decode
 // what is stored.
 func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error) {
+	if err := checkRestoring(dir); err != nil {
+		return nil, err
+	}
 	if create {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
@@ -79,6 +84,9 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 	lock, err := sqlitelog.Lock(dir)
 	if err != nil {
 		return nil, err
+	}
+	if d.Private, err = sqlitelog.Private(dir); err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	found, err := d.compare(dir, masterKey, create)
 	if err != nil {
@@ -250,16 +258,20 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 	}
 	log, err := engine.Open(ctx, 0)
 	if err != nil {
-		return nil, err
+		return nil, notMade(ctx, cfg, err)
 	}
 	d.Log = log
-	if create {
+	known, err := belongs(ctx, cfg, log.Source()[1:])
+	if err != nil {
+		return nil, err
+	}
+	if create = create && !known; create {
 		if create, err = Untouched(ctx, log); err != nil {
 			return nil, err
 		}
 	}
 	_, had := os.Stat(cfg.MasterKeyFile)
-	if d.Vault, err = vault.OpenPostgres(ctx, cfg.Postgres.Address(), cfg.MasterKeyFile, vault.Options{Create: create}); err != nil {
+	if d.Vault, err = vault.OpenPostgres(ctx, cfg.Postgres.Address(), cfg.MasterKeyFile, vault.Options{Create: create, Ledger: log.Source()[1:]}); err != nil {
 		return nil, err
 	}
 	if had != nil {

@@ -23,8 +23,9 @@ func CheckDevelopment(dir, tenant string) (err error) {
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	switch {
-	case l.Ledger.State == agreement.Unreadable:
-		return fmt.Errorf("%s contains a ledger that cannot be read, so it cannot be told whether --dev made it: %w", dir, l.Ledger.Why)
+	case l.Ledger.State == agreement.Unreadable: // so it cannot be told whether --dev made it
+		_, err := agreement.Compare(&l.Question)
+		return err
 	case l.Ledger.State == agreement.Absent || l.Registry.Position == 0:
 		return nil
 	}

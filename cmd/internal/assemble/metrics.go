@@ -55,6 +55,8 @@ var (
 	descOldest     = prometheus.NewDesc("chirograph_oldest_seconds", "Age of the oldest message that could be sent now and was not, in the partitions that this node serves.", []string{"purpose"}, nil)
 	descServed     = prometheus.NewDesc("chirograph_partitions_served", "Partitions that this node serves.", nil, nil)
 	descPartitions = prometheus.NewDesc("chirograph_partitions", "Partitions of the ledger.", nil, nil)
+	descUnfit      = prometheus.NewDesc("chirograph_views_unfit_total", "Findings, since this process started, that rows of a partition's views are not what was written; the partition is then made anew.", nil, nil)
+	descCompared   = prometheus.NewDesc("chirograph_views_checked_timestamp_seconds", "When this process last compared all rows of the views with what was written, as a Unix time; 0: not yet.", nil, nil)
 	descUp         = prometheus.NewDesc("chirograph_dependency_up", "1 while this outside system (ledger, database, broker) answers.", []string{"name"}, nil)
 	descBound      = prometheus.NewDesc("chirograph_carrier_bound", "1 while the account has a bind.", []string{"account"}, nil)
 	descOpen       = prometheus.NewDesc("chirograph_carrier_open_submits", "Submits that the carrier has not answered yet.", []string{"account"}, nil)
@@ -135,6 +137,13 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 		lag += max(n-marks[p], 0)
 	}
 	gauge(descLag, float64(lag))
+	checked := f.views.Checked()
+	count(descUnfit, checked.Unfit)
+	var ended float64
+	if !checked.Ended.IsZero() {
+		ended = float64(checked.Ended.Unix())
+	}
+	gauge(descCompared, ended)
 	for _, c := range f.carriers {
 		bound := 0.0
 		st := c.State()

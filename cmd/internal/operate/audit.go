@@ -13,16 +13,20 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/sqldb"
+	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
+	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/audit"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/policies"
 )
 
 // AuditCmd checks what the ledger says.
@@ -32,9 +36,11 @@ type AuditCmd struct {
 
 // VerifyCmd reads the whole ledger once. Exit code 1: something is wrong with it.
 type VerifyCmd struct {
-	DataFlags
-	Views bool `help:"Also compute the views from the ledger and compare every row (promise 6)."`
-	Most  int  `help:"How many findings to print; all are counted." default:"20" placeholder:"N"`
+	Data      string `help:"Data folder, or a ledger.db file by itself. It is only read: the node may be running, and the folder may be a copy or on a read-only disk." default:"data" type:"path"`
+	Config    string `help:"Configuration file that says where the ledger is, instead of --data. The nodes may keep running." type:"path" placeholder:"FILE"`
+	Views     bool   `help:"Also compute the views from the ledger and compare every row (promise 6). This opens the views and the vault too: stop the node first, unless nodes share them."`
+	MasterKey string `help:"With --views: file with the vault's master key, if it is not in the data folder." type:"path" placeholder:"FILE"`
+	Most      int    `help:"How many findings to print; all are counted." default:"20" placeholder:"N"`
 }
 
 // verified is what audit verify --json prints.
@@ -52,6 +58,10 @@ type viewsReport struct {
 	Rows    int64  `json:"rows"`
 	Differ  int64  `json:"differ"`
 	Example string `json:"example,omitempty"`
+	// Behind is how many events of the ledger the views have not read, and Empty that they have read none although
+	// there are some: then the ledger does not pass.
+	Behind int64 `json:"behind"`
+	Empty  bool  `json:"empty,omitempty"`
 	// DeskSince is since when the officer's views have everything; they were not compared. Zero: they have
 	// everything, and were.
 	DeskSince time.Time `json:"desk_since,omitzero"`
@@ -61,51 +71,22 @@ type viewsReport struct {
 func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 	ctx, stop := terminal.Interruptible()
 	defer stop()
-	d, err := c.open(ctx)
+	// What is read is dropped at once: collecting it in time keeps the process small.
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(verifyMemory))
+	log, err := c.openLog(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	out := verified{Ledger: d.Log.Source()[1:]}
-	v := audit.New(d.Policy.Required()...)
-	step := terminal.NewBar(g, "verifying", total(d))
-	partitions := []event.Partition{event.ControlPartition, event.InboxPartition, event.AuditPartition}
-	for p := range d.Log.Partitions() {
-		partitions = append(partitions, event.Partition(p))
+	out := verified{Ledger: log.Source()[1:]}
+	if err := errors.Join(out.read(ctx, g, log), log.Close()); err != nil {
+		return err
 	}
-	// Heads before control, so that all control that the partitions have applied is read.
-	heads := map[event.Partition]int64{event.ControlPartition: -1, event.InboxPartition: -1, event.AuditPartition: -1}
-	for _, p := range partitions {
-		if p >= 0 {
-			if _, heads[p], err = d.Log.Read(ctx, p, 0, 0); err != nil {
-				return err
-			}
-		}
-	}
-	for _, p := range partitions {
-		err := ledger.EachBatch(ctx, d.Log, p, 0, heads[p], func(rs []ledger.Record) error {
-			for i := range rs {
-				v.Take(p, rs[i].Index, rs[i].Raw)
-			}
-			if p >= 0 {
-				step(len(rs))
-			}
-			return nil
-		})
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			out.Unread = append(out.Unread, err.Error())
-		}
-	}
-	out.Report = v.Finish()
 	if c.Views && len(out.Unread) == 0 { // else there is nothing whole to compare with
-		if out.Views, err = compareViews(ctx, g, d); err != nil {
+		if out.Views, err = c.compareViews(ctx, g); err != nil {
 			return err
 		}
 	}
-	out.OK = out.Report.OK() && len(out.Unread) == 0 && (out.Views == nil || out.Views.Differ == 0)
+	out.OK = out.Report.OK() && len(out.Unread) == 0 && (out.Views == nil || out.Views.Differ == 0 && !out.Views.Empty)
 	if g.JSON {
 		e := json.NewEncoder(g.Stdout)
 		e.SetIndent("", "  ")
@@ -117,6 +98,147 @@ func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 		err = errors.New("the ledger did not pass the check; the report says why")
 	}
 	return err
+}
+
+// verifyMemory is from how many bytes on memory is collected more often. It is no bound: a ledger whose largest
+// partition has more open and recent messages than fit takes more.
+const verifyMemory = 100 << 20
+
+// openLog opens the ledger's log and nothing else: for an embedded one as an image of its file, which
+// is not touched.
+func (c *VerifyCmd) openLog(ctx context.Context) (assemble.Log, error) {
+	path := c.Data
+	if c.Config != "" {
+		cfg, err := config.LoadSound(c.Config)
+		if err != nil {
+			return nil, err
+		}
+		if cfg.IsShared() {
+			ctx, cancel := context.WithTimeout(ctx, assemble.OpenWithin)
+			defer cancel()
+			engine, err := assemble.SharedEngine(cfg)
+			if err != nil {
+				return nil, err
+			}
+			return engine.Open(ctx, 0)
+		}
+		path = cfg.Data
+	}
+	image, err := sqlitelog.OpenImage(path)
+	if errors.Is(err, sqlitelog.ErrNoLedger) {
+		return nil, fmt.Errorf("%s contains no ledger: check the folder's name", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return image, nil
+}
+
+// batch is consecutive records of a partition, or why the partition cannot be read on.
+type batch struct {
+	p      event.Partition
+	first  int64
+	raws   [][]byte
+	parsed []audit.Parsed
+	err    error
+}
+
+// read verifies the log. It keeps going where a partition cannot be read to its end; the error is of what
+// keeps it from doing anything, or of ctx.
+func (o *verified) read(ctx context.Context, g *terminal.Globals, log assemble.Log) error {
+	policy, err := policies.Builtin()
+	if err != nil {
+		return err
+	}
+	v := audit.New(policy.Required()...)
+	partitions := []event.Partition{event.ControlPartition, event.InboxPartition, event.AuditPartition}
+	for p := range log.Partitions() {
+		partitions = append(partitions, event.Partition(p))
+	}
+	// Heads before control, so that all control that the partitions have applied is read.
+	heads := map[event.Partition]int64{event.ControlPartition: -1, event.InboxPartition: -1, event.AuditPartition: -1}
+	var total int64
+	for _, p := range partitions {
+		if p >= 0 {
+			if _, heads[p], err = log.Read(ctx, p, 0, 0); err != nil {
+				return err
+			}
+			total += heads[p]
+		}
+	}
+	step := terminal.NewBar(g, "verifying", total)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// One goroutine reads, one parses, and this one checks.
+	read, parsed := make(chan batch, 2), make(chan batch, 2)
+	send := func(to chan<- batch, b batch) {
+		select {
+		case to <- b:
+		case <-ctx.Done():
+		}
+	}
+	go func() {
+		defer close(read)
+		for _, p := range partitions {
+			if err := eachBatch(ctx, log, p, heads[p], func(b batch) { send(read, b) }); err != nil {
+				send(read, batch{p: p, err: err})
+			}
+		}
+	}()
+	go func() {
+		defer close(parsed)
+		for b := range read {
+			b.parsed = make([]audit.Parsed, len(b.raws))
+			for i, raw := range b.raws {
+				b.parsed[i] = audit.Parse(raw)
+			}
+			send(parsed, b)
+		}
+	}()
+	for b := range parsed {
+		if b.err != nil {
+			o.Unread = append(o.Unread, b.err.Error())
+		}
+		for i := range b.parsed {
+			v.TakeParsed(b.p, b.first+int64(i), b.parsed[i])
+		}
+		if b.p >= 0 {
+			step(len(b.parsed))
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	o.Report = v.Finish()
+	return nil
+}
+
+// verifyBatch is how many events are read, parsed and checked at a time.
+const verifyBatch = 256
+
+// eachBatch reads a partition up to, but not including, an index (-1: the head of this moment).
+func eachBatch(ctx context.Context, log assemble.Log, p event.Partition, to int64, f func(batch)) error {
+	image, ok := log.(*sqlitelog.Image)
+	if !ok {
+		return ledger.EachBatch(ctx, log, p, 0, to, func(rs []ledger.Record) error {
+			b := batch{p: p, first: rs[0].Index}
+			for i := range rs {
+				b.raws = append(b.raws, rs[i].Raw)
+			}
+			f(b)
+			return nil
+		})
+	}
+	// Read would parse the bytes too, and they are parsed later.
+	for next := int64(0); ctx.Err() == nil; {
+		raws, err := image.Raw(p, next, verifyBatch)
+		if err != nil || len(raws) == 0 {
+			return err
+		}
+		f(batch{p: p, first: next, raws: raws})
+		next += int64(len(raws))
+	}
+	return ctx.Err()
 }
 
 func (o *verified) print(w io.Writer, most int) error {
@@ -172,8 +294,12 @@ func (o *verified) print(w io.Writer, most int) error {
 		}
 	}
 	if v := o.Views; v != nil {
-		if v.Differ > 0 {
+		if v.Empty {
+			fmt.Fprintf(b, "VIEWS: they are empty: they have read none of the ledger's %d events (promise 6). A node that starts reads them; so does chirograph projections rebuild.\n", v.Behind)
+		} else if v.Differ > 0 {
 			fmt.Fprintf(b, "VIEWS: %d of %d rows differ from what the ledger says (promise 6); chirograph projections rebuild corrects them. The first:\n%s\n", v.Differ, v.Rows, v.Example)
+		} else if v.Behind > 0 {
+			fmt.Fprintf(b, "Views: %d rows, all as the ledger says as far as they have read it (promise 6). Events at its end that they have not read: %d; a node that runs reads them.\n", v.Rows, v.Behind)
 		} else {
 			fmt.Fprintf(b, "Views: %d rows, all as the ledger says (promise 6).\n", v.Rows)
 		}
@@ -198,8 +324,14 @@ func finding(w io.Writer, f audit.Finding) {
 // compareViews folds the ledger anew, as far as the views have read it, and
 // compares every row. The views are dumped first, as of one commit: the nodes of a
 // cluster go on writing.
-func compareViews(ctx context.Context, g *terminal.Globals, d *assemble.Data) (*viewsReport, error) {
-	dir, err := os.MkdirTemp(d.Dir, "verify-")
+func (c *VerifyCmd) compareViews(ctx context.Context, g *terminal.Globals) (_ *viewsReport, err error) {
+	d, err := (&DataFlags{Data: folder(c.Data), MasterKey: c.MasterKey, Config: c.Config}).open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	// Beside the ledger there may be no room, and nothing there is changed.
+	dir, err := os.MkdirTemp("", "chirograph-verify-")
 	if err != nil {
 		return nil, err
 	}
@@ -214,8 +346,9 @@ func compareViews(ctx context.Context, g *terminal.Globals, d *assemble.Data) (*
 	if err != nil {
 		return nil, err
 	}
-	var n int64
-	for p, next := range marks {
+	var n, behind int64
+	for p := range d.Log.Partitions() {
+		p, next := event.Partition(p), marks[event.Partition(p)]
 		_, head, err := d.Log.Read(ctx, p, 0, 0)
 		if err != nil {
 			return nil, err
@@ -224,6 +357,7 @@ func compareViews(ctx context.Context, g *terminal.Globals, d *assemble.Data) (*
 			return &viewsReport{Differ: 1, Example: fmt.Sprintf("the views have read partition %s up to %d, but the ledger ends at %d", p, next, head)}, nil
 		}
 		n += next
+		behind += head - next
 	}
 	fresh, _, err := freshViews(ctx, d, filepath.Join(dir, "views.db"), marks, terminal.NewBar(g, "computing", n))
 	if err != nil {
@@ -237,9 +371,17 @@ func compareViews(ctx context.Context, g *terminal.Globals, d *assemble.Data) (*
 	defer f.Close()
 	out, err := diffDumps(ctx, f, fresh, !since.IsZero())
 	if err == nil {
-		out.DeskSince = since
+		out.DeskSince, out.Behind, out.Empty = since, behind, n == 0 && behind > 0
 	}
 	return out, err
+}
+
+// folder is the data folder that --data names, which may be the ledger's file in it.
+func folder(data string) string {
+	if info, err := os.Stat(data); err == nil && !info.IsDir() {
+		return filepath.Dir(data)
+	}
+	return data
 }
 
 // dumpViews writes every row of the views to a file, and returns the marks that the

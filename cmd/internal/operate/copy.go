@@ -86,54 +86,85 @@ type noCopy struct{ what string }
 
 func (e *noCopy) Error() string { return "the target is not a copy of the original: " + e.what }
 
-// copied is what one pass did.
-type copied struct {
-	events, had, all int64
+// Copied is what one pass did.
+type Copied struct {
+	// Events were copied, Had were there before, and All is what the original has.
+	Events, Had, All int64
 	keys             int
+	compared         int64
 	took, verified   time.Duration
 }
 
-func (c copied) String() string {
+func (c Copied) String() string {
 	rate := func(n int64, d time.Duration) float64 { return float64(n) / max(d.Seconds(), 1e-3) }
 	return fmt.Sprintf("Copied %d events (%.0f a second; %d were there already) and %d keys; the copy has every event of the original at the same position, byte for byte (%d compared, %.0f a second).",
-		c.events, rate(c.events, c.took), c.had, c.keys, c.all, rate(c.all, c.verified))
+		c.Events, rate(c.Events, c.took), c.Had, c.keys, c.compared, rate(c.compared, c.verified))
+}
+
+// CopyOptions are the options of CopyRecords. The zero value is good.
+type CopyOptions struct {
+	// UpTo is where to end in each partition; nil: where the original stands now.
+	UpTo map[event.Partition]int64
+	// Added compares only what was added, and the record before it; else everything is compared.
+	Added bool
+	// Between, if not nil, is called when everything is copied, before it is compared.
+	Between func() error
 }
 
 // copyLedger brings the target up to where the original stands now, and compares the two.
-func copyLedger(ctx context.Context, g *terminal.Globals, from, to *assemble.Data) (did copied, err error) {
-	if did.keys, err = vault.Copy(ctx, from.Vault, to.Vault); err != nil {
+func copyLedger(ctx context.Context, g *terminal.Globals, from, to *assemble.Data) (did Copied, err error) {
+	keys, err := vault.Copy(ctx, from.Vault, to.Vault)
+	if err != nil {
 		return did, err
 	}
+	// Those too that are made meanwhile, where nodes run.
+	did, err = CopyRecords(ctx, g, from.Log, to.Log, CopyOptions{Between: func() error {
+		more, err := vault.Copy(ctx, from.Vault, to.Vault)
+		keys += more
+		return err
+	}})
+	did.keys = keys
+	return did, err
+}
+
+// CopyRecords brings a log up to where another stands, record by record at the same positions, and compares
+// the two byte by byte. If it is cut short, call it again: it continues. Records that the target has must be
+// the beginning of the original; if not, the error says where they differ, and nothing was appended unless
+// they differ only before the last one.
+func CopyRecords(ctx context.Context, g *terminal.Globals, from, to assemble.Log, o CopyOptions) (did Copied, err error) {
 	// The heads of the partitions are read before control's, so that all control that
 	// they have applied is copied.
 	heads := map[event.Partition]int64{}
-	for _, p := range assemble.PartitionsOf(from.Log) {
-		if _, heads[p], err = from.Log.Read(ctx, p, 0, 0); err != nil {
+	for _, p := range assemble.PartitionsOf(from) {
+		if _, heads[p], err = from.Read(ctx, p, 0, 0); err != nil {
 			return did, err
 		}
-		did.all += heads[p]
+		if end, ok := o.UpTo[p]; ok {
+			heads[p] = min(heads[p], end)
+		}
+		did.All += heads[p]
 	}
 	// Nothing is appended before every partition has been looked at: it could be another
 	// ledger, and then it stays as it is.
 	had := map[event.Partition]int64{}
-	for _, p := range assemble.PartitionsOf(from.Log) {
-		if had[p], err = begun(ctx, from.Log, to.Log, p, heads[p]); err != nil {
+	for _, p := range assemble.PartitionsOf(from) {
+		if had[p], err = begun(ctx, from, to, p, heads[p]); err != nil {
 			return did, err
 		}
-		did.had += had[p]
+		did.Had += had[p]
 	}
 	var mu sync.Mutex
 	counting := func(label string) func(int) {
-		step := terminal.NewBar(g, label, did.all)
+		step := terminal.NewBar(g, label, did.All)
 		return func(n int) { mu.Lock(); defer mu.Unlock(); step(n) }
 	}
 	began := time.Now()
 	step := counting("copying")
-	err = eachPartition(ctx, from.Log, func(ctx context.Context, p event.Partition) error {
+	err = eachPartition(ctx, from, func(ctx context.Context, p event.Partition) error {
 		step(int(had[p]))
-		n, err := copyPartition(ctx, from.Log, to.Log, p, had[p], heads[p], step)
+		n, err := copyPartition(ctx, from, to, p, had[p], heads[p], step)
 		mu.Lock()
-		did.events += n
+		did.Events += n
 		mu.Unlock()
 		if err != nil {
 			return fmt.Errorf("partition %s, after %d events: %w", p, n, err)
@@ -144,19 +175,25 @@ func copyLedger(ctx context.Context, g *terminal.Globals, from, to *assemble.Dat
 		return did, err
 	}
 	did.took = time.Since(began)
-	// Those too that were made meanwhile, where nodes run.
-	more, err := vault.Copy(ctx, from.Vault, to.Vault)
-	if err != nil {
-		return did, err
+	if o.Between != nil {
+		if err := o.Between(); err != nil {
+			return did, err
+		}
 	}
-	did.keys += more
 	began = time.Now()
 	step = counting("verifying")
-	err = eachPartition(ctx, from.Log, func(ctx context.Context, p event.Partition) error {
-		if err := samePartition(ctx, from.Log, to.Log, p, 0, heads[p], step); err != nil {
+	err = eachPartition(ctx, from, func(ctx context.Context, p event.Partition) error {
+		first := int64(0)
+		if o.Added {
+			first = max(0, had[p]-1)
+		}
+		mu.Lock()
+		did.compared += heads[p] - first
+		mu.Unlock()
+		if err := samePartition(ctx, from, to, p, first, heads[p], step); err != nil {
 			return err
 		}
-		_, head, err := to.Log.Read(ctx, p, 0, 0)
+		_, head, err := to.Read(ctx, p, 0, 0)
 		if err == nil && head != heads[p] {
 			err = &noCopy{fmt.Sprintf("its partition %s has %d records, and %d were copied", p, head, heads[p])}
 		}
@@ -342,7 +379,7 @@ func (t *target) afresh(ctx context.Context, g *terminal.Globals, from *assemble
 	}
 	const left = "The target is left as it is: name another location in the configuration, and copy again"
 	served := func() error {
-		m, err := t.engine.Member(t.cfg.Node)
+		m, err := t.engine.Member(t.cfg.Node, "")
 		if err != nil {
 			return err
 		}

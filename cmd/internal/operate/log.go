@@ -28,7 +28,7 @@ type LogInitCmd struct {
 	Config string `help:"Configuration file with engine kafka or eventstoredb." required:"" type:"path" placeholder:"FILE"`
 }
 
-// Run makes or checks it.
+// Run makes or checks it. Beside a database that belongs to a ledger it makes nothing.
 func (c *LogInitCmd) Run(g *terminal.Globals) (err error) {
 	ctx, stop := terminal.Interruptible()
 	defer stop()
@@ -42,7 +42,7 @@ func (c *LogInitCmd) Run(g *terminal.Globals) (err error) {
 	if err != nil {
 		return err
 	}
-	made, err := engine.Init(ctx, 0)
+	made, err := assemble.InitShared(ctx, cfg)
 	if err != nil {
 		return err
 	}

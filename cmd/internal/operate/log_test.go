@@ -11,6 +11,7 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/kafkalog"
 	"github.com/chirograph/chirograph/adapters/logtest"
+	"github.com/chirograph/chirograph/adapters/servertest"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
@@ -28,13 +29,13 @@ func TestLogInit(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(brokers.Close)
-	dir := t.TempDir()
+	dir, url := t.TempDir(), servertest.Postgres(t)
 	initialise := func(prefix string) string {
 		t.Helper()
 		file := filepath.Join(dir, prefix+".yaml")
 		text := fmt.Sprintf("engine: kafka\nkafka: {brokers: [%q], prefix: %s, partitions: 4, replication: 1, min_insync: 1, tls: false}\n"+
 			"node: node-1\nmaster_key_file: master.key\npostgres: {url_file: postgres.url}\ntenants: [bank]\n", brokers.ListenAddrs()[0], prefix)
-		for name, text := range map[string]string{file: text, filepath.Join(dir, "postgres.url"): "postgres://u:p@localhost/x?sslmode=disable\n",
+		for name, text := range map[string]string{file: text, filepath.Join(dir, "postgres.url"): url + "\n",
 			filepath.Join(dir, "master.key"): strings.Repeat("ab", 32) + "\n"} {
 			if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 				t.Fatal(err)

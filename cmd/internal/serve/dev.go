@@ -163,14 +163,18 @@ func devPrograms() map[string][]*event.ProgramChanged {
 	return map[string][]*event.ProgramChanged{devTenant: out}
 }
 
-// devKey reads the development key, or makes one, readable by its owner alone.
+// devKey reads the development key, or makes one, readable by its owner alone. A crash leaves the key, or
+// none. The caller has the folder's lock.
 func devKey(path string) (key string, fresh bool, err error) {
 	raw, err := os.ReadFile(path)
 	if err == nil {
-		if key = strings.TrimSpace(string(raw)); len(key) < 20 {
+		if key = strings.TrimSpace(string(raw)); len(key) < 20 && len(raw) > 0 {
 			return "", false, fmt.Errorf("%s contains no API key; delete it to get a new one", path)
 		}
-		return key, false, nil
+		if len(raw) > 0 {
+			return key, false, nil
+		}
+		err = fs.ErrNotExist // an older version was killed as it made the file
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return "", false, err
@@ -178,7 +182,16 @@ func devKey(path string) (key string, fresh bool, err error) {
 	var b [32]byte
 	rand.Read(b[:])
 	key = "dev_" + base64.RawURLEncoding.EncodeToString(b[:])
-	return key, true, os.WriteFile(path, []byte(key+"\n"), 0o600)
+	whole := path + ".new"
+	f, err := os.OpenFile(whole, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return "", false, err
+	}
+	_, err = f.WriteString(key + "\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(whole, path)
+	}
+	return key, true, err
 }
 
 // resetData deletes what serve --dev made in a data folder, and nothing else. That --dev made it was checked before.
@@ -195,7 +208,7 @@ func resetData(dir string) error {
 		return err
 	}
 	for _, name := range []string{"ledger.db", "vault.db", "views.db", "master.key", "dev-key"} {
-		for _, suffix := range []string{"", "-wal", "-shm", "-head", "-head.new"} {
+		for _, suffix := range []string{"-head", "-head.new", "", "-wal", "-shm", ".new"} {
 			if err := os.Remove(filepath.Join(dir, name+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
