@@ -162,7 +162,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 func (r *Running) handler(w *witnessing, exports v1.Exports) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions()})
+		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions(), dir: r.Data.Dir})
 	reader := reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
 		Programs: r.Node.Commands(), Witness: w, Hurry: node.Hurry(r.Node), Wait: door.WaitContext})
 	return v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Uses: w, Logger: r.Log, Registerer: registry}),
