@@ -74,7 +74,9 @@ func Streams(ctx context.Context, tx *sql.Tx, marks map[event.Partition]*Content
 				}
 				return nil
 			}, bytes.Clone(after), before)
-		pace()
+		if n == page {
+			pace() // a snapshot that lasts keeps the database from clearing up
+		}
 	}
 	if err != nil && !errors.Is(err, errEnough) {
 		return read, err
@@ -183,8 +185,9 @@ func messages(ctx context.Context, tx *sql.Tx, pace func()) (n int64, err error)
 			n++
 			return err
 		}, bytes.Clone(after))
-		more = n > before
-		pace()
+		if more = n > before; more {
+			pace()
+		}
 	}
 	return n, err
 }

@@ -117,6 +117,7 @@ func (c *Checker) All(ctx context.Context) error {
 		if _, err := c.compare(ctx, b, math.MaxInt, pace, b == 0); err != nil {
 			return err
 		}
+		pace()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
