@@ -117,6 +117,15 @@ var counted = []struct {
 // table that must have more than limit rows is only asked whether it has any. pace is called after each page of
 // many rows.
 func Tables(ctx context.Context, tx *sql.Tx, marks map[event.Partition]*Contents, limit int64, pace func(), found Findings) error {
+	some := false
+	if err := each(ctx, tx, `SELECT 1 FROM streams LIMIT 1`, func(func(...any) error) error { some = true; return nil }); err != nil {
+		return err
+	}
+	for p, x := range marks {
+		if !some && x.Streams() > 0 {
+			found.add(p, "there are no streams where there must be %d", x.Streams())
+		}
+	}
 	for _, c := range counted {
 		var expected int64
 		known := true
