@@ -135,6 +135,9 @@ func splits(t *testing.T, open func(*testing.T) Store) {
 		seed := rapid.Uint64().Draw(t, "seed")
 		w := NewWorld(rand.New(rand.NewPCG(seed, 1)).IntN)
 		n := rapid.IntRange(1, 250).Draw(t, "events")
+		if seed%3 == 1 {
+			w.Recovers = 10
+		}
 		for range n {
 			w.Grow()
 		}
