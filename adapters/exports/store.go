@@ -36,7 +36,7 @@ type Store struct{ dir string }
 
 // Open opens a folder, makes it where it is missing, and removes what was half written.
 func Open(dir string) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := datafile.MakeFolder(dir); err != nil {
 		return nil, err
 	}
 	// The folder may have been made by hand. On Windows the mode says nothing.

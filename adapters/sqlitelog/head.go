@@ -41,6 +41,11 @@ type headFile struct {
 	log atomic.Pointer[slog.Logger]
 }
 
+// Private gives the data folder dir mode 0700, and what the product makes in it mode 0600, where their modes
+// let others do more, and returns the names of what it changed. A file of another user that others can use is
+// refused, with the command that puts it right. On Windows it does nothing.
+func Private(dir string) (changed []string, err error) { return datafile.Private(dir) }
+
 // checkMissing refuses to make a new ledger where a head file knows one.
 func checkMissing(dir string) error {
 	if info, err := os.Stat(filepath.Join(dir, file)); err == nil && info.Size() > 0 {

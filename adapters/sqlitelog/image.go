@@ -55,6 +55,9 @@ type view struct {
 // attempts bounds how often one read is done over a new image.
 const attempts = 20
 
+// imageBytes bounds the commits that an image keeps: it is mostly read from one end to the other, once.
+const imageBytes = 2 << 20
+
 // OpenImage opens the ledger at path: a folder with a ledger.db, or the file itself. The write-ahead file beside it
 // (with "-wal" at the end of its name) is read if there is one. A ledger that is older than the audit log has
 // an empty one. The error is ErrNoLedger where no ledger was made, and fs.ErrNotExist too if the file is missing.
@@ -128,6 +131,7 @@ func (v *view) table(db *sql.DB, name string, slot, slots int) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.keep = imageBytes
 	last, err := (&table{name: name}).last(db)
 	if err != nil || last == 0 {
 		return s, err

@@ -407,14 +407,10 @@ func (r *Reader) CopyTo(ctx context.Context, dir string, step func(events int)) 
 
 // makePrivate makes a folder and an empty ledger's file in it, which only their owner may read.
 func makePrivate(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := datafile.MakeFolder(dir); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, file), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	return f.Close()
+	return datafile.MakeFile(filepath.Join(dir, file))
 }
 
 // errHistory is the error of a file whose rows are not those of the ledger that is copied.

@@ -14,6 +14,7 @@ import (
 // store reads events of one table of the file that are older than the tail.
 type store struct {
 	first            event.Partition // of the table
+	keep             int             // bounds the bodies of rows, but for one
 	partitions       int             // of the table
 	getDir, getWhole *sql.Stmt
 
@@ -27,7 +28,7 @@ type store struct {
 	bytes int
 }
 
-// cacheBytes bounds the bodies of rows.
+// cacheBytes bounds the bodies of rows of a log that is served.
 const cacheBytes = 16 << 20
 
 // row is one commit, checked.
@@ -38,7 +39,7 @@ type row struct {
 
 // newStore makes the store of a table that has so many partitions, from first on.
 func newStore(db *sql.DB, table string, first event.Partition, partitions int) (*store, error) {
-	s := &store{first: first, partitions: partitions, hints: make([]int64, partitions), rows: map[int64]*row{}}
+	s := &store{first: first, keep: cacheBytes, partitions: partitions, hints: make([]int64, partitions), rows: map[int64]*row{}}
 	var err error
 	if s.getDir, err = db.Prepare("SELECT dir FROM " + table + " WHERE id = ?"); err != nil { //nolint:gosec // the name is one of two of ours
 		return nil, err
@@ -99,7 +100,7 @@ func (s *store) whole(id int64) (*row, error) {
 	if s.rows[id] == nil {
 		s.rows[id] = r
 		s.order = append(s.order, id)
-		for s.bytes += len(body); s.bytes > cacheBytes && len(s.order) > 1; s.order = s.order[1:] {
+		for s.bytes += len(body); s.bytes > s.keep && len(s.order) > 1; s.order = s.order[1:] {
 			s.bytes -= len(s.rows[s.order[0]].body)
 			delete(s.rows, s.order[0])
 		}

@@ -26,6 +26,10 @@ func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
 	}
 	o := Options{ToCopy: true}
 	v := newVault(masterFiles(masterKeyFile)...)
+	keys, err := readMasters(v.ring.files)
+	if err != nil {
+		return nil, err
+	}
 	var db *sql.DB
 	closeFile := func() error { return db.Close() }
 	if still {
@@ -43,10 +47,13 @@ func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
 			err = fmt.Errorf("vault %s: %w", path, errors.Join(err, closeFile()))
 		}
 	}()
-	if err := readRing(context.Background(), v, db); err != nil {
+	if err := isVault(context.Background(), db); err != nil {
 		return nil, err
 	}
 	s := &sqlite{db: db, since: time.Now(), closeFile: closeFile}
+	if s.noMasters, err = hasNoMasters(db); err != nil {
+		return nil, err
+	}
 	if s.getSecret, err = db.Prepare("SELECT secret FROM subjects WHERE id = ?"); err != nil {
 		return nil, err
 	}
@@ -54,6 +61,9 @@ func OpenToCopy(path, masterKeyFile string, still bool) (_ *Vault, err error) {
 		return nil, err
 	}
 	v.db, v.store, v.notes, v.rotation = db, s, sqliteNotes{s}, sqliteRotation{s}
+	if err := v.readMeta(context.Background(), keys, o); err != nil {
+		return nil, err
+	}
 	v.start(o)
 	return v, nil
 }
@@ -75,6 +85,12 @@ func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 	if err := sameMaster(to.ring.current().wrapping, from); err != nil {
 		return 0, err
 	}
+	return Add(ctx, from, to)
+}
+
+// Add is Copy for a vault and a copy of it that may be under an older master key: keys that to lacks come
+// back.
+func Add(ctx context.Context, from, to *Vault) (n int, err error) {
 	if err := to.sameMeta(from); err != nil {
 		return 0, err
 	}
@@ -87,7 +103,7 @@ func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 		return 0, fmt.Errorf("read the vault that is copied: %w", err)
 	}
 	for k, box := range classes {
-		if have, ok := had[k]; ok && !to.ring.sameKey(have, box, "class", k.tenant, k.class) {
+		if have, ok := had[k]; ok && !sameKey(to, have, from, box, "class", k.tenant, k.class) {
 			return n, fmt.Errorf("both vaults have a key of their own for tenant %q and class %s, and data that was encrypted with one of them cannot be read with the other: copy into a vault that was not used yet", k.tenant, k.class)
 		} else if ok {
 			continue
@@ -105,7 +121,7 @@ func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 		if len(batch) == 0 {
 			return n, nil
 		}
-		missing, err := lacking(ctx, to, after, batch)
+		missing, err := lacking(ctx, to, from, after, batch)
 		if err != nil {
 			return n, err
 		}
@@ -125,7 +141,7 @@ var lastID = event.ID(bytes.Repeat([]byte{0xff}, len(event.ID{})))
 
 // lacking returns those secrets of a batch that a vault does not have. The ids of the batch
 // come after the given id.
-func lacking(ctx context.Context, v *Vault, after event.ID, batch []subjectSecret) (missing []subjectSecret, err error) {
+func lacking(ctx context.Context, v, from *Vault, after event.ID, batch []subjectSecret) (missing []subjectSecret, err error) {
 	have := map[event.ID][]byte{}
 	upTo := batch[len(batch)-1].id
 	for {
@@ -145,7 +161,7 @@ func lacking(ctx context.Context, v *Vault, after event.ID, batch []subjectSecre
 		box, ok := have[s.id]
 		if !ok {
 			missing = append(missing, s)
-		} else if !v.ring.sameKey(box, s.box, "subject", string(s.id[:])) {
+		} else if !sameKey(v, box, from, s.box, "subject", string(s.id[:])) {
 			return nil, fmt.Errorf("the subject key %s differs in the two vaults: one of them is damaged", s.id)
 		}
 	}

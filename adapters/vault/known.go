@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	driver "modernc.org/sqlite"
@@ -23,7 +24,7 @@ type memory struct {
 	store store // what is done with the vault's database
 	notes notes // the same database
 	now   func() time.Time
-	log   *slog.Logger
+	log   atomic.Pointer[slog.Logger]
 	lacks missing
 }
 
@@ -86,6 +87,7 @@ var knownSQLite = []string{
 	"CREATE TABLE IF NOT EXISTS heads (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL, hash BLOB NOT NULL)",
 	missingSQLite,
 	mastersSQLite,
+	rotationsSQLite,
 }
 
 func (s sqliteNotes) known(ctx context.Context) (ledger.Known, error) {
@@ -247,58 +249,47 @@ func ReadKnown(db *sql.DB) (k ledger.Known, used bool, err error) {
 	return k, used, nil
 }
 
-// ReadFingerprint reads the vault's Fingerprint from a database that is open for reading alone, with the master
-// key in a file. While the master key is changed it may be in the file of that name with .new or .previous.
-// It writes nothing. The error is one of ReadKnown's, or ErrNoMasterKey if there is none of the files, or
+// ReadFingerprint reads the vault's Fingerprint from a database that is open for reading alone, with the first
+// of the master key files that fits. While the master key is changed it may be in a file of that name with
+// .new or .previous. It writes nothing. The error is one of ReadKnown's, or ErrNoMasterKey if there is none of the files, or
 // ErrOtherMasterKey if none fits; another error says what is wrong with a master key file.
-func ReadFingerprint(db *sql.DB, masterKeyFile string) (string, error) {
-	v := newVault(masterFiles(masterKeyFile)...)
-	if err := readRing(context.Background(), v, db); err != nil {
+func ReadFingerprint(db *sql.DB, masterKeyFiles ...string) (string, error) {
+	ctx := context.Background()
+	if err := isVault(ctx, db); err != nil {
 		return "", err
 	}
-	return v.Fingerprint(), nil
-}
-
-// readRing gives v the master keys, the pseudonym key and the digest key of a vault that is open for reading alone. A
-// vault of an older version has no table of master keys.
-func readRing(ctx context.Context, v *Vault, db *sql.DB) error {
-	if err := isVault(ctx, db); err != nil {
-		return err
+	var files []string
+	for _, file := range masterKeyFiles {
+		files = append(files, masterFiles(file)...)
 	}
-	keys, err := readMasters(v.ring.files)
+	keys, err := readMasters(files)
 	if err != nil {
-		return err
+		return "", err
 	}
-	var tables int
-	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'masters'").Scan(&tables); err != nil {
-		return damaged(err)
+	s := sqliteRotation{&sqlite{db: db}}
+	if s.noMasters, err = hasNoMasters(db); err != nil {
+		return "", damaged(err)
 	}
-	query := fmt.Sprintf(selectMasters, "")
-	if tables == 0 {
-		query = "SELECT 0, key_check, pseudonym, digest, 0 FROM meta"
-	}
-	rows, err := db.QueryContext(ctx, query)
+	masters, err := s.masters(ctx)
 	if err != nil {
-		return damaged(err)
-	}
-	masters, err := scanMasters(rows)
-	if err != nil {
-		return damaged(err)
+		return "", damaged(err)
 	}
 	if len(masters) == 0 {
-		return damaged(errors.New("it has no master key's record"))
+		return "", damaged(errors.New("it has no master key's record"))
 	}
+	v := newVault()
 	if err := v.ring.hold(keys, masters); err != nil {
-		return err
+		return "", err
 	}
 	for _, m := range masters {
 		if m.number == v.ring.current().number {
-			if v.pseudonym, err = v.ring.unwrap(m.pseudonym, "pseudonym"); err == nil {
-				v.digest, err = v.ring.unwrap(m.digest, "digest")
-			}
+			v.pseudonym, err = v.ring.unwrap(m.pseudonym, "pseudonym")
 		}
 	}
-	return err
+	if err != nil {
+		return "", err
+	}
+	return v.Fingerprint(), nil
 }
 
 // isVault reports ErrUnmade, ErrNotVault or ErrDamaged for a database that is no vault of this format.

@@ -49,7 +49,7 @@ func readMasterKey(path string) ([]byte, error) {
 // createMasterKey makes a master key in a new file, and never overwrites a file. A crash in it leaves a
 // whole key that is durable, or no file of that name: no vault was made under it then.
 func createMasterKey(path string) ([]byte, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := datafile.MakeFolder(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	key := newKey()

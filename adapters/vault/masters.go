@@ -71,6 +71,24 @@ func readMasters(files []string) (found []*wrapping, err error) {
 	return found, nil
 }
 
+// masterOfCopy is the master key of a copy that is to be made: the one that the original wraps under, which is in
+// one of the files. key and err are what the first of them gave.
+func masterOfCopy(files []string, o Options, key *wrapping, err error) (*wrapping, error) {
+	if o.CopyOf == nil || err == nil && sameMaster(key, o.CopyOf) == nil {
+		return key, err
+	}
+	keys, failed := readMasters(files)
+	if failed != nil {
+		return key, err
+	}
+	for _, k := range keys {
+		if sameMaster(k, o.CopyOf) == nil {
+			return k, nil
+		}
+	}
+	return key, err
+}
+
 // hold takes those of the keys that are master keys of the vault, whose rows are given with the newest
 // first. It is ErrOtherMasterKey if none is.
 func (r *keyring) hold(keys []*wrapping, rows []master) error {
@@ -240,8 +258,22 @@ func scanMasters(rows *sql.Rows) (out []master, err error) {
 
 const selectMasters = "SELECT number, key_check, pseudonym, digest, wraps FROM %smasters ORDER BY number DESC"
 
+// mastersBefore reads the one master key of an SQLite file of before the table of master keys.
+const mastersBefore = "SELECT 0, key_check, pseudonym, digest, 0 FROM meta"
+
+// hasNoMasters reports whether it is such a file.
+func hasNoMasters(db *sql.DB) (bool, error) {
+	var tables int
+	err := db.QueryRow("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'masters'").Scan(&tables)
+	return tables == 0, err
+}
+
 func (s sqliteRotation) masters(ctx context.Context) ([]master, error) {
-	rows, err := s.db.QueryContext(ctx, fmt.Sprintf(selectMasters, ""))
+	query := fmt.Sprintf(selectMasters, "")
+	if s.noMasters {
+		query = mastersBefore
+	}
+	rows, err := s.db.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}

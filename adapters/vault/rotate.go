@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -19,19 +20,19 @@ const rotateBatch = 1000
 
 // Rotate changes the master key of a vault to the one in the file newKeyFile: it wraps every key once more,
 // under the new one, and then the vault forgets the old one. Nothing that is sealed changes. Other processes
-// may use the vault meanwhile, if they find both master keys in their files (see Open). wrapped is told
-// after each batch how many keys were wrapped so far; it may be nil.
+// may use the vault meanwhile, if they find both master keys in their files (see Open). by is who asks for
+// it; see Rotations. wrapped is told after each batch how many keys were wrapped so far; it may be nil.
 //
 // The first transaction makes the new master key one of the vault's; from then on no key is made under the
 // old one. Each batch is durable when the next begins, so after an error or a kill the vault opens with both
 // master keys, and Rotate with the same file goes on where it was. When Rotate returns without an error, the
 // vault opens with the new master key alone. n is how many keys this call has wrapped; done says that this
 // call ended the rotation, and is false if the vault had the new master key before.
-func Rotate(ctx context.Context, v *Vault, newKeyFile string, wrapped func(n int)) (n int, done bool, err error) {
-	return rotate(ctx, v, newKeyFile, rotateBatch, wrapped)
+func Rotate(ctx context.Context, v *Vault, newKeyFile, by string, wrapped func(n int)) (n int, done bool, err error) {
+	return rotate(ctx, v, newKeyFile, by, rotateBatch, wrapped)
 }
 
-func rotate(ctx context.Context, v *Vault, newKeyFile string, size int, wrapped func(n int)) (n int, done bool, err error) {
+func rotate(ctx context.Context, v *Vault, newKeyFile, by string, size int, wrapped func(n int)) (n int, done bool, err error) {
 	key, err := readMasterKey(newKeyFile)
 	if err != nil {
 		return 0, false, err
@@ -51,7 +52,7 @@ func rotate(ctx context.Context, v *Vault, newKeyFile string, size int, wrapped 
 		return 0, false, errors.New("a rotation to another master key has begun and is not at its end: finish it first, with its file")
 	default:
 		m := master{rows[0].number + 1, to.check, to.wrapped(v.pseudonym, "pseudonym"), to.wrapped(v.digest, "digest"), 2}
-		if err := v.rotation.beginRotation(ctx, m); err != nil {
+		if err := v.rotation.beginRotation(ctx, m, Rotation{Event: event.NewID(v.now()), By: by, Began: v.now()}); err != nil {
 			return 0, false, fmt.Errorf("begin the rotation: %w", err)
 		}
 		rows = append([]master{m}, rows...)
@@ -77,7 +78,19 @@ func rotate(ctx context.Context, v *Vault, newKeyFile string, size int, wrapped 
 			return n + more, false, err
 		}
 	}
-	if err := v.rotation.endRotation(ctx, rows[0]); err != nil {
+	subjects, classes, err := v.rotation.count(ctx)
+	if err != nil {
+		return n, false, err
+	}
+	total := int64(2) // the pseudonym key and the digest key
+	for _, of := range []map[int]int64{subjects, classes} {
+		for number, some := range of {
+			if total += some; number != under.number {
+				return n, false, fmt.Errorf("%d keys are under another master key still: run this once more", some)
+			}
+		}
+	}
+	if err := v.rotation.endRotation(ctx, rows[0], v.now(), total); err != nil {
 		return n, false, fmt.Errorf("end the rotation: %w", err)
 	}
 	return n, true, v.ring.hold([]*wrapping{to}, rows[:1])
@@ -143,11 +156,13 @@ func (r *keyring) holds() int {
 // master key the newest, its last one makes the vault forget the others.
 type rotation interface {
 	masters(ctx context.Context) ([]master, error) // the newest first
-	beginRotation(ctx context.Context, m master) error
+	beginRotation(ctx context.Context, m master, r Rotation) error
 	rewrapSecrets(ctx context.Context, secrets []subjectSecret) error
 	classesUnderOthers(ctx context.Context, number int) (map[classKey][]byte, error)
 	rewrapClass(ctx context.Context, k classKey, box wrappedKey) error
-	endRotation(ctx context.Context, m master) error
+	endRotation(ctx context.Context, m master, ended time.Time, keys int64) error
+	rotations(ctx context.Context) ([]Rotation, error)
+	noteRecorded(ctx context.Context, id event.ID) error
 	// count counts the keys by the number of their master key.
 	count(ctx context.Context) (subjects, classes map[int]int64, err error)
 }
@@ -218,13 +233,16 @@ var refuseOlder = []string{
 	"CREATE TRIGGER IF NOT EXISTS classes_master BEFORE INSERT ON classes WHEN NEW.master = 0 BEGIN SELECT RAISE(ABORT, 'the vault has a new master key: use a newer chirograph'); END",
 }
 
-func (s sqliteRotation) beginRotation(ctx context.Context, m master) error {
+func (s sqliteRotation) beginRotation(ctx context.Context, m master, r Rotation) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
 	if err := insertMaster(ctx, tx, "", m); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf(insertRotation, ""), r.Event[:], m.number, r.By, r.Began.UnixMilli()); err != nil {
 		return err
 	}
 	for _, text := range append(refuseOlder, fmt.Sprintf("PRAGMA user_version = %d", rotatedFormat)) {
@@ -279,13 +297,13 @@ func (s sqliteRotation) rewrapClass(ctx context.Context, k classKey, box wrapped
 	})
 }
 
-func (s sqliteRotation) endRotation(ctx context.Context, m master) error {
+func (s sqliteRotation) endRotation(ctx context.Context, m master, ended time.Time, keys int64) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	if err := endRotation(ctx, tx, "", m); err != nil {
+	if err := endRotation(ctx, tx, "", m, ended, keys); err != nil {
 		return err
 	}
 	return tx.Commit()
@@ -293,7 +311,10 @@ func (s sqliteRotation) endRotation(ctx context.Context, m master) error {
 
 // endRotation makes the vault forget its older master keys. No key is under them, and none can be made
 // under them.
-func endRotation(ctx context.Context, tx *sql.Tx, in string, m master) error {
+func endRotation(ctx context.Context, tx *sql.Tx, in string, m master, ended time.Time, keys int64) error {
+	if _, err := tx.ExecContext(ctx, "UPDATE "+in+"rotations SET ended = $1, keys = $2 WHERE number = $3 AND ended IS NULL", ended.UnixMilli(), keys, m.number); err != nil {
+		return err
+	}
 	if _, err := tx.ExecContext(ctx, "DELETE FROM "+in+"masters WHERE number < $1", m.number); err != nil {
 		return err
 	}
@@ -302,14 +323,18 @@ func endRotation(ctx context.Context, tx *sql.Tx, in string, m master) error {
 }
 
 func (s sqliteRotation) count(ctx context.Context) (subjects, classes map[int]int64, err error) {
-	return count(ctx, s.db, "")
+	return count(ctx, s.db, "", s.noMasters)
 }
 
 // count counts the keys by their master keys.
-func count(ctx context.Context, db querier, in string) (subjects, classes map[int]int64, err error) {
+func count(ctx context.Context, db querier, in string, noMasters bool) (subjects, classes map[int]int64, err error) {
 	subjects, classes = map[int]int64{}, map[int]int64{}
 	for table, into := range map[string]map[int]int64{"subjects": subjects, "classes": classes} {
-		rows, err := db.QueryContext(ctx, "SELECT master, count(*) FROM "+in+table+" GROUP BY master")
+		query := "SELECT master, count(*) FROM " + in + table + " GROUP BY master"
+		if noMasters {
+			query = "SELECT 0, count(*) FROM " + in + table
+		}
+		rows, err := db.QueryContext(ctx, query)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -330,7 +355,7 @@ func count(ctx context.Context, db querier, in string) (subjects, classes map[in
 }
 
 // beginRotation waits for every transaction that adds keys, and keeps out those that would begin.
-func (p sharedRotation) beginRotation(ctx context.Context, m master) error {
+func (p sharedRotation) beginRotation(ctx context.Context, m master, rotation Rotation) error {
 	ctx, cancel := context.WithTimeout(ctx, createWithin*p.timeout)
 	defer cancel()
 	return p.client.Explain(p.client.Alone(ctx, createLock, func(ctx context.Context, conn *pgx.Conn) error {
@@ -345,6 +370,9 @@ func (p sharedRotation) beginRotation(ctx context.Context, m master) error {
 			}
 			if r.RowsAffected() != 1 {
 				return errors.New("another process has begun one: run this once more")
+			}
+			if _, err := tx.Exec(ctx, fmt.Sprintf(insertRotation, inPostgres), rotation.Event[:], m.number, rotation.By, rotation.Began.UnixMilli()); err != nil {
+				return err
 			}
 			for _, text := range []string{"ALTER TABLE chirograph_vault.subjects ALTER COLUMN master DROP DEFAULT", "ALTER TABLE chirograph_vault.classes ALTER COLUMN master DROP DEFAULT"} {
 				if _, err := tx.Exec(ctx, text); err != nil {
@@ -389,9 +417,9 @@ func (p sharedRotation) rewrapClass(ctx context.Context, k classKey, box wrapped
 	})
 }
 
-func (p sharedRotation) endRotation(ctx context.Context, m master) error {
+func (p sharedRotation) endRotation(ctx context.Context, m master, ended time.Time, keys int64) error {
 	return p.do(ctx, func(ctx context.Context) error {
-		return postgres.InTx(ctx, p.db, func(tx *sql.Tx) error { return endRotation(ctx, tx, inPostgres, m) })
+		return postgres.InTx(ctx, p.db, func(tx *sql.Tx) error { return endRotation(ctx, tx, inPostgres, m, ended, keys) })
 	})
 }
 
@@ -399,6 +427,6 @@ func (p sharedRotation) endRotation(ctx context.Context, m master) error {
 func (p sharedRotation) count(ctx context.Context) (subjects, classes map[int]int64, err error) {
 	db := p.client.OpenSchema(schema.Name)
 	defer db.Close()
-	subjects, classes, err = count(ctx, db, inPostgres)
+	subjects, classes, err = count(ctx, db, inPostgres, false)
 	return subjects, classes, p.client.Explain(err, 0)
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 // rotated is a vault with its master key files, in a test of a rotation.
@@ -65,13 +66,20 @@ func seals(t *testing.T, v *Vault, n int) (out []box) {
 
 func (r *rotated) opens(v *Vault, all []box) {
 	r.t.Helper()
-	shrink(v.secrets, 1)
-	shrink(v.ciphers, 1)
+	forget(v)
 	for _, b := range all {
 		if plain, err := v.Open("acme", b.id, &b.s); err != nil || string(plain) != "a body" {
 			r.t.Fatalf("opened %q, %v", plain, err)
 		}
 	}
+}
+
+// forget empties a vault's memory of keys, but for those of classes.
+func forget(v *Vault) {
+	shrink(v.secrets, 1)
+	shrink(v.roots, 1)
+	v.recent = new(recent)
+	shrink(v.ciphers, 1)
 }
 
 // Every key opens with the new master key alone after a rotation, and none with the old one; a process that
@@ -90,7 +98,7 @@ func TestRotate(t *testing.T) {
 				t.Fatal(err)
 			}
 			var during []box
-			n, done, err := rotate(t.Context(), v, next, 10, func(int) {
+			n, done, err := rotate(t.Context(), v, next, "test", 10, func(int) {
 				r.opens(running, all)
 				during = append(during, seals(t, running, 3)...)
 				s, err := StatusOf(t.Context(), running)
@@ -105,12 +113,23 @@ func TestRotate(t *testing.T) {
 			r.opens(v, all)
 			r.opens(running, all)
 			all = append(all, seals(t, running, 5000)...) // more than the spares that were there
-			if n, done, err := Rotate(t.Context(), v, next, nil); n != 0 || done || err != nil {
+			if n, done, err := Rotate(t.Context(), v, next, "test", nil); n != 0 || done || err != nil {
 				t.Errorf("once more: %d, %v, %v", n, done, err)
 			}
 			s, err := StatusOf(t.Context(), v)
 			if err != nil || len(s.Masters) != 1 || s.Masters[0].Keys != s.Subjects+s.Classes+2 || s.Masters[0].Wraps < s.Masters[0].Keys || s.Fingerprint != fingerprint {
 				t.Errorf("status %+v, %v", s, err)
+			}
+
+			ended, err := Rotations(t.Context(), v)
+			if err != nil || len(ended) != 1 || ended[0].By != "test" || ended[0].Keys < 100 || ended[0].Ended.Before(ended[0].Began) || ended[0].Event.IsZero() {
+				t.Fatalf("rotations %+v, %v", ended, err)
+			}
+			if err := Recorded(t.Context(), v, ended[0]); err != nil {
+				t.Fatal(err)
+			}
+			if left, err := Rotations(t.Context(), v); err != nil || len(left) != 0 {
+				t.Errorf("to be recorded %+v, %v", left, err)
 			}
 
 			alone := r.open(next)
@@ -130,7 +149,7 @@ func TestRotate(t *testing.T) {
 				os.Remove(r.key + end)
 			}
 			third := masterFile(t)
-			if n, done, err := Rotate(t.Context(), alone, third, nil); !done || err != nil || int64(n) < s.Subjects+s.Classes {
+			if n, done, err := Rotate(t.Context(), alone, third, "test", nil); !done || err != nil || int64(n) < s.Subjects+s.Classes {
 				t.Errorf("the second rotation: %d, %v, %v; want %d", n, done, err, s.Subjects+s.Classes)
 			}
 			r.opens(r.open(third), all)
@@ -150,7 +169,7 @@ func TestRotateBesideTheOldKey(t *testing.T) {
 			stop := errors.New("stop")
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)
-			if _, _, err := rotate(ctx, v, next, 10, func(n int) {
+			if _, _, err := rotate(ctx, v, next, "test", 10, func(n int) {
 				again := 0
 				for _, b := range all {
 					box, err := v.store.secret(t.Context(), b.s.SubjectKey)
@@ -167,10 +186,7 @@ func TestRotateBesideTheOldKey(t *testing.T) {
 			}); err == nil {
 				t.Fatal("the rotation did not stop")
 			}
-			shrink(running.secrets, 1)
-			shrink(running.ciphers, 1)
-			shrink(running.roots, 1)
-			shrink(running.events, 1)
+			forget(running)
 			opened := 0
 			for _, b := range all {
 				switch _, err := running.Open("acme", b.id, &b.s); {
@@ -198,7 +214,7 @@ func TestRotateBesideTheOldKey(t *testing.T) {
 				t.Errorf("%+v, %v", s, err)
 			}
 			other := masterFile(t)
-			if _, _, err := Rotate(t.Context(), r.open(r.key), other, nil); err == nil || !strings.Contains(err.Error(), "finish it first") {
+			if _, _, err := Rotate(t.Context(), r.open(r.key), other, "test", nil); err == nil || !strings.Contains(err.Error(), "finish it first") {
 				t.Errorf("a second rotation beside the first: %v", err)
 			}
 			onlyNew := masterFile(t)
@@ -206,13 +222,13 @@ func TestRotateBesideTheOldKey(t *testing.T) {
 			if err := os.Link(next, onlyNew); err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := Rotate(t.Context(), r.open(onlyNew), next, nil); !errors.Is(err, ErrOtherMasterKey) {
+			if _, _, err := Rotate(t.Context(), r.open(onlyNew), next, "test", nil); !errors.Is(err, ErrOtherMasterKey) {
 				t.Errorf("without the old master key: %v", err)
 			}
 			if err := os.Link(next, r.key+".new"); err != nil {
 				t.Fatal(err)
 			}
-			if _, done, err := Rotate(t.Context(), r.open(r.key), next, nil); !done || err != nil {
+			if _, done, err := Rotate(t.Context(), r.open(r.key), next, "test", nil); !done || err != nil {
 				t.Errorf("%v, %v", done, err)
 			}
 			r.opens(running, all)
@@ -231,7 +247,7 @@ func TestRotatedRefusesPrograms(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := masterFile(t)
-	if _, _, err := Rotate(t.Context(), v, next, nil); err != nil {
+	if _, _, err := Rotate(t.Context(), v, next, "test", nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := v.secret(id); err != nil {
@@ -251,7 +267,7 @@ func rotator(file string) {
 	v, err := openRotated(os.Getenv("VAULT_TEST_PATH"), os.Getenv("VAULT_TEST_URL"), os.Getenv("VAULT_TEST_KEY"))
 	if err == nil {
 		fmt.Println("open")
-		_, _, err = rotate(context.Background(), v, file, 5, func(int) { fmt.Println("batch") })
+		_, _, err = rotate(context.Background(), v, file, "test", 5, func(int) { fmt.Println("batch") })
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -311,5 +327,59 @@ func TestRotateKilled(t *testing.T) {
 				t.Errorf("%+v, %v", s, err)
 			}
 		})
+	}
+}
+
+// Keys that were lost come back from a copy, also from one under an older master key; what the vault has stays.
+func TestAdd(t *testing.T) {
+	r := newRotated(t, "SQLite")
+	v := r.open(r.key)
+	all := seals(t, v, 20)
+	v.Close()
+	raw, err := os.ReadFile(r.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(t.TempDir(), "vault.db")
+	if err := os.WriteFile(copied, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	v = r.open(r.key)
+	lost := all[7].s
+	if _, err := v.db.Exec("DELETE FROM subjects WHERE id = ?", lost.SubjectKey[:]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.db.Exec("DELETE FROM classes WHERE class = ?", all[9].s.ClassKey); err != nil {
+		t.Fatal(err)
+	}
+	v.Close()
+	v = r.open(r.key)
+	for _, i := range []int{7, 9} {
+		if _, err := v.Open("acme", all[i].id, &all[i].s); !errors.Is(err, ledger.ErrKeyMissing) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	later := seals(t, v, 30)
+	next := masterFile(t)
+	if _, _, err := Rotate(t.Context(), v, next, "test", nil); err != nil {
+		t.Fatal(err)
+	}
+	from, err := OpenToCopy(copied, r.key, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	if n, err := Add(t.Context(), from, v); n != 2 || err != nil {
+		t.Errorf("%d keys were added, %v", n, err)
+	}
+	v.Close()
+	v = r.open(next)
+	r.opens(v, append(all, later...))
+	if ok, _, detail := v.Health(); !ok {
+		t.Error(detail)
+	}
+	other := newRotated(t, "SQLite")
+	if n, err := Add(t.Context(), from, other.open(other.key)); n != 0 || err == nil {
+		t.Errorf("from another vault %d keys were added, %v", n, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -16,8 +17,6 @@ import (
 const (
 	cachedCiphers = 1 << 14
 	cachedRoots   = 1 << 15
-	// What was sealed is opened soon, if ever: to be decided and made ready for its carrier.
-	cachedEvents = 1 << 12
 )
 
 // sealing seals and opens personal data, in both versions, with keys that it derives.
@@ -28,9 +27,9 @@ type sealing struct {
 	classOf, classNow func(classKey) ([]byte, error)
 	sealUnder         func(classKey) (classKey, error)
 
-	ciphers *lru[cipherKey, cipher.AEAD]  // of version 1
-	roots   *lru[cipherKey, []byte]       // what the keys of events are derived from
-	events  *lru[sealedKey, *seal.Cipher] // of version 2
+	ciphers *lru[cipherKey, cipher.AEAD] // of version 1
+	roots   *lru[cipherKey, []byte]      // what the keys of events are derived from
+	recent  *recent                      // of version 2
 }
 
 type cipherKey struct {
@@ -38,16 +37,38 @@ type cipherKey struct {
 	subject event.ID
 }
 
-type sealedKey struct {
-	cipherKey
+// recent remembers the ciphers of events that were sealed or opened lately: what is sealed is opened soon, if
+// ever, to be decided and made ready for its carrier. An event has one slot, by its id, and takes it from
+// another.
+type recent [1 << 12]atomic.Pointer[remembered]
+
+type remembered struct {
+	key   cipherKey
 	event event.ID
+	*seal.Cipher
+}
+
+func (r *recent) slot(id event.ID) *atomic.Pointer[remembered] {
+	return &r[(int(id[14])<<8|int(id[15]))%len(r)] // the end of an id is random
+}
+
+// get returns the cipher of exactly that event; nil if it is not remembered.
+func (r *recent) get(k cipherKey, id event.ID) *seal.Cipher {
+	if x := r.slot(id).Load(); x != nil && x.event == id && x.key == k {
+		return x.Cipher
+	}
+	return nil
+}
+
+func (r *recent) put(k cipherKey, id event.ID, c *seal.Cipher) {
+	r.slot(id).Store(&remembered{k, id, c})
 }
 
 func newSealing(secretOf func(event.ID) ([]byte, error), classOf, classNow func(classKey) ([]byte, error), sealUnder func(classKey) (classKey, error)) sealing {
 	return sealing{secretOf: secretOf, classOf: classOf, classNow: classNow, sealUnder: sealUnder,
 		ciphers: newLRU[cipherKey, cipher.AEAD](cachedCiphers),
 		roots:   newLRU[cipherKey, []byte](cachedRoots),
-		events:  newLRU[sealedKey, *seal.Cipher](cachedEvents),
+		recent:  new(recent),
 	}
 }
 
@@ -78,11 +99,11 @@ func (v *sealing) Seal(tenant string, key event.ID, class ledger.Class, version 
 	}
 	c := seal.New(ek[:], context)
 	if class != ledger.ClassCarrier { // what a carrier delivered is hardly ever opened
-		v.events.put(sealedKey{k, id}, c)
+		v.recent.put(k, id, c)
 	}
 	var nonce [seal.NonceSize]byte
 	rand.Read(nonce[:])
-	s.Box = c.Seal(nonce[:], plain, context)
+	s.Box = c.Seal(nonce[:], plain)
 	return s, nil
 }
 
@@ -104,17 +125,17 @@ func (v *sealing) Open(tenant string, id event.ID, s *event.Sealed) ([]byte, err
 	default:
 		return nil, unknownSeal(s.Version)
 	}
-	context := seal.Context(tenant, id, s)
-	c, ok := v.events.get(sealedKey{k, id})
-	if !ok {
+	c := v.recent.get(k, id)
+	if c == nil {
+		context := seal.Context(tenant, id, s)
 		ek, err := v.eventKey(k, context, v.classOf)
 		if err != nil {
 			return nil, err
 		}
 		c = seal.New(ek[:], context)
-		v.events.put(sealedKey{k, id}, c)
+		v.recent.put(k, id, c)
 	}
-	return c.Open(s.Box, context)
+	return c.Open(s.Box)
 }
 
 // EventKey returns the key of one event's personal data, to be disclosed: with it, seal.Open opens what is sealed

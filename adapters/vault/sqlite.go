@@ -37,7 +37,9 @@ func Open(path, masterKeyFile string, o Options) (_ *Vault, err error) {
 	} else {
 		var key *wrapping
 		key, err = masterKey(masterKeyFile, o)
-		keys = []*wrapping{key}
+		if key, err = masterOfCopy(v.ring.files, o, key, err); err == nil {
+			keys = []*wrapping{key}
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -58,15 +60,14 @@ func Open(path, masterKeyFile string, o Options) (_ *Vault, err error) {
 }
 
 func openSQLite(v *Vault, path string, keys []*wrapping, o Options) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := datafile.MakeFolder(filepath.Dir(path)); err != nil {
 		return err
 	}
 	// Make the file here, so that at no moment others can read it.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	err := datafile.MakeFile(path)
 	if err != nil {
 		return err
 	}
-	f.Close()
 	dsn := "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(filepath.ToSlash(path)) +
 		"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)&_pragma=cell_size_check(1)"
 	if runtime.GOOS == "darwin" {
@@ -100,7 +101,8 @@ func openSQLite(v *Vault, path string, keys []*wrapping, o Options) error {
 	if s.getClass, err = v.db.Prepare("SELECT key FROM classes WHERE tenant = ? AND class = ?"); err != nil {
 		return err
 	}
-	v.store, v.notes, v.rotation, v.log = s, sqliteNotes{s}, sqliteRotation{s}, o.Log
+	v.store, v.notes, v.rotation = s, sqliteNotes{s}, sqliteRotation{s}
+	v.log.Store(o.Log)
 	if err := v.readMeta(context.Background(), keys, o); err != nil {
 		return err
 	}
@@ -174,6 +176,7 @@ type sqlite struct {
 	getSecret, getClass *sql.Stmt
 	since               time.Time
 	closeFile           func() error // nil: db's own
+	noMasters           bool         // a file of before the table of master keys, opened to be read only
 }
 
 func (s *sqlite) secret(ctx context.Context, id event.ID) (box []byte, err error) {
@@ -201,7 +204,11 @@ func (s *sqlite) addSecrets(ctx context.Context, secrets []subjectSecret) error 
 }
 
 func (s *sqlite) secrets(ctx context.Context, after, upTo event.ID, max int) ([]subjectSecret, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT id, secret, master FROM subjects WHERE id > ? AND id <= ? ORDER BY id LIMIT ?", after[:], upTo[:], max)
+	master := "master"
+	if s.noMasters {
+		master = "0"
+	}
+	rows, err := s.db.QueryContext(ctx, "SELECT id, secret, "+master+" FROM subjects WHERE id > ? AND id <= ? ORDER BY id LIMIT ?", after[:], upTo[:], max)
 	if err != nil {
 		return nil, err
 	}

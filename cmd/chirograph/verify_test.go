@@ -1,9 +1,16 @@
 package main
 
 import (
+	"crypto/sha256"
 	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -174,5 +181,131 @@ func TestVerifyFinds(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestVerifyTouchesNothing verifies a ledger beside its running node, and a copy of the ledger's files alone, where there
+// is no place for a scratch file; and wants every file as it was.
+func TestVerifyTouchesNothing(t *testing.T) {
+	t.Parallel()
+	c := newCentre(t)
+	n := newTestNode(t, "--dev-smsc", c.addr, "--dev-quiet")
+	n.becomes(n.send(`{"to":"+14155550123","body":"Your statement is ready."}`), "delivered")
+	data := filepath.Join(n.dir, "data")
+	names := func(dir string) (out []string) {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			out = append(out, e.Name())
+		}
+		return out
+	}
+	verify := func(path string) {
+		t.Helper()
+		cmd := exec.Command(os.Args[0], "audit", "verify", "--data", path) //nolint:gosec // this test
+		cmd.Dir = t.TempDir()
+		cmd.Env = append(os.Environ(), asProgram+"=1", "TMPDIR="+filepath.Join(cmd.Dir, "none"))
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "Verified: ") || !strings.Contains(string(out), "1 delivered") {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if left := names(cmd.Dir); len(left) > 0 {
+			t.Errorf("it left %v", left)
+		}
+	}
+	before := names(data)
+	verify(data)
+	if after := names(data); !slices.Equal(before, after) {
+		t.Errorf("beside the node were %v, and now are %v", before, after)
+	}
+	n.p.stop()
+	alone := t.TempDir()
+	for _, name := range []string{"ledger.db", "ledger.db-wal"} {
+		b, err := os.ReadFile(filepath.Join(data, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(alone, name), b, 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(alone, 0o500); err != nil { //nolint:gosec // a folder
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(alone, 0o700) }) //nolint:gosec // a folder
+	for _, dir := range []string{alone, data} {
+		was := hashes(t, dir)
+		verify(dir)
+		verify(filepath.Join(dir, "ledger.db"))
+		if now := hashes(t, dir); !maps.Equal(was, now) {
+			t.Errorf("the files were %v and are %v", was, now)
+		}
+	}
+}
+
+// hashes are the names in a folder, each with its content's SHA-256, its time and its mode.
+func hashes(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		b, err := os.ReadFile(path) //nolint:gosec // in a folder of the test
+		out[path] = fmt.Sprintf("%x %v %v", sha256.Sum256(b), info.ModTime(), info.Mode())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestVerifyEmptyViews wants that views which have read nothing do not pass, and that those which have not read the
+// end are said to be behind.
+func TestVerifyEmptyViews(t *testing.T) {
+	t.Parallel()
+	c := newCentre(t)
+	n := newTestNode(t, "--dev-smsc", c.addr, "--dev-quiet")
+	n.becomes(n.send(`{"to":"+14155550123","body":"Your statement is ready."}`), "delivered")
+	n.p.stop()
+	n.verify()
+	dir := filepath.Join(n.dir, "data")
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(filepath.Join(dir, "views.db"+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	out, code := command(t, t.TempDir(), "audit", "verify", "--views", "--data", dir)
+	if code != terminal.ExitFailed || !strings.Contains(out, "VIEWS: they are empty: they have read none of the ledger's ") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	if out, code = command(t, t.TempDir(), "projections", "rebuild", "--data", dir); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	// An event that came when nobody folded.
+	log, err := sqlitelog.Open(dir, sqlitelog.Options{NumberForms: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, done := time.Now(), make(chan error, 1)
+	control := wholePartition(t, log, event.ControlPartition)
+	log.Append(3, []*event.Event{{ID: event.NewID(now), Source: log.Source(), Time: event.Millis(now), Node: "test",
+		Data: &event.ControlApplied{Position: int64(len(control)), Event: control[len(control)-1].Event.ID}}}, func(a ledger.Appended) { done <- a.Err })
+	if err := errors.Join(<-done, log.Close()); err != nil {
+		t.Fatal(err)
+	}
+	out, code = command(t, t.TempDir(), "audit", "verify", "--views", "--data", dir)
+	if code != 0 || !strings.Contains(out, "Events at its end that they have not read: 1;") {
+		t.Errorf("exit %d\n%s", code, out)
 	}
 }

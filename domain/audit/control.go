@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
-	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
 )
@@ -20,7 +19,7 @@ type control struct {
 	policies []activation
 	tables   []routeTable
 	pauses   []pause
-	epochs   []epoch
+	epochs   epochs
 	applied  map[event.ID]bool
 	// accepted are the hashes of the records that an operator accepted as opaque leaves.
 	accepted map[event.Position][]string
@@ -110,38 +109,6 @@ type pause struct {
 	tenant, program, carrier string
 }
 
-// epoch is an epoch of the ledger, from a position on, with the programs that were released in it.
-type epoch struct {
-	from     int64
-	number   int
-	began    time.Time
-	releases []release
-}
-
-// release says that the messages of a program may be sent from a position on; an empty tenant or program
-// stands for all.
-type release struct {
-	from            int64
-	tenant, program string
-}
-
-// covers reports whether a program was released at a position.
-func (x *epoch) covers(at int64, tenant, program string) bool {
-	return slices.ContainsFunc(x.releases, func(r release) bool {
-		return r.from <= at && (r.tenant == "" || r.tenant == tenant && (r.program == "" || r.program == program))
-	})
-}
-
-// epoch is the epoch that was in force at a position; nil in the first, which nothing began.
-func (c *control) epoch(at int64) (in *epoch) {
-	for i := range c.epochs {
-		if c.epochs[i].from <= at {
-			in = &c.epochs[i]
-		}
-	}
-	return in
-}
-
 // record keeps the id of the event at a position; the zero id if the event cannot be read.
 func (c *control) record(at int64, id event.ID) {
 	if c.ids == nil {
@@ -161,6 +128,7 @@ func (c *control) take(at int64, e *event.Event) {
 		c.applied = map[event.ID]bool{}
 	}
 	c.applied[e.ID] = true
+	c.epochs.take(at, e)
 	switch d := e.Data.(type) {
 	case *event.RecordAccepted:
 		if p, err := event.ParsePosition(d.Position); err == nil {
@@ -178,18 +146,6 @@ func (c *control) take(at int64, e *event.Event) {
 	case *event.LevelRaised:
 		if d.Level == c.level(at)+1 { // another: two operators raised it at the same time
 			c.levels = append(c.levels, raise{at, d.Level})
-		}
-	case *event.EpochBegan:
-		before := 1
-		if n := len(c.epochs); n > 0 {
-			before = c.epochs[n-1].number
-		}
-		if d.Epoch == before+1 {
-			c.epochs = append(c.epochs, epoch{from: at, number: d.Epoch, began: e.Time})
-		}
-	case *event.EpochReleased:
-		if n := len(c.epochs); n > 0 && c.epochs[n-1].number == d.Epoch {
-			c.epochs[n-1].releases = append(c.epochs[n-1].releases, release{at, e.Tenant, d.Program})
 		}
 	case *event.OwnerGranted:
 		c.grants = append(c.grants, grant{at, d.Sender, e.Tenant})

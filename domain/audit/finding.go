@@ -57,13 +57,16 @@ const (
 	ControlAhead Code = "control_ahead"
 	// AfterUnknown: an outcome was decided after an event that its stream does not have.
 	AfterUnknown Code = "after_unknown"
-	// EpochUnknown: the event names an epoch that control does not have.
-	EpochUnknown Code = "epoch_unknown"
 	// LevelTooLow: an event, or a field of it, that the ledger's format level does not allow.
 	LevelTooLow Code = "level_too_low"
 	// LevelUnknown: the format level is raised by more than one, or to one that this build cannot
 	// read.
 	LevelUnknown Code = "level_unknown"
+	// VaultOther: the ledger is bound to a vault although it is bound to another.
+	VaultOther Code = "vault_other"
+	// EpochUnknown: an event names an epoch that control does not have, an epoch begins that is not the next one, or a program is released in an epoch that
+	// there is not.
+	EpochUnknown Code = "epoch_unknown"
 	// AuditImpossible: an event of the audit log with times, counts or texts that no writer of this
 	// ledger can have written.
 	AuditImpossible Code = "audit_impossible"
@@ -104,8 +107,6 @@ const (
 	ProgramUnknown Code = "program_unknown"
 	// StartPaused: a start while a pause covers its program or carrier.
 	StartPaused Code = "start_while_paused"
-	// StartHeld: a start of a program that was not released since the ledger was recovered or restored.
-	StartHeld Code = "start_while_held"
 	// CalledWithoutStart: a carrier answered for an attempt that was never started.
 	CalledWithoutStart Code = "called_without_start"
 	// CalledVoidStart: a carrier answered for an attempt whose start is void.
@@ -159,6 +160,8 @@ const (
 	AllowNoSender Code = "allow_without_sender"
 	// PolicyOther: a decision under policies that were not in force.
 	PolicyOther Code = "policy_not_in_force"
+	// StartHeld: a start of a program that the ledger's epoch holds.
+	StartHeld Code = "start_while_held"
 	// NoReason: a denial, a deferral or a hold without a reason.
 	NoReason Code = "no_reason"
 )

@@ -185,9 +185,12 @@ func (v promises) started(index int64, s *stream, m *message, e *event.Event, d 
 		v.find(index, 2, NoAllow, "a start of a message that the stream does not have")
 		return
 	}
+	if h := v.control.epochs.held(e.Control, s.tenant, m.program); h != nil {
+		v.find(index, 4, StartHeld, "the ledger was in doubt: its epoch %d began at %s, and the program %q was not released since", h.number, event.Position{Partition: event.ControlPartition, Index: h.from - 1}, m.program)
+	}
 	v.gate(index, s, m, e, d)
 	v.resend(index, m, d)
-	v.marked(index, s, m, e, d)
+	v.marked(index, m, e, d)
 	a := attempt{answerBy: d.AnswerBy}
 	if m.route != nil {
 		a.carrier = m.route.carrier
@@ -250,20 +253,14 @@ func (v promises) gate(index int64, s *stream, m *message, e *event.Event, d *ev
 	}
 }
 
-// marked checks that a start was released in the ledger's epoch, and that it says so if its message is from
-// before the epoch: an earlier hand-off may be among the events that the ledger lacks.
-func (v promises) marked(index int64, s *stream, m *message, e *event.Event, d *event.HandoffStarted) {
+// marked checks that a start says so if its message is from before the ledger's epoch: an earlier hand-off may be among the events that the ledger lacks.
+func (v promises) marked(index int64, m *message, e *event.Event, d *event.HandoffStarted) {
 	if m.recovered {
 		v.find(index, 3, ResentRecovered, "the message was recovered after the ledger had lost events of it, and is started: it may have been sent before")
 	}
 	number := 0
-	if x := v.control.epoch(e.Control); x != nil {
-		if !x.covers(e.Control, s.tenant, m.program) {
-			v.find(index, 2, StartHeld, "the program %q was not released since epoch %d began", m.program, x.number)
-		}
-		if m.id.Time().Before(x.began) {
-			number = x.number
-		}
+	if x := v.control.epochs.at(e.Control); x != nil && m.id.Time().Before(x.began) {
+		number = x.number
 	}
 	if d.Epoch != number {
 		v.find(index, 3, StartUnmarked, "the start names epoch %d where %d is right: a message from before an epoch may have been sent before, and says so", d.Epoch, number)
@@ -272,7 +269,7 @@ func (v promises) marked(index int64, s *stream, m *message, e *event.Event, d *
 
 // recovered follows a message of which the ledger had lost events.
 func (v promises) recovered(index int64, s *stream, m *message, e *event.Event, d *event.MessageRecovered) {
-	if x := v.control.epoch(v.control.head); x == nil || d.Epoch > x.number {
+	if x := v.control.epochs.at(v.control.head); x == nil || d.Epoch > x.number {
 		v.find(index, 0, EpochUnknown, "the event names epoch %d, and control has no such epoch", d.Epoch)
 	}
 	s.changed(index, "a message was recovered")

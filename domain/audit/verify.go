@@ -107,7 +107,7 @@ func (v *Verifier) TakeParsed(p event.Partition, index int64, record Parsed) {
 	}
 	v.next = index + 1
 	accepted := v.control.accepts(event.Position{Partition: p, Index: index}, raw)
-	e, code, text := v.read(p, index, record)
+	e, code, text := record.read(v, p, index)
 	switch {
 	case code != "" && accepted:
 		v.report.Opaque++
@@ -144,16 +144,16 @@ func (v *Verifier) TakeParsed(p event.Partition, index int64, record Parsed) {
 	}
 }
 
-// read decodes a record. A code means that it is no event that may be at that position, and text
+// read says what a record is. A code means that it is no event that may be at that position, and text
 // says why. Errors in what the event says are found by structure.
-func (v *Verifier) read(p event.Partition, index int64, record Parsed) (e *event.Event, code Code, text string) {
-	e, err := record.e, record.err
+func (r Parsed) read(v *Verifier, p event.Partition, index int64) (e *event.Event, code Code, text string) {
+	e, err := r.e, r.err
 	switch {
 	case errors.Is(err, event.ErrUnknownType):
 		return nil, UnknownType, fmt.Sprintf("this build cannot read the event, and it never skips one: %s", err)
 	case err != nil:
 		return nil, Unreadable, fmt.Sprintf("the bytes are not an event: %s", err)
-	case !record.canonical:
+	case !r.canonical:
 		return e, NotCanonical, fmt.Sprintf("the bytes are not what the ledger's encoder writes for this %s: they were altered, or written by something else", e.Data.Type())
 	case v.source != "" && e.Source != v.source && (p != event.ControlPartition || index > 0):
 		return e, ForeignSource, fmt.Sprintf("the event says that it belongs to the ledger %q, the ledger's first event says %q", e.Source, v.source)
@@ -335,6 +335,9 @@ func (v *Verifier) structure(p event.Partition, index int64, e *event.Event) boo
 		}
 	}
 	v.level(p, index, e)
+	if p == event.ControlPartition {
+		lineage{v}.follow(index, e)
+	}
 	if !v.belongs(p, t) {
 		v.find(index, 0, Misplaced, "%s does not belong in the partition %s", t.Name(), p)
 		return false

@@ -60,7 +60,7 @@ func (r *Reader) Find(ctx context.Context, tenant string, id event.ID) (*Message
 func (r *Reader) WaitFor(ctx context.Context, p event.Position) error {
 	ctx, cancel := r.p.Wait(ctx, catchUp)
 	defer cancel()
-	err := r.hurry(ctx, p)
+	err := r.p.hurry(ctx, p)
 	if err != nil && ctx.Err() != nil {
 		return &BehindError{err}
 	}

@@ -47,9 +47,10 @@ func Context(tenant string, id event.ID, s *event.Sealed) []byte {
 type Cipher struct {
 	aead       cipher.AEAD
 	commitment [CommitmentSize]byte
+	context    []byte
 }
 
-// New returns the cipher of an event's key, which has KeySize bytes, and a context.
+// New returns the cipher of an event's key, which has KeySize bytes, and a context, which it keeps.
 func New(key, context []byte) *Cipher {
 	k := digest("chirograph seal 2 key", key, nil)
 	block, err := aes.NewCipher(k[:])
@@ -60,30 +61,30 @@ func New(key, context []byte) *Cipher {
 	if err != nil {
 		panic(err)
 	}
-	return &Cipher{aead, digest("chirograph seal 2 commitment", key, context)}
+	return &Cipher{aead, digest("chirograph seal 2 commitment", key, context), context}
 }
 
 // digest is SHA-256 over a label, a key and a context. Neither label begins the other, so that no input of one
 // is an input of the other.
 func digest(label string, key, context []byte) [sha256.Size]byte {
-	b := append(make([]byte, 0, 256), label...)
+	b := append(make([]byte, 0, 192), label...)
 	return sha256.Sum256(append(append(b, key...), context...))
 }
 
-// Seal encrypts plain for a context. The nonce has NonceSize random bytes.
-func (c *Cipher) Seal(nonce, plain, context []byte) []byte {
+// Seal encrypts plain. The nonce has NonceSize random bytes.
+func (c *Cipher) Seal(nonce, plain []byte) []byte {
 	box := make([]byte, 0, CommitmentSize+NonceSize+len(plain)+tagSize)
 	box = append(append(box, c.commitment[:]...), nonce...)
-	return c.aead.Seal(box, nonce, plain, context)
+	return c.aead.Seal(box, nonce, plain, c.context)
 }
 
-// Open decrypts a box; ErrAltered if it was not sealed with this cipher for that context.
-func (c *Cipher) Open(box, context []byte) ([]byte, error) {
+// Open decrypts a box; ErrAltered if it was not sealed with this cipher.
+func (c *Cipher) Open(box []byte) ([]byte, error) {
 	if len(box) < CommitmentSize+NonceSize+tagSize || subtle.ConstantTimeCompare(box[:CommitmentSize], c.commitment[:]) != 1 {
 		return nil, ErrAltered
 	}
 	box = box[CommitmentSize:]
-	plain, err := c.aead.Open(nil, box[:NonceSize], box[NonceSize:], context)
+	plain, err := c.aead.Open(nil, box[:NonceSize], box[NonceSize:], c.context)
 	if err != nil {
 		return nil, ErrAltered
 	}
@@ -101,6 +102,5 @@ func Open(key []byte, tenant string, id event.ID, s *event.Sealed) ([]byte, erro
 	case len(key) != KeySize:
 		return nil, errors.New("the key of an event has 32 bytes")
 	}
-	context := Context(tenant, id, s)
-	return New(key, context).Open(s.Box, context)
+	return New(key, Context(tenant, id, s)).Open(s.Box)
 }

@@ -41,8 +41,7 @@ var (
 // made is a Sealed whose box is sealed under a key.
 func made(key, nonce []byte, tenant string, id event.ID, subject event.ID, class string, plain []byte) event.Sealed {
 	s := event.Sealed{Version: event.SealV2, SubjectKey: subject, ClassKey: class}
-	context := Context(tenant, id, &s)
-	s.Box = New(key, context).Seal(nonce, plain, context)
+	s.Box = New(key, Context(tenant, id, &s)).Seal(nonce, plain)
 	return s
 }
 

@@ -18,3 +18,15 @@ INSERT INTO masters (number, key_check, pseudonym, digest, wraps)
 -- used. It also sets the format to 2, which they refuse to open.
 ALTER TABLE subjects ADD COLUMN master integer NOT NULL DEFAULT 0;
 ALTER TABLE classes ADD COLUMN master integer NOT NULL DEFAULT 0;
+
+-- The rotations of the master key: the id of the event that says so in the ledger's audit log, when it began
+-- and ended (milliseconds since 1970), who asked for it, and how many keys the vault then had.
+CREATE TABLE rotations (
+    event    bytea PRIMARY KEY,
+    number   integer NOT NULL,
+    asked_by text    NOT NULL,
+    began    bigint  NOT NULL,
+    ended    bigint,
+    keys     bigint  NOT NULL DEFAULT 0,
+    recorded bool    NOT NULL DEFAULT false
+);

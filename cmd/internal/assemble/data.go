@@ -43,6 +43,8 @@ type Data struct {
 	Development bool
 	// Aside says that the views were set aside, and why; "" if they were not.
 	Aside string
+	// Private are the files and folders whose modes let others use them, until OpenFolder changed that.
+	Private []string
 	// dependencies are the outside systems that /readyz names.
 	dependencies []dependency
 	// cluster is what the nodes share; nil on one machine.
@@ -83,6 +85,9 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 	if err != nil {
 		return nil, err
 	}
+	if d.Private, err = sqlitelog.Private(dir); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	found, err := d.compare(dir, masterKey, create)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
@@ -93,13 +98,10 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 		return nil, err
 	}
 	d.Log = log
-	began := time.Now()
-	d.dependencies = append(d.dependencies, dependency{"ledger", func() (bool, time.Time, string) {
-		if log.Err() != nil {
-			return false, began, "the ledger cannot record anything; look at the node's log and restart the node"
-		}
-		return true, began, ""
-	}})
+	d.dependencies = append(d.dependencies, dependency{"ledger", log.Health})
+	if _, _, err := sqlitelog.Free(dir); err == nil {
+		d.dependencies = append(d.dependencies, dependency{"disk", diskOf(dir).state})
+	}
 	if d.Vault, err = vault.Open(filepath.Join(dir, vaultFile), masterKey, vault.Options{Create: found.New, Ledger: log.Source()[1:]}); err != nil {
 		return nil, err
 	}
@@ -256,13 +258,17 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 		return nil, notMade(ctx, cfg, err)
 	}
 	d.Log = log
-	if create {
+	known, err := belongs(ctx, cfg, log.Source()[1:])
+	if err != nil {
+		return nil, err
+	}
+	if create = create && !known; create {
 		if create, err = Untouched(ctx, log); err != nil {
 			return nil, err
 		}
 	}
 	_, had := os.Stat(cfg.MasterKeyFile)
-	if d.Vault, err = vault.OpenPostgres(ctx, cfg.Postgres.Address(), cfg.MasterKeyFile, vault.Options{Create: create}); err != nil {
+	if d.Vault, err = vault.OpenPostgres(ctx, cfg.Postgres.Address(), cfg.MasterKeyFile, vault.Options{Create: create, Ledger: log.Source()[1:]}); err != nil {
 		return nil, err
 	}
 	if had != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/chirograph/chirograph/adapters/leases"
+	"github.com/chirograph/chirograph/adapters/vault"
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/cmd/internal/config"
@@ -48,6 +49,9 @@ type Running struct {
 	// shares divides the carriers among the nodes of a cluster until ctx is done; nil on
 	// one machine.
 	shares func(ctx context.Context) error
+	// watch looks after the database of a cluster until ctx is done; its error ends the node. It is nil on one
+	// machine.
+	watch func(ctx context.Context) error
 	// Started is called once requests are answered; its error ends the node.
 	Started func(ctx context.Context) error
 }
@@ -121,6 +125,15 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	apiCtx, stopAPI := context.WithCancel(ctx)
 	defer stopAPI()
 	go func() { served <- door.Serve(apiCtx, r.Listener, handler, r.Drain/2, r.Log) }()
+	watched := make(chan error, 1)
+	if r.watch != nil {
+		go func() {
+			if e := r.watch(apiCtx); e != nil {
+				watched <- e
+				stopAPI()
+			}
+		}()
+	}
 	if r.Started != nil {
 		if err := r.Started(ctx); err != nil && ctx.Err() == nil {
 			stopAPI()
@@ -135,6 +148,11 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		r.Log.Warn("some requests were cut off while stopping")
 		err = nil
 	}
+	select {
+	case e := <-watched:
+		err = errors.Join(err, e)
+	default:
+	}
 	witnessed.end()
 	stop()
 	return err
@@ -144,7 +162,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 func (r *Running) handler(w *witnessing, exports v1.Exports) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions()})
+		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions(), dir: r.Data.Dir})
 	reader := reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
 		Programs: r.Node.Commands(), Witness: w, Hurry: node.Hurry(r.Node), Wait: door.WaitContext})
 	return v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Uses: w, Logger: r.Log, Registerer: registry}),
@@ -189,6 +207,10 @@ func Prepare(ctx context.Context, cfg *config.Config, l net.Listener, log *slog.
 	} else {
 		err = r.alone(cfg, stderr)
 	}
+	if err == nil {
+		vault.LogTo(r.Data.Vault, log)
+		log.Info("the vault is open", "fingerprint", r.Data.Vault.Fingerprint())
+	}
 	return r, err
 }
 
@@ -208,6 +230,9 @@ func (r *Running) alone(cfg *config.Config, stderr io.Writer) error {
 	}
 	if d.Aside != "" {
 		r.Log.Warn(d.Aside)
+	}
+	if len(d.Private) > 0 {
+		r.Log.Warn("others could use files of the data folder; their modes are 0600 now, and 0700 of folders", "files", d.Private)
 	}
 	r.Data, d.World = d, cfg.World()
 	accounts, err := accountsOf(cfg)
@@ -239,10 +264,15 @@ func (r *Running) join(ctx context.Context, cfg *config.Config) error {
 		names = append(names, a.Name)
 		shares = append(shares, leases.Account{Name: a.Name, TPS: a.Sharing.TPS, Binds: a.Sharing.Binds})
 	}
-	placement, err := d.cluster.engine.Member(cfg.Node)
+	own := d.cluster.Identity()
+	placement, err := d.cluster.engine.Member(cfg.Node, own)
+	if err == nil {
+		err = refuseSplit(ctx, placement, own)
+	}
 	if err != nil {
 		return errors.Join(err, d.Close())
 	}
+	r.watch = func(ctx context.Context) error { return watchSplit(ctx, placement, own) }
 	if d.Lists, err = config.WordLists(cfg); err != nil {
 		return errors.Join(err, d.Close())
 	}

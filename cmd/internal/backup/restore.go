@@ -247,15 +247,19 @@ func (c *RestoreCmd) begin(inside string, src *source) (begun bool, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
+	other := ""
 	for _, e := range entries {
-		switch e.Name() {
+		switch name := e.Name(); name {
 		case "ledger.lock", "lost+found":
 		case assemble.Restoring: // a run that was cut short before it made anything
 		case "ledger.db", "vault.db", "views.db":
-			return false, fmt.Errorf("%s has a data folder's file %s already, and nothing was changed. Keep it: it may know more than the backup, and then chirograph recover does more than a restore. Restore to another folder", c.To, e.Name())
+			return false, fmt.Errorf("%s has a data folder's file %s already, and nothing was changed. Keep it: it may know more than the backup, and then chirograph recover does more than a restore. Restore to another folder", c.To, name)
 		default:
-			return false, fmt.Errorf("%s is not empty: it has %s. Restore to a folder that is empty or does not exist", c.To, e.Name())
+			other = name
 		}
+	}
+	if other != "" {
+		return false, fmt.Errorf("%s is not empty: it has %s. Restore to a folder that is empty or does not exist", c.To, other)
 	}
 	return false, os.MkdirAll(c.To, 0o700)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/chirograph/chirograph/adapters/database"
 	"github.com/chirograph/chirograph/adapters/vault"
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
 	"github.com/chirograph/chirograph/cmd/internal/config"
@@ -26,42 +27,36 @@ func (c *RestoreCmd) toCluster(ctx context.Context, g *terminal.Globals, src *so
 	if err != nil {
 		return 0, err
 	}
-	if v, err := vault.OpenPostgres(within, cfg.Postgres.Address(), src.masterKey, vault.Options{ToCopy: true}); err == nil {
-		known, err := v.Known(ctx)
-		if err := errors.Join(err, v.Close()); err != nil {
-			return 0, err
-		}
-		if v.Fingerprint() != src.keys.Fingerprint() || known.Ledger != "" {
-			return 0, errors.New("the database has a vault that is in use, and nothing was changed. Keep it: it may know more than the backup, and then chirograph recover does more than a restore. Restore to another database")
-		}
-	} else if !errors.Is(err, vault.ErrUnmade) {
-		return 0, err
+	there, err := database.Look(within, cfg.Postgres.Address())
+	if err != nil {
+		return 0, fmt.Errorf("nothing was changed, because it is not known whether the database belongs to a ledger: %w", err)
+	}
+	// Keys alone are what a run leaves that was cut short; whether they are the backup's is seen when they are added to.
+	if there.Ledger() != "" || len(there.Heads()) > 0 {
+		return 0, fmt.Errorf("the database belongs to a ledger (%s), and nothing was changed. Keep it: it may know more than the backup, and then chirograph recover does more than a restore. Restore to another database", there.Ledger())
 	}
 	if _, err := engine.Init(within, src.Partitions); err != nil {
 		return 0, err
 	}
-	member, err := engine.Member(cfg.Node)
-	if err != nil {
+	if err := c.copyTo(ctx, g, src, engine); err != nil {
 		return 0, err
 	}
-	if n, err := member.Members(within); err != nil {
-		return 0, err
-	} else if n > 0 {
-		return 0, fmt.Errorf("%s in use by %s: stop the nodes first. Nothing was changed", cfg.Location(), terminal.Count(n, "node"))
-	}
-	to, err := engine.Open(within, src.Partitions)
+	// Opened anew, now that it is a ledger and has its id.
+	opening, cancelOpening := context.WithTimeout(ctx, assemble.OpenWithin)
+	defer cancelOpening()
+	to, err := engine.Open(opening, 0)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	copied, err := c.copied(ctx, src, to)
+	member, err := engine.Member(cfg.Node, "")
 	if err != nil {
 		return 0, err
 	}
-	if !copied {
-		if _, err := operate.CopyRecords(ctx, g, src.log, to, operate.CopyOptions{}); err != nil {
-			return 0, fmt.Errorf("%w. Restore to topics or streams that do not exist yet: name others in %s", err, c.To)
-		}
+	if n, err := member.Members(opening); err != nil {
+		return 0, err
+	} else if n > 0 {
+		return 0, fmt.Errorf("%s is in use by %s: stop the nodes, and run the command again", cfg.Location(), terminal.Count(n, "node"))
 	}
 	if epoch, err = c.epoch(ctx, src, to); err != nil {
 		return 0, err
@@ -76,6 +71,24 @@ func (c *RestoreCmd) toCluster(ctx context.Context, g *terminal.Globals, src *so
 		}
 	}
 	return epoch, errors.Join(c.learn(ctx, to, v), v.Close())
+}
+
+// copyTo copies the ledger to topics or streams that have nothing, or the beginning of it.
+func (c *RestoreCmd) copyTo(ctx context.Context, g *terminal.Globals, src *source, engine assemble.Engine) (err error) {
+	within, cancel := context.WithTimeout(ctx, assemble.OpenWithin)
+	defer cancel()
+	to, err := engine.Open(within, src.Partitions)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, to.Close()) }()
+	if copied, err := c.copied(ctx, src, to); err != nil || copied {
+		return err
+	}
+	if _, err := operate.CopyRecords(ctx, g, src.log, to, operate.CopyOptions{}); err != nil {
+		return fmt.Errorf("%w. Restore to topics or streams that do not exist yet: name others in %s", err, c.To)
+	}
+	return nil
 }
 
 // copied reports whether an earlier run copied the whole ledger, and wrote to control after it.

@@ -71,15 +71,14 @@ type viewsReport struct {
 func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 	ctx, stop := terminal.Interruptible()
 	defer stop()
-	// What is read is dropped at once: collecting it more often costs little, and keeps the process small.
-	defer debug.SetGCPercent(debug.SetGCPercent(verifyGC))
+	// What is read is dropped at once: collecting it in time keeps the process small.
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(verifyMemory))
 	log, err := c.openLog(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, log.Close()) }()
 	out := verified{Ledger: log.Source()[1:]}
-	if err := out.read(ctx, g, log); err != nil {
+	if err := errors.Join(out.read(ctx, g, log), log.Close()); err != nil {
 		return err
 	}
 	if c.Views && len(out.Unread) == 0 { // else there is nothing whole to compare with
@@ -101,8 +100,9 @@ func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 	return err
 }
 
-// verifyGC is how much the heap may grow, in percent of what is in use, before what is not in use is collected.
-const verifyGC = 30
+// verifyMemory is from how many bytes on memory is collected more often. It is no bound: a ledger whose largest
+// partition has more open and recent messages than fit takes more.
+const verifyMemory = 100 << 20
 
 // openLog opens the ledger's log and nothing else: for an embedded one as an image of its file, which
 // is not touched.
@@ -136,10 +136,11 @@ func (c *VerifyCmd) openLog(ctx context.Context) (assemble.Log, error) {
 
 // batch is consecutive records of a partition, or why the partition cannot be read on.
 type batch struct {
-	p       event.Partition
-	first   int64
-	records []audit.Parsed
-	err     error
+	p      event.Partition
+	first  int64
+	raws   [][]byte
+	parsed []audit.Parsed
+	err    error
 }
 
 // read verifies the log. It keeps going where a partition cannot be read to its end; the error is of what
@@ -168,31 +169,41 @@ func (o *verified) read(ctx context.Context, g *terminal.Globals, log assemble.L
 	step := terminal.NewBar(g, "verifying", total)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// One goroutine reads and parses while this one checks.
-	batches := make(chan batch, 2)
+	// One goroutine reads, one parses, and this one checks.
+	read, parsed := make(chan batch, 2), make(chan batch, 2)
+	send := func(to chan<- batch, b batch) {
+		select {
+		case to <- b:
+		case <-ctx.Done():
+		}
+	}
 	go func() {
-		defer close(batches)
+		defer close(read)
 		for _, p := range partitions {
-			err := eachParsed(ctx, log, p, heads[p], func(b batch) {
-				select {
-				case batches <- b:
-				case <-ctx.Done():
-				}
-			})
-			if err != nil && ctx.Err() == nil {
-				batches <- batch{p: p, err: err}
+			if err := eachBatch(ctx, log, p, heads[p], func(b batch) { send(read, b) }); err != nil {
+				send(read, batch{p: p, err: err})
 			}
 		}
 	}()
-	for b := range batches {
+	go func() {
+		defer close(parsed)
+		for b := range read {
+			b.parsed = make([]audit.Parsed, len(b.raws))
+			for i, raw := range b.raws {
+				b.parsed[i] = audit.Parse(raw)
+			}
+			send(parsed, b)
+		}
+	}()
+	for b := range parsed {
 		if b.err != nil {
 			o.Unread = append(o.Unread, b.err.Error())
 		}
-		for i := range b.records {
-			v.TakeParsed(b.p, b.first+int64(i), b.records[i])
+		for i := range b.parsed {
+			v.TakeParsed(b.p, b.first+int64(i), b.parsed[i])
 		}
 		if b.p >= 0 {
-			step(len(b.records))
+			step(len(b.parsed))
 		}
 	}
 	if ctx.Err() != nil {
@@ -205,30 +216,26 @@ func (o *verified) read(ctx context.Context, g *terminal.Globals, log assemble.L
 // verifyBatch is how many events are read, parsed and checked at a time.
 const verifyBatch = 256
 
-// eachParsed reads a partition up to, but not including, an index (-1: the head of this moment).
-func eachParsed(ctx context.Context, log assemble.Log, p event.Partition, to int64, f func(batch)) error {
+// eachBatch reads a partition up to, but not including, an index (-1: the head of this moment).
+func eachBatch(ctx context.Context, log assemble.Log, p event.Partition, to int64, f func(batch)) error {
 	image, ok := log.(*sqlitelog.Image)
 	if !ok {
 		return ledger.EachBatch(ctx, log, p, 0, to, func(rs []ledger.Record) error {
-			b := batch{p: p, first: rs[0].Index, records: make([]audit.Parsed, len(rs))}
+			b := batch{p: p, first: rs[0].Index}
 			for i := range rs {
-				b.records[i] = audit.Parse(rs[i].Raw)
+				b.raws = append(b.raws, rs[i].Raw)
 			}
 			f(b)
 			return nil
 		})
 	}
-	// The image's bytes are parsed once: Read would parse them too.
+	// Read would parse the bytes too, and they are parsed later.
 	for next := int64(0); ctx.Err() == nil; {
 		raws, err := image.Raw(p, next, verifyBatch)
 		if err != nil || len(raws) == 0 {
 			return err
 		}
-		b := batch{p: p, first: next, records: make([]audit.Parsed, len(raws))}
-		for i, raw := range raws {
-			b.records[i] = audit.Parse(raw)
-		}
-		f(b)
+		f(batch{p: p, first: next, raws: raws})
 		next += int64(len(raws))
 	}
 	return ctx.Err()
@@ -292,7 +299,7 @@ func (o *verified) print(w io.Writer, most int) error {
 		} else if v.Differ > 0 {
 			fmt.Fprintf(b, "VIEWS: %d of %d rows differ from what the ledger says (promise 6); chirograph projections rebuild corrects them. The first:\n%s\n", v.Differ, v.Rows, v.Example)
 		} else if v.Behind > 0 {
-			fmt.Fprintf(b, "Views: %d rows, all as the ledger says as far as they have read it (promise 6). They have not read its last %d events; a node that runs reads them.\n", v.Rows, v.Behind)
+			fmt.Fprintf(b, "Views: %d rows, all as the ledger says as far as they have read it (promise 6). Events at its end that they have not read: %d; a node that runs reads them.\n", v.Rows, v.Behind)
 		} else {
 			fmt.Fprintf(b, "Views: %d rows, all as the ledger says (promise 6).\n", v.Rows)
 		}
