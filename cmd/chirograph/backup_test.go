@@ -159,7 +159,7 @@ func TestBackupKilled(t *testing.T) {
 		p.kill()
 		if _, err := os.Stat(filepath.Join(data, assemble.Restoring, assemble.RestoringMark)); err == nil {
 			// No node starts on what is half made.
-			if out, code := command(t, other, "audit", "verify", "--data", data); code == 0 || !strings.Contains(out, "cut short") {
+			if out, code := command(t, other, "projections", "rebuild", "--data", data); code == 0 || !strings.Contains(out, "cut short") {
 				t.Fatalf("a folder that is half restored was opened: %s", out)
 			}
 			continue
@@ -283,7 +283,7 @@ func TestBackupRefuses(t *testing.T) {
 	}
 	refused("damaged", "backup", "check", at("backup"), "--verify")
 	refused("damaged", restore(at("restored"), "--yes")...)
-	refused("restore", "audit", "verify", "--data", at("restored"))
+	refused("cut short", "projections", "rebuild", "--data", at("restored"))
 	if err := os.WriteFile(at("backup/ledger.db"), raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
