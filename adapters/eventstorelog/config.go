@@ -37,6 +37,9 @@ type Config struct {
 	// made at exact revisions: no other process may append. Until the ledger is opened without
 	// Copy it has no Source, and no record is judged by its ledger or partition.
 	Copy bool
+	// Database is the identity of the database that this node uses beside the ledger, 1 to 64 letters and
+	// digits, or "". A Placement tells it to the other members, behind its node's name.
+	Database string
 	// Decode makes every event that is read be decoded from its bytes: a test mode.
 	Decode bool
 

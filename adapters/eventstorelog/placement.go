@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -27,6 +29,8 @@ const (
 	leaseFresh = 2 * time.Second
 	// leaseNodeName bounds a node's name, in bytes.
 	leaseNodeName = 200
+	// databaseMark is between a node's name and its database in a member's name.
+	databaseMark = "/database-"
 )
 
 // Placement is a ledger.Placement. The members of a ledger agree in the stream <Name>.lease who
@@ -66,6 +70,9 @@ func NewPlacement(cfg Config, node string, session time.Duration) (*Placement, e
 	case node == "" || len(node) > leaseNodeName || !utf8.ValidString(node):
 		return nil, fmt.Errorf("a node needs a name of 1 to %d bytes of UTF-8", leaseNodeName)
 	}
+	if cfg.Database != "" {
+		node += databaseMark + cfg.Database // programs before this read the name as it is
+	}
 	return &Placement{cfg: cfg, node: node, session: session,
 		open: func(ctx context.Context) (leaseStream, int, error) { return openLease(ctx, cfg) }}, nil
 }
@@ -75,49 +82,67 @@ func NewPlacement(cfg Config, node string, session time.Duration) (*Placement, e
 // commands that look once. Where clocks differ, it is wrong by that difference. DeliverWithin
 // and ctx bound it.
 func (p *Placement) Members(ctx context.Context) (int, error) {
+	members, err := p.members(ctx)
+	return len(members), err
+}
+
+// Databases are the identities of the databases that those members use (Config.Database), each once, in
+// order. Members that do not tell theirs, such as those of an older version, are left out.
+func (p *Placement) Databases(ctx context.Context) ([]string, error) {
+	members, err := p.members(ctx)
+	var out []string
+	for _, m := range members {
+		if i := strings.LastIndex(m.Node, databaseMark); i >= 0 {
+			out = append(out, m.Node[i+len(databaseMark):])
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), err
+}
+
+func (p *Placement) members(ctx context.Context) ([]leaseMember, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.DeliverWithin)
 	defer cancel()
 	var last error
 	for tries := 1; ; tries++ {
-		n, err := p.count(ctx)
+		members, err := p.look(ctx)
 		var unreadable *leaseError
 		if err == nil || errors.Is(err, errLeaseDenied) || errors.As(err, &unreadable) {
-			return n, err
+			return members, err
 		}
 		// An error that came before says more than that the time was up.
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
 		if engine.Pause(ctx, engine.Backoff(tries)); ctx.Err() != nil {
-			return 0, fmt.Errorf("ask for the members in stream %s: %w", p.cfg.lease(), last)
+			return nil, fmt.Errorf("ask for the members in stream %s: %w", p.cfg.lease(), last)
 		}
 	}
 }
 
-// count opens the stream and counts the members once.
-func (p *Placement) count(ctx context.Context) (int, error) {
+// look opens the stream and reads once which members there are.
+func (p *Placement) look(ctx context.Context) (members []leaseMember, err error) {
 	stream, partitions, err := p.open(ctx)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer stream.close() //nolint:errcheck // it was only read
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.attempt())
 	defer cancel()
 	raw, revision, err := stream.last(ctx)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	s, err := p.read(raw, revision, partitions)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	n := 0
 	for _, m := range s.Members {
 		if time.Since(m.At) < p.session+leaseFresh {
-			n++
+			members = append(members, m)
 		}
 	}
-	return n, nil
+	return members, nil
 }
 
 // leaseError is the error of a state in the stream that cannot be read.

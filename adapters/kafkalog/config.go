@@ -44,6 +44,9 @@ type Config struct {
 	// topics without a first event: the copy brings it. Until the ledger is opened without
 	// Copy it has no Source, and no record is judged by its ledger or partition.
 	Copy bool
+	// Database is the identity of the database that this node uses beside the ledger, 1 to 64 letters and
+	// digits, or "". A Placement tells it to the other members of its group, in its client id.
+	Database string
 	// Decode makes every event that is read be decoded from its bytes: a test mode.
 	Decode bool
 
@@ -92,6 +95,10 @@ func (s SASL) opt() (kgo.Opt, error) {
 	return nil, fmt.Errorf("a SASL mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, not %.40q", s.Mechanism)
 }
 
+// clientID is how a node calls itself to the brokers. A member of the group of a Placement has its
+// database behind databaseMark.
+const clientID, databaseMark = "chirograph", "chirograph/database-"
+
 // prefixForm is what Kafka allows in a topic's name, and 249 characters in all.
 var prefixForm = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,200}$`)
 
@@ -131,7 +138,7 @@ func (c *Config) attempt() time.Duration { return c.DeliverWithin / 3 }
 func (c *Config) client(more ...kgo.Opt) (*kgo.Client, error) {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
-		kgo.ClientID("chirograph"),
+		kgo.ClientID(clientID),
 		// A request dials twice at most. Both dials must fit into an attempt, so that a request
 		// that was not sent ends by itself, with an error that says so.
 		kgo.DialTimeout(c.attempt() / 4),

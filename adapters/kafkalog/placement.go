@@ -130,7 +130,12 @@ type membership struct {
 
 // join makes a client that is a member of the group.
 func (m *membership) join(p *Placement) (*kgo.Client, error) {
+	id := clientID
+	if p.cfg.Database != "" {
+		id = databaseMark + p.cfg.Database
+	}
 	client, err := p.cfg.client(
+		kgo.ClientID(id),
 		kgo.ConsumerGroup(p.group),
 		kgo.ConsumeTopics(m.topic),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),

@@ -11,7 +11,9 @@ package leases
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync"
@@ -56,6 +58,8 @@ type Database struct {
 	wg   sync.WaitGroup
 
 	queue chan *request
+
+	identity string
 }
 
 var _ ledger.Reservations = (*Database)(nil)
@@ -102,6 +106,28 @@ func (d *Database) Close() error {
 // every two seconds.
 func (d *Database) Health() (ok bool, since time.Time, detail string) { return d.client.Health() }
 
+// Identity is the same for all who use this database, and another for any other database, also one into which
+// a dump of this one was restored: it is made of the server's system identifier, which standbys have too, and
+// the number of the database in it. It is "" where the server tells neither.
+func (d *Database) Identity() string { return d.identity }
+
+// identify reads the identity.
+func (d *Database) identify(ctx context.Context) error {
+	var name string
+	if err := d.client.Do(ctx, timeout, func(ctx context.Context) error {
+		err := d.db.QueryRowContext(ctx, `SELECT (SELECT system_identifier FROM pg_control_system()) || '-' || (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&name)
+		if postgres.NotPermitted(err) {
+			name, err = "", nil
+		}
+		return err
+	}); err != nil || name == "" {
+		return err
+	}
+	sum := sha256.Sum256([]byte(name))
+	d.identity = hex.EncodeToString(sum[:8])
+	return nil
+}
+
 // setUp makes the schema or brings it up to date, and checks that this version may use it.
 func (d *Database) setUp(ctx context.Context) error {
 	// First ask, within the time of one call, whether there is a server.
@@ -122,5 +148,5 @@ func (d *Database) setUp(ctx context.Context) error {
 	if version > knownVersion {
 		return fmt.Errorf("the schema chirograph_cluster was made by a later version of Chirograph (theirs is %d, this one knows %d): run that version", version, knownVersion)
 	}
-	return nil
+	return d.identify(ctx)
 }

@@ -17,8 +17,10 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/desk"
+	"github.com/chirograph/chirograph/adapters/internal/folds"
 	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
+	"github.com/chirograph/chirograph/adapters/internal/viewsums"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -48,11 +50,13 @@ type Options struct {
 }
 
 // DB is a ledger.Views with the queries over it. All methods may be called from any goroutine.
-// Three types do its work: reader answers queries, writer writes, and progress knows how far the
+// Three types do its work: reader answers queries, with a folds.Loader and a desk.Reader, writer writes, and progress knows how far the
 // views are.
 type DB struct {
 	*reader
 	*desk.Reader
+	*folds.Loader
+	*viewsums.Checker
 	*writer
 	*progress
 	o       Options
@@ -67,6 +71,8 @@ type engine interface {
 	// begin starts a transaction that may write these batches.
 	begin(batches []*ledger.Batch) (tx, error)
 	reset(p event.Partition) error
+	// doubt marks a partition that was folded up to next or further as one whose rows do not fit.
+	doubt(p event.Partition, next int64) error
 	// away reports whether an error says that the database cannot be reached or takes no writes,
 	// and not that something in particular cannot be written.
 	away(err error) bool
@@ -81,7 +87,7 @@ func newDB(o Options) (*DB, error) {
 	}
 	g := newProgress()
 	d := &DB{
-		reader: &reader{partitions: o.Partitions},
+		reader: &reader{},
 		writer: &writer{
 			progress:  g,
 			reference: o.Reference,
@@ -94,12 +100,15 @@ func newDB(o Options) (*DB, error) {
 		o:        o,
 		began:    time.Now(),
 	}
+	d.Checker = newChecker(d)
+	d.Loader = folds.New(o.Partitions, d.do, d.view, d.doubt)
 	d.Reader = desk.NewReader(func() *sql.DB { return d.read }, d.do, func() bool { return d.pg != nil })
 	return d, nil
 }
 
 // Close commits what is queued and closes the database. A later Write is answered with ErrClosed.
 func (d *DB) Close() error {
+	d.Checker.End()
 	if !d.writer.finish() {
 		return nil
 	}

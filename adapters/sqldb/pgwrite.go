@@ -16,6 +16,7 @@ import (
 	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
+	"github.com/chirograph/chirograph/adapters/internal/viewsums"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -29,6 +30,7 @@ import (
 type pgWriter struct {
 	p     *pgEngine
 	cache *recent.Messages
+	sums  *viewsums.Recent
 	desk  *desk.Writer
 
 	conn   *pgx.Conn
@@ -73,6 +75,7 @@ func (w *pgWriter) connect(ctx context.Context) error {
 
 func (w *pgWriter) forget() {
 	w.cache.Clear()
+	w.sums.Clear()
 	w.desk.Forget()
 	clear(w.written)
 }
@@ -104,14 +107,24 @@ type pgTx struct {
 	// readOnly says that the server takes no writes.
 	readOnly bool
 
-	marks    map[event.Partition]ledger.Mark
-	docs     map[event.ID]*reading.Message
-	latests  map[event.Pseudonym]event.ID
-	put      map[event.Partition]ledger.Mark
-	prunings []pruning
+	marks   map[event.Partition]ledger.Mark
+	docs    map[event.ID]*reading.Message
+	latests map[event.Pseudonym]event.ID
+	// partitions is what the rows must be, and rowSums are the sums of rows, where they exist.
+	partitions map[event.Partition]*viewsums.Contents
+	rowSums    map[event.Pseudonym]rowSum
+	remembered bool // some of rowSums were remembered, and not loaded
+	put        map[event.Partition]ledger.Mark
+	putSums    map[event.Partition]*viewsums.Contents
+	prunings   []pruning
 
 	staged
 	desk *desk.Tx
+}
+
+type rowSum struct {
+	sum   int64
+	there bool
 }
 
 type pruning struct {
@@ -128,7 +141,8 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 		return err
 	}
 	t.marks, t.docs, t.latests = map[event.Partition]ledger.Mark{}, map[event.ID]*reading.Message{}, map[event.Pseudonym]event.ID{}
-	t.put = map[event.Partition]ledger.Mark{}
+	t.partitions, t.rowSums = map[event.Partition]*viewsums.Contents{}, map[event.Pseudonym]rowSum{}
+	t.put, t.putSums = map[event.Partition]ledger.Mark{}, map[event.Partition]*viewsums.Contents{}
 	var name string
 	partitions := map[event.Partition]bool{}
 	for _, b := range batches {
@@ -146,13 +160,14 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 		// A switch to another schema waits until no transaction has this lock, and then takes it.
 		b.Queue(`SELECT name FROM chirograph.current_views FOR SHARE`).QueryRow(func(row pgx.Row) error { return row.Scan(&name) })
 	}
-	b.Queue(`SELECT `+viewmarks.Columns+` FROM partitions WHERE partition = ANY($1) ORDER BY partition FOR NO KEY UPDATE`, keys).Query(func(rows pgx.Rows) error {
+	b.Queue(`SELECT `+viewmarks.Columns+`, `+viewsums.Columns+` FROM partitions WHERE partition = ANY($1) ORDER BY partition FOR NO KEY UPDATE`, keys).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
-			p, m, err := viewmarks.Scan(rows.Scan)
+			var x viewsums.Stored
+			p, m, err := viewmarks.Scan(rows.Scan, x.Into()...)
 			if err != nil {
 				return err
 			}
-			t.marks[p] = m
+			t.marks[p], t.partitions[p] = m, x.Contents(m.Next)
 		}
 		return rows.Err()
 	})
@@ -181,11 +196,13 @@ func (t *pgTx) begin(batches []*ledger.Batch) error {
 	stale := false
 	for p, m := range t.marks {
 		if t.w.written[p] != (written{m.Next, m.Hash}) {
-			stale = t.w.cache.Drop(p) || stale
+			stale = t.w.cache.Drop(p) || stale || t.remembered
+			t.w.sums.Clear()
 			t.w.written[p] = written{m.Next, m.Hash}
 		}
 	}
 	if stale {
+		clear(t.rowSums)
 		b := new(pgx.Batch)
 		t.loads(b, batches)
 		return t.send(b)
@@ -209,10 +226,23 @@ func (t *pgTx) loads(b *pgx.Batch, batches []*ledger.Batch) {
 				}
 			}
 			if effectiveSubmit(j) {
-				if _, asked := t.latests[j.Event.Subject]; !asked {
-					t.latests[j.Event.Subject] = noRow
+				if _, asked := t.rowSums[j.Event.Subject]; !asked {
+					t.latests[j.Event.Subject], t.rowSums[j.Event.Subject] = noRow, rowSum{}
 					streams = append(streams, j.Event.Subject[:])
 				}
+			}
+		}
+	}
+	for _, batch := range batches {
+		for i := range batch.Streams {
+			s := &batch.Streams[i].Subject
+			if _, asked := t.rowSums[*s]; asked {
+				continue
+			}
+			sum, kept := t.w.sums.Get(*s)
+			t.rowSums[*s] = rowSum{sum, kept}
+			if t.remembered = t.remembered || kept; !kept {
+				streams = append(streams, s[:])
 			}
 		}
 	}
@@ -233,13 +263,14 @@ func (t *pgTx) loads(b *pgx.Batch, batches []*ledger.Batch) {
 		})
 	}
 	if len(streams) > 0 {
-		b.Queue(`SELECT subject, latest FROM streams WHERE subject = ANY($1)`, streams).Query(func(rows pgx.Rows) error {
+		b.Queue(`SELECT subject, latest, sum FROM streams WHERE subject = ANY($1)`, streams).Query(func(rows pgx.Rows) error {
 			var subject, latest []byte
+			var sum sql.NullInt64
 			for rows.Next() {
-				if err := rows.Scan(&subject, &latest); err != nil {
+				if err := rows.Scan(&subject, &latest, &sum); err != nil {
 					return err
 				}
-				t.latests[event.Pseudonym(toID(subject))] = toID(latest)
+				t.latests[event.Pseudonym(toID(subject))], t.rowSums[event.Pseudonym(toID(subject))] = toID(latest), rowSum{sum.Int64, true}
 			}
 			return rows.Err()
 		})
@@ -257,12 +288,19 @@ func (t *pgTx) send(b *pgx.Batch) error {
 
 func (t *pgTx) mark(p event.Partition) ledger.Mark { return t.marks[p] }
 
+func (t *pgTx) sums(p event.Partition) *viewsums.Contents { return t.partitions[p] }
+
+func (t *pgTx) sum(subject event.Pseudonym) (sum int64, there bool, err error) {
+	s := t.rowSums[subject]
+	return s.sum, s.there, nil
+}
+
 func (t *pgTx) message(id event.ID) (*reading.Message, error) { return t.docs[id], nil }
 
 func (t *pgTx) latest(subject event.Pseudonym) (event.ID, error) { return t.latests[subject], nil }
 
 func (t *pgTx) commit() error {
-	b := t.batch(t.put, t.prunings)
+	b := t.batch(t.put, t.putSums, t.prunings)
 	t.desk.Queue(b)
 	b.Queue(`COMMIT`)
 	err := t.send(b)
@@ -322,6 +360,7 @@ type streamColumns struct {
 	state     array[[]byte]
 	due       array[pgtype.Int8]
 	latest    array[[]byte]
+	sum       array[int64]
 }
 
 type messageColumns struct {
@@ -408,9 +447,16 @@ type markColumnsOf struct {
 	hash, controlEvent array[[]byte]
 	time               array[pgtype.Int8]
 	callBy             array[int64]
+
+	summed, whole               array[pgtype.Int8]
+	sums                        array[[]byte]
+	messages, reserved, optOuts array[pgtype.Int8]
 }
 
-func (c *markColumnsOf) add(p event.Partition, m ledger.Mark) {
+func (c *markColumnsOf) add(p event.Partition, m ledger.Mark, x *viewsums.Contents) {
+	s := x.Store(m.Next)
+	c.summed, c.whole, c.sums = append(c.summed, pgtype.Int8(s.Summed)), append(c.whole, pgtype.Int8(s.Whole)), append(c.sums, s.Sums)
+	c.messages, c.reserved, c.optOuts = append(c.messages, pgtype.Int8(s.Messages)), append(c.reserved, pgtype.Int8(s.Reserved)), append(c.optOuts, pgtype.Int8(s.OptOuts))
 	c.partition = append(c.partition, int16(p))
 	c.next = append(c.next, m.Next)
 	c.hash = append(c.hash, m.Hash[:])
@@ -427,6 +473,7 @@ func (c *streamColumns) add(s *streamRow, latest event.ID) {
 	c.state = append(c.state, state)
 	c.due = append(c.due, pgtype.Int8(due))
 	c.latest = append(c.latest, orNull(latest))
+	c.sum = append(c.sum, s.sum())
 }
 
 func (c *messageColumns) add(m *reading.Message, reference sql.NullString, previous event.ID, doc []byte) {
@@ -501,7 +548,7 @@ func (s *staged) deleteHandoff(h *projections.Handoff) error {
 	return nil
 }
 
-func (s *staged) putOptOut(o *projections.OptOut) error {
+func (s *staged) putOptOut(o *projections.OptOut) (int64, error) {
 	x := &o.Row
 	if !o.Old {
 		c := &s.standing
@@ -515,7 +562,7 @@ func (s *staged) putOptOut(o *projections.OptOut) error {
 		c.unclear = append(c.unclear, int16(flag(x.Unclear)))
 		c.to = append(c.to, viewrows.Plain(x.To))
 		c.repeats = append(c.repeats, int64(x.Repeats))
-		return nil
+		return 0, nil
 	}
 	c := &s.optOuts
 	c.subject = append(c.subject, o.Subject[:])
@@ -531,7 +578,7 @@ func (s *staged) putOptOut(o *projections.OptOut) error {
 	c.unclear = append(c.unclear, int16(flag(x.Unclear)))
 	c.review = append(c.review, int16(flag(underReview(o))))
 	c.repeats = append(c.repeats, int64(x.Repeats))
-	return nil
+	return 0, nil
 }
 
 func (c *endedColumns) add(k *projections.OptOutKey) {
@@ -539,9 +586,9 @@ func (c *endedColumns) add(k *projections.OptOutKey) {
 	c.scope, c.name = append(c.scope, string(k.Reach.Scope)), append(c.name, viewrows.Plain(k.Reach.Name))
 }
 
-func (s *staged) deleteOptOut(k *projections.OptOutKey) error {
+func (s *staged) deleteOptOut(k *projections.OptOutKey) (int64, error) {
 	s.lifted.add(k)
-	return nil
+	return 0, nil
 }
 
 func (s *staged) putReview(r *reading.Review) error {
@@ -567,15 +614,15 @@ func (s *staged) insertInbound(x *inboundRow) error {
 	return nil
 }
 
-func (s *staged) insertReserved(m *reading.Message, submit *event.MessageSubmitted) error {
+func (s *staged) insertReserved(m *reading.Message, r *projections.Reservation) error {
 	c := &s.reserved
-	c.hash = append(c.hash, viewrows.ReservedHash(m.Tenant, submit.Key))
+	c.hash = append(c.hash, viewrows.ReservedHash(m.Tenant, r.Key))
 	c.partition = append(c.partition, int16(m.Position.Partition))
 	c.tenant = append(c.tenant, m.Tenant)
-	c.key = append(c.key, submit.Key)
+	c.key = append(c.key, r.Key)
 	c.message = append(c.message, m.ID[:])
-	c.input = append(c.input, submit.Input)
-	c.until = append(c.until, keepUntil(submit))
+	c.input = append(c.input, r.Input)
+	c.until = append(c.until, r.Until.UnixMilli())
 	return nil
 }
 
@@ -593,29 +640,30 @@ func (s *staged) insertTails(all []tailRow) error {
 	return nil
 }
 
-func (t *pgTx) putMark(p event.Partition, m ledger.Mark) error {
-	t.put[p] = m
+func (t *pgTx) putMark(p event.Partition, m ledger.Mark, x *viewsums.Contents) error {
+	t.put[p], t.putSums[p] = m, x
 	return nil
 }
 
-func (t *pgTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID, tailsBefore int64) error {
+func (t *pgTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID, tailsBefore int64) (int64, error) {
 	t.prunings = append(t.prunings, pruning{p, reservedUntil.UnixMilli(), handoffsBefore, tailsBefore})
-	return nil
+	return 0, nil
 }
 
 // batch is all statements that write what is staged.
-func (s *staged) batch(marks map[event.Partition]ledger.Mark, prunings []pruning) *pgx.Batch {
+func (s *staged) batch(marks map[event.Partition]ledger.Mark, sums map[event.Partition]*viewsums.Contents, prunings []pruning) *pgx.Batch {
 	b := new(pgx.Batch)
+	s.marks(b, marks, sums) // before what changes the counts further
 	if c := &s.newStreams; len(c.subject) > 0 {
-		b.Queue(`INSERT INTO streams (subject, partition, state, due, latest)
-			SELECT * FROM unnest($1::bytea[], $2::smallint[], $3::bytea[], $4::bigint[], $5::bytea[])`,
-			c.subject, c.partition, c.state, c.due, c.latest)
+		b.Queue(`INSERT INTO streams (subject, partition, state, due, latest, sum)
+			SELECT * FROM unnest($1::bytea[], $2::smallint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bigint[])`,
+			c.subject, c.partition, c.state, c.due, c.latest, c.sum)
 	}
 	if c := &s.streams; len(c.subject) > 0 {
-		b.Queue(`INSERT INTO streams AS s (subject, partition, state, due, latest)
-			SELECT * FROM unnest($1::bytea[], $2::smallint[], $3::bytea[], $4::bigint[], $5::bytea[])
-			ON CONFLICT (subject) DO UPDATE SET state = excluded.state, due = excluded.due, latest = coalesce(excluded.latest, s.latest)`,
-			c.subject, c.partition, c.state, c.due, c.latest)
+		b.Queue(`INSERT INTO streams AS s (subject, partition, state, due, latest, sum)
+			SELECT * FROM unnest($1::bytea[], $2::smallint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bigint[])
+			ON CONFLICT (subject) DO UPDATE SET state = excluded.state, due = excluded.due, latest = coalesce(excluded.latest, s.latest), sum = excluded.sum`,
+			c.subject, c.partition, c.state, c.due, c.latest, c.sum)
 	}
 	if c := &s.linked; len(c.subject) > 0 {
 		b.Queue(`UPDATE streams s SET latest = u.latest FROM unnest($1::bytea[], $2::bytea[]) AS u (subject, latest) WHERE s.subject = u.subject`,
@@ -656,20 +704,34 @@ func (s *staged) batch(marks map[event.Partition]ledger.Mark, prunings []pruning
 			SELECT * FROM unnest($1::smallint[], $2::integer[], $3::text[], $4::bigint[], $5::text[], $6::bytea[])`,
 			c.partition, c.day, c.account, c.tail, c.tenant, c.subject)
 	}
-	c := markColumnsOf{}
-	for p, m := range marks {
-		c.add(p, m)
-	}
-	b.Queue(`UPDATE partitions p SET next = u.next, hash = u.hash, control = u.control, control_event = u.control_event, time = u.time, call_by = u.call_by
-		FROM unnest($1::smallint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bigint[])
-			AS u (partition, next, hash, control, control_event, time, call_by) WHERE p.partition = u.partition`,
-		c.partition, c.next, c.hash, c.control, c.controlEvent, c.time, c.callBy)
 	for _, x := range prunings {
-		b.Queue(pruneReserved, int16(x.p), x.until)
+		b.Queue(`WITH pruned AS (`+pruneReserved+` RETURNING 1)
+			UPDATE partitions SET reserved_rows = reserved_rows - (SELECT count(*) FROM pruned) WHERE partition = $1`, int16(x.p), x.until)
 		b.Queue(pruneHandoffs, int16(x.p), x.before[:])
 		b.Queue(`DELETE FROM tails WHERE ctid = ANY(ARRAY(SELECT ctid FROM tails WHERE partition = $1 AND day < $2 LIMIT $3))`, int16(x.p), int32(x.tails), maxPruned)
 	}
 	return b
+}
+
+func (s *staged) marks(b *pgx.Batch, marks map[event.Partition]ledger.Mark, sums map[event.Partition]*viewsums.Contents) {
+	c := markColumnsOf{}
+	for p, m := range marks {
+		c.add(p, m, sums[p])
+	}
+	b.Queue(`UPDATE partitions p SET next = u.next, hash = u.hash, control = u.control, control_event = u.control_event, time = u.time, call_by = u.call_by,
+			summed = u.summed, whole = u.whole, sums = u.sums, messages_rows = u.messages_rows, reserved_rows = u.reserved_rows, opt_outs_rows = u.opt_outs_rows
+		FROM unnest($1::smallint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bigint[],
+				$8::bigint[], $9::bigint[], $10::bytea[], $11::bigint[], $12::bigint[], $13::bigint[])
+			AS u (partition, next, hash, control, control_event, time, call_by, `+viewsums.Columns+`) WHERE p.partition = u.partition`,
+		c.partition, c.next, c.hash, c.control, c.controlEvent, c.time, c.callBy, c.summed, c.whole, c.sums, c.messages, c.reserved, c.optOuts)
+}
+
+// countOptOuts makes the statement that counts what a statement with RETURNING partition has changed in opt_outs or
+// standing: sign is + or -, and fresh what a row that counts fulfils.
+func countOptOuts(text, sign, fresh string) string {
+	return `WITH changed AS (` + text + `)
+		UPDATE partitions p SET opt_outs_rows = opt_outs_rows ` + sign + ` c.n
+		FROM (SELECT partition, count(*) AS n FROM changed WHERE ` + fresh + ` GROUP BY partition) AS c WHERE p.partition = c.partition`
 }
 
 func (t *pgTx) tallies(tenant string, quarter int64, p event.Partition) ([]byte, error) {
@@ -684,25 +746,25 @@ func (t *pgTx) putDesk(x *desk.Tx) error {
 // suppression is the statements for opt-outs, reviews and inbound messages.
 func (s *staged) suppression(b *pgx.Batch) {
 	if c := &s.lifted; len(c.subject) > 0 {
-		b.Queue(`DELETE FROM opt_outs o USING unnest($1::bytea[], $2::bytea[]) AS u (subject, event) WHERE o.subject = u.subject AND o.event = u.event`,
-			c.subject, c.event)
-		b.Queue(`DELETE FROM standing o USING unnest($1::bytea[], $2::bytea[], $3::text[], $4::text[]) AS u (subject, event, scope, name)
-			WHERE o.subject = u.subject AND o.event = u.event AND o.scope = u.scope AND o.name = u.name`, c.subject, c.event, c.scope, c.name)
+		b.Queue(countOptOuts(`DELETE FROM opt_outs o USING unnest($1::bytea[], $2::bytea[]) AS u (subject, event) WHERE o.subject = u.subject AND o.event = u.event
+			RETURNING partition`, `-`, `true`), c.subject, c.event)
+		b.Queue(countOptOuts(`DELETE FROM standing o USING unnest($1::bytea[], $2::bytea[], $3::text[], $4::text[]) AS u (subject, event, scope, name)
+			WHERE o.subject = u.subject AND o.event = u.event AND o.scope = u.scope AND o.name = u.name RETURNING partition`, `-`, `true`), c.subject, c.event, c.scope, c.name)
 	}
 	if c := &s.optOuts; len(c.subject) > 0 {
-		b.Queue(`INSERT INTO opt_outs (subject, event, partition, position, tenant, scope, name, source, since, occurred, unclear, review, repeats)
+		b.Queue(countOptOuts(`INSERT INTO opt_outs (subject, event, partition, position, tenant, scope, name, source, since, occurred, unclear, review, repeats)
 			SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::smallint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
 				$9::bigint[], $10::bigint[], $11::smallint[], $12::smallint[], $13::bigint[])
 			ON CONFLICT (subject, event) DO UPDATE SET position = excluded.position, since = excluded.since, occurred = excluded.occurred,
-				unclear = excluded.unclear, review = excluded.review, repeats = excluded.repeats`,
+				unclear = excluded.unclear, review = excluded.review, repeats = excluded.repeats RETURNING partition, xmax`, `+`, `xmax = 0`),
 			c.subject, c.event, c.partition, c.position, c.tenant, c.scope, c.name, c.source, c.since, c.occurred, c.unclear, c.review, c.repeats)
 	}
 	if c := &s.standing; len(c.subject) > 0 {
-		b.Queue(`INSERT INTO standing (subject, event, scope, name, partition, position, tenant, source, since, occurred, unclear, to_number, repeats)
+		b.Queue(countOptOuts(`INSERT INTO standing (subject, event, scope, name, partition, position, tenant, source, since, occurred, unclear, to_number, repeats)
 			SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::text[], $4::text[], $5::smallint[], $6::bigint[], $7::text[], $8::text[],
 				$9::bigint[], $10::bigint[], $11::smallint[], $12::text[], $13::bigint[])
 			ON CONFLICT (subject, event, scope, name) DO UPDATE SET position = excluded.position, since = excluded.since, occurred = excluded.occurred,
-				unclear = excluded.unclear, to_number = excluded.to_number, repeats = excluded.repeats`,
+				unclear = excluded.unclear, to_number = excluded.to_number, repeats = excluded.repeats RETURNING partition, xmax`, `+`, `xmax = 0`),
 			c.subject, c.event, c.scope, c.name, c.partition, c.position, c.tenant, c.source, c.since, c.occurred, c.unclear, c.to, c.repeats)
 	}
 	if len(s.closedReviews) > 0 {
@@ -720,6 +782,13 @@ func (s *staged) suppression(b *pgx.Batch) {
 			SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::smallint[], $4::bigint[], $5::text[]) ON CONFLICT (event) DO NOTHING`,
 			c.event, c.subject, c.partition, c.position, c.tenant)
 	}
+}
+
+func (p *pgEngine) doubt(part event.Partition, next int64) error {
+	ctx, cancel := context.WithTimeout(context.Background(), p.times.write)
+	defer cancel()
+	_, err := p.client.DB().ExecContext(ctx, `UPDATE partitions SET summed = $3 WHERE partition = $1 AND next >= $2`, int64(part), next, viewsums.Damaged)
+	return p.explain(err)
 }
 
 // reset drops everything of a partition. It reads every table through; its time is not bounded.

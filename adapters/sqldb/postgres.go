@@ -301,8 +301,8 @@ func (p *pgEngine) open(ctx context.Context, o Options) (_ *DB, err error) {
 		return nil, err
 	}
 	d.engine, d.pg, d.read = p, p, p.client.DB()
-	p.writer = pgWriter{p: p, cache: d.cache, desk: d.writer.desk, written: map[event.Partition]written{}}
-	if err := d.stmt.prepare(ctx, d.read, true); err != nil {
+	p.writer = pgWriter{p: p, cache: d.cache, sums: &d.writer.sums, desk: d.writer.desk, written: map[event.Partition]written{}}
+	if err := errors.Join(d.stmt.prepare(ctx, d.read, true), d.Loader.Prepare(ctx, d.read, true)); err != nil {
 		return nil, fmt.Errorf("open the views: %w", p.explain(err))
 	}
 	d.waiting = make(chan struct{}, 1)
@@ -312,6 +312,12 @@ func (p *pgEngine) open(ctx context.Context, o Options) (_ *DB, err error) {
 	}
 	d.wg.Go(d.writer.run)
 	d.watcher.start()
+	if p.pinned {
+		return d, nil // they are being made
+	}
+	if err := d.Checker.Begin(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the views: %w", p.explain(err)), d.Close())
+	}
 	return d, nil
 }
 

@@ -4,14 +4,15 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/folds"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
+	"github.com/chirograph/chirograph/adapters/internal/viewsums"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -21,18 +22,21 @@ import (
 
 // reader answers queries from what is committed. All methods may be called from any goroutine.
 type reader struct {
-	partitions int       // how many the ledger has
-	pg         *pgEngine // nil on SQLite
-	read       *sql.DB   // a few connections
-	stmt       statements
+	pg   *pgEngine // nil on SQLite
+	read *sql.DB   // a few connections
+	stmt statements
 }
 
 // Mark is part of ledger.Views.
 func (r *reader) Mark(ctx context.Context, p event.Partition) (m ledger.Mark, err error) {
 	err = r.do(ctx, fmt.Sprintf("read where the views of partition %s stand", p), func(ctx context.Context) (err error) {
-		_, m, err = viewmarks.Scan(r.stmt.mark.QueryRowContext(ctx, int64(p)).Scan)
+		var summed sql.NullInt64
+		_, m, err = viewmarks.Scan(r.stmt.mark.QueryRowContext(ctx, int64(p)).Scan, &summed)
 		if errors.Is(err, sql.ErrNoRows) {
 			m, err = ledger.Mark{}, nil
+		}
+		if err == nil && summed.Valid && summed.Int64 == viewsums.Damaged {
+			return folds.Unfit(p, folds.ErrMarked)
 		}
 		return err
 	})
@@ -88,59 +92,6 @@ func each(ctx context.Context, stmt *sql.Stmt, args []any, f func(scan func(...a
 		}
 	}
 	return rows.Err()
-}
-
-// Streams is part of ledger.Views.
-func (r *reader) Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (folds map[event.Pseudonym]*recipient.State, asOf int64, err error) {
-	err = r.do(ctx, "load streams", func(ctx context.Context) (err error) {
-		folds, asOf = make(map[event.Pseudonym]*recipient.State, len(subjects)), 0
-		take := func(subject event.Pseudonym, state []byte) error {
-			s := new(recipient.State)
-			folds[subject] = s
-			return json.Unmarshal(state, s)
-		}
-		if r.pg != nil {
-			asOf, err = streamsAtOnce(ctx, r.stmt.streams, p, subjects, take)
-		} else {
-			asOf, err = r.streamsOneByOne(ctx, p, subjects, take)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, 0, err
-	}
-	return folds, asOf, nil
-}
-
-// streamsAtOnce loads streams with one statement, which is one snapshot.
-func streamsAtOnce(ctx context.Context, stmt *sql.Stmt, p event.Partition, subjects []event.Pseudonym, take func(event.Pseudonym, []byte) error) (asOf int64, err error) {
-	err = each(ctx, stmt, []any{int64(p), ids(subjects)}, func(scan func(...any) error) error {
-		var subject, state sql.RawBytes
-		var next int64
-		if err := scan(&subject, &state, &next); err != nil {
-			return err
-		}
-		if subject == nil {
-			asOf = next
-			return nil
-		}
-		return take(event.Pseudonym(toID(subject)), state)
-	})
-	return asOf, err
-}
-
-// streamsOneByOne loads each stream with a statement of its own, over one snapshot.
-func (r *reader) streamsOneByOne(ctx context.Context, p event.Partition, subjects []event.Pseudonym, take func(event.Pseudonym, []byte) error) (asOf int64, err error) {
-	err = r.snapshot(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		switch _, m, err := viewmarks.Scan(tx.StmtContext(ctx, r.stmt.mark).QueryRowContext(ctx, int64(p)).Scan); {
-		case err == nil:
-			asOf = m.Next
-		case !errors.Is(err, sql.ErrNoRows):
-			return err
-		}
-		return r.states(ctx, tx, subjects, take)
-	})
-	return asOf, err
 }
 
 // ids returns the bytes of each id.
@@ -496,93 +447,6 @@ func (s *search) read(all []event.ID) error {
 			if m := messages[id]; m != nil && !s.full() {
 				s.add(m)
 			}
-		}
-	}
-	return nil
-}
-
-// chunk is how many streams one statement asks for, on PostgreSQL.
-const chunk = 1000
-
-// OptOuts returns the opt-outs in force for each of the subjects, in order, and the last position
-// of each partition that has one of the subjects: the answer is true as of exactly these
-// positions. A partition without events has none. It reads the folds of the streams, by which
-// messages are decided.
-func (r *reader) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) (stand [][]reading.OptOut, asOf []event.Position, err error) {
-	at := map[event.Pseudonym][]int{}
-	var distinct []event.Pseudonym
-	involved := map[event.Partition]bool{}
-	for i, s := range subjects {
-		if at[s] = append(at[s], i); len(at[s]) == 1 {
-			distinct = append(distinct, s)
-		}
-		involved[event.Partition(s.Partition(r.partitions))] = true
-	}
-	err = r.view(ctx, "read opt-outs", func(ctx context.Context, tx *sql.Tx) error {
-		stand, asOf = make([][]reading.OptOut, len(subjects)), nil
-		err := each(ctx, tx.StmtContext(ctx, r.stmt.heads), nil, func(scan func(...any) error) error {
-			var p event.Position
-			if err := scan(&p.Partition, &p.Index); err != nil {
-				return err
-			}
-			p.Index-- // the last event that was applied
-			if involved[p.Partition] {
-				asOf = append(asOf, p)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		return r.states(ctx, tx, distinct, func(subject event.Pseudonym, state []byte) error {
-			var s struct {
-				Tenant  string             `json:"tenant"`
-				OptOuts []recipient.OptOut `json:"opt_outs"`
-			}
-			if err := json.Unmarshal(state, &s); err != nil || s.Tenant != tenant {
-				return err
-			}
-			rows := projections.Standing(event.Partition(subject.Partition(r.partitions)), s.OptOuts)
-			for _, i := range at[subject] {
-				stand[i] = rows
-			}
-			return nil
-		})
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	return stand, asOf, nil
-}
-
-// states reads the folds of those of the subjects that have one, over the snapshot of tx.
-func (r *reader) states(ctx context.Context, tx *sql.Tx, subjects []event.Pseudonym, take func(event.Pseudonym, []byte) error) error {
-	if r.pg == nil {
-		stmt := tx.StmtContext(ctx, r.stmt.streamState)
-		for _, subject := range subjects {
-			var state []byte
-			err := stmt.QueryRowContext(ctx, subject[:], int64(subject.Partition(r.partitions))).Scan(&state)
-			if errors.Is(err, sql.ErrNoRows) {
-				continue
-			}
-			if err == nil {
-				err = take(subject, state)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	for part := range slices.Chunk(subjects, chunk) {
-		if err := each(ctx, tx.StmtContext(ctx, r.stmt.states), []any{ids(part)}, func(scan func(...any) error) error {
-			var subject, state sql.RawBytes
-			if err := scan(&subject, &state); err != nil {
-				return err
-			}
-			return take(event.Pseudonym(toID(subject)), state)
-		}); err != nil {
-			return err
 		}
 	}
 	return nil

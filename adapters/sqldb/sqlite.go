@@ -16,6 +16,7 @@ import (
 	"github.com/chirograph/chirograph/adapters/internal/desk"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
+	"github.com/chirograph/chirograph/adapters/internal/viewsums"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -47,7 +48,7 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 		pragmas = append(pragmas, fmt.Sprintf("application_id(%d)", applicationID))
 	}
 	pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(NORMAL)", "temp_store(MEMORY)", "cache_size(-65536)", "wal_autocheckpoint(8000)")
-	e := &sqlite{marks: map[event.Partition]ledger.Mark{}}
+	e := &sqlite{marks: map[event.Partition]ledger.Mark{}, partitions: map[event.Partition]viewsums.Contents{}}
 	d.engine = e
 	if err := datafile.MakeFile(path); err != nil {
 		return nil, fmt.Errorf("open the views: %w", err)
@@ -65,6 +66,9 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 		return nil, err
 	}
 	d.wg.Go(d.writer.run)
+	if err := d.Checker.Begin(context.Background()); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the views: %w", err), d.Close())
+	}
 	return d, nil
 }
 
@@ -100,6 +104,9 @@ func (d *DB) startSQLite(e *sqlite, path string) (err error) {
 		if err := d.stmt.prepare(ctx, d.read, false); err != nil {
 			return err
 		}
+		if err := d.Loader.Prepare(ctx, d.read, false); err != nil {
+			return err
+		}
 		return e.load(ctx)
 	}()
 	if err != nil {
@@ -126,8 +133,11 @@ type sqlite struct {
 	head *datafile.Head
 	// marks are the committed marks. Only the writer uses them.
 	marks map[event.Partition]ledger.Mark
+	// partitions is what their rows must be.
+	partitions map[event.Partition]viewsums.Contents
 
-	insertStream, updateStream, linkStream, latest       *sql.Stmt
+	insertStream, updateStream, linkStream, latest, sum  *sql.Stmt
+	hasOptOut, hasStanding                               *sql.Stmt
 	insertMessage, fillMessage, updateMessage, updateDoc *sql.Stmt
 	message                                              *sql.Stmt
 	putHandoff, deleteHandoff, putOptOut, deleteOptOut   *sql.Stmt
@@ -143,8 +153,11 @@ func (s *sqlite) prepare(ctx context.Context) (err error) {
 		stmt **sql.Stmt
 		text string
 	}{
-		{&s.insertStream, `INSERT INTO streams (subject, partition, state, due, latest) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (subject) DO NOTHING`},
-		{&s.updateStream, `UPDATE streams SET state = $2, due = $3, latest = coalesce($4, latest) WHERE subject = $1`},
+		{&s.insertStream, `INSERT INTO streams (subject, partition, state, due, latest, sum) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (subject) DO NOTHING`},
+		{&s.updateStream, `UPDATE streams SET state = $2, due = $3, latest = coalesce($4, latest), sum = $5 WHERE subject = $1`},
+		{&s.sum, `SELECT sum FROM streams WHERE subject = $1`},
+		{&s.hasOptOut, `SELECT count(*) FROM opt_outs WHERE subject = $1 AND event = $2`},
+		{&s.hasStanding, `SELECT count(*) FROM standing WHERE subject = $1 AND event = $2 AND scope = $3 AND name = $4`},
 		{&s.linkStream, `UPDATE streams SET latest = $2 WHERE subject = $1`},
 		{&s.latest, `SELECT latest FROM streams WHERE subject = $1`},
 		{&s.insertMessage, `INSERT INTO messages (id, partition, tenant, program, status, reference, previous, doc)
@@ -176,9 +189,10 @@ func (s *sqlite) prepare(ctx context.Context) (err error) {
 		{&s.insertReserved, `INSERT INTO reserved (hash, partition, tenant, key, message, input, keep_until) VALUES ($1, $2, $3, $4, $5, $6, $7)`},
 		{&s.insertTail, insertTail},
 		{&s.insertTails, insertTail + strings.Repeat(`, (?, ?, ?, ?, ?, ?)`, tailsAtOnce-1)},
-		{&s.putMark, `INSERT INTO partitions (partition, next, hash, control, control_event, time, call_by) VALUES ($1, $2, $3, $4, $5, $6, $7)
+		{&s.putMark, `INSERT INTO partitions (partition, next, hash, control, control_event, time, call_by, ` + viewsums.Columns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 			ON CONFLICT (partition) DO UPDATE SET next = excluded.next, hash = excluded.hash, control = excluded.control,
-			control_event = excluded.control_event, time = excluded.time, call_by = excluded.call_by`},
+			control_event = excluded.control_event, time = excluded.time, call_by = excluded.call_by, summed = excluded.summed, whole = excluded.whole,
+			sums = excluded.sums, messages_rows = excluded.messages_rows, reserved_rows = excluded.reserved_rows, opt_outs_rows = excluded.opt_outs_rows`},
 		{&s.pruneReserved, pruneReserved},
 		{&s.pruneHandoffs, pruneHandoffs},
 		{&s.pruneTails, `DELETE FROM tails WHERE rowid IN (SELECT rowid FROM tails WHERE partition = $1 AND day < $2 LIMIT $3)`},
@@ -197,17 +211,18 @@ const (
 )
 
 func (s *sqlite) load(ctx context.Context) error {
-	rows, err := s.conn.QueryContext(ctx, `SELECT `+viewmarks.Columns+` FROM partitions`)
+	rows, err := s.conn.QueryContext(ctx, `SELECT `+viewmarks.Columns+`, `+viewsums.Columns+` FROM partitions`)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		p, m, err := viewmarks.Scan(rows.Scan)
+		var x viewsums.Stored
+		p, m, err := viewmarks.Scan(rows.Scan, x.Into()...)
 		if err != nil {
 			return err
 		}
-		s.marks[p] = m
+		s.marks[p], s.partitions[p] = m, *x.Contents(m.Next)
 	}
 	return rows.Err()
 }
@@ -217,7 +232,18 @@ func (s *sqlite) begin([]*ledger.Batch) (tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sqliteTx{sqliteReviews: sqliteReviews{s}, tx: t, put: map[event.Partition]ledger.Mark{}}, nil
+	return &sqliteTx{sqliteReviews: sqliteReviews{s}, tx: t, put: map[event.Partition]ledger.Mark{}, putSums: map[event.Partition]viewsums.Contents{}}, nil
+}
+
+func (s *sqlite) doubt(p event.Partition, next int64) error {
+	if s.marks[p].Next < next {
+		return nil // it was reset meanwhile
+	}
+	x := s.partitions[p]
+	x.Damaged = true
+	s.partitions[p] = x
+	_, err := s.conn.ExecContext(context.Background(), `UPDATE partitions SET summed = $2 WHERE partition = $1`, int64(p), viewsums.Damaged)
+	return err
 }
 
 func (s *sqlite) reset(p event.Partition) error {
@@ -236,6 +262,7 @@ func (s *sqlite) reset(p event.Partition) error {
 	}
 	delete(s.marks, p)
 	s.head.SetMarks(map[event.Partition]ledger.Mark{p: {}})
+	delete(s.partitions, p)
 	return nil
 }
 
@@ -256,12 +283,31 @@ type sqliteTx struct {
 	sqliteReviews
 	tx  *sql.Tx
 	put map[event.Partition]ledger.Mark
+	// putSums are what the partitions' rows must then be.
+	putSums map[event.Partition]viewsums.Contents
 }
 
-// sqliteReviews writes what people said, the reviews of it, and the officer's views.
+// sqliteReviews writes what people said, the reviews of it, and the officer's views. It reads what the rows must be.
 type sqliteReviews struct{ *sqlite }
 
 func (t *sqliteTx) mark(p event.Partition) ledger.Mark { return t.marks[p] }
+
+func (t sqliteReviews) sums(p event.Partition) *viewsums.Contents {
+	x, there := t.partitions[p]
+	if !there {
+		return new(viewsums.Stored).Contents(t.marks[p].Next)
+	}
+	return &x
+}
+
+func (t sqliteReviews) sum(subject event.Pseudonym) (sum int64, there bool, err error) {
+	var n sql.NullInt64
+	err = t.sqlite.sum.QueryRow(subject[:]).Scan(&n)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, false, nil
+	}
+	return n.Int64, err == nil, err
+}
 
 func (t *sqliteTx) message(id event.ID) (*reading.Message, error) {
 	var doc []byte
@@ -277,7 +323,7 @@ func (t *sqliteTx) message(id event.ID) (*reading.Message, error) {
 
 func (t *sqliteTx) insertStream(s *streamRow, latest event.ID) (fresh bool, err error) {
 	state, due := s.fold()
-	return affected(t.sqlite.insertStream.Exec(s.subject[:], int64(s.partition), state, due, orNull(latest)))
+	return affected(t.sqlite.insertStream.Exec(s.subject[:], int64(s.partition), state, due, orNull(latest), s.sum()))
 }
 
 func (t *sqliteTx) latest(subject event.Pseudonym) (event.ID, error) {
@@ -293,7 +339,7 @@ func (t *sqliteTx) linkStream(subject event.Pseudonym, latest event.ID) error {
 
 func (t *sqliteTx) putStream(s *streamRow, latest event.ID) error {
 	state, due := s.fold()
-	there, err := affected(t.updateStream.Exec(s.subject[:], state, due, orNull(latest)))
+	there, err := affected(t.updateStream.Exec(s.subject[:], state, due, orNull(latest), s.sum()))
 	if err == nil && !there {
 		_, err = t.insertStream(s, latest)
 	}
@@ -329,8 +375,17 @@ func (t *sqliteTx) deleteHandoff(h *projections.Handoff) error {
 	return err
 }
 
-func (t *sqliteTx) putOptOut(o *projections.OptOut) (err error) {
+func (t *sqliteTx) putOptOut(o *projections.OptOut) (more int64, err error) {
 	x := &o.Row
+	var there int64
+	if o.Old {
+		err = t.hasOptOut.QueryRow(o.Subject[:], o.Event[:]).Scan(&there)
+	} else {
+		err = t.hasStanding.QueryRow(o.Subject[:], o.Event[:], string(x.Reach.Scope), viewrows.Plain(x.Reach.Name)).Scan(&there)
+	}
+	if err != nil {
+		return 0, err
+	}
 	if o.Old {
 		_, err = t.sqlite.putOptOut.Exec(o.Subject[:], o.Event[:], int64(x.Position.Partition), x.Position.Index, o.Tenant, string(x.Reach.Scope),
 			x.Reach.Name, x.Source, x.Since.UnixMilli(), millis(x.Occurred), flag(x.Unclear), flag(underReview(o)), x.Repeats)
@@ -338,15 +393,16 @@ func (t *sqliteTx) putOptOut(o *projections.OptOut) (err error) {
 		_, err = t.putStanding.Exec(o.Subject[:], o.Event[:], string(x.Reach.Scope), viewrows.Plain(x.Reach.Name), int64(x.Position.Partition), x.Position.Index, o.Tenant,
 			string(x.Source), x.Since.UnixMilli(), millis(x.Occurred), flag(x.Unclear), viewrows.Plain(x.To), x.Repeats)
 	}
-	return err
+	return 1 - there, err
 }
 
-func (t *sqliteTx) deleteOptOut(k *projections.OptOutKey) error {
-	if _, err := t.sqlite.deleteOptOut.Exec(k.Subject[:], k.Event[:]); err != nil {
-		return err
+func (t *sqliteTx) deleteOptOut(k *projections.OptOutKey) (more int64, err error) {
+	old, err := affectedRows(t.sqlite.deleteOptOut.Exec(k.Subject[:], k.Event[:]))
+	if err != nil {
+		return 0, err
 	}
-	_, err := t.deleteStanding.Exec(k.Subject[:], k.Event[:], string(k.Reach.Scope), viewrows.Plain(k.Reach.Name))
-	return err
+	standing, err := affectedRows(t.deleteStanding.Exec(k.Subject[:], k.Event[:], string(k.Reach.Scope), viewrows.Plain(k.Reach.Name)))
+	return -old - standing, err
 }
 
 func (t sqliteReviews) putReview(r *reading.Review) error {
@@ -371,9 +427,9 @@ func (t sqliteReviews) tallies(tenant string, quarter int64, p event.Partition) 
 
 func (t sqliteReviews) putDesk(x *desk.Tx) error { return t.desk.Write(x) }
 
-func (t *sqliteTx) insertReserved(m *reading.Message, submit *event.MessageSubmitted) error {
-	_, err := t.sqlite.insertReserved.Exec(viewrows.ReservedHash(m.Tenant, submit.Key), int64(m.Position.Partition), m.Tenant,
-		submit.Key, m.ID[:], submit.Input, keepUntil(submit))
+func (t *sqliteTx) insertReserved(m *reading.Message, r *projections.Reservation) error {
+	_, err := t.sqlite.insertReserved.Exec(viewrows.ReservedHash(m.Tenant, r.Key), int64(m.Position.Partition), m.Tenant,
+		r.Key, m.ID[:], r.Input, r.Until.UnixMilli())
 	return err
 }
 
@@ -405,21 +461,24 @@ func (t *sqliteTx) insertTails(all []tailRow) error {
 	return nil
 }
 
-func (t *sqliteTx) putMark(p event.Partition, m ledger.Mark) error {
-	t.put[p] = m
-	_, err := t.sqlite.putMark.Exec(int64(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], millis(m.Partition.Time), viewmarks.CallBy(m.Partition))
+func (t *sqliteTx) putMark(p event.Partition, m ledger.Mark, x *viewsums.Contents) error {
+	t.put[p], t.putSums[p] = m, *x
+	s := x.Store(m.Next)
+	_, err := t.sqlite.putMark.Exec(int64(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], millis(m.Partition.Time), viewmarks.CallBy(m.Partition),
+		s.Summed, s.Whole, s.Sums, s.Messages, s.Reserved, s.OptOuts)
 	return err
 }
 
-func (t *sqliteTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID, tailsBefore int64) error {
-	if _, err := t.pruneReserved.Exec(int64(p), reservedUntil.UnixMilli()); err != nil {
-		return err
+func (t *sqliteTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID, tailsBefore int64) (more int64, err error) {
+	reserved, err := affectedRows(t.pruneReserved.Exec(int64(p), reservedUntil.UnixMilli()))
+	if err != nil {
+		return 0, err
 	}
 	if _, err := t.pruneHandoffs.Exec(int64(p), handoffsBefore[:]); err != nil {
-		return err
+		return 0, err
 	}
-	_, err := t.pruneTails.Exec(int64(p), tailsBefore, maxPruned)
-	return err
+	_, err = t.pruneTails.Exec(int64(p), tailsBefore, maxPruned)
+	return -reserved, err
 }
 
 func (t *sqliteTx) commit() error {
@@ -427,7 +486,7 @@ func (t *sqliteTx) commit() error {
 		return err
 	}
 	for p, m := range t.put {
-		t.marks[p] = m
+		t.marks[p], t.partitions[p] = m, t.putSums[p]
 	}
 	t.head.SetMarks(t.put)
 	return nil
@@ -436,9 +495,13 @@ func (t *sqliteTx) commit() error {
 func (t *sqliteTx) rollback() { t.tx.Rollback() }
 
 func affected(r sql.Result, err error) (bool, error) {
-	if err != nil {
-		return false, err
-	}
-	n, err := r.RowsAffected()
+	n, err := affectedRows(r, err)
 	return n > 0, err
+}
+
+func affectedRows(r sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
 }

@@ -9,16 +9,11 @@ import (
 
 // statements are the statements that read, on any of the readers' connections.
 type statements struct {
-	mark, message, due, handoff, reserved                 *sql.Stmt
-	headOf, previousOf, chain, byStatus, byReference      *sql.Stmt
-	reviews, review, inbound, inboundBefore, inboundAfter *sql.Stmt
-	openReviews, openOld, oldReview                       *sql.Stmt
-	program, heads, tails                                 *sql.Stmt
-	// On SQLite streams are loaded one by one, on PostgreSQL as sets, because each statement
-	// costs a round trip there.
-	streamState            *sql.Stmt
-	streams, states, docs  *sql.Stmt
-	advanced, changed, now *sql.Stmt
+	mark, message, due, handoff, reserved            *sql.Stmt
+	headOf, previousOf, chain, byStatus, byReference *sql.Stmt
+	program, tails                                   *sql.Stmt
+	docs                                             *sql.Stmt
+	advanced, changed, now                           *sql.Stmt
 }
 
 func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err error) {
@@ -27,7 +22,7 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 		text string
 	}
 	all := []statement{
-		{&s.mark, `SELECT ` + viewmarks.Columns + ` FROM partitions WHERE partition = $1`},
+		{&s.mark, `SELECT ` + viewmarks.Columns + `, summed FROM partitions WHERE partition = $1`},
 		{&s.message, `SELECT doc FROM messages WHERE id = $1 AND tenant = $2 AND status <> ''`},
 		{&s.due, `SELECT subject, due FROM streams WHERE partition = $1 AND due IS NOT NULL AND due < $2 ORDER BY due, subject`},
 		// Of several hand-offs under one key: first the one with exactly the id as it was
@@ -45,7 +40,6 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 				UNION ALL
 				SELECT c.n + 1, m.tenant, m.doc, m.previous, m.reference FROM chain c JOIN messages m ON m.id = c.previous WHERE c.n < $2)
 			SELECT tenant, doc, previous, reference FROM chain ORDER BY n`},
-		{&s.heads, `SELECT partition, next FROM partitions WHERE next > 0 ORDER BY partition`},
 		// One search of the index for each partition and each day until the newest of the log.
 		{&s.tails, `WITH RECURSIVE days (day) AS (SELECT CAST($3 AS bigint) UNION ALL
 				SELECT day + 1 FROM days WHERE day < (SELECT max(time) FROM partitions) / 86400000)
@@ -55,31 +49,13 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 		{&s.program, `SELECT min(program) FROM messages WHERE tenant = $1 AND program > $2`},
 		{&s.byStatus, `SELECT id FROM messages WHERE tenant = $1 AND program = $2 AND status = $3 AND id < $4 AND id >= $5 ORDER BY id DESC LIMIT $6`},
 		{&s.byReference, `SELECT id FROM messages WHERE tenant = $1 AND reference = $2 AND id < $3 AND id >= $4 ORDER BY id DESC LIMIT $5`},
-		// The open reviews of a tenant after one of them, the oldest first.
-		{&s.reviews, `SELECT ` + reviewColumnsList + ` FROM reviews WHERE tenant = $1 AND (since, event) > ($2, $3)
-			UNION ALL SELECT ` + oldReviewColumns + ` FROM opt_outs WHERE tenant = $1 AND review = 1 AND (since, event) > ($2, $3)
-			ORDER BY 8, 1 LIMIT $4`},
-		{&s.review, `SELECT event, subject, partition, position, tenant FROM reviews WHERE tenant = $1 AND event = $2`},
-		{&s.oldReview, `SELECT event, subject, partition, position, tenant FROM opt_outs WHERE tenant = $1 AND event = $2 AND review = 1`},
-		{&s.inbound, `SELECT event, subject, partition, position, tenant FROM inbound WHERE tenant = $1 AND event = $2`},
-		{&s.inboundBefore, `SELECT event, subject, partition, position, tenant FROM inbound WHERE subject = $1 AND position < $2 ORDER BY position DESC LIMIT $3`},
-		{&s.inboundAfter, `SELECT event, subject, partition, position, tenant FROM inbound WHERE subject = $1 AND position > $2 ORDER BY position LIMIT $3`},
-		{&s.openReviews, `SELECT count(*), min(since) FROM (SELECT since FROM reviews WHERE kind = $1 ORDER BY since LIMIT $2) AS oldest`},
-		{&s.openOld, `SELECT count(*), min(since) FROM (SELECT since FROM opt_outs WHERE review = 1 LIMIT $1) AS counted`},
 	}
 	if pg {
 		all = append(all,
-			// One statement is one snapshot. The first row says how far the partition was folded
-			// in it.
-			statement{&s.streams, `SELECT NULL::bytea, NULL::bytea, next FROM partitions WHERE partition = $1
-				UNION ALL SELECT subject, state, 0 FROM streams WHERE subject = ANY($2) AND partition = $1 AND state IS NOT NULL`},
 			statement{&s.docs, `SELECT doc FROM messages WHERE id = ANY($1) AND tenant = $2`},
-			statement{&s.states, `SELECT subject, state FROM streams WHERE subject = ANY($1) AND state IS NOT NULL`},
 			statement{&s.now, `SELECT name FROM chirograph.current_views`},
 			statement{&s.advanced, `SELECT c.name, p.partition, p.next FROM chirograph.current_views c LEFT JOIN partitions p ON p.next > 0`},
 			statement{&s.changed, `SELECT id, status FROM messages WHERE id = ANY($1)`})
-	} else {
-		all = append(all, statement{&s.streamState, `SELECT state FROM streams WHERE subject = $1 AND partition = $2 AND state IS NOT NULL`})
 	}
 	for _, x := range all {
 		if *x.stmt, err = read.PrepareContext(ctx, x.text); err != nil {
@@ -88,8 +64,3 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 	}
 	return nil
 }
-
-const (
-	reviewColumnsList = `event, subject, partition, position, tenant, kind, to_number, since, repeats, unplaced`
-	oldReviewColumns  = `event, subject, partition, position, tenant, 'unclear' AS kind, '' AS to_number, since, repeats, '' AS unplaced`
-)

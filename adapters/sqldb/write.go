@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/desk"
+	"github.com/chirograph/chirograph/adapters/internal/folds"
 	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
+	"github.com/chirograph/chirograph/adapters/internal/viewsums"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -40,14 +42,17 @@ type writer struct {
 
 	// Only its goroutine uses these. pruned is the partition's time at the last pruning.
 	cache  *recent.Messages
+	sums   viewsums.Recent
 	desk   *desk.Writer
 	pruned map[event.Partition]time.Time
 }
 
-// op is one task of the writer: to write a batch, or to reset a partition.
+// op is one task of the writer: to write a batch, or, when batch is nil, to reset a partition or to mark it
+// as one whose rows do not fit (doubt is then how far it was folded).
 type op struct {
 	batch *ledger.Batch
-	reset event.Partition // when batch is nil
+	reset event.Partition
+	doubt int64
 	done  func(error)
 }
 
@@ -98,7 +103,7 @@ func (w *writer) finish() bool {
 func (w *writer) run() {
 	for first := range w.queue {
 		if first.batch == nil {
-			first.done(w.reset(first.reset))
+			first.done(w.other(first))
 			continue
 		}
 		merged, events := []op{first}, len(first.batch.Judged)
@@ -122,7 +127,7 @@ func (w *writer) run() {
 		}
 		w.commit(merged)
 		if reset != nil {
-			reset.done(w.reset(reset.reset))
+			reset.done(w.other(*reset))
 		}
 	}
 }
@@ -135,6 +140,10 @@ type tx interface {
 	// mark is how far a partition was folded. No other transaction changes it while this one
 	// lasts.
 	mark(p event.Partition) ledger.Mark
+	// sums is what the partition's rows must be, as of the mark. It is the caller's own.
+	sums(p event.Partition) *viewsums.Contents
+	// sum is the sum of a stream's row; there is false if there is no row.
+	sum(subject event.Pseudonym) (sum int64, there bool, err error)
 	// message reads a message; nil if there is none.
 	message(id event.ID) (*reading.Message, error)
 
@@ -155,17 +164,19 @@ type tx interface {
 
 	putHandoff(h *projections.Handoff) error
 	deleteHandoff(h *projections.Handoff) error
-	putOptOut(o *projections.OptOut) error
-	deleteOptOut(k *projections.OptOutKey) error
+	// putOptOut and deleteOptOut return how many rows there are more, unless the engine counts them itself.
+	putOptOut(o *projections.OptOut) (more int64, err error)
+	deleteOptOut(k *projections.OptOutKey) (more int64, err error)
 	putReview(r *reading.Review) error
 	deleteReview(id event.ID) error
 	insertInbound(x *inboundRow) error
-	insertReserved(m *reading.Message, submit *event.MessageSubmitted) error
+	insertReserved(m *reading.Message, r *projections.Reservation) error
 	insertTails(all []tailRow) error
 
-	putMark(p event.Partition, m ledger.Mark) error
-	// prune deletes the rows that the partition's time has made obsolete.
-	prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID, tailsBefore int64) error
+	putMark(p event.Partition, m ledger.Mark, x *viewsums.Contents) error
+	// prune deletes the rows that the partition's time has made obsolete. It returns how many reservations
+	// there are more, unless the engine counts them itself.
+	prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID, tailsBefore int64) (more int64, err error)
 
 	// tallies reads a stored body of tallies; nil if there is none.
 	tallies(tenant string, quarter int64, p event.Partition) ([]byte, error)
@@ -187,6 +198,7 @@ func (w *writer) commit(ops []op) {
 	t, err := w.apply(batches, errs)
 	if err != nil {
 		w.cache.Clear() // its messages may have been changed
+		w.sums.Clear()
 		w.desk.Forget()
 		if len(ops) > 1 && !w.engine.away(err) {
 			for _, o := range ops {
@@ -216,7 +228,7 @@ func (w *writer) apply(batches []*ledger.Batch, errs []error) (_ *txn, err error
 		return nil, err
 	}
 	defer tx.rollback()
-	t := &txn{w: w, tx: tx, desk: w.desk.Begin(tx.tallies), marks: map[event.Partition]ledger.Mark{}, messages: map[event.ID]*messageRow{},
+	t := &txn{w: w, tx: tx, desk: w.desk.Begin(tx.tallies), marks: map[event.Partition]ledger.Mark{}, sums: map[event.Partition]*viewsums.Contents{}, messages: map[event.ID]*messageRow{},
 		streams: map[event.Pseudonym]*streamRow{}, optOuts: map[projections.OptOutKey]*optOutRow{}, reviews: map[event.ID]*reviewRow{}}
 	for i, b := range batches {
 		if errs[i], err = t.take(b); err != nil {
@@ -245,6 +257,7 @@ type txn struct {
 	desk *desk.Tx
 
 	marks    map[event.Partition]ledger.Mark
+	sums     map[event.Partition]*viewsums.Contents // of the same partitions
 	messages map[event.ID]*messageRow
 	touched  []*messageRow // in the order of their first events
 	streams  map[event.Pseudonym]*streamRow
@@ -287,11 +300,14 @@ type streamRow struct {
 	folded    *ledger.Folded
 	// submitted are those of its messages whose submits are in this transaction, in order.
 	submitted []*messageRow
+	sumOf     int64
+	summed    bool
 }
 
 type optOutRow struct {
 	projections.OptOutKey
-	stands *projections.OptOut // nil if it has ended
+	partition event.Partition
+	stands    *projections.OptOut // nil if it has ended
 }
 
 type reviewRow struct {
@@ -312,8 +328,12 @@ type inboundRow struct {
 // a gap is refused, and changes nothing. err ends the transaction.
 func (t *txn) take(b *ledger.Batch) (refused, err error) {
 	mark, ok := t.marks[b.Partition]
+	sums := t.sums[b.Partition]
 	if !ok {
-		mark = t.tx.mark(b.Partition)
+		mark, sums = t.tx.mark(b.Partition), t.tx.sums(b.Partition)
+	}
+	if sums.Damaged {
+		return folds.Unfit(b.Partition, folds.ErrMarked), nil
 	}
 	begin := b.Mark.Next - int64(len(b.Judged))
 	for i := range b.Judged {
@@ -335,7 +355,7 @@ func (t *txn) take(b *ledger.Batch) (refused, err error) {
 	if len(judged) == 0 {
 		return nil, nil
 	}
-	t.marks[b.Partition] = b.Mark
+	t.marks[b.Partition], t.sums[b.Partition] = b.Mark, sums
 	t.desk.Partition(b.Partition, mark, judged)
 	for i := range judged {
 		if err := t.apply(b.Partition, &judged[i]); err != nil {
@@ -438,10 +458,10 @@ func (t *txn) suppression(p event.Partition, j *ledger.Judged) {
 	}
 	stands, ended := projections.OptOuts(p, j)
 	for _, k := range ended {
-		t.optOut(k, nil)
+		t.optOut(p, k, nil)
 	}
 	for i := range stands {
-		t.optOut(stands[i].OptOutKey, &stands[i])
+		t.optOut(p, stands[i].OptOutKey, &stands[i])
 	}
 	opened, closed := projections.Reviews(p, j)
 	for _, id := range closed {
@@ -452,10 +472,10 @@ func (t *txn) suppression(p event.Partition, j *ledger.Judged) {
 	}
 }
 
-func (t *txn) optOut(key projections.OptOutKey, stands *projections.OptOut) {
+func (t *txn) optOut(p event.Partition, key projections.OptOutKey, stands *projections.OptOut) {
 	row := t.optOuts[key]
 	if row == nil {
-		row = &optOutRow{OptOutKey: key}
+		row = &optOutRow{OptOutKey: key, partition: p}
 		t.optOuts[key] = row
 		t.optOrder = append(t.optOrder, row)
 	}
@@ -501,17 +521,17 @@ func (t *txn) write() error {
 		return err
 	}
 	for p, m := range t.marks {
-		if err := t.tx.putMark(p, m); err != nil {
-			return err
-		}
 		// Queries leave out what the partition's own time has made obsolete. This only frees the
 		// room.
-		now := m.Partition.Time
-		if now.Sub(t.w.pruned[p]) < pruneEvery {
-			continue
+		if now := m.Partition.Time; now.Sub(t.w.pruned[p]) >= pruneEvery {
+			t.w.pruned[p] = now
+			more, err := t.tx.prune(p, now, viewrows.Oldest(now.Add(-projections.KeepHandoff)), viewrows.FirstTold(now))
+			if err != nil {
+				return err
+			}
+			viewsums.Add(&t.sums[p].Reserved, more)
 		}
-		t.w.pruned[p] = now
-		if err := t.tx.prune(p, now, viewrows.Oldest(now.Add(-projections.KeepHandoff)), viewrows.FirstTold(now)); err != nil {
+		if err := t.tx.putMark(p, m, t.sums[p]); err != nil {
 			return err
 		}
 	}
@@ -524,14 +544,16 @@ func (t *txn) write() error {
 // writeSuppression writes opt-outs, reviews, and where the inbound messages are. Each row is written once.
 func (t *txn) writeSuppression() (err error) {
 	for _, o := range t.optOrder {
+		var more int64
 		if o.stands == nil {
-			err = t.tx.deleteOptOut(&o.OptOutKey)
+			more, err = t.tx.deleteOptOut(&o.OptOutKey)
 		} else {
-			err = t.tx.putOptOut(o.stands)
+			more, err = t.tx.putOptOut(o.stands)
 		}
 		if err != nil {
 			return err
 		}
+		viewsums.Add(&t.sums[o.partition].OptOuts, more)
 	}
 	for _, r := range t.revOrder {
 		if r.open == nil {
@@ -560,6 +582,10 @@ func (t *txn) writeStream(s *streamRow) error {
 		if err != nil {
 			return err
 		}
+		if fresh {
+			t.sums[s.partition].Insert(s.subject, s.sum())
+			t.w.sums.Put(s.subject, s.sum())
+		}
 		if !fresh {
 			if latest, err = t.tx.latest(s.subject); err != nil {
 				return err
@@ -583,7 +609,33 @@ func (t *txn) writeStream(s *streamRow) error {
 			return t.tx.linkStream(s.subject, latest)
 		}
 	}
-	return t.tx.putStream(s, latest)
+	old, there := t.w.sums.Get(s.subject)
+	x := t.sums[s.partition]
+	if whole := x.IsWhole(viewsums.Bucket(s.subject)); !there && whole {
+		var err error
+		if old, there, err = t.tx.sum(s.subject); err != nil {
+			return err
+		}
+	}
+	if err := t.tx.putStream(s, latest); err != nil {
+		return err
+	}
+	if there {
+		x.Replace(s.subject, old, s.sum())
+	} else {
+		x.Insert(s.subject, s.sum()) // of no use, and not used, where the bucket is not whole
+	}
+	t.w.sums.Put(s.subject, s.sum())
+	return nil
+}
+
+// sum is the sum of the row as it will be.
+func (s *streamRow) sum() int64 {
+	if !s.summed {
+		state, _ := s.fold()
+		s.sumOf, s.summed = viewsums.Of(s.subject, state), true
+	}
+	return s.sumOf
 }
 
 func twoStreams(id event.ID) error {
@@ -595,9 +647,8 @@ func twoStreams(id event.ID) error {
 // message, and took a copy of its submit for the first.
 func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error) {
 	e := row.submit.Event
-	submit := e.Data.(*event.MessageSubmitted)
 	var reference sql.NullString
-	if submit.Referenced && t.w.reference != nil {
+	if submit, ok := e.Data.(*event.MessageSubmitted); ok && submit.Referenced && t.w.reference != nil {
 		if digest, err := t.w.reference(e); err == nil {
 			reference = sql.NullString{String: digest, Valid: true}
 		}
@@ -606,7 +657,7 @@ func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error
 	fresh := false
 	if !row.exists {
 		var err error
-		if fresh, err = t.tx.insertMessage(row.m, reference, previous, doc); err != nil {
+		if fresh, err = t.insertMessage(row.m, reference, previous, doc); err != nil {
 			return false, err
 		}
 		if !fresh {
@@ -622,12 +673,20 @@ func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error
 		}
 	}
 	row.written = true
-	if submit.Key != "" {
-		if err := t.tx.insertReserved(row.m, submit); err != nil {
+	if r := projections.Reserved(row.submit); r != nil {
+		if err := t.tx.insertReserved(row.m, r); err != nil {
 			return false, err
 		}
+		viewsums.Add(&t.sums[row.m.Position.Partition].Reserved, 1)
 	}
 	return true, t.writeHandoffs(row)
+}
+
+func (t *txn) insertMessage(m *reading.Message, reference sql.NullString, previous event.ID, doc []byte) (fresh bool, err error) {
+	if fresh, err = t.tx.insertMessage(m, reference, previous, doc); fresh {
+		viewsums.Add(&t.sums[m.Position.Partition].Messages, 1)
+	}
+	return fresh, err
 }
 
 // reapply applies the events of a message that was taken for new to the row that exists.
@@ -656,7 +715,7 @@ func (t *txn) writeMessage(row *messageRow) error {
 	doc := encode(row.m)
 	var err error
 	if !row.exists { // a cancel that came before its submit
-		_, err = t.tx.insertMessage(row.m, sql.NullString{}, event.ID{}, doc)
+		_, err = t.insertMessage(row.m, sql.NullString{}, event.ID{}, doc)
 	} else {
 		err = t.tx.updateMessage(row.m, row.status, doc)
 	}
@@ -688,12 +747,21 @@ func (t *txn) writeHandoffs(row *messageRow) error {
 	return nil
 }
 
+// other does a task that writes no batch.
+func (w *writer) other(o op) error {
+	if o.doubt > 0 {
+		return w.engine.doubt(o.reset, o.doubt)
+	}
+	return w.reset(o.reset)
+}
+
 // reset drops everything of a partition in one transaction.
 func (w *writer) reset(p event.Partition) error {
 	if err := w.engine.reset(p); err != nil {
 		return fmt.Errorf("reset the views of partition %s: %w", p, err)
 	}
 	w.cache.Clear()
+	w.sums.Clear()
 	w.desk.Forget()
 	delete(w.pruned, p)
 	w.progress.dropped(p)
@@ -718,7 +786,3 @@ func (s *streamRow) fold() (state []byte, due sql.NullInt64) {
 // underReview reports whether an officer has yet to read an opt-out from before format level 2. One that
 // only a part of an inbound message holds is not reviewed.
 func underReview(o *projections.OptOut) bool { return o.Row.Unclear && !o.Part }
-
-func keepUntil(submit *event.MessageSubmitted) int64 {
-	return submit.ValidUntil.Add(projections.KeepReserved).UnixMilli()
-}

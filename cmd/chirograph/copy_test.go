@@ -342,7 +342,7 @@ func (k *onKafka) join() {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	m, err := engine.Member("a node")
+	m, err := engine.Member("a node", "")
 	if err != nil {
 		k.t.Fatal(err)
 	}

@@ -79,6 +79,7 @@ type message struct {
 	sendAt, validTo  time.Time
 	cancelled        bool
 	expired          bool
+	recovered        bool // the ledger had lost events of it
 	allow            *allow
 	route            *route
 	attempts         []attempt

@@ -291,6 +291,10 @@ func (v *Verifier) slim(e *event.Event) {
 		one(&d.Account)
 		one(&d.To)
 		one(&d.Program)
+	case *event.MessageRecovered:
+		one(&d.Program)
+		one(&d.Purpose)
+		one(&d.From)
 	case *event.InboundReceivedV2:
 		one(&d.To)
 	case *event.InboundHeld:
@@ -370,6 +374,10 @@ func (v *Verifier) level(p event.Partition, index int64, e *event.Event) {
 	case *event.LevelRaised:
 		if now := v.control.level(at); d.Level > now+1 || d.Level > event.MaxLevel {
 			v.find(index, 0, LevelUnknown, "the format level is raised from %d to %d, and this build reads levels up to %d", now, d.Level, event.MaxLevel)
+		}
+	case *event.HandoffStarted:
+		if d.Epoch != 0 {
+			at, needs, what = e.Control, 3, "epoch of a start"
 		}
 	case *event.ProgramChanged:
 		if d.StartText != "" {

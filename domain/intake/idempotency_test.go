@@ -70,18 +70,18 @@ func TestReservations(t *testing.T) {
 	// Read back: known by the digest of its key.
 	d := e.Data.(*event.MessageSubmitted)
 	in := New(Config{})
-	in.Seen(e, d)
+	in.Seen(e)
 	if res, fresh, _ := in.keys.recent.acquire(t.Context(), "acme\x00x"); fresh || res.event != e || res.input != "i" {
 		t.Error("what was read back is not known")
 	}
-	in.Seen(e, d)
+	in.Seen(e)
 	r.add("acme\x00"+d.Key, d.Input, e)
 	if res, fresh, _ := r.acquire(t.Context(), "acme\x00x"); fresh || res.event != e || res.input != "i" {
 		t.Error("what was read back is not known")
 	} else {
 		r.release(res, false)
 	}
-	in.Seen(&event.Event{Tenant: "acme", Data: &event.MessageSubmitted{}}, &event.MessageSubmitted{})
+	in.Seen(&event.Event{Tenant: "acme", Data: &event.MessageSubmitted{}})
 	if _, ok := in.keys.recent.byKey["acme\x00"]; ok {
 		t.Error("a submit without a key reserves one")
 	}

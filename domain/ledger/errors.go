@@ -28,6 +28,9 @@ var (
 	// ErrDamaged means that a record is no event of this ledger. It is never skipped:
 	// its partition stops until control accepts that very record.
 	ErrDamaged = errors.New("a record is not an event of this ledger; see docs/glossary.md#opaque-record and `chirograph log accept`")
+	// ErrUnfit means that rows of the views are not what was written: they were changed, lost or put back.
+	// The partition is then folded anew from the log (Views.Reset), before anything of it is decided.
+	ErrUnfit = errors.New("the views are not what was written")
 	// ErrErased means that the key under which personal data was sealed has been destroyed, and that
 	// the ledger says so. Nothing destroys keys yet: a key that is not there is ErrKeyMissing.
 	ErrErased = errors.New("the personal data was erased")

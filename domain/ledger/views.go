@@ -86,7 +86,8 @@ type Reserved struct {
 // Views keep folds and rows in a database. They can be dropped at any time and made anew from the
 // log: the log alone decides what is true.
 type Views interface {
-	// Mark reads from the database how far the partition was folded.
+	// Mark reads from the database how far the partition was folded. It, Streams and Write fail with ErrUnfit
+	// for a partition whose rows are found not to be what was written, until Reset.
 	Mark(ctx context.Context, p event.Partition) (Mark, error)
 	// Streams loads the folds of those of the subjects that have one. asOf is how far the
 	// partition was folded at that moment (Mark.Next). If another process projects the same

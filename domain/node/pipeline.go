@@ -19,6 +19,9 @@ const (
 	readBatch  = 512                   // how many events one read may return
 	flushEvery = 50 * time.Millisecond // how long applied events wait for their batch
 	flushAt    = 2048                  // and how many may wait
+	// markEvery is how often the views are asked whether they are known not to be what was written. What is
+	// loaded from them is refused at once.
+	markEvery = 5 * time.Second
 	// hurryEvery is how long after a batch the next one is written, if a caller waits for it.
 	hurryEvery = 5 * time.Millisecond
 )
@@ -55,8 +58,9 @@ type pipeline struct {
 	hurried     atomic.Int64
 	cutTo       int64
 	lastLook    time.Time
-	short       int   // how often in a row the log ended before the mark
-	headAtStart int64 // the head when this run began: when it is reached, the partition is well
+	lastMark    time.Time // when the views were last asked whether they fit
+	short       int       // how often in a row the log ended before the mark
+	headAtStart int64     // the head when this run began: when it is reached, the partition is well
 	// drained is closed when every start that was proposed before the drain has come back or was
 	// dropped; nil while the partition does not drain.
 	drained chan struct{}
@@ -345,6 +349,10 @@ func (l *pipeline) serve(parent context.Context) error {
 func (l *pipeline) startingMark(ctx context.Context) (ledger.Mark, error) {
 	n := l.node
 	mark, err := n.cfg.Views.Mark(ctx, l.p)
+	if errors.Is(err, ledger.ErrUnfit) {
+		n.log.Error("the views are made anew from the ledger", "partition", l.p.String(), "error", err)
+		return ledger.Mark{}, n.cfg.Views.Reset(ctx, l.p)
+	}
 	if err != nil || mark.Next == 0 {
 		return mark, err
 	}
@@ -444,6 +452,12 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 		}
 		c.Look(due)
 		l.lastLook = now
+	}
+	if now.Sub(l.lastMark) > markEvery {
+		if _, err := n.cfg.Views.Mark(ctx, l.p); errors.Is(err, ledger.ErrUnfit) {
+			return 0, err // another error is no reason to stop
+		}
+		l.lastMark = now
 	}
 	if l.drained != nil {
 		l.drainClerk(c, now)

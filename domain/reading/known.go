@@ -23,13 +23,13 @@ const (
 
 // heads asks the log, for all partitions at once, how far they go: an opt-out that was acknowledged before
 // this call lies before its partition's head. A partition that is not in the answer could not be asked.
-func (r *Reader) heads(ctx context.Context, partitions map[event.Partition]bool) map[event.Partition]int64 {
+func (p *Ports) heads(ctx context.Context, partitions map[event.Partition]bool) map[event.Partition]int64 {
 	heads := make(map[event.Partition]int64, len(partitions))
-	each(partitions, func(p event.Partition, mu *sync.Mutex) {
-		_, head, err := r.p.Log.Read(ctx, p, 0, 0)
+	each(partitions, func(n event.Partition, mu *sync.Mutex) {
+		_, head, err := p.Log.Read(ctx, n, 0, 0)
 		if err == nil && ctx.Err() == nil {
 			mu.Lock()
-			heads[p] = head
+			heads[n] = head
 			mu.Unlock()
 		}
 	})
@@ -37,20 +37,20 @@ func (r *Reader) heads(ctx context.Context, partitions map[event.Partition]bool)
 }
 
 // reach waits until the views have read up to the heads, or ctx is done.
-func (r *Reader) reach(ctx context.Context, heads map[event.Partition]int64) {
-	each(heads, func(p event.Partition, _ *sync.Mutex) {
-		if head := heads[p]; head > 0 {
-			_ = r.hurry(ctx, event.Position{Partition: p, Index: head - 1}) // what is read then says how far they are
+func (p *Ports) reach(ctx context.Context, heads map[event.Partition]int64) {
+	each(heads, func(n event.Partition, _ *sync.Mutex) {
+		if head := heads[n]; head > 0 {
+			_ = p.hurry(ctx, event.Position{Partition: n, Index: head - 1}) // what is read then says how far they are
 		}
 	})
 }
 
 // hurry waits for a position, and lets the node that applies it write it to the views at once.
-func (r *Reader) hurry(ctx context.Context, at event.Position) error {
-	if r.p.Hurry != nil {
-		r.p.Hurry(at)
+func (p *Ports) hurry(ctx context.Context, at event.Position) error {
+	if p.Hurry != nil {
+		p.Hurry(at)
 	}
-	return r.p.Views.WaitFor(ctx, at)
+	return p.Views.WaitFor(ctx, at)
 }
 
 // each runs f for all keys at the same time, and waits for all.

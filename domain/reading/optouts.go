@@ -93,8 +93,8 @@ func (r *Reader) CheckOptOuts(ctx context.Context, c ledger.Caller, ask Check) (
 		partitions[partition(i)] = true
 	}
 	brief, cancel := r.p.Wait(ctx, knowWithin)
-	heads := r.heads(brief, partitions)
-	r.reach(brief, heads)
+	heads := r.p.heads(brief, partitions)
+	r.p.reach(brief, heads)
 	cancel()
 	rows, asOf, err := r.p.Views.OptOuts(ctx, c.Tenant, subjects)
 	if err != nil {

@@ -14,18 +14,17 @@ ALTER TABLE streams ADD COLUMN sum bigint;
 -- not believed, and the rows are summed and counted anew. whole has a bit for each of the 64 buckets of streams
 -- (the first six bits of the subject) whose rows all have their sums; sums has for each bucket how many rows
 -- there are, and the sum of their sums (64 bits each, wrapping, big-endian). The counts are of the rows in
--- messages, reserved and handoffs, and in opt_outs and standing together; NULL: not counted.
+-- messages and reserved, and in opt_outs and standing together; NULL: not counted. summed is -1 where the rows do
+-- not fit these: then the partition is made anew.
 ALTER TABLE partitions ADD COLUMN summed bigint;
 ALTER TABLE partitions ADD COLUMN whole bigint;
 ALTER TABLE partitions ADD COLUMN sums bytea;
 ALTER TABLE partitions ADD COLUMN messages_rows bigint;
 ALTER TABLE partitions ADD COLUMN reserved_rows bigint;
-ALTER TABLE partitions ADD COLUMN handoffs_rows bigint;
 ALTER TABLE partitions ADD COLUMN opt_outs_rows bigint;
 
 -- +goose Down
 ALTER TABLE partitions DROP COLUMN opt_outs_rows;
-ALTER TABLE partitions DROP COLUMN handoffs_rows;
 ALTER TABLE partitions DROP COLUMN reserved_rows;
 ALTER TABLE partitions DROP COLUMN messages_rows;
 ALTER TABLE partitions DROP COLUMN sums;

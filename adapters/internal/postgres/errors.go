@@ -41,6 +41,9 @@ func ReadOnly(err error) bool { return code(err) == readOnlyServer }
 // Undefined reports whether a table is not there, or its schema.
 func Undefined(err error) bool { return code(err) == noTable || code(err) == noSchema }
 
+// NotPermitted reports whether the user may not do what a statement asks for.
+func NotPermitted(err error) bool { return code(err) == notPermitted }
+
 // failed reports whether a connection could not be made.
 func failed(err error) bool {
 	var connect *pgconn.ConnectError

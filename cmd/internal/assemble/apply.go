@@ -200,7 +200,7 @@ func (c *changes) fit(reg *control.Registry) error {
 // visitor is the placement of a command that changes control: nothing, where nodes
 // run, which bring it into force; else everything, for a moment.
 func (s *shared) visitor(ctx context.Context) (ledger.Placement, error) {
-	p, err := s.engine.Member(s.cfg.Node)
+	p, err := s.engine.Member(s.cfg.Node, s.Identity())
 	if err != nil {
 		return nil, err
 	}

@@ -89,8 +89,12 @@ const rememberEvery = time.Second
 func (r *Running) remember(ctx context.Context, served func() []event.Partition) {
 	known := ledger.Known{Ledger: r.Data.Log.Source()[1:], Heads: map[event.Partition]ledger.Head{}}
 	failing := false
+	var last []event.Partition // at the end a node of a cluster serves none any more
 	look := func(ctx context.Context) {
-		news, err := r.news(ctx, known, served())
+		if now := served(); len(now) > 0 {
+			last = now
+		}
+		news, err := r.news(ctx, known, last)
 		if err == nil && len(news.Heads) > 0 {
 			err = r.Data.Vault.Learn(ctx, news)
 		}

@@ -261,13 +261,17 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 		return nil, notMade(ctx, cfg, err)
 	}
 	d.Log = log
-	if create {
+	known, err := belongs(ctx, cfg, log.Source()[1:])
+	if err != nil {
+		return nil, err
+	}
+	if create = create && !known; create {
 		if create, err = Untouched(ctx, log); err != nil {
 			return nil, err
 		}
 	}
 	_, had := os.Stat(cfg.MasterKeyFile)
-	if d.Vault, err = vault.OpenPostgres(ctx, cfg.Postgres.Address(), cfg.MasterKeyFile, vault.Options{Create: create}); err != nil {
+	if d.Vault, err = vault.OpenPostgres(ctx, cfg.Postgres.Address(), cfg.MasterKeyFile, vault.Options{Create: create, Ledger: log.Source()[1:]}); err != nil {
 		return nil, err
 	}
 	if had != nil {

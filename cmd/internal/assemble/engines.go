@@ -25,8 +25,9 @@ type Engine interface {
 	Init(ctx context.Context, copyOf int) (made bool, err error)
 	// Open opens the ledger. copyOf as above.
 	Open(ctx context.Context, copyOf int) (SharedLog, error)
-	// Member takes part in sharing the partitions, under a node's name.
-	Member(node string) (Member, error)
+	// Member takes part in sharing the partitions, under a node's name. database is the identity of the database
+	// that the node uses; "" if it uses none.
+	Member(node, database string) (Member, error)
 }
 
 // Dropper is an engine whose ledger can be deleted, so that another takes its name.
@@ -58,10 +59,12 @@ type SharedLog interface {
 	Health() (ok bool, since time.Time, detail string)
 }
 
-// Member is a placement that knows how many nodes take part.
+// Member is a placement that knows how many nodes take part, and with which databases.
 type Member interface {
 	ledger.Placement
 	Members(ctx context.Context) (int, error)
+	// Databases are the identities of the databases that they use, each once.
+	Databases(ctx context.Context) ([]string, error)
 }
 
 type kafkaEngine struct{ c *config.Kafka }
@@ -78,8 +81,10 @@ func (k kafkaEngine) Open(ctx context.Context, copyOf int) (SharedLog, error) {
 	return log, nil
 }
 
-func (k kafkaEngine) Member(string) (Member, error) {
-	return kafkalog.NewPlacement(k.c.Adapter(0), k.c.Prefix, time.Duration(k.c.Session))
+func (k kafkaEngine) Member(_, database string) (Member, error) {
+	cfg := k.c.Adapter(0)
+	cfg.Database = database
+	return kafkalog.NewPlacement(cfg, k.c.Prefix, time.Duration(k.c.Session))
 }
 
 func (k kafkaEngine) Drop(ctx context.Context) error { return kafkalog.Drop(ctx, k.c.Adapter(0)) }
@@ -98,6 +103,8 @@ func (e eventStoreEngine) Open(ctx context.Context, copyOf int) (SharedLog, erro
 	return log, nil
 }
 
-func (e eventStoreEngine) Member(node string) (Member, error) {
-	return eventstorelog.NewPlacement(e.c.Adapter(0), node, time.Duration(e.c.Session))
+func (e eventStoreEngine) Member(node, database string) (Member, error) {
+	cfg := e.c.Adapter(0)
+	cfg.Database = database
+	return eventstorelog.NewPlacement(cfg, node, time.Duration(e.c.Session))
 }

@@ -141,16 +141,22 @@ const newest = 10_000
 // newer than what the vault knows: a vault that is older than the ledger lacks the keys of people who came
 // since.
 func (l *Look) keysThere(ctx context.Context) error {
-	for p, head := range l.Ledger.Known.Heads {
-		from := l.Vault.Known.Heads[p].Next
-		err := ledger.EachBatch(ctx, l.log, p, from, min(head.Next, from+newest), func(records []ledger.Record) error {
+	return eachNewer(ctx, l.log, l.Ledger.Known, l.Vault.Known, func(named ledger.Keys) (int, error) { return l.vault.Lacks(ctx, named) })
+}
+
+// eachNewer asks lacks, for the events that are newer than what the vault knows, how many of the keys that they name
+// the vault lacks, and refuses if it lacks any.
+func eachNewer(ctx context.Context, log ledger.Log, have, vault ledger.Known, lacks func(named ledger.Keys) (int, error)) error {
+	for p, head := range have.Heads {
+		from := vault.Heads[p].Next
+		err := ledger.EachBatch(ctx, log, p, from, min(head.Next, from+newest), func(records []ledger.Record) error {
 			var named ledger.Keys
 			for i := range records {
 				if records[i].Bad == nil {
 					named.Add(records[i].Event)
 				}
 			}
-			n, err := l.vault.Lacks(ctx, named)
+			n, err := lacks(named)
 			if n > 0 {
 				err = fmt.Errorf("keys are missing from the vault, which is older than the ledger: it lacks %d of the keys that the events from %s on name. Put the newest copy of the vault back. Without those keys the numbers and texts of these events cannot be read",
 					n, event.Position{Partition: p, Index: records[0].Index})
@@ -191,8 +197,13 @@ func (d *Data) compareShared(ctx context.Context) (err error) {
 	if q.Views.Known, err = d.Views.Known(ctx); err != nil {
 		return err
 	}
-	_, err = agreement.Compare(q)
-	return err
+	if _, err = agreement.Compare(q); err != nil {
+		return err
+	}
+	return eachNewer(ctx, d.Log, q.Ledger.Known, q.Vault.Known, func(named ledger.Keys) (int, error) {
+		lost, err := d.Vault.Missing(ctx, named)
+		return len(lost.Subjects) + len(lost.Classes), err
+	})
 }
 
 // hashAt is the SHA-256 of the event at a position.

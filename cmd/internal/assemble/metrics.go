@@ -44,6 +44,7 @@ var (
 	descParked     = prometheus.NewDesc("chirograph_parked_receipts", "Receipts in the inbox that wait for their message.", nil, nil)
 	descBacklog    = prometheus.NewDesc("chirograph_backlog_streams", "Streams with work to do.", nil, nil)
 	descStopped    = prometheus.NewDesc("chirograph_partitions_stopped", "Partitions that stopped and need an operator.", nil, nil)
+	descHeld       = prometheus.NewDesc("chirograph_programs_held", "Programs of which nothing is sent until an operator releases them, because the ledger was recovered or restored.", nil, nil)
 	descPauses     = prometheus.NewDesc("chirograph_pauses", "Pauses in force.", nil, nil)
 	descShared     = prometheus.NewDesc("chirograph_shared_names", "Sender IDs and legal entities that several tenants register, and that no operator has granted to one of them.", nil, nil)
 	descWorld      = prometheus.NewDesc("chirograph_world_data_timestamp_seconds", "The day, as a Unix time, up to which this program knows area codes and zones; its version is a label.", []string{"version"}, nil)
@@ -55,6 +56,8 @@ var (
 	descOldest     = prometheus.NewDesc("chirograph_oldest_seconds", "Age of the oldest message that could be sent now and was not, in the partitions that this node serves.", []string{"purpose"}, nil)
 	descServed     = prometheus.NewDesc("chirograph_partitions_served", "Partitions that this node serves.", nil, nil)
 	descPartitions = prometheus.NewDesc("chirograph_partitions", "Partitions of the ledger.", nil, nil)
+	descUnfit      = prometheus.NewDesc("chirograph_views_unfit_total", "Findings, since this process started, that rows of a partition's views are not what was written; the partition is then made anew.", nil, nil)
+	descCompared   = prometheus.NewDesc("chirograph_views_checked_timestamp_seconds", "When this process last compared all rows of the views with what was written, as a Unix time; 0: not yet.", nil, nil)
 	descUp         = prometheus.NewDesc("chirograph_dependency_up", "1 while this outside system (ledger, database, broker) answers.", []string{"name"}, nil)
 	descBound      = prometheus.NewDesc("chirograph_carrier_bound", "1 while the account has a bind.", []string{"account"}, nil)
 	descOpen       = prometheus.NewDesc("chirograph_carrier_open_submits", "Submits that the carrier has not answered yet.", []string{"account"}, nil)
@@ -105,6 +108,7 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 	gauge(descBacklog, float64(s.Backlog))
 	gauge(descStopped, float64(len(s.Failed)))
 	gauge(descPauses, float64(len(s.Pauses)))
+	gauge(descHeld, float64(len(s.Held)))
 	gauge(descShared, float64(len(f.node.Registry().Shared())))
 	gauge(descWorld, float64(s.World.Date().Unix()), s.World.Version())
 	gauge(descServed, float64(s.Served))
@@ -135,6 +139,13 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 		lag += max(n-marks[p], 0)
 	}
 	gauge(descLag, float64(lag))
+	checked := f.views.Checked()
+	count(descUnfit, checked.Unfit)
+	var ended float64
+	if !checked.Ended.IsZero() {
+		ended = float64(checked.Ended.Unix())
+	}
+	gauge(descCompared, ended)
 	for _, c := range f.carriers {
 		bound := 0.0
 		st := c.State()

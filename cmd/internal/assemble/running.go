@@ -48,6 +48,9 @@ type Running struct {
 	// shares divides the carriers among the nodes of a cluster until ctx is done; nil on
 	// one machine.
 	shares func(ctx context.Context) error
+	// watch looks after the database of a cluster until ctx is done; its error ends the node. It is nil on one
+	// machine.
+	watch func(ctx context.Context) error
 	// Started is called once requests are answered; its error ends the node.
 	Started func(ctx context.Context) error
 }
@@ -121,6 +124,15 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	apiCtx, stopAPI := context.WithCancel(ctx)
 	defer stopAPI()
 	go func() { served <- door.Serve(apiCtx, r.Listener, handler, r.Drain/2, r.Log) }()
+	watched := make(chan error, 1)
+	if r.watch != nil {
+		go func() {
+			if e := r.watch(apiCtx); e != nil {
+				watched <- e
+				stopAPI()
+			}
+		}()
+	}
 	if r.Started != nil {
 		if err := r.Started(ctx); err != nil && ctx.Err() == nil {
 			stopAPI()
@@ -134,6 +146,11 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	if errors.Is(err, context.DeadlineExceeded) {
 		r.Log.Warn("some requests were cut off while stopping")
 		err = nil
+	}
+	select {
+	case e := <-watched:
+		err = errors.Join(err, e)
+	default:
 	}
 	witnessed.end()
 	stop()
@@ -242,10 +259,15 @@ func (r *Running) join(ctx context.Context, cfg *config.Config) error {
 		names = append(names, a.Name)
 		shares = append(shares, leases.Account{Name: a.Name, TPS: a.Sharing.TPS, Binds: a.Sharing.Binds})
 	}
-	placement, err := d.cluster.engine.Member(cfg.Node)
+	own := d.cluster.Identity()
+	placement, err := d.cluster.engine.Member(cfg.Node, own)
+	if err == nil {
+		err = refuseSplit(ctx, placement, own)
+	}
 	if err != nil {
 		return errors.Join(err, d.Close())
 	}
+	r.watch = func(ctx context.Context) error { return watchSplit(ctx, placement, own) }
 	if d.Lists, err = config.WordLists(cfg); err != nil {
 		return errors.Join(err, d.Close())
 	}

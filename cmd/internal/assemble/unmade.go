@@ -29,7 +29,7 @@ func InitShared(ctx context.Context, cfg *config.Config) (made bool, err error) 
 		if err == nil {
 			id := log.Source()[1:]
 			if err = log.Close(); err == nil && contents.Ledger() != "" && contents.Ledger() != id {
-				err = fmt.Errorf("the database belongs to the ledger %s, and %s is the ledger %s. Two ledgers cannot share a database. Check the configuration", contents.Ledger(), cfg.Location(), id)
+				err = fmt.Errorf("the database belongs to the ledger %s, and the ledger in %s is %s. Two ledgers cannot share a database. Check the configuration", contents.Ledger(), cfg.Location(), id)
 			}
 		}
 		var missing *ledger.Missing
@@ -58,6 +58,23 @@ func notMade(ctx context.Context, cfg *config.Config, err error) error {
 		return lost
 	}
 	return err
+}
+
+// belongs refuses a database that belongs to another ledger, before anything of it is opened. known: it belongs
+// to this one.
+func belongs(ctx context.Context, cfg *config.Config, id string) (known bool, err error) {
+	contents, err := database.Look(ctx, cfg.Postgres.Address())
+	if err != nil {
+		return false, err
+	}
+	const advice = "Two ledgers cannot share a database. Check the prefix or name, and the database, in the configuration"
+	if other := contents.Vault.Ledger; other != "" && other != id {
+		return false, fmt.Errorf("the vault belongs to another ledger: to %s, and the ledger in %s is %s. %s", other, cfg.Location(), id, advice)
+	}
+	if other := contents.Views.Ledger; other != "" && other != id {
+		return false, fmt.Errorf("the views in this database belong to another ledger: to %s, and the ledger in %s is %s. %s", other, cfg.Location(), id, advice)
+	}
+	return contents.KnowsLedger(), nil
 }
 
 // loss says that what is missing was there once; nil if the database knows nothing of it. A ledger of an older

@@ -49,7 +49,7 @@ func (c *RestoreCmd) toCluster(ctx context.Context, g *terminal.Globals, src *so
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	member, err := engine.Member(cfg.Node)
+	member, err := engine.Member(cfg.Node, "")
 	if err != nil {
 		return 0, err
 	}

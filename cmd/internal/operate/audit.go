@@ -136,10 +136,11 @@ func (c *VerifyCmd) openLog(ctx context.Context) (assemble.Log, error) {
 
 // batch is consecutive records of a partition, or why the partition cannot be read on.
 type batch struct {
-	p       event.Partition
-	first   int64
-	records []audit.Parsed
-	err     error
+	p      event.Partition
+	first  int64
+	raws   [][]byte
+	parsed []audit.Parsed
+	err    error
 }
 
 // read verifies the log. It keeps going where a partition cannot be read to its end; the error is of what
@@ -168,31 +169,41 @@ func (o *verified) read(ctx context.Context, g *terminal.Globals, log assemble.L
 	step := terminal.NewBar(g, "verifying", total)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// One goroutine reads and parses while this one checks.
-	batches := make(chan batch, 2)
+	// One goroutine reads, one parses, and this one checks.
+	read, parsed := make(chan batch, 2), make(chan batch, 2)
+	send := func(to chan<- batch, b batch) {
+		select {
+		case to <- b:
+		case <-ctx.Done():
+		}
+	}
 	go func() {
-		defer close(batches)
+		defer close(read)
 		for _, p := range partitions {
-			err := eachParsed(ctx, log, p, heads[p], func(b batch) {
-				select {
-				case batches <- b:
-				case <-ctx.Done():
-				}
-			})
-			if err != nil && ctx.Err() == nil {
-				batches <- batch{p: p, err: err}
+			if err := eachBatch(ctx, log, p, heads[p], func(b batch) { send(read, b) }); err != nil {
+				send(read, batch{p: p, err: err})
 			}
 		}
 	}()
-	for b := range batches {
+	go func() {
+		defer close(parsed)
+		for b := range read {
+			b.parsed = make([]audit.Parsed, len(b.raws))
+			for i, raw := range b.raws {
+				b.parsed[i] = audit.Parse(raw)
+			}
+			send(parsed, b)
+		}
+	}()
+	for b := range parsed {
 		if b.err != nil {
 			o.Unread = append(o.Unread, b.err.Error())
 		}
-		for i := range b.records {
-			v.TakeParsed(b.p, b.first+int64(i), b.records[i])
+		for i := range b.parsed {
+			v.TakeParsed(b.p, b.first+int64(i), b.parsed[i])
 		}
 		if b.p >= 0 {
-			step(len(b.records))
+			step(len(b.parsed))
 		}
 	}
 	if ctx.Err() != nil {
@@ -205,30 +216,26 @@ func (o *verified) read(ctx context.Context, g *terminal.Globals, log assemble.L
 // verifyBatch is how many events are read, parsed and checked at a time.
 const verifyBatch = 256
 
-// eachParsed reads a partition up to, but not including, an index (-1: the head of this moment).
-func eachParsed(ctx context.Context, log assemble.Log, p event.Partition, to int64, f func(batch)) error {
+// eachBatch reads a partition up to, but not including, an index (-1: the head of this moment).
+func eachBatch(ctx context.Context, log assemble.Log, p event.Partition, to int64, f func(batch)) error {
 	image, ok := log.(*sqlitelog.Image)
 	if !ok {
 		return ledger.EachBatch(ctx, log, p, 0, to, func(rs []ledger.Record) error {
-			b := batch{p: p, first: rs[0].Index, records: make([]audit.Parsed, len(rs))}
+			b := batch{p: p, first: rs[0].Index}
 			for i := range rs {
-				b.records[i] = audit.Parse(rs[i].Raw)
+				b.raws = append(b.raws, rs[i].Raw)
 			}
 			f(b)
 			return nil
 		})
 	}
-	// The image's bytes are parsed once: Read would parse them too.
+	// Read would parse the bytes too, and they are parsed later.
 	for next := int64(0); ctx.Err() == nil; {
 		raws, err := image.Raw(p, next, verifyBatch)
 		if err != nil || len(raws) == 0 {
 			return err
 		}
-		b := batch{p: p, first: next, records: make([]audit.Parsed, len(raws))}
-		for i, raw := range raws {
-			b.records[i] = audit.Parse(raw)
-		}
-		f(b)
+		f(batch{p: p, first: next, raws: raws})
 		next += int64(len(raws))
 	}
 	return ctx.Err()

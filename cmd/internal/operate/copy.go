@@ -379,7 +379,7 @@ func (t *target) afresh(ctx context.Context, g *terminal.Globals, from *assemble
 	}
 	const left = "The target is left as it is: name another location in the configuration, and copy again"
 	served := func() error {
-		m, err := t.engine.Member(t.cfg.Node)
+		m, err := t.engine.Member(t.cfg.Node, "")
 		if err != nil {
 			return err
 		}

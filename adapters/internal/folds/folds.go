@@ -1,0 +1,299 @@
+// Package folds reads the folds of streams from the SQL views, and what they say of opt-outs. A row that does not
+// fit its sum, and the rows of a partition that are known not to fit their mark, are never given to anyone.
+package folds
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/chirograph/chirograph/adapters/internal/viewsums"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/projections"
+)
+
+// Loader reads folds from what is committed. Its methods may be called from any goroutine, after Prepare.
+type Loader struct {
+	partitions int // how many the ledger has
+	view       func(ctx context.Context, what string, query func(ctx context.Context, tx *sql.Tx) error) error
+	do         func(ctx context.Context, what string, query func(ctx context.Context) error) error
+	doubt      func(p event.Partition, next int64, why error)
+	pg         bool
+	read       *sql.DB
+	// On SQLite streams are loaded one by one, on PostgreSQL as sets, because each statement costs a round
+	// trip there.
+	mark, marks, stream, streams, states *sql.Stmt
+}
+
+// New returns a Loader of a ledger's views. do runs a query within its time, perhaps twice, and its error
+// says what it was for; view does so over one snapshot. doubt is told of a partition with a row that does not
+// fit its sum, and up to where the partition was folded.
+func New(partitions int, do func(ctx context.Context, what string, query func(context.Context) error) error,
+	view func(ctx context.Context, what string, query func(context.Context, *sql.Tx) error) error, doubt func(p event.Partition, next int64, why error)) *Loader {
+	return &Loader{partitions: partitions, do: do, view: view, doubt: doubt}
+}
+
+// Prepare prepares the statements on the readers' connections.
+func (r *Loader) Prepare(ctx context.Context, read *sql.DB, pg bool) (err error) {
+	r.read, r.pg = read, pg
+	prepare := func(to **sql.Stmt, text string) {
+		if err == nil {
+			*to, err = read.PrepareContext(ctx, text)
+		}
+	}
+	prepare(&r.marks, `SELECT partition, next, summed, whole FROM partitions WHERE next > 0`)
+	prepare(&r.mark, `SELECT partition, next, summed, whole FROM partitions WHERE next > 0 AND partition = $1`)
+	if pg {
+		// One statement is one snapshot. The first row says how far the partition was folded in it.
+		prepare(&r.streams, `SELECT NULL::bytea, NULL::bytea, next, summed, whole FROM partitions WHERE partition = $1
+			UNION ALL SELECT subject, state, 0, sum, 0 FROM streams WHERE subject = ANY($2) AND partition = $1 AND state IS NOT NULL`)
+		prepare(&r.states, `SELECT subject, state, sum FROM streams WHERE subject = ANY($1) AND state IS NOT NULL`)
+	} else {
+		prepare(&r.stream, `SELECT state, sum FROM streams WHERE subject = $1 AND partition = $2 AND state IS NOT NULL`)
+	}
+	return err
+}
+
+// mark is how far a partition is folded, and which of its rows must have their sums.
+type mark struct {
+	next  int64
+	whole viewsums.Contents
+}
+
+func markOf(next int64, summed, whole sql.NullInt64) mark {
+	m := mark{next: next}
+	switch {
+	case summed.Valid && summed.Int64 == viewsums.Damaged:
+		m.whole.Damaged = true
+	case summed.Valid && summed.Int64 == next:
+		m.whole.Whole = uint64(whole.Int64)
+	}
+	return m
+}
+
+// fits reports whether a row is as it was written, as far as that can be known.
+func (m *mark) fits(subject event.Pseudonym, state []byte, sum sql.NullInt64) bool {
+	return !m.whole.IsWhole(viewsums.Bucket(subject)) || sum.Valid && sum.Int64 == viewsums.Of(subject, state)
+}
+
+var errRow = errors.New("the row of a stream is not as it was written")
+
+// Unfit is the error for a partition whose rows do not fit: ledger.ErrUnfit.
+func Unfit(p event.Partition, why error) error {
+	return fmt.Errorf("%w: partition %s: %w", ledger.ErrUnfit, p, why)
+}
+
+// ErrMarked is why rows do not fit that this process, or another one, has found before.
+var ErrMarked = errors.New("they were found to differ from what was written")
+
+// Streams is part of ledger.Views.
+func (r *Loader) Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (folds map[event.Pseudonym]*recipient.State, asOf int64, err error) {
+	load := func(m *mark, subject event.Pseudonym, state []byte, sum sql.NullInt64) error {
+		switch {
+		case m.next == 0:
+			return nil // rows without a mark say nothing
+		case !m.fits(subject, state, sum):
+			return errRow
+		}
+		s := new(recipient.State)
+		folds[subject] = s
+		return json.Unmarshal(state, s)
+	}
+	var m mark
+	if r.pg {
+		err = r.do(ctx, "load streams", func(ctx context.Context) (err error) {
+			folds = make(map[event.Pseudonym]*recipient.State, len(subjects))
+			m = mark{}
+			return each(ctx, r.streams, []any{int64(p), ids(subjects)}, func(scan func(...any) error) error {
+				var subject, state sql.RawBytes
+				var next int64
+				var sum, whole sql.NullInt64
+				if err := scan(&subject, &state, &next, &sum, &whole); err != nil {
+					return err
+				}
+				if subject == nil {
+					m = markOf(next, sum, whole)
+					return m.unfit(p)
+				}
+				return load(&m, toID(subject), state, sum)
+			})
+		})
+	} else {
+		err = r.view(ctx, "load streams", func(ctx context.Context, tx *sql.Tx) error {
+			folds = make(map[event.Pseudonym]*recipient.State, len(subjects))
+			all, err := marksOf(ctx, tx.StmtContext(ctx, r.mark), int64(p))
+			if err != nil {
+				return err
+			}
+			m = all[p]
+			if err := m.unfit(p); err != nil {
+				return err
+			}
+			return r.each(ctx, tx, subjects, func(event.Pseudonym) event.Partition { return p }, func(s event.Pseudonym, state []byte, sum sql.NullInt64) error {
+				return load(&m, s, state, sum)
+			})
+		})
+	}
+	if errors.Is(err, errRow) {
+		r.doubt(p, m.next, errRow)
+		err = Unfit(p, errRow)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	return folds, m.next, nil
+}
+
+func (m *mark) unfit(p event.Partition) error {
+	if m.whole.Damaged {
+		return Unfit(p, ErrMarked)
+	}
+	return nil
+}
+
+func marksOf(ctx context.Context, stmt *sql.Stmt, args ...any) (map[event.Partition]mark, error) {
+	all := map[event.Partition]mark{}
+	err := each(ctx, stmt, args, func(scan func(...any) error) error {
+		var p event.Partition
+		var next int64
+		var summed, whole sql.NullInt64
+		err := scan(&p, &next, &summed, &whole)
+		all[p] = markOf(next, summed, whole)
+		return err
+	})
+	return all, err
+}
+
+// chunk is how many streams one statement asks for, on PostgreSQL.
+const chunk = 1000
+
+// each reads the rows of those of the subjects that have a fold, over the snapshot of tx.
+func (r *Loader) each(ctx context.Context, tx *sql.Tx, subjects []event.Pseudonym, partition func(event.Pseudonym) event.Partition, take func(event.Pseudonym, []byte, sql.NullInt64) error) error {
+	if !r.pg {
+		stmt := tx.StmtContext(ctx, r.stream)
+		for _, subject := range subjects {
+			var state []byte
+			var sum sql.NullInt64
+			err := stmt.QueryRowContext(ctx, subject[:], int64(partition(subject))).Scan(&state, &sum)
+			if errors.Is(err, sql.ErrNoRows) {
+				continue
+			}
+			if err == nil {
+				err = take(subject, state, sum)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for some := range slices.Chunk(subjects, chunk) {
+		if err := each(ctx, tx.StmtContext(ctx, r.states), []any{ids(some)}, func(scan func(...any) error) error {
+			var subject, state sql.RawBytes
+			var sum sql.NullInt64
+			if err := scan(&subject, &state, &sum); err != nil {
+				return err
+			}
+			return take(toID(subject), state, sum)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// OptOuts returns the opt-outs in force for each of the subjects, in order, and the last position
+// of each partition that has one of the subjects: the answer is true as of exactly these
+// positions. A partition without events has none, nor has one whose rows do not fit. It reads the folds of
+// the streams, by which messages are decided.
+func (r *Loader) OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) (stand [][]reading.OptOut, asOf []event.Position, err error) {
+	at := map[event.Pseudonym][]int{}
+	var distinct []event.Pseudonym
+	involved := map[event.Partition]bool{}
+	partition := func(s event.Pseudonym) event.Partition { return event.Partition(s.Partition(r.partitions)) }
+	for i, s := range subjects {
+		if at[s] = append(at[s], i); len(at[s]) == 1 {
+			distinct = append(distinct, s)
+		}
+		involved[partition(s)] = true
+	}
+	unfit := map[event.Partition]int64{}
+	err = r.view(ctx, "read opt-outs", func(ctx context.Context, tx *sql.Tx) error {
+		stand, asOf = make([][]reading.OptOut, len(subjects)), nil
+		clear(unfit)
+		marks, err := marksOf(ctx, tx.StmtContext(ctx, r.marks))
+		if err != nil {
+			return err
+		}
+		err = r.each(ctx, tx, distinct, partition, func(subject event.Pseudonym, state []byte, sum sql.NullInt64) error {
+			p := partition(subject)
+			m := marks[p]
+			if m.next == 0 || m.whole.Damaged {
+				return nil
+			}
+			if !m.fits(subject, state, sum) {
+				unfit[p] = m.next
+				return nil
+			}
+			var s struct {
+				Tenant  string             `json:"tenant"`
+				OptOuts []recipient.OptOut `json:"opt_outs"`
+			}
+			if err := json.Unmarshal(state, &s); err != nil || s.Tenant != tenant {
+				return err
+			}
+			rows := projections.Standing(p, s.OptOuts)
+			for _, i := range at[subject] {
+				stand[i] = rows
+			}
+			return nil
+		})
+		for p := range event.Partition(r.partitions) {
+			if m := marks[p]; involved[p] && m.next > 0 && !m.whole.Damaged && unfit[p] == 0 {
+				asOf = append(asOf, event.Position{Partition: p, Index: m.next - 1}) // the last event that was applied
+			}
+		}
+		return err
+	})
+	for p, next := range unfit {
+		r.doubt(p, next, errRow)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return stand, asOf, nil
+}
+
+// each runs a statement and scans its rows one by one.
+func each(ctx context.Context, stmt *sql.Stmt, args []any, f func(scan func(...any) error) error) error {
+	rows, err := stmt.QueryContext(ctx, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := f(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func ids(all []event.Pseudonym) [][]byte {
+	out := make([][]byte, len(all))
+	for i := range all {
+		out[i] = all[i][:]
+	}
+	return out
+}
+
+func toID(b []byte) (id event.Pseudonym) {
+	copy(id[:], b)
+	return id
+}
