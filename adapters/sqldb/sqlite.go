@@ -37,7 +37,7 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	fresh, err := datafile.CheckViews(path, applicationID)
+	fresh, err := datafile.MakeViews(path, applicationID)
 	if err != nil {
 		return nil, err
 	}
@@ -50,9 +50,6 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 	pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(NORMAL)", "temp_store(MEMORY)", "cache_size(-65536)", "wal_autocheckpoint(8000)")
 	e := &sqlite{marks: map[event.Partition]ledger.Mark{}, partitions: map[event.Partition]viewsums.Contents{}}
 	d.engine = e
-	if err := datafile.MakeFile(path); err != nil {
-		return nil, fmt.Errorf("open the views: %w", err)
-	}
 	if e.db, err = sql.Open("sqlite", dsn(path, pragmas)+"&_txlock=immediate"); err != nil {
 		return nil, fmt.Errorf("open the views: %w", err)
 	}
@@ -261,8 +258,8 @@ func (s *sqlite) reset(p event.Partition) error {
 		return err
 	}
 	delete(s.marks, p)
-	s.head.SetMarks(map[event.Partition]ledger.Mark{p: {}})
 	delete(s.partitions, p)
+	s.head.SetMarks(map[event.Partition]ledger.Mark{p: {}})
 	return nil
 }
 

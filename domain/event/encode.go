@@ -394,6 +394,7 @@ func init() {
 	register[ExportEnded](Audit)
 	register[ExportDownloaded](Audit)
 	register[ExportDeleted](Audit)
+	register[MasterKeyRotated](Audit)
 }
 
 // Type names. The version of each type is written here and nowhere else.
@@ -436,6 +437,7 @@ func (*ExportAsked) Type() Type       { return "ExportAsked.v1" }
 func (*ExportEnded) Type() Type       { return "ExportEnded.v1" }
 func (*ExportDownloaded) Type() Type  { return "ExportDownloaded.v1" }
 func (*ExportDeleted) Type() Type     { return "ExportDeleted.v1" }
+func (*MasterKeyRotated) Type() Type  { return "MasterKeyRotated.v1" }
 
 func (d *MessageSubmitted) encode(w *encoder) {
 	w.str("program", d.Program)
@@ -821,5 +823,12 @@ func (d *ExportDownloaded) encode(w *encoder) {
 
 func (d *ExportDeleted) encode(w *encoder) {
 	w.id("export", d.Export)
+	w.str("by", d.By)
+}
+
+func (d *MasterKeyRotated) encode(w *encoder) {
+	w.time("began", d.Began)
+	w.time("ended", d.Ended)
+	w.num("keys", d.Keys)
 	w.str("by", d.By)
 }

@@ -94,6 +94,7 @@ func examples() []*Event {
 		control(42, "acme", &ExportEnded{Export: exampleID(41), As: ExportFinished, By: "key-2", Why: "the disk is full", Events: 12, Size: 34567, SHA256: digest + digest, DeleteAfter: at(604_800_000)}),
 		control(43, "acme", &ExportDownloaded{Export: exampleID(41), By: "key-2", SHA256: digest + digest}),
 		control(44, "acme", &ExportDeleted{Export: exampleID(41), By: "key-2"}),
+		control(48, "", &MasterKeyRotated{Began: at(0), Ended: at(60_000), Keys: 12345, By: "operator"}),
 	}
 }
 

@@ -867,3 +867,14 @@ type ExportDeleted struct {
 	// By is the id of the API key; "" if the file was deleted because its time was over.
 	By string `json:"by,omitempty"`
 }
+
+// MasterKeyRotated (audit, format level 3): the vault has a new master key. Every key in it was wrapped once
+// more, under the new one, and the old one opens none any more. Its time is when it was recorded.
+type MasterKeyRotated struct {
+	Began time.Time `json:"began"`
+	Ended time.Time `json:"ended"`
+	// Keys is how many keys the vault had at the end.
+	Keys int64 `json:"keys"`
+	// By is who asked for it, on the command line.
+	By string `json:"by"`
+}

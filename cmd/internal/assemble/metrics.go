@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chirograph/chirograph/adapters/sqldb"
+	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
 )
@@ -21,6 +22,7 @@ type figures struct {
 	dependencies []dependency
 	// partitions are the ledger's.
 	partitions int
+	dir        string // the embedded engine's
 	reviews    reviewFigures
 }
 
@@ -59,6 +61,7 @@ var (
 	descUnfit      = prometheus.NewDesc("chirograph_views_unfit_total", "Findings, since this process started, that rows of a partition's views are not what was written; the partition is then made anew.", nil, nil)
 	descCompared   = prometheus.NewDesc("chirograph_views_checked_timestamp_seconds", "When this process last compared all rows of the views with what was written, as a Unix time; 0: not yet.", nil, nil)
 	descUp         = prometheus.NewDesc("chirograph_dependency_up", "1 while this outside system (ledger, database, broker) answers.", []string{"name"}, nil)
+	descDisk       = prometheus.NewDesc("chirograph_disk_free_bytes", "Free bytes of the disk that the data folder is on.", nil, nil)
 	descBound      = prometheus.NewDesc("chirograph_carrier_bound", "1 while the account has a bind.", []string{"account"}, nil)
 	descOpen       = prometheus.NewDesc("chirograph_carrier_open_submits", "Submits that the carrier has not answered yet.", []string{"account"}, nil)
 	descSubmitSM   = prometheus.NewDesc("chirograph_carrier_submits_total", "submit_sm requests sent to the carrier.", []string{"account"}, nil)
@@ -132,6 +135,11 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 			up = 1
 		}
 		gauge(descUp, up, p.name)
+	}
+	if f.dir != "" {
+		if free, _, err := sqlitelog.Free(f.dir); err == nil {
+			gauge(descDisk, float64(free))
+		}
 	}
 	var lag int64
 	marks := f.views.Progress().Marks

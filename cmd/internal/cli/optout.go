@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -156,34 +155,12 @@ func (c *OptoutCheckCmd) Run(g *terminal.Globals) error {
 	if len(c.Numbers) == 0 && terminal.IsTerminal(g.Stdin) {
 		return terminal.UsageError("give phone numbers, or write them to standard input, one per line")
 	}
-	lines := bufio.NewScanner(g.Stdin)
-	lines.Buffer(nil, 4096)
-	var batch []string
-	done := 0
-	for lines.Scan() {
-		number := strings.TrimSpace(lines.Text())
-		if number == "" {
-			continue
-		}
-		batch = append(batch, number)
-		if len(batch) == checkBatch {
-			if err := c.ask(ctx, g, cl, batch, done); err != nil {
-				return err
-			}
-			done += len(batch)
-			batch = batch[:0]
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("standard input cannot be read after %s: %w", terminal.Count(done+len(batch), "number"), err)
-	}
-	if done+len(batch) == 0 {
+	n, err := terminal.EachBatch(g.Stdin, checkBatch, func(batch []string, before int) error { return c.ask(ctx, g, cl, batch, before) })
+	switch {
+	case err != nil:
+		return err
+	case n == 0:
 		return terminal.UsageError("there is no number on standard input")
-	}
-	if len(batch) > 0 {
-		if err := c.ask(ctx, g, cl, batch, done); err != nil {
-			return err
-		}
 	}
 	return c.ended()
 }
