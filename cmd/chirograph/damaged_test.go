@@ -27,13 +27,6 @@ func (n *node) checked(numbers ...string) (states []v1.CheckState) {
 	return states
 }
 
-func (n *node) optOut(number string) {
-	n.t.Helper()
-	if a := n.call("POST", "/v1/opt-outs", fmt.Sprintf(`{"number":%q,"scope":"tenant","source":"phone"}`, number)); a.status != http.StatusCreated {
-		n.t.Fatalf("opt-out: %d %s %v", a.status, a.body, a.err)
-	}
-}
-
 // TestCheckAtOnce: a check knows every opt-out that was acknowledged before it, and a message is found right after it
 // was taken.
 func TestCheckAtOnce(t *testing.T) {
