@@ -98,17 +98,17 @@ func TestRowsFit(t *testing.T) {
 			changes []string
 		}{
 			{"streams emptied", []string{`DELETE FROM streams`}},
-			{"a stream lost", []string{`DELETE FROM streams WHERE subject = (SELECT min(subject) FROM streams)`}},
-			{"a state changed", []string{`UPDATE streams SET state = substr(state, 1, length(state) - 1) || x'20' WHERE subject = (SELECT max(subject) FROM streams WHERE state IS NOT NULL)`}},
-			{"a sum changed", []string{`UPDATE streams SET sum = sum + 1 WHERE subject = (SELECT max(subject) FROM streams)`}},
-			{"a stream of another", []string{`UPDATE streams SET state = (SELECT state FROM streams WHERE subject = (SELECT min(subject) FROM streams)), sum = (SELECT sum FROM streams WHERE subject = (SELECT min(subject) FROM streams))
-				WHERE subject = (SELECT max(subject) FROM streams)`}},
+			{"a stream lost", []string{`DELETE FROM streams WHERE subject = (SELECT subject FROM streams ORDER BY subject LIMIT 1)`}},
+			{"a state changed", []string{`UPDATE streams SET state = substr(state, 1, length(state) - 1) || x'20' WHERE subject = (SELECT subject FROM streams WHERE state IS NOT NULL ORDER BY subject DESC LIMIT 1)`}},
+			{"a sum changed", []string{`UPDATE streams SET sum = sum + 1 WHERE subject = (SELECT subject FROM streams ORDER BY subject DESC LIMIT 1)`}},
+			{"a stream of another", []string{`UPDATE streams SET state = (SELECT state FROM streams WHERE subject = (SELECT subject FROM streams ORDER BY subject LIMIT 1)), sum = (SELECT sum FROM streams WHERE subject = (SELECT subject FROM streams ORDER BY subject LIMIT 1))
+				WHERE subject = (SELECT subject FROM streams ORDER BY subject DESC LIMIT 1)`}},
 			{"reservations emptied", []string{`DELETE FROM reserved`}},
-			{"a reservation lost", []string{`DELETE FROM reserved WHERE message = (SELECT min(message) FROM reserved)`}},
+			{"a reservation lost", []string{`DELETE FROM reserved WHERE message = (SELECT message FROM reserved ORDER BY message LIMIT 1)`}},
 			{"opt-outs emptied", []string{`DELETE FROM opt_outs`, `DELETE FROM standing`}},
-			{"an opt-out lost", []string{`DELETE FROM standing WHERE event = (SELECT min(event) FROM standing)`}},
+			{"an opt-out lost", []string{`DELETE FROM standing WHERE event = (SELECT event FROM standing ORDER BY event LIMIT 1)`}},
 			{"messages emptied", []string{`DELETE FROM messages`}},
-			{"a message lost", []string{`DELETE FROM messages WHERE id = (SELECT min(id) FROM messages)`}},
+			{"a message lost", []string{`DELETE FROM messages WHERE id = (SELECT id FROM messages ORDER BY id LIMIT 1)`}},
 			{"marks lost", []string{`DELETE FROM partitions`}},
 		} {
 			t.Run(c.name, func(t *testing.T) {
@@ -144,7 +144,13 @@ func TestRowsFit(t *testing.T) {
 					}
 				}
 				if got := viewtest.Dump(t, db); got != want {
-					t.Fatal("made anew, the rows are others")
+					a, b := strings.Split(got, "\n"), strings.Split(want, "\n")
+					for i := range min(len(a), len(b)) {
+						if a[i] != b[i] {
+							t.Fatalf("made anew, the rows are others: %.300s\nnot %.300s", a[i], b[i])
+						}
+					}
+					t.Fatalf("made anew, there are %d rows, not %d", len(a), len(b))
 				}
 				if len(unfit(t, db)) != 0 {
 					t.Fatal("made anew, they do not fit")

@@ -70,6 +70,14 @@ func files(t *testing.T, dir string) map[string]string {
 	return out
 }
 
+func (n *node) optOut(number string) {
+	n.t.Helper()
+	a := n.call("POST", "/v1/opt-outs", fmt.Sprintf(`{"number":%q,"scope":"legal_entity","source":"phone","evidence":"Called and asked us to stop."}`, number))
+	if a.status != http.StatusCreated {
+		n.t.Fatalf("opt-out: %d %s %v", a.status, a.body, a.err)
+	}
+}
+
 func statement(to string) string {
 	return fmt.Sprintf(`{"to":%q,"body":"Your statement is ready."}`, to)
 }

@@ -16,6 +16,10 @@ const (
 	// opened, and checkWithin the time for it.
 	checkAtOpen = 20_000
 	checkWithin = 300 * time.Millisecond
+	// checkOnFinding and checkOnFindingWithin are these bounds once a row was found that does not fit: where one
+	// was changed, others may be.
+	checkOnFinding       = 1_000_000
+	checkOnFindingWithin = 10 * time.Second
 	// checkEvery is how long after a whole check in the background the next one begins.
 	checkEvery = 24 * time.Hour
 )
@@ -69,16 +73,17 @@ func (c *Checker) Found(why error) {
 // Begin compares some rows, before anyone reads any, and begins to compare all of them in the background, until
 // End.
 func (c *Checker) Begin(ctx context.Context) error {
-	within, cancel := context.WithTimeout(ctx, checkWithin)
-	defer cancel()
+	began, within := time.Now(), checkWithin
 	first := rand.IntN(Buckets)
 	left := checkAtOpen
-	for i := 0; i < Buckets && left > 0 && within.Err() == nil; i++ {
+	for i := 0; i < Buckets && left > 0 && time.Since(began) < within; i++ {
 		read, err := c.compare(ctx, (first+i)%Buckets, left, func() {}, i == 0)
 		if err != nil {
 			return err
 		}
-		left -= read
+		if left -= read; within == checkWithin && c.Checked().Unfit > 0 {
+			left, within = checkOnFinding, checkOnFindingWithin
+		}
 	}
 	ctx, c.stop = context.WithCancel(context.WithoutCancel(ctx))
 	c.wg.Go(func() { c.run(ctx) })
@@ -117,6 +122,7 @@ func (c *Checker) All(ctx context.Context) error {
 		if _, err := c.compare(ctx, b, math.MaxInt, pace, b == 0); err != nil {
 			return err
 		}
+		pace()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

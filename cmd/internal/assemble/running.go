@@ -76,7 +76,9 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	}
 	remembering, stopRemembering := context.WithCancel(context.WithoutCancel(ctx))
 	var memory sync.WaitGroup
-	memory.Go(func() { r.remember(remembering, r.served) })
+	// What makes a node that runs end: its database turns out to be another ledger's, or not that of the others.
+	conflicts := make(chan error, 2)
+	memory.Go(func() { r.remember(remembering, r.served, conflicts) })
 	defer func() { stopRemembering(); memory.Wait() }()
 	sharing := make(chan struct{})
 	go func() {
@@ -125,15 +127,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	apiCtx, stopAPI := context.WithCancel(ctx)
 	defer stopAPI()
 	go func() { served <- door.Serve(apiCtx, r.Listener, handler, r.Drain/2, r.Log) }()
-	watched := make(chan error, 1)
-	if r.watch != nil {
-		go func() {
-			if e := r.watch(apiCtx); e != nil {
-				watched <- e
-				stopAPI()
-			}
-		}()
-	}
+	conflict := r.watchFor(apiCtx, conflicts, stopAPI)
 	if r.Started != nil {
 		if err := r.Started(ctx); err != nil && ctx.Err() == nil {
 			stopAPI()
@@ -148,14 +142,36 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		r.Log.Warn("some requests were cut off while stopping")
 		err = nil
 	}
-	select {
-	case e := <-watched:
-		err = errors.Join(err, e)
-	default:
-	}
 	witnessed.end()
 	stop()
-	return err
+	return errors.Join(err, conflict())
+}
+
+// watchFor calls stop when there is a conflict: one that comes on conflicts, or one of watch. The function that it
+// returns ends that, and returns the conflict; nil if there was none.
+func (r *Running) watchFor(ctx context.Context, conflicts chan error, stop func()) (conflict func() error) {
+	ctx, end := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	if r.watch != nil {
+		watching.Go(func() {
+			if e := r.watch(ctx); e != nil {
+				conflicts <- e
+			}
+		})
+	}
+	var found error
+	watching.Go(func() {
+		select {
+		case found = <-conflicts:
+			stop()
+		case <-ctx.Done():
+		}
+	})
+	return func() error {
+		end()
+		watching.Wait()
+		return found
+	}
 }
 
 // handler is the API of the node.
