@@ -126,6 +126,9 @@ func writeContent(r *terminal.Rows, m *v1.Message, colours bool) {
 		status += ": " + means
 	}
 	r.Row("Status", "%s", status)
+	if m.Recovered != "" {
+		r.Row("Status", "recovered in epoch %d: the ledger had lost events of it, and the views knew it as %s. See docs/glossary.md#recovered", m.Epoch, terminal.Plain(m.Recovered))
+	}
 	if entry := glossary[m.Status]; entry != "" {
 		r.Row("Status", "see %s", entry)
 	}
@@ -198,9 +201,16 @@ func writeDecision(r *terminal.Rows, m *v1.Message) {
 // writeAttempt writes one attempt and what came of each part.
 func writeAttempt(r *terminal.Rows, a *v1.Attempt) {
 	name := "Attempt " + strconv.Itoa(a.Number)
-	r.Row(name, "to carrier %s as %s, started %s", terminal.Plain(a.Carrier), terminal.Plain(a.From), terminal.Instant(a.StartedAt))
+	started := "known from what was recovered"
+	if !a.StartedAt.IsZero() {
+		started = "started " + terminal.Instant(a.StartedAt)
+	}
+	r.Row(name, "to carrier %s as %s, %s", terminal.Plain(a.Carrier), terminal.Plain(a.From), started)
 	if a.Duplicate {
 		r.Row(name, "sent a second time: the attempt before is in doubt, and the program prefers a duplicate to a loss")
+	}
+	if a.Epoch != 0 {
+		r.Row(name, "the message is from before epoch %d of the ledger: the recipient may have got it before", a.Epoch)
 	}
 	for _, p := range a.Parts {
 		text := "part " + strconv.Itoa(p.Part) + "  " + terminal.Plain(string(p.Status))

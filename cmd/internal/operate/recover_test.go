@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/audit"
@@ -21,6 +22,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/sms"
 )
 
 // history writes a data folder by hand.
@@ -416,5 +418,47 @@ func TestRecoverRelease(t *testing.T) {
 	holds(false)
 	if out, err := release(RecoverReleaseCmd{All: true, Reason: "checked"}); err != nil || !strings.Contains(out, "views.db.epoch-2") {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// The older ledger went on before anyone noticed: what the views know of the other history is recovered, and what
+// the ledger has stays.
+func TestRecoverAnotherHistory(t *testing.T) {
+	l := lossyFolder(t)
+	log, err := sqlitelog.Open(l.dir, sqlitelog.Options{NumberForms: sms.CanonicalForms, Restored: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &history{t: t, d: &assemble.Data{Dir: l.dir, Log: log}, last: map[event.Pseudonym]event.ID{}}
+	var own []event.ID
+	for range 3 {
+		own = append(own, h.submit(3, ""), h.submit(1, ""))
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := recoverWith(l.dir, "disk 4 failed")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, id := range []event.ID{l.sent, l.late, l.keyed, l.stop} {
+		if !strings.Contains(out, id.String()) {
+			t.Errorf("the plan does not name %s:\n%s", id, out)
+		}
+	}
+	for _, id := range append(own, l.open) {
+		if strings.Contains(out, id.String()) {
+			t.Errorf("the plan names %s, which the ledger has:\n%s", id, out)
+		}
+	}
+	if out, err := recoverWith(l.dir); err != nil || !strings.HasPrefix(out, "Nothing is missing") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	h = openHistory(t, l.dir, false)
+	defer h.d.Close()
+	for id, want := range map[event.ID]recipient.Status{l.keyed: recipient.InDoubt, l.sent: recipient.InDoubt, own[0]: recipient.Accepted, l.open: recipient.Accepted} {
+		if m, err := h.d.Views.Message(t.Context(), "acme", id); err != nil || m.Status != want {
+			t.Errorf("%s is %+v, %v", id, m, err)
+		}
 	}
 }
