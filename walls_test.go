@@ -51,6 +51,8 @@ var rooms = []room{
 	// Trees and checkpoints, once there are any.
 	{folder: "domain/proof", own: []string{"domain/event", "domain/recipient", "domain/sms"},
 		others: []string{"github.com/transparency-dev/merkle", "golang.org/x/mod"}, pure: true},
+	// What a ledger has lost, and the facts that record it again.
+	{folder: "domain/recovery", own: []string{"domain/agreement", "domain/control", "domain/event", "domain/ledger", "domain/reading", "domain/recipient"}, others: []string{}, pure: true},
 	// Ports, errors, and the one writer of sealed events.
 	{folder: "domain/ledger", own: []string{"domain/event", "domain/recipient", "domain/sms"}, others: []string{}},
 	{folder: "domain/routing", own: []string{"domain/event"}, others: []string{}, pure: true},

@@ -33,7 +33,7 @@ const (
 
 // Apply applies one judged event of partition p to its message and returns the message. m is nil
 // before the message's first event. For a nil m it returns nil, unless the event is the message's
-// submit, or a cancel that came before the submit. m is changed in place. The event is shared and
+// submit, a cancel that came before the submit, or a MessageRecovered of a message whose submit is lost. m is changed in place. The event is shared and
 // only read.
 //
 // A void event adds its entry and changes nothing else. An event of another stream than the
@@ -45,7 +45,7 @@ func Apply(m *reading.Message, p event.Partition, j *ledger.Judged) *reading.Mes
 	}
 	if m == nil {
 		switch e.Data.(type) {
-		case *event.MessageSubmitted, *event.CancelRequested:
+		case *event.MessageSubmitted, *event.CancelRequested, *event.MessageRecovered:
 			if j.Why != "" {
 				return nil
 			}
@@ -89,6 +89,8 @@ func take(m *reading.Message, j *ledger.Judged) {
 		if m.CancelRequested.IsZero() {
 			m.CancelRequested = e.Time
 		}
+	case *event.MessageRecovered:
+		recovered(m, j, d)
 	case *event.MessageDecided:
 		m.Decision = &reading.Decision{Event: e.ID, At: e.Time, Control: e.Control, Data: d}
 		m.Decisions++
@@ -97,7 +99,7 @@ func take(m *reading.Message, j *ledger.Judged) {
 		m.Route = &reading.Route{Data: d}
 	case *event.HandoffStarted:
 		a := reading.Attempt{Number: d.Attempt, StartedAt: e.Time, CallBy: d.CallBy, AnswerBy: d.AnswerBy, Duplicate: d.Duplicate,
-			Reference: int(d.Reference), Parts: make([]reading.Part, len(d.Parts))}
+			Reference: int(d.Reference), Epoch: d.Epoch, Parts: make([]reading.Part, len(d.Parts))}
 		if m.Route != nil {
 			a.Carrier, a.From = m.Route.Data.Carrier, m.Route.Data.From
 		}
@@ -106,6 +108,9 @@ func take(m *reading.Message, j *ledger.Judged) {
 		}
 		m.Attempts = append(m.Attempts, a)
 		m.Started = e.Time
+		if d.Epoch != 0 {
+			m.Epoch = d.Epoch
+		}
 	case *event.HandoffAccepted:
 		// A receipt may have told before this that the carrier has the part. The id is still the
 		// one in the carrier's own answer. Of several answers the first counts.
@@ -133,6 +138,60 @@ func take(m *reading.Message, j *ledger.Judged) {
 			receipt(part, e, d)
 			sent(m, e.Time)
 		}
+	}
+}
+
+// recovered applies what was known of a message whose events the ledger had lost. As in the fold, a
+// message that has reached its end is only marked.
+func recovered(m *reading.Message, j *ledger.Judged, d *event.MessageRecovered) {
+	if !m.Submitted() {
+		m.Position.Index = j.Index
+		m.Program, m.Purpose, m.From, m.Country, m.ValidUntil, m.Answers, m.By = d.Program, d.Purpose, d.From, d.Country, d.ValidUntil, d.Answers, d.By
+		if m.Accepted = d.Accepted; m.Accepted.IsZero() {
+			m.Accepted = m.ID.Time()
+		}
+	}
+	m.Epoch, m.Recovered = d.Epoch, d.Status
+	if j.Status != recipient.InDoubt {
+		return
+	}
+	for i := range m.Attempts {
+		for k := range m.Attempts[i].Parts {
+			if part := &m.Attempts[i].Parts[k]; part.Status == recipient.PartOpen {
+				part.Status = recipient.PartInDoubt
+			}
+		}
+	}
+	for i := range d.Handoffs {
+		h := &d.Handoffs[i]
+		if m.Route == nil {
+			m.Route = &reading.Route{Data: &event.MessageRouted{Carrier: h.Carrier, From: d.From, Parts: d.Parts}}
+		}
+		knownHandoff(m, h)
+	}
+}
+
+// knownHandoff adds a hand-off that was known to what the ledger has of the message.
+func knownHandoff(m *reading.Message, h *event.KnownHandoff) {
+	at := slices.IndexFunc(m.Attempts, func(a reading.Attempt) bool { return a.Number >= h.Attempt })
+	if at < 0 {
+		at = len(m.Attempts)
+	}
+	if at == len(m.Attempts) || m.Attempts[at].Number != h.Attempt {
+		m.Attempts = slices.Insert(m.Attempts, at, reading.Attempt{Number: h.Attempt, Carrier: h.Carrier, From: m.From,
+			Reference: int(recipient.FirstReference(h))})
+	}
+	a := &m.Attempts[at]
+	if a.Carrier != h.Carrier {
+		return
+	}
+	part := partOf(m, h.Attempt, h.Part)
+	if part == nil {
+		a.Parts = append(a.Parts, reading.Part{Part: h.Part, Status: recipient.PartInDoubt})
+		part = &a.Parts[len(a.Parts)-1]
+	}
+	if h.CarrierID != "" && part.Status != recipient.PartTaken {
+		part.Status, part.CarrierID = recipient.PartTaken, h.CarrierID
 	}
 }
 
@@ -215,6 +274,22 @@ func Handoffs(m *reading.Message, refs []Handoff) []Handoff {
 		}
 	}
 	return refs
+}
+
+// Reservation is an idempotency key that belongs to a message, with the digest of the request that it came
+// with, and until when it is kept, in the log's own time.
+type Reservation struct {
+	Key, Input string
+	Until      time.Time
+}
+
+// Reserved is the idempotency key that a message has from an event on; nil if the event brings none.
+func Reserved(j *ledger.Judged) *Reservation {
+	key, input, valid := ledger.KeyOf(j.Event)
+	if key == "" {
+		return nil
+	}
+	return &Reservation{Key: key, Input: input, Until: valid.Add(KeepReserved)}
 }
 
 // Handoff is an open hand-off of a carrier account, and its key: the canonical key of the

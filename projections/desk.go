@@ -133,6 +133,10 @@ func messageDesk(s DeskSink, quarter int64, j *ledger.Judged, m *reading.Message
 		s.Facet(m.Tenant, FacetSender, m.From, bucket)
 		s.Facet(m.Tenant, FacetCountry, m.Country, bucket)
 		tally(reading.TallySubmitted, m.Purpose, m.Country, "", int64(m.Segments))
+	case *event.MessageRecovered: // of a submit that is lost; the tallies count only what the ledger has
+		s.Facet(m.Tenant, FacetPurpose, m.Purpose, bucket)
+		s.Facet(m.Tenant, FacetSender, m.From, bucket)
+		s.Facet(m.Tenant, FacetCountry, m.Country, bucket)
 	case *event.MessageDecided:
 		s.Facet(m.Tenant, FacetOutcome, string(d.Outcome), bucket)
 		tally(reading.TallyDecided, string(d.Outcome), m.Country, "", 0)

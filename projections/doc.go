@@ -11,15 +11,15 @@ import (
 )
 
 // docVersion is the newest first byte of a stored message. Older ones can still be read: version 1
-// has no references of attempts, version 2 no instants of checks, version 3 no versions of seals. Version
-// 3 is written only for a message with such an instant, which only format level 2 has, and version 4 only
-// for one that is sealed in version 2, which only format level 3 has. Below that level every program of the
-// cluster reads what is written.
+// has no references of attempts, version 2 no instants of checks, version 3 no versions of seals, version 4
+// no epochs. Version 3 is written only for a message with such an instant, which only format level 2 has,
+// version 4 only for one that is sealed in version 2, and version 5 only for one with an epoch, which only format
+// level 3 has. Below that level every program of the cluster reads what is written.
 //
 // An older program cannot read a newer layout. So a program with a new layout needs a migration
 // that says so (in the table compatible), and comes to a running cluster with a rebuild beside
 // the live views.
-const docVersion = 4
+const docVersion = 5
 
 var errDoc = errors.New("a message's view is of another version or damaged: rebuild the projections")
 
@@ -32,6 +32,9 @@ func AppendMessage(b []byte, m *reading.Message) []byte {
 		version = 3
 	}
 	if m.Content.Version != event.SealV1 {
+		version = 4
+	}
+	if m.Epoch != 0 {
 		version = docVersion
 	}
 	c := codec{out: append(b, version), version: version}
@@ -112,6 +115,10 @@ func (c *codec) message(m *reading.Message) {
 	for _, t := range []*time.Time{&m.CancelRequested, &m.Accepted, &m.Decided, &m.Started, &m.Sent, &m.Settled, &m.Changed} {
 		c.time(t)
 	}
+	if c.version > 4 {
+		num(c, &m.Epoch)
+		text(c, &m.Recovered)
+	}
 	// A position is stored as its distance to the one before.
 	var last int64
 	list(c, &m.Events, func(c *codec, e *reading.Entry) {
@@ -157,6 +164,9 @@ func attempt(c *codec, a *reading.Attempt) {
 	c.flag(&a.Duplicate)
 	if c.version > 1 {
 		num(c, &a.Reference)
+	}
+	if c.version > 4 {
+		num(c, &a.Epoch)
 	}
 	list(c, &a.Parts, func(c *codec, p *reading.Part) {
 		num(c, &p.Part)

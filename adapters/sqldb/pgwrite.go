@@ -614,15 +614,15 @@ func (s *staged) insertInbound(x *inboundRow) error {
 	return nil
 }
 
-func (s *staged) insertReserved(m *reading.Message, submit *event.MessageSubmitted) error {
+func (s *staged) insertReserved(m *reading.Message, r *projections.Reservation) error {
 	c := &s.reserved
-	c.hash = append(c.hash, viewrows.ReservedHash(m.Tenant, submit.Key))
+	c.hash = append(c.hash, viewrows.ReservedHash(m.Tenant, r.Key))
 	c.partition = append(c.partition, int16(m.Position.Partition))
 	c.tenant = append(c.tenant, m.Tenant)
-	c.key = append(c.key, submit.Key)
+	c.key = append(c.key, r.Key)
 	c.message = append(c.message, m.ID[:])
-	c.input = append(c.input, submit.Input)
-	c.until = append(c.until, keepUntil(submit))
+	c.input = append(c.input, r.Input)
+	c.until = append(c.until, r.Until.UnixMilli())
 	return nil
 }
 

@@ -37,7 +37,7 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	fresh, err := datafile.CheckViews(path, applicationID)
+	fresh, err := datafile.MakeViews(path, applicationID)
 	if err != nil {
 		return nil, err
 	}
@@ -50,9 +50,6 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 	pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(NORMAL)", "temp_store(MEMORY)", "cache_size(-65536)", "wal_autocheckpoint(8000)")
 	e := &sqlite{marks: map[event.Partition]ledger.Mark{}, partitions: map[event.Partition]viewsums.Contents{}}
 	d.engine = e
-	if err := datafile.MakeFile(path); err != nil {
-		return nil, fmt.Errorf("open the views: %w", err)
-	}
 	if e.db, err = sql.Open("sqlite", dsn(path, pragmas)+"&_txlock=immediate"); err != nil {
 		return nil, fmt.Errorf("open the views: %w", err)
 	}
@@ -427,9 +424,9 @@ func (t sqliteReviews) tallies(tenant string, quarter int64, p event.Partition) 
 
 func (t sqliteReviews) putDesk(x *desk.Tx) error { return t.desk.Write(x) }
 
-func (t *sqliteTx) insertReserved(m *reading.Message, submit *event.MessageSubmitted) error {
-	_, err := t.sqlite.insertReserved.Exec(viewrows.ReservedHash(m.Tenant, submit.Key), int64(m.Position.Partition), m.Tenant,
-		submit.Key, m.ID[:], submit.Input, keepUntil(submit))
+func (t *sqliteTx) insertReserved(m *reading.Message, r *projections.Reservation) error {
+	_, err := t.sqlite.insertReserved.Exec(viewrows.ReservedHash(m.Tenant, r.Key), int64(m.Position.Partition), m.Tenant,
+		r.Key, m.ID[:], r.Input, r.Until.UnixMilli())
 	return err
 }
 

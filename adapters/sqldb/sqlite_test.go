@@ -63,6 +63,48 @@ func TestClosedFileIsWhole(t *testing.T) {
 	}
 }
 
+// Views whose write-ahead file is lost or cut after a kill are noticed by their head file; views that are as
+// they were left are not.
+func TestLost(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "views.db")
+	w := world(600)
+	db := open(t, path)
+	for p := range viewtest.Partitions {
+		write(t, db, w, p, 0, len(w.Steps[p]))
+	}
+	for name, x := range map[string]struct {
+		cut  int64 // of the write-ahead file; -1: it is lost
+		lost bool
+	}{"as it was": {0, false}, "lost": {-1, true}, "cut": {100, true}} {
+		killed := filepath.Join(t.TempDir(), "views.db")
+		for _, suffix := range []string{"", "-wal", "-head"} {
+			raw, err := os.ReadFile(path + suffix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if suffix == "-wal" {
+				if x.cut < 0 {
+					continue
+				}
+				raw = raw[:int64(len(raw))-x.cut]
+			}
+			if err := os.WriteFile(killed+suffix, raw, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, lost, err := sqldb.LookAt(killed); lost != x.lost || err != nil {
+			t.Errorf("write-ahead file %s: lost %t, %v", name, lost, err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, lost, err := sqldb.LookAt(path); lost || err != nil {
+		t.Errorf("closed: lost %t, %v", lost, err)
+	}
+}
+
 // What was committed is there after a reopening, and goes on.
 func TestReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a name with %20 and ?.db")

@@ -170,7 +170,7 @@ type tx interface {
 	putReview(r *reading.Review) error
 	deleteReview(id event.ID) error
 	insertInbound(x *inboundRow) error
-	insertReserved(m *reading.Message, submit *event.MessageSubmitted) error
+	insertReserved(m *reading.Message, r *projections.Reservation) error
 	insertTails(all []tailRow) error
 
 	putMark(p event.Partition, m ledger.Mark, x *viewsums.Contents) error
@@ -647,9 +647,8 @@ func twoStreams(id event.ID) error {
 // message, and took a copy of its submit for the first.
 func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error) {
 	e := row.submit.Event
-	submit := e.Data.(*event.MessageSubmitted)
 	var reference sql.NullString
-	if submit.Referenced && t.w.reference != nil {
+	if submit, ok := e.Data.(*event.MessageSubmitted); ok && submit.Referenced && t.w.reference != nil {
 		if digest, err := t.w.reference(e); err == nil {
 			reference = sql.NullString{String: digest, Valid: true}
 		}
@@ -674,8 +673,8 @@ func (t *txn) begins(row *messageRow, previous event.ID) (linked bool, err error
 		}
 	}
 	row.written = true
-	if submit.Key != "" {
-		if err := t.tx.insertReserved(row.m, submit); err != nil {
+	if r := projections.Reserved(row.submit); r != nil {
+		if err := t.tx.insertReserved(row.m, r); err != nil {
 			return false, err
 		}
 		viewsums.Add(&t.sums[row.m.Position.Partition].Reserved, 1)
@@ -787,7 +786,3 @@ func (s *streamRow) fold() (state []byte, due sql.NullInt64) {
 // underReview reports whether an officer has yet to read an opt-out from before format level 2. One that
 // only a part of an inbound message holds is not reviewed.
 func underReview(o *projections.OptOut) bool { return o.Row.Unclear && !o.Part }
-
-func keepUntil(submit *event.MessageSubmitted) int64 {
-	return submit.ValidUntil.Add(projections.KeepReserved).UnixMilli()
-}

@@ -116,9 +116,11 @@ type Log struct {
 	background sync.WaitGroup
 	closing    sync.Once
 	closeErr   error
+	health     health
 
 	// These belong to the committer's goroutine.
 	failed         error // why it writes no more
+	failing        bool  // the last commit failed
 	heads          []int64
 	tail           []tailSegment // oldest first
 	tailBytes      int
@@ -211,6 +213,11 @@ func Open(dir string, o Options) (_ *Log, err error) {
 		return nil, err
 	}
 	l := &Log{o: o, dir: dir, closed: make(chan struct{}), stopped: make(chan struct{}), checkpoint: make(chan struct{}, 1)}
+	l.health.since = time.Now()
+	l.health.free = func() (int64, error) {
+		free, _, err := datafile.Free(dir)
+		return free, err
+	}
 	defer func() {
 		if err != nil {
 			_ = l.release() // the first error is reported
@@ -447,10 +454,6 @@ func (l *Log) Source() string { return "/" + l.id }
 // LogTo makes the log tell its troubles to log; until then it tells slog.Default.
 func (l *Log) LogTo(log *slog.Logger) { l.head.log.Store(log) }
 
-// Err says why the log takes no more appends; nil while it does. After a failed
-// commit the log must be closed and reopened: only opening finds out what is durable.
-func (l *Log) Err() error { return l.queue.err() }
-
 // Append is part of ledger.Log. What is refused at once, because the queue is
 // full, the log is closed or an event cannot be encoded, is answered before
 // Append returns. The events are encoded in the caller's goroutine: so the
@@ -522,13 +525,19 @@ func (l *Log) commitBatch(batch []*engine.Append) {
 	kind, err := ledger.ErrRefused, l.failed
 	if err == nil {
 		var doubt bool
-		if doubt, err = l.writeCommit(batch); doubt {
+		doubt, err = l.writeCommit(batch)
+		cause := err
+		if doubt {
 			kind = ledger.ErrUnknown
 			if !full(err) || !l.undo() {
 				err = fmt.Errorf("a commit of the ledger failed (%w); open it again to find out what is in it", err)
 				l.failed = err
 				l.queue.stop(err)
 			}
+		}
+		if cause != nil || l.failing {
+			l.failing = cause != nil
+			l.health.ended(cause, l.failed != nil, l.head.logger())
 		}
 	}
 	if err != nil {

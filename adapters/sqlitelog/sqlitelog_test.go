@@ -119,8 +119,8 @@ func TestFaults(t *testing.T) {
 func TestFailedCommitStops(t *testing.T) {
 	f := fixture(Options{})(t)
 	l := f.Log.(*Log)
-	if err := l.Err(); err != nil {
-		t.Fatal(err)
+	if ok, _, detail := l.Health(); !ok || detail != "" {
+		t.Fatal(detail)
 	}
 	f.Fail(logtest.Failed)
 	if a := logtest.Wait(l, 0, logtest.Events(1, 1)); !errors.Is(a.Err, ledger.ErrUnknown) {
@@ -129,8 +129,8 @@ func TestFailedCommitStops(t *testing.T) {
 	if a := logtest.Wait(l, 0, logtest.Events(2, 1)); !errors.Is(a.Err, ledger.ErrRefused) {
 		t.Fatalf("the next append gave %v, want ErrRefused", a.Err)
 	}
-	if l.Err() == nil {
-		t.Fatal("Err does not say that the log stopped")
+	if ok, _, detail := l.Health(); ok || !strings.Contains(detail, "restart the node") {
+		t.Fatalf("it does not say that the log stopped, but %q", detail)
 	}
 	l = f.Reopen(t).(*Log)
 	f.Fail(refusedFault)
@@ -194,8 +194,8 @@ func TestFullDisk(t *testing.T) {
 			acked++
 		}
 	}
-	if !errors.Is(a.Err, ledger.ErrRefused) || l.Err() != nil {
-		t.Fatalf("a full disk gave %v and %v, want ErrRefused and a log that goes on", a.Err, l.Err())
+	if !errors.Is(a.Err, ledger.ErrRefused) || l.failed != nil {
+		t.Fatalf("a full disk gave %v and %v, want ErrRefused and a log that goes on", a.Err, l.failed)
 	}
 	if _, err := l.write.Exec("PRAGMA max_page_count = 2000"); err != nil {
 		t.Fatal(err)
@@ -232,9 +232,9 @@ func TestFullDiskAtCommit(t *testing.T) {
 				if a.Err != nil || a.First != 0 || len(logtest.ReadAll(t, l, 0)) != 1 {
 					t.Fatalf("the next append: %+v", a)
 				}
-			} else if !errors.Is(a.Err, ledger.ErrRefused) || l.Err() == nil {
+			} else if !errors.Is(a.Err, ledger.ErrRefused) || l.queue.err() == nil {
 				// SQLite had committed it after all: the next must not take its place.
-				t.Fatalf("the next append: %+v, and the log says %v", a, l.Err())
+				t.Fatalf("the next append: %+v, and the log says %v", a, l.queue.err())
 			}
 		})
 	}

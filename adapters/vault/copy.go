@@ -85,6 +85,12 @@ func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 	if err := sameMaster(to.ring.current().wrapping, from); err != nil {
 		return 0, err
 	}
+	return Add(ctx, from, to)
+}
+
+// Add is Copy for a vault and a copy of it that may be under an older master key: keys that to lacks come
+// back.
+func Add(ctx context.Context, from, to *Vault) (n int, err error) {
 	if err := to.sameMeta(from); err != nil {
 		return 0, err
 	}
@@ -97,7 +103,7 @@ func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 		return 0, fmt.Errorf("read the vault that is copied: %w", err)
 	}
 	for k, box := range classes {
-		if have, ok := had[k]; ok && !to.ring.sameKey(have, box, "class", k.tenant, k.class) {
+		if have, ok := had[k]; ok && !sameKey(to, have, from, box, "class", k.tenant, k.class) {
 			return n, fmt.Errorf("both vaults have a key of their own for tenant %q and class %s, and data that was encrypted with one of them cannot be read with the other: copy into a vault that was not used yet", k.tenant, k.class)
 		} else if ok {
 			continue
@@ -115,7 +121,7 @@ func Copy(ctx context.Context, from, to *Vault) (n int, err error) {
 		if len(batch) == 0 {
 			return n, nil
 		}
-		missing, err := lacking(ctx, to, after, batch)
+		missing, err := lacking(ctx, to, from, after, batch)
 		if err != nil {
 			return n, err
 		}
@@ -135,7 +141,7 @@ var lastID = event.ID(bytes.Repeat([]byte{0xff}, len(event.ID{})))
 
 // lacking returns those secrets of a batch that a vault does not have. The ids of the batch
 // come after the given id.
-func lacking(ctx context.Context, v *Vault, after event.ID, batch []subjectSecret) (missing []subjectSecret, err error) {
+func lacking(ctx context.Context, v, from *Vault, after event.ID, batch []subjectSecret) (missing []subjectSecret, err error) {
 	have := map[event.ID][]byte{}
 	upTo := batch[len(batch)-1].id
 	for {
@@ -155,7 +161,7 @@ func lacking(ctx context.Context, v *Vault, after event.ID, batch []subjectSecre
 		box, ok := have[s.id]
 		if !ok {
 			missing = append(missing, s)
-		} else if !v.ring.sameKey(box, s.box, "subject", string(s.id[:])) {
+		} else if !sameKey(v, box, from, s.box, "subject", string(s.id[:])) {
 			return nil, fmt.Errorf("the subject key %s differs in the two vaults: one of them is damaged", s.id)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	driver "modernc.org/sqlite"
@@ -23,7 +24,7 @@ type memory struct {
 	store store // what is done with the vault's database
 	notes notes // the same database
 	now   func() time.Time
-	log   *slog.Logger
+	log   atomic.Pointer[slog.Logger]
 	lacks missing
 }
 

@@ -149,11 +149,14 @@ func (m *memory) notice(ctx context.Context, subjects []event.ID, classes []clas
 }
 
 func (m *memory) logger() *slog.Logger {
-	if m.log == nil {
-		return slog.Default()
+	if log := m.log.Load(); log != nil {
+		return log
 	}
-	return m.log
+	return slog.Default()
 }
+
+// LogTo gives a vault that is open a log, in place of Options.Log.
+func LogTo(v *Vault, log *slog.Logger) { v.log.Store(log) }
 
 // loadMissing reads which class keys were noticed to be missing before, and still are.
 func (m *memory) loadMissing(ctx context.Context) error {

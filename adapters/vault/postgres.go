@@ -85,7 +85,8 @@ func (p *shared) open(ctx context.Context, masterKeyFile string, o Options) (v *
 		return nil, err
 	}
 	v = newVault(masterFiles(masterKeyFile)...)
-	v.db, v.store, v.notes, v.rotation, v.log = p.db, p, sharedNotes{p}, sharedRotation{p}, o.Log
+	v.db, v.store, v.notes, v.rotation = p.db, p, sharedNotes{p}, sharedRotation{p}
+	v.log.Store(o.Log)
 	keys, err := readMasters(v.ring.files)
 	if err != nil {
 		return nil, err

@@ -323,14 +323,18 @@ func endRotation(ctx context.Context, tx *sql.Tx, in string, m master, ended tim
 }
 
 func (s sqliteRotation) count(ctx context.Context) (subjects, classes map[int]int64, err error) {
-	return count(ctx, s.db, "")
+	return count(ctx, s.db, "", s.noMasters)
 }
 
 // count counts the keys by their master keys.
-func count(ctx context.Context, db querier, in string) (subjects, classes map[int]int64, err error) {
+func count(ctx context.Context, db querier, in string, noMasters bool) (subjects, classes map[int]int64, err error) {
 	subjects, classes = map[int]int64{}, map[int]int64{}
 	for table, into := range map[string]map[int]int64{"subjects": subjects, "classes": classes} {
-		rows, err := db.QueryContext(ctx, "SELECT master, count(*) FROM "+in+table+" GROUP BY master")
+		query := "SELECT master, count(*) FROM " + in + table + " GROUP BY master"
+		if noMasters {
+			query = "SELECT 0, count(*) FROM " + in + table
+		}
+		rows, err := db.QueryContext(ctx, query)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -423,6 +427,6 @@ func (p sharedRotation) endRotation(ctx context.Context, m master, ended time.Ti
 func (p sharedRotation) count(ctx context.Context) (subjects, classes map[int]int64, err error) {
 	db := p.client.OpenSchema(schema.Name)
 	defer db.Close()
-	subjects, classes, err = count(ctx, db, inPostgres)
+	subjects, classes, err = count(ctx, db, inPostgres, false)
 	return subjects, classes, p.client.Explain(err, 0)
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 // rotated is a vault with its master key files, in a test of a rotation.
@@ -326,5 +327,59 @@ func TestRotateKilled(t *testing.T) {
 				t.Errorf("%+v, %v", s, err)
 			}
 		})
+	}
+}
+
+// Keys that were lost come back from a copy, also from one under an older master key; what the vault has stays.
+func TestAdd(t *testing.T) {
+	r := newRotated(t, "SQLite")
+	v := r.open(r.key)
+	all := seals(t, v, 20)
+	v.Close()
+	raw, err := os.ReadFile(r.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(t.TempDir(), "vault.db")
+	if err := os.WriteFile(copied, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	v = r.open(r.key)
+	lost := all[7].s
+	if _, err := v.db.Exec("DELETE FROM subjects WHERE id = ?", lost.SubjectKey[:]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.db.Exec("DELETE FROM classes WHERE class = ?", all[9].s.ClassKey); err != nil {
+		t.Fatal(err)
+	}
+	v.Close()
+	v = r.open(r.key)
+	for _, i := range []int{7, 9} {
+		if _, err := v.Open("acme", all[i].id, &all[i].s); !errors.Is(err, ledger.ErrKeyMissing) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	later := seals(t, v, 30)
+	next := masterFile(t)
+	if _, _, err := Rotate(t.Context(), v, next, "test", nil); err != nil {
+		t.Fatal(err)
+	}
+	from, err := OpenToCopy(copied, r.key, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	if n, err := Add(t.Context(), from, v); n != 2 || err != nil {
+		t.Errorf("%d keys were added, %v", n, err)
+	}
+	v.Close()
+	v = r.open(next)
+	r.opens(v, append(all, later...))
+	if ok, _, detail := v.Health(); !ok {
+		t.Error(detail)
+	}
+	other := newRotated(t, "SQLite")
+	if n, err := Add(t.Context(), from, other.open(other.key)); n != 0 || err == nil {
+		t.Errorf("from another vault %d keys were added, %v", n, err)
 	}
 }

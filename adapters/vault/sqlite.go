@@ -101,7 +101,8 @@ func openSQLite(v *Vault, path string, keys []*wrapping, o Options) error {
 	if s.getClass, err = v.db.Prepare("SELECT key FROM classes WHERE tenant = ? AND class = ?"); err != nil {
 		return err
 	}
-	v.store, v.notes, v.rotation, v.log = s, sqliteNotes{s}, sqliteRotation{s}, o.Log
+	v.store, v.notes, v.rotation = s, sqliteNotes{s}, sqliteRotation{s}
+	v.log.Store(o.Log)
 	if err := v.readMeta(context.Background(), keys, o); err != nil {
 		return err
 	}

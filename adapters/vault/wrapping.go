@@ -42,13 +42,13 @@ func (w *wrapping) unwrap(box []byte, kind string, names ...string) ([]byte, err
 	return key, nil
 }
 
-// sameKey reports whether two boxes have the same key. No key is wrapped twice, so the boxes are
-// usually the same bytes.
-func (r *keyring) sameKey(a, b []byte, kind string, names ...string) bool {
+// sameKey reports whether a box of one vault and one of another have the same key. A key is seldom wrapped
+// twice, so the boxes are usually the same bytes.
+func sameKey(v *Vault, a []byte, other *Vault, b []byte, kind string, names ...string) bool {
 	if bytes.Equal(a, b) {
 		return true
 	}
-	x, err1 := r.unwrap(a, kind, names...)
-	y, err2 := r.unwrap(b, kind, names...)
+	x, err1 := v.open(a, kind, names...)
+	y, err2 := other.open(b, kind, names...)
 	return err1 == nil && err2 == nil && subtle.ConstantTimeCompare(x, y) == 1
 }

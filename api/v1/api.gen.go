@@ -109,21 +109,24 @@ type Alive struct {
 	Ok bool `json:"ok"`
 }
 
-// Attempt defines model for Attempt.
+// Attempt A hand-off. The times are left out for one that is known only from what was recovered after a loss.
 type Attempt struct {
 	// AnswerBy A part that is not answered by then is in doubt.
-	AnswerBy time.Time `json:"answer_by"`
+	AnswerBy time.Time `json:"answer_by,omitempty,omitzero"`
 
 	// CallBy The carrier is not called after this.
-	CallBy  time.Time `json:"call_by"`
+	CallBy  time.Time `json:"call_by,omitempty,omitzero"`
 	Carrier string    `json:"carrier"`
 
 	// Duplicate An earlier attempt is in doubt, and the program prefers a second message to none.
-	Duplicate bool          `json:"duplicate,omitempty,omitzero"`
+	Duplicate bool `json:"duplicate,omitempty,omitzero"`
+
+	// Epoch The epoch of the ledger, if the message was submitted before it: the ledger had lost events, or was restored, and the recipient may have got the message before. Left out otherwise.
+	Epoch     int           `json:"epoch,omitempty,omitzero"`
 	From      string        `json:"from"`
 	Number    int           `json:"number"`
 	Parts     []AttemptPart `json:"parts"`
-	StartedAt time.Time     `json:"started_at"`
+	StartedAt time.Time     `json:"started_at,omitempty,omitzero"`
 }
 
 // AttemptPart defines model for AttemptPart.
@@ -791,7 +794,7 @@ type Message struct {
 	Answers  ID        `json:"answers,omitempty,omitzero"`
 	Attempts []Attempt `json:"attempts"`
 
-	// Body The text as submitted; null after it was erased.
+	// Body The text as submitted; null after it was erased, and for a recovered message whose submit the ledger has lost.
 	Body *string `json:"body"`
 
 	// By The id of the API key that submitted it, or `clerk`.
@@ -804,6 +807,9 @@ type Message struct {
 	// Decisions How many decisions were effective.
 	Decisions int    `json:"decisions"`
 	Encoding  string `json:"encoding"`
+
+	// Epoch The epoch of the ledger, for a message that was submitted before the ledger was recovered or restored and was sent, or recovered, after that. The recipient may have got the message before. Left out for other messages.
+	Epoch int `json:"epoch,omitempty,omitzero"`
 
 	// Erased The personal data was erased: number, body, reference and metadata.
 	Erased bool `json:"erased"`
@@ -833,8 +839,11 @@ type Message struct {
 	// ReceiptGrade The weakest grade among the receipts that count: `handset`, `network` or `inferred`.
 	ReceiptGrade string    `json:"receipt_grade,omitempty,omitzero"`
 	Recipient    Recipient `json:"recipient"`
-	Reference    string    `json:"reference,omitempty,omitzero"`
-	Segments     int       `json:"segments"`
+
+	// Recovered The ledger had lost events of this message, and a newer copy of the views knew it in this status. It is in doubt, and is never sent again. Left out for other messages.
+	Recovered string `json:"recovered,omitempty,omitzero"`
+	Reference string `json:"reference,omitempty,omitzero"`
+	Segments  int    `json:"segments"`
 
 	// SentFrom The sender ID of the last attempt.
 	SentFrom string `json:"sent_from,omitempty,omitzero"`
@@ -843,7 +852,7 @@ type Message struct {
 	Status Status `json:"status"`
 	Times  Times  `json:"times"`
 
-	// To Left out after it was erased.
+	// To Left out after it was erased, and for a recovered message whose submit the ledger has lost.
 	To string `json:"to,omitempty,omitzero"`
 }
 

@@ -12,7 +12,7 @@ import (
 func message(w *reading.Whole) Message {
 	m := w.Message
 	v := Message{
-		Id: m.ID, Status: m.Status, Position: m.Position, Erased: w.Content == nil && !w.KeyMissing, KeyMissing: w.KeyMissing,
+		Id: m.ID, Status: m.Status, Position: m.Position, Erased: w.Content == nil && !w.KeyMissing && !m.Lost(), KeyMissing: w.KeyMissing, Epoch: m.Epoch, Recovered: m.Recovered,
 		Program: m.Program, Purpose: m.Purpose, Priority: m.Priority, From: m.From, SentFrom: m.SentFrom(), Carrier: m.Carrier(),
 		Encoding: m.Encoding, Segments: m.Segments, Answers: m.Answers, By: m.By,
 		Recipient: Recipient{Country: m.Country, Places: make([]string, len(m.Places)), LocalTimes: all(m.LocalTimes(), localTime)},
@@ -49,7 +49,7 @@ func searchPage(p *reading.Page) SearchPage {
 
 func summary(o *reading.Opened) MessageSummary {
 	m := o.Message
-	v := MessageSummary{Id: m.ID, Status: m.Status, Erased: o.Content == nil && !o.KeyMissing, KeyMissing: o.KeyMissing, Program: m.Program, Purpose: m.Purpose, From: m.From,
+	v := MessageSummary{Id: m.ID, Status: m.Status, Erased: o.Content == nil && !o.KeyMissing && !m.Lost(), KeyMissing: o.KeyMissing, Program: m.Program, Purpose: m.Purpose, From: m.From,
 		SentFrom: m.SentFrom(), Country: m.Country, Carrier: m.Carrier(), Segments: m.Segments, Position: m.Position, Accepted: m.Accepted, Sent: m.Sent, Changed: m.Changed}
 	if m.Decision != nil {
 		v.Outcome = string(m.Decision.Data.Outcome)
@@ -75,7 +75,7 @@ func sentParts(parts []sms.Segment) []SentPart {
 
 func attempt(a *reading.Attempt) Attempt {
 	return Attempt{Number: a.Number, Carrier: a.Carrier, From: a.From, StartedAt: a.StartedAt, CallBy: a.CallBy,
-		AnswerBy: a.AnswerBy, Duplicate: a.Duplicate, Parts: all(a.Parts, attemptPart)}
+		AnswerBy: a.AnswerBy, Duplicate: a.Duplicate, Epoch: a.Epoch, Parts: all(a.Parts, attemptPart)}
 }
 
 func attemptPart(p *reading.Part) AttemptPart {

@@ -41,7 +41,7 @@ func (s *server) SubmitMessage(ctx context.Context, r SubmitMessageRequestObject
 		return nil, written(err)
 	}
 	return SubmitMessage202JSONResponse{
-		Id: m.ID, Status: recipient.Accepted, To: string(m.To), NumberKnown: numberKnown(m.To), From: m.From, Program: m.Program, Purpose: m.Purpose,
+		Id: m.ID, Status: cmp.Or(m.Status, recipient.Accepted), To: string(m.To), NumberKnown: numberKnown(m.To), From: m.From, Program: m.Program, Purpose: m.Purpose,
 		Encoding: m.Encoding, Segments: m.Segments, Position: m.Position,
 	}, nil
 }

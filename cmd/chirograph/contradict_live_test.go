@@ -73,7 +73,7 @@ func TestClusterLive(t *testing.T) {
 					t.Fatal(err)
 				}
 				says = "has 8 partitions, of which the ledger uses 6"
-			case "the database: those of another ledger put in its place":
+			case "the database: that of another ledger put in its place":
 				other, otherPrefix := servertest.Postgres(t), servertest.Topic(t)
 				o := clusterOver(t, other, kafkaSection(otherPrefix, brokers, "6s"), 1)
 				o.begin(1)
@@ -82,7 +82,11 @@ func TestClusterLive(t *testing.T) {
 				}
 				o.stop()
 				exchange(t, database, other)
-				says = "is stopped"
+				within(t, "the node ends", n.p.eofed)
+				if says := n.p.text(); !strings.Contains(says, "the database is not the one that this node was started with: the vault belongs to the ledger") {
+					t.Errorf("it says %s", tail(says, 1500))
+				}
+				return
 			default:
 				t.Fatalf("the table says %q of %q, and this test does not know how to do that", r.what, r.files)
 			}

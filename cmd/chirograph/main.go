@@ -40,6 +40,8 @@ type commandLine struct {
 	Restore     backup.RestoreCmd      `cmd:"" help:"Make a data folder, or a cluster's ledger, of a backup. Nothing is sent before an operator releases it."`
 	Projections operate.ProjectionsCmd `cmd:"" help:"Rebuild the views."`
 	Log         operate.LogCmd         `cmd:"" help:"Create, repair and copy a ledger's log."`
+	Recover     operate.RecoverCmd     `cmd:"" help:"Let a ledger go on that has lost events, and release what it then holds."`
+	Vault       operate.VaultCmd       `cmd:"" help:"Look after the keys under which personal data is sealed."`
 	Bench       bench.Cmd              `cmd:"" help:"Measure messages from submit to receipt on this machine."`
 	World       operate.WorldCmd       `cmd:"" help:"Export the built-in world data: area codes and zones."`
 	Version     operate.VersionCmd     `cmd:"" help:"Show the version of this binary and of what is built into it."`

@@ -1,6 +1,10 @@
 package audit
 
-import "github.com/chirograph/chirograph/domain/event"
+import (
+	"time"
+
+	"github.com/chirograph/chirograph/domain/event"
+)
 
 // epochs are the vault that the ledger is bound to, and its epochs, by control position. As in the rest of control,
 // nothing here is asked of the fold that the nodes use.
@@ -14,6 +18,7 @@ type epochs struct {
 type epoch struct {
 	from     int64
 	number   int
+	began    time.Time
 	releases []release
 }
 
@@ -42,7 +47,7 @@ func (s *epochs) take(at int64, e *event.Event) {
 		}
 	case *event.EpochBegan:
 		if d.Epoch == s.number()+1 {
-			s.began = append(s.began, epoch{from: at, number: d.Epoch})
+			s.began = append(s.began, epoch{from: at, number: d.Epoch, began: e.Time})
 		}
 	case *event.EpochReleased:
 		if n := len(s.began); n > 0 && d.Epoch == s.number() {
@@ -55,13 +60,19 @@ func (s *epochs) take(at int64, e *event.Event) {
 	}
 }
 
-// held is the epoch that, at a control position, keeps a program's messages from being sent; nil if there is none.
-func (s *epochs) held(at int64, tenant, program string) (in *epoch) {
+// at is the epoch that was in force at a control position; nil in the first, which nothing began.
+func (s *epochs) at(at int64) (in *epoch) {
 	for i := range s.began {
 		if s.began[i].from <= at {
 			in = &s.began[i]
 		}
 	}
+	return in
+}
+
+// held is the epoch that, at a control position, keeps a program's messages from being sent; nil if there is none.
+func (s *epochs) held(at int64, tenant, program string) *epoch {
+	in := s.at(at)
 	if in == nil {
 		return nil
 	}

@@ -64,7 +64,7 @@ const (
 	LevelUnknown Code = "level_unknown"
 	// VaultOther: the ledger is bound to a vault although it is bound to another.
 	VaultOther Code = "vault_other"
-	// EpochUnknown: an epoch begins that is not the next one, or a program is released in an epoch that
+	// EpochUnknown: an event names an epoch that control does not have, an epoch begins that is not the next one, or a program is released in an epoch that
 	// there is not.
 	EpochUnknown Code = "epoch_unknown"
 	// AuditImpossible: an event of the audit log with times, counts or texts that no writer of this
@@ -131,6 +131,11 @@ const (
 	// ResentInDoubt: a part in doubt was started once more, although its message does not prefer
 	// a duplicate, or the start does not say that it may be one.
 	ResentInDoubt Code = "resent_in_doubt"
+	// ResentRecovered: a start of a message of which the ledger had lost events.
+	ResentRecovered Code = "resent_recovered"
+	// StartUnmarked: a start of a message from before the ledger was recovered or restored that does
+	// not say so, or one that says so wrongly.
+	StartUnmarked Code = "start_unmarked"
 	// AcceptedTwice: a carrier accepted one part of one attempt under two ids.
 	AcceptedTwice Code = "accepted_twice"
 	// DoubtEarly: an attempt was recorded as in doubt before its answer_by.

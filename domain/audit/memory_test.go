@@ -2,6 +2,7 @@ package audit
 
 import (
 	"encoding/json"
+	"reflect"
 	"runtime"
 	"testing"
 	"time"
@@ -139,4 +140,12 @@ func heap(b *testing.B) uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// A stream that is put away takes 64 bytes of a map: its own and those of its key. In a map that is not full that is
+// some 100.
+func TestSettledIsSmall(t *testing.T) {
+	if n := reflect.TypeFor[settled]().Size() + reflect.TypeFor[event.Pseudonym]().Size(); n > 64 {
+		t.Errorf("a stream that is put away takes %d bytes", n)
+	}
 }

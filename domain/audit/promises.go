@@ -41,6 +41,8 @@ func (v promises) follow(index int64, s *stream, e *event.Event, why recipient.W
 		} else if !slices.Contains(s.cancels, e.Message) {
 			s.cancels = append(s.cancels, e.Message)
 		}
+	case *event.MessageRecovered:
+		v.recovered(index, s, m, e, d)
 	case *event.MessageExpired:
 		if m != nil {
 			m.expired = true
@@ -188,6 +190,7 @@ func (v promises) started(index int64, s *stream, m *message, e *event.Event, d 
 	}
 	v.gate(index, s, m, e, d)
 	v.resend(index, m, d)
+	v.marked(index, m, e, d)
 	a := attempt{answerBy: d.AnswerBy}
 	if m.route != nil {
 		a.carrier = m.route.carrier
@@ -247,6 +250,57 @@ func (v promises) gate(index int64, s *stream, m *message, e *event.Event, d *ev
 	}
 	if p := v.control.paused(e.Control, s.tenant, m.program, r.carrier); p != nil {
 		v.find(index, 2, StartPaused, "the pause at %s was in force", event.Position{Partition: event.ControlPartition, Index: p.from - 1})
+	}
+}
+
+// marked checks that a start says so if its message is from before the ledger's epoch: an earlier hand-off may be among the events that the ledger lacks.
+func (v promises) marked(index int64, m *message, e *event.Event, d *event.HandoffStarted) {
+	if m.recovered {
+		v.find(index, 3, ResentRecovered, "the message was recovered after the ledger had lost events of it, and is started: it may have been sent before")
+	}
+	number := 0
+	if x := v.control.epochs.at(e.Control); x != nil && m.id.Time().Before(x.began) {
+		number = x.number
+	}
+	if d.Epoch != number {
+		v.find(index, 3, StartUnmarked, "the start names epoch %d where %d is right: a message from before an epoch may have been sent before, and says so", d.Epoch, number)
+	}
+}
+
+// recovered follows a message of which the ledger had lost events.
+func (v promises) recovered(index int64, s *stream, m *message, e *event.Event, d *event.MessageRecovered) {
+	if x := v.control.epochs.at(v.control.head); x == nil || d.Epoch > x.number {
+		v.find(index, 0, EpochUnknown, "the event names epoch %d, and control has no such epoch", d.Epoch)
+	}
+	s.changed(index, "a message was recovered")
+	if m == nil {
+		m = &message{id: e.Message, folded: s.fold.Message(e.Message), program: d.Program, purpose: d.Purpose, answers: d.Answers, validTo: d.ValidUntil}
+		s.msgs = append(s.msgs, m)
+		s.cancels = slices.DeleteFunc(s.cancels, func(id event.ID) bool { return id == e.Message })
+	}
+	m.recovered, m.allow, m.route = true, nil, nil
+	for _, a := range m.attempts {
+		for i := range a.parts {
+			if a.parts[i].state == open {
+				a.parts[i].state = inDoubt
+			}
+		}
+	}
+	for _, h := range d.Handoffs {
+		for len(m.attempts) < h.Attempt {
+			m.attempts = append(m.attempts, attempt{carrier: h.Carrier})
+		}
+		a, p := m.attempt(h.Attempt, h.Part)
+		if a == nil {
+			continue
+		}
+		if p == nil {
+			a.parts = append(a.parts, part{n: h.Part, state: inDoubt})
+			p = &a.parts[len(a.parts)-1]
+		}
+		if h.CarrierID != "" && p.state != accepted {
+			p.state, p.id = accepted, h.CarrierID
+		}
 	}
 }
 

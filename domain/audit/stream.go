@@ -79,6 +79,7 @@ type message struct {
 	sendAt, validTo  time.Time
 	cancelled        bool
 	expired          bool
+	recovered        bool // the ledger had lost events of it
 	allow            *allow
 	route            *route
 	attempts         []attempt
@@ -128,7 +129,7 @@ const (
 type settled struct {
 	last   event.ID
 	key    event.ID
-	tenant string
+	tenant uint32 // its number in the verifier's tenants
 	texted bool
 	// suppressed is nil for a stream without an opt-out or a review, as most are.
 	suppressed *suppressed
@@ -150,9 +151,29 @@ func newStream(tenant string, subject event.Pseudonym) *stream {
 	return &stream{tenant: tenant, fold: recipient.New(tenant, subject), all: true}
 }
 
+// tenants are the tenants' names by number, so that a stream that is put away needs no text of its own.
+type tenants struct {
+	names   []string
+	numbers map[string]uint32
+}
+
+// number is the tenant's; a new name gets the next one.
+func (t *tenants) number(name string) uint32 {
+	n, ok := t.numbers[name]
+	if !ok {
+		if t.numbers == nil {
+			t.numbers = map[string]uint32{}
+		}
+		n = uint32(len(t.names)) //nolint:gosec // there are fewer tenants than that
+		t.names = append(t.names, name)
+		t.numbers[name] = n
+	}
+	return n
+}
+
 // settle returns the settled form of the stream, if none of its messages is open or recent at t,
 // the partition's time. It drops what the fold would drop at its next event.
-func (s *stream) settle(t time.Time) (settled, bool) {
+func (s *stream) settle(t time.Time, all *tenants) (settled, bool) {
 	f := s.fold
 	recent := func(x recipient.Remembered) bool { return t.Sub(x.At) <= recipient.RepeatWindow }
 	if len(f.Asks) > 0 || len(f.Inbound) > 0 || slices.ContainsFunc(f.Remembered, recent) || slices.ContainsFunc(f.Cancels, recent) ||
@@ -161,7 +182,7 @@ func (s *stream) settle(t time.Time) (settled, bool) {
 		}) {
 		return settled{}, false
 	}
-	out := settled{last: f.Last, key: f.Key, tenant: s.tenant, texted: f.Texted}
+	out := settled{last: f.Last, key: f.Key, tenant: all.number(s.tenant), texted: f.Texted}
 	if len(f.OptOuts)+len(s.optOuts)+len(f.Reviews)+len(s.reviews) > 0 {
 		out.suppressed = &suppressed{slices.Clip(f.OptOuts), slices.Clip(s.optOuts), slices.Clip(f.Reviews), slices.Clip(s.reviews)}
 	}
@@ -169,8 +190,9 @@ func (s *stream) settle(t time.Time) (settled, bool) {
 }
 
 // stream makes the settled stream live again.
-func (o settled) stream(subject event.Pseudonym) *stream {
-	s := &stream{tenant: o.tenant, fold: recipient.New(o.tenant, subject)}
+func (o settled) stream(subject event.Pseudonym, all *tenants) *stream {
+	tenant := all.names[o.tenant]
+	s := &stream{tenant: tenant, fold: recipient.New(tenant, subject)}
 	s.fold.Last, s.fold.Key, s.fold.Texted = o.last, o.key, o.texted
 	if o.suppressed != nil {
 		s.fold.OptOuts, s.optOuts = o.suppressed.folded, o.suppressed.optOuts

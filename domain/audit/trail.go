@@ -81,6 +81,10 @@ func (v trail) follow(index int64, e *event.Event) {
 		v.exportOf(index, e, d.Export, event.ID{})
 	case *event.ExportDeleted:
 		v.exportOf(index, e, d.Export, event.ID{})
+	case *event.MasterKeyRotated:
+		must(d.By != "", "it does not say by whom")
+		must(spans(d.Began, d.Ended), "its times are not in order")
+		must(d.Keys >= 2, "a vault has more keys")
 	}
 	if len(wrong) > 0 {
 		v.find(index, 0, AuditImpossible, "%s cannot be right: %s", e.Data.Type().Name(), strings.Join(compact(wrong), "; "))

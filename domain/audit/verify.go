@@ -20,7 +20,7 @@ import (
 //
 // It keeps in memory: the control stream; for the partition that is being read, the open and
 // recent messages of its streams (with the fold's own bounds: seven days of the log's time after
-// a message was settled and its validity ended) and some 150 bytes for every other stream; the ids
+// a message was settled and its validity ended) and some 100 bytes for every other stream; the ids
 // of the exports in the audit log; and at most maxFindings findings. So its memory grows with the
 // number of streams in the largest partition, and of exports, and not with the number of events.
 //
@@ -46,6 +46,7 @@ type Verifier struct {
 	fold    recipient.PartitionState
 	live    map[event.Pseudonym]*stream
 	settled map[event.Pseudonym]settled
+	tenants tenants
 	touched int // events since the last sweep
 	texts   map[string]string
 	// inbox are the inbound messages in the inbox that no officer has read, and when they came.
@@ -291,6 +292,10 @@ func (v *Verifier) slim(e *event.Event) {
 		one(&d.Account)
 		one(&d.To)
 		one(&d.Program)
+	case *event.MessageRecovered:
+		one(&d.Program)
+		one(&d.Purpose)
+		one(&d.From)
 	case *event.InboundReceivedV2:
 		one(&d.To)
 	case *event.InboundHeld:
@@ -370,6 +375,10 @@ func (v *Verifier) level(p event.Partition, index int64, e *event.Event) {
 	case *event.LevelRaised:
 		if now := v.control.level(at); d.Level > now+1 || d.Level > event.MaxLevel {
 			v.find(index, 0, LevelUnknown, "the format level is raised from %d to %d, and this build reads levels up to %d", now, d.Level, event.MaxLevel)
+		}
+	case *event.HandoffStarted:
+		if d.Epoch != 0 {
+			at, needs, what = e.Control, 3, "epoch of a start"
 		}
 	case *event.ProgramChanged:
 		if d.StartText != "" {
@@ -531,7 +540,7 @@ func (v *Verifier) open(e *event.Event) *stream {
 	}
 	if o, ok := v.settled[e.Subject]; ok {
 		delete(v.settled, e.Subject)
-		s = o.stream(e.Subject)
+		s = o.stream(e.Subject, &v.tenants)
 	} else {
 		s = newStream(e.Tenant, e.Subject)
 	}
@@ -547,7 +556,7 @@ func (v *Verifier) sweep() {
 	}
 	v.touched = 0
 	for subject, s := range v.live {
-		o, ok := s.settle(v.fold.Time)
+		o, ok := s.settle(v.fold.Time, &v.tenants)
 		if !ok {
 			continue
 		}

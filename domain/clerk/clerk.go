@@ -268,7 +268,8 @@ func (c *Clerk) Act(ctx context.Context, now time.Time, fault event.Fault, detai
 		out.Next, out.Need = c.flights.nextExpiry, c.flights.unseen(c.fold.streams)
 		return out
 	}
-	c.bringControl(&out, now)
+	latest, _ := c.cfg.Control.Latest()
+	c.bringControl(&out, latest, now)
 	c.fallDue(&out, now)
 	var p Proposal
 	var flown []*flight
@@ -291,7 +292,7 @@ func (c *Clerk) Act(ctx context.Context, now time.Time, fault event.Fault, detai
 			continue
 		}
 		n++
-		w := work{c: c, ctx: ctx, st: st, raw: now, now: event.Millis(now), last: st.state.Last, fault: fault, detail: detail}
+		w := work{c: c, ctx: ctx, st: st, raw: now, now: event.Millis(now), last: st.state.Last, latest: latest, fault: fault, detail: detail}
 		w.run()
 		if ctx.Err() != nil {
 			return out
@@ -331,8 +332,7 @@ func (c *Clerk) unpark(streams []event.Pseudonym) {
 // bringControl proposes the newest control position if the partition still lacks it a second
 // after this clerk saw that. The command that changes control appends it to every partition; this
 // is for the case that the command's process died.
-func (c *Clerk) bringControl(out *Actions, now time.Time) {
-	latest, _ := c.cfg.Control.Latest()
+func (c *Clerk) bringControl(out *Actions, latest *control.Registry, now time.Time) {
 	if latest.Position <= c.fold.part.Control {
 		return
 	}

@@ -62,9 +62,10 @@ type totals struct {
 	digest                                 [sha256.Size]byte // of the last run's log
 	// of receipts: how they were matched, how many waited in the inbox first, and how many
 	// stayed there; and the texts that revoke.
-	matches               map[event.Match]int
-	moved, orphans, stops int
-	level                 map[int]int // acknowledged texts, by the level at which they were written
+	matches                 map[event.Match]int
+	moved, orphans, stops   int
+	level                   map[int]int // acknowledged texts, by the level at which they were written
+	recovered, held, marked int         // messages, decisions, starts
 }
 
 func newTotals() *totals {
@@ -151,8 +152,12 @@ func TestRule(t *testing.T) {
 	}
 	t.Logf("%d runs, %d events, %d carrier calls, %d not made, %d in doubt without one; void: %v; messages at the end: %v", sum.runs, sum.events, sum.calls, sum.refused, sum.uncalled, sum.void, sum.statuses)
 	t.Logf("receipts: %v; %d waited in the inbox and were moved, %d stayed there; %d streams that texts stop or hold; texts by level: %v", sum.matches, sum.moved, sum.orphans, sum.stops, sum.level)
+	t.Logf("%d messages were recovered, %d decisions held by an epoch, %d starts from before one", sum.recovered, sum.held, sum.marked)
 	if n < 300 {
 		return
+	}
+	if sum.recovered == 0 || sum.held == 0 || sum.marked == 0 {
+		t.Error("no message was recovered, held or marked: the runs are too tame")
 	}
 	for _, m := range []event.Match{event.MatchID, event.MatchZeros, event.MatchHex, event.MatchReference} {
 		if sum.matches[m] == 0 {
@@ -250,6 +255,19 @@ func (w *world) check(t *totals) {
 	for _, j := range fresh.judged {
 		if j.Why != "" {
 			t.void[j.Why]++
+			continue
+		}
+		switch d := j.Event.Data.(type) {
+		case *event.MessageRecovered:
+			t.recovered++
+		case *event.MessageDecided:
+			if d.Fault == event.FaultRecovery {
+				t.held++
+			}
+		case *event.HandoffStarted:
+			if d.Epoch != 0 {
+				t.marked++
+			}
 		}
 		if d, ok := j.Event.Data.(*event.HandoffRefused); ok && d.NotCalled {
 			t.refused++
@@ -261,7 +279,7 @@ func (w *world) check(t *totals) {
 			called := slices.ContainsFunc(w.writes, func(x write) bool { return x.h.Message == m.ID && x.h.Attempt == len(m.Attempts) })
 			if m.Status == recipient.InDoubt && !called {
 				t.uncalled++
-				if w.faults == 0 && w.without == (rules{}) {
+				if w.faults == 0 && w.without == (rules{}) && !m.Recovered {
 					w.fail("nothing failed, no carrier was called, and %s is in doubt", m.ID)
 				}
 			}
@@ -551,7 +569,7 @@ func (w *world) gated(log []told, i int64, submit *event.Event, sub *event.Messa
 				continue
 			}
 			switch f := l.e.Data.(type) {
-			case *event.OptedOut, *event.SuppressionLifted, *event.InboundHeld, *event.InboundJoined, *event.ReviewResolved:
+			case *event.OptedOut, *event.SuppressionLifted, *event.InboundHeld, *event.InboundJoined, *event.ReviewResolved, *event.MessageRecovered:
 				return no("%s came between", l.e.Data.Type())
 			case *event.InboundReceivedV2:
 				if f.Holds != "" || f.Ask == event.InboundStop {
@@ -584,10 +602,23 @@ func (w *world) gated(log []told, i int64, submit *event.Event, sub *event.Messa
 		if _, c := l.e.Data.(*event.CancelRequested); c && l.e.Message == submit.ID {
 			w.fail("promise 2: the start at %d is called after a cancel at %d", i, l.i)
 		}
+		if _, r := l.e.Data.(*event.MessageRecovered); r && l.e.Message == submit.ID {
+			w.fail("promise 3: the start at %d is called after the message was recovered at %d", i, l.i)
+		}
 	}
 	reg := w.registry[inForce(log, i)]
 	if reg.Paused(tenant, sub.Program, x.call.Grant.Account) != nil {
 		w.fail("promise 2: the start at %d is called under a pause", i)
+	}
+	epoch, marked := reg.Epoch(), 0
+	if epoch.Holds(tenant, sub.Program) {
+		w.fail("promise 2: the start at %d is called, and its program was not released since epoch %d began", i, epoch.Number)
+	}
+	if epoch.Began != nil && submit.ID.Time().Before(epoch.At) {
+		marked = epoch.Number
+	}
+	if d.Epoch != marked {
+		w.fail("promise 3: the start at %d says epoch %d, and its message is from before epoch %d", i, d.Epoch, marked)
 	}
 	if r, _ := reg.Routes().Choose("US", sub.Program); r.Carrier != x.call.Grant.Account {
 		w.fail("the start at %d is called at %s, its route is %s", i, x.call.Grant.Account, r.Carrier)

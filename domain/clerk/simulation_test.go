@@ -89,6 +89,10 @@ type world struct {
 	// level is raised during the run.
 	begun int
 	raise bool
+	// epochs says that the ledger is recovered during the run, now and then; released says that all
+	// programs are released in the epoch.
+	epochs   bool
+	released bool
 }
 
 // write is one part that a carrier was called with.
@@ -212,10 +216,14 @@ func newWorld(seed uint64, without rules) *world {
 	w.stops, w.faults = pick(w, []int{3, 10, 30, 100}), pick(w, []int{0, 20, 50, 100})
 	w.registry = []*control.Registry{{}}
 	w.controlled("", &event.LedgerCreated{Ledger: "sim", Partitions: 1, NumberForms: 1})
-	switch seed % 3 { // a ledger of level 1, one of level 2, and one that is raised on its way
-	case 0:
+	w.epochs = seed%5 == 0
+	switch k := seed % 3; { // a ledger of level 1, one of level 2, and one that is raised on its way
+	case w.epochs:
 		w.controlled("", &event.LevelRaised{Level: 2, By: "x"})
-	case 1:
+		w.controlled("", &event.LevelRaised{Level: 3, By: "x"})
+	case k == 0:
+		w.controlled("", &event.LevelRaised{Level: 2, By: "x"})
+	case k == 1:
 		w.raise = true
 	}
 	w.controlled(tenant, &event.ProgramChanged{Name: "news", LegalEntity: entity, Purposes: []string{"marketing", "account"}, Countries: []string{"*"},
@@ -704,6 +712,10 @@ func (w *world) drive() {
 // control_ changes control, and appends it to the partition, or leaves that to the
 // clerks.
 func (w *world) control_() {
+	if w.epochs && w.rng.IntN(2) == 0 {
+		w.recover()
+		return
+	}
 	switch k := w.rng.IntN(6); {
 	case w.raise && w.rng.IntN(4) == 0:
 		w.raise = false
@@ -722,6 +734,58 @@ func (w *world) control_() {
 	}
 	if w.rng.IntN(3) > 0 {
 		w.apply(w.rng.IntN(2))
+	}
+}
+
+// recover begins an epoch, releases a program or all, or recovers a message, in any order: the rule must
+// hold whoever appends.
+func (w *world) recover() {
+	epoch := w.registry[len(w.registry)-1].Epoch().Number
+	switch k := w.rng.IntN(8); {
+	case k < 1:
+		w.controlled("", &event.EpochBegan{Epoch: epoch + 1, Cause: event.EpochRecovered, Reason: "x", By: "x"})
+		w.released = false
+	case k < 3 && epoch > 1:
+		w.controlled(tenant, &event.EpochReleased{Epoch: epoch, Program: pick(w, []string{"news", "codes"}), Reason: "x", By: "x"})
+	case k < 5 && epoch > 1:
+		w.controlled("", &event.EpochReleased{Epoch: epoch, Reason: "x", By: "x"})
+		w.released = true
+	case len(w.order) > 0:
+		w.recovered()
+		return
+	}
+	if w.rng.IntN(3) > 0 {
+		w.apply(w.rng.IntN(2))
+	}
+}
+
+// recovered recovers a message, with some of its hand-offs: one that the log has, or one whose submit it
+// lacks so far.
+func (w *world) recovered() {
+	s := w.submits[pick(w, w.order)]
+	if w.rng.IntN(3) == 0 {
+		s = w.submit()
+	}
+	sub := s.Data.(*event.MessageSubmitted)
+	d := &event.MessageRecovered{Epoch: max(2, w.registry[len(w.registry)-1].Epoch().Number), Program: sub.Program, Purpose: sub.Purpose, From: sub.From, Accepted: s.Time, ValidUntil: sub.ValidUntil,
+		Status: "sent", Source: event.RecoveredFromViews, By: "x"}
+	for i := range w.writes {
+		x := &w.writes[i]
+		if x.h.Message != s.ID || w.rng.IntN(2) == 0 {
+			continue
+		}
+		d.Parts = x.h.Parts
+		h := event.KnownHandoff{Attempt: x.h.Attempt, Part: x.h.Part, Carrier: x.call.Grant.Account, Reference: x.h.Reference}
+		if x.took && w.rng.IntN(2) == 0 {
+			h.CarrierID = x.id
+		}
+		d.Handoffs = append(d.Handoffs, h)
+	}
+	e := w.event(s.Subject, d)
+	e.ID, e.Message = event.Derive(s.ID, "recovered", fmt.Sprint(d.Epoch)), s.ID
+	w.put(e)
+	if w.rng.IntN(3) == 0 {
+		w.put(s) // a copy that a writer still had
 	}
 }
 
@@ -807,6 +871,9 @@ func (w *world) settle() {
 			w.controlled(tenant, &event.Resumed{Program: p.Program, Carrier: p.Carrier, Reason: "x", By: "x"})
 		}
 		w.paused = nil
+		if epoch := w.registry[len(w.registry)-1].Epoch(); epoch.Began != nil && !w.released {
+			w.controlled("", &event.EpochReleased{Epoch: epoch.Number, Reason: "x", By: "x"})
+		}
 	}
 	for _, pace := range []struct {
 		n    int

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/dispatch"
 	"github.com/chirograph/chirograph/domain/event"
@@ -24,6 +25,7 @@ type work struct {
 	raw    time.Time // the same time, with its monotonic reading
 	now    time.Time // whole milliseconds: what the events will say
 	last   event.ID
+	latest *control.Registry // as far as this node has read control
 	events []*event.Event
 	starts []event.ID
 	fault  event.Fault
@@ -80,7 +82,7 @@ func (w *work) message(m *recipient.Message) {
 		w.decide(m)
 	case recipient.Handoff:
 		c.agenda.remind(w.st, next, w.now)
-		if w.fault != "" { // nothing is sent while this node cannot be trusted to decide
+		if w.fault != "" || w.held(m) || w.lacksEpoch() { // nothing is sent while this node cannot be trusted to decide
 			w.letGo(m)
 			c.agenda.remind(w.st, w.now.Add(time.Second), w.now)
 			return
@@ -98,6 +100,18 @@ func (w *work) message(m *recipient.Message) {
 		}
 		w.handoff(m, ready, m.AllowUntil)
 	}
+}
+
+// held reports whether control, as far as this node has read it, holds the message's program, because the
+// ledger was recovered or restored. The partition may not have applied that yet.
+func (w *work) held(m *recipient.Message) bool {
+	return w.latest.Epoch().Holds(w.st.state.Tenant, m.Program)
+}
+
+// lacksEpoch reports whether the partition has yet to apply the control position at which the ledger's epoch
+// began. Until then a start would not say that its message is from before the epoch.
+func (w *work) lacksEpoch() bool {
+	return w.latest.Epoch().Number != w.c.fold.reg.Epoch().Number
 }
 
 // letGo takes a message out of its dispatcher's queue, and gives its grant back.
@@ -140,7 +154,13 @@ func (w *work) decide(m *recipient.Message) {
 	if w.fault != "" {
 		fault, detail = w.fault, w.detail
 	}
-	d := c.cfg.Decider.Decide(w.ctx, c.fold.reg, s, m, w.now, fault, detail)
+	reg := c.fold.reg
+	if w.held(m) {
+		reg, ready = w.latest, nil
+	} else if w.lacksEpoch() {
+		ready = nil
+	}
+	d := c.cfg.Decider.Decide(w.ctx, reg, s, m, w.now, fault, detail)
 	if d.Outcome == decision.Hold && held && d.Fault == m.Fault {
 		// The fault is the same as before: record nothing, only look later.
 		if w.st.lookAt == nil {
@@ -233,7 +253,7 @@ func (w *work) handoff(m *recipient.Message, r *prepared, until time.Time) {
 		Encoding: string(r.segments[0].Encoding), Parts: len(r.segments)})
 	started := &event.HandoffStarted{Attempt: len(m.Attempts) + 1, CallBy: event.Millis(callBy),
 		AnswerBy: event.Millis(callBy.Add(c.cfg.AnswerWithin)), Duplicate: duplicate,
-		Reference: reference(m.ID, len(m.Attempts)+1), Tail: w.tail(r)}
+		Reference: reference(m.ID, len(m.Attempts)+1), Tail: w.tail(r), Epoch: w.epoch(m)}
 	for _, n := range parts {
 		started.Parts = append(started.Parts, event.StartedPart{Part: n,
 			Digest: c.cfg.Vault.Digest(w.st.state.Tenant, "octets", r.segments[n-1].Octets)})
@@ -259,6 +279,14 @@ func (w *work) tail(r *prepared) string {
 	}
 	w.tails = append(w.tails, account)
 	return ledger.TailOf(w.c.cfg.Vault, string(r.to))
+}
+
+// epoch is the ledger's epoch, if the message is from before it: then the start says so.
+func (w *work) epoch(m *recipient.Message) int {
+	if x := w.c.fold.reg.Epoch(); x.Began != nil && m.ID.Time().Before(x.At) {
+		return x.Number
+	}
+	return 0
 }
 
 // reference is the user_message_reference of the first part: never 0, and different for each

@@ -38,6 +38,21 @@ func (e Epoch) Holds(tenant, program string) bool {
 	return e.Began != nil && !e.all && !e.released[programOf{tenant, ""}] && !e.released[programOf{tenant, program}]
 }
 
+// Held are the programs of a registry that the epoch holds, by tenant and name.
+func (e Epoch) Held(r *Registry) (out []*Program) {
+	if e.Began == nil || e.all {
+		return nil
+	}
+	for _, tenant := range r.Tenants() {
+		for _, p := range r.Programs(tenant) {
+			if e.Holds(tenant, p.Name) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
 // apply returns the epoch after an event; false if the event changes nothing.
 func (e Epoch) apply(x *event.Event) (Epoch, bool) {
 	switch d := x.Data.(type) {

@@ -37,6 +37,9 @@ type Decider struct {
 // its detail; "" means none. Any fault, the caller's or one that Decide finds, makes the outcome
 // Hold. Decide records nothing: the caller appends the result.
 func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipient.State, m *recipient.Message, now time.Time, fault event.Fault, detail string) *event.MessageDecided {
+	if reg.Epoch().Holds(s.Tenant, m.Program) {
+		return hold(m, now, event.FaultRecovery, notReleased)
+	}
 	if fault != "" {
 		return hold(m, now, fault, detail)
 	}
@@ -97,6 +100,9 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 	}
 	return out
 }
+
+// notReleased is the detail of a hold in an epoch in which the program is not released.
+const notReleased = "the ledger was recovered or restored; an operator has yet to release the program"
 
 // question is what the policies are asked about one message, and what they answered.
 type question struct {

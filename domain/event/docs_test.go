@@ -141,6 +141,7 @@ var turns = []struct {
 	{"InboundHeld.v1", ""},
 	{"InboundJoined.v1", ""},
 	{"ReviewResolved.v1", ""},
+	{"MessageRecovered.v1", ""},
 	{"CancelRequested.v1", "if its message was unsent (it is then cancelled), sending or in doubt"},
 }
 
@@ -278,7 +279,7 @@ may allow more (a new fault, a new state). If a field is removed or changes its 
 		b.WriteString("\n```json\n" + string(raw) + "\n```\n")
 	}
 	write("\n## What they are made of\n")
-	for _, name := range []string{"Sealed", "Reach", "Check", "StartedPart", "Concat", "HeldStream", "Route", "DataRead", "KeyCalls"} {
+	for _, name := range []string{"Sealed", "Reach", "Check", "StartedPart", "Concat", "HeldStream", "Route", "DataRead", "KeyCalls", "LostEvents", "KnownHandoff"} {
 		write("\n### %s\n\n%s\n\n", name, said[name].doc)
 		table(said[name].list)
 	}

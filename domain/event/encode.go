@@ -387,12 +387,14 @@ func init() {
 	register[VaultBound](Control)
 	register[EpochBegan](Control)
 	register[EpochReleased](Control)
+	register[MessageRecovered](Fact)
 	register[PersonalDataRead](Audit)
 	register[KeyUsed](Audit)
 	register[ExportAsked](Audit)
 	register[ExportEnded](Audit)
 	register[ExportDownloaded](Audit)
 	register[ExportDeleted](Audit)
+	register[MasterKeyRotated](Audit)
 }
 
 // Type names. The version of each type is written here and nowhere else.
@@ -428,12 +430,14 @@ func (*OwnerGranted) Type() Type      { return "OwnerGranted.v1" }
 func (*VaultBound) Type() Type        { return "VaultBound.v1" }
 func (*EpochBegan) Type() Type        { return "EpochBegan.v1" }
 func (*EpochReleased) Type() Type     { return "EpochReleased.v1" }
+func (*MessageRecovered) Type() Type  { return "MessageRecovered.v1" }
 func (*PersonalDataRead) Type() Type  { return "PersonalDataRead.v1" }
 func (*KeyUsed) Type() Type           { return "KeyUsed.v1" }
 func (*ExportAsked) Type() Type       { return "ExportAsked.v1" }
 func (*ExportEnded) Type() Type       { return "ExportEnded.v1" }
 func (*ExportDownloaded) Type() Type  { return "ExportDownloaded.v1" }
 func (*ExportDeleted) Type() Type     { return "ExportDeleted.v1" }
+func (*MasterKeyRotated) Type() Type  { return "MasterKeyRotated.v1" }
 
 func (d *MessageSubmitted) encode(w *encoder) {
 	w.str("program", d.Program)
@@ -517,6 +521,7 @@ func (d *HandoffStarted) encode(w *encoder) {
 	w.flag("duplicate", d.Duplicate)
 	w.num("reference", int64(d.Reference))
 	w.str("tail", d.Tail)
+	w.num("epoch", int64(d.Epoch))
 }
 
 func (d *HandoffAccepted) encode(w *encoder) {
@@ -734,6 +739,31 @@ func (d *EpochReleased) encode(w *encoder) {
 	w.str("by", d.By)
 }
 
+func (d *MessageRecovered) encode(w *encoder) {
+	w.num("epoch", int64(d.Epoch))
+	w.str("program", d.Program)
+	w.str("purpose", d.Purpose)
+	w.str("from", d.From)
+	w.str("country", d.Country)
+	w.time("accepted", d.Accepted)
+	w.time("valid_until", d.ValidUntil)
+	w.str("key", d.Key)
+	w.str("input", d.Input)
+	w.id("answers", d.Answers)
+	w.str("status", d.Status)
+	w.num("parts", int64(d.Parts))
+	w.list("handoffs", len(d.Handoffs), func(w *encoder, i int) {
+		h := &d.Handoffs[i]
+		w.num("attempt", int64(h.Attempt))
+		w.num("part", int64(h.Part))
+		w.str("carrier", h.Carrier)
+		w.str("carrier_id", h.CarrierID)
+		w.num("reference", int64(h.Reference))
+	})
+	w.str("source", string(d.Source))
+	w.str("by", d.By)
+}
+
 func (d *OwnerGranted) encode(w *encoder) {
 	w.str("sender", d.Sender)
 	w.str("legal_entity", d.LegalEntity)
@@ -793,5 +823,12 @@ func (d *ExportDownloaded) encode(w *encoder) {
 
 func (d *ExportDeleted) encode(w *encoder) {
 	w.id("export", d.Export)
+	w.str("by", d.By)
+}
+
+func (d *MasterKeyRotated) encode(w *encoder) {
+	w.time("began", d.Began)
+	w.time("ended", d.Ended)
+	w.num("keys", d.Keys)
 	w.str("by", d.By)
 }

@@ -89,7 +89,7 @@ func (t Type) Level() int {
 	switch t {
 	case "InboundReceived.v2", "InboundHeld.v1", "InboundJoined.v1", "ReviewResolved.v1", "ReviewRead.v1", "OwnerGranted.v1":
 		return 2
-	case "VaultBound.v1", "EpochBegan.v1", "EpochReleased.v1":
+	case "VaultBound.v1", "EpochBegan.v1", "EpochReleased.v1", "MessageRecovered.v1":
 		return 3
 	}
 	return 1

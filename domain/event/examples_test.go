@@ -83,6 +83,9 @@ func examples() []*Event {
 		control(45, "", &VaultBound{Vault: digest, Development: true, By: "serve"}),
 		control(46, "", &EpochBegan{Epoch: 2, Cause: EpochRecovered, Lost: []LostEvents{{"07", 1234, 1240, digest + digest}, {"control", 7, 8, ""}}, Reason: "the disk of 12 May failed", By: "operator"}),
 		control(47, "acme", &EpochReleased{Epoch: 2, Program: "account", Reason: "checked with the carrier", By: "operator"}),
+		about(stream(48, &MessageRecovered{Epoch: 2, Program: "account", Purpose: "account", From: "+15005550006", Country: "US", Accepted: at(2), ValidUntil: at(90_000_000),
+			Key: digest, Input: digest, Answers: exampleID(9), Status: "sent", Parts: 2, Handoffs: []KnownHandoff{{1, 1, "smsc-1", "00a1f9", 4097}, {1, 2, "smsc-1", "", 4098}},
+			Source: RecoveredFromViews, By: "operator"})),
 		control(39, "acme", &PersonalDataRead{Key: "key-2", Reason: "complaint 4711", From: at(0), Until: at(1000),
 			Reads: []DataRead{{"getMessage", []string{"number", "body"}, subject, []ID{exampleID(1)}, 2}, {"searchMessages", []string{"number"}, Pseudonym{}, nil, 1}}}),
 		control(40, "acme", &KeyUsed{Key: "key-2", From: at(0), Until: at(3_600_000), Calls: []KeyCalls{{"messages:read", 12, 0}, {"audit:export", 1, 1}}}),
@@ -91,6 +94,7 @@ func examples() []*Event {
 		control(42, "acme", &ExportEnded{Export: exampleID(41), As: ExportFinished, By: "key-2", Why: "the disk is full", Events: 12, Size: 34567, SHA256: digest + digest, DeleteAfter: at(604_800_000)}),
 		control(43, "acme", &ExportDownloaded{Export: exampleID(41), By: "key-2", SHA256: digest + digest}),
 		control(44, "acme", &ExportDeleted{Export: exampleID(41), By: "key-2"}),
+		control(48, "", &MasterKeyRotated{Began: at(0), Ended: at(60_000), Keys: 12345, By: "operator"}),
 	}
 }
 
@@ -103,7 +107,10 @@ func laterExamples() map[int][]*Event {
 	sealed.Version = SealV2
 	content.Sealed, evidence.Sealed = sealed, &sealed
 	submitted.Data, optedOut.Data = &content, &evidence
-	return map[int][]*Event{2: level2Examples(), 3: {&submitted, &optedOut}}
+	started := *examples()[6]
+	started.Data = &HandoffStarted{Attempt: 1, Parts: []StartedPart{{1, "5f1d0a9be2c34788a1b2c3d4e5f60718"}}, CallBy: at(5_000), AnswerBy: at(15_000),
+		Reference: 4097, Epoch: 2}
+	return map[int][]*Event{2: level2Examples(), 3: {&submitted, &optedOut, &started}}
 }
 
 func level2Examples() []*Event {

@@ -21,7 +21,9 @@ import (
 //	                     for a confirmation or a HELP answer
 //	SuppressionLifted    NewID; Derive(inbound, "lift") when a handset's START or a joined
 //	                     message lifts
-//	OptedOut             NewID; Derive(inbound, "joined") when only the joined parts show it
+//	OptedOut             NewID; Derive(inbound, "joined") when only the joined parts show it;
+//	                     Derive(opt-out, "recovered", epoch, reach) when a recovered ledger has it anew
+//	MessageRecovered     Derive(message, "recovered", epoch)
 //	ControlApplied       Derive(control event, "applied", partition)
 //	ReceiptReceived      NewID by the matcher, once a PDU; Derive(inbox event, "matched") when
 //	                     the matcher moves it from the inbox into its message's stream

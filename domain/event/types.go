@@ -287,6 +287,10 @@ type HandoffStarted struct {
 	// had one for that account within 15 days. An inbound text whose address can be read as no number finds by
 	// it whom it may be of.
 	Tail string `json:"tail,omitempty"`
+	// Epoch (from format level 3 on) is the ledger's epoch, if the message is from before it. The
+	// ledger had lost events before that epoch, or was restored, and a hand-off of the message may be
+	// among what it lacks: the recipient may get the message twice.
+	Epoch int `json:"epoch,omitempty"`
 }
 
 // HandoffAccepted (fact): the carrier accepted a part, and gave it an id.
@@ -714,6 +718,51 @@ type EpochReleased struct {
 	By      string `json:"by"`
 }
 
+// MessageRecovered (fact, from format level 3 on): the ledger has lost events of this message, and a
+// newer copy of the views knew more of it. What was lost may have been a hand-off, so the message is in
+// doubt and is never sent again; its text is lost if its submit is. A message that had reached its end in
+// the ledger stays as it is.
+type MessageRecovered struct {
+	// Epoch is the epoch in which it was recorded.
+	Epoch   int    `json:"epoch"`
+	Program string `json:"program,omitempty"`
+	Purpose string `json:"purpose,omitempty"`
+	From    string `json:"from,omitempty"`
+	// Country is the country of the number (ISO 3166-1 alpha-2); left out where it is not known.
+	Country string `json:"country,omitempty"`
+	// Accepted is when the message was submitted, and ValidUntil the time from which it is not sent.
+	Accepted   time.Time `json:"accepted,omitzero"`
+	ValidUntil time.Time `json:"valid_until,omitzero"`
+	// Key and Input are the digests of the idempotency key and of the request, as in the submit: the
+	// key stays reserved.
+	Key   string `json:"key,omitempty"`
+	Input string `json:"input,omitempty"`
+	// Answers is the inbound message that this message confirms or answers.
+	Answers ID `json:"answers,omitzero"`
+	// Status is the message's status as it was known: sent, delivered, …
+	Status string `json:"status"`
+	// Parts is how many parts the message was routed in; 0 if it is not known to have been routed.
+	Parts int `json:"parts,omitempty"`
+	// Handoffs are the parts that were handed to a carrier, as they were known. A late receipt finds
+	// the message by them.
+	Handoffs []KnownHandoff `json:"handoffs,omitempty"`
+	// Source says who knew it: views.
+	Source RecoverySource `json:"source"`
+	// By says who recovered the ledger.
+	By string `json:"by"`
+}
+
+// KnownHandoff is a part of a message that was handed to a carrier before the ledger lost its events.
+type KnownHandoff struct {
+	Attempt int    `json:"attempt"`
+	Part    int    `json:"part"`
+	Carrier string `json:"carrier"`
+	// CarrierID is the id that the carrier gave the part; left out if no answer was known.
+	CarrierID string `json:"carrier_id,omitempty"`
+	// Reference is the user_message_reference of the part.
+	Reference uint16 `json:"reference,omitempty"`
+}
+
 // OwnerGranted (control, from format level 2 on): an operator grants a sender ID or a legal entity to
 // the envelope's tenant alone. Without a grant, the tenant that registered it first has it.
 type OwnerGranted struct {
@@ -817,4 +866,15 @@ type ExportDeleted struct {
 	Export ID `json:"export"`
 	// By is the id of the API key; "" if the file was deleted because its time was over.
 	By string `json:"by,omitempty"`
+}
+
+// MasterKeyRotated (audit, format level 3): the vault has a new master key. Every key in it was wrapped once
+// more, under the new one, and the old one opens none any more. Its time is when it was recorded.
+type MasterKeyRotated struct {
+	Began time.Time `json:"began"`
+	Ended time.Time `json:"ended"`
+	// Keys is how many keys the vault had at the end.
+	Keys int64 `json:"keys"`
+	// By is who asked for it, on the command line.
+	By string `json:"by"`
 }

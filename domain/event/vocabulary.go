@@ -28,6 +28,7 @@ const (
 	FaultPause    Fault = "pause"     // an operator or the tenant has paused the program or the carrier
 	FaultKey      Fault = "key"       // the message cannot be unsealed
 	FaultEncoding Fault = "encoding"  // the text cannot be encoded for its carrier
+	FaultRecovery Fault = "recovery"  // the ledger was recovered or restored, and the program is not released yet
 )
 
 // Source says how an opt-out or a lift reached us: one of these words, or an officer's own word
@@ -38,6 +39,8 @@ const (
 	SourceHandset Source = "handset" // an inbound message
 	SourceJoined  Source = "joined"  // an inbound message of several parts, once they were joined
 	SourceReview  Source = "review"  // an officer who read an inbound message
+	// SourceRecovered: the ledger had lost the opt-out, and a newer copy of the views had it.
+	SourceRecovered Source = "recovered"
 )
 
 // InboundAsk is what an inbound message asks for.
@@ -110,6 +113,13 @@ const (
 	ReviewNarrow ReviewOutcome = "narrow" // it is a revocation of less
 	ReviewClear  ReviewOutcome = "clear"  // it is none
 	ReviewPlace  ReviewOutcome = "place"  // it is of a certain person and for a certain tenant
+)
+
+// RecoverySource says who knew what the ledger had lost.
+type RecoverySource string
+
+const (
+	RecoveredFromViews RecoverySource = "views" // a newer copy of the views
 )
 
 // EpochCause says why a ledger began another epoch.

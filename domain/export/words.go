@@ -24,7 +24,13 @@ func says(x *told) string {
 	case *event.MessageRouted:
 		return "The carrier " + d.Carrier + " was chosen, to send " + count(d.Parts, "part") + " from " + d.From + "."
 	case *event.HandoffStarted:
-		return "Attempt " + strconv.Itoa(d.Attempt) + " to hand " + count(len(d.Parts), "part") + " to the carrier began."
+		text := "Attempt " + strconv.Itoa(d.Attempt) + " to hand " + count(len(d.Parts), "part") + " to the carrier began."
+		if d.Epoch != 0 {
+			text += " The message is from before epoch " + strconv.Itoa(d.Epoch) + " of the ledger: the recipient may have got it before."
+		}
+		return text
+	case *event.MessageRecovered:
+		return "The ledger had lost events of the message, which was known as " + strings.ReplaceAll(d.Status, "_", " ") + ": it is in doubt, and is not sent again."
 	case *event.HandoffAccepted:
 		return "The carrier " + d.Carrier + " accepted part " + strconv.Itoa(d.Part) + " and gave it the id " + d.CarrierID + "."
 	case *event.HandoffRefused:
@@ -287,6 +293,8 @@ func by(data event.Data) string {
 	case *event.ReviewResolved:
 		return d.By
 	case *event.ReviewRead:
+		return d.By
+	case *event.MessageRecovered:
 		return d.By
 	case *event.ProgramChanged:
 		return d.By

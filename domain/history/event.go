@@ -235,6 +235,8 @@ func notOfARecipient(e *event.Event) string {
 		return "The file of an export was given out, to the key " + d.By + "."
 	case *event.ExportDeleted:
 		return "The file of an export was deleted."
+	case *event.MasterKeyRotated:
+		return "The vault got a new master key."
 	case *event.LevelRaised:
 		return "The ledger's format level was raised."
 	case *event.VaultBound:

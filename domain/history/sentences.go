@@ -89,7 +89,12 @@ func (t *teller) aboutMessage() error {
 		if d.Duplicate {
 			s += " An earlier hand-off is in doubt, so the person may get the message twice."
 		}
+		if d.Epoch != 0 {
+			s += " The message is from before epoch " + strconv.Itoa(d.Epoch) + ", in which the ledger went on after a loss or a restore, so the person may have got it before."
+		}
 		t.say(s)
+	case *event.MessageRecovered:
+		t.recovered(d)
 	case *event.HandoffAccepted:
 		t.say("The carrier account " + d.Carrier + " took part " + strconv.Itoa(d.Part) + ".")
 		t.detail("Carrier's id", d.CarrierID)
@@ -108,6 +113,17 @@ func (t *teller) aboutMessage() error {
 		t.say("An event of the type " + string(t.out.Type) + ".")
 	}
 	return nil
+}
+
+func (t *teller) recovered(d *event.MessageRecovered) {
+	t.say("The ledger had lost events of this message. A newer copy of the views knew it as " + strings.ReplaceAll(d.Status, "_", " ") +
+		", so it is in doubt and is not sent again.")
+	t.detail("By", by(d.By))
+	for _, h := range d.Handoffs {
+		if h.CarrierID != "" {
+			t.detail("Carrier's id", h.CarrierID)
+		}
+	}
 }
 
 func (t *teller) submitted(d *event.MessageSubmitted) error {

@@ -55,7 +55,7 @@ func (k *keys) once(ctx context.Context, c ledger.Caller, r *SubmitRequest) (*Su
 func (k *keys) withReservation(ctx context.Context, c ledger.Caller, r *SubmitRequest, u keyDigests, res *reservation, fresh bool) (out *Submitted, forget bool, err error) {
 	known := k.in.cfg.Serving.KeysKnown() // before the views are asked
 	if fresh {
-		if err := k.ask(ctx, c.Tenant, u, res); err != nil {
+		if err := k.ask(ctx, c.Tenant, u, res, r); err != nil {
 			return nil, true, err
 		}
 	}
@@ -66,12 +66,15 @@ func (k *keys) withReservation(ctx context.Context, c ledger.Caller, r *SubmitRe
 	case res.answer != nil:
 		return res.answer, false, nil
 	case res.event != nil && res.input != "" && !fresh:
-		if res.answer, err = k.recall(ctx, c.Tenant, res.event.ID); err == nil {
+		if res.answer, err = k.recall(ctx, c.Tenant, res.event.MessageID(), r); err == nil {
 			return res.answer, false, nil
+		}
+		if _, submit := res.event.Data.(*event.MessageSubmitted); !submit { // of a recovered message
+			return nil, false, err
 		}
 		// It is not known whether the first append reached the log. Append the same event once
 		// more.
-		out, err = k.repeat(ctx, res)
+		out, err = k.repeat(ctx, res, r)
 		return out, false, err
 	}
 	e, out, err := k.in.prepare(ctx, c, r, u, event.ID{})
@@ -83,7 +86,7 @@ func (k *keys) withReservation(ctx context.Context, c ledger.Caller, r *SubmitRe
 		if err := k.in.cfg.Serving.WaitForKeys(ctx, event.Partition(e.ID.Partition())); err != nil {
 			return nil, true, err
 		}
-		switch err := k.ask(ctx, c.Tenant, u, res); {
+		switch err := k.ask(ctx, c.Tenant, u, res, r); {
 		case err != nil:
 			return nil, true, err
 		case res.input != "" && res.input != u.input:
@@ -114,14 +117,14 @@ func (k *keys) withReservation(ctx context.Context, c ledger.Caller, r *SubmitRe
 }
 
 // ask asks the views for the key, and fills in the reservation if they know it.
-func (k *keys) ask(ctx context.Context, tenant string, u keyDigests, res *reservation) error {
+func (k *keys) ask(ctx context.Context, tenant string, u keyDigests, res *reservation, r *SubmitRequest) error {
 	stands, ok, err := k.in.cfg.Views.Reserved(ctx, tenant, u.key)
 	if err != nil {
 		return ledger.Refused(err)
 	}
 	if ok {
 		res.input = stands.Input
-		res.answer, err = k.recall(ctx, tenant, stands.Message)
+		res.answer, err = k.recall(ctx, tenant, stands.Message, r)
 	}
 	return err
 }
@@ -144,7 +147,7 @@ func (k *keys) reserve(ctx context.Context, tenant string, u keyDigests, e *even
 // was never appended. Then this process appends one under the reserved id: two submits with one
 // id make one message, whichever process appends them.
 func (k *keys) adopt(ctx context.Context, c ledger.Caller, r *SubmitRequest, u keyDigests, res *reservation, message event.ID) (out *Submitted, forget bool, err error) {
-	if res.answer, err = k.recall(ctx, c.Tenant, message); err == nil {
+	if res.answer, err = k.recall(ctx, c.Tenant, message, r); err == nil {
 		res.input = u.input
 		return res.answer, false, nil
 	}
@@ -153,13 +156,13 @@ func (k *keys) adopt(ctx context.Context, c ledger.Caller, r *SubmitRequest, u k
 		return nil, true, err
 	}
 	res.event, res.input = e, u.input
-	out, err = k.repeat(ctx, res)
+	out, err = k.repeat(ctx, res, r)
 	return out, false, err
 }
 
 // repeat appends the reservation's event once more, and answers with the submit that is
 // effective.
-func (k *keys) repeat(ctx context.Context, res *reservation) (*Submitted, error) {
+func (k *keys) repeat(ctx context.Context, res *reservation, r *SubmitRequest) (*Submitted, error) {
 	e := res.event
 	if k.in.cfg.Now().Sub(e.ID.Time()) > recipient.RepeatWindow-ledger.RetryFor {
 		// A copy would not be told from a new message any more. It is in the views, or will be.
@@ -177,7 +180,7 @@ func (k *keys) repeat(ctx context.Context, res *reservation) (*Submitted, error)
 	if err := k.in.cfg.Finder.WaitFor(ctx, out.Position); err != nil {
 		return nil, ledger.Unknown(err)
 	}
-	if out, err = k.recall(ctx, e.Tenant, e.ID); err != nil {
+	if out, err = k.recall(ctx, e.Tenant, e.ID, r); err != nil {
 		return nil, ledger.Unknown(err)
 	}
 	res.answer = out
@@ -193,8 +196,10 @@ func (k *keys) land(ctx context.Context, e *event.Event, out *Submitted) (_ *Sub
 }
 
 // recall makes the answer to a submit from the views, the log and the vault. If the views do not
-// have it, the error is ErrRefused.
-func (k *keys) recall(ctx context.Context, tenant string, id event.ID) (*Submitted, error) {
+// have it, the error is ErrRefused. Of a message that was recovered after the ledger had lost its submit
+// it makes the answer from what is known, and from r, which is the same request: only its digest
+// is known.
+func (k *keys) recall(ctx context.Context, tenant string, id event.ID, r *SubmitRequest) (*Submitted, error) {
 	f, ok, err := k.in.cfg.Finder.Find(ctx, tenant, id)
 	if err != nil {
 		return nil, ledger.Refused(err)
@@ -206,6 +211,9 @@ func (k *keys) recall(ctx context.Context, tenant string, id event.ID) (*Submitt
 	if err != nil {
 		return nil, ledger.Refused(err)
 	}
+	if d, ok := e.Data.(*event.MessageRecovered); ok {
+		return recovered(e, d, f.Position, r)
+	}
 	d, content, err := ledger.OpenContent(k.in.cfg.Vault, e)
 	if err != nil {
 		return nil, err
@@ -215,11 +223,26 @@ func (k *keys) recall(ctx context.Context, tenant string, id event.ID) (*Submitt
 	return out, nil
 }
 
-// Seen remembers the idempotency key of a submit that was read back from the log, before the
+// recovered is the answer to a request whose message is in doubt, because the ledger had lost its submit.
+func recovered(e *event.Event, d *event.MessageRecovered, at event.Position, r *SubmitRequest) (*Submitted, error) {
+	out := &Submitted{ID: e.Message, From: d.From, Program: d.Program, Purpose: d.Purpose, Position: at, Status: recipient.InDoubt}
+	to, err := sms.ParseNumber(r.To, r.Country)
+	if err != nil {
+		return nil, refuseNumber("/to", err)
+	}
+	counted := &event.MessageSubmitted{}
+	if err := content(counted, r); err != nil {
+		return nil, err
+	}
+	out.To, out.Encoding, out.Segments = to, sms.Encoding(counted.Encoding), counted.Segments
+	return out, nil
+}
+
+// Seen remembers the idempotency key of a message that was read back from the log, before the
 // views have it.
-func (in *Intake) Seen(e *event.Event, d *event.MessageSubmitted) {
-	if d.Key != "" {
-		in.keys.recent.add(e.Tenant+"\x00"+d.Key, d.Input, e)
+func (in *Intake) Seen(e *event.Event) {
+	if key, input, _ := ledger.KeyOf(e); key != "" {
+		in.keys.recent.add(e.Tenant+"\x00"+key, input, e)
 	}
 }
 
@@ -241,7 +264,7 @@ const maxReservations = 200_000
 type reservation struct {
 	key   string
 	input string
-	// event is the submit; nil while the first request with the key makes it.
+	// event is the submit, or what was recovered of one that was lost; nil while the first request with the key makes it.
 	event  *event.Event
 	answer *Submitted
 	// busy is closed when the request that has the reservation releases it; nil while no request

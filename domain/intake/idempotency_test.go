@@ -2,12 +2,14 @@ package intake
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"sync"
 	"testing"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
 )
 
 func message(n int) event.ID { return event.ID{0: 1, 14: byte(n >> 8), 15: byte(n)} }
@@ -70,18 +72,18 @@ func TestReservations(t *testing.T) {
 	// Read back: known by the digest of its key.
 	d := e.Data.(*event.MessageSubmitted)
 	in := New(Config{})
-	in.Seen(e, d)
+	in.Seen(e)
 	if res, fresh, _ := in.keys.recent.acquire(t.Context(), "acme\x00x"); fresh || res.event != e || res.input != "i" {
 		t.Error("what was read back is not known")
 	}
-	in.Seen(e, d)
+	in.Seen(e)
 	r.add("acme\x00"+d.Key, d.Input, e)
 	if res, fresh, _ := r.acquire(t.Context(), "acme\x00x"); fresh || res.event != e || res.input != "i" {
 		t.Error("what was read back is not known")
 	} else {
 		r.release(res, false)
 	}
-	in.Seen(&event.Event{Tenant: "acme", Data: &event.MessageSubmitted{}}, &event.MessageSubmitted{})
+	in.Seen(&event.Event{Tenant: "acme", Data: &event.MessageSubmitted{}})
 	if _, ok := in.keys.recent.byKey["acme\x00"]; ok {
 		t.Error("a submit without a key reserves one")
 	}
@@ -139,5 +141,57 @@ func TestKeyIsReleasedAfterAPanic(t *testing.T) {
 			cancel() // a request that waits for the key ends at once, without a panic
 			_, _ = in.Submit(ctx, ledger.Caller{Tenant: "acme"}, &SubmitRequest{IdempotencyKey: "k"})
 		}()
+	}
+}
+
+// lost is a ledger that has lost a submit: what it has is its MessageRecovered.
+type lost struct {
+	Views
+	ledger.Log
+	ledger.Finder
+	e *event.Event
+}
+
+func (l lost) Reserved(context.Context, string, string) (ledger.Reserved, bool, error) {
+	d := l.e.Data.(*event.MessageRecovered)
+	return ledger.Reserved{Message: l.e.Message, Input: d.Input}, true, nil
+}
+
+func (l lost) Find(context.Context, string, event.ID) (ledger.MessageRef, bool, error) {
+	return ledger.MessageRef{Position: event.Position{Partition: 3, Index: 7}}, true, nil
+}
+
+func (l lost) Read(context.Context, event.Partition, int64, int) ([]ledger.Record, int64, error) {
+	return []ledger.Record{{Index: 7, Event: l.e}}, 8, nil
+}
+
+// A request that is made once more after the ledger had lost its message gets the same id, in doubt, and makes
+// no second message; another request under the key is refused.
+func TestKeyOfARecoveredMessage(t *testing.T) {
+	r := &SubmitRequest{To: "+13055550120", Body: "Your code is 1234", IdempotencyKey: "k"}
+	raw, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := lost{e: &event.Event{ID: message(9), Tenant: "acme", Message: message(8), Data: &event.MessageRecovered{Program: "otp", Purpose: "otp", From: "ACME", Key: "k", Input: string(raw), Status: "sent"}}}
+	for range 2 {
+		in := New(Config{Views: l, Log: l, Finder: l, Vault: plain{}, Serving: taking{}})
+		out, err := in.Submit(t.Context(), ledger.Caller{Tenant: "acme"}, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out.ID != message(8) || out.Status != recipient.InDoubt || out.To != "+13055550120" || out.Segments != 1 || out.Program != "otp" || out.Position.Index != 7 {
+			t.Errorf("the answer is %+v", out)
+		}
+		other := *r
+		other.Body = "another"
+		if _, err := in.Submit(t.Context(), ledger.Caller{Tenant: "acme"}, &other); !errors.Is(err, errKeyReused) {
+			t.Errorf("another request under the key: %v", err)
+		}
+		in = New(Config{Views: l, Log: l, Finder: l, Vault: plain{}, Serving: taking{}})
+		in.Seen(l.e) // read back before the views have it
+		if out, err := in.Submit(t.Context(), ledger.Caller{Tenant: "acme"}, r); err != nil || out.ID != message(8) {
+			t.Errorf("read back: %+v, %v", out, err)
+		}
 	}
 }

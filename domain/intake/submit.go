@@ -6,6 +6,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
@@ -37,6 +38,9 @@ type Submitted struct {
 	Encoding sms.Encoding
 	Segments int
 	Position event.Position
+	// Status is in_doubt for a request that is made once more with the key of a message that was
+	// recovered after a loss; "" stands for accepted.
+	Status recipient.Status
 }
 
 // Submit takes one message. It returns when the submit is durable; the message is decided later.

@@ -1,8 +1,6 @@
 package ledger
 
 import (
-	"context"
-
 	"github.com/chirograph/chirograph/domain/event"
 )
 
@@ -54,21 +52,4 @@ func sealedIn(d event.Data) *event.Sealed {
 		return nil
 	}
 	return s
-}
-
-// AddAfter adds to k the keys that the end of a partition names: its events from the index next on, but at
-// most the last most of them. It waits for no events. Records that are no events name no keys.
-func (k *Keys) AddAfter(ctx context.Context, log Log, p event.Partition, next int64, most int) error {
-	_, head, err := log.Read(ctx, p, 0, 0)
-	if err != nil {
-		return err
-	}
-	return EachBatch(ctx, log, p, max(next, head-int64(most), 0), head, func(records []Record) error {
-		for _, r := range records {
-			if r.Event != nil {
-				k.Add(r.Event)
-			}
-		}
-		return nil
-	})
 }

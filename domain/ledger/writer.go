@@ -78,6 +78,19 @@ func Open[T any](vault Opener, tenant string, id event.ID, s *event.Sealed) (T, 
 	return v, nil
 }
 
+// KeyOf are the digests of the idempotency key and of the request that a message came with, and until when
+// the message is valid, from its submit or from the MessageRecovered in its place. The key is "" for
+// another event, and for a message without a key.
+func KeyOf(e *event.Event) (key, input string, validUntil time.Time) {
+	switch d := e.Data.(type) {
+	case *event.MessageSubmitted:
+		return d.Key, d.Input, d.ValidUntil
+	case *event.MessageRecovered:
+		return d.Key, d.Input, d.ValidUntil
+	}
+	return "", "", time.Time{}
+}
+
 // OpenContent decrypts the personal data of a submit.
 func OpenContent(vault Opener, e *event.Event) (*event.MessageSubmitted, event.Content, error) {
 	d, ok := e.Data.(*event.MessageSubmitted)

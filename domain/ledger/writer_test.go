@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"testing"
@@ -77,40 +76,13 @@ func (refusing) Seal(string, event.ID, Class, event.SealVersion, event.ID, []byt
 	return event.Sealed{}, ErrRefused
 }
 
-func TestKeysAfter(t *testing.T) {
-	var log tailLog
-	for i := range byte(30) {
-		log = append(log, Record{Index: int64(i), Event: &event.Event{Tenant: "acme", Data: &event.MessageSubmitted{Sealed: event.Sealed{SubjectKey: event.ID{i}, ClassKey: "message/2026-11", Box: []byte{1}}}}})
+func TestKeysOfEvents(t *testing.T) {
+	var k Keys
+	for _, d := range []event.Data{&event.MessageSubmitted{Sealed: event.Sealed{SubjectKey: event.ID{1}, ClassKey: "message/2026-11", Box: []byte{1}}},
+		&event.OptedOut{Sealed: &event.Sealed{SubjectKey: event.ID{2}, ClassKey: "evidence/2026-11", Box: []byte{1}}}, &event.OptedOut{}, &event.Paused{}} {
+		k.Add(&event.Event{Tenant: "acme", Data: d})
 	}
-	log[28] = Record{Index: 28, Bad: errors.New("bad")}
-	log[29].Event = &event.Event{Data: &event.OptedOut{}}
-	for _, c := range []struct {
-		next int64
-		most int
-		from int
-	}{{0, 100, 0}, {10, 100, 10}, {0, 5, 25}, {30, 5, 28}, {99, 5, 28}} {
-		var k Keys
-		if err := k.AddAfter(t.Context(), log, 0, c.next, c.most); err != nil {
-			t.Fatal(err)
-		}
-		want := map[event.ID]struct{}{}
-		for i := c.from; i < 28; i++ {
-			want[event.ID{byte(i)}] = struct{}{}
-		}
-		if !maps.Equal(k.Subjects, want) || len(k.Classes) > 1 {
-			t.Errorf("from %d, at most %d: %d keys of persons, %v", c.next, c.most, len(k.Subjects), k.Classes)
-		}
+	if !maps.Equal(k.Subjects, map[event.ID]struct{}{{1}: {}, {2}: {}}) || !maps.Equal(k.Classes, map[ClassKey]struct{}{{"acme", "message/2026-11"}: {}, {"acme", "evidence/2026-11"}: {}}) {
+		t.Errorf("%v", k)
 	}
-}
-
-// tailLog is a partition.
-type tailLog []Record
-
-func (tailLog) Partitions() int                                        { return 1 }
-func (tailLog) Append(event.Partition, []*event.Event, func(Appended)) {}
-func (l tailLog) Read(_ context.Context, _ event.Partition, from int64, n int) ([]Record, int64, error) {
-	if n == 0 {
-		return nil, int64(len(l)), nil
-	}
-	return l[from:min(int(from)+n, len(l))], int64(len(l)), nil
 }

@@ -59,7 +59,7 @@ func TestLevelIsRaisedWhileNodesRun(t *testing.T) {
 	raised := make(chan error, 1)
 	go func() {
 		level, err := p.nodes[1].Commands().RaiseLevel(t.Context(), "test")
-		if err == nil && level != 2 {
+		if err == nil && level != event.MaxLevel {
 			err = fmt.Errorf("the level is %d", level)
 		}
 		raised <- err
@@ -69,7 +69,7 @@ func TestLevelIsRaisedWhileNodesRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range p.nodes {
-		eventually(t, func() bool { return n.Registry().Level() == 2 }, func() string { return "a node does not know the level" })
+		eventually(t, func() bool { return n.Registry().Level() == event.MaxLevel }, func() string { return "a node does not know the level" })
 		if err := n.Registry().NeedsLevel(2, "It", ""); err != nil {
 			t.Error(err)
 		}
@@ -100,8 +100,9 @@ func TestLevelIsRaisedWhileNodesRun(t *testing.T) {
 
 // newer raises the ledger to a level that no build knows.
 func (p *pair) newer() {
-	p.control(&event.LevelRaised{Level: 2, By: "test"})
-	p.control(&event.LevelRaised{Level: 3, By: "test"})
+	for level := 2; level <= event.MaxLevel+1; level++ {
+		p.control(&event.LevelRaised{Level: level, By: "test"})
+	}
 }
 
 // A ledger of a higher level is refused by name: by a node that starts, by one that runs, and by whoever
@@ -109,7 +110,7 @@ func (p *pair) newer() {
 func TestNewerLevelIsRefused(t *testing.T) {
 	refused := func(what string, err error) {
 		t.Helper()
-		if err == nil || !strings.Contains(err.Error(), "format level 3") {
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("format level %d", event.MaxLevel+1)) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

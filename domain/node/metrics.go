@@ -132,7 +132,11 @@ type Stats struct {
 	// Failed says which partitions have stopped, and why.
 	Failed map[string]error
 	Pauses []*control.Pause
-	Ready  bool
+	// Held are the programs that the ledger's epoch holds until an operator releases them. The epoch
+	// began at HeldSince.
+	Held      []*control.Program
+	HeldSince time.Time
+	Ready     bool
 }
 
 // Stats returns the figures as of now.
@@ -171,7 +175,9 @@ func (n *Node) Stats() Stats {
 	if err := n.inbox.failed(); err != nil {
 		s.Failed[event.InboxPartition.String()] = err
 	}
-	s.Pauses = n.Registry().Pauses()
+	reg := n.Registry()
+	epoch := reg.Epoch()
+	s.Pauses, s.Held, s.HeldSince = reg.Pauses(), epoch.Held(reg), epoch.At
 	return s
 }
 

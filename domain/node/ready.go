@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -26,6 +28,8 @@ type Component struct {
 // Ready says whether this node does its work, and describes each component. dependencies are the
 // outside systems, carriers the carrier accounts, marks how far the views have committed each
 // partition, and since when the node started.
+//
+// A pause, and a program that the ledger's epoch holds, are listed and do not make the node unready either.
 //
 // A node is not ready when a dependency is not, when a partition has stopped, or when the views
 // are too far behind. A carrier without a bind is listed but does not make the node unready:
@@ -70,7 +74,27 @@ func (n *Node) Ready(dependencies, carriers []Component, marks map[event.Partiti
 		}
 		out = append(out, Component{"pause " + what, false, p.At, p.Reason})
 	}
+	if len(st.Held) > 0 {
+		out = append(out, Component{"recovery", false, st.HeldSince, heldDetail(st.Held)})
+	}
 	return ready, out
+}
+
+// maxHeldNamed is how many programs heldDetail names.
+const maxHeldNamed = 10
+
+// heldDetail says which programs an epoch holds, and what to do.
+func heldDetail(held []*control.Program) string {
+	var names []string
+	for i, p := range held {
+		if i == maxHeldNamed {
+			names = append(names, fmt.Sprintf("%d more", len(held)-maxHeldNamed))
+			break
+		}
+		names = append(names, p.Tenant+"/"+p.Name)
+	}
+	return "the ledger was recovered or restored, and nothing is sent of " + strings.Join(names, ", ") +
+		": release them with `chirograph recover release`"
 }
 
 // partitionsDetail says which partitions do not run, and why the node serves none; "" if nothing

@@ -185,17 +185,8 @@ func (n *Node) call(c *dispatch.Call) {
 func (n *Node) observe(judged []ledger.Judged) {
 	n.metrics.count(judged)
 	for i := range judged {
-		if d, submit := submitted(&judged[i]); submit {
-			n.intake.Seen(judged[i].Event, d)
+		if judged[i].Why == "" { // an opaque record has no event
+			n.intake.Seen(judged[i].Event)
 		}
 	}
-}
-
-// submitted is the data of an effective submit; false for another event.
-func submitted(j *ledger.Judged) (*event.MessageSubmitted, bool) {
-	if j.Why != "" { // an opaque record has no event
-		return nil, false
-	}
-	d, ok := j.Event.Data.(*event.MessageSubmitted)
-	return d, ok
 }

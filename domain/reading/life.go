@@ -37,6 +37,11 @@ type Message struct {
 	Decisions int       `json:"decisions,omitempty"`
 	Route     *Route    `json:"route,omitempty"`
 	Attempts  []Attempt `json:"attempts,omitempty"`
+	// Epoch is the ledger's epoch, of a message from before it that was sent in it (the recipient may
+	// have got it before), or that was recovered in it; 0 for every other message. Recovered is the
+	// status in which a recovered message was known to be.
+	Epoch     int    `json:"epoch,omitempty"`
+	Recovered string `json:"recovered,omitempty"`
 	// CancelRequested is when a cancel was asked for.
 	CancelRequested time.Time `json:"cancel_requested,omitzero"`
 
@@ -81,8 +86,10 @@ type Attempt struct {
 	Duplicate bool      `json:"duplicate,omitempty"`
 	// Reference is the first part's user_message_reference, and part n has
 	// Reference+n-1; 0: none, or none that was stored.
-	Reference int    `json:"reference,omitempty"`
-	Parts     []Part `json:"parts"`
+	Reference int `json:"reference,omitempty"`
+	// Epoch is HandoffStarted.Epoch.
+	Epoch int    `json:"epoch,omitempty"`
+	Parts []Part `json:"parts"`
 }
 
 // Part is one part of an attempt.
@@ -109,6 +116,9 @@ type Part struct {
 // Submitted reports whether the submit was seen. Before that a message is a mere
 // placeholder for a cancel that came first, and no query shows it.
 func (m *Message) Submitted() bool { return !m.Accepted.IsZero() }
+
+// Lost reports whether the ledger has lost its submit, and with it the number and the text.
+func (m *Message) Lost() bool { return m.Recovered != "" && len(m.Content.Box) == 0 }
 
 // MayChange reports whether more than a contradiction can still change the status.
 func (m *Message) MayChange() bool {

@@ -19,7 +19,7 @@ const (
 // Opened is a message with what was sealed in it.
 type Opened struct {
 	*Message
-	Content *event.Content // nil: it was erased, or its key is missing
+	Content *event.Content // nil: it was erased, or its key is missing, or it was lost (see Message.Lost)
 	// KeyMissing: the vault lacks the key of the content, so it cannot be read until that is back.
 	KeyMissing bool
 }
@@ -104,6 +104,9 @@ func (r *Reader) Open(ctx context.Context, look Look, m *Message) (Whole, error)
 
 // content opens the personal part of a message.
 func (r *Reader) content(m *Message) (Opened, error) {
+	if m.Lost() {
+		return Opened{Message: m}, nil
+	}
 	plain, err := r.p.Vault.Open(m.Tenant, m.ID, &m.Content)
 	if missing := errors.Is(err, ledger.ErrKeyMissing); missing || errors.Is(err, ledger.ErrErased) {
 		return Opened{Message: m, KeyMissing: missing}, nil

@@ -161,6 +161,8 @@ func (m *Message) deriveStatus(p *PartitionState, at time.Time) {
 	switch {
 	case t.accepted == m.Parts:
 		m.deriveFromReceipts(at)
+	case m.Recovered: // what else there was of it is lost
+		m.Status = InDoubt
 	case t.open > 0:
 		m.Status = Sending
 	case t.refused > 0:

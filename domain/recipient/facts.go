@@ -15,6 +15,8 @@ func (r *Rule) fact(s *State, p *PartitionState, index int64, e *event.Event) {
 		s.submitted(p, index, e, d)
 	case *event.CancelRequested:
 		s.cancelRequested(p, e)
+	case *event.MessageRecovered:
+		said.messageRecovered(d)
 	case *event.OptedOut:
 		said.optedOut(r, d)
 	case *event.SuppressionLifted:

@@ -229,9 +229,11 @@ type Message struct {
 
 	PrefersDuplicate bool `json:"prefers_duplicate,omitempty"`
 	// NoLater: a cancel landed after a hand-off had started; no later attempt is made.
-	NoLater  bool      `json:"no_later,omitempty"`
-	Parts    int       `json:"parts,omitempty"`
-	Attempts []Attempt `json:"attempts,omitempty"`
+	NoLater bool `json:"no_later,omitempty"`
+	// Recovered: the ledger had lost events of it. It is never sent again.
+	Recovered bool      `json:"recovered,omitempty"`
+	Parts     int       `json:"parts,omitempty"`
+	Attempts  []Attempt `json:"attempts,omitempty"`
 	// Changed is the partition's time when its status last changed.
 	Changed time.Time `json:"changed"`
 	// ReceiptBy is when its receipts are overdue.

@@ -26,8 +26,8 @@ const (
 	Sending Status = "sending"
 	// Sent: the carrier accepted every part. Left by ReceiptReceived, and by ReceiptOverdue.
 	Sent Status = "sent"
-	// InDoubt: a part was not answered, and the message is never resent blindly. Left only by a late
-	// answer or a receipt.
+	// InDoubt: a part was not answered, or the ledger had lost events of the message, and it is never
+	// resent blindly. Left only by a late answer or a receipt.
 	InDoubt Status = "in_doubt"
 	// Unconfirmed: no final receipt in time. Left by a late ReceiptReceived.
 	Unconfirmed Status = "unconfirmed"

@@ -182,6 +182,8 @@ func changeOf(tenant string, e *event.Event) (c Change, n int64, ok bool) {
 		if d.By == "" {
 			c.Text = fmt.Sprintf("The file of the export %s was deleted: its time was over.", d.Export)
 		}
+	case *event.MasterKeyRotated:
+		c.By, c.Text = d.By, fmt.Sprintf("The vault got a new master key: %d keys were wrapped under it.", d.Keys)
 	default:
 		return c, 0, false
 	}

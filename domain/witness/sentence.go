@@ -38,6 +38,8 @@ func sentence(d event.Data) string {
 			return "The file of the export " + d.Export.String() + " was deleted, because its time was over."
 		}
 		return "Key " + d.By + " deleted the file of the export " + d.Export.String() + "."
+	case *event.MasterKeyRotated:
+		return "The vault got a new master key, by " + d.By + ": " + count(d.Keys, "key") + " were wrapped under it, from " + instant(d.Began) + " to " + instant(d.Ended) + "."
 	}
 	return "An event of the type " + string(d.Type()) + "."
 }

@@ -34,6 +34,8 @@ func TestSentences(t *testing.T) {
 		{&event.ExportDownloaded{Export: id, By: "ann"}, "Key ann downloaded the file of the export ID."},
 		{&event.ExportDeleted{Export: id, By: "ann"}, "Key ann deleted the file of the export ID."},
 		{&event.ExportDeleted{Export: id}, "The file of the export ID was deleted, because its time was over."},
+		{&event.MasterKeyRotated{Began: now, Ended: now.Add(time.Minute), Keys: 1234, By: "operator"},
+			"The vault got a new master key, by operator: 1,234 keys were wrapped under it, from 2026-11-24 13:40:00 UTC to 2026-11-24 13:41:00 UTC."},
 	} {
 		if got := strings.ReplaceAll(sentence(c.d), id.String(), "ID"); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)

@@ -47,7 +47,7 @@ type Query struct {
 	Tenant string
 	All    bool
 	// Type is an event type without its version: PersonalDataRead, KeyUsed, ExportAsked, ExportEnded,
-	// ExportDownloaded or ExportDeleted.
+	// ExportDownloaded, ExportDeleted or MasterKeyRotated.
 	Type string
 	// Key is the id of the API key that read, was used, asked or deleted.
 	Key string
@@ -81,7 +81,7 @@ type Page struct {
 
 // Types are the types of events in the audit log, without their versions.
 func Types() []string {
-	return []string{"PersonalDataRead", "KeyUsed", "ExportAsked", "ExportEnded", "ExportDownloaded", "ExportDeleted"}
+	return []string{"PersonalDataRead", "KeyUsed", "ExportAsked", "ExportEnded", "ExportDownloaded", "ExportDeleted", "MasterKeyRotated"}
 }
 
 // Entries returns a page of the audit log. It reads the log from its end, or from the time Until, backwards,

@@ -135,6 +135,9 @@ func splits(t *testing.T, open func(*testing.T) Store) {
 		seed := rapid.Uint64().Draw(t, "seed")
 		w := NewWorld(rand.New(rand.NewPCG(seed, 1)).IntN)
 		n := rapid.IntRange(1, 250).Draw(t, "events")
+		if seed%3 == 1 {
+			w.Recovers = 10
+		}
 		for range n {
 			w.Grow()
 		}
@@ -315,13 +318,15 @@ func compareIDs(a, b event.ID) int { return bytes.Compare(a[:], b[:]) }
 // compareParts: a view that saw all of a message's life shows its parts as the
 // fold has them. (The fold begins anew when it had forgotten the message.)
 func compareParts(t fataler, m *recipient.Message, view *reading.Message) {
-	if view.Position.Index != m.Index || len(view.Attempts) != len(m.Attempts) {
+	// Of a recovered message some attempts may not be known: then the fold has a gap there.
+	attempts := slices.DeleteFunc(slices.Clone(m.Attempts), func(a recipient.Attempt) bool { return len(a.Parts) == 0 })
+	if view.Position.Index != m.Index || len(view.Attempts) != len(attempts) {
 		if view.Position.Index == m.Index {
-			t.Fatalf("message %s has %d attempts, the fold has %d", m.ID, len(view.Attempts), len(m.Attempts))
+			t.Fatalf("message %s has %d attempts, the fold has %d", m.ID, len(view.Attempts), len(attempts))
 		}
 		return
 	}
-	for i, a := range m.Attempts {
+	for i, a := range attempts {
 		for k, part := range a.Parts {
 			v := view.Attempts[i].Parts[k]
 			if v.Part != part.Part || v.Status != part.Status || v.Final != part.Final || part.Final && v.Receipt != part.Receipt {

@@ -43,6 +43,9 @@ type Step struct {
 
 // World is a ledger that grows at random. draw(n) is the next random number below n.
 type World struct {
+	// Recovers is in how many of a hundred steps a message is recovered after a loss.
+	Recovers int
+
 	draw  func(n int) int
 	now   time.Time
 	count uint32
@@ -357,8 +360,13 @@ func (w *World) advance(p int, s *recipient.State) {
 	case m.Status == recipient.Sent && w.chance(5):
 		w.now = m.ReceiptBy
 		w.add(p, s, &event.ReceiptOverdue{}, m.ID)
+	case w.Recovers > 0 && w.chance(w.Recovers):
+		w.recover(p, s, m.ID)
 	case len(m.Attempts) > 0:
 		attempt := 1 + w.draw(len(m.Attempts))
+		if len(m.Attempts[attempt-1].Parts) == 0 { // of a recovered message
+			return
+		}
 		part := pick(w, m.Attempts[attempt-1].Parts...).Part
 		switch {
 		case m.Status == recipient.Sent || w.chance(20):
@@ -371,6 +379,26 @@ func (w *World) advance(p int, s *recipient.State) {
 	default:
 		w.Submit(p, s)
 	}
+}
+
+// recover adds a MessageRecovered of a message: one of the stream's, or one whose submit is lost.
+func (w *World) recover(p int, s *recipient.State, id event.ID) {
+	if w.chance(40) {
+		id = w.id(p)
+	}
+	d := &event.MessageRecovered{Epoch: 2, Program: pick(w, "otp", "marketing"), Purpose: "account", From: "BANK", Country: "US", Accepted: id.Time(),
+		ValidUntil: event.Millis(w.now.Add(time.Duration(1+w.draw(3000)) * time.Minute)), Status: "sent", Parts: 1 + w.draw(2), Source: event.RecoveredFromViews, By: "op"}
+	if w.chance(60) {
+		d.Key, d.Input = fmt.Sprintf("%032x", 100+w.draw(40)), fmt.Sprintf("%032x", w.draw(1000))
+	}
+	for part := range w.draw(d.Parts + 1) {
+		h := event.KnownHandoff{Attempt: 1 + w.draw(3), Part: part + 1, Carrier: pick(w, "alpha", "beta"), Reference: uint16(w.draw(40) * 16)}
+		if w.chance(60) {
+			h.CarrierID = anyCarrierID(w)
+		}
+		d.Handoffs = append(d.Handoffs, h)
+	}
+	w.add(p, s, d, id)
 }
 
 func (w *World) event(p int, s *recipient.State, d event.Data) *event.Event {

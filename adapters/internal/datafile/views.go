@@ -57,6 +57,14 @@ func MarksLost(path string, marks map[event.Partition]int64) (bool, error) {
 	return false, err
 }
 
+// MakeViews is CheckViews, and makes the file, for its owner alone, if there is none.
+func MakeViews(path string, applicationID uint32) (fresh bool, err error) {
+	if fresh, err = CheckViews(path, applicationID); err == nil {
+		err = MakeFile(path)
+	}
+	return fresh, err
+}
+
 // CheckViews refuses a file at path that is not one of views, which have this application id; fresh is true
 // if there is none, or an empty one. It reads the SQLite header: 16 bytes of magic, and at 68 the
 // application id, big-endian (sqlite.org/fileformat2.html §1.3).

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/vault"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -85,23 +86,24 @@ func (d *Data) numberOf(e *event.Event) (string, error) {
 const rememberEvery = time.Second
 
 // remember tells the vault every second, and at the end of ctx, how far the ledger is, so that a start
-// notices a ledger that has lost events. served says which partitions this node looks after.
-func (r *Running) remember(ctx context.Context, served func() []event.Partition) {
+// notices a ledger that has lost events. served says which partitions this node looks after. If the vault
+// belongs to another ledger by now, it gives conflicts the error, and ends.
+func (r *Running) remember(ctx context.Context, served func() []event.Partition, conflicts chan<- error) {
 	known := ledger.Known{Ledger: r.Data.Log.Source()[1:], Heads: map[event.Partition]ledger.Head{}}
-	failing := false
+	var failure error
 	var last []event.Partition // at the end a node of a cluster serves none any more
 	look := func(ctx context.Context) {
 		if now := served(); len(now) > 0 {
 			last = now
 		}
 		news, err := r.news(ctx, known, last)
-		if err == nil && len(news.Heads) > 0 {
+		if err == nil && (len(news.Heads) > 0 || r.Data.IsShared()) { // a database may have been exchanged
 			err = r.Data.Vault.Learn(ctx, news)
 		}
-		if err != nil && !failing {
+		if err != nil && failure == nil {
 			r.Log.Warn("the vault could not learn how far the ledger is; it is tried again", "error", err)
 		}
-		if failing = err != nil; failing {
+		if failure = err; failure != nil {
 			return
 		}
 		for p, h := range news.Heads {
@@ -110,11 +112,18 @@ func (r *Running) remember(ctx context.Context, served func() []event.Partition)
 	}
 	t := time.NewTicker(rememberEvery)
 	defer t.Stop()
-	for {
+	for n := 0; ; n++ {
+		if errors.Is(failure, vault.ErrOtherLedger) {
+			conflicts <- fmt.Errorf("the database is not the one that this node was started with: %w", failure)
+			return
+		}
 		select {
 		case <-t.C:
 			within, cancel := context.WithTimeout(ctx, 10*rememberEvery)
 			look(within)
+			if n%30 == 0 {
+				r.recordRotations(within)
+			}
 			cancel()
 		case <-ctx.Done():
 			within, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*rememberEvery)

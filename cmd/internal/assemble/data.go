@@ -98,13 +98,10 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 		return nil, err
 	}
 	d.Log = log
-	began := time.Now()
-	d.dependencies = append(d.dependencies, dependency{"ledger", func() (bool, time.Time, string) {
-		if log.Err() != nil {
-			return false, began, "the ledger cannot record anything; look at the node's log and restart the node"
-		}
-		return true, began, ""
-	}})
+	d.dependencies = append(d.dependencies, dependency{"ledger", log.Health})
+	if _, _, err := sqlitelog.Free(dir); err == nil {
+		d.dependencies = append(d.dependencies, dependency{"disk", diskOf(dir).state})
+	}
 	if d.Vault, err = vault.Open(filepath.Join(dir, vaultFile), masterKey, vault.Options{Create: found.New, Ledger: log.Source()[1:]}); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chirograph/chirograph/adapters/sqldb"
+	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
 )
@@ -21,6 +22,7 @@ type figures struct {
 	dependencies []dependency
 	// partitions are the ledger's.
 	partitions int
+	dir        string // the embedded engine's
 	reviews    reviewFigures
 }
 
@@ -44,6 +46,7 @@ var (
 	descParked     = prometheus.NewDesc("chirograph_parked_receipts", "Receipts in the inbox that wait for their message.", nil, nil)
 	descBacklog    = prometheus.NewDesc("chirograph_backlog_streams", "Streams with work to do.", nil, nil)
 	descStopped    = prometheus.NewDesc("chirograph_partitions_stopped", "Partitions that stopped and need an operator.", nil, nil)
+	descHeld       = prometheus.NewDesc("chirograph_programs_held", "Programs of which nothing is sent until an operator releases them, because the ledger was recovered or restored.", nil, nil)
 	descPauses     = prometheus.NewDesc("chirograph_pauses", "Pauses in force.", nil, nil)
 	descShared     = prometheus.NewDesc("chirograph_shared_names", "Sender IDs and legal entities that several tenants register, and that no operator has granted to one of them.", nil, nil)
 	descWorld      = prometheus.NewDesc("chirograph_world_data_timestamp_seconds", "The day, as a Unix time, up to which this program knows area codes and zones; its version is a label.", []string{"version"}, nil)
@@ -58,6 +61,7 @@ var (
 	descUnfit      = prometheus.NewDesc("chirograph_views_unfit_total", "Findings, since this process started, that rows of a partition's views are not what was written; the partition is then made anew.", nil, nil)
 	descCompared   = prometheus.NewDesc("chirograph_views_checked_timestamp_seconds", "When this process last compared all rows of the views with what was written, as a Unix time; 0: not yet.", nil, nil)
 	descUp         = prometheus.NewDesc("chirograph_dependency_up", "1 while this outside system (ledger, database, broker) answers.", []string{"name"}, nil)
+	descDisk       = prometheus.NewDesc("chirograph_disk_free_bytes", "Free bytes of the disk that the data folder is on.", nil, nil)
 	descBound      = prometheus.NewDesc("chirograph_carrier_bound", "1 while the account has a bind.", []string{"account"}, nil)
 	descOpen       = prometheus.NewDesc("chirograph_carrier_open_submits", "Submits that the carrier has not answered yet.", []string{"account"}, nil)
 	descSubmitSM   = prometheus.NewDesc("chirograph_carrier_submits_total", "submit_sm requests sent to the carrier.", []string{"account"}, nil)
@@ -107,6 +111,7 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 	gauge(descBacklog, float64(s.Backlog))
 	gauge(descStopped, float64(len(s.Failed)))
 	gauge(descPauses, float64(len(s.Pauses)))
+	gauge(descHeld, float64(len(s.Held)))
 	gauge(descShared, float64(len(f.node.Registry().Shared())))
 	gauge(descWorld, float64(s.World.Date().Unix()), s.World.Version())
 	gauge(descServed, float64(s.Served))
@@ -130,6 +135,11 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 			up = 1
 		}
 		gauge(descUp, up, p.name)
+	}
+	if f.dir != "" {
+		if free, _, err := sqlitelog.Free(f.dir); err == nil {
+			gauge(descDisk, float64(free))
+		}
 	}
 	var lag int64
 	marks := f.views.Progress().Marks

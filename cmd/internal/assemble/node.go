@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/sqldb"
+	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/domain/clerk"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -17,6 +18,9 @@ import (
 // NewNode makes a node over its data, with a client for each account; nothing runs yet.
 // placement is which partitions it serves; nil: all.
 func NewNode(d *Data, name string, placement ledger.Placement, accounts []Account, clerk clerk.Config, log *slog.Logger) (*node.Node, []ledger.Client, error) {
+	if l, ok := d.Log.(*sqlitelog.Log); ok {
+		l.LogTo(log)
+	}
 	known := map[string]ledger.Account{}
 	for _, a := range accounts {
 		known[a.Name] = a.Account

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/chirograph/chirograph/adapters/leases"
+	"github.com/chirograph/chirograph/adapters/vault"
 	"github.com/chirograph/chirograph/api/door"
 	"github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/cmd/internal/config"
@@ -75,7 +76,9 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	}
 	remembering, stopRemembering := context.WithCancel(context.WithoutCancel(ctx))
 	var memory sync.WaitGroup
-	memory.Go(func() { r.remember(remembering, r.served) })
+	// What makes a node that runs end: its database turns out to be another ledger's, or not that of the others.
+	conflicts := make(chan error, 2)
+	memory.Go(func() { r.remember(remembering, r.served, conflicts) })
 	defer func() { stopRemembering(); memory.Wait() }()
 	sharing := make(chan struct{})
 	go func() {
@@ -124,15 +127,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	apiCtx, stopAPI := context.WithCancel(ctx)
 	defer stopAPI()
 	go func() { served <- door.Serve(apiCtx, r.Listener, handler, r.Drain/2, r.Log) }()
-	watched := make(chan error, 1)
-	if r.watch != nil {
-		go func() {
-			if e := r.watch(apiCtx); e != nil {
-				watched <- e
-				stopAPI()
-			}
-		}()
-	}
+	conflict := r.watchFor(apiCtx, conflicts, stopAPI)
 	if r.Started != nil {
 		if err := r.Started(ctx); err != nil && ctx.Err() == nil {
 			stopAPI()
@@ -147,21 +142,43 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		r.Log.Warn("some requests were cut off while stopping")
 		err = nil
 	}
-	select {
-	case e := <-watched:
-		err = errors.Join(err, e)
-	default:
-	}
 	witnessed.end()
 	stop()
-	return err
+	return errors.Join(err, conflict())
+}
+
+// watchFor calls stop when there is a conflict: one that comes on conflicts, or one of watch. The function that it
+// returns ends that, and returns the conflict; nil if there was none.
+func (r *Running) watchFor(ctx context.Context, conflicts chan error, stop func()) (conflict func() error) {
+	ctx, end := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	if r.watch != nil {
+		watching.Go(func() {
+			if e := r.watch(ctx); e != nil {
+				conflicts <- e
+			}
+		})
+	}
+	var found error
+	watching.Go(func() {
+		select {
+		case found = <-conflicts:
+			stop()
+		case <-ctx.Done():
+		}
+	})
+	return func() error {
+		end()
+		watching.Wait()
+		return found
+	}
 }
 
 // handler is the API of the node.
 func (r *Running) handler(w *witnessing, exports v1.Exports) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions()})
+		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions(), dir: r.Data.Dir})
 	reader := reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
 		Programs: r.Node.Commands(), Witness: w, Hurry: node.Hurry(r.Node), Wait: door.WaitContext})
 	return v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Uses: w, Logger: r.Log, Registerer: registry}),
@@ -205,6 +222,10 @@ func Prepare(ctx context.Context, cfg *config.Config, l net.Listener, log *slog.
 		err = r.join(ctx, cfg)
 	} else {
 		err = r.alone(cfg, stderr)
+	}
+	if err == nil {
+		vault.LogTo(r.Data.Vault, log)
+		log.Info("the vault is open", "fingerprint", r.Data.Vault.Fingerprint())
 	}
 	return r, err
 }

@@ -396,6 +396,10 @@ func TestStatus(t *testing.T) {
 	if r := f.run("", "status", testID).Is(t, 0); !strings.Contains(r.Stdout, "erased: ") {
 		t.Errorf("%s", r.Stdout)
 	}
+	f = newFake(t, got(strings.Replace(erased, `"erased":true`, `"erased":false,"key_missing":true`, 1)))
+	if r := f.run("", "status", testID).Is(t, 0); !strings.Contains(r.Stdout, "key missing: ") || strings.Contains(r.Stdout, "erased") {
+		t.Errorf("%s", r.Stdout)
+	}
 	f = newFake(t, refused("GET", "/v1/messages/"+testID, 404, "message_not_found", ""))
 	f.run("", "status", testID).Is(t, terminal.ExitFailed)
 }

@@ -151,11 +151,8 @@ func said(w io.Writer, words, evidence string, erased, keyMissing bool) {
 	if evidence != "" {
 		fmt.Fprintf(w, "    evidence  \"%s\"\n", terminal.Plain(evidence))
 	}
-	if erased {
-		fmt.Fprintln(w, "    erased")
-	}
-	if keyMissing {
-		fmt.Fprintln(w, "    key missing: it cannot be read until the vault has its key again")
+	if why := terminal.Lost(erased, keyMissing); why != "" {
+		fmt.Fprintln(w, "    "+why)
 	}
 }
 

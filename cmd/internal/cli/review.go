@@ -204,11 +204,7 @@ func lists(v *v1.Review) string {
 
 // writeWords prints a text of a handset, with what else its octets may say.
 func writeWords(b *strings.Builder, name string, w *v1.InboundWords) {
-	if w.Erased || w.KeyMissing {
-		why := "erased"
-		if w.KeyMissing {
-			why = "key missing"
-		}
+	if why := terminal.Lost(w.Erased, w.KeyMissing); why != "" {
 		fmt.Fprintf(b, "%-10s %s  (%s)\n", name, terminal.Instant(w.At), why)
 		return
 	}

@@ -129,11 +129,8 @@ func (c *SearchCmd) text(w io.Writer, page *v1.SearchPage, in *time.Location, fi
 	for i := range page.Messages {
 		m := &page.Messages[i]
 		to, from, sent := m.To, m.SentFrom, "not sent"
-		switch {
-		case m.Erased:
-			to = "(erased)"
-		case m.KeyMissing:
-			to = "(key missing)"
+		if why := terminal.Lost(m.Erased, m.KeyMissing); why != "" {
+			to = "(" + why + ")"
 		}
 		if from == "" {
 			from = m.From

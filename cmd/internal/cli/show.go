@@ -129,10 +129,8 @@ func writeContent(r *terminal.Rows, m *v1.Message, colours bool) {
 	if entry := glossary[m.Status]; entry != "" {
 		r.Row("Status", "see %s", entry)
 	}
-	if m.Erased {
-		r.Row("To", "erased: the personal data was destroyed")
-	} else if m.KeyMissing {
-		r.Row("To", "its key is missing from the vault; ask the operator to restore the newest copy")
+	if why := terminal.Lost(m.Erased, m.KeyMissing); why != "" {
+		r.Row("To", "%s: the personal data cannot be read", why)
 	} else {
 		to := terminal.Plain(m.To)
 		if m.Recipient.Country != "" {

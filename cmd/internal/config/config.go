@@ -35,7 +35,7 @@ import (
 type Config struct {
 	Engine        string       `yaml:"engine" default:"embedded" doc:"Where the ledger is stored: embedded (on one machine, in the folder data), kafka or eventstoredb. The last two need the section of their name, and postgres."`
 	Data          string       `yaml:"data" file:"" doc:"Folder of the ledger, the vault and the views. Required with engine embedded. Only one process can use it at a time."`
-	MasterKeyFile string       `yaml:"master_key_file" file:"" otherwise:"master.key in the data folder" doc:"File with the vault's master key: 32 bytes in hexadecimal or base64, which only this process can read. It is made if neither it nor the vault exists. Back it up apart from the ledger."`
+	MasterKeyFile string       `yaml:"master_key_file" file:"" otherwise:"master.key in the data folder" doc:"File with the vault's master key: 32 bytes in hexadecimal or base64, which only this process can read. It is made if neither it nor the vault exists. Back it up apart from the ledger. While chirograph vault rotate changes the master key, files of this name with .new and .previous at the end are read too."`
 	Listen        string       `yaml:"listen" default:"127.0.0.1:8080" doc:"The API's address, host:port. It is plain HTTP: put a TLS proxy in front of it if it listens on more than loopback."`
 	Node          string       `yaml:"node" default:"node-1" doc:"This node's name in the events it writes."`
 	Drain         Duration     `yaml:"drain" default:"20s" doc:"How long a node that stops waits for carriers' answers. A hand-off without an answer by then is in doubt."`

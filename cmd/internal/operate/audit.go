@@ -72,7 +72,7 @@ func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 	ctx, stop := terminal.Interruptible()
 	defer stop()
 	// What is read is dropped at once: collecting it in time keeps the process small.
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(verifyMemory))
+	defer debug.SetGCPercent(debug.SetGCPercent(verifyGC))
 	log, err := c.openLog(ctx)
 	if err != nil {
 		return err
@@ -100,9 +100,9 @@ func (c *VerifyCmd) Run(g *terminal.Globals) (err error) {
 	return err
 }
 
-// verifyMemory is from how many bytes on memory is collected more often. It is no bound: a ledger whose largest
-// partition has more open and recent messages than fit takes more.
-const verifyMemory = 100 << 20
+// verifyGC is how much the heap may grow, in percent of what is in use, before what is not in use is collected. (A limit
+// in bytes would make a ledger that needs more very slow.)
+const verifyGC = 40
 
 // openLog opens the ledger's log and nothing else: for an embedded one as an image of its file, which
 // is not touched.

@@ -24,6 +24,7 @@ type commands struct {
 	Config      ConfigCmd      `cmd:""`
 	Projections ProjectionsCmd `cmd:""`
 	Log         LogCmd         `cmd:""`
+	Vault       VaultCmd       `cmd:""`
 	World       WorldCmd       `cmd:""`
 	Version     VersionCmd     `cmd:""`
 }

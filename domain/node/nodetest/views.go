@@ -248,6 +248,19 @@ func (v *Views) index(p event.Partition, j *ledger.Judged) {
 		if d.Key != "" {
 			v.reserved[e.Tenant+"\x00"+d.Key] = ledger.Reserved{Message: e.ID, Input: d.Input}
 		}
+	case *event.MessageRecovered:
+		if _, known := v.submits[e.Message]; !known {
+			v.submits[e.Message] = submitted{event.Position{Partition: p, Index: j.Index}, e.Tenant, e.Subject}
+			if d.Key != "" {
+				v.reserved[e.Tenant+"\x00"+d.Key] = ledger.Reserved{Message: e.Message, Input: d.Input}
+			}
+		}
+		for _, h := range d.Handoffs {
+			for _, k := range sms.IDKeys(h.CarrierID) {
+				v.handoffs[h.Carrier+"\x00"+k] = ledger.HandoffRef{Partition: p, Tenant: e.Tenant, Subject: e.Subject,
+					Message: e.Message, Attempt: h.Attempt, Part: h.Part, CarrierID: h.CarrierID}
+			}
+		}
 	case *event.MessageRouted:
 		v.carriers[e.Message] = d.Carrier
 	case *event.HandoffStarted:

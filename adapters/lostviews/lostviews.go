@@ -1,0 +1,115 @@
+// Package lostviews reads the file of views that know more than their ledger: what they still know of
+// events that the ledger has lost. It reads the file as it is, and neither locks nor changes it.
+package lostviews
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/chirograph/chirograph/adapters/internal/sqliteimage"
+	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/projections"
+)
+
+// Views are an open file of views.
+type Views struct{ image *sqliteimage.Image }
+
+// Open opens the file. The error is fs.ErrNotExist, or one of sqliteimage.
+func Open(path string) (*Views, error) {
+	image, err := sqliteimage.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return &Views{image}, nil
+}
+
+// Close closes it.
+func (v *Views) Close() error { return v.image.Close() }
+
+// Known is how far the views know their ledger.
+func (v *Views) Known(ctx context.Context) (ledger.Known, error) {
+	return viewmarks.Read(ctx, v.image.DB(), viewmarks.HasSQLite(ctx, v.image.DB()))
+}
+
+// Messages calls f for each message. m is f's own.
+func (v *Views) Messages(ctx context.Context, f func(m *reading.Message) error) error {
+	return v.each(ctx, `SELECT doc FROM messages`, func(rows *sql.Rows) error {
+		var doc []byte
+		if err := rows.Scan(&doc); err != nil {
+			return err
+		}
+		m, err := projections.ReadMessage(doc)
+		if err != nil {
+			return err
+		}
+		return f(m)
+	})
+}
+
+// Streams calls f for the fold of each stream.
+func (v *Views) Streams(ctx context.Context, f func(p event.Partition, s *recipient.State) error) error {
+	return v.each(ctx, `SELECT partition, state FROM streams WHERE state IS NOT NULL`, func(rows *sql.Rows) error {
+		var p event.Partition
+		var raw []byte
+		if err := rows.Scan(&p, &raw); err != nil {
+			return err
+		}
+		s := new(recipient.State)
+		if json.Unmarshal(raw, s) != nil { // its error may quote what it read
+			return errors.New("the fold of a stream cannot be read")
+		}
+		return f(p, s)
+	})
+}
+
+// Events calls f for each event that belongs to a recipient's stream and to no message, with its position.
+func (v *Views) Events(ctx context.Context, f func(at event.Position, id event.ID) error) error {
+	has, err := viewmarks.HasSQLite(ctx, v.image.DB())("stream_events")
+	if err != nil || !has {
+		return err
+	}
+	return v.each(ctx, `SELECT partition, position, event FROM stream_events`, func(rows *sql.Rows) error {
+		var at event.Position
+		var id []byte
+		if err := rows.Scan(&at.Partition, &at.Index, &id); err != nil {
+			return err
+		}
+		return f(at, event.ID(id))
+	})
+}
+
+// Keys calls f for each idempotency key that is reserved: its digest, that of its request, and its message.
+func (v *Views) Keys(ctx context.Context, f func(message event.ID, key, input string) error) error {
+	return v.each(ctx, `SELECT message, key, input FROM reserved`, func(rows *sql.Rows) error {
+		var id []byte
+		var key, input string
+		if err := rows.Scan(&id, &key, &input); err != nil {
+			return err
+		}
+		return f(event.ID(id), key, input)
+	})
+}
+
+func (v *Views) each(ctx context.Context, text string, f func(*sql.Rows) error) error {
+	rows, err := v.image.DB().QueryContext(ctx, text)
+	if err != nil {
+		return fmt.Errorf("read the views: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := f(rows); err != nil {
+			return fmt.Errorf("read the views: %w", err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read the views: %w", err)
+	}
+	return nil
+}

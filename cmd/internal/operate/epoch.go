@@ -1,0 +1,102 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/chirograph/chirograph/cmd/internal/assemble"
+	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// beginEpoch makes a ledger go on in another epoch: from here on nothing is sent of a program until it is
+// released. It raises the ledger's format level as far as an epoch needs, appends the event, unless d's epoch has
+// begun already, and brings it into every partition, so that no partition sends under the control from before.
+// What it appended is durable when it returns. If it is cut short, call it again with the same d. It returns
+// the event that began the epoch.
+func beginEpoch(ctx context.Context, log assemble.Log, d *event.EpochBegan, node string) (*event.Event, error) {
+	for {
+		reg, err := registryOf(ctx, log)
+		if err != nil {
+			return nil, err
+		}
+		switch epoch := reg.Epoch(); {
+		case reg.Level() < d.Type().Level():
+			if err := appendAll(log, event.ControlPartition, controlEvent(log, "", node, control.NextLevel(reg, d.By))); err != nil {
+				return nil, err
+			}
+		case epoch.Number == d.Epoch-1:
+			if err := appendAll(log, event.ControlPartition, controlEvent(log, "", node, d)); err != nil {
+				return nil, err
+			}
+		case epoch.Number == d.Epoch:
+			return bringEpoch(ctx, log, reg, node)
+		default:
+			return nil, fmt.Errorf("the ledger is in epoch %d, and epoch %d cannot follow it", epoch.Number, d.Epoch)
+		}
+	}
+}
+
+// bringEpoch brings the newest control position into every partition, and returns the event that began the
+// epoch. Every partition may have it already: then it is void there.
+func bringEpoch(ctx context.Context, log assemble.Log, reg *control.Registry, node string) (*event.Event, error) {
+	var began *event.Event
+	err := ledger.EachBatch(ctx, log, event.ControlPartition, 0, -1, func(records []ledger.Record) error {
+		for _, r := range records {
+			if r.Bad != nil {
+				continue
+			}
+			if d, ok := r.Event.Data.(*event.EpochBegan); ok && d.Epoch == reg.Epoch().Number && began == nil {
+				began = r.Event
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	author := ledger.Author{Source: log.Source(), Node: node}
+	for p := range log.Partitions() {
+		if err := appendAll(log, event.Partition(p), reg.Applied(author, event.Partition(p), time.Now())); err != nil {
+			return nil, err
+		}
+	}
+	return began, nil
+}
+
+// registryOf is control at the log's head.
+func registryOf(ctx context.Context, log assemble.Log) (*control.Registry, error) {
+	c := control.NewControl(log)
+	if err := c.CatchUp(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.Bad(); err != nil {
+		return nil, err
+	}
+	if err := c.Newer(); err != nil {
+		return nil, err
+	}
+	reg, _ := c.Latest()
+	return reg, nil
+}
+
+func controlEvent(log assemble.Log, tenant, node string, d event.Data) *event.Event {
+	now := time.Now()
+	return ledger.Author{Source: log.Source(), Node: node}.Event(ledger.Stream{Tenant: tenant}, event.NewID(now), now, d)
+}
+
+// appendAll appends events to a partition, and returns when they are durable.
+func appendAll(log assemble.Log, p event.Partition, events ...*event.Event) error {
+	for len(events) > 0 {
+		n := min(len(events), ledger.MaxAppend/4)
+		done := make(chan error, 1)
+		log.Append(p, events[:n], func(a ledger.Appended) { done <- a.Err })
+		if err := <-done; err != nil {
+			return fmt.Errorf("append to the partition %s: %w", p, err)
+		}
+		events = events[n:]
+	}
+	return nil
+}
