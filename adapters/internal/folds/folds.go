@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/chirograph/chirograph/adapters/internal/viewsums"
 	"github.com/chirograph/chirograph/domain/event"
@@ -26,9 +27,9 @@ type Loader struct {
 	doubt      func(p event.Partition, next int64, why error)
 	pg         bool
 	read       *sql.DB
-	// On SQLite streams are loaded one by one, on PostgreSQL as sets, because each statement costs a round
+	// On SQLite streams are loaded one by one, or by the hundred, on PostgreSQL as sets, because each statement costs a round
 	// trip there.
-	mark, marks, stream, streams, states *sql.Stmt
+	mark, marks, stream, hundred, streams, states *sql.Stmt
 }
 
 // New returns a Loader of a ledger's views. do runs a query within its time, perhaps twice, and its error
@@ -56,6 +57,7 @@ func (r *Loader) Prepare(ctx context.Context, read *sql.DB, pg bool) (err error)
 		prepare(&r.states, `SELECT subject, state, sum FROM streams WHERE subject = ANY($1) AND state IS NOT NULL`)
 	} else {
 		prepare(&r.stream, `SELECT state, sum FROM streams WHERE subject = $1 AND partition = $2 AND state IS NOT NULL`)
+		prepare(&r.hundred, `SELECT subject, state, sum FROM streams WHERE subject IN (?`+strings.Repeat(`, ?`, hundred-1)+`) AND state IS NOT NULL`)
 	}
 	return err
 }
@@ -170,12 +172,33 @@ func marksOf(ctx context.Context, stmt *sql.Stmt, args ...any) (map[event.Partit
 	return all, err
 }
 
-// chunk is how many streams one statement asks for, on PostgreSQL.
-const chunk = 1000
+// chunk is how many streams one statement asks for, on PostgreSQL, and hundred how many on SQLite where there are
+// so many.
+const (
+	chunk   = 1000
+	hundred = 100
+)
 
 // each reads the rows of those of the subjects that have a fold, over the snapshot of tx.
 func (r *Loader) each(ctx context.Context, tx *sql.Tx, subjects []event.Pseudonym, partition func(event.Pseudonym) event.Partition, take func(event.Pseudonym, []byte, sql.NullInt64) error) error {
+	rows := func(scan func(...any) error) error {
+		var subject, state sql.RawBytes
+		var sum sql.NullInt64
+		if err := scan(&subject, &state, &sum); err != nil {
+			return err
+		}
+		return take(toID(subject), state, sum)
+	}
 	if !r.pg {
+		for ; len(subjects) >= hundred; subjects = subjects[hundred:] {
+			args := make([]any, hundred)
+			for i := range args {
+				args[i] = subjects[i][:]
+			}
+			if err := each(ctx, tx.StmtContext(ctx, r.hundred), args, rows); err != nil {
+				return err
+			}
+		}
 		stmt := tx.StmtContext(ctx, r.stream)
 		for _, subject := range subjects {
 			var state []byte
@@ -194,14 +217,7 @@ func (r *Loader) each(ctx context.Context, tx *sql.Tx, subjects []event.Pseudony
 		return nil
 	}
 	for some := range slices.Chunk(subjects, chunk) {
-		if err := each(ctx, tx.StmtContext(ctx, r.states), []any{ids(some)}, func(scan func(...any) error) error {
-			var subject, state sql.RawBytes
-			var sum sql.NullInt64
-			if err := scan(&subject, &state, &sum); err != nil {
-				return err
-			}
-			return take(toID(subject), state, sum)
-		}); err != nil {
+		if err := each(ctx, tx.StmtContext(ctx, r.states), []any{ids(some)}, rows); err != nil {
 			return err
 		}
 	}
