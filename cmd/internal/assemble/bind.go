@@ -15,14 +15,11 @@ import (
 // errVaultDiffers means that a number in the ledger does not have the stream in the vault that it has in the ledger.
 var errVaultDiffers = errors.New("the vault belongs to another ledger: a number in this ledger has another stream by this vault. Put the right vault back, with its master key")
 
-// bind binds a ledger of an older version to its vault, once its format level allows it and one sealed
-// number of it has given its own stream. Before that, every start tries the number.
+// bind binds a ledger of an older version to its vault, once its format level allows it. That one sealed
+// number of the ledger has its own stream by this vault was tried when it was opened.
 func (d *Data) bind(ctx context.Context, node string, reg *control.Registry) error {
 	if reg.Epoch().Vault != nil {
 		return nil
-	}
-	if err := d.numberFits(ctx); err != nil {
-		return err
 	}
 	if reg.Level() < 3 {
 		return nil
@@ -38,6 +35,7 @@ const tried = 2048
 // ledger has. A ledger without one fits any vault: nothing in it belongs to a person.
 func (d *Data) numberFits(ctx context.Context) error {
 	found := errors.New("found")
+	unread := 0
 	for p := range d.Log.Partitions() {
 		err := ledger.EachBatch(ctx, d.Log, event.Partition(p), 0, tried, func(records []ledger.Record) error {
 			for i := range records {
@@ -47,7 +45,9 @@ func (d *Data) numberFits(ctx context.Context) error {
 				e := records[i].Event
 				number, err := d.numberOf(e)
 				switch {
-				case err != nil || number == "":
+				case err != nil:
+					unread++
+				case number == "":
 				case d.Vault.Pseudonym(e.Tenant, number) == e.Subject:
 					return found
 				default:
@@ -62,6 +62,9 @@ func (d *Data) numberFits(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+	}
+	if unread > 0 {
+		return errVaultDiffers
 	}
 	return nil
 }

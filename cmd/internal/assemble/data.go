@@ -39,8 +39,11 @@ type Data struct {
 	Lists *words.Lists
 	// World is the world data that a node over these data decides with; nil: the built-in one.
 	World *places.World
+	// New: there was no ledger in the folder before it was opened.
+	New bool
 	// Development: the ledger was made by serve --dev.
 	Development bool
+	bound       bool // to its vault
 	// Aside says that the views were set aside, and why; "" if they were not.
 	Aside string
 	// Private are the files and folders whose modes let others use them, until OpenFolder changed that.
@@ -109,6 +112,12 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 	if d.Views, err = d.OpenViews(filepath.Join(dir, viewsFile)); err != nil {
 		return nil, err
 	}
+	if !found.New && !d.bound {
+		if err := d.numberFits(context.Background()); err != nil {
+			return nil, err
+		}
+	}
+	d.New = found.New
 	d.Policy, err = policies.Builtin()
 	return d, err
 }
@@ -127,6 +136,7 @@ func (d *Data) compare(dir, masterKey string, create bool) (a agreement.Answer, 
 		return a, err
 	}
 	a, err = agreement.Compare(&l.Question)
+	d.bound = l.Ledger.Bound != ""
 	switch {
 	case err != nil:
 	case a.New && !create:

@@ -200,6 +200,11 @@ func (d *Data) compareShared(ctx context.Context) (err error) {
 	if _, err = agreement.Compare(q); err != nil {
 		return err
 	}
+	if q.Ledger.Bound == "" {
+		if err := d.numberFits(ctx); err != nil {
+			return err
+		}
+	}
 	return eachNewer(ctx, d.Log, q.Ledger.Known, q.Vault.Known, func(named ledger.Keys) (int, error) {
 		lost, err := d.Vault.Missing(ctx, named)
 		return len(lost.Subjects) + len(lost.Classes), err

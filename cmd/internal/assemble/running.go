@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -78,7 +77,9 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	var memory sync.WaitGroup
 	// What makes a node that runs end: its database turns out to be another ledger's, or not that of the others.
 	conflicts := make(chan error, 2)
-	memory.Go(func() { r.remember(remembering, r.served, conflicts) })
+	if err == nil { // a vault that may be another ledger's learns nothing
+		memory.Go(func() { r.remember(remembering, r.served, conflicts) })
+	}
 	defer func() { stopRemembering(); memory.Wait() }()
 	sharing := make(chan struct{})
 	go func() {
@@ -232,12 +233,11 @@ func Prepare(ctx context.Context, cfg *config.Config, l net.Listener, log *slog.
 
 // alone opens the embedded engine for a node of its own.
 func (r *Running) alone(cfg *config.Config, stderr io.Writer) error {
-	_, existed := os.Stat(filepath.Join(cfg.Data, "ledger.db"))
 	d, err := OpenFolder(cfg.Data, cfg.MasterKeyFile, true, false)
 	if err != nil {
 		return err
 	}
-	if existed != nil {
+	if d.New {
 		fmt.Fprintf(stderr, "A new ledger was made in %s.\nBack up %s and %s now, apart from the ledger. Without them no personal data in it can be read, and no recipient's events can be found by number. See docs/glossary.md#vault.\n",
 			cfg.Data, cfg.MasterKey(), filepath.Join(cfg.Data, "vault.db"))
 	}

@@ -343,7 +343,7 @@ func begunEpoch(ctx context.Context, log assemble.Log, fingerprint, reason, by s
 			next = &event.VaultBound{Vault: fingerprint, By: "restore"}
 		} else {
 			n := reg.Epoch().Number + 1
-			_, err := assemble.Record(log, "restore", &event.EpochBegan{Epoch: n, Cause: event.EpochRestored, Reason: reason, By: by})
+			_, err := operate.BeginEpoch(ctx, log, &event.EpochBegan{Epoch: n, Cause: event.EpochRestored, Reason: reason, By: by}, "restore")
 			return n, err
 		}
 		if _, err := assemble.Record(log, "restore", next); err != nil {

@@ -11,12 +11,12 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// beginEpoch makes a ledger go on in another epoch: from here on nothing is sent of a program until it is
+// BeginEpoch makes a ledger go on in another epoch: from here on nothing is sent of a program until it is
 // released. It raises the ledger's format level as far as an epoch needs, appends the event, unless d's epoch has
 // begun already, and brings it into every partition, so that no partition sends under the control from before.
 // What it appended is durable when it returns. If it is cut short, call it again with the same d. It returns
 // the event that began the epoch.
-func beginEpoch(ctx context.Context, log assemble.Log, d *event.EpochBegan, node string) (*event.Event, error) {
+func BeginEpoch(ctx context.Context, log assemble.Log, d *event.EpochBegan, node string) (*event.Event, error) {
 	for {
 		reg, err := registryOf(ctx, log)
 		if err != nil {

@@ -277,7 +277,7 @@ func (r *recovering) do(ctx context.Context, plan *recovery.Plan, lock *os.File)
 	if err := steps("begin"); err != nil {
 		return err
 	}
-	began, err := beginEpoch(ctx, log, plan.Begins(r.reason, r.by), "recover")
+	began, err := BeginEpoch(ctx, log, plan.Begins(r.reason, r.by), "recover")
 	if err != nil {
 		return err
 	}

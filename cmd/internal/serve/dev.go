@@ -75,7 +75,7 @@ func (c *Cmd) dev(ctx context.Context, g *terminal.Globals) error {
 	if err != nil {
 		return err
 	}
-	key, fresh, err := devKey(filepath.Join(c.Data, "dev-key"))
+	key, err := devKey(filepath.Join(c.Data, "dev-key"))
 	if err == nil {
 		d.Development = true
 		err = d.Begin("dev", true)
@@ -124,7 +124,7 @@ func (c *Cmd) dev(ctx context.Context, g *terminal.Globals) error {
 		if err := assemble.Apply(ctx, node, d, "dev", &assemble.Wanted{Programs: devPrograms(), Routes: []event.Route{{Rule: "everything", Carrier: devCarrier}}}); err != nil {
 			return err
 		}
-		out.Print(welcome{URL: "http://" + l.Addr().String(), Key: key, Dir: c.Data, Fresh: fresh, Took: time.Since(started), Control: control}.text())
+		out.Print(welcome{URL: "http://" + l.Addr().String(), Key: key, Dir: c.Data, Fresh: d.New, Took: time.Since(started), Control: control}.text())
 		return nil
 	}
 	err = r.Run(ctx)
@@ -165,19 +165,19 @@ func devPrograms() map[string][]*event.ProgramChanged {
 
 // devKey reads the development key, or makes one, readable by its owner alone. A crash leaves the key, or
 // none. The caller has the folder's lock.
-func devKey(path string) (key string, fresh bool, err error) {
+func devKey(path string) (key string, err error) {
 	raw, err := os.ReadFile(path)
 	if err == nil {
 		if key = strings.TrimSpace(string(raw)); len(key) < 20 && len(raw) > 0 {
-			return "", false, fmt.Errorf("%s contains no API key; delete it to get a new one", path)
+			return "", fmt.Errorf("%s contains no API key; delete it to get a new one", path)
 		}
 		if len(raw) > 0 {
-			return key, false, nil
+			return key, nil
 		}
 		err = fs.ErrNotExist // an older version was killed as it made the file
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return "", false, err
+		return "", err
 	}
 	var b [32]byte
 	rand.Read(b[:])
@@ -185,13 +185,13 @@ func devKey(path string) (key string, fresh bool, err error) {
 	whole := path + ".new"
 	f, err := os.OpenFile(whole, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	_, err = f.WriteString(key + "\n")
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		err = os.Rename(whole, path)
 	}
-	return key, true, err
+	return key, err
 }
 
 // resetData deletes what serve --dev made in a data folder, and nothing else. That --dev made it was checked before.
