@@ -154,10 +154,33 @@ func (d *DB) Known(ctx context.Context) (k ledger.Known, err error) {
 func ReadKnown(db *sql.DB) (ledger.Known, error) {
 	ctx := context.Background()
 	k, err := viewmarks.Read(ctx, db, viewmarks.HasSQLite(ctx, db))
+	if err == nil {
+		err = unchanged(ctx, db, k)
+	}
 	if err != nil {
 		return k, fmt.Errorf("read what the views know of their ledger: %w", err)
 	}
 	return k, nil
+}
+
+// unchanged returns an error if a mark is not what these views wrote.
+func unchanged(ctx context.Context, db *sql.DB, k ledger.Known) error {
+	rows, err := db.QueryContext(ctx, `SELECT partition, `+viewsums.Columns+` FROM partitions WHERE next > 0`)
+	if err != nil {
+		return nil //nolint:nilerr // views of an older version have no such columns, and empty ones no such table
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var p event.Partition
+		var s viewsums.Stored
+		if err := rows.Scan(append([]any{&p}, s.Into()...)...); err != nil {
+			return err
+		}
+		if !s.Sealed(k.Ledger, p, k.Heads[p]) {
+			return fmt.Errorf("the mark of partition %s was not written by these views: it was changed, or their write-ahead file is another's", p)
+		}
+	}
+	return rows.Err()
 }
 
 func millis(t time.Time) sql.NullInt64 {

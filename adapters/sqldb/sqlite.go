@@ -48,7 +48,7 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 		pragmas = append(pragmas, fmt.Sprintf("application_id(%d)", applicationID))
 	}
 	pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(NORMAL)", "temp_store(MEMORY)", "cache_size(-65536)", "wal_autocheckpoint(8000)")
-	e := &sqlite{marks: map[event.Partition]ledger.Mark{}, partitions: map[event.Partition]viewsums.Contents{}}
+	e := &sqlite{ledger: o.Ledger, marks: map[event.Partition]ledger.Mark{}, partitions: map[event.Partition]viewsums.Contents{}}
 	d.engine = e
 	if e.db, err = sql.Open("sqlite", dsn(path, pragmas)+"&_txlock=immediate"); err != nil {
 		return nil, fmt.Errorf("open the views: %w", err)
@@ -128,6 +128,8 @@ type sqlite struct {
 	conn *sql.Conn
 	read *sql.DB // the readers' connections; closed with the writer's
 	head *datafile.Head
+	// ledger is the ledger's short id.
+	ledger string
 	// marks are the committed marks. Only the writer uses them.
 	marks map[event.Partition]ledger.Mark
 	// partitions is what their rows must be.
@@ -461,6 +463,7 @@ func (t *sqliteTx) insertTails(all []tailRow) error {
 func (t *sqliteTx) putMark(p event.Partition, m ledger.Mark, x *viewsums.Contents) error {
 	t.put[p], t.putSums[p] = m, *x
 	s := x.Store(m.Next)
+	s.Seal(t.ledger, p, ledger.Head{Next: m.Next, Hash: m.Hash})
 	_, err := t.sqlite.putMark.Exec(int64(p), m.Next, m.Hash[:], m.Partition.Control, m.Partition.ControlEvent[:], millis(m.Partition.Time), viewmarks.CallBy(m.Partition),
 		s.Summed, s.Whole, s.Sums, s.Messages, s.Reserved, s.OptOuts)
 	return err

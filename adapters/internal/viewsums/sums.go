@@ -5,12 +5,14 @@
 package viewsums
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/binary"
 	"math"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 // Of is the sum of a stream's row: the first 64 bits of the SHA-256 of the subject and the exact bytes of
@@ -118,7 +120,7 @@ func (s *Stored) Contents(next int64) *Contents {
 		return &Contents{Whole: all}
 	case s.Summed.Int64 == Damaged && s.Summed.Valid:
 		x.Damaged = true
-	case s.Summed.Valid && s.Summed.Int64 == next && len(s.Sums) == 16*Buckets:
+	case s.Summed.Valid && s.Summed.Int64 == next && len(s.Sums) >= 16*Buckets:
 		x.Whole = uint64(s.Whole.Int64)
 		for b := range Buckets {
 			x.Rows[b] = int64(binary.BigEndian.Uint64(s.Sums[16*b:]))
@@ -153,6 +155,34 @@ func (x *Contents) Store(next int64) Stored {
 		*c.to = sql.NullInt64{Int64: c.from, Valid: c.from != Unknown}
 	}
 	return s
+}
+
+// Seal adds to what is stored a digest of the mark and of the ledger that it is of, so that a mark that was
+// changed, or that came out of another ledger's write-ahead file, is told from one that was written here.
+func (s *Stored) Seal(id string, p event.Partition, h ledger.Head) {
+	sum := sealOf(id, p, h)
+	s.Sums = append(s.Sums, sum[:]...)
+}
+
+// Sealed reports whether the digest that Seal added is right. A mark without one, or one that a program which
+// does not know it wrote last, is believed.
+func (s *Stored) Sealed(id string, p event.Partition, h ledger.Head) bool {
+	if !s.Summed.Valid || s.Summed.Int64 != h.Next || len(s.Sums) != 16*Buckets+sealSize {
+		return true
+	}
+	sum := sealOf(id, p, h)
+	return bytes.Equal(s.Sums[16*Buckets:], sum[:])
+}
+
+const sealSize = 8
+
+func sealOf(id string, p event.Partition, h ledger.Head) (out [sealSize]byte) {
+	b := append([]byte("chirograph views: mark "), id...)
+	b = binary.BigEndian.AppendUint64(b, uint64(p))
+	b = binary.BigEndian.AppendUint64(b, uint64(h.Next))
+	sum := sha256.Sum256(append(b, h.Hash[:]...))
+	copy(out[:], sum[:])
+	return out
 }
 
 // Recent keeps the sums of the rows that were written last. It keeps at most twice most. Its owner keeps
