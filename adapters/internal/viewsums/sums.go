@@ -160,6 +160,9 @@ func (x *Contents) Store(next int64) Stored {
 // Seal adds to what is stored a digest of the mark and of the ledger that it is of, so that a mark that was
 // changed, or that came out of another ledger's write-ahead file, is told from one that was written here.
 func (s *Stored) Seal(id string, p event.Partition, h ledger.Head) {
+	if id == "" { // the ledger is not known
+		return
+	}
 	sum := sealOf(id, p, h)
 	s.Sums = append(s.Sums, sum[:]...)
 }
