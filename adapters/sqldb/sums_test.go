@@ -187,6 +187,38 @@ func TestRowChanged(t *testing.T) {
 	})
 }
 
+// TestRowGone: the row of a stream that the list of opt-outs has one of is missed when it is loaded, while the views
+// are open: "not opted out" is never said of it.
+func TestRowGone(t *testing.T) {
+	w := world(600)
+	damaged(t, func(t *testing.T, open func(t *testing.T) *sqldb.DB, change stored) {
+		db := open(t)
+		all(t, db, w, 50)
+		var subject event.Pseudonym
+		last := map[event.Pseudonym]string{}
+		for _, step := range w.Steps[1] {
+			if step.Folded != nil {
+				last[step.Folded.Subject] = string(step.Folded.State)
+			}
+		}
+		for s, state := range last {
+			if strings.Contains(state, `"opt_outs":[{`) {
+				subject = s
+			}
+		}
+		if subject.IsZero() {
+			t.Fatal("no stream has an opt-out")
+		}
+		change(t, `DELETE FROM streams WHERE partition = 1`)
+		if _, asOf, err := db.OptOuts(t.Context(), viewtest.Tenants[0], []event.Pseudonym{subject}); err != nil || len(asOf) != 0 {
+			t.Fatalf("as of %v, %v", asOf, err)
+		}
+		if _, _, err := db.Streams(t.Context(), 1, []event.Pseudonym{subject}); !errors.Is(err, ledger.ErrUnfit) {
+			t.Fatal(err)
+		}
+	})
+}
+
 // TestOlderWrites: rows that a version without sums has written are no alarm, and are not believed to be whole.
 func TestOlderWrites(t *testing.T) {
 	w := world(600)

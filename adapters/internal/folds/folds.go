@@ -30,6 +30,8 @@ type Loader struct {
 	// On SQLite streams are loaded one by one, or by the hundred, on PostgreSQL as sets, because each statement costs a round
 	// trip there.
 	mark, marks, stream, hundred, streams, states *sql.Stmt
+	// standing says whether the list of opt-outs has one of a stream: its row of the fold must then be there.
+	standing *sql.Stmt
 }
 
 // New returns a Loader of a ledger's views. do runs a query within its time, perhaps twice, and its error
@@ -53,10 +55,15 @@ func (r *Loader) Prepare(ctx context.Context, read *sql.DB, pg bool) (err error)
 	if pg {
 		// One statement is one snapshot. The first row says how far the partition was folded in it.
 		prepare(&r.streams, `SELECT NULL::bytea, NULL::bytea, next, summed, whole FROM partitions WHERE partition = $1
-			UNION ALL SELECT subject, state, 0, sum, 0 FROM streams WHERE subject = ANY($2) AND partition = $1 AND state IS NOT NULL`)
-		prepare(&r.states, `SELECT subject, state, sum FROM streams WHERE subject = ANY($1) AND state IS NOT NULL`)
+			UNION ALL SELECT subject, state, 0, sum, 0 FROM streams WHERE subject = ANY($2) AND partition = $1 AND state IS NOT NULL
+			UNION ALL SELECT DISTINCT subject, NULL::bytea, 0, NULL::bigint, 0 FROM standing WHERE subject = ANY($2)
+			UNION ALL SELECT DISTINCT subject, NULL::bytea, 0, NULL::bigint, 0 FROM opt_outs WHERE subject = ANY($2)`)
+		prepare(&r.states, `SELECT subject, state, sum FROM streams WHERE subject = ANY($1) AND state IS NOT NULL
+			UNION ALL SELECT DISTINCT subject, NULL::bytea, NULL::bigint FROM standing WHERE subject = ANY($1)
+			UNION ALL SELECT DISTINCT subject, NULL::bytea, NULL::bigint FROM opt_outs WHERE subject = ANY($1)`)
 	} else {
 		prepare(&r.stream, `SELECT state, sum FROM streams WHERE subject = $1 AND partition = $2 AND state IS NOT NULL`)
+		prepare(&r.standing, `SELECT 1 FROM standing WHERE subject = $1 UNION ALL SELECT 1 FROM opt_outs WHERE subject = $1 LIMIT 1`)
 		prepare(&r.hundred, `SELECT subject, state, sum FROM streams WHERE subject IN (?`+strings.Repeat(`, ?`, hundred-1)+`) AND state IS NOT NULL`)
 	}
 	return err
@@ -86,6 +93,9 @@ func (m *mark) fits(subject event.Pseudonym, state []byte, sum sql.NullInt64) bo
 
 var errRow = errors.New("the row of a stream is not as it was written")
 
+// errGone is why rows do not fit where the list of opt-outs has one of a stream that has no row.
+var errGone = errors.New("the row of a stream with an opt-out is missing")
+
 // Unfit is the error for a partition whose rows do not fit: ledger.ErrUnfit.
 func Unfit(p event.Partition, why error) error {
 	return fmt.Errorf("%w: partition %s: %w", ledger.ErrUnfit, p, why)
@@ -100,6 +110,8 @@ func (r *Loader) Streams(ctx context.Context, p event.Partition, subjects []even
 		switch {
 		case m.next == 0:
 			return nil // rows without a mark say nothing
+		case state == nil:
+			return errGone
 		case !m.fits(subject, state, sum):
 			return errRow
 		}
@@ -108,11 +120,12 @@ func (r *Loader) Streams(ctx context.Context, p event.Partition, subjects []even
 		return json.Unmarshal(state, s)
 	}
 	var m mark
+	var listed []event.Pseudonym
 	if r.pg {
 		err = r.do(ctx, "load streams", func(ctx context.Context) (err error) {
 			folds = make(map[event.Pseudonym]*recipient.State, len(subjects))
-			m = mark{}
-			return each(ctx, r.streams, []any{int64(p), ids(subjects)}, func(scan func(...any) error) error {
+			m, listed = mark{}, nil
+			err = each(ctx, r.streams, []any{int64(p), ids(subjects)}, func(scan func(...any) error) error {
 				var subject, state sql.RawBytes
 				var next int64
 				var sum, whole sql.NullInt64
@@ -123,8 +136,18 @@ func (r *Loader) Streams(ctx context.Context, p event.Partition, subjects []even
 					m = markOf(next, sum, whole)
 					return m.unfit(p)
 				}
+				if state == nil {
+					listed = append(listed, toID(subject))
+					return nil
+				}
 				return load(&m, toID(subject), state, sum)
 			})
+			for _, s := range listed {
+				if err == nil && folds[s] == nil {
+					err = load(&m, s, nil, sql.NullInt64{})
+				}
+			}
+			return err
 		})
 	} else {
 		err = r.view(ctx, "load streams", func(ctx context.Context, tx *sql.Tx) error {
@@ -142,9 +165,11 @@ func (r *Loader) Streams(ctx context.Context, p event.Partition, subjects []even
 			})
 		})
 	}
-	if errors.Is(err, errRow) {
-		r.doubt(p, m.next, errRow)
-		err = Unfit(p, errRow)
+	for _, why := range []error{errRow, errGone} {
+		if errors.Is(err, why) {
+			r.doubt(p, m.next, why)
+			err = Unfit(p, why)
+		}
 	}
 	if err != nil {
 		return nil, 0, err
@@ -179,45 +204,85 @@ const (
 	hundred = 100
 )
 
-// each reads the rows of those of the subjects that have a fold, over the snapshot of tx.
+// each reads the rows of those of the subjects that have a fold, over the snapshot of tx. A stream that has none, although
+// the list of opt-outs has one of it, is given to take without a state.
 func (r *Loader) each(ctx context.Context, tx *sql.Tx, subjects []event.Pseudonym, partition func(event.Pseudonym) event.Partition, take func(event.Pseudonym, []byte, sql.NullInt64) error) error {
+	have := make(map[event.Pseudonym]bool, len(subjects))
+	var listed []event.Pseudonym
 	rows := func(scan func(...any) error) error {
 		var subject, state sql.RawBytes
 		var sum sql.NullInt64
 		if err := scan(&subject, &state, &sum); err != nil {
 			return err
 		}
-		return take(toID(subject), state, sum)
+		s := toID(subject)
+		if state == nil {
+			listed = append(listed, s)
+			return nil
+		}
+		have[s] = true
+		return take(s, state, sum)
 	}
-	if !r.pg {
-		for ; len(subjects) >= hundred; subjects = subjects[hundred:] {
-			args := make([]any, hundred)
-			for i := range args {
-				args[i] = subjects[i][:]
-			}
-			if err := each(ctx, tx.StmtContext(ctx, r.hundred), args, rows); err != nil {
+	if r.pg {
+		for some := range slices.Chunk(subjects, chunk) {
+			if err := each(ctx, tx.StmtContext(ctx, r.states), []any{ids(some)}, rows); err != nil {
 				return err
 			}
 		}
-		stmt := tx.StmtContext(ctx, r.stream)
-		for _, subject := range subjects {
-			var state []byte
-			var sum sql.NullInt64
-			err := stmt.QueryRowContext(ctx, subject[:], int64(partition(subject))).Scan(&state, &sum)
-			if errors.Is(err, sql.ErrNoRows) {
-				continue
-			}
-			if err == nil {
-				err = take(subject, state, sum)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+	} else if err := r.eachSQLite(ctx, tx, subjects, partition, rows, &listed, have, take); err != nil {
+		return err
 	}
-	for some := range slices.Chunk(subjects, chunk) {
-		if err := each(ctx, tx.StmtContext(ctx, r.states), []any{ids(some)}, rows); err != nil {
+	for _, s := range listed {
+		if have[s] {
+			continue
+		}
+		if err := take(s, nil, sql.NullInt64{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eachSQLite asks by the hundred where there are so many, else one by one; of a stream without a row it asks whether the
+// list of opt-outs has one.
+func (r *Loader) eachSQLite(ctx context.Context, tx *sql.Tx, subjects []event.Pseudonym, partition func(event.Pseudonym) event.Partition,
+	rows func(scan func(...any) error) error, listed *[]event.Pseudonym, have map[event.Pseudonym]bool, take func(event.Pseudonym, []byte, sql.NullInt64) error) error {
+	all := subjects
+	for ; len(subjects) >= hundred; subjects = subjects[hundred:] {
+		args := make([]any, hundred)
+		for i := range args {
+			args[i] = subjects[i][:]
+		}
+		if err := each(ctx, tx.StmtContext(ctx, r.hundred), args, rows); err != nil {
+			return err
+		}
+	}
+	stmt := tx.StmtContext(ctx, r.stream)
+	for _, subject := range subjects {
+		var state []byte
+		var sum sql.NullInt64
+		err := stmt.QueryRowContext(ctx, subject[:], int64(partition(subject))).Scan(&state, &sum)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err == nil {
+			have[subject] = true
+			err = take(subject, state, sum)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	standing := tx.StmtContext(ctx, r.standing)
+	for _, subject := range all {
+		if have[subject] {
+			continue
+		}
+		var one int
+		switch err := standing.QueryRowContext(ctx, subject[:]).Scan(&one); {
+		case err == nil:
+			*listed = append(*listed, subject)
+		case !errors.Is(err, sql.ErrNoRows):
 			return err
 		}
 	}
@@ -253,7 +318,7 @@ func (r *Loader) OptOuts(ctx context.Context, tenant string, subjects []event.Ps
 			if m.next == 0 || m.whole.Damaged {
 				return nil
 			}
-			if !m.fits(subject, state, sum) {
+			if state == nil || !m.fits(subject, state, sum) {
 				unfit[p] = m.next
 				return nil
 			}
