@@ -21,8 +21,9 @@ import (
 
 // The files of a data folder.
 const (
-	vaultFile = "vault.db"
-	viewsFile = "views.db"
+	ledgerFile = "ledger.db"
+	vaultFile  = "vault.db"
+	viewsFile  = "views.db"
 )
 
 // Look is what was found in a data folder, read from images of its files: nothing was opened for writing,
@@ -45,21 +46,26 @@ func LookAt(ctx context.Context, dir string, masterKey string) (_ *Look, err err
 		}
 	}()
 	l.Alone = true
+	// The ledger comes last: beside a node that is running, it then knows at least what the others know.
 	for _, look := range []func() error{
-		func() error { return l.lookAtLedger(ctx, dir) },
 		func() error { return l.lookAtVault(filepath.Join(dir, vaultFile), masterKey) },
 		func() error { return l.lookAtViews(filepath.Join(dir, viewsFile)) },
+		func() error { l.lookAtHead(dir); return nil },
+		func() error { return l.lookAtLedger(ctx, dir) },
 	} {
 		if err := look(); err != nil {
 			return nil, err
 		}
 	}
+	return l, nil
+}
+
+func (l *Look) lookAtHead(dir string) {
 	l.Head.State = agreement.Absent
 	// A damaged head file knows nothing; the other stores are compared.
 	if known, err := sqlitelog.ReadHead(dir); err == nil && known.Ledger != "" {
 		l.Head = agreement.Side{Known: known}
 	}
-	return l, nil
 }
 
 // Close closes the images.
@@ -88,16 +94,25 @@ func sort(s *agreement.Side, cause error) error {
 	return nil
 }
 
+// besideWAL adds, to why a database cannot be read that has a write-ahead file beside it, that the two may be of
+// different moments. What is then missing is noticed: the other stores know it.
+func besideWAL(path string, why error) error {
+	if info, err := os.Stat(path + "-wal"); why == nil || errors.Is(why, fs.ErrNotExist) || err != nil || info.Size() == 0 {
+		return why
+	}
+	return fmt.Errorf("%w. If its write-ahead file %s-wal was put there from another moment, move that to another folder (delete nothing) and start again, before anything else: a start notices what is then missing", why, filepath.Base(path))
+}
+
 func (l *Look) lookAtLedger(ctx context.Context, dir string) (err error) {
 	s := &l.Ledger
 	if l.log, err = sqlitelog.OpenImage(dir); err != nil {
 		if errors.Is(err, sqlitelog.ErrNoLedger) {
 			err = fs.ErrNotExist
 		}
-		return sort(&s.Side, err)
+		return sort(&s.Side, besideWAL(filepath.Join(dir, ledgerFile), err))
 	}
 	if s.Known, err = l.log.Known(); err != nil {
-		s.State, s.Why = agreement.Unreadable, err
+		s.State, s.Why = agreement.Unreadable, besideWAL(filepath.Join(dir, ledgerFile), err)
 		return nil
 	}
 	s.Hash = func(at event.Position) ([32]byte, error) { return hashAt(ctx, l.log, at) }

@@ -17,6 +17,7 @@ import (
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/cmd/internal/operate"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
+	"github.com/chirograph/chirograph/domain/agreement"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -78,6 +79,11 @@ func (c *MakeCmd) Run(g *terminal.Globals) (err error) {
 	if err := checkTarget(c.Dir); err != nil {
 		return err
 	}
+	if cfg == nil {
+		if err := whole(context.Background(), c.Data, c.MasterKey); err != nil {
+			return err
+		}
+	}
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return err
 	}
@@ -116,6 +122,23 @@ func (o *made) print(g *terminal.Globals) error {
 		_, err = fmt.Fprintln(g.Stdout, o.Note)
 	}
 	return err
+}
+
+// whole refuses a folder without a ledger, and one whose ledger has lost events that its other files know: a copy of it
+// would not have all that was acknowledged.
+func whole(ctx context.Context, dir, masterKey string) (err error) {
+	if _, err := os.Stat(filepath.Join(dir, "ledger.db")); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s contains no ledger: check the folder's name", dir)
+	}
+	l, err := assemble.LookAt(ctx, dir, masterKey)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	if _, err := agreement.Compare(&l.Question); errors.Is(err, agreement.ErrLost) {
+		return fmt.Errorf("no backup was made: %w", err)
+	}
+	return nil
 }
 
 // location is the configuration of a cluster; nil for a folder, which c.Data and c.MasterKey then name.

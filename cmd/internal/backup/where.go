@@ -102,5 +102,5 @@ func diskFull(err error, dir string, old *manifest) error {
 	if old != nil {
 		state = "The backup of " + instant(old.AsOf) + " in it is whole as before"
 	}
-	return fmt.Errorf("the disk of the backup %s is full. %s. Free some space and run the command again; it continues where it stopped: %w", dir, state, err)
+	return fmt.Errorf("the disk of the backup %s, or that of the keys (--keys), is full. %s. Free some space and run the command again; it continues where it stopped: %w", dir, state, err)
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/chirograph/chirograph/adapters/lostviews"
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
@@ -120,6 +121,7 @@ type recovering struct {
 	heads ledger.Known // what the stores know and the ledger lacks, together
 	kept  string       // the views that know more, where an earlier run has kept them
 	ahead bool         // the views in views.db know more than the ledger
+	last  time.Time    // of the newest event that the ledger has
 	// fault, where a test sets it, is asked before each step, and its error ends the run as a crash would.
 	fault func(step string) error
 }
@@ -177,6 +179,9 @@ func (r *recovering) look(ctx context.Context) (_ *recovery.Plan, err error) {
 		break
 	}
 	r.learn(q.Ledger.Known.Ledger, a.Lost)
+	if r.last, err = lastEvent(ctx, log, q.Ledger.Known); err != nil {
+		return nil, err
+	}
 	var of recovery.Views
 	r.ahead = r.kept == "" && viewsAhead(a.Lost)
 	if r.ahead || r.kept != "" {
@@ -192,6 +197,23 @@ func (r *recovering) look(ctx context.Context) (_ *recovery.Plan, err error) {
 		return nil, fmt.Errorf("%w. Restore the newest backup; a recovery needs a ledger that can be read whole", err)
 	}
 	return plan, err
+}
+
+// lastEvent is the time of the newest event that a ledger has in any partition.
+func lastEvent(ctx context.Context, log ledger.Log, known ledger.Known) (last time.Time, err error) {
+	for p, h := range known.Heads {
+		if h.Next == 0 {
+			continue
+		}
+		records, _, err := log.Read(ctx, p, h.Next-1, 1)
+		if err != nil {
+			return last, err
+		}
+		if len(records) > 0 && records[0].Event != nil && records[0].Event.Time.After(last) {
+			last = records[0].Event.Time
+		}
+	}
+	return last, nil
 }
 
 // knownBy is what views know. The error is fs.ErrNotExist where there are none.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/event"
@@ -123,7 +124,7 @@ func (r *recovering) showUnknown(w io.Writer, p *recovery.Plan) {
 	for _, l := range lines {
 		fmt.Fprintln(w, l)
 	}
-	fmt.Fprintln(w, "Ask your carriers for the texts that came since the ledger's last event, and record each opt-out among them (chirograph optout add). Ask your senders for what they submitted since then.")
+	fmt.Fprintf(w, "The ledger's last event is of %s. Ask your carriers for the texts that came since then, and record each opt-out among them (chirograph optout add). Ask your senders for what they submitted since then.\n", r.last.UTC().Format(time.RFC3339))
 }
 
 func showHeld(w io.Writer, p *recovery.Plan) {
