@@ -111,3 +111,9 @@ func (h *health) ended(err error, stopped bool, log *slog.Logger) {
 // Free returns the free bytes of the disk that a data folder is on, for this user, and the disk's size. Where the
 // system does not say, its error is errors.ErrUnsupported.
 func Free(dir string) (free, size int64, err error) { return datafile.Free(dir) }
+
+// IsDamage reports whether an error says that an SQLite file is damaged, or is none.
+func IsDamage(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
+}

@@ -182,7 +182,7 @@ func rewrapped(from, to *Vault, box []byte, kind string, names ...string) wrappe
 
 func sameMaster(w *wrapping, other *Vault) error {
 	if other != nil && subtle.ConstantTimeCompare(w.check, other.ring.current().check) != 1 {
-		return errors.New("the two vaults have different master keys: a copy is made under the master key file of the vault that it is a copy of")
+		return errors.New("the two vaults have different master keys: a copy is made under the master key file of the vault that it is a copy of. After `chirograph vault rotate`, copy into a new folder (of a backup: --keys)")
 	}
 	return nil
 }

@@ -27,8 +27,11 @@ type Look struct {
 func LookAt(path string, masterKeyFile string) (*Look, error) {
 	image, err := sqliteimage.Open(path)
 	if err != nil {
-		if sqliteimage.Nothing(err) {
+		switch {
+		case sqliteimage.Nothing(err):
 			err = fs.ErrNotExist
+		case errors.Is(err, sqliteimage.ErrDamaged):
+			err = damaged(err)
 		}
 		return nil, err
 	}

@@ -63,6 +63,8 @@ type VaultSide struct {
 	Fingerprint string
 	// Used: data was sealed under its keys.
 	Used bool
+	// Locked: it is there, and cannot be opened, because of its master key or of its format. Why says it.
+	Locked bool
 }
 
 // LedgerSide is the ledger, as a look at it found it.
@@ -117,6 +119,7 @@ var (
 	errDamaged    = errors.New("the ledger cannot be read")
 	errNoVault    = errors.New("the vault is missing")
 	errOtherVault = errors.New("the vault belongs to another ledger")
+	errLocked     = errors.New("the vault cannot be opened")
 	errBadVault   = errors.New("the vault cannot be read")
 	errOtherViews = errors.New("the views in this database belong to another ledger")
 )
@@ -139,6 +142,9 @@ func refuse(kind error, format string, a ...any) error {
 func Compare(q *Question) (a Answer, err error) {
 	if q.Ledger.State == Unreadable {
 		return a, refuse(errDamaged, "%v. Restore it from the newest backup with `chirograph restore`. The vault and the views stay as they are.", q.Ledger.Why)
+	}
+	if q.Vault.Locked {
+		return a, refuse(errLocked, "%v. Leave the vault as it is.", q.Vault.Why)
 	}
 	if q.Vault.State == Unreadable {
 		return a, refuse(errBadVault, "%v. Put the newest copy of the vault back. The ledger stays as it is.", q.Vault.Why)

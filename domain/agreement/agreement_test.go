@@ -100,6 +100,9 @@ func TestCompare(t *testing.T) {
 		{name: "the vault is damaged", set: func(q *Question) {
 			q.Vault = VaultSide{Side: Side{State: Unreadable, Why: errors.New("a key is damaged")}}
 		}, err: errBadVault, says: "a key is damaged"},
+		{name: "the vault's master key is missing", set: func(q *Question) {
+			q.Vault = VaultSide{Side: Side{State: Unreadable, Why: errors.New("the master key is missing")}, Locked: true}
+		}, err: errLocked, says: "the master key is missing. Leave the vault as it is"},
 		{name: "the ledger is damaged", set: func(q *Question) {
 			q.Ledger = LedgerSide{Side: Side{State: Unreadable, Why: errors.New("its first page is damaged")}}
 		}, err: errDamaged, says: "first page"},

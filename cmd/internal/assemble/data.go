@@ -109,7 +109,13 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 		return nil, err
 	}
 	d.dependencies = append(d.dependencies, dependency{"vault", d.Vault.Health})
-	if d.Views, err = d.OpenViews(filepath.Join(dir, viewsFile)); err != nil {
+	views := filepath.Join(dir, viewsFile)
+	if d.Views, err = d.OpenViews(views); sqlitelog.IsDamage(err) { // a look reads some pages only
+		if err = d.aside(views, err); err == nil {
+			d.Views, err = d.OpenViews(views)
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	if !found.New && !d.bound {
@@ -147,9 +153,14 @@ func (d *Data) compare(dir, masterKey string, create bool) (a agreement.Answer, 
 	if err = errors.Join(err, l.Close()); err != nil || a.Aside == nil {
 		return a, err
 	}
-	to, err := setAside(filepath.Join(dir, viewsFile), time.Now())
-	d.Aside = fmt.Sprintf("the views were set aside as %s, and are made anew from the ledger: %v", filepath.Base(to), a.Aside)
-	return a, err
+	return a, d.aside(filepath.Join(dir, viewsFile), a.Aside)
+}
+
+// aside sets the views aside, and remembers why.
+func (d *Data) aside(path string, why error) error {
+	to, err := setAside(path, time.Now())
+	d.Aside = fmt.Sprintf("the views were set aside as %s, and are made anew from the ledger: %v", filepath.Base(to), why)
+	return err
 }
 
 // ForDevelopment makes the policies those of serve --dev, under which marketing may reach every

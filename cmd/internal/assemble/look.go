@@ -131,6 +131,7 @@ func (l *Look) lookAtLedger(ctx context.Context, dir string) (err error) {
 func (l *Look) lookAtVault(path string, masterKey string) (err error) {
 	s := &l.Vault
 	if l.vault, err = vault.LookAt(path, masterKey); err != nil {
+		s.Locked = !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, vault.ErrNotVault) && !errors.Is(err, vault.ErrDamaged) && !sqlitelog.IsDamage(err)
 		return sort(&s.Side, err)
 	}
 	s.Known, s.Used, s.Fingerprint = l.vault.Known, l.vault.Used, l.vault.Fingerprint
@@ -185,9 +186,37 @@ func eachNewer(ctx context.Context, log ledger.Log, have, vault ledger.Known, la
 	return nil
 }
 
+// How often a cluster's parts are compared before a loss is believed, and the wait between: a broker that became leader a
+// moment ago may not know its own head at once.
+const (
+	comparisons = 4
+	comparePoll = time.Second
+)
+
 // compareShared compares the parts of a cluster's data, which are open.
 func (d *Data) compareShared(ctx context.Context) (err error) {
+	for n := 1; ; n++ {
+		if err = d.compareSharedOnce(ctx); !errors.Is(err, agreement.ErrLost) || n == comparisons {
+			return err
+		}
+		select {
+		case <-time.After(comparePoll):
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		}
+	}
+}
+
+func (d *Data) compareSharedOnce(ctx context.Context) (err error) {
 	q := &agreement.Question{Head: agreement.Side{State: agreement.Absent}}
+	// What the database knows comes first: beside nodes that run, the ledger then has at least that.
+	q.Vault.Fingerprint = d.Vault.Fingerprint()
+	if q.Vault.Known, err = d.Vault.Known(ctx); err != nil {
+		return err
+	}
+	if q.Views.Known, err = d.Views.Known(ctx); err != nil {
+		return err
+	}
 	q.Ledger.Known = ledger.Known{Ledger: d.Log.Source()[1:], Heads: map[event.Partition]ledger.Head{}}
 	for _, p := range PartitionsOf(d.Log) {
 		_, head, err := d.Log.Read(ctx, p, 0, 0)
@@ -204,13 +233,6 @@ func (d *Data) compareShared(ctx context.Context) (err error) {
 	reg, _ := c.Latest()
 	if v := reg.Epoch().Vault; v != nil {
 		q.Ledger.Bound = v.Vault
-	}
-	q.Vault.Fingerprint = d.Vault.Fingerprint()
-	if q.Vault.Known, err = d.Vault.Known(ctx); err != nil {
-		return err
-	}
-	if q.Views.Known, err = d.Views.Known(ctx); err != nil {
-		return err
 	}
 	if _, err = agreement.Compare(q); err != nil {
 		return err

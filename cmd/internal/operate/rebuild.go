@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/chirograph/chirograph/adapters/sqldb"
+	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/event"
@@ -40,7 +41,7 @@ func (c *RebuildCmd) Run(g *terminal.Globals) (err error) {
 		return rebuildBeside(ctx, g, d)
 	}
 	before, err := digestViews(ctx, d.Views)
-	if err != nil {
+	if err != nil && !sqlitelog.IsDamage(err) { // damaged views have no digest, and are made anew all the more
 		return err
 	}
 	marks := d.Views.Progress().Marks

@@ -148,7 +148,7 @@ func (c *VaultRotateCmd) Run(g *terminal.Globals) (err error) {
 	if !done {
 		fmt.Fprintf(g.Stdout, "The vault has this master key already. Nothing was changed.\n")
 	} else {
-		fmt.Fprintf(g.Stdout, "%d keys were wrapped. The vault %s now opens with the master key in %s alone.\nOn every node, put that file in the place of the old one (%s). Keep the old one for as long as you keep copies of the vault from before today: they open only with it.\n", n, s.Fingerprint, to, key)
+		fmt.Fprintf(g.Stdout, "%d keys were wrapped. The vault %s now opens with the master key in %s alone.\nOn every node, put that file in the place of the old one (%s). Keep the old one for as long as you keep copies of the vault from before today: they open only with it. Make the next backup with a new folder for --keys.\n", n, s.Fingerprint, to, key)
 	}
 	closed = true
 	if err := v.Close(); err != nil {
