@@ -48,7 +48,7 @@ func (m *missing) detail() (since time.Time, text string) {
 	if what == nil {
 		return time.Time{}, ""
 	}
-	return m.since, "keys are missing (" + strings.Join(what, ", ") + "): restore the newest copy of the vault"
+	return m.since, "keys are missing (" + strings.Join(what, ", ") + "): bring them back from a copy of the vault (chirograph vault add); do not put an older vault in its place"
 }
 
 // add remembers missing keys, and reports whether any of them is news.

@@ -76,7 +76,7 @@ func TestMissing(t *testing.T) {
 				if _, err := v.Open("acme", id, &s); !errors.Is(err, ledger.ErrKeyMissing) || errors.Is(err, ledger.ErrErased) {
 					t.Errorf("open gave %v, want ErrKeyMissing", err)
 				}
-				if ok, since, detail := v.Health(); ok || since.IsZero() || !strings.Contains(detail, c.detail) || !strings.Contains(detail, "restore the newest copy") {
+				if ok, since, detail := v.Health(); ok || since.IsZero() || !strings.Contains(detail, c.detail) || !strings.Contains(detail, "vault add") {
 					t.Errorf("health %v, %v, %q", ok, since, detail)
 				}
 				_, _ = v.Open("acme", id, &s)
@@ -173,7 +173,7 @@ func TestMissingOf(t *testing.T) {
 			if s := sealed(t, v, "acme", subjectKey(t, v), "evidence", event.NewID(november.AddDate(0, -1, 0)), ""); s.ClassKey != "evidencesecond/2026-10" {
 				t.Errorf("sealed under %s, in the place of a key that is missing", s.ClassKey)
 			}
-			if ok, _, detail := v.Health(); ok || detail != "keys are missing (of persons 1, of classes and months 1): restore the newest copy of the vault" {
+			if ok, _, detail := v.Health(); ok || detail != "keys are missing (of persons 1, of classes and months 1): bring them back from a copy of the vault (chirograph vault add); do not put an older vault in its place" {
 				t.Errorf("health %v, %q", ok, detail)
 			}
 		})

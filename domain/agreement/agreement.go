@@ -247,7 +247,11 @@ func (q *Question) compare() (a Answer, err error) {
 	}
 	if len(a.Lost) > 0 {
 		a.Aside = nil
-		return a, refuse(ErrLost, "%s. Nothing was changed. If the newest files of this ledger are somewhere, put them back. Otherwise `chirograph recover` shows what is missing and what is still known of it, and lets the ledger go on.", Sentence(a.Lost))
+		what := "If the newest files of this ledger are somewhere, put them back. Otherwise `chirograph recover` shows what is missing and what is still known of it, and lets the ledger go on."
+		if !q.Alone {
+			what = "Keep the database: it knows more. If a newer copy of the topics or streams is somewhere, bring it back (`chirograph log copy`). Otherwise restore the newest backup beside it, to other topics and another database (`chirograph restore`)."
+		}
+		return a, refuse(ErrLost, "%s. Nothing was changed. %s", Sentence(a.Lost), what)
 	}
 	return a, nil
 }

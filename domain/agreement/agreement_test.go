@@ -80,6 +80,8 @@ func TestCompare(t *testing.T) {
 			q.Ledger = whole.cut(3).side()
 			q.Vault.Known, q.Views.Known = whole.cut(3).known(), whole.cut(2).known()
 		}, err: ErrLost, says: "chirograph recover", lost: "03 3-4 head file"},
+		{name: "a cluster's ledger is older than its database", set: func(q *Question) { q.Ledger = whole.cut(3).side(); q.Head, q.Alone = nothing, false },
+			err: ErrLost, says: "Keep the database", lost: "03 3-4 vault; 03 3-4 views"},
 		{name: "the ledger went another way", set: func(q *Question) { q.Ledger = other.side() },
 			err: ErrLost, says: "another event at 03-3", lost: "03 0-4 vault differs; 03 0-4 head file differs; 03 0-4 views differs"},
 		{name: "views that are lost need not be set aside where events are missing", set: func(q *Question) {

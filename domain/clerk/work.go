@@ -205,7 +205,7 @@ func (w *work) prepare(m *recipient.Message) (*prepared, event.Fault, string) {
 	case errors.Is(err, ledger.ErrErased):
 		return nil, event.FaultKey, "the personal data was erased"
 	case errors.Is(err, ledger.ErrKeyMissing):
-		return nil, event.FaultKey, "the key of the message's text and number is missing from the vault: restore the newest copy of the vault"
+		return nil, event.FaultKey, "the key of the message's text and number is missing from the vault: bring it back from a copy (chirograph vault add)"
 	case err != nil:
 		return nil, event.FaultKey, "the message's text and number cannot be decrypted"
 	}

@@ -76,7 +76,7 @@ func (j *Jobs) run(ctx context.Context, e *entry) {
 			e.notBefore = time.Time{}
 			e.Why = "It could not be made in 5 attempts. The server's log has the cause under the id of the export."
 			if missing {
-				e.Why = "Some of the personal data cannot be read: its key is missing from the vault. Ask the operator to restore the newest copy of the vault, and then ask for the export once more."
+				e.Why = "Some of the personal data cannot be read: its key is missing from the vault. Ask the operator to bring the key back from a copy of the vault, and then ask for the export once more."
 			}
 			e.step(Failed, j.p.Writer.NewID(), j.p.Now())
 			if err := j.save(e); err != nil {

@@ -36,7 +36,7 @@ var (
 	ErrErased = errors.New("the personal data was erased")
 	// ErrKeyMissing means that the vault does not have a key that personal data is, or was to be,
 	// sealed under. The data can be read again once the key is back.
-	ErrKeyMissing = errors.New("the key of this personal data is missing from the vault: restore the newest copy of the vault")
+	ErrKeyMissing = errors.New("the key of this personal data is missing from the vault: bring it back from a copy (chirograph vault add)")
 	// ErrUnreadable means that an event, or what is sealed in it, is not what it should be
 	// there. Reading it once more gives the same.
 	ErrUnreadable = errors.New("it cannot be read")

@@ -112,7 +112,7 @@ func loss(c *database.Contents, cfg *config.Config, missing *ledger.Missing) err
 	if c.Ledger() != "" {
 		id = "the ledger " + c.Ledger()
 	}
-	const advice = "If it was lost, restore it from a copy of the ledger, or let the ledger go on without what it lost: `chirograph recover`. Nothing was made"
+	const advice = "If it was lost, keep the database, and bring the ledger back from its newest copy (`chirograph log copy`), or restore the newest backup beside it, to other topics and another database (`chirograph restore`). Nothing was made"
 	switch {
 	case all:
 		return fmt.Errorf("there is no ledger here: %s has none, and the database belongs to %s and knows %d of its events. Check the prefix or name, and the database, in the configuration. %s. To begin a new ledger, give it a database of its own: %w",

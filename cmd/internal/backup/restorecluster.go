@@ -33,7 +33,7 @@ func (c *RestoreCmd) toCluster(ctx context.Context, g *terminal.Globals, src *so
 	}
 	// Keys alone are what a run leaves that was cut short; whether they are the backup's is seen when they are added to.
 	if there.Ledger() != "" || len(there.Heads()) > 0 {
-		return 0, fmt.Errorf("the database belongs to a ledger (%s), and nothing was changed. Keep it: it may know more than the backup, and then chirograph recover does more than a restore. Restore to another database", there.Ledger())
+		return 0, fmt.Errorf("the database belongs to a ledger (%s), and nothing was changed. Keep it: it may know more than the backup. Restore to another database", there.Ledger())
 	}
 	if _, err := engine.Init(within, src.Partitions); err != nil {
 		return 0, err
