@@ -64,14 +64,14 @@ func Look(ctx context.Context, url string) (*Contents, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look at the database: %w", err)
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }() // it only read
 	c := &Contents{}
 	if err := client.Try(ctx, within, func(ctx context.Context) error {
 		tx, err := client.DB().BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback() //nolint:errcheck // it only read
+		defer tx.Rollback()
 		*c = Contents{}
 		return c.read(ctx, tx)
 	}); err != nil {

@@ -24,7 +24,7 @@ func LookAt(path string) (known ledger.Known, lost bool, err error) {
 		}
 		return known, false, err
 	}
-	defer image.Close()
+	defer func() { _ = image.Close() }() // it only read
 	if known, err = ReadKnown(image.DB()); err != nil {
 		return known, false, err
 	}

@@ -122,7 +122,7 @@ func TestHeadFile(t *testing.T) {
 	if err := os.WriteFile(path, old, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l = open(t, dir, Options{})
+	_ = open(t, dir, Options{})
 	sameHead(t, dir, now)
 }
 

@@ -217,7 +217,7 @@ func TestImageOfAnOlderLedger(t *testing.T) {
 // its write-ahead file in, and wants every event that had been acknowledged before, and no damage.
 func TestImageBesideARunningNode(t *testing.T) {
 	dir := t.TempDir()
-	cmd := exec.Command(os.Args[0]) //nolint:gosec // this test
+	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "SQLITELOG_TEST_APPENDER="+dir, "SQLITELOG_TEST_BODY=10000")
 	out, err := cmd.StdoutPipe()
 	if err != nil {

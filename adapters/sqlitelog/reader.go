@@ -244,7 +244,7 @@ func damaged(t *table, id int64, err error) error {
 // row reads one row.
 func (r *Reader) row(ctx context.Context, t *table, id int64) (x storedRow, err error) {
 	x.id = id
-	err = r.db.QueryRowContext(ctx, "SELECT dir, body FROM "+t.name+" WHERE id = ?", id).Scan(&x.dir, &x.body) //nolint:gosec // the name is one of two of ours
+	err = r.db.QueryRowContext(ctx, "SELECT dir, body FROM "+t.name+" WHERE id = ?", id).Scan(&x.dir, &x.body)
 	return x, missing(err)
 }
 
@@ -453,7 +453,7 @@ func (r *Reader) begins(ctx context.Context, db *sql.DB, t *table) (had int64, e
 		return had, damaged(t, had, err)
 	}
 	x := storedRow{id: had}
-	if err := db.QueryRowContext(ctx, "SELECT dir, body FROM "+t.name+" WHERE id = ?", had).Scan(&x.dir, &x.body); err != nil { //nolint:gosec // the name is one of two of ours
+	if err := db.QueryRowContext(ctx, "SELECT dir, body FROM "+t.name+" WHERE id = ?", had).Scan(&x.dir, &x.body); err != nil {
 		return had, err
 	}
 	if !x.same(&want) {

@@ -352,7 +352,8 @@ func damage(t *testing.T, breakIt func(path string)) (int, error) {
 	l.Close()
 	breakIt(filepath.Join(dir, file))
 	// The image says the same as the log, event for event and word for word.
-	n, damaged := 0, error(nil)
+	var n int
+	var damaged error
 	if i, err := OpenImage(dir); err != nil {
 		damaged = err
 	} else {

@@ -194,7 +194,7 @@ func readKnown(ctx context.Context, db querier, in string) (ledger.Known, error)
 func learnLedger(ctx context.Context, tx *sql.Tx, in string, k ledger.Known, exactly bool) error {
 	if exactly {
 		for _, table := range []string{"ledger", "heads"} {
-			if _, err := tx.ExecContext(ctx, "DELETE FROM "+in+table); err != nil {
+			if _, err := tx.ExecContext(ctx, "DELETE FROM "+in+table); err != nil { //nolint:gosec // the names are ours
 				return err
 			}
 		}

@@ -312,13 +312,13 @@ func (s sqliteRotation) endRotation(ctx context.Context, m master, ended time.Ti
 // endRotation makes the vault forget its older master keys. No key is under them, and none can be made
 // under them.
 func endRotation(ctx context.Context, tx *sql.Tx, in string, m master, ended time.Time, keys int64) error {
-	if _, err := tx.ExecContext(ctx, "UPDATE "+in+"rotations SET ended = $1, keys = $2 WHERE number = $3 AND ended IS NULL", ended.UnixMilli(), keys, m.number); err != nil {
+	if _, err := tx.ExecContext(ctx, "UPDATE "+in+"rotations SET ended = $1, keys = $2 WHERE number = $3 AND ended IS NULL", ended.UnixMilli(), keys, m.number); err != nil { //nolint:gosec // the schema is ours
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, "DELETE FROM "+in+"masters WHERE number < $1", m.number); err != nil {
+	if _, err := tx.ExecContext(ctx, "DELETE FROM "+in+"masters WHERE number < $1", m.number); err != nil { //nolint:gosec // the schema is ours
 		return err
 	}
-	_, err := tx.ExecContext(ctx, "UPDATE "+in+"meta SET key_check = $1, pseudonym = $2, digest = $3", m.check, m.pseudonym, m.digest)
+	_, err := tx.ExecContext(ctx, "UPDATE "+in+"meta SET key_check = $1, pseudonym = $2, digest = $3", m.check, m.pseudonym, m.digest) //nolint:gosec // the schema is ours
 	return err
 }
 

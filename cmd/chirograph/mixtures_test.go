@@ -232,5 +232,8 @@ func readLedger(t *testing.T, dir string) map[int][][]byte {
 			}
 		}
 	}
+	if rows.Err() != nil {
+		t.Logf("the ledger could be read up to here: %v", rows.Err())
+	}
 	return out
 }

@@ -49,14 +49,14 @@ func TestFolderIsPrivate(t *testing.T) {
 		}
 	}
 	for range 2 {
-		if err := os.Chmod(data, 0o777); err != nil { //nolint:gosec // on purpose
+		if err := os.Chmod(data, 0o777); err != nil {
 			t.Fatal(err)
 		}
 		start()
 		n.p.kill()
 		// A backup was put back with wider modes.
 		for _, name := range []string{"ledger.db", "ledger.db-wal", "vault.db", "views.db", "views.db-shm", "ledger.db-head"} {
-			if err := os.Chmod(filepath.Join(data, name), 0o666); err != nil { //nolint:gosec // on purpose
+			if err := os.Chmod(filepath.Join(data, name), 0o666); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -204,7 +204,7 @@ func TestVerifyTouchesNothing(t *testing.T) {
 	}
 	verify := func(path string) {
 		t.Helper()
-		cmd := exec.Command(os.Args[0], "audit", "verify", "--data", path) //nolint:gosec // this test
+		cmd := exec.Command(os.Args[0], "audit", "verify", "--data", path)
 		cmd.Dir = t.TempDir()
 		cmd.Env = append(os.Environ(), asProgram+"=1", "TMPDIR="+filepath.Join(cmd.Dir, "none"))
 		out, err := cmd.CombinedOutput()
@@ -234,10 +234,10 @@ func TestVerifyTouchesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Chmod(alone, 0o500); err != nil { //nolint:gosec // a folder
+	if err := os.Chmod(alone, 0o500); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.Chmod(alone, 0o700) }) //nolint:gosec // a folder
+	t.Cleanup(func() { _ = os.Chmod(alone, 0o700) })
 	for _, dir := range []string{alone, data} {
 		was := hashes(t, dir)
 		verify(dir)
@@ -260,7 +260,7 @@ func hashes(t *testing.T, dir string) map[string]string {
 		if err != nil {
 			return err
 		}
-		b, err := os.ReadFile(path) //nolint:gosec // in a folder of the test
+		b, err := os.ReadFile(path)
 		out[path] = fmt.Sprintf("%x %v %v", sha256.Sum256(b), info.ModTime(), info.Mode())
 		return err
 	})

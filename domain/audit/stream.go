@@ -164,7 +164,7 @@ func (t *tenants) number(name string) uint32 {
 		if t.numbers == nil {
 			t.numbers = map[string]uint32{}
 		}
-		n = uint32(len(t.names)) //nolint:gosec // there are fewer tenants than that
+		n = uint32(len(t.names))
 		t.names = append(t.names, name)
 		t.numbers[name] = n
 	}

@@ -457,7 +457,7 @@ func TestImageBesideAWriter(t *testing.T) {
 		}
 	}
 	path := filepath.Join(t.TempDir(), "x.db")
-	cmd := exec.Command(os.Args[0], "-test.run=TestImageBesideAWriter$") //nolint:gosec // this test
+	cmd := exec.Command(os.Args[0], "-test.run=TestImageBesideAWriter$")
 	cmd.Env = append(os.Environ(), "IMAGE_TEST_WRITER="+path)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -91,7 +91,7 @@ func (c *MakeCmd) Run(g *terminal.Globals) (err error) {
 	old, err := readManifest(c.Dir)
 	if err != nil && !errors.Is(err, errNoManifest) {
 		// Everything is verified anew below, and the manifest is written anew.
-		out.Note, err = fmt.Sprintf("The former manifest could not be read, so everything was verified: %s.", err), nil
+		out.Note = fmt.Sprintf("The former manifest could not be read, so everything was verified: %s.", err)
 	}
 	if cfg == nil {
 		err = c.folder(ctx, g, old, out)
@@ -308,7 +308,7 @@ func unchanged(ctx context.Context, dir string, m *manifest, step func(int)) err
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }() // it only read
 	now, err := r.Verify(ctx, sqlitelog.Contents{}, nil, step)
 	if err == nil && now != was {
 		err = errors.New("its rows are not those that were backed up: their digest is another than the manifest's")

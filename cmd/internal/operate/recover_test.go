@@ -30,7 +30,6 @@ type history struct {
 	t    *testing.T
 	d    *assemble.Data
 	last map[event.Pseudonym]event.ID
-	n    uint64
 }
 
 func openHistory(t *testing.T, dir string, create bool) *history {
