@@ -123,6 +123,9 @@ func (d *DB) Close() error {
 // makes none. SQLite is always well.
 func (d *DB) Health() (ok bool, since time.Time, detail string) {
 	if d.pg != nil {
+		if gone := d.pg.gone.Load(); gone != nil {
+			return false, *gone, "tables of the views are missing: they were dropped. Restart the nodes: a start makes the views anew from the ledger"
+		}
 		return d.pg.client.Health()
 	}
 	return true, d.began, ""

@@ -95,6 +95,8 @@ type pgEngine struct {
 	pinned bool
 
 	writer pgWriter
+	// gone is since when tables of the views are missing; nil while a query found them.
+	gone atomic.Pointer[time.Time]
 }
 
 func newPgEngine(url string, t times) (*pgEngine, error) {
@@ -111,7 +113,15 @@ func newPgEngine(url string, t times) (*pgEngine, error) {
 // do runs a query, possibly twice, within its time. Its result is not used for Health, since the
 // writer and the watcher tell more about the server.
 func (p *pgEngine) do(ctx context.Context, query func(context.Context) error) error {
-	return refused(p.client.Try(ctx, p.times.read, query))
+	err := p.client.Try(ctx, p.times.read, query)
+	switch {
+	case err == nil:
+		p.gone.Store(nil)
+	case postgres.Undefined(err):
+		now := time.Now()
+		p.gone.CompareAndSwap(nil, &now)
+	}
+	return refused(err)
 }
 
 // explain returns an error with a text without addresses and names.

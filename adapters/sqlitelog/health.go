@@ -41,6 +41,8 @@ func (l *Log) Health() (ok bool, since time.Time, detail string) {
 			return true, h.since, ""
 		}
 		return false, h.since, "the disk is full, and the ledger cannot record anything. Make room on the disk of the data folder; the node then goes on by itself"
+	case h.why == isMoved:
+		return false, h.since, "the ledger's file was removed or replaced while the node runs, and nothing is recorded. Stop the node, put the file back, and start it"
 	case h.why != "":
 		return false, h.since, "the last commit of the ledger failed (" + h.why + "), and nothing of it was recorded. Look at the node's log and at the disk"
 	}
@@ -52,11 +54,18 @@ const (
 	isFull     = "disk full"
 	isReadOnly = "read-only"
 	isBroken   = "I/O error"
+	isMoved    = "file removed"
 	isOther    = "other"
 )
 
+// errMoved is the error of a commit whose file was removed, or replaced by another, while the log has it open.
+var errMoved = errors.New("ledger.db was removed or replaced while it is in use")
+
 func reason(err error) string {
 	var e *sqlite.Error
+	if errors.Is(err, errMoved) {
+		return isMoved
+	}
 	if !errors.As(err, &e) {
 		return isOther
 	}
@@ -77,6 +86,7 @@ func advice(why string, stopped bool) string {
 		isFull:     "make room on the disk of the data folder",
 		isReadOnly: "find out why the data folder cannot be written to: its mount, and its owner",
 		isBroken:   "look at the disk and the kernel's log",
+		isMoved:    "stop the node, put the file back that it had open, and start it",
 		isOther:    "read the error",
 	}[why]
 	if stopped {

@@ -101,7 +101,8 @@ type Log struct {
 	id    string
 	slots int // partitions, control, inbox and audit included
 	lock  *os.File
-	write *sql.DB // one connection, the committer's
+	info  os.FileInfo // of the file, as it was opened
+	write *sql.DB     // one connection, the committer's
 	read  *sql.DB
 
 	begin, commit, rollback *sql.Stmt
@@ -317,6 +318,9 @@ func (l *Log) openFile() error {
 		if *s.stmt, err = l.write.Prepare(s.text); err != nil {
 			return err
 		}
+	}
+	if l.info, err = os.Stat(path); err != nil {
+		return err
 	}
 	return l.head.open(l)
 }
@@ -639,6 +643,9 @@ func (l *Log) writeCommit(batch []*engine.Append) (doubt bool, err error) {
 		if t.fill(l.heads, batch) {
 			rows = append(rows, t)
 		}
+	}
+	if info, err := os.Stat(filepath.Join(l.dir, file)); err != nil || !os.SameFile(info, l.info) {
+		return false, errMoved // what is written now would be lost with the file that was removed
 	}
 	if _, err := l.begin.Exec(); err != nil {
 		return false, err

@@ -395,3 +395,39 @@ func (f *folders) judge(t *testing.T, r row, o outcome, optedOut []string) {
 		t.Errorf("a message to a person who did not opt out is %q", o.statuses[bench.Number(10)])
 	}
 }
+
+// TestResetKeepsWhatIsLeft: --reset deletes nothing where the ledger is missing and its vault is there.
+func TestResetKeepsWhatIsLeft(t *testing.T) {
+	n := newTestNode(t, "--dev-quiet")
+	n.optOut(bench.Number(1))
+	n.becomes(n.send(statement(bench.Number(2))), "delivered")
+	n.p.stop()
+	whole := filepath.Join(n.dir, "data")
+	for name, change := range map[string]func(dir string) error{
+		"missing": func(dir string) error { return os.Remove(filepath.Join(dir, "ledger.db")) },
+		"empty":   func(dir string) error { return os.Truncate(filepath.Join(dir, "ledger.db"), 0) },
+		"vault alone": func(dir string) error {
+			for _, file := range []string{"ledger.db", "ledger.db-head", "views.db", "views.db-head", "master.key"} {
+				if err := os.Remove(filepath.Join(dir, file)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := copyFolder(t, whole)
+			if err := change(dir); err != nil {
+				t.Fatal(err)
+			}
+			before := files(t, dir)
+			out, code := command(t, filepath.Dir(dir), "serve", "--dev", "--reset", "--data", dir, "--listen", free(t))
+			after := files(t, dir)
+			delete(before, "ledger.lock")
+			delete(after, "ledger.lock")
+			if code == 0 || !maps.Equal(before, after) {
+				t.Errorf("exit %d, and the files were %v and are %v\n%s", code, slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)), out)
+			}
+		})
+	}
+}

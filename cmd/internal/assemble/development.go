@@ -27,7 +27,9 @@ func CheckDevelopment(dir, tenant string) (err error) {
 		_, err := agreement.Compare(&l.Question)
 		return err
 	case l.Ledger.State == agreement.Absent || l.Registry.Position == 0:
-		return nil
+		// What belongs to a ledger that is not there may be all that is left of it.
+		_, err := agreement.Compare(&l.Question)
+		return err
 	}
 	if v := l.Registry.Epoch().Vault; v != nil {
 		if !v.Development {

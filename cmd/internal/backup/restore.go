@@ -85,6 +85,11 @@ func (c *RestoreCmd) Run(g *terminal.Globals) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
+	if more, err := src.beyond(ctx, c.Dir); err != nil {
+		return err
+	} else if more > 0 {
+		fmt.Fprintf(g.Stderr, "The backup has %s more, of a run that was cut short: they are not verified and are not restored. If the ledger is still there, run chirograph backup once more first.\n", terminal.Count(int(more), "event"))
+	}
 	if !c.Yes {
 		fmt.Fprintf(g.Stdout, "This would restore the ledger %s as of %s (%d events) to %s, and hold everything until an operator releases it.\n"+
 			"What was recorded after %s is not in the backup: opt-outs, messages and receipts. If the former data folder, database or topics are still there, even damaged, keep them: they may know more than the backup.\n",
@@ -101,6 +106,20 @@ func (c *RestoreCmd) Run(g *terminal.Globals) (err error) {
 		return err
 	}
 	return c.said(g, src, epoch)
+}
+
+// beyond is how many events the backup's ledger has after what its manifest says.
+func (s *source) beyond(ctx context.Context, dir string) (n int64, err error) {
+	r, err := sqlitelog.OpenReader(dir, true, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	heads, err := r.Heads(ctx)
+	for p, h := range heads {
+		n += h.Next - s.Heads[p.String()].Next
+	}
+	return n, err
 }
 
 func (c *RestoreCmd) said(g *terminal.Globals, src *source, epoch int) error {
