@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/sqliteimage"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
@@ -53,9 +54,11 @@ func (v *Views) Messages(ctx context.Context, f func(m *reading.Message) error) 
 	})
 }
 
-// Streams calls f for the fold of each stream.
+// Streams calls f for the fold of each stream. Of an opt-out that only the list of opt-outs has, because the stream's row
+// is gone, was emptied or is older, it calls f with a fold that has that opt-out alone.
 func (v *Views) Streams(ctx context.Context, f func(p event.Partition, s *recipient.State) error) error {
-	return v.each(ctx, `SELECT partition, state FROM streams WHERE state IS NOT NULL`, func(rows *sql.Rows) error {
+	seen := map[event.ID]bool{}
+	err := v.each(ctx, `SELECT partition, state FROM streams WHERE state IS NOT NULL`, func(rows *sql.Rows) error {
 		var p event.Partition
 		var raw []byte
 		if err := rows.Scan(&p, &raw); err != nil {
@@ -65,6 +68,38 @@ func (v *Views) Streams(ctx context.Context, f func(p event.Partition, s *recipi
 		if json.Unmarshal(raw, s) != nil { // its error may quote what it read
 			return errors.New("the fold of a stream cannot be read")
 		}
+		for i := range s.OptOuts {
+			seen[s.OptOuts[i].Event] = true
+		}
+		return f(p, s)
+	})
+	if err != nil {
+		return err
+	}
+	has, err := viewmarks.HasSQLite(ctx, v.image.DB())("standing")
+	if err != nil || !has {
+		return err
+	}
+	return v.each(ctx, `SELECT partition, position, subject, event, tenant, scope, name, source, since, occurred, to_number FROM standing`, func(rows *sql.Rows) error {
+		var p event.Partition
+		var subject, id []byte
+		var since int64
+		var occurred sql.NullInt64
+		s := new(recipient.State)
+		o := recipient.OptOut{}
+		if err := rows.Scan(&p, &o.Index, &subject, &id, &s.Tenant, &o.Reach.Scope, &o.Reach.Name, &o.Source, &since, &occurred, &o.To); err != nil {
+			return err
+		}
+		copy(o.Event[:], id)
+		if seen[o.Event] {
+			return nil
+		}
+		copy(s.Subject[:], subject)
+		o.Known = time.UnixMilli(since).UTC()
+		if occurred.Valid {
+			o.Occurred = time.UnixMilli(occurred.Int64).UTC()
+		}
+		s.OptOuts = []recipient.OptOut{o}
 		return f(p, s)
 	})
 }

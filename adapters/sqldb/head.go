@@ -3,6 +3,7 @@ package sqldb
 import (
 	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 // Lost reports whether the views in the file at path, whose marks these are, lack transactions that
@@ -13,4 +14,14 @@ import (
 // one. It writes nothing. OpenSQLite writes the head file anew: ask before.
 func Lost(path string, marks map[event.Partition]int64) (bool, error) {
 	return datafile.MarksLost(path, marks)
+}
+
+// ReadHead reads the head file of the views in the file at path: how far they had folded their ledger when they were
+// written last, whatever became of the views themselves. Of a missing or damaged one the zero Known is returned.
+func ReadHead(path string) ledger.Known {
+	k, err := datafile.ReadHead(path)
+	if err != nil {
+		return ledger.Known{}
+	}
+	return k.Known
 }

@@ -112,7 +112,7 @@ func (d *DB) startSQLite(e *sqlite, path string) (err error) {
 	for p, m := range e.marks {
 		d.marks[p] = m.Next
 	}
-	e.head = datafile.OpenMarks(path, d.o.Partitions, e.marks)
+	e.head = datafile.OpenMarks(path, d.o.Ledger, d.o.Partitions, e.marks)
 	return nil
 }
 

@@ -122,8 +122,16 @@ func (h *health) ended(err error, stopped bool, log *slog.Logger) {
 // system does not say, its error is errors.ErrUnsupported.
 func Free(dir string) (free, size int64, err error) { return datafile.Free(dir) }
 
-// IsDamage reports whether an error says that an SQLite file is damaged, or is none.
+// IsDamage reports whether an error says that an SQLite file is damaged, is none, or lacks tables or columns that it
+// should have.
 func IsDamage(err error) bool {
 	var e *sqlite.Error
-	return errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR:
+		return true
+	}
+	return false
 }

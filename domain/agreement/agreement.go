@@ -23,6 +23,8 @@ const (
 	Vault    Store = "vault"
 	Views    Store = "views"
 	HeadFile Store = "head file"
+	// ViewsHead is the file beside the views that says how far they were folded.
+	ViewsHead Store = "head file of the views"
 )
 
 // knows is the store with its verb, at the beginning of a clause.
@@ -83,6 +85,8 @@ type Question struct {
 	Views  Side
 	// Head is the head file. It is Absent where the engine has none.
 	Head Side
+	// ViewsHead is the views' head file. It is Absent where the engine has none.
+	ViewsHead Side
 	// Alone: the views are files of this ledger alone, so that views which do not belong to it are set
 	// aside. Otherwise nodes share a database, and views of another ledger mean that the database is
 	// another's.
@@ -169,7 +173,7 @@ func (q *Question) beginning() (Answer, error) {
 	for _, s := range []struct {
 		store Store
 		side  *Side
-	}{{Vault, &q.Vault.Side}, {Views, &q.Views}, {HeadFile, &q.Head}} {
+	}{{Vault, &q.Vault.Side}, {Views, &q.Views}, {HeadFile, &q.Head}, {ViewsHead, &q.ViewsHead}} {
 		k := s.side.Known
 		if k.Ledger == "" || k.Ledger == q.Ledger.Known.Ledger {
 			k.Ledger = "one ledger"
@@ -231,14 +235,18 @@ func (q *Question) compare() (a Answer, err error) {
 	case q.Views.State == Shortened:
 		a.Aside = errors.New("the views lost what they had written last: their write-ahead file is missing, or was cut")
 	}
-	head := q.Head.Known
-	if head.Ledger != id { // a file of another ledger says nothing of this one
+	// A file of another ledger says nothing of this one.
+	head, viewsHead := q.Head.Known, q.ViewsHead.Known
+	if head.Ledger != id {
 		head = ledger.Known{}
+	}
+	if viewsHead.Ledger != id {
+		viewsHead = ledger.Known{}
 	}
 	for _, s := range []struct {
 		store Store
 		known ledger.Known
-	}{{Vault, q.Vault.Known}, {HeadFile, head}, {Views, views}} {
+	}{{Vault, q.Vault.Known}, {HeadFile, head}, {Views, views}, {ViewsHead, viewsHead}} {
 		lost, err := q.lost(s.store, s.known)
 		if err != nil {
 			return Answer{}, err

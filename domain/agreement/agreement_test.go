@@ -80,6 +80,12 @@ func TestCompare(t *testing.T) {
 			q.Ledger = whole.cut(3).side()
 			q.Vault.Known, q.Views.Known = whole.cut(3).known(), whole.cut(2).known()
 		}, err: ErrLost, says: "chirograph recover", lost: "03 3-4 head file"},
+		{name: "the ledger is older than the views' head file, and all else is older too", set: func(q *Question) {
+			old := whole.cut(2)
+			q.Ledger, q.Vault.Known, q.Head.Known = old.side(), old.known(), old.known()
+			q.Views, q.ViewsHead = Side{State: Shortened, Known: whole.cut(1).known()}, Side{Known: whole.known()}
+		}, err: ErrLost, says: "the head file of the views knows", lost: "03 2-4 head file of the views"},
+		{name: "the views' head file of another ledger says nothing", set: func(q *Question) { q.ViewsHead.Known = foreign.known() }},
 		{name: "a cluster's ledger is older than its database", set: func(q *Question) { q.Ledger = whole.cut(3).side(); q.Head, q.Alone = nothing, false },
 			err: ErrLost, says: "Keep the database", lost: "03 3-4 vault; 03 3-4 views"},
 		{name: "the ledger went another way", set: func(q *Question) { q.Ledger = other.side() },

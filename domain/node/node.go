@@ -171,7 +171,7 @@ func both(ack func(error)) func(error) {
 }
 
 // Start reads control to its head and starts every partition. It returns when each partition has
-// read up to the head that it had; with a Placement, it does not wait for partitions. Then
+// read up to the head that it had, or has failed and says so (it tries again, and takes no submits meanwhile); with a Placement, it does not wait for partitions. Then
 // requests may be served. The node runs in goroutines until ctx is done; Stop waits for them.
 func (n *Node) Start(ctx context.Context) (*Running, error) {
 	if err := n.control.CatchUp(ctx); err != nil {
@@ -213,7 +213,7 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 		l.begin(inner)
 	}
 	for i, l := range n.partitions.all {
-		if err := n.partitions.until(ctx, func() bool { return l.applied.Load() >= heads[i] || l.stopped() != nil }); err != nil {
+		if err := n.partitions.until(ctx, func() bool { return l.applied.Load() >= heads[i] || l.failed.Load() != nil }); err != nil {
 			return r, err
 		}
 	}

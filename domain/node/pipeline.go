@@ -344,10 +344,21 @@ func (l *pipeline) serve(parent context.Context) error {
 	}
 }
 
+// sampler is what views have that compare some of their rows with what was written. What does not fit, Mark then says.
+type sampler interface {
+	Sample(ctx context.Context) error
+}
+
 // startingMark is where the views stand, if the log still says the same there. Else it is an ErrLost, and
 // nothing is changed: the views may be the only ones that still know an opt-out.
 func (l *pipeline) startingMark(ctx context.Context) (ledger.Mark, error) {
 	n := l.node
+	// Of a partition that comes from another node, this one has not followed what became of the rows.
+	if views, ok := n.cfg.Views.(sampler); ok && n.cfg.Placement != nil {
+		if err := views.Sample(ctx); err != nil {
+			return ledger.Mark{}, err
+		}
+	}
 	mark, err := n.cfg.Views.Mark(ctx, l.p)
 	if errors.Is(err, ledger.ErrUnfit) {
 		n.log.Error("the views are made anew from the ledger", "partition", l.p.String(), "error", err)

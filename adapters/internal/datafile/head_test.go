@@ -183,7 +183,7 @@ func TestHeadCannotBeWritten(t *testing.T) {
 func TestMarksLost(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "views.db")
 	marks := map[event.Partition]ledger.Mark{0: {Next: 5}, 1: {Next: 7}}
-	h := OpenMarks(path, 3, marks)
+	h := OpenMarks(path, "abc", 3, marks)
 	h.SetMarks(map[event.Partition]ledger.Mark{2: {Next: 2}})
 	h.Close()
 	if BootID() == "" {

@@ -12,14 +12,14 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// OpenMarks opens the head file of the views at path, for a ledger with so many recipients' partitions,
+// OpenMarks opens the head file of the views at path, for the ledger with that short id and so many recipients' partitions,
 // and writes marks into it. If the file cannot be written, that is logged and nil is returned: the views
 // are made from the ledger, and need it only to notice that their write-ahead file was lost.
-func OpenMarks(path string, partitions int, marks map[event.Partition]ledger.Mark) *Head {
+func OpenMarks(path, id string, partitions int, marks map[event.Partition]ledger.Mark) *Head {
 	failed := func(err error) {
 		slog.Error("the head file of the views cannot be written; look at the disk", "file", path+HeadSuffix, "error", err)
 	}
-	known := ledger.Known{Heads: map[event.Partition]ledger.Head{}}
+	known := ledger.Known{Ledger: id, Heads: map[event.Partition]ledger.Head{}}
 	for p := event.AuditPartition; p < event.Partition(partitions); p++ {
 		m := marks[p]
 		known.Heads[p] = ledger.Head{Next: m.Next, Hash: m.Hash}

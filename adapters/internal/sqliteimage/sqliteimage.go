@@ -60,7 +60,13 @@ func Open(path string) (*Image, error) {
 		}
 	}
 	for range opens - 1 {
+		before, _ := stateOf(path)
 		i, err := open(path)
+		if errors.Is(err, ErrDamaged) { // what a writer was writing meanwhile is no damage
+			if now, e := stateOf(path); e == nil && (!now.db.same(before.db) || !now.wal.same(before.wal)) {
+				continue
+			}
+		}
 		if !errors.Is(err, errMoved) {
 			return i, err
 		}
@@ -299,6 +305,15 @@ func (p *pages) load(path string) error {
 	}
 	if p.count = count; count == 0 {
 		p.count = (info.Size() + p.size - 1) / p.size
+	}
+	// What lies after the end of the file must be in the write-ahead file: else the file was cut.
+	if info, err = p.db.Stat(); err != nil { // a running writer may have made it longer meanwhile
+		return err
+	}
+	for page := (info.Size()+p.size-1)/p.size + 1; page <= p.count; page++ {
+		if _, ok := p.index[uint32(page)]; !ok { //nolint:gosec // a page's number has 32 bits
+			return fmt.Errorf("%w: it ends before its page %d of %d", ErrDamaged, page, p.count)
+		}
 	}
 	return nil
 }

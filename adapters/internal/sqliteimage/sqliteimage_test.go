@@ -446,7 +446,7 @@ func equal(rt *rapid.T, t *testing.T, path string) {
 func TestImageBesideAWriter(t *testing.T) {
 	if path := os.Getenv("IMAGE_TEST_WRITER"); path != "" {
 		db := writer(t, path, 4096)
-		for i := 1; ; i++ {
+		for i := 1; i <= 3000; i++ { // a bound, so that a test that hangs fills no disk
 			run(t, db, "INSERT INTO t VALUES (?, zeroblob(6000))", i)
 			if i%50 == 0 {
 				run(t, db, "PRAGMA wal_checkpoint(PASSIVE)")
@@ -455,9 +455,10 @@ func TestImageBesideAWriter(t *testing.T) {
 				fmt.Println("ready")
 			}
 		}
+		select {} // until it is killed
 	}
 	path := filepath.Join(t.TempDir(), "x.db")
-	cmd := exec.Command(os.Args[0], "-test.run=TestImageBesideAWriter$")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=TestImageBesideAWriter$", "-test.timeout=60s")
 	cmd.Env = append(os.Environ(), "IMAGE_TEST_WRITER="+path)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -533,10 +534,9 @@ func TestImageChanged(t *testing.T) {
 		"no file": func() { os.Remove(path) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			if name == "no file" || name == "another file" {
-				path = filepath.Join(t.TempDir(), "y.db")
-				db = writer(t, path, 4096)
-			}
+			path = filepath.Join(t.TempDir(), "y.db")
+			db = writer(t, path, 4096)
+			fill(t, db, 1, 1)
 			i, err := sqliteimage.Open(path)
 			if err != nil {
 				t.Fatal(err)

@@ -42,10 +42,12 @@ type Checker struct {
 	snapshot func(ctx context.Context, query func(ctx context.Context, tx *sql.Tx) error) error
 	unfit    func(p event.Partition, next int64) error
 
-	mu      sync.Mutex
-	checked Checked
-	stop    context.CancelFunc
-	wg      sync.WaitGroup
+	mu       sync.Mutex
+	checked  Checked
+	stop     context.CancelFunc
+	wg       sync.WaitGroup
+	sampling sync.Mutex // held by who samples
+	sampled  time.Time  // when that ended last
 }
 
 // NewChecker returns a Checker. snapshot runs a query over one snapshot, however long it takes. unfit marks a
@@ -73,6 +75,26 @@ func (c *Checker) Found(why error) {
 // Begin compares some rows, before anyone reads any, and begins to compare all of them in the background, until
 // End.
 func (c *Checker) Begin(ctx context.Context) error {
+	if err := c.Sample(ctx); err != nil {
+		return err
+	}
+	ctx, c.stop = context.WithCancel(context.WithoutCancel(ctx))
+	c.wg.Go(func() { c.run(ctx) })
+	return nil
+}
+
+// sampleEvery is the least time between two samples: the partitions that a node takes over together need one.
+const sampleEvery = time.Second
+
+// Sample compares some rows of every partition: at the opening, and when a node takes partitions over whose rows it has
+// not followed.
+func (c *Checker) Sample(ctx context.Context) error {
+	c.sampling.Lock()
+	defer c.sampling.Unlock()
+	if !c.sampled.IsZero() && time.Since(c.sampled) < sampleEvery {
+		return nil
+	}
+	defer func() { c.sampled = time.Now() }()
 	began, within := time.Now(), checkWithin
 	first := rand.IntN(Buckets)
 	left := checkAtOpen
@@ -85,8 +107,6 @@ func (c *Checker) Begin(ctx context.Context) error {
 			left, within = checkOnFinding, checkOnFindingWithin
 		}
 	}
-	ctx, c.stop = context.WithCancel(context.WithoutCancel(ctx))
-	c.wg.Go(func() { c.run(ctx) })
 	return nil
 }
 

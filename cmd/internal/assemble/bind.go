@@ -93,11 +93,17 @@ const rememberEvery = time.Second
 // belongs to another ledger by now, it gives conflicts the error, and ends.
 func (r *Running) remember(ctx context.Context, served func() []event.Partition, conflicts chan<- error) {
 	known := ledger.Known{Ledger: r.Data.Log.Source()[1:], Heads: map[event.Partition]ledger.Head{}}
+	r.behind = map[event.Partition]int{}
 	var failure error
 	var last []event.Partition // at the end a node of a cluster serves none any more
 	look := func(ctx context.Context) {
 		if now := served(); len(now) > 0 {
 			last = now
+		}
+		if r.Data.IsShared() {
+			if failure = r.parted(ctx, last); errors.Is(failure, errParted) {
+				return
+			}
 		}
 		news, err := r.news(ctx, known, last)
 		if err == nil && (len(news.Heads) > 0 || r.Data.IsShared()) { // a database may have been exchanged
@@ -116,6 +122,10 @@ func (r *Running) remember(ctx context.Context, served func() []event.Partition,
 	t := time.NewTicker(rememberEvery)
 	defer t.Stop()
 	for n := 0; ; n++ {
+		if errors.Is(failure, errParted) {
+			conflicts <- failure
+			return
+		}
 		if errors.Is(failure, vault.ErrOtherLedger) {
 			conflicts <- fmt.Errorf("the database is not the one that this node was started with: %w", failure)
 			return
@@ -135,6 +145,44 @@ func (r *Running) remember(ctx context.Context, served func() []event.Partition,
 			return
 		}
 	}
+}
+
+// errParted means that nodes over another copy of the ledger use the same database.
+var errParted = errors.New("the database knows events that this node's ledger does not have: other nodes use the same database with another copy of the ledger. Give each copy a database of its own, and stop the nodes of the copy that is not to go on")
+
+// parted returns errParted if the vault knows another event, or more events, than this node's ledger has, in one of the
+// partitions that this node looks after.
+func (r *Running) parted(ctx context.Context, partitions []event.Partition) error {
+	known, err := r.Data.Vault.Known(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range partitions {
+		k := known.Heads[p]
+		if k.Next == 0 {
+			continue
+		}
+		_, head, err := r.Data.Log.Read(ctx, p, 0, 0)
+		if err != nil {
+			return err
+		}
+		if k.Next > head {
+			// A broker that became leader a moment ago may not know its own head: the next second tells.
+			if r.behind[p]++; r.behind[p] >= comparisons {
+				return fmt.Errorf("%w (partition %s: it knows %d events, and the ledger has %d)", errParted, p, k.Next, head)
+			}
+			continue
+		}
+		delete(r.behind, p)
+		hash, err := hashAt(ctx, r.Data.Log, event.Position{Partition: p, Index: k.Next - 1})
+		if err != nil {
+			return err
+		}
+		if hash != k.Hash {
+			return fmt.Errorf("%w (another event at %s)", errParted, event.Position{Partition: p, Index: k.Next - 1})
+		}
+	}
+	return nil
 }
 
 // news are the heads that differ from what is known.

@@ -139,6 +139,10 @@ func (l *Look) lookAtVault(path string, masterKey string) (err error) {
 }
 
 func (l *Look) lookAtViews(path string) error {
+	l.ViewsHead = agreement.Side{State: agreement.Absent}
+	if known := sqldb.ReadHead(path); known.Ledger != "" {
+		l.ViewsHead = agreement.Side{Known: known}
+	}
 	known, lost, err := sqldb.LookAt(path)
 	if err != nil {
 		return sort(&l.Views, err)
@@ -173,6 +177,9 @@ func eachNewer(ctx context.Context, log ledger.Log, have, vault ledger.Known, la
 				}
 			}
 			n, err := lacks(named)
+			if sqlitelog.IsDamage(err) {
+				return fmt.Errorf("the vault cannot be read: %w. Put the newest copy of the vault back, with the write-ahead file that belongs to it. The ledger stays as it is", err)
+			}
 			if n > 0 {
 				err = fmt.Errorf("keys are missing from the vault, which is older than the ledger: it lacks %d of the keys that the events from %s on name. Put the newest copy of the vault back. Without those keys the numbers and texts of these events cannot be read",
 					n, event.Position{Partition: p, Index: records[0].Index})

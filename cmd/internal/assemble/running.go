@@ -23,6 +23,7 @@ import (
 	"github.com/chirograph/chirograph/api/v1"
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/domain/control"
+	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/lists"
@@ -45,6 +46,8 @@ type Running struct {
 	Log      *slog.Logger
 	Exports  Exports
 	zones    map[string]string // of the tenants' reports
+	// behind is how often in a row the vault knew more of a partition than its ledger.
+	behind map[event.Partition]int
 	// shares divides the carriers among the nodes of a cluster until ctx is done; nil on
 	// one machine.
 	shares func(ctx context.Context) error

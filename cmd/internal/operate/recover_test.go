@@ -216,7 +216,7 @@ func TestRecoverPlan(t *testing.T) {
 		t.Errorf("the plan changed files: %v, then %v", slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)))
 	}
 	for _, want := range []string{"2 opt-outs known from the views", "1 of the tenant acme: legal_entity Acme plc", "1 of the tenant acme: program account", "3 messages known from the views", "2 idempotency keys stay",
-		l.sent.String(), l.late.String(), l.keyed.String(), l.stop.String(), "unclear", "vault, head file and views", "Epoch 2 begins", "acme/account", "Nothing was changed", "04-2: Opt-outs", "control-5: Programs", "Ask your carriers"} {
+		l.sent.String(), l.late.String(), l.keyed.String(), l.stop.String(), "unclear", "vault, head file, views and head file of the views", "Epoch 2 begins", "acme/account", "Nothing was changed", "04-2: Opt-outs", "control-5: Programs", "Ask your carriers"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the plan does not say %q:\n%s", want, out)
 		}
