@@ -311,7 +311,7 @@ func (p *pages) load(path string) error {
 		return err
 	}
 	for page := (info.Size()+p.size-1)/p.size + 1; page <= p.count; page++ {
-		if _, ok := p.index[uint32(page)]; !ok { //nolint:gosec // a page's number has 32 bits
+		if _, ok := p.index[uint32(page)]; !ok {
 			return fmt.Errorf("%w: it ends before its page %d of %d", ErrDamaged, page, p.count)
 		}
 	}
