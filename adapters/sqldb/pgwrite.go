@@ -225,7 +225,7 @@ func (t *pgTx) loads(b *pgx.Batch, batches []*ledger.Batch) {
 					messages = append(messages, id[:])
 				}
 			}
-			if effectiveSubmit(j) {
+			if mayBegin(j) {
 				if _, asked := t.rowSums[j.Event.Subject]; !asked {
 					t.latests[j.Event.Subject], t.rowSums[j.Event.Subject] = noRow, rowSum{}
 					streams = append(streams, j.Event.Subject[:])

@@ -426,6 +426,13 @@ func effectiveSubmit(j *ledger.Judged) bool {
 	return submit && j.Why == ""
 }
 
+// mayBegin reports whether an event may be the first of a message: a submit, or what a recovery knows of a message whose
+// submit is lost.
+func mayBegin(j *ledger.Judged) bool {
+	_, recovered := j.Event.Data.(*event.MessageRecovered)
+	return effectiveSubmit(j) || recovered && j.Why == ""
+}
+
 // load finds the message of an event that is its first in this transaction. If the event is an
 // effective submit, the message is taken for new without looking. If there is a row after all,
 // inserting finds it.

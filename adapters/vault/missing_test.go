@@ -37,7 +37,7 @@ func reopened(t *testing.T, engine string) func(log *slog.Logger) *Vault {
 
 func in(engine, text string) string {
 	if engine == "PostgreSQL" {
-		return strings.ReplaceAll(strings.ReplaceAll(text, "FROM ", "FROM chirograph_vault."), "?", "$1")
+		return strings.ReplaceAll(strings.ReplaceAll(text, "FROM ", "FROM chirograph_vault."), "?", "$1::bytea")
 	}
 	return text
 }

@@ -145,7 +145,8 @@ func (p *shared) create(ctx context.Context, masterKeyFile string, o Options) er
 		pseudonym, digest := newMeta(key, o)
 		// One statement, so that a crash leaves no vault without its ledger.
 		_, err = conn.Exec(ctx, `WITH l AS (INSERT INTO chirograph_vault.ledger (id) SELECT $5::text WHERE $5::text <> '' ON CONFLICT DO NOTHING),
-			m AS (INSERT INTO chirograph_vault.masters (number, key_check, pseudonym, digest, wraps) VALUES (0, $2::bytea, $3::bytea, $4::bytea, 2))
+			m AS (INSERT INTO chirograph_vault.masters (number, key_check, pseudonym, digest, wraps) VALUES (0, $2::bytea, $3::bytea, $4::bytea, 2)
+				ON CONFLICT (number) DO UPDATE SET key_check = excluded.key_check, pseudonym = excluded.pseudonym, digest = excluded.digest, wraps = excluded.wraps)
 			INSERT INTO chirograph_vault.meta (format, key_check, pseudonym, digest) VALUES ($1, $2::bytea, $3::bytea, $4::bytea)`, formatVersion, key.check, pseudonym, digest, o.Ledger)
 		return err
 	}), 0)

@@ -165,7 +165,7 @@ func TestOpenPostgresRefuses(t *testing.T) {
 		{"another master key", func(t *testing.T, _ *Vault, master string) {
 			os.WriteFile(master, []byte(strings.Repeat("ab", 32)), 0o600)
 		}, true, "the master key does not fit"},
-		{"a newer format", func(t *testing.T, v *Vault, _ string) { v.db.Exec("UPDATE chirograph_vault.meta SET format = 2") }, true, "format 2"},
+		{"a newer format", func(t *testing.T, v *Vault, _ string) { v.db.Exec("UPDATE chirograph_vault.meta SET format = 3") }, true, "format 3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			url, master := database(t), masterFile(t)
@@ -418,7 +418,7 @@ func TestHalfAVault(t *testing.T) {
 		t.Errorf("tables alone: %v", err)
 	}
 	v = node(t, url, master, Options{})
-	if _, err := v.secret(key); !errors.Is(err, ledger.ErrErased) {
+	if _, err := v.secret(key); !errors.Is(err, ledger.ErrKeyMissing) {
 		t.Errorf("a key that was deleted: %v", err)
 	}
 	subjectKey(t, v)
