@@ -154,7 +154,7 @@ var errParted = errors.New("the database knows events that this node's ledger do
 // partitions that this node looks after.
 func (r *Running) parted(ctx context.Context, partitions []event.Partition) error {
 	known, err := r.Data.Vault.Known(ctx)
-	if err != nil {
+	if err != nil || known.Ledger != r.Data.Log.Source()[1:] { // of another ledger: Learn says so
 		return err
 	}
 	for _, p := range partitions {
