@@ -39,7 +39,7 @@ run: build
 # own where Java, Maven and PostgreSQL are found; it says what it could not try.
 # -count=1 where it matters is the caller's: make test TESTFLAGS=-count=1
 test:
-	$(SERVERS) run --allow-missing $(GO) test $(TESTFLAGS) ./...
+	$(SERVERS) run --allow-missing $(GO) test -timeout 30m $(TESTFLAGS) ./...
 	@echo 'Left out: the race detector (make race; it needs cgo and gcc) and fuzzing beyond the seeds (make fuzz).'
 
 # Without it the same tests run against a server of their own that speaks EventStoreDB's
@@ -85,8 +85,8 @@ tidy:
 
 race:
 	@if ! command -v $$($(GO) env CC) >/dev/null; then echo 'Left out: the race detector, for want of a C compiler (gcc).'; else \
-		echo CGO_ENABLED=1 $(GO) test -race -short $(TESTFLAGS) $(RACE_PACKAGES); \
-		CGO_ENABLED=1 $(GO) test -race -short $(TESTFLAGS) $(RACE_PACKAGES); fi
+		echo CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $(TESTFLAGS) $(RACE_PACKAGES); \
+		CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $(TESTFLAGS) $(RACE_PACKAGES); fi
 
 # Go fuzzes one target at a time.
 fuzz:

@@ -132,7 +132,7 @@ func TestMixtures(t *testing.T) {
 	if testing.Short() {
 		t.Skip("every mixture starts a node: a minute or more")
 	}
-	n, seed := 30, rand.Uint64()
+	n, seed := 15, rand.Uint64()
 	if s := os.Getenv("CHIROGRAPH_MIXTURES"); s != "" {
 		var err error
 		if n, err = strconv.Atoi(s); err != nil {
