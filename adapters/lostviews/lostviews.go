@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/sqliteimage"
+	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -41,9 +42,9 @@ func (v *Views) Known(ctx context.Context) (ledger.Known, error) {
 
 // Messages calls f for each message. m is f's own.
 func (v *Views) Messages(ctx context.Context, f func(m *reading.Message) error) error {
-	return v.each(ctx, `SELECT doc FROM messages`, func(rows *sql.Rows) error {
+	return v.each(ctx, `SELECT doc FROM messages`, func(scan func(...any) error) error {
 		var doc []byte
-		if err := rows.Scan(&doc); err != nil {
+		if err := scan(&doc); err != nil {
 			return err
 		}
 		m, err := projections.ReadMessage(doc)
@@ -58,10 +59,10 @@ func (v *Views) Messages(ctx context.Context, f func(m *reading.Message) error) 
 // is gone, was emptied or is older, it calls f with a fold that has that opt-out alone.
 func (v *Views) Streams(ctx context.Context, f func(p event.Partition, s *recipient.State) error) error {
 	seen := map[event.ID]bool{}
-	err := v.each(ctx, `SELECT partition, state FROM streams WHERE state IS NOT NULL`, func(rows *sql.Rows) error {
+	err := v.each(ctx, `SELECT partition, state FROM streams WHERE state IS NOT NULL`, func(scan func(...any) error) error {
 		var p event.Partition
 		var raw []byte
-		if err := rows.Scan(&p, &raw); err != nil {
+		if err := scan(&p, &raw); err != nil {
 			return err
 		}
 		s := new(recipient.State)
@@ -80,14 +81,14 @@ func (v *Views) Streams(ctx context.Context, f func(p event.Partition, s *recipi
 	if err != nil || !has {
 		return err
 	}
-	return v.each(ctx, `SELECT partition, position, subject, event, tenant, scope, name, source, since, occurred, to_number FROM standing`, func(rows *sql.Rows) error {
+	return v.each(ctx, `SELECT partition, position, subject, event, tenant, scope, name, source, since, occurred, to_number FROM standing`, func(scan func(...any) error) error {
 		var p event.Partition
 		var subject, id []byte
 		var since int64
 		var occurred sql.NullInt64
 		s := new(recipient.State)
 		o := recipient.OptOut{}
-		if err := rows.Scan(&p, &o.Index, &subject, &id, &s.Tenant, &o.Reach.Scope, &o.Reach.Name, &o.Source, &since, &occurred, &o.To); err != nil {
+		if err := scan(&p, &o.Index, &subject, &id, &s.Tenant, &o.Reach.Scope, &o.Reach.Name, &o.Source, &since, &occurred, &o.To); err != nil {
 			return err
 		}
 		copy(o.Event[:], id)
@@ -110,10 +111,10 @@ func (v *Views) Events(ctx context.Context, f func(at event.Position, id event.I
 	if err != nil || !has {
 		return err
 	}
-	return v.each(ctx, `SELECT partition, position, event FROM stream_events`, func(rows *sql.Rows) error {
+	return v.each(ctx, `SELECT partition, position, event FROM stream_events`, func(scan func(...any) error) error {
 		var at event.Position
 		var id []byte
-		if err := rows.Scan(&at.Partition, &at.Index, &id); err != nil {
+		if err := scan(&at.Partition, &at.Index, &id); err != nil {
 			return err
 		}
 		return f(at, event.ID(id))
@@ -122,28 +123,18 @@ func (v *Views) Events(ctx context.Context, f func(at event.Position, id event.I
 
 // Keys calls f for each idempotency key that is reserved: its digest, that of its request, and its message.
 func (v *Views) Keys(ctx context.Context, f func(message event.ID, key, input string) error) error {
-	return v.each(ctx, `SELECT message, key, input FROM reserved`, func(rows *sql.Rows) error {
+	return v.each(ctx, `SELECT message, key, input FROM reserved`, func(scan func(...any) error) error {
 		var id []byte
 		var key, input string
-		if err := rows.Scan(&id, &key, &input); err != nil {
+		if err := scan(&id, &key, &input); err != nil {
 			return err
 		}
 		return f(event.ID(id), key, input)
 	})
 }
 
-func (v *Views) each(ctx context.Context, text string, f func(*sql.Rows) error) error {
-	rows, err := v.image.DB().QueryContext(ctx, text)
-	if err != nil {
-		return fmt.Errorf("read the views: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := f(rows); err != nil {
-			return fmt.Errorf("read the views: %w", err)
-		}
-	}
-	if err := rows.Err(); err != nil {
+func (v *Views) each(ctx context.Context, text string, f func(scan func(...any) error) error) error {
+	if err := sqlrows.Query(ctx, v.image.DB(), text, nil, f); err != nil {
 		return fmt.Errorf("read the views: %w", err)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/folds"
+	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/adapters/internal/viewsums"
@@ -79,21 +80,6 @@ func (r *reader) snapshot(ctx context.Context, query func(ctx context.Context, t
 	return query(ctx, tx)
 }
 
-// each runs a statement and scans its rows one by one.
-func each(ctx context.Context, stmt *sql.Stmt, args []any, f func(scan func(...any) error) error) error {
-	rows, err := stmt.QueryContext(ctx, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := f(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
 // ids returns the bytes of each id.
 func ids[T ~[16]byte](all []T) [][]byte {
 	out := make([][]byte, len(all))
@@ -107,7 +93,7 @@ func ids[T ~[16]byte](all []T) [][]byte {
 func (r *reader) Due(ctx context.Context, p event.Partition, before time.Time) (due []ledger.Due, err error) {
 	err = r.do(ctx, "list what is due", func(ctx context.Context) error {
 		due = nil
-		return each(ctx, r.stmt.due, []any{int64(p), before.UnixMilli()}, func(scan func(...any) error) error {
+		return sqlrows.Each(ctx, r.stmt.due, []any{int64(p), before.UnixMilli()}, func(scan func(...any) error) error {
 			var subject []byte
 			var at int64
 			if err := scan(&subject, &at); err != nil {
@@ -143,7 +129,7 @@ func (r *reader) Handoff(ctx context.Context, account string, keys []string) (re
 func (r *reader) handoff(ctx context.Context, account, key, id string) (ref ledger.HandoffRef, found bool, err error) {
 	err = r.do(ctx, "look a carrier's id up", func(ctx context.Context) error {
 		found = false
-		return each(ctx, r.stmt.handoff, []any{viewrows.Plain(key), viewrows.Plain(account), viewrows.Plain(id)}, func(scan func(...any) error) error {
+		return sqlrows.Each(ctx, r.stmt.handoff, []any{viewrows.Plain(key), viewrows.Plain(account), viewrows.Plain(id)}, func(scan func(...any) error) error {
 			var h ledger.HandoffRef
 			var subject, message []byte
 			var now sql.NullInt64
@@ -193,7 +179,7 @@ func (r *reader) Tails(ctx context.Context, account, tail string, since time.Tim
 	}
 	err = r.do(ctx, "find recipients by a tail", func(ctx context.Context) error {
 		found = nil
-		return each(ctx, r.stmt.tails, []any{viewrows.Plain(account), n, projections.Day(since), limit}, func(scan func(...any) error) error {
+		return sqlrows.Each(ctx, r.stmt.tails, []any{viewrows.Plain(account), n, projections.Day(since), limit}, func(scan func(...any) error) error {
 			var t ledger.Tailed
 			var subject []byte
 			if err := scan(&t.Tenant, &subject); err != nil {
@@ -291,7 +277,7 @@ func (s *search) chain() error {
 	for n := s.f.Limit; err == nil && next != nil && !s.full(); n = min(2*n, 1000) {
 		from := next
 		next = nil
-		err = each(s.ctx, chain, []any{from, n}, func(scan func(...any) error) error {
+		err = sqlrows.Each(s.ctx, chain, []any{from, n}, func(scan func(...any) error) error {
 			var tenant string
 			var doc []byte
 			var reference sql.NullString
@@ -371,7 +357,7 @@ func (s *search) merge(sources []source) error {
 			n := 0
 			var last event.ID
 			args := append(slices.Clone(src.args), upper[:], lower[:], s.f.Limit)
-			err := each(s.ctx, src.stmt, args, func(scan func(...any) error) error {
+			err := sqlrows.Each(s.ctx, src.stmt, args, func(scan func(...any) error) error {
 				var b []byte
 				if err := scan(&b); err != nil {
 					return err
@@ -429,7 +415,7 @@ func (s *search) read(all []event.ID) error {
 			return nil
 		}
 		messages := make(map[event.ID]*reading.Message, len(part))
-		err := each(s.ctx, docs, []any{ids(part), s.tenant}, func(scan func(...any) error) error {
+		err := sqlrows.Each(s.ctx, docs, []any{ids(part), s.tenant}, func(scan func(...any) error) error {
 			var doc sql.RawBytes
 			if err := scan(&doc); err != nil {
 				return err

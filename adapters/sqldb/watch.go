@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
+	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/recipient"
 )
@@ -72,7 +73,7 @@ func (w *watcher) look(ctx context.Context) error {
 	changed := w.see(marks, w.lastMarks, commits)
 	if len(changed) > 0 {
 		if err := w.do(ctx, "look for changes of messages", func(ctx context.Context) error {
-			return each(ctx, w.stmt.changed, []any{ids(changed)}, func(scan func(...any) error) error {
+			return sqlrows.Each(ctx, w.stmt.changed, []any{ids(changed)}, func(scan func(...any) error) error {
 				var id []byte
 				var status string
 				err := scan(&id, &status)
@@ -94,7 +95,7 @@ func (w *watcher) look(ctx context.Context) error {
 func (w *watcher) marksNow(ctx context.Context) (marks map[event.Partition]int64, schema string, err error) {
 	err = w.do(ctx, "look how far the views are", func(ctx context.Context) error {
 		marks = map[event.Partition]int64{}
-		err := each(ctx, w.stmt.advanced, nil, func(scan func(...any) error) error {
+		err := sqlrows.Each(ctx, w.stmt.advanced, nil, func(scan func(...any) error) error {
 			var p, next sql.NullInt64
 			if err := scan(&schema, &p, &next); err != nil {
 				return err

@@ -592,11 +592,8 @@ func (t *txn) writeStream(s *streamRow) error {
 		if fresh {
 			t.sums[s.partition].Insert(s.subject, s.sum())
 			t.w.sums.Put(s.subject, s.sum())
-		}
-		if !fresh {
-			if latest, err = t.tx.latest(s.subject); err != nil {
-				return err
-			}
+		} else if latest, err = t.tx.latest(s.subject); err != nil {
+			return err
 		}
 		for _, row := range s.submitted {
 			linked, err := t.begins(row, latest)

@@ -87,7 +87,7 @@ func (r *Reader) open(upTo *Contents) error {
 	if err := identified(r.db); err != nil {
 		return err
 	}
-	if err := r.db.QueryRow("SELECT ledger, partitions, number_forms FROM meta").Scan(&r.id, &r.partitions, &r.forms); err != nil {
+	if err := r.db.QueryRow(selectMeta).Scan(&r.id, &r.partitions, &r.forms); err != nil {
 		return err
 	}
 	slots, first := engine.Slot(event.Partition(r.partitions)), engine.Slot(event.InboxPartition)
@@ -431,7 +431,7 @@ func IsFull(err error) bool { return full(err) }
 func (r *Reader) sameLedger(db *sql.DB) error {
 	var id string
 	var partitions, forms int
-	if err := db.QueryRow("SELECT ledger, partitions, number_forms FROM meta").Scan(&id, &partitions, &forms); err != nil {
+	if err := db.QueryRow(selectMeta).Scan(&id, &partitions, &forms); err != nil {
 		return err
 	}
 	if id != r.id || partitions != r.partitions || forms != r.forms {

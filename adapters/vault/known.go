@@ -15,6 +15,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
+	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -121,7 +122,7 @@ func (s sqliteNotes) used(ctx context.Context) (used bool, err error) {
 func (p sharedNotes) known(ctx context.Context) (k ledger.Known, err error) {
 	err = p.do(ctx, func(ctx context.Context) error {
 		return postgres.InTx(ctx, p.db, func(tx *sql.Tx) error {
-			k, err = readKnown(ctx, tx, "chirograph_vault.")
+			k, err = readKnown(ctx, tx, inPostgres)
 			return err
 		})
 	})
@@ -139,7 +140,7 @@ func (p sharedNotes) learn(ctx context.Context, k ledger.Known, exactly bool) er
 	}
 	return p.do(ctx, func(ctx context.Context) error {
 		return postgres.InTx(ctx, p.db, func(tx *sql.Tx) error {
-			if err := learnLedger(ctx, tx, "chirograph_vault.", k, exactly); err != nil {
+			if err := learnLedger(ctx, tx, inPostgres, k, exactly); err != nil {
 				return err
 			}
 			_, err := tx.ExecContext(ctx, `INSERT INTO chirograph_vault.heads AS h (partition, next, hash)
@@ -159,7 +160,7 @@ func (p sharedNotes) used(ctx context.Context) (used bool, err error) {
 
 // querier is a database or a transaction.
 type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	sqlrows.Querier
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
@@ -169,24 +170,20 @@ func readKnown(ctx context.Context, db querier, in string) (ledger.Known, error)
 	if err := db.QueryRowContext(ctx, "SELECT id FROM "+in+"ledger").Scan(&k.Ledger); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return k, err
 	}
-	rows, err := db.QueryContext(ctx, "SELECT partition, next, hash FROM "+in+"heads")
-	if err != nil {
-		return k, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var p int64
+	err := sqlrows.Query(ctx, db, "SELECT partition, next, hash FROM "+in+"heads", nil, func(scan func(...any) error) error {
+		var p event.Partition
 		var h ledger.Head
 		var hash []byte
-		if err := rows.Scan(&p, &h.Next, &hash); err != nil {
-			return k, err
+		if err := scan(&p, &h.Next, &hash); err != nil {
+			return err
 		}
 		if copy(h.Hash[:], hash) != len(h.Hash) || len(hash) != len(h.Hash) || h.Next < 0 {
-			return k, tag(ErrDamaged, "what the vault knows of partition %s is damaged: restore the newest copy of the vault", event.Partition(p))
+			return tag(ErrDamaged, "what the vault knows of partition %s is damaged: restore the newest copy of the vault", p)
 		}
-		k.Heads[event.Partition(p)] = h
-	}
-	return k, rows.Err()
+		k.Heads[p] = h
+		return nil
+	})
+	return k, err
 }
 
 // learnLedger compares the ledger's id with the vault's in either engine, and writes it if the vault has

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"maps"
-	"slices"
 
 	"github.com/chirograph/chirograph/adapters/internal/sqliteimage"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -52,25 +50,7 @@ func LookAt(path string, masterKeyFile string) (*Look, error) {
 func (l *Look) Close() error { return l.image.Close() }
 
 // Lacks is how many of the keys the vault does not have.
-func (l *Look) Lacks(ctx context.Context, of ledger.Keys) (n int, err error) {
-	s := sqliteNotes{&sqlite{db: l.image.DB()}}
-	for batch := range slices.Chunk(slices.Collect(maps.Keys(of.Subjects)), lookBatch) {
-		lost, err := s.lackingSubjects(ctx, batch)
-		if err != nil {
-			return n, err
-		}
-		n += len(lost)
-	}
-	var classes []classKey
-	for k := range of.Classes {
-		classes = append(classes, classKey{k.Tenant, k.Class})
-	}
-	for batch := range slices.Chunk(classes, lookBatch) {
-		lost, err := s.lackingClasses(ctx, batch)
-		if err != nil {
-			return n, err
-		}
-		n += len(lost)
-	}
-	return n, nil
+func (l *Look) Lacks(ctx context.Context, of ledger.Keys) (int, error) {
+	subjects, classes, err := lackingKeys(ctx, sqliteNotes{&sqlite{db: l.image.DB()}}, of)
+	return len(subjects) + len(classes), err
 }

@@ -92,26 +92,9 @@ func (m *missing) class(k classKey) bool {
 // log has a line of it.
 func (m *memory) Missing(ctx context.Context, of ledger.Keys) (ledger.Keys, error) {
 	var out ledger.Keys
-	subjects := slices.Collect(maps.Keys(of.Subjects))
-	var classes []classKey
-	for k := range of.Classes {
-		classes = append(classes, classKey{k.Tenant, k.Class})
-	}
-	var lostSubjects []event.ID
-	for batch := range slices.Chunk(subjects, lookBatch) {
-		lost, err := m.notes.lackingSubjects(ctx, batch)
-		if err != nil {
-			return out, err
-		}
-		lostSubjects = append(lostSubjects, lost...)
-	}
-	var lostClasses []classKey
-	for batch := range slices.Chunk(classes, lookBatch) {
-		lost, err := m.notes.lackingClasses(ctx, batch)
-		if err != nil {
-			return out, err
-		}
-		lostClasses = append(lostClasses, lost...)
+	lostSubjects, lostClasses, err := lackingKeys(ctx, m.notes, of)
+	if err != nil {
+		return out, err
 	}
 	if len(lostSubjects)+len(lostClasses) == 0 {
 		return out, nil
@@ -128,6 +111,29 @@ func (m *memory) Missing(ctx context.Context, of ledger.Keys) (ledger.Keys, erro
 
 // lookBatch is how many keys one question to the database is about.
 const lookBatch = 400
+
+// lackingKeys returns those of the keys that a vault does not have.
+func lackingKeys(ctx context.Context, n notes, of ledger.Keys) (subjects []event.ID, classes []classKey, err error) {
+	for batch := range slices.Chunk(slices.Collect(maps.Keys(of.Subjects)), lookBatch) {
+		lost, err := n.lackingSubjects(ctx, batch)
+		if err != nil {
+			return nil, nil, err
+		}
+		subjects = append(subjects, lost...)
+	}
+	var all []classKey
+	for k := range of.Classes {
+		all = append(all, classKey{k.Tenant, k.Class})
+	}
+	for batch := range slices.Chunk(all, lookBatch) {
+		lost, err := n.lackingClasses(ctx, batch)
+		if err != nil {
+			return nil, nil, err
+		}
+		classes = append(classes, lost...)
+	}
+	return subjects, classes, nil
+}
 
 // notice remembers keys that are missing. Class keys are durable then.
 func (m *memory) notice(ctx context.Context, subjects []event.ID, classes []classKey) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
+	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/domain/event"
 )
 
@@ -239,7 +240,7 @@ func (s sqliteRotation) beginRotation(ctx context.Context, m master, r Rotation)
 		return err
 	}
 	defer tx.Rollback()
-	if err := insertMaster(ctx, tx, "", m); err != nil {
+	if err := insertMaster(ctx, tx, m); err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, fmt.Sprintf(insertRotation, ""), r.Event[:], m.number, r.By, r.Began.UnixMilli()); err != nil {
@@ -254,9 +255,9 @@ func (s sqliteRotation) beginRotation(ctx context.Context, m master, r Rotation)
 }
 
 // insertMaster adds the next master key, unless another process has begun a rotation.
-func insertMaster(ctx context.Context, tx *sql.Tx, in string, m master) error {
-	r, err := tx.ExecContext(ctx, fmt.Sprintf(`INSERT INTO %[1]smasters (number, key_check, pseudonym, digest, wraps) SELECT CAST($1 AS integer), $2, $3, $4, 2
-		WHERE (SELECT count(*) FROM %[1]smasters) = 1 AND (SELECT max(number) FROM %[1]smasters) = CAST($1 AS integer) - 1`, in), m.number, m.check, m.pseudonym, m.digest)
+func insertMaster(ctx context.Context, tx *sql.Tx, m master) error {
+	r, err := tx.ExecContext(ctx, `INSERT INTO masters (number, key_check, pseudonym, digest, wraps) SELECT CAST($1 AS integer), $2, $3, $4, 2
+		WHERE (SELECT count(*) FROM masters) = 1 AND (SELECT max(number) FROM masters) = CAST($1 AS integer) - 1`, m.number, m.check, m.pseudonym, m.digest)
 	if err != nil {
 		return err
 	}
@@ -334,20 +335,13 @@ func count(ctx context.Context, db querier, in string, noMasters bool) (subjects
 		if noMasters {
 			query = "SELECT 0, count(*) FROM " + in + table
 		}
-		rows, err := db.QueryContext(ctx, query)
-		if err != nil {
-			return nil, nil, err
-		}
-		for rows.Next() {
+		if err := sqlrows.Query(ctx, db, query, nil, func(scan func(...any) error) error {
 			var number int
 			var n int64
-			if err := rows.Scan(&number, &n); err != nil {
-				rows.Close()
-				return nil, nil, err
-			}
+			err := scan(&number, &n)
 			into[number] = n
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return err
+		}); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
@@ -27,7 +28,7 @@ func (r *Reader) Reviews(ctx context.Context, tenant string, f reading.ReviewFil
 		}
 		for {
 			n := 0
-			err := r.each(ctx, reviewsText, []any{tenant, since, after[:], reading.MaxPage}, func(scan func(...any) error) error {
+			err := sqlrows.Query(ctx, r.read(), reviewsText, []any{tenant, since, after[:], reading.MaxPage}, func(scan func(...any) error) error {
 				v, err := scanReview(scan)
 				if err != nil {
 					return err
@@ -85,7 +86,7 @@ func (r *Reader) InboundNear(ctx context.Context, subject event.Pseudonym, at in
 	}
 	err = r.do(ctx, "list inbound messages", func(ctx context.Context) error {
 		all = nil
-		return r.each(ctx, text, []any{subject[:], at, n}, func(scan func(...any) error) error {
+		return sqlrows.Query(ctx, r.read(), text, []any{subject[:], at, n}, func(scan func(...any) error) error {
 			x, err := scanInbound(scan)
 			all = append(all, x)
 			return err
@@ -144,21 +145,6 @@ func count(row *sql.Row) (o ledger.OpenReviews, err error) {
 		o.Oldest = time.UnixMilli(oldest.Int64).UTC()
 	}
 	return o, err
-}
-
-// each runs a query and scans its rows one by one.
-func (r *Reader) each(ctx context.Context, text string, args []any, f func(scan func(...any) error) error) error {
-	rows, err := r.read().QueryContext(ctx, text, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := f(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }
 
 const (

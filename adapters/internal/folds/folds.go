@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/adapters/internal/viewsums"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -125,7 +126,7 @@ func (r *Loader) Streams(ctx context.Context, p event.Partition, subjects []even
 		err = r.do(ctx, "load streams", func(ctx context.Context) (err error) {
 			folds = make(map[event.Pseudonym]*recipient.State, len(subjects))
 			m, listed = mark{}, nil
-			err = each(ctx, r.streams, []any{int64(p), ids(subjects)}, func(scan func(...any) error) error {
+			err = sqlrows.Each(ctx, r.streams, []any{int64(p), ids(subjects)}, func(scan func(...any) error) error {
 				var subject, state sql.RawBytes
 				var next int64
 				var sum, whole sql.NullInt64
@@ -186,7 +187,7 @@ func (m *mark) unfit(p event.Partition) error {
 
 func marksOf(ctx context.Context, stmt *sql.Stmt, args ...any) (map[event.Partition]mark, error) {
 	all := map[event.Partition]mark{}
-	err := each(ctx, stmt, args, func(scan func(...any) error) error {
+	err := sqlrows.Each(ctx, stmt, args, func(scan func(...any) error) error {
 		var p event.Partition
 		var next int64
 		var summed, whole sql.NullInt64
@@ -225,7 +226,7 @@ func (r *Loader) each(ctx context.Context, tx *sql.Tx, subjects []event.Pseudony
 	}
 	if r.pg {
 		for some := range slices.Chunk(subjects, chunk) {
-			if err := each(ctx, tx.StmtContext(ctx, r.states), []any{ids(some)}, rows); err != nil {
+			if err := sqlrows.Each(ctx, tx.StmtContext(ctx, r.states), []any{ids(some)}, rows); err != nil {
 				return err
 			}
 		}
@@ -253,7 +254,7 @@ func (r *Loader) eachSQLite(ctx context.Context, tx *sql.Tx, subjects []event.Ps
 		for i := range args {
 			args[i] = subjects[i][:]
 		}
-		if err := each(ctx, tx.StmtContext(ctx, r.hundred), args, rows); err != nil {
+		if err := sqlrows.Each(ctx, tx.StmtContext(ctx, r.hundred), args, rows); err != nil {
 			return err
 		}
 	}
@@ -349,21 +350,6 @@ func (r *Loader) OptOuts(ctx context.Context, tenant string, subjects []event.Ps
 		return nil, nil, err
 	}
 	return stand, asOf, nil
-}
-
-// each runs a statement and scans its rows one by one.
-func each(ctx context.Context, stmt *sql.Stmt, args []any, f func(scan func(...any) error) error) error {
-	rows, err := stmt.QueryContext(ctx, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := f(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }
 
 func ids(all []event.Pseudonym) [][]byte {

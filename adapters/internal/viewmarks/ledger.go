@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
@@ -14,20 +15,15 @@ import (
 // in them was changed.
 var ErrOtherLedger = errors.New("these views were made from another ledger")
 
-// Querier is a database, a connection of one, or a transaction.
-type Querier interface {
-	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
-}
-
 // Read reads what the views know of their ledger. has reports whether they have a table of that name, which
 // views from an older version need not have. q should be one snapshot.
-func Read(ctx context.Context, q Querier, has func(table string) (bool, error)) (k ledger.Known, err error) {
+func Read(ctx context.Context, q sqlrows.Querier, has func(table string) (bool, error)) (k ledger.Known, err error) {
 	k.Heads = map[event.Partition]ledger.Head{}
 	there, err := has("partitions")
 	if err != nil || !there {
 		return k, err
 	}
-	if err := each(ctx, q, `SELECT partition, next, hash FROM partitions WHERE next > 0`, func(scan func(...any) error) error {
+	if err := sqlrows.Query(ctx, q, `SELECT partition, next, hash FROM partitions WHERE next > 0`, nil, func(scan func(...any) error) error {
 		var p event.Partition
 		var h ledger.Head
 		var hash []byte
@@ -43,17 +39,17 @@ func Read(ctx context.Context, q Querier, has func(table string) (bool, error)) 
 	if there, err = has("ledger"); err != nil || !there {
 		return k, err
 	}
-	err = each(ctx, q, `SELECT id FROM ledger`, func(scan func(...any) error) error { return scan(&k.Ledger) })
+	err = sqlrows.Query(ctx, q, `SELECT id FROM ledger`, nil, func(scan func(...any) error) error { return scan(&k.Ledger) })
 	return k, err
 }
 
 // HasSQLite reports, for Read, whether an SQLite database has a table.
-func HasSQLite(ctx context.Context, q Querier) func(table string) (bool, error) {
+func HasSQLite(ctx context.Context, q sqlrows.Querier) func(table string) (bool, error) {
 	return func(table string) (there bool, err error) {
-		err = each(ctx, q, `SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1`, func(func(...any) error) error {
+		err = sqlrows.Query(ctx, q, `SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1`, []any{table}, func(func(...any) error) error {
 			there = true
 			return nil
-		}, table)
+		})
 		return there, err
 	}
 }
@@ -83,18 +79,4 @@ func Bind(ctx context.Context, db *sql.DB, id string) error {
 		return err
 	}
 	return Fit(have, id)
-}
-
-func each(ctx context.Context, q Querier, text string, f func(scan func(...any) error) error, args ...any) error {
-	rows, err := q.QueryContext(ctx, text, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := f(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }

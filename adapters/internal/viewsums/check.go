@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/domain/event"
 )
 
@@ -23,7 +24,7 @@ func (f Findings) add(p event.Partition, format string, args ...any) {
 // Marks reads, over the snapshot of tx, what the rows of each partition must be, and up to where it is folded.
 func Marks(ctx context.Context, tx *sql.Tx) (all map[event.Partition]*Contents, next map[event.Partition]int64, err error) {
 	all, next = map[event.Partition]*Contents{}, map[event.Partition]int64{}
-	err = each(ctx, tx, `SELECT partition, next, `+Columns+` FROM partitions`, func(scan func(...any) error) error {
+	err = sqlrows.Query(ctx, tx, `SELECT partition, next, `+Columns+` FROM partitions`, nil, func(scan func(...any) error) error {
 		var p event.Partition
 		var n int64
 		var s Stored
@@ -51,7 +52,7 @@ func Streams(ctx context.Context, tx *sql.Tx, marks map[event.Partition]*Content
 	rows, sums := map[event.Partition]int64{}, map[event.Partition]uint64{}
 	for n := page; n == page && err == nil; {
 		n = 0
-		err = each(ctx, tx, `SELECT subject, partition, state, sum FROM streams WHERE subject > $1 AND subject < $2 ORDER BY subject LIMIT `+fmt.Sprint(page),
+		err = sqlrows.Query(ctx, tx, `SELECT subject, partition, state, sum FROM streams WHERE subject > $1 AND subject < $2 ORDER BY subject LIMIT `+fmt.Sprint(page), []any{bytes.Clone(after), before},
 			func(scan func(...any) error) error {
 				if read >= limit {
 					return errEnough
@@ -73,7 +74,7 @@ func Streams(ctx context.Context, tx *sql.Tx, marks map[event.Partition]*Content
 					found.add(p, "the row of a stream is not as it was written")
 				}
 				return nil
-			}, bytes.Clone(after), before)
+			})
 		if n == page {
 			pace() // a snapshot that lasts keeps the database from clearing up
 		}
@@ -118,7 +119,7 @@ var counted = []struct {
 // many rows.
 func Tables(ctx context.Context, tx *sql.Tx, marks map[event.Partition]*Contents, limit int64, pace func(), found Findings) error {
 	some := false
-	if err := each(ctx, tx, `SELECT 1 FROM streams LIMIT 1`, func(func(...any) error) error { some = true; return nil }); err != nil {
+	if err := sqlrows.Query(ctx, tx, `SELECT 1 FROM streams LIMIT 1`, nil, func(func(...any) error) error { some = true; return nil }); err != nil {
 		return err
 	}
 	for p, x := range marks {
@@ -153,7 +154,7 @@ func Tables(ctx context.Context, tx *sql.Tx, marks map[event.Partition]*Contents
 			if expected > limit {
 				text = `SELECT partition, 1 FROM ` + table + ` LIMIT 1`
 			}
-			if err := each(ctx, tx, text, func(scan func(...any) error) error {
+			if err := sqlrows.Query(ctx, tx, text, nil, func(scan func(...any) error) error {
 				var p event.Partition
 				var n int64
 				err := scan(&p, &n)
@@ -187,13 +188,13 @@ func messages(ctx context.Context, tx *sql.Tx, pace func()) (n int64, err error)
 	after := []byte{}
 	for more := true; more && err == nil; {
 		before := n
-		err = each(ctx, tx, `SELECT id FROM messages WHERE id > $1 ORDER BY id LIMIT 20000`, func(scan func(...any) error) error {
+		err = sqlrows.Query(ctx, tx, `SELECT id FROM messages WHERE id > $1 ORDER BY id LIMIT 20000`, []any{bytes.Clone(after)}, func(scan func(...any) error) error {
 			var id sql.RawBytes
 			err := scan(&id)
 			after = append(after[:0], id...)
 			n++
 			return err
-		}, bytes.Clone(after))
+		})
 		if more = n > before; more {
 			pace()
 		}
@@ -214,18 +215,4 @@ func Pace(ctx context.Context) func() {
 		}
 		began = time.Now()
 	}
-}
-
-func each(ctx context.Context, tx *sql.Tx, text string, f func(scan func(...any) error) error, args ...any) error {
-	rows, err := tx.QueryContext(ctx, text, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := f(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }

@@ -1,0 +1,38 @@
+// Package sqlrows goes through the rows of a query one by one.
+package sqlrows
+
+import (
+	"context"
+	"database/sql"
+)
+
+// Querier is a database, a connection of one, or a transaction.
+type Querier interface {
+	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
+}
+
+// Query runs a query, and calls f with the Scan of each of its rows. It ends with the first error of the query, of a
+// row or of f.
+func Query(ctx context.Context, q Querier, text string, args []any, f func(scan func(...any) error) error) error {
+	return each(f)(q.QueryContext(ctx, text, args...))
+}
+
+// Each does with a prepared statement what Query does with a text.
+func Each(ctx context.Context, stmt *sql.Stmt, args []any, f func(scan func(...any) error) error) error {
+	return each(f)(stmt.QueryContext(ctx, args...))
+}
+
+func each(f func(scan func(...any) error) error) func(*sql.Rows, error) error {
+	return func(rows *sql.Rows, err error) error {
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			if err := f(rows.Scan); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	}
+}
