@@ -35,6 +35,16 @@ func NewControl(log ledger.Log) *Control {
 	return &Control{log: log, all: map[int64]*Registry{0: empty}, last: empty, accepted: map[event.Position][]string{}, applied: map[event.ID]bool{}, changed: make(chan struct{})}
 }
 
+// Read reads a ledger's control stream up to its head of this moment, and returns its registry as far as it can be read:
+// what is wrong with a record of it, Control.Bad says.
+func Read(ctx context.Context, log ledger.Log) (*Registry, error) {
+	c := NewControl(log)
+	if err := c.CatchUp(ctx); err != nil {
+		return nil, err
+	}
+	return c.last, nil
+}
+
 // Take applies records that were read from the control stream, in order. A record that does not
 // follow the last one is ignored.
 func (c *Control) Take(records []ledger.Record) {

@@ -41,4 +41,7 @@ func TestFirstAt(t *testing.T) {
 	if _, err := FirstAt(t.Context(), dated{1, -2, 3}, 0, 3, time.Unix(2, 0)); err == nil {
 		t.Error("a log that cannot be read gives an answer")
 	}
+	if _, err := HashAt(t.Context(), dated{1, -2, 3}, event.Position{Index: 1}); err == nil {
+		t.Error("an event that cannot be read has a hash")
+	}
 }

@@ -1,6 +1,11 @@
 package ledger
 
-import "github.com/chirograph/chirograph/domain/event"
+import (
+	"context"
+	"fmt"
+
+	"github.com/chirograph/chirograph/domain/event"
+)
 
 // Head is how far a store knows a partition of the ledger: every event before the index Next.
 type Head struct {
@@ -18,4 +23,23 @@ type Known struct {
 	Ledger string
 	// Heads are by partition; a partition that is not in it is not known.
 	Heads map[event.Partition]Head
+}
+
+// HeadsOf are the heads of a log's partitions at this moment.
+func HeadsOf(ctx context.Context, log reader, partitions []event.Partition) (map[event.Partition]Head, error) {
+	out := map[event.Partition]Head{}
+	for _, p := range partitions {
+		_, next, err := log.Read(ctx, p, 0, 0)
+		if err != nil {
+			return nil, fmt.Errorf("read the head of %s: %w", p, err)
+		}
+		h := Head{Next: next}
+		if next > 0 {
+			if h.Hash, err = HashAt(ctx, log, event.Position{Partition: p, Index: next - 1}); err != nil {
+				return nil, err
+			}
+		}
+		out[p] = h
+	}
+	return out, nil
 }

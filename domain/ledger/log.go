@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"sort"
 	"time"
@@ -106,15 +107,34 @@ func FirstAt(ctx context.Context, log reader, p event.Partition, head int64, t t
 	var failed error
 	first := sort.Search(int(head), func(i int) bool {
 		for at := int64(i); failed == nil && at < head; at++ {
-			var records []Record
-			if records, _, failed = log.Read(ctx, p, at, 1); failed == nil && len(records) == 0 {
-				failed = errors.Join(ctx.Err(), errors.New("the log does not give the event at "+event.Position{Partition: p, Index: at}.String()))
-			}
-			if failed == nil && records[0].Event != nil {
-				return !records[0].Event.Time.Before(t)
+			var r Record
+			if r, failed = recordAt(ctx, log, event.Position{Partition: p, Index: at}); failed == nil && r.Event != nil {
+				return !r.Event.Time.Before(t)
 			}
 		}
 		return true
 	})
 	return int64(first), failed
+}
+
+// HashAt is the SHA-256 of the exact bytes of the record at a position below the head.
+func HashAt(ctx context.Context, log reader, at event.Position) ([sha256.Size]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	r, err := recordAt(ctx, log, at)
+	if err != nil {
+		return [sha256.Size]byte{}, err
+	}
+	return sha256.Sum256(r.Raw), nil
+}
+
+func recordAt(ctx context.Context, log reader, at event.Position) (Record, error) {
+	records, _, err := log.Read(ctx, at.Partition, at.Index, 1)
+	if err == nil && len(records) == 0 {
+		err = errors.Join(ctx.Err(), errors.New("the log does not give the event at "+at.String()))
+	}
+	if err != nil {
+		return Record{}, err
+	}
+	return records[0], nil
 }

@@ -89,6 +89,8 @@ type Views interface {
 	// Mark reads from the database how far the partition was folded. It, Streams and Write fail with ErrUnfit
 	// for a partition whose rows are found not to be what was written, until Reset.
 	Mark(ctx context.Context, p event.Partition) (Mark, error)
+	// Sample compares some of the rows with what was written. What does not fit, Mark then says.
+	Sample(ctx context.Context) error
 	// Streams loads the folds of those of the subjects that have one. asOf is how far the
 	// partition was folded at that moment (Mark.Next). If another process projects the same
 	// partition, that may be further than this process has read.

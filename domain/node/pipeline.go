@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"sync"
@@ -344,18 +343,13 @@ func (l *pipeline) serve(parent context.Context) error {
 	}
 }
 
-// sampler is what views have that compare some of their rows with what was written. What does not fit, Mark then says.
-type sampler interface {
-	Sample(ctx context.Context) error
-}
-
 // startingMark is where the views stand, if the log still says the same there. Else it is an ErrLost, and
 // nothing is changed: the views may be the only ones that still know an opt-out.
 func (l *pipeline) startingMark(ctx context.Context) (ledger.Mark, error) {
 	n := l.node
 	// Of a partition that comes from another node, this one has not followed what became of the rows.
-	if views, ok := n.cfg.Views.(sampler); ok && n.cfg.Placement != nil {
-		if err := views.Sample(ctx); err != nil {
+	if n.cfg.Placement != nil {
+		if err := n.cfg.Views.Sample(ctx); err != nil {
 			return ledger.Mark{}, err
 		}
 	}
@@ -381,14 +375,11 @@ func (l *pipeline) startingMark(ctx context.Context) (ledger.Mark, error) {
 	if mark.Next > head {
 		return mark, fmt.Errorf("%w: the views have read up to %s, and the log ends before %s", ledger.ErrLost, at, event.Position{Partition: l.p, Index: head})
 	}
-	records, _, err := n.cfg.Log.Read(ctx, l.p, at.Index, 1)
-	if err != nil {
+	hash, err := ledger.HashAt(ctx, n.cfg.Log, at)
+	if err != nil { // nothing is said against the views
 		return mark, err
 	}
-	if len(records) == 0 { // nothing is said against the views
-		return mark, errors.Join(ctx.Err(), fmt.Errorf("no record could be read at %s", at))
-	}
-	if sha256.Sum256(records[0].Raw) != mark.Hash {
+	if hash != mark.Hash {
 		return mark, fmt.Errorf("%w: at %s the views have read another event than the log has now: the views or the log were exchanged, or the log went on from an older state", ledger.ErrLost, at)
 	}
 	return mark, nil

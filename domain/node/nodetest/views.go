@@ -145,6 +145,9 @@ func (v *Views) Mark(_ context.Context, p event.Partition) (ledger.Mark, error) 
 	return v.Snapshot(p).Mark, nil
 }
 
+// Sample is part of ledger.Views. Nobody else writes to these rows.
+func (v *Views) Sample(context.Context) error { return nil }
+
 // Streams is part of ledger.Views.
 func (v *Views) Streams(_ context.Context, p event.Partition, subjects []event.Pseudonym) (map[event.Pseudonym]*recipient.State, int64, error) {
 	s := v.Snapshot(p)
