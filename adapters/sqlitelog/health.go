@@ -89,8 +89,11 @@ func advice(why string, stopped bool) string {
 		isMoved:    "stop the node, put the file back that it had open, and start it",
 		isOther:    "read the error",
 	}[why]
-	if stopped {
+	switch {
+	case stopped:
 		return what + ", then restart the node: its start finds out what was recorded"
+	case why == isMoved:
+		return what
 	}
 	return what + "; the node goes on by itself"
 }

@@ -137,7 +137,7 @@ func TestReason(t *testing.T) {
 	if got := reason(syscall.EIO); got != isOther {
 		t.Error(got)
 	}
-	for _, why := range []string{isFull, isReadOnly, isBroken, isOther} {
+	for _, why := range []string{isFull, isReadOnly, isBroken, isMoved, isOther} {
 		if advice(why, false) == "" || !strings.Contains(advice(why, true), "restart") {
 			t.Errorf("no advice for %s", why)
 		}

@@ -68,8 +68,9 @@ type Options struct {
 	// does not wait for it, and under load it makes commits larger and so cheaper.
 	// Default 1 ms; a negative Interval is none.
 	Interval time.Duration
-	// Restored opens a ledger that lacks what its head file knows (ErrBehind), and writes the file anew
-	// from the ledger: what the file knew is given up. It is for an operator's recovery only.
+	// Restored opens a ledger without comparing it with its head file (ErrBehind), and writes the file anew from the
+	// ledger. It is for a caller who has compared the two, as package agreement does, or who gives up what the file
+	// knew: a recovery.
 	Restored bool
 	// Lock is the folder's lock, if the caller has taken it (see the function Lock). It is the Log's from then
 	// on, and released with it.
