@@ -35,14 +35,16 @@ func Keep(path, as string) error {
 	if info, err := os.Stat(path + "-wal"); err == nil && info.Size() > 0 {
 		return errors.New("bring the write-ahead file into the views: it is still there")
 	}
-	if err := os.Rename(path, as); err != nil {
-		return err
-	}
-	for _, suffix := range []string{"-wal", "-shm", "-head"} { // what belongs to a name that no views have
+	// The head file goes first: alone it would say of the next views of that name what these knew.
+	for _, suffix := range []string{"-head", "-wal", "-shm"} {
 		if e := os.Remove(path + suffix); e != nil && !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, e)
 		}
 	}
+	if err != nil {
+		return err
+	}
+	err = os.Rename(path, as)
 	return errors.Join(err, syncFolder(filepath.Dir(path)))
 }
 

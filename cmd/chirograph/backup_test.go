@@ -332,12 +332,11 @@ func TestBackupRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	reg := control.NewControl(log)
-	if err := reg.CatchUp(t.Context()); err != nil {
+	reg, err := control.Read(t.Context(), log)
+	if err != nil {
 		t.Fatal(err)
 	}
-	last, _ := reg.Latest()
-	if e := last.Epoch(); e.Number != 2 || e.Began == nil || e.Began.Cause != event.EpochRestored || e.Began.Reason != "a test" || !e.Holds("dev", "account") {
+	if e := reg.Epoch(); e.Number != 2 || e.Began == nil || e.Began.Cause != event.EpochRestored || e.Began.Reason != "a test" || !e.Holds("dev", "account") {
 		t.Errorf("the epoch is %+v", e)
 	}
 }

@@ -18,10 +18,7 @@ var errVaultDiffers = errors.New("the vault belongs to another ledger: a number 
 // bind binds a ledger of an older version to its vault, once its format level allows it. That one sealed
 // number of the ledger has its own stream by this vault was tried when it was opened.
 func (d *Data) bind(ctx context.Context, node string, reg *control.Registry) error {
-	if reg.Epoch().Vault != nil {
-		return nil
-	}
-	if reg.Level() < 3 {
+	if reg.Epoch().Vault != nil || reg.Level() < 3 {
 		return nil
 	}
 	_, err := Record(d.Log, node, &event.VaultBound{Vault: d.Vault.Fingerprint(), Development: d.Development, By: "serve"})
@@ -174,7 +171,7 @@ func (r *Running) parted(ctx context.Context, partitions []event.Partition) erro
 			continue
 		}
 		delete(r.behind, p)
-		hash, err := hashAt(ctx, r.Data.Log, event.Position{Partition: p, Index: k.Next - 1})
+		hash, err := ledger.HashAt(ctx, r.Data.Log, event.Position{Partition: p, Index: k.Next - 1})
 		if err != nil {
 			return err
 		}
@@ -196,7 +193,7 @@ func (r *Running) news(ctx context.Context, known ledger.Known, partitions []eve
 		if head == 0 || head == known.Heads[p].Next {
 			continue
 		}
-		hash, err := hashAt(ctx, r.Data.Log, event.Position{Partition: p, Index: head - 1})
+		hash, err := ledger.HashAt(ctx, r.Data.Log, event.Position{Partition: p, Index: head - 1})
 		if err != nil {
 			return out, err
 		}

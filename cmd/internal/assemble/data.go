@@ -158,7 +158,7 @@ func (d *Data) compare(dir, masterKey string, create bool) (a agreement.Answer, 
 
 // aside sets the views aside, and remembers why.
 func (d *Data) aside(path string, why error) error {
-	to, err := setAside(path, time.Now())
+	to, err := SetAside(path, time.Now())
 	d.Aside = fmt.Sprintf("the views were set aside as %s, and are made anew from the ledger: %v", filepath.Base(to), why)
 	return err
 }

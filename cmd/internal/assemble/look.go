@@ -2,7 +2,6 @@ package assemble
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,8 +31,9 @@ type Look struct {
 	agreement.Question
 	// Registry is control's, as far as the ledger has it; nil where there is no ledger that can be read.
 	Registry *control.Registry
-	log      *sqlitelog.Image
-	vault    *vault.Look
+	// Log is the ledger's image; nil where there is no ledger that can be read.
+	Log   *sqlitelog.Image
+	vault *vault.Look
 }
 
 // LookAt looks at the files of a data folder. Its error is one of the machine: a file that cannot be
@@ -71,8 +71,8 @@ func (l *Look) lookAtHead(dir string) {
 // Close closes the images.
 func (l *Look) Close() error {
 	var err error
-	if l.log != nil {
-		err = l.log.Close()
+	if l.Log != nil {
+		err = l.Log.Close()
 	}
 	if l.vault != nil {
 		err = errors.Join(err, l.vault.Close())
@@ -105,23 +105,21 @@ func besideWAL(path string, why error) error {
 
 func (l *Look) lookAtLedger(ctx context.Context, dir string) (err error) {
 	s := &l.Ledger
-	if l.log, err = sqlitelog.OpenImage(dir); err != nil {
+	if l.Log, err = sqlitelog.OpenImage(dir); err != nil {
 		if errors.Is(err, sqlitelog.ErrNoLedger) {
 			err = fs.ErrNotExist
 		}
 		return sort(&s.Side, besideWAL(filepath.Join(dir, ledgerFile), err))
 	}
-	if s.Known, err = l.log.Known(); err != nil {
+	if s.Known, err = l.Log.Known(); err != nil {
 		s.State, s.Why = agreement.Unreadable, besideWAL(filepath.Join(dir, ledgerFile), err)
 		return nil
 	}
-	s.Hash = func(at event.Position) ([32]byte, error) { return hashAt(ctx, l.log, at) }
-	c := control.NewControl(l.log)
-	if err := c.CatchUp(ctx); err != nil {
+	s.Hash = func(at event.Position) ([32]byte, error) { return ledger.HashAt(ctx, l.Log, at) }
+	if l.Registry, err = control.Read(ctx, l.Log); err != nil {
 		s.State, s.Why = agreement.Unreadable, err
 		return nil
 	}
-	l.Registry, _ = c.Latest()
 	if v := l.Registry.Epoch().Vault; v != nil {
 		s.Bound = v.Vault
 	}
@@ -161,7 +159,7 @@ const newest = 10_000
 // newer than what the vault knows: a vault that is older than the ledger lacks the keys of people who came
 // since.
 func (l *Look) keysThere(ctx context.Context) error {
-	return eachNewer(ctx, l.log, l.Ledger.Known, l.Vault.Known, func(named ledger.Keys) (int, error) { return l.vault.Lacks(ctx, named) })
+	return eachNewer(ctx, l.Log, l.Ledger.Known, l.Vault.Known, func(named ledger.Keys) (int, error) { return l.vault.Lacks(ctx, named) })
 }
 
 // eachNewer asks lacks, for the events that are newer than what the vault knows, how many of the keys that they name
@@ -232,12 +230,11 @@ func (d *Data) compareSharedOnce(ctx context.Context) (err error) {
 		}
 		q.Ledger.Known.Heads[p] = ledger.Head{Next: head}
 	}
-	q.Ledger.Hash = func(at event.Position) ([32]byte, error) { return hashAt(ctx, d.Log, at) }
-	c := control.NewControl(d.Log)
-	if err := c.CatchUp(ctx); err != nil {
+	q.Ledger.Hash = func(at event.Position) ([32]byte, error) { return ledger.HashAt(ctx, d.Log, at) }
+	reg, err := control.Read(ctx, d.Log)
+	if err != nil {
 		return err
 	}
-	reg, _ := c.Latest()
 	if v := reg.Epoch().Vault; v != nil {
 		q.Ledger.Bound = v.Vault
 	}
@@ -255,21 +252,9 @@ func (d *Data) compareSharedOnce(ctx context.Context) (err error) {
 	})
 }
 
-// hashAt is the SHA-256 of the event at a position.
-func hashAt(ctx context.Context, log ledger.Log, at event.Position) ([32]byte, error) {
-	records, _, err := log.Read(ctx, at.Partition, at.Index, 1)
-	if err == nil && len(records) == 0 {
-		err = errors.Join(ctx.Err(), fmt.Errorf("no event at %s", at))
-	}
-	if err != nil {
-		return [32]byte{}, err
-	}
-	return sha256.Sum256(records[0].Raw), nil
-}
-
-// setAside renames a database's files, the database itself last: a crash leaves it to be set aside once
-// more. The name says when.
-func setAside(path string, now time.Time) (string, error) {
+// SetAside renames a database's files, the database itself last: a crash leaves it to be set aside once
+// more. The name says when. What is not there is passed over.
+func SetAside(path string, now time.Time) (string, error) {
 	to := path + ".aside-" + now.UTC().Format("20060102T150405.000")
 	for _, suffix := range []string{"-shm", "-wal", "-head", ""} {
 		if err := os.Rename(path+suffix, to+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -80,7 +80,7 @@ func (c *MakeCmd) Run(g *terminal.Globals) (err error) {
 		return err
 	}
 	if cfg == nil {
-		if err := whole(context.Background(), c.Data, c.MasterKey); err != nil {
+		if err := whole(ctx, c.Data, c.MasterKey); err != nil {
 			return err
 		}
 	}
@@ -169,9 +169,6 @@ func (c *MakeCmd) folder(ctx context.Context, g *terminal.Globals, old *manifest
 	defer func() { err = errors.Join(err, held.Close()) }()
 	asOf := time.Now()
 	src, err := sqlitelog.OpenReader(c.Data, false, nil)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s contains no ledger: check the folder's name", c.Data)
-	}
 	if err != nil {
 		return err
 	}
@@ -325,17 +322,25 @@ func (c *MakeCmd) copyKeys(ctx context.Context, from *vault.Vault, known ledger.
 	if err != nil {
 		return 0, err
 	}
-	// The second pass compares every key; what a node adds meanwhile is copied too.
-	for range 2 {
-		k, err := vault.Copy(ctx, from, to)
-		if n += k; err != nil {
-			return n, errors.Join(err, to.Close())
-		}
+	if n, err = copyVault(ctx, from, to); err != nil {
+		return n, errors.Join(err, to.Close())
 	}
 	if err := errors.Join(to.Learn(ctx, known), to.Close()); err != nil || !c.WithMasterKey {
 		return n, err
 	}
 	return n, copyMasterKey(c.MasterKey, filepath.Join(c.Keys, "master.key"))
+}
+
+// copyVault copies the keys that a vault lacks, in two passes: the second compares every key, and copies what a node added
+// meanwhile.
+func copyVault(ctx context.Context, from, to *vault.Vault) (n int, err error) {
+	for range 2 {
+		k, err := vault.Copy(ctx, from, to)
+		if n += k; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // copyMasterKey copies a master key file. A file that is there must be the same.
@@ -361,24 +366,14 @@ func belongs(ctx context.Context, log ledger.Log, keys *vault.Vault) error {
 	if keys == nil {
 		return nil
 	}
-	e, err := epochOf(ctx, log)
+	reg, err := control.Read(ctx, log)
 	if err != nil {
 		return err
 	}
-	if bound := e.Vault; bound != nil && bound.Vault != keys.Fingerprint() {
+	if bound := reg.Epoch().Vault; bound != nil && bound.Vault != keys.Fingerprint() {
 		return fmt.Errorf("the vault is not the vault of this ledger: its fingerprint is %s, and the ledger is bound to %s. Nothing was copied", keys.Fingerprint(), bound.Vault)
 	}
 	return nil
-}
-
-// epochOf reads the epoch of a ledger, and its vault.
-func epochOf(ctx context.Context, log ledger.Log) (control.Epoch, error) {
-	c := control.NewControl(log)
-	if err := c.CatchUp(ctx); err != nil {
-		return control.Epoch{}, err
-	}
-	reg, _ := c.Latest()
-	return reg.Epoch(), nil
 }
 
 // otherHistory adds to an error of a backup that has what the ledger does not have what to do.

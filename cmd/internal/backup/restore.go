@@ -62,11 +62,8 @@ func (s *source) Close() error {
 func (c *RestoreCmd) Run(g *terminal.Globals) (err error) {
 	ctx, stop := terminal.Interruptible()
 	defer stop()
-	if terminal.Plain(c.Reason) != c.Reason || c.Reason == "" {
-		return terminal.UsageError("--reason must have 3 to 500 printable characters")
-	}
-	if err := ledger.CheckReason("", c.Reason); err != nil {
-		return terminal.UsageError("--reason: %s", err)
+	if err := operate.CheckReason(c.Reason); err != nil {
+		return err
 	}
 	info, err := os.Stat(c.To)
 	shared := err == nil && !info.IsDir()
@@ -340,36 +337,29 @@ func (c *RestoreCmd) beginEpoch(ctx context.Context, src *source, dir string) (e
 	if err != nil {
 		return 0, err
 	}
-	epoch, err = begunEpoch(ctx, log, src.keys.Fingerprint(), c.Reason, c.By)
+	epoch, err = c.begunEpoch(ctx, src, log)
 	return epoch, errors.Join(err, log.Close())
 }
 
 // begunEpoch raises a ledger's format level where that is needed, binds it to its vault if it is not bound, and begins an
-// epoch after a restore.
-func begunEpoch(ctx context.Context, log assemble.Log, fingerprint, reason, by string) (int, error) {
-	c := control.NewControl(log)
-	for {
-		if err := c.CatchUp(ctx); err != nil {
-			return 0, err
-		}
-		if err := c.Bad(); err != nil {
-			return 0, err
-		}
-		reg, _ := c.Latest()
-		var next event.Data
-		if level := control.NextLevel(reg, "restore"); level != nil {
-			next = level
-		} else if reg.Epoch().Vault == nil {
-			next = &event.VaultBound{Vault: fingerprint, By: "restore"}
-		} else {
-			n := reg.Epoch().Number + 1
-			_, err := operate.BeginEpoch(ctx, log, &event.EpochBegan{Epoch: n, Cause: event.EpochRestored, Reason: reason, By: by}, "restore")
-			return n, err
-		}
-		if _, err := assemble.Record(log, "restore", next); err != nil {
+// epoch after a restore; one that such a run began before is finished.
+func (c *RestoreCmd) begunEpoch(ctx context.Context, src *source, log assemble.Log) (int, error) {
+	was, err := control.Read(ctx, src.log)
+	if err != nil {
+		return 0, err
+	}
+	is, err := operate.Raise(ctx, log, event.MaxLevel, "restore", "restore")
+	if err != nil {
+		return 0, err
+	}
+	if is.Epoch().Vault == nil {
+		if _, err := assemble.Record(log, "restore", &event.VaultBound{Vault: src.keys.Fingerprint(), By: "restore"}); err != nil {
 			return 0, err
 		}
 	}
+	n := was.Epoch().Number + 1
+	_, err = operate.BeginEpoch(ctx, log, &event.EpochBegan{Epoch: n, Cause: event.EpochRestored, Reason: c.Reason, By: c.By}, "restore")
+	return n, err
 }
 
 // restoreKeys copies the keys to a vault in dir, which then knows exactly the restored ledger.
@@ -386,10 +376,8 @@ func (c *RestoreCmd) restoreKeys(ctx context.Context, src *source, dir string) e
 	if err != nil {
 		return err
 	}
-	for range 2 { // the second pass compares every key
-		if _, err := vault.Copy(ctx, src.keys, to); err != nil {
-			return errors.Join(err, to.Close())
-		}
+	if _, err := copyVault(ctx, src.keys, to); err != nil {
+		return errors.Join(err, to.Close())
 	}
 	if err := errors.Join(to.Relearn(ctx, ledger.Known{Ledger: src.Ledger, Heads: heads}), to.Close()); err != nil {
 		return err

@@ -2,7 +2,6 @@ package backup
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -58,17 +57,15 @@ func (c *RestoreCmd) toCluster(ctx context.Context, g *terminal.Globals, src *so
 	} else if n > 0 {
 		return 0, fmt.Errorf("%s is in use by %s: stop the nodes, and run the command again", cfg.Location(), terminal.Count(n, "node"))
 	}
-	if epoch, err = c.epoch(ctx, src, to); err != nil {
+	if epoch, err = c.begunEpoch(ctx, src, to); err != nil {
 		return 0, err
 	}
 	v, err := vault.OpenPostgres(ctx, cfg.Postgres.Address(), cfg.MasterKeyFile, vault.Options{Create: true, CopyOf: src.keys, ToCopy: true})
 	if err != nil {
 		return 0, err
 	}
-	for range 2 { // the second pass compares every key
-		if _, err := vault.Copy(ctx, src.keys, v); err != nil {
-			return 0, errors.Join(err, v.Close())
-		}
+	if _, err := copyVault(ctx, src.keys, v); err != nil {
+		return 0, errors.Join(err, v.Close())
 	}
 	return epoch, errors.Join(c.learn(ctx, to, v), v.Close())
 }
@@ -91,74 +88,37 @@ func (c *RestoreCmd) copyTo(ctx context.Context, g *terminal.Globals, src *sourc
 	return nil
 }
 
-// copied reports whether an earlier run copied the whole ledger, and wrote to control after it.
+// copied reports whether an earlier run copied the whole ledger, and began the epoch after it: then control, and what
+// the epoch brings into the other partitions, go on after the backup.
 func (c *RestoreCmd) copied(ctx context.Context, src *source, to assemble.Log) (bool, error) {
 	for _, p := range assemble.PartitionsOf(to) {
 		_, head, err := to.Read(ctx, p, 0, 0)
 		if err != nil {
 			return false, err
 		}
-		if want := src.Heads[p.String()].Next; p != event.ControlPartition && head != want || p == event.ControlPartition && head <= want {
+		if want := src.Heads[p.String()].Next; head < want || p == event.ControlPartition && head == want {
 			return false, nil
 		}
 	}
 	for _, p := range assemble.PartitionsOf(to) {
 		want := src.Heads[p.String()]
-		if h, err := headAt(ctx, to, p, want.Next); err != nil {
+		if want.Next == 0 {
+			continue
+		}
+		if hash, err := ledger.HashAt(ctx, to, event.Position{Partition: p, Index: want.Next - 1}); err != nil {
 			return false, err
-		} else if want.Next > 0 && hex.EncodeToString(h.Hash[:]) != want.Hash {
+		} else if hex.EncodeToString(hash[:]) != want.Hash {
 			return false, nil
 		}
 	}
 	return true, nil
 }
 
-// epoch is the epoch that an earlier run began, or the one that it begins.
-func (c *RestoreCmd) epoch(ctx context.Context, src *source, to assemble.Log) (int, error) {
-	was, err := epochOf(ctx, src.log)
-	if err != nil {
-		return 0, err
-	}
-	is, err := epochOf(ctx, to)
-	if err != nil {
-		return 0, err
-	}
-	if is.Began != nil && is.Began.Cause == event.EpochRestored && is.Number > max(1, was.Number) {
-		return is.Number, nil
-	}
-	return begunEpoch(ctx, to, src.keys.Fingerprint(), c.Reason, c.By)
-}
-
 // learn tells the restored vault exactly how far the restored ledger goes.
 func (c *RestoreCmd) learn(ctx context.Context, log assemble.Log, v *vault.Vault) error {
-	known := ledger.Known{Ledger: log.Source()[1:], Heads: map[event.Partition]ledger.Head{}}
-	for _, p := range assemble.PartitionsOf(log) {
-		_, head, err := log.Read(ctx, p, 0, 0)
-		if err != nil {
-			return err
-		}
-		if known.Heads[p], err = headAt(ctx, log, p, head); err != nil {
-			return err
-		}
-	}
-	return v.Relearn(ctx, known)
-}
-
-// headAt is the head of a partition when its next index was next.
-func headAt(ctx context.Context, log assemble.Log, p event.Partition, next int64) (ledger.Head, error) {
-	h := ledger.Head{Next: next}
-	if next == 0 {
-		return h, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, assemble.OpenWithin)
-	defer cancel()
-	last, _, err := log.Read(ctx, p, next-1, 1)
+	heads, err := ledger.HeadsOf(ctx, log, assemble.PartitionsOf(log))
 	if err != nil {
-		return h, err
+		return err
 	}
-	if len(last) == 0 {
-		return h, errors.Join(ctx.Err(), fmt.Errorf("no record could be read at %s", event.Position{Partition: p, Index: next - 1}))
-	}
-	h.Hash = sha256.Sum256(last[0].Raw)
-	return h, nil
+	return v.Relearn(ctx, ledger.Known{Ledger: log.Source()[1:], Heads: heads})
 }

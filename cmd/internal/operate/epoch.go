@@ -17,24 +17,34 @@ import (
 // What it appended is durable when it returns. If it is cut short, call it again with the same d. It returns
 // the event that began the epoch.
 func BeginEpoch(ctx context.Context, log assemble.Log, d *event.EpochBegan, node string) (*event.Event, error) {
-	for {
-		reg, err := registryOf(ctx, log)
-		if err != nil {
+	reg, err := Raise(ctx, log, d.Type().Level(), node, d.By)
+	if err != nil {
+		return nil, err
+	}
+	if reg.Epoch().Number == d.Epoch-1 {
+		if _, err := assemble.Record(log, node, d); err != nil {
 			return nil, err
 		}
-		switch epoch := reg.Epoch(); {
-		case reg.Level() < d.Type().Level():
-			if err := appendAll(log, event.ControlPartition, controlEvent(log, "", node, control.NextLevel(reg, d.By))); err != nil {
-				return nil, err
-			}
-		case epoch.Number == d.Epoch-1:
-			if err := appendAll(log, event.ControlPartition, controlEvent(log, "", node, d)); err != nil {
-				return nil, err
-			}
-		case epoch.Number == d.Epoch:
-			return bringEpoch(ctx, log, reg, node)
-		default:
-			return nil, fmt.Errorf("the ledger is in epoch %d, and epoch %d cannot follow it", epoch.Number, d.Epoch)
+		if reg, err = registryOf(ctx, log); err != nil {
+			return nil, err
+		}
+	}
+	if n := reg.Epoch().Number; n != d.Epoch {
+		return nil, fmt.Errorf("the ledger is in epoch %d, and epoch %d cannot follow it", n, d.Epoch)
+	}
+	return bringEpoch(ctx, log, reg, node)
+}
+
+// Raise raises a ledger's format level to the given one, one level at a time, if it is lower, and returns what control
+// says then. What it appended is durable when it returns.
+func Raise(ctx context.Context, log assemble.Log, level int, node, by string) (*control.Registry, error) {
+	for {
+		reg, err := registryOf(ctx, log)
+		if err != nil || reg.Level() >= level {
+			return reg, err
+		}
+		if _, err := assemble.Record(log, node, control.NextLevel(reg, by)); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -75,16 +85,8 @@ func registryOf(ctx context.Context, log assemble.Log) (*control.Registry, error
 	if err := c.Bad(); err != nil {
 		return nil, err
 	}
-	if err := c.Newer(); err != nil {
-		return nil, err
-	}
 	reg, _ := c.Latest()
 	return reg, nil
-}
-
-func controlEvent(log assemble.Log, tenant, node string, d event.Data) *event.Event {
-	now := time.Now()
-	return ledger.Author{Source: log.Source(), Node: node}.Event(ledger.Stream{Tenant: tenant}, event.NewID(now), now, d)
 }
 
 // appendAll appends events to a partition, and returns when they are durable.

@@ -10,9 +10,7 @@ import (
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
-	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 // LogCmd looks after the ledger's log.
@@ -61,7 +59,7 @@ func (c *LogInitCmd) Run(g *terminal.Globals) (err error) {
 		}
 		if what = "existed already; what it lacked was made, and it is as it should be"; fresh {
 			what = "was made"
-			if _, _, err := raise(ctx, log, "log init"); err != nil {
+			if _, err := Raise(ctx, log, event.MaxLevel, "command", "log init"); err != nil {
 				return err
 			}
 		}
@@ -87,40 +85,21 @@ func (c *LogRaiseCmd) Run(g *terminal.Globals) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	from, to, err := raise(ctx, d.Log, c.By)
+	was, err := registryOf(ctx, d.Log)
 	if err != nil {
 		return err
 	}
+	is, err := Raise(ctx, d.Log, event.MaxLevel, "command", c.By)
+	if err != nil {
+		return err
+	}
+	from, to := was.Level(), is.Level()
 	if from == to {
 		_, err = fmt.Fprintf(g.Stdout, "The ledger %s has the format level %d, the highest that this version knows. Nothing was changed.\n", d.Log.Source()[1:], to)
 		return err
 	}
 	_, err = fmt.Fprintf(g.Stdout, "The format level of the ledger %s was raised from %d to %d. A node of an older version now refuses to serve it.\n", d.Log.Source()[1:], from, to)
 	return err
-}
-
-// raise raises a ledger's format level as far as this build can.
-func raise(ctx context.Context, log assemble.Log, by string) (from, to int, err error) {
-	c := control.NewControl(log)
-	for {
-		if err := c.CatchUp(ctx); err != nil {
-			return from, to, err
-		}
-		if err := c.Bad(); err != nil {
-			return from, to, err
-		}
-		reg, _ := c.Latest()
-		if to = reg.Level(); from == 0 {
-			from = to
-		}
-		next := control.NextLevel(reg, by)
-		if next == nil {
-			return from, to, nil
-		}
-		if _, err := assemble.Record(log, "command", next); err != nil {
-			return from, to, err
-		}
-	}
 }
 
 // LogAcceptCmd accepts one foreign record.
@@ -140,11 +119,8 @@ func (c *LogAcceptCmd) Run(g *terminal.Globals) (err error) {
 	if err != nil {
 		return terminal.UsageError("%s", err)
 	}
-	if terminal.Plain(c.Reason) != c.Reason || c.Reason == "" {
-		return terminal.UsageError("--reason must have 3 to 500 printable characters")
-	}
-	if err := ledger.CheckReason("", c.Reason); err != nil {
-		return terminal.UsageError("--reason: %s", err)
+	if err := CheckReason(c.Reason); err != nil {
+		return err
 	}
 	d, err := c.open(ctx)
 	if err != nil {

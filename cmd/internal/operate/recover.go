@@ -3,7 +3,6 @@ package operate
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,7 +44,7 @@ func (c *RecoverLedgerCmd) Run(g *terminal.Globals) error {
 	ctx, stop := terminal.Interruptible()
 	defer stop()
 	if c.Yes {
-		if err := checkReason(c.Reason); err != nil {
+		if err := CheckReason(c.Reason); err != nil {
 			return err
 		}
 	}
@@ -103,16 +102,6 @@ func (r *recovering) run(ctx context.Context) error {
 	return r.do(ctx, plan, lock)
 }
 
-func checkReason(reason string) error {
-	if terminal.Plain(reason) != reason || reason == "" {
-		return terminal.UsageError("--reason must have 3 to 500 printable characters")
-	}
-	if err := ledger.CheckReason("", reason); err != nil {
-		return terminal.UsageError("--reason: %s", err)
-	}
-	return nil
-}
-
 // recovering is the recovery of one data folder.
 type recovering struct {
 	dir, masterKey, reason, by string
@@ -121,6 +110,7 @@ type recovering struct {
 	heads ledger.Known // what the stores know and the ledger lacks, together
 	kept  string       // the views that know more, where an earlier run has kept them
 	ahead bool         // the views in views.db know more than the ledger
+	short bool         // they do not, and once did: their head file does
 	last  time.Time    // of the newest event that the ledger has
 	// fault, where a test sets it, is asked before each step, and its error ends the run as a crash would.
 	fault func(step string) error
@@ -145,28 +135,13 @@ func (r *recovering) look(ctx context.Context) (_ *recovery.Plan, err error) {
 	if !errors.Is(err, agreement.ErrLost) {
 		return nil, err
 	}
-	log, err := sqlitelog.OpenImage(r.dir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	// Beside a node that is running, the ledger grew while the others were looked at.
-	if q.Ledger.Known, err = log.Known(); err != nil {
-		return nil, err
-	}
-	q.Ledger.Hash = func(at event.Position) ([32]byte, error) { return hashAt(ctx, log, at) }
-	if a, err = agreement.Compare(&q.Question); err == nil {
-		return nil, nil
-	} else if !errors.Is(err, agreement.ErrLost) {
-		return nil, err
-	}
 	path := r.path("views.db")
 	// Views that an earlier run has kept count instead of those that it made.
 	epoch := q.Registry.Epoch()
 	for _, n := range []int{epoch.Number + 1, epoch.Number} {
 		kept := r.keptViews(n)
-		known, err := knownBy(ctx, kept)
-		if errors.Is(err, fs.ErrNotExist) || viewsAhead(a.Lost) || n == epoch.Number && !recovery.SameLoss(epoch.Began, a.Lost) {
+		known, err := knownToViews(ctx, kept)
+		if errors.Is(err, fs.ErrNotExist) || knownBy(agreement.Views, a.Lost) || n == epoch.Number && !recovery.SameLoss(epoch.Began, a.Lost) {
 			continue
 		}
 		if err != nil {
@@ -179,11 +154,12 @@ func (r *recovering) look(ctx context.Context) (_ *recovery.Plan, err error) {
 		break
 	}
 	r.learn(q.Ledger.Known.Ledger, a.Lost)
-	if r.last, err = lastEvent(ctx, log, q.Ledger.Known); err != nil {
+	if r.last, err = lastEvent(ctx, q.Log, q.Ledger.Known); err != nil {
 		return nil, err
 	}
 	var of recovery.Views
-	r.ahead = r.kept == "" && viewsAhead(a.Lost)
+	r.ahead = r.kept == "" && knownBy(agreement.Views, a.Lost)
+	r.short = !r.ahead && knownBy(agreement.ViewsHead, a.Lost)
 	if r.ahead || r.kept != "" {
 		v, err := lostviews.Open(path)
 		if err != nil {
@@ -192,7 +168,7 @@ func (r *recovering) look(ctx context.Context) (_ *recovery.Plan, err error) {
 		defer func() { err = errors.Join(err, v.Close()) }()
 		of = v
 	}
-	plan, err := recovery.Make(ctx, log, a.Lost, q.Views.Known, of)
+	plan, err := recovery.Make(ctx, q.Log, a.Lost, q.Views.Known, of)
 	if errors.Is(err, recovery.ErrUnreadable) {
 		return nil, fmt.Errorf("%w. Restore the newest backup; a recovery needs a ledger that can be read whole", err)
 	}
@@ -216,25 +192,14 @@ func lastEvent(ctx context.Context, log ledger.Log, known ledger.Known) (last ti
 	return last, nil
 }
 
-// knownBy is what views know. The error is fs.ErrNotExist where there are none.
-func knownBy(ctx context.Context, path string) (k ledger.Known, err error) {
+// knownToViews is what views know. The error is fs.ErrNotExist where there are none.
+func knownToViews(ctx context.Context, path string) (k ledger.Known, err error) {
 	v, err := lostviews.Open(path)
 	if err != nil {
 		return k, err
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
 	return v.Known(ctx)
-}
-
-func hashAt(ctx context.Context, log ledger.Log, at event.Position) ([32]byte, error) {
-	records, _, err := log.Read(ctx, at.Partition, at.Index, 1)
-	if err != nil {
-		return [32]byte{}, err
-	}
-	if len(records) == 0 {
-		return [32]byte{}, fmt.Errorf("there is no event at %s", at)
-	}
-	return sha256.Sum256(records[0].Raw), nil
 }
 
 // learn adds up what the stores know and the ledger lacks. What the stores know that the ledger has is left
@@ -248,8 +213,9 @@ func (r *recovering) learn(id string, lost []agreement.Lost) {
 	}
 }
 
-func viewsAhead(lost []agreement.Lost) bool {
-	return slices.ContainsFunc(lost, func(l agreement.Lost) bool { return l.By == agreement.Views })
+// knownBy reports whether a store knows something of what is lost.
+func knownBy(s agreement.Store, lost []agreement.Lost) bool {
+	return slices.ContainsFunc(lost, func(l agreement.Lost) bool { return l.By == s })
 }
 
 func (r *recovering) keptViews(epoch int) string {
@@ -290,11 +256,15 @@ func (r *recovering) do(ctx context.Context, plan *recovery.Plan, lock *os.File)
 	if err := steps("keep"); err != nil {
 		return err
 	}
-	if r.ahead {
+	switch {
+	case r.ahead:
 		r.kept = r.keptViews(plan.Epoch)
-		if err := lostviews.Keep(r.path("views.db"), r.kept); err != nil {
-			return err
-		}
+		err = lostviews.Keep(r.path("views.db"), r.kept)
+	case r.short:
+		_, err = assemble.SetAside(r.path("views.db"), time.Now())
+	}
+	if err != nil {
+		return err
 	}
 	if err := steps("begin"); err != nil {
 		return err
@@ -348,19 +318,9 @@ func (r *recovering) freshViews(ctx context.Context, d *assemble.Data) error {
 
 // forget makes the vault know exactly what the ledger has. It is the last step.
 func (r *recovering) forget(ctx context.Context, d *assemble.Data) error {
-	k := ledger.Known{Ledger: d.Log.Source()[1:], Heads: map[event.Partition]ledger.Head{}}
-	for _, p := range assemble.PartitionsOf(d.Log) {
-		_, head, err := d.Log.Read(ctx, p, 0, 0)
-		if err != nil {
-			return err
-		}
-		h := ledger.Head{Next: head}
-		if head > 0 {
-			if h.Hash, err = hashAt(ctx, d.Log, event.Position{Partition: p, Index: head - 1}); err != nil {
-				return err
-			}
-		}
-		k.Heads[p] = h
+	heads, err := ledger.HeadsOf(ctx, d.Log, assemble.PartitionsOf(d.Log))
+	if err != nil {
+		return err
 	}
-	return d.Vault.Relearn(ctx, k)
+	return d.Vault.Relearn(ctx, ledger.Known{Ledger: d.Log.Source()[1:], Heads: heads})
 }

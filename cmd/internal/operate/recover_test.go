@@ -461,3 +461,25 @@ func TestRecoverAnotherHistory(t *testing.T) {
 		}
 	}
 }
+
+// The views are gone, and their head file still says how far they were: the ledger goes on with new views.
+func TestRecoverWithoutViews(t *testing.T) {
+	l := lossyFolder(t)
+	for _, name := range []string{"views.db", "views.db-wal", "views.db-shm"} {
+		if err := os.Remove(filepath.Join(l.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	out, err := recoverWith(l.dir, "disk 4 failed")
+	if err != nil || !strings.Contains(out, "head file of the views") || !strings.Contains(out, "0 opt-outs known from the views") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := recoverWith(l.dir); err != nil || !strings.HasPrefix(out, "Nothing is missing") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	h := openHistory(t, l.dir, false)
+	defer h.d.Close()
+	if m, err := h.d.Views.Message(t.Context(), "acme", l.open); err != nil || m.Status != recipient.Accepted {
+		t.Errorf("what the ledger has is %+v, %v", m, err)
+	}
+}

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 // RecoverReleaseCmd releases what an epoch holds.
@@ -28,7 +30,7 @@ func (c *RecoverReleaseCmd) Run(g *terminal.Globals) (err error) {
 	case c.All && (c.Tenant != "" || c.Program != ""), !c.All && c.Tenant == "":
 		return terminal.UsageError("name what is released: --tenant T --program P, --tenant T for all of its programs, or --all")
 	}
-	if err := checkReason(c.Reason); err != nil {
+	if err := CheckReason(c.Reason); err != nil {
 		return err
 	}
 	d, err := c.open(ctx)
@@ -57,7 +59,8 @@ func (c *RecoverReleaseCmd) Run(g *terminal.Globals) (err error) {
 		}
 		what = "All programs of the tenant " + terminal.Plain(c.Tenant)
 	}
-	e := controlEvent(d.Log, c.Tenant, "command", &event.EpochReleased{Epoch: epoch.Number, Program: c.Program, Reason: c.Reason, By: c.By})
+	now := time.Now()
+	e := ledger.Author{Source: d.Log.Source(), Node: "command"}.Event(ledger.Stream{Tenant: c.Tenant}, event.NewID(now), now, &event.EpochReleased{Epoch: epoch.Number, Program: c.Program, Reason: c.Reason, By: c.By})
 	if err := appendAll(d.Log, event.ControlPartition, e); err != nil {
 		return err
 	}

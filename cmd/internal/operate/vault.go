@@ -178,11 +178,10 @@ func (c *VaultRotateCmd) record(ctx context.Context, g *terminal.Globals) error 
 }
 
 func recordRotations(ctx context.Context, d *assemble.Data) (int, error) {
-	c := control.NewControl(d.Log)
-	if err := c.CatchUp(ctx); err != nil {
+	reg, err := control.Read(ctx, d.Log)
+	if err != nil {
 		return 0, err
 	}
-	reg, _ := c.Latest()
 	return d.RecordRotations(ctx, "command", reg.Level())
 }
 
