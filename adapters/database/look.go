@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
+	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -139,20 +140,14 @@ func vaultKnown(ctx context.Context, tx *sql.Tx) (k ledger.Known, err error) {
 	if err := tx.QueryRowContext(ctx, `SELECT coalesce((SELECT id FROM chirograph_vault.ledger), '')`).Scan(&k.Ledger); err != nil {
 		return k, err
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT partition, next, hash FROM chirograph_vault.heads`)
-	if err != nil {
-		return k, err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err = sqlrows.Query(ctx, tx, `SELECT partition, next, hash FROM chirograph_vault.heads`, nil, func(scan func(...any) error) error {
 		var p event.Partition
 		var h ledger.Head
 		var hash []byte
-		if err := rows.Scan(&p, &h.Next, &hash); err != nil {
-			return k, err
-		}
+		err := scan(&p, &h.Next, &hash)
 		copy(h.Hash[:], hash)
 		k.Heads[p] = h
-	}
-	return k, rows.Err()
+		return err
+	})
+	return k, err
 }

@@ -231,7 +231,7 @@ func (c *cluster) look(ctx context.Context) string {
 		}
 		if c.ids[topic] != t.TopicID {
 			c.mu.Lock()
-			c.unrecoverable = fmt.Errorf("topic %s is not the one that this process opened: it was deleted and made again, and what was in it is gone; stop every node, and restore the topic from a copy of the ledger, or run \"chirograph recover\": %w", c.names[topic], ledger.ErrLost)
+			c.unrecoverable = fmt.Errorf("topic %s is not the one that this process opened: it was deleted and made again, and what was in it is gone; stop every node. %s: %w", c.names[topic], afterLoss, ledger.ErrLost)
 			c.mu.Unlock()
 		}
 		uses := 1

@@ -354,10 +354,13 @@ func (f *topicsState) uses(topic int) int {
 	return 1
 }
 
+// afterLoss is what an operator does about events that a topic has lost.
+const afterLoss = "Restore the topic from a copy of the ledger, or restore the newest backup to other topics and another database (\"chirograph restore\")"
+
 // lost says that the first events of a partition are gone.
 func lost(topic string, p event.Partition, first int64) string {
-	return fmt.Sprintf("history is missing from %s to %s: topic %s begins at offset %d, because records were deleted or retention took them. Restore the topic from a copy of the ledger, or run \"chirograph recover\"",
-		event.Position{Partition: p}, event.Position{Partition: p, Index: first - 1}, topic, first)
+	return fmt.Sprintf("history is missing from %s to %s: topic %s begins at offset %d, because records were deleted or retention took them. %s",
+		event.Position{Partition: p}, event.Position{Partition: p, Index: first - 1}, topic, first, afterLoss)
 }
 
 // spare says that a topic has more partitions than the ledger uses; "" if not.

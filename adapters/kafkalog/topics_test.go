@@ -251,7 +251,7 @@ func TestRefusals(t *testing.T) {
 		{name: "records were deleted", spoil: func(t *testing.T, c *Config) {
 			write(t, *c, &kgo.Record{Topic: c.Prefix + ".ledger", Partition: 2, Value: []byte("x")}, &kgo.Record{Topic: c.Prefix + ".ledger", Partition: 2, Value: []byte("x")})
 			deleteRecords(t, *c, ".ledger", 2, 2)
-		}, want: []string{"history is missing from 02-0 to 02-1", ".ledger begins at offset 2", "chirograph recover"}},
+		}, want: []string{"history is missing from 02-0 to 02-1", ".ledger begins at offset 2", "chirograph restore"}},
 		{name: "the first event was deleted", spoil: func(t *testing.T, c *Config) { deleteRecords(t, *c, ".control", 0, 1) },
 			want: []string{"history is missing from control-0 to control-0"}},
 		{name: "control was deleted", spoil: func(t *testing.T, c *Config) {

@@ -291,7 +291,7 @@ func (s *survey) read(ctx context.Context, p event.Partition) error {
 	return nil
 }
 
-// known reports whether the ledger lacks an event that the views know at that position.
+// lacks reports whether the ledger lacks an event that the views know at that position.
 func (s *survey) lacks(p event.Partition, index int64) bool {
 	m := s.missing[p]
 	return m != nil && m.From >= 0 && index >= m.From
