@@ -22,12 +22,9 @@ func CheckDevelopment(dir, tenant string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	switch {
-	case l.Ledger.State == agreement.Unreadable: // so it cannot be told whether --dev made it
-		_, err := agreement.Compare(&l.Question)
-		return err
-	case l.Ledger.State == agreement.Absent || l.Registry.Position == 0:
-		// What belongs to a ledger that is not there may be all that is left of it.
+	if l.Ledger.State != agreement.Present || l.Registry.Position == 0 {
+		// Of one that cannot be read it cannot be told whether --dev made it, and what belongs to a ledger that is not
+		// there may be all that is left of it.
 		_, err := agreement.Compare(&l.Question)
 		return err
 	}

@@ -103,8 +103,6 @@ func (c Copied) String() string {
 
 // CopyOptions are the options of CopyRecords. The zero value is good.
 type CopyOptions struct {
-	// UpTo is where to end in each partition; nil: where the original stands now.
-	UpTo map[event.Partition]int64
 	// Added compares only what was added, and the record before it; else everything is compared.
 	Added bool
 	// Between, if not nil, is called when everything is copied, before it is compared.
@@ -138,9 +136,6 @@ func CopyRecords(ctx context.Context, g *terminal.Globals, from, to assemble.Log
 	for _, p := range assemble.PartitionsOf(from) {
 		if _, heads[p], err = from.Read(ctx, p, 0, 0); err != nil {
 			return did, err
-		}
-		if end, ok := o.UpTo[p]; ok {
-			heads[p] = min(heads[p], end)
 		}
 		did.All += heads[p]
 	}
