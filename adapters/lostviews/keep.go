@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	_ "modernc.org/sqlite" // the driver
 )
 
@@ -36,7 +37,8 @@ func Keep(path, as string) error {
 		return errors.New("bring the write-ahead file into the views: it is still there")
 	}
 	// The head file goes first: alone it would say of the next views of that name what these knew.
-	for _, suffix := range []string{"-head", "-wal", "-shm"} {
+	err = datafile.RemoveHead(path)
+	for _, suffix := range []string{"-wal", "-shm"} {
 		if e := os.Remove(path + suffix); e != nil && !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, e)
 		}
@@ -45,15 +47,5 @@ func Keep(path, as string) error {
 		return err
 	}
 	err = os.Rename(path, as)
-	return errors.Join(err, syncFolder(filepath.Dir(path)))
-}
-
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_ = f.Sync() // Windows has no such call, and needs none
-	return nil
+	return errors.Join(err, datafile.SyncDir(filepath.Dir(path)))
 }
