@@ -322,15 +322,24 @@ func shown(p event.Partition, o *recipient.OptOut) reading.OptOut {
 		Since: o.Known, Occurred: o.Occurred, Unclear: o.Unclear, To: o.To, Repeats: o.Repeats}
 }
 
-// Standing are the opt-outs of a stream's fold as a reader is shown them, in the order of their events.
+// Standing are the opt-outs of a stream's fold as a reader is shown them, in the order of their events. An event
+// that is in the log twice is shown once, at its last place, as the list of opt-outs has it.
 func Standing(p event.Partition, fold []recipient.OptOut) (rows []reading.OptOut) {
+	at := make(map[OptOutKey]int, len(fold))
 	for i := range fold {
-		rows = append(rows, shown(p, &fold[i]))
+		row := shown(p, &fold[i])
+		key := OptOutKey{Event: row.Event, Reach: row.Reach}
+		if k, twice := at[key]; twice {
+			rows[k] = row
+			continue
+		}
+		at[key] = len(rows)
+		rows = append(rows, row)
 	}
 	slices.SortStableFunc(rows, func(a, b reading.OptOut) int {
 		return cmp.Or(cmp.Compare(a.Position.Index, b.Position.Index), cmp.Compare(a.Reach.Scope, b.Reach.Scope), cmp.Compare(a.Reach.Name, b.Reach.Name))
 	})
-	return slices.CompactFunc(rows, func(a, b reading.OptOut) bool { return a.Event == b.Event && a.Reach == b.Reach })
+	return rows
 }
 
 // OptOutKey names one reach of an opt-out.

@@ -87,7 +87,11 @@ func TestBackupCluster(t *testing.T) {
 
 			restore := []string{"restore", copied, "--keys", keys, "--master-key", master, "--to", to.arg, "--reason", "the test of the backup", "--yes"}
 			killed(restore, 4, 600)
-			run("nothing is sent until it is released", 0, restore...)
+			// One of those may have done all of it before the kill: then it is refused from there on.
+			out, code := command(t, dir, restore...)
+			if done := code == 0 && strings.Contains(out, "nothing is sent until it is released"); !done && !(code == 1 && strings.Contains(out, "may know more")) {
+				t.Fatalf("restore: exit %d\n%s", code, out)
+			}
 			run("may know more", 1, restore...)
 			now := recordsOf(t, sharedLog(t, to.arg))
 			control := now[event.ControlPartition]
@@ -103,8 +107,7 @@ func TestBackupCluster(t *testing.T) {
 					partitions++
 				}
 			}
-			// A run that was killed may have brought it already.
-			if more := beginsWith(t, now, original); began != 1 || more < 1 || more > 4+2*partitions {
+			if more := beginsWith(t, now, original); began != 1 || more < 1 || more > 4+partitions {
 				t.Errorf("%d records more than the original, and %d epochs began", more, began)
 			}
 			run("Verified", 0, "audit", "verify", "--config", to.arg)

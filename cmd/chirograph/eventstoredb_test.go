@@ -56,8 +56,8 @@ func TestEventStoreDBNode(t *testing.T) {
 			t.Errorf("the command is a member of the lease at revision %d", e.Revision)
 		}
 	}
-	if len(states) == 0 || !strings.Contains(string(states[0].Data), `"node-1"`) {
-		t.Errorf("the lease has %d states, and none names the node", len(states))
+	if len(states) == 0 || !strings.Contains(string(states[0].Data), `"node-1/`) {
+		t.Errorf("the first of the lease's %d states does not name the node with its database", len(states))
 	}
 }
 

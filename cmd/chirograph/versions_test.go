@@ -103,7 +103,7 @@ func TestTwoVersions(t *testing.T) {
 		t.Errorf("audit verify says: %s", out)
 	}
 
-	if out := c.command(0, "log", "raise", "--config", "node-2.yaml"); !strings.Contains(out, "was raised from 1 to 2") {
+	if out := c.command(0, "log", "raise", "--config", "node-2.yaml"); !strings.Contains(out, "was raised from 1 to 3") {
 		t.Errorf("log raise says: %s", out)
 	}
 	within(t, "the old node refuses", func() bool {

@@ -14,25 +14,26 @@ type Querier interface {
 // Query runs a query, and calls f with the Scan of each of its rows. It ends with the first error of the query, of a
 // row or of f.
 func Query(ctx context.Context, q Querier, text string, args []any, f func(scan func(...any) error) error) error {
-	return each(f)(q.QueryContext(ctx, text, args...))
+	rows, err := q.QueryContext(ctx, text, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := f(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 // Each does with a prepared statement what Query does with a text.
 func Each(ctx context.Context, stmt *sql.Stmt, args []any, f func(scan func(...any) error) error) error {
-	return each(f)(stmt.QueryContext(ctx, args...))
+	return Query(ctx, prepared{stmt}, "", args, f)
 }
 
-func each(f func(scan func(...any) error) error) func(*sql.Rows, error) error {
-	return func(rows *sql.Rows, err error) error {
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			if err := f(rows.Scan); err != nil {
-				return err
-			}
-		}
-		return rows.Err()
-	}
+type prepared struct{ stmt *sql.Stmt }
+
+func (p prepared) QueryContext(ctx context.Context, _ string, args ...any) (*sql.Rows, error) {
+	return p.stmt.QueryContext(ctx, args...)
 }

@@ -49,8 +49,8 @@ func Raise(ctx context.Context, log assemble.Log, level int, node, by string) (*
 	}
 }
 
-// bringEpoch brings the newest control position into every partition, and returns the event that began the
-// epoch. Every partition may have it already: then it is void there.
+// bringEpoch brings the newest control position into every partition that does not end with it, and returns the
+// event that began the epoch. A partition that has it further back gets a copy, which is void.
 func bringEpoch(ctx context.Context, log assemble.Log, reg *control.Registry, node string) (*event.Event, error) {
 	var began *event.Event
 	err := ledger.EachBatch(ctx, log, event.ControlPartition, 0, -1, func(records []ledger.Record) error {
@@ -68,12 +68,29 @@ func bringEpoch(ctx context.Context, log assemble.Log, reg *control.Registry, no
 		return nil, err
 	}
 	author := ledger.Author{Source: log.Source(), Node: node}
-	for p := range log.Partitions() {
-		if err := appendAll(log, event.Partition(p), reg.Applied(author, event.Partition(p), time.Now())); err != nil {
+	for i := range log.Partitions() {
+		p := event.Partition(i)
+		applied := reg.Applied(author, p, time.Now())
+		if has, err := endsWith(ctx, log, p, applied.ID); err != nil {
+			return nil, err
+		} else if has {
+			continue
+		}
+		if err := appendAll(log, p, applied); err != nil {
 			return nil, err
 		}
 	}
 	return began, nil
+}
+
+// endsWith reports whether the last event of a partition is that one.
+func endsWith(ctx context.Context, log assemble.Log, p event.Partition, id event.ID) (bool, error) {
+	_, head, err := log.Read(ctx, p, 0, 0)
+	if err != nil || head == 0 {
+		return false, err
+	}
+	records, _, err := log.Read(ctx, p, head-1, 1)
+	return len(records) > 0 && records[0].Event != nil && records[0].Event.ID == id, err
 }
 
 // registryOf is control at the log's head.
