@@ -12,6 +12,7 @@ import (
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/words"
 	"github.com/chirograph/chirograph/policies"
 )
 
@@ -145,7 +146,7 @@ func (c *ConfigApplyCmd) Run(g *terminal.Globals) error {
 	if err != nil {
 		return err
 	}
-	notes := cfg.Unreviewed(policy.Reviewed)
+	notes := append(cfg.Unreviewed(policy.Reviewed), config.WordNotes(cfg.Programs, words.Standard().Covers)...)
 	err = assemble.ApplyConfig(ctx, cfg)
 	var refusal *ledger.Refusal
 	switch {
