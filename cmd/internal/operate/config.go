@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -39,7 +40,7 @@ func (c *ConfigCheckCmd) Run(g *terminal.Globals) error {
 		return err
 	}
 	problems := cfg.Check()
-	notes := append(cfg.Notes(), cfg.Unreviewed(policy.Reviewed)...)
+	notes := slices.Concat(cfg.Notes(), cfg.Unreviewed(policy.Reviewed), assemble.Sharing(context.Background(), cfg))
 	if g.JSON {
 		type line struct {
 			Path string `json:"path"`
