@@ -121,3 +121,7 @@ func TestUnseenCorpus(t *testing.T) {
 		t.Errorf("%.1f %% of the revocations stop or are unclear, %.1f %% of the harmless texts stop", share(r.suspended(), r.all), share(h.stop, h.all))
 	}
 }
+
+// TestBlindCorpus prints how texts fare that were written, and committed, before the lists were changed in the same work. Their writer
+// knew some of the lists.
+func TestBlindCorpus(t *testing.T) { measure(t, "blind") }
