@@ -13,6 +13,7 @@ type folded struct {
 	tokens   []token
 	ends     []int // where clauses end in tokens
 	stopSign bool
+	octagon  bool // the stop sign is 🛑, which has the word on it
 }
 
 // token is a word: in lower case, without accents, apostrophes and invisible characters. A
@@ -146,6 +147,7 @@ func (f *folder) rune(r, previous rune, rest string) {
 		f.endWord()
 	case r == '🛑' || r == '🚫' || r == '⛔':
 		f.out.stopSign = true
+		f.out.octagon = f.out.octagon || r == '🛑'
 		f.endWord()
 	case invisible(r) || apostrophe(r):
 		// "don't" is one word.

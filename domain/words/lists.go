@@ -349,6 +349,11 @@ func (l *Lists) With(add []Addition) (*Lists, error) {
 		if got := out.Read(a.Text, c); got.Kind != a.Kind {
 			return nil, fmt.Errorf("the added word %q is to mean %s, but is read as %s (%s)", a.Text, a.Kind, got.Kind, got.Match)
 		}
+		r := reader{lists: out, context: c, stopsOnly: true}
+		r.fold(a.Text)
+		if got := r.read(); got.Kind == Stop || got.Kind == Unclear {
+			return nil, fmt.Errorf("the added word %q is to mean %s, but without it the text is read as %s (%s)", a.Text, a.Kind, got.Kind, got.Match)
+		}
 	}
 	return out, nil
 }
@@ -413,7 +418,7 @@ func (l *Lists) Languages() []Language {
 					w += " (" + strings.Join(e.countries, ", ") + ")"
 				}
 				g.Keywords = append(g.Keywords, w)
-			case kindPhrase, kindDoubt:
+			case kindPhrase, kindReason, kindDoubt:
 				g.Phrases++
 			}
 		}

@@ -40,6 +40,7 @@ const (
 	kindHelp                 // HELP and its like
 	kindClause               // stop if they are the whole text, or a sentence or a line of their own
 	kindPhrase               // stop anywhere in a text, unless they are negated
+	kindReason               // a phrase that says why the person wants no more; unclear in a text that goes on about something else
 	kindMaybe                // unclear, if they are the whole text
 	kindDoubt                // unclear anywhere in a text
 	kindHarmless             // something else, whatever doubtful words they have
@@ -55,7 +56,7 @@ const (
 )
 
 // kinds are the words for them in the files.
-var kinds = [kindCount]string{"stop", "start", "yes", "help", "clause", "phrase", "maybe", "doubt", "harmless", "aside", "not", "polite", "glue", "spell", "real", "reaction", "wrote"}
+var kinds = [kindCount]string{"stop", "start", "yes", "help", "clause", "phrase", "reason", "maybe", "doubt", "harmless", "aside", "not", "polite", "glue", "spell", "real", "reaction", "wrote"}
 
 // sources are where an entry may come from.
 var sources = []string{"law", "carrier", "industry", "ours"}

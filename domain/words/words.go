@@ -6,6 +6,7 @@ package words
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Kind is what an inbound text asks for.
@@ -103,7 +104,7 @@ func (l *Lists) Read(text string, c Context) Reading {
 		text = text[:maxText]
 	}
 	r := reader{lists: l, context: c}
-	r.text = l.fold(r.withoutSent(text))
+	r.fold(text)
 	out := r.read()
 	if tooLong && out.Kind != Stop && out.Kind != Unclear {
 		return Reading{Kind: Unclear, Match: "too long", Why: "It is longer than any text message, and was not read to its end."}
@@ -116,12 +117,27 @@ type reader struct {
 	lists   *Lists
 	context Context
 	text    folded
+	// stopsOnly: keywords that start, confirm or ask for help do not count.
+	stopsOnly bool
+	// besides is how many letters stand beside reasons to stop; -1: not yet counted.
+	besides int
 	// steps counts compared groups, for a test of the work.
 	steps *int
 }
 
+func (r *reader) fold(text string) {
+	pieces := r.withoutSent(text)
+	r.text = r.lists.fold(pieces)
+	// A sign in a reaction ("Reacted 🛑 to “…”") is not the whole text.
+	r.text.octagon = r.text.octagon && len(pieces) == 1
+	r.besides = -1
+}
+
 func (r *reader) read() Reading {
 	t := &r.text
+	if t.octagon && t.skipPolite(0) == len(t.tokens) {
+		return octagon
+	}
 	if len(t.tokens) == 0 {
 		if t.stopSign {
 			return stopSign
@@ -176,6 +192,7 @@ func (r *reader) withArgument() Reading {
 
 var (
 	none     = Reading{Why: "No list has words of it that ask for something."}
+	octagon  = Reading{Kind: Stop, Match: "stop sign", Why: "The sign 🛑 is the whole text."}
 	stopSign = Reading{Kind: Unclear, Match: "stop sign", Why: "A sign such as 🛑 may ask to stop."}
 )
 
@@ -211,10 +228,8 @@ func (r *reader) whole() (Reading, bool) {
 	if w, ok := r.stops(all); ok {
 		return w, true
 	}
-	for _, kind := range []kind{kindStart, kindYes, kindHelp} {
-		if m, ok := r.longest(kind, 0, all.end, true); ok && m.end == all.end {
-			return l.reading(wholeKinds[kind], m, "%s is the whole text."), true
-		}
+	if w, ok := r.asks(); ok && !r.stopsOnly {
+		return w, true
 	}
 	// Spaces within a keyword: "S TOP".
 	if m, ok := l.spaced[t.squeezed()]; ok && (r.counts(m.entry) || r.halfCounts(m.entry)) {
@@ -227,10 +242,51 @@ func (r *reader) whole() (Reading, bool) {
 	return none, false
 }
 
+// asks reports whether the text is nothing but keywords that start, or those that ask for help, and words of
+// courtesy; or a YES alone, since it confirms. Yes counts as a courtesy beside START.
+func (r *reader) asks() (Reading, bool) {
+	end := len(r.text.tokens)
+	if m, ok := r.longest(kindYes, 0, end, true); ok && m.end == end {
+		return r.lists.reading(Yes, m, "%s is the whole text."), true
+	}
+	for _, kind := range []kind{kindStart, kindHelp} {
+		if w, ok := r.asksOnly(kind); ok {
+			return w, true
+		}
+	}
+	return none, false
+}
+
+func (r *reader) asksOnly(k kind) (Reading, bool) {
+	t, first, why := &r.text, match{}, "%s is the whole text."
+	for i := 0; i < len(t.tokens); {
+		m, ok := r.longest(k, i, len(t.tokens), false)
+		if ok && first.entry == nil {
+			first = m
+		}
+		if !ok {
+			why = "%s is the whole text, but for words of courtesy."
+			switch yes, confirms := r.longest(kindYes, i, len(t.tokens), false); {
+			case t.tokens[i].polite:
+				m.end = max(i+1, t.tokens[i].politeEnd)
+			case confirms && k == kindStart:
+				m.end = yes.end
+			default:
+				return none, false
+			}
+		}
+		i = m.end
+	}
+	if first.entry == nil {
+		return none, false
+	}
+	return r.lists.reading(wholeKinds[k], first, why), true
+}
+
 // maxSpelled is how many words a text may have that is looked at for a keyword with mistakes in it.
 const maxSpelled = 24
 
-var wholeKinds = map[kind]Kind{kindStart: Start, kindYes: Yes, kindHelp: Help}
+var wholeKinds = map[kind]Kind{kindStart: Start, kindHelp: Help}
 
 // stops reports whether a span is nothing but keywords that stop and words of courtesy.
 func (r *reader) stops(s span) (Reading, bool) {
@@ -303,6 +359,9 @@ func (r *reader) phrases(s span) Reading {
 		}
 		harmless := harmlessUntil != nil && harmlessUntil[i-s.from] > i
 		m, ok := r.longest(kindPhrase, i, s.end, false)
+		if !ok {
+			m, ok = r.longest(kindReason, i, s.end, false)
+		}
 		if ok && harmlessUntil != nil {
 			// "cancel my" is a phrase, but not in "cancel my appointment".
 			for j := i; ok && j < m.end; j++ {
@@ -311,6 +370,9 @@ func (r *reader) phrases(s span) Reading {
 		}
 		if ok {
 			out := r.lists.reading(Stop, m, "It has the phrase %s.")
+			if m.entry.kind == kindReason && r.beside() > maxBeside {
+				out.Kind, out.Why = Unclear, "It has the phrase "+quote(m.text())+", beside something else."
+			}
 			if r.negated(m, s.from) {
 				out.Kind, out.Why = Unclear, "It has the phrase "+quote(m.text())+", perhaps negated."
 			}
@@ -321,15 +383,57 @@ func (r *reader) phrases(s span) Reading {
 			}
 			continue
 		}
-		if harmless {
+		m, ok = r.longest(kindDoubt, i, s.end, false)
+		if harmless && (!ok || m.end < harmlessUntil[i-s.from]) {
 			i = harmlessUntil[i-s.from] - 1
 			continue
 		}
-		if m, ok := r.longest(kindDoubt, i, s.end, false); ok {
+		if ok {
 			r.better(&best, r.quoted(m, r.lists.reading(Unclear, m, "It has %s, which may ask to stop.")))
 		}
 	}
 	return best
+}
+
+// maxBeside is how many letters may stand beside a reason to stop, such as a wrong number: some four short words.
+// A character that is a word by itself counts as three letters.
+const maxBeside = 16
+
+// beside counts the letters of the words that are no reasons, keywords that stop or courtesies. A phrase that means
+// something else is too many by itself.
+func (r *reader) beside() int {
+	if r.besides >= 0 {
+		return r.besides
+	}
+	t, end := &r.text, len(r.text.tokens)
+	count := 0
+	for i := 0; i < end && count <= maxBeside; {
+		m, ok := r.longest(kindReason, i, end, false)
+		if !ok {
+			m, ok = r.longest(kindPhrase, i, end, false)
+		}
+		if !ok {
+			m, ok = r.longest(kindStop, i, end, false)
+		}
+		switch {
+		case ok:
+			i = m.end
+		case t.tokens[i].polite:
+			i = max(i+1, t.tokens[i].politeEnd)
+		default:
+			if _, ok := r.longest(kindHarmless, i, end, false); ok {
+				count = maxBeside
+			}
+			n := utf8.RuneCountInString(t.tokens[i].text)
+			if allSingle(t.tokens[i].text) {
+				n = 3
+			}
+			count += n
+			i++
+		}
+	}
+	r.besides = count
+	return count
 }
 
 // harmlessEnds says for each token of a span where the longest harmless phrase ends that begins there; nil if

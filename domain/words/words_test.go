@@ -13,7 +13,7 @@ var askTexts = []struct {
 	{Stop, []string{
 		"STOP", "stop", "Stop.", "STOP!!!", "  stop  ", "\"STOP\"", "“Stop”", "'stop'", "(stop)", "stop\n", "\tSTOP\r\n", "-stop-", "#STOP", "*stop*",
 		"ＳＴＯＰ", "ｓｔｏｐ！", "\u200bSTOP\u200b", "ST\u200dOP", "\ufeffSTOP", "ST\u00adOP", "\u202eSTOP", "STOP\ufe0f", "S T O P", "s.t.o.p.", "STOPPP", "stooop", "St0p",
-		"STOP 👍", "stop 🛑", "stop stop stop", "Stop please", "please stop", "PLS STOP", "stop thank you", "Ok stop", "hi, stop please, thanks", "stop it", "Stop now", "stop end quit",
+		"STOP 👍", "stop 🛑", "🛑", "🛑🛑 please", "stop stop stop", "Stop please", "please stop", "PLS STOP", "stop thank you", "Ok stop", "hi, stop please, thanks", "stop it", "Stop now", "stop end quit",
 		"STOPALL", "STOP ALL", "stop-all", "UNSUBSCRIBE", "unsubscribe please", "END", "end.", "QUIT", "CANCEL", "Cancel!", "REVOKE", "OPTOUT", "OPT OUT", "opt-out", "Opt Out please", "REMOVE", "remove me", "TD",
 		"ARRET", "ARRÊT", "arrêt", "arre\u0302t", "PARE", "pare!", "Parar", "BAJA", "alto", "cancelar", "Stopp", "Abmelden", "SAIR", "désabonner", "no more", "Unsub",
 		"STOP\nSent from my phone", "STOP 36123", "STOP au 36123", "can u pls stop", "Could you please stop?", "stop2end", "Stop\u00a0",
@@ -43,7 +43,7 @@ var askTexts = []struct {
 	}},
 	{Unclear, []string{
 		"Can't come. Cancel.", "I need to cancel", "how do I stop this from happening again", "this is harassment", "I will report you",
-		"I never signed up for this", "where did you get my number", "start stop", "help stop", "stop help me", "reply STOP to end", "🛑", "🚫🚫", "wait 🛑", "start 🛑", "don't call me",
+		"I never signed up for this", "where did you get my number", "start stop", "help stop", "stop help me", "reply STOP to end", "🚫🚫", "wait 🛑", "start 🛑", "don't call me",
 		"I never opted out", "STOP 5", "can you stop them",
 	}},
 	{Start, []string{"START", "start", "Start!", " start ", "UNSTOP", "unstop.", "JOIN", "ＳＴＡＲＴ", "\u200bStart"}},
