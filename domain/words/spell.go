@@ -2,6 +2,7 @@ package words
 
 import (
 	"math/bits"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -176,6 +177,10 @@ func (l *Lists) corrected(word string) (string, bool) {
 	}
 	if len(word) < 3 || l.real[word] {
 		return "", false
+	}
+	// A digit that was struck before the word: "8stop".
+	if first := word[0]; first >= '0' && first <= '9' && slices.ContainsFunc(l.spelled, func(s spelled) bool { return s.text == word[1:] }) {
+		return word[1:], true
 	}
 	mask := letters(word)
 	for _, s := range l.spelled {

@@ -159,7 +159,7 @@ func (r *reader) read() Reading {
 		r.better(&best, r.phrases(c))
 	}
 	// A phrase may run over a line break or a comma.
-	if len(clauses) > 1 && best.Kind != Stop {
+	if len(t.clauses()) > 1 && best.Kind != Stop {
 		r.better(&best, r.phrases(span{0, len(t.tokens)}))
 	}
 	if best.Kind == None && t.stopSign {
@@ -179,6 +179,9 @@ const mostArguments = 3
 func (r *reader) withArgument() Reading {
 	t := &r.text
 	m, ok := r.longest(kindStop, 0, len(t.tokens), false)
+	if _, other := r.longest(kindHarmless, 0, len(t.tokens), false); other {
+		return none
+	}
 	if !ok || m.end >= len(t.tokens) || len(t.tokens)-m.end > mostArguments {
 		return none
 	}
@@ -395,9 +398,9 @@ func (r *reader) phrases(s span) Reading {
 	return best
 }
 
-// maxBeside is how many letters may stand beside a reason to stop, such as a wrong number: some four short words.
+// maxBeside is how many letters may stand beside a reason to stop, such as a wrong number: some three short words.
 // A character that is a word by itself counts as three letters.
-const maxBeside = 16
+const maxBeside = 13
 
 // beside counts the letters of the words that are no reasons, keywords that stop or courtesies. A phrase that means
 // something else is too many by itself.
@@ -410,6 +413,10 @@ func (r *reader) beside() int {
 	for i := 0; i < end && count <= maxBeside; {
 		m, ok := r.longest(kindReason, i, end, false)
 		if !ok {
+			if _, other := r.longest(kindHarmless, i, end, false); other {
+				count = maxBeside + 1
+				break
+			}
 			m, ok = r.longest(kindPhrase, i, end, false)
 		}
 		if !ok {
@@ -421,9 +428,6 @@ func (r *reader) beside() int {
 		case t.tokens[i].polite:
 			i = max(i+1, t.tokens[i].politeEnd)
 		default:
-			if _, ok := r.longest(kindHarmless, i, end, false); ok {
-				count = maxBeside
-			}
 			n := utf8.RuneCountInString(t.tokens[i].text)
 			if allSingle(t.tokens[i].text) {
 				n = 3
