@@ -112,9 +112,10 @@ func TestFreshCorpus(t *testing.T) {
 	reach(t, "fresh")
 }
 
-// TestUnseenCorpus prints how texts fare that no list was changed for: of a writer who saw neither the lists nor
-// the other texts. It holds the figures of its first run as a floor, and no more: to mend a miss by its
-// sentence would spoil the measure.
+// TestUnseenCorpus prints how texts of a writer fare who saw neither the lists nor the other texts. It holds the
+// figures of its first run as a floor, and no more: to mend a miss by its sentence would spoil the measure. Lists
+// were since changed for families that a reader of its misses named, so it measures them less well than on its
+// first day.
 func TestUnseenCorpus(t *testing.T) {
 	_, r, h := measure(t, "unseen")
 	if share(r.stop, r.all) < 92 || share(r.suspended(), r.all) < 95 || share(h.stop, h.all) > 1.5 || share(h.unclear, h.all) > 5 {
@@ -123,5 +124,31 @@ func TestUnseenCorpus(t *testing.T) {
 }
 
 // TestBlindCorpus prints how texts fare that were written, and committed, before the lists were changed in the same work. Their writer
-// knew some of the lists.
-func TestBlindCorpus(t *testing.T) { measure(t, "blind") }
+// had read some of the lists. It holds the figures of its first run as a floor. Since then a death beside
+// something else is unclear and no longer stops, so the two are held together.
+func TestBlindCorpus(t *testing.T) {
+	_, r, h := measure(t, "blind")
+	if share(r.stop, r.all) < 83 || share(r.suspended(), r.all) < 86 || share(h.stop, h.all) > 8 || share(h.suspended(), h.all) > 14 {
+		t.Errorf("%.1f %% of the revocations stop, %.1f %% stop or are unclear; %.1f %% of the harmless texts stop, %.1f %% stop or are unclear", share(r.stop, r.all), share(r.suspended(), r.all), share(h.stop, h.all), share(h.suspended(), h.all))
+	}
+}
+
+// TestFamilies: texts that stand for a family of wordings, each with the kinds that it may be.
+func TestFamilies(t *testing.T) {
+	b, err := os.ReadFile("testdata/families.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		f := strings.Split(line, "\t")
+		if len(f) != 3 || countryOf[f[0]] == "" {
+			t.Fatalf("line %d is no language, kinds and text", n+1)
+		}
+		if r := Standard().Read(f[2], Context{Country: countryOf[f[0]]}); !slices.Contains(strings.Fields(f[1]), r.Kind.String()) {
+			t.Errorf("%q from %s is %s (%s %q), want %s", f[2], countryOf[f[0]], r.Kind, r.Language, r.Match, f[1])
+		}
+	}
+}

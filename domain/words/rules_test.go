@@ -199,17 +199,22 @@ func TestAdditions(t *testing.T) {
 		t.Errorf("loaded again: %v, %v", same.Version(), err)
 	}
 	for what, a := range map[string]Addition{
-		"a word that stops is to start":      {Kind: Start, Text: "Stop please"},
-		"a word that may stop is to help":    {Kind: Help, Text: "reply stop"},
-		"an own word that stops is to start": {Kind: Start, Text: "nix mehr post"},
-		"no kind":                            {Kind: None, Text: "x"},
-		"no text":                            {Kind: Stop, Text: " "},
-		"nothing but signs":                  {Kind: Stop, Text: "!?"},
-		"a pattern":                          {Kind: Stop, Text: "a{b|c}"},
-		"too long":                           {Kind: Stop, Text: strings.Repeat("a", maxAdditionText+1)},
-		"too many words":                     {Kind: Stop, Text: "a b c d e f g h i"},
-		"no country":                         {Kind: Stop, Country: "usa", Text: "x"},
-		"broken UTF-8":                       {Kind: Stop, Text: "a\xff"},
+		"a word that stops is to start":        {Kind: Start, Text: "Stop please"},
+		"a word that may stop is to help":      {Kind: Help, Text: "reply stop"},
+		"a text that is unclear is to help":    {Kind: Help, Text: "this is harassment"},
+		"a text that is unclear is to start":   {Kind: Start, Text: "never signed up"},
+		"a text that is unclear is to say yes": {Kind: Yes, Text: "enough already"},
+		"a word of one country is to start":    {Kind: Start, Text: "ret"},
+		"an own unclear word is to help":       {Kind: Help, Text: "kwijt"},
+		"an own word that stops is to start":   {Kind: Start, Text: "nix mehr post"},
+		"no kind":                              {Kind: None, Text: "x"},
+		"no text":                              {Kind: Stop, Text: " "},
+		"nothing but signs":                    {Kind: Stop, Text: "!?"},
+		"a pattern":                            {Kind: Stop, Text: "a{b|c}"},
+		"too long":                             {Kind: Stop, Text: strings.Repeat("a", maxAdditionText+1)},
+		"too many words":                       {Kind: Stop, Text: "a b c d e f g h i"},
+		"no country":                           {Kind: Stop, Country: "usa", Text: "x"},
+		"broken UTF-8":                         {Kind: Stop, Text: "a\xff"},
 	} {
 		if _, err := l.With([]Addition{a}); err == nil {
 			t.Errorf("%s was taken", what)

@@ -84,13 +84,15 @@ const maxText = 128 << 10
 //  1. a keyword that is the whole text, but for case, accents, punctuation, quotes, spaces,
 //     invisible characters, characters that look alike, misspellings, and words of courtesy;
 //  2. a sentence or a line of its own that is STOP or its like;
-//  3. a phrase that revokes and is not negated;
+//  3. a phrase that revokes and is not negated; one that says why the person wants no more, such as a
+//     wrong number or a death, is Unclear in a text that goes on about something else;
 //  4. a word or phrase that may revoke: Unclear, unless it stands in a phrase that
 //     plainly means something else ("the end of").
 //
 // An aside ("Stop, is that my order?") is none of these.
 //
-// START, YES and HELP count only as the whole text. In doubt it leans towards a
+// START and HELP count only as the whole text, but for words of courtesy; YES only as the whole text. The sign 🛑 is
+// STOP as the whole text. In doubt it leans towards a
 // revocation: suppressing one message too many can be undone, sending one cannot.
 // The answer does not depend on case or on the amount of space.
 //
@@ -231,7 +233,7 @@ func (r *reader) whole() (Reading, bool) {
 	if w, ok := r.stops(all); ok {
 		return w, true
 	}
-	if w, ok := r.asks(); ok && !r.stopsOnly {
+	if w, ok := asks(r); ok && !r.stopsOnly {
 		return w, true
 	}
 	// Spaces within a keyword: "S TOP".
@@ -247,20 +249,20 @@ func (r *reader) whole() (Reading, bool) {
 
 // asks reports whether the text is nothing but keywords that start, or those that ask for help, and words of
 // courtesy; or a YES alone, since it confirms. Yes counts as a courtesy beside START.
-func (r *reader) asks() (Reading, bool) {
+func asks(r *reader) (Reading, bool) {
 	end := len(r.text.tokens)
 	if m, ok := r.longest(kindYes, 0, end, true); ok && m.end == end {
 		return r.lists.reading(Yes, m, "%s is the whole text."), true
 	}
 	for _, kind := range []kind{kindStart, kindHelp} {
-		if w, ok := r.asksOnly(kind); ok {
+		if w, ok := asksOnly(r, kind); ok {
 			return w, true
 		}
 	}
 	return none, false
 }
 
-func (r *reader) asksOnly(k kind) (Reading, bool) {
+func asksOnly(r *reader, k kind) (Reading, bool) {
 	t, first, why := &r.text, match{}, "%s is the whole text."
 	for i := 0; i < len(t.tokens); {
 		m, ok := r.longest(k, i, len(t.tokens), false)
@@ -373,7 +375,7 @@ func (r *reader) phrases(s span) Reading {
 		}
 		if ok {
 			out := r.lists.reading(Stop, m, "It has the phrase %s.")
-			if m.entry.kind == kindReason && r.beside() > maxBeside {
+			if m.entry.kind == kindReason && beside(r) > maxBeside {
 				out.Kind, out.Why = Unclear, "It has the phrase "+quote(m.text())+", beside something else."
 			}
 			if r.negated(m, s.from) {
@@ -399,12 +401,12 @@ func (r *reader) phrases(s span) Reading {
 }
 
 // maxBeside is how many letters may stand beside a reason to stop, such as a wrong number: some three short words.
-// A character that is a word by itself counts as three letters.
+// A shorter word counts as three letters, and so does a character that is a word by itself.
 const maxBeside = 13
 
 // beside counts the letters of the words that are no reasons, keywords that stop or courtesies. A phrase that means
 // something else is too many by itself.
-func (r *reader) beside() int {
+func beside(r *reader) int {
 	if r.besides >= 0 {
 		return r.besides
 	}
@@ -428,10 +430,7 @@ func (r *reader) beside() int {
 		case t.tokens[i].polite:
 			i = max(i+1, t.tokens[i].politeEnd)
 		default:
-			n := utf8.RuneCountInString(t.tokens[i].text)
-			if allSingle(t.tokens[i].text) {
-				n = 3
-			}
+			n := max(3, utf8.RuneCountInString(t.tokens[i].text))
 			count += n
 			i++
 		}
