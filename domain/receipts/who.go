@@ -34,15 +34,23 @@ func WhoIs(d *ledger.Delivery, countries []string) Who {
 	if len(r.Numbers) > 0 {
 		return who
 	}
-	numbers := runs.FindAllString(address, -1)
-	if len(numbers) == 0 {
-		numbers = runs.FindAllString(apart.ReplaceAllString(address, ""), 1)
-	}
-	for _, run := range numbers {
-		for _, n := range sms.ReadAddress(run, d.FromTON, d.FromNPI, countries).Numbers {
+	read := func(number string) {
+		for _, n := range sms.ReadAddress(number, d.FromTON, d.FromNPI, countries).Numbers {
 			if !slices.Contains(who.Numbers, n) {
 				who.Numbers = append(who.Numbers, n)
 			}
+		}
+	}
+	if !strings.ContainsFunc(address, unicode.IsLetter) {
+		joined := apart.ReplaceAllString(address, "")
+		if first := strings.IndexAny(address, "0123456789"); first > 0 && strings.Contains(address[:first], "+") {
+			joined = "+" + joined
+		}
+		read(joined)
+	}
+	if len(who.Numbers) == 0 {
+		for _, run := range runs.FindAllString(address, -1) {
+			read(run)
 		}
 	}
 	if len(who.Numbers) > mostNumbers {
