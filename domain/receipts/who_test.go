@@ -37,3 +37,13 @@ func TestWhoIs(t *testing.T) {
 		}
 	}
 }
+
+// The last digits of an address are those of the number in it, not of what stands behind it.
+func TestEnding(t *testing.T) {
+	for from, want := range map[string]string{"12025550123;x=1": "12025550123", "sip:12025550123@10.0.0.1": "12025550123", `2025550123\xE9`: "2025550123",
+		"202555/0123": "202555/0123", "202/555/0123;x": "202/555/0123;x", "Acme": "Acme", "sha256:13052241007130522410071305224100": ""} {
+		if got := Ending(from); got != want {
+			t.Errorf("%s: %q, want %q", from, got, want)
+		}
+	}
+}
