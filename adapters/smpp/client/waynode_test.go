@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ import (
 // wayNode is a whole node behind a client that a peer of raw octets is bound to.
 type wayNode struct {
 	t     *testing.T
-	log   *memlog.Log
+	log   *awayLog
 	views *nodetest.Views
 	heads map[event.Partition]int64
 	// frames go to the peer one by one; answers come back.
@@ -35,10 +36,24 @@ type wayNode struct {
 	answers chan wire.PDU
 }
 
+// awayLog is a log that takes no appends while it is away.
+type awayLog struct {
+	*memlog.Log
+	away atomic.Bool
+}
+
+func (l *awayLog) Append(at event.Partition, events []*event.Event, done func(ledger.Appended)) {
+	if l.away.Load() {
+		done(ledger.Appended{Err: ledger.ErrRefused})
+		return
+	}
+	l.Log.Append(at, events, done)
+}
+
 var wayPartitions = []event.Partition{0, 1, 2, 3, event.InboxPartition}
 
 func newWayNode(t *testing.T, events []*event.Event, own []string) *wayNode {
-	w := &wayNode{t: t, log: memlog.New(memlog.Options{Partitions: 4}), views: nodetest.NewViews(), heads: map[event.Partition]int64{},
+	w := &wayNode{t: t, log: &awayLog{Log: memlog.New(memlog.Options{Partitions: 4})}, views: nodetest.NewViews(), heads: map[event.Partition]int64{},
 		frames: make(chan []byte), answers: make(chan wire.PDU)}
 	reg := &control.Registry{}
 	revision, digest := nodetest.Policy{}.Bundle()
@@ -127,19 +142,28 @@ func reaches(tenant string, subject event.Pseudonym, ask event.InboundAsk, holds
 	return fmt.Sprint(tenant, " ", subject, " ", ask, " ", holds, " ", plain, " ", reaches)
 }
 
-// deliver sends a message to the node, and returns the lines of what was recorded when it was acknowledged.
-// In a stream that it stops, the state that the views have then must show it.
-func (w *wayNode) deliver(s *spoken, sequence int32) (lines []string) {
-	ctx := within(w.t)
+// answered sends a message to the node, and returns the status of its answer.
+func (w *wayNode) answered(s *spoken, sequence int32) data.CommandStatusType {
 	binary.BigEndian.PutUint32(s.frame[12:], uint32(sequence))
 	w.frames <- s.frame
 	select {
 	case p := <-w.answers:
-		if p.CommandID != data.DELIVER_SM_RESP || p.CommandStatus != data.ESME_ROK || p.SequenceNumber != sequence {
-			w.t.Fatalf("%v\nis answered with %s, %s", s, wire.CommandName(p.CommandID), wire.StatusName(p.CommandStatus))
+		if p.CommandID != data.DELIVER_SM_RESP || p.SequenceNumber != sequence {
+			w.t.Fatalf("%v\nis answered with %+v", s, p)
 		}
-	case <-ctx.Done():
+		return p.CommandStatus
+	case <-within(w.t).Done():
 		w.t.Fatalf("%v\nis not answered", s)
+	}
+	panic("not reached")
+}
+
+// deliver sends a message to the node, and returns the lines of what was recorded when it was acknowledged.
+// In a stream that it stops, the state that the views have then must show it.
+func (w *wayNode) deliver(s *spoken, sequence int32) (lines []string) {
+	ctx := within(w.t)
+	if status := w.answered(s, sequence); status != data.ESME_ROK {
+		w.t.Fatalf("%v\nis answered with %s", s, wire.StatusName(status))
 	}
 	for _, r := range w.records() {
 		e := r.e
@@ -186,53 +210,71 @@ func (w *wayNode) deliver(s *spoken, sequence int32) (lines []string) {
 func TestWholeWayNode(t *testing.T) {
 	d := draw{rng: rand.New(rand.NewPCG(1, 5))}
 	for _, account := range []struct {
-		setting int
-		own     bool
-	}{{slices.IndexFunc(accountSettings, func(c []string) bool { return len(c) == 3 && c[0] == "CN" }), true}, {0, false},
-		{slices.IndexFunc(accountSettings, func(c []string) bool { return len(c) == 3 && c[0] == "AR" }), false}} {
-		countries := accountSettings[account.setting]
-		reg, own := account.setting, []string(nil)
-		if account.own {
-			reg, own = len(accountSettings), countries
-		}
-		programs := countries
-		if account.own {
-			programs = []string{"*"}
-		}
-		t.Run(strings.Join(countries, " "), func(t *testing.T) {
+		countries []string
+		own       bool
+	}{{[]string{"BR", "CN"}, true}, {[]string{"US"}, false}, {[]string{"AR", "BR", "MX"}, false}} {
+		t.Run(strings.Join(account.countries, " "), func(t *testing.T) {
+			of := func(c []string) bool { return slices.Equal(c, account.countries) }
+			reg, programs, own := registries()[slices.IndexFunc(accountSettings, of)], account.countries, []string(nil)
+			if account.own {
+				reg, programs, own = registries()[len(accountSettings)], []string{"*"}, account.countries
+			}
 			w := newWayNode(t, controlEvents(programs), own)
-			stopped := 0
-			for i := range 40 {
-				s := &spoken{home: &numberings[d.n(len(numberings))], reg: registries()[reg], own: own, countries: countries}
-				if d.n(4) > 0 {
-					s.home = &numberings[slices.IndexFunc(numberings, func(n numbering) bool { return n.country == countries[i%len(countries)] })]
-				}
+			stops, letters := 0, 0
+			for i := int32(100); i < 140; {
+				s := &spoken{home: &numberings[d.n(len(numberings))], reg: reg, own: own, countries: account.countries}
 				s.draw(&d)
 				s.alphabet, s.sniff = sms.GSM7, false
-				s.check(t)
-				var want []string
-				if way, said := s.goes(t); said {
-					e, subject := &way.placed.Event, event.Pseudonym{}
-					if way.placed.Tenant != "" {
-						subject = nodetest.Vault{}.Pseudonym(way.placed.Tenant, string(way.who.Numbers[0]))
-					}
-					want = append(want, reaches(way.placed.Tenant, subject, e.Ask, e.Holds, false, e.Reaches))
-					for _, h := range way.placed.Held {
-						want = append(want, reaches(h.Tenant, nodetest.Vault{}.Pseudonym(h.Tenant, string(h.Number)), "", "", h.Event.Plain, h.Event.Reaches))
-					}
+				// Letters that stop in China, of a writer who may be there, are rare: they come first.
+				if rare := s.asks == asksRule && s.grade == gradePossible; rare {
+					letters++
+				} else if letters < 5 && slices.Contains(account.countries, "CN") {
+					continue
 				}
-				slices.Sort(want)
-				got := w.deliver(s, int32(100+i))
-				if !slices.Equal(got, want) {
+				s.check(t)
+				want := s.recorded(t)
+				if got := w.deliver(s, i); !slices.Equal(got, want) {
 					t.Fatalf("%v\nthe node recorded\n%s\nand not\n%s", s, strings.Join(got, "\n"), strings.Join(want, "\n"))
 				}
-				if strings.Contains(strings.Join(want, " "), "legal_entity") {
-					stopped++
+				if strings.Contains(strings.Join(want, " "), string(event.ScopeLegalEntity)) {
+					stops++
 				}
+				i++
 			}
-			if stopped < 10 {
-				t.Errorf("only %d messages stopped anything", stopped)
+			if stops < 10 {
+				t.Errorf("only %d messages stopped anything", stops)
+			}
+			for i := range int32(10) {
+				s := &spoken{home: &numberings[0], reg: reg, own: own, countries: account.countries}
+				s.draw(&d)
+				w.log.away.Store(true)
+				if status := w.answered(s, 200+i); status != data.ESME_RX_T_APPN {
+					t.Errorf("%v\nis answered with %s while the log takes nothing", s, wire.StatusName(status))
+				}
+				w.log.away.Store(false)
+			}
+			if got := w.records(); len(got) > 0 {
+				t.Errorf("%d events of messages that were refused", len(got))
 			}
 		})
 	}
+}
+
+// recorded are the lines of what a node must record of a message.
+func (s *spoken) recorded(t *testing.T) (lines []string) {
+	w, said := s.goes(t)
+	if !said {
+		return nil
+	}
+	v, e := nodetest.Vault{}, &w.placed.Event
+	var subject event.Pseudonym
+	if w.placed.Tenant != "" {
+		subject = v.Pseudonym(w.placed.Tenant, string(w.who.Numbers[0]))
+	}
+	lines = append(lines, reaches(w.placed.Tenant, subject, e.Ask, e.Holds, false, e.Reaches))
+	for _, h := range w.placed.Held {
+		lines = append(lines, reaches(h.Tenant, v.Pseudonym(h.Tenant, string(h.Number)), "", "", h.Event.Plain, h.Event.Reaches))
+	}
+	slices.Sort(lines)
+	return lines
 }
