@@ -771,8 +771,8 @@ func (s *spoken) isUsualOf(other sms.Number) bool {
 	if i >= 0 && !slices.Contains(numberings[i].lengths(), len(national)) {
 		return false // no handset has so many digits
 	}
-	if s.grade == gradeTail && (strings.HasSuffix(written, national) || code == "54" && strings.HasSuffix(written, national[1:])) {
-		return true
+	if s.grade == gradeTail && (strings.HasSuffix(written, national) || code == "54" && strings.HasSuffix(written, national[len(national)-6:])) {
+		return true // in Argentina the 9 may be missing, and a 15 stand before the last six
 	}
 	if before, ok := strings.CutSuffix(written, full); ok && s.ton != 2 && s.ton != 4 && (before == "00" || before == "011" || before == "") {
 		return true
