@@ -64,6 +64,11 @@ const (
 //	others (unknown, alphanumeric in digits)   international, and national of each country
 //	type 4 (subscriber)                        like others, and never certain: the area code may be missing
 //
+// "*" among the countries says that the account may write national numbers of others too. Then a national reading
+// is never certain. Nor is one under type 2 that is read as international without a prefix, unless its country is
+// one of the account's: 623456781 in the United States. A + under type 2 does not make national digits
+// international: if they are a handset's in a country of the account, both are possible.
+//
 // International is with the calling code first, or with 00, 011 or what a country of the account
 // dials in front of it. National is with the country's trunk prefix (0 in Britain, 1 in North
 // America, 8 in Russia) and without. If nothing of that is certain, zeros in front are left out too, and
@@ -92,19 +97,25 @@ func ReadAddress(text string, ton, npi byte, countries []string) Readings {
 		return Readings{Kind: kind}
 	}
 	r := Readings{Kind: kind}
-	claimed := ton == tonInternational
+	claimed, national := ton == tonInternational, ton == tonNational || ton == 0 && npi == npiNational
 	if plain, plus := strings.CutPrefix(digits, "+"); plus {
-		if n, err := international(plain); err == nil {
+		if n, err := international(plain); err == nil && !national {
 			// A short number of a service may only look like one once a trunk prefix is out: +63 0 422535.
 			if p, rest := split(string(n[1:])); has(p.handset, len(rest)) && p.possible(rest) || p.possible(rest) && digits == string(n) {
 				return Readings{Kind: kind, Certain: true, Numbers: []Number{n}}
 			}
 		}
-		digits, claimed = plain, true
+		digits, claimed, national = plain, true, false
 	}
-	national := !claimed && (ton == tonNational || ton == 0 && npi == npiNational)
-	numbers, sure := likeliest(readings(digits, claimed, countries), claimed, national)
+	found := readings(digits, claimed, countries)
+	numbers, sure := likeliest(found, claimed, national)
 	r.Numbers, r.Certain = numbers, sure && len(numbers) == 1 && ton != tonSubscriber
+	if r.Certain {
+		others := slices.Contains(countries, "*")
+		r.Certain = !slices.ContainsFunc(found, func(x reading) bool {
+			return x.number == numbers[0] && (x.national && others && !abroad(found, x.number) || !x.national && !x.claimed && national && !x.home)
+		})
+	}
 	if bare := strings.TrimLeft(digits, "0"); !sure && bare != digits && len(bare) >= minTrailing {
 		if numbers, sure := likeliest(readings(bare, claimed, countries), claimed, national); sure {
 			r.Numbers = append(slices.Clone(r.Numbers), numbers...)
@@ -119,6 +130,11 @@ func ReadAddress(text string, ton, npi byte, countries []string) Readings {
 		r.Trailing = digits[max(0, len(digits)-maxTrailing):]
 	}
 	return r
+}
+
+// abroad reports whether a number is also read as an international one.
+func abroad(found []reading, n Number) bool {
+	return slices.ContainsFunc(found, func(x reading) bool { return x.number == n && !x.national })
 }
 
 // address takes out what is written between digits, and says what an address is.
@@ -147,6 +163,7 @@ type reading struct {
 	claimed  bool // type 1 or a prefix says that it is international
 	prefixed bool // two zeros are in front of it, which no national number has
 	exact    bool // its digits are written so: no trunk prefix among them is out
+	home     bool // its country is one of the account's
 	handset  bool // handsets' numbers of its country have this length
 	possible bool // numbers of its country have this length
 }
@@ -180,6 +197,9 @@ func readings(digits string, claimed bool, countries []string) []reading {
 		if rest, ok := strings.CutPrefix(digits, prefix); ok {
 			add(rest, reading{claimed: true, prefixed: strings.HasPrefix(prefix, "00")})
 		}
+	}
+	for i := range out {
+		out[i].home = slices.Contains(homes, out[i].plan)
 	}
 	for _, p := range homes {
 		written := p.national(digits)

@@ -249,7 +249,7 @@ func (s *spoken) from(d *draw) {
 
 // written writes the number in one of the ways in which carriers do.
 //
-// Certain are: E.164 with its plus sign, whatever the type of number; and at an account of the writer's
+// Certain are: E.164 with its plus sign, if its label does not say that it is national; and at an account of the writer's
 // country alone, E.164 of type 1 (and, behind an international prefix, of type 0), and a national number
 // of type 2, or behind its trunk 0 of type 0. All else may be held.
 func (s *spoken) written(d *draw, form int, national string) {
@@ -275,7 +275,7 @@ func (s *spoken) written(d *draw, form int, national string) {
 	switch form {
 	case 0, 1: // E.164
 		possible("+"+full, true)
-		certain(true)
+		certain(!s.national())
 		s.usual = true
 	case 2, 3: // E.164 without its plus sign
 		possible(full, !s.national() || s.alone())
@@ -659,7 +659,7 @@ func (s *spoken) goes(t testing.TB) (w way, said bool) {
 		return w, false
 	}
 	w.who = receipts.WhoIs(d, receipts.Countries(s.reg, d.Account, s.own))
-	countries := w.who.Countries
+	countries := slices.DeleteFunc(slices.Clone(w.who.Countries), func(c string) bool { return c == "*" })
 	if len(w.who.Numbers) > 0 {
 		countries = nil
 		for _, n := range w.who.Numbers {
@@ -669,7 +669,11 @@ func (s *spoken) goes(t testing.TB) (w way, said bool) {
 		countries = slices.Compact(countries)
 	}
 	c := words.Context{Tenants: receipts.Tenants(s.reg, d, w.who.Countries)}
-	w.placed = receipts.Place(s.reg, d, w.who, receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists(words.Standard(), c, countries...)))
+	heard := receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists(words.Standard(), c, countries...))
+	if d.Mislabelled {
+		heard = heard.Revoking()
+	}
+	w.placed = receipts.Place(s.reg, d, w.who, heard)
 	w.streams = map[string]*recipient.State{}
 	fold := func(tenant string, data event.Data) *recipient.State {
 		state := recipient.New(tenant, event.Pseudonym{1})
