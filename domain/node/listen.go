@@ -27,8 +27,7 @@ const mostStreams = 8
 // of up to recipient.TailEvery before: the tail of a number is told so seldom. An address with fewer than
 // seven digits (a short code, a name) means none.
 func (l listener) streams(ctx context.Context, d *ledger.Delivery) ([]receipts.Stream, error) {
-	address, _ := receipts.Legible(d.From)
-	tail := ledger.TailOf(l.cfg.Vault, address)
+	tail := ledger.TailOf(l.cfg.Vault, receipts.Ending(d.From))
 	if tail == "" {
 		return nil, nil
 	}

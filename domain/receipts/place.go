@@ -140,17 +140,19 @@ func received(reg *control.Registry, account, to string, part *event.Concat, hea
 }
 
 // texted is the number that was texted, in the form in which programs register it. A carrier may write it in
-// national form, or with a prefix: then it is the one of its readings that a program registers. A name may be
-// in other upper and lower case.
+// national form, or with a prefix: then it is the one of its readings that a program registers. If programs
+// register several of them (4795550163 is a number of Norway, and one of the US in national form), it is none:
+// what the words may revoke is held with each tenant that may be meant. A name may be in other upper and lower case.
 func texted(reg *control.Registry, d *ledger.Delivery, countries []string) string {
 	to := senderID(d.To)
-	if len(reg.Owners(to)) > 0 {
+	bare := bareDigits(d.To)
+	if len(reg.Owners(to)) > 0 && !bare {
 		return to
 	}
 	for _, tenant := range reg.Tenants() {
 		for _, p := range reg.Programs(tenant) {
 			for _, s := range p.Senders {
-				if control.SenderForm(s) == control.SenderForm(to) { // a name in other letters
+				if !bare && control.SenderForm(s) == control.SenderForm(to) { // a name in other letters
 					return s
 				}
 			}
@@ -162,11 +164,18 @@ func texted(reg *control.Registry, d *ledger.Delivery, countries []string) strin
 			known = append(known, string(n))
 		}
 	}
-	if len(known) == 1 {
+	switch len(known) {
+	case 0:
+		return to
+	case 1:
 		return known[0]
 	}
-	return to
+	return d.To
 }
+
+// bareDigits reports whether a number is written without a plus sign and is no short code: then it may be read
+// in several ways.
+func bareDigits(to string) bool { return len(to) > 8 && strings.Trim(to, "0123456789") == "" }
 
 // Tenants are the tenants that an inbound message may be for, by the number that was texted. countries are
 // those whose national numbers the account may write.

@@ -246,6 +246,25 @@ func TestPlace(t *testing.T) {
 	}
 }
 
+// The digits of a number may be those of another's national form. Where programs register both, the label and the
+// countries of the account tell them apart; else the words are held with both.
+func TestPlaceLookalike(t *testing.T) {
+	reg := routed(registry(registered{"bank", "alerts", "Bank", []string{"+14795550163"}}, registered{"clinic", "visits", "Clinic", []string{"+4795550163"}}),
+		event.Route{Rule: "all", Carrier: "c1"})
+	for _, c := range []struct {
+		ton       byte
+		countries []string
+		tenant    string
+	}{{1, []string{"NO"}, "clinic"}, {2, []string{"US"}, "bank"}, {1, []string{"US"}, ""}, {0, []string{"NO", "US"}, ""}, {0, []string{"GB"}, "clinic"}} {
+		who := certain(maria)
+		who.Countries = c.countries
+		p := Place(reg, &ledger.Delivery{Account: "c1", From: string(maria), To: "4795550163", ToTON: c.ton, ToNPI: 1}, who, stop)
+		if p.Tenant != c.tenant || c.tenant == "" && len(p.Held) != 2 {
+			t.Errorf("type %d, %v: in force with %q, held %+v", c.ton, c.countries, p.Tenant, p.Held)
+		}
+	}
+}
+
 // No two holds share what one of them may be changed in.
 func TestPlaceSharesNothing(t *testing.T) {
 	reg := registry(registered{"acme", "news", "Acme Inc", []string{ours}}, registered{"zeta", "alerts", "Zeta Ltd", []string{ours}})

@@ -154,6 +154,14 @@ func TestReadAddress(t *testing.T) {
 		{"00014155559999", 0, 0, "US", "? +14155559999"},
 		{"004155559999", 2, 1, "US", "? +14155559999 +4155559999"}, // +41 5555 9999 is too short
 
+		// What only a service or a fixed line can have is certain where the address says that it is international.
+		{"06597413495", 0, 1, "SG", "? +6506597413495 +6597413495"},
+		{"00077775095856", 0, 1, "KZ", "? +700077775095856 +77775095856"},
+		{"81077775690178", 0, 1, "CN", "? +8177775690178"},
+		{"+630422535", 0, 1, "ES", "? +34630422535 +63422535"},
+		{"0066825835266", 2, 1, "CN TH US", "? +66825835266 +8666825835266"},
+		{"0016583189480", 0, 1, "SG", "? +16583189480 +6583189480"}, // 001 is dialled in front of a calling code there
+
 		// No reading: the last digits are left for another rule.
 		{"5550123", 4, 1, "US", "= 5550123"},
 		{"5550123", 0, 1, "US", "= 5550123"},
