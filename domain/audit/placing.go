@@ -263,7 +263,7 @@ func (x *placing) words(m event.ID, end *endedHolds) (there, before bool) {
 // finish reports what is not whole at the ledger's end.
 func (v holds) finish() {
 	x := &v.placing
-	late := func(t time.Time) bool { return x.end.Sub(t) > underWay }
+	late := func(t time.Time) bool { return v.AtRest || x.end.Sub(t) > underWay }
 	type unpaired struct {
 		at   event.Position
 		code Code

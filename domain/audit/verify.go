@@ -28,6 +28,10 @@ import (
 //
 // A Verifier is for one goroutine.
 type Verifier struct {
+	// AtRest says that no append and no second delivery is under way any more: what the ledger's last hour
+	// lacks is reported too. Set it before Finish.
+	AtRest bool
+
 	required []string
 	// judge says which events are effective. It is recipient's rule, except in tests.
 	judge  func(*recipient.State, *recipient.PartitionState, int64, *event.Event) recipient.Why
