@@ -5,7 +5,6 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/adapters/internal/sqliteimage"
-	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
@@ -29,12 +28,8 @@ func LookAt(path string) (known ledger.Known, lost bool, err error) {
 	if known, err = ReadKnown(image.DB()); err != nil {
 		return known, false, err
 	}
-	marks := map[event.Partition]int64{}
-	for p, h := range known.Heads {
-		marks[p] = h.Next
-	}
 	// A head file that cannot be read says nothing.
-	lost, _ = datafile.MarksLost(path, marks)
+	lost, _ = datafile.MarksLost(path, known)
 	return known, lost, nil
 }
 

@@ -42,11 +42,16 @@ func (w *work) answer() {
 
 // join proposes what the joined parts of a message say. It reports false if a part cannot be read now.
 func (w *work) join(j recipient.Joined) bool {
-	parts, whole, err := w.parts(j)
+	parts, from, whole, err := w.parts(j)
 	if err != nil {
 		return false
 	}
-	heard := w.hear(parts, !whole)
+	by := receipts.Writer{Tenant: w.st.state.Tenant, Country: w.c.cfg.World.Country(from)}
+	heard := w.c.cfg.Hear(by, parts, !whole)
+	if heard.Quoted {
+		by.Sent = ledger.SentTexts(w.st.state.Messages, w.c.cfg.Vault, func(index int64) (*event.Event, error) { return w.c.cfg.Event(w.ctx, index) })
+		heard = w.c.cfg.Hear(by, parts, !whole)
+	}
 	if !j.V2 {
 		if heard.Ask == event.InboundStop || heard.Holds != "" {
 			w.fact(event.Derive(j.Holds[0], "joined"), &event.OptedOut{Reach: j.Reaches[0], Source: event.SourceJoined,
@@ -114,14 +119,9 @@ func dataOf(e *event.Event) event.Data {
 	return e.Data
 }
 
-// hear says what readings of a text ask for.
-func (w *work) hear(readings []string, unreadable bool) receipts.Heard {
-	return w.c.cfg.Hear(w.st.state.Tenant, readings, unreadable)
-}
-
-// parts are the readings of the joined text of an inbound message's parts. whole is false when a part is
-// missing or can never be read: then the words are unclear. An error passes.
-func (w *work) parts(j recipient.Joined) (readings []string, whole bool, err error) {
+// parts are the readings of the joined text of an inbound message's parts, and its writer's number. whole is
+// false when a part is missing or can never be read: then the words are unclear. An error passes.
+func (w *work) parts(j recipient.Joined) (readings []string, from sms.Number, whole bool, err error) {
 	whole = true
 	readings = []string{""}
 	for _, index := range j.Parts {
@@ -133,6 +133,7 @@ func (w *work) parts(j recipient.Joined) (readings []string, whole bool, err err
 		switch {
 		case err == nil:
 			whole = whole && !in.Unreadable
+			from = sms.Number(in.From)
 			for len(readings) < 1+len(in.Others) {
 				readings = append(readings, readings[0])
 			}
@@ -146,10 +147,10 @@ func (w *work) parts(j recipient.Joined) (readings []string, whole bool, err err
 		case lasting(err):
 			whole = false
 		default:
-			return nil, false, err
+			return nil, "", false, err
 		}
 	}
-	return readings, whole, nil
+	return readings, from, whole, nil
 }
 
 // lasting reports whether an error of reading an event does not pass. A missing key does not pass while the

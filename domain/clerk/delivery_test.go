@@ -457,7 +457,7 @@ func stopped(d *ledger.Delivery, who receipts.Who, level int) map[event.Pseudony
 func (w *world) hear(n *node, d *ledger.Delivery, who receipts.Who, stops bool) {
 	reg := w.registry[max(n.took, w.begun)]
 	level := reg.Level()
-	p := receipts.Place(reg, d, who, receipts.Listen(lists.Standard())(tenant, d.Texts, d.Unreadable))
+	p := receipts.Place(reg, d, who, receipts.Listen(lists.Standard())(receipts.Writer{Tenant: tenant}, d.Texts, d.Unreadable))
 	x := &text{}
 	w.texts = append(w.texts, x)
 	if stops {

@@ -274,7 +274,7 @@ func (n *testNode) raise(t *testing.T) {
 }
 
 func testProgram(name, entity string, senders ...string) *event.ProgramChanged {
-	return &event.ProgramChanged{Name: name, LegalEntity: entity, Purposes: []string{"otp"}, Countries: []string{"*"}, Senders: senders}
+	return &event.ProgramChanged{Name: name, LegalEntity: entity, Purposes: []string{"otp"}, Countries: []string{"US"}, Senders: senders}
 }
 
 // put registers a program, and checks what it is refused with ("" is not refused).

@@ -67,7 +67,10 @@ func (k *Commands) view(reg *Registry, p *Program) *ProgramView {
 // country is not recognized.
 func unlisted(countries []string) (out []string) {
 	for _, c := range countries {
-		if c != "*" && !words.Standard().Covers(c) {
+		switch {
+		case c == "*":
+			out = append(out, "The program may reach all countries, and some have no word list for their language: opt-outs in it are not recognized. Name the countries that it needs.")
+		case !words.Standard().Covers(c):
 			out = append(out, "There is no word list for a language of "+c+": opt-outs in it are not recognized.")
 		}
 	}

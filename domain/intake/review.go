@@ -386,8 +386,10 @@ func (x *resolving) place(ctx context.Context) (*Resolved, error) {
 		return nil, err
 	}
 	var placed event.ID
-	for _, m := range messages {
-		if placed, err = x.placeOne(ctx, stream, string(to), m); err != nil {
+	for i, m := range messages {
+		// Older ones than can be found may have stopped something: then the newest holds what it may.
+		holds := i == len(messages)-1 && len(messages) <= x.Repeats
+		if placed, err = x.placeOne(ctx, stream, to, m, holds); err != nil {
 			return nil, err
 		}
 	}
@@ -456,7 +458,9 @@ func (x *resolving) messages(ctx context.Context) ([]*event.Event, error) {
 }
 
 // placeOne appends one unplaced message to the person's stream, unless it is there already.
-func (x *resolving) placeOne(ctx context.Context, s ledger.Stream, number string, e *event.Event) (event.ID, error) {
+// Its words are read again, now that their writer's country is known, and count as what was read first if that
+// revoked more plainly. With holds they hold at least what is unclear.
+func (x *resolving) placeOne(ctx context.Context, s ledger.Stream, number sms.Number, e *event.Event, holds bool) (event.ID, error) {
 	w, id := x.in.cfg.Writer, event.Derive(e.ID, "placed", s.Subject.String())
 	if _, there, err := x.in.cfg.Finder.Inbound(ctx, s.Tenant, id); err != nil {
 		return id, ledger.Refused(err)
@@ -472,8 +476,15 @@ func (x *resolving) placeOne(ctx context.Context, s ledger.Stream, number string
 	if words.Text != "" {
 		texts = append([]string{words.Text}, texts...)
 	}
-	placed := receipts.Placed(x.reg, d, s.Tenant, x.in.cfg.Hear(s.Tenant, texts, words.Unreadable))
-	words.From = number
+	heard := x.in.cfg.Hear(receipts.Writer{Tenant: s.Tenant, Country: x.in.cfg.World.Country(number)}, texts, words.Unreadable)
+	if d.Concat == nil {
+		heard = heard.OrElse(d)
+	}
+	if holds {
+		heard = heard.OrElse(&event.InboundReceivedV2{Ask: event.InboundUnclear, Holds: event.HoldUnclear, Lists: heard.Lists})
+	}
+	placed := receipts.Placed(x.reg, d, s.Tenant, heard)
+	words.From = string(number)
 	if placed.Sealed, err = w.Seal(x.reg.Level(), s, ledger.ClassEvidence, id, words); err != nil {
 		return id, ledger.Refused(err)
 	}

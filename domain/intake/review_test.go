@@ -14,6 +14,7 @@ import (
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/places"
 	"github.com/chirograph/chirograph/domain/receipts"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/words"
@@ -187,7 +188,7 @@ func newWorld(t *testing.T, level int) (*fakeWorld, *Intake) {
 		w.now = w.now.Add(time.Second)
 		return w.now
 	}
-	return w, New(Config{Writer: ledger.NewWriter(ledger.Author{Source: "/test", Node: "n"}, w, w, w, clock, 0), Log: w, Vault: w, Views: w, Finder: w, Control: c, Hear: receipts.Listen(words.Standard()), Now: clock})
+	return w, New(Config{Writer: ledger.NewWriter(ledger.Author{Source: "/test", Node: "n"}, w, w, w, clock, 0), Log: w, Vault: w, Views: w, Finder: w, Control: c, World: places.BuiltIn(), Hear: receipts.Listen(words.Standard()), Now: clock})
 }
 
 func (w *fakeWorld) of(tenant, number string) (event.Pseudonym, event.Partition) {
@@ -485,6 +486,50 @@ func TestPlaceWithOlderOnes(t *testing.T) {
 	}
 	if plain != 2 || len(w.state("clinic", someone).OptOuts) != 0 {
 		t.Errorf("%+v; %+v", w.state("bank", someone).OptOuts, w.state("clinic", someone).OptOuts)
+	}
+}
+
+// What was read as a STOP when it came stays one, although the words alone, or newer lists, say less.
+func TestPlaceKeepsWhatWasRead(t *testing.T) {
+	for _, c := range []struct {
+		text    string
+		ask     event.InboundAsk
+		holds   event.HoldReason
+		unclear bool
+	}{
+		{"T", "stop", "", false}, // it stops in China alone
+		{"leave it", "stop", "", false},
+		{"lovely", "unclear", "unclear", true},
+	} {
+		w, in := newWorld(t, 2)
+		id := shared(w, c.text, c.holds, c.ask)
+		out, err := in.ResolveReview(t.Context(), officer, "", id, &Resolution{As: "place", Number: someone, Tenant: "bank", Evidence: "x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := w.state("bank", someone); len(s.OptOuts) != 2 || s.OptOuts[0].Event != out.Placed || s.OptOuts[0].Unclear != c.unclear {
+			t.Errorf("%s, read as %s: %+v", c.text, c.ask, s.OptOuts)
+		}
+	}
+}
+
+// A review that took the place of more messages than are placed leaves a hold: one of them may have been a STOP.
+func TestPlaceOfTooMany(t *testing.T) {
+	w, in := newWorld(t, 2)
+	shared(w, "STOP", "", "stop")
+	var id event.ID
+	for range mostPlaced + 1 {
+		id = shared(w, "hm", "unclear", "unclear")
+	}
+	id = shared(w, "when do you open?", "", "none")
+	if open := operatorReviews(w); len(open) != 1 || open[0].Repeats != mostPlaced+2 {
+		t.Fatalf("%+v", open)
+	}
+	if _, err := in.ResolveReview(t.Context(), officer, "", id, &Resolution{As: "place", Number: someone, Tenant: "bank", Evidence: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	if s := w.state("bank", someone); len(s.OptOuts) != 2 || !s.OptOuts[0].Unclear || s.OptOuts[0].Stream != (event.Pseudonym{}) || len(s.OpenReviews()) == 0 {
+		t.Errorf("%+v", s.OptOuts)
 	}
 }
 

@@ -2,10 +2,12 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -99,6 +101,26 @@ func OpenContent(vault Opener, e *event.Event) (*event.MessageSubmitted, event.C
 	}
 	c, err := Open[event.Content](vault, e.Tenant, e.ID, &d.Sealed)
 	return d, c, err
+}
+
+// quotesOf bounds the texts among which a quote is looked for: the last ones that were sent to a person.
+const quotesOf = 20
+
+// SentTexts are the texts that were sent to the person of a fold's messages lately, the newest first, at most 20,
+// as far as they can be read. read reads the event at an index of the stream's partition.
+func SentTexts(messages []*recipient.Message, vault Opener, read func(index int64) (*event.Event, error)) (out []string) {
+	sent := slices.DeleteFunc(slices.Clone(messages), func(m *recipient.Message) bool { return len(m.Attempts) == 0 })
+	slices.SortFunc(sent, func(a, b *recipient.Message) int { return cmp.Compare(b.Index, a.Index) })
+	for _, m := range sent[:min(len(sent), quotesOf)] {
+		e, err := read(m.Index)
+		if err != nil {
+			return out
+		}
+		if _, content, err := OpenContent(vault, e); err == nil {
+			out = append(out, content.Body)
+		}
+	}
+	return out
 }
 
 // ReadEvent reads the event at a position, and waits for it until ctx is done. For a record that

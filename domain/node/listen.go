@@ -12,9 +12,6 @@ import (
 	"github.com/chirograph/chirograph/domain/words"
 )
 
-// quotesOf bounds the texts among which a quote is looked for: the last ones that were sent to a person.
-const quotesOf = 20
-
 // listener finds out whose an inbound message is and what it asks for.
 type listener struct {
 	cfg    *Config
@@ -58,17 +55,17 @@ func (l listener) understand(ctx context.Context, reg *control.Registry, d *ledg
 			return receipts.Placement{}, ledger.Refused(err)
 		}
 	}
-	c := words.Context{}
+	countries := who.Countries
 	if len(who.Numbers) > 0 {
-		c.Country = l.cfg.World.Country(who.Numbers[0])
-		for _, n := range who.Numbers[1:] {
-			if l.cfg.World.Country(n) != c.Country {
-				c.Country = ""
-			}
+		countries = nil
+		for _, n := range who.Numbers {
+			countries = append(countries, l.cfg.World.Country(n))
 		}
+		slices.Sort(countries)
+		countries = slices.Compact(countries)
 	}
-	c.Tenants = receipts.Tenants(reg, d)
-	heard := receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists(l.cfg.Lists, c))
+	c := words.Context{Tenants: receipts.Tenants(reg, d, who.Countries)}
+	heard := receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists(l.cfg.Lists, c, countries...))
 	p := receipts.Place(reg, d, who, heard)
 	if !heard.Quoted || p.Tenant == "" || p.Event.Concat != nil {
 		return p, nil
@@ -76,26 +73,17 @@ func (l listener) understand(ctx context.Context, reg *control.Registry, d *ledg
 	if c.Sent = l.sent(ctx, l.writer.Stream(p.Tenant, who.Numbers[0])); len(c.Sent) == 0 {
 		return p, nil
 	}
-	return receipts.Place(reg, d, who, receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists(l.cfg.Lists, c))), nil
+	return receipts.Place(reg, d, who, receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists(l.cfg.Lists, c, countries...))), nil
 }
 
 // sent are the texts that were sent to a person lately, the newest first, as far as they can be looked
 // up.
-func (l listener) sent(ctx context.Context, s ledger.Stream) (out []string) {
+func (l listener) sent(ctx context.Context, s ledger.Stream) []string {
 	folds, _, err := l.cfg.Views.Streams(ctx, s.Partition, []event.Pseudonym{s.Subject})
 	if err != nil || folds[s.Subject] == nil {
 		return nil
 	}
-	messages := slices.DeleteFunc(slices.Clone(folds[s.Subject].Messages), func(m *recipient.Message) bool { return len(m.Attempts) == 0 })
-	slices.SortFunc(messages, func(a, b *recipient.Message) int { return int(b.Index - a.Index) })
-	for _, m := range messages[:min(len(messages), quotesOf)] {
-		e, err := ledger.ReadEvent(ctx, l.cfg.Log, event.Position{Partition: s.Partition, Index: m.Index})
-		if err != nil {
-			return out
-		}
-		if _, content, err := ledger.OpenContent(l.cfg.Vault, e); err == nil {
-			out = append(out, content.Body)
-		}
-	}
-	return out
+	return ledger.SentTexts(folds[s.Subject].Messages, l.cfg.Vault, func(index int64) (*event.Event, error) {
+		return ledger.ReadEvent(ctx, l.cfg.Log, event.Position{Partition: s.Partition, Index: index})
+	})
 }

@@ -100,7 +100,7 @@ func TestSaid(t *testing.T) {
 		ask := asks[text]
 		stops := ask == event.InboundStop || d.Unreadable || d.Concat != nil
 		who := receipts.WhoIs(&d, receipts.Countries(reg, d.Account, nil))
-		c := words.Context{Tenants: receipts.Tenants(reg, &d)}
+		c := words.Context{Tenants: receipts.Tenants(reg, &d, who.Countries)}
 		p := receipts.Place(reg, &d, who, receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists(lists, c)))
 		streams := map[string]*recipient.State{}
 		fold := func(tenant string, number sms.Number, data event.Data) *recipient.State {

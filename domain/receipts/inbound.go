@@ -28,6 +28,16 @@ func Hear(texts []string, unreadable bool, read func(text string) Heard) Heard {
 	return out
 }
 
+// OrElse is what was read of a message when it came, if that revokes more plainly than what is heard now: word
+// lists change, and what was once held or stopped is not undone by them.
+func (h Heard) OrElse(d *event.InboundReceivedV2) Heard {
+	was := Heard{Ask: d.Ask, Match: d.Match, Language: d.Language, Lists: d.Lists, Holds: d.Holds}
+	if rank(was) > rank(h) {
+		return was
+	}
+	return h
+}
+
 // rank is 2 for plain words that revoke, 1 for words that may, 0 for others.
 func rank(h Heard) int {
 	switch {
@@ -111,24 +121,49 @@ func withPlus(s string) string {
 	return s
 }
 
+// Writer is who wrote an inbound text, and to whom.
+type Writer struct {
+	// Tenant is the tenant for which it is.
+	Tenant string
+	// Country is the writer's (ISO 3166-1 alpha-2), or "".
+	Country string
+	// Sent are texts that were sent to the writer, which a quote may equal (words.Context).
+	Sent []string
+}
+
 // Ear hears what the readings of an inbound text ask of a tenant.
-type Ear func(tenant string, readings []string, unreadable bool) Heard
+type Ear func(by Writer, readings []string, unreadable bool) Heard
 
 // Listen is the Ear that reads by word lists.
 func Listen(l *words.Lists) Ear {
-	return func(tenant string, readings []string, unreadable bool) Heard {
-		return Hear(readings, unreadable, ByLists(l, words.Context{Tenants: []string{tenant}}))
+	return func(by Writer, readings []string, unreadable bool) Heard {
+		return Hear(readings, unreadable, ByLists(l, words.Context{Tenants: []string{by.Tenant}, Country: by.Country, Sent: by.Sent}))
 	}
 }
 
-// ByLists reads a text by word lists.
-func ByLists(l *words.Lists, c words.Context) func(text string) Heard {
+// ByLists reads a text by word lists. countries are those where its writer may be, where that is not certain:
+// then the text is read as in each of them, and the reading that revokes most plainly counts, because a word
+// may stop in one country alone ("T" in China). With none, it is read in the context's country.
+func ByLists(l *words.Lists, c words.Context, countries ...string) func(text string) Heard {
+	if len(countries) == 0 {
+		countries = []string{c.Country}
+	}
 	return func(text string) Heard {
-		r := l.Read(text, c)
-		h := Heard{Ask: event.InboundAsk(r.Kind.String()), Match: r.Match, Language: r.Language, Lists: l.Version(), Quoted: r.Quoted}
-		if r.Kind == words.Unclear {
-			h.Holds = event.HoldUnclear
+		var out Heard
+		quoted := false
+		for i, country := range countries {
+			c.Country = country
+			r := l.Read(text, c)
+			h := Heard{Ask: event.InboundAsk(r.Kind.String()), Match: r.Match, Language: r.Language, Lists: l.Version()}
+			if r.Kind == words.Unclear {
+				h.Holds = event.HoldUnclear
+			}
+			quoted = quoted || r.Quoted
+			if i == 0 || rank(h) > rank(out) || rank(h) == rank(out) && out.Ask == event.InboundNone {
+				out = h
+			}
 		}
-		return h
+		out.Quoted = quoted
+		return out
 	}
 }

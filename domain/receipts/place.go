@@ -17,6 +17,8 @@ type Who struct {
 	Numbers []sms.Number
 	// Certain says that Numbers has one, and that no other is possible.
 	Certain bool
+	// Countries are those whose national numbers the account may write.
+	Countries []string
 	// Streams are recipients whose numbers end like the address that can be read as no number, and whom
 	// the account texted lately.
 	Streams []Stream
@@ -77,7 +79,7 @@ type Held struct {
 //   - A part of a longer message holds until the other parts are there: only then can the words be
 //     read.
 func Place(reg *control.Registry, d *ledger.Delivery, who Who, heard Heard) Placement {
-	to := texted(reg, d)
+	to := texted(reg, d, who.Countries)
 	var part *event.Concat
 	if d.Concat != nil && d.Concat.Parts > 1 {
 		part = &event.Concat{Reference: int(d.Concat.Reference), Part: d.Concat.Part, Parts: d.Concat.Parts}
@@ -139,13 +141,13 @@ func received(reg *control.Registry, account, to string, part *event.Concat, hea
 
 // texted is the number that was texted, in the form in which programs register it. A carrier may write it in
 // national form, or with a prefix: then it is the one of its readings that a program registers.
-func texted(reg *control.Registry, d *ledger.Delivery) string {
+func texted(reg *control.Registry, d *ledger.Delivery, countries []string) string {
 	to := senderID(d.To)
 	if len(reg.Owners(to)) > 0 {
 		return to
 	}
 	var known []string
-	for _, n := range sms.ReadAddress(d.To, d.ToTON, d.ToNPI, Countries(reg, d.Account, nil)).Numbers {
+	for _, n := range sms.ReadAddress(d.To, d.ToTON, d.ToNPI, countries).Numbers {
 		if len(reg.Owners(string(n))) > 0 {
 			known = append(known, string(n))
 		}
@@ -156,9 +158,10 @@ func texted(reg *control.Registry, d *ledger.Delivery) string {
 	return to
 }
 
-// Tenants are the tenants that an inbound message may be for, by the number that was texted.
-func Tenants(reg *control.Registry, d *ledger.Delivery) []string {
-	if out := tenantsOf(reg.Owners(texted(reg, d))); len(out) > 0 {
+// Tenants are the tenants that an inbound message may be for, by the number that was texted. countries are
+// those whose national numbers the account may write.
+func Tenants(reg *control.Registry, d *ledger.Delivery, countries []string) []string {
+	if out := tenantsOf(reg.Owners(texted(reg, d, countries))); len(out) > 0 {
 		return out
 	}
 	return tenantsOf(over(reg, d.Account))

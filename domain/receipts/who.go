@@ -21,17 +21,24 @@ var escaped = regexp.MustCompile(`\\x[0-9A-F]{2}`)
 // runs are the numbers within something else: "sip:+12025550123@host", "12025550123;x=1".
 var runs = regexp.MustCompile(`\+?[0-9]{7,24}`)
 
+// apart is what stands between the digits of an address that other signs divide: "44/7400/123456".
+var apart = regexp.MustCompile(`[^0-9]+`)
+
 // WhoIs reads whose number an inbound message came from. countries are those whose national numbers the
-// account may write. An address that has other octets in it, or a number within something else, is
-// never certain: its numbers are held.
+// account may write. An address that has other octets in it, a number within something else, or digits that
+// other signs divide, is never certain: its numbers are held.
 func WhoIs(d *ledger.Delivery, countries []string) Who {
 	address, odd := Legible(d.From)
 	r := sms.ReadAddress(address, d.FromTON, d.FromNPI, countries)
+	who := Who{Numbers: r.Numbers, Certain: r.Certain && !odd, Countries: countries}
 	if len(r.Numbers) > 0 {
-		return Who{Numbers: r.Numbers, Certain: r.Certain && !odd}
+		return who
 	}
-	var who Who
-	for _, run := range runs.FindAllString(address, -1) {
+	numbers := runs.FindAllString(address, -1)
+	if len(numbers) == 0 {
+		numbers = runs.FindAllString(apart.ReplaceAllString(address, ""), 1)
+	}
+	for _, run := range numbers {
 		for _, n := range sms.ReadAddress(run, d.FromTON, d.FromNPI, countries).Numbers {
 			if !slices.Contains(who.Numbers, n) {
 				who.Numbers = append(who.Numbers, n)

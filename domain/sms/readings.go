@@ -55,17 +55,19 @@ const (
 // set the type of number wrongly, so it is weighed and not obeyed:
 //
 //	what the address is                        how it is read
-//	a + in front                               international: certain, if a calling code follows
+//	a + in front                               international: certain, if numbers of its country are so
+//	                                           long; else as if the + were missing, under type 1
 //	letters in it                              a name
 //	up to 6 digits; up to 8 of type 3 or 6     a short code
 //	type 1 (international)                     international; also national, where a handset may have it
 //	type 2 (national), or plan 8 (national)    national of each country; international if none is a handset's
-//	type 4 (subscriber)                        not at all: the area code is missing
 //	others (unknown, alphanumeric in digits)   international, and national of each country
+//	type 4 (subscriber)                        like others, and never certain: the area code may be missing
 //
 // International is with the calling code first, or with 00, 011 or what a country of the account
 // dials in front of it. National is with the country's trunk prefix (0 in Britain, 1 in North
-// America, 8 in Russia) and without.
+// America, 8 in Russia) and without. If nothing of that is possible, zeros in front are left out, and
+// what then is possible is held and not certain: 0447400123456 in Britain.
 //
 // A reading is dropped only because numbers of that many digits do not exist in its country, and
 // because a reading is left that is possible. Handsets' numbers come first: where some readings
@@ -90,24 +92,30 @@ func ReadAddress(text string, ton, npi byte, countries []string) Readings {
 		return Readings{Kind: kind}
 	}
 	r := Readings{Kind: kind}
-	if digits[0] == '+' {
-		if n, err := international(digits[1:]); err == nil {
-			return Readings{Kind: kind, Certain: true, Numbers: []Number{n}}
+	claimed := ton == tonInternational
+	if plain, plus := strings.CutPrefix(digits, "+"); plus {
+		if n, err := international(plain); err == nil {
+			if p, rest := split(string(n[1:])); p.possible(rest) {
+				return Readings{Kind: kind, Certain: true, Numbers: []Number{n}}
+			}
 		}
-	} else if ton != tonSubscriber {
-		national := ton == tonNational || ton == 0 && npi == npiNational
-		var possible bool
-		r.Numbers, possible = likeliest(readings(digits, ton == tonInternational, countries), ton == tonInternational, national)
-		r.Certain = possible && len(r.Numbers) == 1
+		digits, claimed = plain, true
+	}
+	national := !claimed && (ton == tonNational || ton == 0 && npi == npiNational)
+	numbers, possible := likeliest(readings(digits, claimed, countries), claimed, national)
+	r.Numbers, r.Certain = numbers, possible && len(numbers) == 1 && ton != tonSubscriber
+	if bare := strings.TrimLeft(digits, "0"); !possible && bare != digits && len(bare) >= minTrailing {
+		if numbers, possible := likeliest(readings(bare, claimed, countries), claimed, national); possible {
+			r.Numbers = append(slices.Clone(r.Numbers), numbers...)
+			slices.Sort(r.Numbers)
+			r.Numbers = slices.Compact(r.Numbers)
+		}
 	}
 	if len(r.Numbers) > maxNumbers {
 		r.Numbers = nil
 	}
-	if !r.Certain {
-		digits = strings.TrimPrefix(digits, "+")
-		if len(digits) >= minTrailing {
-			r.Trailing = digits[max(0, len(digits)-maxTrailing):]
-		}
+	if !r.Certain && len(digits) >= minTrailing {
+		r.Trailing = digits[max(0, len(digits)-maxTrailing):]
 	}
 	return r
 }

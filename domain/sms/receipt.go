@@ -83,8 +83,19 @@ const (
 // State is StateUnknown and Final is false. The caller must know from esm_class that the text is
 // a receipt: a handset can write such a text too.
 func ParseReceipt(text string) (Receipt, bool) {
-	r := Receipt{State: StateUnknown}
-	var seen [fieldOther + 1]bool
+	r, seen := parseReceipt(text)
+	return r, seen[fieldID] || seen[fieldState]
+}
+
+// LooksLikeReceipt reports whether a text has both an id and a state as a receipt writes them. Where nothing else
+// says that a text is a receipt, less is no sign of one: a person may write "STOP id:5".
+func LooksLikeReceipt(text string) bool {
+	_, seen := parseReceipt(text)
+	return seen[fieldID] && seen[fieldState]
+}
+
+func parseReceipt(text string) (r Receipt, seen [fieldOther + 1]bool) {
+	r.State = StateUnknown
 	from, field, open := 0, fieldOther, false
 	take := func(to int) {
 		if open && !seen[field] {
@@ -106,7 +117,7 @@ func ParseReceipt(text string) (Receipt, bool) {
 	}
 	take(len(text))
 	r.Final = r.State.Final()
-	return r, seen[fieldID] || seen[fieldState]
+	return r, seen
 }
 
 // labelAt returns the field whose label begins at text[i], and the label's length with its colon;

@@ -190,16 +190,19 @@ func TestMarksLost(t *testing.T) {
 		t.Skip("this system has no boot id")
 	}
 	for _, x := range []struct {
-		marks map[event.Partition]int64
+		id    string
+		marks map[event.Partition]ledger.Head
 		lost  bool
 	}{
-		{map[event.Partition]int64{0: 5, 1: 7, 2: 2}, false},
-		{map[event.Partition]int64{0: 6, 1: 7, 2: 2}, false},
-		{map[event.Partition]int64{0: 5, 1: 6, 2: 2}, true},
-		{nil, true},
+		{"abc", map[event.Partition]ledger.Head{0: {Next: 5}, 1: {Next: 7}, 2: {Next: 2}}, false},
+		{"abc", map[event.Partition]ledger.Head{0: {Next: 6}, 1: {Next: 7}, 2: {Next: 2}}, false},
+		{"abc", map[event.Partition]ledger.Head{0: {Next: 5}, 1: {Next: 6}, 2: {Next: 2}}, true},
+		{"abc", nil, true},
+		{"", nil, true}, // views of a version that did not record their ledger
+		{"another", nil, false},
 	} {
-		if lost, err := MarksLost(path, x.marks); lost != x.lost || err != nil {
-			t.Errorf("views with the marks %v: lost %t, %v", x.marks, lost, err)
+		if lost, err := MarksLost(path, ledger.Known{Ledger: x.id, Heads: x.marks}); lost != x.lost || err != nil {
+			t.Errorf("views of %q with the marks %v: lost %t, %v", x.id, x.marks, lost, err)
 		}
 	}
 	raw, err := os.ReadFile(path + HeadSuffix)
@@ -209,7 +212,7 @@ func TestMarksLost(t *testing.T) {
 	if err := os.WriteFile(path+HeadSuffix, raw[:10], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if lost, err := MarksLost(path, nil); lost || err != nil {
+	if lost, err := MarksLost(path, ledger.Known{}); lost || err != nil {
 		t.Errorf("a damaged head file: lost %t, %v", lost, err)
 	}
 }

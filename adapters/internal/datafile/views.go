@@ -43,14 +43,15 @@ func (h *Head) SetMarks(marks map[event.Partition]ledger.Mark) {
 	h.Write()
 }
 
-// MarksLost reports whether the views at path, which have these marks, lack what was committed in them.
-func MarksLost(path string, marks map[event.Partition]int64) (bool, error) {
+// MarksLost reports whether the views at path, which have folded so much of that ledger, lack what was committed in
+// them. A head file of another ledger says nothing of them.
+func MarksLost(path string, views ledger.Known) (bool, error) {
 	k, err := ReadHead(path)
-	if errors.Is(err, ErrHead) || err == nil && !k.SameBoot() {
+	if errors.Is(err, ErrHead) || err == nil && !k.SameBoot() || views.Ledger != "" && k.Ledger != views.Ledger {
 		return false, nil
 	}
 	for p, h := range k.Heads {
-		if marks[p] < h.Next {
+		if views.Heads[p].Next < h.Next {
 			return true, err
 		}
 	}

@@ -155,13 +155,13 @@ func readDelivery(m *wire.Message, cfg Config) ledger.Delivery {
 	case typeDeliveryAck, typeManualAck:
 		r, parsed := readReceipt(m, cfg.Alphabet, true)
 		d.Receipt = r
-		if parsed {
+		if parsed && looksLikeReceipt(m, cfg.Alphabet) {
 			return d
 		}
 		// A person may have typed the acknowledgement: so its text counts too.
 	case 0:
 		if cfg.SniffReceipts {
-			if r, parsed := readReceipt(m, cfg.Alphabet, false); parsed && r.ID != "" {
+			if r, parsed := readReceipt(m, cfg.Alphabet, false); parsed && r.ID != "" && looksLikeReceipt(m, cfg.Alphabet) {
 				d.Receipt = r
 				return d
 			}
@@ -280,6 +280,17 @@ func receiptText(m *wire.Message, alphabet sms.Encoding) (sms.Receipt, bool) {
 	}
 	r, _ := sms.ParseReceipt(string(m.Octets)) // it may have dates or an error code
 	return r, false
+}
+
+// looksLikeReceipt reports whether one of the readings of a message's texts looks like a receipt.
+func looksLikeReceipt(m *wire.Message, alphabet sms.Encoding) bool {
+	for _, octets := range append([][]byte{m.Octets}, m.Others...) {
+		if sms.LooksLikeReceipt(string(octets)) ||
+			slices.ContainsFunc(sms.ReadOctets(m.DataCoding, octets, m.EsmClass&data.SM_UDH_GSM != 0, alphabet).Texts, sms.LooksLikeReceipt) {
+			return true
+		}
+	}
+	return false
 }
 
 // networkError is the code of network_error_code (SMPP 3.4 §5.3.2.31): one octet

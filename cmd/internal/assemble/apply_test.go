@@ -79,8 +79,21 @@ programs:
 		}
 		return ApplyConfig(t.Context(), cfg)
 	}
+	sharing := func() string {
+		cfg, err := config.Load(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(Sharing(t.Context(), cfg), "\n")
+	}
+	if says := sharing(); !strings.Contains(says, "the tenants a, b share the sender ID 12345: name its owner") || !strings.Contains(says, "share the legal entity Acme") {
+		t.Errorf("what is shared already: %q", says)
+	}
 	if err := apply(); err != nil {
 		t.Fatal(err)
+	}
+	if says := sharing(); says != "" {
+		t.Errorf("what is shared after owners are named: %q", says)
 	}
 	after := record(t, data)
 	if after.Position != at+4 { // the policies, two owners, the program

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -316,6 +317,31 @@ func (r *Running) join(ctx context.Context, cfg *config.Config) error {
 
 // maxSharing is how many shared names a start logs.
 const maxSharing = 20
+
+// Sharing says in sentences what several tenants register in the ledger of a data folder already, and no operator
+// has granted to one of them; at most 20. It changes nothing. Of a folder without a ledger that can be read it
+// says nothing, and of a cluster, whose nodes log it when they start.
+func Sharing(ctx context.Context, cfg *config.Config) (notes []string) {
+	if cfg.Engine != config.EngineEmbedded {
+		return nil
+	}
+	l := &Look{}
+	if err := errors.Join(l.lookAtLedger(ctx, cfg.Data), l.Close()); err != nil || l.Registry == nil {
+		return nil
+	}
+	shared := l.Registry.Shared()
+	for _, s := range shared[:min(len(shared), maxSharing)] {
+		what := "the sender ID " + s.Sender
+		if s.Sender == "" {
+			what = "the legal entity " + s.LegalEntity
+		}
+		notes = append(notes, fmt.Sprintf("in the ledger in %s the tenants %s share %s: name its owner under owners, and apply it", cfg.Data, strings.Join(s.Tenants, ", "), what))
+	}
+	if n := len(shared) - maxSharing; n > 0 {
+		notes = append(notes, fmt.Sprintf("in the ledger in %s tenants share %d more sender IDs and legal entities", cfg.Data, n))
+	}
+	return notes
+}
 
 // warnOfSharing logs what several tenants register and no operator has granted to one of them: a
 // person who writes STOP to a shared number stops the messages of both.

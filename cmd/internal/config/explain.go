@@ -171,6 +171,9 @@ func (c *Config) Notes() []string {
 		if !slices.ContainsFunc(c.Routes, func(r Route) bool { return r.Carrier == x.Account }) {
 			note("no route uses carrier %s: it gets no messages", x.Account)
 		}
+		if len(x.Countries) == 0 && onlyEverywhere(c, x.Account) {
+			note("nothing says whose national numbers carrier %s may write, because its programs may reach all countries: name them under countries, or a STOP from a number without its country code is held for an operator", x.Account)
+		}
 		if !x.TLS && !IsLoopback(x.Addr) {
 			note("the connection to carrier %s has no TLS: use it only through a VPN or a leased line", x.Account)
 		}
@@ -209,6 +212,23 @@ func (c *Config) Notes() []string {
 		}
 	}
 	return out
+}
+
+// onlyEverywhere reports whether there are programs that may send over a carrier, and each may reach all countries.
+func onlyEverywhere(c *Config, carrier string) bool {
+	found := false
+	for _, p := range c.Programs {
+		if !slices.ContainsFunc(c.Routes, func(r Route) bool {
+			return r.Carrier == carrier && (len(r.Programs) == 0 || slices.Contains(r.Programs, p.Name))
+		}) {
+			continue
+		}
+		if slices.ContainsFunc(p.Countries, func(x string) bool { return x != "*" }) {
+			return false
+		}
+		found = true
+	}
+	return found
 }
 
 // covers reports whether a lets every name through that b does. An empty list is all names.

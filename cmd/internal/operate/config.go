@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/words"
 	"github.com/chirograph/chirograph/policies"
 )
 
@@ -38,7 +40,7 @@ func (c *ConfigCheckCmd) Run(g *terminal.Globals) error {
 		return err
 	}
 	problems := cfg.Check()
-	notes := append(cfg.Notes(), cfg.Unreviewed(policy.Reviewed)...)
+	notes := slices.Concat(cfg.Notes(), cfg.Unreviewed(policy.Reviewed), assemble.Sharing(context.Background(), cfg))
 	if g.JSON {
 		type line struct {
 			Path string `json:"path"`
@@ -145,7 +147,7 @@ func (c *ConfigApplyCmd) Run(g *terminal.Globals) error {
 	if err != nil {
 		return err
 	}
-	notes := cfg.Unreviewed(policy.Reviewed)
+	notes := append(cfg.Unreviewed(policy.Reviewed), config.WordNotes(cfg.Programs, words.Standard().Covers)...)
 	err = assemble.ApplyConfig(ctx, cfg)
 	var refusal *ledger.Refusal
 	switch {
