@@ -84,6 +84,7 @@ type owedHold struct {
 	tenant   string
 	key      pairing
 	delivery pairing
+	repeated bool // a later delivery of the same octets holds the stream
 }
 
 type earlyHold struct {
@@ -164,7 +165,7 @@ func (v holds) held(index int64, e *event.Event, d *event.InboundHeld) {
 	x.early[key] = earlyHold{event.Position{Partition: v.current, Index: index}, e.Time, v.partitionOf(d.Stream)}
 }
 
-// repeated forgets what is owed of earlier deliveries of the same octets, once a hold of one of them came.
+// repeated marks what is owed of earlier deliveries of the same octets, once a hold of one of them came.
 func (x *placing) repeated(came *owedHold) {
 	all := x.deliveries[came.delivery]
 	left := all[:0]
@@ -172,7 +173,7 @@ func (x *placing) repeated(came *owedHold) {
 		switch {
 		case o == came:
 		case o.at.Index < came.at.Index:
-			delete(x.owed, o.key)
+			o.repeated = true // it may still come: a second delivery may be faster than the first
 		default:
 			left = append(left, o)
 		}
@@ -275,7 +276,7 @@ func (v holds) finish() {
 		all = append(all, unpaired{at, code, text, args})
 	}
 	for _, o := range x.owed {
-		if late(o.time) && !v.control.epochs.lostSince(o.time, o.where) {
+		if !o.repeated && late(o.time) && !v.control.epochs.lostSince(o.time, o.where) {
 			add(o.at, HoldMissing, "the message may be for a recipient of the tenant %q, and names a hold in that stream, in the partition %s, which never came: what it may revoke was not stopped there", o.tenant, o.where)
 		}
 	}

@@ -43,6 +43,9 @@ func unplacedBook(t testing.TB) *book {
 	zero.hold("p.zero", ids[0], held(m))
 	one.hold("p.one", ids[1], held(m))
 	two.hold("p.two", ids[2], held(m))
+	older := received("stop", "")
+	older.Places = b.names["p.first"].ID
+	two.fact("p.placed.first", none, older)
 	placed := received("stop", "")
 	placed.Places = m.ID
 	there := two.fact("p.placed", none, placed)
@@ -101,7 +104,7 @@ func TestPlacingIsWhole(t *testing.T) {
 	}
 	v := New(required...)
 	b.read(v)
-	if x := &v.placing; len(x.owed)+len(x.deliveries)+len(x.early) > 0 {
+	if x := &v.placing; len(x.owed) != 2 || len(x.deliveries)+len(x.early) > 0 { // those of the first delivery
 		t.Errorf("%d holds are owed (%d) and %d wait for their message, though all came", len(x.owed), len(x.deliveries), len(x.early))
 	}
 	v.Finish()
@@ -158,6 +161,17 @@ func TestWhatIsBrokenInPlacingIsFound(t *testing.T) {
 		{"the words of a hold were lost, in an earlier partition", "hold_unfounded@p.one hold_unfounded@p.two", "", func(b *book) { b.drop("p.message", "p.close") }},
 		{"what was not delivered again is not held", "hold_missing@p.first hold_missing@p.first", "", func(b *book) {
 			edit(b, "p.first", func(_ *event.Event, d *event.InboundReceivedV2) { d.Digest = "other" })
+		}},
+		{"the hold of a second delivery comes first", "", "", func(b *book) {
+			for i, n := range []string{"p.first.one", "p.first.two"} {
+				h := b.names["p.first"].Data.(*event.InboundReceivedV2).Streams[1+i]
+				d := *b.names["p.one"].Data.(*event.InboundHeld)
+				d.Inbound = b.names["p.first"].ID
+				b.before("p.lift.one", n, &event.Event{ID: h.Event, Subject: h.Subject, Tenant: "acme", Data: &d})
+			}
+			b.move("p.first.two", "p.lift.two")
+			lifts(b, "p.lift.one", "p.first.one", "p.one")
+			lifts(b, "p.lift.two", "p.first.two", "p.two")
 		}},
 		{"an earlier delivery is no second one", "hold_missing@p.message", "", func(b *book) { b.drop("p.two", "p.lift.two"); b.move("p.message", "p.first") }},
 		{"a hold is under way at the ledger's end", "", "", func(b *book) { end(b); b.drop("p.one", "p.lift.one") }},
@@ -259,7 +273,7 @@ func TestPlacingIsSmall(t *testing.T) {
 	}
 	v := New(required...)
 	b.read(v)
-	if x := &v.placing; len(x.owed)+len(x.deliveries)+len(x.early) > 0 {
+	if x := &v.placing; len(x.owed) != 2 || len(x.deliveries)+len(x.early) > 0 {
 		t.Errorf("%d, %d and %d holds are kept", len(x.owed), len(x.deliveries), len(x.early))
 	}
 	if n := len(v.live[l.s].starts); n > mostIdle {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chirograph/chirograph/domain/audit"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/event"
@@ -263,10 +264,34 @@ func (w *world) placements(log []told, at map[event.ID]int64, fresh *node, t *to
 			w.whole(log, at, c, t)
 		}
 	}
+	if w.without == (rules{}) {
+		w.verified()
+	}
 	for _, j := range fresh.judged {
 		d, ok := j.Event.Data.(*event.MessageDecided)
 		if ok && j.Why == "" && d.Outcome == event.Defer {
 			w.decidedAgain(log, fresh, &j, d, t)
+		}
+	}
+}
+
+// verified: an audit finds nothing in what was said, placed and lifted. (That a hold never came is no finding
+// here: what was not acknowledged is not delivered again.)
+func (w *world) verified() {
+	v := audit.New("opt_out", "quiet_hours")
+	v.AtRest = true
+	for _, r := range w.control {
+		v.Take(event.ControlPartition, r.Index, r.Raw)
+	}
+	for _, p := range []event.Partition{event.InboxPartition, 0} {
+		for _, r := range w.read(p, 0) {
+			v.Take(p, r.Index, r.Raw)
+		}
+	}
+	for _, f := range v.Finish().Findings {
+		switch f.Code {
+		case audit.HoldUnfounded, audit.WordsMissing, audit.LiftTooFar, audit.NotHeeded, audit.ReachMissing:
+			w.fail("audit: %s at %s: %s", f.Code, f.Position, f.Text)
 		}
 	}
 }
