@@ -3,10 +3,12 @@ package audit
 import (
 	"cmp"
 	"crypto/sha256"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/recipient"
 )
 
 // underWay is how long before the ledger's end a message may lack its holds, or a placement the rest of
@@ -24,7 +26,8 @@ const underWay = time.Hour
 //   - the hold is under way: the message came within underWay of the ledger's end;
 //   - the node ended, or an append failed, between the two. Then the message was not acknowledged, and the
 //     carrier has delivered the same octets once more: a later message of the same operator's stream has
-//     the same digest, and its hold is in the same recipient's stream;
+//     the same digest, and its hold is in the same recipient's stream. (Later in the stream, or by its time: an
+//     append whose result was not known may land behind that of the second delivery);
 //   - the ledger lost events of the hold's partition after that, and control says so: an epoch began;
 //   - else the hold was lost, and with it perhaps a STOP.
 //
@@ -46,6 +49,10 @@ type placing struct {
 	owed map[pairing]*owedHold
 	// deliveries are those by what a second delivery has in common with the first, in their messages' order.
 	deliveries map[pairing][]*owedHold
+	// lately are, by the same, the newest time of those messages of the last day whose hold came, in the
+	// partition that is being read; swept is how many there were when the older ones were last forgotten.
+	lately map[pairing]time.Time
+	swept  int
 	// early are the holds whose message was not read yet.
 	early map[pairing]earlyHold
 	// destinations are where words were placed, by the unplaced message; closed are the closed reviews; cleared are the
@@ -117,7 +124,7 @@ type endedHolds struct {
 }
 
 func newPlacing() placing {
-	return placing{owed: map[pairing]*owedHold{}, deliveries: map[pairing][]*owedHold{}, early: map[pairing]earlyHold{}, destinations: map[event.ID][]destination{},
+	return placing{owed: map[pairing]*owedHold{}, deliveries: map[pairing][]*owedHold{}, lately: map[pairing]time.Time{}, early: map[pairing]earlyHold{}, destinations: map[event.ID][]destination{},
 		closed: map[event.ID]*closedReview{}, cleared: map[event.Pseudonym]bool{}, open: map[event.Pseudonym]bool{}, ends: map[event.ID]*endedHolds{}}
 }
 
@@ -144,9 +151,10 @@ func (v holds) unplaced(index int64, e *event.Event, d *event.InboundReceivedV2)
 		}
 		if _, came := x.early[o.key]; came {
 			delete(x.early, o.key)
-			x.repeated(o)
+			v.came(o)
 			continue
 		}
+		o.repeated = o.isRepeatedBy(x.lately[o.delivery])
 		x.owed[o.key] = o
 		if o.delivery != (pairing{}) {
 			x.deliveries[o.delivery] = append(x.deliveries[o.delivery], o)
@@ -154,25 +162,41 @@ func (v holds) unplaced(index int64, e *event.Event, d *event.InboundReceivedV2)
 	}
 }
 
+// isRepeatedBy reports whether a delivery of the same octets, of that time, came not before this message.
+func (o *owedHold) isRepeatedBy(t time.Time) bool {
+	return o.delivery != (pairing{}) && !o.time.After(t.Add(recipient.ClockBound))
+}
+
 // held follows a hold.
 func (v holds) held(index int64, e *event.Event, d *event.InboundHeld) {
 	x, key := &v.placing, holdKey(e.ID, d.Inbound, d.Stream, e.Subject, e.Tenant)
 	if o := x.owed[key]; o != nil {
 		delete(x.owed, key)
-		x.repeated(o)
+		v.came(o)
 		return
 	}
 	x.early[key] = earlyHold{event.Position{Partition: v.current, Index: index}, e.Time, v.partitionOf(d.Stream)}
 }
 
-// repeated marks what is owed of earlier deliveries of the same octets, once a hold of one of them came.
-func (x *placing) repeated(came *owedHold) {
+// came follows a hold that came, and marks what is owed of earlier deliveries of the same octets.
+func (v holds) came(came *owedHold) {
+	x := &v.placing
+	if came.delivery == (pairing{}) {
+		return
+	}
+	if t := x.lately[came.delivery]; came.time.After(t) {
+		x.lately[came.delivery] = came.time
+	}
+	if len(x.lately) > 2*x.swept+1000 {
+		maps.DeleteFunc(x.lately, func(_ pairing, t time.Time) bool { return v.time.Sub(t) > recipient.RepeatWindow })
+		x.swept = len(x.lately)
+	}
 	all := x.deliveries[came.delivery]
 	left := all[:0]
 	for _, o := range all {
 		switch {
 		case o == came:
-		case o.at.Index < came.at.Index:
+		case o.at.Index < came.at.Index || o.isRepeatedBy(came.time):
 			o.repeated = true // it may still come: a second delivery may be faster than the first
 		default:
 			left = append(left, o)
@@ -242,6 +266,8 @@ func (s *epochs) lostAny(t time.Time) bool {
 // turn forgets, at the end of a partition, the ends of holds that are in order.
 func (x *placing) turn() {
 	clear(x.ends)
+	clear(x.lately)
+	x.swept = 0
 	x.ended = slices.DeleteFunc(x.ended, func(end *endedHolds) bool {
 		c := x.closed[end.review]
 		return c != nil && c.other || !slices.ContainsFunc(end.of, func(m event.ID) bool {

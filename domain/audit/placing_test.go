@@ -173,7 +173,19 @@ func TestWhatIsBrokenInPlacingIsFound(t *testing.T) {
 			lifts(b, "p.lift.one", "p.first.one", "p.one")
 			lifts(b, "p.lift.two", "p.first.two", "p.two")
 		}},
-		{"an earlier delivery is no second one", "hold_missing@p.message", "", func(b *book) { b.drop("p.two", "p.lift.two"); b.move("p.message", "p.first") }},
+		{"an earlier delivery is no second one", "hold_missing@p.message", "", func(b *book) {
+			b.names["p.first"].Time = b.names["p.first"].Time.Add(-time.Minute)
+			b.drop("p.two", "p.lift.two")
+			h := b.names["p.first"].Data.(*event.InboundReceivedV2).Streams[2]
+			d := *b.names["p.one"].Data.(*event.InboundHeld)
+			d.Inbound = b.names["p.first"].ID
+			b.before("p.lift.one", "p.first.two", &event.Event{ID: h.Event, Subject: h.Subject, Tenant: "acme", Data: &d})
+		}},
+		{"the first delivery lands behind the second", "", "", func(b *book) {
+			b.move("p.first", "p.close")
+			b.drop("p.first.zero")
+			lifts(b, "p.lift.zero", "p.zero")
+		}},
 		{"a hold is under way at the ledger's end", "", "", func(b *book) { end(b); b.drop("p.one", "p.lift.one") }},
 		{"a message is under way at the ledger's end", "", "", func(b *book) { end(b); b.drop("c.message") }},
 		{"the ledger lost the hold, and says so", "", "", func(b *book) { b.drop("p.one", "p.lift.one"); epoch(b, event.Partition(1).String()) }},

@@ -477,6 +477,13 @@ func stopped(d *ledger.Delivery, who receipts.Who, level int) map[event.Pseudony
 	return out
 }
 
+// deliverText has a carrier deliver a text once more that was not acknowledged.
+func (w *world) deliverText() {
+	next := w.refused[0]
+	w.refused = slices.Delete(w.refused, 0, 1)
+	next()
+}
+
 // hear does what a node does with a text.
 func (w *world) hear(n *node, d *ledger.Delivery, who receipts.Who, stops bool) {
 	reg := w.registry[max(n.took, w.begun)]
@@ -484,6 +491,11 @@ func (w *world) hear(n *node, d *ledger.Delivery, who receipts.Who, stops bool) 
 	p := receipts.Place(reg, d, who, receipts.Listen(lists.Standard())(receipts.Writer{Tenant: tenant}, d.Texts, d.Unreadable))
 	x := &text{}
 	w.texts = append(w.texts, x)
+	answer := func(err error) {
+		if x.acked = err == nil; err != nil {
+			w.refused = append(w.refused, func() { w.hear(pick(w, w.nodes), d, who, stops) })
+		}
+	}
 	if stops {
 		x.stops = stopped(d, who, level)
 	}
@@ -504,7 +516,7 @@ func (w *world) hear(n *node, d *ledger.Delivery, who receipts.Who, stops bool) 
 			events = append(events, write(p.Tenant, vault.Pseudonym(p.Tenant, string(who.Numbers[0])), id, data))
 			id = w.id()
 		}
-		w.told(x, 0, events, func(err error) { x.acked = err == nil })
+		w.told(x, 0, events, answer)
 		return
 	}
 	at, stream := event.Partition(0), vault.Pseudonym("", "inbound:c1\x00"+d.From)
@@ -531,10 +543,10 @@ func (w *world) hear(n *node, d *ledger.Delivery, who receipts.Who, stops bool) 
 	}
 	w.told(x, at, []*event.Event{write("", stream, id, p.Events(level, id)[0])}, func(err error) {
 		if err != nil || len(holds) == 0 {
-			x.acked = err == nil
+			answer(err)
 			return
 		}
-		w.told(x, 0, holds, func(err error) { x.acked = err == nil })
+		w.told(x, 0, holds, answer)
 	})
 }
 

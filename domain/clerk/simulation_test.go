@@ -75,6 +75,7 @@ type world struct {
 	pdus     []*pdu         // receipts that carriers delivered
 	again    []*pdu         // those that a carrier delivers once more
 	texts    []*text        // that handsets sent
+	refused  []func()       // texts that were not acknowledged: their carriers deliver them once more
 	said     map[event.ID]unplacedText
 	officers []*officerCall
 	shared   bool // nodes know of each other
@@ -632,6 +633,8 @@ func (w *world) drive() {
 		for _, s := range w.subjects {
 			w.put(w.event(s, &event.SuppressionLifted{Lifts: ids, Source: "phone", By: "x"}))
 		}
+	case k < 145 && len(w.refused) > 0 && r.IntN(2) == 0:
+		w.deliverText()
 	case k < 145:
 		w.inbound(pick(w, texts), nil)
 	case k < 146:
@@ -870,6 +873,10 @@ func (w *world) settle() {
 		w.fail("the nodes do not come to rest")
 	}
 	round()
+	for len(w.refused) > 0 {
+		w.deliverText()
+		round()
+	}
 	for range w.rng.IntN(8) {
 		w.reviewed()
 	}
