@@ -29,7 +29,8 @@ const underWay = time.Hour
 //     the same digest, and its hold is in the same recipient's stream. (Later in the stream, or by its time: an
 //     append whose result was not known may land behind that of the second delivery);
 //   - the ledger lost events of the hold's partition after that, and control says so: an epoch began;
-//   - else the hold was lost, and with it perhaps a STOP.
+//   - else the hold was lost, and with it perhaps a STOP; or the carrier never delivered again what was not
+//     acknowledged. The ledger cannot tell these two apart.
 //
 // A placement appends the words to the person's stream first, then the ends of the holds, then the event
 // that closes the review. Clearing appends the ends of the holds, and then closes the review. Either
