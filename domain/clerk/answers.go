@@ -48,7 +48,7 @@ func (w *work) join(j recipient.Joined) bool {
 	}
 	by := receipts.Writer{Tenant: w.st.state.Tenant, Country: w.c.cfg.World.Country(from)}
 	heard := w.c.cfg.Hear(by, parts, !whole)
-	if heard.Quoted {
+	if heard.MayQuote(parts) {
 		by.Sent = ledger.SentTexts(w.st.state.Messages, w.c.cfg.Vault, func(index int64) (*event.Event, error) { return w.c.cfg.Event(w.ctx, index) })
 		heard = w.c.cfg.Hear(by, parts, !whole)
 	}

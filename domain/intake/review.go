@@ -373,17 +373,17 @@ func (x *resolving) place(ctx context.Context) (*Resolved, error) {
 	if !x.isWriter(to) {
 		return nil, refuse("invalid_number", "/number", "The number of the writer is certain, and it is not this one. Give the number that the review shows; only the tenant is to be found out.")
 	}
-	tenant, err := x.tenant()
+	messages, err := x.messages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tenant, err := x.tenant(messages[0].Data.(*event.InboundReceivedV2).Account)
 	if err != nil {
 		return nil, err
 	}
 	stream, err := x.in.cfg.Writer.Keyed(ctx, x.in.cfg.Writer.Stream(tenant, to))
 	if err != nil {
 		return nil, ledger.Refused(err)
-	}
-	messages, err := x.messages(ctx)
-	if err != nil {
-		return nil, err
 	}
 	var placed event.ID
 	for i, m := range messages {
@@ -400,19 +400,23 @@ func (x *resolving) place(ctx context.Context) (*Resolved, error) {
 	return x.resolve(ctx, nil, placed, lifted)
 }
 
-// tenant is for whom the message was.
-func (x *resolving) tenant() (string, error) {
-	if x.r.Tenant != "" {
-		if len(x.reg.Programs(x.r.Tenant)) == 0 {
-			return "", refuse("unknown_tenant", "/tenant", "There is no tenant of this name with a program.")
-		}
-		return x.r.Tenant, nil
-	}
-	var all []string
+// tenant is for whom the message was, which an account delivered.
+func (x *resolving) tenant(account string) (string, error) {
+	// Those whose streams it holds, and those that send from the number that was texted now.
+	all := receipts.TenantsOf(x.reg, account, x.To)
 	for _, s := range x.Streams {
 		if !slices.Contains(all, s.Tenant) {
 			all = append(all, s.Tenant)
 		}
+	}
+	if x.r.Tenant != "" {
+		if len(x.reg.Programs(x.r.Tenant)) == 0 {
+			return "", refuse("unknown_tenant", "/tenant", "There is no tenant of this name with a program.")
+		}
+		if !slices.Contains(all, x.r.Tenant) {
+			return "", refuse("unknown_tenant", "/tenant", "This tenant cannot be meant: another sends from the number that was texted.")
+		}
+		return x.r.Tenant, nil
 	}
 	if len(all) != 1 {
 		return "", refuse("tenant_required", "/tenant", "Several tenants may be meant, or none is known: name the tenant.")

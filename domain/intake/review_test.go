@@ -164,7 +164,8 @@ func (w *fakeWorld) Seal(_ string, key event.ID, class ledger.Class, version eve
 }
 func (w *fakeWorld) Open(_ string, _ event.ID, s *event.Sealed) ([]byte, error) { return s.Box, nil }
 
-// newWorld is a world with an Intake over it: two tenants send from 22333, and bank also from 44555.
+// newWorld is a world with an Intake over it: two tenants send from 22333, and bank also from 44555; a third sends
+// from another number.
 func newWorld(t *testing.T, level int) (*fakeWorld, *Intake) {
 	t.Helper()
 	w := &fakeWorld{t: t, now: testNow, level: level, log: map[event.Partition][]*event.Event{}}
@@ -172,9 +173,10 @@ func newWorld(t *testing.T, level int) (*fakeWorld, *Intake) {
 		w.log[event.ControlPartition] = append(w.log[event.ControlPartition], &event.Event{ID: event.NewID(testNow), Tenant: tenant, Time: testNow, Data: d})
 	}
 	add("", &event.LedgerCreated{Ledger: "test", Partitions: partitions})
-	add("bank", &event.ProgramChanged{Name: "otp", LegalEntity: "Bank", Purposes: []string{"otp"}, Countries: []string{"US"}, Senders: []string{"22333", "44555"}, Default: true})
+	add("bank", &event.ProgramChanged{Name: "otp", LegalEntity: "Bank", Purposes: []string{"otp"}, Countries: []string{"US"}, Senders: []string{"22333", "44555", "ExBank"}, Default: true})
 	add("bank", &event.ProgramChanged{Name: "broker", LegalEntity: "Broker", Purposes: []string{"marketing"}, Countries: []string{"US"}, Senders: []string{"22333"}})
 	add("clinic", &event.ProgramChanged{Name: "visits", LegalEntity: "Clinic", Purposes: []string{"account"}, Countries: []string{"US"}, Senders: []string{"22333"}})
+	add("shop", &event.ProgramChanged{Name: "news", LegalEntity: "Shop", Purposes: []string{"account"}, Countries: []string{"US"}, Senders: []string{"66777"}})
 	for l := 2; l <= level; l++ {
 		add("", &event.LevelRaised{Level: l})
 	}
@@ -407,6 +409,7 @@ func TestPlace(t *testing.T) {
 		{Resolution{As: "place", Number: someone, Evidence: "x"}, "tenant_required", "/tenant"},
 		{Resolution{As: "place", Number: "12", Tenant: "bank", Evidence: "x"}, "not_e164", "/number"},
 		{Resolution{As: "place", Number: someone, Tenant: "nobody", Evidence: "x"}, "unknown_tenant", "/tenant"},
+		{Resolution{As: "place", Number: someone, Tenant: "shop", Evidence: "x"}, "unknown_tenant", "/tenant"}, // it does not send from that number
 	} {
 		_, err := in.ResolveReview(t.Context(), ledger.Caller{Key: "operator"}, "", id, &bad.r)
 		refusal(t, err, bad.code, bad.field)
@@ -568,6 +571,50 @@ func TestResolveMany(t *testing.T) {
 	refusal(t, err, "too_many", "/ids")
 	_, err = in.ResolveReviews(t.Context(), officer, "bank", []event.ID{id}, &Resolution{As: "place"})
 	refusal(t, err, "invalid_outcome", "/as")
+}
+
+// A lift ends what it is about, and nothing that the same words stopped beside it.
+func TestLiftOfOneEntity(t *testing.T) {
+	w, in := newWorld(t, 2)
+	stop := w.put("bank", someone, &event.InboundReceivedV2{Account: "north", To: "22333", Ask: "stop", Reaches: entities, Sealed: wordsOf("STOP")})
+	for _, lost := range []bool{true, false} {
+		w.failAt, w.lost = w.appends+1, lost
+		if _, err := in.Lift(t.Context(), officer, &OptOutRequest{Number: someone, Scope: event.ScopeLegalEntity, Program: "otp", Source: "phone", Evidence: "form 7"}); err == nil {
+			t.Fatal("the append did not fail")
+		}
+		if n := len(w.state("bank", someone).OptOuts); n < 2 {
+			t.Fatalf("%d opt-outs are left after a lift that failed", n)
+		}
+	}
+	out, err := in.Lift(t.Context(), officer, &OptOutRequest{Number: someone, Scope: event.ScopeLegalEntity, Program: "otp", Source: "phone", Evidence: "form 7"})
+	if err != nil || !slices.Equal(out.Lifted, []event.ID{stop}) {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	lifted := in.registry().Program("bank", "otp").LegalEntity
+	for _, o := range w.state("bank", someone).OptOuts {
+		if o.Reach.Name == lifted || o.Source != event.SourceHandset || o.Occurred.IsZero() {
+			t.Errorf("%+v", o)
+		}
+	}
+	if len(w.state("bank", someone).OptOuts) == 0 {
+		t.Error("the other entity's opt-out ended too")
+	}
+}
+
+// An opt-out of a sender ID is of one that there is, in the spelling in which it is registered.
+func TestSenderOptOut(t *testing.T) {
+	w, in := newWorld(t, 2)
+	_, err := in.OptOut(t.Context(), officer, &OptOutRequest{Number: someone, Scope: event.ScopeSender, Sender: "Nosuch", Source: "phone"})
+	refusal(t, err, "unknown_sender", "/sender")
+	if _, err := in.OptOut(t.Context(), officer, &OptOutRequest{Number: someone, Scope: event.ScopeSender, Sender: "EXBANK", Source: "phone"}); err != nil {
+		t.Fatal(err)
+	}
+	if s := w.state("bank", someone); len(s.OptOuts) != 1 || s.OptOuts[0].Reach.Name != "ExBank" {
+		t.Errorf("%+v", s.OptOuts)
+	}
+	if _, err := in.Lift(t.Context(), officer, &OptOutRequest{Number: someone, Scope: event.ScopeSender, Sender: "exbank", Source: "phone", Evidence: "x"}); err != nil || len(w.state("bank", someone).OptOuts) != 0 {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestLiftNeedsEvidence(t *testing.T) {

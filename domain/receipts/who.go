@@ -52,11 +52,12 @@ func WhoIs(d *ledger.Delivery, countries []string) Who {
 }
 
 // Legible is the part of a written address that can be read: without the octets that are no printable
-// ASCII, and with the digits of every script as ASCII. odd says that there were such octets. A digest of an
-// address that is too long has nothing legible.
+// ASCII, and with the digits of every script as ASCII. odd says that there were such octets. Of the digest of an
+// address that is too long, the digits after it are legible.
 func Legible(address string) (legible string, odd bool) {
 	if strings.HasPrefix(address, "sha256:") {
-		return "", true
+		_, digits, _ := strings.Cut(strings.TrimPrefix(address, "sha256:"), ":")
+		return digits, true
 	}
 	if !strings.Contains(address, `\x`) {
 		return address, false

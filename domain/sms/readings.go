@@ -64,6 +64,11 @@ const (
 //	others (unknown, alphanumeric in digits)   international, and national of each country
 //	type 4 (subscriber)                        like others, and never certain: the area code may be missing
 //
+// "*" among the countries says that the account may write national numbers of others too. Then a national reading
+// is never certain. Nor is one under type 2 that is read as international without a prefix, unless its country is
+// one of the account's: 623456781 in the United States. A + under type 2 does not make national digits
+// international: if they are a handset's in a country of the account, both are possible.
+//
 // International is with the calling code first, or with 00, 011 or what a country of the account
 // dials in front of it. National is with the country's trunk prefix (0 in Britain, 1 in North
 // America, 8 in Russia) and without. If nothing of that is possible, zeros in front are left out, and
@@ -92,18 +97,24 @@ func ReadAddress(text string, ton, npi byte, countries []string) Readings {
 		return Readings{Kind: kind}
 	}
 	r := Readings{Kind: kind}
-	claimed := ton == tonInternational
+	claimed, national := ton == tonInternational, ton == tonNational || ton == 0 && npi == npiNational
 	if plain, plus := strings.CutPrefix(digits, "+"); plus {
-		if n, err := international(plain); err == nil {
+		if n, err := international(plain); err == nil && !national {
 			if p, rest := split(string(n[1:])); p.possible(rest) {
 				return Readings{Kind: kind, Certain: true, Numbers: []Number{n}}
 			}
 		}
-		digits, claimed = plain, true
+		digits, claimed, national = plain, true, false
 	}
-	national := !claimed && (ton == tonNational || ton == 0 && npi == npiNational)
-	numbers, possible := likeliest(readings(digits, claimed, countries), claimed, national)
+	found := readings(digits, claimed, countries)
+	numbers, possible := likeliest(found, claimed, national)
 	r.Numbers, r.Certain = numbers, possible && len(numbers) == 1 && ton != tonSubscriber
+	if r.Certain {
+		others := slices.Contains(countries, "*")
+		r.Certain = !slices.ContainsFunc(found, func(x reading) bool {
+			return x.number == numbers[0] && (x.national && others && !abroad(found, x.number) || !x.national && !x.claimed && national && !x.home)
+		})
+	}
 	if bare := strings.TrimLeft(digits, "0"); !possible && bare != digits && len(bare) >= minTrailing {
 		if numbers, possible := likeliest(readings(bare, claimed, countries), claimed, national); possible {
 			r.Numbers = append(slices.Clone(r.Numbers), numbers...)
@@ -118,6 +129,11 @@ func ReadAddress(text string, ton, npi byte, countries []string) Readings {
 		r.Trailing = digits[max(0, len(digits)-maxTrailing):]
 	}
 	return r
+}
+
+// abroad reports whether a number is also read as an international one.
+func abroad(found []reading, n Number) bool {
+	return slices.ContainsFunc(found, func(x reading) bool { return x.number == n && !x.national })
 }
 
 // address takes out what is written between digits, and says what an address is.
@@ -144,6 +160,7 @@ type reading struct {
 	national bool // it was read as a national number
 	bare     bool // as a national number without the trunk prefix, in a country that has one
 	claimed  bool // type 1 or a prefix says that it is international
+	home     bool // its country is one of the account's
 	handset  bool // handsets' numbers of its country have this length
 	possible bool // numbers of its country have this length
 }
@@ -177,6 +194,9 @@ func readings(digits string, claimed bool, countries []string) []reading {
 		if rest, ok := strings.CutPrefix(digits, prefix); ok {
 			add(rest, reading{claimed: true})
 		}
+	}
+	for i := range out {
+		out[i].home = slices.Contains(homes, out[i].plan)
 	}
 	for _, p := range homes {
 		written := p.national(digits)
