@@ -2,10 +2,12 @@ package intake
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/chirograph/chirograph/domain/control"
@@ -247,6 +249,9 @@ func (x *resolving) do(ctx context.Context) (*Resolved, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := x.held(ctx, messages); err != nil {
+			return nil, err
+		}
 		lifted, err := x.liftHolds(ctx, messages)
 		if err != nil {
 			return nil, err
@@ -377,6 +382,9 @@ func (x *resolving) place(ctx context.Context) (*Resolved, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := x.held(ctx, messages); err != nil {
+		return nil, err
+	}
 	tenant, err := x.tenant(messages[0].Data.(*event.InboundReceivedV2).Account)
 	if err != nil {
 		return nil, err
@@ -459,6 +467,27 @@ func (x *resolving) messages(ctx context.Context) ([]*event.Event, error) {
 	}
 	slices.Reverse(out)
 	return out, nil
+}
+
+// heldWithin is how long after a message its holds may still be on their way: longer than any append is tried.
+const heldWithin = time.Hour
+
+// held refuses, for the caller to try again, while a hold of one of the messages is still on its way: one that came after
+// its review was closed could be ended by nobody.
+func (x *resolving) held(ctx context.Context, messages []*event.Event) error {
+	for _, m := range messages {
+		if x.in.cfg.Now().Sub(m.Time) > heldWithin {
+			continue
+		}
+		for _, s := range m.Data.(*event.InboundReceivedV2).Streams {
+			if _, there, err := x.in.cfg.Finder.Inbound(ctx, s.Tenant, s.Event); err != nil {
+				return ledger.Refused(err)
+			} else if !there {
+				return ledger.Refused(errors.New("a hold of this message is still being recorded"))
+			}
+		}
+	}
+	return nil
 }
 
 // placeOne appends one unplaced message to the person's stream, unless it is there already.

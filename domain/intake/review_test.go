@@ -536,6 +536,44 @@ func TestPlaceOfTooMany(t *testing.T) {
 	}
 }
 
+// A hold that is still on its way is waited for: once its review is closed, nobody could end it.
+func TestHoldOnItsWay(t *testing.T) {
+	for _, as := range []event.ReviewOutcome{event.ReviewPlace, event.ReviewClear} {
+		w, in := newWorld(t, 2)
+		s, p := w.of("bank", other)
+		hold := event.NewID(w.now)
+		m := w.put("", "inbound", &event.InboundReceivedV2{Account: "north", To: "22333", Ask: "stop", Unplaced: "number_ambiguous",
+			Streams: []event.HeldStream{{Tenant: "bank", Subject: s, Event: hold}}, Sealed: wordsOf("STOP")})
+		resolve := func() error {
+			_, err := in.ResolveReview(t.Context(), officer, "", m, &Resolution{As: as, Tenant: "bank", Number: someone, Evidence: "the carrier says so"})
+			return err
+		}
+		if as == event.ReviewClear {
+			resolve = func() error {
+				_, err := in.ResolveReview(t.Context(), officer, "", m, &Resolution{As: as, Evidence: "x"})
+				return err
+			}
+		}
+		if err := resolve(); !errors.Is(err, ledger.ErrRefused) {
+			t.Errorf("%s before the hold is there: %v", as, err)
+		}
+		w.log[p] = append(w.log[p], &event.Event{ID: hold, Source: "/test", Subject: s, Tenant: "bank", Time: event.Millis(w.now), Node: "n",
+			Data: &event.InboundHeld{Inbound: m, Stream: w.Pseudonym("", "inbound"), Account: "north", To: "22333", Reaches: entities, Unplaced: "number_ambiguous"}})
+		if err := resolve(); err != nil || len(w.state("bank", other).OptOuts) != 0 {
+			t.Errorf("%s: %v, %+v", as, err, w.state("bank", other).OptOuts)
+		}
+	}
+	// A message whose hold never came, because its node ended and the carrier delivered it once more, is not stuck.
+	w, in := newWorld(t, 2)
+	s, _ := w.of("bank", other)
+	m := w.put("", "inbound", &event.InboundReceivedV2{Account: "north", To: "22333", Ask: "stop", Unplaced: "number_ambiguous",
+		Streams: []event.HeldStream{{Tenant: "bank", Subject: s, Event: event.NewID(w.now)}}, Sealed: wordsOf("STOP")})
+	w.now = w.now.Add(heldWithin + time.Minute)
+	if _, err := in.ResolveReview(t.Context(), officer, "", m, &Resolution{As: "place", Tenant: "bank", Number: someone, Evidence: "x"}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestClearUnplaced(t *testing.T) {
 	w, in := newWorld(t, 2)
 	shared(w, "STOP", "", "stop")
