@@ -60,7 +60,7 @@ var rooms = []room{
 	{folder: "domain/decision", own: []string{"domain/control", "domain/event", "domain/recipient", "domain/sms"}, others: []string{}, pure: true, tests: []string{"domain/places"}},
 	{folder: "domain/dispatch", own: []string{"domain/event", "domain/ledger"}, others: []string{}, pure: true},
 	{folder: "domain/clerk", own: []string{"domain/control", "domain/decision", "domain/dispatch", "domain/event", "domain/ledger", "domain/places", "domain/receipts", "domain/recipient", "domain/routing", "domain/sms", "domain/words"},
-		others: []string{}, pure: true, tests: []string{"domain/node/nodetest"}},
+		others: []string{}, pure: true, tests: []string{"domain/audit", "domain/node/nodetest"}},
 	{folder: "domain/receipts", own: []string{"domain/control", "domain/event", "domain/ledger", "domain/sms", "domain/words"}, others: []string{}, pure: true},
 	{folder: "domain/intake", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/places", "domain/receipts", "domain/recipient", "domain/sms", "domain/words"}, others: []string{}},
 	// Whether ledger, vault and views belong together.

@@ -91,8 +91,17 @@ type line struct {
 func (b *book) line(p event.Partition, n uint64) line { return line{b, p, subject(p, n)} }
 
 func (l line) fact(name string, message event.ID, d event.Data) *event.Event {
-	e := l.b.add(l.p, name, &event.Event{Subject: l.s, Tenant: "acme", Message: message, Data: d})
-	switch d := d.(type) {
+	return l.told(name, &event.Event{Subject: l.s, Tenant: "acme", Message: message, Data: d})
+}
+
+// hold is a hold with the id that its message names.
+func (l line) hold(name string, id event.ID, d *event.InboundHeld) *event.Event {
+	return l.told(name, &event.Event{ID: id, Subject: l.s, Tenant: "acme", Data: d})
+}
+
+func (l line) told(name string, e *event.Event) *event.Event {
+	e = l.b.add(l.p, name, e)
+	switch d := e.Data.(type) {
 	case *event.OptedOut, *event.SuppressionLifted, *event.CancelRequested, *event.InboundHeld, *event.InboundJoined, *event.ReviewResolved:
 		l.b.last[l.s] = e.ID
 	case *event.InboundReceivedV2:

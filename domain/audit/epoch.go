@@ -19,6 +19,7 @@ type epoch struct {
 	from     int64
 	number   int
 	began    time.Time
+	lost     []string // the partitions that lost events; none: it is not known
 	releases []release
 }
 
@@ -47,7 +48,11 @@ func (s *epochs) take(at int64, e *event.Event) {
 		}
 	case *event.EpochBegan:
 		if d.Epoch == s.number()+1 {
-			s.began = append(s.began, epoch{from: at, number: d.Epoch, began: e.Time})
+			x := epoch{from: at, number: d.Epoch, began: e.Time}
+			for _, l := range d.Lost {
+				x.lost = append(x.lost, l.Partition)
+			}
+			s.began = append(s.began, x)
 		}
 	case *event.EpochReleased:
 		if n := len(s.began); n > 0 && d.Epoch == s.number() {

@@ -173,6 +173,14 @@ const (
 	// ReachMissing: an inbound message does not reach a legal entity that sends from the number that
 	// it came to.
 	ReachMissing Code = "reach_missing"
+	// HoldMissing: an unplaced message names a hold in a stream, and the hold never came.
+	HoldMissing Code = "hold_missing"
+	// HoldUnfounded: a hold names an unplaced message that there is not, or that does not name it.
+	HoldUnfounded Code = "hold_unfounded"
+	// WordsMissing: the holds of an unplaced message ended, and its words were not placed before that.
+	WordsMissing Code = "words_missing"
+	// LiftTooFar: a START, joined parts or a review ended an opt-out that was not theirs to end.
+	LiftTooFar Code = "lift_too_far"
 )
 
 // maxFindings is how many findings a report lists. All are counted.

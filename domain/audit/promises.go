@@ -21,6 +21,9 @@ func (v promises) follow(index int64, s *stream, e *event.Event, why recipient.W
 		if d, ok := e.Data.(*event.HandoffStarted); ok && m != nil && !slices.Contains(m.void, d.Attempt) {
 			m.void = append(m.void, d.Attempt)
 		}
+		if _, ok := e.Data.(*event.SuppressionLifted); ok {
+			holds{v.Verifier}.endsCopy(index, e)
+		}
 		return
 	}
 	if v.spoken(index, s, e) {

@@ -18,6 +18,9 @@ type stream struct {
 	optOuts []optOut
 	// reviews are the inbound messages under review that stop nothing.
 	reviews []review
+	// starts are the STARTs that may still lift something; told are those of the last day, by their octets.
+	starts []start
+	told   []toldStart
 	// questions are those that may still be answered.
 	questions []question
 	// changes counts the facts that make every earlier allow void; change is the last of them.
@@ -50,6 +53,10 @@ type optOut struct {
 	to     string
 	holds  ReviewKind
 	stream event.Pseudonym
+	// inbound is the unplaced message of a hold. old is, for what came before format level 2, our number
+	// that it came to.
+	inbound event.ID
+	old     string
 }
 
 // review is an inbound message that stops nothing, and that an officer has yet to read.

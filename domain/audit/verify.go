@@ -21,11 +21,17 @@ import (
 // It keeps in memory: the control stream; for the partition that is being read, the open and
 // recent messages of its streams (with the fold's own bounds: seven days of the log's time after
 // a message was settled and its validity ended) and some 100 bytes for every other stream; the ids
-// of the exports in the audit log; and at most maxFindings findings. So its memory grows with the
-// number of streams in the largest partition, and of exports, and not with the number of events.
+// of the exports in the audit log; the holds of inbound messages whose other half lies in a partition that is
+// read later (some 60 bytes each), and what officers placed and closed of the operator's reviews; and at most
+// maxFindings findings. So its memory grows with the number of streams in the largest partition, of exports and
+// of such holds, and not with the number of events.
 //
 // A Verifier is for one goroutine.
 type Verifier struct {
+	// AtRest says that no append and no second delivery is under way any more: what the ledger's last hour
+	// lacks is reported too. Set it before Finish.
+	AtRest bool
+
 	required []string
 	// judge says which events are effective. It is recipient's rule, except in tests.
 	judge  func(*recipient.State, *recipient.PartitionState, int64, *event.Event) recipient.Why
@@ -53,12 +59,14 @@ type Verifier struct {
 	inbox map[event.ID]time.Time
 	// exports are those that were asked for.
 	exports map[event.ID]export
+	// placing is what belongs together in several streams.
+	placing placing
 }
 
 // New returns a verifier that has read nothing. required are the names of the checks that every
 // allow must report: those of the ledger's policies.
 func New(required ...string) *Verifier {
-	v := &Verifier{required: slices.Clone(required), texts: map[string]string{}, inbox: map[event.ID]time.Time{}, exports: map[event.ID]export{}}
+	v := &Verifier{required: slices.Clone(required), texts: map[string]string{}, inbox: map[event.ID]time.Time{}, exports: map[event.ID]export{}, placing: newPlacing()}
 	v.judge = (*recipient.State).Evolve
 	v.report = Report{Void: map[recipient.Why]int64{}, Messages: map[recipient.Status]int64{}, Codes: map[Code]int64{}}
 	return v
@@ -172,6 +180,7 @@ func (v *Verifier) Finish() *Report {
 		v.find(0, 0, NotCreated, "the control log does not begin with LedgerCreated: this is not a ledger, or it lost its first event")
 	}
 	v.close()
+	holds{v}.finish()
 	for _, since := range v.inbox {
 		v.report.review(inInbox, since)
 	}
@@ -210,15 +219,16 @@ func (v *Verifier) close() {
 	if v.begun && v.current == event.ControlPartition {
 		v.report.Opaque += v.control.reportBad(func(index int64, code Code, text string) { v.find(index, 0, code, "%s", text) })
 	}
-	for _, s := range v.live {
+	for subject, s := range v.live {
 		v.tally(s)
-		v.reviewed(s.optOuts, s.reviews, s.fold.Reviews)
+		v.reviewed(subject, s.optOuts, s.reviews, s.fold.Reviews)
 	}
-	for _, o := range v.settled {
+	for subject, o := range v.settled {
 		if o.suppressed != nil {
-			v.reviewed(o.suppressed.optOuts, o.suppressed.reviews, o.suppressed.foldedReviews)
+			v.reviewed(subject, o.suppressed.optOuts, o.suppressed.reviews, o.suppressed.foldedReviews)
 		}
 	}
+	v.placing.turn()
 	v.report.Streams += int64(len(v.live) + len(v.settled))
 	v.live, v.settled = nil, nil
 }
@@ -495,6 +505,7 @@ func (v *Verifier) recipients(index int64, e *event.Event) {
 	if e.Data.Type().Kind() == event.Outcome && !e.After.IsZero() && !s.knows(e.After) {
 		v.find(index, 0, AfterUnknown, "%s was decided after an event that does not stand before it in its stream: that event is missing, or stands later", e.Data.Type().Name())
 	}
+	v.placing.end = latest(v.placing.end, e.Time)
 	why := v.judge(s.fold, &v.fold, index, e)
 	s.remember(e.ID)
 	v.count(why)
@@ -509,6 +520,13 @@ func (v *Verifier) recipients(index int64, e *event.Event) {
 		})
 	}
 	v.sweep()
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 func (v *Verifier) count(why recipient.Why) {

@@ -30,25 +30,29 @@ func (v promises) spoken(index int64, s *stream, e *event.Event) bool {
 		}
 		s.changed(index, "the recipient opted out")
 	case *event.SuppressionLifted:
+		holds{v.Verifier}.lifts(index, s, e, d)
 		s.lift(d.Lifts)
 		s.changed(index, "an opt-out was lifted")
 	case *event.InboundReceived:
 		switch {
 		case d.Revokes != nil:
-			o.reach, o.unclear = *d.Revokes, d.Unclear
+			o.reach, o.unclear, o.old = *d.Revokes, d.Unclear, d.To
 			s.optOuts = append(s.optOuts, o)
 			s.changed(index, "the recipient wrote words that opt out")
 		case d.Holds != nil && d.Concat != nil:
 			o.reach, o.unclear, o.part = *d.Holds, true, true
 			s.optOuts = append(s.optOuts, o)
 			s.changed(index, "a part of the recipient's message came, and may opt out")
+		case d.Ask == event.InboundStart:
+			s.startedV1(e, d)
 		}
 		s.asked(e, d.Ask, v.time)
 	case *event.InboundReceivedV2:
 		v.received(index, s, e, d, o)
 	case *event.InboundHeld:
 		v.reaches(index, s.tenant, d.Control, d.To, d.Reaches)
-		o.to, o.stream, o.unclear = d.To, d.Stream, !d.Plain
+		holds{v.Verifier}.held(index, e, d)
+		o.to, o.stream, o.inbound, o.unclear = d.To, d.Stream, d.Inbound, !d.Plain
 		if o.unclear {
 			o.holds = "held"
 		}
@@ -67,6 +71,9 @@ func (v promises) spoken(index int64, s *stream, e *event.Event) bool {
 		})
 		s.reviews = slices.DeleteFunc(s.reviews, func(r review) bool { return r.id == d.Review })
 		delete(v.inbox, d.Review)
+		if e.Tenant == "" {
+			holds{v.Verifier}.closes(index, e, d)
+		}
 		o.to = to
 		s.replace(o, d.Reaches)
 		s.changed(index, "an officer said what an inbound message was")
@@ -80,8 +87,12 @@ func (v promises) spoken(index int64, s *stream, e *event.Event) bool {
 // received follows an inbound message since format level 2.
 func (v promises) received(index int64, s *stream, e *event.Event, d *event.InboundReceivedV2, o optOut) {
 	if d.Unplaced != "" { // under review: an officer places it
+		holds{v.Verifier}.unplaced(index, e, d)
 		s.review(review{id: e.ID, kind: "unplaced", since: e.Time, to: d.To, unplaced: d.Unplaced, streams: d.Streams})
 		return
+	}
+	if !d.Places.IsZero() {
+		v.placing.destinations[d.Places] = append(v.placing.destinations[d.Places], destination{event.Position{Partition: v.current, Index: index}, e.ID})
 	}
 	v.heeded(index, d.Ask, d.Holds, d.Reaches)
 	if d.Places.IsZero() || d.Control > 0 {
@@ -99,6 +110,8 @@ func (v promises) received(index int64, s *stream, e *event.Event, d *event.Inbo
 		o.unclear, o.holds = d.Holds != "", ReviewKind(d.Holds)
 		s.replace(o, d.Reaches)
 		s.changed(index, "the recipient wrote words that opt out")
+	case d.Ask == event.InboundStart:
+		s.start(e, d.To, d.Reaches, d.Read, d.Digest, v.time)
 	}
 	s.asked(e, d.Ask, v.time)
 }
@@ -116,6 +129,9 @@ func (v promises) joined(index int64, s *stream, e *event.Event, d *event.Inboun
 	if d.Holds != "" || d.Ask == event.InboundStop {
 		o.to, o.unclear, o.holds = d.To, d.Holds != "", ReviewKind(d.Holds)
 		s.replace(o, d.Reaches)
+	}
+	if d.Ask == event.InboundStart && d.Holds == "" {
+		s.start(e, d.To, d.Reaches, d.Read, "", v.time)
 	}
 	s.changed(index, "the parts of the recipient's message were joined")
 	s.asked(e, d.Ask, v.time)
@@ -176,7 +192,7 @@ func (s *stream) replace(o optOut, reaches []event.Reach) {
 		o.since = first
 		s.optOuts = slices.DeleteFunc(s.optOuts, func(old optOut) bool {
 			same := old
-			same.id, same.index, same.since = o.id, o.index, o.since
+			same.id, same.index, same.since, same.inbound, same.old = o.id, o.index, o.since, o.inbound, o.old
 			if same != o {
 				return false
 			}
@@ -206,7 +222,7 @@ func (s *stream) review(r review) {
 
 // reviewed counts what is under review in a stream. A START that lifted nothing is the fold's to know:
 // what it would have lifted needs all that came before.
-func (v *Verifier) reviewed(optOuts []optOut, reviews []review, folded []recipient.Review) {
+func (v *Verifier) reviewed(subject event.Pseudonym, optOuts []optOut, reviews []review, folded []recipient.Review) {
 	var seen []event.ID
 	for _, o := range optOuts {
 		if !o.unclear || o.part || slices.Contains(seen, o.id) {
@@ -220,6 +236,9 @@ func (v *Verifier) reviewed(optOuts []optOut, reviews []review, folded []recipie
 		v.report.review(kind, o.since)
 	}
 	for _, r := range reviews {
+		if r.unplaced != "" {
+			v.placing.open[subject] = true
+		}
 		v.report.review(r.kind, r.since)
 	}
 	for _, r := range folded {

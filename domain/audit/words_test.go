@@ -93,23 +93,25 @@ func spoken(t testing.TB) *book {
 	// Unplaced: the operator has the words, two streams are held, and an officer places it.
 	word := received("stop", "")
 	word.Unplaced, word.Programs, word.Reaches = "number_ambiguous", nil, nil
+	holds := []event.ID{b.id(1), b.id(1), b.id(1)}
+	word.Streams = []event.HeldStream{{Tenant: "acme", Subject: subject(1, 2), Event: holds[0]}}
 	unplaced := b.add(1, "u.stop", &event.Event{Subject: subject(1, 9), Data: word})
 	later := *word
-	later.Unplaced = "number_unreadable"
-	b.add(1, "u.later", &event.Event{Subject: subject(1, 9), Data: &later})
+	later.Unplaced, later.Streams = "number_unreadable", []event.HeldStream{{Tenant: "acme", Subject: subject(1, 3), Event: holds[1]}, {Tenant: "acme", Subject: subject(1, 3), Event: holds[2]}}
+	unread := b.add(1, "u.later", &event.Event{Subject: subject(1, 9), Data: &later})
 	e := b.line(1, 2)
-	hold := e.fact("e.held", none, &event.InboundHeld{Inbound: unplaced.ID, Stream: subject(1, 9), Account: "north", To: "600", Reaches: slices.Clone(both), Unplaced: "number_ambiguous", Control: 6})
+	hold := e.hold("e.held", holds[0], &event.InboundHeld{Inbound: unplaced.ID, Stream: subject(1, 9), Account: "north", To: "600", Reaches: slices.Clone(both), Unplaced: "number_ambiguous", Control: 6})
 	e.decide("e.deny", e.submit("e.submit", nil), "deny", hold.ID)
 	placed := received("stop", "")
 	placed.Places = unplaced.ID
 	mine := e.fact("e.placed", none, placed)
-	e.fact("e.clear", none, &event.ReviewResolved{Review: hold.ID, As: "clear", By: "key"})
+	e.fact("e.lift", none, &event.SuppressionLifted{Lifts: []event.ID{hold.ID}, Source: "review", Answers: unplaced.ID, By: "key"})
 	e.fact("e.plain", none, &event.ReviewResolved{Review: mine.ID, As: "clear", By: "key"}) // what is plain is not under review
 	e.decide("e.deny2", e.submit("e.submit2", nil), "deny", mine.ID)
 	b.add(1, "u.place", &event.Event{Subject: subject(1, 9), Data: &event.ReviewResolved{Review: unplaced.ID, As: "place", Placed: mine.ID, By: "key"}})
 	f := b.line(1, 3)
-	f.fact("f.held", none, &event.InboundHeld{Inbound: unplaced.ID, Stream: subject(1, 9), Account: "north", To: "600", Reaches: slices.Clone(both), Unplaced: "number_ambiguous", Control: 6})
-	f.fact("f.plain", none, &event.InboundHeld{Inbound: unplaced.ID, Stream: subject(1, 9), Account: "north", To: "600", Reaches: slices.Clone(both), Unplaced: "tenant_shared", Plain: true, Control: 6})
+	f.hold("f.held", holds[1], &event.InboundHeld{Inbound: unread.ID, Stream: subject(1, 9), Account: "north", To: "600", Reaches: slices.Clone(both), Unplaced: "number_ambiguous", Control: 6})
+	f.hold("f.plain", holds[2], &event.InboundHeld{Inbound: unread.ID, Stream: subject(1, 9), Account: "north", To: "600", Reaches: slices.Clone(both), Unplaced: "tenant_shared", Plain: true, Control: 6})
 	f.fact("f.start", none, received("start", "")) // it lifts nothing
 
 	// A STOP from before the level, and a START that in the end lifts none.

@@ -48,7 +48,7 @@ func (w *work) join(j recipient.Joined) bool {
 	}
 	by := receipts.Writer{Tenant: w.st.state.Tenant, Country: w.c.cfg.World.Country(from)}
 	heard := w.c.cfg.Hear(by, parts, !whole)
-	if heard.Quoted {
+	if heard.MayQuote(parts) {
 		by.Sent = ledger.SentTexts(w.st.state.Messages, w.c.cfg.Vault, func(index int64) (*event.Event, error) { return w.c.cfg.Event(w.ctx, index) })
 		heard = w.c.cfg.Hear(by, parts, !whole)
 	}
@@ -159,38 +159,61 @@ func lasting(err error) bool {
 	return errors.Is(err, ledger.ErrErased) || errors.Is(err, ledger.ErrKeyMissing) || errors.Is(err, ledger.ErrUnreadable) || errors.Is(err, ledger.ErrDamaged)
 }
 
-// inbound reads and opens the inbound message at an index of the partition.
-func (w *work) inbound(index int64) (*event.Inbound, *event.Sealed, error) {
-	e, err := w.c.cfg.Event(w.ctx, index)
-	if err != nil {
-		return nil, nil, err
-	}
-	var sealed *event.Sealed
-	switch d := e.Data.(type) {
-	case *event.InboundReceived:
-		sealed = &d.Sealed
-	case *event.InboundReceivedV2:
-		sealed = &d.Sealed
-	default:
-		return nil, nil, fmt.Errorf("not an inbound message: %w", ledger.ErrUnreadable)
-	}
-	in, err := ledger.Open[event.Inbound](w.c.cfg.Vault, e.Tenant, e.ID, sealed)
-	if err != nil {
-		return nil, nil, err
-	}
-	return &in, sealed, nil
+// saidTo is what the event of an inbound message says in clear.
+type saidTo struct {
+	sealed   *event.Sealed
+	programs []string
 }
 
-// reply submits a confirmation or a HELP answer. Its id is derived from the event that it
+// inbound reads and opens the inbound message at an index of the partition.
+func (w *work) inbound(index int64) (in *event.Inbound, said saidTo, err error) {
+	e, err := w.c.cfg.Event(w.ctx, index)
+	if err != nil {
+		return nil, said, err
+	}
+	switch d := e.Data.(type) {
+	case *event.InboundReceived:
+		said = saidTo{&d.Sealed, []string{d.Program}}
+	case *event.InboundReceivedV2:
+		said = saidTo{&d.Sealed, d.Programs}
+	default:
+		return nil, said, fmt.Errorf("not an inbound message: %w", ledger.ErrUnreadable)
+	}
+	words, err := ledger.Open[event.Inbound](w.c.cfg.Vault, e.Tenant, e.ID, said.sealed)
+	if err != nil {
+		return nil, said, err
+	}
+	return &words, said, nil
+}
+
+// lastToText is the program among those that send from a number which texted its recipient last from there; "" if none
+// did, as far as the fold remembers. It is the one that the person answers.
+func lastToText(messages []*recipient.Message, programs []string, from string) (program string) {
+	last := int64(-1)
+	for _, m := range messages {
+		if m.Index > last && m.From == from && m.Purpose != "compliance_reply" && len(m.Attempts) > 0 && slices.Contains(programs, m.Program) {
+			program, last = m.Program, m.Index
+		}
+	}
+	return program
+}
+
+// reply submits a confirmation or a HELP answer, in the name of the program that texted the person last. Its id is derived from the event that it
 // answers, so that one message results when a PDU is delivered twice or two clerks answer.
 func (w *work) reply(a recipient.Ask) {
 	c, s := w.c, w.st.state
-	prog := c.fold.reg.Program(s.Tenant, a.Program)
-	in, sealedIn, err := w.inbound(a.Index)
+	in, said, err := w.inbound(a.Index)
 	if err != nil && !lasting(err) {
 		c.agenda.remind(w.st, w.now.Add(time.Second), w.now)
 	}
-	if prog == nil || err != nil {
+	if err != nil {
+		return
+	}
+	prog := c.fold.reg.Program(s.Tenant, a.Program)
+	if p := c.fold.reg.Program(s.Tenant, lastToText(s.Messages, said.programs, a.To)); p != nil {
+		prog = p
+	}
+	if prog == nil {
 		return
 	}
 	to, err := sms.ParseAny(in.From, "")
@@ -213,7 +236,7 @@ func (w *work) reply(a recipient.Ask) {
 	id := event.DeriveMessageID(a.Inbound, int(c.cfg.Partition), "reply")
 	stream := w.st.to()
 	if stream.Key.IsZero() {
-		stream.Key = sealedIn.SubjectKey
+		stream.Key = said.sealed.SubjectKey
 	}
 	sealed, err := ledger.Seal(c.cfg.Vault, c.fold.reg.Level(), stream, ledger.ClassMessage, id, event.Content{To: string(to), Body: body})
 	if err != nil {

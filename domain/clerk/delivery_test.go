@@ -50,6 +50,8 @@ type text struct {
 	// stops is what it must stop or hold, by stream; nil: its words do not revoke.
 	stops map[event.Pseudonym][]event.Reach
 	acked bool
+	// plain says that they must stop, not only hold.
+	plain bool
 }
 
 type written struct {
@@ -391,10 +393,13 @@ var (
 func (w *world) everyone() []event.Pseudonym {
 	out := slices.Clone(w.subjects)
 	for _, n := range append(slices.Clone(w.numbers), stranger, "72345") {
-		out = append(out, vault.Pseudonym(tenant2, n), vault.Pseudonym("", "inbound:c1\x00"+n))
+		out = append(out, vault.Pseudonym(tenant2, n), vault.Pseudonym("", "inbound:c1\x00"+n), vault.Pseudonym("", "inbound:c1\x00"+masked(n)))
 	}
 	return append(out, vault.Pseudonym(tenant, stranger))
 }
+
+// masked is a number of which the carrier tells the end alone.
+func masked(n string) string { return "***" + n[max(0, len(n)-7):] }
 
 // inbound is a text of a handset, by way of one of the nodes, and now and then by way of two.
 func (w *world) inbound(words string, part *sms.Concat) {
@@ -416,6 +421,17 @@ func (w *world) inbound(words string, part *sms.Concat) {
 		d.Texts, d.Unreadable = nil, true
 	case 10, 11, 12:
 		d.To = number2
+	case 13, 14: // its end is that of recipients who were texted lately
+		d.From, who = masked(from), receipts.Who{}
+		d.To = pick(w, []string{number, number2, shared, unowned})
+		fallthrough
+	case 15: // and so may it be beside readings that are not certain
+		if who.Certain = false; len(who.Numbers) > 0 {
+			who.Numbers = append(who.Numbers, stranger)
+		}
+		for _, s := range w.subjects {
+			who.Streams = append(who.Streams, receipts.Stream{Tenant: tenant, Subject: s})
+		}
 	case 9: // the second reading counts too
 		d.Texts = []string{"x", words}
 	}
@@ -449,8 +465,23 @@ func stopped(d *ledger.Delivery, who receipts.Who, level int) map[event.Pseudony
 				out[s] = append(out[s], event.Reach{Scope: event.ScopeLegalEntity, Name: e})
 			}
 		}
+		for _, s := range who.Streams {
+			if s.Tenant != t || len(out[s.Subject]) > 0 {
+				continue
+			}
+			for _, e := range entities {
+				out[s.Subject] = append(out[s.Subject], event.Reach{Scope: event.ScopeLegalEntity, Name: e})
+			}
+		}
 	}
 	return out
+}
+
+// deliverText has a carrier deliver a text once more that was not acknowledged.
+func (w *world) deliverText() {
+	next := w.refused[0]
+	w.refused = slices.Delete(w.refused, 0, 1)
+	next()
 }
 
 // hear does what a node does with a text.
@@ -460,6 +491,11 @@ func (w *world) hear(n *node, d *ledger.Delivery, who receipts.Who, stops bool) 
 	p := receipts.Place(reg, d, who, receipts.Listen(lists.Standard())(receipts.Writer{Tenant: tenant}, d.Texts, d.Unreadable))
 	x := &text{}
 	w.texts = append(w.texts, x)
+	answer := func(err error) {
+		if x.acked = err == nil; err != nil {
+			w.refused = append(w.refused, func() { w.hear(pick(w, w.nodes), d, who, stops) })
+		}
+	}
 	if stops {
 		x.stops = stopped(d, who, level)
 	}
@@ -473,24 +509,31 @@ func (w *world) hear(n *node, d *ledger.Delivery, who receipts.Who, stops bool) 
 		return e
 	}
 	p.Event.Read, p.Event.Digest = n.clerk.Fold().Next(), vault.Digest("", "octets", d.Raw)
-	p.Event.Sealed = box(event.Inbound{From: d.From, Text: d.Text(), Unreadable: d.Unreadable})
+	p.Event.Sealed = box(inboundOf(d))
 	if p.Tenant != "" {
 		var events []*event.Event
 		for _, data := range p.Events(level, id) {
 			events = append(events, write(p.Tenant, vault.Pseudonym(p.Tenant, string(who.Numbers[0])), id, data))
 			id = w.id()
 		}
-		w.told(x, 0, events, func(err error) { x.acked = err == nil })
+		w.told(x, 0, events, answer)
 		return
 	}
 	at, stream := event.Partition(0), vault.Pseudonym("", "inbound:c1\x00"+d.From)
 	if level < 2 {
 		at, stream = event.InboxPartition, vault.Pseudonym("", "account:c1")
 	}
+	w.said[id] = unplacedText{stops: stops, plain: d.Concat == nil && slices.Contains(d.Texts, "STOP"), to: d.To}
 	var holds []*event.Event
 	for i := range p.Held {
 		h := &p.Held[i]
-		s := vault.Pseudonym(h.Tenant, string(h.Number))
+		s := h.Subject
+		if h.Number != "" {
+			s = vault.Pseudonym(h.Tenant, string(h.Number))
+		}
+		if slices.ContainsFunc(p.Event.Streams, func(x event.HeldStream) bool { return x.Tenant == h.Tenant && x.Subject == s }) {
+			continue
+		}
 		hold := event.Derive(id, "hold", h.Tenant, s.String())
 		p.Event.Streams = append(p.Event.Streams, event.HeldStream{Tenant: h.Tenant, Subject: s, Event: hold})
 		for _, data := range h.Events(level, id, stream) {
@@ -500,11 +543,20 @@ func (w *world) hear(n *node, d *ledger.Delivery, who receipts.Who, stops bool) 
 	}
 	w.told(x, at, []*event.Event{write("", stream, id, p.Events(level, id)[0])}, func(err error) {
 		if err != nil || len(holds) == 0 {
-			x.acked = err == nil
+			answer(err)
 			return
 		}
-		w.told(x, 0, holds, func(err error) { x.acked = err == nil })
+		w.told(x, 0, holds, answer)
 	})
+}
+
+// inboundOf are the personal data of a text.
+func inboundOf(d *ledger.Delivery) event.Inbound {
+	in := event.Inbound{From: d.From, Text: d.Text(), Raw: d.Raw, Unreadable: d.Unreadable}
+	if len(d.Texts) > 1 {
+		in.Others = d.Texts[1:]
+	}
+	return in
 }
 
 // told appends events of a text.
@@ -525,16 +577,27 @@ func (w *world) reviewed() {
 	if w.registry[max(n.took, w.begun)].Level() < 2 {
 		return
 	}
+	if len(w.officers) > 0 && w.rng.IntN(3) == 0 { // a call that did not come to its end, perhaps
+		if c := pick(w, w.officers); !c.complete {
+			w.resolve(n, c)
+			return
+		}
+	}
 	states := n.views.Streams(w.everyone())
-	s := states[pick(w, w.everyone())]
-	if s == nil {
+	var under []*recipient.State // streams with open reviews, the operator's twice
+	for _, subject := range w.everyone() {
+		if s := states[subject]; s != nil && len(s.OpenReviews()) > 0 {
+			under = append(under, s)
+			if s.Tenant == "" {
+				under = append(under, s)
+			}
+		}
+	}
+	if len(under) == 0 {
 		return
 	}
-	open := s.OpenReviews()
-	if len(open) == 0 {
-		return
-	}
-	r := pick(w, open)
+	s := pick(w, under)
+	r := pick(w, s.OpenReviews())
 	resolve := func(tenant string, s event.Pseudonym, d *event.ReviewResolved) {
 		d.By = "x"
 		e := w.event(s, d)
@@ -543,21 +606,11 @@ func (w *world) reviewed() {
 		w.put(e)
 	}
 	if r.Kind == recipient.ReviewUnplaced {
-		if len(r.Streams) == 0 {
-			resolve("", s.Subject, &event.ReviewResolved{Review: r.Event, As: event.ReviewClear})
-			return
-		}
-		mine := pick(w, r.Streams)
-		d := &event.InboundReceivedV2{Account: "c1", To: r.To, Ask: event.InboundStop, Reaches: []event.Reach{{Scope: event.ScopeLegalEntity, Name: entity}},
-			Programs: []string{"codes"}, Places: r.Event, Sealed: box(event.Inbound{From: w.numbers[0], Text: "STOP"})}
-		e := w.event(mine.Subject, d)
-		e.Tenant = mine.Tenant
-		w.put(e)
-		for _, h := range r.Streams {
-			resolve(h.Tenant, h.Subject, &event.ReviewResolved{Review: h.Event, As: event.ReviewClear})
-		}
-		resolve("", s.Subject, &event.ReviewResolved{Review: r.Event, As: event.ReviewPlace, Placed: e.ID})
+		w.unplacedReview(n, s.Subject, &r)
 		return
+	}
+	if r.Kind == recipient.ReviewHeld {
+		return // the operator has the words, and places them
 	}
 	d := &event.ReviewResolved{Review: r.Event, As: event.ReviewClear}
 	switch w.rng.IntN(3) {
@@ -584,6 +637,7 @@ func (w *world) delivered(log []told, fresh *node, t *totals) {
 		}
 	}
 	w.answered2(log, at)
+	w.placements(log, at, fresh, t)
 	for _, x := range w.texts {
 		if !x.acked {
 			continue
@@ -700,7 +754,7 @@ func (w *world) inForceAt(log []told, at map[event.ID]int64, x *text, subject ev
 			}
 		}
 		for _, o := range s.OptOuts {
-			if o.Event == y.e.ID && o.Index == i {
+			if o.Event == y.e.ID && o.Index == i && !(x.plain && o.Unclear) {
 				got = append(got, o.Reach)
 			}
 		}

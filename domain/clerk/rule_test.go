@@ -66,6 +66,10 @@ type totals struct {
 	moved, orphans, stops   int
 	level                   map[int]int // acknowledged texts, by the level at which they were written
 	recovered, held, marked int         // messages, decisions, starts
+	// of unplaced texts: how many were placed, how many of these had an address that cannot be read, how many opt-outs
+	// stood beside a hold that ended, how many messages waited for a review and were decided again when it ended, and
+	// how many holds came after their message had been placed.
+	placed, tails, beside, again, lateHolds int
 }
 
 func newTotals() *totals {
@@ -153,8 +157,13 @@ func TestRule(t *testing.T) {
 	t.Logf("%d runs, %d events, %d carrier calls, %d not made, %d in doubt without one; void: %v; messages at the end: %v", sum.runs, sum.events, sum.calls, sum.refused, sum.uncalled, sum.void, sum.statuses)
 	t.Logf("receipts: %v; %d waited in the inbox and were moved, %d stayed there; %d streams that texts stop or hold; texts by level: %v", sum.matches, sum.moved, sum.orphans, sum.stops, sum.level)
 	t.Logf("%d messages were recovered, %d decisions held by an epoch, %d starts from before one", sum.recovered, sum.held, sum.marked)
+	t.Logf("%d unplaced texts were placed, %d of them of an address that cannot be read; %d opt-outs stood beside a hold that ended, %d messages were decided again; %d holds came too late",
+		sum.placed, sum.tails, sum.beside, sum.again, sum.lateHolds)
 	if n < 300 {
 		return
+	}
+	if sum.placed == 0 || sum.tails == 0 || sum.beside == 0 || sum.again == 0 {
+		t.Error("no text was placed, or nothing waited for its review: the runs are too tame")
 	}
 	if sum.recovered == 0 || sum.held == 0 || sum.marked == 0 {
 		t.Error("no message was recovered, held or marked: the runs are too tame")
@@ -449,8 +458,11 @@ func (w *world) standing(log []told, fresh *node) {
 
 func covers(r event.Reach, sub *event.MessageSubmitted) bool {
 	of := entity
-	if sub.Program == "loans" {
+	switch sub.Program {
+	case "loans":
 		of = entity2
+	case "ads":
+		of = entity3
 	}
 	switch r.Scope {
 	case event.ScopeProgram:
@@ -607,11 +619,11 @@ func (w *world) gated(log []told, i int64, submit *event.Event, sub *event.Messa
 		}
 	}
 	reg := w.registry[inForce(log, i)]
-	if reg.Paused(tenant, sub.Program, x.call.Grant.Account) != nil {
+	if reg.Paused(submit.Tenant, sub.Program, x.call.Grant.Account) != nil {
 		w.fail("promise 2: the start at %d is called under a pause", i)
 	}
 	epoch, marked := reg.Epoch(), 0
-	if epoch.Holds(tenant, sub.Program) {
+	if epoch.Holds(submit.Tenant, sub.Program) {
 		w.fail("promise 2: the start at %d is called, and its program was not released since epoch %d began", i, epoch.Number)
 	}
 	if epoch.Began != nil && submit.ID.Time().Before(epoch.At) {

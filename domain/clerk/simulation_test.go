@@ -48,7 +48,7 @@ func zone(string) (*time.Location, error) { return time.UTC, nil }
 
 // policy and vault are those of the nodes.
 var (
-	policy = nodetest.Policy{Opens: opensAt, Closes: closesAt}
+	policy = waits{nodetest.Policy{Opens: opensAt, Closes: closesAt}}
 	vault  = nodetest.Vault{}
 )
 
@@ -75,7 +75,10 @@ type world struct {
 	pdus     []*pdu         // receipts that carriers delivered
 	again    []*pdu         // those that a carrier delivers once more
 	texts    []*text        // that handsets sent
-	shared   bool           // nodes know of each other
+	refused  []func()       // texts that were not acknowledged: their carriers deliver them once more
+	said     map[event.ID]unplacedText
+	officers []*officerCall
+	shared   bool // nodes know of each other
 	optOuts  []event.ID
 	ops      []*op // at the carriers, to be answered
 	writes   []write
@@ -207,7 +210,7 @@ func (n *node) now() time.Time { return n.w.now.Add(n.skew) }
 func newWorld(seed uint64, without rules) *world {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	w := &world{rng: rng, log: memlog.New(memlog.Options{Partitions: 1, Manual: true, Decode: seed%4 == 0}), without: without,
-		answered: map[*memlog.Pending]bool{}, submits: map[event.ID]*event.Event{}}
+		answered: map[*memlog.Pending]bool{}, submits: map[event.ID]*event.Event{}, said: map[event.ID]unplacedText{}}
 	w.now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	if rng.IntN(2) == 0 { // hours close, or open, during the run
 		w.now = time.Date(2026, 11, 24, 20+rng.IntN(2), 59, 20+rng.IntN(40), 0, time.UTC).Add(-time.Hour * time.Duration(13*rng.IntN(2)))
@@ -630,10 +633,14 @@ func (w *world) drive() {
 		for _, s := range w.subjects {
 			w.put(w.event(s, &event.SuppressionLifted{Lifts: ids, Source: "phone", By: "x"}))
 		}
+	case k < 145 && len(w.refused) > 0 && r.IntN(2) == 0:
+		w.deliverText()
 	case k < 145:
 		w.inbound(pick(w, texts), nil)
 	case k < 146:
-		w.reviewed()
+		for range 1 + r.IntN(3) {
+			w.reviewed()
+		}
 	case k < 148:
 		w.parts++
 		halves := pick(w, [][2]string{{"ST", "OP"}, {"hel", "lo"}, {"", "STOP"}})
@@ -865,6 +872,15 @@ func (w *world) settle() {
 		}
 		w.fail("the nodes do not come to rest")
 	}
+	round()
+	for len(w.refused) > 0 {
+		w.deliverText()
+		round()
+	}
+	for range w.rng.IntN(8) {
+		w.reviewed()
+	}
+	w.calledAgain()
 	round()
 	if w.rng.IntN(2) == 0 { // operators resume; else the pauses stand and messages expire
 		for _, p := range w.paused {

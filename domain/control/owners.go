@@ -195,7 +195,40 @@ func foreign(r *Registry, tenant string, p *event.ProgramChanged, held *Program)
 	if owner, _ := r.EntityOwner(p.LegalEntity); owner != "" && owner != tenant && held.entity != EntityForm(p.LegalEntity) {
 		return &ledger.Refusal{Code: "entity_owned", Field: "/legal_entity", Text: entityOwned, Status: ledger.Conflict}
 	}
+	if near := nearly(r, tenant, p.LegalEntity); near != "" {
+		return &ledger.Refusal{Code: "entity_similar", Field: "/legal_entity", Status: ledger.Conflict,
+			Text: fmt.Sprintf("This tenant has the legal entity %q, and this is nearly its name. Opt-outs of the one do not bind the other: write the name exactly so, or choose one that is clearly another.", near)}
+	}
 	return nil
+}
+
+// nearly is a legal entity of a tenant whose name differs from this one only in punctuation, width or the short form of
+// its company ("Acme Ltd", "Acme Limited."); "" if there is none, or if the tenant has this very name too: a rename
+// would shed the opt-outs.
+func nearly(r *Registry, tenant, name string) (near string) {
+	for _, p := range r.Programs(tenant) {
+		if EntityForm(p.LegalEntity) == EntityForm(name) {
+			return ""
+		}
+		if looseForm(p.LegalEntity) == looseForm(name) {
+			near = p.LegalEntity
+		}
+	}
+	return near
+}
+
+// companies are the long forms of what companies call themselves, and their short forms.
+var companies = map[string]string{"limited": "ltd", "incorporated": "inc", "corporation": "corp", "company": "co"}
+
+// looseForm is a name without punctuation, case and width, with the short form of its company.
+func looseForm(name string) string {
+	words := strings.FieldsFunc(norm.NFKC.String(EntityForm(norm.NFKC.String(name))), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) })
+	for i, w := range words {
+		if short := companies[w]; short != "" {
+			words[i] = short
+		}
+	}
+	return strings.Join(words, "")
 }
 
 // ownership says in words which names of a program belong to another tenant.

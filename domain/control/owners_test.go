@@ -451,6 +451,33 @@ func TestTenantsRaceOnTwoNodes(t *testing.T) {
 	}
 }
 
+// A name that is nearly that of a legal entity of the tenant is refused: its programs would not have the opt-outs.
+func TestNearlyTheSameEntity(t *testing.T) {
+	n := newNode(t, memlog.New(memlog.Options{Partitions: 1}), "one")
+	n.put(t, "a", testProgram("p", "Acme Ltd", number), "", "")
+	for _, name := range []string{"Acme Ltd.", "Acme Limited", "ACME, Ltd", "Ａｃｍｅ Ltd", "Acme-Ltd"} {
+		n.put(t, "a", testProgram("p", name, number), "entity_similar", "/legal_entity")
+		n.put(t, "a", testProgram("q", name, number), "entity_similar", "/legal_entity")
+	}
+	for _, name := range []string{"acme  LTD", "Acme Broker Ltd", "Acme"} {
+		n.put(t, "a", testProgram("q", name, number), "", "")
+	}
+	n.put(t, "a", testProgram("p", "Acme Ltd", number), "", "")
+	n.put(t, "b", testProgram("p", "Acme Limited", "54321"), "", "") // another tenant's
+}
+
+func TestCountriesThatThereAreNot(t *testing.T) {
+	n := newNode(t, memlog.New(memlog.Options{Partitions: 1}), "one")
+	for _, c := range []string{"UK", "ZZ", "us", ""} {
+		p := testProgram("p", "Acme Ltd", number)
+		p.Countries = []string{c}
+		var refusal *ledger.Refusal
+		if _, err := n.PutProgram(t.Context(), ledger.Caller{Tenant: "a", Key: "test"}, p); !errors.As(err, &refusal) || refusal.Code != "invalid_program" || refusal.Field != "/countries/0" {
+			t.Errorf("%q: %v", c, err)
+		}
+	}
+}
+
 func TestStartText(t *testing.T) {
 	n := newNode(t, memlog.New(memlog.Options{Partitions: 1}), "one")
 	p := testProgram("p", "Acme Ltd", number)

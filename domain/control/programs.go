@@ -212,13 +212,15 @@ func checkProgram(p *event.ProgramChanged) error {
 		return refuse("invalid_program", "/prefers_duplicate", "A program with the purpose marketing must not prefer a duplicate: set it to false.")
 	}
 	for i, x := range p.Senders {
-		if s, err := sms.ParseSender(x); err != nil || string(s) != x {
+		if s, err := sms.ParseSender(x); err != nil {
 			return refuse("invalid_program", fmt.Sprintf("/senders/%d", i), senderRule)
+		} else if string(s) != x {
+			return refuse("invalid_program", fmt.Sprintf("/senders/%d", i), "Write this number as "+string(s)+".")
 		}
 	}
 	for i, x := range p.Countries {
-		if x != "*" && (len(x) != 2 || strings.ToUpper(x) != x) {
-			return refuse("invalid_program", fmt.Sprintf("/countries/%d", i), "A country is two capital letters (ISO 3166-1), or *.")
+		if wrong := WrongCountry(x); x != "*" && wrong != "" {
+			return refuse("invalid_program", fmt.Sprintf("/countries/%d", i), "A country is two capital letters (ISO 3166-1), or *: "+wrong+".")
 		}
 	}
 	for _, t := range []struct{ field, text string }{{"/help_text", p.HelpText}, {"/stop_text", p.StopText}, {"/start_text", p.StartText}} {
@@ -230,6 +232,19 @@ func checkProgram(p *event.ProgramChanged) error {
 		}
 	}
 	return nil
+}
+
+// WrongCountry says what is wrong with the code of a country; "" if nothing is.
+func WrongCountry(s string) string {
+	switch {
+	case len(s) != 2 || strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "":
+		return "write the country as two capital letters (ISO 3166-1)"
+	case s == "UK":
+		return "UK is not in ISO 3166-1: write GB"
+	case !sms.IsCountry(s):
+		return fmt.Sprintf("%s is not a country with phone numbers: write one as in ISO 3166-1", s)
+	}
+	return ""
 }
 
 // Confirmation is the text that confirms an opt-out.

@@ -254,7 +254,7 @@ func factsWithoutClocks(reg *control.Registry, prog *control.Program, m *recipie
 		fo := FactOptOut{Scope: string(o.Reach.Scope), Unclear: o.Unclear, Answers: !m.Answers.IsZero() && (o.Event == m.Answers || o.First == m.Answers)}
 		switch o.Reach.Scope {
 		case event.ScopeSender:
-			fo.Same = o.Reach.Name == m.From
+			fo.Same = control.SenderForm(o.Reach.Name) == control.SenderForm(m.From)
 		case event.ScopeProgram:
 			fo.Same = o.Reach.Name == m.Program
 		case event.ScopeLegalEntity:

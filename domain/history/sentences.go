@@ -59,7 +59,7 @@ func (t *teller) tell() error {
 	case *event.InboundHeld:
 		t.say("A text to " + d.To + " may be from this person, or for you, and that is not certain (" + uncertain(d.Unplaced) + "). Until an operator has placed it, messages of " + named(d.Reaches) + " are stopped.")
 	case *event.InboundJoined:
-		t.say("The " + count(len(d.Parts), "part") + " of a long text to " + d.To + " were read together. " + t.asks(d.Ask, d.Match, d.Reaches, d.Holds != "", d.Holds == event.HoldUnreadable))
+		t.say("What came of a long text to " + d.To + ", " + count(len(d.Parts), "part") + ", was read as one text. " + t.asks(d.Ask, d.Match, d.Reaches, d.Holds != "", d.Holds == event.HoldUnreadable))
 		t.opened()
 	case *event.ReviewResolved:
 		return t.resolved(d)

@@ -3,14 +3,17 @@ package intake
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
 )
 
 // Lift ends the opt-outs of exactly the given reach that are in force now. The event names them,
-// so an opt-out that comes between stays in force. It needs evidence. If there is no opt-out, Lift
+// so an opt-out that comes between stays in force; what the same words stopped beside them stays too. It needs evidence. If there is no opt-out, Lift
 // refuses. An unclear reply is not lifted here, but resolved as a review. It returns when the event is
 // durable.
 func (in *Intake) Lift(ctx context.Context, c ledger.Caller, r *OptOutRequest) (*OptedOut, error) {
@@ -25,12 +28,16 @@ func (in *Intake) Lift(ctx context.Context, c ledger.Caller, r *OptOutRequest) (
 	if err != nil {
 		return nil, err
 	}
-	stand, err := in.standing(ctx, stream, reach)
+	f, err := in.foldAtHead(ctx, stream.Partition, stream.Subject)
 	if err != nil {
 		return nil, err
 	}
+	stand, beside := standing(f, reach, in.registry().Level())
 	if len(stand) == 0 {
 		return nil, &ledger.Refusal{Code: "nothing_to_lift", Status: ledger.Conflict, Text: "No plain opt-out of this scope is in force for this number. An unclear reply is resolved as a review."}
+	}
+	if err := in.keep(ctx, c, stream, string(to), beside); err != nil {
+		return nil, err
 	}
 	out, err := in.record(ctx, stream, to, r, func(sealed *event.Sealed) event.Data {
 		return &event.SuppressionLifted{Lifts: stand, Source: r.Source, By: c.Key, Sealed: sealed}
@@ -42,18 +49,50 @@ func (in *Intake) Lift(ctx context.Context, c ledger.Caller, r *OptOutRequest) (
 	return out, nil
 }
 
-// standing returns the opt-outs of a reach that are in force at the head that the log has now.
-func (in *Intake) standing(ctx context.Context, s ledger.Stream, reach event.Reach) (out []event.ID, err error) {
-	f, err := in.foldAtHead(ctx, s.Partition, s.Subject)
-	if err != nil || f == nil {
-		return nil, err
+// standing are the opt-outs of a reach that are in force in a fold, and beside them those of other reaches that
+// came with the same words: one STOP stops every legal entity that sends from the number.
+func standing(f *recipient.State, reach event.Reach, level int) (stand []event.ID, beside []recipient.OptOut) {
+	if f == nil {
+		return nil, nil
+	}
+	same := func(r event.Reach) bool {
+		return r == reach || r.Scope == event.ScopeSender && reach.Scope == event.ScopeSender && control.SenderForm(r.Name) == control.SenderForm(reach.Name)
 	}
 	for _, o := range f.OptOuts {
 		// What is unclear or only held is ended by its review, where its words are read first. At format
 		// level 1 nobody can read them yet.
-		if o.Reach == reach && !o.Part && (!o.Unclear || in.registry().Level() < 2) {
-			out = append(out, o.Event)
+		if same(o.Reach) && !o.Part && (!o.Unclear || level < 2) {
+			stand = append(stand, o.Event)
 		}
 	}
-	return out, nil
+	for _, o := range f.OptOuts {
+		if slices.Contains(stand, o.Event) && !same(o.Reach) {
+			beside = append(beside, o)
+		}
+	}
+	return stand, beside
+}
+
+// keep records again, each with an event of its own, the opt-outs that would end with those that a lift names although
+// they are of another reach: a lift names events. Until the lift is recorded both stand. If the process ends
+// before, nothing is lifted.
+func (in *Intake) keep(ctx context.Context, c ledger.Caller, stream ledger.Stream, number string, beside []recipient.OptOut) error {
+	w := in.cfg.Writer
+	for _, o := range beside {
+		id := w.NewID()
+		sealed, err := w.Seal(in.registry().Level(), stream, ledger.ClassEvidence, id, event.Evidence{Number: number,
+			Text: "It stays in force: the opt-out " + o.Event.String() + " had this scope too, and was lifted for another."})
+		if err != nil {
+			return ledger.Refused(err)
+		}
+		said := o.Occurred
+		if said.IsZero() {
+			said = o.Known
+		}
+		d := &event.OptedOut{Reach: o.Reach, Source: o.Source, Occurred: said, Unclear: o.Unclear, By: c.Key, Sealed: &sealed}
+		if _, err := w.Append(ctx, stream.Partition, w.Write(stream, id, d)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -2,10 +2,12 @@ package intake
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/chirograph/chirograph/domain/control"
@@ -247,6 +249,9 @@ func (x *resolving) do(ctx context.Context) (*Resolved, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := x.held(ctx, messages); err != nil {
+			return nil, err
+		}
 		lifted, err := x.liftHolds(ctx, messages)
 		if err != nil {
 			return nil, err
@@ -373,17 +378,20 @@ func (x *resolving) place(ctx context.Context) (*Resolved, error) {
 	if !x.isWriter(to) {
 		return nil, refuse("invalid_number", "/number", "The number of the writer is certain, and it is not this one. Give the number that the review shows; only the tenant is to be found out.")
 	}
-	tenant, err := x.tenant()
+	messages, err := x.messages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := x.held(ctx, messages); err != nil {
+		return nil, err
+	}
+	tenant, err := x.tenant(messages[0].Data.(*event.InboundReceivedV2).Account)
 	if err != nil {
 		return nil, err
 	}
 	stream, err := x.in.cfg.Writer.Keyed(ctx, x.in.cfg.Writer.Stream(tenant, to))
 	if err != nil {
 		return nil, ledger.Refused(err)
-	}
-	messages, err := x.messages(ctx)
-	if err != nil {
-		return nil, err
 	}
 	var placed event.ID
 	for i, m := range messages {
@@ -400,19 +408,23 @@ func (x *resolving) place(ctx context.Context) (*Resolved, error) {
 	return x.resolve(ctx, nil, placed, lifted)
 }
 
-// tenant is for whom the message was.
-func (x *resolving) tenant() (string, error) {
-	if x.r.Tenant != "" {
-		if len(x.reg.Programs(x.r.Tenant)) == 0 {
-			return "", refuse("unknown_tenant", "/tenant", "There is no tenant of this name with a program.")
-		}
-		return x.r.Tenant, nil
-	}
-	var all []string
+// tenant is for whom the message was, which an account delivered.
+func (x *resolving) tenant(account string) (string, error) {
+	// Those whose streams it holds, and those that send from the number that was texted now.
+	all := receipts.TenantsOf(x.reg, account, x.To)
 	for _, s := range x.Streams {
 		if !slices.Contains(all, s.Tenant) {
 			all = append(all, s.Tenant)
 		}
+	}
+	if x.r.Tenant != "" {
+		if len(x.reg.Programs(x.r.Tenant)) == 0 {
+			return "", refuse("unknown_tenant", "/tenant", "There is no tenant of this name with a program.")
+		}
+		if !slices.Contains(all, x.r.Tenant) {
+			return "", refuse("unknown_tenant", "/tenant", "This tenant cannot be meant: another sends from the number that was texted.")
+		}
+		return x.r.Tenant, nil
 	}
 	if len(all) != 1 {
 		return "", refuse("tenant_required", "/tenant", "Several tenants may be meant, or none is known: name the tenant.")
@@ -455,6 +467,27 @@ func (x *resolving) messages(ctx context.Context) ([]*event.Event, error) {
 	}
 	slices.Reverse(out)
 	return out, nil
+}
+
+// heldWithin is how long after a message its holds may still be on their way: longer than any append is tried.
+const heldWithin = time.Hour
+
+// held refuses, for the caller to try again, while a hold of one of the messages is still on its way: one that came after
+// its review was closed could be ended by nobody.
+func (x *resolving) held(ctx context.Context, messages []*event.Event) error {
+	for _, m := range messages {
+		if x.in.cfg.Now().Sub(m.Time) > heldWithin {
+			continue
+		}
+		for _, s := range m.Data.(*event.InboundReceivedV2).Streams {
+			if _, there, err := x.in.cfg.Finder.Inbound(ctx, s.Tenant, s.Event); err != nil {
+				return ledger.Refused(err)
+			} else if !there {
+				return ledger.Refused(errors.New("a hold of this message is still being recorded"))
+			}
+		}
+	}
+	return nil
 }
 
 // placeOne appends one unplaced message to the person's stream, unless it is there already.

@@ -164,7 +164,8 @@ func (w *fakeWorld) Seal(_ string, key event.ID, class ledger.Class, version eve
 }
 func (w *fakeWorld) Open(_ string, _ event.ID, s *event.Sealed) ([]byte, error) { return s.Box, nil }
 
-// newWorld is a world with an Intake over it: two tenants send from 22333, and bank also from 44555.
+// newWorld is a world with an Intake over it: two tenants send from 22333, and bank also from 44555; a third sends
+// from another number.
 func newWorld(t *testing.T, level int) (*fakeWorld, *Intake) {
 	t.Helper()
 	w := &fakeWorld{t: t, now: testNow, level: level, log: map[event.Partition][]*event.Event{}}
@@ -172,9 +173,10 @@ func newWorld(t *testing.T, level int) (*fakeWorld, *Intake) {
 		w.log[event.ControlPartition] = append(w.log[event.ControlPartition], &event.Event{ID: event.NewID(testNow), Tenant: tenant, Time: testNow, Data: d})
 	}
 	add("", &event.LedgerCreated{Ledger: "test", Partitions: partitions})
-	add("bank", &event.ProgramChanged{Name: "otp", LegalEntity: "Bank", Purposes: []string{"otp"}, Countries: []string{"US"}, Senders: []string{"22333", "44555"}, Default: true})
+	add("bank", &event.ProgramChanged{Name: "otp", LegalEntity: "Bank", Purposes: []string{"otp"}, Countries: []string{"US"}, Senders: []string{"22333", "44555", "ExBank"}, Default: true})
 	add("bank", &event.ProgramChanged{Name: "broker", LegalEntity: "Broker", Purposes: []string{"marketing"}, Countries: []string{"US"}, Senders: []string{"22333"}})
 	add("clinic", &event.ProgramChanged{Name: "visits", LegalEntity: "Clinic", Purposes: []string{"account"}, Countries: []string{"US"}, Senders: []string{"22333"}})
+	add("shop", &event.ProgramChanged{Name: "news", LegalEntity: "Shop", Purposes: []string{"account"}, Countries: []string{"US"}, Senders: []string{"66777"}})
 	for l := 2; l <= level; l++ {
 		add("", &event.LevelRaised{Level: l})
 	}
@@ -407,6 +409,7 @@ func TestPlace(t *testing.T) {
 		{Resolution{As: "place", Number: someone, Evidence: "x"}, "tenant_required", "/tenant"},
 		{Resolution{As: "place", Number: "12", Tenant: "bank", Evidence: "x"}, "not_e164", "/number"},
 		{Resolution{As: "place", Number: someone, Tenant: "nobody", Evidence: "x"}, "unknown_tenant", "/tenant"},
+		{Resolution{As: "place", Number: someone, Tenant: "shop", Evidence: "x"}, "unknown_tenant", "/tenant"}, // it does not send from that number
 	} {
 		_, err := in.ResolveReview(t.Context(), ledger.Caller{Key: "operator"}, "", id, &bad.r)
 		refusal(t, err, bad.code, bad.field)
@@ -533,6 +536,44 @@ func TestPlaceOfTooMany(t *testing.T) {
 	}
 }
 
+// A hold that is still on its way is waited for: once its review is closed, nobody could end it.
+func TestHoldOnItsWay(t *testing.T) {
+	for _, as := range []event.ReviewOutcome{event.ReviewPlace, event.ReviewClear} {
+		w, in := newWorld(t, 2)
+		s, p := w.of("bank", other)
+		hold := event.NewID(w.now)
+		m := w.put("", "inbound", &event.InboundReceivedV2{Account: "north", To: "22333", Ask: "stop", Unplaced: "number_ambiguous",
+			Streams: []event.HeldStream{{Tenant: "bank", Subject: s, Event: hold}}, Sealed: wordsOf("STOP")})
+		resolve := func() error {
+			_, err := in.ResolveReview(t.Context(), officer, "", m, &Resolution{As: as, Tenant: "bank", Number: someone, Evidence: "the carrier says so"})
+			return err
+		}
+		if as == event.ReviewClear {
+			resolve = func() error {
+				_, err := in.ResolveReview(t.Context(), officer, "", m, &Resolution{As: as, Evidence: "x"})
+				return err
+			}
+		}
+		if err := resolve(); !errors.Is(err, ledger.ErrRefused) {
+			t.Errorf("%s before the hold is there: %v", as, err)
+		}
+		w.log[p] = append(w.log[p], &event.Event{ID: hold, Source: "/test", Subject: s, Tenant: "bank", Time: event.Millis(w.now), Node: "n",
+			Data: &event.InboundHeld{Inbound: m, Stream: w.Pseudonym("", "inbound"), Account: "north", To: "22333", Reaches: entities, Unplaced: "number_ambiguous"}})
+		if err := resolve(); err != nil || len(w.state("bank", other).OptOuts) != 0 {
+			t.Errorf("%s: %v, %+v", as, err, w.state("bank", other).OptOuts)
+		}
+	}
+	// A message whose hold never came, because its node ended and the carrier delivered it once more, is not stuck.
+	w, in := newWorld(t, 2)
+	s, _ := w.of("bank", other)
+	m := w.put("", "inbound", &event.InboundReceivedV2{Account: "north", To: "22333", Ask: "stop", Unplaced: "number_ambiguous",
+		Streams: []event.HeldStream{{Tenant: "bank", Subject: s, Event: event.NewID(w.now)}}, Sealed: wordsOf("STOP")})
+	w.now = w.now.Add(heldWithin + time.Minute)
+	if _, err := in.ResolveReview(t.Context(), officer, "", m, &Resolution{As: "place", Tenant: "bank", Number: someone, Evidence: "x"}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestClearUnplaced(t *testing.T) {
 	w, in := newWorld(t, 2)
 	shared(w, "STOP", "", "stop")
@@ -568,6 +609,50 @@ func TestResolveMany(t *testing.T) {
 	refusal(t, err, "too_many", "/ids")
 	_, err = in.ResolveReviews(t.Context(), officer, "bank", []event.ID{id}, &Resolution{As: "place"})
 	refusal(t, err, "invalid_outcome", "/as")
+}
+
+// A lift ends what it is about, and nothing that the same words stopped beside it.
+func TestLiftOfOneEntity(t *testing.T) {
+	w, in := newWorld(t, 2)
+	stop := w.put("bank", someone, &event.InboundReceivedV2{Account: "north", To: "22333", Ask: "stop", Reaches: entities, Sealed: wordsOf("STOP")})
+	for _, lost := range []bool{true, false} {
+		w.failAt, w.lost = w.appends+1, lost
+		if _, err := in.Lift(t.Context(), officer, &OptOutRequest{Number: someone, Scope: event.ScopeLegalEntity, Program: "otp", Source: "phone", Evidence: "form 7"}); err == nil {
+			t.Fatal("the append did not fail")
+		}
+		if n := len(w.state("bank", someone).OptOuts); n < 2 {
+			t.Fatalf("%d opt-outs are left after a lift that failed", n)
+		}
+	}
+	out, err := in.Lift(t.Context(), officer, &OptOutRequest{Number: someone, Scope: event.ScopeLegalEntity, Program: "otp", Source: "phone", Evidence: "form 7"})
+	if err != nil || !slices.Equal(out.Lifted, []event.ID{stop}) {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	lifted := in.registry().Program("bank", "otp").LegalEntity
+	for _, o := range w.state("bank", someone).OptOuts {
+		if o.Reach.Name == lifted || o.Source != event.SourceHandset || o.Occurred.IsZero() {
+			t.Errorf("%+v", o)
+		}
+	}
+	if len(w.state("bank", someone).OptOuts) == 0 {
+		t.Error("the other entity's opt-out ended too")
+	}
+}
+
+// An opt-out of a sender ID is of one that there is, in the spelling in which it is registered.
+func TestSenderOptOut(t *testing.T) {
+	w, in := newWorld(t, 2)
+	_, err := in.OptOut(t.Context(), officer, &OptOutRequest{Number: someone, Scope: event.ScopeSender, Sender: "Nosuch", Source: "phone"})
+	refusal(t, err, "unknown_sender", "/sender")
+	if _, err := in.OptOut(t.Context(), officer, &OptOutRequest{Number: someone, Scope: event.ScopeSender, Sender: "EXBANK", Source: "phone"}); err != nil {
+		t.Fatal(err)
+	}
+	if s := w.state("bank", someone); len(s.OptOuts) != 1 || s.OptOuts[0].Reach.Name != "ExBank" {
+		t.Errorf("%+v", s.OptOuts)
+	}
+	if _, err := in.Lift(t.Context(), officer, &OptOutRequest{Number: someone, Scope: event.ScopeSender, Sender: "exbank", Source: "phone", Evidence: "x"}); err != nil || len(w.state("bank", someone).OptOuts) != 0 {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestLiftNeedsEvidence(t *testing.T) {

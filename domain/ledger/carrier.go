@@ -128,7 +128,8 @@ type Delivery struct {
 	// Raw is the exact body of the PDU, as evidence. It is sealed before it is stored.
 	Raw []byte
 	// From and To are the addresses as the carrier wrote them. Characters that are not printable
-	// ASCII are escaped (`\xE9`), and an address of more than 64 characters is a digest.
+	// ASCII are escaped (`\xE9`), and an address of more than 64 characters is a digest; From has its
+	// last 24 digits after that.
 	From, To string
 	// FromTON and ToTON are the type of number of the addresses, FromNPI and ToNPI the numbering
 	// plan (SMPP 3.4 §5.2.5, §5.2.6), as the carrier wrote them.
@@ -150,6 +151,9 @@ type Delivery struct {
 	Unreadable bool
 	// Concat is set if the message is one part of a longer one.
 	Concat *sms.Concat
+	// Mislabelled says that the message is labelled as a receipt and says nothing that a receipt says: what revokes in it
+	// counts, and nothing else.
+	Mislabelled bool
 }
 
 // Text is the most likely reading; "" if there is none.

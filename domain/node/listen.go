@@ -27,8 +27,7 @@ const mostStreams = 8
 // of up to recipient.TailEvery before: the tail of a number is told so seldom. An address with fewer than
 // seven digits (a short code, a name) means none.
 func (l listener) streams(ctx context.Context, d *ledger.Delivery) ([]receipts.Stream, error) {
-	address, _ := receipts.Legible(d.From)
-	tail := ledger.TailOf(l.cfg.Vault, address)
+	tail := ledger.TailOf(l.cfg.Vault, receipts.Ending(d.From))
 	if tail == "" {
 		return nil, nil
 	}
@@ -55,7 +54,7 @@ func (l listener) understand(ctx context.Context, reg *control.Registry, d *ledg
 			return receipts.Placement{}, ledger.Refused(err)
 		}
 	}
-	countries := who.Countries
+	countries := slices.DeleteFunc(slices.Clone(who.Countries), func(c string) bool { return c == "*" })
 	if len(who.Numbers) > 0 {
 		countries = nil
 		for _, n := range who.Numbers {
@@ -65,15 +64,22 @@ func (l listener) understand(ctx context.Context, reg *control.Registry, d *ledg
 		countries = slices.Compact(countries)
 	}
 	c := words.Context{Tenants: receipts.Tenants(reg, d, who.Countries)}
-	heard := receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists(l.cfg.Lists, c, countries...))
+	hear := func() receipts.Heard {
+		h := receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists(l.cfg.Lists, c, countries...))
+		if d.Mislabelled {
+			h = h.Revoking()
+		}
+		return h
+	}
+	heard := hear()
 	p := receipts.Place(reg, d, who, heard)
-	if !heard.Quoted || p.Tenant == "" || p.Event.Concat != nil {
+	if p.Tenant == "" || p.Event.Concat != nil || !heard.MayQuote(d.Texts) {
 		return p, nil
 	}
 	if c.Sent = l.sent(ctx, l.writer.Stream(p.Tenant, who.Numbers[0])); len(c.Sent) == 0 {
 		return p, nil
 	}
-	return receipts.Place(reg, d, who, receipts.Hear(d.Texts, d.Unreadable, receipts.ByLists(l.cfg.Lists, c, countries...))), nil
+	return receipts.Place(reg, d, who, hear()), nil
 }
 
 // sent are the texts that were sent to a person lately, the newest first, as far as they can be looked

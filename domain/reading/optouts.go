@@ -166,11 +166,11 @@ func (n *named) counting(all []OptOut) []OptOut {
 func (n *named) covers(r event.Reach) bool {
 	switch r.Scope {
 	case event.ScopeSender:
-		return n.senders == nil || slices.Contains(n.senders, r.Name)
+		return n.senders == nil || slices.ContainsFunc(n.senders, func(s string) bool { return control.SenderForm(s) == control.SenderForm(r.Name) })
 	case event.ScopeProgram:
 		return n.program == "" || n.program == r.Name
 	case event.ScopeLegalEntity:
-		return n.entity == "" || n.entity == r.Name
+		return n.entity == "" || control.EntityForm(n.entity) == control.EntityForm(r.Name)
 	}
 	return true
 }

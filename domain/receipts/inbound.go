@@ -1,6 +1,8 @@
 package receipts
 
 import (
+	"slices"
+
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/domain/words"
@@ -36,6 +38,23 @@ func (h Heard) OrElse(d *event.InboundReceivedV2) Heard {
 		return was
 	}
 	return h
+}
+
+// Revoking is what is heard if it revokes, or may; else nothing.
+func (h Heard) Revoking() Heard {
+	if rank(h) > 0 {
+		return h
+	}
+	return Heard{Ask: event.InboundNone, Lists: h.Lists}
+}
+
+// mayQuote is how long a text is at least, in octets, that may repeat a text that was sent without quoting it.
+const mayQuote = 20
+
+// MayQuote reports whether the words that stop may be those of a text that was sent to the writer: within what may be a
+// quote, or in a text that is long enough to repeat one.
+func (h Heard) MayQuote(texts []string) bool {
+	return h.Quoted || rank(h) > 0 && slices.ContainsFunc(texts, func(t string) bool { return len(t) >= mayQuote })
 }
 
 // rank is 2 for plain words that revoke, 1 for words that may, 0 for others.

@@ -140,11 +140,23 @@ func received(reg *control.Registry, account, to string, part *event.Concat, hea
 }
 
 // texted is the number that was texted, in the form in which programs register it. A carrier may write it in
-// national form, or with a prefix: then it is the one of its readings that a program registers.
+// national form, or with a prefix: then it is the one of its readings that a program registers. If programs
+// register several of them (4795550163 is a number of Norway, and one of the US in national form), it is none:
+// what the words may revoke is held with each tenant that may be meant. A name may be in other upper and lower case.
 func texted(reg *control.Registry, d *ledger.Delivery, countries []string) string {
 	to := senderID(d.To)
-	if len(reg.Owners(to)) > 0 {
+	bare := bareDigits(d.To)
+	if len(reg.Owners(to)) > 0 && !bare {
 		return to
+	}
+	for _, tenant := range reg.Tenants() {
+		for _, p := range reg.Programs(tenant) {
+			for _, s := range p.Senders {
+				if !bare && control.SenderForm(s) == control.SenderForm(to) { // a name in other letters
+					return s
+				}
+			}
+		}
 	}
 	var known []string
 	for _, n := range sms.ReadAddress(d.To, d.ToTON, d.ToNPI, countries).Numbers {
@@ -152,19 +164,31 @@ func texted(reg *control.Registry, d *ledger.Delivery, countries []string) strin
 			known = append(known, string(n))
 		}
 	}
-	if len(known) == 1 {
+	switch len(known) {
+	case 0:
+		return to
+	case 1:
 		return known[0]
 	}
-	return to
+	return d.To
 }
+
+// bareDigits reports whether a number is written without a plus sign and is no short code: then it may be read
+// in several ways.
+func bareDigits(to string) bool { return len(to) > 8 && strings.Trim(to, "0123456789") == "" }
 
 // Tenants are the tenants that an inbound message may be for, by the number that was texted. countries are
 // those whose national numbers the account may write.
 func Tenants(reg *control.Registry, d *ledger.Delivery, countries []string) []string {
-	if out := tenantsOf(reg.Owners(texted(reg, d, countries))); len(out) > 0 {
+	return TenantsOf(reg, d.Account, texted(reg, d, countries))
+}
+
+// TenantsOf are the tenants that an inbound message over an account to a number, as programs register it, may be for.
+func TenantsOf(reg *control.Registry, account, to string) []string {
+	if out := tenantsOf(reg.Owners(to)); len(out) > 0 {
 		return out
 	}
-	return tenantsOf(over(reg, d.Account))
+	return tenantsOf(over(reg, account))
 }
 
 // over are the programs that may send over an account: those whose routes lead to it, or all programs if
@@ -188,7 +212,8 @@ func over(reg *control.Registry, account string) []*control.Program {
 }
 
 // Countries are the countries whose national numbers an account may write: its own setting, or those of
-// the programs that may send over it. A program that may reach every country adds none.
+// the programs that may send over it. A program that may reach every country adds "*": then it may write national
+// numbers of others too.
 func Countries(reg *control.Registry, account string, own []string) []string {
 	if len(own) > 0 {
 		return own
@@ -196,7 +221,7 @@ func Countries(reg *control.Registry, account string, own []string) []string {
 	var out []string
 	for _, p := range over(reg, account) {
 		for _, c := range p.Countries {
-			if c != "*" && !slices.Contains(out, c) {
+			if !slices.Contains(out, c) {
 				out = append(out, c)
 			}
 		}

@@ -1,6 +1,7 @@
 package receipts
 
 import (
+	"cmp"
 	"encoding/json"
 	"reflect"
 	"testing"
@@ -77,6 +78,7 @@ type placing struct {
 	name     string
 	reg      *control.Registry
 	to       string
+	as       string // the number that was texted as it is recorded; "": as to says
 	who      Who
 	heard    Heard
 	concat   *sms.Concat
@@ -159,7 +161,7 @@ func placings() []placing {
 		{name: "no route leads to the account: every tenant", reg: elsewhere, to: ours, who: certain(maria), heard: stop, unplaced: event.UnplacedUnowned, held: all},
 		{name: "a route for all programs leads to the account", reg: everywhere, to: ours, who: certain(maria), heard: stop, unplaced: event.UnplacedUnowned, held: all},
 		{name: "STOP to another short code", reg: codes, to: "72346", who: certain(maria), heard: stop, unplaced: event.UnplacedUnowned, held: []wantHeld{{"acme", maria, inc, false}}},
-		{name: "names are not folded", reg: named, to: "ACME", who: certain(maria), heard: stop, unplaced: event.UnplacedUnowned, held: []wantHeld{{"acme", maria, inc, false}}},
+		{name: "STOP to a name in other letters", reg: named, to: "ACME", as: "Acme", who: certain(maria), heard: stop, tenant: "acme", programs: news, reaches: inc},
 		{name: "no destination at all", reg: one, to: "", who: certain(maria), heard: stop, unplaced: event.UnplacedUnowned, held: []wantHeld{{"acme", maria, inc, false}}},
 		{name: "no tenant at all", reg: registry(), to: ours, who: certain(maria), heard: stop, unplaced: event.UnplacedUnowned},
 
@@ -207,7 +209,7 @@ func TestPlace(t *testing.T) {
 		for _, to := range forms {
 			t.Run(c.name+", to "+to, func(t *testing.T) {
 				d := &ledger.Delivery{Account: "c1", From: "13055550123", To: to, Texts: []string{"x"}, Concat: c.concat, Raw: []byte("pdu")}
-				want := Placement{Tenant: c.tenant, Event: event.InboundReceivedV2{Account: "c1", To: c.to, Ask: c.heard.Ask, Match: c.heard.Match,
+				want := Placement{Tenant: c.tenant, Event: event.InboundReceivedV2{Account: "c1", To: cmp.Or(c.as, c.to), Ask: c.heard.Ask, Match: c.heard.Match,
 					Language: c.heard.Language, Lists: "1", Programs: c.programs, Reaches: c.reaches, Holds: c.holds, Control: c.reg.Position, Unplaced: c.unplaced}}
 				if c.concat != nil && c.concat.Parts > 1 {
 					want.Event.Ask, want.Event.Match, want.Event.Language = event.InboundPart, "", ""
@@ -240,6 +242,25 @@ func TestPlace(t *testing.T) {
 					t.Error("nothing stops")
 				}
 			})
+		}
+	}
+}
+
+// The digits of a number may be those of another's national form. Where programs register both, the label and the
+// countries of the account tell them apart; else the words are held with both.
+func TestPlaceLookalike(t *testing.T) {
+	reg := routed(registry(registered{"bank", "alerts", "Bank", []string{"+14795550163"}}, registered{"clinic", "visits", "Clinic", []string{"+4795550163"}}),
+		event.Route{Rule: "all", Carrier: "c1"})
+	for _, c := range []struct {
+		ton       byte
+		countries []string
+		tenant    string
+	}{{1, []string{"NO"}, "clinic"}, {2, []string{"US"}, "bank"}, {1, []string{"US"}, ""}, {0, []string{"NO", "US"}, ""}, {0, []string{"GB"}, "clinic"}} {
+		who := certain(maria)
+		who.Countries = c.countries
+		p := Place(reg, &ledger.Delivery{Account: "c1", From: string(maria), To: "4795550163", ToTON: c.ton, ToNPI: 1}, who, stop)
+		if p.Tenant != c.tenant || c.tenant == "" && len(p.Held) != 2 {
+			t.Errorf("type %d, %v: in force with %q, held %+v", c.ton, c.countries, p.Tenant, p.Held)
 		}
 	}
 }
@@ -391,12 +412,12 @@ func TestCountries(t *testing.T) {
 		own, want     []string
 	}{
 		{"its own setting", "c1", split, []string{"DE"}, []string{"DE"}},
-		{"of all programs that may send over it", "c1", split, nil, []string{"FR", "GB", "US"}},
+		{"of all programs that may send over it", "c1", split, nil, []string{"*", "FR", "GB", "US"}},
 		{"of the one program that may", "c2", split, nil, []string{"FR", "GB"}},
-		{"no route leads to it", "c3", split, nil, []string{"FR", "GB", "US"}},
-		{"no route at all", "c1", reg, nil, []string{"FR", "GB", "US"}},
+		{"no route leads to it", "c3", split, nil, []string{"*", "FR", "GB", "US"}},
+		{"no route at all", "c1", reg, nil, []string{"*", "FR", "GB", "US"}},
 		{"no program", "c1", registry(), nil, nil},
-		{"every country adds none", "c1", registry(registered{"acme", "news", "x", nil}), nil, nil},
+		{"every country", "c1", registry(registered{"acme", "news", "x", nil}), nil, []string{"*"}},
 	} {
 		if got := Countries(c.reg, c.account, c.own); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)

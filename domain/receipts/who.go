@@ -28,21 +28,29 @@ var apart = regexp.MustCompile(`[^0-9]+`)
 // account may write. An address that has other octets in it, a number within something else, or digits that
 // other signs divide, is never certain: its numbers are held.
 func WhoIs(d *ledger.Delivery, countries []string) Who {
-	address, odd := Legible(d.From)
+	address, odd := legible(d.From)
 	r := sms.ReadAddress(address, d.FromTON, d.FromNPI, countries)
 	who := Who{Numbers: r.Numbers, Certain: r.Certain && !odd, Countries: countries}
 	if len(r.Numbers) > 0 {
 		return who
 	}
-	numbers := runs.FindAllString(address, -1)
-	if len(numbers) == 0 {
-		numbers = runs.FindAllString(apart.ReplaceAllString(address, ""), 1)
-	}
-	for _, run := range numbers {
-		for _, n := range sms.ReadAddress(run, d.FromTON, d.FromNPI, countries).Numbers {
+	read := func(number string) {
+		for _, n := range sms.ReadAddress(number, d.FromTON, d.FromNPI, countries).Numbers {
 			if !slices.Contains(who.Numbers, n) {
 				who.Numbers = append(who.Numbers, n)
 			}
+		}
+	}
+	if !strings.ContainsFunc(address, unicode.IsLetter) {
+		joined := apart.ReplaceAllString(address, "")
+		if first := strings.IndexAny(address, "0123456789"); first > 0 && strings.Contains(address[:first], "+") {
+			joined = "+" + joined
+		}
+		read(joined)
+	}
+	if len(who.Numbers) == 0 {
+		for _, run := range runs.FindAllString(address, -1) {
+			read(run)
 		}
 	}
 	if len(who.Numbers) > mostNumbers {
@@ -51,12 +59,13 @@ func WhoIs(d *ledger.Delivery, countries []string) Who {
 	return who
 }
 
-// Legible is the part of a written address that can be read: without the octets that are no printable
-// ASCII, and with the digits of every script as ASCII. odd says that there were such octets. A digest of an
-// address that is too long has nothing legible.
-func Legible(address string) (legible string, odd bool) {
+// legible is the part of a written address that can be read: without the octets that are no printable
+// ASCII, and with the digits of every script as ASCII. odd says that there were such octets. Of the digest of an
+// address that is too long, the digits after it are legible.
+func legible(address string) (text string, odd bool) {
 	if strings.HasPrefix(address, "sha256:") {
-		return "", true
+		_, digits, _ := strings.Cut(strings.TrimPrefix(address, "sha256:"), ":")
+		return digits, true
 	}
 	if !strings.Contains(address, `\x`) {
 		return address, false
@@ -77,6 +86,25 @@ func Legible(address string) (legible string, odd bool) {
 		}
 		return -1
 	}, octets), true
+}
+
+// Ending is the part of a written address whose last digits are a number's: of an address with letters in it, the
+// longest number within it ("12025550123" of "12025550123;x=1"), else all that is legible.
+func Ending(address string) string {
+	text, _ := legible(address)
+	if !strings.ContainsFunc(text, unicode.IsLetter) {
+		return text
+	}
+	longest := ""
+	for _, run := range runs.FindAllString(text, -1) {
+		if len(run) > len(longest) {
+			longest = run
+		}
+	}
+	if longest == "" {
+		return text
+	}
+	return longest
 }
 
 // digit is a decimal digit of any script in ASCII: each script has its ten digits in a row (Unicode,

@@ -22,8 +22,13 @@ func TestWhoIs(t *testing.T) {
 		{"13052241007;x=1", "[+13052241007]", false},
 		{"sip:+13052241007@10.0.0.1", "[+13052241007]", false},
 		{"sha256:13052241007130522410071305224100", "[]", false},
+		{"sha256:13052241007130522410071305224100:13052241007", "[+13052241007]", false},
+		{"sha256:13052241007130522410071305224100:000000000000013052241007", "[+13052241007]", false},
+		{"sha256:13052241007130522410071305224100:", "[]", false},
 		{"1/305/224/1007", "[+13052241007]", false},
 		{"1 305 224-10/07", "[+13052241007]", false},
+		{"1/3052241007", "[+13052241007]", false},
+		{"+1*305/2241007", "[+13052241007]", false},
 		{"a1b2c3", "[]", false},
 		{"Acme", "[]", false},
 		{"72345", "[]", false},
@@ -32,6 +37,16 @@ func TestWhoIs(t *testing.T) {
 		who := WhoIs(&ledger.Delivery{From: c.from, FromTON: 1, FromNPI: 1}, []string{"US"})
 		if got := fmt.Sprint(who.Numbers); got != c.want || who.Certain != c.certain {
 			t.Errorf("%s: %s (certain: %v), want %s", c.from, got, who.Certain, c.want)
+		}
+	}
+}
+
+// The last digits of an address are those of the number in it, not of what stands behind it.
+func TestEnding(t *testing.T) {
+	for from, want := range map[string]string{"12025550123;x=1": "12025550123", "sip:12025550123@10.0.0.1": "12025550123", `2025550123\xE9`: "2025550123",
+		"202555/0123": "202555/0123", "202/555/0123;x": "202/555/0123;x", "Acme": "Acme", "sha256:13052241007130522410071305224100": ""} {
+		if got := Ending(from); got != want {
+			t.Errorf("%s: %q, want %q", from, got, want)
 		}
 	}
 }

@@ -64,9 +64,14 @@ const (
 //	others (unknown, alphanumeric in digits)   international, and national of each country
 //	type 4 (subscriber)                        like others, and never certain: the area code may be missing
 //
+// "*" among the countries says that the account may write national numbers of others too. Then a national reading
+// is never certain. Nor is one under type 2 that is read as international without a prefix, unless its country is
+// one of the account's: 623456781 in the United States. A + under type 2 does not make national digits
+// international: if they are a handset's in a country of the account, both are possible.
+//
 // International is with the calling code first, or with 00, 011 or what a country of the account
 // dials in front of it. National is with the country's trunk prefix (0 in Britain, 1 in North
-// America, 8 in Russia) and without. If nothing of that is possible, zeros in front are left out, and
+// America, 8 in Russia) and without. If nothing of that is certain, zeros in front are left out too, and
 // what then is possible is held and not certain: 0447400123456 in Britain.
 //
 // A reading is dropped only because numbers of that many digits do not exist in its country, and
@@ -76,7 +81,7 @@ const (
 // claimed (by type 1 or by a prefix), as possible and not certain. Digits that begin with the
 // calling code of a country of the account and go on with as many as a handset there has are not
 // read as national digits of that country that lack their trunk prefix, but under type 2. One reading that remains is
-// certain. Examples, at an account of the US:
+// certain, if it is a handset's or written as an international number. Examples, at an account of the US:
 //
 //	4155559999, type 2     +14155559999
 //	14362010123            +14362010123, an area code that the number metadata does not know
@@ -92,20 +97,27 @@ func ReadAddress(text string, ton, npi byte, countries []string) Readings {
 		return Readings{Kind: kind}
 	}
 	r := Readings{Kind: kind}
-	claimed := ton == tonInternational
+	claimed, national := ton == tonInternational, ton == tonNational || ton == 0 && npi == npiNational
 	if plain, plus := strings.CutPrefix(digits, "+"); plus {
-		if n, err := international(plain); err == nil {
-			if p, rest := split(string(n[1:])); p.possible(rest) {
+		if n, err := international(plain); err == nil && !national {
+			// A short number of a service may only look like one once a trunk prefix is out: +63 0 422535.
+			if p, rest := split(string(n[1:])); has(p.handset, len(rest)) && p.possible(rest) || p.possible(rest) && digits == string(n) {
 				return Readings{Kind: kind, Certain: true, Numbers: []Number{n}}
 			}
 		}
-		digits, claimed = plain, true
+		digits, claimed, national = plain, true, false
 	}
-	national := !claimed && (ton == tonNational || ton == 0 && npi == npiNational)
-	numbers, possible := likeliest(readings(digits, claimed, countries), claimed, national)
-	r.Numbers, r.Certain = numbers, possible && len(numbers) == 1 && ton != tonSubscriber
-	if bare := strings.TrimLeft(digits, "0"); !possible && bare != digits && len(bare) >= minTrailing {
-		if numbers, possible := likeliest(readings(bare, claimed, countries), claimed, national); possible {
+	found := readings(digits, claimed, countries)
+	numbers, sure := likeliest(found, claimed, national)
+	r.Numbers, r.Certain = numbers, sure && len(numbers) == 1 && ton != tonSubscriber
+	if r.Certain {
+		others := slices.Contains(countries, "*")
+		r.Certain = !slices.ContainsFunc(found, func(x reading) bool {
+			return x.number == numbers[0] && (x.national && others && !abroad(found, x.number) || !x.national && !x.claimed && national && !x.home)
+		})
+	}
+	if bare := strings.TrimLeft(digits, "0"); !sure && bare != digits && len(bare) >= minTrailing {
+		if numbers, sure := likeliest(readings(bare, claimed, countries), claimed, national); sure {
 			r.Numbers = append(slices.Clone(r.Numbers), numbers...)
 			slices.Sort(r.Numbers)
 			r.Numbers = slices.Compact(r.Numbers)
@@ -118,6 +130,11 @@ func ReadAddress(text string, ton, npi byte, countries []string) Readings {
 		r.Trailing = digits[max(0, len(digits)-maxTrailing):]
 	}
 	return r
+}
+
+// abroad reports whether a number is also read as an international one.
+func abroad(found []reading, n Number) bool {
+	return slices.ContainsFunc(found, func(x reading) bool { return x.number == n && !x.national })
 }
 
 // address takes out what is written between digits, and says what an address is.
@@ -144,6 +161,9 @@ type reading struct {
 	national bool // it was read as a national number
 	bare     bool // as a national number without the trunk prefix, in a country that has one
 	claimed  bool // type 1 or a prefix says that it is international
+	prefixed bool // two zeros are in front of it, which no national number has
+	exact    bool // its digits are written so: no trunk prefix among them is out
+	home     bool // its country is one of the account's
 	handset  bool // handsets' numbers of its country have this length
 	possible bool // numbers of its country have this length
 }
@@ -157,7 +177,7 @@ func readings(digits string, claimed bool, countries []string) []reading {
 			return
 		}
 		p, rest := split(string(n[1:]))
-		r.number, r.plan, r.possible = n, p, p.possible(rest)
+		r.number, r.plan, r.possible, r.exact = n, p, p.possible(rest), string(n[1:]) == number
 		r.handset = r.possible && has(p.handset, len(rest))
 		out = append(out, r)
 	}
@@ -175,8 +195,11 @@ func readings(digits string, claimed bool, countries []string) []reading {
 	slices.Sort(prefixes)
 	for _, prefix := range slices.Compact(prefixes) {
 		if rest, ok := strings.CutPrefix(digits, prefix); ok {
-			add(rest, reading{claimed: true})
+			add(rest, reading{claimed: true, prefixed: strings.HasPrefix(prefix, "00")})
 		}
+	}
+	for i := range out {
+		out[i].home = slices.Contains(homes, out[i].plan)
 	}
 	for _, p := range homes {
 		written := p.national(digits)
@@ -187,9 +210,9 @@ func readings(digits string, claimed bool, countries []string) []reading {
 	return out
 }
 
-// likeliest are the numbers of the readings that remain, sorted, and whether they are possible.
-// international and national are what the type of number claims.
-func likeliest(found []reading, international, national bool) (numbers []Number, possible bool) {
+// likeliest are the numbers of the readings that remain, sorted. sure says that one of them is a handset's, or a
+// possible one that is written as an international number. international and national are what the type of number claims.
+func likeliest(found []reading, international, national bool) (numbers []Number, sure bool) {
 	if !national {
 		all := found
 		found = slices.DeleteFunc(slices.Clone(all), func(r reading) bool {
@@ -202,7 +225,7 @@ func likeliest(found []reading, international, national bool) (numbers []Number,
 			case international:
 				return r.handset || !r.national && r.possible
 			case national:
-				return r.handset && r.national
+				return r.handset && (r.national || r.prefixed)
 			}
 			return r.handset
 		},
@@ -213,12 +236,12 @@ func likeliest(found []reading, international, national bool) (numbers []Number,
 		for _, r := range found {
 			if keep(r) {
 				numbers = append(numbers, r.number)
-				possible = possible || r.possible
+				sure = sure || r.handset || r.possible && r.claimed && r.exact
 			}
 		}
 		if len(numbers) > 0 {
 			slices.Sort(numbers)
-			return slices.Compact(numbers), possible
+			return slices.Compact(numbers), sure
 		}
 	}
 	return nil, false

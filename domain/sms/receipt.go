@@ -2,6 +2,7 @@ package sms
 
 import (
 	"math/big"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,6 +93,15 @@ func ParseReceipt(text string) (Receipt, bool) {
 func LooksLikeReceipt(text string) bool {
 	_, seen := parseReceipt(text)
 	return seen[fieldID] && seen[fieldState]
+}
+
+// receiptFields are the fields of a receipt with their values; the message's own text goes on to the end of its line.
+var receiptFields = regexp.MustCompile(`(?i)\b(text\s*:[^\r\n]*|(submit|done)[ _]?date\s*:\s*\S*|(id|sub|dlvrd|stat|status|state|err|error)\s*:\s*\S*)`)
+
+// BesideReceipt is what stands in the text of a receipt beside its fields: words that a person wrote, perhaps. It is ""
+// for a receipt alone.
+func BesideReceipt(text string) string {
+	return strings.Trim(strings.Join(strings.Fields(receiptFields.ReplaceAllString(text, " ")), " "), " ,;\x00")
 }
 
 func parseReceipt(text string) (r Receipt, seen [fieldOther + 1]bool) {

@@ -138,7 +138,7 @@ const (
 // nothing: a message whose text cannot be read is delivered with its octets, as Unreadable,
 // because it may be an opt-out.
 func readDelivery(m *wire.Message, cfg Config) ledger.Delivery {
-	d := ledger.Delivery{Raw: m.Body, From: wire.Text(m.Source.Octets), To: wire.Text(m.Dest.Octets),
+	d := ledger.Delivery{Raw: m.Body, From: wire.Source(m.Source.Octets), To: wire.Text(m.Dest.Octets),
 		FromTON: m.Source.TON, FromNPI: m.Source.NPI, ToTON: m.Dest.TON, ToNPI: m.Dest.NPI}
 	if v, ok := number(m, pdu.TagUserMessageReference); ok {
 		d.Reference = uint16(v)
@@ -150,12 +150,16 @@ func readDelivery(m *wire.Message, cfg Config) ledger.Delivery {
 		if !parsed && r.ID == "" && r.State == sms.StateUnknown {
 			// It says nothing that a receipt says: perhaps it is a person's text with the wrong label.
 			d.Texts, d.Concat, _ = readText(m, cfg.Alphabet)
+			d.Mislabelled = true
 		}
 		return d
 	case typeDeliveryAck, typeManualAck:
 		r, parsed := readReceipt(m, cfg.Alphabet, true)
 		d.Receipt = r
 		if parsed && looksLikeReceipt(m, cfg.Alphabet) {
+			// What a person wrote may stand beside it.
+			d.Texts, d.Concat, _ = readText(m, cfg.Alphabet)
+			d.Texts = besideReceipts(d.Texts)
 			return d
 		}
 		// A person may have typed the acknowledgement: so its text counts too.
@@ -197,6 +201,20 @@ func readText(m *wire.Message, alphabet sms.Encoding) (texts []string, concat *s
 		}
 		if len(other.Texts) > 0 {
 			firsts, rest = append(firsts, other.Texts[0]), append(rest, other.Texts[1:]...)
+		}
+	}
+	// A length that is too short, and a user data header that esm_class does not tell of, hide words: what may be
+	// read so is a further reading, where it can be read.
+	for _, octets := range m.Longer {
+		if in := sms.ReadOctets(m.DataCoding, octets[:min(len(octets), maxOthers)], header, alphabet); !in.Damaged {
+			rest = append(rest, in.Texts...)
+		}
+	}
+	if !header && sms.HasHeader(m.Octets) {
+		in := sms.ReadOctets(m.DataCoding, m.Octets, true, alphabet)
+		rest = append(rest, in.Texts...)
+		if concat == nil && in.Concat != nil && in.Concat.Parts > 1 {
+			concat = in.Concat
 		}
 	}
 	if concat == nil {
@@ -280,6 +298,19 @@ func receiptText(m *wire.Message, alphabet sms.Encoding) (sms.Receipt, bool) {
 	}
 	r, _ := sms.ParseReceipt(string(m.Octets)) // it may have dates or an error code
 	return r, false
+}
+
+// besideReceipts are the texts without those that are receipts; of a receipt with other words in it, the words.
+func besideReceipts(texts []string) (out []string) {
+	for _, text := range texts {
+		if sms.LooksLikeReceipt(text) {
+			text = sms.BesideReceipt(text)
+		}
+		if text != "" && !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	return out
 }
 
 // looksLikeReceipt reports whether one of the readings of a message's texts looks like a receipt.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -69,6 +70,7 @@ func TestReadDelivery(t *testing.T) {
 		receipt *sms.Receipt // Submitted and Done are not compared
 		ref     uint16
 		text    string
+		others  []string // readings that must be among them
 		concat  *sms.Concat
 		damaged bool
 	}
@@ -103,6 +105,17 @@ func TestReadDelivery(t *testing.T) {
 			want{receipt: &sms.Receipt{ID: "5", State: sms.StateUnknown, Intermediate: true}, text: "STOP id:5"}},
 		{"delivery acknowledgement with a person's words", Config{}, wire.Message{EsmClass: 0x08, Octets: []byte("please stop, my id: 123")},
 			want{receipt: &sms.Receipt{ID: "123", State: sms.StateUnknown, Intermediate: true}, text: "please stop, my id: 123"}},
+		{"a receipt under a person's label, and the person's words", Config{}, wire.Message{EsmClass: 0x10, Octets: []byte(text + "\nSTOP")},
+			want{receipt: &sms.Receipt{ID: "0000000042", State: sms.StateDelivered, Intermediate: true}, text: "STOP"}},
+		{"the words in the other field", Config{}, wire.Message{EsmClass: 0x10, Octets: []byte(text), Others: [][]byte{[]byte("STOP")}},
+			want{receipt: &sms.Receipt{ID: "0000000042", State: sms.StateDelivered, Intermediate: true}, text: "STOP"}},
+		{"the words before the receipt", Config{}, wire.Message{EsmClass: 0x08, Octets: []byte("STOP " + text)},
+			want{receipt: &sms.Receipt{ID: "0000000042", State: sms.StateDelivered, Intermediate: true}, text: "STOP"}},
+		{"UCS-2 with a length in characters", Config{}, wire.Message{DataCoding: 8, Octets: []byte("\x00S\x00T"), Longer: [][]byte{[]byte("\x00S\x00T\x00O\x00P")}},
+			want{others: []string{"STOP"}}},
+		{"a header without its bit, in UCS-2", Config{}, wire.Message{DataCoding: 8, Octets: []byte("\x05\x00\x03\x21\x01\x01\x00S\x00T\x00O\x00P")}, want{others: []string{"STOP"}}},
+		{"a header of a part without its bit", Config{}, wire.Message{Octets: []byte("\x05\x00\x03\x21\x02\x01STO")}, want{others: []string{"STO"}, concat: &sms.Concat{Reference: 0x21, Part: 1, Parts: 2}}},
+		{"a header of ports without its bit", Config{}, wire.Message{Octets: []byte("\x06\x05\x04\x12\x34\x00\x00STOP")}, want{others: []string{"STOP"}}},
 		{"a text with an id, where receipts are sniffed", Config{SniffReceipts: true}, wire.Message{Octets: []byte("STOP id:5")}, want{text: "STOP id:5"}},
 		{"a sniffed receipt of a state that is not known", Config{SniffReceipts: true}, wire.Message{Octets: []byte("id:5 stat:UNKNOWN")},
 			want{receipt: &sms.Receipt{ID: "5", State: sms.StateUnknown}}},
@@ -134,8 +147,13 @@ func TestReadDelivery(t *testing.T) {
 			c.m.Source, c.m.Dest, c.m.Body = wire.Address{TON: 2, NPI: 8, Octets: "14155550123"}, wire.Address{TON: 3, NPI: 9, Octets: "caf\xe9"}, []byte("raw")
 			d := readDelivery(&c.m, c.cfg)
 			if d.From != "14155550123" || d.FromTON != 2 || d.FromNPI != 8 || d.To != `caf\xE9` || d.ToTON != 3 || d.ToNPI != 9 ||
-				string(d.Raw) != "raw" || d.Reference != c.want.ref || d.Text() != c.want.text || d.Unreadable != c.want.damaged {
+				string(d.Raw) != "raw" || d.Reference != c.want.ref || c.want.others == nil && d.Text() != c.want.text || d.Unreadable != c.want.damaged {
 				t.Fatalf("%+v", d)
+			}
+			for _, x := range c.want.others {
+				if !slices.Contains(d.Texts, x) {
+					t.Errorf("the readings %q lack %q", d.Texts, x)
+				}
 			}
 			if d.Receipt != nil {
 				d.Receipt.Submitted, d.Receipt.Done = time.Time{}, time.Time{}

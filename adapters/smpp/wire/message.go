@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"strings"
 
 	"github.com/linxGnu/gosmpp/data"
 	"github.com/linxGnu/gosmpp/pdu"
@@ -35,6 +36,9 @@ type Message struct {
 	// optional parameters.
 	Octets []byte
 	Others [][]byte
+	// Longer are what the text may be if the length of its field is too short: its octets with those after it that are
+	// no optional parameters.
+	Longer [][]byte
 	// TLVs are the optional parameters that are whole, the first of each tag.
 	TLVs map[pdu.Tag]pdu.Field
 	// Cut says that a field runs past the end of the PDU, or that the text may be longer than Octets.
@@ -111,6 +115,11 @@ func layOut(id data.CommandIDType, octets []byte, split bool) *Message {
 		again := &Message{}
 		if p, none := again.parameters(f.rest[1:]); none == nil {
 			m.TLVs, m.Cut, payload, rest = again.TLVs, m.Cut || again.Cut, p, nil
+		}
+	}
+	for _, text := range [][]byte{m.Octets, payload} {
+		if len(text) > 0 && len(rest) > 1 {
+			m.Longer = append(m.Longer, bytes.Join([][]byte{text, rest}, nil))
 		}
 	}
 	if len(payload) > 0 && len(m.Octets) > 0 && !bytes.Equal(payload, m.Octets) {
@@ -224,6 +233,22 @@ func (f *fields) address(split bool) Address {
 
 // maxText is how long a Text is at most, in octets. SMPP 3.4 §5.2.23 allows 64 for message_id.
 const maxText = 64
+
+// Source writes the octets of the address of who wrote a message as Text does. Of one that is too long it adds the last
+// 24 digits after the digest: a number may be among them.
+func Source(octets string) string {
+	text := Text(octets)
+	if len(octets) <= maxText && !strings.HasPrefix(text, "sha256:") {
+		return text
+	}
+	var digits []byte
+	for i := range len(octets) {
+		if c := octets[i]; c >= '0' && c <= '9' {
+			digits = append(digits, c)
+		}
+	}
+	return text + ":" + string(digits[max(0, len(digits)-24):])
+}
 
 // Text writes octets of a PDU that name something (an id, an address, an error code) as text that
 // every event can have: printable ASCII as it is, each other octet as `\xE9`. If that has more than

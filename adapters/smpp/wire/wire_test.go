@@ -323,6 +323,28 @@ func TestParseOddMessages(t *testing.T) {
 	}
 }
 
+// Of an address that is too long, the number that may be in it is kept.
+func TestSource(t *testing.T) {
+	for _, c := range []struct{ octets, want string }{
+		{"14155550123", "14155550123"},
+		{"caf\xe9", `caf\xE9`},
+		{strings.Repeat("5", 64), strings.Repeat("5", 64)},
+		{"14155550123@" + strings.Repeat("x", 60), ":14155550123"},
+		{strings.Repeat("0", 80) + "14155550123", ":000000000000014155550123"},
+		{strings.Repeat(" ", 200) + "14155550123", ":14155550123"},
+		{strings.Repeat("x", 65), ":"},
+	} {
+		got := Source(c.octets)
+		if c.want[0] == ':' {
+			if got != Text(c.octets)+c.want || len(got) > maxText {
+				t.Errorf("%d octets: %s", len(c.octets), got)
+			}
+		} else if got != c.want {
+			t.Errorf("%q: %q", c.octets, got)
+		}
+	}
+}
+
 func TestText(t *testing.T) {
 	for octets, want := range map[string]string{
 		"": "", "abc 12~": "abc 12~", "id-\xe9\xff": `id-\xE9\xFF`, "a\tb": `a\x09b`, "né": `n\xC3\xA9`, `a\b`: `a\b`,

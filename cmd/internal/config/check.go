@@ -248,7 +248,7 @@ func (x *Carrier) check(path string, answerWithin Duration, bad note) {
 		bad(path+".countries", "it must have at most %d countries", maxCountries)
 	}
 	for i, c := range x.Countries {
-		if wrong := country(c); wrong != "" {
+		if wrong := control.WrongCountry(c); wrong != "" {
 			bad(fmt.Sprintf("%s.countries[%d]", path, i), "%s", wrong)
 		}
 	}
@@ -277,7 +277,7 @@ func (k *checker) routes() {
 			k.bad(path+".carrier", "%q is not an account under carriers%s", r.Carrier, perhaps(r.Carrier, k.accounts.names()))
 		}
 		for j, x := range r.Countries {
-			if wrong := country(x); wrong != "" {
+			if wrong := control.WrongCountry(x); wrong != "" {
 				k.bad(fmt.Sprintf("%s.countries[%d]", path, j), "%s; leave countries out for all", wrong)
 			}
 		}
@@ -337,7 +337,7 @@ func (p *Program) check(bad func(field, text string)) {
 		bad(".countries", `name the countries that it may reach, or "*" for all`)
 	}
 	for i, x := range p.Countries {
-		if wrong := country(x); x != "*" && wrong != "" {
+		if wrong := control.WrongCountry(x); x != "*" && wrong != "" {
 			bad(fmt.Sprintf(".countries[%d]", i), wrong+`, or "*" for all`)
 		}
 	}
@@ -371,19 +371,6 @@ const NameRule = "it must have 1 to 60 small letters, digits, - and _"
 // IsName reports whether a name is as NameRule says.
 func IsName(s string) bool {
 	return len(s) >= 1 && len(s) <= 60 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") == ""
-}
-
-// country says what is wrong with the code of a country; "" if nothing is.
-func country(s string) string {
-	switch {
-	case len(s) != 2 || strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "":
-		return "write the country as two capital letters (ISO 3166-1)"
-	case s == "UK":
-		return "UK is not in ISO 3166-1: write GB"
-	case !sms.IsCountry(s):
-		return fmt.Sprintf("%s is not a country with phone numbers: write one as in ISO 3166-1", s)
-	}
-	return ""
 }
 
 func purposes() []string {

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 
+	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/words"
 )
 
@@ -38,6 +39,9 @@ func (k *checker) words() {
 		}
 		if _, ok := asks[w.Asks]; !ok {
 			k.bad(path+".asks", "it must be stop, unclear, start or help")
+		}
+		if wrong := control.WrongCountry(w.Country); w.Country != "" && wrong != "" {
+			k.bad(path+".country", "%s", wrong)
 		}
 		if w.Text == "" {
 			k.bad(path+".text", "it is missing: write the word or phrase")

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/domain/words"
@@ -21,6 +22,8 @@ type SMSReadCmd struct {
 	Text       string   `arg:"" help:"What the person wrote. With --data-coding: the octets, in hexadecimal."`
 	Country    string   `help:"Country of the writer (ISO 3166-1, such as US). Some words count in some countries only." placeholder:"CC"`
 	Sent       []string `help:"A text that was sent to the person before, so that a quote of it is known. May be given several times." sep:"none" placeholder:"TEXT"`
+	Config     string   `help:"A configuration, whose own words count too." type:"existingfile" placeholder:"FILE"`
+	Tenant     string   `help:"The tenant to which the person wrote. With --config, its words count too." placeholder:"NAME"`
 	DataCoding string   `help:"The data_coding of the octets (SMPP 3.4 §5.2.19), such as 8 or 0xf1." placeholder:"N"`
 }
 
@@ -48,9 +51,18 @@ func (c *SMSReadCmd) Run(g *terminal.Globals) error {
 		return terminal.UsageError("--country %s: a country has two letters, such as US", terminal.Plain(c.Country))
 	}
 	lists := words.Standard()
+	if c.Config != "" {
+		cfg, err := config.Load(c.Config)
+		if err != nil {
+			return err
+		}
+		if lists, err = config.WordLists(cfg); err != nil {
+			return err
+		}
+	}
 	text, r := "", words.Reading{Why: "There is no text."}
 	for i, t := range texts { // a reading that stops counts before one that may, as for inbound messages
-		x := lists.Read(t, words.Context{Country: country, Sent: c.Sent})
+		x := lists.Read(t, words.Context{Country: country, Tenants: []string{c.Tenant}, Sent: c.Sent})
 		if i == 0 || x.Kind == words.Stop && r.Kind != words.Stop || x.Kind == words.Unclear && r.Kind != words.Stop && r.Kind != words.Unclear {
 			text, r = t, x
 		}

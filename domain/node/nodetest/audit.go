@@ -22,6 +22,7 @@ import (
 // alone.
 func (w *world) audit() {
 	v := audit.New(checks...)
+	v.AtRest = true
 	w.events = map[event.Type]int{}
 	keys := map[string]int{} // how many effective submits each tenant and key have
 	texts := heard{at: map[string][]*event.Event{}, holds: map[event.ID][]*event.Event{}}
