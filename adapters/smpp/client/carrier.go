@@ -206,8 +206,13 @@ func readText(m *wire.Message, alphabet sms.Encoding) (texts []string, concat *s
 	// A length that is too short, and a user data header that esm_class does not tell of, hide words: what may be
 	// read so is a further reading, where it can be read.
 	for _, octets := range m.Longer {
-		if in := sms.ReadOctets(m.DataCoding, octets[:min(len(octets), maxOthers)], header, alphabet); !in.Damaged {
-			rest = append(rest, in.Texts...)
+		in := sms.ReadOctets(m.DataCoding, octets[:min(len(octets), maxOthers)], header, alphabet)
+		for _, t := range in.Texts {
+			// It goes on where the shorter one ends: other readings of what follows are words by chance.
+			goesOn := func(short string) bool { return short != "" && strings.HasPrefix(t, short) }
+			if !in.Damaged && (slices.ContainsFunc(firsts, goesOn) || slices.ContainsFunc(rest, goesOn)) {
+				rest = append(rest, t)
+			}
 		}
 	}
 	if !header && sms.HasHeader(m.Octets) {
