@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/linxGnu/gosmpp/data"
 	"github.com/linxGnu/gosmpp/pdu"
@@ -208,8 +209,13 @@ func readText(m *wire.Message, alphabet sms.Encoding) (texts []string, concat *s
 	for _, octets := range m.Longer {
 		in := sms.ReadOctets(m.DataCoding, octets[:min(len(octets), maxOthers)], header, alphabet)
 		for _, t := range in.Texts {
-			// It goes on where the shorter one ends: other readings of what follows are words by chance.
-			goesOn := func(short string) bool { return short != "" && strings.HasPrefix(t, short) }
+			// It goes on where the shorter one ends, in words: what else follows is words by chance.
+			goesOn := func(short string) bool {
+				more, ok := strings.CutPrefix(t, short)
+				return ok && short != "" && !strings.ContainsFunc(more, func(r rune) bool {
+					return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) && !strings.ContainsRune(" .,!?'-", r)
+				})
+			}
 			if !in.Damaged && (slices.ContainsFunc(firsts, goesOn) || slices.ContainsFunc(rest, goesOn)) {
 				rest = append(rest, t)
 			}
