@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/linxGnu/gosmpp/data"
 	"github.com/linxGnu/gosmpp/pdu"
@@ -206,8 +207,18 @@ func readText(m *wire.Message, alphabet sms.Encoding) (texts []string, concat *s
 	// A length that is too short, and a user data header that esm_class does not tell of, hide words: what may be
 	// read so is a further reading, where it can be read.
 	for _, octets := range m.Longer {
-		if in := sms.ReadOctets(m.DataCoding, octets[:min(len(octets), maxOthers)], header, alphabet); !in.Damaged {
-			rest = append(rest, in.Texts...)
+		in := sms.ReadOctets(m.DataCoding, octets[:min(len(octets), maxOthers)], header, alphabet)
+		for _, t := range in.Texts {
+			// It goes on where the shorter one ends, in words: what else follows is words by chance.
+			goesOn := func(short string) bool {
+				more, ok := strings.CutPrefix(t, short)
+				return ok && short != "" && !strings.ContainsFunc(more, func(r rune) bool {
+					return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) && !strings.ContainsRune(" .,!?'-", r)
+				})
+			}
+			if !in.Damaged && (slices.ContainsFunc(firsts, goesOn) || slices.ContainsFunc(rest, goesOn)) {
+				rest = append(rest, t)
+			}
 		}
 	}
 	if !header && sms.HasHeader(m.Octets) {

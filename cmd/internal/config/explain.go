@@ -199,7 +199,7 @@ func (c *Config) Notes() []string {
 		}
 		switch {
 		case programs == 0:
-			note("tenant %s has no program, so its messages are refused", t)
+			note("tenant %s has no program in this file: unless the ledger has one already, its messages are refused", t)
 		case !standing:
 			note("tenant %s has no default program: every message must name one", t)
 		}
