@@ -28,6 +28,12 @@ type token struct {
 	politeEnd int
 	quoted    bool
 	number    bool // 4 to 8 digits
+	last      bool // its sentence or line ends behind it
+}
+
+// ordinal reports a number of one or two digits.
+func (t *token) ordinal() bool {
+	return t.text != "" && len(t.text) <= 2 && strings.Trim(t.text, "0123456789") == ""
 }
 
 func (t *token) known() bool { return len(t.ids) > 0 }
@@ -207,9 +213,15 @@ func (f *folder) other(r, previous rune, rest string) {
 		f.endWord()
 		if clauseEnd(r) {
 			f.endClause()
+			if n := len(f.out.tokens); n > 0 && sentenceEnd(r) {
+				f.out.tokens[n-1].last = true
+			}
 		}
 	}
 }
+
+// sentenceEnd reports what ends a sentence or a line, and not only a part of one.
+func sentenceEnd(r rune) bool { return strings.ContainsRune(".!?\n\r。！？۔؟।", r) }
 
 func startsWithSpace(s string) bool {
 	r, n := utf8.DecodeRuneInString(s)
@@ -298,7 +310,7 @@ func (f *folder) joinSpelled() {
 			word, ok = f.lists.lookalike([]rune(word))
 		}
 		if ok {
-			out = append(out, token{text: word, ids: f.lists.ids(word), quoted: t.tokens[i].quoted})
+			out = append(out, token{text: word, ids: f.lists.ids(word), quoted: t.tokens[i].quoted, last: t.tokens[j-1].last})
 		} else {
 			j = max(j, i+1)
 			out = append(out, t.tokens[i:j]...)

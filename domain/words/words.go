@@ -150,9 +150,13 @@ func (r *reader) read() Reading {
 		return w
 	}
 	best := none
-	clauses := r.withoutAsides(t.clauses())
+	clauses, doubted := r.withoutAsides(t.clauses())
 	for _, c := range clauses {
-		r.better(&best, r.clause(c))
+		x := r.clause(c)
+		if x.Kind == Stop && slices.Contains(doubted, c) {
+			x.Kind, x.Why = Unclear, "What follows the sentence may mean something else than messages."
+		}
+		r.better(&best, x)
 	}
 	for _, c := range clauses {
 		if best.Kind == Stop {
@@ -211,19 +215,23 @@ func (r *reader) better(best *Reading, other Reading) {
 	}
 }
 
-// withoutAsides drops the clauses that an aside begins with and goes on after: "Stop, is that my order?"
-func (r *reader) withoutAsides(clauses []span) []span {
-	var out []span
+// withoutAsides drops the clauses that an aside begins with and goes on after: "Stop, is that my order?" A sentence or
+// a line of its own is not dropped but doubted: "STOP. Is that clear?"
+func (r *reader) withoutAsides(clauses []span) (out, doubted []span) {
 	until := 0
 	for _, c := range clauses {
 		if m, ok := r.longest(kindAside, r.text.skipPolite(c.from), len(r.text.tokens), false); ok && m.end > c.end {
-			until = m.end
+			if slices.ContainsFunc(r.text.tokens[c.from:m.end-1], func(k token) bool { return k.last }) {
+				doubted = append(doubted, c)
+			} else {
+				until = m.end
+			}
 		}
 		if c.from = max(c.from, until); c.from < c.end {
 			out = append(out, c)
 		}
 	}
-	return out
+	return out, doubted
 }
 
 // whole finds a keyword that is the whole text.
@@ -300,6 +308,10 @@ func (r *reader) stops(s span) (Reading, bool) {
 		m, ok := r.longest(kindStop, i, s.end, false)
 		if !ok && r.text.tokens[i].polite { // a courtesy may begin a keyword of another language
 			i, courteous = max(i+1, r.text.tokens[i].politeEnd), true
+			continue
+		}
+		if !ok && !whole && r.text.tokens[i].ordinal() { // "2 STOP", from a list of answers; "1/2 STOP", a part of a text
+			i++
 			continue
 		}
 		if !ok {
