@@ -421,7 +421,7 @@ type InboundReceivedV2 struct {
 	// Streams are the streams that are held because of the message.
 	Streams []HeldStream `json:"streams,omitempty"`
 	// Digest is a keyed digest (128 bits, hex) of the exact octets, by which a second delivery of the
-	// same START or HELP is recognized.
+	// same START is recognized.
 	Digest string `json:"digest,omitempty"`
 	// Places is the unplaced message that an officer placed here.
 	Places ID     `json:"places,omitzero"`
