@@ -22,7 +22,7 @@ func (v promises) follow(index int64, s *stream, e *event.Event, why recipient.W
 			m.void = append(m.void, d.Attempt)
 		}
 		if _, ok := e.Data.(*event.SuppressionLifted); ok {
-			holds{v.Verifier}.endsCopy(index, e)
+			holds(v).endsCopy(index, e)
 		}
 		return
 	}

@@ -30,7 +30,7 @@ func (v promises) spoken(index int64, s *stream, e *event.Event) bool {
 		}
 		s.changed(index, "the recipient opted out")
 	case *event.SuppressionLifted:
-		holds{v.Verifier}.lifts(index, s, e, d)
+		holds(v).lifts(index, s, e, d)
 		s.lift(d.Lifts)
 		s.changed(index, "an opt-out was lifted")
 	case *event.InboundReceived:
@@ -51,7 +51,7 @@ func (v promises) spoken(index int64, s *stream, e *event.Event) bool {
 		v.received(index, s, e, d, o)
 	case *event.InboundHeld:
 		v.reaches(index, s.tenant, d.Control, d.To, d.Reaches)
-		holds{v.Verifier}.held(index, e, d)
+		holds(v).held(index, e, d)
 		o.to, o.stream, o.inbound, o.unclear = d.To, d.Stream, d.Inbound, !d.Plain
 		if o.unclear {
 			o.holds = "held"
@@ -72,7 +72,7 @@ func (v promises) spoken(index int64, s *stream, e *event.Event) bool {
 		s.reviews = slices.DeleteFunc(s.reviews, func(r review) bool { return r.id == d.Review })
 		delete(v.inbox, d.Review)
 		if e.Tenant == "" {
-			holds{v.Verifier}.closes(index, e, d)
+			holds(v).closes(index, e, d)
 		}
 		o.to = to
 		s.replace(o, d.Reaches)
@@ -87,7 +87,7 @@ func (v promises) spoken(index int64, s *stream, e *event.Event) bool {
 // received follows an inbound message since format level 2.
 func (v promises) received(index int64, s *stream, e *event.Event, d *event.InboundReceivedV2, o optOut) {
 	if d.Unplaced != "" { // under review: an officer places it
-		holds{v.Verifier}.unplaced(index, e, d)
+		holds(v).unplaced(index, e, d)
 		s.review(review{id: e.ID, kind: "unplaced", since: e.Time, to: d.To, unplaced: d.Unplaced, streams: d.Streams})
 		return
 	}

@@ -520,11 +520,10 @@ func TestPlaceKeepsWhatWasRead(t *testing.T) {
 func TestPlaceOfTooMany(t *testing.T) {
 	w, in := newWorld(t, 2)
 	shared(w, "STOP", "", "stop")
-	var id event.ID
 	for range mostPlaced + 1 {
-		id = shared(w, "hm", "unclear", "unclear")
+		shared(w, "hm", "unclear", "unclear")
 	}
-	id = shared(w, "when do you open?", "", "none")
+	id := shared(w, "when do you open?", "", "none")
 	if open := operatorReviews(w); len(open) != 1 || open[0].Repeats != mostPlaced+2 {
 		t.Fatalf("%+v", open)
 	}
