@@ -189,7 +189,7 @@ below, empty ones left out. Its [position](glossary.md#position) (partition, and
 
 An event in the log is effective, or it is void and changes nothing.
 
-- A [fact](glossary.md#fact) is void only as a *repeat*: an event with its id was taken within the last 24 hours of the log's own time.
+- A [fact](glossary.md#fact) is void only as a *repeat*: an event with its id was taken within the last 24 hours of the log's own time (from format level 3 on: and is among the last 512 facts of its stream).
 - A ´ControlApplied´ is void as *overtaken* if its position is not higher than the partition's.
 - An [outcome](glossary.md#outcome) is void for one of four reasons:
   - *repeat*: it is a copy of the stream's last event that can change a decision;

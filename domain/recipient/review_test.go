@@ -557,6 +557,28 @@ func TestManyTexts(t *testing.T) {
 	}
 }
 
+// Nor does it within a day: of the facts of a day the last 512 are remembered, from format level 3 on.
+func TestManyTextsInADay(t *testing.T) {
+	for _, c := range []struct{ level, most int }{{2, 10_000}, {3, mostRemembered}} {
+		x := newStream2(t)
+		x.p.Level = c.level
+		for i := range 10_000 {
+			e := x.make(none(), x.said("stop", "+1500", "Acme"))
+			e.ID = event.ID{0: 2, 12: byte(i >> 16), 13: byte(i >> 8), 14: byte(i)}
+			if why := x.put(e); why != "" {
+				t.Fatal(why)
+			}
+			if why := x.put(e); why != Repeat {
+				t.Fatalf("a copy is %q", why)
+			}
+			x.pass(5 * time.Second)
+		}
+		if n := len(x.s.Remembered); n != c.most {
+			t.Errorf("at level %d, %d facts are remembered", c.level, n)
+		}
+	}
+}
+
 // An opt-out takes the place of one of the same kind only.
 func TestReplaces(t *testing.T) {
 	x := newStream2(t)

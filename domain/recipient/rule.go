@@ -106,6 +106,9 @@ func (r *Rule) Evolve(s *State, p *PartitionState, index int64, e *event.Event) 
 		return r.outcome(s, p, e)
 	}
 	s.Remembered = append(s.Remembered, Remembered{e.ID, p.Time})
+	if n := len(s.Remembered) - mostRemembered; n > 0 && p.Level >= 3 {
+		s.Remembered = slices.Delete(s.Remembered, 0, n)
+	}
 	r.fact(s, p, index, e)
 	return ""
 }
@@ -140,8 +143,14 @@ func (r *Rule) allowStands(s *State, p *PartitionState, m *Message) bool {
 // writer tries an append again for that long (see ledger.RetryFor).
 const RepeatWindow = 24 * time.Hour
 
-// isRepeat is the clause Repeat. The stream remembers the ids of facts for RepeatWindow, a submit as
-// long as its message, and of outcomes the last alone: a copy of an earlier outcome is overtaken.
+// mostRemembered bounds the facts whose ids a stream remembers, from format level 3 on, so that nobody's state grows with
+// what a person says in a day. A copy comes seconds after its original. One that more facts of the same stream came between
+// counts once more: it can record an opt-out again, and lift none, since a lift names what it lifts.
+const mostRemembered = 512
+
+// isRepeat is the clause Repeat. The stream remembers the ids of facts for RepeatWindow (from format level 3 on, the
+// last 512 of them), a submit as long as its message, and of outcomes the last alone: a copy of an earlier outcome is
+// overtaken.
 func isRepeat(s *State, e *event.Event) bool {
 	if slices.ContainsFunc(s.Remembered, func(x Remembered) bool { return x.ID == e.ID }) {
 		return true

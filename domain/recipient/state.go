@@ -39,7 +39,7 @@ type State struct {
 	Answered []answeredAt `json:"answered,omitempty"`
 	// Tails say for which carrier accounts a hand-off told the tail of the number lately.
 	Tails toldTails `json:"tails,omitempty"`
-	// Remembered are the facts that were folded within RepeatWindow, to tell repeats.
+	// Remembered are the facts that were folded within RepeatWindow, to tell repeats; from format level 3 on, the last 512.
 	Remembered []Remembered `json:"seen,omitempty"`
 }
 
