@@ -202,33 +202,46 @@ func foreign(r *Registry, tenant string, p *event.ProgramChanged, held *Program)
 	return nil
 }
 
-// nearly is a legal entity of a tenant whose name differs from this one only in punctuation, width or the short form of
-// its company ("Acme Ltd", "Acme Limited."); "" if there is none, or if the tenant has this very name too: a rename
-// would shed the opt-outs.
+// nearly is a legal entity that a tenant has or had, whose name differs from this one only in punctuation, width, accents,
+// an article or how its company is written ("Acme Ltd", "The Acme Limited.", "Acme"); "" if there is none, or if a program
+// of the tenant has this very name: a rename would shed the opt-outs.
 func nearly(r *Registry, tenant, name string) (near string) {
+	base, company := looseForm(name)
 	for _, p := range r.Programs(tenant) {
 		if EntityForm(p.LegalEntity) == EntityForm(name) {
 			return ""
 		}
-		if looseForm(p.LegalEntity) == looseForm(name) {
-			near = p.LegalEntity
+	}
+	for _, known := range r.named[tenant] {
+		b, c := looseForm(known)
+		if b == base && (c == company || c == "" || company == "") && EntityForm(known) != EntityForm(name) {
+			near = known
 		}
 	}
 	return near
 }
 
-// companies are the long forms of what companies call themselves, and their short forms.
-var companies = map[string]string{"limited": "ltd", "incorporated": "inc", "corporation": "corp", "company": "co"}
+// companies are what companies call themselves, in long forms and without spaces, and their short forms.
+var companies = []struct{ long, short string }{
+	{"limitedliabilitycompany", "llc"}, {"publiclimitedcompany", "plc"}, {"limited", "ltd"}, {"incorporated", "inc"}, {"corporation", "corp"}, {"company", "co"},
+	{"llc", "llc"}, {"plc", "plc"}, {"ltd", "ltd"}, {"inc", "inc"}, {"corp", "corp"}, {"gmbh", "gmbh"}, {"llp", "llp"},
+}
 
-// looseForm is a name without punctuation, case and width, with the short form of its company.
-func looseForm(name string) string {
-	words := strings.FieldsFunc(norm.NFKC.String(EntityForm(norm.NFKC.String(name))), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) })
-	for i, w := range words {
-		if short := companies[w]; short != "" {
-			words[i] = short
+// looseForm is a name without punctuation, case, width, accents and a leading article, and the short form of its company.
+func looseForm(name string) (base, company string) {
+	folded := strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) || r == ' ' {
+			return r
+		}
+		return -1
+	}, norm.NFD.String(norm.NFKC.String(EntityForm(norm.NFKC.String(name)))))
+	base = strings.ReplaceAll(strings.TrimPrefix(folded, "the "), " ", "")
+	for _, c := range companies {
+		if rest, ok := strings.CutSuffix(base, c.long); ok && rest != "" {
+			return rest, c.short
 		}
 	}
-	return strings.Join(words, "")
+	return base, ""
 }
 
 // ownership says in words which names of a program belong to another tenant.

@@ -455,15 +455,21 @@ func TestTenantsRaceOnTwoNodes(t *testing.T) {
 func TestNearlyTheSameEntity(t *testing.T) {
 	n := newNode(t, memlog.New(memlog.Options{Partitions: 1}), "one")
 	n.put(t, "a", testProgram("p", "Acme Ltd", number), "", "")
-	for _, name := range []string{"Acme Ltd.", "Acme Limited", "ACME, Ltd", "Ａｃｍｅ Ltd", "Acme-Ltd"} {
+	for _, name := range []string{"Acme Ltd.", "Acme Limited", "ACME, Ltd", "Ａｃｍｅ Ltd", "Acme-Ltd", "The Acme Ltd", "Acmé Ltd", "Acme"} {
 		n.put(t, "a", testProgram("p", name, number), "entity_similar", "/legal_entity")
 		n.put(t, "a", testProgram("q", name, number), "entity_similar", "/legal_entity")
 	}
-	for _, name := range []string{"acme  LTD", "Acme Broker Ltd", "Acme"} {
+	for _, name := range []string{"acme  LTD", "Acme Broker Ltd", "Acme Inc"} {
 		n.put(t, "a", testProgram("q", name, number), "", "")
 	}
 	n.put(t, "a", testProgram("p", "Acme Ltd", number), "", "")
 	n.put(t, "b", testProgram("p", "Acme Limited", "54321"), "", "") // another tenant's
+	// In two steps, and with the form of the company spelled out.
+	n.put(t, "c", testProgram("p", "Hill LLC", "65432"), "", "")
+	n.put(t, "c", testProgram("p", "Hill Limited Liability Company", "65432"), "entity_similar", "/legal_entity")
+	n.put(t, "c", testProgram("p", "Dale Co", "65432"), "", "")
+	n.put(t, "c", testProgram("p", "Hill, L.L.C.", "65432"), "entity_similar", "/legal_entity")
+	n.put(t, "c", testProgram("p", "Hill LLC", "65432"), "", "")
 }
 
 func TestCountriesThatThereAreNot(t *testing.T) {

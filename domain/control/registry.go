@@ -44,6 +44,7 @@ type Registry struct {
 	owners   map[string][]*Program          // by sender ID, exactly as it is registered
 	senders  claims                         // of sender IDs
 	entities claims                         // of legal entities
+	named    map[string][]string            // the legal entities that a tenant's programs have or had, as written, by tenant
 	epoch    Epoch                          // with its vault
 	level    int                            // 0: none was raised
 	routes   routing.Table
@@ -86,6 +87,12 @@ func (r *Registry) Apply(index int64, e *event.Event) (next *Registry, matters b
 		of[d.Name] = p
 		n.programs[e.Tenant] = of
 		n.claim(e.Tenant, before, p)
+		if !slices.Contains(r.named[e.Tenant], d.LegalEntity) {
+			if n.named = maps.Clone(r.named); n.named == nil {
+				n.named = map[string][]string{}
+			}
+			n.named[e.Tenant] = append(slices.Clone(n.named[e.Tenant]), d.LegalEntity)
+		}
 		n.index()
 	case *event.OwnerGranted:
 		if d.Sender != "" {

@@ -56,7 +56,15 @@ func standing(f *recipient.State, reach event.Reach, level int) (stand []event.I
 		return nil, nil
 	}
 	same := func(r event.Reach) bool {
-		return r == reach || r.Scope == event.ScopeSender && reach.Scope == event.ScopeSender && control.SenderForm(r.Name) == control.SenderForm(reach.Name)
+		switch {
+		case r.Scope != reach.Scope:
+			return false
+		case r.Scope == event.ScopeSender:
+			return control.SenderForm(r.Name) == control.SenderForm(reach.Name)
+		case r.Scope == event.ScopeLegalEntity:
+			return control.EntityForm(r.Name) == control.EntityForm(reach.Name)
+		}
+		return r == reach
 	}
 	for _, o := range f.OptOuts {
 		// What is unclear or only held is ended by its review, where its words are read first. At format

@@ -47,6 +47,7 @@ const (
 	maxTrailing     = 10
 	maxShort        = 6 // digits of a short code under any type of number
 	maxNetworkShort = 8 // under type 3 or 6
+	minSure         = 8 // a plus and fewer digits than that are no number with certainty: the end of one, perhaps
 )
 
 // ReadAddress says whose number an inbound message's source address is. text, ton and npi are
@@ -55,8 +56,8 @@ const (
 // set the type of number wrongly, so it is weighed and not obeyed:
 //
 //	what the address is                        how it is read
-//	a + in front                               international: certain, if numbers of its country are so
-//	                                           long; else as if the + were missing, under type 1
+//	a + in front                               international: certain, if handsets' numbers of its country
+//	                                           are so long; else as if the + were missing, under type 1
 //	letters in it                              a name
 //	up to 6 digits; up to 8 of type 3 or 6     a short code
 //	type 1 (international)                     international; also national, where a handset may have it
@@ -101,7 +102,7 @@ func ReadAddress(text string, ton, npi byte, countries []string) Readings {
 	if plain, plus := strings.CutPrefix(digits, "+"); plus {
 		if n, err := international(plain); err == nil && !national {
 			// A short number of a service may only look like one once a trunk prefix is out: +63 0 422535.
-			if p, rest := split(string(n[1:])); has(p.handset, len(rest)) && p.possible(rest) || p.possible(rest) && digits == string(n) {
+			if p, rest := split(string(n[1:])); has(p.handset, len(rest)) && p.possible(rest) {
 				return Readings{Kind: kind, Certain: true, Numbers: []Number{n}}
 			}
 		}
@@ -113,7 +114,7 @@ func ReadAddress(text string, ton, npi byte, countries []string) Readings {
 	if r.Certain {
 		others := slices.Contains(countries, "*")
 		r.Certain = !slices.ContainsFunc(found, func(x reading) bool {
-			return x.number == numbers[0] && (x.national && others && !abroad(found, x.number) || !x.national && !x.claimed && national && !x.home)
+			return x.number == numbers[0] && (x.national && others && !abroad(found, x.number) || !x.national && !x.claimed && national && (others || !x.home))
 		})
 	}
 	if bare := strings.TrimLeft(digits, "0"); !sure && bare != digits && len(bare) >= minTrailing {
@@ -236,7 +237,7 @@ func likeliest(found []reading, international, national bool) (numbers []Number,
 		for _, r := range found {
 			if keep(r) {
 				numbers = append(numbers, r.number)
-				sure = sure || r.handset || r.possible && r.claimed && r.exact
+				sure = sure || r.handset || r.possible && r.claimed && r.exact && len(r.number) > minSure
 			}
 		}
 		if len(numbers) > 0 {

@@ -105,7 +105,7 @@ func TestReadAddress(t *testing.T) {
 		{"447400123456", 5, 0, "GB", "+447400123456"}, // digits of type alphanumeric
 		{"447400123456", 1, 1, "", "+447400123456"},
 		{"447400123456", 0, 0, "XX", "+447400123456"},
-		{"2908123", 1, 1, "", "+2908123"}, // Saint Helena, a fixed line
+		{"2908123", 1, 1, "", "? +2908123"}, // Saint Helena, a fixed line, or the end of another number
 
 		// A plus sign before what is no international number: the carrier puts it before everything.
 		{"+00447400123456", 1, 1, "GB", "+447400123456"},
@@ -132,6 +132,12 @@ func TestReadAddress(t *testing.T) {
 		{"+15146644399", 1, 1, "DE", "+15146644399"},
 		{"+4154738664", 2, 1, "US", "+14154738664"}, // +41 has nine digits behind it
 		{"+14155551234", 2, 1, "US", "+14155551234"},
+		{"15169708268", 2, 1, "* US FR", "? +15169708268"}, // +49 1516 9708268, perhaps
+		{"+618636253", 1, 1, "FR", "? +33618636253 +618636253"},
+		{"+618636253", 0, 0, "FR", "? +33618636253 +618636253"},
+		{"+6174987831", 1, 1, "US", "? +16174987831 +6174987831"},
+		{"+4987831", 1, 1, "US", "? +4987831"},
+		{"+4420712345", 1, 1, "FR", "? +4420712345"},
 		{"+141555311055", 1, 1, "US", "? +141555311055"}, // one digit too many
 
 		// More readings than one: all are held.

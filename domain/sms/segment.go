@@ -214,8 +214,10 @@ func (e Encoding) append(b []byte, text string) []byte {
 // Information element identifiers (3GPP TS 23.040 §9.2.3.24).
 const (
 	ieConcat8      = 0x00
-	iePort8        = 0x04
-	iePort16       = 0x05
+	ieLastStandard = 0x25 // of those before the (U)SIM toolkit's
+	ieFirstToolkit = 0x70
+	ieLastOwn      = 0xDF // of those that a message centre may have of its own
+	maxHeader      = 40   // octets; no phone's is longer than a third of a message
 	ieConcat16     = 0x08
 	ieSingleShift  = 0x24
 	ieLockingShift = 0x25
@@ -279,25 +281,18 @@ func splitUDH(octets []byte) (h userHeader, err error) {
 	return h, nil
 }
 
-// HasHeader reports whether octets begin with a user data header of elements that messages of phones have (parts,
-// ports, national tables; 3GPP TS 23.040 §9.2.3.24), each of its exact length, with text after it. Some carriers
-// leave out the bit of esm_class that says so.
+// HasHeader reports whether octets begin with what may be a user data header, with text after it: elements that 3GPP
+// TS 23.040 §9.2.3.24 has, whose lengths fill it exactly. Some carriers leave out the bit of esm_class that says so.
 func HasHeader(octets []byte) bool {
-	if len(octets) < 4 || len(octets) <= 1+int(octets[0]) || octets[0] < 3 {
+	if len(octets) < 4 || len(octets) <= 1+int(octets[0]) || octets[0] < 2 || octets[0] > maxHeader {
 		return false
 	}
 	for ie := octets[1 : 1+int(octets[0])]; len(ie) > 0; {
 		if len(ie) < 2 {
 			return false
 		}
-		n := elementSize(ie[0])
-		switch ie[0] {
-		case iePort8:
-			n = 2
-		case iePort16:
-			n = 4
-		}
-		if n == 0 || int(ie[1]) != n || len(ie) < 2+n {
+		id, n := ie[0], int(ie[1])
+		if want := elementSize(id); want != 0 && n != want || len(ie) < 2+n || id > ieLastStandard && id < ieFirstToolkit || id > ieLastOwn {
 			return false
 		}
 		ie = ie[2+n:]

@@ -349,10 +349,20 @@ func (l *Lists) With(add []Addition) (*Lists, error) {
 		if got := out.Read(a.Text, c); got.Kind != a.Kind {
 			return nil, fmt.Errorf("the added word %q is to mean %s, but is read as %s (%s)", a.Text, a.Kind, got.Kind, got.Match)
 		}
-		r := reader{lists: out, context: c, stopsOnly: true}
-		r.fold(a.Text)
-		if got := r.read(); got.Kind == Stop || got.Kind == Unclear {
-			return nil, fmt.Errorf("the added word %q is to mean %s, but without it the text is read as %s (%s)", a.Text, a.Kind, got.Kind, got.Match)
+		for _, text := range []string{a.Text, strings.ToUpper(a.Text), strings.ToLower(a.Text)} {
+			// By the lists that are there without additions too: a word of the lists is known by what looks like it.
+			for _, lists := range []*Lists{out, Standard()} {
+				r := reader{lists: lists, context: c, stopsOnly: true}
+				r.fold(text)
+				if got := r.read(); got.Kind == Stop || got.Kind == Unclear {
+					return nil, fmt.Errorf("the added word %q is to mean %s, but without it the text is read as %s (%s)", a.Text, a.Kind, got.Kind, got.Match)
+				}
+			}
+		}
+		for _, b := range out.added {
+			if (b.Kind == Stop || b.Kind == Unclear) && strings.EqualFold(strings.Join(strings.Fields(a.Text), " "), strings.Join(strings.Fields(b.Text), " ")) {
+				return nil, fmt.Errorf("the added word %q is to mean %s, and %s for a tenant or a country", a.Text, a.Kind, b.Kind)
+			}
 		}
 	}
 	return out, nil

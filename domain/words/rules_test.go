@@ -373,3 +373,19 @@ func BenchmarkRead(b *testing.B) {
 		})
 	}
 }
+
+// An operator's word cannot start or help if it looks like one that stops, or is one that stops or holds for a tenant.
+func TestAdditionsThatStop(t *testing.T) {
+	for _, word := range []string{"ЅТОР", "ST0P", "5top", "sтор", "ꓢꓔꓳꓑ", "cаncel", "unsubscrіbe", "stоp"} {
+		for _, kind := range []Kind{Start, Help} {
+			if _, err := Standard().With([]Addition{{Kind: kind, Text: word}}); err == nil {
+				t.Errorf("%q may be %s", word, kind)
+			}
+		}
+	}
+	for _, kind := range []Kind{Stop, Unclear} {
+		if _, err := Standard().With([]Addition{{Kind: kind, Tenant: "bank", Country: "GB", Text: "sod this"}, {Kind: Start, Text: "Sod  this"}}); err == nil {
+			t.Errorf("a word is %s for a tenant, and start for all", kind)
+		}
+	}
+}

@@ -311,6 +311,9 @@ func (r *reader) stops(s span) (Reading, bool) {
 			continue
 		}
 		if !ok && !whole && r.text.tokens[i].ordinal() { // "2 STOP", from a list of answers; "1/2 STOP", a part of a text
+			if _, plain := r.longest(kindHarmless, i, s.end, false); plain { // "1 stop shop"
+				return none, false
+			}
 			i++
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/linxGnu/gosmpp/data"
 	"github.com/linxGnu/gosmpp/pdu"
@@ -160,7 +161,7 @@ func readDelivery(m *wire.Message, cfg Config) ledger.Delivery {
 		if parsed && looksLikeReceipt(m, cfg.Alphabet) {
 			// What a person wrote may stand beside it.
 			d.Texts, d.Concat, _ = readText(m, cfg.Alphabet)
-			d.Texts = besideReceipts(d.Texts)
+			d.Texts, d.Mislabelled = besideReceipts(d.Texts), true
 			return d
 		}
 		// A person may have typed the acknowledgement: so its text counts too.
@@ -171,6 +172,8 @@ func readDelivery(m *wire.Message, cfg Config) ledger.Delivery {
 				return d
 			}
 		}
+	default:
+		d.Mislabelled = true // a type that SMPP reserves (§5.2.12)
 	}
 	d.Texts, d.Concat, d.Unreadable = readText(m, cfg.Alphabet)
 	return d
@@ -207,11 +210,17 @@ func readText(m *wire.Message, alphabet sms.Encoding) (texts []string, concat *s
 	// A length that is too short, and a user data header that esm_class does not tell of, hide words: what may be
 	// read so is a further reading, where it can be read.
 	for _, octets := range m.Longer {
+		if utf8.Valid(octets) && !utf8.Valid(m.Octets) { // it ends within a character
+			rest = append(rest, string(octets[:min(len(octets), maxOthers)]))
+		}
 		in := sms.ReadOctets(m.DataCoding, octets[:min(len(octets), maxOthers)], header, alphabet)
 		for _, t := range in.Texts {
 			// It goes on where the shorter one ends, in words: what else follows is words by chance.
 			goesOn := func(short string) bool {
 				more, ok := strings.CutPrefix(t, short)
+				if _, n := utf8.DecodeLastRuneInString(short); !ok && n < len(short) { // its last character was cut
+					more, ok = strings.CutPrefix(t, short[:len(short)-n])
+				}
 				return ok && short != "" && !strings.ContainsFunc(more, func(r rune) bool {
 					return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) && !strings.ContainsRune(" .,!?'-", r)
 				})

@@ -117,9 +117,11 @@ func layOut(id data.CommandIDType, octets []byte, split bool) *Message {
 			m.TLVs, m.Cut, payload, rest = again.TLVs, m.Cut || again.Cut, p, nil
 		}
 	}
-	for _, text := range [][]byte{m.Octets, payload} {
-		if len(text) > 0 && len(rest) > 1 {
-			m.Longer = append(m.Longer, bytes.Join([][]byte{text, rest}, nil))
+	if more := m.overrun(rest); len(more) > 0 {
+		for _, text := range [][]byte{m.Octets, payload} {
+			if len(text) > 0 {
+				m.Longer = append(m.Longer, bytes.Join([][]byte{text, more}, nil))
+			}
 		}
 	}
 	if len(payload) > 0 && len(m.Octets) > 0 && !bytes.Equal(payload, m.Octets) {
@@ -139,6 +141,32 @@ func layOut(id data.CommandIDType, octets []byte, split bool) *Message {
 		m.Cut = true
 	}
 	return m
+}
+
+// mostOverrun bounds the octets of a text that may stand behind a field whose length is too short.
+const mostOverrun = 255
+
+// overrun is what may belong to the text before it, of octets that are no optional parameters: up to where optional
+// parameters begin that are whole, which it reads, or all of them.
+func (m *Message) overrun(rest []byte) []byte {
+	if len(bytes.Trim(rest, "\x00")) == 0 {
+		return nil
+	}
+	for i := 1; i < min(len(rest)-3, mostOverrun); i++ {
+		behind := &Message{}
+		if _, none := behind.parameters(rest[i:]); none == nil && len(behind.TLVs) > 0 {
+			for tag, f := range behind.TLVs {
+				if _, twice := m.TLVs[tag]; !twice {
+					if m.TLVs == nil {
+						m.TLVs = make(map[pdu.Tag]pdu.Field, 4)
+					}
+					m.TLVs[tag] = f
+				}
+			}
+			return rest[:i]
+		}
+	}
+	return rest
 }
 
 // parameters reads optional parameters, and returns message_payload. rest is what is left where one
