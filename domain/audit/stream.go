@@ -230,10 +230,12 @@ func (s *stream) remember(id event.ID) {
 // longer be known.
 func (s *stream) knows(id event.ID) bool { return !s.all || slices.Contains(s.recent, id) }
 
-// lift ends the opt-outs with these ids.
-func (s *stream) lift(ids []event.ID) {
+// lift ends the opt-outs with these ids; with reaches, those of them alone.
+func (s *stream) lift(ids []event.ID, reaches ...event.Reach) {
 	if len(ids) > 0 {
-		s.optOuts = slices.DeleteFunc(s.optOuts, func(o optOut) bool { return slices.Contains(ids, o.id) })
+		s.optOuts = slices.DeleteFunc(s.optOuts, func(o optOut) bool {
+			return slices.Contains(ids, o.id) && (len(reaches) == 0 || slices.Contains(reaches, o.reach))
+		})
 	}
 }
 

@@ -31,7 +31,7 @@ func (v promises) spoken(index int64, s *stream, e *event.Event) bool {
 		s.changed(index, "the recipient opted out")
 	case *event.SuppressionLifted:
 		holds(v).lifts(index, s, e, d)
-		s.lift(d.Lifts)
+		s.lift(d.Lifts, d.Reaches...)
 		s.changed(index, "an opt-out was lifted")
 	case *event.InboundReceived:
 		switch {

@@ -474,6 +474,7 @@ func (d *OptedOut) encode(w *encoder) {
 
 func (d *SuppressionLifted) encode(w *encoder) {
 	w.ids("lifts", d.Lifts)
+	w.reaches("reaches", d.Reaches)
 	w.str("source", string(d.Source))
 	w.id("answers", d.Answers)
 	w.str("by", d.By)

@@ -110,7 +110,9 @@ func laterExamples() map[int][]*Event {
 	started := *examples()[6]
 	started.Data = &HandoffStarted{Attempt: 1, Parts: []StartedPart{{1, "5f1d0a9be2c34788a1b2c3d4e5f60718"}}, CallBy: at(5_000), AnswerBy: at(15_000),
 		Reference: 4097, Epoch: 2}
-	return map[int][]*Event{2: level2Examples(), 3: {&submitted, &optedOut, &started}}
+	lifted := *examples()[3]
+	lifted.Data = &SuppressionLifted{Lifts: []ID{exampleID(4)}, Reaches: []Reach{{Scope: ScopeLegalEntity, Name: "Acme Bank"}}, Source: "letter", By: "key-2"}
+	return map[int][]*Event{2: level2Examples(), 3: {&submitted, &optedOut, &started, &lifted}}
 }
 
 func level2Examples() []*Event {

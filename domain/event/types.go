@@ -183,6 +183,9 @@ type Evidence struct {
 type SuppressionLifted struct {
 	// Lifts are the opt-outs that end.
 	Lifts []ID `json:"lifts"`
+	// Reaches, from format level 3 on, are the reaches of these opt-outs that end; the others stay in force. Left out: all
+	// of them end.
+	Reaches []Reach `json:"reaches,omitempty"`
 	// Source says how the wish to lift them reached us: handset, joined, phone, …
 	Source Source `json:"source"`
 	// Answers is the inbound event that it follows from: the handset's START, or the first of the

@@ -137,6 +137,9 @@ func statementOf(x *told) (s statement, ok bool) {
 	case *event.SuppressionLifted:
 		s.what, s.source, s.by, s.ends, s.answers = "lift", d.Source, d.By, d.Lifts, d.Answers
 		s.text = "The opt-outs named here were lifted. A lift is not a consent."
+		if len(d.Reaches) > 0 {
+			s.reaches, s.text = d.Reaches, "The opt-outs named here were lifted for "+reachWords(d.Reaches)+", and stay in force for others. A lift is not a consent."
+		}
 	case *event.InboundReceived:
 		s.source, s.to, s.by = event.SourceHandset, d.To, d.Account
 		if d.Revokes != nil {

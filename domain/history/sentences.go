@@ -349,7 +349,9 @@ func (t *teller) lifted(d *event.SuppressionLifted) error {
 	var of []string
 	for _, id := range d.Lifts {
 		for _, o := range t.opt.byEvent[id] {
-			of = append(of, scope(o.reach)+" (said "+t.day(o.said)+")")
+			if len(d.Reaches) == 0 || slices.Contains(d.Reaches, o.reach) {
+				of = append(of, scope(o.reach)+" (said "+t.day(o.said)+")")
+			}
 		}
 		t.detail("Lifts", id.String())
 	}

@@ -32,15 +32,22 @@ func (in *Intake) Lift(ctx context.Context, c ledger.Caller, r *OptOutRequest) (
 	if err != nil {
 		return nil, err
 	}
-	stand, beside := standing(f, reach, in.registry().Level())
+	stand, ended, beside := standing(f, reach, in.registry().Level())
 	if len(stand) == 0 {
 		return nil, &ledger.Refusal{Code: "nothing_to_lift", Status: ledger.Conflict, Text: "No plain opt-out of this scope is in force for this number. An unclear reply is resolved as a review."}
 	}
-	if err := in.keep(ctx, c, stream, string(to), beside); err != nil {
-		return nil, err
+	var reaches []event.Reach
+	switch level := in.registry().Level(); {
+	case len(beside) == 0:
+	case level >= 3:
+		reaches = ended
+	default: // the lift cannot say which reaches it is about
+		if err := in.keep(ctx, c, stream, string(to), beside); err != nil {
+			return nil, err
+		}
 	}
 	out, err := in.record(ctx, stream, to, r, func(sealed *event.Sealed) event.Data {
-		return &event.SuppressionLifted{Lifts: stand, Source: r.Source, By: c.Key, Sealed: sealed}
+		return &event.SuppressionLifted{Lifts: stand, Reaches: reaches, Source: r.Source, By: c.Key, Sealed: sealed}
 	})
 	if err != nil {
 		return nil, err
@@ -49,11 +56,11 @@ func (in *Intake) Lift(ctx context.Context, c ledger.Caller, r *OptOutRequest) (
 	return out, nil
 }
 
-// standing are the opt-outs of a reach that are in force in a fold, and beside them those of other reaches that
-// came with the same words: one STOP stops every legal entity that sends from the number.
-func standing(f *recipient.State, reach event.Reach, level int) (stand []event.ID, beside []recipient.OptOut) {
+// standing are the opt-outs of a reach that are in force in a fold, with their reaches as they are written, and beside
+// them those of other reaches that came with the same words: one STOP stops every legal entity that sends from the number.
+func standing(f *recipient.State, reach event.Reach, level int) (stand []event.ID, ended []event.Reach, beside []recipient.OptOut) {
 	if f == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	same := func(r event.Reach) bool {
 		switch {
@@ -71,6 +78,9 @@ func standing(f *recipient.State, reach event.Reach, level int) (stand []event.I
 		// level 1 nobody can read them yet.
 		if same(o.Reach) && !o.Part && (!o.Unclear || level < 2) {
 			stand = append(stand, o.Event)
+			if !slices.Contains(ended, o.Reach) {
+				ended = append(ended, o.Reach)
+			}
 		}
 	}
 	for _, o := range f.OptOuts {
@@ -78,10 +88,10 @@ func standing(f *recipient.State, reach event.Reach, level int) (stand []event.I
 			beside = append(beside, o)
 		}
 	}
-	return stand, beside
+	return stand, ended, beside
 }
 
-// keep records again, each with an event of its own, the opt-outs that would end with those that a lift names although
+// keep, below format level 3, records again, each with an event of its own, the opt-outs that would end with those that a lift names although
 // they are of another reach: a lift names events. Until the lift is recorded both stand. If the process ends
 // before, nothing is lifted.
 func (in *Intake) keep(ctx context.Context, c ledger.Caller, stream ledger.Stream, number string, beside []recipient.OptOut) error {

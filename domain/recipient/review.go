@@ -27,6 +27,8 @@ type words struct {
 	read     int64
 	digest   string
 	source   event.Source
+	// said is when the words came, where that is not the event's time: an officer placed them later.
+	said time.Time
 }
 
 func (w *words) program() string {
@@ -43,7 +45,10 @@ func (s arrival) inboundReceivedV2(d *event.InboundReceivedV2) {
 	if s.Key.IsZero() {
 		s.Key = d.Sealed.SubjectKey
 	}
-	w := words{d.To, d.Ask, d.Holds, d.Reaches, d.Programs, d.Read, d.Digest, event.SourceHandset}
+	w := words{to: d.To, ask: d.Ask, holds: d.Holds, reaches: d.Reaches, programs: d.Programs, read: d.Read, digest: d.Digest, source: event.SourceHandset}
+	if !d.Places.IsZero() && s.p.Level >= 3 {
+		w.said = d.Places.Time() // an id is made when the message comes
+	}
 	switch {
 	case d.Unplaced != "":
 		s.review(Review{Event: e.ID, Index: index, Kind: ReviewUnplaced, To: d.To, Since: e.Time, Unplaced: d.Unplaced, Streams: d.Streams})
@@ -73,7 +78,7 @@ func (s arrival) inboundJoined(r *Rule, d *event.InboundJoined) {
 	r.lift(s.State, d.Parts)
 	reconsider(s.Messages)
 	s.changesDecisions(s.e)
-	s.hear(number, &words{d.To, d.Ask, d.Holds, d.Reaches, d.Programs, d.Read, "", event.SourceJoined})
+	s.hear(number, &words{to: d.To, ask: d.Ask, holds: d.Holds, reaches: d.Reaches, programs: d.Programs, read: d.Read, source: event.SourceJoined})
 }
 
 // rememberJoined remembers the positions of the parts of a message that is joined now, so that a copy of
@@ -99,14 +104,14 @@ func (s arrival) hear(number int64, w *words) {
 	switch {
 	case w.holds != "":
 		for _, r := range w.reaches {
-			s.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: w.source, Known: e.Time, Unclear: true, To: w.to, Holds: ReviewKind(w.holds)})
+			s.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: w.source, Known: e.Time, Occurred: w.said, Unclear: true, To: w.to, Holds: ReviewKind(w.holds)})
 		}
 		s.changesDecisions(e)
 	case w.ask == event.InboundStop:
 		stood := true
 		for _, r := range w.reaches {
 			stood = stood && reached(s.OptOuts, r)
-			s.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: w.source, Known: e.Time, To: w.to})
+			s.optOut(OptOut{Event: e.ID, Index: index, Reach: r, Source: w.source, Known: e.Time, Occurred: w.said, To: w.to})
 		}
 		s.changesDecisions(e)
 		if !stood && s.Texted {
@@ -165,7 +170,7 @@ func (s arrival) liftedBy(w *words) (lifts []event.ID, unsure []int64) {
 	return lifts, unsure
 }
 
-// lifted ends the opt-outs that a lift names. The lift of a START that in the end names none leaves the
+// lifted ends the opt-outs that a lift names, or those of its reaches among them. The lift of a START that in the end names none leaves the
 // START to an officer; the lift of one that does is answered with the program's text.
 func (s arrival) lifted(r *Rule, d *event.SuppressionLifted) {
 	var start *Ask
@@ -173,7 +178,11 @@ func (s arrival) lifted(r *Rule, d *event.SuppressionLifted) {
 		a := s.Asks[i]
 		start = &a
 	}
-	r.lift(s.State, d.Lifts)
+	if len(d.Reaches) > 0 && s.p.Level >= 3 {
+		s.OptOuts = slices.DeleteFunc(s.OptOuts, func(o OptOut) bool { return r.Names(d.Lifts, o.Event) && slices.Contains(d.Reaches, o.Reach) })
+	} else {
+		r.lift(s.State, d.Lifts)
+	}
 	s.Asks = unanswered(s.Asks, d.Answers)
 	s.changesDecisions(s.e)
 	if s.p.Level < 2 {

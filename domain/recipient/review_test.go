@@ -557,6 +557,30 @@ func TestManyTexts(t *testing.T) {
 	}
 }
 
+// A text that an officer places was said when it came, and a lift of one reach leaves the others.
+func TestPlacedLater(t *testing.T) {
+	x := newStream2(t)
+	x.p.Level = 3
+	came := x.now
+	unplaced := event.NewID(came)
+	x.pass(time.Hour)
+	d := x.said("stop", "+1500", "Acme", "Loans")
+	d.Places = unplaced
+	e := x.make(none(), d)
+	if why := x.put(e); why != "" {
+		t.Fatal(why)
+	}
+	for _, o := range x.s.OptOuts {
+		if !o.Occurred.Equal(came.Truncate(time.Millisecond)) || !o.Known.After(o.Occurred) {
+			t.Errorf("said at %s, known at %s", o.Occurred, o.Known)
+		}
+	}
+	lift := x.make(none(), &event.SuppressionLifted{Lifts: []event.ID{e.ID}, Reaches: entities("Acme"), Source: "phone"})
+	if why := x.put(lift); why != "" || len(x.s.OptOuts) != 1 || x.s.OptOuts[0].Reach.Name != "Loans" || x.s.OptOuts[0].To != "+1500" {
+		t.Errorf("%s, %+v", why, x.s.OptOuts)
+	}
+}
+
 // Nor does it within a day: of the facts of a day the last 512 are remembered, from format level 3 on.
 func TestManyTextsInADay(t *testing.T) {
 	for _, c := range []struct{ level, most int }{{2, 10_000}, {3, mostRemembered}} {

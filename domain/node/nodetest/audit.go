@@ -199,8 +199,10 @@ type stand struct {
 	all   []standing
 }
 
-func (s *stand) lift(ids []event.ID) {
-	s.all = slices.DeleteFunc(s.all, func(o standing) bool { return slices.Contains(ids, o.id) })
+func (s *stand) lift(ids []event.ID, reaches ...event.Reach) {
+	s.all = slices.DeleteFunc(s.all, func(o standing) bool {
+		return slices.Contains(ids, o.id) && (len(reaches) == 0 || slices.Contains(reaches, o.reach))
+	})
 }
 
 // add adds an opt-out with those reaches. From level 2 on it takes the place of those of the same kind.
@@ -251,7 +253,7 @@ func (s *stand) take(e *event.Event) {
 			s.add(o, 2, d.Reaches...)
 		}
 	case *event.SuppressionLifted:
-		s.lift(d.Lifts)
+		s.lift(d.Lifts, d.Reaches...)
 	}
 }
 
