@@ -207,45 +207,59 @@ func readText(m *wire.Message, alphabet sms.Encoding) (texts []string, concat *s
 			firsts, rest = append(firsts, other.Texts[0]), append(rest, other.Texts[1:]...)
 		}
 	}
-	// A length that is too short, and a user data header that esm_class does not tell of, hide words: what may be
-	// read so is a further reading, where it can be read.
-	for _, octets := range m.Longer {
-		if utf8.Valid(octets) && !utf8.Valid(m.Octets) { // it ends within a character
-			rest = append(rest, string(octets[:min(len(octets), maxOthers)]))
-		}
-		in := sms.ReadOctets(m.DataCoding, octets[:min(len(octets), maxOthers)], header, alphabet)
-		for _, t := range in.Texts {
-			// It goes on where the shorter one ends, in words: what else follows is words by chance.
-			goesOn := func(short string) bool {
-				more, ok := strings.CutPrefix(t, short)
-				if _, n := utf8.DecodeLastRuneInString(short); !ok && n < len(short) { // its last character was cut
-					more, ok = strings.CutPrefix(t, short[:len(short)-n])
-				}
-				return ok && short != "" && !strings.ContainsFunc(more, func(r rune) bool {
-					return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) && !strings.ContainsRune(" .,!?'-", r)
-				})
-			}
-			if !in.Damaged && (slices.ContainsFunc(firsts, goesOn) || slices.ContainsFunc(rest, goesOn)) {
-				rest = append(rest, t)
-			}
-		}
-	}
-	if !header && sms.HasHeader(m.Octets) {
-		in := sms.ReadOctets(m.DataCoding, m.Octets, true, alphabet)
-		rest = append(rest, in.Texts...)
-		if concat == nil && in.Concat != nil && in.Concat.Parts > 1 {
-			concat = in.Concat
-		}
+	further, part := hidden(m, header, alphabet, slices.Concat(firsts, rest))
+	if concat == nil {
+		concat = part
 	}
 	if concat == nil {
 		concat = sar(m)
 	}
-	for _, t := range slices.Concat(firsts, rest) {
+	for _, t := range slices.Concat(firsts, further, rest) {
 		if !slices.Contains(texts, t) && len(texts) < maxTexts {
 			texts = append(texts, t)
 		}
 	}
 	return texts, concat, damaged
+}
+
+// maxHidden bounds the readings of what a field hides: they come before the less likely readings of the field itself.
+const maxHidden = 3
+
+// hidden reads the words that a length which is too short, or a user data header of which esm_class does not tell, hides.
+// seen are the readings of the fields as they are.
+func hidden(m *wire.Message, header bool, alphabet sms.Encoding, seen []string) (texts []string, part *sms.Concat) {
+	for _, octets := range m.Longer {
+		octets = octets[:min(len(octets), maxOthers)]
+		if utf8.Valid(octets) && !utf8.Valid(m.Octets) { // it ended within a character
+			texts = append(texts, string(octets))
+		}
+		in := sms.ReadOctets(m.DataCoding, octets, header, alphabet)
+		for _, t := range in.Texts {
+			if !in.Damaged && slices.ContainsFunc(seen, func(short string) bool { return goesOn(short, t) }) {
+				texts = append(texts, t)
+			}
+		}
+	}
+	if !header && sms.HasHeader(m.Octets) {
+		in := sms.ReadOctets(m.DataCoding, m.Octets, true, alphabet)
+		texts = append(texts, in.Texts...)
+		if in.Concat != nil && in.Concat.Parts > 1 {
+			part = in.Concat
+		}
+	}
+	return texts[:min(len(texts), maxHidden)], part
+}
+
+// goesOn reports whether a longer text goes on, in words, where a shorter one ends, whose last character may be cut:
+// what else follows a text is words by chance.
+func goesOn(short, longer string) bool {
+	more, ok := strings.CutPrefix(longer, short)
+	if _, n := utf8.DecodeLastRuneInString(short); !ok && n < len(short) {
+		more, ok = strings.CutPrefix(longer, short[:len(short)-n])
+	}
+	return ok && short != "" && !strings.ContainsFunc(more, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) && !strings.ContainsRune(" .,!?'-", r)
+	})
 }
 
 // sar reads concatenation from optional parameters (SMPP 3.4 §5.3.2.22 to 24); nil: there is none.
