@@ -180,7 +180,7 @@ func readDelivery(m *wire.Message, cfg Config) ledger.Delivery {
 }
 
 const (
-	// maxTexts bounds the readings of a message.
+	// maxTexts bounds the readings of a message's fields as they are.
 	maxTexts = 6
 	// maxOthers bounds, in octets, what is read of a text beside the longest one.
 	maxOthers = 600
@@ -214,15 +214,19 @@ func readText(m *wire.Message, alphabet sms.Encoding) (texts []string, concat *s
 	if concat == nil {
 		concat = sar(m)
 	}
-	for _, t := range slices.Concat(firsts, further, rest) {
-		if !slices.Contains(texts, t) && len(texts) < maxTexts {
-			texts = append(texts, t)
+	add := func(all []string, most int) {
+		for _, t := range all {
+			if !slices.Contains(texts, t) && len(texts) < most {
+				texts = append(texts, t)
+			}
 		}
 	}
+	add(slices.Concat(firsts, rest), maxTexts)
+	add(further, len(texts)+maxHidden)
 	return texts, concat, damaged
 }
 
-// maxHidden bounds the readings of what a field hides: they come before the less likely readings of the field itself.
+// maxHidden bounds the readings of what a field hides; they come beside those of the fields as they are.
 const maxHidden = 3
 
 // hidden reads the words that a length which is too short, or a user data header of which esm_class does not tell, hides.
@@ -247,7 +251,7 @@ func hidden(m *wire.Message, header bool, alphabet sms.Encoding, seen []string) 
 			part = in.Concat
 		}
 	}
-	return texts[:min(len(texts), maxHidden)], part
+	return texts, part
 }
 
 // goesOn reports whether a longer text goes on, in words, where a shorter one ends, whose last character may be cut:
