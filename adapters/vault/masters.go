@@ -203,20 +203,26 @@ func (v *Vault) under(ctx context.Context, f func() error) error {
 }
 
 // open returns the key in a box that the store has given. It reads the master key files once more if a
-// rotation began meanwhile.
+// rotation began meanwhile. A key that cannot be unwrapped then is damaged, and the vault is not well (Health).
 func (v *Vault) open(box []byte, kind string, names ...string) ([]byte, error) {
 	key, err := v.ring.unwrap(box, kind, names...)
 	if err == nil {
 		return key, nil
 	}
 	rows, failed := v.rotation.masters(context.Background())
-	if failed != nil || len(rows) == 0 || rows[0].number == v.ring.current().number {
+	if failed != nil {
 		return nil, err
 	}
-	if failed := newMasters(context.Background(), v); failed != nil {
-		return nil, failed
+	if len(rows) > 0 && rows[0].number != v.ring.current().number {
+		if failed := newMasters(context.Background(), v); failed != nil {
+			return nil, failed
+		}
+		if key, err = v.ring.unwrap(box, kind, names...); err == nil {
+			return key, nil
+		}
 	}
-	return v.ring.unwrap(box, kind, names...)
+	v.lacks.damage(v.now())
+	return nil, err
 }
 
 // mastersSQLite are the statements that give an SQLite file of before its table of master keys. The count of

@@ -28,12 +28,26 @@ type missing struct {
 	since    time.Time
 	subjects map[event.ID]struct{}
 	classes  map[classKey]struct{}
+	// damaged is when a key was noticed first that cannot be unwrapped.
+	damaged time.Time
 }
 
-// detail says in words for the operator what is missing; "" if nothing is.
+// damage remembers that a key cannot be unwrapped. That does not pass while the process runs.
+func (m *missing) damage(now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.damaged.IsZero() {
+		m.damaged = now
+	}
+}
+
+// detail says in words for the operator what is missing, or damaged; "" if nothing is.
 func (m *missing) detail() (since time.Time, text string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if !m.damaged.IsZero() {
+		return m.damaged, "a key in the vault is damaged: stop the node and restore the newest copy of the vault"
+	}
 	var what []string
 	if n := len(m.subjects); n > 0 {
 		more := ""

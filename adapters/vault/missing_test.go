@@ -2,6 +2,7 @@ package vault
 
 import (
 	"bytes"
+	"database/sql"
 	"errors"
 	"log/slog"
 	"path/filepath"
@@ -196,5 +197,39 @@ func TestMissingElsewhere(t *testing.T) {
 				t.Error("the other process thinks that all is well")
 			}
 		})
+	}
+}
+
+// A key that was damaged is told to the operator, and nothing is sealed under another in its place.
+func TestDamagedKey(t *testing.T) {
+	dir := t.TempDir()
+	v := open(t, dir, true)
+	key := subjectKey(t, v)
+	sealed(t, v, "acme", key, ledger.ClassMessage, event.NewID(november), "hello")
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path, _ := paths(dir)
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := db.ExecContext(t.Context(), "UPDATE classes SET key = zeroblob(length(key))"); err != nil {
+		t.Fatal(err)
+	} else if n, _ := r.RowsAffected(); n == 0 {
+		t.Fatal("there is no class key")
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	v = open(t, dir, false)
+	if ok, _, detail := v.Health(); !ok {
+		t.Errorf("before a key was needed: %s", detail)
+	}
+	if _, err := v.Seal("acme", key, ledger.ClassMessage, event.SealV2, event.NewID(november), []byte("x")); !errors.Is(err, ErrDamaged) {
+		t.Errorf("sealed: %v", err)
+	}
+	if ok, since, detail := v.Health(); ok || since.IsZero() || !strings.Contains(detail, "a key in the vault is damaged") {
+		t.Errorf("%v since %s: %s", ok, since, detail)
 	}
 }

@@ -234,7 +234,7 @@ func laterFormat(version int) error {
 }
 
 // Health says whether the vault's PostgreSQL answers, since when that is so, and if not, why, in
-// words for the operator. It is not well either if keys were noticed to be missing. It returns at once:
+// words for the operator. It is not well either if keys were noticed to be missing or damaged. It returns at once:
 // PostgreSQL is asked at least every two seconds.
 func (v *Vault) Health() (ok bool, since time.Time, detail string) {
 	ok, since, detail = v.store.health()
