@@ -621,9 +621,9 @@ func sendText(w *world) {
 	w.centre.text(x)
 }
 
-// raise raises the format level, through any node.
+// raise raises the format level, through any node. Faults may keep an answer away many times.
 func raise(w *world) {
-	for range 4 {
+	for range 40 {
 		ctx, cancel := w.ask()
 		_, err := pick(w.rng, w.live()).node.Commands().RaiseLevel(ctx, "test")
 		cancel()
