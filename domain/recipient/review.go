@@ -178,7 +178,7 @@ func (s arrival) lifted(r *Rule, d *event.SuppressionLifted) {
 		a := s.Asks[i]
 		start = &a
 	}
-	if len(d.Reaches) > 0 && s.p.Level >= 3 {
+	if len(d.Reaches) > 0 {
 		s.OptOuts = slices.DeleteFunc(s.OptOuts, func(o OptOut) bool { return r.Names(d.Lifts, o.Event) && slices.Contains(d.Reaches, o.Reach) })
 	} else {
 		r.lift(s.State, d.Lifts)
