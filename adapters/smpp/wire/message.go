@@ -152,17 +152,15 @@ func (m *Message) overrun(rest []byte) []byte {
 	if len(bytes.Trim(rest, "\x00")) == 0 {
 		return nil
 	}
+	whole := make([]bool, len(rest)+1) // from there on, there are optional parameters alone
+	whole[len(rest)] = true
+	for i := len(rest) - 4; i > 0; i-- {
+		end := i + 4 + int(binary.BigEndian.Uint16(rest[i+2:]))
+		whole[i] = end <= len(rest) && whole[end]
+	}
 	for i := 1; i < min(len(rest)-3, mostOverrun); i++ {
-		behind := &Message{}
-		if _, none := behind.parameters(rest[i:]); none == nil && len(behind.TLVs) > 0 {
-			for tag, f := range behind.TLVs {
-				if _, twice := m.TLVs[tag]; !twice {
-					if m.TLVs == nil {
-						m.TLVs = make(map[pdu.Tag]pdu.Field, 4)
-					}
-					m.TLVs[tag] = f
-				}
-			}
+		if whole[i] {
+			m.parameters(rest[i:])
 			return rest[:i]
 		}
 	}
