@@ -34,6 +34,18 @@ func EntityForm(name string) string {
 // lower case, because people read Example and EXAMPLE as one sender; a number as it is.
 func SenderForm(id string) string { return strings.ToLower(id) }
 
+// Spelled is a sender ID as one of the programs registers it, without regard to upper and lower case; "" if none does.
+func Spelled(programs []*Program, id string) string {
+	for _, p := range programs {
+		for _, s := range p.Senders {
+			if SenderForm(s) == SenderForm(id) {
+				return s
+			}
+		}
+	}
+	return ""
+}
+
 // claims say whose names are: sender IDs, or legal entities, each in the form in which it is
 // compared. They never change; claimed and grantedTo make the next ones.
 type claims struct {

@@ -10,6 +10,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/domain/sms"
 )
 
 // Lift ends the opt-outs of exactly the given reach that are in force now. The event names them,
@@ -42,7 +43,7 @@ func (in *Intake) Lift(ctx context.Context, c ledger.Caller, r *OptOutRequest) (
 	case level >= 3:
 		reaches = ended
 	default: // the lift cannot say which reaches it is about
-		if err := in.keep(ctx, c, stream, string(to), beside); err != nil {
+		if err := in.keep(ctx, c, stream, to, beside); err != nil {
 			return nil, err
 		}
 	}
@@ -94,21 +95,16 @@ func standing(f *recipient.State, reach event.Reach, level int) (stand []event.I
 // keep, below format level 3, records again, each with an event of its own, the opt-outs that would end with those that a lift names although
 // they are of another reach: a lift names events. Until the lift is recorded both stand. If the process ends
 // before, nothing is lifted.
-func (in *Intake) keep(ctx context.Context, c ledger.Caller, stream ledger.Stream, number string, beside []recipient.OptOut) error {
-	w := in.cfg.Writer
+func (in *Intake) keep(ctx context.Context, c ledger.Caller, stream ledger.Stream, to sms.Number, beside []recipient.OptOut) error {
 	for _, o := range beside {
-		id := w.NewID()
-		sealed, err := w.Seal(in.registry().Level(), stream, ledger.ClassEvidence, id, event.Evidence{Number: number,
-			Text: "It stays in force: the opt-out " + o.Event.String() + " had this scope too, and was lifted for another."})
-		if err != nil {
-			return ledger.Refused(err)
-		}
 		said := o.Occurred
 		if said.IsZero() {
 			said = o.Known
 		}
-		d := &event.OptedOut{Reach: o.Reach, Source: o.Source, Occurred: said, Unclear: o.Unclear, By: c.Key, Sealed: &sealed}
-		if _, err := w.Append(ctx, stream.Partition, w.Write(stream, id, d)); err != nil {
+		why := &OptOutRequest{Evidence: "It stays in force: the opt-out " + o.Event.String() + " had this scope too, and was lifted for another."}
+		if _, err := in.record(ctx, stream, to, why, func(sealed *event.Sealed) event.Data {
+			return &event.OptedOut{Reach: o.Reach, Source: o.Source, Occurred: said, Unclear: o.Unclear, By: c.Key, Sealed: sealed}
+		}); err != nil {
 			return err
 		}
 	}

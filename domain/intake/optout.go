@@ -46,8 +46,8 @@ func (in *Intake) OptOut(ctx context.Context, c ledger.Caller, r *OptOutRequest)
 		return nil, err
 	}
 	if reach.Scope == event.ScopeSender {
-		known, ok := registered(in.registry(), c.Tenant, reach.Name)
-		if !ok {
+		known := control.Spelled(in.registry().Programs(c.Tenant), reach.Name)
+		if known == "" {
 			return nil, refuse("unknown_sender", "/sender", "No program of this tenant has this sender ID, so the opt-out would stop nothing. Name one that a program registers, or record a wider scope.")
 		}
 		reach.Name = known
@@ -99,18 +99,6 @@ func (in *Intake) reach(c ledger.Caller, r *OptOutRequest) (event.Reach, error) 
 		return reach, refuse("invalid_evidence", "/evidence", fmt.Sprintf("Evidence has at most %d bytes of text.", maxEvidence))
 	}
 	return reach, nil
-}
-
-// registered is a sender ID as a program of the tenant registers it: without regard to upper and lower case.
-func registered(reg *control.Registry, tenant, id string) (string, bool) {
-	for _, p := range reg.Programs(tenant) {
-		for _, s := range p.Senders {
-			if control.SenderForm(s) == control.SenderForm(id) {
-				return s, true
-			}
-		}
-	}
-	return "", false
 }
 
 // isSource reports whether a text may say where a request came from. It is not sealed, so it must have no

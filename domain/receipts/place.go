@@ -146,15 +146,13 @@ func received(reg *control.Registry, account, to string, part *event.Concat, hea
 func texted(reg *control.Registry, d *ledger.Delivery, countries []string) string {
 	to := senderID(d.To)
 	bare := bareDigits(d.To)
-	if len(reg.Owners(to)) > 0 && !bare {
+	if !bare && len(reg.Owners(to)) > 0 {
 		return to
 	}
-	for _, tenant := range reg.Tenants() {
-		for _, p := range reg.Programs(tenant) {
-			for _, s := range p.Senders {
-				if !bare && control.SenderForm(s) == control.SenderForm(to) { // a name in other letters
-					return s
-				}
+	if !bare {
+		for _, tenant := range reg.Tenants() {
+			if s := control.Spelled(reg.Programs(tenant), to); s != "" { // a name in other letters
+				return s
 			}
 		}
 	}
