@@ -397,16 +397,20 @@ type Tail struct {
 	Subject event.Pseudonym
 }
 
-// Told is the tail that an event told. m is the event's message as it is after the event. The bool is false
+// Told is the tail that an event told. m is the event's message as it is after the event, or later. The bool is false
 // if the event told none.
 func Told(m *reading.Message, j *ledger.Judged) (t Tail, ok bool) {
 	e := j.Event
 	d, ok := e.Data.(*event.HandoffStarted)
-	if !ok || j.Why != "" || d.Tail == "" || m.Route == nil {
+	if !ok || j.Why != "" || d.Tail == "" {
+		return t, false
+	}
+	i := slices.IndexFunc(m.Attempts, func(a reading.Attempt) bool { return a.Number == d.Attempt })
+	if i < 0 {
 		return t, false
 	}
 	n, err := TailNumber(d.Tail)
-	return Tail{Account: m.Route.Data.Carrier, Day: Day(e.Time), Tail: n, Tenant: e.Tenant, Subject: e.Subject}, err == nil
+	return Tail{Account: m.Attempts[i].Carrier, Day: Day(e.Time), Tail: n, Tenant: e.Tenant, Subject: e.Subject}, err == nil
 }
 
 // TailNumber is a tail of 16 hexadecimal digits as a number.

@@ -36,6 +36,10 @@ func Keep(path, as string) error {
 	if info, err := os.Stat(path + "-wal"); err == nil && info.Size() > 0 {
 		return errors.New("bring the write-ahead file into the views: it is still there")
 	}
+	// The folds are not kept: the rows say what they say.
+	if err := os.RemoveAll(path + "-folds"); err != nil {
+		return err
+	}
 	// The head file goes first: alone it would say of the next views of that name what these knew.
 	err = datafile.RemoveHead(path)
 	for _, suffix := range []string{"-wal", "-shm"} {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/sqliteimage"
@@ -55,8 +56,9 @@ func (v *Views) Messages(ctx context.Context, f func(m *reading.Message) error) 
 	})
 }
 
-// Streams calls f for the fold of each stream. Of an opt-out that only the list of opt-outs has, because the stream's row
-// is gone, was emptied or is older, it calls f with a fold that has that opt-out alone.
+// Streams calls f for what the rows know of the streams: first for the fold of each stream, where an earlier version kept the
+// folds in the file; then, with a fold that has nothing else, for each opt-out, each review and each message that is open and
+// that no fold had.
 func (v *Views) Streams(ctx context.Context, f func(p event.Partition, s *recipient.State) error) error {
 	seen := map[event.ID]bool{}
 	err := v.each(ctx, `SELECT partition, state FROM streams WHERE state IS NOT NULL`, func(scan func(...any) error) error {
@@ -72,29 +74,65 @@ func (v *Views) Streams(ctx context.Context, f func(p event.Partition, s *recipi
 		for i := range s.OptOuts {
 			seen[s.OptOuts[i].Event] = true
 		}
+		for i := range s.Reviews {
+			seen[s.Reviews[i].Event] = true
+		}
+		for _, m := range s.Messages {
+			seen[m.ID] = true
+		}
 		return f(p, s)
 	})
 	if err != nil {
 		return err
 	}
-	has, err := viewmarks.HasSQLite(ctx, v.image.DB())("standing")
-	if err != nil || !has {
+	for _, look := range []func(context.Context, map[event.ID]bool, func(event.Partition, *recipient.State) error) error{v.standing, v.olderOptOuts, v.reviews} {
+		if err := look(ctx, seen, f); err != nil {
+			return err
+		}
+	}
+	return v.Messages(ctx, func(m *reading.Message) error {
+		if seen[m.ID] || !m.Submitted() || !m.Status.Unsent() && m.Status != recipient.Sending {
+			return nil
+		}
+		return f(m.Position.Partition, &recipient.State{Tenant: m.Tenant, Subject: m.Subject,
+			Messages: []*recipient.Message{{ID: m.ID, Index: m.Position.Index, Status: m.Status}}})
+	})
+}
+
+// has reports whether the file has a table.
+func (v *Views) has(ctx context.Context, table string) (bool, error) {
+	return viewmarks.HasSQLite(ctx, v.image.DB())(table)
+}
+
+func (v *Views) standing(ctx context.Context, seen map[event.ID]bool, f func(event.Partition, *recipient.State) error) error {
+	if has, err := v.has(ctx, "standing"); err != nil || !has {
 		return err
 	}
-	return v.each(ctx, `SELECT partition, position, subject, event, tenant, scope, name, source, since, occurred, to_number FROM standing`, func(scan func(...any) error) error {
+	return v.optOuts(ctx, `SELECT partition, position, subject, event, tenant, scope, name, source, since, occurred, unclear, to_number FROM standing`, seen, f)
+}
+
+// olderOptOuts are those from before format level 2.
+func (v *Views) olderOptOuts(ctx context.Context, seen map[event.ID]bool, f func(event.Partition, *recipient.State) error) error {
+	return v.optOuts(ctx, `SELECT partition, position, subject, event, tenant, scope, name, source, since, occurred, unclear, '' FROM opt_outs`, seen, f)
+}
+
+func (v *Views) optOuts(ctx context.Context, text string, seen map[event.ID]bool, f func(event.Partition, *recipient.State) error) error {
+	found := map[event.ID]bool{}
+	err := v.each(ctx, text, func(scan func(...any) error) error {
 		var p event.Partition
 		var subject, id []byte
 		var since int64
 		var occurred sql.NullInt64
 		s := new(recipient.State)
 		o := recipient.OptOut{}
-		if err := scan(&p, &o.Index, &subject, &id, &s.Tenant, &o.Reach.Scope, &o.Reach.Name, &o.Source, &since, &occurred, &o.To); err != nil {
+		if err := scan(&p, &o.Index, &subject, &id, &s.Tenant, &o.Reach.Scope, &o.Reach.Name, &o.Source, &since, &occurred, &o.Unclear, &o.To); err != nil {
 			return err
 		}
 		copy(o.Event[:], id)
 		if seen[o.Event] {
 			return nil
 		}
+		found[o.Event] = true // one event may have several reaches
 		copy(s.Subject[:], subject)
 		o.Known = time.UnixMilli(since).UTC()
 		if occurred.Valid {
@@ -103,11 +141,36 @@ func (v *Views) Streams(ctx context.Context, f func(p event.Partition, s *recipi
 		s.OptOuts = []recipient.OptOut{o}
 		return f(p, s)
 	})
+	maps.Copy(seen, found)
+	return err
+}
+
+// reviews are those of inbound messages that stop nothing: the others are opt-outs.
+func (v *Views) reviews(ctx context.Context, seen map[event.ID]bool, f func(event.Partition, *recipient.State) error) error {
+	if has, err := v.has(ctx, "reviews"); err != nil || !has {
+		return err
+	}
+	return v.each(ctx, `SELECT partition, position, subject, event, tenant, kind FROM reviews`, func(scan func(...any) error) error {
+		var p event.Partition
+		var subject, id []byte
+		s := new(recipient.State)
+		var r recipient.Review
+		if err := scan(&p, &r.Index, &subject, &id, &s.Tenant, &r.Kind); err != nil {
+			return err
+		}
+		copy(r.Event[:], id)
+		copy(s.Subject[:], subject)
+		if seen[r.Event] {
+			return nil
+		}
+		s.Reviews = []recipient.Review{r}
+		return f(p, s)
+	})
 }
 
 // Events calls f for each event that belongs to a recipient's stream and to no message, with its position.
 func (v *Views) Events(ctx context.Context, f func(at event.Position, id event.ID) error) error {
-	has, err := viewmarks.HasSQLite(ctx, v.image.DB())("stream_events")
+	has, err := v.has(ctx, "stream_events")
 	if err != nil || !has {
 		return err
 	}

@@ -3,6 +3,11 @@
 // dropped and made anew from the log. What a row says is not decided here, but in package
 // projections.
 //
+// On SQLite the folds, and what else is looked up under random keys, lie in a store beside the file (foldstore), with marks of
+// its own. Each commit writes the rows first, durably, and then the folds: so the rows may be ahead of the folds and
+// never behind. After a crash the partition reads on from the folds' mark, and events that the rows have are left out
+// of them.
+//
 // Batches of all partitions go through one writer, which merges what is queued into one
 // transaction, and writes one row for each message and one for each stream. On SQLite there is
 // only that writer. On PostgreSQL each process has one; the processes project different
@@ -17,12 +22,13 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/desk"
-	"github.com/chirograph/chirograph/adapters/internal/folds"
 	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/adapters/internal/viewsums"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/recipient"
 )
 
 // ErrClosed means that the database was closed.
@@ -45,6 +51,8 @@ type Options struct {
 	// for a later event. Default 16,384, about 3 KB each. More than there are messages between
 	// submit and receipt is of no use.
 	Cache int
+	// Folds are how many bytes of an SQLite file's folds are kept in memory. Default 32 MiB.
+	Folds int64
 	// Queue is how many batches may wait; Write blocks while they do. Default 64.
 	Queue int
 }
@@ -55,7 +63,7 @@ type Options struct {
 type DB struct {
 	*reader
 	*desk.Reader
-	*folds.Loader
+	loader
 	*viewsums.Checker
 	*writer
 	*progress
@@ -65,6 +73,15 @@ type DB struct {
 }
 
 var _ ledger.Views = (*DB)(nil)
+
+// loader reads the folds of streams, and what they say of opt-outs: folds.Loader on PostgreSQL, local on SQLite.
+type loader interface {
+	Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (folds map[event.Pseudonym]*recipient.State, asOf int64, err error)
+	// OptOuts returns the opt-outs in force for each of the subjects, in order, and the last position of each partition
+	// that has one of the subjects: the answer is true as of exactly these positions. A partition without events has
+	// none, nor has one whose rows do not fit. It reads the folds, by which messages are decided.
+	OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) (stand [][]reading.OptOut, asOf []event.Position, err error)
+}
 
 // engine is what differs between SQLite and PostgreSQL: how the views are written.
 type engine interface {
@@ -101,8 +118,7 @@ func newDB(o Options) (*DB, error) {
 		began:    time.Now(),
 	}
 	d.Checker = newChecker(d)
-	d.Loader = folds.New(o.Partitions, d.do, d.view, d.doubt)
-	d.Reader = desk.NewReader(func() *sql.DB { return d.read }, d.do, func() bool { return d.pg != nil })
+	d.Reader = desk.NewReader(func() *sql.DB { return d.read }, d.do, func() bool { return d.pg != nil }, d.latest)
 	return d, nil
 }
 

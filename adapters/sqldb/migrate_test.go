@@ -2,7 +2,6 @@ package sqldb_test
 
 import (
 	"context"
-	"database/sql"
 	"io/fs"
 	"maps"
 	"path/filepath"
@@ -105,7 +104,7 @@ func TestRollingUpgrade(t *testing.T) {
 		if err == nil {
 			db.Close()
 		}
-		if err == nil || !strings.Contains(err.Error(), "they are at 9002 and want at least 9002; this one knows 6") {
+		if err == nil || !strings.Contains(err.Error(), "they are at 9002 and want at least 9002; this one knows 7") {
 			t.Fatal(err)
 		}
 	})
@@ -134,13 +133,33 @@ func TestMigrationFails(t *testing.T) {
 // A mark of before call_by was stored bounds the calls of starts from then.
 func TestMarkBeforeCallBy(t *testing.T) {
 	w := world(1500)
-	check := func(t *testing.T, db *sqldb.DB, forget func()) {
+	t.Run("sqlite", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "views.db")
+		first := open(t, path)
+		write(t, first, w, 0, 0, len(w.Steps[0]))
+		first.Close()
+		before := open(t, older(t, path))
+		m, err := before.Mark(t.Context(), 0)
+		if err != nil || m.Partition.CallBy.IsZero() {
+			t.Fatal(m, err)
+		}
+		after, err := open(t, older(t, path, `UPDATE partitions SET call_by = NULL`)).Mark(t.Context(), 0)
+		if err != nil || after.Partition.CallBy.Sub(m.Partition.Time).Minutes() != 1 {
+			t.Fatal(after, err)
+		}
+		if after.Partition.CallBy = m.Partition.CallBy; after != m {
+			t.Fatalf("%+v, not %+v", after, m)
+		}
+	})
+	t.Run("postgres", func(t *testing.T) {
+		url := database(t)
+		db := openPostgres(t, url)
 		write(t, db, w, 0, 0, len(w.Steps[0]))
 		m, err := db.Mark(t.Context(), 0)
 		if err != nil || m.Partition.CallBy.IsZero() {
 			t.Fatal(m, err)
 		}
-		forget()
+		admin(t, url, `UPDATE chirograph_views_1.partitions SET call_by = NULL`)
 		after, err := db.Mark(t.Context(), 0)
 		if err != nil || after.Partition.CallBy.Sub(m.Partition.Time).Minutes() != 1 {
 			t.Fatal(after, err)
@@ -148,23 +167,6 @@ func TestMarkBeforeCallBy(t *testing.T) {
 		if after.Partition.CallBy = m.Partition.CallBy; after != m {
 			t.Fatalf("%+v, not %+v", after, m)
 		}
-	}
-	t.Run("sqlite", func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "views.db")
-		check(t, open(t, path), func() {
-			raw, err := sql.Open("sqlite", path)
-			if err == nil {
-				_, err = raw.Exec(`UPDATE partitions SET call_by = NULL`)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			raw.Close()
-		})
-	})
-	t.Run("postgres", func(t *testing.T) {
-		url := database(t)
-		check(t, openPostgres(t, url), func() { admin(t, url, `UPDATE chirograph_views_1.partitions SET call_by = NULL`) })
 	})
 }
 

@@ -288,6 +288,15 @@ func (t *pgTx) send(b *pgx.Batch) error {
 
 func (t *pgTx) mark(p event.Partition) ledger.Mark { return t.marks[p] }
 
+// folded: rows and folds are in one database, and have one mark.
+func (t *pgTx) folded(p event.Partition) ledger.Mark { return t.marks[p] }
+
+func (t *pgTx) putFolded(event.Partition, ledger.Mark) error { return nil }
+
+func (t *pgTx) indexReserved(*reading.Message, *projections.Reservation) error { return nil }
+
+func (t *pgTx) summed() bool { return true }
+
 func (t *pgTx) sums(p event.Partition) *viewsums.Contents { return t.partitions[p] }
 
 func (t *pgTx) sum(subject event.Pseudonym) (sum int64, there bool, err error) {
@@ -508,7 +517,8 @@ func (t *pgTx) insertStream(s *streamRow, latest event.ID) (fresh bool, err erro
 	return true, nil
 }
 
-func (s *staged) linkStream(subject event.Pseudonym, latest event.ID) error {
+func (s *staged) linkStream(row *streamRow, latest event.ID) error {
+	subject := row.subject
 	s.linked.add(&streamRow{subject: subject}, latest)
 	return nil
 }

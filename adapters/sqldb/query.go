@@ -23,13 +23,17 @@ import (
 
 // reader answers queries from what is committed. All methods may be called from any goroutine.
 type reader struct {
-	pg   *pgEngine // nil on SQLite
-	read *sql.DB   // a few connections
-	stmt statements
+	pg     *pgEngine // nil on SQLite
+	*local           // nil on PostgreSQL
+	read   *sql.DB   // a few connections
+	stmt   statements
 }
 
 // Mark is part of ledger.Views.
 func (r *reader) Mark(ctx context.Context, p event.Partition) (m ledger.Mark, err error) {
+	if r.local != nil {
+		return r.mark(p)
+	}
 	err = r.do(ctx, fmt.Sprintf("read where the views of partition %s stand", p), func(ctx context.Context) (err error) {
 		var summed sql.NullInt64
 		_, m, err = viewmarks.Scan(r.stmt.mark.QueryRowContext(ctx, int64(p)).Scan, &summed)
@@ -91,6 +95,9 @@ func ids[T ~[16]byte](all []T) [][]byte {
 
 // Due is part of ledger.Views; the earliest come first.
 func (r *reader) Due(ctx context.Context, p event.Partition, before time.Time) (due []ledger.Due, err error) {
+	if r.local != nil {
+		return r.due(p, before)
+	}
 	err = r.do(ctx, "list what is due", func(ctx context.Context) error {
 		due = nil
 		return sqlrows.Each(ctx, r.stmt.due, []any{int64(p), before.UnixMilli()}, func(scan func(...any) error) error {
@@ -153,6 +160,9 @@ func (r *reader) handoff(ctx context.Context, account, key, id string) (ref ledg
 // Reserved is part of ledger.Views. If two submits have used one key (a result was lost, two
 // processes took requests), the older one counts.
 func (r *reader) Reserved(ctx context.Context, tenant, key string) (ledger.Reserved, bool, error) {
+	if r.local != nil {
+		return r.local.reserved(tenant, key)
+	}
 	var x ledger.Reserved
 	var id []byte
 	found := false
@@ -176,6 +186,9 @@ func (r *reader) Tails(ctx context.Context, account, tail string, since time.Tim
 	n, err := projections.TailNumber(tail)
 	if err != nil {
 		return nil, errors.New("find recipients by a tail: it is not 16 hexadecimal digits")
+	}
+	if r.local != nil {
+		return r.local.tails(account, n, projections.Day(since), limit)
 	}
 	err = r.do(ctx, "find recipients by a tail", func(ctx context.Context) error {
 		found = nil
@@ -241,6 +254,22 @@ func (r *reader) Search(ctx context.Context, tenant string, f reading.Filter) (p
 	return page, nil
 }
 
+// latest is the latest message of a stream; zero if it has none.
+func (r *reader) latest(ctx context.Context, subject event.Pseudonym) (latest event.ID, err error) {
+	if r.local != nil {
+		return r.local.latest(subject)
+	}
+	err = r.do(ctx, "read a stream's latest message", func(ctx context.Context) error {
+		var id []byte
+		err := r.stmt.headOf.QueryRowContext(ctx, subject[:]).Scan(&id)
+		if latest = toID(id); errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	return latest, err
+}
+
 type search struct {
 	ctx    context.Context
 	r      *reader
@@ -265,7 +294,9 @@ func (s *search) chain() error {
 	var next []byte
 	var err error
 	if s.f.After.IsZero() {
-		err = s.tx.StmtContext(s.ctx, s.r.stmt.headOf).QueryRowContext(s.ctx, s.f.Subject[:]).Scan(&next)
+		var latest event.ID
+		latest, err = s.r.latest(s.ctx, s.f.Subject)
+		next = orNull(latest)
 	} else {
 		err = s.tx.StmtContext(s.ctx, s.r.stmt.previousOf).QueryRowContext(s.ctx, s.f.After[:], s.tenant).Scan(&next)
 	}

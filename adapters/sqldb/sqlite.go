@@ -6,14 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
-	"strings"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/adapters/internal/desk"
+	"github.com/chirograph/chirograph/adapters/internal/foldstore"
+	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/adapters/internal/viewsums"
@@ -27,9 +27,8 @@ import (
 // applicationID marks the file as one of ours ("ChVw"), in the header of the SQLite file.
 const applicationID = 0x43685677
 
-// OpenSQLite opens the views in the file at path, or makes them. The file uses WAL with
-// synchronous=NORMAL: a crash of the process loses nothing that was committed, and a power cut
-// leaves the file consistent, but perhaps without the last commits. A file that is not ours, or
+// OpenSQLite opens the views in the file at path, or makes them, and the folds in a folder beside it. The file uses WAL with
+// synchronous=FULL: rows are durable before the folds that belong to them are committed. A file that is not ours, or
 // that a later version has closed to this one, is refused and stays as it was. Other processes
 // must not write to the file.
 func OpenSQLite(path string, o Options) (*DB, error) {
@@ -47,7 +46,7 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 		// no crash leaves a file of ours without its mark.
 		pragmas = append(pragmas, fmt.Sprintf("application_id(%d)", applicationID))
 	}
-	pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(NORMAL)", "temp_store(MEMORY)", "cache_size(-65536)", "wal_autocheckpoint(8000)")
+	pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(FULL)", "temp_store(MEMORY)", "cache_size(-65536)", "wal_autocheckpoint(8000)")
 	e := &sqlite{ledger: o.Ledger, marks: map[event.Partition]ledger.Mark{}, partitions: map[event.Partition]viewsums.Contents{}}
 	d.engine = e
 	if e.db, err = sql.Open("sqlite", dsn(path, pragmas)+"&_txlock=immediate"); err != nil {
@@ -56,6 +55,9 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 	e.db.SetMaxOpenConns(1)
 	e.db.SetMaxIdleConns(1)
 	if err := d.startSQLite(e, path); err != nil {
+		if e.folds != nil {
+			err = errors.Join(err, e.folds.store.Close())
+		}
 		e.db.Close()
 		if d.read != nil {
 			d.read.Close()
@@ -101,15 +103,15 @@ func (d *DB) startSQLite(e *sqlite, path string) (err error) {
 		if err := d.stmt.prepare(ctx, d.read, false); err != nil {
 			return err
 		}
-		if err := d.Loader.Prepare(ctx, d.read, false); err != nil {
+		if err := e.load(ctx); err != nil {
 			return err
 		}
-		return e.load(ctx)
+		return d.openFolds(ctx, e, path)
 	}()
 	if err != nil {
 		return fmt.Errorf("open the views: %w", err)
 	}
-	for p, m := range e.marks {
+	for p, m := range e.folded {
 		d.marks[p] = m.Next
 	}
 	e.head = datafile.OpenMarks(path, d.o.Ledger, d.o.Partitions, e.marks)
@@ -134,16 +136,21 @@ type sqlite struct {
 	marks map[event.Partition]ledger.Mark
 	// partitions is what their rows must be.
 	partitions map[event.Partition]viewsums.Contents
+	// folds is the store of the folds, and folded how far it is: never further than the marks.
+	folds  *local
+	folded map[event.Partition]ledger.Mark
+	recent recentFolds
+	// prunedTo is the first day of which a partition's tails were kept when they were pruned last.
+	prunedTo map[event.Partition]int64
 
-	insertStream, updateStream, linkStream, latest, sum  *sql.Stmt
 	hasOptOut, hasStanding                               *sql.Stmt
 	insertMessage, fillMessage, updateMessage, updateDoc *sql.Stmt
 	message                                              *sql.Stmt
 	putHandoff, deleteHandoff, putOptOut, deleteOptOut   *sql.Stmt
 	putStanding, deleteStanding, putReview, deleteReview *sql.Stmt
 	insertInbound                                        *sql.Stmt
-	insertReserved, insertTail, insertTails, putMark     *sql.Stmt
-	pruneReserved, pruneHandoffs, pruneTails             *sql.Stmt
+	insertReserved, putMark                              *sql.Stmt
+	pruneReserved, pruneHandoffs                         *sql.Stmt
 	desk                                                 *desk.SQLite
 }
 
@@ -152,13 +159,8 @@ func (s *sqlite) prepare(ctx context.Context) (err error) {
 		stmt **sql.Stmt
 		text string
 	}{
-		{&s.insertStream, `INSERT INTO streams (subject, partition, state, due, latest, sum) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (subject) DO NOTHING`},
-		{&s.updateStream, `UPDATE streams SET state = $2, due = $3, latest = coalesce($4, latest), sum = $5 WHERE subject = $1`},
-		{&s.sum, `SELECT sum FROM streams WHERE subject = $1`},
 		{&s.hasOptOut, `SELECT count(*) FROM opt_outs WHERE subject = $1 AND event = $2`},
 		{&s.hasStanding, `SELECT count(*) FROM standing WHERE subject = $1 AND event = $2 AND scope = $3 AND name = $4`},
-		{&s.linkStream, `UPDATE streams SET latest = $2 WHERE subject = $1`},
-		{&s.latest, `SELECT latest FROM streams WHERE subject = $1`},
 		{&s.insertMessage, `INSERT INTO messages (id, partition, tenant, program, status, reference, previous, doc)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING`},
 		{&s.fillMessage, `UPDATE messages SET program = $2, status = $3, reference = $4, previous = $5, doc = $6 WHERE id = $1`},
@@ -186,15 +188,12 @@ func (s *sqlite) prepare(ctx context.Context) (err error) {
 		{&s.deleteReview, `DELETE FROM reviews WHERE event = $1`},
 		{&s.insertInbound, `INSERT INTO inbound (event, subject, partition, position, tenant) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (event) DO NOTHING`},
 		{&s.insertReserved, `INSERT INTO reserved (hash, partition, tenant, key, message, input, keep_until) VALUES ($1, $2, $3, $4, $5, $6, $7)`},
-		{&s.insertTail, insertTail},
-		{&s.insertTails, insertTail + strings.Repeat(`, (?, ?, ?, ?, ?, ?)`, tailsAtOnce-1)},
 		{&s.putMark, `INSERT INTO partitions (partition, next, hash, control, control_event, time, call_by, ` + viewsums.Columns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 			ON CONFLICT (partition) DO UPDATE SET next = excluded.next, hash = excluded.hash, control = excluded.control,
 			control_event = excluded.control_event, time = excluded.time, call_by = excluded.call_by, summed = excluded.summed, whole = excluded.whole,
 			sums = excluded.sums, messages_rows = excluded.messages_rows, reserved_rows = excluded.reserved_rows, opt_outs_rows = excluded.opt_outs_rows`},
-		{&s.pruneReserved, pruneReserved},
+		{&s.pruneReserved, pruneReserved + ` RETURNING tenant, key`},
 		{&s.pruneHandoffs, pruneHandoffs},
-		{&s.pruneTails, `DELETE FROM tails WHERE rowid IN (SELECT rowid FROM tails WHERE partition = $1 AND day < $2 LIMIT $3)`},
 	} {
 		if *x.stmt, err = s.conn.PrepareContext(ctx, x.text); err != nil {
 			return err
@@ -231,7 +230,8 @@ func (s *sqlite) begin([]*ledger.Batch) (tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sqliteTx{sqliteReviews: sqliteReviews{s}, tx: t, put: map[event.Partition]ledger.Mark{}, putSums: map[event.Partition]viewsums.Contents{}}, nil
+	return &sqliteTx{sqliteReviews: sqliteReviews{s}, tx: t, put: map[event.Partition]ledger.Mark{}, putSums: map[event.Partition]viewsums.Contents{},
+		batch: s.folds.store.Batch(), streams: map[event.Pseudonym]recentFold{}, foldedTo: map[event.Partition]ledger.Mark{}}, nil
 }
 
 func (s *sqlite) doubt(p event.Partition, next int64) error {
@@ -241,11 +241,18 @@ func (s *sqlite) doubt(p event.Partition, next int64) error {
 	x := s.partitions[p]
 	x.Damaged = true
 	s.partitions[p] = x
+	s.folds.setDamaged(p, true)
 	_, err := s.conn.ExecContext(context.Background(), `UPDATE partitions SET summed = $2 WHERE partition = $1`, int64(p), viewsums.Damaged)
 	return err
 }
 
 func (s *sqlite) reset(p event.Partition) error {
+	// The folds go first: rows may be ahead of them.
+	if err := s.folds.store.Reset(p, func(x event.Pseudonym) bool { return x.Partition(s.folds.partitions) == int(p) }); err != nil {
+		return err
+	}
+	s.recent = recentFolds{}
+	delete(s.folded, p)
 	t, err := s.conn.BeginTx(context.Background(), nil)
 	if err != nil {
 		return err
@@ -261,6 +268,7 @@ func (s *sqlite) reset(p event.Partition) error {
 	}
 	delete(s.marks, p)
 	delete(s.partitions, p)
+	s.folds.setDamaged(p, false)
 	s.head.SetMarks(map[event.Partition]ledger.Mark{p: {}})
 	return nil
 }
@@ -274,7 +282,7 @@ func (s *sqlite) note(error) {}
 func (s *sqlite) close() error {
 	err := s.read.Close()
 	_, e := s.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
-	return errors.Join(err, e, s.conn.Close(), s.db.Close(), s.head.Close())
+	return errors.Join(err, e, s.conn.Close(), s.db.Close(), s.head.Close(), s.folds.store.Close())
 }
 
 // sqliteTx writes each row at once. Its connection is used for nothing else meanwhile.
@@ -284,12 +292,21 @@ type sqliteTx struct {
 	put map[event.Partition]ledger.Mark
 	// putSums are what the partitions' rows must then be.
 	putSums map[event.Partition]viewsums.Contents
+	// batch are the folds, which are committed after the rows; streams are those that were read, as they were before, and
+	// foldedTo how far the folds are then.
+	batch    *foldstore.Batch
+	streams  map[event.Pseudonym]recentFold
+	foldedTo map[event.Partition]ledger.Mark
+	// ended are the keys of reservations that have ended. They are looked for once the folds are committed.
+	ended []endedKey
 }
 
 // sqliteReviews writes what people said, the reviews of it, and the officer's views. It reads what the rows must be.
 type sqliteReviews struct{ *sqlite }
 
 func (t *sqliteTx) mark(p event.Partition) ledger.Mark { return t.marks[p] }
+
+func (t *sqliteTx) folded(p event.Partition) ledger.Mark { return t.sqlite.folded[p] }
 
 func (t sqliteReviews) sums(p event.Partition) *viewsums.Contents {
 	x, there := t.partitions[p]
@@ -299,14 +316,10 @@ func (t sqliteReviews) sums(p event.Partition) *viewsums.Contents {
 	return &x
 }
 
-func (t sqliteReviews) sum(subject event.Pseudonym) (sum int64, there bool, err error) {
-	var n sql.NullInt64
-	err = t.sqlite.sum.QueryRow(subject[:]).Scan(&n)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, false, nil
-	}
-	return n.Int64, err == nil, err
-}
+// sum is not asked for: the folds are not in this database.
+func (t sqliteReviews) sum(event.Pseudonym) (int64, bool, error) { return 0, false, nil }
+
+func (t sqliteReviews) summed() bool { return false }
 
 func (t *sqliteTx) message(id event.ID) (*reading.Message, error) {
 	var doc []byte
@@ -321,28 +334,63 @@ func (t *sqliteTx) message(id event.ID) (*reading.Message, error) {
 }
 
 func (t *sqliteTx) insertStream(s *streamRow, latest event.ID) (fresh bool, err error) {
-	state, due := s.fold()
-	return affected(t.sqlite.insertStream.Exec(s.subject[:], int64(s.partition), state, due, orNull(latest), s.sum()))
+	old, there, err := t.stream(s)
+	if err != nil || there {
+		return false, err
+	}
+	return true, t.putFold(s, &old, latest)
+}
+
+// stream is what is kept of a stream beside its state, as it was before the transaction; false if there was no such stream.
+func (t *sqliteTx) stream(s *streamRow) (old recentFold, there bool, err error) {
+	if old, there = t.streams[s.subject]; there {
+		return old, true, nil
+	}
+	if s.folded != nil && s.folded.New {
+		return old, false, nil
+	}
+	if old, there = t.recent.get(s.subject); !there {
+		var x foldstore.Stream
+		x, there, err = t.batch.Stream(s.subject)
+		old = recentFold{x.Due, x.Latest}
+	}
+	if there && err == nil {
+		t.streams[s.subject] = old
+	}
+	return old, there, err
+}
+
+// putFold writes a stream's fold. Without one in the transaction the fold stays as it was.
+func (t *sqliteTx) putFold(s *streamRow, old *recentFold, latest event.ID) error {
+	x := foldstore.Stream{Due: old.due, Latest: old.latest}
+	if s.folded != nil {
+		x.State, x.Due = s.folded.State, s.folded.Due.Truncate(time.Millisecond)
+	} else {
+		was, _, err := t.batch.Stream(s.subject)
+		if err != nil {
+			return err
+		}
+		x.State = was.State
+	}
+	if !latest.IsZero() {
+		x.Latest = latest
+	}
+	t.recent.put(s.subject, recentFold{x.Due, x.Latest})
+	return t.batch.PutStream(s.partition, s.subject, old.due, &x)
 }
 
 func (t *sqliteTx) latest(subject event.Pseudonym) (event.ID, error) {
-	var b []byte
-	err := t.sqlite.latest.QueryRow(subject[:]).Scan(&b)
-	return toID(b), err
+	return t.streams[subject].latest, nil
 }
 
-func (t *sqliteTx) linkStream(subject event.Pseudonym, latest event.ID) error {
-	_, err := t.sqlite.linkStream.Exec(subject[:], latest[:])
-	return err
-}
+func (t *sqliteTx) linkStream(s *streamRow, latest event.ID) error { return t.putStream(s, latest) }
 
 func (t *sqliteTx) putStream(s *streamRow, latest event.ID) error {
-	state, due := s.fold()
-	there, err := affected(t.updateStream.Exec(s.subject[:], state, due, orNull(latest), s.sum()))
-	if err == nil && !there {
-		_, err = t.insertStream(s, latest)
+	old, _, err := t.stream(s)
+	if err != nil {
+		return err
 	}
-	return err
+	return t.putFold(s, &old, latest)
 }
 
 func (t *sqliteTx) insertMessage(m *reading.Message, reference sql.NullString, previous event.ID, doc []byte) (fresh bool, err error) {
@@ -427,37 +475,31 @@ func (t sqliteReviews) tallies(tenant string, quarter int64, p event.Partition) 
 func (t sqliteReviews) putDesk(x *desk.Tx) error { return t.desk.Write(x) }
 
 func (t *sqliteTx) insertReserved(m *reading.Message, r *projections.Reservation) error {
-	_, err := t.sqlite.insertReserved.Exec(viewrows.ReservedHash(m.Tenant, r.Key), int64(m.Position.Partition), m.Tenant,
-		r.Key, m.ID[:], r.Input, r.Until.UnixMilli())
-	return err
+	if _, err := t.sqlite.insertReserved.Exec(viewrows.ReservedHash(m.Tenant, r.Key), int64(m.Position.Partition), m.Tenant,
+		r.Key, m.ID[:], r.Input, r.Until.UnixMilli()); err != nil {
+		return err
+	}
+	return t.indexReserved(m, r)
 }
 
-const insertTail = `INSERT INTO tails (partition, day, account, tail, tenant, subject) VALUES (?, ?, ?, ?, ?, ?)`
-
-// tailsAtOnce is how many tails one statement writes. They come with most messages, and the call of a
-// statement costs as much as the row.
-const tailsAtOnce = 16
+func (t *sqliteTx) indexReserved(m *reading.Message, r *projections.Reservation) error {
+	return t.batch.Reserve(&foldstore.Reservation{Partition: m.Position.Partition, Tenant: m.Tenant, Key: viewrows.Plain(r.Key), Input: r.Input,
+		Message: m.ID, Until: r.Until})
+}
 
 func (t *sqliteTx) insertTails(all []tailRow) error {
-	var args [6 * tailsAtOnce]any
-	for some := range slices.Chunk(all, tailsAtOnce) {
-		for i := range some {
-			x := &some[i].tail
-			copy(args[6*i:], []any{int64(some[i].p), x.Day, x.Account, x.Tail, x.Tenant, x.Subject[:]})
-		}
-		if len(some) == tailsAtOnce {
-			if _, err := t.sqlite.insertTails.Exec(args[:]...); err != nil {
-				return err
-			}
-			continue
-		}
-		for i := range some {
-			if _, err := t.sqlite.insertTail.Exec(args[6*i : 6*i+6]...); err != nil {
-				return err
-			}
+	for i := range all {
+		x := &all[i].tail
+		if err := t.batch.PutTail(all[i].p, &foldstore.Tail{Day: x.Day, Account: viewrows.Plain(x.Account), Tail: x.Tail, Tenant: x.Tenant, Subject: x.Subject}); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (t *sqliteTx) putFolded(p event.Partition, m ledger.Mark) error {
+	t.foldedTo[p] = m
+	return t.batch.PutMark(p, m)
 }
 
 func (t *sqliteTx) putMark(p event.Partition, m ledger.Mark, x *viewsums.Contents) error {
@@ -470,18 +512,33 @@ func (t *sqliteTx) putMark(p event.Partition, m ledger.Mark, x *viewsums.Content
 }
 
 func (t *sqliteTx) prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID, tailsBefore int64) (more int64, err error) {
-	reserved, err := affectedRows(t.pruneReserved.Exec(int64(p), reservedUntil.UnixMilli()))
+	err = sqlrows.Each(context.Background(), t.pruneReserved, []any{int64(p), reservedUntil.UnixMilli()}, func(scan func(...any) error) error {
+		var tenant, key string
+		if err := scan(&tenant, &key); err != nil {
+			return err
+		}
+		more--
+		t.ended = append(t.ended, endedKey{tenant, viewrows.Plain(key), reservedUntil})
+		return nil
+	})
 	if err != nil {
 		return 0, err
 	}
 	if _, err := t.pruneHandoffs.Exec(int64(p), handoffsBefore[:]); err != nil {
 		return 0, err
 	}
-	_, err = t.pruneTails.Exec(int64(p), tailsBefore, maxPruned)
-	return -reserved, err
+	if t.prunedTo[p] < tailsBefore { // once a day
+		t.prunedTo[p] = tailsBefore
+		err = t.batch.PruneTails(p, tailsBefore)
+	}
+	return more, err
 }
 
+// commit commits the rows, durably, and then the folds. If the process stops between the two, the folds are behind,
+// and are folded once more.
 func (t *sqliteTx) commit() error {
+	t.folds.committing.Lock()
+	defer t.folds.committing.Unlock()
 	if err := t.tx.Commit(); err != nil {
 		return err
 	}
@@ -489,10 +546,71 @@ func (t *sqliteTx) commit() error {
 		t.marks[p], t.partitions[p] = m, t.putSums[p]
 	}
 	t.head.SetMarks(t.put)
-	return nil
+	if err := t.batch.Commit(); err != nil {
+		t.recent = recentFolds{}
+		return err
+	}
+	for p, m := range t.foldedTo {
+		t.sqlite.folded[p] = m
+	}
+	return t.unreserve()
 }
 
-func (t *sqliteTx) rollback() { t.tx.Rollback() }
+type endedKey struct {
+	tenant, key string
+	until       time.Time
+}
+
+// unreserve drops what the store has of reservations that have ended. Without it they would only take room: who looks a
+// key up leaves them out.
+func (t *sqliteTx) unreserve() error {
+	if len(t.ended) == 0 {
+		return nil
+	}
+	b := t.folds.store.Batch()
+	defer b.Close()
+	for _, x := range t.ended {
+		if err := b.Unreserve(x.tenant, x.key, x.until); err != nil {
+			return err
+		}
+	}
+	return b.Commit()
+}
+
+// recentFold is what the writer has to know of a stream that it writes once more.
+type recentFold struct {
+	due    time.Time
+	latest event.ID
+}
+
+// recentFolds are those of the streams that were written last: at most twice mostRecentFolds.
+type recentFolds struct {
+	now, before map[event.Pseudonym]recentFold
+}
+
+const mostRecentFolds = 1 << 14
+
+func (r *recentFolds) get(subject event.Pseudonym) (x recentFold, ok bool) {
+	if x, ok = r.now[subject]; !ok {
+		x, ok = r.before[subject]
+	}
+	return x, ok
+}
+
+func (r *recentFolds) put(subject event.Pseudonym, x recentFold) {
+	if len(r.now) >= mostRecentFolds || r.now == nil {
+		r.now, r.before = make(map[event.Pseudonym]recentFold), r.now
+	}
+	r.now[subject] = x
+}
+
+// rollback ends the transaction, committed or not.
+func (t *sqliteTx) rollback() {
+	t.batch.Close()
+	if t.tx.Rollback() == nil { // it was not committed
+		t.recent = recentFolds{}
+	}
+}
 
 func affected(r sql.Result, err error) (bool, error) {
 	n, err := affectedRows(r, err)

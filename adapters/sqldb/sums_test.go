@@ -35,6 +35,11 @@ func damaged(t *testing.T, test func(t *testing.T, open func(t *testing.T) *sqld
 			}
 		})
 	})
+	damagedPostgres(t, test)
+}
+
+// damagedPostgres is damaged for what only PostgreSQL has in its tables: the folds of the streams.
+func damagedPostgres(t *testing.T, test func(t *testing.T, open func(t *testing.T) *sqldb.DB, change stored)) {
 	t.Run("postgres", func(t *testing.T) {
 		url := database(t)
 		test(t, func(t *testing.T) *sqldb.DB { return openPostgres(t, url) }, func(t *testing.T, statements ...string) {
@@ -112,6 +117,9 @@ func TestRowsFit(t *testing.T) {
 			{"marks lost", []string{`DELETE FROM partitions`}},
 		} {
 			t.Run(c.name, func(t *testing.T) {
+				if strings.Contains(t.Name(), "/sqlite/") && strings.Contains(c.changes[0], " streams") {
+					t.Skip("the folds are not in this database: local_test.go changes them")
+				}
 				change(t, c.changes...)
 				db := open(t)
 				defer db.Close()
@@ -163,7 +171,7 @@ func TestRowsFit(t *testing.T) {
 // TestRowChanged: a row that changes while the views are open is noticed when it is loaded.
 func TestRowChanged(t *testing.T) {
 	w := world(600)
-	damaged(t, func(t *testing.T, open func(t *testing.T) *sqldb.DB, change stored) {
+	damagedPostgres(t, func(t *testing.T, open func(t *testing.T) *sqldb.DB, change stored) {
 		db := open(t)
 		all(t, db, w, 50)
 		change(t, `UPDATE streams SET state = substr(state, 1, length(state) - 1) || x'20' WHERE partition = 2`)
@@ -191,7 +199,7 @@ func TestRowChanged(t *testing.T) {
 // are open: "not opted out" is never said of it.
 func TestRowGone(t *testing.T) {
 	w := world(600)
-	damaged(t, func(t *testing.T, open func(t *testing.T) *sqldb.DB, change stored) {
+	damagedPostgres(t, func(t *testing.T, open func(t *testing.T) *sqldb.DB, change stored) {
 		db := open(t)
 		all(t, db, w, 50)
 		var subject event.Pseudonym
@@ -222,7 +230,7 @@ func TestRowGone(t *testing.T) {
 // TestOlderWrites: rows that a version without sums has written are no alarm, and are not believed to be whole.
 func TestOlderWrites(t *testing.T) {
 	w := world(600)
-	damaged(t, func(t *testing.T, open func(t *testing.T) *sqldb.DB, change stored) {
+	damagedPostgres(t, func(t *testing.T, open func(t *testing.T) *sqldb.DB, change stored) {
 		db := open(t)
 		all(t, db, w, 50)
 		db.Close()

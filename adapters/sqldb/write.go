@@ -140,6 +140,10 @@ type tx interface {
 	// mark is how far a partition was folded. No other transaction changes it while this one
 	// lasts.
 	mark(p event.Partition) ledger.Mark
+	// folded is how far the folds of a partition are: not further than its rows, which mark says.
+	folded(p event.Partition) ledger.Mark
+	// summed reports whether the rows of streams have sums.
+	summed() bool
 	// sums is what the partition's rows must be, as of the mark. It is the caller's own.
 	sums(p event.Partition) *viewsums.Contents
 	// sum is the sum of a stream's row; there is false if there is no row.
@@ -151,7 +155,7 @@ type tx interface {
 	insertStream(s *streamRow, latest event.ID) (fresh bool, err error)
 	// latest is the latest message of a stream that has a row; zero if it has none.
 	latest(subject event.Pseudonym) (event.ID, error)
-	linkStream(subject event.Pseudonym, latest event.ID) error
+	linkStream(s *streamRow, latest event.ID) error
 	// putStream writes the fold, and the latest message unless that is zero.
 	putStream(s *streamRow, latest event.ID) error
 
@@ -171,9 +175,13 @@ type tx interface {
 	deleteReview(id event.ID) error
 	insertInbound(x *inboundRow) error
 	insertReserved(m *reading.Message, r *projections.Reservation) error
+	// indexReserved makes a reservation found whose row there is already, where rows and look-up are apart.
+	indexReserved(m *reading.Message, r *projections.Reservation) error
 	insertTails(all []tailRow) error
 
 	putMark(p event.Partition, m ledger.Mark, x *viewsums.Contents) error
+	// putFolded writes how far the folds are, where they have marks of their own.
+	putFolded(p event.Partition, m ledger.Mark) error
 	// prune deletes the rows that the partition's time has made obsolete. It returns how many reservations
 	// there are more, unless the engine counts them itself.
 	prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID, tailsBefore int64) (more int64, err error)
@@ -206,7 +214,7 @@ func (w *writer) commit(ops []op) {
 			}
 			return
 		}
-	} else if len(t.marks) > 0 {
+	} else if len(t.folded) > 0 {
 		w.publish(t)
 	}
 	w.engine.note(err)
@@ -228,14 +236,14 @@ func (w *writer) apply(batches []*ledger.Batch, errs []error) (_ *txn, err error
 		return nil, err
 	}
 	defer tx.rollback()
-	t := &txn{w: w, tx: tx, desk: w.desk.Begin(tx.tallies), marks: map[event.Partition]ledger.Mark{}, sums: map[event.Partition]*viewsums.Contents{}, messages: map[event.ID]*messageRow{},
+	t := &txn{w: w, tx: tx, desk: w.desk.Begin(tx.tallies), marks: map[event.Partition]ledger.Mark{}, folded: map[event.Partition]ledger.Mark{}, sums: map[event.Partition]*viewsums.Contents{}, messages: map[event.ID]*messageRow{},
 		streams: map[event.Pseudonym]*streamRow{}, optOuts: map[projections.OptOutKey]*optOutRow{}, reviews: map[event.ID]*reviewRow{}}
 	for i, b := range batches {
 		if errs[i], err = t.take(b); err != nil {
 			return nil, err
 		}
 	}
-	if len(t.marks) == 0 {
+	if len(t.folded) == 0 {
 		return t, nil
 	}
 	return t, t.write()
@@ -247,7 +255,7 @@ func (w *writer) publish(t *txn) {
 		w.cache.Put(row.m)
 	}
 	t.desk.Committed(t.marks)
-	w.progress.published(t.marks, t.messages)
+	w.progress.published(t.folded, t.messages)
 }
 
 // txn is one transaction in the making: the rows as they will be.
@@ -258,6 +266,8 @@ type txn struct {
 
 	marks    map[event.Partition]ledger.Mark
 	sums     map[event.Partition]*viewsums.Contents // of the same partitions
+	folded   map[event.Partition]ledger.Mark        // how far the folds are then
+	again    []judgedAt                             // events whose rows there are already, and whose folds there are not
 	messages map[event.ID]*messageRow
 	touched  []*messageRow // in the order of their first events
 	streams  map[event.Pseudonym]*streamRow
@@ -300,8 +310,10 @@ type streamRow struct {
 	folded    *ledger.Folded
 	// submitted are those of its messages whose submits are in this transaction, in order.
 	submitted []*messageRow
-	sumOf     int64
-	summed    bool
+	// known is the latest of its messages that the rows have and the folds lacked; zero if there is none.
+	known  event.ID
+	sumOf  int64
+	summed bool
 }
 
 type optOutRow struct {
@@ -324,13 +336,20 @@ type inboundRow struct {
 }
 
 // take adds a batch to the transaction. Its events before the mark were applied by another
-// process, which folded the same events to the same rows: they are left out. A batch that leaves
-// a gap is refused, and changes nothing. err ends the transaction.
+// process, which folded the same events to the same rows, or before a crash: they are left out of the rows. The folds
+// may need them still. A batch that leaves a gap is refused, and changes nothing. err ends the transaction.
 func (t *txn) take(b *ledger.Batch) (refused, err error) {
 	mark, ok := t.marks[b.Partition]
 	sums := t.sums[b.Partition]
 	if !ok {
-		mark, sums = t.tx.mark(b.Partition), t.tx.sums(b.Partition)
+		mark = t.tx.mark(b.Partition)
+	}
+	if sums == nil {
+		sums = t.tx.sums(b.Partition)
+	}
+	folded, ok := t.folded[b.Partition]
+	if !ok {
+		folded = t.tx.folded(b.Partition)
 	}
 	if sums.Damaged {
 		return folds.Unfit(b.Partition, folds.ErrMarked), nil
@@ -341,22 +360,27 @@ func (t *txn) take(b *ledger.Batch) (refused, err error) {
 			return fmt.Errorf("a batch of partition %s that ends before %d has event %d in place %d of %d", b.Partition, b.Mark.Next, at, i, len(b.Judged)), nil
 		}
 	}
-	if begin > mark.Next {
-		return fmt.Errorf("the views of partition %s stand at %d: event %d does not follow", b.Partition, mark.Next, begin), nil
+	if from := min(mark.Next, folded.Next); begin > from {
+		return fmt.Errorf("the views of partition %s stand at %d: event %d does not follow", b.Partition, from, begin), nil
 	}
-	judged := b.Judged
-	if skip := mark.Next - begin; skip > 0 {
-		// If the last of those is in this batch, its hash tells whether it is the same event.
-		if skip <= int64(len(judged)) && sha256.Sum256(judged[skip-1].Raw) != mark.Hash {
-			return fmt.Errorf("the views of partition %s were folded from another event at %d than this one: read it again", b.Partition, mark.Next-1), nil
-		}
-		judged = judged[min(skip, int64(len(judged))):]
+	skip := mark.Next - begin
+	// If the last of those that the rows have is in this batch, its hash tells whether it is the same event.
+	if skip > 0 && skip <= int64(len(b.Judged)) && sha256.Sum256(b.Judged[skip-1].Raw) != mark.Hash {
+		return fmt.Errorf("the views of partition %s were folded from another event at %d than this one: read it again", b.Partition, mark.Next-1), nil
 	}
-	if len(judged) == 0 {
+	skip = min(skip, int64(len(b.Judged)))
+	judged := b.Judged[skip:]
+	if b.Mark.Next <= folded.Next || len(b.Judged) == 0 {
 		return nil, nil
 	}
-	t.marks[b.Partition], t.sums[b.Partition] = b.Mark, sums
-	t.desk.Partition(b.Partition, mark, judged)
+	t.folded[b.Partition] = b.Mark
+	for i := max(folded.Next-begin, 0); i < skip; i++ {
+		t.again = append(t.again, judgedAt{b.Partition, &b.Judged[i]})
+	}
+	if len(judged) > 0 {
+		t.marks[b.Partition], t.sums[b.Partition] = b.Mark, sums
+		t.desk.Partition(b.Partition, mark, judged)
+	}
 	for i := range judged {
 		if err := t.apply(b.Partition, &judged[i]); err != nil {
 			return nil, err
@@ -366,6 +390,38 @@ func (t *txn) take(b *ledger.Batch) (refused, err error) {
 		t.stream(b.Partition, b.Streams[i].Subject).folded = &b.Streams[i]
 	}
 	return nil, nil
+}
+
+// learnAgain finds what the folds' store knows of events whose rows there are already: each stream's latest message, idempotency
+// keys, and tails.
+func (t *txn) learnAgain() error {
+	for _, x := range t.again {
+		e := x.j.Event
+		if e == nil || x.j.Why != "" || e.MessageID().IsZero() {
+			continue
+		}
+		_, started := e.Data.(*event.HandoffStarted)
+		if !started && !mayBegin(x.j) {
+			continue
+		}
+		m, err := t.tx.message(e.MessageID())
+		if err != nil || m == nil {
+			return err
+		}
+		if tail, ok := projections.Told(m, x.j); ok {
+			t.tails = append(t.tails, tailRow{x.p, tail})
+		}
+		if started || m.Position.Index != x.j.Index { // a copy of the submit begins no message
+			continue
+		}
+		t.stream(x.p, e.Subject).known = m.ID
+		if r := projections.Reserved(x.j); r != nil {
+			if err := t.tx.indexReserved(m, r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (t *txn) stream(p event.Partition, subject event.Pseudonym) *streamRow {
@@ -511,6 +567,9 @@ func encode(m *reading.Message) []byte { return projections.AppendMessage(make([
 
 // write writes the rows and commits.
 func (t *txn) write() error {
+	if err := t.learnAgain(); err != nil {
+		return err
+	}
 	for _, s := range t.order {
 		if err := t.writeStream(s); err != nil {
 			return err
@@ -539,6 +598,11 @@ func (t *txn) write() error {
 			viewsums.Add(&t.sums[p].Reserved, more)
 		}
 		if err := t.tx.putMark(p, m, t.sums[p]); err != nil {
+			return err
+		}
+	}
+	for p, m := range t.folded {
+		if err := t.tx.putFolded(p, m); err != nil {
 			return err
 		}
 	}
@@ -582,18 +646,20 @@ func (t *txn) writeSuppression() (err error) {
 
 // writeStream writes a stream's row and the messages that begin in it.
 func (t *txn) writeStream(s *streamRow) error {
-	var latest event.ID
+	latest := s.known
 	if n := len(s.submitted); n > 0 {
 		// When a message begins, mostly its stream begins too.
 		fresh, err := t.tx.insertStream(s, s.submitted[n-1].id)
 		if err != nil {
 			return err
 		}
-		if fresh {
-			t.sums[s.partition].Insert(s.subject, s.sum())
-			t.w.sums.Put(s.subject, s.sum())
-		} else if latest, err = t.tx.latest(s.subject); err != nil {
-			return err
+		switch {
+		case fresh:
+			t.addSum(s)
+		case latest.IsZero():
+			if latest, err = t.tx.latest(s.subject); err != nil {
+				return err
+			}
 		}
 		for _, row := range s.submitted {
 			linked, err := t.begins(row, latest)
@@ -602,7 +668,7 @@ func (t *txn) writeStream(s *streamRow) error {
 				return err
 			case linked:
 				latest = row.id
-			case fresh:
+			case fresh && s.known.IsZero():
 				return twoStreams(row.id)
 			}
 		}
@@ -610,8 +676,11 @@ func (t *txn) writeStream(s *streamRow) error {
 			return nil
 		}
 		if s.folded == nil {
-			return t.tx.linkStream(s.subject, latest)
+			return t.tx.linkStream(s, latest)
 		}
+	}
+	if !t.tx.summed() {
+		return t.tx.putStream(s, latest)
 	}
 	old, there := t.w.sums.Get(s.subject)
 	x := t.sums[s.partition]
@@ -626,11 +695,19 @@ func (t *txn) writeStream(s *streamRow) error {
 	}
 	if there {
 		x.Replace(s.subject, old, s.sum())
+		t.w.sums.Put(s.subject, s.sum())
 	} else {
-		x.Insert(s.subject, s.sum()) // of no use, and not used, where the bucket is not whole
+		t.addSum(s) // of no use, and not used, where the bucket is not whole
 	}
-	t.w.sums.Put(s.subject, s.sum())
 	return nil
+}
+
+// addSum takes down the sum of a new row, where rows have sums.
+func (t *txn) addSum(s *streamRow) {
+	if t.tx.summed() {
+		t.sums[s.partition].Insert(s.subject, s.sum())
+		t.w.sums.Put(s.subject, s.sum())
+	}
 }
 
 // sum is the sum of the row as it will be.

@@ -96,7 +96,7 @@ func (f *Fold) load(subjects []event.Pseudonym, folds map[event.Pseudonym]*recip
 		if f.streams[s] != nil {
 			continue
 		}
-		st := &stream{subject: s, partition: f.partition, state: folds[s]}
+		st := &stream{subject: s, partition: f.partition, state: folds[s], fresh: folds[s] == nil}
 		f.streams[s] = st
 		if st.state == nil {
 			st.state = recipient.New("", s)
@@ -211,8 +211,8 @@ func (f *Fold) Cut() (*ledger.Batch, error) {
 		if err != nil {
 			return nil, err
 		}
-		b.Streams = append(b.Streams, ledger.Folded{Subject: s, State: raw, Due: st.state.Due()})
-		st.cut = f.cuts
+		b.Streams = append(b.Streams, ledger.Folded{Subject: s, State: raw, Due: st.state.Due(), New: st.fresh})
+		st.cut, st.fresh = f.cuts, false
 	}
 	clear(f.dirty)
 	f.judged = nil

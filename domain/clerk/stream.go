@@ -16,8 +16,10 @@ type stream struct {
 	partition event.Partition
 	state     *recipient.State
 
-	// The Fold's field: the number of the last batch that the stream was in.
-	cut uint64
+	// The Fold's fields: the number of the last batch that the stream was in; and whether the views had no such stream, and
+	// no batch has had it since.
+	cut   uint64
+	fresh bool
 
 	// The agenda's fields: whether the stream is in the ready queue, and its earliest timer.
 	queued bool

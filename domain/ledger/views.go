@@ -42,6 +42,8 @@ type Folded struct {
 	State []byte
 	// Due is when the clerk has something to do for the stream next; zero: never.
 	Due time.Time
+	// New: the views had no such stream when the fold began with it, and no batch of this fold had it before.
+	New bool
 }
 
 // Batch is what one partition's pipeline read since its last batch. It is applied as a whole,

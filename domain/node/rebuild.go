@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 
 	"github.com/chirograph/chirograph/domain/clerk"
 	"github.com/chirograph/chirograph/domain/control"
@@ -55,6 +56,30 @@ func (r *Rebuild) Fold(ctx context.Context, upTo map[event.Partition]int64, step
 		}
 	}
 	return n, nil
+}
+
+// Continue begins each partition where its views stand, and folds it up to a bound. Use it instead of Fold, where views
+// were closed before they had folded all that they were given. A partition whose rows do not fit stays as it is.
+func (r *Rebuild) Continue(ctx context.Context, upTo map[event.Partition]int64) (n int64, err error) {
+	if err := r.control.CatchUp(ctx); err != nil {
+		return 0, err
+	}
+	for p, fold := range r.folds {
+		m, err := r.views.Mark(ctx, event.Partition(p))
+		if errors.Is(err, ledger.ErrUnfit) {
+			delete(upTo, event.Partition(p))
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		reg, err := r.control.Wait(ctx, m.Partition.Control)
+		if err != nil {
+			return 0, err
+		}
+		fold.Restore(m, reg)
+	}
+	return r.Fold(ctx, upTo, func(int) {})
 }
 
 // partition folds one partition up to an index.

@@ -52,7 +52,7 @@ func MakeFolder(path string) error {
 var ours = []string{"ledger.", "vault.", "views.", "master.key", "dev-key"}
 
 // Private gives the data folder dir mode 0700 and the product's files in it mode 0600, where their modes let
-// others do more; so it does with its folder of exports. It returns the names of what it changed. What
+// others do more; so it does with its folders of exports and of folds. It returns the names of what it changed. What
 // belongs to another user is refused: the error names the file, its mode, and the command that puts it right.
 // Other files in dir stay as they are. On Windows the modes say nothing, and Private does nothing.
 func Private(dir string) (changed []string, err error) {
@@ -103,8 +103,10 @@ func Private(dir string) (changed []string, err error) {
 	err = all(dir, func(name string) bool {
 		return slices.ContainsFunc(ours, func(begin string) bool { return strings.HasPrefix(name, begin) })
 	})
-	if err == nil {
-		err = all(filepath.Join(dir, "exports"), func(string) bool { return true })
+	for _, folder := range []string{"exports", "views.db-folds"} {
+		if err == nil {
+			err = all(filepath.Join(dir, folder), func(string) bool { return true })
+		}
 	}
 	return changed, err
 }

@@ -23,12 +23,15 @@ type Reader struct {
 	read func() *sql.DB
 	do   func(ctx context.Context, what string, query func(context.Context) error) error
 	pg   func() bool
+	// latest is the latest message of a stream; zero if it has none.
+	latest func(ctx context.Context, subject event.Pseudonym) (event.ID, error)
 }
 
 // NewReader returns a reader. read are the readers' connections. do runs a query within its time, perhaps
 // twice, and its error says what it was for. pg reports whether the database is PostgreSQL.
-func NewReader(read func() *sql.DB, do func(ctx context.Context, what string, query func(context.Context) error) error, pg func() bool) *Reader {
-	return &Reader{read, do, pg}
+func NewReader(read func() *sql.DB, do func(ctx context.Context, what string, query func(context.Context) error) error, pg func() bool,
+	latest func(ctx context.Context, subject event.Pseudonym) (event.ID, error)) *Reader {
+	return &Reader{read, do, pg, latest}
 }
 
 const streamColumns = `partition, position, event, type, tenant, subject, at, why`

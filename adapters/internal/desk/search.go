@@ -35,7 +35,6 @@ const (
 		ORDER BY id DESC LIMIT $4`
 	withReference = `SELECT id, doc, EXISTS (SELECT 1 FROM reasons r WHERE r.message = messages.id AND r.rule = $5)
 		FROM messages WHERE tenant = $1 AND id < $2 AND id >= $3 AND reference = $6 ORDER BY id DESC LIMIT $4`
-	newestOf   = `SELECT latest FROM streams WHERE subject = $1`
 	previousOf = `SELECT previous FROM messages WHERE id = $1 AND tenant = $2`
 	// A message, and up to $2 messages before it in its recipient's chain.
 	inChain = `WITH RECURSIVE chain (n, id, tenant, doc, previous, reference) AS (
@@ -52,7 +51,7 @@ const (
 func (r *Reader) Find(ctx context.Context, tenant string, f reading.Filter) (found []*reading.Message, next event.ID, err error) {
 	f.Limit = min(max(f.Limit, 1), reading.MaxPage)
 	err = r.do(ctx, "search messages", func(ctx context.Context) error {
-		s := finder{ctx: ctx, db: r.read(), tenant: tenant, f: f}
+		s := finder{ctx: ctx, db: r.read(), latest: r.latest, tenant: tenant, f: f}
 		err := s.run()
 		found, next = s.page, s.next
 		return err
@@ -67,6 +66,7 @@ func (r *Reader) Find(ctx context.Context, tenant string, f reading.Filter) (fou
 type finder struct {
 	ctx    context.Context
 	db     *sql.DB
+	latest func(ctx context.Context, subject event.Pseudonym) (event.ID, error)
 	tenant string
 	f      reading.Filter
 
@@ -295,11 +295,15 @@ func (s *finder) add(doc []byte, earlier bool) error {
 // chain goes through one recipient's messages in the order of the log, from the latest back.
 func (s *finder) chain() error {
 	var from []byte
-	start, args := newestOf, []any{s.f.Subject[:]}
-	if !s.f.After.IsZero() {
-		start, args = previousOf, []any{s.f.After[:], s.tenant}
-	}
-	if err := s.db.QueryRowContext(s.ctx, start, args...).Scan(&from); err != nil && !errors.Is(err, sql.ErrNoRows) {
+	if s.f.After.IsZero() {
+		latest, err := s.latest(s.ctx, s.f.Subject)
+		if err != nil {
+			return err
+		}
+		if !latest.IsZero() {
+			from = latest[:]
+		}
+	} else if err := s.db.QueryRowContext(s.ctx, previousOf, s.f.After[:], s.tenant).Scan(&from); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
 	var last event.ID

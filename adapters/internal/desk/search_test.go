@@ -81,7 +81,7 @@ func TestFindIsBounded(t *testing.T) {
 	if err := db.QueryRow("EXPLAIN QUERY PLAN "+listOfMessages, args...).Scan(&a, &b, &c, &plan); err != nil || !strings.Contains(plan, "(id=?)") {
 		t.Error(plan, err)
 	}
-	r := NewReader(func() *sql.DB { return db }, func(ctx context.Context, _ string, query func(context.Context) error) error { return query(ctx) }, nil)
+	r := NewReader(func() *sql.DB { return db }, func(ctx context.Context, _ string, query func(context.Context) error) error { return query(ctx) }, nil, nil)
 	f := reading.Filter{Limit: 10, Narrower: reading.Narrower{Purpose: "account", Country: "US"}}
 	var found []event.ID
 	short := 0

@@ -1,4 +1,4 @@
-// Package folds reads the folds of streams from the SQL views, and what they say of opt-outs. A row that does not
+// Package folds reads the folds of streams from the views in PostgreSQL, and what they say of opt-outs. A row that does not
 // fit its sum, and the rows of a partition that are known not to fit their mark, are never given to anyone.
 package folds
 
@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/adapters/internal/viewsums"
@@ -22,17 +21,12 @@ import (
 
 // Loader reads folds from what is committed. Its methods may be called from any goroutine, after Prepare.
 type Loader struct {
-	partitions int // how many the ledger has
-	view       func(ctx context.Context, what string, query func(ctx context.Context, tx *sql.Tx) error) error
-	do         func(ctx context.Context, what string, query func(ctx context.Context) error) error
-	doubt      func(p event.Partition, next int64, why error)
-	pg         bool
-	read       *sql.DB
-	// On SQLite streams are loaded one by one, or by the hundred, on PostgreSQL as sets, because each statement costs a round
-	// trip there.
-	mark, marks, stream, hundred, streams, states *sql.Stmt
-	// standing says whether the list of opt-outs has one of a stream: its row of the fold must then be there.
-	standing *sql.Stmt
+	partitions             int // how many the ledger has
+	view                   func(ctx context.Context, what string, query func(ctx context.Context, tx *sql.Tx) error) error
+	do                     func(ctx context.Context, what string, query func(ctx context.Context) error) error
+	doubt                  func(p event.Partition, next int64, why error)
+	read                   *sql.DB
+	marks, streams, states *sql.Stmt
 }
 
 // New returns a Loader of a ledger's views. do runs a query within its time, perhaps twice, and its error
@@ -43,30 +37,24 @@ func New(partitions int, do func(ctx context.Context, what string, query func(co
 	return &Loader{partitions: partitions, do: do, view: view, doubt: doubt}
 }
 
-// Prepare prepares the statements on the readers' connections.
-func (r *Loader) Prepare(ctx context.Context, read *sql.DB, pg bool) (err error) {
-	r.read, r.pg = read, pg
+// Prepare prepares the statements on the readers' connections. Streams are loaded as sets, because each statement
+// costs a round trip.
+func (r *Loader) Prepare(ctx context.Context, read *sql.DB) (err error) {
+	r.read = read
 	prepare := func(to **sql.Stmt, text string) {
 		if err == nil {
 			*to, err = read.PrepareContext(ctx, text)
 		}
 	}
 	prepare(&r.marks, `SELECT partition, next, summed, whole FROM partitions WHERE next > 0`)
-	prepare(&r.mark, `SELECT partition, next, summed, whole FROM partitions WHERE next > 0 AND partition = $1`)
-	if pg {
-		// One statement is one snapshot. The first row says how far the partition was folded in it.
-		prepare(&r.streams, `SELECT NULL::bytea, NULL::bytea, next, summed, whole FROM partitions WHERE partition = $1
-			UNION ALL SELECT subject, state, 0, sum, 0 FROM streams WHERE subject = ANY($2) AND partition = $1 AND state IS NOT NULL
-			UNION ALL SELECT DISTINCT subject, NULL::bytea, 0, NULL::bigint, 0 FROM standing WHERE subject = ANY($2)
-			UNION ALL SELECT DISTINCT subject, NULL::bytea, 0, NULL::bigint, 0 FROM opt_outs WHERE subject = ANY($2)`)
-		prepare(&r.states, `SELECT subject, state, sum FROM streams WHERE subject = ANY($1) AND state IS NOT NULL
-			UNION ALL SELECT DISTINCT subject, NULL::bytea, NULL::bigint FROM standing WHERE subject = ANY($1)
-			UNION ALL SELECT DISTINCT subject, NULL::bytea, NULL::bigint FROM opt_outs WHERE subject = ANY($1)`)
-	} else {
-		prepare(&r.stream, `SELECT state, sum FROM streams WHERE subject = $1 AND partition = $2 AND state IS NOT NULL`)
-		prepare(&r.standing, `SELECT 1 FROM standing WHERE subject = $1 UNION ALL SELECT 1 FROM opt_outs WHERE subject = $1 LIMIT 1`)
-		prepare(&r.hundred, `SELECT subject, state, sum FROM streams WHERE subject IN (?`+strings.Repeat(`, ?`, hundred-1)+`) AND state IS NOT NULL`)
-	}
+	// One statement is one snapshot. The first row says how far the partition was folded in it.
+	prepare(&r.streams, `SELECT NULL::bytea, NULL::bytea, next, summed, whole FROM partitions WHERE partition = $1
+		UNION ALL SELECT subject, state, 0, sum, 0 FROM streams WHERE subject = ANY($2) AND partition = $1 AND state IS NOT NULL
+		UNION ALL SELECT DISTINCT subject, NULL::bytea, 0, NULL::bigint, 0 FROM standing WHERE subject = ANY($2)
+		UNION ALL SELECT DISTINCT subject, NULL::bytea, 0, NULL::bigint, 0 FROM opt_outs WHERE subject = ANY($2)`)
+	prepare(&r.states, `SELECT subject, state, sum FROM streams WHERE subject = ANY($1) AND state IS NOT NULL
+		UNION ALL SELECT DISTINCT subject, NULL::bytea, NULL::bigint FROM standing WHERE subject = ANY($1)
+		UNION ALL SELECT DISTINCT subject, NULL::bytea, NULL::bigint FROM opt_outs WHERE subject = ANY($1)`)
 	return err
 }
 
@@ -122,50 +110,33 @@ func (r *Loader) Streams(ctx context.Context, p event.Partition, subjects []even
 	}
 	var m mark
 	var listed []event.Pseudonym
-	if r.pg {
-		err = r.do(ctx, "load streams", func(ctx context.Context) (err error) {
-			folds = make(map[event.Pseudonym]*recipient.State, len(subjects))
-			m, listed = mark{}, nil
-			err = sqlrows.Each(ctx, r.streams, []any{int64(p), ids(subjects)}, func(scan func(...any) error) error {
-				var subject, state sql.RawBytes
-				var next int64
-				var sum, whole sql.NullInt64
-				if err := scan(&subject, &state, &next, &sum, &whole); err != nil {
-					return err
-				}
-				if subject == nil {
-					m = markOf(next, sum, whole)
-					return m.unfit(p)
-				}
-				if state == nil {
-					listed = append(listed, toID(subject))
-					return nil
-				}
-				return load(&m, toID(subject), state, sum)
-			})
-			for _, s := range listed {
-				if err == nil && folds[s] == nil {
-					err = load(&m, s, nil, sql.NullInt64{})
-				}
-			}
-			return err
-		})
-	} else {
-		err = r.view(ctx, "load streams", func(ctx context.Context, tx *sql.Tx) error {
-			folds = make(map[event.Pseudonym]*recipient.State, len(subjects))
-			all, err := marksOf(ctx, tx.StmtContext(ctx, r.mark), int64(p))
-			if err != nil {
+	err = r.do(ctx, "load streams", func(ctx context.Context) (err error) {
+		folds = make(map[event.Pseudonym]*recipient.State, len(subjects))
+		m, listed = mark{}, nil
+		err = sqlrows.Each(ctx, r.streams, []any{int64(p), ids(subjects)}, func(scan func(...any) error) error {
+			var subject, state sql.RawBytes
+			var next int64
+			var sum, whole sql.NullInt64
+			if err := scan(&subject, &state, &next, &sum, &whole); err != nil {
 				return err
 			}
-			m = all[p]
-			if err := m.unfit(p); err != nil {
-				return err
+			if subject == nil {
+				m = markOf(next, sum, whole)
+				return m.unfit(p)
 			}
-			return r.each(ctx, tx, subjects, func(event.Pseudonym) event.Partition { return p }, func(s event.Pseudonym, state []byte, sum sql.NullInt64) error {
-				return load(&m, s, state, sum)
-			})
+			if state == nil {
+				listed = append(listed, toID(subject))
+				return nil
+			}
+			return load(&m, toID(subject), state, sum)
 		})
-	}
+		for _, s := range listed {
+			if err == nil && folds[s] == nil {
+				err = load(&m, s, nil, sql.NullInt64{})
+			}
+		}
+		return err
+	})
 	for _, why := range []error{errRow, errGone} {
 		if errors.Is(err, why) {
 			r.doubt(p, m.next, why)
@@ -198,92 +169,37 @@ func marksOf(ctx context.Context, stmt *sql.Stmt, args ...any) (map[event.Partit
 	return all, err
 }
 
-// chunk is how many streams one statement asks for, on PostgreSQL, and hundred how many on SQLite where there are
-// so many.
-const (
-	chunk   = 1000
-	hundred = 100
-)
+// chunk is how many streams one statement asks for.
+const chunk = 1000
 
 // each reads the rows of those of the subjects that have a fold, over the snapshot of tx. A stream that has none, although
 // the list of opt-outs has one of it, is given to take without a state.
-func (r *Loader) each(ctx context.Context, tx *sql.Tx, subjects []event.Pseudonym, partition func(event.Pseudonym) event.Partition, take func(event.Pseudonym, []byte, sql.NullInt64) error) error {
+func (r *Loader) each(ctx context.Context, tx *sql.Tx, subjects []event.Pseudonym, take func(event.Pseudonym, []byte, sql.NullInt64) error) error {
 	have := make(map[event.Pseudonym]bool, len(subjects))
 	var listed []event.Pseudonym
-	rows := func(scan func(...any) error) error {
-		var subject, state sql.RawBytes
-		var sum sql.NullInt64
-		if err := scan(&subject, &state, &sum); err != nil {
-			return err
-		}
-		s := toID(subject)
-		if state == nil {
-			listed = append(listed, s)
-			return nil
-		}
-		have[s] = true
-		return take(s, state, sum)
-	}
-	if r.pg {
-		for some := range slices.Chunk(subjects, chunk) {
-			if err := sqlrows.Each(ctx, tx.StmtContext(ctx, r.states), []any{ids(some)}, rows); err != nil {
+	for some := range slices.Chunk(subjects, chunk) {
+		if err := sqlrows.Each(ctx, tx.StmtContext(ctx, r.states), []any{ids(some)}, func(scan func(...any) error) error {
+			var subject, state sql.RawBytes
+			var sum sql.NullInt64
+			if err := scan(&subject, &state, &sum); err != nil {
 				return err
 			}
+			s := toID(subject)
+			if state == nil {
+				listed = append(listed, s)
+				return nil
+			}
+			have[s] = true
+			return take(s, state, sum)
+		}); err != nil {
+			return err
 		}
-	} else if err := r.eachSQLite(ctx, tx, subjects, partition, rows, &listed, have, take); err != nil {
-		return err
 	}
 	for _, s := range listed {
 		if have[s] {
 			continue
 		}
 		if err := take(s, nil, sql.NullInt64{}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// eachSQLite asks by the hundred where there are so many, else one by one; of a stream without a row it asks whether the
-// list of opt-outs has one.
-func (r *Loader) eachSQLite(ctx context.Context, tx *sql.Tx, subjects []event.Pseudonym, partition func(event.Pseudonym) event.Partition,
-	rows func(scan func(...any) error) error, listed *[]event.Pseudonym, have map[event.Pseudonym]bool, take func(event.Pseudonym, []byte, sql.NullInt64) error) error {
-	all := subjects
-	for ; len(subjects) >= hundred; subjects = subjects[hundred:] {
-		args := make([]any, hundred)
-		for i := range args {
-			args[i] = subjects[i][:]
-		}
-		if err := sqlrows.Each(ctx, tx.StmtContext(ctx, r.hundred), args, rows); err != nil {
-			return err
-		}
-	}
-	stmt := tx.StmtContext(ctx, r.stream)
-	for _, subject := range subjects {
-		var state []byte
-		var sum sql.NullInt64
-		err := stmt.QueryRowContext(ctx, subject[:], int64(partition(subject))).Scan(&state, &sum)
-		if errors.Is(err, sql.ErrNoRows) {
-			continue
-		}
-		if err == nil {
-			have[subject] = true
-			err = take(subject, state, sum)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	standing := tx.StmtContext(ctx, r.standing)
-	for _, subject := range all {
-		if have[subject] {
-			continue
-		}
-		var one int
-		switch err := standing.QueryRowContext(ctx, subject[:]).Scan(&one); {
-		case err == nil:
-			*listed = append(*listed, subject)
-		case !errors.Is(err, sql.ErrNoRows):
 			return err
 		}
 	}
@@ -313,7 +229,7 @@ func (r *Loader) OptOuts(ctx context.Context, tenant string, subjects []event.Ps
 		if err != nil {
 			return err
 		}
-		err = r.each(ctx, tx, distinct, partition, func(subject event.Pseudonym, state []byte, sum sql.NullInt64) error {
+		err = r.each(ctx, tx, distinct, func(subject event.Pseudonym, state []byte, sum sql.NullInt64) error {
 			p := partition(subject)
 			m := marks[p]
 			if m.next == 0 || m.whole.Damaged {
@@ -323,14 +239,10 @@ func (r *Loader) OptOuts(ctx context.Context, tenant string, subjects []event.Ps
 				unfit[p] = m.next
 				return nil
 			}
-			var s struct {
-				Tenant  string             `json:"tenant"`
-				OptOuts []recipient.OptOut `json:"opt_outs"`
-			}
-			if err := json.Unmarshal(state, &s); err != nil || s.Tenant != tenant {
+			rows, err := Standing(p, tenant, state)
+			if err != nil {
 				return err
 			}
-			rows := projections.Standing(p, s.OptOuts)
 			for _, i := range at[subject] {
 				stand[i] = rows
 			}
@@ -350,6 +262,19 @@ func (r *Loader) OptOuts(ctx context.Context, tenant string, subjects []event.Ps
 		return nil, nil, err
 	}
 	return stand, asOf, nil
+}
+
+// Standing are the opt-outs that stand in the fold of a stream of partition p, as recipient.State's JSON. A stream of
+// another tenant has none for this one.
+func Standing(p event.Partition, tenant string, state []byte) ([]reading.OptOut, error) {
+	var s struct {
+		Tenant  string             `json:"tenant"`
+		OptOuts []recipient.OptOut `json:"opt_outs"`
+	}
+	if err := json.Unmarshal(state, &s); err != nil || s.Tenant != tenant {
+		return nil, err
+	}
+	return projections.Standing(p, s.OptOuts), nil
 }
 
 func ids(all []event.Pseudonym) [][]byte {

@@ -41,20 +41,27 @@ var dumps = []struct{ table, text string }{
 	{"tallies", `SELECT tenant, quarter, partition, body FROM tallies ORDER BY tenant, quarter, partition`},
 	{"stream_events", `SELECT partition, position, event, type, tenant, subject, at, why FROM stream_events ORDER BY partition, position`},
 	{"tails", `SELECT t.partition, t.day, t.account, t.tail, t.tenant, t.subject, p.time FROM tails t
-		JOIN partitions p ON p.partition = t.partition ORDER BY t.partition, t.day, t.account, t.tail, t.tenant, t.subject`},
+		JOIN partitions p ON p.partition = t.partition ORDER BY t.partition, t.day, t.tail, t.account, t.tenant, t.subject`},
 }
 
 // Dump writes every row of every table as one line of text, in canonical order, as of one commit:
 // table and columns, divided by tabs; bytes in hexadecimal, folds and messages as JSON, "-" for
 // NULL. Two databases with the same folds give the same lines, on SQLite and PostgreSQL (pg). tx is
-// one snapshot.
-func Dump(ctx context.Context, tx *sql.Tx, w io.Writer, pg bool) error {
+// one snapshot. beside writes the lines of the tables that lie elsewhere.
+func Dump(ctx context.Context, tx *sql.Tx, w io.Writer, pg bool, beside map[string]func(out *bufio.Writer) error) error {
 	out := bufio.NewWriterSize(w, 64<<10)
 	for _, t := range dumps {
+		if write := beside[t.table]; write != nil {
+			if err := write(out); err != nil {
+				return err
+			}
+			continue
+		}
 		text := t.text
 		if pg { // SQLite compares texts byte by byte
 			text = strings.Replace(text, "ORDER BY subject, event, scope, name", `ORDER BY subject, event, scope COLLATE "C", name COLLATE "C"`, 1)
 			text = strings.Replace(text, "ORDER BY tenant, kind, value, bucket", `ORDER BY tenant COLLATE "C", kind, value COLLATE "C", bucket`, 1)
+			text = strings.Replace(text, "t.tail, t.account, t.tenant", `t.tail, t.account COLLATE "C", t.tenant COLLATE "C"`, 1)
 			text = strings.Replace(text, "ORDER BY message, rule", `ORDER BY message, rule COLLATE "C"`, 1)
 			text = strings.Replace(text, "ORDER BY tenant, quarter, partition", `ORDER BY tenant COLLATE "C", quarter, partition`, 1)
 		}

@@ -164,6 +164,11 @@ func Tables(ctx context.Context, tx *sql.Tx, marks map[event.Partition]*Contents
 				return err
 			}
 		}
+		for p := range rows {
+			if marks[p] == nil {
+				found.add(p, "there are %s and no mark", c.name)
+			}
+		}
 		for p, x := range marks {
 			want := c.want(x)
 			switch {

@@ -256,7 +256,7 @@ func (d *Data) compareSharedOnce(ctx context.Context) (err error) {
 // more. The name says when. What is not there is passed over.
 func SetAside(path string, now time.Time) (string, error) {
 	to := path + ".aside-" + now.UTC().Format("20060102T150405.000")
-	for _, suffix := range []string{"-shm", "-wal", "-head", ""} {
+	for _, suffix := range []string{sqldb.FoldsSuffix, "-shm", "-wal", "-head", ""} {
 		if err := os.Rename(path+suffix, to+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
 		}

@@ -341,6 +341,9 @@ func (c *VerifyCmd) compareViews(ctx context.Context, g *terminal.Globals) (_ *v
 	if err != nil {
 		return nil, err
 	}
+	if err := catchUp(ctx, d); err != nil {
+		return nil, err
+	}
 	have := filepath.Join(dir, "have")
 	marks, err := dumpViews(ctx, d.Views, have)
 	if err != nil {

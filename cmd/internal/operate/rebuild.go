@@ -40,6 +40,9 @@ func (c *RebuildCmd) Run(g *terminal.Globals) (err error) {
 	if d.IsShared() {
 		return rebuildBeside(ctx, g, d)
 	}
+	if err := catchUp(ctx, d); err != nil {
+		return err
+	}
 	before, err := digestViews(ctx, d.Views)
 	if err != nil && !sqlitelog.IsDamage(err) { // damaged views have no digest, and are made anew all the more
 		return err
@@ -66,10 +69,7 @@ func (c *RebuildCmd) Run(g *terminal.Globals) (err error) {
 	if err := removeDB(live); err != nil {
 		return err
 	}
-	if err := os.Rename(path, live); err != nil {
-		return err
-	}
-	if err := removeDB(path); err != nil {
+	if err := moveViews(path, live); err != nil {
 		return err
 	}
 	same := "the rows are the same as before"
@@ -83,8 +83,17 @@ func (c *RebuildCmd) Run(g *terminal.Globals) (err error) {
 	return nil
 }
 
+// moveViews gives views that were closed another name, under which there are none. If it is cut short, the folds are
+// under that name and the rows are not: folds of other rows are never used.
+func moveViews(from, to string) error {
+	if err := os.Rename(from+sqldb.FoldsSuffix, to+sqldb.FoldsSuffix); err != nil {
+		return err
+	}
+	return errors.Join(os.Rename(from, to), removeDB(from))
+}
+
 func removeDB(path string) error {
-	var err error
+	err := os.RemoveAll(path + sqldb.FoldsSuffix)
 	// The head file first: without it, views say nothing of what was before them.
 	for _, suffix := range []string{"-head", "-head.new", "", "-wal", "-shm"} {
 		if e := os.Remove(path + suffix); e != nil && !os.IsNotExist(e) {
@@ -103,6 +112,27 @@ func total(d *assemble.Data) (n int64) {
 		}
 	}
 	return n
+}
+
+// catchUp folds what the rows have and the folds beside them lack, since the process that wrote them was killed. Rows
+// that are no longer what was written stay as they are.
+func catchUp(ctx context.Context, d *assemble.Data) error {
+	if d.IsShared() {
+		return nil
+	}
+	rows, err := d.Views.Known(ctx)
+	if sqlitelog.IsDamage(err) { // there is nothing to compare with
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	upTo := map[event.Partition]int64{}
+	for p, h := range rows.Heads {
+		upTo[p] = h.Next
+	}
+	_, err = node.NewRebuild(d.Log, d.Views).Continue(ctx, upTo)
+	return err
 }
 
 // digestViews is SHA-256 over every row of the views, in their canonical order.

@@ -313,7 +313,7 @@ func (r *recovering) freshViews(ctx context.Context, d *assemble.Data) error {
 	if err != nil {
 		return errors.Join(err, removeDB(path))
 	}
-	return errors.Join(os.Rename(path, live), removeDB(path))
+	return moveViews(path, live)
 }
 
 // forget makes the vault know exactly what the ledger has. It is the last step.

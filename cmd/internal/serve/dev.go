@@ -20,6 +20,7 @@ import (
 
 	smpp "github.com/chirograph/chirograph/adapters/smpp/client"
 	"github.com/chirograph/chirograph/adapters/smpp/smsc"
+	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
 	"github.com/chirograph/chirograph/cmd/internal/config"
@@ -205,6 +206,9 @@ func resetData(dir string) error {
 	}
 	defer lock.Close()
 	if err := os.RemoveAll(filepath.Join(dir, "exports")); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "views.db"+sqldb.FoldsSuffix)); err != nil {
 		return err
 	}
 	for _, name := range []string{"ledger.db", "vault.db", "views.db", "master.key", "dev-key"} {

@@ -1,0 +1,416 @@
+// Package foldstore keeps on this machine what is looked up under random keys: the folds of the streams, which
+// streams have something due, which message an idempotency key belongs to, and which recipients' numbers end in
+// which digits. It is a log-structured store (Pebble) in a folder of its own, because the cost of a random key in a
+// B-tree grows with the tree. A Bloom filter says of most keys that were never written that they are not there,
+// without reading anything; it has no false negatives.
+//
+// A commit is whole or not there at all. A crash, of the process too, may take the last commits, and never one from the
+// middle. So what is committed here must be durable elsewhere first: the views commit their rows before the folds. Each block of the files has a checksum. Everything in the store
+// can be made anew from the log.
+package foldstore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+)
+
+// The first octet of a key says what it is. Numbers are big-endian, so that keys are in their order.
+const (
+	keyBound  = 'b' // → the id of the views that the store belongs to
+	keyMark   = 'm' // partition (2) → mark
+	keyStream = 's' // subject (16) → Stream
+	keyDue    = 'd' // partition (2), due (8), subject (16) → nothing
+	keyTail   = 't' // partition (2), day (4), tail (8), account, 0, tenant, 0, subject (16) → nothing
+	keyKey    = 'r' // digest of tenant and idempotency key (16) → Reservations
+)
+
+// Options are the options of a store.
+type Options struct {
+	// Cache is how many bytes of blocks are kept in memory. Default 32 MiB. What is not written yet takes up to
+	// three times Memory besides.
+	Cache int64
+	// Memory is how many bytes are gathered before they are written as a file. Default 8 MiB.
+	Memory uint64
+	// ReadOnly opens the store without changing anything in its folder.
+	ReadOnly bool
+}
+
+// Store is an open store. Its methods may be called from any goroutine, but one at a time makes a Batch.
+type Store struct {
+	db  *pebble.DB
+	dir string
+	fs  *patientFS
+
+	// swap is held while a commit and its marks become visible together. The map is not changed once it is here.
+	swap  sync.RWMutex
+	marks map[event.Partition]ledger.Mark
+}
+
+// ErrDamaged means that a store is not what was written: make it anew.
+var ErrDamaged = errors.New("the folds are damaged")
+
+// Open opens the store in a folder, or makes both. One process at a time may have it open. After ErrDamaged, Remove the
+// folder, and open the store once more: it is then empty.
+func Open(dir string, o Options) (_ *Store, err error) {
+	if o.Cache == 0 {
+		o.Cache = 32 << 20
+	}
+	if o.Memory == 0 {
+		o.Memory = 8 << 20
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	files := newPatientFS()
+	lock, err := pebble.LockDirectory(dir, files)
+	if err != nil {
+		return nil, fmt.Errorf("open the folds in %s: another process has them open: %w", dir, err)
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }() // the store has its own hold on it
+	if why, err := os.ReadFile(filepath.Join(dir, damagedFile)); err == nil {
+		return nil, fmt.Errorf("%w: a read found it: %s", ErrDamaged, why)
+	}
+	options := &pebble.Options{
+		FS: files, Lock: lock, Logger: logger{}, ReadOnly: o.ReadOnly, CacheSize: o.Cache, MemTableSize: o.Memory,
+		MemTableStopWritesThreshold: 3, L0CompactionThreshold: 4, L0StopWritesThreshold: 24,
+		FormatMajorVersion: pebble.FormatNewest, MaxOpenFiles: 500,
+		CompactionConcurrencyRange: func() (lower, upper int) { return 1, 1 },
+	}
+	for i := range options.Levels {
+		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	s := &Store{dir: dir, fs: files}
+	options.EventListener = &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) { s.foundDamaged(i.Path) }}
+	db, err := pebble.Open(dir, options)
+	if err != nil {
+		if noRoom(err) || errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.EROFS) {
+			return nil, fmt.Errorf("open the folds in %s: %w", dir, err)
+		}
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, dir, err)
+	}
+	files.isOpen.Store(true)
+	s.db = db
+	if s.marks, err = s.readMarks(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %s: %w", ErrDamaged, dir, err), db.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) readMarks() (map[event.Partition]ledger.Mark, error) {
+	marks := map[event.Partition]ledger.Mark{}
+	err := s.each(s.db, []byte{keyMark}, []byte{keyMark + 1}, func(key, value []byte) error {
+		if len(key) != 3 {
+			return errDamaged
+		}
+		m, err := readMark(value)
+		marks[event.Partition(int16(binary.BigEndian.Uint16(key[1:])))] = m
+		return err
+	})
+	return marks, err
+}
+
+// commit commits a batch, with the marks that it changes: nil ones are dropped.
+func (s *Store) commit(b *pebble.Batch, o *pebble.WriteOptions, change map[event.Partition]*ledger.Mark) error {
+	s.swap.Lock()
+	defer s.swap.Unlock()
+	if err := b.Commit(o); err != nil {
+		return fmt.Errorf("write the folds: %w", err)
+	}
+	if len(change) == 0 {
+		return nil
+	}
+	s.marks = maps.Clone(s.marks)
+	for p, m := range change {
+		if m == nil {
+			delete(s.marks, p)
+		} else {
+			s.marks[p] = *m
+		}
+	}
+	return nil
+}
+
+// Close closes the store. Everything that was committed is then durable.
+func (s *Store) Close() error {
+	s.fs.giveUp()
+	return s.db.Close()
+}
+
+// Remove removes the folder of a store that is not open; it is no error if there is none.
+func Remove(dir string) error { return os.RemoveAll(dir) }
+
+// logger passes on what Pebble cannot handle. After a fatal error the state in memory and that on the disk may
+// differ, so the process ends, as after a crash.
+type logger struct{}
+
+func (logger) Infof(string, ...any) {}
+
+func (logger) Errorf(format string, args ...any) {
+	slog.Error("the store of the folds reports an error", "error", fmt.Sprintf(format, args...))
+}
+
+func (logger) Fatalf(format string, args ...any) {
+	slog.Error("the store of the folds cannot go on, so the process ends; it is safe to start it again once the disk is well", "error", fmt.Sprintf(format, args...))
+	os.Exit(1)
+}
+
+// damagedFile is there once a read has found the store damaged: the next Open refuses it.
+const damagedFile = "damaged"
+
+// foundDamaged makes the next opening know that something of the store is not what was written. What it is, Open says.
+func (s *Store) foundDamaged(what string) {
+	if err := os.WriteFile(filepath.Join(s.dir, damagedFile), []byte(what+"\n"), 0o600); err != nil {
+		slog.Error("it cannot be noted that the folds are damaged", "folder", s.dir, "error", err)
+	}
+}
+
+// failed says what an error of a read was for. Where a block has not the checksum that it must have, or a file is
+// missing, the next opening knows it.
+func (s *Store) failed(err error) error {
+	if pebble.IsCorruptionError(err) || errors.Is(err, errDamaged) || errors.Is(err, fs.ErrNotExist) {
+		s.foundDamaged("a record")
+		return fmt.Errorf("%w; restart the node, and they are made anew from the ledger: %w", ErrDamaged, err)
+	}
+	return fmt.Errorf("read the folds: %w", err)
+}
+
+// get copies a value; nil if there is none.
+func (s *Store) get(r pebble.Reader, key []byte) ([]byte, error) {
+	v, closer, err := r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, s.failed(err)
+	}
+	out := append(make([]byte, 0, len(v)), v...)
+	return out, closer.Close()
+}
+
+// Bound is the id of the views that the store belongs to; "" before Bind.
+func (s *Store) Bound() (string, error) {
+	v, err := s.get(s.db, []byte{keyBound})
+	return string(v), err
+}
+
+// Clear drops everything, and makes the store belong to the views with that id. It is durable when Clear returns.
+func (s *Store) Clear(id string) error {
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := b.DeleteRange([]byte{0}, []byte{0xff}, nil); err != nil {
+		return err
+	}
+	if err := b.Set([]byte{keyBound}, []byte(id), nil); err != nil {
+		return err
+	}
+	dropped := map[event.Partition]*ledger.Mark{}
+	for p := range s.marks {
+		dropped[p] = nil
+	}
+	return s.commit(b, pebble.Sync, dropped)
+}
+
+// Sync makes everything durable that was committed.
+func (s *Store) Sync() error { return s.db.LogData(nil, pebble.Sync) }
+
+// View is one snapshot of the last commit. Close it.
+type View struct {
+	s        *Store
+	snapshot *pebble.Snapshot
+	marks    map[event.Partition]ledger.Mark
+}
+
+// View takes a snapshot.
+func (s *Store) View() *View {
+	s.swap.RLock()
+	defer s.swap.RUnlock()
+	return &View{s, s.db.NewSnapshot(), s.marks}
+}
+
+// Close ends the snapshot.
+func (v *View) Close() error { return v.snapshot.Close() }
+
+// Mark is how far a partition is folded; the zero Mark if it is not.
+func (v *View) Mark(p event.Partition) ledger.Mark { return v.marks[p] }
+
+// Stream is a stream as it is kept.
+type Stream struct {
+	// State is its fold, as recipient.State's JSON; empty if it has none.
+	State []byte
+	// Due is when the clerk has something to do for it next; zero: never. It is exact to a millisecond.
+	Due time.Time
+	// Latest is its latest message; zero if it has none.
+	Latest event.ID
+}
+
+// Stream reads a stream; false if there is none.
+func (v *View) Stream(subject event.Pseudonym) (x Stream, ok bool, err error) {
+	return v.s.stream(v.snapshot, subject)
+}
+
+func (s *Store) stream(r pebble.Reader, subject event.Pseudonym) (x Stream, ok bool, err error) {
+	var key [17]byte
+	raw, err := s.get(r, streamKey(key[:0], subject))
+	if err != nil || raw == nil {
+		return x, false, err
+	}
+	if x, err = readStream(raw); err != nil {
+		return x, false, s.failed(err)
+	}
+	return x, true, nil
+}
+
+// Each calls f for each stream, in the order of subjects. f must not keep State.
+func (v *View) Each(f func(subject event.Pseudonym, x Stream) error) error {
+	return v.s.each(v.snapshot, []byte{keyStream}, []byte{keyStream + 1}, func(key, value []byte) error {
+		if len(key) != 17 {
+			return errDamaged
+		}
+		x, err := readStream(value)
+		if err != nil {
+			return err
+		}
+		return f(event.Pseudonym(key[1:]), x)
+	})
+}
+
+// Due lists the streams of a partition that have something to do before an instant, the earliest first.
+func (v *View) Due(p event.Partition, before time.Time) (due []ledger.Due, err error) {
+	from, to := partitionKey(nil, keyDue, p), partitionKey(nil, keyDue, p)
+	to = binary.BigEndian.AppendUint64(to, sortable(before.UnixMilli()))
+	err = v.s.each(v.snapshot, from, to, func(key, _ []byte) error {
+		if len(key) != 3+8+16 {
+			return errDamaged
+		}
+		at := int64(binary.BigEndian.Uint64(key[3:]) ^ 1<<63)
+		due = append(due, ledger.Due{Subject: event.Pseudonym(key[11:]), At: time.UnixMilli(at).UTC()})
+		return nil
+	})
+	return due, err
+}
+
+// Tail is a recipient whose number ends in certain digits, as a hand-off of an account told it on a day.
+type Tail struct {
+	Day     int64
+	Account string
+	Tail    int64
+	Tenant  string
+	Subject event.Pseudonym
+}
+
+// Tails calls f for each tail of a partition, from a day on, in order of day and tail. tail says which one; nil: all.
+func (v *View) Tails(p event.Partition, from, to int64, tail *int64, f func(Tail) error) error {
+	take := func(key, _ []byte) error {
+		t, err := readTail(key)
+		if err != nil {
+			return err
+		}
+		return f(t)
+	}
+	if tail == nil {
+		return v.s.each(v.snapshot, dayKey(p, from), dayKey(p, to+1), take)
+	}
+	for day := from; day <= to; day++ {
+		first := binary.BigEndian.AppendUint64(dayKey(p, day), uint64(*tail))
+		if err := v.s.each(v.snapshot, first, after(first), take); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// after is the first key that does not begin as a key does; the key does not end in 0xff octets alone.
+func after(prefix []byte) []byte {
+	out := append([]byte(nil), prefix...)
+	for i := len(out) - 1; ; i-- {
+		if out[i]++; out[i] != 0 {
+			return out[:i+1]
+		}
+	}
+}
+
+func (s *Store) each(r pebble.Reader, from, to []byte, f func(key, value []byte) error) (err error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return s.failed(err)
+	}
+	defer func() {
+		if e := it.Close(); e != nil && err == nil {
+			err = s.failed(e)
+		}
+	}()
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return s.failed(err)
+		}
+		if err := f(it.Key(), value); err != nil {
+			return err
+		}
+	}
+	if err := it.Error(); err != nil {
+		return s.failed(err)
+	}
+	return nil
+}
+
+// Reservation is the message that an idempotency key belongs to.
+type Reservation struct {
+	Partition event.Partition
+	Tenant    string
+	Key       string // the key's digest
+	Input     string // the digest of the request
+	Message   event.ID
+	Until     time.Time
+}
+
+// Reservations are those of a tenant's key, the oldest message first.
+func (v *View) Reservations(tenant, key string) ([]Reservation, error) {
+	raw, err := v.s.get(v.snapshot, reservedKey(tenant, key))
+	if err != nil || raw == nil {
+		return nil, err
+	}
+	all, err := readReservations(raw)
+	if err != nil {
+		return nil, v.s.failed(err)
+	}
+	all = slices.DeleteFunc(all, func(x Reservation) bool { return x.Tenant != tenant || x.Key != key })
+	slices.SortFunc(all, func(x, y Reservation) int { return bytes.Compare(x.Message[:], y.Message[:]) })
+	return all, nil
+}
+
+var errDamaged = errors.New("the folds have a record that was not written by this program")
+
+func sortable(n int64) uint64 { return uint64(n) ^ 1<<63 }
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return math.MinInt64
+	}
+	return t.UnixMilli()
+}
+
+func fromMillis(n int64) time.Time {
+	if n == math.MinInt64 {
+		return time.Time{}
+	}
+	return time.UnixMilli(n).UTC()
+}

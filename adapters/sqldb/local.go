@@ -1,0 +1,279 @@
+package sqldb
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/chirograph/chirograph/adapters/internal/folds"
+	"github.com/chirograph/chirograph/adapters/internal/foldstore"
+	"github.com/chirograph/chirograph/adapters/internal/viewrows"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/reading"
+	"github.com/chirograph/chirograph/domain/recipient"
+	"github.com/chirograph/chirograph/projections"
+)
+
+// local answers from the store of the folds beside an SQLite file. What the store has is as of its own marks. They are
+// those of the rows, or after a crash some events behind them: then those events are folded once more, and change
+// no row. All methods may be called from any goroutine.
+type local struct {
+	store      *foldstore.Store
+	partitions int
+	doubt      func(p event.Partition, next int64, why error)
+
+	// committing is held by the writer while it commits rows and folds, and by a reader while it begins to read
+	// both.
+	committing sync.RWMutex
+
+	mu      sync.RWMutex
+	damaged map[event.Partition]bool // the partitions whose rows do not fit
+}
+
+func (l *local) setDamaged(p event.Partition, damaged bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.damaged[p] = damaged
+}
+
+func (l *local) isDamaged(p event.Partition) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.damaged[p]
+}
+
+func (l *local) mark(p event.Partition) (ledger.Mark, error) {
+	if l.isDamaged(p) {
+		return ledger.Mark{}, folds.Unfit(p, folds.ErrMarked)
+	}
+	v := l.store.View()
+	defer v.Close()
+	return v.Mark(p), nil
+}
+
+// Streams is part of ledger.Views.
+func (l *local) Streams(_ context.Context, p event.Partition, subjects []event.Pseudonym) (map[event.Pseudonym]*recipient.State, int64, error) {
+	if l.isDamaged(p) {
+		return nil, 0, folds.Unfit(p, folds.ErrMarked)
+	}
+	v := l.store.View()
+	defer v.Close()
+	m := v.Mark(p)
+	out := make(map[event.Pseudonym]*recipient.State, len(subjects))
+	if m.Next == 0 {
+		return out, 0, nil
+	}
+	for _, subject := range subjects {
+		x, ok, err := v.Stream(subject)
+		if err != nil {
+			return nil, 0, err
+		}
+		if !ok || len(x.State) == 0 {
+			continue
+		}
+		s := new(recipient.State)
+		if err := json.Unmarshal(x.State, s); err != nil {
+			return nil, 0, err
+		}
+		out[subject] = s
+	}
+	return out, m.Next, nil
+}
+
+// OptOuts is folds.Loader.OptOuts, from the store.
+func (l *local) OptOuts(_ context.Context, tenant string, subjects []event.Pseudonym) (stand [][]reading.OptOut, asOf []event.Position, err error) {
+	v := l.store.View()
+	defer v.Close()
+	stand = make([][]reading.OptOut, len(subjects))
+	at := map[event.Pseudonym][]int{}
+	next := map[event.Partition]int64{}
+	for i, s := range subjects {
+		at[s] = append(at[s], i)
+		p := event.Partition(s.Partition(l.partitions))
+		if _, known := next[p]; known {
+			continue
+		}
+		next[p] = 0
+		if !l.isDamaged(p) {
+			next[p] = v.Mark(p).Next
+		}
+	}
+	for s, where := range at {
+		p := event.Partition(s.Partition(l.partitions))
+		if next[p] == 0 {
+			continue
+		}
+		x, ok, err := v.Stream(s)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !ok || len(x.State) == 0 {
+			continue
+		}
+		rows, err := folds.Standing(p, tenant, x.State)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, i := range where {
+			stand[i] = rows
+		}
+	}
+	for p := range event.Partition(l.partitions) {
+		if next[p] > 0 {
+			asOf = append(asOf, event.Position{Partition: p, Index: next[p] - 1})
+		}
+	}
+	return stand, asOf, nil
+}
+
+func (l *local) due(p event.Partition, before time.Time) ([]ledger.Due, error) {
+	v := l.store.View()
+	defer v.Close()
+	return v.Due(p, before)
+}
+
+func (l *local) reserved(tenant, key string) (ledger.Reserved, bool, error) {
+	v := l.store.View()
+	defer v.Close()
+	all, err := v.Reservations(tenant, viewrows.Plain(key))
+	if err != nil {
+		return ledger.Reserved{}, false, err
+	}
+	for _, r := range all {
+		if r.Until.After(v.Mark(r.Partition).Partition.Time) {
+			return ledger.Reserved{Message: r.Message, Input: r.Input}, true, nil
+		}
+	}
+	return ledger.Reserved{}, false, nil
+}
+
+func (l *local) tails(account string, tail, day int64, limit int) (found []ledger.Tailed, err error) {
+	v := l.store.View()
+	defer v.Close()
+	last := int64(0)
+	for p := range event.Partition(l.partitions) {
+		if at := v.Mark(p).Partition.Time; !at.IsZero() {
+			last = max(last, projections.Day(at))
+		}
+	}
+	account = viewrows.Plain(account)
+	seen := map[ledger.Tailed]bool{}
+	for p := range event.Partition(l.partitions) {
+		if err := v.Tails(p, day, last, &tail, func(t foldstore.Tail) error {
+			x := ledger.Tailed{Tenant: t.Tenant, Subject: t.Subject}
+			if t.Account == account && !seen[x] {
+				seen[x] = true
+				found = append(found, x)
+			}
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(found, func(a, b ledger.Tailed) int {
+		if a.Tenant != b.Tenant {
+			if a.Tenant < b.Tenant {
+				return -1
+			}
+			return 1
+		}
+		return slices.Compare(a.Subject[:], b.Subject[:])
+	})
+	return found[:min(len(found), limit)], nil
+}
+
+// latest is the latest message of a stream; zero if it has none.
+func (l *local) latest(subject event.Pseudonym) (event.ID, error) {
+	v := l.store.View()
+	defer v.Close()
+	x, _, err := v.Stream(subject)
+	return x.Latest, err
+}
+
+// dumped is one snapshot of the folds, as the tables of a dump.
+type dumped struct {
+	view       *foldstore.View
+	partitions int
+}
+
+// tables writes the lines of the tables that an SQLite file does not have.
+func (d *dumped) tables() map[string]func(out *bufio.Writer) error {
+	return map[string]func(out *bufio.Writer) error{"streams": d.streams, "tails": d.tails}
+}
+
+func (d *dumped) streams(out *bufio.Writer) error {
+	var line []byte
+	return d.view.Each(func(subject event.Pseudonym, x foldstore.Stream) error {
+		line = append(line[:0], "streams\t"...)
+		line = hex.AppendEncode(line, subject[:])
+		line = append(strconv.AppendInt(append(line, '\t'), int64(subject.Partition(d.partitions)), 10), '\t')
+		if len(x.State) == 0 {
+			line = append(line, '-')
+		}
+		line = append(append(line, x.State...), '\t')
+		if x.Due.IsZero() {
+			line = append(line, '-')
+		} else {
+			line = strconv.AppendInt(line, x.Due.UnixMilli(), 10)
+		}
+		line = append(line, '\t')
+		if x.Latest.IsZero() {
+			line = append(line, '-')
+		} else {
+			line = hex.AppendEncode(line, x.Latest[:])
+		}
+		_, err := out.Write(append(line, '\n'))
+		return err
+	})
+}
+
+func (d *dumped) tails(out *bufio.Writer) error {
+	var line []byte
+	for p := range event.Partition(d.partitions) {
+		now := d.view.Mark(p).Partition.Time
+		if now.IsZero() {
+			continue
+		}
+		if err := d.view.Tails(p, viewrows.FirstTold(now), projections.Day(now.AddDate(1, 0, 0)), nil, func(t foldstore.Tail) error {
+			line = append(strconv.AppendInt(append(line[:0], "tails\t"...), int64(p), 10), '\t')
+			line = append(strconv.AppendInt(line, t.Day, 10), '\t')
+			line = append(strconv.AppendQuote(line, t.Account), '\t')
+			line = append(strconv.AppendInt(line, t.Tail, 10), '\t')
+			line = append(strconv.AppendQuote(line, t.Tenant), '\t')
+			line = append(hex.AppendEncode(line, t.Subject[:]), '\n')
+			_, err := out.Write(line)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// snapshots runs a query over one snapshot of the rows and one of the folds, of the same commit.
+func (l *local) snapshots(ctx context.Context, db *sql.DB, query func(tx *sql.Tx, v *foldstore.View) error) error {
+	l.committing.RLock()
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err == nil {
+		var n int64 // the snapshot begins with the first read
+		if err = tx.QueryRowContext(ctx, `SELECT count(*) FROM partitions`).Scan(&n); err != nil {
+			tx.Rollback()
+		}
+	}
+	if err != nil {
+		l.committing.RUnlock()
+		return err
+	}
+	v := l.store.View()
+	l.committing.RUnlock()
+	defer tx.Rollback()
+	defer v.Close()
+	return query(tx, v)
+}
