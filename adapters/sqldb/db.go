@@ -3,7 +3,7 @@
 // dropped and made anew from the log. What a row says is not decided here, but in package
 // projections.
 //
-// On SQLite the folds, and what else is looked up under random keys, lie in a store beside the file (foldstore), with marks of
+// On SQLite the folds, and what else is looked up under random keys, lie in a store beside the file (localfolds), with marks of
 // its own. Each commit writes the rows first, durably, and then the folds: so the rows may be ahead of the folds and
 // never behind. After a crash the partition reads on from the folds' mark, and events that the rows have are left out
 // of them.
@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/desk"
+	"github.com/chirograph/chirograph/adapters/internal/localfolds"
+	"github.com/chirograph/chirograph/adapters/internal/progress"
 	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/adapters/internal/viewsums"
@@ -66,7 +68,7 @@ type DB struct {
 	loader
 	*viewsums.Checker
 	*writer
-	*progress
+	*progress.Tracker
 	o       Options
 	began   time.Time
 	watcher *watcher // nil on SQLite
@@ -74,7 +76,7 @@ type DB struct {
 
 var _ ledger.Views = (*DB)(nil)
 
-// loader reads the folds of streams, and what they say of opt-outs: folds.Loader on PostgreSQL, local on SQLite.
+// loader reads the folds of streams, and what they say of opt-outs: folds.Loader on PostgreSQL, localfolds.Folds on SQLite.
 type loader interface {
 	Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (folds map[event.Pseudonym]*recipient.State, asOf int64, err error)
 	// OptOuts returns the opt-outs in force for each of the subjects, in order, and the last position of each partition
@@ -82,6 +84,16 @@ type loader interface {
 	// none, nor has one whose rows do not fit. It reads the folds, by which messages are decided.
 	OptOuts(ctx context.Context, tenant string, subjects []event.Pseudonym) (stand [][]reading.OptOut, asOf []event.Position, err error)
 }
+
+// Progress says how far the views are, and ProgressAge bounds how old it is where other processes write.
+type Progress = progress.Progress
+
+// ProgressAge is progress.Age.
+const ProgressAge = progress.Age
+
+// FoldsSuffix is what the name of the folder of an SQLite file's folds has more than that of the file. The two are moved and removed
+// together.
+const FoldsSuffix = localfolds.Suffix
 
 // engine is what differs between SQLite and PostgreSQL: how the views are written.
 type engine interface {
@@ -102,7 +114,7 @@ func newDB(o Options) (*DB, error) {
 	if o.Partitions < 1 {
 		return nil, errors.New("open the views: the number of partitions is missing")
 	}
-	g := newProgress()
+	g := progress.New()
 	d := &DB{
 		reader: &reader{},
 		writer: &writer{
@@ -113,9 +125,9 @@ func newDB(o Options) (*DB, error) {
 			desk:      desk.NewWriter(),
 			pruned:    map[event.Partition]time.Time{},
 		},
-		progress: g,
-		o:        o,
-		began:    time.Now(),
+		Tracker: g,
+		o:       o,
+		began:   time.Now(),
 	}
 	d.Checker = newChecker(d)
 	d.Reader = desk.NewReader(func() *sql.DB { return d.read }, d.do, func() bool { return d.pg != nil }, d.latest)
@@ -152,6 +164,27 @@ func orDefault(n, or int) int {
 		return or
 	}
 	return n
+}
+
+// WaitChange returns when the message's status is not from (at once, if it is another already),
+// or with ctx's error. The error is reading.ErrNotFound if the tenant has no such message yet. It
+// is woken like WaitFor.
+func (d *DB) WaitChange(ctx context.Context, tenant string, id event.ID, from recipient.Status) error {
+	changed, forget := d.WaitForChange(id, from)
+	defer forget()
+	// Read the message only now that the waiter is registered: a commit in between is then seen
+	// by one of the two.
+	m, err := d.Message(ctx, tenant, id)
+	if err != nil || m.Status != from {
+		return err
+	}
+	d.Waits()
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // ErrOtherLedger means that the views are of another ledger than the one of Options.Ledger. Nothing in them

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/chirograph/chirograph/adapters/internal/desk"
+	"github.com/chirograph/chirograph/adapters/internal/localfolds"
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
 	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
@@ -288,14 +289,8 @@ func (t *pgTx) send(b *pgx.Batch) error {
 
 func (t *pgTx) mark(p event.Partition) ledger.Mark { return t.marks[p] }
 
-// folded: rows and folds are in one database, and have one mark.
-func (t *pgTx) folded(p event.Partition) ledger.Mark { return t.marks[p] }
-
-func (t *pgTx) putFolded(event.Partition, ledger.Mark) error { return nil }
-
-func (t *pgTx) indexReserved(*reading.Message, *projections.Reservation) error { return nil }
-
-func (t *pgTx) summed() bool { return true }
+// beside: rows and folds are in one database, and have one mark.
+func (t *pgTx) beside() *localfolds.Tx { return nil }
 
 func (t *pgTx) sums(p event.Partition) *viewsums.Contents { return t.partitions[p] }
 

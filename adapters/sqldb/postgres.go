@@ -318,8 +318,8 @@ func (p *pgEngine) open(ctx context.Context, o Options) (_ *DB, err error) {
 	if err := errors.Join(d.stmt.prepare(ctx, d.read, true), streams.Prepare(ctx, d.read)); err != nil {
 		return nil, fmt.Errorf("open the views: %w", p.explain(err))
 	}
-	d.waiting = make(chan struct{}, 1)
-	d.watcher = &watcher{reader: d.reader, progress: d.progress}
+	d.Waiting = make(chan struct{}, 1)
+	d.watcher = &watcher{reader: d.reader, Tracker: d.Tracker}
 	if err := d.watcher.look(ctx); err != nil {
 		return nil, fmt.Errorf("open the views: %w", err)
 	}

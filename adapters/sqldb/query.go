@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/folds"
+	"github.com/chirograph/chirograph/adapters/internal/localfolds"
 	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
@@ -23,16 +24,16 @@ import (
 
 // reader answers queries from what is committed. All methods may be called from any goroutine.
 type reader struct {
-	pg     *pgEngine // nil on SQLite
-	*local           // nil on PostgreSQL
-	read   *sql.DB   // a few connections
-	stmt   statements
+	pg    *pgEngine         // nil on SQLite
+	folds *localfolds.Folds // nil on PostgreSQL
+	read  *sql.DB           // a few connections
+	stmt  statements
 }
 
 // Mark is part of ledger.Views.
 func (r *reader) Mark(ctx context.Context, p event.Partition) (m ledger.Mark, err error) {
-	if r.local != nil {
-		return r.mark(p)
+	if r.folds != nil {
+		return r.folds.Mark(p)
 	}
 	err = r.do(ctx, fmt.Sprintf("read where the views of partition %s stand", p), func(ctx context.Context) (err error) {
 		var summed sql.NullInt64
@@ -95,8 +96,8 @@ func ids[T ~[16]byte](all []T) [][]byte {
 
 // Due is part of ledger.Views; the earliest come first.
 func (r *reader) Due(ctx context.Context, p event.Partition, before time.Time) (due []ledger.Due, err error) {
-	if r.local != nil {
-		return r.due(p, before)
+	if r.folds != nil {
+		return r.folds.Due(p, before)
 	}
 	err = r.do(ctx, "list what is due", func(ctx context.Context) error {
 		due = nil
@@ -160,8 +161,8 @@ func (r *reader) handoff(ctx context.Context, account, key, id string) (ref ledg
 // Reserved is part of ledger.Views. If two submits have used one key (a result was lost, two
 // processes took requests), the older one counts.
 func (r *reader) Reserved(ctx context.Context, tenant, key string) (ledger.Reserved, bool, error) {
-	if r.local != nil {
-		return r.local.reserved(tenant, key)
+	if r.folds != nil {
+		return r.folds.Reserved(tenant, key)
 	}
 	var x ledger.Reserved
 	var id []byte
@@ -187,8 +188,8 @@ func (r *reader) Tails(ctx context.Context, account, tail string, since time.Tim
 	if err != nil {
 		return nil, errors.New("find recipients by a tail: it is not 16 hexadecimal digits")
 	}
-	if r.local != nil {
-		return r.local.tails(account, n, projections.Day(since), limit)
+	if r.folds != nil {
+		return r.folds.Tails(account, n, projections.Day(since), limit)
 	}
 	err = r.do(ctx, "find recipients by a tail", func(ctx context.Context) error {
 		found = nil
@@ -256,8 +257,8 @@ func (r *reader) Search(ctx context.Context, tenant string, f reading.Filter) (p
 
 // latest is the latest message of a stream; zero if it has none.
 func (r *reader) latest(ctx context.Context, subject event.Pseudonym) (latest event.ID, err error) {
-	if r.local != nil {
-		return r.local.latest(subject)
+	if r.folds != nil {
+		return r.folds.Latest(subject)
 	}
 	err = r.do(ctx, "read a stream's latest message", func(ctx context.Context) error {
 		var id []byte

@@ -12,7 +12,7 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/internal/datafile"
 	"github.com/chirograph/chirograph/adapters/internal/desk"
-	"github.com/chirograph/chirograph/adapters/internal/foldstore"
+	"github.com/chirograph/chirograph/adapters/internal/localfolds"
 	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
@@ -56,7 +56,7 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 	e.db.SetMaxIdleConns(1)
 	if err := d.startSQLite(e, path); err != nil {
 		if e.folds != nil {
-			err = errors.Join(err, e.folds.store.Close())
+			err = errors.Join(err, e.folds.Close())
 		}
 		e.db.Close()
 		if d.read != nil {
@@ -106,14 +106,17 @@ func (d *DB) startSQLite(e *sqlite, path string) (err error) {
 		if err := e.load(ctx); err != nil {
 			return err
 		}
-		return d.openFolds(ctx, e, path)
+		if e.folds, err = localfolds.Open(ctx, &localfolds.Rows{Path: path, Conn: e.conn, Read: d.read, Ledger: e.ledger, Partitions: d.o.Partitions,
+			Marks: e.marks, Contents: e.partitions}, d.o.Folds); err != nil {
+			return err
+		}
+		d.folds, d.loader = e.folds, e.folds
+		return nil
 	}()
 	if err != nil {
 		return fmt.Errorf("open the views: %w", err)
 	}
-	for p, m := range e.folded {
-		d.marks[p] = m.Next
-	}
+	d.Tracker.Begin(e.folds.Marks())
 	e.head = datafile.OpenMarks(path, d.o.Ledger, d.o.Partitions, e.marks)
 	return nil
 }
@@ -136,12 +139,7 @@ type sqlite struct {
 	marks map[event.Partition]ledger.Mark
 	// partitions is what their rows must be.
 	partitions map[event.Partition]viewsums.Contents
-	// folds is the store of the folds, and folded how far it is: never further than the marks.
-	folds  *local
-	folded map[event.Partition]ledger.Mark
-	recent recentFolds
-	// prunedTo is the first day of which a partition's tails were kept when they were pruned last.
-	prunedTo map[event.Partition]int64
+	folds      *localfolds.Folds
 
 	hasOptOut, hasStanding                               *sql.Stmt
 	insertMessage, fillMessage, updateMessage, updateDoc *sql.Stmt
@@ -231,7 +229,7 @@ func (s *sqlite) begin([]*ledger.Batch) (tx, error) {
 		return nil, err
 	}
 	return &sqliteTx{sqliteReviews: sqliteReviews{s}, tx: t, put: map[event.Partition]ledger.Mark{}, putSums: map[event.Partition]viewsums.Contents{},
-		batch: s.folds.store.Batch(), streams: map[event.Pseudonym]recentFold{}, foldedTo: map[event.Partition]ledger.Mark{}}, nil
+		folds: s.folds.Begin()}, nil
 }
 
 func (s *sqlite) doubt(p event.Partition, next int64) error {
@@ -241,18 +239,15 @@ func (s *sqlite) doubt(p event.Partition, next int64) error {
 	x := s.partitions[p]
 	x.Damaged = true
 	s.partitions[p] = x
-	s.folds.setDamaged(p, true)
+	s.folds.SetDamaged(p, true)
 	_, err := s.conn.ExecContext(context.Background(), `UPDATE partitions SET summed = $2 WHERE partition = $1`, int64(p), viewsums.Damaged)
 	return err
 }
 
 func (s *sqlite) reset(p event.Partition) error {
-	// The folds go first: rows may be ahead of them.
-	if err := s.folds.store.Reset(p, func(x event.Pseudonym) bool { return x.Partition(s.folds.partitions) == int(p) }); err != nil {
+	if err := s.folds.Reset(p); err != nil {
 		return err
 	}
-	s.recent = recentFolds{}
-	delete(s.folded, p)
 	t, err := s.conn.BeginTx(context.Background(), nil)
 	if err != nil {
 		return err
@@ -268,7 +263,7 @@ func (s *sqlite) reset(p event.Partition) error {
 	}
 	delete(s.marks, p)
 	delete(s.partitions, p)
-	s.folds.setDamaged(p, false)
+	s.folds.SetDamaged(p, false)
 	s.head.SetMarks(map[event.Partition]ledger.Mark{p: {}})
 	return nil
 }
@@ -282,7 +277,7 @@ func (s *sqlite) note(error) {}
 func (s *sqlite) close() error {
 	err := s.read.Close()
 	_, e := s.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
-	return errors.Join(err, e, s.conn.Close(), s.db.Close(), s.head.Close(), s.folds.store.Close())
+	return errors.Join(err, e, s.conn.Close(), s.db.Close(), s.head.Close(), s.folds.Close())
 }
 
 // sqliteTx writes each row at once. Its connection is used for nothing else meanwhile.
@@ -292,13 +287,7 @@ type sqliteTx struct {
 	put map[event.Partition]ledger.Mark
 	// putSums are what the partitions' rows must then be.
 	putSums map[event.Partition]viewsums.Contents
-	// batch are the folds, which are committed after the rows; streams are those that were read, as they were before, and
-	// foldedTo how far the folds are then.
-	batch    *foldstore.Batch
-	streams  map[event.Pseudonym]recentFold
-	foldedTo map[event.Partition]ledger.Mark
-	// ended are the keys of reservations that have ended. They are looked for once the folds are committed.
-	ended []endedKey
+	folds   *localfolds.Tx
 }
 
 // sqliteReviews writes what people said, the reviews of it, and the officer's views. It reads what the rows must be.
@@ -306,7 +295,7 @@ type sqliteReviews struct{ *sqlite }
 
 func (t *sqliteTx) mark(p event.Partition) ledger.Mark { return t.marks[p] }
 
-func (t *sqliteTx) folded(p event.Partition) ledger.Mark { return t.sqlite.folded[p] }
+func (t *sqliteTx) beside() *localfolds.Tx { return t.folds }
 
 func (t sqliteReviews) sums(p event.Partition) *viewsums.Contents {
 	x, there := t.partitions[p]
@@ -318,8 +307,6 @@ func (t sqliteReviews) sums(p event.Partition) *viewsums.Contents {
 
 // sum is not asked for: the folds are not in this database.
 func (t sqliteReviews) sum(event.Pseudonym) (int64, bool, error) { return 0, false, nil }
-
-func (t sqliteReviews) summed() bool { return false }
 
 func (t *sqliteTx) message(id event.ID) (*reading.Message, error) {
 	var doc []byte
@@ -334,63 +321,17 @@ func (t *sqliteTx) message(id event.ID) (*reading.Message, error) {
 }
 
 func (t *sqliteTx) insertStream(s *streamRow, latest event.ID) (fresh bool, err error) {
-	old, there, err := t.stream(s)
-	if err != nil || there {
-		return false, err
-	}
-	return true, t.putFold(s, &old, latest)
-}
-
-// stream is what is kept of a stream beside its state, as it was before the transaction; false if there was no such stream.
-func (t *sqliteTx) stream(s *streamRow) (old recentFold, there bool, err error) {
-	if old, there = t.streams[s.subject]; there {
-		return old, true, nil
-	}
-	if s.folded != nil && s.folded.New {
-		return old, false, nil
-	}
-	if old, there = t.recent.get(s.subject); !there {
-		var x foldstore.Stream
-		x, there, err = t.batch.Stream(s.subject)
-		old = recentFold{x.Due, x.Latest}
-	}
-	if there && err == nil {
-		t.streams[s.subject] = old
-	}
-	return old, there, err
-}
-
-// putFold writes a stream's fold. Without one in the transaction the fold stays as it was.
-func (t *sqliteTx) putFold(s *streamRow, old *recentFold, latest event.ID) error {
-	x := foldstore.Stream{Due: old.due, Latest: old.latest}
-	if s.folded != nil {
-		x.State, x.Due = s.folded.State, s.folded.Due.Truncate(time.Millisecond)
-	} else {
-		was, _, err := t.batch.Stream(s.subject)
-		if err != nil {
-			return err
-		}
-		x.State = was.State
-	}
-	if !latest.IsZero() {
-		x.Latest = latest
-	}
-	t.recent.put(s.subject, recentFold{x.Due, x.Latest})
-	return t.batch.PutStream(s.partition, s.subject, old.due, &x)
+	return t.folds.Insert(s.partition, s.subject, s.folded, latest)
 }
 
 func (t *sqliteTx) latest(subject event.Pseudonym) (event.ID, error) {
-	return t.streams[subject].latest, nil
+	return t.folds.Latest(subject), nil
 }
 
 func (t *sqliteTx) linkStream(s *streamRow, latest event.ID) error { return t.putStream(s, latest) }
 
 func (t *sqliteTx) putStream(s *streamRow, latest event.ID) error {
-	old, _, err := t.stream(s)
-	if err != nil {
-		return err
-	}
-	return t.putFold(s, &old, latest)
+	return t.folds.Put(s.partition, s.subject, s.folded, latest)
 }
 
 func (t *sqliteTx) insertMessage(m *reading.Message, reference sql.NullString, previous event.ID, doc []byte) (fresh bool, err error) {
@@ -479,27 +420,16 @@ func (t *sqliteTx) insertReserved(m *reading.Message, r *projections.Reservation
 		r.Key, m.ID[:], r.Input, r.Until.UnixMilli()); err != nil {
 		return err
 	}
-	return t.indexReserved(m, r)
-}
-
-func (t *sqliteTx) indexReserved(m *reading.Message, r *projections.Reservation) error {
-	return t.batch.Reserve(&foldstore.Reservation{Partition: m.Position.Partition, Tenant: m.Tenant, Key: viewrows.Plain(r.Key), Input: r.Input,
-		Message: m.ID, Until: r.Until})
+	return t.folds.Reserve(m, r)
 }
 
 func (t *sqliteTx) insertTails(all []tailRow) error {
 	for i := range all {
-		x := &all[i].tail
-		if err := t.batch.PutTail(all[i].p, &foldstore.Tail{Day: x.Day, Account: viewrows.Plain(x.Account), Tail: x.Tail, Tenant: x.Tenant, Subject: x.Subject}); err != nil {
+		if err := t.folds.Tail(all[i].p, &all[i].tail); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (t *sqliteTx) putFolded(p event.Partition, m ledger.Mark) error {
-	t.foldedTo[p] = m
-	return t.batch.PutMark(p, m)
 }
 
 func (t *sqliteTx) putMark(p event.Partition, m ledger.Mark, x *viewsums.Contents) error {
@@ -518,7 +448,7 @@ func (t *sqliteTx) prune(p event.Partition, reservedUntil time.Time, handoffsBef
 			return err
 		}
 		more--
-		t.ended = append(t.ended, endedKey{tenant, viewrows.Plain(key), reservedUntil})
+		t.folds.Unreserve(tenant, key, reservedUntil)
 		return nil
 	})
 	if err != nil {
@@ -527,90 +457,24 @@ func (t *sqliteTx) prune(p event.Partition, reservedUntil time.Time, handoffsBef
 	if _, err := t.pruneHandoffs.Exec(int64(p), handoffsBefore[:]); err != nil {
 		return 0, err
 	}
-	if t.prunedTo[p] < tailsBefore { // once a day
-		t.prunedTo[p] = tailsBefore
-		err = t.batch.PruneTails(p, tailsBefore)
-	}
-	return more, err
+	return more, t.folds.PruneTails(p, tailsBefore)
 }
 
-// commit commits the rows, durably, and then the folds. If the process stops between the two, the folds are behind,
-// and are folded once more.
 func (t *sqliteTx) commit() error {
-	t.folds.committing.Lock()
-	defer t.folds.committing.Unlock()
-	if err := t.tx.Commit(); err != nil {
-		return err
-	}
-	for p, m := range t.put {
-		t.marks[p], t.partitions[p] = m, t.putSums[p]
-	}
-	t.head.SetMarks(t.put)
-	if err := t.batch.Commit(); err != nil {
-		t.recent = recentFolds{}
-		return err
-	}
-	for p, m := range t.foldedTo {
-		t.sqlite.folded[p] = m
-	}
-	return t.unreserve()
-}
-
-type endedKey struct {
-	tenant, key string
-	until       time.Time
-}
-
-// unreserve drops what the store has of reservations that have ended. Without it they would only take room: who looks a
-// key up leaves them out.
-func (t *sqliteTx) unreserve() error {
-	if len(t.ended) == 0 {
-		return nil
-	}
-	b := t.folds.store.Batch()
-	defer b.Close()
-	for _, x := range t.ended {
-		if err := b.Unreserve(x.tenant, x.key, x.until); err != nil {
+	return t.folds.Commit(func() error {
+		if err := t.tx.Commit(); err != nil {
 			return err
 		}
-	}
-	return b.Commit()
-}
-
-// recentFold is what the writer has to know of a stream that it writes once more.
-type recentFold struct {
-	due    time.Time
-	latest event.ID
-}
-
-// recentFolds are those of the streams that were written last: at most twice mostRecentFolds.
-type recentFolds struct {
-	now, before map[event.Pseudonym]recentFold
-}
-
-const mostRecentFolds = 1 << 14
-
-func (r *recentFolds) get(subject event.Pseudonym) (x recentFold, ok bool) {
-	if x, ok = r.now[subject]; !ok {
-		x, ok = r.before[subject]
-	}
-	return x, ok
-}
-
-func (r *recentFolds) put(subject event.Pseudonym, x recentFold) {
-	if len(r.now) >= mostRecentFolds || r.now == nil {
-		r.now, r.before = make(map[event.Pseudonym]recentFold), r.now
-	}
-	r.now[subject] = x
+		for p, m := range t.put {
+			t.marks[p], t.partitions[p] = m, t.putSums[p]
+		}
+		t.head.SetMarks(t.put)
+		return nil
+	})
 }
 
 // rollback ends the transaction, committed or not.
-func (t *sqliteTx) rollback() {
-	t.batch.Close()
-	if t.tx.Rollback() == nil { // it was not committed
-		t.recent = recentFolds{}
-	}
-}
+func (t *sqliteTx) rollback() { t.folds.Rollback(t.tx.Rollback() == nil) }
 
 func affected(r sql.Result, err error) (bool, error) {
 	n, err := affectedRows(r, err)

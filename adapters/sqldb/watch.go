@@ -7,15 +7,20 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
+	"github.com/chirograph/chirograph/adapters/internal/progress"
 	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
+// lookEvery is how often the watcher looks at a database that other processes write to, while a
+// caller waits. Otherwise it looks every Age.
+const lookEvery = 20 * time.Millisecond
+
 // watcher looks regularly at what other processes have committed to PostgreSQL.
 type watcher struct {
 	*reader
-	*progress
+	*progress.Tracker
 	lastMarks map[event.Partition]int64 // the marks of the last look
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
@@ -40,7 +45,7 @@ func (w *watcher) run(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 			return
-		case <-w.waiting:
+		case <-w.Waiting:
 			timer.Reset(max(0, lookEvery-time.Since(last)))
 			continue
 		case <-timer.C:
@@ -52,7 +57,7 @@ func (w *watcher) run(ctx context.Context) {
 		}
 		w.pg.note(err)
 		next := ProgressAge
-		if err == nil && w.awaited() {
+		if err == nil && w.Awaited() {
 			next = lookEvery
 		}
 		timer.Reset(next)
@@ -62,7 +67,7 @@ func (w *watcher) run(ctx context.Context) {
 // look reads the marks, changes to another schema if there is one, and wakes the callers that
 // wait for a position, or for a change in a partition that was folded further.
 func (w *watcher) look(ctx context.Context) error {
-	commits := w.own()
+	commits := w.Own()
 	marks, name, err := w.marksNow(ctx)
 	if err != nil {
 		return err
@@ -70,7 +75,7 @@ func (w *watcher) look(ctx context.Context) error {
 	if w.pg.follow(name) || marks == nil {
 		return nil // these marks are of the former schema; the next look reads the new one
 	}
-	changed := w.see(marks, w.lastMarks, commits)
+	changed := w.See(marks, w.lastMarks, commits)
 	if len(changed) > 0 {
 		if err := w.do(ctx, "look for changes of messages", func(ctx context.Context) error {
 			return sqlrows.Each(ctx, w.stmt.changed, []any{ids(changed)}, func(scan func(...any) error) error {
@@ -78,7 +83,7 @@ func (w *watcher) look(ctx context.Context) error {
 				var status string
 				err := scan(&id, &status)
 				if err == nil {
-					w.changed(toID(id), recipient.Status(status))
+					w.Changed(toID(id), recipient.Status(status))
 				}
 				return err
 			})

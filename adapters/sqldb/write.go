@@ -12,6 +12,8 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/internal/desk"
 	"github.com/chirograph/chirograph/adapters/internal/folds"
+	"github.com/chirograph/chirograph/adapters/internal/localfolds"
+	"github.com/chirograph/chirograph/adapters/internal/progress"
 	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/adapters/internal/viewsums"
@@ -32,7 +34,7 @@ const pruneEvery = time.Minute
 // writer writes what is queued, one transaction after the other.
 type writer struct {
 	engine    engine
-	progress  *progress
+	progress  *progress.Tracker
 	reference func(*event.Event) (string, error) // Options.Reference
 
 	queue  chan op
@@ -140,10 +142,8 @@ type tx interface {
 	// mark is how far a partition was folded. No other transaction changes it while this one
 	// lasts.
 	mark(p event.Partition) ledger.Mark
-	// folded is how far the folds of a partition are: not further than its rows, which mark says.
-	folded(p event.Partition) ledger.Mark
-	// summed reports whether the rows of streams have sums.
-	summed() bool
+	// beside are the folds, where they are not among the rows and have marks of their own; nil on PostgreSQL.
+	beside() *localfolds.Tx
 	// sums is what the partition's rows must be, as of the mark. It is the caller's own.
 	sums(p event.Partition) *viewsums.Contents
 	// sum is the sum of a stream's row; there is false if there is no row.
@@ -175,13 +175,9 @@ type tx interface {
 	deleteReview(id event.ID) error
 	insertInbound(x *inboundRow) error
 	insertReserved(m *reading.Message, r *projections.Reservation) error
-	// indexReserved makes a reservation found whose row there is already, where rows and look-up are apart.
-	indexReserved(m *reading.Message, r *projections.Reservation) error
 	insertTails(all []tailRow) error
 
 	putMark(p event.Partition, m ledger.Mark, x *viewsums.Contents) error
-	// putFolded writes how far the folds are, where they have marks of their own.
-	putFolded(p event.Partition, m ledger.Mark) error
 	// prune deletes the rows that the partition's time has made obsolete. It returns how many reservations
 	// there are more, unless the engine counts them itself.
 	prune(p event.Partition, reservedUntil time.Time, handoffsBefore event.ID, tailsBefore int64) (more int64, err error)
@@ -255,7 +251,11 @@ func (w *writer) publish(t *txn) {
 		w.cache.Put(row.m)
 	}
 	t.desk.Committed(t.marks)
-	w.progress.published(t.folded, t.messages)
+	w.progress.Published(t.folded, func(each func(event.ID, recipient.Status)) {
+		for id, row := range t.messages {
+			each(id, row.m.Status)
+		}
+	})
 }
 
 // txn is one transaction in the making: the rows as they will be.
@@ -267,7 +267,7 @@ type txn struct {
 	marks    map[event.Partition]ledger.Mark
 	sums     map[event.Partition]*viewsums.Contents // of the same partitions
 	folded   map[event.Partition]ledger.Mark        // how far the folds are then
-	again    []judgedAt                             // events whose rows there are already, and whose folds there are not
+	refolded []judgedAt                             // events whose rows there are already, and whose folds there are not
 	messages map[event.ID]*messageRow
 	touched  []*messageRow // in the order of their first events
 	streams  map[event.Pseudonym]*streamRow
@@ -349,7 +349,9 @@ func (t *txn) take(b *ledger.Batch) (refused, err error) {
 	}
 	folded, ok := t.folded[b.Partition]
 	if !ok {
-		folded = t.tx.folded(b.Partition)
+		if folded = mark; t.tx.beside() != nil {
+			folded = t.tx.beside().Mark(b.Partition)
+		}
 	}
 	if sums.Damaged {
 		return folds.Unfit(b.Partition, folds.ErrMarked), nil
@@ -375,7 +377,7 @@ func (t *txn) take(b *ledger.Batch) (refused, err error) {
 	}
 	t.folded[b.Partition] = b.Mark
 	for i := max(folded.Next-begin, 0); i < skip; i++ {
-		t.again = append(t.again, judgedAt{b.Partition, &b.Judged[i]})
+		t.refolded = append(t.refolded, judgedAt{b.Partition, &b.Judged[i]})
 	}
 	if len(judged) > 0 {
 		t.marks[b.Partition], t.sums[b.Partition] = b.Mark, sums
@@ -392,10 +394,10 @@ func (t *txn) take(b *ledger.Batch) (refused, err error) {
 	return nil, nil
 }
 
-// learnAgain finds what the folds' store knows of events whose rows there are already: each stream's latest message, idempotency
+// refold finds what the folds' store knows of events whose rows there are already: each stream's latest message, idempotency
 // keys, and tails.
-func (t *txn) learnAgain() error {
-	for _, x := range t.again {
+func (t *txn) refold() error {
+	for _, x := range t.refolded {
 		e := x.j.Event
 		if e == nil || x.j.Why != "" || e.MessageID().IsZero() {
 			continue
@@ -416,7 +418,7 @@ func (t *txn) learnAgain() error {
 		}
 		t.stream(x.p, e.Subject).known = m.ID
 		if r := projections.Reserved(x.j); r != nil {
-			if err := t.tx.indexReserved(m, r); err != nil {
+			if err := t.tx.beside().Reserve(m, r); err != nil {
 				return err
 			}
 		}
@@ -567,7 +569,7 @@ func encode(m *reading.Message) []byte { return projections.AppendMessage(make([
 
 // write writes the rows and commits.
 func (t *txn) write() error {
-	if err := t.learnAgain(); err != nil {
+	if err := t.refold(); err != nil {
 		return err
 	}
 	for _, s := range t.order {
@@ -601,9 +603,11 @@ func (t *txn) write() error {
 			return err
 		}
 	}
-	for p, m := range t.folded {
-		if err := t.tx.putFolded(p, m); err != nil {
-			return err
+	if beside := t.tx.beside(); beside != nil {
+		for p, m := range t.folded {
+			if err := beside.PutMark(p, m); err != nil {
+				return err
+			}
 		}
 	}
 	if err := t.tx.putDesk(t.desk); err != nil {
@@ -679,7 +683,7 @@ func (t *txn) writeStream(s *streamRow) error {
 			return t.tx.linkStream(s, latest)
 		}
 	}
-	if !t.tx.summed() {
+	if t.tx.beside() != nil { // a stream has a sum only as a row
 		return t.tx.putStream(s, latest)
 	}
 	old, there := t.w.sums.Get(s.subject)
@@ -704,7 +708,7 @@ func (t *txn) writeStream(s *streamRow) error {
 
 // addSum takes down the sum of a new row, where rows have sums.
 func (t *txn) addSum(s *streamRow) {
-	if t.tx.summed() {
+	if t.tx.beside() == nil {
 		t.sums[s.partition].Insert(s.subject, s.sum())
 		t.w.sums.Put(s.subject, s.sum())
 	}
@@ -845,7 +849,7 @@ func (w *writer) reset(p event.Partition) error {
 	w.sums.Clear()
 	w.desk.Forget()
 	delete(w.pruned, p)
-	w.progress.dropped(p)
+	w.progress.Dropped(p)
 	return nil
 }
 

@@ -1,4 +1,5 @@
-package sqldb
+// Package progress knows how far views are, and which callers wait for more.
+package progress
 
 import (
 	"context"
@@ -11,8 +12,8 @@ import (
 	"github.com/chirograph/chirograph/domain/recipient"
 )
 
-// ProgressAge bounds how old the marks in Progress are, where other processes make them.
-const ProgressAge = time.Second
+// Age bounds how old the marks in Progress are, where other processes make them.
+const Age = time.Second
 
 // Progress says how far the views are.
 type Progress struct {
@@ -23,11 +24,11 @@ type Progress struct {
 	Committed time.Time
 }
 
-// progress is what this process knows of how far the views are, and which callers wait for more.
+// Tracker is what this process knows of how far the views are, and which callers wait for more.
 // All methods may be called from any goroutine.
-type progress struct {
-	// waiting tells the watcher that a caller waits; nil if only this process writes.
-	waiting chan struct{}
+type Tracker struct {
+	// Waiting tells the watcher of the database that a caller waits; nil if only this process writes.
+	Waiting chan struct{}
 
 	mu sync.Mutex
 	// marks is how far each partition was folded (Mark.Next), as far as this process knows.
@@ -39,14 +40,15 @@ type progress struct {
 	changes   map[event.ID][]*changeWaiter
 }
 
-func newProgress() *progress {
-	return &progress{marks: map[event.Partition]int64{}, positions: map[event.Partition][]positionWaiter{}, changes: map[event.ID][]*changeWaiter{}}
+// New returns a Tracker of views of which nothing is known.
+func New() *Tracker {
+	return &Tracker{marks: map[event.Partition]int64{}, positions: map[event.Partition][]positionWaiter{}, changes: map[event.ID][]*changeWaiter{}}
 }
 
 // Progress says how far the views are. Compare it with the log's heads to know how far they are
-// behind. It makes no query. What other processes have committed is in it within ProgressAge,
+// behind. It makes no query. What other processes have committed is in it within Age,
 // while the database can be reached.
-func (g *progress) Progress() Progress {
+func (g *Tracker) Progress() Progress {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	p := Progress{Marks: make(map[event.Partition]int64, len(g.marks)), Committed: g.committed}
@@ -69,7 +71,7 @@ type changeWaiter struct {
 // WaitFor returns when the event at the position is applied and its rows can be read, or with
 // ctx's error. A commit of this process wakes it at once, and on PostgreSQL a commit of another
 // process within about 20 ms. Close does not end the wait: ctx does.
-func (g *progress) WaitFor(ctx context.Context, at event.Position) error {
+func (g *Tracker) WaitFor(ctx context.Context, at event.Position) error {
 	g.mu.Lock()
 	if g.marks[at.Partition] > at.Index {
 		g.mu.Unlock()
@@ -78,7 +80,7 @@ func (g *progress) WaitFor(ctx context.Context, at event.Position) error {
 	w := positionWaiter{at.Index, make(chan struct{})}
 	g.positions[at.Partition] = append(g.positions[at.Partition], w)
 	g.mu.Unlock()
-	g.waits()
+	g.Waits()
 	select {
 	case <-w.wake:
 		return nil
@@ -93,7 +95,7 @@ func (g *progress) WaitFor(ctx context.Context, at event.Position) error {
 	return ctx.Err()
 }
 
-func (g *progress) wakePositions(p event.Partition, next int64) {
+func (g *Tracker) wakePositions(p event.Partition, next int64) {
 	g.positions[p] = slices.DeleteFunc(g.positions[p], func(w positionWaiter) bool {
 		if w.index < next {
 			close(w.wake)
@@ -105,34 +107,13 @@ func (g *progress) wakePositions(p event.Partition, next int64) {
 	}
 }
 
-// WaitChange returns when the message's status is not from (at once, if it is another already),
-// or with ctx's error. The error is reading.ErrNotFound if the tenant has no such message yet. It
-// is woken like WaitFor.
-func (d *DB) WaitChange(ctx context.Context, tenant string, id event.ID, from recipient.Status) error {
-	w, forget := d.waitChange(id, from)
-	defer forget()
-	// Read the message only now that the waiter is registered: a commit in between is then seen
-	// by one of the two.
-	m, err := d.Message(ctx, tenant, id)
-	if err != nil || m.Status != from {
-		return err
-	}
-	d.waits()
-	select {
-	case <-w.wake:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// waitChange begins to wait for a change of a message. forget ends the wait.
-func (g *progress) waitChange(id event.ID, from recipient.Status) (w *changeWaiter, forget func()) {
-	w = &changeWaiter{from, make(chan struct{})}
+// WaitForChange begins to wait for a change of a message. forget ends the wait.
+func (g *Tracker) WaitForChange(id event.ID, from recipient.Status) (changed <-chan struct{}, forget func()) {
+	w := &changeWaiter{from, make(chan struct{})}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.changes[id] = append(g.changes[id], w)
-	return w, func() {
+	return w.wake, func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.changes[id] = slices.DeleteFunc(g.changes[id], func(x *changeWaiter) bool { return x == w })
@@ -142,7 +123,7 @@ func (g *progress) waitChange(id event.ID, from recipient.Status) (w *changeWait
 	}
 }
 
-func (g *progress) wakeChanges(id event.ID, status recipient.Status) {
+func (g *Tracker) wakeChanges(id event.ID, status recipient.Status) {
 	g.changes[id] = slices.DeleteFunc(g.changes[id], func(w *changeWaiter) bool {
 		if w.from != status {
 			close(w.wake)
@@ -154,8 +135,8 @@ func (g *progress) wakeChanges(id event.ID, status recipient.Status) {
 	}
 }
 
-// published tells the waiting callers of a commit of this process.
-func (g *progress) published(marks map[event.Partition]ledger.Mark, messages map[event.ID]*messageRow) {
+// Published tells the waiting callers of a commit of this process.
+func (g *Tracker) Published(marks map[event.Partition]ledger.Mark, status func(each func(event.ID, recipient.Status))) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for p, m := range marks {
@@ -165,50 +146,44 @@ func (g *progress) published(marks map[event.Partition]ledger.Mark, messages map
 	g.commits++
 	g.committed = time.Now()
 	if len(g.changes) > 0 {
-		for id, row := range messages {
-			g.wakeChanges(id, row.m.Status)
-		}
+		status(g.wakeChanges)
 	}
 }
 
-// dropped notes that this process has dropped a partition.
-func (g *progress) dropped(p event.Partition) {
+// Dropped notes that this process has dropped a partition.
+func (g *Tracker) Dropped(p event.Partition) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.marks, p)
 	g.commits++
 }
 
-// lookEvery is how often the watcher looks at a database that other processes write to, while a
-// caller waits. Otherwise it looks every ProgressAge.
-const lookEvery = 20 * time.Millisecond
-
-// waits tells the watcher, if there is one, that a caller waits.
-func (g *progress) waits() {
+// Waits tells the watcher, if there is one, that a caller waits.
+func (g *Tracker) Waits() {
 	select {
-	case g.waiting <- struct{}{}:
+	case g.Waiting <- struct{}{}:
 	default:
 	}
 }
 
-// awaited reports whether a caller waits.
-func (g *progress) awaited() bool {
+// Awaited reports whether a caller waits.
+func (g *Tracker) Awaited() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return len(g.positions)+len(g.changes) > 0
 }
 
-// own is how many commits this process has made.
-func (g *progress) own() int {
+// Own is how many commits this process has made.
+func (g *Tracker) Own() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.commits
 }
 
-// see takes marks that were read from the database. commits is how many commits this process had
+// See takes marks that were read from the database. commits is how many commits this process had
 // made when they were read. It returns the messages whose change is awaited in partitions that
 // were folded further since the marks before.
-func (g *progress) see(marks, before map[event.Partition]int64, commits int) (messages []event.ID) {
+func (g *Tracker) See(marks, before map[event.Partition]int64, commits int) (messages []event.ID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for p := range g.marks {
@@ -231,9 +206,18 @@ func (g *progress) see(marks, before map[event.Partition]int64, commits int) (me
 	return messages
 }
 
-// changed tells the callers that wait for a change of the message what its status is.
-func (g *progress) changed(id event.ID, status recipient.Status) {
+// Changed tells the callers that wait for a change of the message what its status is.
+func (g *Tracker) Changed(id event.ID, status recipient.Status) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.wakeChanges(id, status)
+}
+
+// Begin says how far the views are before this process has written anything.
+func (g *Tracker) Begin(marks map[event.Partition]ledger.Mark) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for p, m := range marks {
+		g.marks[p] = m.Next
+	}
 }

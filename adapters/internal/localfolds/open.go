@@ -1,4 +1,4 @@
-package sqldb
+package localfolds
 
 import (
 	"context"
@@ -18,18 +18,32 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// FoldsSuffix is what the name of the folder of the folds has more than that of the views' file.
-const FoldsSuffix = "-folds"
+// Suffix is what the name of the folder has more than that of the rows' file.
+const Suffix = "-folds"
 
 // foldsVersion is the migration from which on programs know that the folds of an SQLite file are beside it.
 const foldsVersion = 7
 
-// openFolds opens the folds beside the views in the file at path. Folds that are not of these views, that cannot be read,
-// or that are ahead of the rows (someone put an older file back) are dropped, and folded anew from the log. What an
-// earlier version kept in the file is moved out of it.
-func (d *DB) openFolds(ctx context.Context, e *sqlite, path string) (err error) {
-	dir := path + FoldsSuffix
-	o := foldstore.Options{Cache: d.o.Folds}
+// Rows are the views' rows, in an SQLite file.
+type Rows struct {
+	Path string
+	// Conn is the connection that writes, and Read are those that read.
+	Conn *sql.Conn
+	Read *sql.DB
+	// Ledger is the ledger's short id, and Partitions how many it has.
+	Ledger     string
+	Partitions int
+	// Marks say how far the rows are, and Contents what they must be. Open changes Contents where it moves rows out.
+	Marks    map[event.Partition]ledger.Mark
+	Contents map[event.Partition]viewsums.Contents
+}
+
+// Open opens the folds beside some rows. Folds that are not of these rows, that cannot be read, or that are ahead of the rows
+// (someone put an older file back) are dropped, and folded anew from the log. What an earlier version kept in the file is
+// moved out of it. cache is how many bytes are kept in memory; 0: a default.
+func Open(ctx context.Context, e *Rows, cache int64) (_ *Folds, err error) {
+	dir := e.Path + Suffix
+	o := foldstore.Options{Cache: cache}
 	store, err := foldstore.Open(dir, o)
 	if errors.Is(err, foldstore.ErrDamaged) {
 		slog.Warn("the folds cannot be read, and are made anew from the ledger", "folder", dir, "error", err)
@@ -38,12 +52,42 @@ func (d *DB) openFolds(ctx context.Context, e *sqlite, path string) (err error) 
 		}
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	e.folds = &local{store: store, partitions: d.o.Partitions, doubt: d.doubt, damaged: map[event.Partition]bool{}}
-	e.recent, e.folded, e.prunedTo = recentFolds{}, map[event.Partition]ledger.Mark{}, map[event.Partition]int64{}
-	d.local, d.loader = e.folds, e.folds
-	id, err := foldsID(ctx, e.conn)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, store.Close())
+		}
+	}()
+	f := &opening{e, &Folds{store: store, partitions: e.Partitions, marks: map[event.Partition]ledger.Mark{}, prunedTo: map[event.Partition]int64{},
+		damaged: map[event.Partition]bool{}}}
+	if err := f.fit(ctx, dir); err != nil {
+		return nil, err
+	}
+	v := store.View()
+	defer v.Close()
+	for p := range event.Partition(e.Partitions) {
+		if m := v.Mark(p); m.Next > 0 {
+			f.folds.marks[p] = m
+		}
+		f.folds.SetDamaged(p, e.Contents[p].Damaged)
+	}
+	return f.folds, nil
+}
+
+// Marks say how far the folds are committed. Only the writer may ask, and must not change them.
+func (f *Folds) Marks() map[event.Partition]ledger.Mark { return f.marks }
+
+// opening are folds on their way to fit their rows.
+type opening struct {
+	*Rows
+	folds *Folds
+}
+
+// fit makes the store that of the rows.
+func (e *opening) fit(ctx context.Context, dir string) error {
+	store := e.folds.store
+	id, err := foldsID(ctx, e.Conn)
 	if err != nil {
 		return err
 	}
@@ -65,14 +109,6 @@ func (d *DB) openFolds(ctx context.Context, e *sqlite, path string) (err error) 
 			return err
 		}
 	}
-	v := store.View()
-	defer v.Close()
-	for p := range event.Partition(d.o.Partitions) {
-		if m := v.Mark(p); m.Next > 0 {
-			e.folded[p] = m
-		}
-		e.folds.setDamaged(p, e.partitions[p].Damaged)
-	}
 	return nil
 }
 
@@ -82,27 +118,27 @@ func foldsID(ctx context.Context, q sqlrows.Querier) (id string, err error) {
 }
 
 // unusable says why the store cannot be that of these rows; "" if it may.
-func (e *sqlite) unusable(id, bound string) (why string) {
+func (e *opening) unusable(id, bound string) (why string) {
 	if bound != id {
 		return "they belong to other views"
 	}
 	v := e.folds.store.View()
 	defer v.Close()
-	for p := range event.Partition(e.folds.partitions) {
+	for p := range event.Partition(e.Partitions) {
 		m := v.Mark(p)
-		if rows := e.marks[p]; m.Next > rows.Next || m.Next == rows.Next && m.Hash != rows.Hash {
+		if rows := e.Marks[p]; m.Next > rows.Next || m.Next == rows.Next && m.Hash != rows.Hash {
 			return fmt.Sprintf("they are at %d in partition %s, and the rows at %d: the views are older", m.Next, p, rows.Next)
 		}
 	}
 	return ""
 }
 
-// moved is how many rows are moved in one commit.
-const moved = 5000
+// moveAtOnce is how many rows are moved in one commit.
+const moveAtOnce = 5000
 
 // moveOut fills the store with what an earlier version kept in the file, and takes it out of the file. A crash before the
 // end leaves the file as it was.
-func (e *sqlite) moveOut(ctx context.Context) error {
+func (e *opening) moveOut(ctx context.Context) error {
 	id := event.NewID(time.Now()).String()
 	if err := e.folds.store.Clear(id); err != nil {
 		return err
@@ -122,7 +158,7 @@ func (e *sqlite) moveOut(ctx context.Context) error {
 	}
 	b := e.folds.store.Batch()
 	defer b.Close()
-	for p, m := range e.marks {
+	for p, m := range e.Marks {
 		if unfit[p] == nil && m.Next > 0 {
 			if err := b.PutMark(p, m); err != nil {
 				return err
@@ -140,9 +176,9 @@ func (e *sqlite) moveOut(ctx context.Context) error {
 }
 
 // unfitFolds are the partitions of which the folds in the file are not what was written, and why.
-func (e *sqlite) unfitFolds(ctx context.Context) (viewsums.Findings, error) {
+func (e *opening) unfitFolds(ctx context.Context) (viewsums.Findings, error) {
 	found := viewsums.Findings{}
-	tx, err := e.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := e.Read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return nil, err
 	}
@@ -160,14 +196,14 @@ func (e *sqlite) unfitFolds(ctx context.Context) (viewsums.Findings, error) {
 }
 
 // inBatches calls f for each row that a query finds, and commits the folds now and then.
-func (e *sqlite) inBatches(ctx context.Context, text string, f func(b *foldstore.Batch, scan func(...any) error) error) error {
+func (e *opening) inBatches(ctx context.Context, text string, f func(b *foldstore.Batch, scan func(...any) error) error) error {
 	b, n := e.folds.store.Batch(), 0
 	defer func() { b.Close() }()
-	err := sqlrows.Query(ctx, e.read, text, nil, func(scan func(...any) error) error {
+	err := sqlrows.Query(ctx, e.Read, text, nil, func(scan func(...any) error) error {
 		if err := f(b, scan); err != nil {
 			return err
 		}
-		if n++; n%moved != 0 {
+		if n++; n%moveAtOnce != 0 {
 			return nil
 		}
 		if err := b.Commit(); err != nil {
@@ -183,7 +219,7 @@ func (e *sqlite) inBatches(ctx context.Context, text string, f func(b *foldstore
 	return b.Commit()
 }
 
-func (e *sqlite) moveStreams(ctx context.Context, unfit viewsums.Findings) error {
+func (e *opening) moveStreams(ctx context.Context, unfit viewsums.Findings) error {
 	return e.inBatches(ctx, `SELECT subject, partition, state, due, latest FROM streams`, func(b *foldstore.Batch, scan func(...any) error) error {
 		var subject, state, latest sql.RawBytes
 		var p event.Partition
@@ -191,12 +227,15 @@ func (e *sqlite) moveStreams(ctx context.Context, unfit viewsums.Findings) error
 		if err := scan(&subject, &p, &state, &due, &latest); err != nil || unfit[p] != nil {
 			return err
 		}
-		x := foldstore.Stream{State: state, Due: fromMillis(due), Latest: toID(latest)}
+		x := foldstore.Stream{State: state, Latest: event.ID(toID(latest))}
+		if due.Valid {
+			x.Due = time.UnixMilli(due.Int64).UTC()
+		}
 		return b.PutStream(p, event.Pseudonym(toID(subject)), time.Time{}, &x)
 	})
 }
 
-func (e *sqlite) moveTails(ctx context.Context) error {
+func (e *opening) moveTails(ctx context.Context) error {
 	return e.inBatches(ctx, `SELECT partition, day, account, tail, tenant, subject FROM tails`, func(b *foldstore.Batch, scan func(...any) error) error {
 		var p event.Partition
 		var t foldstore.Tail
@@ -210,7 +249,7 @@ func (e *sqlite) moveTails(ctx context.Context) error {
 }
 
 // indexKeys makes the idempotency keys found whose rows are in the file.
-func (e *sqlite) indexKeys(ctx context.Context) error {
+func (e *opening) indexKeys(ctx context.Context) error {
 	return e.inBatches(ctx, `SELECT partition, tenant, key, message, input, keep_until FROM reserved`, func(b *foldstore.Batch, scan func(...any) error) error {
 		var r foldstore.Reservation
 		var message []byte
@@ -225,8 +264,8 @@ func (e *sqlite) indexKeys(ctx context.Context) error {
 
 // takeOut takes out of the file what the store has now, says which store that is, and closes the file to earlier
 // versions. The sums of the streams are then those of none.
-func (e *sqlite) takeOut(ctx context.Context, id string, unfit viewsums.Findings) error {
-	tx, err := e.conn.BeginTx(ctx, nil)
+func (e *opening) takeOut(ctx context.Context, id string, unfit viewsums.Findings) error {
+	tx, err := e.Conn.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -240,16 +279,21 @@ func (e *sqlite) takeOut(ctx context.Context, id string, unfit viewsums.Findings
 	if _, err := tx.ExecContext(ctx, `INSERT INTO folds (id) VALUES ($1)`, id); err != nil {
 		return err
 	}
-	for p, m := range e.marks {
-		x := e.partitions[p]
+	for p, m := range e.Marks {
+		x := e.Contents[p]
 		x.Whole, x.Rows, x.Sums = math.MaxUint64, [viewsums.Buckets]int64{}, [viewsums.Buckets]uint64{}
 		x.Damaged = x.Damaged || unfit[p] != nil
-		e.partitions[p] = x
+		e.Contents[p] = x
 		s := x.Store(m.Next)
-		s.Seal(e.ledger, p, ledger.Head{Next: m.Next, Hash: m.Hash})
+		s.Seal(e.Ledger, p, ledger.Head{Next: m.Next, Hash: m.Hash})
 		if _, err := tx.ExecContext(ctx, `UPDATE partitions SET summed = $2, whole = $3, sums = $4 WHERE partition = $1`, int64(p), s.Summed, s.Whole, s.Sums); err != nil {
 			return err
 		}
 	}
 	return tx.Commit()
+}
+
+func toID(b []byte) (id [16]byte) {
+	copy(id[:], b)
+	return id
 }

@@ -1,4 +1,8 @@
-package sqldb
+// Package localfolds is what the views of one machine know of streams: their folds, what is due, idempotency keys and tails, in
+// a store in a folder beside the SQLite file of the rows. A commit writes the rows first, durably, and then the folds: so rows
+// may be ahead of the folds, and never behind. After a crash a partition is read on from the folds' mark, and of what the rows
+// have already only the folds take something.
+package localfolds
 
 import (
 	"bufio"
@@ -6,6 +10,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strconv"
 	"sync"
@@ -21,13 +26,17 @@ import (
 	"github.com/chirograph/chirograph/projections"
 )
 
-// local answers from the store of the folds beside an SQLite file. What the store has is as of its own marks. They are
-// those of the rows, or after a crash some events behind them: then those events are folded once more, and change
-// no row. All methods may be called from any goroutine.
-type local struct {
+// Folds are the open folds of some views. Its answers are as of its own marks. The methods that answer may be called from any
+// goroutine; one goroutine at a time writes.
+type Folds struct {
 	store      *foldstore.Store
 	partitions int
-	doubt      func(p event.Partition, next int64, why error)
+
+	// Only the writer uses these. marks is how far the folds are committed, and prunedTo the first day of which a partition's
+	// tails were kept when they were pruned last.
+	marks    map[event.Partition]ledger.Mark
+	recent   recentFolds
+	prunedTo map[event.Partition]int64
 
 	// committing is held by the writer while it commits rows and folds, and by a reader while it begins to read
 	// both.
@@ -37,33 +46,35 @@ type local struct {
 	damaged map[event.Partition]bool // the partitions whose rows do not fit
 }
 
-func (l *local) setDamaged(p event.Partition, damaged bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.damaged[p] = damaged
+// SetDamaged says whether the rows of a partition are known not to be what was written: nothing is then answered from its folds.
+func (f *Folds) SetDamaged(p event.Partition, damaged bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.damaged[p] = damaged
 }
 
-func (l *local) isDamaged(p event.Partition) bool {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.damaged[p]
+func (f *Folds) isDamaged(p event.Partition) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.damaged[p]
 }
 
-func (l *local) mark(p event.Partition) (ledger.Mark, error) {
-	if l.isDamaged(p) {
+// Mark is part of ledger.Views: how far a partition is folded.
+func (f *Folds) Mark(p event.Partition) (ledger.Mark, error) {
+	if f.isDamaged(p) {
 		return ledger.Mark{}, folds.Unfit(p, folds.ErrMarked)
 	}
-	v := l.store.View()
+	v := f.store.View()
 	defer v.Close()
 	return v.Mark(p), nil
 }
 
 // Streams is part of ledger.Views.
-func (l *local) Streams(_ context.Context, p event.Partition, subjects []event.Pseudonym) (map[event.Pseudonym]*recipient.State, int64, error) {
-	if l.isDamaged(p) {
+func (f *Folds) Streams(_ context.Context, p event.Partition, subjects []event.Pseudonym) (map[event.Pseudonym]*recipient.State, int64, error) {
+	if f.isDamaged(p) {
 		return nil, 0, folds.Unfit(p, folds.ErrMarked)
 	}
-	v := l.store.View()
+	v := f.store.View()
 	defer v.Close()
 	m := v.Mark(p)
 	out := make(map[event.Pseudonym]*recipient.State, len(subjects))
@@ -88,25 +99,25 @@ func (l *local) Streams(_ context.Context, p event.Partition, subjects []event.P
 }
 
 // OptOuts is folds.Loader.OptOuts, from the store.
-func (l *local) OptOuts(_ context.Context, tenant string, subjects []event.Pseudonym) (stand [][]reading.OptOut, asOf []event.Position, err error) {
-	v := l.store.View()
+func (f *Folds) OptOuts(_ context.Context, tenant string, subjects []event.Pseudonym) (stand [][]reading.OptOut, asOf []event.Position, err error) {
+	v := f.store.View()
 	defer v.Close()
 	stand = make([][]reading.OptOut, len(subjects))
 	at := map[event.Pseudonym][]int{}
 	next := map[event.Partition]int64{}
 	for i, s := range subjects {
 		at[s] = append(at[s], i)
-		p := event.Partition(s.Partition(l.partitions))
+		p := event.Partition(s.Partition(f.partitions))
 		if _, known := next[p]; known {
 			continue
 		}
 		next[p] = 0
-		if !l.isDamaged(p) {
+		if !f.isDamaged(p) {
 			next[p] = v.Mark(p).Next
 		}
 	}
 	for s, where := range at {
-		p := event.Partition(s.Partition(l.partitions))
+		p := event.Partition(s.Partition(f.partitions))
 		if next[p] == 0 {
 			continue
 		}
@@ -125,7 +136,7 @@ func (l *local) OptOuts(_ context.Context, tenant string, subjects []event.Pseud
 			stand[i] = rows
 		}
 	}
-	for p := range event.Partition(l.partitions) {
+	for p := range event.Partition(f.partitions) {
 		if next[p] > 0 {
 			asOf = append(asOf, event.Position{Partition: p, Index: next[p] - 1})
 		}
@@ -133,14 +144,16 @@ func (l *local) OptOuts(_ context.Context, tenant string, subjects []event.Pseud
 	return stand, asOf, nil
 }
 
-func (l *local) due(p event.Partition, before time.Time) ([]ledger.Due, error) {
-	v := l.store.View()
+// Due is part of ledger.Views; the earliest come first.
+func (f *Folds) Due(p event.Partition, before time.Time) ([]ledger.Due, error) {
+	v := f.store.View()
 	defer v.Close()
 	return v.Due(p, before)
 }
 
-func (l *local) reserved(tenant, key string) (ledger.Reserved, bool, error) {
-	v := l.store.View()
+// Reserved is part of ledger.Views. If two submits have used one key, the older one counts.
+func (f *Folds) Reserved(tenant, key string) (ledger.Reserved, bool, error) {
+	v := f.store.View()
 	defer v.Close()
 	all, err := v.Reservations(tenant, viewrows.Plain(key))
 	if err != nil {
@@ -154,18 +167,19 @@ func (l *local) reserved(tenant, key string) (ledger.Reserved, bool, error) {
 	return ledger.Reserved{}, false, nil
 }
 
-func (l *local) tails(account string, tail, day int64, limit int) (found []ledger.Tailed, err error) {
-	v := l.store.View()
+// Tails is part of ledger.Views, for a tail as a number and from a day on. They come in order of tenant and subject.
+func (f *Folds) Tails(account string, tail, day int64, limit int) (found []ledger.Tailed, err error) {
+	v := f.store.View()
 	defer v.Close()
 	last := int64(0)
-	for p := range event.Partition(l.partitions) {
+	for p := range event.Partition(f.partitions) {
 		if at := v.Mark(p).Partition.Time; !at.IsZero() {
 			last = max(last, projections.Day(at))
 		}
 	}
 	account = viewrows.Plain(account)
 	seen := map[ledger.Tailed]bool{}
-	for p := range event.Partition(l.partitions) {
+	for p := range event.Partition(f.partitions) {
 		if err := v.Tails(p, day, last, &tail, func(t foldstore.Tail) error {
 			x := ledger.Tailed{Tenant: t.Tenant, Subject: t.Subject}
 			if t.Account == account && !seen[x] {
@@ -189,26 +203,26 @@ func (l *local) tails(account string, tail, day int64, limit int) (found []ledge
 	return found[:min(len(found), limit)], nil
 }
 
-// latest is the latest message of a stream; zero if it has none.
-func (l *local) latest(subject event.Pseudonym) (event.ID, error) {
-	v := l.store.View()
+// Latest is the latest message of a stream; zero if it has none.
+func (f *Folds) Latest(subject event.Pseudonym) (event.ID, error) {
+	v := f.store.View()
 	defer v.Close()
 	x, _, err := v.Stream(subject)
 	return x.Latest, err
 }
 
-// dumped is one snapshot of the folds, as the tables of a dump.
-type dumped struct {
+// Snapshot is one snapshot of the folds.
+type Snapshot struct {
 	view       *foldstore.View
 	partitions int
 }
 
-// tables writes the lines of the tables that an SQLite file does not have.
-func (d *dumped) tables() map[string]func(out *bufio.Writer) error {
+// Tables writes the lines of a dump's tables that the SQLite file does not have.
+func (d *Snapshot) Tables() map[string]func(out *bufio.Writer) error {
 	return map[string]func(out *bufio.Writer) error{"streams": d.streams, "tails": d.tails}
 }
 
-func (d *dumped) streams(out *bufio.Writer) error {
+func (d *Snapshot) streams(out *bufio.Writer) error {
 	var line []byte
 	return d.view.Each(func(subject event.Pseudonym, x foldstore.Stream) error {
 		line = append(line[:0], "streams\t"...)
@@ -234,7 +248,7 @@ func (d *dumped) streams(out *bufio.Writer) error {
 	})
 }
 
-func (d *dumped) tails(out *bufio.Writer) error {
+func (d *Snapshot) tails(out *bufio.Writer) error {
 	var line []byte
 	for p := range event.Partition(d.partitions) {
 		now := d.view.Mark(p).Partition.Time
@@ -257,23 +271,30 @@ func (d *dumped) tails(out *bufio.Writer) error {
 	return nil
 }
 
-// snapshots runs a query over one snapshot of the rows and one of the folds, of the same commit.
-func (l *local) snapshots(ctx context.Context, db *sql.DB, query func(tx *sql.Tx, v *foldstore.View) error) error {
-	l.committing.RLock()
-	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err == nil {
-		var n int64 // the snapshot begins with the first read
-		if err = tx.QueryRowContext(ctx, `SELECT count(*) FROM partitions`).Scan(&n); err != nil {
-			tx.Rollback()
-		}
-	}
+// Snapshots runs a query over one snapshot of the rows and one of the folds, of the same commit.
+func (f *Folds) Snapshots(ctx context.Context, db *sql.DB, query func(tx *sql.Tx, folds *Snapshot) error) error {
+	tx, view, err := f.begin(ctx, db)
 	if err != nil {
-		l.committing.RUnlock()
 		return err
 	}
-	v := l.store.View()
-	l.committing.RUnlock()
 	defer tx.Rollback()
-	defer v.Close()
-	return query(tx, v)
+	defer view.Close()
+	return query(tx, &Snapshot{view, f.partitions})
 }
+
+func (f *Folds) begin(ctx context.Context, db *sql.DB) (*sql.Tx, *foldstore.View, error) {
+	f.committing.RLock()
+	defer f.committing.RUnlock()
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	var n int64 // the snapshot begins with the first read
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM partitions`).Scan(&n); err != nil {
+		return nil, nil, errors.Join(err, tx.Rollback())
+	}
+	return tx, f.store.View(), nil
+}
+
+// Close closes the store.
+func (f *Folds) Close() error { return f.store.Close() }
