@@ -80,8 +80,8 @@ type Config struct {
 	// MaxWaiting bounds the messages of one priority that are allowed and wait for a slot.
 	// Further messages stay undecided. Default 2,000.
 	MaxWaiting int
-	// MaxStreams is how many streams are kept in memory beside those in use. Default MaxStreams.
-	MaxStreams int
+	// StreamMemory is how many bytes of streams are kept in memory beside those in use, about. Default StreamMemory.
+	StreamMemory int64
 	// Horizon is how far ahead timers are kept in memory. What becomes due later, Look must tell.
 	// Default 10 min.
 	Horizon time.Duration
@@ -109,7 +109,9 @@ func (c *Config) defaults() {
 	def(&c.Horizon, 10*time.Minute)
 	num(&c.ReleaseRate, 100)
 	num(&c.MaxWaiting, 2000)
-	num(&c.MaxStreams, MaxStreams)
+	if c.StreamMemory == 0 {
+		c.StreamMemory = StreamMemory
+	}
 	num(&c.Budget, 256)
 	if c.NewID == nil {
 		c.NewID = event.NewID
@@ -173,7 +175,7 @@ func New(cfg Config) *Clerk {
 	cfg.defaults()
 	c := &Clerk{cfg: cfg, fold: NewFold(cfg.Partition, cfg.Control), agenda: newAgenda(cfg.Horizon, cfg.ReleaseRate),
 		windows: newWindows(cfg.Slots, cfg.MaxWaiting)}
-	c.fold.most, c.fold.rule = cfg.MaxStreams, cfg.Rule
+	c.fold.most, c.fold.rule = cfg.StreamMemory, cfg.Rule
 	c.flights = newFlights(&c.windows, cfg.GiveUp)
 	return c
 }

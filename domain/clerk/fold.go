@@ -26,7 +26,7 @@ import (
 type Fold struct {
 	partition event.Partition
 	control   *control.Control
-	most      int // how many streams are kept in memory
+	most      int64 // how many bytes of streams are kept in memory, about
 	rule      *recipient.Rule
 
 	next    int64
@@ -35,6 +35,7 @@ type Fold struct {
 	part    recipient.PartitionState
 	reg     *control.Registry
 	streams map[event.Pseudonym]*stream
+	weight  int64 // of the streams together
 
 	judged    []ledger.Judged             // judged since the last cut
 	dirty     map[event.Pseudonym]*stream // the streams that changed since the last cut
@@ -42,14 +43,14 @@ type Fold struct {
 	committed uint64
 }
 
-// MaxStreams is how many streams a Fold keeps in memory beside those in use.
-const MaxStreams = 8000
+// StreamMemory is how many bytes of streams a Fold keeps in memory beside those in use, about.
+const StreamMemory = 4 << 20
 
 // NewFold returns the fold of a partition before its first event. When the partition applies a
 // control position that c has not read yet, Apply waits for c.
 func NewFold(p event.Partition, c *control.Control) *Fold {
 	rule := recipient.Standard()
-	return &Fold{partition: p, control: c, most: MaxStreams, rule: &rule, reg: &control.Registry{},
+	return &Fold{partition: p, control: c, most: StreamMemory, rule: &rule, reg: &control.Registry{},
 		streams: map[event.Pseudonym]*stream{}, dirty: map[event.Pseudonym]*stream{}}
 }
 
@@ -100,8 +101,10 @@ func (f *Fold) load(subjects []event.Pseudonym, folds map[event.Pseudonym]*recip
 		f.streams[s] = st
 		if st.state == nil {
 			st.state = recipient.New("", s)
+			f.weigh(st, newWeight)
 			continue
 		}
+		f.weigh(st, newWeight+messageWeight*int64(len(st.state.Messages)))
 		loaded(st)
 	}
 }
@@ -213,6 +216,7 @@ func (f *Fold) Cut() (*ledger.Batch, error) {
 		}
 		b.Streams = append(b.Streams, ledger.Folded{Subject: s, State: raw, Due: st.state.Due(), New: st.fresh})
 		st.cut, st.fresh = f.cuts, false
+		f.weigh(st, newWeight+3*int64(len(raw))+submitWeight*int64(len(st.submits)))
 	}
 	clear(f.dirty)
 	f.judged = nil
@@ -226,17 +230,32 @@ func (f *Fold) Cuts() uint64 { return f.cuts }
 // later batch, and has nothing going on, may leave memory.
 func (f *Fold) Committed(n uint64) {
 	f.committed = n
-	if len(f.streams) <= f.most {
+	if f.weight <= f.most {
 		return
 	}
 	for s, st := range f.streams {
-		if len(f.streams) <= f.most*3/4 {
+		if f.weight <= f.most*3/4 {
 			return
 		}
 		if st.cut <= f.committed && f.dirty[s] == nil && !st.busy() {
+			f.weigh(st, 0)
 			delete(f.streams, s)
 		}
 	}
+}
+
+// What streams take in memory, about, in bytes: a new one; a message of one that was loaded; a submit that is kept for its
+// body. Once its fold was encoded, a stream is taken to need three times as much as that.
+const (
+	newWeight     = 512
+	messageWeight = 2048
+	submitWeight  = 1536
+)
+
+// weigh takes down what a stream takes in memory.
+func (f *Fold) weigh(st *stream, weight int64) {
+	f.weight += weight - st.weight
+	st.weight = weight
 }
 
 func sorted[V any](m map[event.Pseudonym]V) []event.Pseudonym {

@@ -314,7 +314,7 @@ func (n *node) config() clerk.Config {
 			}
 			return r[0].Event, nil
 		},
-		MaxStreams: 1 + n.w.rng.IntN(2)*100,
+		StreamMemory: 1 + int64(n.w.rng.IntN(2))*300_000,
 	}
 	if n.desk != nil {
 		c.Unanswered = n.desk.unanswered

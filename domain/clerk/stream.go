@@ -16,10 +16,11 @@ type stream struct {
 	partition event.Partition
 	state     *recipient.State
 
-	// The Fold's fields: the number of the last batch that the stream was in; and whether the views had no such stream, and
-	// no batch has had it since.
-	cut   uint64
-	fresh bool
+	// The Fold's fields: the number of the last batch that the stream was in; whether the views had no such stream, and
+	// no batch has had it since; and its weight.
+	cut    uint64
+	fresh  bool
+	weight int64 // what it takes in memory, about, in bytes
 
 	// The agenda's fields: whether the stream is in the ready queue, and its earliest timer.
 	queued bool
@@ -39,9 +40,10 @@ func (st *stream) to() ledger.Stream {
 	return ledger.Stream{Tenant: st.state.Tenant, Subject: st.subject, Partition: st.partition, Key: st.state.Key}
 }
 
-// busy reports whether something is going on in the stream, so that it must stay in memory.
+// busy reports whether something is going on in the stream, so that it must stay in memory. One that only waits for its turn
+// is loaded when that comes.
 func (st *stream) busy() bool {
-	return st.flight != nil || st.queued ||
+	return st.flight != nil ||
 		slices.ContainsFunc(st.state.Messages, func(m *recipient.Message) bool { return m.Status == recipient.Sending })
 }
 

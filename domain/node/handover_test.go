@@ -250,7 +250,7 @@ func (f *failover) Write(b *ledger.Batch, done func(error)) {
 func TestViewsThatWentBack(t *testing.T) {
 	p := newLedger(t)
 	f := &failover{Views: p.views, second: nodetest.NewViews()}
-	p.start(0, func(c *node.Config) { c.Views, c.Finder, c.Clerk.MaxStreams = f, f, 1 })
+	p.start(0, func(c *node.Config) { c.Views, c.Finder, c.Clerk.StreamMemory = f, f, 1 })
 	p.apply()
 	p.places[0].give(0)
 	to := numbers(0, 12)

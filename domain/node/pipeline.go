@@ -15,9 +15,13 @@ import (
 )
 
 const (
-	readBatch  = 512                   // how many events one read may return
-	flushEvery = 50 * time.Millisecond // how long applied events wait for their batch
-	flushAt    = 2048                  // and how many may wait
+	readBatch = 512 // how many events one read may return
+	// flushEvery is how long applied events wait for their batch, and busyFlush how long where there are more than busyAt of
+	// them: most messages then are over when their rows are written, once.
+	flushEvery = 50 * time.Millisecond
+	busyFlush  = 300 * time.Millisecond
+	busyAt     = 8
+	flushAt    = 2048 // and how many may wait
 	// markEvery is how often the views are asked whether they are known not to be what was written. What is
 	// loaded from them is refused at once.
 	markEvery = 5 * time.Second
@@ -481,6 +485,9 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 		return 0, err
 	}
 	flush := flushEvery
+	if fold.Pending() > busyAt {
+		flush = busyFlush
+	}
 	if to := l.hurried.Load(); l.cutTo < to && fold.Next() >= to {
 		flush = hurryEvery
 	}

@@ -329,7 +329,7 @@ func (v *View) Tails(p event.Partition, from, to int64, tail *int64, f func(Tail
 		return v.s.each(v.snapshot, dayKey(p, from), dayKey(p, to+1), take)
 	}
 	for day := from; day <= to; day++ {
-		first := binary.BigEndian.AppendUint64(dayKey(p, day), uint64(*tail))
+		first := binary.BigEndian.AppendUint64(dayKey(p, day), sortable(*tail))
 		if err := v.s.each(v.snapshot, first, after(first), take); err != nil {
 			return err
 		}

@@ -29,7 +29,7 @@ func dayKey(p event.Partition, day int64) []byte {
 }
 
 func tailKey(p event.Partition, t *Tail) []byte {
-	b := binary.BigEndian.AppendUint64(dayKey(p, t.Day), uint64(t.Tail))
+	b := binary.BigEndian.AppendUint64(dayKey(p, t.Day), sortable(t.Tail))
 	b = append(append(append(b, t.Account...), 0), t.Tenant...)
 	return append(append(b, 0), t.Subject[:]...)
 }
@@ -40,7 +40,7 @@ func readTail(key []byte) (t Tail, err error) {
 		return t, errDamaged
 	}
 	t.Day = int64(binary.BigEndian.Uint32(key[3:]))
-	t.Tail = int64(binary.BigEndian.Uint64(key[7:]))
+	t.Tail = int64(binary.BigEndian.Uint64(key[7:]) ^ 1<<63)
 	copy(t.Subject[:], key[len(key)-16:])
 	account, tenant, ok := bytes.Cut(key[fixed:len(key)-17], []byte{0})
 	if !ok {

@@ -185,6 +185,12 @@ func digestsOf(t *testing.T, dir string) map[string][sha256.Size]byte {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
+		if e.IsDir() {
+			if err := os.CopyFS(filepath.Join(to, e.Name()), os.DirFS(filepath.Join(dir, e.Name()))); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
 		raw, err := os.ReadFile(filepath.Join(dir, e.Name()))
 		if err != nil {
 			t.Fatal(err)

@@ -286,7 +286,7 @@ func run(t *testing.T, open func(t *testing.T, node string) ledger.Log, o Option
 			Logger: slog.New(slog.NewTextHandler(&w.journal, &slog.HandlerOptions{Level: slog.LevelInfo})).With("by", name),
 			Author: ledger.Author{Source: w.source, Node: name}, AppendWithin: appendWithin,
 			// Few streams stay in memory, so that they are loaded again and again.
-			Clerk: clerk.Config{CallWindow: callWindow, AnswerWithin: answerWithin, GiveUp: giveUp, MaxStreams: 6}})
+			Clerk: clerk.Config{CallWindow: callWindow, AnswerWithin: answerWithin, GiveUp: giveUp, StreamMemory: 20_000}})
 		for _, a := range accounts {
 			c := &carrier{centre: w.centre, account: a, node: s, window: 6 + w.rng.n(6), changed: make(chan struct{}, 1)}
 			s.carriers = append(s.carriers, c)
