@@ -97,9 +97,7 @@ type Parsed struct {
 // result belongs to the one verifier that takes it. raw is kept until then.
 func Parse(raw []byte) Parsed {
 	p := Parsed{raw: raw}
-	if p.e, p.err = event.Decode(raw); p.err == nil {
-		p.canonical = event.Canonical(raw, p.e)
-	}
+	p.e, p.canonical, p.err = event.DecodeCanonical(raw)
 	return p
 }
 
