@@ -83,6 +83,24 @@ func apart(pages map[event.Partition][]page, draw *rand.Rand) *Report {
 	return v.Finish()
 }
 
+// sameApart wants that the partitions, read apart from one another, make the same report.
+func (b *book) sameApart(r *Report) {
+	want, err := json.Marshal(r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	pages, draw := b.pages(), rand.New(rand.NewPCG(1, 1))
+	for range 5 {
+		got, err := json.Marshal(apart(pages, draw))
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if string(got) != string(want) {
+			b.t.Errorf("apart\n%s\nin turn\n%s", got, want)
+		}
+	}
+}
+
 // wreck does something to a book that may be wrong.
 func wreck(b *book, draw *rand.Rand) {
 	parts := slices.Sorted(maps.Keys(b.parts))
@@ -153,26 +171,16 @@ func TestApartIsAsInTurn(t *testing.T) {
 		for range draw.IntN(8) {
 			wreck(b, draw)
 		}
-		pages := b.pages()
-		r := inTurn(pages)
-		want, err := json.Marshal(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := inTurn(b.pages())
 		if !r.OK() {
 			found++
 		}
 		for c := range r.Codes {
 			codes[c] = true
 		}
-		for range 5 {
-			got, err := json.Marshal(apart(pages, draw))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if string(got) != string(want) {
-				t.Fatalf("seed %d: apart\n%s\nin turn\n%s", seed, got, want)
-			}
+		b.sameApart(r)
+		if t.Failed() {
+			t.Fatalf("the seed was %d", seed)
 		}
 	}
 	if found < 200 || len(codes) < 25 {

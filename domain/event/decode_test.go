@@ -133,7 +133,7 @@ func TestOtherForms(t *testing.T) {
 		"a day too much":              {`"time":"2026-11-24`, `"time":"2026-11-31`},
 		"a zero time":                 {`"time":"2026-11-24T08:40:00.000Z`, `"time":"0001-01-01T00:00:00.000Z`},
 		"base64 with a line's end":    {`"box":"`, `"box":"\n`},
-		"base64 with a real one":      {`"box":"`, "\"box\":\"\n"},
+		"base64 with real ones":       {`"box":"`, "\"box\":\"\n\n\n\n"},
 		"base64 with other bits":      {`=="`, `B="`},
 		"another version":             {`"1.0"`, `"1.1"`},
 		"no version":                  {`"specversion":"1.0",`, ``},
