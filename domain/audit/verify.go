@@ -146,7 +146,6 @@ func (v *Verifier) Join(c *Pass) {
 	if v.source == "" {
 		v.source = c.source
 	}
-	c.report = newReport()
 }
 
 // endNow ends the partition that Take reads.

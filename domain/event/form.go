@@ -90,24 +90,8 @@ func (f *form) has(c byte) bool {
 	return false
 }
 
-// key writes a field's name; there is something to write. Reading, it reports whether the field comes
-// next: a field that does not was left out.
-func (f *form) key(k string) bool {
-	if f.reading {
-		at := f.at
-		if !f.first {
-			if at >= len(f.b) || f.b[at] != ',' {
-				return false
-			}
-			at++
-		}
-		end := at + len(k) + 3
-		if end > len(f.b) || f.b[at] != '"' || string(f.b[at+1:end-2]) != k || f.b[end-2] != '"' || f.b[end-1] != ':' {
-			return false
-		}
-		f.at, f.first = end, false
-		return true
-	}
+// name writes a field's name.
+func (f *form) name(k string) {
 	if !f.first {
 		f.b = append(f.b, ',')
 	}
@@ -115,6 +99,22 @@ func (f *form) key(k string) bool {
 	f.b = append(f.b, '"')
 	f.b = append(f.b, k...)
 	f.b = append(f.b, '"', ':')
+}
+
+// comes reads a field's name, and reports whether it comes next: a field that does not was left out.
+func (f *form) comes(k string) bool {
+	at := f.at
+	if !f.first {
+		if at >= len(f.b) || f.b[at] != ',' {
+			return false
+		}
+		at++
+	}
+	end := at + len(k) + 3
+	if end > len(f.b) || f.b[at] != '"' || string(f.b[at+1:end-2]) != k || f.b[end-2] != '"' || f.b[end-1] != ':' {
+		return false
+	}
+	f.at, f.first = end, false
 	return true
 }
 
@@ -136,7 +136,9 @@ func (f *form) close() {
 
 // object is an object that is always there, also empty.
 func (f *form) object(k string, d formed) {
-	if !f.key(k) {
+	if !f.reading {
+		f.name(k)
+	} else if !f.comes(k) {
 		f.fail()
 		return
 	}
@@ -153,7 +155,7 @@ func optional[T any, P formedBy[T]](f *form, k string, d *P) {
 		}
 		return
 	}
-	if f.key(k) {
+	if f.comes(k) {
 		*d = new(T)
 		f.open()
 		(*d).fields(f)
@@ -179,7 +181,7 @@ func (f *form) elements(k string, n int, one func(i int)) {
 		if n == 0 {
 			return
 		}
-		f.key(k)
+		f.name(k)
 		for i := range n {
 			if i == 0 {
 				f.b = append(f.b, '[')
@@ -191,7 +193,7 @@ func (f *form) elements(k string, n int, one func(i int)) {
 		f.b = append(f.b, ']')
 		return
 	}
-	if !f.key(k) {
+	if !f.comes(k) {
 		return
 	}
 	f.take('[')
@@ -293,12 +295,12 @@ func (f *form) escaped() (s []byte) {
 func str[S ~string](f *form, k string, s *S) {
 	if !f.reading {
 		if *s != "" {
-			f.key(k)
+			f.name(k)
 			f.quote(string(*s))
 		}
 		return
 	}
-	if f.key(k) {
+	if f.comes(k) {
 		*s = S(f.quoted())
 		if *s == "" {
 			f.fail()
@@ -310,12 +312,12 @@ func str[S ~string](f *form, k string, s *S) {
 func word[S ~string](f *form, k string, s *S) {
 	if !f.reading {
 		if *s != "" {
-			f.key(k)
+			f.name(k)
 			f.quote(string(*s))
 		}
 		return
 	}
-	if f.key(k) {
+	if f.comes(k) {
 		*s = S(shared(f.quoted()))
 		if *s == "" {
 			f.fail()
@@ -348,12 +350,12 @@ func words[S ~string](f *form, k string, all *[]S) {
 func (f *form) id(k string, id *ID) {
 	if !f.reading {
 		if !id.IsZero() {
-			f.key(k)
+			f.name(k)
 			f.uuid(id)
 		}
 		return
 	}
-	if f.key(k) {
+	if f.comes(k) {
 		f.uuid(id)
 		if id.IsZero() {
 			f.fail()
@@ -424,13 +426,13 @@ func digits(to, s []byte) bool {
 func (f *form) pseudonym(k string, p *Pseudonym) {
 	if !f.reading {
 		if !p.IsZero() {
-			f.key(k)
+			f.name(k)
 			f.b = append(f.b, '"')
 			f.b = append(hex.AppendEncode(f.b, p[:]), '"')
 		}
 		return
 	}
-	if f.key(k) {
+	if f.comes(k) {
 		if s := f.fixed(32); s == nil || !digits(p[:], s) || p.IsZero() {
 			f.fail()
 		}
@@ -441,12 +443,12 @@ func (f *form) pseudonym(k string, p *Pseudonym) {
 func num[N ~int | ~int64 | ~uint16](f *form, k string, n *N) {
 	if !f.reading {
 		if *n != 0 {
-			f.key(k)
+			f.name(k)
 			f.b = strconv.AppendInt(f.b, int64(*n), 10)
 		}
 		return
 	}
-	if f.key(k) {
+	if f.comes(k) {
 		x := f.number()
 		if *n = N(x); int64(*n) != x || x == 0 {
 			f.fail()
@@ -486,12 +488,12 @@ func (f *form) number() int64 {
 func (f *form) flag(k string, v *bool) {
 	if !f.reading {
 		if *v {
-			f.key(k)
+			f.name(k)
 			f.b = append(f.b, "true"...)
 		}
 		return
 	}
-	if f.key(k) {
+	if f.comes(k) {
 		if *v = bytes.HasPrefix(f.b[f.at:], []byte("true")); !*v {
 			f.fail()
 			return
@@ -509,13 +511,13 @@ func (f *form) time(k string, t *time.Time) {
 		if t.Nanosecond()%int(time.Millisecond) != 0 || t.Location() != time.UTC || t.Year() < 0 || t.Year() > 9999 {
 			f.err = fmt.Errorf("%s is not in whole milliseconds, UTC, of a year of four digits", k)
 		}
-		f.key(k)
+		f.name(k)
 		f.b = append(f.b, '"')
 		f.b = t.AppendFormat(f.b, "2006-01-02T15:04:05.000Z")
 		f.b = append(f.b, '"')
 		return
 	}
-	if !f.key(k) {
+	if !f.comes(k) {
 		return
 	}
 	s := f.fixed(24)
@@ -542,14 +544,14 @@ func (f *form) time(k string, t *time.Time) {
 func (f *form) bytes(k string, v *[]byte) {
 	if !f.reading {
 		if len(*v) > 0 {
-			f.key(k)
+			f.name(k)
 			f.b = append(f.b, '"')
 			f.b = base64.StdEncoding.AppendEncode(f.b, *v)
 			f.b = append(f.b, '"')
 		}
 		return
 	}
-	if !f.key(k) {
+	if !f.comes(k) {
 		return
 	}
 	f.take('"')
