@@ -253,8 +253,8 @@ func (v holds) endsCopy(index int64, e *event.Event) {
 	})
 }
 
-// placed follows the words of an unplaced message, where an officer placed them.
-func (v holds) placed(index int64, e *event.Event, d *event.InboundReceivedV2) {
+// destined follows the words of an unplaced message, where an officer placed them.
+func (v holds) destined(index int64, e *event.Event, d *event.InboundReceivedV2) {
 	m, there := d.Places, destination{event.Position{Partition: v.current, Index: index}, e.ID}
 	v.act(func(v *Verifier) { v.placing.destinations[m] = append(v.placing.destinations[m], there) })
 }

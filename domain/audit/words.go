@@ -93,7 +93,7 @@ func (v promises) received(index int64, s *stream, e *event.Event, d *event.Inbo
 		return
 	}
 	if !d.Places.IsZero() {
-		holds(v).placed(index, e, d)
+		holds(v).destined(index, e, d)
 	}
 	v.heeded(index, d.Ask, d.Holds, d.Reaches)
 	if d.Places.IsZero() || d.Control > 0 {

@@ -55,7 +55,7 @@ func decodeForm(raw []byte) *Event {
 	if len(raw) > MaxSize {
 		return nil
 	}
-	f, e := form{b: raw, reading: true}, &Event{}
+	f, e := form{input: input{b: raw}, reading: true}, &Event{}
 	if f.whole(e); f.failed || f.at != len(raw) {
 		return nil
 	}

@@ -19,7 +19,7 @@ func AppendEncoded(b []byte, e *Event) ([]byte, error) {
 		}
 		return append(b, o.Raw...), nil
 	}
-	f := form{b: b}
+	f := form{input: input{b: b}}
 	start := len(b)
 	f.whole(e)
 	if f.err != nil {

@@ -18,15 +18,19 @@ import (
 // Reading takes only what writing writes, byte for byte. Whatever else there is, another order, a space,
 // an escape that is not needed, an empty field: reading fails, also where the bytes are JSON of an event.
 type form struct {
-	// b is what was written so far, or what is read.
-	b     []byte
-	first bool // whether the next field is the first one of its object
+	input
+	// reading says that b is read; else it is what was written so far.
+	reading bool
 	// err says why the event cannot be written.
 	err error
+}
 
-	reading bool
-	at      int // how far b was read
-	failed  bool
+// input is what is read, and how far. A failed reading is at the end.
+type input struct {
+	b      []byte
+	at     int
+	first  bool // whether the next field is the first one of its object
+	failed bool
 }
 
 // formed is a type that says its fields.
@@ -70,10 +74,10 @@ func (f *form) whole(e *Event) {
 }
 
 // fail ends reading: nothing that follows is found any more.
-func (f *form) fail() { f.failed, f.at = true, len(f.b) }
+func (f *input) fail() { f.failed, f.at = true, len(f.b) }
 
 // take reads one byte, which must be c.
-func (f *form) take(c byte) {
+func (f *input) take(c byte) {
 	if f.at < len(f.b) && f.b[f.at] == c {
 		f.at++
 		return
@@ -82,7 +86,7 @@ func (f *form) take(c byte) {
 }
 
 // has reads one byte if it is c, and reports whether it was.
-func (f *form) has(c byte) bool {
+func (f *input) has(c byte) bool {
 	if f.at < len(f.b) && f.b[f.at] == c {
 		f.at++
 		return true
@@ -102,7 +106,7 @@ func (f *form) name(k string) {
 }
 
 // comes reads a field's name, and reports whether it comes next: a field that does not was left out.
-func (f *form) comes(k string) bool {
+func (f *input) comes(k string) bool {
 	at := f.at
 	if !f.first {
 		if at >= len(f.b) || f.b[at] != ',' {
@@ -233,7 +237,7 @@ func (f *form) quote(s string) {
 const hexDigits = "0123456789abcdef"
 
 // quoted reads the bytes of a text; what it returns may lie in f.b.
-func (f *form) quoted() []byte {
+func (f *input) quoted() []byte {
 	f.take('"')
 	var or byte
 	for i, c := range f.b[f.at:] {
@@ -255,7 +259,7 @@ func (f *form) quoted() []byte {
 }
 
 // escaped is quoted of a text with escapes, whose quote at its beginning was read.
-func (f *form) escaped() (s []byte) {
+func (f *input) escaped() (s []byte) {
 	for f.at < len(f.b) {
 		c := f.b[f.at]
 		f.at++
@@ -391,7 +395,7 @@ func (f *form) uuid(id *ID) {
 }
 
 // fixed reads a text of n bytes without looking at them; nil where it has another length.
-func (f *form) fixed(n int) []byte {
+func (f *input) fixed(n int) []byte {
 	at := f.at + 1
 	if at+n >= len(f.b) || f.b[at-1] != '"' || f.b[at+n] != '"' {
 		f.fail()
@@ -471,7 +475,7 @@ func (f *form) nums(k string, all *[]int) {
 }
 
 // number reads a number in its shortest form.
-func (f *form) number() int64 {
+func (f *input) number() int64 {
 	from := f.at
 	f.has('-')
 	first := f.at

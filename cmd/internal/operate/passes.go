@@ -51,8 +51,11 @@ func (o *verified) read(ctx context.Context, g *terminal.Globals, log assemble.L
 	return nil
 }
 
-// passes reads the recipients' partitions, as many at a time as there are processors. Each takes memory for its
-// streams, so it is not all of them.
+// mostPasses is how many partitions are read at a time at most. Each takes memory for its streams, and reading the file, which
+// they share, soon takes longer than checking.
+const mostPasses = 4
+
+// passes reads the recipients' partitions, as many at a time as there are processors, up to mostPasses.
 type passes struct {
 	log   assemble.Log
 	heads []int64 // by partition
@@ -75,7 +78,7 @@ type endedPass struct {
 
 // read reads all partitions and returns why some could not be read to their end.
 func (a *passes) read(ctx context.Context) []string {
-	width := runtime.GOMAXPROCS(0)
+	width := min(runtime.GOMAXPROCS(0), mostPasses)
 	if !a.v.Apart() {
 		width = 1
 	}
