@@ -55,8 +55,9 @@ type view struct {
 // attempts bounds how often one read is done over a new image.
 const attempts = 20
 
-// imageBytes bounds the commits that an image keeps: it is mostly read from one end to the other, once.
-const imageBytes = 2 << 20
+// imageBytes bounds the commits that an image keeps: it is mostly read from one end to the other, once a partition,
+// and by several readers that are as far apart as what each of them reads at a time.
+const imageBytes = 8 << 20
 
 // OpenImage opens the ledger at path: a folder with a ledger.db, or the file itself. The write-ahead file beside it
 // (with "-wal" at the end of its name) is read if there is one. A ledger that is older than the audit log has
@@ -185,7 +186,7 @@ func (i *Image) Read(ctx context.Context, p event.Partition, from int64, max int
 }
 
 // Raw reads the exact bytes of up to max events of a partition from an index on, below its head, and decodes
-// none of them.
+// none of them. Where several goroutines read partitions at about the same pace, each commit is read once for them.
 func (i *Image) Raw(p event.Partition, from int64, max int) (raws [][]byte, err error) {
 	if err := engine.CheckRead(p, i.partitions, from, max); err != nil {
 		return nil, err
@@ -198,6 +199,16 @@ func (i *Image) Raw(p event.Partition, from int64, max int) (raws [][]byte, err 
 		raws, err = v.store(p).raws(p, from, head, max)
 		return err
 	})
+	// A commit has events of all partitions: who has these events must not keep the others in memory.
+	size := 0
+	for _, raw := range raws {
+		size += len(raw)
+	}
+	copies := make([]byte, 0, size)
+	for i, raw := range raws {
+		copies = append(copies, raw...)
+		raws[i] = copies[len(copies)-len(raw) : len(copies) : len(copies)]
+	}
 	return raws, err
 }
 

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/chirograph/chirograph/adapters/logtest"
@@ -324,4 +325,38 @@ func TestImageRenews(t *testing.T) {
 	if _, _, err := j.Read(ctx, 0, 0, 10); err == nil {
 		t.Error("another ledger was read")
 	}
+}
+
+// Many goroutines read one image at once, each another partition, and each gets what one reader gets.
+func TestImageReadByMany(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Options{Partitions: 4, TailBytes: 1})
+	for n := range 120 {
+		if a := logtest.Wait(l, event.Partition(n%4), logtest.Events(n, 1+n%3)); a.Err != nil {
+			t.Fatal(a.Err)
+		}
+	}
+	i := openImage(t, dir)
+	var all sync.WaitGroup
+	for n := range 8 {
+		p := event.Partition(n % 4)
+		want := logtest.ReadAll(t, l, p)
+		all.Go(func() {
+			for at := 0; at < len(want); {
+				raws, err := i.Raw(p, int64(at), 1+n)
+				if err != nil || len(raws) == 0 {
+					t.Errorf("%s-%d: %d events, %v", p, at, len(raws), err)
+					return
+				}
+				for _, raw := range raws {
+					if !bytes.Equal(raw, want[at].Raw) {
+						t.Errorf("%s-%d is another event", p, at)
+					}
+					clear(raw) // it is the reader's own
+					at++
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -26,6 +26,16 @@ type store struct {
 	rows  map[int64]*row
 	order []int64 // of rows, oldest first
 	bytes int
+	// reads are the commits that are being read: a reader of another partition waits, and does not read the same
+	// once more.
+	reads map[int64]*rowRead
+}
+
+// rowRead is one read of a commit; row and err are there once done is closed.
+type rowRead struct {
+	done chan struct{}
+	row  *row
+	err  error
 }
 
 // cacheBytes bounds the bodies of rows of a log that is served.
@@ -39,7 +49,7 @@ type row struct {
 
 // newStore makes the store of a table that has so many partitions, from first on.
 func newStore(db *sql.DB, table string, first event.Partition, partitions int) (*store, error) {
-	s := &store{first: first, keep: cacheBytes, partitions: partitions, hints: make([]int64, partitions), rows: map[int64]*row{}}
+	s := &store{first: first, keep: cacheBytes, partitions: partitions, hints: make([]int64, partitions), rows: map[int64]*row{}, reads: map[int64]*rowRead{}}
 	var err error
 	if s.getDir, err = db.Prepare("SELECT dir FROM " + table + " WHERE id = ?"); err != nil { //nolint:gosec // the name is one of two of ours
 		return nil, err
@@ -75,14 +85,40 @@ func missing(err error) error {
 	return err
 }
 
-// whole reads a commit and checks it.
+// whole is a commit, checked.
 func (s *store) whole(id int64) (*row, error) {
 	s.mu.Lock()
-	r := s.rows[id]
-	s.mu.Unlock()
-	if r != nil {
+	if r := s.rows[id]; r != nil {
+		s.mu.Unlock()
 		return r, nil
 	}
+	if other := s.reads[id]; other != nil {
+		s.mu.Unlock()
+		<-other.done
+		return other.row, other.err
+	}
+	read := &rowRead{done: make(chan struct{})}
+	s.reads[id] = read
+	s.mu.Unlock()
+	defer close(read.done)
+	read.row, read.err = s.read(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.reads, id)
+	if read.err != nil {
+		return nil, read.err
+	}
+	s.rows[id] = read.row
+	s.order = append(s.order, id)
+	for s.bytes += len(read.row.body); s.bytes > s.keep && len(s.order) > 1; s.order = s.order[1:] {
+		s.bytes -= len(s.rows[s.order[0]].body)
+		delete(s.rows, s.order[0])
+	}
+	return read.row, nil
+}
+
+// read reads a commit from the file and checks it.
+func (s *store) read(id int64) (*row, error) {
 	var raw, body []byte
 	if err := s.getWhole.QueryRow(id).Scan(&raw, &body); err != nil {
 		return nil, missing(err)
@@ -94,18 +130,7 @@ func (s *store) whole(id int64) (*row, error) {
 	if crc32.Checksum(body, castagnoli) != sum {
 		return nil, errBody
 	}
-	r = &row{segments, body}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.rows[id] == nil {
-		s.rows[id] = r
-		s.order = append(s.order, id)
-		for s.bytes += len(body); s.bytes > s.keep && len(s.order) > 1; s.order = s.order[1:] {
-			s.bytes -= len(s.rows[s.order[0]].body)
-			delete(s.rows, s.order[0])
-		}
-	}
-	return r, nil
+	return &row{segments, body}, nil
 }
 
 // find returns the commit that holds an index: the first whose head is above the index.

@@ -310,7 +310,8 @@ func edit[D event.Data](b *book, name string, f func(e *event.Event, d D)) {
 	f(e, e.Data.(D))
 }
 
-// verify reads the book. let are events that the rule is made to let through.
+// verify reads the book: its partitions in turn, and apart from one another, which must say the same. let are events
+// that the rule is made to let through; then it is read in turn alone.
 func (b *book) verify(let ...string) *Report {
 	v := New(required...)
 	if len(let) > 0 {
@@ -325,7 +326,11 @@ func (b *book) verify(let ...string) *Report {
 		}
 	}
 	b.read(v)
-	return v.Finish()
+	r := v.Finish()
+	if len(let) == 0 {
+		b.sameApart(r)
+	}
+	return r
 }
 
 func (b *book) read(v *Verifier) {

@@ -89,8 +89,8 @@ func (s *epochs) held(at int64, tenant, program string) *epoch {
 	return in
 }
 
-// lineage checks the vault and the epochs of a ledger. It adds its findings to its verifier's report.
-type lineage struct{ *Verifier }
+// lineage checks the vault and the epochs of a ledger. It adds its findings to its pass's report.
+type lineage struct{ *Pass }
 
 // follow checks that a control event of the ledger's vault and epochs can be one. Two operators may begin the same
 // epoch, or bind the same vault, at the same time: the second event changes nothing.

@@ -244,5 +244,46 @@ func (r *Report) review(kind ReviewKind, since time.Time) {
 	r.Reviews[kind] = all
 }
 
+func newReport() Report {
+	return Report{Void: map[recipient.Why]int64{}, Messages: map[recipient.Status]int64{}, Codes: map[Code]int64{}}
+}
+
+// add adds the report of a partition, whose findings come after those that there are.
+func (r *Report) add(o *Report) {
+	r.Events += o.Events
+	r.Effective += o.Effective
+	r.Opaque += o.Opaque
+	r.Streams += o.Streams
+	r.Calls += o.Calls
+	r.Total += o.Total
+	sum(&r.Void, o.Void)
+	sum(&r.Messages, o.Messages)
+	sum(&r.Codes, o.Codes)
+	sum(&r.Audit, o.Audit)
+	for kind, all := range o.Reviews {
+		if r.Reviews == nil {
+			r.Reviews = map[ReviewKind]Reviews{}
+		}
+		had := r.Reviews[kind]
+		if had.Open > 0 && had.Oldest.Before(all.Oldest) {
+			all.Oldest = had.Oldest
+		}
+		all.Open += had.Open
+		r.Reviews[kind] = all
+	}
+	r.Findings = append(r.Findings, o.Findings[:min(len(o.Findings), maxFindings-len(r.Findings))]...)
+	r.First = append(r.First, o.First...)
+}
+
+// sum adds counts, by what they count.
+func sum[K comparable](to *map[K]int64, counts map[K]int64) {
+	for k, n := range counts {
+		if *to == nil {
+			*to = map[K]int64{}
+		}
+		(*to)[k] += n
+	}
+}
+
 // OK reports whether nothing was found.
 func (r *Report) OK() bool { return r.Total == 0 }

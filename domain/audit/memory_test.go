@@ -61,12 +61,10 @@ func TestSettledStreamsComeBack(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if v.touched = 0; every == 1 {
-					v.touched = 1 << 30 // look for settled streams at every event
-				}
+				v.sweepNext(every == 1)
 				v.Take(p, int64(i), raw)
-				if every == 1 && p == 0 && e.Subject == subject(0, 91) && (len(v.live) != 1 || len(v.settled) != 21) {
-					t.Errorf("%d streams are live and %d put away", len(v.live), len(v.settled))
+				if every == 1 && p == 0 && e.Subject == subject(0, 91) && (len(v.now.live) != 1 || len(v.now.settled) != 21) {
+					t.Errorf("%d streams are live and %d put away", len(v.now.live), len(v.now.settled))
 				}
 			}
 		}
@@ -82,6 +80,16 @@ func TestSettledStreamsComeBack(t *testing.T) {
 	r := b.verify()
 	if !r.OK() || r.Calls != 42 {
 		t.Errorf("%d calls, %v", r.Calls, r.First)
+	}
+}
+
+// sweepNext has the verifier look for settled streams at the next event, or not for long.
+func (v *Verifier) sweepNext(now bool) {
+	if v.now == nil {
+		return
+	}
+	if v.now.touched = 0; now {
+		v.now.touched = 1 << 30
 	}
 }
 

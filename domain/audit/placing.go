@@ -3,6 +3,7 @@ package audit
 import (
 	"cmp"
 	"crypto/sha256"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -129,8 +130,8 @@ func newPlacing() placing {
 		closed: map[event.ID]*closedReview{}, cleared: map[event.Pseudonym]bool{}, open: map[event.Pseudonym]bool{}, ends: map[event.ID]*endedHolds{}}
 }
 
-// holds checks what placing keeps. It adds its findings to its verifier's report.
-type holds struct{ *Verifier }
+// holds follows what placing keeps. What it finds in one stream it adds to its pass's report; the rest it leaves to Join.
+type holds struct{ *Pass }
 
 // partitionOf is the partition of a stream; that which is being read, if the ledger does not say how many
 // it has.
@@ -143,23 +144,28 @@ func (v holds) partitionOf(s event.Pseudonym) event.Partition {
 
 // unplaced follows an unplaced message: each stream that it names must get its hold.
 func (v holds) unplaced(index int64, e *event.Event, d *event.InboundReceivedV2) {
-	x := &v.placing
+	now := v.time
 	for _, h := range d.Streams {
 		o := &owedHold{at: event.Position{Partition: v.current, Index: index}, time: e.Time, where: v.partitionOf(h.Subject), tenant: h.Tenant,
 			key: holdKey(h.Event, e.ID, e.Subject, h.Subject, h.Tenant)}
 		if d.Digest != "" {
 			o.delivery = pair(e.Subject[:], h.Subject[:], []byte(d.Digest))
 		}
-		if _, came := x.early[o.key]; came {
-			delete(x.early, o.key)
-			v.came(o)
-			continue
-		}
-		o.repeated = o.isRepeatedBy(x.lately[o.delivery])
-		x.owed[o.key] = o
-		if o.delivery != (pairing{}) {
-			x.deliveries[o.delivery] = append(x.deliveries[o.delivery], o)
-		}
+		v.act(func(v *Verifier) { v.placing.owe(o, now) })
+	}
+}
+
+// owe keeps a hold that a message names, until the hold comes.
+func (x *placing) owe(o *owedHold, now time.Time) {
+	if _, came := x.early[o.key]; came {
+		delete(x.early, o.key)
+		x.came(o, now)
+		return
+	}
+	o.repeated = o.isRepeatedBy(x.lately[o.delivery])
+	x.owed[o.key] = o
+	if o.delivery != (pairing{}) {
+		x.deliveries[o.delivery] = append(x.deliveries[o.delivery], o)
 	}
 }
 
@@ -170,18 +176,24 @@ func (o *owedHold) isRepeatedBy(t time.Time) bool {
 
 // held follows a hold.
 func (v holds) held(index int64, e *event.Event, d *event.InboundHeld) {
-	x, key := &v.placing, holdKey(e.ID, d.Inbound, d.Stream, e.Subject, e.Tenant)
-	if o := x.owed[key]; o != nil {
-		delete(x.owed, key)
-		v.came(o)
-		return
-	}
-	x.early[key] = earlyHold{event.Position{Partition: v.current, Index: index}, e.Time, v.partitionOf(d.Stream)}
+	key := holdKey(e.ID, d.Inbound, d.Stream, e.Subject, e.Tenant)
+	h := earlyHold{event.Position{Partition: v.current, Index: index}, e.Time, v.partitionOf(d.Stream)}
+	now := v.time
+	v.act(func(v *Verifier) { v.placing.hold(key, h, now) })
 }
 
-// came follows a hold that came, and marks what is owed of earlier deliveries of the same octets.
-func (v holds) came(came *owedHold) {
-	x := &v.placing
+// hold takes a hold that came: what was owed, or what is early.
+func (x *placing) hold(key pairing, h earlyHold, now time.Time) {
+	if o := x.owed[key]; o != nil {
+		delete(x.owed, key)
+		x.came(o, now)
+		return
+	}
+	x.early[key] = h
+}
+
+// came follows a hold that came, at the time of the partition that is being read, and marks what is owed of earlier deliveries of the same octets.
+func (x *placing) came(came *owedHold, now time.Time) {
 	if came.delivery == (pairing{}) {
 		return
 	}
@@ -189,7 +201,7 @@ func (v holds) came(came *owedHold) {
 		x.lately[came.delivery] = came.time
 	}
 	if len(x.lately) > 2*x.swept+1000 {
-		maps.DeleteFunc(x.lately, func(_ pairing, t time.Time) bool { return v.time.Sub(t) > recipient.RepeatWindow })
+		maps.DeleteFunc(x.lately, func(_ pairing, t time.Time) bool { return now.Sub(t) > recipient.RepeatWindow })
 		x.swept = len(x.lately)
 	}
 	all := x.deliveries[came.delivery]
@@ -212,7 +224,6 @@ func (v holds) came(came *owedHold) {
 
 // endsHolds follows the end of the holds of an unplaced message by its review.
 func (v holds) endsHolds(index int64, s *stream, e *event.Event, d *event.SuppressionLifted) {
-	x := &v.placing
 	end := &endedHolds{at: event.Position{Partition: v.current, Index: index}, time: e.Time, review: d.Answers}
 	end.last = end.at
 	for _, o := range s.optOuts {
@@ -224,32 +235,46 @@ func (v holds) endsHolds(index int64, s *stream, e *event.Event, d *event.Suppre
 			end.of, end.stream = append(end.of, o.inbound), o.stream
 		}
 	}
-	if len(end.of) > 0 {
-		x.ended = append(x.ended, end)
-		x.ends[e.ID] = end
+	if id := e.ID; len(end.of) > 0 {
+		v.act(func(v *Verifier) {
+			v.placing.ended = append(v.placing.ended, end)
+			v.placing.ends[id] = end
+		})
 	}
 }
 
 // endsCopy follows a copy of the end of holds.
 func (v holds) endsCopy(index int64, e *event.Event) {
-	if end := v.placing.ends[e.ID]; end != nil {
-		end.last = event.Position{Partition: v.current, Index: index}
-	}
+	id, at := e.ID, event.Position{Partition: v.current, Index: index}
+	v.act(func(v *Verifier) {
+		if end := v.placing.ends[id]; end != nil {
+			end.last = at
+		}
+	})
+}
+
+// destined follows the words of an unplaced message, where an officer placed them.
+func (v holds) destined(index int64, e *event.Event, d *event.InboundReceivedV2) {
+	m, there := d.Places, destination{event.Position{Partition: v.current, Index: index}, e.ID}
+	v.act(func(v *Verifier) { v.placing.destinations[m] = append(v.placing.destinations[m], there) })
 }
 
 // closes follows the event that closes a review of the operator.
 func (v holds) closes(index int64, e *event.Event, d *event.ReviewResolved) {
-	x := &v.placing
-	c := x.closed[d.Review]
-	if c == nil {
-		c = &closedReview{}
-		x.closed[d.Review] = c
-	}
-	if d.As != event.ReviewPlace {
-		c.other, x.cleared[e.Subject] = true, true
-		return
-	}
-	c.moves, c.words, c.at, c.time = true, d.Placed, event.Position{Partition: v.current, Index: index}, e.Time
+	at, closed, subject, review, as, words := event.Position{Partition: v.current, Index: index}, e.Time, e.Subject, d.Review, d.As, d.Placed
+	v.act(func(v *Verifier) {
+		x := &v.placing
+		c := x.closed[review]
+		if c == nil {
+			c = &closedReview{}
+			x.closed[review] = c
+		}
+		if as != event.ReviewPlace {
+			c.other, x.cleared[subject] = true, true
+			return
+		}
+		c.moves, c.words, c.at, c.time = true, words, at, closed
+	})
 }
 
 // lostSince reports whether control says that the ledger lost events of a partition after a time.
@@ -288,19 +313,18 @@ func (x *placing) words(m event.ID, end *endedHolds) (there, before bool) {
 	return there, before
 }
 
-// finish reports what is not whole at the ledger's end.
-func (v holds) finish() {
+// finishPlacing reports what is not whole at the ledger's end.
+func (v *Verifier) finishPlacing() {
 	x := &v.placing
 	late := func(t time.Time) bool { return v.AtRest || x.end.Sub(t) > underWay }
 	type unpaired struct {
 		at   event.Position
 		code Code
 		text string
-		args []any
 	}
 	var all []unpaired
 	add := func(at event.Position, code Code, text string, args ...any) {
-		all = append(all, unpaired{at, code, text, args})
+		all = append(all, unpaired{at, code, fmt.Sprintf(text, args...)})
 	}
 	for _, o := range x.owed {
 		if !o.repeated && late(o.time) && !v.control.epochs.lostSince(o.time, o.where) {
@@ -339,7 +363,6 @@ func (v holds) finish() {
 		return cmp.Or(cmp.Compare(a.at.Partition, b.at.Partition), cmp.Compare(a.at.Index, b.at.Index), cmp.Compare(a.text, b.text))
 	})
 	for _, f := range all {
-		v.current, v.flawed = f.at.Partition, slices.ContainsFunc(v.report.First, func(first Finding) bool { return first.Position.Partition == f.at.Partition })
-		v.find(f.at.Index, 10, f.code, f.text, f.args...)
+		v.find(f.at, 10, f.code, "%s", f.text)
 	}
 }

@@ -288,7 +288,7 @@ func TestPlacingIsSmall(t *testing.T) {
 	if x := &v.placing; len(x.owed) != 2 || len(x.deliveries)+len(x.early) > 0 {
 		t.Errorf("%d, %d and %d holds are kept", len(x.owed), len(x.deliveries), len(x.early))
 	}
-	if n := len(v.live[l.s].starts); n > mostIdle {
+	if n := len(v.now.live[l.s].starts); n > mostIdle {
 		t.Errorf("%d STARTs are kept", n)
 	}
 	if r := v.Finish(); !r.OK() {

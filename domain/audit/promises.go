@@ -9,8 +9,8 @@ import (
 )
 
 // promises checks the promises 2 to 4, and 10, in one stream, event by event. It adds its findings to its
-// verifier's report.
-type promises struct{ *Verifier }
+// pass's report.
+type promises struct{ *Pass }
 
 // follow checks the promises on one event of a stream. Of the fold's work it uses only the
 // verdict, which is why: what an allow permits, and what was started, answered and opted out of,

@@ -26,7 +26,7 @@ type export struct {
 }
 
 // trail checks the audit log.
-type trail struct{ *Verifier }
+type trail struct{ *Pass }
 
 // follow checks one event.
 func (v trail) follow(index int64, e *event.Event) {

@@ -70,7 +70,8 @@ func (v promises) spoken(index int64, s *stream, e *event.Event) bool {
 			return true
 		})
 		s.reviews = slices.DeleteFunc(s.reviews, func(r review) bool { return r.id == d.Review })
-		delete(v.inbox, d.Review)
+		review := d.Review
+		v.act(func(v *Verifier) { delete(v.inbox, review) })
 		if e.Tenant == "" {
 			holds(v).closes(index, e, d)
 		}
@@ -92,7 +93,7 @@ func (v promises) received(index int64, s *stream, e *event.Event, d *event.Inbo
 		return
 	}
 	if !d.Places.IsZero() {
-		v.placing.destinations[d.Places] = append(v.placing.destinations[d.Places], destination{event.Position{Partition: v.current, Index: index}, e.ID})
+		holds(v).destined(index, e, d)
 	}
 	v.heeded(index, d.Ask, d.Holds, d.Reaches)
 	if d.Places.IsZero() || d.Control > 0 {
@@ -222,7 +223,7 @@ func (s *stream) review(r review) {
 
 // reviewed counts what is under review in a stream. A START that lifted nothing is the fold's to know:
 // what it would have lifted needs all that came before.
-func (v *Verifier) reviewed(subject event.Pseudonym, optOuts []optOut, reviews []review, folded []recipient.Review) {
+func (v *Pass) reviewed(subject event.Pseudonym, optOuts []optOut, reviews []review, folded []recipient.Review) {
 	var seen []event.ID
 	for _, o := range optOuts {
 		if !o.unclear || o.part || slices.Contains(seen, o.id) {
@@ -237,7 +238,7 @@ func (v *Verifier) reviewed(subject event.Pseudonym, optOuts []optOut, reviews [
 	}
 	for _, r := range reviews {
 		if r.unplaced != "" {
-			v.placing.open[subject] = true
+			v.act(func(v *Verifier) { v.placing.open[subject] = true })
 		}
 		v.report.review(r.kind, r.since)
 	}

@@ -336,13 +336,11 @@ func TestSettledReviews(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if v.touched = 0; every == 1 {
-					v.touched = 1 << 30
-				}
+				v.sweepNext(every == 1)
 				v.Take(p, int64(i), raw)
 			}
 		}
-		if n := len(v.live[subject(1, 3)].questions); n > int(answerWithin/(10*time.Minute))+1 {
+		if n := len(v.now.live[subject(1, 3)].questions); n > int(answerWithin/(10*time.Minute))+1 {
 			t.Errorf("%d questions are kept", n)
 		}
 		r := v.Finish()

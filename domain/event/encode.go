@@ -1,22 +1,9 @@
 package event
 
-import (
-	"bytes"
-	"encoding/base64"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"strconv"
-	"time"
-	"unicode/utf8"
-)
+import "fmt"
 
 // MaxSize is the largest size of one encoded event, in bytes.
 const MaxSize = 256 << 10
-
-// ErrUnknownType means that the event has a type, or a version of a type, that this build cannot
-// read. A fold stops there: an event that cannot be read is never skipped.
-var ErrUnknownType = errors.New("unknown event type")
 
 // Encode returns the event's exact bytes, which are stored and hashed. Fields have a fixed order,
 // empty fields are left out, and no release of Go changes anything: the bytes are a promise. It
@@ -32,303 +19,16 @@ func AppendEncoded(b []byte, e *Event) ([]byte, error) {
 		}
 		return append(b, o.Raw...), nil
 	}
-	w := encoder{b: b, first: true}
+	f := form{input: input{b: b}}
 	start := len(b)
-	w.b = append(w.b, '{')
-	w.str("specversion", "1.0")
-	w.id("id", e.ID)
-	w.str("source", e.Source)
-	w.str("type", string(e.Data.Type()))
-	if !e.Subject.IsZero() {
-		w.str("subject", e.Subject.String())
+	f.whole(e)
+	if f.err != nil {
+		return b, fmt.Errorf("encode %s: %w", e.Data.Type(), f.err)
 	}
-	w.time("time", e.Time)
-	w.str("tenant", e.Tenant)
-	w.id("message", e.Message)
-	w.id("after", e.After)
-	w.num("control", e.Control)
-	w.str("node", e.Node)
-	w.obj("data", e.Data.encode)
-	w.b = append(w.b, '}')
-	if w.err != nil {
-		return b, fmt.Errorf("encode %s: %w", e.Data.Type(), w.err)
-	}
-	if n := len(w.b) - start; n > MaxSize {
+	if n := len(f.b) - start; n > MaxSize {
 		return b, fmt.Errorf("encode %s: %d bytes are more than an event may have (%d)", e.Data.Type(), n, MaxSize)
 	}
-	return w.b, nil
-}
-
-type encoder struct {
-	b     []byte
-	first bool
-	err   error
-}
-
-func (w *encoder) key(k string) {
-	if !w.first {
-		w.b = append(w.b, ',')
-	}
-	w.first = false
-	w.b = append(w.b, '"')
-	w.b = append(w.b, k...)
-	w.b = append(w.b, '"', ':')
-}
-
-func (w *encoder) quote(s string) {
-	if !utf8.ValidString(s) {
-		w.err = errors.New("a text is not valid UTF-8")
-	}
-	const hex = "0123456789abcdef"
-	w.b = append(w.b, '"')
-	from := 0
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c >= 0x20 && c != '"' && c != '\\' {
-			continue
-		}
-		w.b = append(w.b, s[from:i]...)
-		from = i + 1
-		if c == '"' || c == '\\' {
-			w.b = append(w.b, '\\', c)
-		} else {
-			w.b = append(w.b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		}
-	}
-	w.b = append(w.b, s[from:]...)
-	w.b = append(w.b, '"')
-}
-
-func (w *encoder) str(k, s string) {
-	if s != "" {
-		w.key(k)
-		w.quote(s)
-	}
-}
-
-func strs[S ~string](w *encoder, k string, s []S) {
-	if len(s) == 0 {
-		return
-	}
-	w.key(k)
-	w.b = append(w.b, '[')
-	for i, v := range s {
-		if i > 0 {
-			w.b = append(w.b, ',')
-		}
-		w.quote(string(v))
-	}
-	w.b = append(w.b, ']')
-}
-
-func (w *encoder) id(k string, id ID) {
-	if !id.IsZero() {
-		w.key(k)
-		w.b = append(w.b, '"')
-		w.b = append(id.append(w.b), '"')
-	}
-}
-
-func (w *encoder) ids(k string, ids []ID) {
-	if len(ids) == 0 {
-		return
-	}
-	w.key(k)
-	w.b = append(w.b, '[')
-	for i, id := range ids {
-		if i > 0 {
-			w.b = append(w.b, ',')
-		}
-		w.b = append(w.b, '"')
-		w.b = append(id.append(w.b), '"')
-	}
-	w.b = append(w.b, ']')
-}
-
-func (w *encoder) num(k string, n int64) {
-	if n != 0 {
-		w.key(k)
-		w.b = strconv.AppendInt(w.b, n, 10)
-	}
-}
-
-func (w *encoder) nums(k string, n []int) {
-	if len(n) == 0 {
-		return
-	}
-	w.key(k)
-	w.b = append(w.b, '[')
-	for i, v := range n {
-		if i > 0 {
-			w.b = append(w.b, ',')
-		}
-		w.b = strconv.AppendInt(w.b, int64(v), 10)
-	}
-	w.b = append(w.b, ']')
-}
-
-func (w *encoder) flag(k string, v bool) {
-	if v {
-		w.key(k)
-		w.b = append(w.b, "true"...)
-	}
-}
-
-func (w *encoder) time(k string, t time.Time) {
-	if t.IsZero() {
-		return
-	}
-	if t.Nanosecond()%int(time.Millisecond) != 0 || t.Location() != time.UTC || t.Year() < 0 || t.Year() > 9999 {
-		w.err = fmt.Errorf("%s is not in whole milliseconds, UTC, of a year of four digits", k)
-	}
-	w.key(k)
-	w.b = append(w.b, '"')
-	w.b = t.AppendFormat(w.b, "2006-01-02T15:04:05.000Z")
-	w.b = append(w.b, '"')
-}
-
-func (w *encoder) bytes(k string, v []byte) {
-	if len(v) == 0 {
-		return
-	}
-	w.key(k)
-	w.b = append(w.b, '"')
-	w.b = base64.StdEncoding.AppendEncode(w.b, v)
-	w.b = append(w.b, '"')
-}
-
-// obj writes an object, also an empty one.
-func (w *encoder) obj(k string, f func(*encoder)) {
-	w.key(k)
-	w.inner(f)
-}
-
-func (w *encoder) inner(f func(*encoder)) {
-	w.b = append(w.b, '{')
-	w.first = true
-	f(w)
-	w.b = append(w.b, '}')
-	w.first = false
-}
-
-// list writes a list of n objects; an empty list is left out.
-func (w *encoder) list(k string, n int, f func(*encoder, int)) {
-	if n == 0 {
-		return
-	}
-	w.key(k)
-	w.b = append(w.b, '[')
-	for i := range n {
-		if i > 0 {
-			w.b = append(w.b, ',')
-		}
-		w.inner(func(w *encoder) { f(w, i) })
-	}
-	w.b = append(w.b, ']')
-}
-
-func (w *encoder) sealed(k string, s *Sealed) {
-	if s == nil {
-		return
-	}
-	w.obj(k, func(w *encoder) {
-		w.num("version", int64(s.Version))
-		w.id("subject_key", s.SubjectKey)
-		w.str("class_key", s.ClassKey)
-		w.bytes("box", s.Box)
-	})
-}
-
-func (w *encoder) reach(k string, r *Reach) {
-	if r == nil {
-		return
-	}
-	w.obj(k, func(w *encoder) {
-		w.str("scope", string(r.Scope))
-		w.str("name", r.Name)
-	})
-}
-
-func (w *encoder) reaches(k string, r []Reach) {
-	w.list(k, len(r), func(w *encoder, i int) {
-		w.str("scope", string(r[i].Scope))
-		w.str("name", r[i].Name)
-	})
-}
-
-func (w *encoder) concat(k string, c *Concat) {
-	if c == nil {
-		return
-	}
-	w.obj(k, func(w *encoder) {
-		w.num("reference", int64(c.Reference))
-		w.num("part", int64(c.Part))
-		w.num("parts", int64(c.Parts))
-	})
-}
-
-func (w *encoder) pseudonym(k string, p Pseudonym) {
-	if !p.IsZero() {
-		w.str(k, p.String())
-	}
-}
-
-// envelope is an event as Decode reads it, before its data is decoded.
-type envelope struct {
-	SpecVersion string          `json:"specversion"`
-	ID          ID              `json:"id"`
-	Source      string          `json:"source"`
-	Type        Type            `json:"type"`
-	Subject     Pseudonym       `json:"subject"`
-	Time        time.Time       `json:"time"`
-	Tenant      string          `json:"tenant"`
-	Message     ID              `json:"message"`
-	After       ID              `json:"after"`
-	Control     int64           `json:"control"`
-	Node        string          `json:"node"`
-	Data        json.RawMessage `json:"data"`
-}
-
-// Decode reads what Encode wrote. For a type that this build does not know it returns
-// ErrUnknownType, for bytes that are no event of a known type another error. It accepts other
-// spellings of an event than Encode's: see Canonical.
-func Decode(raw []byte) (*Event, error) {
-	var v envelope
-	if err := strict(raw, &v); err != nil {
-		return nil, fmt.Errorf("decode event: %w", err)
-	}
-	if v.SpecVersion != "1.0" {
-		return nil, errors.New("decode event: specversion is not 1.0")
-	}
-	t, ok := registry[v.Type]
-	if !ok {
-		return nil, fmt.Errorf("%w %.80q", ErrUnknownType, string(v.Type))
-	}
-	e := &Event{ID: v.ID, Source: v.Source, Subject: v.Subject, Time: v.Time, Tenant: v.Tenant,
-		Message: v.Message, After: v.After, Control: v.Control, Node: v.Node, Data: t.make()}
-	if err := strict(v.Data, e.Data); err != nil {
-		return nil, fmt.Errorf("decode %s: %w", v.Type, err)
-	}
-	return e, nil
-}
-
-func strict(raw []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return err
-	}
-	if d.InputOffset() != int64(len(raw)) {
-		return errors.New("something follows it")
-	}
-	return nil
-}
-
-// Canonical reports whether raw is exactly what Encode writes for e, which Decode read from raw.
-// A ledger accepts no other spelling of the same event.
-func Canonical(raw []byte, e *Event) bool {
-	again, err := Encode(e)
-	return err == nil && bytes.Equal(raw, again)
+	return f.b, nil
 }
 
 type typeInfo struct {
@@ -439,397 +139,426 @@ func (*ExportDownloaded) Type() Type  { return "ExportDownloaded.v1" }
 func (*ExportDeleted) Type() Type     { return "ExportDeleted.v1" }
 func (*MasterKeyRotated) Type() Type  { return "MasterKeyRotated.v1" }
 
-func (d *MessageSubmitted) encode(w *encoder) {
-	w.str("program", d.Program)
-	w.str("purpose", d.Purpose)
-	w.num("priority", int64(d.Priority))
-	w.str("from", d.From)
-	w.str("country", d.Country)
-	strs(w, "places", d.Places)
-	w.str("encoding", d.Encoding)
-	w.num("segments", int64(d.Segments))
-	w.time("send_at", d.SendAt)
-	w.time("valid_until", d.ValidUntil)
-	w.flag("prefers_duplicate", d.PrefersDuplicate)
-	w.str("key", d.Key)
-	w.str("input", d.Input)
-	w.flag("referenced", d.Referenced)
-	w.id("answers", d.Answers)
-	w.str("by", d.By)
-	w.sealed("sealed", &d.Sealed)
+func (d *MessageSubmitted) fields(f *form) {
+	word(f, "program", &d.Program)
+	word(f, "purpose", &d.Purpose)
+	num(f, "priority", &d.Priority)
+	word(f, "from", &d.From)
+	word(f, "country", &d.Country)
+	words(f, "places", &d.Places)
+	word(f, "encoding", &d.Encoding)
+	num(f, "segments", &d.Segments)
+	f.time("send_at", &d.SendAt)
+	f.time("valid_until", &d.ValidUntil)
+	f.flag("prefers_duplicate", &d.PrefersDuplicate)
+	str(f, "key", &d.Key)
+	str(f, "input", &d.Input)
+	f.flag("referenced", &d.Referenced)
+	f.id("answers", &d.Answers)
+	word(f, "by", &d.By)
+	f.object("sealed", &d.Sealed)
 }
 
-func (d *CancelRequested) encode(w *encoder) { w.str("by", d.By) }
+func (d *CancelRequested) fields(f *form) { word(f, "by", &d.By) }
 
-func (d *OptedOut) encode(w *encoder) {
-	w.reach("reach", &d.Reach)
-	w.str("source", string(d.Source))
-	w.time("occurred", d.Occurred)
-	w.flag("unclear", d.Unclear)
-	w.id("answers", d.Answers)
-	w.ids("lifts", d.Lifts)
-	w.str("by", d.By)
-	w.sealed("sealed", d.Sealed)
+func (d *OptedOut) fields(f *form) {
+	f.object("reach", &d.Reach)
+	word(f, "source", &d.Source)
+	f.time("occurred", &d.Occurred)
+	f.flag("unclear", &d.Unclear)
+	f.id("answers", &d.Answers)
+	f.ids("lifts", &d.Lifts)
+	word(f, "by", &d.By)
+	optional(f, "sealed", &d.Sealed)
 }
 
-func (d *SuppressionLifted) encode(w *encoder) {
-	w.ids("lifts", d.Lifts)
-	w.reaches("reaches", d.Reaches)
-	w.str("source", string(d.Source))
-	w.id("answers", d.Answers)
-	w.str("by", d.By)
-	w.sealed("sealed", d.Sealed)
+func (d *SuppressionLifted) fields(f *form) {
+	f.ids("lifts", &d.Lifts)
+	list(f, "reaches", &d.Reaches)
+	word(f, "source", &d.Source)
+	f.id("answers", &d.Answers)
+	word(f, "by", &d.By)
+	optional(f, "sealed", &d.Sealed)
 }
 
-func (d *MessageDecided) encode(w *encoder) {
-	w.str("outcome", string(d.Outcome))
-	w.time("until", d.Until)
-	strs(w, "senders", d.Senders)
-	w.list("checks", len(d.Checks), func(w *encoder, i int) {
-		c := &d.Checks[i]
-		w.str("check", c.Check)
-		w.str("outcome", string(c.Outcome))
-		strs(w, "rules", c.Rules)
-		w.ids("opt_outs", c.OptOuts)
-		w.time("until", c.Until)
-	})
-	w.str("fault", string(d.Fault))
-	w.str("detail", d.Detail)
-	strs(w, "clocks", d.Clocks)
-	w.str("zone_data", d.ZoneData)
-	w.ids("opt_outs", d.OptOuts)
-	w.str("revision", d.Revision)
-	w.str("digest", d.Digest)
+func (d *MessageDecided) fields(f *form) {
+	word(f, "outcome", &d.Outcome)
+	f.time("until", &d.Until)
+	words(f, "senders", &d.Senders)
+	list(f, "checks", &d.Checks)
+	word(f, "fault", &d.Fault)
+	str(f, "detail", &d.Detail)
+	words(f, "clocks", &d.Clocks)
+	word(f, "zone_data", &d.ZoneData)
+	f.ids("opt_outs", &d.OptOuts)
+	word(f, "revision", &d.Revision)
+	word(f, "digest", &d.Digest)
 }
 
-func (d *MessageRouted) encode(w *encoder) {
-	w.str("rule", d.Rule)
-	w.num("table", d.Table)
-	w.str("carrier", d.Carrier)
-	w.str("from", d.From)
-	w.str("encoding", d.Encoding)
-	w.num("parts", int64(d.Parts))
+func (d *MessageRouted) fields(f *form) {
+	word(f, "rule", &d.Rule)
+	num(f, "table", &d.Table)
+	word(f, "carrier", &d.Carrier)
+	word(f, "from", &d.From)
+	word(f, "encoding", &d.Encoding)
+	num(f, "parts", &d.Parts)
 }
 
-func (d *HandoffStarted) encode(w *encoder) {
-	w.num("attempt", int64(d.Attempt))
-	w.list("parts", len(d.Parts), func(w *encoder, i int) {
-		w.num("part", int64(d.Parts[i].Part))
-		w.str("digest", d.Parts[i].Digest)
-	})
-	w.time("call_by", d.CallBy)
-	w.time("answer_by", d.AnswerBy)
-	w.flag("duplicate", d.Duplicate)
-	w.num("reference", int64(d.Reference))
-	w.str("tail", d.Tail)
-	w.num("epoch", int64(d.Epoch))
+func (d *HandoffStarted) fields(f *form) {
+	num(f, "attempt", &d.Attempt)
+	list(f, "parts", &d.Parts)
+	f.time("call_by", &d.CallBy)
+	f.time("answer_by", &d.AnswerBy)
+	f.flag("duplicate", &d.Duplicate)
+	num(f, "reference", &d.Reference)
+	str(f, "tail", &d.Tail)
+	num(f, "epoch", &d.Epoch)
 }
 
-func (d *HandoffAccepted) encode(w *encoder) {
-	w.num("attempt", int64(d.Attempt))
-	w.num("part", int64(d.Part))
-	w.str("carrier", d.Carrier)
-	w.str("carrier_id", d.CarrierID)
+func (d *HandoffAccepted) fields(f *form) {
+	num(f, "attempt", &d.Attempt)
+	num(f, "part", &d.Part)
+	word(f, "carrier", &d.Carrier)
+	str(f, "carrier_id", &d.CarrierID)
 }
 
-func (d *HandoffRefused) encode(w *encoder) {
-	w.num("attempt", int64(d.Attempt))
-	w.num("part", int64(d.Part))
-	w.str("carrier", d.Carrier)
-	w.flag("retry", d.Retry)
-	w.flag("not_called", d.NotCalled)
-	w.str("code", d.Code)
-	w.str("reason", d.Reason)
+func (d *HandoffRefused) fields(f *form) {
+	num(f, "attempt", &d.Attempt)
+	num(f, "part", &d.Part)
+	word(f, "carrier", &d.Carrier)
+	f.flag("retry", &d.Retry)
+	f.flag("not_called", &d.NotCalled)
+	word(f, "code", &d.Code)
+	str(f, "reason", &d.Reason)
 }
 
-func (d *HandoffInDoubt) encode(w *encoder) {
-	w.num("attempt", int64(d.Attempt))
-	w.nums("parts", d.Parts)
-	w.str("why", d.Why)
+func (d *HandoffInDoubt) fields(f *form) {
+	num(f, "attempt", &d.Attempt)
+	f.nums("parts", &d.Parts)
+	str(f, "why", &d.Why)
 }
 
-func (d *InboundReceived) encode(w *encoder) {
-	w.str("account", d.Account)
-	w.str("to", d.To)
-	w.str("ask", string(d.Ask))
-	w.str("match", d.Match)
-	w.str("program", d.Program)
-	w.concat("concat", d.Concat)
-	w.reach("revokes", d.Revokes)
-	w.flag("unclear", d.Unclear)
-	w.reach("holds", d.Holds)
-	w.reaches("may_lift", d.MayLift)
-	w.num("read", d.Read)
-	w.sealed("sealed", &d.Sealed)
+func (d *InboundReceived) fields(f *form) {
+	word(f, "account", &d.Account)
+	word(f, "to", &d.To)
+	word(f, "ask", &d.Ask)
+	word(f, "match", &d.Match)
+	word(f, "program", &d.Program)
+	optional(f, "concat", &d.Concat)
+	optional(f, "revokes", &d.Revokes)
+	f.flag("unclear", &d.Unclear)
+	optional(f, "holds", &d.Holds)
+	list(f, "may_lift", &d.MayLift)
+	num(f, "read", &d.Read)
+	f.object("sealed", &d.Sealed)
 }
 
-func (d *ReceiptReceived) encode(w *encoder) {
-	w.str("account", d.Account)
-	w.str("carrier_id", d.CarrierID)
-	w.num("reference", int64(d.Reference))
-	w.num("attempt", int64(d.Attempt))
-	w.num("part", int64(d.Part))
-	w.str("state", string(d.State))
-	w.flag("final", d.Final)
-	w.str("error", d.Error)
-	w.str("grade", string(d.Grade))
-	w.str("match", string(d.Match))
-	w.time("received", d.Received)
-	w.sealed("sealed", &d.Sealed)
+func (d *ReceiptReceived) fields(f *form) {
+	word(f, "account", &d.Account)
+	str(f, "carrier_id", &d.CarrierID)
+	num(f, "reference", &d.Reference)
+	num(f, "attempt", &d.Attempt)
+	num(f, "part", &d.Part)
+	word(f, "state", &d.State)
+	f.flag("final", &d.Final)
+	word(f, "error", &d.Error)
+	word(f, "grade", &d.Grade)
+	word(f, "match", &d.Match)
+	f.time("received", &d.Received)
+	f.object("sealed", &d.Sealed)
 }
 
-func (*MessageExpired) encode(*encoder) {}
-func (*ReceiptOverdue) encode(*encoder) {}
+func (*MessageExpired) fields(*form) {}
+func (*ReceiptOverdue) fields(*form) {}
 
-func (d *ControlApplied) encode(w *encoder) {
-	w.num("position", d.Position)
-	w.id("event", d.Event)
+func (d *ControlApplied) fields(f *form) {
+	num(f, "position", &d.Position)
+	f.id("event", &d.Event)
 }
 
-func (d *LedgerCreated) encode(w *encoder) {
-	w.str("ledger", d.Ledger)
-	w.num("partitions", int64(d.Partitions))
-	w.num("number_forms", int64(d.NumberForms))
+func (d *LedgerCreated) fields(f *form) {
+	str(f, "ledger", &d.Ledger)
+	num(f, "partitions", &d.Partitions)
+	num(f, "number_forms", &d.NumberForms)
 }
 
-func (d *ProgramChanged) encode(w *encoder) {
-	w.str("name", d.Name)
-	w.str("legal_entity", d.LegalEntity)
-	w.str("brand", d.Brand)
-	strs(w, "purposes", d.Purposes)
-	strs(w, "countries", d.Countries)
-	strs(w, "senders", d.Senders)
-	w.num("priority", int64(d.Priority))
-	w.flag("prefers_duplicate", d.PrefersDuplicate)
-	w.str("help_text", d.HelpText)
-	w.str("stop_text", d.StopText)
-	w.str("start_text", d.StartText)
-	w.flag("default", d.Default)
-	w.str("by", d.By)
+func (d *ProgramChanged) fields(f *form) {
+	word(f, "name", &d.Name)
+	str(f, "legal_entity", &d.LegalEntity)
+	str(f, "brand", &d.Brand)
+	words(f, "purposes", &d.Purposes)
+	words(f, "countries", &d.Countries)
+	words(f, "senders", &d.Senders)
+	num(f, "priority", &d.Priority)
+	f.flag("prefers_duplicate", &d.PrefersDuplicate)
+	str(f, "help_text", &d.HelpText)
+	str(f, "stop_text", &d.StopText)
+	str(f, "start_text", &d.StartText)
+	f.flag("default", &d.Default)
+	word(f, "by", &d.By)
 }
 
-func (d *RoutesChanged) encode(w *encoder) {
-	w.list("routes", len(d.Routes), func(w *encoder, i int) {
-		r := &d.Routes[i]
-		w.str("rule", r.Rule)
-		strs(w, "countries", r.Countries)
-		strs(w, "programs", r.Programs)
-		w.str("carrier", r.Carrier)
-	})
-	w.str("by", d.By)
+func (d *RoutesChanged) fields(f *form) {
+	list(f, "routes", &d.Routes)
+	word(f, "by", &d.By)
 }
 
-func (d *PolicyActivated) encode(w *encoder) {
-	w.str("revision", d.Revision)
-	w.str("digest", d.Digest)
-	w.str("by", d.By)
+func (d *PolicyActivated) fields(f *form) {
+	word(f, "revision", &d.Revision)
+	str(f, "digest", &d.Digest)
+	word(f, "by", &d.By)
 }
 
-func (d *Paused) encode(w *encoder) {
-	w.str("program", d.Program)
-	w.str("carrier", d.Carrier)
-	w.str("reason", d.Reason)
-	w.str("by", d.By)
+func (d *Paused) fields(f *form) {
+	word(f, "program", &d.Program)
+	word(f, "carrier", &d.Carrier)
+	str(f, "reason", &d.Reason)
+	word(f, "by", &d.By)
 }
 
-func (d *Resumed) encode(w *encoder) {
-	w.str("program", d.Program)
-	w.str("carrier", d.Carrier)
-	w.str("reason", d.Reason)
-	w.str("by", d.By)
+func (d *Resumed) fields(f *form) {
+	word(f, "program", &d.Program)
+	word(f, "carrier", &d.Carrier)
+	str(f, "reason", &d.Reason)
+	word(f, "by", &d.By)
 }
 
-func (d *RecordAccepted) encode(w *encoder) {
-	w.str("position", d.Position)
-	w.str("hash", d.Hash)
-	w.str("reason", d.Reason)
-	w.str("by", d.By)
+func (d *RecordAccepted) fields(f *form) {
+	str(f, "position", &d.Position)
+	str(f, "hash", &d.Hash)
+	str(f, "reason", &d.Reason)
+	word(f, "by", &d.By)
 }
 
-func (d *InboundReceivedV2) encode(w *encoder) {
-	w.str("account", d.Account)
-	w.str("to", d.To)
-	w.str("ask", string(d.Ask))
-	w.str("match", d.Match)
-	w.str("language", d.Language)
-	w.str("lists", d.Lists)
-	strs(w, "programs", d.Programs)
-	w.reaches("reaches", d.Reaches)
-	w.str("holds", string(d.Holds))
-	w.concat("concat", d.Concat)
-	w.num("control", d.Control)
-	w.num("read", d.Read)
-	w.str("unplaced", string(d.Unplaced))
-	w.list("streams", len(d.Streams), func(w *encoder, i int) {
-		w.str("tenant", d.Streams[i].Tenant)
-		w.pseudonym("subject", d.Streams[i].Subject)
-		w.id("event", d.Streams[i].Event)
-	})
-	w.str("digest", d.Digest)
-	w.id("places", d.Places)
-	w.sealed("sealed", &d.Sealed)
+func (d *InboundReceivedV2) fields(f *form) {
+	word(f, "account", &d.Account)
+	word(f, "to", &d.To)
+	word(f, "ask", &d.Ask)
+	word(f, "match", &d.Match)
+	word(f, "language", &d.Language)
+	word(f, "lists", &d.Lists)
+	words(f, "programs", &d.Programs)
+	list(f, "reaches", &d.Reaches)
+	word(f, "holds", &d.Holds)
+	optional(f, "concat", &d.Concat)
+	num(f, "control", &d.Control)
+	num(f, "read", &d.Read)
+	word(f, "unplaced", &d.Unplaced)
+	list(f, "streams", &d.Streams)
+	str(f, "digest", &d.Digest)
+	f.id("places", &d.Places)
+	f.object("sealed", &d.Sealed)
 }
 
-func (d *InboundHeld) encode(w *encoder) {
-	w.id("inbound", d.Inbound)
-	w.pseudonym("stream", d.Stream)
-	w.str("account", d.Account)
-	w.str("to", d.To)
-	w.reaches("reaches", d.Reaches)
-	w.str("unplaced", string(d.Unplaced))
-	w.flag("plain", d.Plain)
-	w.num("control", d.Control)
+func (d *InboundHeld) fields(f *form) {
+	f.id("inbound", &d.Inbound)
+	f.pseudonym("stream", &d.Stream)
+	word(f, "account", &d.Account)
+	word(f, "to", &d.To)
+	list(f, "reaches", &d.Reaches)
+	word(f, "unplaced", &d.Unplaced)
+	f.flag("plain", &d.Plain)
+	num(f, "control", &d.Control)
 }
 
-func (d *InboundJoined) encode(w *encoder) {
-	w.ids("parts", d.Parts)
-	w.str("to", d.To)
-	w.str("ask", string(d.Ask))
-	w.str("match", d.Match)
-	w.str("language", d.Language)
-	w.str("lists", d.Lists)
-	strs(w, "programs", d.Programs)
-	w.reaches("reaches", d.Reaches)
-	w.str("holds", string(d.Holds))
-	w.num("read", d.Read)
+func (d *InboundJoined) fields(f *form) {
+	f.ids("parts", &d.Parts)
+	word(f, "to", &d.To)
+	word(f, "ask", &d.Ask)
+	word(f, "match", &d.Match)
+	word(f, "language", &d.Language)
+	word(f, "lists", &d.Lists)
+	words(f, "programs", &d.Programs)
+	list(f, "reaches", &d.Reaches)
+	word(f, "holds", &d.Holds)
+	num(f, "read", &d.Read)
 }
 
-func (d *ReviewResolved) encode(w *encoder) {
-	w.id("review", d.Review)
-	w.str("as", string(d.As))
-	w.reaches("reaches", d.Reaches)
-	w.id("placed", d.Placed)
-	w.str("by", d.By)
-	w.sealed("sealed", d.Sealed)
+func (d *ReviewResolved) fields(f *form) {
+	f.id("review", &d.Review)
+	word(f, "as", &d.As)
+	list(f, "reaches", &d.Reaches)
+	f.id("placed", &d.Placed)
+	word(f, "by", &d.By)
+	optional(f, "sealed", &d.Sealed)
 }
 
-func (d *ReviewRead) encode(w *encoder) {
-	w.id("review", d.Review)
-	w.str("by", d.By)
+func (d *ReviewRead) fields(f *form) {
+	f.id("review", &d.Review)
+	word(f, "by", &d.By)
 }
 
-func (d *LevelRaised) encode(w *encoder) {
-	w.num("level", int64(d.Level))
-	w.str("by", d.By)
+func (d *LevelRaised) fields(f *form) {
+	num(f, "level", &d.Level)
+	word(f, "by", &d.By)
 }
 
-func (d *VaultBound) encode(w *encoder) {
-	w.str("vault", d.Vault)
-	w.flag("development", d.Development)
-	w.str("by", d.By)
+func (d *VaultBound) fields(f *form) {
+	str(f, "vault", &d.Vault)
+	f.flag("development", &d.Development)
+	word(f, "by", &d.By)
 }
 
-func (d *EpochBegan) encode(w *encoder) {
-	w.num("epoch", int64(d.Epoch))
-	w.str("cause", string(d.Cause))
-	w.list("lost", len(d.Lost), func(w *encoder, i int) {
-		l := &d.Lost[i]
-		w.str("partition", l.Partition)
-		w.num("from", l.From)
-		w.num("to", l.To)
-		w.str("hash", l.Hash)
-	})
-	w.str("reason", d.Reason)
-	w.str("by", d.By)
+func (d *EpochBegan) fields(f *form) {
+	num(f, "epoch", &d.Epoch)
+	word(f, "cause", &d.Cause)
+	list(f, "lost", &d.Lost)
+	str(f, "reason", &d.Reason)
+	word(f, "by", &d.By)
 }
 
-func (d *EpochReleased) encode(w *encoder) {
-	w.num("epoch", int64(d.Epoch))
-	w.str("program", d.Program)
-	w.str("reason", d.Reason)
-	w.str("by", d.By)
+func (d *EpochReleased) fields(f *form) {
+	num(f, "epoch", &d.Epoch)
+	word(f, "program", &d.Program)
+	str(f, "reason", &d.Reason)
+	word(f, "by", &d.By)
 }
 
-func (d *MessageRecovered) encode(w *encoder) {
-	w.num("epoch", int64(d.Epoch))
-	w.str("program", d.Program)
-	w.str("purpose", d.Purpose)
-	w.str("from", d.From)
-	w.str("country", d.Country)
-	w.time("accepted", d.Accepted)
-	w.time("valid_until", d.ValidUntil)
-	w.str("key", d.Key)
-	w.str("input", d.Input)
-	w.id("answers", d.Answers)
-	w.str("status", d.Status)
-	w.num("parts", int64(d.Parts))
-	w.list("handoffs", len(d.Handoffs), func(w *encoder, i int) {
-		h := &d.Handoffs[i]
-		w.num("attempt", int64(h.Attempt))
-		w.num("part", int64(h.Part))
-		w.str("carrier", h.Carrier)
-		w.str("carrier_id", h.CarrierID)
-		w.num("reference", int64(h.Reference))
-	})
-	w.str("source", string(d.Source))
-	w.str("by", d.By)
+func (d *MessageRecovered) fields(f *form) {
+	num(f, "epoch", &d.Epoch)
+	word(f, "program", &d.Program)
+	word(f, "purpose", &d.Purpose)
+	word(f, "from", &d.From)
+	word(f, "country", &d.Country)
+	f.time("accepted", &d.Accepted)
+	f.time("valid_until", &d.ValidUntil)
+	str(f, "key", &d.Key)
+	str(f, "input", &d.Input)
+	f.id("answers", &d.Answers)
+	word(f, "status", &d.Status)
+	num(f, "parts", &d.Parts)
+	list(f, "handoffs", &d.Handoffs)
+	word(f, "source", &d.Source)
+	word(f, "by", &d.By)
 }
 
-func (d *OwnerGranted) encode(w *encoder) {
-	w.str("sender", d.Sender)
-	w.str("legal_entity", d.LegalEntity)
-	w.str("by", d.By)
+func (d *OwnerGranted) fields(f *form) {
+	str(f, "sender", &d.Sender)
+	str(f, "legal_entity", &d.LegalEntity)
+	word(f, "by", &d.By)
 }
 
-func (d *PersonalDataRead) encode(w *encoder) {
-	w.str("key", d.Key)
-	w.str("reason", d.Reason)
-	w.time("from", d.From)
-	w.time("until", d.Until)
-	w.list("reads", len(d.Reads), func(w *encoder, i int) {
-		r := &d.Reads[i]
-		w.str("call", r.Call)
-		strs(w, "shown", r.Shown)
-		w.pseudonym("subject", r.Subject)
-		w.ids("events", r.Events)
-		w.num("times", int64(r.Times))
-	})
+func (d *PersonalDataRead) fields(f *form) {
+	str(f, "key", &d.Key)
+	str(f, "reason", &d.Reason)
+	f.time("from", &d.From)
+	f.time("until", &d.Until)
+	list(f, "reads", &d.Reads)
 }
 
-func (d *KeyUsed) encode(w *encoder) {
-	w.str("key", d.Key)
-	w.time("from", d.From)
-	w.time("until", d.Until)
-	w.list("calls", len(d.Calls), func(w *encoder, i int) {
-		w.str("scope", d.Calls[i].Scope)
-		w.num("times", d.Calls[i].Times)
-		w.num("refused", d.Calls[i].Refused)
-	})
+func (d *KeyUsed) fields(f *form) {
+	str(f, "key", &d.Key)
+	f.time("from", &d.From)
+	f.time("until", &d.Until)
+	list(f, "calls", &d.Calls)
 }
 
-func (d *ExportAsked) encode(w *encoder) {
-	w.str("by", d.By)
-	w.str("reason", d.Reason)
-	w.str("scope", d.Scope)
-	w.flag("clear", d.Clear)
-	strs(w, "heads", d.Heads)
+func (d *ExportAsked) fields(f *form) {
+	word(f, "by", &d.By)
+	str(f, "reason", &d.Reason)
+	word(f, "scope", &d.Scope)
+	f.flag("clear", &d.Clear)
+	strs(f, "heads", &d.Heads)
 }
 
-func (d *ExportEnded) encode(w *encoder) {
-	w.id("export", d.Export)
-	w.str("as", string(d.As))
-	w.str("by", d.By)
-	w.str("why", d.Why)
-	w.num("events", d.Events)
-	w.num("size", d.Size)
-	w.str("sha256", d.SHA256)
-	w.time("delete_after", d.DeleteAfter)
+func (d *ExportEnded) fields(f *form) {
+	f.id("export", &d.Export)
+	word(f, "as", &d.As)
+	word(f, "by", &d.By)
+	str(f, "why", &d.Why)
+	num(f, "events", &d.Events)
+	num(f, "size", &d.Size)
+	str(f, "sha256", &d.SHA256)
+	f.time("delete_after", &d.DeleteAfter)
 }
 
-func (d *ExportDownloaded) encode(w *encoder) {
-	w.id("export", d.Export)
-	w.str("by", d.By)
-	w.str("sha256", d.SHA256)
+func (d *ExportDownloaded) fields(f *form) {
+	f.id("export", &d.Export)
+	word(f, "by", &d.By)
+	str(f, "sha256", &d.SHA256)
 }
 
-func (d *ExportDeleted) encode(w *encoder) {
-	w.id("export", d.Export)
-	w.str("by", d.By)
+func (d *ExportDeleted) fields(f *form) {
+	f.id("export", &d.Export)
+	word(f, "by", &d.By)
 }
 
-func (d *MasterKeyRotated) encode(w *encoder) {
-	w.time("began", d.Began)
-	w.time("ended", d.Ended)
-	w.num("keys", d.Keys)
-	w.str("by", d.By)
+func (d *MasterKeyRotated) fields(f *form) {
+	f.time("began", &d.Began)
+	f.time("ended", &d.Ended)
+	num(f, "keys", &d.Keys)
+	word(f, "by", &d.By)
+}
+
+func (s *Sealed) fields(f *form) {
+	num(f, "version", &s.Version)
+	f.id("subject_key", &s.SubjectKey)
+	word(f, "class_key", &s.ClassKey)
+	f.bytes("box", &s.Box)
+}
+
+func (r *Reach) fields(f *form) {
+	word(f, "scope", &r.Scope)
+	word(f, "name", &r.Name)
+}
+
+func (c *Concat) fields(f *form) {
+	num(f, "reference", &c.Reference)
+	num(f, "part", &c.Part)
+	num(f, "parts", &c.Parts)
+}
+
+func (c *Check) fields(f *form) {
+	word(f, "check", &c.Check)
+	word(f, "outcome", &c.Outcome)
+	words(f, "rules", &c.Rules)
+	f.ids("opt_outs", &c.OptOuts)
+	f.time("until", &c.Until)
+}
+
+func (p *StartedPart) fields(f *form) {
+	num(f, "part", &p.Part)
+	str(f, "digest", &p.Digest)
+}
+
+func (r *Route) fields(f *form) {
+	word(f, "rule", &r.Rule)
+	words(f, "countries", &r.Countries)
+	words(f, "programs", &r.Programs)
+	word(f, "carrier", &r.Carrier)
+}
+
+func (h *HeldStream) fields(f *form) {
+	word(f, "tenant", &h.Tenant)
+	f.pseudonym("subject", &h.Subject)
+	f.id("event", &h.Event)
+}
+
+func (l *LostEvents) fields(f *form) {
+	str(f, "partition", &l.Partition)
+	num(f, "from", &l.From)
+	num(f, "to", &l.To)
+	str(f, "hash", &l.Hash)
+}
+
+func (h *KnownHandoff) fields(f *form) {
+	num(f, "attempt", &h.Attempt)
+	num(f, "part", &h.Part)
+	word(f, "carrier", &h.Carrier)
+	str(f, "carrier_id", &h.CarrierID)
+	num(f, "reference", &h.Reference)
+}
+
+func (r *DataRead) fields(f *form) {
+	word(f, "call", &r.Call)
+	words(f, "shown", &r.Shown)
+	f.pseudonym("subject", &r.Subject)
+	f.ids("events", &r.Events)
+	num(f, "times", &r.Times)
+}
+
+func (c *KeyCalls) fields(f *form) {
+	word(f, "scope", &c.Scope)
+	num(f, "times", &c.Times)
+	num(f, "refused", &c.Refused)
 }

@@ -50,7 +50,7 @@ func (e *Event) MessageID() ID {
 type Data interface {
 	// Type is the name and version of the type.
 	Type() Type
-	encode(*encoder)
+	formed
 }
 
 // Type is an event type with its version, such as MessageSubmitted.v1.

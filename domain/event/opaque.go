@@ -9,4 +9,4 @@ type Opaque struct{ Raw []byte }
 // Type is part of Data. A record that is not an event has no type: it returns "".
 func (*Opaque) Type() Type { return "" }
 
-func (*Opaque) encode(*encoder) {} // AppendEncoded writes Raw itself
+func (*Opaque) fields(*form) {} // AppendEncoded writes Raw itself

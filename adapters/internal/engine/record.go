@@ -166,11 +166,11 @@ func (r *Reader) decode(p event.Partition, raw []byte) (*event.Event, error) {
 	if len(raw) == 0 {
 		return nil, errors.New("the record has no value")
 	}
-	e, err := event.Decode(raw)
+	e, canonical, err := event.DecodeCanonical(raw)
 	if err != nil {
 		return nil, err
 	}
-	if !event.Canonical(raw, e) {
+	if !canonical {
 		return nil, errors.New("its bytes are not those that the encoder writes")
 	}
 	if r.Source == "" {

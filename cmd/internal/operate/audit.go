@@ -25,8 +25,6 @@ import (
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/audit"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/policies"
 )
 
 // AuditCmd checks what the ledger says.
@@ -132,113 +130,6 @@ func (c *VerifyCmd) openLog(ctx context.Context) (assemble.Log, error) {
 		return nil, err
 	}
 	return image, nil
-}
-
-// batch is consecutive records of a partition, or why the partition cannot be read on.
-type batch struct {
-	p      event.Partition
-	first  int64
-	raws   [][]byte
-	parsed []audit.Parsed
-	err    error
-}
-
-// read verifies the log. It keeps going where a partition cannot be read to its end; the error is of what
-// keeps it from doing anything, or of ctx.
-func (o *verified) read(ctx context.Context, g *terminal.Globals, log assemble.Log) error {
-	policy, err := policies.Builtin()
-	if err != nil {
-		return err
-	}
-	v := audit.New(policy.Required()...)
-	partitions := []event.Partition{event.ControlPartition, event.InboxPartition, event.AuditPartition}
-	for p := range log.Partitions() {
-		partitions = append(partitions, event.Partition(p))
-	}
-	// Heads before control, so that all control that the partitions have applied is read.
-	heads := map[event.Partition]int64{event.ControlPartition: -1, event.InboxPartition: -1, event.AuditPartition: -1}
-	var total int64
-	for _, p := range partitions {
-		if p >= 0 {
-			if _, heads[p], err = log.Read(ctx, p, 0, 0); err != nil {
-				return err
-			}
-			total += heads[p]
-		}
-	}
-	step := terminal.NewBar(g, "verifying", total)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	// One goroutine reads, one parses, and this one checks.
-	read, parsed := make(chan batch, 2), make(chan batch, 2)
-	send := func(to chan<- batch, b batch) {
-		select {
-		case to <- b:
-		case <-ctx.Done():
-		}
-	}
-	go func() {
-		defer close(read)
-		for _, p := range partitions {
-			if err := eachBatch(ctx, log, p, heads[p], func(b batch) { send(read, b) }); err != nil {
-				send(read, batch{p: p, err: err})
-			}
-		}
-	}()
-	go func() {
-		defer close(parsed)
-		for b := range read {
-			b.parsed = make([]audit.Parsed, len(b.raws))
-			for i, raw := range b.raws {
-				b.parsed[i] = audit.Parse(raw)
-			}
-			send(parsed, b)
-		}
-	}()
-	for b := range parsed {
-		if b.err != nil {
-			o.Unread = append(o.Unread, b.err.Error())
-		}
-		for i := range b.parsed {
-			v.TakeParsed(b.p, b.first+int64(i), b.parsed[i])
-		}
-		if b.p >= 0 {
-			step(len(b.parsed))
-		}
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	o.Report = v.Finish()
-	return nil
-}
-
-// verifyBatch is how many events are read, parsed and checked at a time.
-const verifyBatch = 256
-
-// eachBatch reads a partition up to, but not including, an index (-1: the head of this moment).
-func eachBatch(ctx context.Context, log assemble.Log, p event.Partition, to int64, f func(batch)) error {
-	image, ok := log.(*sqlitelog.Image)
-	if !ok {
-		return ledger.EachBatch(ctx, log, p, 0, to, func(rs []ledger.Record) error {
-			b := batch{p: p, first: rs[0].Index}
-			for i := range rs {
-				b.raws = append(b.raws, rs[i].Raw)
-			}
-			f(b)
-			return nil
-		})
-	}
-	// Read would parse the bytes too, and they are parsed later.
-	for next := int64(0); ctx.Err() == nil; {
-		raws, err := image.Raw(p, next, verifyBatch)
-		if err != nil || len(raws) == 0 {
-			return err
-		}
-		f(batch{p: p, first: next, raws: raws})
-		next += int64(len(raws))
-	}
-	return ctx.Err()
 }
 
 func (o *verified) print(w io.Writer, most int) error {
