@@ -37,9 +37,11 @@ type Cmd struct {
 	Outstanding int           `help:"How many requests of the steady run may be unanswered. What is due beyond that waits; its time counts from when it was due." default:"1000"`
 	Purpose     string        `help:"The messages' purpose, and the name of their program." default:"account"`
 	Mix         bool          `help:"Submit a mixture instead: 20 % one-time codes to the United States, 80 % marketing to Germany, Ireland, the Netherlands and Spain, whose hours the policies do not limit; 30 % to recipients texted before; half with an idempotency key; one in ten in two parts."`
-	Seed        uint64        `help:"With --mix: the seed of who is texted." default:"1"`
+	Seed        uint64        `help:"With --mix and --make: the seed of who is texted, and what." default:"1"`
 	Ledger      string        `help:"Go on with the ledger in this folder, which --keep or --make has made. It grows with every run." type:"path" placeholder:"DIR"`
 	Keep        string        `help:"Keep the data folder, in this folder." type:"path" placeholder:"DIR"`
+	Make        int           `help:"Measure nothing: make a ledger of this many messages in the folder of --keep, through a node in this process whose clock and carrier are simulated. The messages are those of --mix; some recipients opt out." placeholder:"N"`
+	Days        int           `help:"With --make: how many days the messages are spread over. The last of them is today." default:"90"`
 	Against     string        `help:"Compare with the figures in this file, which a run with --json has printed. Exit code 1: a figure is worse." type:"path" placeholder:"FILE"`
 	Tolerance   float64       `help:"With --against: by how many percent a figure may be worse." default:"10" placeholder:"PERCENT"`
 	Profile     string        `help:"Write a CPU profile of the node during the throughput run; of the steady run, where there is no other." type:"path" placeholder:"FILE"`
@@ -54,6 +56,9 @@ type Cmd struct {
 	DBPID      int    `name:"postgres-pid" help:"The postmaster's process id." env:"CHIROGRAPH_TEST_POSTGRES_PID" hidden:""`
 }
 
+// maxDays bounds --days.
+const maxDays = 3650
+
 // Validate is called by kong before Run.
 func (c *Cmd) Validate() error {
 	switch {
@@ -63,8 +68,12 @@ func (c *Cmd) Validate() error {
 		return errors.New("--for and --tolerance must not be negative, and --every must be at least 1s")
 	case c.Ledger != "" && c.Keep != "":
 		return errors.New("--ledger goes on in its own folder: leave out --keep")
-	case c.Cluster && (c.Mix || c.Ledger != "" || c.Against != ""):
-		return errors.New("--cluster takes neither --mix nor --ledger nor --against")
+	case c.Make < 0 || c.Days < 1 || c.Days > maxDays:
+		return fmt.Errorf("--make must not be negative, and --days must be from 1 to %d", maxDays)
+	case c.Make > 0 && c.Keep == "":
+		return errors.New("--make needs a folder: --keep DIR")
+	case c.Cluster && (c.Make > 0 || c.Mix || c.Ledger != "" || c.Against != ""):
+		return errors.New("--cluster takes neither --mix nor --make nor --ledger nor --against")
 	}
 	return nil
 }
@@ -88,6 +97,9 @@ type bench struct {
 func (c *Cmd) Run(g *terminal.Globals) (err error) {
 	ctx, stop := terminal.Interruptible()
 	defer stop()
+	if c.Make > 0 {
+		return c.makeLedger(ctx, g)
+	}
 	if c.Bound == 0 {
 		c.Bound = 5*time.Minute + c.For
 	}

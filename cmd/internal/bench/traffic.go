@@ -39,9 +39,9 @@ func inCodes(recipient int) bool { return recipient%len(countries) == 0 }
 
 // Shares of a mixture, in percent.
 const (
-	knownShare   = 30 // messages to recipients texted before
-	keyedShare   = 50 // messages with an idempotency key
-	longShare = 10 // messages that are too long for one SMS
+	knownShare = 30 // messages to recipients texted before
+	keyedShare = 50 // messages with an idempotency key
+	longShare  = 10 // messages that are too long for one SMS
 )
 
 // message is a message to be submitted.
