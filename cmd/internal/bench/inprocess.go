@@ -22,12 +22,12 @@ type inProcess struct {
 	changed chan struct{}
 	work    chan called // with room for a whole window
 
-	mu    sync.Mutex
-	used  int              // slots of the window
-	busy  int              // parts and texts of which a delivery is not acknowledged
-	taken uint64           // parts
-	parts map[event.ID]int // of this step: receipts of each message that lacks some
-	whole map[event.ID]bool
+	mu       sync.Mutex
+	used     int              // slots of the window
+	busy     int              // parts and texts of which a delivery is not acknowledged
+	submits  uint64           // parts
+	receipts map[event.ID]int // of this step: receipts of each message that lacks some
+	whole    map[event.ID]bool
 }
 
 // called is a part that the carrier was called with.
@@ -113,15 +113,15 @@ func (c *inProcess) SetShare(bool, float64) {}
 func (c *inProcess) State() ledger.ClientState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return ledger.ClientState{Bound: true, Open: c.used, Submits: c.taken}
+	return ledger.ClientState{Bound: true, Open: c.used, Submits: c.submits}
 }
 
 // answer answers a part, and delivers its receipt.
 func (c *inProcess) answer(x called) {
 	c.mu.Lock()
 	c.used--
-	c.taken++
-	n := c.taken
+	c.submits++
+	n := c.submits
 	c.mu.Unlock()
 	// Ids must differ from those of another run over the same ledger.
 	id := fmt.Sprintf("%x-%d", x.h.Message[:4], n)
@@ -143,8 +143,8 @@ func (c *inProcess) answer(x called) {
 
 // received counts a part's receipt. The caller has the lock.
 func (c *inProcess) received(h *ledger.Handoff) {
-	if c.parts[h.Message]++; c.parts[h.Message] >= h.Parts {
-		delete(c.parts, h.Message)
+	if c.receipts[h.Message]++; c.receipts[h.Message] >= h.Parts {
+		delete(c.receipts, h.Message)
 		c.whole[h.Message] = true
 	}
 }
@@ -187,7 +187,7 @@ func (c *inProcess) text(ctx context.Context, from, to, body string) error {
 func (c *inProcess) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.parts, c.whole = map[event.ID]int{}, map[event.ID]bool{}
+	c.receipts, c.whole = map[event.ID]int{}, map[event.ID]bool{}
 }
 
 // open is how many of the messages lack a receipt.
