@@ -36,7 +36,7 @@ type Cmd struct {
 	Every       time.Duration `help:"How much of the steady run one row of its table says." default:"1m"`
 	Outstanding int           `help:"How many requests of the steady run may be unanswered. What is due beyond that waits; its time counts from when it was due." default:"1000"`
 	Purpose     string        `help:"The messages' purpose, and the name of their program." default:"account"`
-	Mix         bool          `help:"Submit a mixture instead: 20 % one-time codes to the United States, 80 % marketing to Germany, Ireland, the Netherlands and Spain, whose hours the policies do not limit; 30 % to recipients texted before; half with an idempotency key; one in ten in two parts."`
+	Mix         bool          `help:"Submit a mixture instead: 20 % one-time codes to the United States, 80 % marketing to Germany, Ireland, the Netherlands and Spain, whose hours the policies do not limit; 30 % to recipients texted before; half with an idempotency key; one marketing text in ten is too long for one SMS."`
 	Seed        uint64        `help:"With --mix and --make: the seed of who is texted, and what." default:"1"`
 	Ledger      string        `help:"Go on with the ledger in this folder, which --keep or --make has made. It grows with every run." type:"path" placeholder:"DIR"`
 	Keep        string        `help:"Keep the data folder, in this folder." type:"path" placeholder:"DIR"`

@@ -135,7 +135,9 @@ func (b *bench) steady(ctx context.Context, out io.Writer) (*SteadyReport, error
 		return nil, err
 	}
 	<-fed
+	s.mu.Lock()
 	report.Unseen = len(s.flights)
+	s.mu.Unlock()
 	report.Peak = peakOf(b.procs) / mb
 	report.DiskAfter = diskOf(b.data)
 	report.Total = total.row(time.Since(s.began), cpu)
@@ -359,7 +361,11 @@ func (s *SteadyReport) print(w io.Writer) {
 	fmt.Fprintf(w, "                 due to submit_sm:    %s\n", &t.DueToSent)
 	fmt.Fprintf(w, "                 due to delivered:    %s (a sample of %d)\n", &t.Delivered, t.Delivered.Count)
 	fmt.Fprintf(w, "                 node: %.0f us of CPU a message, %.0f MB resident (%.0f at most), %.0f MB of Go heap\n", t.CPU, t.RSS, s.Peak, t.Heap)
-	fmt.Fprintf(w, "                 views: at most %.0f events behind; disk: %.0f MB more, %.0f bytes a message\n", t.Lag, float64(s.DiskAfter-s.DiskBefore)/mb, s.bytesOfMessage())
+	fmt.Fprintf(w, "                 views: at most %.0f events behind", t.Lag)
+	if s.DiskAfter > 0 {
+		fmt.Fprintf(w, "; disk: %.0f MB more, %.0f bytes a message", float64(s.DiskAfter-s.DiskBefore)/mb, s.bytesOfMessage())
+	}
+	fmt.Fprintln(w)
 	if bad := t.Refused + t.Failed + s.Unsent + s.Unseen; bad > 0 {
 		fmt.Fprintf(w, "                 %d refused, %d failed, %d due and not submitted, %d accepted and not seen at the centre\n", t.Refused, t.Failed, s.Unsent, s.Unseen)
 	}
