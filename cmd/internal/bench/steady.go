@@ -293,6 +293,9 @@ func (s *steady) watch(ctx context.Context, out io.Writer, report *SteadyReport,
 		s.mu.Unlock()
 		t.rss, t.heap, t.lag = max(t.rss, now.rss), max(t.heap, now.heap), max(t.lag, now.lag)
 		total.merge(t)
+		if t.accepted == 0 && at.Sub(s.began) > s.b.c.For { // what came late counts in the total
+			return
+		}
 		r := t.row(at.Sub(began), now.cpu-was)
 		r.Seconds, r.Disk = at.Sub(s.began).Seconds(), float64(diskOf(s.b.data))/mb
 		report.Rows = append(report.Rows, r)
