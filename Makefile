@@ -13,7 +13,7 @@ SOAK ?= 30m
 
 SERVERS = deploy/servers/servers
 
-.PHONY: help build run test servers servers-down check fmt vet lint walls generated tidy race fuzz bench bench-cluster soak-cluster test-eventstoredb
+.PHONY: help build run test servers servers-down check fmt vet lint walls generated tidy race fuzz bench bench-cluster bench-check soak-cluster test-eventstoredb
 
 help:
 	@echo 'make run     build, and start a development node with a simulated carrier'
@@ -25,6 +25,7 @@ help:
 	@echo 'make race    the tests of what runs concurrently, under the race detector (needs cgo and gcc)'
 	@echo 'make fuzz    every fuzz target for FUZZTIME=10s'
 	@echo 'make bench   messages a second, end to end, on this machine; make bench-cluster: over Kafka and PostgreSQL'
+	@echo 'make bench-check  what benchmarks of each room allocate, compared with testdata/allocs.txt; UPDATE=1 writes it'
 	@echo 'make soak-cluster  nodes, brokers and PostgreSQL killed under load, again and again, for SOAK=30m'
 
 build:
@@ -102,6 +103,10 @@ bench: build
 
 bench-cluster: build
 	$(SERVERS) run bin/chirograph bench --cluster $(ARGS)
+
+# Objects and bytes, not times: those are the same on a busy machine.
+bench-check:
+	@CHIROGRAPH_BENCH_CHECK=1 UPDATE=$(UPDATE) $(GO) test -count=1 -v -timeout 10m -run '^TestAllocations$$' .
 
 # It starts three brokers and PostgreSQL of its own, and stops them.
 soak-cluster:

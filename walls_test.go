@@ -102,7 +102,7 @@ var rooms = []room{
 	// Copies of a ledger and its keys, and a ledger of such a copy.
 	{folder: "cmd/internal/backup", own: []string{"domain/agreement", "domain/control", "domain/event", "domain/ledger", "domain/sms", "adapters/database", "adapters/sqlitelog", "adapters/vault", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/operate", "cmd/internal/terminal"},
 		tests: []string{"domain", "adapters"}},
-	{folder: "cmd/internal/bench", own: []string{"adapters", "api/door", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
+	{folder: "cmd/internal/bench", own: []string{"domain", "adapters", "api/door", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/world", own: []string{"adapters/smpp", "cmd/internal/client", "cmd/internal/config", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/serve", own: []string{"domain", "adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal", "cmd/internal/world"}},
 	{folder: "cmd/chirograph", own: []string{"cmd/internal/cli", "cmd/internal/backup", "cmd/internal/operate", "cmd/internal/bench", "cmd/internal/world", "cmd/internal/serve", "cmd/internal/terminal"},

@@ -753,6 +753,7 @@ func benchEvents(n int) []*event.Event {
 func BenchmarkCommit(b *testing.B) {
 	for _, n := range []int{1, 8, 64, 512} {
 		b.Run(fmt.Sprintf("%d events", n), func(b *testing.B) {
+			b.ReportAllocs()
 			l := open(b, b.TempDir(), Options{Interval: -1})
 			events := benchEvents(n)
 			raw, _ := event.Encode(events[0])

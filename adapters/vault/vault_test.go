@@ -549,6 +549,7 @@ func TestKilled(t *testing.T) {
 }
 
 func BenchmarkSubjectKey(b *testing.B) {
+	b.ReportAllocs()
 	v := open(b, b.TempDir(), true)
 	for b.Loop() {
 		if _, err := v.SubjectKey("acme", event.Pseudonym{}); err != nil {
@@ -616,6 +617,7 @@ func BenchmarkOpen(b *testing.B) {
 }
 
 func BenchmarkDigest(b *testing.B) {
+	b.ReportAllocs()
 	v := open(b, b.TempDir(), true)
 	data := []byte(body)
 	for b.Loop() {

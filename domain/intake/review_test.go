@@ -28,7 +28,7 @@ const partitions = 4
 // the clear.
 type fakeWorld struct {
 	mu    sync.Mutex
-	t     *testing.T
+	t     testing.TB
 	now   time.Time
 	level int
 	log   map[event.Partition][]*event.Event
@@ -166,7 +166,7 @@ func (w *fakeWorld) Open(_ string, _ event.ID, s *event.Sealed) ([]byte, error) 
 
 // newWorld is a world with an Intake over it: two tenants send from 22333, and bank also from 44555; a third sends
 // from another number.
-func newWorld(t *testing.T, level int) (*fakeWorld, *Intake) {
+func newWorld(t testing.TB, level int) (*fakeWorld, *Intake) {
 	t.Helper()
 	w := &fakeWorld{t: t, now: testNow, level: level, log: map[event.Partition][]*event.Event{}}
 	add := func(tenant string, d event.Data) {

@@ -21,8 +21,8 @@ type Account struct {
 	// Name is its name in the ledger.
 	Name string
 	ledger.Account
-	// connect makes its client, which connects to nothing before it runs.
-	connect func(ledger.Inbox, *slog.Logger) (ledger.Client, error)
+	// Connect makes its client, which connects to nothing before it runs.
+	Connect func(ledger.Inbox, *slog.Logger) (ledger.Client, error)
 }
 
 // accountsOf are the accounts that a configuration names.
@@ -47,6 +47,6 @@ func accountsOf(c *config.Config) ([]Account, error) {
 func SMPPAccount(c client.Config) Account {
 	a := Account{Name: c.Account, Account: ledger.Account{Takes: ledger.TakesParts, Alphabet: cmp.Or(c.Alphabet, client.Defaults().Alphabet),
 		Tells: ledger.Tells{Receipts: true, Inbound: true}, HexIDs: c.HexIDs}}
-	a.connect = func(inbox ledger.Inbox, log *slog.Logger) (ledger.Client, error) { return client.New(c, inbox, log) }
+	a.Connect = func(inbox ledger.Inbox, log *slog.Logger) (ledger.Client, error) { return client.New(c, inbox, log) }
 	return a
 }

@@ -39,6 +39,9 @@ type Data struct {
 	Lists *words.Lists
 	// World is the world data that a node over these data decides with; nil: the built-in one.
 	World *places.World
+	// Now is the clock of a node over these data; nil: time.Now. A ledger is made with another one only for
+	// measuring.
+	Now func() time.Time
 	// New: there was no ledger in the folder before it was opened.
 	New bool
 	// Development: the ledger was made by serve --dev.
@@ -196,6 +199,14 @@ func (d *Data) reference(e *event.Event) (string, error) {
 	return d.Vault.Digest(e.Tenant, "reference", []byte(c.Reference)), nil
 }
 
+// clock is the clock of a node over these data.
+func (d *Data) clock() func() time.Time {
+	if d.Now != nil {
+		return d.Now
+	}
+	return time.Now
+}
+
 // IsShared reports whether the nodes of a cluster share it.
 func (d *Data) IsShared() bool { return d.cluster != nil }
 
@@ -229,16 +240,20 @@ func (d *Data) Begin(node string, development bool) error {
 	for level := 2; level <= event.MaxLevel; level++ {
 		first = append(first, &event.LevelRaised{Level: level, By: "serve"})
 	}
-	_, err = Record(d.Log, node, append(first, &event.VaultBound{Vault: d.Vault.Fingerprint(), Development: development, By: "serve"})...)
+	_, err = recordAt(d.clock(), d.Log, node, append(first, &event.VaultBound{Vault: d.Vault.Fingerprint(), Development: development, By: "serve"})...)
 	return err
 }
 
 // Record appends an operator's events to the control stream of a ledger, and returns the position of the
 // first when they are durable. node is who writes them. After an error they may be in the log, or not.
 func Record(log Log, node string, ds ...event.Data) (event.Position, error) {
+	return recordAt(time.Now, log, node, ds...)
+}
+
+func recordAt(clock func() time.Time, log Log, node string, ds ...event.Data) (event.Position, error) {
 	var events []*event.Event
 	for _, d := range ds {
-		now := time.Now()
+		now := clock()
 		events = append(events, &event.Event{ID: event.NewID(now), Source: log.Source(), Time: event.Millis(now), Node: node, Data: d})
 	}
 	done := make(chan ledger.Appended, 1)

@@ -26,14 +26,14 @@ func NewNode(d *Data, name string, placement ledger.Placement, accounts []Accoun
 		known[a.Name] = a.Account
 	}
 	cfg := node.Config{Log: timed{d.Log}, Views: d.Views, Vault: d.Vault, Policy: d.Policy, World: d.World, Finder: finder{d.Views}, Placement: placement,
-		Clock: node.NewClock(time.Now), Logger: log, Author: ledger.Author{Source: d.Log.Source(), Node: name}, Accounts: known, Lists: d.Lists, Clerk: clerk}
+		Clock: node.NewClock(d.clock()), Logger: log, Author: ledger.Author{Source: d.Log.Source(), Node: name}, Accounts: known, Lists: d.Lists, Clerk: clerk}
 	if d.cluster != nil {
 		cfg.Reservations = d.cluster
 	}
 	n := node.New(cfg)
 	var clients []ledger.Client
 	for _, a := range accounts {
-		client, err := a.connect(n, log)
+		client, err := a.Connect(n, log)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -2,7 +2,6 @@
 package bench
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -17,7 +16,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,18 +25,27 @@ import (
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 )
 
-// Cmd measures the whole path on this machine: load, node and message centre
-// in processes of their own, over loopback, everything durable, all policies on.
+// Cmd measures the whole path on this machine: load and message centre in this process, the node in
+// one of its own, over loopback, everything durable, all policies on.
 // It sends to loopback only, and ends by itself.
 type Cmd struct {
-	Messages    int           `help:"How many messages the throughput run submits." default:"40000"`
-	Concurrency int           `help:"How many requests are made at a time." default:"64"`
-	Rate        float64       `help:"How many messages a second the latency run submits, which comes after the throughput run; 0: no such run." default:"300"`
-	For         time.Duration `help:"How long the latency run takes." default:"10s"`
+	Messages    int           `help:"How many messages the throughput run submits, as fast as it may; 0: no such run." default:"40000"`
+	Concurrency int           `help:"How many requests the throughput run makes at a time." default:"64"`
+	Rate        float64       `help:"How many messages a second the steady run submits, which comes after the throughput run; 0: no such run." default:"300"`
+	For         time.Duration `help:"How long the steady run takes. If that is longer than --every, it prints a table." default:"10s"`
+	Every       time.Duration `help:"How much of the steady run one row of its table says." default:"1m"`
+	Outstanding int           `help:"How many requests of the steady run may be unanswered. What is due beyond that waits; its time counts from when it was due." default:"1000"`
 	Purpose     string        `help:"The messages' purpose, and the name of their program." default:"account"`
+	Mix         bool          `help:"Submit a mixture instead: 20 % one-time codes to the United States, 80 % marketing to Germany, Ireland, the Netherlands and Spain, whose hours the policies do not limit; 30 % to recipients texted before; half with an idempotency key; one marketing text in ten is too long for one SMS."`
+	Seed        uint64        `help:"With --mix and --make: the seed of who is texted, and what." default:"1"`
+	Ledger      string        `help:"Go on with the ledger in this folder, which --keep or --make has made. It grows with every run." type:"path" placeholder:"DIR"`
 	Keep        string        `help:"Keep the data folder, in this folder." type:"path" placeholder:"DIR"`
-	Profile     string        `help:"Write a CPU profile of the node during the throughput run." type:"path" placeholder:"FILE"`
-	Bound       time.Duration `help:"End everything after this time at the latest." default:"5m"`
+	Make        int           `help:"Measure nothing: make a ledger of this many messages in the folder of --keep, through a node in this process whose clock and carrier are simulated. The messages are those of --mix; some recipients opt out." placeholder:"N"`
+	Days        int           `help:"With --make: how many days the messages are spread over. The last of them is today." default:"90"`
+	Against     string        `help:"Compare with the figures in this file, which a run with --json has printed. Exit code 1: a figure is worse." type:"path" placeholder:"FILE"`
+	Tolerance   float64       `help:"With --against: by how many percent a figure may be worse." default:"10" placeholder:"PERCENT"`
+	Profile     string        `help:"Write a CPU profile of the node during the throughput run; of the steady run, where there is no other." type:"path" placeholder:"FILE"`
+	Bound       time.Duration `help:"End everything after this time at the latest. Default: 5m, and as long as the steady run takes." placeholder:"TIME"`
 
 	Cluster    bool   `help:"Measure nodes over Kafka and PostgreSQL instead, and the most that the brokers alone can do. make bench-cluster starts the servers."`
 	Nodes      []int  `help:"With --cluster: how many nodes; one run for each number." default:"1,2,3"`
@@ -49,44 +56,63 @@ type Cmd struct {
 	DBPID      int    `name:"postgres-pid" help:"The postmaster's process id." env:"CHIROGRAPH_TEST_POSTGRES_PID" hidden:""`
 }
 
-type percentiles struct{ P50, P90, P99, Max float64 }
+// maxDays bounds --days.
+const maxDays = 3650
 
-func percentile(d []time.Duration) (p percentiles) {
-	if len(d) == 0 {
-		return p
+// Validate is called by kong before Run.
+func (c *Cmd) Validate() error {
+	switch {
+	case c.Messages < 0 || c.Concurrency < 1 || c.Outstanding < 1 || !(c.Rate >= 0):
+		return errors.New("--messages and --rate must not be negative, and --concurrency and --outstanding must be at least 1")
+	case c.For < 0 || c.Every < time.Second || c.Tolerance < 0:
+		return errors.New("--for and --tolerance must not be negative, and --every must be at least 1s")
+	case c.Ledger != "" && c.Keep != "":
+		return errors.New("--ledger goes on in its own folder: leave out --keep")
+	case c.Make < 0 || c.Days < 1 || c.Days > maxDays:
+		return fmt.Errorf("--make must not be negative, and --days must be from 1 to %d", maxDays)
+	case c.Make > 0 && c.Keep == "":
+		return errors.New("--make needs a folder: --keep DIR")
+	case c.Cluster && (c.Make > 0 || c.Mix || c.Ledger != "" || c.Against != ""):
+		return errors.New("--cluster takes neither --mix nor --make nor --ledger nor --against")
 	}
-	slices.Sort(d)
-	at := func(q float64) float64 {
-		return float64(d[min(len(d)-1, int(q*float64(len(d))))].Microseconds()) / 1000
-	}
-	return percentiles{at(.5), at(.9), at(.99), at(1)}
-}
-
-func (p percentiles) String() string {
-	return fmt.Sprintf("p50 %.1f ms, p90 %.1f ms, p99 %.1f ms, max %.1f ms", p.P50, p.P90, p.P99, p.Max)
+	return nil
 }
 
 // bench is one benchmark under way.
 type bench struct {
-	c      *Cmd
-	dir    string
-	urls   []string // of the nodes
-	asked  atomic.Int64
-	pprof  string
-	key    string
-	client *http.Client
-	record string
-	procs  []*exec.Cmd
+	c       *Cmd
+	dir     string   // of this run's files
+	data    string   // the node's data folder; "" on a cluster
+	urls    []string // of the nodes
+	asked   atomic.Int64
+	pprof   string
+	key     string
+	client  *http.Client
+	centre  *centre
+	traffic *traffic
+	procs   []*exec.Cmd
 }
 
 // Run measures and prints figures.
 func (c *Cmd) Run(g *terminal.Globals) (err error) {
 	ctx, stop := terminal.Interruptible()
 	defer stop()
+	if c.Make > 0 {
+		return c.makeLedger(ctx, g)
+	}
+	if c.Bound == 0 {
+		c.Bound = 5*time.Minute + c.For
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.Bound)
 	defer cancel()
 	if c.Cluster {
 		return c.cluster(ctx, g)
+	}
+	var old *Figures
+	if c.Against != "" { // a wrong name is said now
+		if old, err = readFigures(c.Against); err != nil {
+			return err
+		}
 	}
 	b := &bench{c: c, dir: c.Keep}
 	if b.dir == "" {
@@ -94,43 +120,78 @@ func (c *Cmd) Run(g *terminal.Globals) (err error) {
 			return err
 		}
 		defer os.RemoveAll(b.dir)
-	}
-	defer b.stop()
-	if err := b.start(ctx); err != nil {
+	} else if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return err
 	}
-	fmt.Fprintf(g.Stdout, "%d CPUs, %s/%s, %s; load, node and centre are three processes on loopback.\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
-	if err := b.warm(ctx); err != nil {
-		return err
-	}
-	profiled := make(chan error, 1)
-	if c.Profile != "" {
-		go func() { profiled <- b.profile(ctx) }()
-	}
-	t, err := b.throughput(ctx, func() (float64, float64) { return 0, 0 })
-	if err != nil {
-		return err
-	}
-	n := float64(c.Messages)
-	fmt.Fprintf(g.Stdout, "throughput       %.0f messages a second end to end (%d submitted, %d of a sample of %d delivered, %.1f s)\n", n/t.all.Seconds(), c.Messages, t.good, t.sampled, t.all.Seconds())
-	fmt.Fprintf(g.Stdout, "accepted         %.0f messages a second (%d requests at once); submit to 202: %s\n", n/t.accepted.Seconds(), c.Concurrency, percentile(t.took))
-	fmt.Fprintf(g.Stdout, "node             %.0f us of CPU a message\n", t.cpu/n*1e6)
-	if c.Profile != "" {
-		if err := <-profiled; err != nil {
-			return err
+	b.data = filepath.Join(b.dir, "data")
+	if c.Ledger != "" {
+		b.data = filepath.Join(c.Ledger, "data")
+		if _, err := os.Stat(b.data); err != nil {
+			return fmt.Errorf("--ledger takes a folder that --keep or --make has made: %w", err)
 		}
 	}
-	if c.Rate > 0 {
-		if err := b.latency(ctx, g); err != nil {
+	if b.traffic, err = newTraffic(c, filepath.Dir(b.data)); err != nil {
+		return err
+	}
+	out := g.Stdout
+	if g.JSON { // the figures come as one document
+		out = io.Discard
+	}
+	f, err := b.measure(ctx, out)
+	b.stop()
+	if err = errors.Join(err, b.traffic.remember(filepath.Dir(b.data))); err != nil {
+		return err
+	}
+	if g.JSON {
+		if err := g.PrintValue(f); err != nil {
 			return err
 		}
+		out = g.Stderr
+	}
+	if old != nil {
+		return compare(out, old, f, c.Tolerance)
 	}
 	return nil
 }
 
+// measure starts a node and makes the runs. Lines go to out as there is something to say.
+func (b *bench) measure(ctx context.Context, out io.Writer) (*Figures, error) {
+	if err := b.start(ctx); err != nil {
+		return nil, err
+	}
+	c := b.c
+	f := &Figures{CPUs: runtime.NumCPU(), System: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(), Mix: c.Mix, Recipients: b.traffic.known()}
+	fmt.Fprintf(out, "%d CPUs, %s, %s; the node is a process of its own, load and centre are another, on loopback.\n", f.CPUs, f.System, f.Go)
+	if err := b.warm(ctx); err != nil {
+		return nil, err
+	}
+	profiled := make(chan error, 1)
+	if c.Profile != "" {
+		go func() { profiled <- b.profile(ctx) }()
+	} else {
+		profiled <- nil
+	}
+	if c.Messages > 0 {
+		t, err := b.throughput(ctx, func() (float64, float64) { return 0, 0 })
+		if err != nil {
+			return nil, err
+		}
+		f.Throughput = t.figures(c.Messages)
+		f.Throughput.print(out, c.Concurrency)
+	}
+	if c.Rate > 0 && c.For > 0 {
+		s, err := b.steady(ctx, out)
+		if err != nil {
+			return nil, err
+		}
+		f.Steady = s
+	}
+	return f, <-profiled
+}
+
 // warm runs some messages through.
 func (b *bench) warm(ctx context.Context) error {
-	if _, _, err := b.load(ctx, 500, 0); err != nil {
+	if _, err := b.load(ctx, 500, new(latencies)); err != nil {
 		return err
 	}
 	return b.settled(ctx)
@@ -138,7 +199,7 @@ func (b *bench) warm(ctx context.Context) error {
 
 // benchRun is what a throughput run measured. CPU is in seconds: the nodes', and two others'.
 type benchRun struct {
-	took          []time.Duration
+	took          latencies
 	accepted, all time.Duration
 	cpu           float64
 	first, second float64
@@ -155,7 +216,7 @@ func (b *bench) throughput(ctx context.Context, others func() (float64, float64)
 	f, s := others()
 	begin := time.Now()
 	var sent []string
-	if t.took, sent, err = b.load(ctx, b.c.Messages, 0); err != nil {
+	if sent, err = b.load(ctx, b.c.Messages, &t.took); err != nil {
 		return t, err
 	}
 	t.accepted = time.Since(begin)
@@ -175,14 +236,9 @@ func (b *bench) throughput(ctx context.Context, others func() (float64, float64)
 	return t, err
 }
 
-// start brings up a centre that records its PDUs and a node bound to it.
+// start brings up a centre and a node that is bound to it.
 func (b *bench) start(ctx context.Context) error {
 	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	b.record = filepath.Join(b.dir, "centre.jsonl")
-	addr, err := freeAddr()
 	if err != nil {
 		return err
 	}
@@ -191,23 +247,22 @@ func (b *bench) start(ctx context.Context) error {
 		return err
 	}
 	b.urls = []string{"http://" + listen}
-	if err := b.spawnCentre(ctx, self, addr); err != nil {
+	if b.centre, err = newCentre(); err != nil {
 		return err
 	}
-	data := filepath.Join(b.dir, "data")
-	args := []string{"serve", "--dev", "--dev-quiet", "--dev-smsc", addr, "--data", data, "--listen", listen}
+	args := []string{"serve", "--dev", "--dev-quiet", "--dev-smsc", b.centre.addr, "--data", b.data, "--listen", listen}
 	if b.c.Profile != "" {
 		if b.pprof, err = freeAddr(); err != nil {
 			return err
 		}
 		args = append(args, "--dev-pprof", b.pprof)
 	}
-	if err := b.spawn(ctx, self, args...); err != nil {
+	if err := b.spawn(self, args...); err != nil {
 		return err
 	}
-	b.client = benchClient(b.c.Concurrency)
+	b.client = benchClient(max(b.c.Concurrency, b.c.Outstanding))
 	for {
-		raw, err := os.ReadFile(filepath.Join(data, "dev-key"))
+		raw, err := os.ReadFile(filepath.Join(b.data, "dev-key"))
 		if err == nil {
 			b.key = strings.TrimSpace(string(raw))
 			// The program is there once everything is.
@@ -225,10 +280,6 @@ func (b *bench) start(ctx context.Context) error {
 	}
 }
 
-func (b *bench) spawnCentre(ctx context.Context, self, addr string) error {
-	return b.spawn(ctx, self, "simulate", "smsc", "--listen", addr, "--control", "-", "--quiet", "--record", b.record)
-}
-
 func benchClient(concurrency int) *http.Client {
 	return &http.Client{Timeout: 90 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: concurrency + 8}}
 }
@@ -241,7 +292,7 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-func (b *bench) spawn(_ context.Context, name string, args ...string) error {
+func (b *bench) spawn(name string, args ...string) error {
 	cmd := exec.Command(name, args...)
 	f, err := os.Create(filepath.Join(b.dir, fmt.Sprintf("process-%d.log", len(b.procs)+1)))
 	if err != nil {
@@ -252,8 +303,11 @@ func (b *bench) spawn(_ context.Context, name string, args ...string) error {
 	return errors.Join(cmd.Start(), f.Close())
 }
 
-// stop ends the processes that start started, the node first.
+// stop ends the nodes, and then the centre.
 func (b *bench) stop() {
+	if b.centre != nil {
+		defer b.centre.end()
+	}
 	for _, p := range slices.Backward(b.procs) {
 		if p.Process == nil {
 			continue
@@ -267,6 +321,11 @@ func (b *bench) stop() {
 
 // call makes one API call; out (may be nil) gets the answer.
 func (b *bench) call(ctx context.Context, method, path string, body []byte, out any) (int, error) {
+	return b.once(ctx, "", method, path, body, out)
+}
+
+// once is call with an idempotency key; "" for none.
+func (b *bench) once(ctx context.Context, key, method, path string, body []byte, out any) (int, error) {
 	url := b.urls[int(b.asked.Add(1))%len(b.urls)]
 	r, err := http.NewRequestWithContext(ctx, method, url+path, bytes.NewReader(body))
 	if err != nil {
@@ -275,6 +334,9 @@ func (b *bench) call(ctx context.Context, method, path string, body []byte, out 
 	r.Header.Set("Authorization", "Bearer "+b.key)
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
+	}
+	if key != "" {
+		r.Header.Set("Idempotency-Key", key)
 	}
 	resp, err := b.client.Do(r)
 	if err != nil {
@@ -288,33 +350,19 @@ func (b *bench) call(ctx context.Context, method, path string, body []byte, out 
 	return resp.StatusCode, err
 }
 
-// Number is a different US number each time: the purpose of the run is that
-// every recipient is a new stream.
-func Number(n int) string {
-	areas := []int{212, 312, 415, 602, 713, 404, 617, 206, 303, 305}
-	exchange := 220 + n/10_000%700
-	if exchange%100 == 11 || exchange == 555 {
-		exchange++
-	}
-	return fmt.Sprintf("+1%d%03d%04d", areas[n/7_000_000%len(areas)], exchange, n%10_000)
-}
-
-var benchNext atomic.Int64
-
-// load submits n messages, as fast as it may (rate 0) or at a rate, and returns how
-// long each 202 took and a sample of the ids.
-func (b *bench) load(ctx context.Context, n int, rate float64) (took []time.Duration, sample []string, err error) {
+// load submits n messages as fast as it may. took gets how long each 202 took; it returns a sample of the ids.
+func (b *bench) load(ctx context.Context, n int, took *latencies) (sample []string, err error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	work := make(chan int, b.c.Concurrency)
+	work := make(chan message, b.c.Concurrency)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var failed error
 	for range b.c.Concurrency {
 		wg.Go(func() {
-			for i := range work {
+			for m := range work {
 				begin := time.Now()
-				id, e := b.submit(ctx, Number(i))
+				id, e := b.insist(ctx, &m)
 				d := time.Since(begin)
 				mu.Lock()
 				switch {
@@ -322,7 +370,7 @@ func (b *bench) load(ctx context.Context, n int, rate float64) (took []time.Dura
 					failed = e
 					cancel()
 				case e == nil:
-					took = append(took, d)
+					took.add(d)
 					if rand.IntN(max(n/400, 1)) == 0 {
 						sample = append(sample, id)
 					}
@@ -331,18 +379,10 @@ func (b *bench) load(ctx context.Context, n int, rate float64) (took []time.Dura
 			}
 		})
 	}
-	begin := time.Now()
 feed:
-	for i := range n {
-		if rate > 0 {
-			select {
-			case <-time.After(time.Until(begin.Add(time.Duration(float64(i) / rate * float64(time.Second))))):
-			case <-ctx.Done():
-				break feed
-			}
-		}
+	for range n {
 		select {
-		case work <- int(benchNext.Add(1)):
+		case work <- b.traffic.next(nil):
 		case <-ctx.Done():
 			break feed
 		}
@@ -352,20 +392,26 @@ feed:
 	if failed == nil && ctx.Err() != nil {
 		failed = ctx.Err()
 	}
-	return took, sample, failed
+	return sample, failed
 }
 
-func (b *bench) submit(ctx context.Context, to string) (string, error) {
-	body := fmt.Sprintf(`{"to":%q,"program":%q,"body":"Your statement for November is ready. Sign in to read it: example.com/s"}`, to, b.c.Purpose)
+// submit submits a message once, and returns the answer's status with the message's id, or with what was wrong.
+func (b *bench) submit(ctx context.Context, m *message) (status int, id, problem string, err error) {
+	var out struct{ ID, Type, Detail string }
+	status, err = b.once(ctx, m.key, http.MethodPost, "/v1/messages", m.request(), &out)
+	return status, out.ID, out.Type + " " + out.Detail, err
+}
+
+// insist submits a message until it is accepted.
+func (b *bench) insist(ctx context.Context, m *message) (string, error) {
 	for {
-		var out struct{ ID, Type, Detail string }
-		status, err := b.call(ctx, http.MethodPost, "/v1/messages", []byte(body), &out)
+		status, id, problem, err := b.submit(ctx, m)
 		if err != nil {
 			return "", err
 		}
 		switch status {
 		case http.StatusAccepted:
-			return out.ID, nil
+			return id, nil
 		case http.StatusServiceUnavailable: // refused before any append: as asked, later
 			select {
 			case <-time.After(100 * time.Millisecond):
@@ -373,7 +419,7 @@ func (b *bench) submit(ctx context.Context, to string) (string, error) {
 				return "", ctx.Err()
 			}
 		default:
-			return "", fmt.Errorf("a submit was answered %d: %s %s", status, out.Type, out.Detail)
+			return "", fmt.Errorf("a submit was answered %d: %s", status, problem)
 		}
 	}
 }
@@ -420,37 +466,6 @@ func (b *bench) delivered(ctx context.Context, ids []string) (n int, err error) 
 	return n, nil
 }
 
-// cpu is the nodes' CPU time so far, in seconds.
-func (b *bench) cpu(ctx context.Context) (sum float64, err error) {
-	for _, url := range b.urls {
-		s, err := b.cpuOf(ctx, url)
-		if err != nil {
-			return 0, err
-		}
-		sum += s
-	}
-	return sum, nil
-}
-
-func (b *bench) cpuOf(ctx context.Context, url string) (float64, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := b.client.Do(r)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	s := bufio.NewScanner(resp.Body)
-	for s.Scan() {
-		if v, ok := strings.CutPrefix(s.Text(), "process_cpu_seconds_total "); ok {
-			return strconv.ParseFloat(v, 64)
-		}
-	}
-	return 0, errors.New("the node's metrics have no CPU time")
-}
-
 func (b *bench) profile(ctx context.Context) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.pprof+"/debug/pprof/profile?seconds=8", nil)
 	if err != nil {
@@ -467,67 +482,4 @@ func (b *bench) profile(ctx context.Context) error {
 	}
 	_, err = io.Copy(f, resp.Body)
 	return errors.Join(err, f.Close())
-}
-
-// latency submits at a steady rate and compares with when the centre, by its own
-// record, received each message.
-func (b *bench) latency(ctx context.Context, g *terminal.Globals) error {
-	n := int(b.c.Rate * b.c.For.Seconds())
-	begins := make(map[string]time.Time, n)
-	var mu sync.Mutex
-	var toAnswer []time.Duration
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, 256)
-	start := time.Now()
-	for i := range n {
-		select {
-		case <-time.After(time.Until(start.Add(time.Duration(float64(i) / b.c.Rate * float64(time.Second))))):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			to := Number(int(benchNext.Add(1)))
-			begin := time.Now()
-			if _, err := b.submit(ctx, to); err != nil {
-				return
-			}
-			mu.Lock()
-			begins[to[1:]] = begin
-			toAnswer = append(toAnswer, time.Since(begin))
-			mu.Unlock()
-		})
-	}
-	wg.Wait()
-	if err := b.settled(ctx); err != nil {
-		return err
-	}
-	<-time.After(100 * time.Millisecond) // the centre writes its record within 50 ms
-	f, err := os.Open(b.record)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	var toSubmit []time.Duration
-	s := bufio.NewScanner(f)
-	s.Buffer(nil, 1<<20)
-	for s.Scan() {
-		if !bytes.Contains(s.Bytes(), []byte(`"submit_sm"`)) {
-			continue
-		}
-		var line struct {
-			Time        time.Time
-			Destination string
-		}
-		if json.Unmarshal(s.Bytes(), &line) != nil {
-			continue
-		}
-		if begin, ok := begins[strings.TrimPrefix(line.Destination, "+")]; ok {
-			toSubmit = append(toSubmit, line.Time.Sub(begin))
-		}
-	}
-	fmt.Fprintf(g.Stdout, "at %.0f a second   submit to 202:       %s\n", b.c.Rate, percentile(toAnswer))
-	fmt.Fprintf(g.Stdout, "                 submit to submit_sm: %s (%d of %d)\n", percentile(toSubmit), len(toSubmit), len(toAnswer))
-	return nil
 }

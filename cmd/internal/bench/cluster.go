@@ -31,7 +31,7 @@ func (c *Cmd) cluster(ctx context.Context, g *terminal.Globals) error {
 		return terminal.UsageError("--cluster needs --kafka and --postgres (or CHIROGRAPH_TEST_KAFKA and CHIROGRAPH_TEST_POSTGRES); `make bench-cluster` starts both")
 	}
 	brokers := strings.Split(c.Kafka, ",")
-	fmt.Fprintf(g.Stdout, "%d CPUs, %s/%s, %s; load, nodes, centre, %s and PostgreSQL are processes of this machine.\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), terminal.Count(len(brokers), "broker"))
+	fmt.Fprintf(g.Stdout, "%d CPUs, %s/%s, %s; load with the centre, nodes, %s and PostgreSQL are processes of this machine.\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), terminal.Count(len(brokers), "broker"))
 	fmt.Fprintf(g.Stdout, "CPU is in microseconds a message. The ceiling is plain franz-go producing the same bytes with the same acks, in messages of %d events.\n\n", eventsOfMessage)
 	fmt.Fprintf(g.Stdout, "%5s %10s %10s %10s %8s %8s %8s %10s   %s\n", "nodes", "partitions", "messages/s", "accepted/s", "nodes", "brokers", "postgres", "ceiling/s", "submit to 202")
 	for _, partitions := range c.Partitions {
@@ -45,7 +45,7 @@ func (c *Cmd) cluster(ctx context.Context, g *terminal.Globals) error {
 }
 
 func (c *Cmd) clusterRun(ctx context.Context, g *terminal.Globals, brokers []string, nodes, partitions int) (err error) {
-	b := &bench{c: c, client: benchClient(c.Concurrency)}
+	b := &bench{c: c, client: benchClient(max(c.Concurrency, c.Outstanding)), traffic: &traffic{program: c.Purpose}}
 	if b.dir, err = os.MkdirTemp(c.Keep, "chirograph-bench-"); err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (c *Cmd) clusterRun(ctx context.Context, g *terminal.Globals, brokers []str
 	if err := <-profiled; err != nil {
 		return err
 	}
-	n := float64(c.Messages)
+	n, took := float64(c.Messages), t.took.timings()
 	ceiling, err := kafkalog.Ceiling(ctx, topics, c.Messages*eventsOfMessage)
 	if err != nil {
 		return err
@@ -97,12 +97,13 @@ func (c *Cmd) clusterRun(ctx context.Context, g *terminal.Globals, brokers []str
 		return fmt.Sprintf("%.0f", seconds/n*1e6)
 	}
 	fmt.Fprintf(g.Stdout, "%5d %10d %10.0f %10.0f %8s %8s %8s %10.0f   %s\n", nodes, partitions, n/t.all.Seconds(), n/t.accepted.Seconds(),
-		us(t.cpu), us(t.first), us(t.second), ceiling/eventsOfMessage, percentile(t.took))
+		us(t.cpu), us(t.first), us(t.second), ceiling/eventsOfMessage, &took)
 	if t.good < t.sampled {
 		fmt.Fprintf(g.Stdout, "      of a sample of %d messages %d were delivered\n", t.sampled, t.good)
 	}
 	if c.Rate > 0 {
-		return b.latency(ctx, g)
+		_, err = b.steady(ctx, g.Stdout)
+		return err
 	}
 	return nil
 }
@@ -113,12 +114,7 @@ func (b *bench) startCluster(ctx context.Context, topics kafkalog.Config, databa
 	if err != nil {
 		return err
 	}
-	b.record = filepath.Join(b.dir, "centre.jsonl")
-	centre, err := freeAddr()
-	if err != nil {
-		return err
-	}
-	if err := b.spawnCentre(ctx, self, centre); err != nil {
+	if b.centre, err = newCentre(); err != nil {
 		return err
 	}
 	b.key = assemble.NewKey()
@@ -151,7 +147,7 @@ routes:
 programs:
   - {tenant: bench, name: %s, legal_entity: Example Bank Ltd, purposes: [%s], countries: ["*"], senders: ["+12025550101"], default: true}
 `, i+1, listen, strings.Join(topics.Brokers, ", "), topics.Prefix, topics.Partitions, topics.Replication, topics.MinISR,
-			door.HashKey(b.key), strings.Join(door.Scopes(), ", "), centre, b.c.Purpose, b.c.Purpose)
+			door.HashKey(b.key), strings.Join(door.Scopes(), ", "), b.centre.addr, b.c.Purpose, b.c.Purpose)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			return err
 		}
@@ -170,7 +166,7 @@ programs:
 			}
 			args = append(args, "--dev-pprof", b.pprof)
 		}
-		if err := b.spawn(ctx, self, args...); err != nil {
+		if err := b.spawn(self, args...); err != nil {
 			return err
 		}
 	}
