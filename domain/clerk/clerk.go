@@ -82,6 +82,9 @@ type Config struct {
 	MaxWaiting int
 	// StreamMemory is how many bytes of streams are kept in memory beside those in use, about. Default StreamMemory.
 	StreamMemory int64
+	// MaxBacklog is how many streams may wait to be looked at, or to be decided, before submits to the partition are refused
+	// (HTTP 503). It is the caller's to obey. Default 50,000.
+	MaxBacklog int
 	// Horizon is how far ahead timers are kept in memory. What becomes due later, Look must tell.
 	// Default 10 min.
 	Horizon time.Duration
@@ -113,6 +116,7 @@ func (c *Config) defaults() {
 		c.StreamMemory = StreamMemory
 	}
 	num(&c.Budget, 256)
+	num(&c.MaxBacklog, 50_000)
 	if c.NewID == nil {
 		c.NewID = event.NewID
 	}
@@ -197,8 +201,11 @@ func (c *Clerk) Inherit(old *Clerk) []dispatch.Call {
 	return calls
 }
 
-// Backlog is how many streams are ready to be looked at.
-func (c *Clerk) Backlog() int { return len(c.agenda.ready) }
+// Backlog is how many streams are ready to be looked at, or stay undecided because too many messages wait for a carrier.
+func (c *Clerk) Backlog() int { return len(c.agenda.ready) + len(c.windows.isParked) }
+
+// Full reports whether more streams wait than Config.MaxBacklog.
+func (c *Clerk) Full() bool { return c.Backlog() > c.cfg.MaxBacklog }
 
 // Horizon is how far ahead the clerk keeps timers. What becomes due later, Look must tell.
 func (c *Clerk) Horizon() time.Duration { return c.cfg.Horizon }

@@ -46,9 +46,6 @@ type Config struct {
 	// DrainWithin bounds how long a partition that goes to another node waits for its starts to
 	// come back. Default 5 s.
 	DrainWithin time.Duration
-	// MaxBacklog is how many streams of one partition may wait to be looked at. While there are
-	// more, submits to the partition are refused (HTTP 503). Default 50,000.
-	MaxBacklog int
 	// Lists are the word lists by which inbound texts are read. Default words.Standard().
 	Lists *words.Lists
 	// World says where the holders of numbers may be, and what time it is there. All nodes of a
@@ -90,9 +87,6 @@ func New(cfg Config) *Node {
 	if cfg.DrainWithin == 0 {
 		cfg.DrainWithin = 5 * time.Second
 	}
-	if cfg.MaxBacklog == 0 {
-		cfg.MaxBacklog = 50_000
-	}
 	if cfg.Lists == nil {
 		cfg.Lists = words.Standard()
 	}
@@ -105,7 +99,7 @@ func New(cfg Config) *Node {
 		n.metrics.lost.Add(1)
 		n.log.Error("a fact could not be recorded; it is lost", "partition", p.String(), "type", string(e.Data.Type()), "event", e.ID.String(), "error", err)
 	})
-	n.partitions = &partitions{views: cfg.Views, now: cfg.Clock.Now, maxBacklog: int64(cfg.MaxBacklog), alone: cfg.Reservations == nil, progressed: make(chan struct{})}
+	n.partitions = &partitions{views: cfg.Views, now: cfg.Clock.Now, alone: cfg.Reservations == nil, progressed: make(chan struct{})}
 	for p := range cfg.Log.Partitions() {
 		n.partitions.all = append(n.partitions.all, newPipeline(n, event.Partition(p)))
 	}

@@ -20,9 +20,8 @@ const foreignMarkPoll = 25 * time.Millisecond
 // partitions are all recipients' partitions: those that this node serves, and of the others what
 // the views tell. It answers the questions of intake and control.
 type partitions struct {
-	views      ledger.Views
-	now        func() time.Time
-	maxBacklog int64
+	views ledger.Views
+	now   func() time.Time
 	// alone: no other process takes requests. Then the memory of this one knows every key.
 	alone bool
 	all   []*pipeline
@@ -70,7 +69,7 @@ func (ps *partitions) TakesFor(p event.Partition) error {
 		return nil
 	case l.failed.Load() != nil: // also because keys that were used may not be known
 		return ledger.Refused(errors.New("the recipient's partition is stopped; see /readyz"))
-	case l.backlog.Load() > ps.maxBacklog:
+	case l.full.Load():
 		return ledger.Refused(errors.New("too many messages wait for a decision"))
 	}
 	return nil

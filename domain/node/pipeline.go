@@ -49,7 +49,8 @@ type pipeline struct {
 	applied atomic.Int64 // how many events were applied
 	control atomic.Int64 // the control position in force
 	backlog atomic.Int64
-	written uint64 // how many batches were given to the views
+	full    atomic.Bool // whether so much waits that submits are refused
+	written uint64      // how many batches were given to the views
 	// keys says whether the views know every idempotency key that was used before this run.
 	keys wholeKeys
 	// committed is the index up to which the views have committed.
@@ -470,6 +471,7 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 	}
 	out := c.Act(ctx, now, fault, detail)
 	l.backlog.Store(int64(c.Backlog()))
+	l.full.Store(c.Full())
 	for _, p := range out.Proposals {
 		n.cfg.Log.Append(l.p, p.Events, func(a ledger.Appended) {
 			l.do(func(now *clerk.Clerk, _ time.Time) []dispatch.Call {

@@ -260,7 +260,7 @@ func (r *Running) alone(cfg *config.Config, stderr io.Writer) error {
 		d.Lists, err = config.WordLists(cfg)
 	}
 	if err == nil {
-		r.Node, r.Carriers, err = NewNode(d, cfg.Node, nil, accounts, cfg.Clerk(), r.Log)
+		r.Node, r.Carriers, err = NewNode(d, cfg.Node, nil, accounts, cfg.Clerk(d.Log.Partitions()), r.Log)
 	}
 	if err != nil {
 		return errors.Join(err, d.Close())
@@ -298,7 +298,7 @@ func (r *Running) join(ctx context.Context, cfg *config.Config) error {
 	}
 	g := node.NewGate(placement, names)
 	r.Data, d.World = d, cfg.World()
-	if r.Node, r.Carriers, err = NewNode(d, cfg.Node, g, accounts, cfg.Clerk(), r.Log); err != nil {
+	if r.Node, r.Carriers, err = NewNode(d, cfg.Node, g, accounts, cfg.Clerk(d.Log.Partitions()), r.Log); err != nil {
 		return errors.Join(err, d.Close())
 	}
 	clients := map[string]ledger.Client{}

@@ -28,9 +28,8 @@ const (
 	madeCarrier = "simulated"
 )
 
-// madeStreams is how many streams a partition keeps in memory: fewer than a node does, so that a long ledger needs no
-// more memory than a short one soon.
-const madeStreams = 1000
+// madeMemory is how many bytes of streams a partition keeps in memory.
+const madeMemory = 4 << 20
 
 // simulatedClock runs as fast as the real one, and can be moved forward.
 type simulatedClock struct{ from atomic.Pointer[[2]time.Time] } // what it showed when, by the real clock
@@ -140,7 +139,7 @@ func (m *maker) run(ctx context.Context, data string) error {
 	}
 	var clients []ledger.Client
 	if err == nil {
-		m.node, clients, err = assemble.NewNode(d, "dev", nil, []assemble.Account{account}, clerk.Config{MaxStreams: madeStreams}, log)
+		m.node, clients, err = assemble.NewNode(d, "dev", nil, []assemble.Account{account}, clerk.Config{StreamMemory: madeMemory}, log)
 	}
 	if err != nil {
 		return errors.Join(err, d.Close())

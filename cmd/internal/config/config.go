@@ -72,6 +72,7 @@ type Limits struct {
 	CallWindow   Duration `yaml:"call_window" default:"5s" doc:"How long after a hand-off was proposed the carrier may be called for it. It is extended to eight times the measured lag of the log, if that is longer."`
 	AnswerWithin Duration `yaml:"answer_within" default:"10s" doc:"After call_window, how long the carrier may take to answer before the hand-off is in doubt. Must be longer than every carrier's response_timeout."`
 	ReleaseRate  int      `yaml:"release_rate" default:"100" doc:"How many scheduled and deferred messages a partition decides per second when many are due at once."`
+	Memory       Size     `yaml:"memory" default:"700MB" doc:"About how much memory the process may take; at least 300MB. From it follow the bound of Go's heap (unless GOMEMLIMIT is set), how many bytes of streams are kept in memory, and how many streams may wait. Past that submits are answered 503 with Retry-After."`
 	MaxWaiting   int      `yaml:"max_waiting" default:"2000" doc:"For each partition and priority: how many allowed messages may wait for a carrier. Further messages are decided later."`
 }
 
@@ -153,6 +154,27 @@ type Program struct {
 
 // Duration is written 500ms, 20s or 1h30m.
 type Duration time.Duration
+
+// Size is a number of bytes, in a file with its unit: MB or GB.
+type Size int64
+
+// String is the size as a file has it.
+func (s Size) String() string {
+	if s%1_000_000_000 == 0 {
+		return fmt.Sprintf("%dGB", int64(s)/1_000_000_000)
+	}
+	return fmt.Sprintf("%dMB", int64(s)/1_000_000)
+}
+
+func parseSize(text string) (Size, error) {
+	for unit, n := range map[string]int64{"MB": 1_000_000, "GB": 1_000_000_000} {
+		if count, ok := strings.CutSuffix(text, unit); ok {
+			k, err := strconv.ParseUint(strings.TrimSpace(count), 10, 20)
+			return Size(int64(k) * n), err
+		}
+	}
+	return 0, errors.New("a size has the unit MB or GB")
+}
 
 // Problem is one thing that is wrong with a configuration.
 type Problem struct {
@@ -291,6 +313,10 @@ func set(f reflect.Value, value string) {
 		var d time.Duration
 		d, err = time.ParseDuration(value)
 		f.SetInt(int64(d))
+	case f.Type() == sizeType:
+		var n Size
+		n, err = parseSize(value)
+		f.SetInt(int64(n))
 	case f.Kind() == reflect.String:
 		f.SetString(value)
 	case f.Kind() == reflect.Int:
@@ -425,10 +451,25 @@ func (c *Config) Logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// Clerk is what the file says of a partition's work.
-func (c *Config) Clerk() clerk.Config {
+// Of the memory, streams beside those in use get a sixth. A third bounds the streams that wait, each of which takes some 200
+// bytes.
+const (
+	memoryOfStreams = 6
+	memoryOfBacklog = 3
+	waitingStream   = 200
+)
+
+// offHeap is what the process takes beside Go's heap, about: SQLite's pages, stacks, code.
+const offHeap = 150_000_000
+
+// HeapLimit is where Go's collector begins to work harder to keep a process within that size.
+func (s Size) HeapLimit() int64 { return int64(s) - offHeap }
+
+// Clerk is what the file says of a partition's work, in a ledger with so many partitions.
+func (c *Config) Clerk(partitions int) clerk.Config {
 	return clerk.Config{CallWindow: time.Duration(c.Limits.CallWindow), AnswerWithin: time.Duration(c.Limits.AnswerWithin),
-		ReleaseRate: c.Limits.ReleaseRate, MaxWaiting: c.Limits.MaxWaiting}
+		ReleaseRate: c.Limits.ReleaseRate, MaxWaiting: c.Limits.MaxWaiting,
+		StreamMemory: int64(c.Limits.Memory) / memoryOfStreams / int64(partitions), MaxBacklog: int(c.Limits.Memory) / memoryOfBacklog / waitingStream / partitions}
 }
 
 // KindSMPP is the one kind of carrier that a file can name so far.

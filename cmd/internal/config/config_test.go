@@ -47,7 +47,7 @@ func TestConfig(t *testing.T) {
 	if c.Data != filepath.Join(dir, "data") || c.MasterKey() != "/keys/master.key" || c.Listen != "127.0.0.1:9000" || c.Node != "node-7" || time.Duration(c.Drain) != 30*time.Second {
 		t.Errorf("%+v", c)
 	}
-	if k := c.Clerk(); k.CallWindow != 2*time.Second || k.AnswerWithin != 12*time.Second || k.ReleaseRate != 50 || k.MaxWaiting != 900 {
+	if k := c.Clerk(16); k.CallWindow != 2*time.Second || k.AnswerWithin != 12*time.Second || k.ReleaseRate != 50 || k.MaxWaiting != 900 {
 		t.Errorf("%+v", k)
 	}
 	var carriers []client.Config

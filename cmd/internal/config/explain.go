@@ -35,8 +35,8 @@ func (c *Config) Explain(w io.Writer, policies string) {
 	if policies != "" {
 		r.Row("Policies", "%s", policies)
 	}
-	r.Row("Limits", "a carrier is called within %s of the proposal and must answer within another %s; a partition decides at most %d due messages a second, and at most %d messages of each priority wait for a carrier",
-		c.Limits.CallWindow, c.Limits.AnswerWithin, c.Limits.ReleaseRate, c.Limits.MaxWaiting)
+	r.Row("Limits", "a carrier is called within %s of the proposal and must answer within another %s; a partition decides at most %d due messages a second, and at most %d messages of each priority wait for a carrier; the process takes about %s of memory",
+		c.Limits.CallWindow, c.Limits.AnswerWithin, c.Limits.ReleaseRate, c.Limits.MaxWaiting, c.Limits.Memory)
 
 	fmt.Fprintln(w, "\nCarriers")
 	for i := range c.Carriers {

@@ -99,7 +99,10 @@ func (w *walker) fields(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
-var durationType = reflect.TypeFor[Duration]()
+var (
+	durationType = reflect.TypeFor[Duration]()
+	sizeType     = reflect.TypeFor[Size]()
+)
 
 func (w *walker) scalar(n *yaml.Node, v reflect.Value, path string, tag reflect.StructTag) {
 	switch {
@@ -111,6 +114,12 @@ func (w *walker) scalar(n *yaml.Node, v reflect.Value, path string, tag reflect.
 			w.bad(n, path, "it must be longer than 0")
 		}
 		v.SetInt(int64(d))
+	case v.Type() == sizeType:
+		s, err := parseSize(n.Value)
+		if err != nil {
+			w.bad(n, path, "it must be a number of bytes with its unit, such as 700MB or 2GB")
+		}
+		v.SetInt(int64(s))
 	case v.Kind() == reflect.String:
 		if n.Tag != "!!str" {
 			w.bad(n, path, "it must be a text: write it in quotes")

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -64,6 +65,9 @@ func (c *Cmd) configured(ctx context.Context, g *terminal.Globals) error {
 		return fmt.Errorf("%s has %s; nothing was started", c.Config, terminal.Count(len(problems), "problem"))
 	}
 	log := cfg.Logger(g.Stderr)
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(cfg.Limits.Memory.HeapLimit())
+	}
 	stopPprof, err := c.pprof()
 	if err != nil {
 		return err
