@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -302,6 +303,92 @@ func TestKeyOfARecoveredMessage(t *testing.T) {
 		in.Seen(l.e, event.Position{Partition: 3, Index: 7}) // read back before the views have it
 		if out, err := in.Submit(t.Context(), ledger.Caller{Tenant: "acme"}, r); err != nil || out.ID != message(8) {
 			t.Errorf("read back: %+v, %v", out, err)
+		}
+	}
+}
+
+// shaky is a ledger whose answers are lost: what is appended is in its log, at index 7, or nowhere.
+type shaky struct {
+	Views
+	Vault
+	ledger.Log
+	ledger.Finder
+	content  string
+	appended []*event.Event
+	// answers are the errors of the next appends; known says that the views have the submit.
+	answers []error
+	known   bool
+}
+
+func (s *shaky) Digest(_, _ string, data []byte) string { return string(data) }
+
+func (s *shaky) Open(string, event.ID, *event.Sealed) ([]byte, error) { return []byte(s.content), nil }
+
+func (s *shaky) Append(_ event.Partition, events []*event.Event, done func(ledger.Appended)) {
+	err := s.answers[0]
+	s.answers = s.answers[1:]
+	s.appended = append(s.appended, events...)
+	s.known = err == nil
+	done(ledger.Appended{First: 7, Err: err})
+}
+
+func (s *shaky) Reserved(context.Context, string, string) (ledger.Reserved, bool, error) {
+	return ledger.Reserved{}, false, nil // the views do not have the key yet
+}
+
+func (s *shaky) Find(context.Context, string, event.ID) (ledger.MessageRef, bool, error) {
+	return ledger.MessageRef{Position: at(7)}, s.known, nil
+}
+
+func (s *shaky) WaitFor(context.Context, event.Position) error { return nil }
+
+func (s *shaky) Read(context.Context, event.Partition, int64, int) ([]ledger.Record, int64, error) {
+	return []ledger.Record{{Index: 7, Event: s.appended[0]}}, 8, nil
+}
+
+// A request that is made once more after its answer was lost appends the very same event, until it is known to be in
+// the log; from then on it appends nothing and is answered from the log.
+func TestLostAnswers(t *testing.T) {
+	r := &SubmitRequest{To: "+13055550120", Body: "Your code is 1234", IdempotencyKey: "k"}
+	raw, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	e := &event.Event{ID: event.NewMessageID(now, 3), Tenant: "acme", Data: &event.MessageSubmitted{Program: "otp", From: "ACME", Segments: 1, Key: "k", Input: string(raw)}}
+	caller := ledger.Caller{Tenant: "acme"}
+	for _, readBack := range []bool{false, true} {
+		s := &shaky{content: `{"to":"+13055550120"}`, answers: []error{ledger.ErrUnknown, ledger.ErrUnknown, nil}}
+		in := New(Config{Views: s, Log: s, Finder: s, Vault: s, Serving: taking{}, Now: func() time.Time { return now },
+			Writer: ledger.NewWriter(ledger.Author{}, s, nil, nil, func() time.Time { return now }, 0)})
+		// The first request made the event and lost the answer.
+		res, err := in.keys.recent.acquire(t.Context(), keyDigest("acme", "k"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.event, res.used, res.input = e, true, digestOf(string(raw))
+		in.keys.recent.release(res)
+		for i := range 2 {
+			if _, err := in.Submit(t.Context(), caller, r); !errors.Is(err, ledger.ErrUnknown) || len(s.appended) != i+1 || s.appended[i] != e {
+				t.Fatalf("after a lost answer: %v, and %d appended", err, len(s.appended))
+			}
+		}
+		other := *r
+		other.Body = "another"
+		if _, err := in.Submit(t.Context(), caller, &other); !errors.Is(err, errKeyReused) {
+			t.Errorf("another request under the key: %v", err)
+		}
+		appends := 3
+		if readBack {
+			in.Seen(e, at(7))
+			appends = 2
+		}
+		out, err := in.Submit(t.Context(), caller, r)
+		if err != nil || out.ID != e.ID || out.Position != at(7) || out.To != "+13055550120" || out.Segments != 1 || len(s.appended) != appends {
+			t.Errorf("then: %+v, %v, and %d appended", out, err, len(s.appended))
+		}
+		if n := len(in.keys.recent.unknown); n != 0 {
+			t.Errorf("%d are still unknown", n)
 		}
 	}
 }
