@@ -303,7 +303,7 @@ func review(facts []FactOptOut, optOuts []recipient.OptOut, m *recipient.Message
 // entity to another tenant.
 func owned(reg *control.Registry, prog *control.Program, sender string) bool {
 	owner, granted := reg.Owner(sender)
-	entityOwner, entityGranted := reg.EntityOwner(prog.LegalEntity)
+	entityOwner, entityGranted := prog.EntityOwner(reg)
 	return slices.Contains(prog.Senders, sender) && (!granted || owner == prog.Tenant) && (!entityGranted || entityOwner == prog.Tenant)
 }
 
