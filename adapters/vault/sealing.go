@@ -16,7 +16,7 @@ const cachedCiphers = 1 << 14
 
 // sealing seals and opens personal data, in both versions, with keys that it derives.
 type sealing struct {
-	secretOf func(event.ID) ([]byte, error)
+	secretOf func(event.ID) ([keySize]byte, error)
 	// classOf is the key that something was sealed under, and notices if it is missing. sealUnder names the
 	// class key to seal under now, and makes it if there is none; classNow is that key.
 	classOf, classNow func(classKey) ([]byte, error)
@@ -58,7 +58,7 @@ func (r *recent) put(k cipherKey, id event.ID, c *seal.Cipher) {
 	r.slot(id).Store(&remembered{k, id, c})
 }
 
-func newSealing(secretOf func(event.ID) ([]byte, error), classOf, classNow func(classKey) ([]byte, error), sealUnder func(classKey) (classKey, error)) sealing {
+func newSealing(secretOf func(event.ID) ([keySize]byte, error), classOf, classNow func(classKey) ([]byte, error), sealUnder func(classKey) (classKey, error)) sealing {
 	return sealing{secretOf: secretOf, classOf: classOf, classNow: classNow, sealUnder: sealUnder,
 		ciphers: newLRU[cipherKey, cipher.AEAD](cachedCiphers),
 		recent:  new(recent),
@@ -165,15 +165,15 @@ func (v *sealing) cipher(k cipherKey, class func(classKey) ([]byte, error)) (cip
 	if err != nil {
 		return nil, err
 	}
-	c := newCipher(derive(secret, salt, "chirograph vault: seal", k.tenant, k.class, string(k.subject[:])))
+	c := newCipher(derive(secret[:], salt, "chirograph vault: seal", k.tenant, k.class, string(k.subject[:])))
 	v.ciphers.put(k, c)
 	return c, nil
 }
 
 // both returns the two keys that are needed to open a subject's data of one class and month.
-func (v *sealing) both(k cipherKey, class func(classKey) ([]byte, error)) (secret, salt []byte, err error) {
+func (v *sealing) both(k cipherKey, class func(classKey) ([]byte, error)) (secret [keySize]byte, salt []byte, err error) {
 	if secret, err = v.secretOf(k.subject); err != nil {
-		return nil, nil, err
+		return secret, nil, err
 	}
 	salt, err = class(k.classKey)
 	return secret, salt, err
@@ -187,6 +187,6 @@ func (v *sealing) eventKey(k cipherKey, context []byte, class func(classKey) ([]
 	if err != nil {
 		return key, err
 	}
-	root := extract(secret, salt)
+	root := extract(secret[:], salt)
 	return expand(root[:], context), nil
 }

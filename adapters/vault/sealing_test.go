@@ -30,7 +30,10 @@ func fixed() *sealing {
 		return k[:], nil
 	}
 	class := func(k classKey) ([]byte, error) { return of("class", []byte(k.tenant+"\x00"+k.class)) }
-	s := newSealing(func(id event.ID) ([]byte, error) { return of("subject", id[:]) }, class, class, func(k classKey) (classKey, error) { return k, nil })
+	s := newSealing(func(id event.ID) ([keySize]byte, error) {
+		secret, err := of("subject", id[:])
+		return [keySize]byte(secret), err
+	}, class, class, func(k classKey) (classKey, error) { return k, nil })
 	return &s
 }
 
@@ -148,10 +151,9 @@ func TestEventKey(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			extracted := extract(secret, salt)
-			root := extracted[:]
-			v1 := derive(secret, salt, "chirograph vault: seal", x.tenant, x.s.ClassKey, string(x.s.SubjectKey[:]))
-			for _, other := range [][]byte{root, secret, salt, v1} {
+			root := extract(secret[:], salt)
+			v1 := derive(secret[:], salt, "chirograph vault: seal", x.tenant, x.s.ClassKey, string(x.s.SubjectKey[:]))
+			for _, other := range [][]byte{root[:], secret[:], salt, v1} {
 				if len(other) != 32 || bytes.Equal(other, key) || bytes.Contains(x.s.Box, other) {
 					t.Fatalf("%x is disclosed, or was not there", other)
 				}
@@ -192,7 +194,7 @@ func TestNoEventKey(t *testing.T) {
 		t.Error("version 3 was sealed")
 	}
 	v = fixed()
-	v.secretOf = func(event.ID) ([]byte, error) { return nil, ledger.ErrKeyMissing }
+	v.secretOf = func(event.ID) ([keySize]byte, error) { return [keySize]byte{}, ledger.ErrKeyMissing }
 	if _, err := v.EventKey("acme", id, &s); !errors.Is(err, ledger.ErrKeyMissing) {
 		t.Errorf("without the key: %v", err)
 	}

@@ -386,23 +386,27 @@ func (v *Vault) makeSecrets(n int) ([]event.ID, error) {
 }
 
 // secret returns a subject's secret; ErrKeyMissing if there is none, and that is remembered.
-func (v *Vault) secret(id event.ID) ([]byte, error) {
+func (v *Vault) secret(id event.ID) (secret [keySize]byte, err error) {
 	if s, ok := v.secrets.get(id); ok {
-		return s[:], nil
+		return s, nil
 	}
 	box, err := v.store.secret(context.Background(), id)
 	if err != nil {
 		if errors.Is(err, sql.ErrNoRows) {
 			_ = v.notice(context.Background(), []event.ID{id}, nil) // only a class key is written down
 		}
-		return nil, absent(err)
+		return secret, absent(err)
 	}
 	v.lacks.found(id)
 	s, err := v.open(box, "subject", string(id[:]))
-	if err == nil && len(s) == keySize {
-		v.secrets.put(id, [keySize]byte(s))
+	switch {
+	case err != nil:
+		return secret, err
+	case copy(secret[:], s) != keySize || len(s) != keySize:
+		return secret, fmt.Errorf("the secret %s has %d bytes, not %d", id, len(s), keySize)
 	}
-	return s, err
+	v.secrets.put(id, secret)
+	return secret, nil
 }
 
 // absent is ErrKeyMissing if the store has no such row. Nothing erases keys yet.
