@@ -124,7 +124,7 @@ type Log struct {
 	failed         error // why it writes no more
 	failing        bool  // the last commit failed
 	heads          []int64
-	tail           []tailSegment // oldest first
+	tail           fifo[tailSegment]
 	tailBytes      int
 	uncheckpointed int // bytes since the last checkpoint was asked for
 	head           headFile
@@ -168,7 +168,7 @@ type partitionLog struct {
 	mu   sync.Mutex
 	head int64
 	// tail is the newest events, up to head.
-	tail []ledger.Record
+	tail fifo[ledger.Record]
 	// wake is closed at the next change; nil when no reader waits.
 	wake chan struct{}
 }
@@ -692,7 +692,7 @@ func (l *Log) publish(batch []*engine.Append) []int64 {
 		firsts[i] = p.head
 		if l.o.TailBytes > 0 {
 			for k, e := range a.Events {
-				p.tail = append(p.tail, engine.Own(p.head+int64(k), e, a.Raws[k]))
+				p.tail.push(engine.Own(p.head+int64(k), e, a.Raws[k]))
 			}
 		}
 		p.head += int64(len(a.Events))
@@ -702,18 +702,17 @@ func (l *Log) publish(batch []*engine.Append) []int64 {
 		}
 		p.mu.Unlock()
 		if l.o.TailBytes > 0 {
-			l.tail = append(l.tail, tailSegment{a.Slot, len(a.Events), a.Size})
+			l.tail.push(tailSegment{a.Slot, len(a.Events), a.Size})
 			l.tailBytes += a.Size
 		}
 	}
-	for l.tailBytes > l.o.TailBytes && len(l.tail) > 0 {
-		old := l.tail[0]
-		l.tail = l.tail[1:]
+	for l.tailBytes > l.o.TailBytes && len(l.tail.all()) > 0 {
+		old := l.tail.all()[0]
+		l.tail.drop(1)
 		l.tailBytes -= old.bytes
 		p := &l.partitions[old.slot]
 		p.mu.Lock()
-		clear(p.tail[:old.count])
-		p.tail = p.tail[old.count:]
+		p.tail.drop(old.count)
 		p.mu.Unlock()
 	}
 	return firsts
@@ -755,8 +754,8 @@ func (l *Log) Read(ctx context.Context, at event.Partition, from int64, max int)
 			p.mu.Unlock()
 			return nil, head, engine.Ahead(event.Position{Partition: at, Index: from}, head)
 		}
-		if first := head - int64(len(p.tail)); from >= first && from < head {
-			tail := p.tail[from-first:]
+		if first := head - int64(len(p.tail.all())); from >= first && from < head {
+			tail := p.tail.all()[from-first:]
 			out := append(make([]ledger.Record, 0, min(len(tail), max)), tail[:min(len(tail), max)]...)
 			p.mu.Unlock()
 			return out, head, nil

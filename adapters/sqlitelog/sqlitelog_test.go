@@ -726,8 +726,8 @@ func TestBounds(t *testing.T) {
 	if longest > 80<<20 {
 		t.Errorf("the WAL grew to %d MB", longest>>20)
 	}
-	if l.tailBytes > l.o.TailBytes || len(l.partitions[2].tail) >= 400 {
-		t.Errorf("the tail has %d bytes, %d events", l.tailBytes, len(l.partitions[2].tail))
+	if l.tailBytes > l.o.TailBytes || len(l.partitions[2].tail.all()) >= 400 {
+		t.Errorf("the tail has %d bytes, %d events", l.tailBytes, len(l.partitions[2].tail.all()))
 	}
 	if n := len(logtest.ReadAll(t, l, 0)); n != 400 {
 		t.Errorf("%d events, want 400", n)

@@ -2,60 +2,64 @@ package vault
 
 import "sync"
 
-// lru is a cache of the n values that were used last.
+// lru is a cache of the n values that were used last. Its entries are in one slice and name each other by their
+// index: where keys and values have no pointers, the garbage collector has nothing to look into.
 type lru[K comparable, V any] struct {
-	mu   sync.Mutex
-	n    int
-	m    map[K]*entry[K, V]
-	root entry[K, V] // root.next is the newest, root.prev the oldest
+	mu      sync.Mutex
+	n       int
+	m       map[K]int32
+	entries []entry[K, V] // entry 0 is the root: its next is the newest, its prev the oldest
 }
 
 type entry[K comparable, V any] struct {
 	key        K
 	value      V
-	prev, next *entry[K, V]
+	prev, next int32
 }
 
 func newLRU[K comparable, V any](n int) *lru[K, V] {
-	c := &lru[K, V]{n: n, m: make(map[K]*entry[K, V])}
-	c.root.prev, c.root.next = &c.root, &c.root
-	return c
+	return &lru[K, V]{n: n, m: make(map[K]int32), entries: make([]entry[K, V], 1)}
 }
 
 func (c *lru[K, V]) get(k K) (v V, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.m[k]
-	if e == nil {
+	i, ok := c.m[k]
+	if !ok {
 		return v, false
 	}
-	e.out()
-	c.in(e)
-	return e.value, true
+	c.out(i)
+	c.in(i)
+	return c.entries[i].value, true
 }
 
 func (c *lru[K, V]) put(k K, v V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.m[k]
+	i, ok := c.m[k]
 	switch {
-	case e != nil:
-		e.out()
+	case ok:
+		c.out(i)
 	case len(c.m) >= c.n:
-		e = c.root.prev
-		e.out()
-		delete(c.m, e.key)
+		i = c.entries[0].prev
+		c.out(i)
+		delete(c.m, c.entries[i].key)
 	default:
-		e = new(entry[K, V])
+		i = int32(len(c.entries))
+		c.entries = append(c.entries, entry[K, V]{})
 	}
-	e.key, e.value = k, v
-	c.m[k] = e
-	c.in(e)
+	c.entries[i].key, c.entries[i].value = k, v
+	c.m[k] = i
+	c.in(i)
 }
 
-func (c *lru[K, V]) in(e *entry[K, V]) {
-	e.prev, e.next = &c.root, c.root.next
-	e.prev.next, e.next.prev = e, e
+func (c *lru[K, V]) in(i int32) {
+	e, newest := &c.entries[i], c.entries[0].next
+	e.prev, e.next = 0, newest
+	c.entries[newest].prev, c.entries[0].next = i, i
 }
 
-func (e *entry[K, V]) out() { e.prev.next, e.next.prev = e.next, e.prev }
+func (c *lru[K, V]) out(i int32) {
+	e := &c.entries[i]
+	c.entries[e.prev].next, c.entries[e.next].prev = e.next, e.prev
+}

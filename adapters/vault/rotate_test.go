@@ -77,7 +77,6 @@ func (r *rotated) opens(v *Vault, all []box) {
 // forget empties a vault's memory of keys, but for those of classes.
 func forget(v *Vault) {
 	shrink(v.secrets, 1)
-	shrink(v.roots, 1)
 	v.recent = new(recent)
 	shrink(v.ciphers, 1)
 }

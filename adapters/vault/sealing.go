@@ -2,9 +2,7 @@ package vault
 
 import (
 	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/rand"
-	"crypto/sha256"
 	"fmt"
 	"sync/atomic"
 
@@ -13,22 +11,18 @@ import (
 	"github.com/chirograph/chirograph/domain/seal"
 )
 
-// A cipher takes about 1,200 bytes in memory, a root about 150.
-const (
-	cachedCiphers = 1 << 14
-	cachedRoots   = 1 << 15
-)
+// cachedCiphers bounds the ciphers of version 1, each of about 1,200 bytes.
+const cachedCiphers = 1 << 14
 
 // sealing seals and opens personal data, in both versions, with keys that it derives.
 type sealing struct {
-	secretOf func(event.ID) ([]byte, error)
+	secretOf func(event.ID) ([keySize]byte, error)
 	// classOf is the key that something was sealed under, and notices if it is missing. sealUnder names the
 	// class key to seal under now, and makes it if there is none; classNow is that key.
 	classOf, classNow func(classKey) ([]byte, error)
 	sealUnder         func(classKey) (classKey, error)
 
 	ciphers *lru[cipherKey, cipher.AEAD] // of version 1
-	roots   *lru[cipherKey, []byte]      // what the keys of events are derived from
 	recent  *recent                      // of version 2
 }
 
@@ -64,10 +58,9 @@ func (r *recent) put(k cipherKey, id event.ID, c *seal.Cipher) {
 	r.slot(id).Store(&remembered{k, id, c})
 }
 
-func newSealing(secretOf func(event.ID) ([]byte, error), classOf, classNow func(classKey) ([]byte, error), sealUnder func(classKey) (classKey, error)) sealing {
+func newSealing(secretOf func(event.ID) ([keySize]byte, error), classOf, classNow func(classKey) ([]byte, error), sealUnder func(classKey) (classKey, error)) sealing {
 	return sealing{secretOf: secretOf, classOf: classOf, classNow: classNow, sealUnder: sealUnder,
 		ciphers: newLRU[cipherKey, cipher.AEAD](cachedCiphers),
-		roots:   newLRU[cipherKey, []byte](cachedRoots),
 		recent:  new(recent),
 	}
 }
@@ -172,51 +165,28 @@ func (v *sealing) cipher(k cipherKey, class func(classKey) ([]byte, error)) (cip
 	if err != nil {
 		return nil, err
 	}
-	c := newCipher(derive(secret, salt, "chirograph vault: seal", k.tenant, k.class, string(k.subject[:])))
+	c := newCipher(derive(secret[:], salt, "chirograph vault: seal", k.tenant, k.class, string(k.subject[:])))
 	v.ciphers.put(k, c)
 	return c, nil
 }
 
 // both returns the two keys that are needed to open a subject's data of one class and month.
-func (v *sealing) both(k cipherKey, class func(classKey) ([]byte, error)) (secret, salt []byte, err error) {
+func (v *sealing) both(k cipherKey, class func(classKey) ([]byte, error)) (secret [keySize]byte, salt []byte, err error) {
 	if secret, err = v.secretOf(k.subject); err != nil {
-		return nil, nil, err
+		return secret, nil, err
 	}
 	salt, err = class(k.classKey)
 	return secret, salt, err
 }
 
-// eventKey derives the key of one event, for a seal of version 2: HKDF-Extract of both keys, which is the same
-// for all events of the subject, class and month, then HKDF-Expand with the context.
+// eventKey derives the key of one event, for a seal of version 2: HKDF-Extract of both keys, then HKDF-Expand with
+// the context. What the extract gives is the same for all events of the subject, class and month. It is not kept: it is
+// one HMAC, and most subjects are sealed for once or twice.
 func (v *sealing) eventKey(k cipherKey, context []byte, class func(classKey) ([]byte, error)) (key [seal.KeySize]byte, err error) {
-	root, ok := v.roots.get(k)
-	if !ok {
-		secret, salt, err := v.both(k, class)
-		if err != nil {
-			return key, err
-		}
-		if root, err = hkdf.Extract(sha256.New, secret, salt); err != nil {
-			return key, err
-		}
-		v.roots.put(k, root)
+	secret, salt, err := v.both(k, class)
+	if err != nil {
+		return key, err
 	}
-	return expand(root, context), nil
-}
-
-// expand is HKDF-Expand with SHA-256 (RFC 5869, section 2.3) to 32 bytes, which is one HMAC:
-// HMAC(root, info ‖ 1). Package crypto/hkdf takes four times as long, and each message needs it several times.
-func expand(root, info []byte) [sha256.Size]byte {
-	b := make([]byte, sha256.BlockSize, 256)
-	copy(b, root) // 32 bytes: no longer than a block
-	for i := range sha256.BlockSize {
-		b[i] ^= 0x36
-	}
-	inner := sha256.Sum256(append(append(b, info...), 1))
-	var o [sha256.BlockSize + sha256.Size]byte
-	copy(o[:], root)
-	for i := range sha256.BlockSize {
-		o[i] ^= 0x5c
-	}
-	copy(o[sha256.BlockSize:], inner[:])
-	return sha256.Sum256(o[:])
+	root := extract(secret[:], salt)
+	return expand(root[:], context), nil
 }

@@ -3,6 +3,7 @@ package vault
 import (
 	"bytes"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -29,7 +30,10 @@ func fixed() *sealing {
 		return k[:], nil
 	}
 	class := func(k classKey) ([]byte, error) { return of("class", []byte(k.tenant+"\x00"+k.class)) }
-	s := newSealing(func(id event.ID) ([]byte, error) { return of("subject", id[:]) }, class, class, func(k classKey) (classKey, error) { return k, nil })
+	s := newSealing(func(id event.ID) ([keySize]byte, error) {
+		secret, err := of("subject", id[:])
+		return [keySize]byte(secret), err
+	}, class, class, func(k classKey) (classKey, error) { return k, nil })
 	return &s
 }
 
@@ -143,13 +147,13 @@ func TestEventKey(t *testing.T) {
 			}
 			// What the vault keeps, and what else it derives, is not the key.
 			k := cipherKey{classKey{x.tenant, x.s.ClassKey}, x.s.SubjectKey}
-			root, _ := v.roots.get(k)
 			secret, salt, err := v.both(k, v.classOf)
 			if err != nil {
 				t.Fatal(err)
 			}
-			v1 := derive(secret, salt, "chirograph vault: seal", x.tenant, x.s.ClassKey, string(x.s.SubjectKey[:]))
-			for _, other := range [][]byte{root, secret, salt, v1} {
+			root := extract(secret[:], salt)
+			v1 := derive(secret[:], salt, "chirograph vault: seal", x.tenant, x.s.ClassKey, string(x.s.SubjectKey[:]))
+			for _, other := range [][]byte{root[:], secret[:], salt, v1} {
 				if len(other) != 32 || bytes.Equal(other, key) || bytes.Contains(x.s.Box, other) {
 					t.Fatalf("%x is disclosed, or was not there", other)
 				}
@@ -190,7 +194,7 @@ func TestNoEventKey(t *testing.T) {
 		t.Error("version 3 was sealed")
 	}
 	v = fixed()
-	v.secretOf = func(event.ID) ([]byte, error) { return nil, ledger.ErrKeyMissing }
+	v.secretOf = func(event.ID) ([keySize]byte, error) { return [keySize]byte{}, ledger.ErrKeyMissing }
 	if _, err := v.EventKey("acme", id, &s); !errors.Is(err, ledger.ErrKeyMissing) {
 		t.Errorf("without the key: %v", err)
 	}
@@ -257,9 +261,20 @@ func TestGoldenBoxes(t *testing.T) {
 	}
 }
 
-// expand is what crypto/hkdf does, in a quarter of the time.
-func TestExpand(t *testing.T) {
+// What is derived is what crypto/hkdf and crypto/hmac give.
+func TestDerivations(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
+		key, text, more := rapid.SliceOfN(rapid.Byte(), 0, 64).Draw(t, "key"), rapid.SliceOfN(rapid.Byte(), 0, 700).Draw(t, "text"), rapid.SliceOfN(rapid.Byte(), 0, 9).Draw(t, "more")
+		m := hmac.New(sha256.New, key)
+		m.Write(text)
+		m.Write(more)
+		if got := hmacSHA256(key, text, more); !bytes.Equal(got[:], m.Sum(nil)) {
+			t.Fatalf("%x", got)
+		}
+		extracted, err := hkdf.Extract(sha256.New, text, key)
+		if got := extract(text, key); len(key) > 0 && (err != nil || !bytes.Equal(got[:], extracted)) {
+			t.Fatalf("%x, want %x (%v)", got, extracted, err)
+		}
 		root, info := rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "root"), rapid.SliceOfN(rapid.Byte(), 0, 400).Draw(t, "info")
 		want, err := hkdf.Expand(sha256.New, root, string(info), 32)
 		if got := expand(root, info); err != nil || !bytes.Equal(got[:], want) {

@@ -78,7 +78,7 @@ const (
 	rotatedFormat = 2
 
 	keySize = 32
-	// A subject secret takes about 150 bytes in memory.
+	// A subject secret takes about 100 bytes in memory.
 	cachedSecrets = 1 << 16
 	cachedClasses = 1 << 12
 	// The first fill makes firstSpares spare secrets, and no fill more than maxSpares, so that a
@@ -97,9 +97,9 @@ type Vault struct {
 
 	pseudonym []byte
 	digest    []byte
-	digests   sync.Map // tenant and purpose → key
+	digests   digestKeys
 
-	secrets *lru[event.ID, []byte]
+	secrets *lru[event.ID, [keySize]byte]
 	classes *lru[classKey, []byte]
 
 	making struct {
@@ -152,7 +152,7 @@ func newVault(files ...string) *Vault {
 	v := &Vault{
 		ring:    keyring{files: files},
 		memory:  memory{now: time.Now},
-		secrets: newLRU[event.ID, []byte](cachedSecrets),
+		secrets: newLRU[event.ID, [keySize]byte](cachedSecrets),
 		classes: newLRU[classKey, []byte](cachedClasses),
 	}
 	v.sealing = newSealing(v.secret, func(k classKey) ([]byte, error) { return classToOpen(v, k) }, v.class,
@@ -316,16 +316,35 @@ func (v *Vault) Fingerprint() string {
 
 // Digest is part of ledger.Vault. It is HMAC-SHA256, cut to 128 bits.
 func (v *Vault) Digest(tenant, purpose string, data []byte) string {
-	type name struct{ tenant, purpose string }
-	at := name{tenant, purpose}
-	key, ok := v.digests.Load(at)
-	if !ok {
-		key, _ = v.digests.LoadOrStore(at, derive(v.digest, nil, "chirograph vault: digest", tenant, purpose))
+	key := v.digests.get(v.digest, tenant, purpose)
+	sum := hmacSHA256(key[:], data, nil)
+	var text [32]byte
+	hex.Encode(text[:], sum[:16])
+	return string(text[:])
+}
+
+// digestKeys are the keys that digests are made with, by tenant and purpose. Each is derived once.
+type digestKeys struct {
+	mu sync.RWMutex
+	m  map[[2]string][keySize]byte
+}
+
+func (d *digestKeys) get(secret []byte, tenant, purpose string) [keySize]byte {
+	at := [2]string{tenant, purpose}
+	d.mu.RLock()
+	key, ok := d.m[at]
+	d.mu.RUnlock()
+	if ok {
+		return key
 	}
-	m := hmac.New(sha256.New, key.([]byte))
-	m.Write(data)
-	var sum [sha256.Size]byte
-	return hex.EncodeToString(m.Sum(sum[:0])[:16])
+	key = [keySize]byte(derive(secret, nil, "chirograph vault: digest", tenant, purpose))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.m == nil {
+		d.m = map[[2]string][keySize]byte{}
+	}
+	d.m[at] = key
+	return key
 }
 
 var errClosed = errors.New("the vault is closed")
@@ -361,13 +380,13 @@ func (v *Vault) makeSecrets(n int) ([]event.ID, error) {
 		return nil, err
 	}
 	for i := range ids {
-		v.secrets.put(ids[i], keys[i])
+		v.secrets.put(ids[i], [keySize]byte(keys[i]))
 	}
 	return ids, nil
 }
 
 // secret returns a subject's secret; ErrKeyMissing if there is none, and that is remembered.
-func (v *Vault) secret(id event.ID) ([]byte, error) {
+func (v *Vault) secret(id event.ID) (secret [keySize]byte, err error) {
 	if s, ok := v.secrets.get(id); ok {
 		return s, nil
 	}
@@ -376,14 +395,18 @@ func (v *Vault) secret(id event.ID) ([]byte, error) {
 		if errors.Is(err, sql.ErrNoRows) {
 			_ = v.notice(context.Background(), []event.ID{id}, nil) // only a class key is written down
 		}
-		return nil, absent(err)
+		return secret, absent(err)
 	}
 	v.lacks.found(id)
 	s, err := v.open(box, "subject", string(id[:]))
-	if err == nil {
-		v.secrets.put(id, s)
+	switch {
+	case err != nil:
+		return secret, err
+	case copy(secret[:], s) != keySize || len(s) != keySize:
+		return secret, fmt.Errorf("the secret %s has %d bytes, not %d", id, len(s), keySize)
 	}
-	return s, err
+	v.secrets.put(id, secret)
+	return secret, nil
 }
 
 // absent is ErrKeyMissing if the store has no such row. Nothing erases keys yet.

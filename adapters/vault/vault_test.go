@@ -14,10 +14,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -453,9 +456,9 @@ func shrink[K comparable, V any](c *lru[K, V], n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.n = n; len(c.m) > n; {
-		e := c.root.prev
-		e.out()
-		delete(c.m, e.key)
+		i := c.entries[0].prev
+		c.out(i)
+		delete(c.m, c.entries[i].key)
 	}
 }
 
@@ -480,6 +483,39 @@ func TestLRU(t *testing.T) {
 	if v, _ := c.get(3); v != "d" || len(c.m) != 2 {
 		t.Errorf("3 is %q, %d entries", v, len(c.m))
 	}
+}
+
+// A cache keeps the values that were used last, whatever is put and asked for.
+func TestLRUKeepsTheLastUsed(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 6).Draw(t, "n")
+		c := newLRU[int, int](n)
+		var used []int // the last one used is last
+		values := map[int]int{}
+		use := func(k int) { used = append(slices.DeleteFunc(used, func(x int) bool { return x == k }), k) }
+		for i := range rapid.IntRange(0, 60).Draw(t, "steps") {
+			k := rapid.IntRange(0, 9).Draw(t, "key")
+			if rapid.Bool().Draw(t, "put") {
+				c.put(k, i)
+				values[k] = i
+				use(k)
+				for len(used) > n {
+					delete(values, used[0])
+					used = used[1:]
+				}
+			} else if v, ok := c.get(k); ok {
+				use(k)
+				if want, there := values[k]; !there || v != want {
+					t.Fatalf("%d is %d, want %d, %v", k, v, want, there)
+				}
+			} else if _, there := values[k]; there {
+				t.Fatalf("%d is gone", k)
+			}
+			if len(c.m) != len(used) || len(c.entries) > n+1 {
+				t.Fatalf("%d kept, %d used", len(c.m), len(used))
+			}
+		}
+	})
 }
 
 type line struct {
@@ -597,8 +633,7 @@ func BenchmarkOpen(b *testing.B) {
 			{"just sealed", func() {}},
 			{"known subject", func() { v.recent.slot(id).Store(nil) }},
 			{"from the file", func() {
-				v.secrets = newLRU[event.ID, []byte](1)
-				v.roots = newLRU[cipherKey, []byte](1)
+				v.secrets = newLRU[event.ID, [keySize]byte](1)
 				v.ciphers = newLRU[cipherKey, cipher.AEAD](1)
 				v.recent.slot(id).Store(nil)
 			}},

@@ -146,6 +146,15 @@ func (r *Registry) EntityOwner(name string) (tenant string, granted bool) {
 	return r.entities.owner(EntityForm(name))
 }
 
+// EntityOwner is the owner of the program's legal entity, as the registry's EntityOwner says. Each decision asks it, so the
+// program keeps the name as EntityForm writes it.
+func (p *Program) EntityOwner(r *Registry) (tenant string, granted bool) {
+	if p.entity == "" { // not a program of a registry
+		return r.EntityOwner(p.LegalEntity)
+	}
+	return r.entities.owner(p.entity)
+}
+
 // Shared is a sender ID or a legal entity that programs of several tenants register, and that no
 // operator has granted to one of them.
 type Shared struct {

@@ -133,6 +133,14 @@ func (m model) check(t *rapid.T, reg *Registry) {
 		answer(e, owner, is, tenants, granted)
 		add(Shared{LegalEntity: e}, tenants, granted)
 	}
+	for _, tenant := range reg.Tenants() {
+		for _, p := range reg.Programs(tenant) {
+			owner, is := reg.EntityOwner(p.LegalEntity)
+			if of, isOf := p.EntityOwner(reg); of != owner || isOf != is {
+				t.Fatalf("the legal entity of %s belongs to %q (granted: %v), want %q (%v)", p.Name, of, isOf, owner, is)
+			}
+		}
+	}
 	got := reg.Shared()
 	if len(got) != len(shared) {
 		t.Fatalf("shared are %+v, want %+v", got, shared)

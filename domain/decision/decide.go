@@ -66,6 +66,7 @@ func (d *Decider) Decide(ctx context.Context, reg *control.Registry, s *recipien
 	for _, o := range s.OptOuts {
 		out.OptOuts = append(out.OptOuts, o.Event)
 	}
+	out.Checks = slices.Grow(out.Checks, len(q.answer.Checks))
 	for _, c := range q.answer.Checks {
 		ec := event.Check{Check: c.Check, Outcome: c.Outcome, Rules: c.Rules}
 		if reg.Level() >= 2 && !c.Until.IsZero() {
@@ -302,7 +303,7 @@ func review(facts []FactOptOut, optOuts []recipient.OptOut, m *recipient.Message
 // entity to another tenant.
 func owned(reg *control.Registry, prog *control.Program, sender string) bool {
 	owner, granted := reg.Owner(sender)
-	entityOwner, entityGranted := reg.EntityOwner(prog.LegalEntity)
+	entityOwner, entityGranted := prog.EntityOwner(reg)
 	return slices.Contains(prog.Senders, sender) && (!granted || owner == prog.Tenant) && (!entityGranted || entityOwner == prog.Tenant)
 }
 

@@ -459,3 +459,16 @@ func TestNeverEarly(t *testing.T) {
 		}
 	})
 }
+
+func BenchmarkFacts(b *testing.B) {
+	reg := registry(b)
+	d := &Decider{Zone: places.BuiltIn().Zone, ZoneData: "z"}
+	s, m := &recipient.State{Tenant: "acme"}, &recipient.Message{Program: "news", Country: "US", From: "+1500", Places: []event.Place{"US-NY America/New_York"}}
+	prog := reg.Program("acme", "news")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := d.Facts(reg, prog, s, m, noon); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -37,6 +37,9 @@ type Serving interface {
 	KeysKnown() bool
 	// WaitForKeys waits, within a bound, until KeysKnown is true of one partition. Its error is an ErrRefused.
 	WaitForKeys(ctx context.Context, p event.Partition) error
+	// Committed is up to where the views have committed a partition, as far as this node knows: they know the
+	// idempotency keys of every submit before that index.
+	Committed(p event.Partition) int64
 }
 
 // Views is the part of ledger.Views that intake needs.
@@ -81,7 +84,7 @@ type Intake struct {
 // New returns an Intake that has taken no request.
 func New(cfg Config) *Intake {
 	in := &Intake{cfg: cfg}
-	in.keys = keys{in: in, recent: newReservations()}
+	in.keys = keys{in: in, recent: newReservations(func(p event.Partition) int64 { return in.cfg.Serving.Committed(p) })}
 	return in
 }
 

@@ -25,6 +25,7 @@ type wholeKeys struct {
 	mu    sync.Mutex
 	next  int64 // the views must have committed every event before it
 	whole bool
+	upTo  int64 // the views have committed every event before it, as they said last
 }
 
 // need says that the views must have committed every event before next.
@@ -46,8 +47,15 @@ func (k *wholeKeys) known() bool {
 func (k *wholeKeys) committed(next int64) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.whole = k.whole || next >= k.next
+	k.whole, k.upTo = k.whole || next >= k.next, next
 	return k.whole
+}
+
+// reached is up to where the views have committed, as they said last.
+func (k *wholeKeys) reached() int64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.upTo
 }
 
 // KeysKnown reports whether the views know every idempotency key that was used before this node began to
@@ -84,6 +92,9 @@ func (ps *partitions) WaitForKeys(ctx context.Context, p event.Partition) error 
 	}
 	return nil
 }
+
+// Committed is up to where the views have committed a partition, as far as this node knows.
+func (ps *partitions) Committed(p event.Partition) int64 { return ps.all[p].keys.reached() }
 
 // requests says whether requests are taken, and what is known of idempotency keys.
 type requests struct {

@@ -186,7 +186,8 @@ func (n *Node) observe(judged []ledger.Judged) {
 	n.metrics.count(judged)
 	for i := range judged {
 		if judged[i].Why == "" { // an opaque record has no event
-			n.intake.Seen(judged[i].Event)
+			e := judged[i].Event
+			n.intake.Seen(e, event.Position{Partition: event.Partition(e.MessageID().Partition()), Index: judged[i].Index})
 		}
 	}
 }

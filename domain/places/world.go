@@ -145,8 +145,12 @@ func (w *World) Of(n sms.Number) []Place {
 	case "US":
 		return slices.Clone(w.anywhere)
 	}
-	var places []Place
-	for _, z := range w.zonesOf(n, country) {
+	zones := w.zonesOf(n, country)
+	if len(zones) == 0 {
+		return nil
+	}
+	places := make([]Place, 0, len(zones))
+	for _, z := range zones {
 		places = append(places, Place{Country: country, Zone: z})
 	}
 	slices.SortFunc(places, comparePlaces)

@@ -5,7 +5,6 @@
 package sms
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/nyaruka/phonenumbers"
@@ -194,39 +193,10 @@ func (n Number) Known() bool { return n.kind() != phonenumbers.UNKNOWN }
 
 // kind is what the number metadata says about the number; UNKNOWN if it does not know it.
 func (n Number) kind() phonenumbers.PhoneNumberType {
-	p := n.forMetadata()
-	if p == nil {
-		return phonenumbers.UNKNOWN
+	if c, ok := n.classify(); ok {
+		return c.kind
 	}
-	return phonenumbers.GetNumberType(p)
-}
-
-// forMetadata is the number in the form of the metadata's library; nil if it is no number.
-func (n Number) forMetadata() *phonenumbers.PhoneNumber {
-	if n == "" || n[0] != '+' || len(n) > 1+maxDigits {
-		return nil
-	}
-	p, national := split(string(n[1:]))
-	if p == nil {
-		return nil
-	}
-	code, err := strconv.ParseInt(p.code, 10, 32)
-	if err != nil {
-		return nil
-	}
-	digits, err := strconv.ParseUint(national, 10, 64)
-	if err != nil {
-		return nil
-	}
-	out := &phonenumbers.PhoneNumber{CountryCode: new(int32(code)), NationalNumber: &digits}
-	zeros := 0
-	for zeros < len(national)-1 && national[zeros] == '0' {
-		zeros++
-	}
-	if zeros > 0 {
-		out.ItalianLeadingZero, out.NumberOfLeadingZeros = new(true), new(int32(zeros))
-	}
-	return out
+	return phonenumbers.UNKNOWN
 }
 
 // squeeze takes out the characters that people write between digits. It returns 1 to 24 digits,
@@ -267,9 +237,9 @@ func (n Number) Region() string {
 	if len(countries) == 0 {
 		return ""
 	}
-	if m := n.forMetadata(); m != nil && len(countries) > 1 {
-		if region := phonenumbers.GetRegionCodeForNumber(m); region != "" && region != phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY {
-			return region
+	if len(countries) > 1 {
+		if c, ok := n.classify(); ok && c.region != "" && c.region != phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY {
+			return c.region
 		}
 	}
 	return countries[0]

@@ -16,6 +16,8 @@ type plan struct {
 	// handset has the lengths of the numbers that handsets have, without the calling code; all has
 	// those of every number (fixed lines, services). Bit n is set for n digits.
 	handset, all uint16
+	// metadata is what the number metadata says about the plan's numbers. It is made when it is first asked for.
+	metadata func() *automaton
 }
 
 // planTable has every calling code that the ITU has assigned and that is in use: code, countries,
@@ -252,7 +254,7 @@ func buildPlans() map[string]*plan {
 		if len(f) != 6 {
 			panic("plan: " + line)
 		}
-		out[f[0]] = &plan{code: f[0], countries: list(f[1]), trunks: list(f[2]), abroad: list(f[3]), handset: lengths(f[4]), all: lengths(f[5])}
+		out[f[0]] = &plan{code: f[0], countries: list(f[1]), trunks: list(f[2]), abroad: list(f[3]), handset: lengths(f[4]), all: lengths(f[5]), metadata: metadataOf(f[0])}
 	}
 	return out
 }

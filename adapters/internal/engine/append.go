@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -15,26 +16,35 @@ func Encode(events []*event.Event) (raws [][]byte, size int, err error) {
 	if len(events) == 0 || len(events) > ledger.MaxAppend {
 		return nil, 0, fmt.Errorf("an append has 1 to %d events, not %d", ledger.MaxAppend, len(events))
 	}
+	buf := scratch.Get().(*[]byte)
+	defer func() {
+		if cap(*buf) <= maxScratch {
+			scratch.Put(buf)
+		}
+	}()
+	b := (*buf)[:0]
 	raws = make([][]byte, len(events))
-	if len(events) == 1 {
-		raws[0], err = event.Encode(events[0])
-		return raws, len(raws[0]), err
-	}
-	buf := make([]byte, 0, 640*len(events))
-	ends := make([]int, len(events))
 	for i, e := range events {
-		if buf, err = event.AppendEncoded(buf, e); err != nil {
+		from := len(b)
+		if b, err = event.AppendEncoded(b, e); err != nil {
 			return nil, 0, err
 		}
-		ends[i] = len(buf)
+		raws[i] = b[from:] // for its length
 	}
-	from := 0
-	for i, end := range ends {
-		raws[i] = buf[from:end:end]
-		from = end
+	*buf = b
+	exact := make([]byte, len(b))
+	copy(exact, b)
+	for i, raw := range raws {
+		raws[i], exact = exact[:len(raw):len(raw)], exact[len(raw):]
 	}
-	return raws, len(buf), nil
+	return raws, len(b), nil
 }
+
+// scratch has buffers to encode in. What is kept of an append, in queues and tails, has no more bytes than its events.
+var scratch = sync.Pool{New: func() any { return new(make([]byte, 0, 4096)) }}
+
+// maxScratch bounds what a buffer may have to be used again.
+const maxScratch = 64 << 10
 
 // Append is one append that waits for its answer. It is used by one goroutine at a time.
 type Append struct {

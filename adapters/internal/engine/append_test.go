@@ -89,3 +89,48 @@ func TestOwn(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// The bytes of an append are those of its events, each with no room to grow into the next, and are not changed by what
+// is encoded later.
+func TestEncode(t *testing.T) {
+	var all, want [][]byte
+	for n := 1; n < 200; n = n*2 + 1 {
+		events := make([]*event.Event, n)
+		for i := range events {
+			events[i] = mine(1000*n + i)
+			raw, err := event.Encode(events[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, raw)
+		}
+		raws, size, err := Encode(events)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, raw := range raws {
+			if size -= len(raw); cap(raw) != len(raw) {
+				t.Errorf("%d bytes have room for %d", len(raw), cap(raw))
+			}
+		}
+		if size != 0 {
+			t.Errorf("%d bytes are missing", size)
+		}
+		all = append(all, raws...)
+	}
+	for i := range all {
+		if !bytes.Equal(all[i], want[i]) {
+			t.Errorf("%s, want %s", all[i], want[i])
+		}
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	b.ReportAllocs()
+	events := []*event.Event{mine(1)}
+	for b.Loop() {
+		if _, _, err := Encode(events); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
