@@ -16,12 +16,10 @@ import (
 
 const (
 	readBatch = 512 // how many events one read may return
-	// flushEvery is how long applied events wait for their batch, and busyFlush how long where there are more than busyAt of
-	// them: most messages then are over when their rows are written, once.
-	flushEvery = 50 * time.Millisecond
-	busyFlush  = 300 * time.Millisecond
-	busyAt     = 8
-	flushAt    = 2048 // and how many may wait
+	// flushEvery is how long applied events wait for their batch; busyFlush, where there are more than busyAt of them: most
+	// messages are then over when their rows are written, once.
+	flushEvery, busyFlush, busyAt = 50 * time.Millisecond, 300 * time.Millisecond, 8
+	flushAt                       = 2048 // and how many may wait
 	// markEvery is how often the views are asked whether they are known not to be what was written. What is
 	// loaded from them is refused at once.
 	markEvery = 5 * time.Second

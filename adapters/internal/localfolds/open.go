@@ -119,6 +119,9 @@ func foldsID(ctx context.Context, q sqlrows.Querier) (id string, err error) {
 
 // unusable says why the store cannot be that of these rows; "" if it may.
 func (e *opening) unusable(id, bound string) (why string) {
+	if bound == "" && id != "" {
+		return "they are missing"
+	}
 	if bound != id {
 		return "they belong to other views"
 	}

@@ -186,7 +186,8 @@ func digestsOf(t *testing.T, dir string) map[string][sha256.Size]byte {
 			return err
 		}
 		raw, err := os.ReadFile(path)
-		out[path] = sha256.Sum256(raw)
+		name, _ := filepath.Rel(dir, path)
+		out[name] = sha256.Sum256(raw)
 		return err
 	}); err != nil {
 		t.Fatal(err)
