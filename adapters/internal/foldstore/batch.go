@@ -24,7 +24,7 @@ func (s *Store) Batch() *Batch {
 }
 
 // Close drops what was not committed.
-func (b *Batch) Close() error { return b.b.Close() }
+func (b *Batch) Close() { _ = b.b.Close() } // what it held is of no use any more
 
 // Stream reads a stream as it was before the batch; false if there was none.
 func (b *Batch) Stream(subject event.Pseudonym) (Stream, bool, error) {
@@ -101,7 +101,7 @@ func (b *Batch) Commit() error { return b.s.commit(b.b, pebble.NoSync, b.marks) 
 // durable when Reset returns. in says of a subject whether it is of that partition.
 func (s *Store) Reset(p event.Partition, in func(event.Pseudonym) bool) (err error) {
 	b := s.db.NewBatch()
-	defer b.Close()
+	defer func() { _ = b.Close() }()
 	if err := b.Delete(markKey(p), nil); err != nil { // it goes first, so that nothing stands under it
 		return err
 	}
@@ -139,7 +139,7 @@ const sweepAt = 4 << 20
 // sweep goes through the records of a kind. change says which are changed, and to what; nil: they are dropped.
 func (s *Store) sweep(kind byte, change func(key, value []byte) (left []byte, changed bool, err error)) error {
 	b := s.db.NewBatch()
-	defer func() { b.Close() }()
+	defer func() { _ = b.Close() }()
 	err := s.each(s.db, []byte{kind}, []byte{kind + 1}, func(key, value []byte) error {
 		left, changed, err := change(key, value)
 		if err != nil || !changed {
@@ -156,7 +156,7 @@ func (s *Store) sweep(kind byte, change func(key, value []byte) (left []byte, ch
 		if err := b.Commit(pebble.NoSync); err != nil {
 			return err
 		}
-		b.Close()
+		_ = b.Close()
 		b = s.db.NewBatch()
 		return nil
 	})

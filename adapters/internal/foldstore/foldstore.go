@@ -214,7 +214,7 @@ func (s *Store) Bound() (string, error) {
 // Clear drops everything, and makes the store belong to the views with that id. It is durable when Clear returns.
 func (s *Store) Clear(id string) error {
 	b := s.db.NewBatch()
-	defer b.Close()
+	defer func() { _ = b.Close() }()
 	if err := b.DeleteRange([]byte{0}, []byte{0xff}, nil); err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func (s *Store) View() *View {
 }
 
 // Close ends the snapshot.
-func (v *View) Close() error { return v.snapshot.Close() }
+func (v *View) Close() { _ = v.snapshot.Close() } // it fails only if it was closed before
 
 // Mark is how far a partition is folded; the zero Mark if it is not.
 func (v *View) Mark(p event.Partition) ledger.Mark { return v.marks[p] }
