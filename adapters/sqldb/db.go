@@ -50,7 +50,7 @@ type Options struct {
 	// no message is found by its reference.
 	Reference func(e *event.Event) (digest string, err error)
 	// Cache is how many messages the writer remembers, so that it need not read a message's row
-	// for a later event. Default 16,384, about 3 KB each. More than there are messages between
+	// for a later event. Default 8,192, about 3 KB each. More than there are messages between
 	// submit and receipt is of no use.
 	Cache int
 	// Folds are how many bytes of an SQLite file's folds are kept in memory. Default 32 MiB.
@@ -121,7 +121,7 @@ func newDB(o Options) (*DB, error) {
 			progress:  g,
 			reference: o.Reference,
 			queue:     make(chan op, orDefault(o.Queue, 64)),
-			cache:     recent.New(orDefault(o.Cache, 16384)),
+			cache:     recent.New(orDefault(o.Cache, 8192)),
 			desk:      desk.NewWriter(),
 			pruned:    map[event.Partition]time.Time{},
 		},

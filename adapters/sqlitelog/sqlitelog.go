@@ -59,7 +59,7 @@ type Options struct {
 	// Decode makes every read come from the file and be decoded: a test mode.
 	Decode bool
 	// TailBytes bounds the stored bytes of the newest events that are kept in memory,
-	// decoded, for readers; default 32 MiB. In memory an event takes two to four times that.
+	// decoded, for readers; default 12 MiB. In memory an event takes two to four times that.
 	TailBytes int
 	// QueueBytes and QueueEvents bound the appends that wait for the committer; beyond
 	// them appends are refused. Default 64 MiB and 65,536.
@@ -201,7 +201,7 @@ func Lock(dir string) (*os.File, error) {
 // Close, or the end of the process. The error of a second Open names the process that
 // holds the lock.
 func Open(dir string, o Options) (_ *Log, err error) {
-	o.TailBytes = cmp.Or(o.TailBytes, 32<<20)
+	o.TailBytes = cmp.Or(o.TailBytes, 12<<20)
 	o.QueueBytes = cmp.Or(o.QueueBytes, 64<<20)
 	o.QueueEvents = cmp.Or(o.QueueEvents, 1<<16)
 	o.Interval = cmp.Or(o.Interval, time.Millisecond)

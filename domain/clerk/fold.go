@@ -216,7 +216,7 @@ func (f *Fold) Cut() (*ledger.Batch, error) {
 		}
 		b.Streams = append(b.Streams, ledger.Folded{Subject: s, State: raw, Due: st.state.Due(), New: st.fresh})
 		st.cut, st.fresh = f.cuts, false
-		f.weigh(st, newWeight+3*int64(len(raw))+submitWeight*int64(len(st.submits)))
+		f.weigh(st, newWeight+int64(len(raw))*3/2+submitWeight*int64(len(st.submits)))
 	}
 	clear(f.dirty)
 	f.judged = nil
@@ -233,23 +233,26 @@ func (f *Fold) Committed(n uint64) {
 	if f.weight <= f.most {
 		return
 	}
-	for s, st := range f.streams {
-		if f.weight <= f.most*3/4 {
-			return
-		}
-		if st.cut <= f.committed && f.dirty[s] == nil && !st.busy() {
-			f.weigh(st, 0)
-			delete(f.streams, s)
+	// Those of which nothing more is awaited leave first.
+	for _, settled := range []bool{true, false} {
+		for s, st := range f.streams {
+			if f.weight <= f.most*3/4 {
+				return
+			}
+			if st.cut <= f.committed && f.dirty[s] == nil && (!settled || st.settled()) && !st.busy() {
+				f.weigh(st, 0)
+				delete(f.streams, s)
+			}
 		}
 	}
 }
 
 // What streams take in memory, about, in bytes: a new one; a message of one that was loaded; a submit that is kept for its
-// body. Once its fold was encoded, a stream is taken to need three times as much as that.
+// body. Once its fold was encoded, a stream is taken to need half as much again as that.
 const (
 	newWeight     = 512
-	messageWeight = 2048
-	submitWeight  = 1536
+	messageWeight = 1024
+	submitWeight  = 1400
 )
 
 // weigh takes down what a stream takes in memory.

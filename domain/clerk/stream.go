@@ -47,6 +47,11 @@ func (st *stream) busy() bool {
 		slices.ContainsFunc(st.state.Messages, func(m *recipient.Message) bool { return m.Status == recipient.Sending })
 }
 
+// settled reports whether nothing more is awaited of the stream's messages.
+func (st *stream) settled() bool {
+	return !slices.ContainsFunc(st.state.Messages, func(m *recipient.Message) bool { return m.Status.Open() })
+}
+
 // remember keeps a submit for as long as its message may be sent.
 func (st *stream) remember(e *event.Event) {
 	if st.submits == nil {

@@ -16,7 +16,7 @@ import (
 // Bounds of a Matcher's memory.
 const (
 	// maxRemembered bounds the hand-offs in memory. Older ones are found in the views.
-	maxRemembered = 200_000
+	maxRemembered = 65_536
 	// maxParked bounds the receipts in memory that wait for their hand-off. They are durable in
 	// the inbox. With more of them the oldest is dropped from memory and stays in the inbox.
 	maxParked = 100_000
