@@ -13,6 +13,7 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node"
 	"github.com/chirograph/chirograph/domain/node/nodetest"
+	"github.com/chirograph/chirograph/domain/rebuild"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
 )
@@ -125,7 +126,7 @@ func TestNewerLevelIsRefused(t *testing.T) {
 	refused("its state", p.nodes[0].Stats().Failed[event.ControlPartition.String()])
 	_, err := p.nodes[0].Commands().RaiseLevel(t.Context(), "test")
 	refused("to raise it", err)
-	_, err = node.NewRebuild(p.log, nodetest.NewViews()).Fold(t.Context(), nil, func(int) {})
+	_, err = rebuild.New(p.log, nodetest.NewViews()).Fold(t.Context(), nil, func(int) {})
 	refused("a rebuild", err)
 	c := control.NewControl(p.log)
 	if err := c.CatchUp(t.Context()); err != nil {

@@ -44,10 +44,10 @@ const (
 
 // Options are the options of a store.
 type Options struct {
-	// Cache is how many bytes of blocks are kept in memory. Default 32 MiB. What is not written yet takes up to
+	// Cache is how many bytes of blocks are kept in memory. Default 16 MiB. What is not written yet takes up to
 	// three times Memory besides.
 	Cache int64
-	// Memory is how many bytes are gathered before they are written as a file. Default 8 MiB.
+	// Memory is how many bytes are gathered before they are written as a file. Default 6 MiB.
 	Memory uint64
 	// ReadOnly opens the store without changing anything in its folder.
 	ReadOnly bool
@@ -71,10 +71,10 @@ var ErrDamaged = errors.New("the folds are damaged")
 // folder, and open the store once more: it is then empty.
 func Open(dir string, o Options) (_ *Store, err error) {
 	if o.Cache == 0 {
-		o.Cache = 32 << 20
+		o.Cache = 16 << 20
 	}
 	if o.Memory == 0 {
-		o.Memory = 8 << 20
+		o.Memory = 6 << 20
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

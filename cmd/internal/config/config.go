@@ -451,16 +451,16 @@ func (c *Config) Logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// Of the memory, streams beside those in use get a sixth. A third bounds the streams that wait, each of which takes some 200
+// Of the memory, streams beside those in use get a tenth. A third bounds the streams that wait, each of which takes some 200
 // bytes.
 const (
-	memoryOfStreams = 6
+	memoryOfStreams = 10
 	memoryOfBacklog = 3
 	waitingStream   = 200
 )
 
 // offHeap is what the process takes beside Go's heap, about: SQLite's pages, stacks, code.
-const offHeap = 150_000_000
+const offHeap = 180_000_000
 
 // HeapLimit is where Go's collector begins to work harder to keep a process within that size.
 func (s Size) HeapLimit() int64 { return int64(s) - offHeap }

@@ -14,7 +14,7 @@ import (
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/event"
-	"github.com/chirograph/chirograph/domain/node"
+	"github.com/chirograph/chirograph/domain/rebuild"
 )
 
 // ProjectionsCmd looks after the views.
@@ -48,6 +48,11 @@ func (c *RebuildCmd) Run(g *terminal.Globals) (err error) {
 		return err
 	}
 	marks := d.Views.Progress().Marks
+	// From here on only their files are needed: what they have in memory is room for the new ones.
+	if err := d.Views.Close(); err != nil {
+		return err
+	}
+	d.Views = nil
 	path := filepath.Join(d.Dir, "views.rebuild.db")
 	fresh, n, err := freshViews(ctx, d, path, nil, terminal.NewBar(g, "rebuilding", total(d)))
 	if err != nil {
@@ -61,10 +66,6 @@ func (c *RebuildCmd) Run(g *terminal.Globals) (err error) {
 	if err = errors.Join(err, fresh.Close()); err != nil {
 		return errors.Join(err, removeDB(path))
 	}
-	if err := d.Views.Close(); err != nil {
-		return err
-	}
-	d.Views = nil
 	live := filepath.Join(d.Dir, "views.db")
 	if err := removeDB(live); err != nil {
 		return err
@@ -131,14 +132,14 @@ func catchUp(ctx context.Context, d *assemble.Data) error {
 	for p, h := range rows.Heads {
 		upTo[p] = h.Next
 	}
-	_, err = node.NewRebuild(d.Log, d.Views).Continue(ctx, upTo)
+	_, err = rebuild.New(d.Log, d.Views).Continue(ctx, upTo)
 	return err
 }
 
 // digestViews is SHA-256 over every row of the views, in their canonical order.
 func digestViews(ctx context.Context, db *sqldb.DB) ([]byte, error) {
 	h := sha256.New()
-	if err := db.Dump(ctx, h); err != nil {
+	if err := db.Digest(ctx, h); err != nil {
 		return nil, err
 	}
 	return h.Sum(nil), nil
@@ -154,7 +155,7 @@ func freshViews(ctx context.Context, d *assemble.Data, path string, upTo map[eve
 	if err != nil {
 		return nil, 0, err
 	}
-	if n, err = node.NewRebuild(d.Log, db).Fold(ctx, upTo, step); err != nil {
+	if n, err = rebuild.New(d.Log, db).Fold(ctx, upTo, step); err != nil {
 		return nil, n, errors.Join(err, db.Close())
 	}
 	return db, n, nil
@@ -168,7 +169,7 @@ func rebuildBeside(ctx context.Context, g *terminal.Globals, d *assemble.Data) (
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	f := node.NewRebuild(d.Log, r)
+	f := rebuild.New(d.Log, r)
 	n, err := f.Fold(ctx, nil, terminal.NewBar(g, "rebuilding", total(d)))
 	if err != nil {
 		return err
