@@ -46,7 +46,7 @@ func OpenSQLite(path string, o Options) (*DB, error) {
 		// no crash leaves a file of ours without its mark.
 		pragmas = append(pragmas, fmt.Sprintf("application_id(%d)", applicationID))
 	}
-	pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(FULL)", "temp_store(MEMORY)", "cache_size(-32768)", "wal_autocheckpoint(8000)")
+	pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(FULL)", "temp_store(MEMORY)", "cache_size(-16384)", "wal_autocheckpoint(8000)")
 	e := &sqlite{ledger: o.Ledger, marks: map[event.Partition]ledger.Mark{}, partitions: map[event.Partition]viewsums.Contents{}}
 	d.engine = e
 	if e.db, err = sql.Open("sqlite", dsn(path, pragmas)+"&_txlock=immediate"); err != nil {

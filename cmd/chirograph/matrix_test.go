@@ -147,6 +147,10 @@ func newFolders(t *testing.T) *folders {
 func (f *folders) change(t *testing.T, dir, file, what string, killed bool) {
 	t.Helper()
 	path := filepath.Join(dir, file)
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		f.changeFolder(t, path, file, what, killed)
+		return
+	}
 	put := func(from string) {
 		raw, err := os.ReadFile(filepath.Join(from, file))
 		if err != nil {
@@ -194,6 +198,43 @@ func (f *folders) change(t *testing.T, dir, file, what string, killed bool) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// changeFolder is change for a folder of files: one of them, by chance, is cut or has a bit flipped.
+func (f *folders) changeFolder(t *testing.T, path, file, what string, killed bool) {
+	t.Helper()
+	put := func(from string) {
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.CopyFS(path, os.DirFS(filepath.Join(from, file))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	switch {
+	case what == "as they are":
+	case what == "older":
+		put(f.older)
+	case what == "foreign" && killed:
+		put(f.otherK)
+	case what == "foreign":
+		put(f.other)
+	case what == "missing":
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		var names []string
+		for name := range files(t, path) {
+			if info, err := os.Stat(filepath.Join(path, name)); err == nil && info.Size() > 0 {
+				names = append(names, name)
+			}
+		}
+		slices.Sort(names)
+		name := names[rand.IntN(len(names))]
+		t.Logf("%s: %s", name, what)
+		f.change(t, path, name, what, killed)
 	}
 }
 

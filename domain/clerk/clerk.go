@@ -202,7 +202,7 @@ func (c *Clerk) Inherit(old *Clerk) []dispatch.Call {
 }
 
 // Backlog is how many streams are ready to be looked at, or stay undecided because too many messages wait for a carrier.
-func (c *Clerk) Backlog() int { return len(c.agenda.ready) + len(c.windows.isParked) }
+func (c *Clerk) Backlog() int { return len(c.agenda.ready) + c.windows.parkedCount() }
 
 // Full reports whether more streams wait than Config.MaxBacklog.
 func (c *Clerk) Full() bool { return c.Backlog() > c.cfg.MaxBacklog }
@@ -334,6 +334,9 @@ func (c *Clerk) queue(s event.Pseudonym) { c.agenda.queue(s, c.fold.streams[s]) 
 // unpark makes streams ready that were undecided while too many messages waited.
 func (c *Clerk) unpark(streams []event.Pseudonym) {
 	for _, s := range streams {
+		if st := c.fold.streams[s]; st != nil {
+			st.parked = 0
+		}
 		c.queue(s)
 	}
 }

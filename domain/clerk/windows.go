@@ -29,16 +29,40 @@ type windows struct {
 	grants  map[event.ID]dispatch.Grant // by message
 	waiting map[event.ID]waits          // the messages that wait in a dispatcher's queue
 	counts  [10]int                     // how many of those there are, by priority
-	// parked are the streams that stay undecided, by priority, and isParked says the same by
-	// stream.
-	parked   [10][]event.Pseudonym
-	isParked map[park]bool
+	// parked are the streams that stay undecided, by priority. There may be a million of them.
+	parked [10]parkedStreams
 }
 
-// park is a stream that stays undecided for its messages of one priority.
-type park struct {
-	subject  event.Pseudonym
-	priority int
+// parkedStreams is a queue of streams, 16 bytes each. A stream that left memory meanwhile may be in it twice: then it is looked
+// at twice.
+type parkedStreams struct {
+	chunks [][]event.Pseudonym // the first is the oldest; no chunk is empty
+	count  int
+}
+
+const parkedChunk = 1024
+
+func (q *parkedStreams) push(s event.Pseudonym) {
+	if n := len(q.chunks); n == 0 || len(q.chunks[n-1]) == cap(q.chunks[n-1]) {
+		q.chunks = append(q.chunks, make([]event.Pseudonym, 0, parkedChunk))
+	}
+	last := &q.chunks[len(q.chunks)-1]
+	*last = append(*last, s)
+	q.count++
+}
+
+// take takes out the n oldest, or all if there are fewer.
+func (q *parkedStreams) take(n int) (out []event.Pseudonym) {
+	for n = min(n, q.count); len(out) < n; {
+		first := &q.chunks[0]
+		k := min(n-len(out), len(*first))
+		out = append(out, (*first)[:k]...)
+		if *first = (*first)[k:]; len(*first) == 0 {
+			q.chunks = slices.Delete(q.chunks, 0, 1)
+		}
+	}
+	q.count -= n
+	return out
 }
 
 // waits says in which account's queue a message waits, and with which priority.
@@ -48,7 +72,7 @@ type waits struct {
 }
 
 func newWindows(of func(account string) Slots, most int) windows {
-	return windows{of: of, most: most, grants: map[event.ID]dispatch.Grant{}, waiting: map[event.ID]waits{}, isParked: map[park]bool{}}
+	return windows{of: of, most: most, grants: map[event.ID]dispatch.Grant{}, waiting: map[event.ID]waits{}}
 }
 
 // release gives a grant back.
@@ -121,29 +145,31 @@ func (w *windows) unwait(message event.ID) (unparked []event.Pseudonym) {
 	delete(w.waiting, message)
 	w.counts[p]--
 	half := max(1, w.most/2)
-	if w.counts[p] >= half || len(w.parked[p]) == 0 {
+	if w.counts[p] >= half {
 		return nil
 	}
-	n := min(half, len(w.parked[p]))
-	unparked = w.parked[p][:n]
-	for _, s := range unparked {
-		delete(w.isParked, park{s, p})
-	}
-	w.parked[p] = slices.Clone(w.parked[p][n:])
-	return unparked
+	return w.parked[p].take(half)
 }
 
 // full reports whether as many messages of a priority wait as may. If so, the stream is parked:
 // it stays undecided until fewer wait.
-func (w *windows) full(s event.Pseudonym, priority int) bool {
+func (w *windows) full(st *stream, priority int) bool {
 	if w.counts[priority] < w.most {
 		return false
 	}
-	if k := (park{s, priority}); !w.isParked[k] {
-		w.isParked[k] = true
-		w.parked[priority] = append(w.parked[priority], s)
+	if st.parked>>priority&1 == 0 {
+		st.parked |= 1 << priority
+		w.parked[priority].push(st.subject)
 	}
 	return true
+}
+
+// parkedCount is how many streams are parked.
+func (w *windows) parkedCount() (n int) {
+	for i := range w.parked {
+		n += w.parked[i].count
+	}
+	return n
 }
 
 // close gives back every grant, and takes every message out of its queue.

@@ -146,7 +146,7 @@ func (w *work) decide(m *recipient.Message) {
 			return
 		}
 	}
-	if c.windows.full(w.st.subject, m.Priority) {
+	if c.windows.full(w.st, m.Priority) {
 		return
 	}
 	delete(c.agenda.turns, m.ID)

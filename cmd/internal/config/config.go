@@ -451,12 +451,12 @@ func (c *Config) Logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// Of the memory, streams beside those in use get a tenth. A third bounds the streams that wait, each of which takes some 200
+// Of the memory, streams beside those in use get a fourteenth. A tenth bounds the streams that wait, each of which takes some 40
 // bytes.
 const (
-	memoryOfStreams = 10
-	memoryOfBacklog = 3
-	waitingStream   = 200
+	memoryOfStreams = 14
+	memoryOfBacklog = 10
+	waitingStream   = 40
 )
 
 // offHeap is what the process takes beside Go's heap, about: SQLite's pages, stacks, code.
