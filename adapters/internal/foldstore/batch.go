@@ -28,7 +28,7 @@ func (b *Batch) Close() { _ = b.b.Close() } // what it held is of no use any mor
 
 // Stream reads a stream as it was before the batch; false if there was none.
 func (b *Batch) Stream(subject event.Pseudonym) (Stream, bool, error) {
-	return b.s.stream(b.s.db, subject)
+	return b.s.stream(b.s.get, subject)
 }
 
 // PutStream writes a stream of a partition. was is what was due for it before; zero: nothing.
@@ -73,7 +73,7 @@ func (b *Batch) Reserve(r *Reservation) error {
 // Unreserve drops the reservations that a key had before the batch and that ended before an instant.
 func (b *Batch) Unreserve(tenant, key string, until time.Time) error {
 	k := reservedKey(tenant, key)
-	raw, err := b.s.get(b.s.db, k)
+	raw, err := b.s.get(k)
 	if err != nil || raw == nil {
 		return err
 	}

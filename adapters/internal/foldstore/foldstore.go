@@ -192,22 +192,43 @@ func (s *Store) failed(err error) error {
 	return fmt.Errorf("read the folds: %w", err)
 }
 
+// search returns an iterator for look-ups. Pebble's Get does not ask the filters of the last level, where most keys are; a
+// look-up for a key that was never written would read a block there.
+func search(r pebble.Reader) (*pebble.Iterator, error) {
+	return r.NewIter(&pebble.IterOptions{UseL6Filters: true})
+}
+
 // get copies a value; nil if there is none.
-func (s *Store) get(r pebble.Reader, key []byte) ([]byte, error) {
-	v, closer, err := r.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, nil
-	}
+func (s *Store) get(key []byte) ([]byte, error) {
+	it, err := search(s.db)
 	if err != nil {
 		return nil, s.failed(err)
 	}
-	out := append(make([]byte, 0, len(v)), v...)
-	return out, closer.Close()
+	out, err := s.find(it, key)
+	if e := it.Close(); err == nil && e != nil {
+		err = s.failed(e)
+	}
+	return out, err
+}
+
+// find copies a value that an iterator of search finds; nil if there is none.
+func (s *Store) find(it *pebble.Iterator, key []byte) ([]byte, error) {
+	if !it.SeekPrefixGE(key) || !bytes.Equal(it.Key(), key) {
+		if err := it.Error(); err != nil {
+			return nil, s.failed(err)
+		}
+		return nil, nil
+	}
+	v, err := it.ValueAndErr()
+	if err != nil {
+		return nil, s.failed(err)
+	}
+	return append(make([]byte, 0, len(v)), v...), nil
 }
 
 // Bound is the id of the views that the store belongs to; "" before Bind.
 func (s *Store) Bound() (string, error) {
-	v, err := s.get(s.db, []byte{keyBound})
+	v, err := s.get([]byte{keyBound})
 	return string(v), err
 }
 
@@ -231,22 +252,37 @@ func (s *Store) Clear(id string) error {
 // Sync makes everything durable that was committed.
 func (s *Store) Sync() error { return s.db.LogData(nil, pebble.Sync) }
 
-// View is one snapshot of the last commit. Close it.
+// View is one snapshot of the last commit, for one goroutine. Close it.
 type View struct {
 	s        *Store
 	snapshot *pebble.Snapshot
 	marks    map[event.Partition]ledger.Mark
+	it       *pebble.Iterator // for look-ups, once there was one
 }
 
 // View takes a snapshot.
 func (s *Store) View() *View {
 	s.swap.RLock()
 	defer s.swap.RUnlock()
-	return &View{s, s.db.NewSnapshot(), s.marks}
+	return &View{s: s, snapshot: s.db.NewSnapshot(), marks: s.marks}
 }
 
 // Close ends the snapshot.
-func (v *View) Close() { _ = v.snapshot.Close() } // it fails only if it was closed before
+func (v *View) Close() {
+	if v.it != nil {
+		_ = v.it.Close() // what failed was said by the look-up
+	}
+	_ = v.snapshot.Close()
+}
+
+func (v *View) get(key []byte) (_ []byte, err error) {
+	if v.it == nil {
+		if v.it, err = search(v.snapshot); err != nil {
+			return nil, v.s.failed(err)
+		}
+	}
+	return v.s.find(v.it, key)
+}
 
 // Mark is how far a partition is folded; the zero Mark if it is not.
 func (v *View) Mark(p event.Partition) ledger.Mark { return v.marks[p] }
@@ -263,12 +299,12 @@ type Stream struct {
 
 // Stream reads a stream; false if there is none.
 func (v *View) Stream(subject event.Pseudonym) (x Stream, ok bool, err error) {
-	return v.s.stream(v.snapshot, subject)
+	return v.s.stream(v.get, subject)
 }
 
-func (s *Store) stream(r pebble.Reader, subject event.Pseudonym) (x Stream, ok bool, err error) {
+func (s *Store) stream(get func(key []byte) ([]byte, error), subject event.Pseudonym) (x Stream, ok bool, err error) {
 	var key [17]byte
-	raw, err := s.get(r, streamKey(key[:0], subject))
+	raw, err := get(streamKey(key[:0], subject))
 	if err != nil || raw == nil {
 		return x, false, err
 	}
@@ -384,7 +420,7 @@ type Reservation struct {
 
 // Reservations are those of a tenant's key, the oldest message first.
 func (v *View) Reservations(tenant, key string) ([]Reservation, error) {
-	raw, err := v.s.get(v.snapshot, reservedKey(tenant, key))
+	raw, err := v.get(reservedKey(tenant, key))
 	if err != nil || raw == nil {
 		return nil, err
 	}
