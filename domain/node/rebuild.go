@@ -26,7 +26,11 @@ type Rebuild struct {
 func NewRebuild(log ledger.Log, views ledger.Views) *Rebuild {
 	r := &Rebuild{log: log, views: views, control: control.NewControl(log)}
 	for p := range log.Partitions() {
-		r.folds = append(r.folds, clerk.NewFold(event.Partition(p), r.control))
+		fold := clerk.NewFold(event.Partition(p), r.control)
+		if views.KeepsRows() {
+			fold.KeepRows()
+		}
+		r.folds = append(r.folds, fold)
 	}
 	return r
 }
@@ -94,6 +98,15 @@ func (r *Rebuild) partition(ctx context.Context, p event.Partition, fold *clerk.
 			return err
 		}
 		fold.Load(missing, states)
+		if lacking := fold.Lacking(records); len(lacking) > 0 {
+			rows, _, err := r.views.Rows(ctx, p, lacking)
+			if err != nil {
+				return err
+			}
+			if err := fold.LoadRows(lacking, rows); err != nil {
+				return err
+			}
+		}
 		if err := fold.Apply(ctx, records); err != nil {
 			return err
 		}

@@ -14,15 +14,19 @@ import (
 // repeats are told. Each is then a row of its own, that is looked up when an event needs it. What the rule says is the same,
 // with rows and without: a stream of which nothing is apart has everything in its document.
 
-const (
-	// mostSettled bounds the settled messages in the document of a stream that keeps rows: of more, all but the keptSettled
-	// latest become rows. Most recipients never have so many, and never cost a row.
-	mostSettled, keptSettled = 8, 4
-	// mostIDs and keptIDs bound the remembered ids in the same way.
-	mostIDs, keptIDs = 32, 16
-	// quotes is how many of the messages that were sent last are known without their rows.
-	quotes = 20
-)
+// quotes is how many of the messages that were sent last are known without their rows.
+const quotes = 20
+
+// Bounds bound what is in the document of a stream that keeps rows.
+type Bounds struct {
+	// MostSettled bounds the settled messages: of more, all but the KeptSettled latest become rows.
+	MostSettled, KeptSettled int
+	// MostIDs and KeptIDs bound the remembered ids in the same way.
+	MostIDs, KeptIDs int
+}
+
+// StandardBounds are such that most recipients never cost a row.
+func StandardBounds() Bounds { return Bounds{MostSettled: 8, KeptSettled: 4, MostIDs: 32, KeptIDs: 16} }
 
 // RowKind says what a row is.
 type RowKind byte
@@ -65,6 +69,13 @@ type Apart struct {
 
 	rows map[rowID]*knownRow
 	time time.Time // the partition's time at the last event
+	// stored is what First and Messages are for the rows that are not in memory, or may not be; nil: as they are.
+	stored *storedRows
+}
+
+type storedRows struct {
+	first    int64
+	messages time.Time
 }
 
 // SentMessage is a message that a carrier was asked to send, as far as it says what a person answers.
@@ -132,10 +143,13 @@ func (s *State) Lacks(now time.Time, e *event.Event) (keys []RowKey) {
 	if a == nil {
 		return nil
 	}
-	if id := e.MessageID(); !id.IsZero() && !now.After(a.Messages) && a.rows[rowID{RowMessage, id}] == nil && s.Message(id) == nil {
+	if a.stored == nil {
+		a.stored = &storedRows{a.First, a.Messages}
+	}
+	if id := e.MessageID(); !id.IsZero() && !now.After(a.stored.messages) && a.rows[rowID{RowMessage, id}] == nil && s.Message(id) == nil {
 		keys = append(keys, RowKey{s.Subject, RowMessage, id})
 	}
-	if a.Floor < a.First && now.Sub(a.Facts) <= RepeatWindow && a.rows[rowID{RowFact, e.ID}] == nil && !s.remembers(e.ID) {
+	if a.Floor < a.stored.first && now.Sub(a.Facts) <= RepeatWindow && a.rows[rowID{RowFact, e.ID}] == nil && !s.remembers(e.ID) {
 		keys = append(keys, RowKey{s.Subject, RowFact, e.ID})
 	}
 	return keys
@@ -171,6 +185,18 @@ func (a *Apart) know(id rowID, r *knownRow) {
 		a.rows = map[rowID]*knownRow{}
 	}
 	a.rows[id] = r
+}
+
+// leave notes that a row left memory.
+func (a *Apart) leave(r *knownRow) {
+	switch {
+	case r.message != nil:
+		if until := r.message.keptUntil(); until.After(a.stored.messages) {
+			a.stored.messages = until
+		}
+	case r.fact != nil:
+		a.stored.first = max(a.stored.first, r.fact.Number+1)
+	}
 }
 
 // knowNone knows that a message that is pruned has no row that means anything: if it had one once, that is older still.
@@ -230,13 +256,13 @@ func (s *State) pruneApart(p *PartitionState) {
 	}
 }
 
-// SetApart moves out of the document what is too much for it. Call it after an event of a stream whose views keep rows. It
-// depends on nothing but the events.
-func (s *State) SetApart() {
-	if len(s.Remembered) > mostIDs {
-		s.setIDsApart(len(s.Remembered) - keptIDs)
+// SetApart moves out of the document what is too much for it by the bounds, and calls moved with each message that it moves. Call it after
+// an event of a stream whose views keep rows. What it moves depends on nothing but the events.
+func (s *State) SetApart(b Bounds, moved func(message event.ID)) {
+	if len(s.Remembered) > b.MostIDs {
+		s.setIDsApart(len(s.Remembered) - b.KeptIDs)
 	}
-	if len(s.Messages) <= mostSettled {
+	if len(s.Messages) <= b.MostSettled {
 		return
 	}
 	n := 0
@@ -245,8 +271,8 @@ func (s *State) SetApart() {
 			n++
 		}
 	}
-	if n > mostSettled {
-		s.setMessagesApart(n - keptSettled)
+	if n > b.MostSettled {
+		s.setMessagesApart(n-b.KeptSettled, moved)
 	}
 }
 
@@ -255,7 +281,7 @@ func (m *Message) mayBeApart() bool { return !m.Status.Open() && m.Status != InD
 
 func (s *State) apart() *Apart {
 	if s.Apart == nil {
-		s.Apart = &Apart{}
+		s.Apart = &Apart{stored: &storedRows{}}
 	}
 	return s.Apart
 }
@@ -272,7 +298,7 @@ func (s *State) setIDsApart(n int) {
 }
 
 // setMessagesApart makes rows of the oldest n messages that may be apart.
-func (s *State) setMessagesApart(n int) {
+func (s *State) setMessagesApart(n int, moved func(event.ID)) {
 	a := s.apart()
 	s.Messages = slices.DeleteFunc(s.Messages, func(m *Message) bool {
 		if n == 0 || !m.mayBeApart() {
@@ -286,6 +312,7 @@ func (s *State) setMessagesApart(n int) {
 		if len(m.Attempts) > 0 {
 			a.Sent = append(a.Sent, m.sent())
 		}
+		moved(m.ID)
 		return true
 	})
 	s.byID = nil
@@ -323,6 +350,7 @@ func (s *State) Rows(cut, committed uint64) (rows []Row, err error) {
 		if !r.changed {
 			if r.cut <= committed {
 				delete(a.rows, id)
+				a.leave(r)
 			}
 			continue
 		}
@@ -348,4 +376,45 @@ func (s *State) Rows(cut, committed uint64) (rows []Row, err error) {
 		return bytes.Compare(x.ID[:], y.ID[:])
 	})
 	return rows, nil
+}
+
+// Gather brings back into the document what is in the given rows of the stream, and forgets what the partition's time has
+// passed. If all rows of the stream are given, the result is the same for each way to keep rows, and for none.
+func (s *State) Gather(p *PartitionState, rows []Row) error {
+	if a := s.Apart; a != nil {
+		var facts []rememberedFact
+		ids := map[int64]event.ID{}
+		for _, row := range rows {
+			switch row.Kind {
+			case RowMessage:
+				if s.Message(row.ID) != nil {
+					continue
+				}
+				m := new(Message)
+				if err := json.Unmarshal(row.Body, m); err != nil {
+					return fmt.Errorf("read a row of a stream: %w", err)
+				}
+				s.Messages, s.byID = append(s.Messages, m), nil
+			case RowFact:
+				var f rememberedFact
+				if err := json.Unmarshal(row.Body, &f); err != nil {
+					return fmt.Errorf("read a row of a stream: %w", err)
+				}
+				if f.Number >= a.Floor && !s.remembers(row.ID) {
+					facts = append(facts, f)
+					ids[f.Number] = row.ID
+				}
+			}
+		}
+		slices.SortStableFunc(s.Messages, func(x, y *Message) int { return int(x.Index - y.Index) })
+		slices.SortFunc(facts, func(x, y rememberedFact) int { return int(x.Number - y.Number) })
+		all := make([]Remembered, 0, len(facts)+len(s.Remembered))
+		for _, f := range facts {
+			all = append(all, Remembered{ids[f.Number], f.At})
+		}
+		s.Remembered, s.Apart = append(all, s.Remembered...), nil
+	}
+	s.oldest = time.Time{}
+	s.prune(p)
+	return nil
 }
