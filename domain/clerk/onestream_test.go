@@ -10,25 +10,37 @@ import (
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
 )
 
 // BenchmarkOneStream gives one recipient 100,000 events: messages of six events each, one after the other, from the submit to
 // the receipt. It says what a message costs at the beginning and at the end: time, allocations, and bytes that the views
 // are given.
 func BenchmarkOneStream(b *testing.B) {
-	const lives, measured, batch = 16_667, 500, 10
-	for b.Loop() {
-		x := newOneStream(b)
-		for n := 0; n < lives; n += batch {
-			from := n / measured * measured
-			if n == from && (from == 0 || n+measured > lives-measured && n+measured <= lives) {
-				x.begin()
+	for name, keep := range map[string]bool{"rows": true, "whole": false} {
+		b.Run(name, func(b *testing.B) {
+			const batch = 10
+			for b.Loop() {
+				x := newOneStream(keep)
+				n := 0
+				for _, part := range []struct {
+					to       int
+					measured bool
+				}{{50, true}, {1000, false}, {1050, true}, {9950, false}, {10_000, true}, {16_600, false}, {16_670, true}} {
+					if !keep && part.to > 10_000 {
+						break // it takes minutes
+					}
+					from := n
+					x.begin()
+					for ; n < part.to; n += batch {
+						x.live(b, batch)
+					}
+					if part.measured {
+						x.end(b, fmt.Sprintf("@%d", n), n-from)
+					}
+				}
 			}
-			x.live(b, batch)
-			if n+batch == from+measured {
-				x.end(b, fmt.Sprintf("@%d", n+batch), measured)
-			}
-		}
+		})
 	}
 }
 
@@ -42,25 +54,22 @@ type oneStream struct {
 	stored  int64
 	counted runtime.MemStats
 	began   time.Time
-	running bool
+	rows    map[recipient.RowKey][]byte
 }
 
-func newOneStream(b *testing.B) *oneStream {
+func newOneStream(keepRows bool) *oneStream {
 	x := &oneStream{fold: NewFold(0, control.NewControl(nil)), now: time.Date(2026, 11, 24, 17, 0, 0, 0, time.UTC)}
 	x.fold.part.Level, x.fold.most = 3, 1<<40
+	x.fold.keepRows, x.rows = keepRows, map[recipient.RowKey][]byte{}
 	return x
 }
 
 func (x *oneStream) begin() {
 	runtime.ReadMemStats(&x.counted)
-	x.running, x.began, x.stored = true, time.Now(), 0
+	x.began, x.stored = time.Now(), 0
 }
 
 func (x *oneStream) end(b *testing.B, when string, n int) {
-	if !x.running {
-		return
-	}
-	x.running = false
 	took := time.Since(x.began)
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -100,6 +109,10 @@ func (x *oneStream) live(b *testing.B, n int) {
 		add(m, &event.ReceiptReceived{Account: "c1", CarrierID: "b7c0d3a1", Attempt: 1, Part: 1, State: "delivered", Final: true})
 	}
 	x.fold.Load(x.fold.Missing(records), nil)
+	keys := x.fold.Lacking(records)
+	if err := x.fold.LoadRows(keys, x.rows); err != nil {
+		b.Fatal(err)
+	}
 	if err := x.fold.Apply(b.Context(), records); err != nil {
 		b.Fatal(err)
 	}
@@ -114,6 +127,12 @@ func (x *oneStream) live(b *testing.B, n int) {
 	}
 	for i := range out.Streams {
 		x.stored += int64(len(out.Streams[i].State))
+		for _, r := range out.Streams[i].Rows {
+			x.stored += int64(len(r.Body))
+			if x.rows[r.RowKey] = r.Body; r.Body == nil {
+				delete(x.rows, r.RowKey)
+			}
+		}
 	}
 	x.fold.Committed(x.fold.Cuts())
 }
