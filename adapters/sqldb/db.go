@@ -79,6 +79,8 @@ var _ ledger.Views = (*DB)(nil)
 // loader reads the folds of streams, and what they say of opt-outs: folds.Loader on PostgreSQL, localfolds.Folds on SQLite.
 type loader interface {
 	Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (folds map[event.Pseudonym]*recipient.State, asOf int64, err error)
+	KeepsRows() bool
+	Rows(ctx context.Context, p event.Partition, keys []recipient.RowKey) (rows map[recipient.RowKey][]byte, asOf int64, err error)
 	// OptOuts returns the opt-outs in force for each of the subjects, in order, and the last position of each partition
 	// that has one of the subjects: the answer is true as of exactly these positions. A partition without events has
 	// none, nor has one whose rows do not fit. It reads the folds, by which messages are decided.

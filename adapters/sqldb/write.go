@@ -389,7 +389,13 @@ func (t *txn) take(b *ledger.Batch) (refused, err error) {
 		}
 	}
 	for i := range b.Streams {
-		t.stream(b.Partition, b.Streams[i].Subject).folded = &b.Streams[i]
+		s, f := t.stream(b.Partition, b.Streams[i].Subject), &b.Streams[i]
+		if s.folded != nil && len(s.folded.Rows) > 0 {
+			both := *f
+			both.Rows = slices.Concat(s.folded.Rows, f.Rows) // of one key the later one counts
+			f = &both
+		}
+		s.folded = f
 	}
 	return nil, nil
 }

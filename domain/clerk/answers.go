@@ -49,7 +49,7 @@ func (w *work) join(j recipient.Joined) bool {
 	by := receipts.Writer{Tenant: w.st.state.Tenant, Country: w.c.cfg.World.Country(from)}
 	heard := w.c.cfg.Hear(by, parts, !whole)
 	if heard.MayQuote(parts) {
-		by.Sent = ledger.SentTexts(w.st.state.Messages, w.c.cfg.Vault, func(index int64) (*event.Event, error) { return w.c.cfg.Event(w.ctx, index) })
+		by.Sent = ledger.SentTexts(w.st.state.SentMessages(), w.c.cfg.Vault, func(index int64) (*event.Event, error) { return w.c.cfg.Event(w.ctx, index) })
 		heard = w.c.cfg.Hear(by, parts, !whole)
 	}
 	if !j.V2 {
@@ -188,14 +188,13 @@ func (w *work) inbound(index int64) (in *event.Inbound, said saidTo, err error) 
 
 // lastToText is the program among those that send from a number which texted its recipient last from there; "" if none
 // did, as far as the fold remembers. It is the one that the person answers.
-func lastToText(messages []*recipient.Message, programs []string, from string) (program string) {
-	last := int64(-1)
-	for _, m := range messages {
-		if m.Index > last && m.From == from && m.Purpose != "compliance_reply" && len(m.Attempts) > 0 && slices.Contains(programs, m.Program) {
-			program, last = m.Program, m.Index
+func lastToText(sent []recipient.SentMessage, programs []string, from string) (program string) {
+	for _, m := range slices.Backward(sent) {
+		if m.From == from && !m.Reply && slices.Contains(programs, m.Program) {
+			return m.Program
 		}
 	}
-	return program
+	return ""
 }
 
 // reply submits a confirmation or a HELP answer, in the name of the program that texted the person last. Its id is derived from the event that it
@@ -210,7 +209,7 @@ func (w *work) reply(a recipient.Ask) {
 		return
 	}
 	prog := c.fold.reg.Program(s.Tenant, a.Program)
-	if p := c.fold.reg.Program(s.Tenant, lastToText(s.Messages, said.programs, a.To)); p != nil {
+	if p := c.fold.reg.Program(s.Tenant, lastToText(s.SentMessages(), said.programs, a.To)); p != nil {
 		prog = p
 	}
 	if prog == nil {

@@ -85,6 +85,8 @@ type Config struct {
 	// MaxBacklog is how many streams may wait to be looked at, or to be decided, before submits to the partition are refused
 	// (HTTP 503). It is the caller's to obey. Default 50,000.
 	MaxBacklog int
+	// KeepRows: the views keep rows of streams; see Fold.KeepRows.
+	KeepRows bool
 	// Horizon is how far ahead timers are kept in memory. What becomes due later, Look must tell.
 	// Default 10 min.
 	Horizon time.Duration
@@ -172,14 +174,17 @@ type Clerk struct {
 	lacking      int64
 	lackingSince time.Time
 	draining     bool
+	// ended are messages that became rows, or may be rows, by stream. The next look at the stream ends what the clerk had in hand
+	// for them.
+	ended map[event.Pseudonym][]event.ID
 }
 
 // New returns a clerk that has read nothing.
 func New(cfg Config) *Clerk {
 	cfg.defaults()
 	c := &Clerk{cfg: cfg, fold: NewFold(cfg.Partition, cfg.Control), agenda: newAgenda(cfg.Horizon, cfg.ReleaseRate),
-		windows: newWindows(cfg.Slots, cfg.MaxWaiting)}
-	c.fold.most, c.fold.rule = cfg.StreamMemory, cfg.Rule
+		windows: newWindows(cfg.Slots, cfg.MaxWaiting), ended: map[event.Pseudonym][]event.ID{}}
+	c.fold.most, c.fold.rule, c.fold.keepRows, c.fold.apart = cfg.StreamMemory, cfg.Rule, cfg.KeepRows, c.setApart
 	c.flights = newFlights(&c.windows, cfg.GiveUp)
 	return c
 }
@@ -225,6 +230,17 @@ func (c *Clerk) Load(subjects []event.Pseudonym, folds map[event.Pseudonym]*reci
 	})
 }
 
+// setApart notes that a message became a row, if there is something in hand for it.
+func (c *Clerk) setApart(st *stream, message event.ID) {
+	delete(st.lookAt, message)
+	_, granted := c.windows.grants[message]
+	_, waits := c.windows.waiting[message]
+	_, turn := c.agenda.turns[message]
+	if granted || waits || turn {
+		c.ended[st.subject] = append(c.ended[st.subject], message)
+	}
+}
+
 // Look sets timers for streams that have something due. They are loaded when their time comes.
 func (c *Clerk) Look(due []ledger.Due) {
 	for _, d := range due {
@@ -261,6 +277,9 @@ func (c *Clerk) Acked(id uint64, err error) []dispatch.Call { return c.flights.a
 // Granted takes a grant for a message that waited for it.
 func (c *Clerk) Granted(g dispatch.Granted) {
 	c.unpark(c.windows.granted(g))
+	if c.fold.keepRows {
+		c.ended[g.Want.Subject] = append(c.ended[g.Want.Subject], g.Want.Message)
+	}
 	c.queue(g.Want.Subject)
 }
 

@@ -272,7 +272,7 @@ func (d *desk) find(l *receipts.Lookup) (ref ledger.HandoffRef, how event.Match,
 	if x.Reference == 0 {
 		return ref, "", false
 	}
-	states := d.n.views.Streams(d.n.w.subjects)
+	states := d.n.views.Gathered(d.n.w.subjects)
 	for _, subject := range d.n.w.subjects {
 		s := states[subject]
 		if s == nil {

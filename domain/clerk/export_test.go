@@ -3,7 +3,11 @@ package clerk
 import (
 	"github.com/chirograph/chirograph/domain/dispatch"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/recipient"
 )
+
+// Bound makes a fold keep rows of what is beyond some bounds.
+func (f *Fold) Bound(b recipient.Bounds) { f.keepRows, f.bounds = true, b }
 
 // Start is what a clerk remembers of a start that it proposed.
 type Start = start

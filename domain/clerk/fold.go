@@ -20,14 +20,18 @@ import (
 // and a rebuild all use the same Fold, and differ only in where they begin. It has no goroutine
 // and no clock. One goroutine at a time may use it.
 //
-// Missing names the streams that are needed, Load brings them, Apply folds records, Cut makes a
-// batch for the views, and Committed says that the views have committed batches, so that streams
+// Missing names the streams that are needed, Load brings them, Lacking and LoadRows do so for rows of these streams, Apply folds
+// records, Cut makes a batch for the views, and Committed says that the views have committed batches, so that streams and rows
 // may leave memory.
 type Fold struct {
 	partition event.Partition
 	control   *control.Control
 	most      int64 // how many bytes of streams are kept in memory, about
 	rule      *recipient.Rule
+	keepRows  bool // the views keep rows of streams
+	bounds    recipient.Bounds
+	// apart is called with each message that becomes a row; nil: it is not.
+	apart func(of *stream, message event.ID)
 
 	next    int64
 	hash    [32]byte // the hash in the mark of the last cut, or of the mark at which it began
@@ -50,9 +54,13 @@ const StreamMemory = 4 << 20
 // control position that c has not read yet, Apply waits for c.
 func NewFold(p event.Partition, c *control.Control) *Fold {
 	rule := recipient.Standard()
-	return &Fold{partition: p, control: c, most: StreamMemory, rule: &rule, reg: &control.Registry{},
+	return &Fold{partition: p, control: c, most: StreamMemory, rule: &rule, bounds: recipient.StandardBounds(), reg: &control.Registry{},
 		streams: map[event.Pseudonym]*stream{}, dirty: map[event.Pseudonym]*stream{}}
 }
+
+// KeepRows makes the fold keep settled messages and remembered ids in rows, for views that can (ledger.Views.KeepsRows). Call it
+// before the fold is used.
+func (f *Fold) KeepRows() { f.keepRows = true }
 
 // Restore makes the fold begin at a mark, under the registry of the mark's control position.
 // Streams are then loaded from the views as they are needed.
@@ -109,6 +117,43 @@ func (f *Fold) load(subjects []event.Pseudonym, folds map[event.Pseudonym]*recip
 	}
 }
 
+// Lacking returns the rows that the records need and that are not in memory. Ask once the records' streams are loaded, and load
+// them before the records are applied.
+func (f *Fold) Lacking(records []ledger.Record) (keys []recipient.RowKey) {
+	var listed map[recipient.RowKey]bool
+	for i := range records {
+		if records[i].Bad != nil {
+			continue
+		}
+		st := f.streams[records[i].Event.Subject]
+		if st == nil || st.state.Apart == nil {
+			continue
+		}
+		for _, k := range st.state.Lacks(f.part.Time, records[i].Event) {
+			if listed == nil {
+				listed = map[recipient.RowKey]bool{}
+			}
+			if !listed[k] {
+				listed[k] = true
+				keys = append(keys, k)
+			}
+		}
+	}
+	return keys
+}
+
+// LoadRows takes rows as the views have them. A key without a row has none.
+func (f *Fold) LoadRows(keys []recipient.RowKey, rows map[recipient.RowKey][]byte) error {
+	for _, k := range keys {
+		if st := f.streams[k.Subject]; st != nil {
+			if err := st.state.TakeRow(k, rows[k]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // Apply folds records. They must follow without a gap, and their streams must be loaded. If a
 // record causes an error, the records before it are folded. The error is ErrDamaged for a record
 // that is no event of this ledger and that control has not accepted.
@@ -152,6 +197,9 @@ func (f *Fold) judge(ctx context.Context, at event.Position, j *ledger.Judged) (
 		return nil, f.applyControl(ctx, j)
 	}
 	st := f.streams[j.Event.Subject]
+	if lacks := st.state.Lacks(f.part.Time, j.Event); len(lacks) > 0 {
+		return nil, fmt.Errorf("%s needs a row of its stream that was not loaded: %c %s", at, lacks[0].Kind, lacks[0].ID)
+	}
 	f.evolve(st, j)
 	return st, nil
 }
@@ -191,6 +239,13 @@ func (f *Fold) evolve(st *stream, j *ledger.Judged) {
 	if m := st.state.Message(e.MessageID()); m != nil {
 		j.Status = m.Status
 	}
+	if f.keepRows {
+		st.state.SetApart(f.bounds, func(message event.ID) {
+			if f.apart != nil {
+				f.apart(st, message)
+			}
+		})
+	}
 	f.dirty[st.subject] = st
 }
 
@@ -214,9 +269,17 @@ func (f *Fold) Cut() (*ledger.Batch, error) {
 		if err != nil {
 			return nil, err
 		}
-		b.Streams = append(b.Streams, ledger.Folded{Subject: s, State: raw, Due: st.state.Due(), New: st.fresh})
+		rows, err := st.state.Rows(f.cuts, f.committed)
+		if err != nil {
+			return nil, err
+		}
+		b.Streams = append(b.Streams, ledger.Folded{Subject: s, State: raw, Rows: rows, Due: st.state.Due(), New: st.fresh})
 		st.cut, st.fresh = f.cuts, false
-		f.weigh(st, newWeight+int64(len(raw))*3/2+submitWeight*int64(len(st.submits)))
+		weight := newWeight + int64(len(raw))*3/2 + submitWeight*int64(len(st.submits))
+		for i := range rows {
+			weight += rowWeight + int64(len(rows[i].Body))*3/2
+		}
+		f.weigh(st, weight)
 	}
 	clear(f.dirty)
 	f.judged = nil
@@ -248,11 +311,12 @@ func (f *Fold) Committed(n uint64) {
 }
 
 // What streams take in memory, about, in bytes: a new one; a message of one that was loaded; a submit that is kept for its
-// body. Once its fold was encoded, a stream is taken to need half as much again as that.
+// body; a row. Once its fold was encoded, a stream is taken to need half as much again as that.
 const (
 	newWeight     = 512
 	messageWeight = 1024
 	submitWeight  = 1400
+	rowWeight     = 128
 )
 
 // weigh takes down what a stream takes in memory.

@@ -4,14 +4,15 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/chirograph/chirograph/domain/clerk"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -282,7 +283,7 @@ func (w *world) check(t *totals) {
 			t.refused++
 		}
 	}
-	for _, st := range fresh.views.Streams(w.subjects) {
+	for _, st := range fresh.views.Gathered(w.subjects) {
 		for _, m := range st.Messages {
 			t.statuses[m.Status]++
 			called := slices.ContainsFunc(w.writes, func(x write) bool { return x.h.Message == m.ID && x.h.Attempt == len(m.Attempts) })
@@ -299,14 +300,17 @@ func (w *world) check(t *totals) {
 // folds: promise 6. A fold from 0, one through a chain of snapshots, and those that
 // the nodes have after all that happened to them, are equal.
 func (w *world) folds(records []ledger.Record) *node {
-	fold := func(chunk int) *node {
-		n := &node{w: w, name: "fresh", judged: map[int64]ledger.Judged{}, control: control.NewControl(nil)}
-		n.clerk = clerk.New(n.config())
+	fold := func(chunk int, whole bool) *node {
+		n := &node{w: w, name: "fresh", whole: whole, judged: map[int64]ledger.Judged{}, control: control.NewControl(nil)}
+		n.clerk = n.newClerk()
 		n.takeControl(int64(len(w.control)))
 		for from := 0; from < len(records); from += chunk {
 			part := records[from:min(from+chunk, len(records))]
 			missing := n.clerk.Fold().Missing(part)
 			n.clerk.Load(missing, n.views.Streams(missing))
+			if err := n.views.Load(n.clerk.Fold(), part); err != nil {
+				panic(err)
+			}
 			if _, err := n.clerk.Apply(context.Background(), part, w.now); err != nil {
 				w.fail("a fresh fold: %v", err)
 				return n
@@ -318,19 +322,30 @@ func (w *world) folds(records []ledger.Record) *node {
 			n.commit()
 			if chunk < len(records) {
 				mark := n.views.Mark
-				n.clerk = clerk.New(n.config())
+				n.clerk = n.newClerk()
 				n.clerk.Fold().Restore(mark, n.control.At(mark.Partition.Control))
 			}
 		}
 		return n
 	}
-	fresh := fold(len(records))
-	for _, n := range append(slices.Clone(w.nodes), fold(5+w.rng.IntN(60))) {
+	fresh := fold(len(records), false)
+	whole := fold(len(records), true)
+	gathered := whole.views.Gathered(w.everyone())
+	for _, n := range append(slices.Clone(w.nodes), fold(5+w.rng.IntN(60), false), whole) {
 		if n.views.Mark != fresh.views.Mark {
 			w.fail("promise 6: %s stands at %+v, a fresh fold at %+v", n.name, n.views.Mark, fresh.views.Mark)
 		}
+		if n != whole && !maps.EqualFunc(n.views.Rows, fresh.views.Rows, bytes.Equal) {
+			w.fail("promise 6: %s has other rows than a fresh fold", n.name)
+		}
+		for s, st := range n.views.Gathered(w.everyone()) {
+			got, _ := json.Marshal(st)
+			if want, _ := json.Marshal(gathered[s]); !bytes.Equal(got, want) {
+				w.fail("promise 6: %s has folded, with its rows,\n%s\na fold without rows is\n%s", n.name, got, want)
+			}
+		}
 		for s, raw := range fresh.views.States {
-			if !bytes.Equal(raw, n.views.States[s]) {
+			if n != whole && !bytes.Equal(raw, n.views.States[s]) {
 				w.fail("promise 6: %s has folded\n%s\na fresh fold is\n%s", n.name, n.views.States[s], raw)
 			}
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/node/nodetest"
+	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
@@ -92,6 +93,8 @@ type world struct {
 	// level is raised during the run.
 	begun int
 	raise bool
+	// bounds say what of a stream the views keep in rows; nil: nothing.
+	bounds *recipient.Bounds
 	// epochs says that the ledger is recovered during the run, now and then; released says that all
 	// programs are released in the epoch.
 	epochs   bool
@@ -120,6 +123,7 @@ type op struct {
 
 type node struct {
 	w       *world
+	whole   bool // it keeps no rows
 	name    string
 	skew    time.Duration
 	log     ledger.Log
@@ -217,6 +221,15 @@ func newWorld(seed uint64, without rules) *world {
 	}
 	w.shared = rng.IntN(4) > 0
 	w.stops, w.faults = pick(w, []int{3, 10, 30, 100}), pick(w, []int{0, 20, 50, 100})
+	switch seed / 3 % 4 {
+	case 1:
+		w.bounds = &recipient.Bounds{} // whatever may be in a row is in one
+	case 2:
+		w.bounds = &recipient.Bounds{MostSettled: 2, KeptSettled: 1, MostIDs: 5, KeptIDs: 2}
+	case 3:
+		b := recipient.StandardBounds()
+		w.bounds = &b
+	}
 	w.registry = []*control.Registry{{}}
 	w.controlled("", &event.LedgerCreated{Ledger: "sim", Partitions: 1, NumberForms: 1})
 	w.epochs = seed%5 == 0
@@ -292,9 +305,18 @@ func (n *node) load() {
 	n.acks, n.calls, n.looked = nil, nil, time.Time{}
 	n.grants = nil
 	n.commits = 0
-	n.clerk = clerk.New(n.config())
+	n.clerk = n.newClerk()
 	n.takeControl(n.views.Mark.Partition.Control)
 	n.clerk.Fold().Restore(n.views.Mark, n.control.At(n.views.Mark.Partition.Control))
+}
+
+// newClerk makes a clerk that keeps rows as its world does.
+func (n *node) newClerk() *clerk.Clerk {
+	c := clerk.New(n.config())
+	if b := n.w.bounds; b != nil && !n.whole {
+		c.Fold().Bound(*b)
+	}
+	return c
 }
 
 func (n *node) config() clerk.Config {
@@ -350,6 +372,9 @@ func (n *node) read(max int) {
 	}
 	missing := n.clerk.Fold().Missing(records)
 	n.clerk.Load(missing, n.views.Streams(missing))
+	if err := n.views.Load(n.clerk.Fold(), records); err != nil {
+		panic(err)
+	}
 	calls, err := n.clerk.Apply(context.Background(), records, n.now())
 	if err != nil {
 		panic(err)

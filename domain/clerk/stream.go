@@ -68,9 +68,9 @@ func (st *stream) forget() {
 	if len(st.submits) == 0 {
 		return
 	}
-	for _, m := range st.state.Messages {
-		if !m.Status.Unsent() && m.Status != recipient.Sending {
-			delete(st.submits, m.ID)
+	for id := range st.submits {
+		if m := st.state.Message(id); m == nil || !m.Status.Unsent() && m.Status != recipient.Sending {
+			delete(st.submits, id)
 		}
 	}
 }

@@ -37,6 +37,13 @@ type work struct {
 // lift or an opt-out among them would make void what is decided now.
 func (w *work) run() {
 	s := w.st.state
+	for _, message := range w.c.ended[w.st.subject] {
+		if s.Message(message) == nil {
+			w.c.unpark(w.c.windows.letGo(message))
+			delete(w.c.agenda.turns, message)
+		}
+	}
+	delete(w.c.ended, w.st.subject)
 	w.answer()
 	if len(w.events) > 0 {
 		return

@@ -40,6 +40,8 @@ type Folded struct {
 	Subject event.Pseudonym
 	// State is recipient.State as JSON.
 	State []byte
+	// Rows are the rows of the stream that changed.
+	Rows []recipient.Row
 	// Due is when the clerk has something to do for the stream next; zero: never.
 	Due time.Time
 	// New: the views had no such stream when the fold began with it, and no batch of this fold had it before.
@@ -97,6 +99,10 @@ type Views interface {
 	// partition was folded at that moment (Mark.Next). If another process projects the same
 	// partition, that may be further than this process has read.
 	Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (folds map[event.Pseudonym]*recipient.State, asOf int64, err error)
+	// KeepsRows reports whether the views keep rows of streams. If they do not, all of a stream is in its fold.
+	KeepsRows() bool
+	// Rows loads those of the rows that there are. A row that means nothing any more may be missing. asOf is as of Streams.
+	Rows(ctx context.Context, p event.Partition, keys []recipient.RowKey) (rows map[recipient.RowKey][]byte, asOf int64, err error)
 	// Due lists the streams of the partition that have something to do before an instant.
 	Due(ctx context.Context, p event.Partition, before time.Time) ([]Due, error)
 	// Write queues a batch. The batches of a partition are applied in order. done is called when

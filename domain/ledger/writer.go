@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -106,12 +105,10 @@ func OpenContent(vault Opener, e *event.Event) (*event.MessageSubmitted, event.C
 // quotesOf bounds the texts among which a quote is looked for: the last ones that were sent to a person.
 const quotesOf = 20
 
-// SentTexts are the texts that were sent to the person of a fold's messages lately, the newest first, at most 20,
+// SentTexts are the texts that were sent to a person lately (recipient.State.SentMessages), the newest first, at most 20,
 // as far as they can be read. read reads the event at an index of the stream's partition.
-func SentTexts(messages []*recipient.Message, vault Opener, read func(index int64) (*event.Event, error)) (out []string) {
-	sent := slices.DeleteFunc(slices.Clone(messages), func(m *recipient.Message) bool { return len(m.Attempts) == 0 })
-	slices.SortFunc(sent, func(a, b *recipient.Message) int { return cmp.Compare(b.Index, a.Index) })
-	for _, m := range sent[:min(len(sent), quotesOf)] {
+func SentTexts(sent []recipient.SentMessage, vault Opener, read func(index int64) (*event.Event, error)) (out []string) {
+	for _, m := range slices.Backward(sent[max(0, len(sent)-quotesOf):]) {
 		e, err := read(m.Index)
 		if err != nil {
 			return out

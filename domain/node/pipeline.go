@@ -12,6 +12,7 @@ import (
 	"github.com/chirograph/chirograph/domain/dispatch"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
 )
 
 const (
@@ -417,6 +418,9 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 		if err := l.load(ctx, fold.Missing(batch)); err != nil {
 			return 0, err
 		}
+		if err := l.loadRows(ctx, fold.Lacking(batch)); err != nil {
+			return 0, err
+		}
 		calls, err := c.Apply(ctx, batch, now)
 		l.call(calls) // also those from before an error: the clerk has forgotten them
 		if err != nil {
@@ -520,13 +524,38 @@ func (l *pipeline) load(ctx context.Context, subjects []event.Pseudonym) error {
 	if err != nil {
 		return err
 	}
+	if err := l.fits(asOf, committed); err != nil {
+		return err
+	}
+	l.clerk.Load(subjects, folds)
+	return nil
+}
+
+// loadRows loads rows of streams from the views into the clerk.
+func (l *pipeline) loadRows(ctx context.Context, keys []recipient.RowKey) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	committed := l.committed.Load()
+	rows, asOf, err := l.node.cfg.Views.Rows(ctx, l.p, keys)
+	if err != nil {
+		return err
+	}
+	if err := l.fits(asOf, committed); err != nil {
+		return err
+	}
+	return l.clerk.Fold().LoadRows(keys, rows)
+}
+
+// fits returns an error if what was loaded as of an index does not fit what this run has applied. committed is how far the
+// views had committed before.
+func (l *pipeline) fits(asOf, committed int64) error {
 	switch {
 	case asOf > l.clerk.Fold().Next():
-		return errOutrun // these folds include events that this run would apply a second time
+		return errOutrun // this includes events that this run would apply a second time
 	case asOf < committed:
 		return fmt.Errorf("the views have read up to %d, but had committed up to %d before: their database lost its last rows", asOf, committed)
 	}
-	l.clerk.Load(subjects, folds)
 	return nil
 }
 

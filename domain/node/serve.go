@@ -125,6 +125,7 @@ func (n *Node) pump(ctx context.Context, d *dispatch.Dispatcher) {
 // clerkConfig is the configuration of a partition's clerk.
 func (n *Node) clerkConfig(p event.Partition) clerk.Config {
 	c := n.cfg.Clerk
+	c.KeepRows = n.cfg.Views.KeepsRows()
 	c.Partition, c.Author, c.Decider, c.Vault, c.Control = p, n.cfg.Author, n.cfg.decider(), n.cfg.Vault, n.control
 	c.Slots = func(account string) clerk.Slots {
 		if d := n.dispatchers[account]; d != nil {

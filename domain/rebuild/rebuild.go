@@ -36,7 +36,11 @@ type Rebuild struct {
 func New(log ledger.Log, views ledger.Views) *Rebuild {
 	r := &Rebuild{log: log, views: views, control: control.NewControl(log)}
 	for p := range log.Partitions() {
-		r.folds = append(r.folds, clerk.NewFold(event.Partition(p), r.control))
+		fold := clerk.NewFold(event.Partition(p), r.control)
+		if views.KeepsRows() {
+			fold.KeepRows()
+		}
+		r.folds = append(r.folds, fold)
 	}
 	return r
 }
@@ -138,6 +142,15 @@ func (r *Rebuild) apply(ctx context.Context, b *read, w *rebuildWrites) error {
 			return err
 		}
 		fold.Load(missing, states)
+	}
+	if lacking := fold.Lacking(b.records); len(lacking) > 0 {
+		rows, _, err := r.views.Rows(ctx, event.Partition(b.p), lacking)
+		if err != nil {
+			return err
+		}
+		if err := fold.LoadRows(lacking, rows); err != nil {
+			return err
+		}
 	}
 	if err := fold.Apply(ctx, b.records); err != nil {
 		return err

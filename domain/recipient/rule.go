@@ -99,16 +99,14 @@ func (s *State) Evolve(p *PartitionState, index int64, e *event.Event) Why {
 func (r *Rule) Evolve(s *State, p *PartitionState, index int64, e *event.Event) Why {
 	p.advance(e.Time)
 	s.prune(p)
+	s.bring(p, e)
 	if r.Repeat(s, e) {
 		return Repeat
 	}
 	if e.Data.Type().Kind() == event.Outcome {
 		return r.outcome(s, p, e)
 	}
-	s.Remembered = append(s.Remembered, Remembered{e.ID, p.Time})
-	if n := len(s.Remembered) - mostRemembered; n > 0 && p.Level >= 3 {
-		s.Remembered = slices.Delete(s.Remembered, 0, n)
-	}
+	s.remember(p, e.ID)
 	r.fact(s, p, index, e)
 	return ""
 }
@@ -152,7 +150,7 @@ const mostRemembered = 512
 // last 512 of them), a submit as long as its message, and of outcomes the last alone: a copy of an earlier outcome is
 // overtaken.
 func isRepeat(s *State, e *event.Event) bool {
-	if slices.ContainsFunc(s.Remembered, func(x Remembered) bool { return x.ID == e.ID }) {
+	if s.remembers(e.ID) || s.Apart.repeats(e) {
 		return true
 	}
 	if _, submit := e.Data.(*event.MessageSubmitted); submit {

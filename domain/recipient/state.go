@@ -41,6 +41,11 @@ type State struct {
 	Tails toldTails `json:"tails,omitempty"`
 	// Remembered are the facts that were folded within RepeatWindow, to tell repeats; from format level 3 on, the last 512.
 	Remembered []Remembered `json:"seen,omitempty"`
+	// Apart says what of the stream is in rows of its own; nil: nothing is. Then Messages and Remembered are all there are.
+	Apart *Apart `json:"apart,omitempty"`
+
+	byID   map[event.ID]*Message // the messages by id, if there are many; nil: to be made
+	oldest time.Time             // the first instant at which a message may have to be pruned; zero: not known
 }
 
 // Remembered is an event (or a message) and when it was folded, in the partition's time.
@@ -285,8 +290,21 @@ func New(tenant string, subject event.Pseudonym) *State {
 	return &State{Tenant: tenant, Subject: subject}
 }
 
-// Message finds a message of the stream; nil when the fold does not hold it.
+// manyMessages is how many messages a state has at least that keeps them by id too.
+const manyMessages = 16
+
+// Message finds a message of the stream; nil when the fold does not hold it. One that is in a row is found while an event is
+// folded that names it.
 func (s *State) Message(id event.ID) *Message {
+	if n := len(s.Messages); n >= manyMessages {
+		if len(s.byID) != n {
+			s.byID = make(map[event.ID]*Message, 2*n)
+			for _, m := range slices.Backward(s.Messages) {
+				s.byID[m.ID] = m
+			}
+		}
+		return s.byID[id]
+	}
 	for _, m := range s.Messages {
 		if m.ID == id {
 			return m
@@ -318,8 +336,12 @@ const KeepSettled = 7 * 24 * time.Hour
 // came, asks that are too late to answer, messages with nothing more to do.
 func (s *State) prune(p *PartitionState) {
 	old := func(x Remembered) bool { return p.Time.Sub(x.At) > RepeatWindow }
-	if len(s.Remembered) > 0 && old(s.Remembered[0]) {
-		s.Remembered = slices.DeleteFunc(s.Remembered, old)
+	if len(s.Remembered) > 0 && old(s.Remembered[0]) { // they are in the order of their times
+		n := slices.IndexFunc(s.Remembered, func(x Remembered) bool { return !old(x) })
+		if n < 0 {
+			n = len(s.Remembered)
+		}
+		s.forget(n)
 	}
 	if len(s.Cancels) > 0 && old(s.Cancels[0]) {
 		s.Cancels = slices.DeleteFunc(s.Cancels, old)
@@ -329,7 +351,71 @@ func (s *State) prune(p *PartitionState) {
 	s.Starts = slices.DeleteFunc(s.Starts, func(d digestAt) bool { return p.Time.Sub(d.At) > copiesWithin })
 	s.Answered = slices.DeleteFunc(s.Answered, func(a answeredAt) bool { return p.Time.Sub(a.At) > answerWindow })
 	s.Tails = slices.DeleteFunc(s.Tails, func(t toldTail) bool { return p.Time.Sub(t.At) > TailEvery })
+	s.pruneMessages(p)
+	s.pruneApart(p)
+}
+
+// pruneMessages looks at the messages only when one of them can be old.
+func (s *State) pruneMessages(p *PartitionState) {
+	if len(s.Messages) == 0 || p.Time.Before(s.oldest) {
+		return
+	}
+	s.oldest = p.Time.Add(KeepSettled) // a message that settles from now on is kept for that long at least
+	n := len(s.Messages)
 	s.Messages = slices.DeleteFunc(s.Messages, func(m *Message) bool {
-		return !m.Status.Open() && p.Time.Sub(m.Changed) > KeepSettled && p.Time.Sub(m.ValidUntil) > KeepSettled
+		if m.Status.Open() {
+			return false
+		}
+		if until := m.keptUntil(); !p.Time.After(until) {
+			if until.Before(s.oldest) {
+				s.oldest = until
+			}
+			return false
+		}
+		s.Apart.knowNone(m.ID)
+		return true
 	})
+	if len(s.Messages) < n {
+		s.byID = nil
+	}
+}
+
+// add adds a message, the latest of the stream.
+func (s *State) add(m *Message) {
+	s.Messages = append(s.Messages, m)
+	if s.byID != nil && s.byID[m.ID] == nil {
+		s.byID[m.ID] = m
+	}
+}
+
+// remember remembers the id of a fact, and from format level 3 on only the last ones.
+func (s *State) remember(p *PartitionState, id event.ID) {
+	s.Remembered = append(s.Remembered, Remembered{id, p.Time})
+	if p.Level < 3 {
+		return
+	}
+	if a := s.Apart; a != nil {
+		a.Floor = max(a.Floor, a.First+int64(len(s.Remembered))-mostRemembered)
+	}
+	if n := len(s.Remembered) - mostRemembered; n > 0 {
+		s.forget(n)
+	}
+}
+
+// forget forgets the first n of the ids in the document.
+func (s *State) forget(n int) {
+	s.Remembered = s.Remembered[n:]
+	if a := s.Apart; a != nil {
+		a.First += int64(n)
+	}
+}
+
+// remembers reports whether the document has the id of a fact. A copy comes soon, so it looks at the last ones first.
+func (s *State) remembers(id event.ID) bool {
+	for i := len(s.Remembered) - 1; i >= 0; i-- {
+		if s.Remembered[i].ID == id {
+			return true
+		}
+	}
+	return false
 }

@@ -39,12 +39,17 @@ type Step struct {
 	Judged    ledger.Judged
 	Partition recipient.PartitionState
 	Folded    *ledger.Folded // nil for an event of no stream
+	Kept      *ledger.Folded // the same with rows; nil if World.Bounds is nil
 }
 
 // World is a ledger that grows at random. draw(n) is the next random number below n.
 type World struct {
 	// Recovers is in how many of a hundred steps a message is recovered after a loss.
 	Recovers int
+	// Bounds say what of a stream is in rows; nil: nothing. Set it before the first event. Batch then has folds with rows, unless
+	// Whole is true.
+	Bounds *recipient.Bounds
+	Whole  bool
 
 	draw  func(n int) int
 	now   time.Time
@@ -54,6 +59,7 @@ type World struct {
 	// States are the folds of each partition.
 	States   [Partitions]map[event.Pseudonym]*recipient.State
 	parts    [Partitions]recipient.PartitionState
+	kept     map[event.Pseudonym]*recipient.State // with rows
 	subjects [Partitions][]*recipient.State
 	messages [Partitions][]*event.Event // submits
 }
@@ -63,7 +69,7 @@ var Tenants = []string{"bank", "clinic"}
 
 // NewWorld returns an empty world.
 func NewWorld(draw func(n int) int) *World {
-	w := &World{draw: draw, now: Epoch}
+	w := &World{draw: draw, now: Epoch, kept: map[event.Pseudonym]*recipient.State{}}
 	for p := range Partitions {
 		w.parts[p].Level = 2
 		w.States[p] = map[event.Pseudonym]*recipient.State{}
@@ -440,6 +446,7 @@ func (w *World) append(p int, e *event.Event) {
 	s := w.subjects[p][i]
 	w.States[p][s.Subject] = s
 	rule := recipient.Standard()
+	part := w.parts[p]
 	step.Judged.Why, step.Judged.Changes = rule.EvolveAndCompare(s, &w.parts[p], step.Judged.Index, e)
 	if m := s.Message(e.MessageID()); m != nil {
 		step.Judged.Status = m.Status
@@ -454,8 +461,31 @@ func (w *World) append(p int, e *event.Event) {
 			*d = event.Millis(again)
 		}
 	}
+	if w.Bounds != nil {
+		kept := *step.Folded
+		w.keep(&part, &step.Judged, &kept, s)
+		step.Kept = &kept
+	}
 	step.Partition = w.stored(p)
 	w.Steps[p] = append(w.Steps[p], step)
+}
+
+// keep folds an event into the state of its stream that keeps rows. The rows stay in memory.
+func (w *World) keep(part *recipient.PartitionState, j *ledger.Judged, kept *ledger.Folded, whole *recipient.State) {
+	s := w.kept[kept.Subject]
+	if s == nil {
+		s = recipient.New(whole.Tenant, kept.Subject)
+		w.kept[kept.Subject] = s
+	}
+	if why := s.Evolve(part, j.Index, j.Event); why != j.Why {
+		panic(fmt.Sprintf("with rows an event is %q, and %q without", why, j.Why))
+	}
+	s.SetApart(*w.Bounds, func(event.ID) {})
+	var err error
+	if kept.Rows, err = s.Rows(uint64(j.Index+1), 0); err != nil {
+		panic(err)
+	}
+	kept.State = []byte(marshal(s))
 }
 
 // stored is the state of a partition as views keep it: the level follows from control.
@@ -489,14 +519,20 @@ func (w *World) Batch(p, from, to int, decoded bool) *ledger.Batch {
 		}
 		b.Judged = append(b.Judged, j)
 		b.Mark.Hash, b.Mark.Partition = sha256.Sum256(j.Raw), step.Partition
-		if f := step.Folded; f != nil {
+		f := step.Folded
+		if step.Kept != nil && !w.Whole {
+			f = step.Kept
+		}
+		if f != nil {
 			i, ok := at[f.Subject]
 			if !ok {
 				i = len(b.Streams)
 				at[f.Subject] = i
 				b.Streams = append(b.Streams, ledger.Folded{})
 			}
+			rows := slices.Concat(b.Streams[i].Rows, f.Rows)
 			b.Streams[i] = *f
+			b.Streams[i].Rows = rows
 		}
 	}
 	return b

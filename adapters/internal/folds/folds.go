@@ -149,6 +149,15 @@ func (r *Loader) Streams(ctx context.Context, p event.Partition, subjects []even
 	return folds, m.next, nil
 }
 
+// KeepsRows is part of ledger.Views: in PostgreSQL all of a stream is in its fold, since a node of an older version that runs beside
+// this one would read a fold as if there were no rows.
+func (r *Loader) KeepsRows() bool { return false }
+
+// Rows is part of ledger.Views. There are none.
+func (r *Loader) Rows(context.Context, event.Partition, []recipient.RowKey) (map[recipient.RowKey][]byte, int64, error) {
+	return nil, 0, errors.New("these views keep no rows of streams")
+}
+
 func (m *mark) unfit(p event.Partition) error {
 	if m.whole.Damaged {
 		return Unfit(p, ErrMarked)

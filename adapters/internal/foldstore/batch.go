@@ -97,7 +97,7 @@ func (b *Batch) Unreserve(tenant, key string, until time.Time) error {
 // it is there.
 func (b *Batch) Commit() error { return b.s.commit(b.b, pebble.NoSync, b.marks) }
 
-// Reset drops a partition: its mark, its streams, its tails and its reservations. It reads the store through. It is
+// Reset drops a partition: its mark, its streams and their rows, its tails and its reservations. It reads the store through. It is
 // durable when Reset returns. in says of a subject whether it is of that partition.
 func (s *Store) Reset(p event.Partition, in func(event.Pseudonym) bool) (err error) {
 	b := s.db.NewBatch()
@@ -105,7 +105,7 @@ func (s *Store) Reset(p event.Partition, in func(event.Pseudonym) bool) (err err
 	if err := b.Delete(markKey(p), nil); err != nil { // it goes first, so that nothing stands under it
 		return err
 	}
-	for _, kind := range []byte{keyDue, keyTail} {
+	for _, kind := range []byte{keyDue, keyTail, keyGone} {
 		from := partitionKey(nil, kind, p)
 		if err := b.DeleteRange(from, after(from), nil); err != nil {
 			return err
@@ -114,10 +114,12 @@ func (s *Store) Reset(p event.Partition, in func(event.Pseudonym) bool) (err err
 	if err := s.commit(b, pebble.Sync, map[event.Partition]*ledger.Mark{p: nil}); err != nil {
 		return err
 	}
-	if err := s.sweep(keyStream, func(key, _ []byte) ([]byte, bool, error) {
-		return nil, len(key) == 17 && in(event.Pseudonym(key[1:])), nil
-	}); err != nil {
-		return err
+	for _, kind := range []byte{keyStream, keyRow} {
+		if err := s.sweep(kind, func(key, _ []byte) ([]byte, bool, error) {
+			return nil, len(key) >= 17 && in(event.Pseudonym(key[1:17])), nil
+		}); err != nil {
+			return err
+		}
 	}
 	return s.sweep(keyKey, func(_, value []byte) ([]byte, bool, error) {
 		all, err := readReservations(value)

@@ -39,6 +39,8 @@ const (
 	keyStream = 's' // subject (16) → Stream
 	keyDue    = 'd' // partition (2), due (8), subject (16) → nothing
 	keyTail   = 't' // partition (2), day (4), tail (8), account, 0, tenant, 0, subject (16) → nothing
+	keyRow    = 'x' // subject (16), kind, id (16) → row
+	keyGone   = 'g' // partition (2), first millisecond at which a row means nothing (8), subject (16), kind, id (16) → nothing
 	keyKey    = 'r' // digest of tenant and idempotency key (16) → Reservations
 )
 
@@ -226,11 +228,14 @@ func (s *Store) find(it *pebble.Iterator, key []byte) ([]byte, error) {
 	return append(make([]byte, 0, len(v)), v...), nil
 }
 
-// Bound is the id of the views that the store belongs to; "" before Bind.
+// Bound is the id of the views that the store belongs to; "" before Bind or Clear.
 func (s *Store) Bound() (string, error) {
 	v, err := s.get([]byte{keyBound})
 	return string(v), err
 }
+
+// Bind makes the store belong to the views with that id. It is durable when Bind returns.
+func (s *Store) Bind(id string) error { return s.db.Set([]byte{keyBound}, []byte(id), pebble.Sync) }
 
 // Clear drops everything, and makes the store belong to the views with that id. It is durable when Clear returns.
 func (s *Store) Clear(id string) error {
@@ -432,6 +437,9 @@ func (v *View) Reservations(tenant, key string) ([]Reservation, error) {
 	slices.SortFunc(all, func(x, y Reservation) int { return bytes.Compare(x.Message[:], y.Message[:]) })
 	return all, nil
 }
+
+// errEnough ends a walk.
+var errEnough = errors.New("enough")
 
 var errDamaged = errors.New("the folds have a record that was not written by this program")
 

@@ -21,6 +21,10 @@ import (
 // Suffix is what the name of the folder has more than that of the rows' file.
 const Suffix = "-folds"
 
+// withRows is what the id of a store's views ends with from when on streams may have rows in it. A program that does not know rows
+// then takes the store for that of other views, and makes it anew from the log.
+const withRows = "+rows"
+
 // foldsVersion is the migration from which on programs know that the folds of an SQLite file are beside it.
 const foldsVersion = 7
 
@@ -60,7 +64,8 @@ func Open(ctx context.Context, e *Rows, cache int64) (_ *Folds, err error) {
 		}
 	}()
 	f := &opening{e, &Folds{store: store, partitions: e.Partitions, marks: map[event.Partition]ledger.Mark{}, prunedTo: map[event.Partition]int64{},
-		damaged: map[event.Partition]bool{}}}
+		rowsPruned: map[event.Partition]time.Time{},
+		damaged:    map[event.Partition]bool{}}}
 	if err := f.fit(ctx, dir); err != nil {
 		return nil, err
 	}
@@ -102,12 +107,14 @@ func (e *opening) fit(ctx context.Context, dir string) error {
 		}
 	case why != "":
 		slog.Warn("the folds are made anew from the ledger", "folder", dir, "why", why)
-		if err := store.Clear(id); err != nil {
+		if err := store.Clear(id + withRows); err != nil {
 			return err
 		}
 		if err := e.indexKeys(ctx); err != nil {
 			return err
 		}
+	case bound == id: // from before there were rows
+		return store.Bind(id + withRows)
 	}
 	return nil
 }
@@ -122,7 +129,7 @@ func (e *opening) unusable(id, bound string) (why string) {
 	if bound == "" && id != "" {
 		return "they are missing"
 	}
-	if bound != id {
+	if bound != id && bound != id+withRows {
 		return "they belong to other views"
 	}
 	v := e.folds.store.View()
@@ -143,7 +150,7 @@ const moveAtOnce = 5000
 // end leaves the file as it was.
 func (e *opening) moveOut(ctx context.Context) error {
 	id := event.NewID(time.Now()).String()
-	if err := e.folds.store.Clear(id); err != nil {
+	if err := e.folds.store.Clear(id + withRows); err != nil {
 		return err
 	}
 	unfit, err := e.unfitFolds(ctx)

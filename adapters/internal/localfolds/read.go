@@ -37,6 +37,8 @@ type Folds struct {
 	marks    map[event.Partition]ledger.Mark
 	recent   recentFolds
 	prunedTo map[event.Partition]int64
+	// rowsPruned is the partition's time up to which its rows were pruned.
+	rowsPruned map[event.Partition]time.Time
 
 	// committing is held by the writer while it commits rows and folds, and by a reader while it begins to read
 	// both.
@@ -96,6 +98,33 @@ func (f *Folds) Streams(_ context.Context, p event.Partition, subjects []event.P
 		out[subject] = s
 	}
 	return out, m.Next, nil
+}
+
+// KeepsRows is part of ledger.Views.
+func (f *Folds) KeepsRows() bool { return true }
+
+// Rows is part of ledger.Views.
+func (f *Folds) Rows(_ context.Context, p event.Partition, keys []recipient.RowKey) (map[recipient.RowKey][]byte, int64, error) {
+	if f.isDamaged(p) {
+		return nil, 0, folds.Unfit(p, folds.ErrMarked)
+	}
+	v := f.store.View()
+	defer v.Close()
+	m := v.Mark(p)
+	rows := map[recipient.RowKey][]byte{}
+	if m.Next == 0 {
+		return rows, 0, nil
+	}
+	for _, k := range keys {
+		body, err := v.Row(k)
+		if err != nil {
+			return nil, 0, err
+		}
+		if body != nil {
+			rows[k] = body
+		}
+	}
+	return rows, m.Next, nil
 }
 
 // OptOuts is folds.Loader.OptOuts, from the store.
@@ -231,7 +260,11 @@ func (d *Snapshot) streams(out *bufio.Writer) error {
 		if len(x.State) == 0 {
 			line = append(line, '-')
 		}
-		line = append(append(line, x.State...), '\t')
+		state, err := d.gathered(subject, x.State)
+		if err != nil {
+			return err
+		}
+		line = append(append(line, state...), '\t')
 		if x.Due.IsZero() {
 			line = append(line, '-')
 		} else {
@@ -243,9 +276,18 @@ func (d *Snapshot) streams(out *bufio.Writer) error {
 		} else {
 			line = hex.AppendEncode(line, x.Latest[:])
 		}
-		_, err := out.Write(append(line, '\n'))
+		_, err = out.Write(append(line, '\n'))
 		return err
 	})
+}
+
+// gathered is a stream's fold with what is in its rows.
+func (d *Snapshot) gathered(subject event.Pseudonym, state []byte) ([]byte, error) {
+	if len(state) == 0 {
+		return nil, nil
+	}
+	now := d.view.Mark(event.Partition(subject.Partition(d.partitions))).Partition
+	return viewrows.Gathered(state, now, func() ([]recipient.Row, error) { return d.view.Rows(subject) })
 }
 
 func (d *Snapshot) tails(out *bufio.Writer) error {

@@ -96,6 +96,13 @@ func (t *Tx) put(p event.Partition, subject event.Pseudonym, folded *ledger.Fold
 	if !latest.IsZero() {
 		x.Latest = latest
 	}
+	if folded != nil {
+		for i := range folded.Rows {
+			if err := t.batch.PutRow(p, &folded.Rows[i]); err != nil {
+				return err
+			}
+		}
+	}
 	t.f.recent.put(subject, recentFold{x.Due, x.Latest})
 	return t.batch.PutStream(p, subject, old.due, &x)
 }
@@ -138,20 +145,38 @@ func (t *Tx) Commit(rows func() error) error {
 		t.f.recent = recentFolds{}
 		return err
 	}
-	for p, m := range t.marks {
-		t.f.marks[p] = m
-	}
-	if len(t.ended) == 0 {
-		return nil
-	}
 	b := t.f.store.Batch()
 	defer b.Close()
+	for p, m := range t.marks {
+		t.f.marks[p] = m
+		if err := t.f.pruneRows(b, p, m.Partition.Time); err != nil {
+			return err
+		}
+	}
 	for _, x := range t.ended {
 		if err := b.Unreserve(x.tenant, x.key, x.until); err != nil {
 			return err
 		}
 	}
 	return b.Commit()
+}
+
+const (
+	// rowsEvery is how often, in the log's own time, a partition's rows are pruned, and rowsAtOnce how many in one commit.
+	rowsEvery  = 10 * time.Minute
+	rowsAtOnce = 2000
+)
+
+// pruneRows drops rows that mean nothing any more: some with each commit, so that none takes long.
+func (f *Folds) pruneRows(b *foldstore.Batch, p event.Partition, now time.Time) error {
+	if now.Before(f.rowsPruned[p].Add(rowsEvery)) {
+		return nil
+	}
+	more, err := b.PruneRows(p, now, rowsAtOnce)
+	if err == nil && !more {
+		f.rowsPruned[p] = now
+	}
+	return err
 }
 
 // Rollback ends the transaction. undone says that it was not committed.
@@ -169,6 +194,7 @@ func (f *Folds) Reset(p event.Partition) error {
 	}
 	f.recent = recentFolds{}
 	delete(f.marks, p)
+	delete(f.rowsPruned, p)
 	return nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/projections"
 )
 
@@ -24,7 +25,7 @@ import (
 // partitions were read, on how events were divided into batches, or on a clock.
 var dumps = []struct{ table, text string }{
 	{"partitions", `SELECT partition, next, hash, control, control_event, time, call_by FROM partitions WHERE next > 0 ORDER BY partition`},
-	{"streams", `SELECT subject, partition, state, due, latest FROM streams ORDER BY subject`},
+	{"streams", `SELECT s.subject, s.partition, s.state, s.due, s.latest, p.time FROM streams s LEFT JOIN partitions p ON p.partition = s.partition ORDER BY s.subject`},
 	{"messages", `SELECT id, partition, tenant, program, status, reference, previous, doc FROM messages ORDER BY id`},
 	{"opt_outs", `SELECT subject, event, partition, position, tenant, scope, name, source, since, occurred, unclear, review, repeats
 		FROM opt_outs ORDER BY subject, event`},
@@ -108,6 +109,15 @@ func dumpTable(ctx context.Context, tx *sql.Tx, out *bufio.Writer, table, text s
 			}
 			shown = values[:len(values)-1]
 		}
+		if table == "streams" {
+			shown = values[:len(values)-1]
+			if state, _ := values[2].([]byte); state != nil {
+				now, _ := values[len(values)-1].(int64)
+				if values[2], err = Gathered(state, recipient.PartitionState{Time: time.UnixMilli(now).UTC()}, nil); err != nil {
+					return err
+				}
+			}
+		}
 		line = append(line[:0], table...)
 		for i, v := range shown {
 			line = append(line, '\t')
@@ -149,6 +159,26 @@ func dumpTable(ctx context.Context, tx *sql.Tx, out *bufio.Writer, table, text s
 		}
 	}
 	return rows.Err()
+}
+
+// Gathered is the fold of a stream with what is in its rows, and without what its partition's time has made obsolete. It is the
+// same however a stream's rows are kept.
+func Gathered(state []byte, now recipient.PartitionState, rows func() ([]recipient.Row, error)) ([]byte, error) {
+	s := new(recipient.State)
+	if err := json.Unmarshal(state, s); err != nil {
+		return nil, err
+	}
+	var all []recipient.Row
+	if s.Apart != nil && rows != nil {
+		var err error
+		if all, err = rows(); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.Gather(&now, all); err != nil {
+		return nil, err
+	}
+	return json.Marshal(s)
 }
 
 // How far a message's own time may be from the time in its id. The id of an answer to an inbound

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/domain/clerk"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
@@ -25,16 +26,23 @@ type Snapshot struct {
 	States map[event.Pseudonym][]byte
 	// DueAt says when each stream has something due; zero: never.
 	DueAt map[event.Pseudonym]time.Time
+	// Rows are the rows of the streams.
+	Rows map[recipient.RowKey][]byte
 }
 
 // Write returns the snapshot after a batch.
 func (s Snapshot) Write(b *ledger.Batch) Snapshot {
-	n := Snapshot{b.Mark, maps.Clone(s.States), maps.Clone(s.DueAt)}
+	n := Snapshot{b.Mark, maps.Clone(s.States), maps.Clone(s.DueAt), maps.Clone(s.Rows)}
 	if n.States == nil {
-		n.States, n.DueAt = map[event.Pseudonym][]byte{}, map[event.Pseudonym]time.Time{}
+		n.States, n.DueAt, n.Rows = map[event.Pseudonym][]byte{}, map[event.Pseudonym]time.Time{}, map[recipient.RowKey][]byte{}
 	}
 	for _, f := range b.Streams {
 		n.States[f.Subject], n.DueAt[f.Subject] = f.State, f.Due
+		for _, r := range f.Rows {
+			if n.Rows[r.RowKey] = r.Body; r.Body == nil {
+				delete(n.Rows, r.RowKey)
+			}
+		}
 	}
 	return n
 }
@@ -48,6 +56,29 @@ func (s Snapshot) Streams(subjects []event.Pseudonym) map[event.Pseudonym]*recip
 		}
 	}
 	return out
+}
+
+// Gathered is Streams, with all that is in rows brought back into the states.
+func (s Snapshot) Gathered(subjects []event.Pseudonym) map[event.Pseudonym]*recipient.State {
+	out := s.Streams(subjects)
+	of := map[event.Pseudonym][]recipient.Row{}
+	for k, body := range s.Rows {
+		if out[k.Subject] != nil {
+			of[k.Subject] = append(of[k.Subject], recipient.Row{RowKey: k, Body: body})
+		}
+	}
+	for id, st := range out {
+		if err := st.Gather(&s.Mark.Partition, of[id]); err != nil {
+			panic(err) // a clerk has written it
+		}
+	}
+	return out
+}
+
+// Load gives a fold the rows that records need, as the views do. The records' streams are loaded.
+func (s Snapshot) Load(f *clerk.Fold, records []ledger.Record) error {
+	keys := f.Lacking(records)
+	return f.LoadRows(keys, s.Rows)
 }
 
 func state(raw []byte) *recipient.State {
@@ -152,6 +183,15 @@ func (v *Views) Sample(context.Context) error { return nil }
 func (v *Views) Streams(_ context.Context, p event.Partition, subjects []event.Pseudonym) (map[event.Pseudonym]*recipient.State, int64, error) {
 	s := v.Snapshot(p)
 	return s.Streams(subjects), s.Mark.Next, nil
+}
+
+// KeepsRows is part of ledger.Views.
+func (v *Views) KeepsRows() bool { return true }
+
+// Rows is part of ledger.Views.
+func (v *Views) Rows(_ context.Context, p event.Partition, _ []recipient.RowKey) (map[recipient.RowKey][]byte, int64, error) {
+	s := v.Snapshot(p)
+	return s.Rows, s.Mark.Next, nil
 }
 
 // Due is part of ledger.Views.
@@ -326,11 +366,18 @@ func (v *Views) Find(_ context.Context, tenant string, id event.ID) (ledger.Mess
 	v.mu.Lock()
 	s, ok := v.submits[id]
 	raw := v.at[s.at.Partition].States[s.subject]
+	row := v.at[s.at.Partition].Rows[recipient.RowKey{Subject: s.subject, Kind: recipient.RowMessage, ID: id}]
 	v.mu.Unlock()
 	if !ok || s.tenant != tenant || raw == nil {
 		return ledger.MessageRef{}, false, nil
 	}
 	m := state(raw).Message(id)
+	if row != nil {
+		m = new(recipient.Message)
+		if err := json.Unmarshal(row, m); err != nil {
+			return ledger.MessageRef{}, false, err
+		}
+	}
 	if m == nil {
 		return ledger.MessageRef{}, false, nil
 	}
