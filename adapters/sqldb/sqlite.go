@@ -107,7 +107,7 @@ func (d *DB) startSQLite(e *sqlite, path string) (err error) {
 			return err
 		}
 		if e.folds, err = localfolds.Open(ctx, &localfolds.Rows{Path: path, Conn: e.conn, Read: d.read, Ledger: e.ledger, Partitions: d.o.Partitions,
-			Marks: e.marks, Contents: e.partitions}, d.o.Folds); err != nil {
+			Marks: e.marks, Contents: e.partitions, Cache: d.o.Folds}); err != nil {
 			return err
 		}
 		d.folds, d.loader = e.folds, e.folds
@@ -224,12 +224,17 @@ func (s *sqlite) load(ctx context.Context) error {
 }
 
 func (s *sqlite) begin([]*ledger.Batch) (tx, error) {
-	t, err := s.conn.BeginTx(context.Background(), nil)
+	folds, err := s.folds.Begin()
 	if err != nil {
 		return nil, err
 	}
+	t, err := s.conn.BeginTx(context.Background(), nil)
+	if err != nil {
+		folds.Rollback(true)
+		return nil, err
+	}
 	return &sqliteTx{sqliteReviews: sqliteReviews{s}, tx: t, put: map[event.Partition]ledger.Mark{}, putSums: map[event.Partition]viewsums.Contents{},
-		folds: s.folds.Begin()}, nil
+		folds: folds}, nil
 }
 
 func (s *sqlite) doubt(p event.Partition, next int64) error {

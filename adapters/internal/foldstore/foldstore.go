@@ -189,7 +189,7 @@ func (s *Store) foundDamaged(what string) {
 func (s *Store) failed(err error) error {
 	if pebble.IsCorruptionError(err) || errors.Is(err, errDamaged) || errors.Is(err, fs.ErrNotExist) {
 		s.foundDamaged("a record")
-		return fmt.Errorf("%w; restart the node, and they are made anew from the ledger: %w", ErrDamaged, err)
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return fmt.Errorf("read the folds: %w", err)
 }

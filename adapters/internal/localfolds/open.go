@@ -40,14 +40,17 @@ type Rows struct {
 	// Marks say how far the rows are, and Contents what they must be. Open changes Contents where it moves rows out.
 	Marks    map[event.Partition]ledger.Mark
 	Contents map[event.Partition]viewsums.Contents
+	// Cache is how many bytes of folds are kept in memory; 0: foldstore's default.
+	Cache int64
 }
+
+func (e *Rows) options() foldstore.Options { return foldstore.Options{Cache: e.Cache} }
 
 // Open opens the folds beside some rows. Folds that are not of these rows, that cannot be read, or that are ahead of the rows
 // (someone put an older file back) are dropped, and folded anew from the log. What an earlier version kept in the file is
-// moved out of it. cache is how many bytes are kept in memory; 0: a default.
-func Open(ctx context.Context, e *Rows, cache int64) (_ *Folds, err error) {
-	dir := e.Path + Suffix
-	o := foldstore.Options{Cache: cache}
+// moved out of it.
+func Open(ctx context.Context, e *Rows) (_ *Folds, err error) {
+	dir, o := e.Path+Suffix, e.options()
 	store, err := foldstore.Open(dir, o)
 	if errors.Is(err, foldstore.ErrDamaged) {
 		slog.Warn("the folds cannot be read, and are made anew from the ledger", "folder", dir, "error", err)
@@ -63,7 +66,7 @@ func Open(ctx context.Context, e *Rows, cache int64) (_ *Folds, err error) {
 			err = errors.Join(err, store.Close())
 		}
 	}()
-	f := &opening{e, &Folds{store: store, partitions: e.Partitions, marks: map[event.Partition]ledger.Mark{}, prunedTo: map[event.Partition]int64{},
+	f := &opening{e, &Folds{rows: e, closing: make(chan struct{}), store: store, partitions: e.Partitions, marks: map[event.Partition]ledger.Mark{}, prunedTo: map[event.Partition]int64{},
 		rowsPruned: map[event.Partition]time.Time{},
 		damaged:    map[event.Partition]bool{}}}
 	if err := f.fit(ctx, dir); err != nil {
@@ -76,6 +79,9 @@ func Open(ctx context.Context, e *Rows, cache int64) (_ *Folds, err error) {
 			f.folds.marks[p] = m
 		}
 		f.folds.SetDamaged(p, e.Contents[p].Damaged)
+	}
+	if f.folds.id, err = store.Bound(); err != nil {
+		return nil, err
 	}
 	return f.folds, nil
 }

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/folds"
@@ -29,8 +30,16 @@ import (
 // Folds are the open folds of some views. Its answers are as of its own marks. The methods that answer may be called from any
 // goroutine; one goroutine at a time writes.
 type Folds struct {
-	store      *foldstore.Store
+	rows       *Rows
+	id         string // of the rows
 	partitions int
+
+	// using is held by who uses the store: for reading, and alone by renew, which puts another in its place.
+	using    sync.RWMutex
+	store    *foldstore.Store // nil while no store can be opened
+	renewing atomic.Bool
+	closing  chan struct{}
+	renewals sync.WaitGroup
 
 	// Only the writer uses these. marks is how far the folds are committed, and prunedTo the first day of which a partition's
 	// tails were kept when they were pruned last.
@@ -66,8 +75,11 @@ func (f *Folds) Mark(p event.Partition) (ledger.Mark, error) {
 	if f.isDamaged(p) {
 		return ledger.Mark{}, folds.Unfit(p, folds.ErrMarked)
 	}
-	v := f.store.View()
-	defer v.Close()
+	v, done, err := f.view()
+	if err != nil {
+		return ledger.Mark{}, err
+	}
+	defer done()
 	return v.Mark(p), nil
 }
 
@@ -76,8 +88,11 @@ func (f *Folds) Streams(_ context.Context, p event.Partition, subjects []event.P
 	if f.isDamaged(p) {
 		return nil, 0, folds.Unfit(p, folds.ErrMarked)
 	}
-	v := f.store.View()
-	defer v.Close()
+	v, done, err := f.view()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer done()
 	m := v.Mark(p)
 	out := make(map[event.Pseudonym]*recipient.State, len(subjects))
 	if m.Next == 0 {
@@ -86,7 +101,7 @@ func (f *Folds) Streams(_ context.Context, p event.Partition, subjects []event.P
 	for _, subject := range subjects {
 		x, ok, err := v.Stream(subject)
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, f.noted(err)
 		}
 		if !ok || len(x.State) == 0 {
 			continue
@@ -108,8 +123,11 @@ func (f *Folds) Rows(_ context.Context, p event.Partition, keys []recipient.RowK
 	if f.isDamaged(p) {
 		return nil, 0, folds.Unfit(p, folds.ErrMarked)
 	}
-	v := f.store.View()
-	defer v.Close()
+	v, done, err := f.view()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer done()
 	m := v.Mark(p)
 	rows := map[recipient.RowKey][]byte{}
 	if m.Next == 0 {
@@ -118,7 +136,7 @@ func (f *Folds) Rows(_ context.Context, p event.Partition, keys []recipient.RowK
 	for _, k := range keys {
 		body, err := v.Row(k)
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, f.noted(err)
 		}
 		if body != nil {
 			rows[k] = body
@@ -129,8 +147,11 @@ func (f *Folds) Rows(_ context.Context, p event.Partition, keys []recipient.RowK
 
 // OptOuts is folds.Loader.OptOuts, from the store.
 func (f *Folds) OptOuts(_ context.Context, tenant string, subjects []event.Pseudonym) (stand [][]reading.OptOut, asOf []event.Position, err error) {
-	v := f.store.View()
-	defer v.Close()
+	v, done, err := f.view()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
 	stand = make([][]reading.OptOut, len(subjects))
 	at := map[event.Pseudonym][]int{}
 	next := map[event.Partition]int64{}
@@ -152,7 +173,7 @@ func (f *Folds) OptOuts(_ context.Context, tenant string, subjects []event.Pseud
 		}
 		x, ok, err := v.Stream(s)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, f.noted(err)
 		}
 		if !ok || len(x.State) == 0 {
 			continue
@@ -175,18 +196,25 @@ func (f *Folds) OptOuts(_ context.Context, tenant string, subjects []event.Pseud
 
 // Due is part of ledger.Views; the earliest come first.
 func (f *Folds) Due(p event.Partition, before time.Time) ([]ledger.Due, error) {
-	v := f.store.View()
-	defer v.Close()
-	return v.Due(p, before)
+	v, done, err := f.view()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	due, err := v.Due(p, before)
+	return due, f.noted(err)
 }
 
 // Reserved is part of ledger.Views. If two submits have used one key, the older one counts.
 func (f *Folds) Reserved(tenant, key string) (ledger.Reserved, bool, error) {
-	v := f.store.View()
-	defer v.Close()
-	all, err := v.Reservations(tenant, viewrows.Plain(key))
+	v, done, err := f.view()
 	if err != nil {
 		return ledger.Reserved{}, false, err
+	}
+	defer done()
+	all, err := v.Reservations(tenant, viewrows.Plain(key))
+	if err != nil {
+		return ledger.Reserved{}, false, f.noted(err)
 	}
 	for _, r := range all {
 		if r.Until.After(v.Mark(r.Partition).Partition.Time) {
@@ -198,8 +226,11 @@ func (f *Folds) Reserved(tenant, key string) (ledger.Reserved, bool, error) {
 
 // Tails is part of ledger.Views, for a tail as a number and from a day on. They come in order of tenant and subject.
 func (f *Folds) Tails(account string, tail, day int64, limit int) (found []ledger.Tailed, err error) {
-	v := f.store.View()
-	defer v.Close()
+	v, done, err := f.view()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	last := int64(0)
 	for p := range event.Partition(f.partitions) {
 		if at := v.Mark(p).Partition.Time; !at.IsZero() {
@@ -217,7 +248,7 @@ func (f *Folds) Tails(account string, tail, day int64, limit int) (found []ledge
 			}
 			return nil
 		}); err != nil {
-			return nil, err
+			return nil, f.noted(err)
 		}
 	}
 	slices.SortFunc(found, func(a, b ledger.Tailed) int {
@@ -234,10 +265,13 @@ func (f *Folds) Tails(account string, tail, day int64, limit int) (found []ledge
 
 // Latest is the latest message of a stream; zero if it has none.
 func (f *Folds) Latest(subject event.Pseudonym) (event.ID, error) {
-	v := f.store.View()
-	defer v.Close()
+	v, done, err := f.view()
+	if err != nil {
+		return event.ID{}, err
+	}
+	defer done()
 	x, _, err := v.Stream(subject)
-	return x.Latest, err
+	return x.Latest, f.noted(err)
 }
 
 // Snapshot is one snapshot of the folds.
@@ -315,13 +349,15 @@ func (d *Snapshot) tails(out *bufio.Writer) error {
 
 // Snapshots runs a query over one snapshot of the rows and one of the folds, of the same commit.
 func (f *Folds) Snapshots(ctx context.Context, db *sql.DB, query func(tx *sql.Tx, folds *Snapshot) error) error {
+	f.using.RLock()
+	defer f.using.RUnlock()
 	tx, view, err := f.begin(ctx, db)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
 	defer view.Close()
-	return query(tx, &Snapshot{view, f.partitions})
+	return f.noted(query(tx, &Snapshot{view, f.partitions}))
 }
 
 func (f *Folds) begin(ctx context.Context, db *sql.DB) (*sql.Tx, *foldstore.View, error) {
@@ -335,8 +371,19 @@ func (f *Folds) begin(ctx context.Context, db *sql.DB) (*sql.Tx, *foldstore.View
 	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM partitions`).Scan(&n); err != nil {
 		return nil, nil, errors.Join(err, tx.Rollback())
 	}
+	if f.store == nil {
+		return nil, nil, errors.Join(errNoStore, tx.Rollback())
+	}
 	return tx, f.store.View(), nil
 }
 
-// Close closes the store.
-func (f *Folds) Close() error { return f.store.Close() }
+// view takes a snapshot, until done.
+func (f *Folds) view() (v *foldstore.View, done func(), err error) {
+	f.using.RLock()
+	if f.store == nil {
+		f.using.RUnlock()
+		return nil, nil, errNoStore
+	}
+	v = f.store.View()
+	return v, func() { v.Close(); f.using.RUnlock() }, nil
+}

@@ -28,9 +28,14 @@ type endedKey struct {
 	until       time.Time
 }
 
-// Begin begins a transaction.
-func (f *Folds) Begin() *Tx {
-	return &Tx{f: f, batch: f.store.Batch(), streams: map[event.Pseudonym]recentFold{}, marks: map[event.Partition]ledger.Mark{}}
+// Begin begins a transaction. End it by Rollback, committed or not.
+func (f *Folds) Begin() (*Tx, error) {
+	f.using.RLock()
+	if f.store == nil {
+		f.using.RUnlock()
+		return nil, errNoStore
+	}
+	return &Tx{f: f, batch: f.store.Batch(), streams: map[event.Pseudonym]recentFold{}, marks: map[event.Partition]ledger.Mark{}}, nil
 }
 
 // Mark is how far a partition's folds are committed.
@@ -74,6 +79,7 @@ func (t *Tx) stream(subject event.Pseudonym, folded *ledger.Folded) (old recentF
 	if old, there = t.f.recent.get(subject); !there {
 		var x foldstore.Stream
 		x, there, err = t.batch.Stream(subject)
+		err = t.f.noted(err)
 		old = recentFold{x.Due, x.Latest}
 	}
 	if there && err == nil {
@@ -185,12 +191,18 @@ func (t *Tx) Rollback(undone bool) {
 	if undone {
 		t.f.recent = recentFolds{}
 	}
+	t.f.using.RUnlock()
 }
 
 // Reset drops a partition's folds. Drop them before the rows: rows may be ahead of them.
 func (f *Folds) Reset(p event.Partition) error {
+	f.using.RLock()
+	defer f.using.RUnlock()
+	if f.store == nil {
+		return errNoStore
+	}
 	if err := f.store.Reset(p, func(x event.Pseudonym) bool { return x.Partition(f.partitions) == int(p) }); err != nil {
-		return err
+		return f.noted(err)
 	}
 	f.recent = recentFolds{}
 	delete(f.marks, p)
