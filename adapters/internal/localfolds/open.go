@@ -68,7 +68,7 @@ func Open(ctx context.Context, e *Rows) (_ *Folds, err error) {
 	}()
 	f := &opening{e, &Folds{rows: e, closing: make(chan struct{}), store: store, partitions: e.Partitions, marks: map[event.Partition]ledger.Mark{}, prunedTo: map[event.Partition]int64{},
 		rowsPruned: map[event.Partition]time.Time{},
-		damaged:    map[event.Partition]bool{}}}
+		damaged:    partitionSet{in: map[event.Partition]bool{}}}}
 	if err := f.fit(ctx, dir); err != nil {
 		return nil, err
 	}

@@ -53,26 +53,33 @@ type Folds struct {
 	// both.
 	committing sync.RWMutex
 
-	mu      sync.RWMutex
-	damaged map[event.Partition]bool // the partitions whose rows do not fit
+	damaged partitionSet // those whose rows do not fit
 }
 
 // SetDamaged says whether the rows of a partition are known not to be what was written: nothing is then answered from its folds.
-func (f *Folds) SetDamaged(p event.Partition, damaged bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.damaged[p] = damaged
+func (f *Folds) SetDamaged(p event.Partition, damaged bool) { f.damaged.set(p, damaged) }
+
+// partitionSet are some partitions. Its methods may be called from any goroutine.
+type partitionSet struct {
+	mu sync.RWMutex
+	in map[event.Partition]bool
 }
 
-func (f *Folds) isDamaged(p event.Partition) bool {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return f.damaged[p]
+func (s *partitionSet) set(p event.Partition, in bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.in[p] = in
+}
+
+func (s *partitionSet) has(p event.Partition) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.in[p]
 }
 
 // Mark is part of ledger.Views: how far a partition is folded.
 func (f *Folds) Mark(p event.Partition) (ledger.Mark, error) {
-	if f.isDamaged(p) {
+	if f.damaged.has(p) {
 		return ledger.Mark{}, folds.Unfit(p, folds.ErrMarked)
 	}
 	v, done, err := f.view()
@@ -85,7 +92,7 @@ func (f *Folds) Mark(p event.Partition) (ledger.Mark, error) {
 
 // Streams is part of ledger.Views.
 func (f *Folds) Streams(_ context.Context, p event.Partition, subjects []event.Pseudonym) (map[event.Pseudonym]*recipient.State, int64, error) {
-	if f.isDamaged(p) {
+	if f.damaged.has(p) {
 		return nil, 0, folds.Unfit(p, folds.ErrMarked)
 	}
 	v, done, err := f.view()
@@ -120,7 +127,7 @@ func (f *Folds) KeepsRows() bool { return true }
 
 // Rows is part of ledger.Views.
 func (f *Folds) Rows(_ context.Context, p event.Partition, keys []recipient.RowKey) (map[recipient.RowKey][]byte, int64, error) {
-	if f.isDamaged(p) {
+	if f.damaged.has(p) {
 		return nil, 0, folds.Unfit(p, folds.ErrMarked)
 	}
 	v, done, err := f.view()
@@ -162,7 +169,7 @@ func (f *Folds) OptOuts(_ context.Context, tenant string, subjects []event.Pseud
 			continue
 		}
 		next[p] = 0
-		if !f.isDamaged(p) {
+		if !f.damaged.has(p) {
 			next[p] = v.Mark(p).Next
 		}
 	}

@@ -155,7 +155,7 @@ func (t *Tx) Commit(rows func() error) error {
 	defer b.Close()
 	for p, m := range t.marks {
 		t.f.marks[p] = m
-		if err := t.f.pruneRows(b, p, m.Partition.Time); err != nil {
+		if err := t.pruneRows(b, p, m.Partition.Time); err != nil {
 			return err
 		}
 	}
@@ -174,13 +174,13 @@ const (
 )
 
 // pruneRows drops rows that mean nothing any more: some with each commit, so that none takes long.
-func (f *Folds) pruneRows(b *foldstore.Batch, p event.Partition, now time.Time) error {
-	if now.Before(f.rowsPruned[p].Add(rowsEvery)) {
+func (t *Tx) pruneRows(b *foldstore.Batch, p event.Partition, now time.Time) error {
+	if now.Before(t.f.rowsPruned[p].Add(rowsEvery)) {
 		return nil
 	}
 	more, err := b.PruneRows(p, now, rowsAtOnce)
 	if err == nil && !more {
-		f.rowsPruned[p] = now
+		t.f.rowsPruned[p] = now
 	}
 	return err
 }
