@@ -251,7 +251,7 @@ func (s *State) pruneApart(p *PartitionState) {
 	if p.Time.After(a.Messages) {
 		a.Messages = time.Time{}
 	}
-	if !a.Facts.IsZero() && p.Time.Sub(a.Facts) > RepeatWindow {
+	if p.Time.Sub(a.Facts) > RepeatWindow { // or there is none
 		a.Facts, a.Floor = time.Time{}, a.First
 	}
 }
