@@ -184,7 +184,15 @@ func New(cfg Config) *Clerk {
 	cfg.defaults()
 	c := &Clerk{cfg: cfg, fold: NewFold(cfg.Partition, cfg.Control), agenda: newAgenda(cfg.Horizon, cfg.ReleaseRate),
 		windows: newWindows(cfg.Slots, cfg.MaxWaiting), ended: map[event.Pseudonym][]event.ID{}}
-	c.fold.most, c.fold.rule, c.fold.keepRows, c.fold.apart = cfg.StreamMemory, cfg.Rule, cfg.KeepRows, c.setApart
+	c.fold.most, c.fold.rule, c.fold.keepRows = cfg.StreamMemory, cfg.Rule, cfg.KeepRows
+	c.fold.apart = func(st *stream, message event.ID) { // what is in hand for it ends with the next look at the stream
+		delete(st.lookAt, message)
+		_, granted := c.windows.grants[message]
+		_, waits := c.windows.waiting[message]
+		if _, turn := c.agenda.turns[message]; granted || waits || turn {
+			c.ended[st.subject] = append(c.ended[st.subject], message)
+		}
+	}
 	c.flights = newFlights(&c.windows, cfg.GiveUp)
 	return c
 }
@@ -228,17 +236,6 @@ func (c *Clerk) Load(subjects []event.Pseudonym, folds map[event.Pseudonym]*reci
 		}
 		c.agenda.wake(st)
 	})
-}
-
-// setApart notes that a message became a row, if there is something in hand for it.
-func (c *Clerk) setApart(st *stream, message event.ID) {
-	delete(st.lookAt, message)
-	_, granted := c.windows.grants[message]
-	_, waits := c.windows.waiting[message]
-	_, turn := c.agenda.turns[message]
-	if granted || waits || turn {
-		c.ended[st.subject] = append(c.ended[st.subject], message)
-	}
 }
 
 // Look sets timers for streams that have something due. They are loaded when their time comes.

@@ -26,11 +26,8 @@ type Rebuild struct {
 func NewRebuild(log ledger.Log, views ledger.Views) *Rebuild {
 	r := &Rebuild{log: log, views: views, control: control.NewControl(log)}
 	for p := range log.Partitions() {
-		fold := clerk.NewFold(event.Partition(p), r.control)
-		if views.KeepsRows() {
-			fold.KeepRows()
-		}
-		r.folds = append(r.folds, fold)
+		r.folds = append(r.folds, clerk.NewFold(event.Partition(p), r.control))
+		r.folds[p].KeepRows(views.KeepsRows())
 	}
 	return r
 }
@@ -92,20 +89,8 @@ func (r *Rebuild) partition(ctx context.Context, p event.Partition, fold *clerk.
 		return 0, nil
 	}
 	err = ledger.EachBatch(ctx, r.log, p, fold.Next(), to, func(records []ledger.Record) error {
-		missing := fold.Missing(records)
-		states, _, err := r.views.Streams(ctx, p, missing)
-		if err != nil {
+		if err := fold.Fetch(ctx, r.views, fold.Missing(records), records, fold.Load, func(int64) error { return nil }); err != nil {
 			return err
-		}
-		fold.Load(missing, states)
-		if lacking := fold.Lacking(records); len(lacking) > 0 {
-			rows, _, err := r.views.Rows(ctx, p, lacking)
-			if err != nil {
-				return err
-			}
-			if err := fold.LoadRows(lacking, rows); err != nil {
-				return err
-			}
 		}
 		if err := fold.Apply(ctx, records); err != nil {
 			return err

@@ -27,9 +27,9 @@ type keeper struct {
 // begin looks up what the next events need, as a fold does before a batch.
 func (k *keeper) begin(events []*event.Event) {
 	for _, e := range events {
-		for _, key := range k.s.Lacks(k.p.Time, e) {
+		for _, key := range RowsOf(k.s).Lacks(k.p.Time, e) {
 			k.looks++
-			if err := k.s.TakeRow(key, k.views[key]); err != nil {
+			if err := RowsOf(k.s).Take(key, k.views[key]); err != nil {
 				k.t.Fatal(err)
 			}
 		}
@@ -38,7 +38,7 @@ func (k *keeper) begin(events []*event.Event) {
 
 func (k *keeper) end() {
 	k.cut++
-	rows, err := k.s.Rows(k.cut, k.done)
+	rows, err := RowsOf(k.s).Changed(k.cut, k.done)
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -98,12 +98,12 @@ func TestRowsChangeNothing(t *testing.T) {
 				if x, y := k.s.Message(e.MessageID()), whole.s.Message(e.MessageID()); jsonOf(t, x) != jsonOf(t, y) {
 					t.Fatalf("seed %d: after event %d the message is\n%s\nand without rows\n%s", seed, index, jsonOf(t, x), jsonOf(t, y))
 				}
-				k.s.SetApart(k.bounds, func(event.ID) {})
+				RowsOf(k.s).SetApart(k.bounds, func(event.ID) {})
 				if k.s.Due() != whole.s.Due() || fmt.Sprint(k.s.OpenReviews()) != fmt.Sprint(whole.s.OpenReviews()) {
 					t.Fatalf("seed %d: after event %d something else is due", seed, index)
 				}
 			}
-			sameSent(t, k.s.SentMessages(), whole.s.SentMessages())
+			sameSent(t, RowsOf(k.s).Sent(), RowsOf(whole.s).Sent())
 			k.end()
 		}
 		for len(k.batches) > 0 {
@@ -113,10 +113,10 @@ func TestRowsChangeNothing(t *testing.T) {
 		for key, body := range k.views {
 			rows = append(rows, Row{RowKey: key, Body: body})
 		}
-		if err := k.s.Gather(&k.p, rows); err != nil {
+		if err := RowsOf(k.s).Gather(&k.p, rows); err != nil {
 			t.Fatal(err)
 		}
-		if err := whole.s.Gather(&whole.p, nil); err != nil {
+		if err := RowsOf(whole.s).Gather(&whole.p, nil); err != nil {
 			t.Fatal(err)
 		}
 		if got, want := jsonOf(t, k.s), whole.json(); got != want {
@@ -216,12 +216,16 @@ func drawn(rng *rand.Rand, jumps bool, x *stream, before []*event.Event) *event.
 // What a person answers is known as long as without rows: also by one message that is valid for long, or of a program that
 // texted once.
 func TestSentMessagesApart(t *testing.T) {
-	for _, first := range []string{"bank", "news"} {
-		s := New("acme", event.Pseudonym{1})
+	for _, c := range []struct {
+		program string
+		valid   time.Duration
+		later   int // how many are known a week later
+	}{{"bank", 30 * 24 * time.Hour, 1}, {"news", 30 * 24 * time.Hour, 1}, {"bank", 0, 0}} {
+		s := RowsOf(New("acme", event.Pseudonym{1}))
 		for i := range int64(40) {
 			m := &Message{ID: event.ID{15: byte(i + 1)}, Index: i, Program: "news", From: "+1500", Status: Delivered, Changed: t0, ValidUntil: t0, Attempts: make([]Attempt, 1)}
 			if i == 0 {
-				m.Program, m.ValidUntil = first, t0.Add(30*24*time.Hour)
+				m.Program, m.ValidUntil = c.program, t0.Add(c.valid)
 			}
 			s.add(m)
 			s.SetApart(Bounds{}, func(event.ID) {})
@@ -229,11 +233,11 @@ func TestSentMessagesApart(t *testing.T) {
 		if n := len(s.Apart.Sent); n > 24 {
 			t.Errorf("%d are kept", n)
 		}
-		if all := s.SentMessages(); all[0].Index != 0 || all[0].Program != first {
+		if all := s.Sent(); all[0].Index != 0 || all[0].Program != c.program {
 			t.Errorf("the first message is not known: %+v", all[0])
 		}
 		s.prune(&PartitionState{Time: t0.Add(8 * 24 * time.Hour)})
-		if all := s.SentMessages(); len(all) != 1 || all[0].Index != 0 {
+		if all := s.Sent(); len(all) != c.later || c.later > 0 && all[0].Index != 0 {
 			t.Errorf("a week later, %+v", all)
 		}
 	}
