@@ -25,10 +25,12 @@ type agenda struct {
 	// become due together are decided one after the other. nextTurn is when the next one may be.
 	turns    map[event.ID]time.Time
 	nextTurn time.Time
+	// moot are streams that left memory with a timer, and with nothing that is ever due: the timer is dropped when it comes.
+	moot map[event.Pseudonym]bool
 }
 
 func newAgenda(horizon time.Duration, rate int) agenda {
-	return agenda{horizon: horizon, rate: rate, resting: map[event.Pseudonym]bool{}, turns: map[event.ID]time.Time{}}
+	return agenda{horizon: horizon, rate: rate, resting: map[event.Pseudonym]bool{}, turns: map[event.ID]time.Time{}, moot: map[event.Pseudonym]bool{}}
 }
 
 // queue makes a stream ready, unless it is ready already or has a proposal in flight. st is nil
@@ -85,6 +87,13 @@ func (a *agenda) remind(st *stream, t, now time.Time) {
 	}
 	st.timer = t
 	heap.Push(&a.timers, timer{t, st.subject})
+}
+
+// evicted takes note of a stream that leaves memory. What is ready, parked or has a timer is loaded when its turn comes.
+func (a *agenda) evicted(st *stream) {
+	if !st.timer.IsZero() && st.state.Due().IsZero() {
+		a.moot[st.subject] = true
+	}
 }
 
 // set sets a timer for a stream that need not be in memory.

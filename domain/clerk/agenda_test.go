@@ -21,7 +21,7 @@ func TestTimersAreNotStarved(t *testing.T) {
 		due = append(due, ledger.Due{Subject: event.Pseudonym{1, byte(i >> 8), byte(i)}, At: now.Add(-time.Hour)})
 	}
 	urgent := event.Pseudonym{2}
-	c.Look(append(due, ledger.Due{Subject: urgent, At: now}))
+	c.Look(append(due, ledger.Due{Subject: urgent, At: now}), now.Add(time.Minute))
 	for range many/c.cfg.Budget + 2 {
 		out := c.Act(context.Background(), now, "", "")
 		for _, s := range out.Need {

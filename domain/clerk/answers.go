@@ -49,7 +49,7 @@ func (w *work) join(j recipient.Joined) bool {
 	by := receipts.Writer{Tenant: w.st.state.Tenant, Country: w.c.cfg.World.Country(from)}
 	heard := w.c.cfg.Hear(by, parts, !whole)
 	if heard.MayQuote(parts) {
-		by.Sent = ledger.SentTexts(w.st.state.SentMessages(), w.c.cfg.Vault, func(index int64) (*event.Event, error) { return w.c.cfg.Event(w.ctx, index) })
+		by.Sent = ledger.SentTexts(recipient.RowsOf(w.st.state).Sent(), w.c.cfg.Vault, func(index int64) (*event.Event, error) { return w.c.cfg.Event(w.ctx, index) })
 		heard = w.c.cfg.Hear(by, parts, !whole)
 	}
 	if !j.V2 {
@@ -209,7 +209,7 @@ func (w *work) reply(a recipient.Ask) {
 		return
 	}
 	prog := c.fold.reg.Program(s.Tenant, a.Program)
-	if p := c.fold.reg.Program(s.Tenant, lastToText(s.SentMessages(), said.programs, a.To)); p != nil {
+	if p := c.fold.reg.Program(s.Tenant, lastToText(recipient.RowsOf(s).Sent(), said.programs, a.To)); p != nil {
 		prog = p
 	}
 	if prog == nil {

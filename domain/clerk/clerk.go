@@ -174,6 +174,7 @@ type Clerk struct {
 	lacking      int64
 	lackingSince time.Time
 	draining     bool
+	lookedTo     time.Time // what is due before it was found by Look
 	// ended are messages that became rows, or may be rows, by stream. The next look at the stream ends what the clerk had in hand
 	// for them.
 	ended map[event.Pseudonym][]event.ID
@@ -184,7 +185,16 @@ func New(cfg Config) *Clerk {
 	cfg.defaults()
 	c := &Clerk{cfg: cfg, fold: NewFold(cfg.Partition, cfg.Control), agenda: newAgenda(cfg.Horizon, cfg.ReleaseRate),
 		windows: newWindows(cfg.Slots, cfg.MaxWaiting), ended: map[event.Pseudonym][]event.ID{}}
-	c.fold.most, c.fold.rule, c.fold.keepRows, c.fold.apart = cfg.StreamMemory, cfg.Rule, cfg.KeepRows, c.setApart
+	c.fold.most, c.fold.rule, c.fold.keepRows = cfg.StreamMemory, cfg.Rule, cfg.KeepRows
+	c.fold.evicted = c.agenda.evicted
+	c.fold.apart = func(st *stream, message event.ID) { // what is in hand for it ends with the next look at the stream
+		delete(st.lookAt, message)
+		_, granted := c.windows.grants[message]
+		_, waits := c.windows.waiting[message]
+		if _, turn := c.agenda.turns[message]; granted || waits || turn {
+			c.ended[st.subject] = append(c.ended[st.subject], message)
+		}
+	}
 	c.flights = newFlights(&c.windows, cfg.GiveUp)
 	return c
 }
@@ -230,22 +240,15 @@ func (c *Clerk) Load(subjects []event.Pseudonym, folds map[event.Pseudonym]*reci
 	})
 }
 
-// setApart notes that a message became a row, if there is something in hand for it.
-func (c *Clerk) setApart(st *stream, message event.ID) {
-	delete(st.lookAt, message)
-	_, granted := c.windows.grants[message]
-	_, waits := c.windows.waiting[message]
-	_, turn := c.agenda.turns[message]
-	if granted || waits || turn {
-		c.ended[st.subject] = append(c.ended[st.subject], message)
-	}
-}
-
-// Look sets timers for streams that have something due. They are loaded when their time comes.
-func (c *Clerk) Look(due []ledger.Due) {
+// Look sets timers for streams that have something due before an instant. They are loaded when their time comes. What was due
+// before the instant of an earlier call is left out: it has a timer since then, is ready, or waits for a carrier.
+func (c *Clerk) Look(due []ledger.Due, before time.Time) {
 	for _, d := range due {
-		c.agenda.set(d)
+		if !d.At.Before(c.lookedTo) {
+			c.agenda.set(d)
+		}
 	}
+	c.lookedTo = before.Truncate(time.Millisecond) // as exact as Due.At is
 }
 
 // Apply folds records, as Fold.Apply does, and returns the carrier calls that are due now. It
@@ -387,7 +390,11 @@ func (c *Clerk) fallDue(out *Actions, now time.Time) {
 		}
 		st := c.fold.streams[subject]
 		if st == nil {
-			out.Need = append(out.Need, subject)
+			if c.agenda.moot[subject] {
+				delete(c.agenda.moot, subject)
+			} else {
+				out.Need = append(out.Need, subject)
+			}
 			continue
 		}
 		st.timer = time.Time{}

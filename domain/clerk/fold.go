@@ -20,7 +20,7 @@ import (
 // and a rebuild all use the same Fold, and differ only in where they begin. It has no goroutine
 // and no clock. One goroutine at a time may use it.
 //
-// Missing names the streams that are needed, Load brings them, Lacking and LoadRows do so for rows of these streams, Apply folds
+// Missing names the streams that are needed, Load brings them, LoadRows loads rows of these streams, Apply folds
 // records, Cut makes a batch for the views, and Committed says that the views have committed batches, so that streams and rows
 // may leave memory.
 type Fold struct {
@@ -39,7 +39,8 @@ type Fold struct {
 	part    recipient.PartitionState
 	reg     *control.Registry
 	streams map[event.Pseudonym]*stream
-	weight  int64 // of the streams together
+	weight  int64         // of the streams together
+	evicted func(*stream) // is told of each stream that leaves memory
 
 	judged    []ledger.Judged             // judged since the last cut
 	dirty     map[event.Pseudonym]*stream // the streams that changed since the last cut
@@ -55,12 +56,12 @@ const StreamMemory = 4 << 20
 func NewFold(p event.Partition, c *control.Control) *Fold {
 	rule := recipient.Standard()
 	return &Fold{partition: p, control: c, most: StreamMemory, rule: &rule, bounds: recipient.StandardBounds(), reg: &control.Registry{},
-		streams: map[event.Pseudonym]*stream{}, dirty: map[event.Pseudonym]*stream{}}
+		streams: map[event.Pseudonym]*stream{}, dirty: map[event.Pseudonym]*stream{}, evicted: func(*stream) {}}
 }
 
-// KeepRows makes the fold keep settled messages and remembered ids in rows, for views that can (ledger.Views.KeepsRows). Call it
+// KeepRows says whether the fold keeps settled messages and remembered ids in rows, as views can (ledger.Views.KeepsRows). Call it
 // before the fold is used.
-func (f *Fold) KeepRows() { f.keepRows = true }
+func (f *Fold) KeepRows(keep bool) { f.keepRows = keep }
 
 // Restore makes the fold begin at a mark, under the registry of the mark's control position.
 // Streams are then loaded from the views as they are needed.
@@ -117,41 +118,67 @@ func (f *Fold) load(subjects []event.Pseudonym, folds map[event.Pseudonym]*recip
 	}
 }
 
-// Lacking returns the rows that the records need and that are not in memory. Ask once the records' streams are loaded, and load
-// them before the records are applied.
-func (f *Fold) Lacking(records []ledger.Record) (keys []recipient.RowKey) {
-	var listed map[recipient.RowKey]bool
+// RowSource is the part of ledger.Views that loads rows.
+type RowSource interface {
+	Rows(ctx context.Context, p event.Partition, keys []recipient.RowKey) (rows map[recipient.RowKey][]byte, asOf int64, err error)
+}
+
+// Source is the part of ledger.Views that loads streams and rows.
+type Source interface {
+	ledger.Folds
+	RowSource
+}
+
+// Fetch loads streams from the views by load, which is Load or Clerk.Load, and the rows that records need. Nothing is taken if fits
+// returns an error for how far it was folded.
+func (f *Fold) Fetch(ctx context.Context, from Source, subjects []event.Pseudonym, records []ledger.Record,
+	load func([]event.Pseudonym, map[event.Pseudonym]*recipient.State), fits func(asOf int64) error) error {
+	if len(subjects) > 0 {
+		folds, asOf, err := from.Streams(ctx, f.partition, subjects)
+		if err == nil {
+			err = fits(asOf)
+		}
+		if err != nil {
+			return err
+		}
+		load(subjects, folds)
+	}
+	return f.LoadRows(ctx, from, records, fits)
+}
+
+// LoadRows loads the rows that the records need and that are not in memory. Call it once the records' streams are loaded, and
+// before the records are applied. Rows are not taken if fits returns an error for how far they were folded.
+func (f *Fold) LoadRows(ctx context.Context, from RowSource, records []ledger.Record, fits func(asOf int64) error) error {
+	var keys []recipient.RowKey
+	listed := map[recipient.RowKey]bool{}
 	for i := range records {
 		if records[i].Bad != nil {
 			continue
 		}
 		st := f.streams[records[i].Event.Subject]
-		if st == nil || st.state.Apart == nil {
+		if st == nil {
 			continue
 		}
-		for _, k := range st.state.Lacks(f.part.Time, records[i].Event) {
-			if listed == nil {
-				listed = map[recipient.RowKey]bool{}
-			}
+		for _, k := range recipient.RowsOf(st.state).Lacks(f.part.Time, records[i].Event) {
 			if !listed[k] {
 				listed[k] = true
 				keys = append(keys, k)
 			}
 		}
 	}
-	return keys
-}
-
-// LoadRows takes rows as the views have them. A key without a row has none.
-func (f *Fold) LoadRows(keys []recipient.RowKey, rows map[recipient.RowKey][]byte) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	rows, asOf, err := from.Rows(ctx, f.partition, keys)
+	if err == nil {
+		err = fits(asOf)
+	}
 	for _, k := range keys {
-		if st := f.streams[k.Subject]; st != nil {
-			if err := st.state.TakeRow(k, rows[k]); err != nil {
-				return err
-			}
+		if err == nil {
+			err = recipient.RowsOf(f.streams[k.Subject].state).Take(k, rows[k])
 		}
 	}
-	return nil
+	return err
 }
 
 // Apply folds records. They must follow without a gap, and their streams must be loaded. If a
@@ -197,7 +224,7 @@ func (f *Fold) judge(ctx context.Context, at event.Position, j *ledger.Judged) (
 		return nil, f.applyControl(ctx, j)
 	}
 	st := f.streams[j.Event.Subject]
-	if lacks := st.state.Lacks(f.part.Time, j.Event); len(lacks) > 0 {
+	if lacks := recipient.RowsOf(st.state).Lacks(f.part.Time, j.Event); len(lacks) > 0 {
 		return nil, fmt.Errorf("%s needs a row of its stream that was not loaded: %c %s", at, lacks[0].Kind, lacks[0].ID)
 	}
 	f.evolve(st, j)
@@ -240,7 +267,7 @@ func (f *Fold) evolve(st *stream, j *ledger.Judged) {
 		j.Status = m.Status
 	}
 	if f.keepRows {
-		st.state.SetApart(f.bounds, func(message event.ID) {
+		recipient.RowsOf(st.state).SetApart(f.bounds, func(message event.ID) {
 			if f.apart != nil {
 				f.apart(st, message)
 			}
@@ -269,7 +296,7 @@ func (f *Fold) Cut() (*ledger.Batch, error) {
 		if err != nil {
 			return nil, err
 		}
-		rows, err := st.state.Rows(f.cuts, f.committed)
+		rows, err := recipient.RowsOf(st.state).Changed(f.cuts, f.committed)
 		if err != nil {
 			return nil, err
 		}
@@ -305,6 +332,7 @@ func (f *Fold) Committed(n uint64) {
 			if st.cut <= f.committed && f.dirty[s] == nil && (!settled || st.settled()) && !st.busy() {
 				f.weigh(st, 0)
 				delete(f.streams, s)
+				f.evicted(st)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package clerk
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"runtime"
@@ -109,8 +110,7 @@ func (x *oneStream) live(b *testing.B, n int) {
 		add(m, &event.ReceiptReceived{Account: "c1", CarrierID: "b7c0d3a1", Attempt: 1, Part: 1, State: "delivered", Final: true})
 	}
 	x.fold.Load(x.fold.Missing(records), nil)
-	keys := x.fold.Lacking(records)
-	if err := x.fold.LoadRows(keys, x.rows); err != nil {
+	if err := x.fold.LoadRows(b.Context(), x, records, func(int64) error { return nil }); err != nil {
 		b.Fatal(err)
 	}
 	if err := x.fold.Apply(b.Context(), records); err != nil {
@@ -135,4 +135,9 @@ func (x *oneStream) live(b *testing.B, n int) {
 		}
 	}
 	x.fold.Committed(x.fold.Cuts())
+}
+
+// Rows is part of RowSource.
+func (x *oneStream) Rows(context.Context, event.Partition, []recipient.RowKey) (map[recipient.RowKey][]byte, int64, error) {
+	return x.rows, x.fold.Next(), nil
 }

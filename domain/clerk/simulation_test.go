@@ -393,7 +393,8 @@ func (n *node) read(max int) {
 
 func (n *node) act() {
 	if n.looked.IsZero() || n.now().Sub(n.looked) > 5*time.Minute {
-		n.clerk.Look(n.views.Due(n.now().Add(10 * time.Minute)))
+		to := n.now().Add(10 * time.Minute)
+		n.clerk.Look(n.views.Due(to), to)
 		n.looked = n.now()
 	}
 	for {

@@ -105,7 +105,7 @@ func OpenContent(vault Opener, e *event.Event) (*event.MessageSubmitted, event.C
 // quotesOf bounds the texts among which a quote is looked for: the last ones that were sent to a person.
 const quotesOf = 20
 
-// SentTexts are the texts that were sent to a person lately (recipient.State.SentMessages), the newest first, at most 20,
+// SentTexts are the texts that were sent to a person lately (recipient.Rows.Sent), the newest first, at most 20,
 // as far as they can be read. read reads the event at an index of the stream's partition.
 func SentTexts(sent []recipient.SentMessage, vault Opener, read func(index int64) (*event.Event, error)) (out []string) {
 	for _, m := range slices.Backward(sent[max(0, len(sent)-quotesOf):]) {

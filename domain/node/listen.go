@@ -89,7 +89,7 @@ func (l listener) sent(ctx context.Context, s ledger.Stream) []string {
 	if err != nil || folds[s.Subject] == nil {
 		return nil
 	}
-	return ledger.SentTexts(folds[s.Subject].SentMessages(), l.cfg.Vault, func(index int64) (*event.Event, error) {
+	return ledger.SentTexts(recipient.RowsOf(folds[s.Subject]).Sent(), l.cfg.Vault, func(index int64) (*event.Event, error) {
 		return ledger.ReadEvent(ctx, l.cfg.Log, event.Position{Partition: s.Partition, Index: index})
 	})
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/chirograph/chirograph/domain/dispatch"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/recipient"
 )
 
 const (
@@ -415,10 +414,7 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 	fold := c.Fold()
 	now, fault, detail := n.trusted()
 	for batch != nil {
-		if err := l.load(ctx, fold.Missing(batch)); err != nil {
-			return 0, err
-		}
-		if err := l.loadRows(ctx, fold.Lacking(batch)); err != nil {
+		if err := l.load(ctx, fold.Missing(batch), batch); err != nil {
 			return 0, err
 		}
 		calls, err := c.Apply(ctx, batch, now)
@@ -459,7 +455,7 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 		if err != nil {
 			return 0, err
 		}
-		c.Look(due)
+		c.Look(due, now.Add(c.Horizon()))
 		l.lastLook = now
 	}
 	if now.Sub(l.lastMark) > markEvery {
@@ -485,7 +481,7 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 		})
 	}
 	l.call(out.Calls)
-	if err := l.load(ctx, out.Need); err != nil {
+	if err := l.load(ctx, out.Need, nil); err != nil {
 		return 0, err
 	}
 	flush := flushEvery
@@ -514,49 +510,19 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 	return wait, nil
 }
 
-// load loads streams from the views into the clerk.
-func (l *pipeline) load(ctx context.Context, subjects []event.Pseudonym) error {
-	if len(subjects) == 0 {
-		return nil
-	}
+// load loads streams from the views into the clerk, and the rows that records of loaded streams need.
+func (l *pipeline) load(ctx context.Context, subjects []event.Pseudonym, records []ledger.Record) error {
 	committed := l.committed.Load() // read this first: commits go on meanwhile
-	folds, asOf, err := l.node.cfg.Views.Streams(ctx, l.p, subjects)
-	if err != nil {
-		return err
-	}
-	if err := l.fits(asOf, committed); err != nil {
-		return err
-	}
-	l.clerk.Load(subjects, folds)
-	return nil
-}
-
-// loadRows loads rows of streams from the views into the clerk.
-func (l *pipeline) loadRows(ctx context.Context, keys []recipient.RowKey) error {
-	if len(keys) == 0 {
+	fold := l.clerk.Fold()
+	return fold.Fetch(ctx, l.node.cfg.Views, subjects, records, l.clerk.Load, func(asOf int64) error {
+		switch {
+		case asOf > fold.Next():
+			return errOutrun // these folds include events that this run would apply a second time
+		case asOf < committed:
+			return fmt.Errorf("the views have read up to %d, but had committed up to %d before: their database lost its last rows", asOf, committed)
+		}
 		return nil
-	}
-	committed := l.committed.Load()
-	rows, asOf, err := l.node.cfg.Views.Rows(ctx, l.p, keys)
-	if err != nil {
-		return err
-	}
-	if err := l.fits(asOf, committed); err != nil {
-		return err
-	}
-	return l.clerk.Fold().LoadRows(keys, rows)
-}
-
-// fits returns an error if what was loaded as of an index does not fit what this run has applied. committed is how far the
-// views had committed before.
-func (l *pipeline) fits(asOf, committed int64) error {
-	switch {
-	case asOf > l.clerk.Fold().Next():
-		return errOutrun // this includes events that this run would apply a second time
-	case asOf < committed:
-		return fmt.Errorf("the views have read up to %d, but had committed up to %d before: their database lost its last rows", asOf, committed)
-	}
-	return nil
+	})
 }
 
 // cut gives the views what was applied since the last batch.

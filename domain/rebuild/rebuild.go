@@ -36,11 +36,8 @@ type Rebuild struct {
 func New(log ledger.Log, views ledger.Views) *Rebuild {
 	r := &Rebuild{log: log, views: views, control: control.NewControl(log)}
 	for p := range log.Partitions() {
-		fold := clerk.NewFold(event.Partition(p), r.control)
-		if views.KeepsRows() {
-			fold.KeepRows()
-		}
-		r.folds = append(r.folds, fold)
+		r.folds = append(r.folds, clerk.NewFold(event.Partition(p), r.control))
+		r.folds[p].KeepRows(views.KeepsRows())
 	}
 	return r
 }
@@ -136,21 +133,8 @@ func (r *Rebuild) all(parent context.Context, upTo map[event.Partition]int64, st
 // apply folds a batch, and gives the views what has gathered.
 func (r *Rebuild) apply(ctx context.Context, b *read, w *rebuildWrites) error {
 	fold := r.folds[b.p]
-	if missing := fold.Missing(b.records); len(missing) > 0 {
-		states, _, err := r.views.Streams(ctx, event.Partition(b.p), missing)
-		if err != nil {
-			return err
-		}
-		fold.Load(missing, states)
-	}
-	if lacking := fold.Lacking(b.records); len(lacking) > 0 {
-		rows, _, err := r.views.Rows(ctx, event.Partition(b.p), lacking)
-		if err != nil {
-			return err
-		}
-		if err := fold.LoadRows(lacking, rows); err != nil {
-			return err
-		}
+	if err := fold.Fetch(ctx, r.views, fold.Missing(b.records), b.records, fold.Load, func(int64) error { return nil }); err != nil {
+		return err
 	}
 	if err := fold.Apply(ctx, b.records); err != nil {
 		return err

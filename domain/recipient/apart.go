@@ -89,6 +89,12 @@ type SentMessage struct {
 	Until time.Time `json:"until"`
 }
 
+// Rows is a stream seen as what grows with every message: its messages and the ids of its facts, in the document and apart.
+type Rows struct{ *State }
+
+// RowsOf is a stream seen so.
+func RowsOf(s *State) Rows { return Rows{s} }
+
 type rowID struct {
 	kind RowKind
 	id   event.ID
@@ -98,7 +104,7 @@ type rowID struct {
 type knownRow struct {
 	message *Message
 	fact    *rememberedFact
-	changed bool   // since Rows was called last
+	changed bool   // since Rows.Changed was called last
 	cut     uint64 // the batch that it was last in
 }
 
@@ -121,9 +127,9 @@ func (m *Message) sent() SentMessage {
 	return SentMessage{m.Index, m.Program, m.From, m.Purpose == "compliance_reply", m.keptUntil()}
 }
 
-// SentMessages are the messages that a carrier was asked to send to the person, the latest last. All are there that are in the
+// Sent are the messages that a carrier was asked to send to the person, the latest last. All are there that are in the
 // fold, or at least the last 20 of them, and of each program and number the last that is no automatic answer.
-func (s *State) SentMessages() (all []SentMessage) {
+func (s Rows) Sent() (all []SentMessage) {
 	if s.Apart != nil {
 		all = slices.Clone(s.Apart.Sent)
 	}
@@ -137,8 +143,8 @@ func (s *State) SentMessages() (all []SentMessage) {
 }
 
 // Lacks returns the rows that e needs and that are not in memory. The partition's time is now, or later when e comes.
-// Give them to TakeRow before e is folded.
-func (s *State) Lacks(now time.Time, e *event.Event) (keys []RowKey) {
+// Give them to Take before e is folded.
+func (s Rows) Lacks(now time.Time, e *event.Event) (keys []RowKey) {
 	a := s.Apart
 	if a == nil {
 		return nil
@@ -155,8 +161,8 @@ func (s *State) Lacks(now time.Time, e *event.Event) (keys []RowKey) {
 	return keys
 }
 
-// TakeRow takes a row as it is in the views; nil: there is none. A row that is in memory already stays as it is.
-func (s *State) TakeRow(key RowKey, body []byte) error {
+// Take takes a row as it is in the views; nil: there is none. A row that is in memory already stays as it is.
+func (s Rows) Take(key RowKey, body []byte) error {
 	a := s.Apart
 	if a == nil || a.rows[rowID{key.Kind, key.ID}] != nil {
 		return nil
@@ -207,7 +213,7 @@ func (a *Apart) knowNone(message event.ID) {
 }
 
 // bring makes the rows ready that e needs: its message comes back among the others, if the fold still holds it.
-func (s *State) bring(p *PartitionState, e *event.Event) {
+func (s Rows) bring(p *PartitionState, e *event.Event) {
 	a := s.Apart
 	if a == nil {
 		return
@@ -242,7 +248,7 @@ func (a *Apart) repeats(e *event.Event) bool {
 }
 
 // pruneApart forgets what the log's own time has passed.
-func (s *State) pruneApart(p *PartitionState) {
+func (s Rows) pruneApart(p *PartitionState) {
 	a := s.Apart
 	if a == nil {
 		return
@@ -251,14 +257,14 @@ func (s *State) pruneApart(p *PartitionState) {
 	if p.Time.After(a.Messages) {
 		a.Messages = time.Time{}
 	}
-	if !a.Facts.IsZero() && p.Time.Sub(a.Facts) > RepeatWindow {
+	if p.Time.Sub(a.Facts) > RepeatWindow { // or there is none
 		a.Facts, a.Floor = time.Time{}, a.First
 	}
 }
 
 // SetApart moves out of the document what is too much for it by the bounds, and calls moved with each message that it moves. Call it after
 // an event of a stream whose views keep rows. What it moves depends on nothing but the events.
-func (s *State) SetApart(b Bounds, moved func(message event.ID)) {
+func (s Rows) SetApart(b Bounds, moved func(message event.ID)) {
 	if len(s.Remembered) > b.MostIDs {
 		s.setIDsApart(len(s.Remembered) - b.KeptIDs)
 	}
@@ -279,7 +285,7 @@ func (s *State) SetApart(b Bounds, moved func(message event.ID)) {
 // mayBeApart reports whether nothing but an event that names m can change it. One in doubt may still be waited for.
 func (m *Message) mayBeApart() bool { return !m.Status.Open() && m.Status != InDoubt }
 
-func (s *State) apart() *Apart {
+func (s Rows) apart() *Apart {
 	if s.Apart == nil {
 		s.Apart = &Apart{stored: &storedRows{}}
 	}
@@ -287,7 +293,7 @@ func (s *State) apart() *Apart {
 }
 
 // setIDsApart makes rows of the oldest n ids.
-func (s *State) setIDsApart(n int) {
+func (s Rows) setIDsApart(n int) {
 	a := s.apart()
 	for i, x := range s.Remembered[:n] {
 		a.know(rowID{RowFact, x.ID}, &knownRow{fact: &rememberedFact{a.First + int64(i), x.At}, changed: true})
@@ -298,7 +304,7 @@ func (s *State) setIDsApart(n int) {
 }
 
 // setMessagesApart makes rows of the oldest n messages that may be apart.
-func (s *State) setMessagesApart(n int, moved func(event.ID)) {
+func (s Rows) setMessagesApart(n int, moved func(event.ID)) {
 	a := s.apart()
 	s.Messages = slices.DeleteFunc(s.Messages, func(m *Message) bool {
 		if n == 0 || !m.mayBeApart() {
@@ -321,12 +327,12 @@ func (s *State) setMessagesApart(n int, moved func(event.ID)) {
 
 // thinSent drops what says nothing more of what a person answers, whatever time passes: quotes later ones are known for at
 // least as long, and so is a later one of the same program and number.
-func (s *State) thinSent() {
+func (s Rows) thinSent() {
 	a := s.Apart
 	if len(a.Sent) <= quotes/2 {
 		return
 	}
-	all := s.SentMessages()
+	all := s.Sent()
 	a.Sent = slices.DeleteFunc(a.Sent, func(x SentMessage) bool {
 		later, spoken := 0, x.Reply
 		for _, y := range all {
@@ -339,9 +345,9 @@ func (s *State) thinSent() {
 	})
 }
 
-// Rows returns the rows that changed since it was called last, in order: they belong to the batch with the number cut. Rows of
+// Changed returns the rows that changed since it was called last, in order: they belong to the batch with the number cut. Rows of
 // batches up to committed are in the views, and leave memory.
-func (s *State) Rows(cut, committed uint64) (rows []Row, err error) {
+func (s Rows) Changed(cut, committed uint64) (rows []Row, err error) {
 	a := s.Apart
 	if a == nil {
 		return nil, nil
@@ -380,7 +386,7 @@ func (s *State) Rows(cut, committed uint64) (rows []Row, err error) {
 
 // Gather brings back into the document what is in the given rows of the stream, and forgets what the partition's time has
 // passed. If all rows of the stream are given, the result is the same for each way to keep rows, and for none.
-func (s *State) Gather(p *PartitionState, rows []Row) error {
+func (s Rows) Gather(p *PartitionState, rows []Row) error {
 	if a := s.Apart; a != nil {
 		var facts []rememberedFact
 		ids := map[int64]event.ID{}
@@ -417,4 +423,69 @@ func (s *State) Gather(p *PartitionState, rows []Row) error {
 	s.oldest = time.Time{}
 	s.prune(p)
 	return nil
+}
+
+// pruneMessages looks at the messages only when one of them can be old.
+func (s Rows) pruneMessages(p *PartitionState) {
+	if len(s.Messages) == 0 || p.Time.Before(s.oldest) {
+		return
+	}
+	s.oldest = p.Time.Add(KeepSettled) // a message that settles from now on is kept for that long at least
+	n := len(s.Messages)
+	s.Messages = slices.DeleteFunc(s.Messages, func(m *Message) bool {
+		if m.Status.Open() {
+			return false
+		}
+		if until := m.keptUntil(); !p.Time.After(until) {
+			if until.Before(s.oldest) {
+				s.oldest = until
+			}
+			return false
+		}
+		s.Apart.knowNone(m.ID)
+		return true
+	})
+	if len(s.Messages) < n {
+		s.byID = nil
+	}
+}
+
+// add adds a message, the latest of the stream.
+func (s Rows) add(m *Message) {
+	s.Messages = append(s.Messages, m)
+	if s.byID != nil && s.byID[m.ID] == nil {
+		s.byID[m.ID] = m
+	}
+}
+
+// remember remembers the id of a fact, and from format level 3 on only the last ones.
+func (s Rows) remember(p *PartitionState, id event.ID) {
+	s.Remembered = append(s.Remembered, Remembered{id, p.Time})
+	if p.Level < 3 {
+		return
+	}
+	if a := s.Apart; a != nil {
+		a.Floor = max(a.Floor, a.First+int64(len(s.Remembered))-mostRemembered)
+	}
+	if n := len(s.Remembered) - mostRemembered; n > 0 {
+		s.forget(n)
+	}
+}
+
+// forget forgets the first n of the ids in the document.
+func (s Rows) forget(n int) {
+	s.Remembered = s.Remembered[n:]
+	if a := s.Apart; a != nil {
+		a.First += int64(n)
+	}
+}
+
+// remembers reports whether the document has the id of a fact. A copy comes soon, so it looks at the last ones first.
+func (s Rows) remembers(id event.ID) bool {
+	for i := len(s.Remembered) - 1; i >= 0; i-- {
+		if s.Remembered[i].ID == id {
+			return true
+		}
+	}
+	return false
 }

@@ -66,7 +66,7 @@ func (s *State) submitted(p *PartitionState, index int64, e *event.Event, d *eve
 			m.Reply = a.Kind
 		}
 	}
-	s.add(m)
+	RowsOf(s).add(m)
 	s.Asks = unanswered(s.Asks, d.Answers)
 }
 

@@ -15,7 +15,7 @@ func (s arrival) messageRecovered(d *event.MessageRecovered) {
 	if m == nil {
 		m = &Message{ID: e.Message, Index: s.index, Program: d.Program, Purpose: d.Purpose, From: d.From, Country: d.Country, Answers: d.Answers,
 			ValidUntil: d.ValidUntil, Status: InDoubt}
-		s.add(m)
+		RowsOf(s.State).add(m)
 		s.Asks = unanswered(s.Asks, d.Answers)
 		for i, c := range s.Cancels {
 			if c.ID == e.Message {

@@ -99,14 +99,14 @@ func (s *State) Evolve(p *PartitionState, index int64, e *event.Event) Why {
 func (r *Rule) Evolve(s *State, p *PartitionState, index int64, e *event.Event) Why {
 	p.advance(e.Time)
 	s.prune(p)
-	s.bring(p, e)
+	RowsOf(s).bring(p, e)
 	if r.Repeat(s, e) {
 		return Repeat
 	}
 	if e.Data.Type().Kind() == event.Outcome {
 		return r.outcome(s, p, e)
 	}
-	s.remember(p, e.ID)
+	RowsOf(s).remember(p, e.ID)
 	r.fact(s, p, index, e)
 	return ""
 }
@@ -150,7 +150,7 @@ const mostRemembered = 512
 // last 512 of them), a submit as long as its message, and of outcomes the last alone: a copy of an earlier outcome is
 // overtaken.
 func isRepeat(s *State, e *event.Event) bool {
-	if s.remembers(e.ID) || s.Apart.repeats(e) {
+	if RowsOf(s).remembers(e.ID) || s.Apart.repeats(e) {
 		return true
 	}
 	if _, submit := e.Data.(*event.MessageSubmitted); submit {

@@ -341,7 +341,7 @@ func (s *State) prune(p *PartitionState) {
 		if n < 0 {
 			n = len(s.Remembered)
 		}
-		s.forget(n)
+		RowsOf(s).forget(n)
 	}
 	if len(s.Cancels) > 0 && old(s.Cancels[0]) {
 		s.Cancels = slices.DeleteFunc(s.Cancels, old)
@@ -351,71 +351,6 @@ func (s *State) prune(p *PartitionState) {
 	s.Starts = slices.DeleteFunc(s.Starts, func(d digestAt) bool { return p.Time.Sub(d.At) > copiesWithin })
 	s.Answered = slices.DeleteFunc(s.Answered, func(a answeredAt) bool { return p.Time.Sub(a.At) > answerWindow })
 	s.Tails = slices.DeleteFunc(s.Tails, func(t toldTail) bool { return p.Time.Sub(t.At) > TailEvery })
-	s.pruneMessages(p)
-	s.pruneApart(p)
-}
-
-// pruneMessages looks at the messages only when one of them can be old.
-func (s *State) pruneMessages(p *PartitionState) {
-	if len(s.Messages) == 0 || p.Time.Before(s.oldest) {
-		return
-	}
-	s.oldest = p.Time.Add(KeepSettled) // a message that settles from now on is kept for that long at least
-	n := len(s.Messages)
-	s.Messages = slices.DeleteFunc(s.Messages, func(m *Message) bool {
-		if m.Status.Open() {
-			return false
-		}
-		if until := m.keptUntil(); !p.Time.After(until) {
-			if until.Before(s.oldest) {
-				s.oldest = until
-			}
-			return false
-		}
-		s.Apart.knowNone(m.ID)
-		return true
-	})
-	if len(s.Messages) < n {
-		s.byID = nil
-	}
-}
-
-// add adds a message, the latest of the stream.
-func (s *State) add(m *Message) {
-	s.Messages = append(s.Messages, m)
-	if s.byID != nil && s.byID[m.ID] == nil {
-		s.byID[m.ID] = m
-	}
-}
-
-// remember remembers the id of a fact, and from format level 3 on only the last ones.
-func (s *State) remember(p *PartitionState, id event.ID) {
-	s.Remembered = append(s.Remembered, Remembered{id, p.Time})
-	if p.Level < 3 {
-		return
-	}
-	if a := s.Apart; a != nil {
-		a.Floor = max(a.Floor, a.First+int64(len(s.Remembered))-mostRemembered)
-	}
-	if n := len(s.Remembered) - mostRemembered; n > 0 {
-		s.forget(n)
-	}
-}
-
-// forget forgets the first n of the ids in the document.
-func (s *State) forget(n int) {
-	s.Remembered = s.Remembered[n:]
-	if a := s.Apart; a != nil {
-		a.First += int64(n)
-	}
-}
-
-// remembers reports whether the document has the id of a fact. A copy comes soon, so it looks at the last ones first.
-func (s *State) remembers(id event.ID) bool {
-	for i := len(s.Remembered) - 1; i >= 0; i-- {
-		if s.Remembered[i].ID == id {
-			return true
-		}
-	}
-	return false
+	RowsOf(s).pruneMessages(p)
+	RowsOf(s).pruneApart(p)
 }

@@ -340,7 +340,7 @@ func gathered(t fataler, w *World, s Store, p int, got, want *recipient.State) (
 		rows = append(rows, recipient.Row{RowKey: k, Body: body})
 	}
 	whole := new(recipient.State)
-	if err := errors.Join(json.Unmarshal([]byte(marshal(want)), whole), got.Gather(&w.parts[p], rows), whole.Gather(&w.parts[p], nil)); err != nil {
+	if err := errors.Join(json.Unmarshal([]byte(marshal(want)), whole), recipient.RowsOf(got).Gather(&w.parts[p], rows), recipient.RowsOf(whole).Gather(&w.parts[p], nil)); err != nil {
 		t.Fatal(err)
 	}
 	return got, whole

@@ -463,7 +463,7 @@ func (w *World) append(p int, e *event.Event) {
 	}
 	if w.Bounds != nil {
 		kept := *step.Folded
-		w.keep(&part, &step.Judged, &kept, s)
+		keep(w, &part, &step.Judged, &kept, s)
 		step.Kept = &kept
 	}
 	step.Partition = w.stored(p)
@@ -471,7 +471,7 @@ func (w *World) append(p int, e *event.Event) {
 }
 
 // keep folds an event into the state of its stream that keeps rows. The rows stay in memory.
-func (w *World) keep(part *recipient.PartitionState, j *ledger.Judged, kept *ledger.Folded, whole *recipient.State) {
+func keep(w *World, part *recipient.PartitionState, j *ledger.Judged, kept *ledger.Folded, whole *recipient.State) {
 	s := w.kept[kept.Subject]
 	if s == nil {
 		s = recipient.New(whole.Tenant, kept.Subject)
@@ -480,9 +480,9 @@ func (w *World) keep(part *recipient.PartitionState, j *ledger.Judged, kept *led
 	if why := s.Evolve(part, j.Index, j.Event); why != j.Why {
 		panic(fmt.Sprintf("with rows an event is %q, and %q without", why, j.Why))
 	}
-	s.SetApart(*w.Bounds, func(event.ID) {})
+	recipient.RowsOf(s).SetApart(*w.Bounds, func(event.ID) {})
 	var err error
-	if kept.Rows, err = s.Rows(uint64(j.Index+1), 0); err != nil {
+	if kept.Rows, err = recipient.RowsOf(s).Changed(uint64(j.Index+1), 0); err != nil {
 		panic(err)
 	}
 	kept.State = []byte(marshal(s))

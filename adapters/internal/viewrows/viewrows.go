@@ -175,7 +175,7 @@ func Gathered(state []byte, now recipient.PartitionState, rows func() ([]recipie
 			return nil, err
 		}
 	}
-	if err := s.Gather(&now, all); err != nil {
+	if err := recipient.RowsOf(s).Gather(&now, all); err != nil {
 		return nil, err
 	}
 	return json.Marshal(s)

@@ -314,7 +314,7 @@ func (f *folded) same(s *server, want ledger.Mark) {
 	gathered := got.Gathered(got.subjects())
 	for subject, st := range f.streams {
 		at := state(marshal(st)) // the fold of the log goes on
-		if err := at.Gather(&want.Partition, nil); err != nil {
+		if err := recipient.RowsOf(at).Gather(&want.Partition, nil); err != nil {
 			panic(err)
 		}
 		if has, says := marshal(gathered[subject]), marshal(at); !bytes.Equal(has, says) {

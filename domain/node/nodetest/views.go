@@ -68,7 +68,7 @@ func (s Snapshot) Gathered(subjects []event.Pseudonym) map[event.Pseudonym]*reci
 		}
 	}
 	for id, st := range out {
-		if err := st.Gather(&s.Mark.Partition, of[id]); err != nil {
+		if err := recipient.RowsOf(st).Gather(&s.Mark.Partition, of[id]); err != nil {
 			panic(err) // a clerk has written it
 		}
 	}
@@ -77,8 +77,15 @@ func (s Snapshot) Gathered(subjects []event.Pseudonym) map[event.Pseudonym]*reci
 
 // Load gives a fold the rows that records need, as the views do. The records' streams are loaded.
 func (s Snapshot) Load(f *clerk.Fold, records []ledger.Record) error {
-	keys := f.Lacking(records)
-	return f.LoadRows(keys, s.Rows)
+	return f.LoadRows(context.Background(), rowsOf{s}, records, func(int64) error { return nil })
+}
+
+// rowsOf is a snapshot as what rows are loaded from.
+type rowsOf struct{ of Snapshot }
+
+// Rows is part of clerk.RowSource.
+func (s rowsOf) Rows(context.Context, event.Partition, []recipient.RowKey) (map[recipient.RowKey][]byte, int64, error) {
+	return s.of.Rows, s.of.Mark.Next, nil
 }
 
 func state(raw []byte) *recipient.State {
