@@ -2,12 +2,14 @@ package clerk
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/recipient"
 )
 
 // TestTimersAreNotStarved: what waits for its turn at the release rate, however much
@@ -55,5 +57,30 @@ func TestTurns(t *testing.T) {
 	}
 	if want := now.Add(3900 * time.Millisecond); !last.Equal(want) {
 		t.Errorf("the last of 50 has its turn at %s, not %s", last, want)
+	}
+}
+
+// A timer of a stream that left memory loads it only if something may be due for it; and a look finds only what an earlier one
+// did not.
+func TestTimersOfEvictedStreams(t *testing.T) {
+	now := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
+	due := now.Add(16 * time.Second)
+	c := New(Config{Control: control.NewControl(nil)})
+	settled := &stream{subject: event.Pseudonym{1}, state: recipient.New("bank", event.Pseudonym{1})}
+	waits := &stream{subject: event.Pseudonym{2}, state: recipient.New("bank", event.Pseudonym{2})}
+	waits.state.Messages = append(waits.state.Messages, &recipient.Message{Status: recipient.Sent, ReceiptBy: due})
+	for _, st := range []*stream{settled, waits} {
+		c.agenda.remind(st, due, now)
+		c.fold.evicted(st)
+	}
+	var out Actions
+	c.fallDue(&out, due)
+	if !slices.Equal(out.Need, []event.Pseudonym{waits.subject}) || len(c.agenda.moot) != 0 || len(c.agenda.timers) != 0 {
+		t.Fatalf("%v are loaded, and there are %d timers", out.Need, len(c.agenda.timers))
+	}
+	c.Look([]ledger.Due{{Subject: waits.subject, At: now}, {Subject: waits.subject, At: due}}, due)
+	c.Look([]ledger.Due{{Subject: waits.subject, At: now}, {Subject: waits.subject, At: due}}, due.Add(time.Minute))
+	if len(c.agenda.timers) != 3 { // the second look adds what is due at its first instant
+		t.Fatalf("%d timers", len(c.agenda.timers))
 	}
 }
