@@ -3,6 +3,7 @@ package sqldb_test
 import (
 	"database/sql"
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chirograph/chirograph/adapters/internal/foldstore"
 	"github.com/chirograph/chirograph/adapters/servertest"
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/domain/event"
@@ -338,5 +340,44 @@ func copyViews(t *testing.T, from, to string) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestRowsAfterUpgrade: folds from before there were rows are read on, and a version that knows no rows
+// does not take the store for its own.
+func TestRowsAfterUpgrade(t *testing.T) {
+	w := world(1500)
+	whole, half := func(p int) int { return len(w.Steps[p]) }, func(p int) int { return len(w.Steps[p]) / 2 }
+	_, dump := views(t, w, whole)
+	path, _ := views(t, w, half)
+	bound := func(change func(id string) string) (id string) {
+		s, err := foldstore.Open(path+sqldb.FoldsSuffix, foldstore.Options{})
+		if err == nil {
+			id, err = s.Bound()
+		}
+		if err == nil && change != nil {
+			err = s.Bind(change(id))
+		}
+		if err := errors.Join(err, s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	bound(func(id string) string { return strings.TrimSuffix(id, "+rows") })
+	db := open(t, path)
+	for p := range viewtest.Partitions { // the folds are not made anew
+		if m, err := db.Mark(t.Context(), event.Partition(p)); err != nil || m.Next != int64(half(p)) {
+			t.Fatal(m.Next, err)
+		}
+	}
+	fold(t, db, w, whole)
+	if got := viewtest.Dump(t, db); got != dump {
+		t.Fatal("the rows are others")
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if id := bound(nil); !strings.HasSuffix(id, "+rows") {
+		t.Fatalf("a version that knows no rows takes %q for its own", id)
 	}
 }

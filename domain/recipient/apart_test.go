@@ -98,7 +98,9 @@ func TestRowsChangeNothing(t *testing.T) {
 				if x, y := k.s.Message(e.MessageID()), whole.s.Message(e.MessageID()); jsonOf(t, x) != jsonOf(t, y) {
 					t.Fatalf("seed %d: after event %d the message is\n%s\nand without rows\n%s", seed, index, jsonOf(t, x), jsonOf(t, y))
 				}
-				RowsOf(k.s).SetApart(k.bounds, func(event.ID) {})
+				if seed%4 != 0 || len(all) > 400 { // else the document is from before there were rows
+					RowsOf(k.s).SetApart(k.bounds, func(event.ID) {})
+				}
 				if k.s.Due() != whole.s.Due() || fmt.Sprint(k.s.OpenReviews()) != fmt.Sprint(whole.s.OpenReviews()) {
 					t.Fatalf("seed %d: after event %d something else is due", seed, index)
 				}
