@@ -7,12 +7,10 @@ import (
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/chirograph/chirograph/projections/viewtest"
 )
 
-// Look-ups that share a statement get the answers that they get alone: each its own, of its own partition, account and
-// tenant.
+// Look-ups that share a statement get the answers that they get alone: each its own, of its own partition and tenant.
 func TestPostgresGathers(t *testing.T) {
 	db, w := openPostgres(t, database(t)), world(3000)
 	var answers []func() any
@@ -20,11 +18,6 @@ func TestPostgresGathers(t *testing.T) {
 		folds any
 		asOf  int64
 		err   error
-	}
-	type handoff struct {
-		ref ledger.HandoffRef
-		ok  bool
-		err error
 	}
 	type reserved struct {
 		r   ledger.Reserved
@@ -47,15 +40,7 @@ func TestPostgresGathers(t *testing.T) {
 			if step.Judged.Event == nil {
 				continue // an opaque record
 			}
-			switch d := step.Judged.Event.Data.(type) {
-			case *event.HandoffAccepted:
-				for _, account := range []string{"alpha", "beta"} {
-					answers = append(answers, func() any {
-						ref, ok, err := db.Handoff(ctx, account, sms.IDKeys(d.CarrierID))
-						return handoff{ref, ok, err}
-					})
-				}
-			case *event.MessageSubmitted:
+			if d, ok := step.Judged.Event.Data.(*event.MessageSubmitted); ok {
 				for _, tenant := range []string{step.Judged.Event.Tenant, "another"} {
 					answers = append(answers, func() any {
 						r, ok, err := db.Reserved(ctx, tenant, d.Key)
@@ -75,17 +60,13 @@ func TestPostgresGathers(t *testing.T) {
 				t.Fatal(x)
 			}
 			found[reflect.TypeOf(x)] += reflect.ValueOf(x.folds).Len()
-		case handoff:
-			if x.ok {
-				found[reflect.TypeOf(x)]++
-			}
 		case reserved:
 			if x.ok {
 				found[reflect.TypeOf(x)]++
 			}
 		}
 	}
-	if len(found) != 3 {
+	if len(found) != 2 {
 		t.Fatalf("the world has nothing to find: %v", found)
 	}
 	var all sync.WaitGroup
