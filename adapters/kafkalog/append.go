@@ -16,7 +16,7 @@ import (
 )
 
 // busy is at how many events a second that a node writes, or reads, its requests to one broker are 5 ms apart
-// (engine.Pace). A request costs the node and the broker as much as dozens of events, and so does a fetch.
+// (engine.Pace): a request or a fetch of one event costs the node and the broker more than another event in it.
 const busy = 2000
 
 // maxRequest bounds the stored bytes of one request, whose batches go to one broker.
