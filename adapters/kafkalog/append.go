@@ -15,6 +15,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// busy is at how many events a second that a node writes, or reads, its requests to one broker are 5 ms apart
+// (engine.Pace): a request or a fetch of one event costs the node and the broker more than another event in it.
+const busy = 2000
+
 // maxRequest bounds the stored bytes of one request, whose batches go to one broker.
 const maxRequest = 4 << 20
 
@@ -163,7 +167,7 @@ type result struct {
 func newSender(cfg *Config, slots int, stats *counters, reader *engine.Reader) *sender {
 	s := &sender{cfg: cfg, stats: stats, reader: reader, lanes: make([]lane, slots),
 		backlog: backlog{admission: engine.NewAdmission(slots, cfg.QueueBytes, cfg.QueueEvents), wakeup: make(chan struct{}, 1)},
-		results: make(chan result, 16), stopped: make(chan struct{}), brokers: map[int32]*broker{}}
+		results: make(chan result, 16), stopped: make(chan struct{}), brokers: map[int32]*broker{}, pace: engine.Pace{Full: busy}}
 	for i := range s.lanes {
 		s.lanes[i].producer.id = -1
 	}

@@ -192,6 +192,7 @@ func (t *tails) wants(broker int32) (wants []want, tails []*tail, wait time.Dura
 // run fetches from one broker as long as it leads a partition with a tail.
 func (t *tails) run(broker int32) {
 	defer t.running.Done()
+	pace := engine.Pace{Full: busy}
 	for tries := 0; ; {
 		wants, tails, wait := t.wants(broker)
 		if len(wants) == 0 {
@@ -201,6 +202,7 @@ func (t *tails) run(broker int32) {
 			engine.Pause(t.log.ctx, wait)
 			continue
 		}
+		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.log.ctx, tailWait+t.log.cfg.attempt())
 		got, err := t.log.cluster.fetch(ctx, t.client, broker, wants, tailWait, tailPartitionBytes, tailFetchBytes)
 		cancel()
@@ -214,7 +216,12 @@ func (t *tails) run(broker int32) {
 		for i, f := range tails {
 			if answer, ok := got[f.slot]; ok {
 				t.extend(f, wants[i].from, answer)
+				pace.Add(len(answer.values), began)
 			}
+		}
+		// Events that come meanwhile share the next fetch.
+		if rest := pace.Interval(began) - time.Since(began); rest > 0 {
+			engine.Pause(t.log.ctx, rest)
 		}
 	}
 }

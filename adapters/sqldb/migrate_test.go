@@ -3,7 +3,6 @@ package sqldb_test
 import (
 	"context"
 	"io/fs"
-	"maps"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -210,8 +209,10 @@ func TestStartTogether(t *testing.T) {
 	if _, err := pgx.ForEachRow(rows, []any{&version, &n}, func() error { applied[version] = n; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if !maps.Equal(applied, map[int]int{0: 1, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 6: 1}) {
-		t.Fatalf("migrations were applied so often: %v", applied)
+	for v := range len(applied) {
+		if applied[v] != 1 || len(applied) < 8 {
+			t.Fatalf("migrations were applied so often: %v", applied)
+		}
 	}
 	// The rows have room, and big ones stay in their row.
 	var options int

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chirograph/chirograph/adapters/internal/folds"
+	"github.com/chirograph/chirograph/adapters/internal/lookups"
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/domain/event"
@@ -312,10 +313,11 @@ func (p *pgEngine) open(ctx context.Context, o Options) (_ *DB, err error) {
 		return nil, err
 	}
 	d.engine, d.pg, d.read = p, p, p.client.DB()
+	d.asked = lookups.New(d.do)
 	p.writer = pgWriter{p: p, cache: d.cache, sums: &d.writer.sums, desk: d.writer.desk, written: map[event.Partition]written{}}
 	streams := folds.New(o.Partitions, d.do, d.view, d.doubt)
 	d.loader = streams
-	if err := errors.Join(d.stmt.prepare(ctx, d.read, true), streams.Prepare(ctx, d.read)); err != nil {
+	if err := errors.Join(d.stmt.prepare(ctx, d.read, true), streams.Prepare(ctx, d.read), d.asked.Prepare(ctx, d.read)); err != nil {
 		return nil, fmt.Errorf("open the views: %w", p.explain(err))
 	}
 	d.Waiting = make(chan struct{}, 1)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/internal/folds"
 	"github.com/chirograph/chirograph/adapters/internal/localfolds"
+	"github.com/chirograph/chirograph/adapters/internal/lookups"
 	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
@@ -28,6 +29,7 @@ type reader struct {
 	folds *localfolds.Folds // nil on PostgreSQL
 	read  *sql.DB           // a few connections
 	stmt  statements
+	asked *lookups.Reader // nil on SQLite
 }
 
 // Mark is part of ledger.Views.
@@ -122,6 +124,9 @@ func (r *reader) Due(ctx context.Context, p event.Partition, before time.Time) (
 // under one key; if several remain, because the carrier used an id more than once, the newest
 // counts.
 func (r *reader) Handoff(ctx context.Context, account string, keys []string) (ref ledger.HandoffRef, found bool, err error) {
+	if r.pg != nil {
+		return r.asked.Handoff(ctx, account, keys)
+	}
 	for i, key := range keys {
 		if slices.Contains(keys[:i], key) {
 			continue
@@ -138,18 +143,11 @@ func (r *reader) handoff(ctx context.Context, account, key, id string) (ref ledg
 	err = r.do(ctx, "look a carrier's id up", func(ctx context.Context) error {
 		found = false
 		return sqlrows.Each(ctx, r.stmt.handoff, []any{viewrows.Plain(key), viewrows.Plain(account), viewrows.Plain(id)}, func(scan func(...any) error) error {
-			var h ledger.HandoffRef
-			var subject, message []byte
-			var now sql.NullInt64
-			if err := scan(&h.Partition, &h.Tenant, &subject, &message, &h.Attempt, &h.Part, &h.CarrierID, &now); err != nil {
-				return err
-			}
-			h.Subject, h.Message = event.Pseudonym(toID(subject)), toID(message)
-			bound := viewrows.Oldest(fromMillis(now).Add(-projections.KeepHandoff))
-			if !found && bytes.Compare(h.Message[:], bound[:]) >= 0 {
+			h, counts, err := lookups.ScanHandoff(scan)
+			if err == nil && !found && counts {
 				ref, found = h, true
 			}
-			return nil
+			return err
 		})
 	})
 	if err != nil || !found {
@@ -164,22 +162,7 @@ func (r *reader) Reserved(ctx context.Context, tenant, key string) (ledger.Reser
 	if r.folds != nil {
 		return r.folds.Reserved(tenant, key)
 	}
-	var x ledger.Reserved
-	var id []byte
-	found := false
-	err := r.do(ctx, "look an idempotency key up", func(ctx context.Context) error {
-		err := r.stmt.reserved.QueryRowContext(ctx, viewrows.ReservedHash(tenant, key), tenant, viewrows.Plain(key)).Scan(&id, &x.Input)
-		found = err == nil
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil
-		}
-		return err
-	})
-	if err != nil || !found {
-		return ledger.Reserved{}, false, err
-	}
-	x.Message = toID(id)
-	return x, true, nil
+	return r.asked.Reserved(ctx, tenant, key)
 }
 
 // Tails is part of ledger.Views. They come in order of tenant and subject.

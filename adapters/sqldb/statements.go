@@ -9,7 +9,7 @@ import (
 
 // statements are the statements that read, on any of the readers' connections.
 type statements struct {
-	mark, message, due, handoff, reserved            *sql.Stmt
+	mark, message, due, handoff                      *sql.Stmt
 	headOf, previousOf, chain, byStatus, byReference *sql.Stmt
 	program, tails                                   *sql.Stmt
 	docs                                             *sql.Stmt
@@ -43,8 +43,6 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 		all = append(all,
 			statement{&s.mark, `SELECT ` + viewmarks.Columns + `, summed FROM partitions WHERE partition = $1`},
 			statement{&s.due, `SELECT subject, due FROM streams WHERE partition = $1 AND due IS NOT NULL AND due < $2 ORDER BY due, subject`},
-			statement{&s.reserved, `SELECT r.message, r.input FROM reserved r JOIN partitions p ON p.partition = r.partition
-			WHERE r.hash = $1 AND r.tenant = $2 AND r.key = $3 AND r.keep_until > p.time ORDER BY r.message LIMIT 1`},
 			statement{&s.headOf, `SELECT latest FROM streams WHERE subject = $1`},
 			// One search of the index for each partition and each day until the newest of the log.
 			statement{&s.tails, `WITH RECURSIVE days (day) AS (SELECT CAST($3 AS bigint) UNION ALL

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
+	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/migrations"
 )
@@ -50,6 +51,7 @@ func OpenPostgres(ctx context.Context, url, masterKeyFile string, o Options) (*V
 		return nil, fmt.Errorf("vault: %w", err)
 	}
 	p := &shared{client: client, db: client.DB(), timeout: o.Timeout}
+	p.asked = postgres.NewGather(mostSecrets, p.askSecrets)
 	v, err := p.open(ctx, masterKeyFile, o)
 	if err != nil {
 		_ = client.Close()
@@ -64,7 +66,12 @@ type shared struct {
 	client  *postgres.Client
 	db      *sql.DB // the client's
 	timeout time.Duration
+	// asked makes the look-ups of secrets that come at about the same time share a statement.
+	asked *postgres.Gather[event.ID, []byte]
 }
+
+// mostSecrets is how many look-ups of secrets share a statement.
+const mostSecrets = 256
 
 func (p *shared) open(ctx context.Context, masterKeyFile string, o Options) (v *Vault, err error) {
 	format, err := p.format(ctx)
@@ -162,10 +169,34 @@ func (p *shared) health() (ok bool, since time.Time, detail string) { return p.c
 func (p *shared) close() error { return p.client.Close() }
 
 func (p *shared) secret(ctx context.Context, id event.ID) (box []byte, err error) {
-	err = p.do(ctx, func(ctx context.Context) error {
-		return p.db.QueryRowContext(ctx, "SELECT secret FROM chirograph_vault.subjects WHERE id = $1", id[:]).Scan(&box)
+	err = p.do(ctx, func(ctx context.Context) (err error) {
+		if box, err = p.asked.Ask(ctx, id); err == nil && box == nil {
+			err = sql.ErrNoRows
+		}
+		return err
 	})
 	return box, err
+}
+
+// askSecrets answers calls of secret; nil for a secret that is missing.
+func (p *shared) askSecrets(ctx context.Context, all []event.ID) ([][]byte, error) {
+	ids, at := make([][]byte, len(all)), make(map[event.ID][]int, len(all))
+	for i := range all {
+		ids[i] = all[i][:]
+		at[all[i]] = append(at[all[i]], i)
+	}
+	boxes := make([][]byte, len(all))
+	err := sqlrows.Query(ctx, p.db, "SELECT id, secret FROM chirograph_vault.subjects WHERE id = ANY ($1)", []any{ids}, func(scan func(...any) error) error {
+		var id, box []byte
+		err := scan(&id, &box)
+		if err == nil && len(id) == len(event.ID{}) {
+			for _, i := range at[event.ID(id)] {
+				boxes[i] = box
+			}
+		}
+		return err
+	})
+	return boxes, err
 }
 
 // addMasters adds the master key of a vault that a program of before has made since the table is there.

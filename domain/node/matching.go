@@ -18,8 +18,9 @@ const (
 	// receiptsWaiting bounds the receipts that wait to be matched. Further receipts are refused,
 	// and their carriers deliver them once more.
 	receiptsWaiting = 4096
-	// lookers is how many look-ups of receipts run side by side.
-	lookers = 4
+	// lookers is how many look-ups of receipts run side by side: those that are asked together cost
+	// little more than one.
+	lookers = 64
 	// dueEvery is how often the matcher is asked which look-ups are due.
 	dueEvery = 50 * time.Millisecond
 	// unansweredWaiting bounds the parts without an answer whose recipients are looked up after a

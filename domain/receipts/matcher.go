@@ -41,8 +41,10 @@ const (
 	// many wait, the others do not wait behind them.
 	looksAtOnce = 200
 	// crossNode is how long a receipt that this node does not know waits, unacknowledged, for
-	// another node's hand-off to reach the views, before it is put into the inbox.
-	crossNode = 150 * time.Millisecond
+	// another node's hand-off to reach the views. It waits crossWaits times before it is put into
+	// the inbox, which costs several events' work: a busy node writes its rows every 300 ms.
+	crossNode  = 200 * time.Millisecond
+	crossWaits = 2
 )
 
 // Matcher finds the message that a receipt is about, within the receipt's carrier account: by the
@@ -92,7 +94,7 @@ type receipt struct {
 	ids     []string  // the forms of its id
 	keys    []string  // under which it is parked, once it is
 	at      time.Time // when it came
-	waited  bool      // it has waited for another node's hand-off
+	waits   int       // how often it has waited for another node's hand-off
 	element *list.Element
 	next    time.Time // when it is looked up next
 	// wait is the time between its last look-up and the next.
@@ -342,9 +344,10 @@ func (m *Matcher) Found(id uint64, ref ledger.HandoffRef, how event.Match, ok bo
 	case m.recall(&out, r): // the carrier's answer came after the look-up
 	case err != nil:
 		out.Acks = append(out.Acks, Ack{r.ack, err})
-	case m.shared && !r.waited:
+	case m.shared && r.waits < crossWaits:
 		m.open++
-		r.waited, r.next = true, now.Add(crossNode)
+		r.waits++
+		r.next = now.Add(crossNode)
 		m.waiting = append(m.waiting, r)
 	default:
 		out.Kept = append(out.Kept, Kept{r.id, r.d, r.ack})

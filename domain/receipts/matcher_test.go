@@ -430,8 +430,23 @@ func (d *desk) due(t *testing.T, owner bool, want int) time.Time {
 	return next
 }
 
+// waits is how often the receipt of a look-up has waited for another node's hand-off.
+func (d *desk) waits(l Lookup) int { return d.lookups[l.ID].waits }
+
+// waitedOut finds nothing for look-ups, until those are made after which their receipts are kept.
+func (d *desk) waitedOut(out Actions, owner bool) Actions {
+	for d.waits(out.Lookups[0]) < crossWaits {
+		for _, l := range out.Lookups {
+			d.none(l)
+		}
+		d.now = d.now.Add(crossNode)
+		out, _ = d.Due(d.now, owner)
+	}
+	return out
+}
+
 // With other nodes a receipt that is unknown waits for their hand-offs, unacknowledged, and
-// is looked up once more, by every node, before it is kept.
+// is looked up again, by every node, before it is kept.
 func TestWaitsForAnotherNode(t *testing.T) {
 	for _, owner := range []bool{true, false} {
 		d := newDesk(t, true)
@@ -446,6 +461,11 @@ func TestWaitsForAnotherNode(t *testing.T) {
 		d.counts(out, 1, 0, 0, 0)
 		if !next.IsZero() {
 			t.Errorf("the next one is at %s", next)
+		}
+		out = d.waitedOut(out, owner)
+		d.counts(out, 1, 0, 0, 0)
+		if want := begun.Add(crossWaits * crossNode); !d.now.Equal(want) || len(d.acked) != 0 {
+			t.Errorf("the last look-up is at %s, not %s; acknowledged %v", d.now, want, d.acked)
 		}
 		out = d.none(out.Lookups[0])
 		d.counts(out, 0, 0, 1, 0)
@@ -712,6 +732,8 @@ func TestBoundOfThoseThatWait(t *testing.T) {
 	out, _ := d.Due(d.now, true)
 	d.counts(out, MaxLookups-looksAtOnce, 0, 0, 0)
 	d.counts(d.receipt("c1", "one more", "", 0), 0, 0, 0, 1)
+	out = d.waitedOut(out, true)
+	d.counts(d.receipt("c1", "one more", "", 0), 0, 0, 0, 1)
 	d.counts(d.none(out.Lookups[0]), 0, 0, 1, 0)
 	d.counts(d.receipt("c1", "one more", "", 0), 1, 0, 0, 0)
 	d.sound()
@@ -740,6 +762,7 @@ func TestInboxDelaysNoDelivery(t *testing.T) {
 	if more.Lookups[0].IDs[0] != "fresh" {
 		t.Errorf("looked up is %q", more.Lookups[0].IDs)
 	}
+	more = d.waitedOut(more, true)
 	d.counts(d.none(more.Lookups[0]), 0, 0, 1, 0)
 	for _, l := range out.Lookups {
 		d.none(l)

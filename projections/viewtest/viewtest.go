@@ -759,6 +759,7 @@ func handoffs(t *testing.T, open func(*testing.T) Store) {
 		}
 		return ref.Message, ok
 	}
+	var together sync.WaitGroup // look-ups may share a statement: each gets its own answer
 	for _, c := range []struct {
 		account, id string
 		want        event.ID
@@ -771,7 +772,15 @@ func handoffs(t *testing.T, open func(*testing.T) Store) {
 		if id, ok := find(c.account, c.id); id != c.want || ok == c.want.IsZero() {
 			t.Errorf("%s %s finds %v, not %v", c.account, c.id, id, c.want)
 		}
+		for range 20 {
+			together.Go(func() {
+				if ref, ok, err := s.Handoff(ctx, c.account, sms.IDKeys(c.id)); err != nil || ref.Message != c.want || ok == c.want.IsZero() {
+					t.Errorf("%s %s finds %v together with others, not %v; %v", c.account, c.id, ref.Message, c.want, err)
+				}
+			})
+		}
 	}
+	together.Wait()
 	// What no text can hold is an id like any other.
 	odd := sent(w, 0, a, "a\x00b")
 	flush()

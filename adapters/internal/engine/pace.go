@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"sync"
@@ -9,7 +10,8 @@ import (
 
 const (
 	// maxInterval is the longest time that appends wait for others. They wait that long at
-	// fullLoad events a second and more. The load is an average over loadWindow.
+	// fullLoad events a second and more, if Pace.Full does not say otherwise. The load is an
+	// average over loadWindow.
 	maxInterval, loadWindow = 5 * time.Millisecond, 200 * time.Millisecond
 	fullLoad                = 8000
 )
@@ -17,6 +19,9 @@ const (
 // Pace says how long appends wait for others, so that one request carries them all. It may be
 // used from any goroutine.
 type Pace struct {
+	// Full is at how many events a second they wait longest; 0: at 8,000.
+	Full int
+
 	mu  sync.Mutex
 	sum float64
 	at  time.Time
@@ -31,13 +36,13 @@ func (p *Pace) Add(n int, now time.Time) {
 }
 
 // Interval is the least time between the beginnings of two requests to one server or stream.
-// It grows with the square of the load: it is nearly 0 where latency counts, and 5 ms at 8,000
+// It grows with the square of the load: it is nearly 0 where latency counts, and 5 ms at Full
 // events a second and more.
 func (p *Pace) Interval(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	rate := p.sum * math.Exp(-now.Sub(p.at).Seconds()/loadWindow.Seconds()) / loadWindow.Seconds()
-	share := min(1, rate/fullLoad)
+	share := min(1, rate/float64(cmp.Or(p.Full, fullLoad)))
 	return time.Duration(share * share * float64(maxInterval))
 }
 

@@ -26,6 +26,15 @@ func TestPace(t *testing.T) {
 	if flat != maxInterval {
 		t.Errorf("at a million a second %s are waited", flat)
 	}
+	sooner := Pace{Full: 2000}
+	at := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
+	for range 2000 {
+		at = at.Add(time.Millisecond)
+		sooner.Add(1, at)
+	}
+	if d := sooner.Interval(at); d < time.Millisecond || d > 2*time.Millisecond {
+		t.Errorf("at 1,000 a second, half of what is full, %s are waited", d)
+	}
 	var p Pace
 	now := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
 	if p.Interval(now) != 0 {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/chirograph/chirograph/adapters/internal/postgres"
 	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/adapters/internal/viewsums"
 	"github.com/chirograph/chirograph/domain/event"
@@ -27,6 +28,7 @@ type Loader struct {
 	doubt                  func(p event.Partition, next int64, why error)
 	read                   *sql.DB
 	marks, streams, states *sql.Stmt
+	asked                  *postgres.Gather[asked, *loaded]
 }
 
 // New returns a Loader of a ledger's views. do runs a query within its time, perhaps twice, and its error
@@ -34,7 +36,9 @@ type Loader struct {
 // fit its sum, and up to where the partition was folded.
 func New(partitions int, do func(ctx context.Context, what string, query func(context.Context) error) error,
 	view func(ctx context.Context, what string, query func(context.Context, *sql.Tx) error) error, doubt func(p event.Partition, next int64, why error)) *Loader {
-	return &Loader{partitions: partitions, do: do, view: view, doubt: doubt}
+	r := &Loader{partitions: partitions, do: do, view: view, doubt: doubt}
+	r.asked = postgres.NewGather(most, r.load)
+	return r
 }
 
 // Prepare prepares the statements on the readers' connections. Streams are loaded as sets, because each statement
@@ -47,11 +51,11 @@ func (r *Loader) Prepare(ctx context.Context, read *sql.DB) (err error) {
 		}
 	}
 	prepare(&r.marks, `SELECT partition, next, summed, whole FROM partitions WHERE next > 0`)
-	// One statement is one snapshot. The first row says how far the partition was folded in it.
-	prepare(&r.streams, `SELECT NULL::bytea, NULL::bytea, next, summed, whole FROM partitions WHERE partition = $1
-		UNION ALL SELECT subject, state, 0, sum, 0 FROM streams WHERE subject = ANY($2) AND partition = $1 AND state IS NOT NULL
-		UNION ALL SELECT DISTINCT subject, NULL::bytea, 0, NULL::bigint, 0 FROM standing WHERE subject = ANY($2)
-		UNION ALL SELECT DISTINCT subject, NULL::bytea, 0, NULL::bigint, 0 FROM opt_outs WHERE subject = ANY($2)`)
+	// One statement is one snapshot. The rows without a subject say how far the partitions were folded in it.
+	prepare(&r.streams, `SELECT partition, NULL::bytea, NULL::bytea, next, summed, whole FROM partitions WHERE partition = ANY($1)
+		UNION ALL SELECT partition, subject, state, 0, sum, 0 FROM streams WHERE subject = ANY($2) AND state IS NOT NULL
+		UNION ALL SELECT DISTINCT 0, subject, NULL::bytea, 0, NULL::bigint, 0 FROM standing WHERE subject = ANY($2)
+		UNION ALL SELECT DISTINCT 0, subject, NULL::bytea, 0, NULL::bigint, 0 FROM opt_outs WHERE subject = ANY($2)`)
 	prepare(&r.states, `SELECT subject, state, sum FROM streams WHERE subject = ANY($1) AND state IS NOT NULL
 		UNION ALL SELECT DISTINCT subject, NULL::bytea, NULL::bigint FROM standing WHERE subject = ANY($1)
 		UNION ALL SELECT DISTINCT subject, NULL::bytea, NULL::bigint FROM opt_outs WHERE subject = ANY($1)`)
@@ -93,58 +97,91 @@ func Unfit(p event.Partition, why error) error {
 // ErrMarked is why rows do not fit that this process, or another one, has found before.
 var ErrMarked = errors.New("they were found to differ from what was written")
 
-// Streams is part of ledger.Views.
-func (r *Loader) Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (folds map[event.Pseudonym]*recipient.State, asOf int64, err error) {
-	load := func(m *mark, subject event.Pseudonym, state []byte, sum sql.NullInt64) error {
+// most is how many calls of Streams share one statement.
+const most = 256
+
+// asked is one call of Streams.
+type asked struct {
+	p        event.Partition
+	subjects []event.Pseudonym
+}
+
+// loaded is the rows of all calls that shared a statement.
+type loaded struct {
+	marks   map[event.Partition]mark
+	streams map[event.Pseudonym]row
+	listed  map[event.Pseudonym]bool // that the lists of opt-outs have
+}
+
+// row is a stream's row.
+type row struct {
+	p     event.Partition
+	state []byte
+	sum   sql.NullInt64
+}
+
+// load reads the rows that calls of Streams ask for.
+func (r *Loader) load(ctx context.Context, all []asked) ([]*loaded, error) {
+	var partitions []int64
+	var subjects [][]byte
+	for _, a := range all {
+		partitions = append(partitions, int64(a.p))
+		subjects = append(subjects, ids(a.subjects)...)
+	}
+	l := &loaded{map[event.Partition]mark{}, make(map[event.Pseudonym]row, len(subjects)), map[event.Pseudonym]bool{}}
+	err := sqlrows.Each(ctx, r.streams, []any{partitions, subjects}, func(scan func(...any) error) error {
+		var x row
+		var subject sql.RawBytes
+		var next int64
+		var whole sql.NullInt64
+		if err := scan(&x.p, &subject, &x.state, &next, &x.sum, &whole); err != nil {
+			return err
+		}
 		switch {
-		case m.next == 0:
-			return nil // rows without a mark say nothing
-		case state == nil:
-			return errGone
-		case !m.fits(subject, state, sum):
-			return errRow
+		case subject == nil:
+			l.marks[x.p] = markOf(next, x.sum, whole)
+		case x.state == nil:
+			l.listed[toID(subject)] = true
+		default:
+			l.streams[toID(subject)] = x
 		}
-		s := new(recipient.State)
-		folds[subject] = s
-		return json.Unmarshal(state, s)
-	}
-	var m mark
-	var listed []event.Pseudonym
-	err = r.do(ctx, "load streams", func(ctx context.Context) (err error) {
-		folds = make(map[event.Pseudonym]*recipient.State, len(subjects))
-		m, listed = mark{}, nil
-		err = sqlrows.Each(ctx, r.streams, []any{int64(p), ids(subjects)}, func(scan func(...any) error) error {
-			var subject, state sql.RawBytes
-			var next int64
-			var sum, whole sql.NullInt64
-			if err := scan(&subject, &state, &next, &sum, &whole); err != nil {
-				return err
-			}
-			if subject == nil {
-				m = markOf(next, sum, whole)
-				return m.unfit(p)
-			}
-			if state == nil {
-				listed = append(listed, toID(subject))
-				return nil
-			}
-			return load(&m, toID(subject), state, sum)
-		})
-		for _, s := range listed {
-			if err == nil && folds[s] == nil {
-				err = load(&m, s, nil, sql.NullInt64{})
-			}
-		}
-		return err
+		return nil
 	})
-	for _, why := range []error{errRow, errGone} {
-		if errors.Is(err, why) {
-			r.doubt(p, m.next, why)
-			err = Unfit(p, why)
-		}
-	}
-	if err != nil {
+	return slices.Repeat([]*loaded{l}, len(all)), err
+}
+
+// Streams is part of ledger.Views. Calls at about the same time share a statement.
+func (r *Loader) Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (folds map[event.Pseudonym]*recipient.State, asOf int64, err error) {
+	var l *loaded
+	if err := r.do(ctx, "load streams", func(ctx context.Context) (err error) {
+		l, err = r.asked.Ask(ctx, asked{p, subjects})
+		return err
+	}); err != nil {
 		return nil, 0, err
+	}
+	m := l.marks[p]
+	if m.whole.Damaged {
+		return nil, 0, Unfit(p, ErrMarked)
+	}
+	folds = make(map[event.Pseudonym]*recipient.State, len(subjects))
+	if m.next == 0 {
+		return folds, 0, nil // rows without a mark say nothing
+	}
+	for _, s := range subjects {
+		x, ok := l.streams[s]
+		switch ok = ok && x.p == p; {
+		case !ok && !l.listed[s]:
+		case !ok:
+			return nil, 0, r.differs(p, m.next, errGone)
+		case !m.fits(s, x.state, x.sum):
+			return nil, 0, r.differs(p, m.next, errRow)
+		default:
+			state := new(recipient.State)
+			if err := json.Unmarshal(x.state, state); err != nil {
+				return nil, 0, fmt.Errorf("load streams: %w", err)
+			}
+			folds[s] = state
+		}
 	}
 	return folds, m.next, nil
 }
@@ -158,11 +195,10 @@ func (r *Loader) Rows(context.Context, event.Partition, []recipient.RowKey) (map
 	return nil, 0, errors.New("these views keep no rows of streams")
 }
 
-func (m *mark) unfit(p event.Partition) error {
-	if m.whole.Damaged {
-		return Unfit(p, ErrMarked)
-	}
-	return nil
+// differs tells of a partition with a row that is not as it was written.
+func (r *Loader) differs(p event.Partition, next int64, why error) error {
+	r.doubt(p, next, why)
+	return Unfit(p, why)
 }
 
 func marksOf(ctx context.Context, stmt *sql.Stmt, args ...any) (map[event.Partition]mark, error) {
