@@ -216,11 +216,17 @@ func (c *Clerk) Inherit(old *Clerk) []dispatch.Call {
 	return calls
 }
 
-// Backlog is how many streams are ready to be looked at, or stay undecided because too many messages wait for a carrier.
-func (c *Clerk) Backlog() int { return len(c.agenda.ready) + c.windows.parkedCount() }
+// Backlog is how many streams are ready to be looked at, and how many stay undecided because too many messages wait for a
+// carrier.
+func (c *Clerk) Backlog() (ready, parked int) {
+	return len(c.agenda.ready), c.windows.parkedCount()
+}
 
 // Full reports whether more streams wait than Config.MaxBacklog.
-func (c *Clerk) Full() bool { return c.Backlog() > c.cfg.MaxBacklog }
+func (c *Clerk) Full() bool {
+	ready, parked := c.Backlog()
+	return ready+parked > c.cfg.MaxBacklog
+}
 
 // Horizon is how far ahead the clerk keeps timers. What becomes due later, Look must tell.
 func (c *Clerk) Horizon() time.Duration { return c.cfg.Horizon }

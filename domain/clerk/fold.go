@@ -323,13 +323,21 @@ func (f *Fold) Committed(n uint64) {
 	if f.weight <= f.most {
 		return
 	}
-	// Those of which nothing more is awaited leave first.
-	for _, settled := range []bool{true, false} {
+	// Those of which nothing more is awaited leave first. Those that are ready leave last, and only where there are very many:
+	// they are needed soon, and a clerk that cannot keep up must not load each once more.
+	for pass := range 3 {
+		if pass == 2 && f.weight <= f.most*mostReady {
+			return
+		}
 		for s, st := range f.streams {
 			if f.weight <= f.most*3/4 {
 				return
 			}
-			if st.cut <= f.committed && f.dirty[s] == nil && (!settled || st.settled()) && !st.busy() {
+			leaves := st.settled() && !st.queued
+			if pass > 0 {
+				leaves = pass == 2 || !st.queued
+			}
+			if leaves && st.cut <= f.committed && f.dirty[s] == nil && !st.busy() {
 				f.weigh(st, 0)
 				delete(f.streams, s)
 				f.evicted(st)
@@ -337,6 +345,9 @@ func (f *Fold) Committed(n uint64) {
 		}
 	}
 }
+
+// mostReady is how many times the bound of memory streams may take that are ready to be looked at.
+const mostReady = 4
 
 // What streams take in memory, about, in bytes: a new one; a message of one that was loaded; a submit that is kept for its
 // body; a row. Once its fold was encoded, a stream is taken to need half as much again as that.

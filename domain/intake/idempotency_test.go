@@ -221,7 +221,7 @@ func BenchmarkReservations(b *testing.B) {
 type taking struct{}
 
 func (taking) Takes() error                                       { return nil }
-func (taking) TakesFor(event.Partition) error                     { return nil }
+func (taking) TakesFor(context.Context, event.Partition) error    { return nil }
 func (taking) KeysKnown() bool                                    { return true }
 func (taking) WaitForKeys(context.Context, event.Partition) error { return nil }
 func (taking) Committed(event.Partition) int64                    { return 0 }

@@ -30,8 +30,8 @@ import (
 type Serving interface {
 	// Takes says why no submits are taken now; nil if they are.
 	Takes() error
-	// TakesFor says why no submits are taken for a partition now; nil if they are.
-	TakesFor(p event.Partition) error
+	// TakesFor says why no submits are taken for a partition now; nil if they are. It may wait a moment. Its error is an ErrRefused.
+	TakesFor(ctx context.Context, p event.Partition) error
 	// KeysKnown reports whether the views know every idempotency key that was used before this node began to
 	// ask them. Until then the reservations alone do not tell: their database may be new, or an older one.
 	KeysKnown() bool

@@ -66,7 +66,7 @@ func (in *Intake) prepare(ctx context.Context, c ledger.Caller, r *SubmitRequest
 	}
 	w := in.cfg.Writer
 	stream := w.Stream(c.Tenant, to)
-	if err := in.cfg.Serving.TakesFor(stream.Partition); err != nil {
+	if err := in.cfg.Serving.TakesFor(ctx, stream.Partition); err != nil {
 		return nil, nil, err
 	}
 	if stream, err = w.Keyed(ctx, stream); err != nil {

@@ -60,9 +60,19 @@ func (ps *partitions) until(ctx context.Context, cond func() bool) error {
 	}
 }
 
+// How much a submit is slowed down: by paceOf for each stream that is ready beyond calm, and by mostPaced at most.
+const (
+	calm      = 256
+	paceOf    = 20 * time.Microsecond
+	mostPaced = 100 * time.Millisecond
+)
+
 // TakesFor says why no submits are taken for a partition; nil if they are. Of a partition of
 // another node it knows nothing, and returns nil.
-func (ps *partitions) TakesFor(p event.Partition) error {
+//
+// Where more streams wait for the clerk than it looks at in a moment, a submit is slowed down a little, so that requests do not
+// take the time that the clerk needs to keep up with them.
+func (ps *partitions) TakesFor(ctx context.Context, p event.Partition) error {
 	l := ps.all[p]
 	switch {
 	case !l.serving.Load():
@@ -71,6 +81,11 @@ func (ps *partitions) TakesFor(p event.Partition) error {
 		return ledger.Refused(errors.New("the recipient's partition is stopped; see /readyz"))
 	case l.full.Load():
 		return ledger.Refused(errors.New("too many messages wait for a decision"))
+	}
+	if n := l.ready.Load() - calm; n > 0 {
+		if err := sleep(ctx, min(time.Duration(n)*paceOf, mostPaced)); err != nil {
+			return ledger.Refused(err)
+		}
 	}
 	return nil
 }

@@ -47,8 +47,9 @@ type pipeline struct {
 	applied atomic.Int64 // how many events were applied
 	control atomic.Int64 // the control position in force
 	backlog atomic.Int64
-	full    atomic.Bool // whether so much waits that submits are refused
-	written uint64      // how many batches were given to the views
+	ready   atomic.Int64 // of the backlog, what could be looked at now
+	full    atomic.Bool  // whether so much waits that submits are refused
+	written uint64       // how many batches were given to the views
 	// keys says whether the views know every idempotency key that was used before this run.
 	keys wholeKeys
 	// committed is the index up to which the views have committed.
@@ -468,8 +469,7 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 		l.drainClerk(c, now)
 	}
 	out := c.Act(ctx, now, fault, detail)
-	l.backlog.Store(int64(c.Backlog()))
-	l.full.Store(c.Full())
+	l.waits(c)
 	for _, p := range out.Proposals {
 		n.cfg.Log.Append(l.p, p.Events, func(a ledger.Appended) {
 			l.do(func(now *clerk.Clerk, _ time.Time) []dispatch.Call {
@@ -508,6 +508,14 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 		wait = 0
 	}
 	return wait, nil
+}
+
+// waits takes down how much work waits, for those who submit.
+func (l *pipeline) waits(c *clerk.Clerk) {
+	ready, parked := c.Backlog()
+	l.backlog.Store(int64(ready + parked))
+	l.ready.Store(int64(ready))
+	l.full.Store(c.Full())
 }
 
 // load loads streams from the views into the clerk, and the rows that records of loaded streams need.

@@ -86,9 +86,8 @@ func TestRowsChangeNothing(t *testing.T) {
 			}
 			k.begin(batch)
 			for i, e := range batch {
-				want := Why("")
 				index := int64(len(all) - len(batch) + i)
-				want = whole.s.Evolve(&whole.p, index, e)
+				want := whole.s.Evolve(&whole.p, index, e)
 				if got := k.s.Evolve(&k.p, index, e); got != want {
 					t.Fatalf("seed %d: event %d (%s) is %q with rows, and %q without", seed, index, e.Data.Type(), got, want)
 				}

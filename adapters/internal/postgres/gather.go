@@ -95,7 +95,7 @@ func (g *Gather[Q, A]) run() {
 		if !more {
 			return
 		}
-		time.Sleep(rest)
+		<-time.After(rest) // a few milliseconds at most
 		ctx, cancel := context.WithCancel(context.Background())
 		if all := g.take(cancel); len(all) > 0 { // else their callers have left
 			g.answer(ctx, all)

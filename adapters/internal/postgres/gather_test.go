@@ -78,9 +78,9 @@ func TestGather(t *testing.T) {
 		for q := range 5 {
 			ask(q)
 		}
-		time.Sleep(2500 * time.Microsecond) // 1 ms for the first, and the statement with three has begun and ended
-		ask(5)                              // it waits for others until 5 ms after that one began
-		time.Sleep(3 * time.Millisecond)
+		<-time.After(2500 * time.Microsecond) // 1 ms for the first, and the statement with three has begun and ended
+		ask(5)                                // it waits for others until 5 ms after that one began
+		<-time.After(3 * time.Millisecond)
 		ask(6)
 		callers.Wait()
 		if !slices.EqualFunc(a.asked, [][]int{{0}, {1, 2, 3}, {4, 5, 6}}, slices.Equal[[]int]) {
