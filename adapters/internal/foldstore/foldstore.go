@@ -49,7 +49,7 @@ type Options struct {
 	// Cache is how many bytes of blocks are kept in memory. Default 16 MiB. What is not written yet takes up to
 	// three times Memory besides.
 	Cache int64
-	// Memory is how many bytes are gathered before they are written as a file. Default 6 MiB.
+	// Memory is how many bytes are gathered before they are written as a file. Default 16 MiB.
 	Memory uint64
 	// ReadOnly opens the store without changing anything in its folder.
 	ReadOnly bool
@@ -76,7 +76,7 @@ func Open(dir string, o Options) (_ *Store, err error) {
 		o.Cache = 16 << 20
 	}
 	if o.Memory == 0 {
-		o.Memory = 6 << 20
+		o.Memory = 16 << 20
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -92,7 +92,9 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	}
 	options := &pebble.Options{
 		FS: files, Lock: lock, Logger: logger{}, ReadOnly: o.ReadOnly, CacheSize: o.Cache, MemTableSize: o.Memory,
-		MemTableStopWritesThreshold: 3, L0CompactionThreshold: 4, L0StopWritesThreshold: 24,
+		// Keys are random, so each merge of new files rewrites the level below. Fewer merges of more: 12 to 18 microseconds of CPU
+		// a stream among 600,000, against 18 to 43 with 6 MiB, 4 files and 64 MiB.
+		MemTableStopWritesThreshold: 3, L0CompactionThreshold: 8, L0StopWritesThreshold: 24, LBaseMaxBytes: 256 << 20,
 		FormatMajorVersion: pebble.FormatNewest, MaxOpenFiles: 500,
 		CompactionConcurrencyRange: func() (lower, upper int) { return 1, 1 },
 	}
