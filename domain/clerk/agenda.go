@@ -93,6 +93,8 @@ func (a *agenda) remind(st *stream, t, now time.Time) {
 func (a *agenda) evicted(st *stream) {
 	if !st.timer.IsZero() && st.state.Due().IsZero() {
 		a.moot[st.subject] = true
+	} else { // it may have left memory before, with nothing due then
+		delete(a.moot, st.subject)
 	}
 }
 

@@ -78,6 +78,17 @@ func TestTimersOfEvictedStreams(t *testing.T) {
 	if !slices.Equal(out.Need, []event.Pseudonym{waits.subject}) || len(c.agenda.moot) != 0 || len(c.agenda.timers) != 0 {
 		t.Fatalf("%v are loaded, and there are %d timers", out.Need, len(c.agenda.timers))
 	}
+	// A stream that left memory with nothing due, came back, and left with something due is loaded for that.
+	settled.timer = time.Time{}
+	c.agenda.remind(settled, due, now)
+	c.fold.evicted(settled)
+	settled.state.Messages, settled.timer = waits.state.Messages, time.Time{}
+	c.fold.evicted(settled)
+	out = Actions{}
+	if c.fallDue(&out, due); len(out.Need) == 0 {
+		t.Fatal("a stream with something due is not loaded, because nothing was due when it left memory before")
+	}
+	c.agenda.timers = nil
 	c.Look([]ledger.Due{{Subject: waits.subject, At: now}, {Subject: waits.subject, At: due}}, due)
 	c.Look([]ledger.Due{{Subject: waits.subject, At: now}, {Subject: waits.subject, At: due}}, due.Add(time.Minute))
 	if len(c.agenda.timers) != 3 { // the second look adds what is due at its first instant
