@@ -79,7 +79,7 @@ func (b *Batch) Unreserve(tenant, key string, until time.Time) error {
 	}
 	all, err := readReservations(raw)
 	if err != nil {
-		return err
+		return b.s.failed(err)
 	}
 	b.value = b.value[:0]
 	for i := range all {

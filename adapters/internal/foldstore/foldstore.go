@@ -51,8 +51,6 @@ type Options struct {
 	Cache int64
 	// Memory is how many bytes are gathered before they are written as a file. Default 16 MiB.
 	Memory uint64
-	// ReadOnly opens the store without changing anything in its folder.
-	ReadOnly bool
 }
 
 // Store is an open store. Its methods may be called from any goroutine, but one at a time makes a Batch.
@@ -91,7 +89,7 @@ func Open(dir string, o Options) (_ *Store, err error) {
 		return nil, fmt.Errorf("%w: a read found it: %s", ErrDamaged, why)
 	}
 	options := &pebble.Options{
-		FS: files, Lock: lock, Logger: logger{}, ReadOnly: o.ReadOnly, CacheSize: o.Cache, MemTableSize: o.Memory,
+		FS: files, Lock: lock, Logger: logger{}, CacheSize: o.Cache, MemTableSize: o.Memory,
 		// Keys are random, so each merge of new files rewrites the level below: fewer merges of more cost less (14 to 28
 		// microseconds of CPU a stream among 600,000, against 18 to 43 with 6 MiB and 64 MiB). But each file that is not merged
 		// yet is asked by every look-up: with 8 of them look-ups cost more than merging saves.
@@ -391,6 +389,7 @@ func after(prefix []byte) []byte {
 	}
 }
 
+// each calls f for each record between two keys. A record that f finds damaged is noted like one that cannot be read.
 func (s *Store) each(r pebble.Reader, from, to []byte, f func(key, value []byte) error) (err error) {
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
@@ -406,7 +405,9 @@ func (s *Store) each(r pebble.Reader, from, to []byte, f func(key, value []byte)
 		if err != nil {
 			return s.failed(err)
 		}
-		if err := f(it.Key(), value); err != nil {
+		if err := f(it.Key(), value); errors.Is(err, errDamaged) {
+			return s.failed(err)
+		} else if err != nil {
 			return err
 		}
 	}
