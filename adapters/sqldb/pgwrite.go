@@ -31,7 +31,7 @@ import (
 type pgWriter struct {
 	p     *pgEngine
 	cache *recent.Messages
-	sums  *viewsums.Recent
+	sums  recent.Map[event.Pseudonym, int64] // of the streams' rows
 	desk  *desk.Writer
 
 	conn   *pgx.Conn
@@ -105,6 +105,8 @@ type pgTx struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	open   bool
+	// committed says that the rows, and with them their sums, are as this transaction has written them.
+	committed bool
 	// readOnly says that the server takes no writes.
 	readOnly bool
 
@@ -294,11 +296,6 @@ func (t *pgTx) beside() *localfolds.Tx { return nil }
 
 func (t *pgTx) sums(p event.Partition) *viewsums.Contents { return t.partitions[p] }
 
-func (t *pgTx) sum(subject event.Pseudonym) (sum int64, there bool, err error) {
-	s := t.rowSums[subject]
-	return s.sum, s.there, nil
-}
-
 func (t *pgTx) message(id event.ID) (*reading.Message, error) { return t.docs[id], nil }
 
 func (t *pgTx) latest(subject event.Pseudonym) (event.ID, error) { return t.latests[subject], nil }
@@ -312,6 +309,7 @@ func (t *pgTx) commit() error {
 	if err != nil {
 		return t.w.p.explain(err)
 	}
+	t.committed = true
 	for p, m := range t.put {
 		t.w.written[p] = written{m.Next, m.Hash}
 	}
@@ -334,6 +332,9 @@ func (t *pgTx) undo() {
 
 func (t *pgTx) rollback() {
 	t.undo()
+	if !t.committed {
+		t.w.sums.Clear()
+	}
 	t.cancel()
 }
 
@@ -509,7 +510,19 @@ func (t *pgTx) insertStream(s *streamRow, latest event.ID) (fresh bool, err erro
 		return false, nil
 	}
 	t.newStreams.add(s, latest)
+	t.sum(s)
 	return true, nil
+}
+
+// sum takes down the sum that a row will have. What it takes down in a bucket that is not whole is not used.
+func (t *pgTx) sum(s *streamRow) {
+	x := t.partitions[s.partition]
+	if old := t.rowSums[s.subject]; old.there {
+		x.Replace(s.subject, old.sum, s.sum())
+	} else {
+		x.Insert(s.subject, s.sum())
+	}
+	t.w.sums.Put(s.subject, s.sum())
 }
 
 func (s *staged) linkStream(row *streamRow, latest event.ID) error {
@@ -518,8 +531,9 @@ func (s *staged) linkStream(row *streamRow, latest event.ID) error {
 	return nil
 }
 
-func (s *staged) putStream(row *streamRow, latest event.ID) error {
-	s.streams.add(row, latest)
+func (t *pgTx) putStream(s *streamRow, latest event.ID) error {
+	t.streams.add(s, latest)
+	t.sum(s)
 	return nil
 }
 
@@ -818,6 +832,7 @@ func (p *pgEngine) reset(part event.Partition) error {
 		t.open = err != nil
 	}
 	t.undo()
+	p.writer.sums.Clear()
 	delete(p.writer.written, part)
 	return p.explain(err)
 }

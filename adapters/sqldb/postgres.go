@@ -14,6 +14,7 @@ import (
 	"github.com/chirograph/chirograph/adapters/internal/folds"
 	"github.com/chirograph/chirograph/adapters/internal/lookups"
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
+	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/adapters/internal/viewmarks"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -314,7 +315,7 @@ func (p *pgEngine) open(ctx context.Context, o Options) (_ *DB, err error) {
 	}
 	d.engine, d.pg, d.read = p, p, p.client.DB()
 	d.asked = lookups.New(d.do)
-	p.writer = pgWriter{p: p, cache: d.cache, sums: &d.writer.sums, desk: d.writer.desk, written: map[event.Partition]written{}}
+	p.writer = pgWriter{p: p, cache: d.cache, sums: recent.NewMap[event.Pseudonym, int64](1 << 15), desk: d.writer.desk, written: map[event.Partition]written{}}
 	streams := folds.New(o.Partitions, d.do, d.view, d.doubt)
 	d.loader = streams
 	if err := errors.Join(d.stmt.prepare(ctx, d.read, true), streams.Prepare(ctx, d.read), d.asked.Prepare(ctx, d.read)); err != nil {

@@ -310,9 +310,6 @@ func (t sqliteReviews) sums(p event.Partition) *viewsums.Contents {
 	return &x
 }
 
-// sum is not asked for: the folds are not in this database.
-func (t sqliteReviews) sum(event.Pseudonym) (int64, bool, error) { return 0, false, nil }
-
 func (t *sqliteTx) message(id event.ID) (*reading.Message, error) {
 	var doc []byte
 	err := t.sqlite.message.QueryRow(id[:]).Scan(&doc)

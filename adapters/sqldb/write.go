@@ -44,7 +44,6 @@ type writer struct {
 
 	// Only its goroutine uses these. pruned is the partition's time at the last pruning.
 	cache  *recent.Messages
-	sums   viewsums.Recent
 	desk   *desk.Writer
 	pruned map[event.Partition]time.Time
 }
@@ -146,8 +145,6 @@ type tx interface {
 	beside() *localfolds.Tx
 	// sums is what the partition's rows must be, as of the mark. It is the caller's own.
 	sums(p event.Partition) *viewsums.Contents
-	// sum is the sum of a stream's row; there is false if there is no row.
-	sum(subject event.Pseudonym) (sum int64, there bool, err error)
 	// message reads a message; nil if there is none.
 	message(id event.ID) (*reading.Message, error)
 
@@ -202,7 +199,6 @@ func (w *writer) commit(ops []op) {
 	t, err := w.apply(batches, errs)
 	if err != nil {
 		w.cache.Clear() // its messages may have been changed
-		w.sums.Clear()
 		w.desk.Forget()
 		if len(ops) > 1 && !w.engine.away(err) {
 			for _, o := range ops {
@@ -663,10 +659,7 @@ func (t *txn) writeStream(s *streamRow) error {
 		if err != nil {
 			return err
 		}
-		switch {
-		case fresh:
-			t.addSum(s)
-		case latest.IsZero():
+		if !fresh && latest.IsZero() {
 			if latest, err = t.tx.latest(s.subject); err != nil {
 				return err
 			}
@@ -689,35 +682,7 @@ func (t *txn) writeStream(s *streamRow) error {
 			return t.tx.linkStream(s, latest)
 		}
 	}
-	if t.tx.beside() != nil { // a stream has a sum only as a row
-		return t.tx.putStream(s, latest)
-	}
-	old, there := t.w.sums.Get(s.subject)
-	x := t.sums[s.partition]
-	if whole := x.IsWhole(viewsums.Bucket(s.subject)); !there && whole {
-		var err error
-		if old, there, err = t.tx.sum(s.subject); err != nil {
-			return err
-		}
-	}
-	if err := t.tx.putStream(s, latest); err != nil {
-		return err
-	}
-	if there {
-		x.Replace(s.subject, old, s.sum())
-		t.w.sums.Put(s.subject, s.sum())
-	} else {
-		t.addSum(s) // of no use, and not used, where the bucket is not whole
-	}
-	return nil
-}
-
-// addSum takes down the sum of a new row, where rows have sums.
-func (t *txn) addSum(s *streamRow) {
-	if t.tx.beside() == nil {
-		t.sums[s.partition].Insert(s.subject, s.sum())
-		t.w.sums.Put(s.subject, s.sum())
-	}
+	return t.tx.putStream(s, latest)
 }
 
 // sum is the sum of the row as it will be.
@@ -852,7 +817,6 @@ func (w *writer) reset(p event.Partition) error {
 		return fmt.Errorf("reset the views of partition %s: %w", p, err)
 	}
 	w.cache.Clear()
-	w.sums.Clear()
 	w.desk.Forget()
 	delete(w.pruned, p)
 	w.progress.Dropped(p)

@@ -74,7 +74,8 @@ func (f *Folds) replace() error {
 		return errors.Join(err, store.Close())
 	}
 	// No transaction is under way: one that begins holds using.
-	f.marks, f.recent, f.prunedTo = map[event.Partition]ledger.Mark{}, recentFolds{}, map[event.Partition]int64{}
+	f.marks, f.prunedTo = map[event.Partition]ledger.Mark{}, map[event.Partition]int64{}
+	f.recent.Clear()
 	return nil
 }
 

@@ -76,7 +76,7 @@ func (t *Tx) stream(subject event.Pseudonym, folded *ledger.Folded) (old recentF
 	if folded != nil && folded.New {
 		return old, false, nil
 	}
-	if old, there = t.f.recent.get(subject); !there {
+	if old, there = t.f.recent.Get(subject); !there {
 		var x foldstore.Stream
 		x, there, err = t.batch.Stream(subject)
 		err = t.f.noted(err)
@@ -109,7 +109,7 @@ func (t *Tx) put(p event.Partition, subject event.Pseudonym, folded *ledger.Fold
 			}
 		}
 	}
-	t.f.recent.put(subject, recentFold{x.Due, x.Latest})
+	t.f.recent.Put(subject, recentFold{x.Due, x.Latest})
 	return t.batch.PutStream(p, subject, old.due, &x)
 }
 
@@ -148,7 +148,7 @@ func (t *Tx) Commit(rows func() error) error {
 		return err
 	}
 	if err := t.batch.Commit(); err != nil {
-		t.f.recent = recentFolds{}
+		t.f.recent.Clear()
 		return err
 	}
 	b := t.f.store.Batch()
@@ -189,7 +189,7 @@ func (t *Tx) pruneRows(b *foldstore.Batch, p event.Partition, now time.Time) err
 func (t *Tx) Rollback(undone bool) {
 	t.batch.Close()
 	if undone {
-		t.f.recent = recentFolds{}
+		t.f.recent.Clear()
 	}
 	t.f.using.RUnlock()
 }
@@ -204,7 +204,7 @@ func (f *Folds) Reset(p event.Partition) error {
 	if err := f.store.Reset(p, func(x event.Pseudonym) bool { return x.Partition(f.partitions) == int(p) }); err != nil {
 		return f.noted(err)
 	}
-	f.recent = recentFolds{}
+	f.recent.Clear()
 	delete(f.marks, p)
 	delete(f.rowsPruned, p)
 	return nil
@@ -216,23 +216,5 @@ type recentFold struct {
 	latest event.ID
 }
 
-// recentFolds are those of the streams that were written last: at most twice mostRecentFolds.
-type recentFolds struct {
-	now, before map[event.Pseudonym]recentFold
-}
-
+// mostRecentFolds is how many streams a Folds remembers at least, once it has written so many.
 const mostRecentFolds = 1 << 14
-
-func (r *recentFolds) get(subject event.Pseudonym) (x recentFold, ok bool) {
-	if x, ok = r.now[subject]; !ok {
-		x, ok = r.before[subject]
-	}
-	return x, ok
-}
-
-func (r *recentFolds) put(subject event.Pseudonym, x recentFold) {
-	if len(r.now) >= mostRecentFolds || r.now == nil {
-		r.now, r.before = make(map[event.Pseudonym]recentFold), r.now
-	}
-	r.now[subject] = x
-}

@@ -1,4 +1,4 @@
-// Package recent keeps the messages of the views that were written last.
+// Package recent keeps what was written last: the messages of the views, and small values by their keys.
 package recent
 
 import (

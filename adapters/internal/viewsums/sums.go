@@ -187,28 +187,3 @@ func sealOf(id string, p event.Partition, h ledger.Head) (out [sealSize]byte) {
 	copy(out[:], sum[:])
 	return out
 }
-
-// Recent keeps the sums of the rows that were written last. It keeps at most twice most. Its owner keeps
-// others out meanwhile.
-type Recent struct{ now, before map[event.Pseudonym]int64 }
-
-const most = 1 << 15
-
-// Get returns a row's sum, if it is kept.
-func (r *Recent) Get(subject event.Pseudonym) (sum int64, ok bool) {
-	if sum, ok = r.now[subject]; !ok {
-		sum, ok = r.before[subject]
-	}
-	return sum, ok
-}
-
-// Put keeps a row's sum.
-func (r *Recent) Put(subject event.Pseudonym, sum int64) {
-	if len(r.now) >= most || r.now == nil {
-		r.now, r.before = make(map[event.Pseudonym]int64), r.now
-	}
-	r.now[subject] = sum
-}
-
-// Clear forgets all.
-func (r *Recent) Clear() { r.now, r.before = nil, nil }
