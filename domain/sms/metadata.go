@@ -132,8 +132,8 @@ type builder struct {
 func newAutomaton(code string) *automaton {
 	b := &builder{automaton: &automaton{}, byText: map[string]int{}, byProgress: map[string]uint32{}, byState: map[digitState]uint32{}, byAnswer: map[classified]uint32{}}
 	b.read(code)
-	b.answer(b.judge(nil, 0))
-	b.state(digitState{})
+	number(&b.answers, b.byAnswer, b.judge(nil, 0))
+	number(&b.states, b.byState, digitState{})
 	b.marks = make([]int, len(b.programOf))
 	b.steps++
 	var from []int
@@ -261,13 +261,13 @@ func (b *builder) build(from []int, length, more int) uint32 {
 	if s, ok := b.byProgress[string(key)]; ok {
 		return s
 	}
-	s := digitState{answer: b.answer(b.judge(from, length))}
+	s := digitState{answer: number(&b.answers, b.byAnswer, b.judge(from, length))}
 	if more > 0 && len(from) > 0 {
 		for d := range s.next {
 			s.next[d] = b.build(b.step(from, '0'+rune(d)), length+1, more-1)
 		}
 	}
-	n := b.state(s)
+	n := number(&b.states, b.byState, s)
 	b.byProgress[string(key)] = n
 	return n
 }
@@ -293,22 +293,13 @@ func (b *builder) judge(at []int, length int) classified {
 	return classified{kind: phonenumbers.UNKNOWN}
 }
 
-func (b *builder) answer(c classified) uint32 {
-	n, ok := b.byAnswer[c]
+// number is the number of a value among all, where it stands once.
+func number[V comparable](all *[]V, numbers map[V]uint32, v V) uint32 {
+	n, ok := numbers[v]
 	if !ok {
-		n = uint32(len(b.answers))
-		b.answers = append(b.answers, c)
-		b.byAnswer[c] = n
-	}
-	return n
-}
-
-func (b *builder) state(s digitState) uint32 {
-	n, ok := b.byState[s]
-	if !ok {
-		n = uint32(len(b.states))
-		b.states = append(b.states, s)
-		b.byState[s] = n
+		n = uint32(len(*all))
+		*all = append(*all, v)
+		numbers[v] = n
 	}
 	return n
 }
