@@ -6,6 +6,8 @@ package localfolds
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/hex"
@@ -13,6 +15,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,10 +83,7 @@ func (s *partitionSet) has(p event.Partition) bool {
 
 // Mark is part of ledger.Views: how far a partition is folded.
 func (f *Folds) Mark(p event.Partition) (ledger.Mark, error) {
-	if f.damaged.has(p) {
-		return ledger.Mark{}, folds.Unfit(p, folds.ErrMarked)
-	}
-	v, done, err := f.view()
+	v, done, err := f.viewOf(p)
 	if err != nil {
 		return ledger.Mark{}, err
 	}
@@ -93,10 +93,7 @@ func (f *Folds) Mark(p event.Partition) (ledger.Mark, error) {
 
 // Streams is part of ledger.Views.
 func (f *Folds) Streams(_ context.Context, p event.Partition, subjects []event.Pseudonym) (map[event.Pseudonym]*recipient.State, int64, error) {
-	if f.damaged.has(p) {
-		return nil, 0, folds.Unfit(p, folds.ErrMarked)
-	}
-	v, done, err := f.view()
+	v, done, err := f.viewOf(p)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -128,10 +125,7 @@ func (f *Folds) KeepsRows() bool { return true }
 
 // Rows is part of ledger.Views.
 func (f *Folds) Rows(_ context.Context, p event.Partition, keys []recipient.RowKey) (map[recipient.RowKey][]byte, int64, error) {
-	if f.damaged.has(p) {
-		return nil, 0, folds.Unfit(p, folds.ErrMarked)
-	}
-	v, done, err := f.view()
+	v, done, err := f.viewOf(p)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -260,13 +254,7 @@ func (f *Folds) Tails(account string, tail, day int64, limit int) (found []ledge
 		}
 	}
 	slices.SortFunc(found, func(a, b ledger.Tailed) int {
-		if a.Tenant != b.Tenant {
-			if a.Tenant < b.Tenant {
-				return -1
-			}
-			return 1
-		}
-		return slices.Compare(a.Subject[:], b.Subject[:])
+		return cmp.Or(strings.Compare(a.Tenant, b.Tenant), bytes.Compare(a.Subject[:], b.Subject[:]))
 	})
 	return found[:min(len(found), limit)], nil
 }
@@ -394,4 +382,12 @@ func (f *Folds) view() (v *foldstore.View, done func(), err error) {
 	}
 	v = f.store.View()
 	return v, func() { v.Close(); f.using.RUnlock() }, nil
+}
+
+// viewOf takes a snapshot for what is asked of one partition.
+func (f *Folds) viewOf(p event.Partition) (v *foldstore.View, done func(), err error) {
+	if f.damaged.has(p) {
+		return nil, nil, folds.Unfit(p, folds.ErrMarked)
+	}
+	return f.view()
 }
