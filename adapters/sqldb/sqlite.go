@@ -230,7 +230,7 @@ func (s *sqlite) begin([]*ledger.Batch) (tx, error) {
 	}
 	t, err := s.conn.BeginTx(context.Background(), nil)
 	if err != nil {
-		folds.Rollback(true)
+		folds.Rollback()
 		return nil, err
 	}
 	return &sqliteTx{sqliteReviews: sqliteReviews{s}, tx: t, put: map[event.Partition]ledger.Mark{}, putSums: map[event.Partition]viewsums.Contents{},
@@ -476,7 +476,10 @@ func (t *sqliteTx) commit() error {
 }
 
 // rollback ends the transaction, committed or not.
-func (t *sqliteTx) rollback() { t.folds.Rollback(t.tx.Rollback() == nil) }
+func (t *sqliteTx) rollback() {
+	_ = t.tx.Rollback() // it is an error after a commit
+	t.folds.Rollback()
+}
 
 func affected(r sql.Result, err error) (bool, error) {
 	n, err := affectedRows(r, err)

@@ -16,11 +16,13 @@ type Batch struct {
 	key   []byte
 	value []byte
 	marks map[event.Partition]*ledger.Mark
+	// written are the records of the streams that it writes.
+	written map[event.Pseudonym][]byte
 }
 
 // Batch begins a batch. End it by Commit or Close.
 func (s *Store) Batch() *Batch {
-	return &Batch{s: s, b: s.db.NewBatch(), marks: map[event.Partition]*ledger.Mark{}}
+	return &Batch{s: s, b: s.db.NewBatch(), marks: map[event.Partition]*ledger.Mark{}, written: map[event.Pseudonym][]byte{}}
 }
 
 // Close drops what was not committed.
@@ -28,7 +30,7 @@ func (b *Batch) Close() { _ = b.b.Close() } // what it held is of no use any mor
 
 // Stream reads a stream as it was before the batch; false if there was none.
 func (b *Batch) Stream(subject event.Pseudonym) (Stream, bool, error) {
-	return b.s.stream(b.s.get, subject)
+	return b.s.stream(b.s.known.now(), b.s.get, subject)
 }
 
 // PutStream writes a stream of a partition. was is what was due for it before; zero: nothing.
@@ -46,8 +48,9 @@ func (b *Batch) PutStream(p event.Partition, subject event.Pseudonym, was time.T
 		}
 	}
 	b.key = streamKey(b.key[:0], subject)
-	b.value = appendStream(b.value[:0], x)
-	return b.b.Set(b.key, b.value, nil)
+	record := appendStream(make([]byte, 0, streamHead+len(x.State)), x)
+	b.written[subject] = record
+	return b.b.Set(b.key, record, nil)
 }
 
 // PutMark writes how far a partition is folded.
@@ -95,11 +98,12 @@ func (b *Batch) Unreserve(tenant, key string, until time.Time) error {
 
 // Commit commits the batch. A crash may lose it, and then loses what was committed later too. After an error nothing of
 // it is there.
-func (b *Batch) Commit() error { return b.s.commit(b.b, pebble.NoSync, b.marks) }
+func (b *Batch) Commit() error { return b.s.commit(b.b, pebble.NoSync, b.marks, b.written) }
 
 // Reset drops a partition: its mark, its streams and their rows, its tails and its reservations. It reads the store through. It is
 // durable when Reset returns. in says of a subject whether it is of that partition.
 func (s *Store) Reset(p event.Partition, in func(event.Pseudonym) bool) (err error) {
+	defer s.known.forget()
 	b := s.db.NewBatch()
 	defer func() { _ = b.Close() }()
 	if err := b.Delete(markKey(p), nil); err != nil { // it goes first, so that nothing stands under it
@@ -111,7 +115,7 @@ func (s *Store) Reset(p event.Partition, in func(event.Pseudonym) bool) (err err
 			return err
 		}
 	}
-	if err := s.commit(b, pebble.Sync, map[event.Partition]*ledger.Mark{p: nil}); err != nil {
+	if err := s.commit(b, pebble.Sync, map[event.Partition]*ledger.Mark{p: nil}, nil); err != nil {
 		return err
 	}
 	for _, kind := range []byte{keyStream, keyRow} {

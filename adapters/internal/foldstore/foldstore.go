@@ -62,6 +62,7 @@ type Store struct {
 	// swap is held while a commit and its marks become visible together. The map is not changed once it is here.
 	swap  sync.RWMutex
 	marks map[event.Partition]ledger.Mark
+	known *known
 }
 
 // ErrDamaged means that a store is not what was written: make it anew.
@@ -98,9 +99,9 @@ func Open(dir string, o Options) (_ *Store, err error) {
 		CompactionConcurrencyRange: func() (lower, upper int) { return 1, 1 },
 	}
 	for i := range options.Levels {
-		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		options.Levels[i].FilterPolicy = filters{bloom.FilterPolicy(10)}
 	}
-	s := &Store{dir: dir, fs: files}
+	s := &Store{dir: dir, fs: files, known: newKnown()}
 	options.EventListener = &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) { s.foundDamaged(i.Path) }}
 	db, err := pebble.Open(dir, options)
 	if err != nil {
@@ -130,13 +131,15 @@ func (s *Store) readMarks() (map[event.Partition]ledger.Mark, error) {
 	return marks, err
 }
 
-// commit commits a batch, with the marks that it changes: nil ones are dropped.
-func (s *Store) commit(b *pebble.Batch, o *pebble.WriteOptions, change map[event.Partition]*ledger.Mark) error {
+// commit commits a batch, with the marks that it changes (nil ones are dropped) and the streams that it writes.
+func (s *Store) commit(b *pebble.Batch, o *pebble.WriteOptions, change map[event.Partition]*ledger.Mark, written map[event.Pseudonym][]byte) error {
 	s.swap.Lock()
 	defer s.swap.Unlock()
 	if err := b.Commit(o); err != nil {
+		s.known.forget()
 		return fmt.Errorf("write the folds: %w", err)
 	}
+	s.known.commit(written)
 	if len(change) == 0 {
 		return nil
 	}
@@ -216,6 +219,9 @@ func (s *Store) get(key []byte) ([]byte, error) {
 
 // find copies a value that an iterator of search finds; nil if there is none.
 func (s *Store) find(it *pebble.Iterator, key []byte) ([]byte, error) {
+	if !isLookedUp(key[0]) {
+		panic("foldstore: the filters do not know keys of this kind") // to find none would lose it
+	}
 	if !it.SeekPrefixGE(key) || !bytes.Equal(it.Key(), key) {
 		if err := it.Error(); err != nil {
 			return nil, s.failed(err)
@@ -252,7 +258,8 @@ func (s *Store) Clear(id string) error {
 	for p := range s.marks {
 		dropped[p] = nil
 	}
-	return s.commit(b, pebble.Sync, dropped)
+	defer s.known.forget()
+	return s.commit(b, pebble.Sync, dropped, nil)
 }
 
 // Sync makes everything durable that was committed.
@@ -263,6 +270,7 @@ type View struct {
 	s        *Store
 	snapshot *pebble.Snapshot
 	marks    map[event.Partition]ledger.Mark
+	commits  uint64           // how many there were
 	it       *pebble.Iterator // for look-ups, once there was one
 }
 
@@ -270,7 +278,7 @@ type View struct {
 func (s *Store) View() *View {
 	s.swap.RLock()
 	defer s.swap.RUnlock()
-	return &View{s: s, snapshot: s.db.NewSnapshot(), marks: s.marks}
+	return &View{s: s, snapshot: s.db.NewSnapshot(), marks: s.marks, commits: s.known.now()}
 }
 
 // Close ends the snapshot.
@@ -303,16 +311,23 @@ type Stream struct {
 	Latest event.ID
 }
 
-// Stream reads a stream; false if there is none.
+// Stream reads a stream; false if there is none. Its State must not be changed.
 func (v *View) Stream(subject event.Pseudonym) (x Stream, ok bool, err error) {
-	return v.s.stream(v.get, subject)
+	return v.s.stream(v.commits, v.get, subject)
 }
 
-func (s *Store) stream(get func(key []byte) ([]byte, error), subject event.Pseudonym) (x Stream, ok bool, err error) {
-	var key [17]byte
-	raw, err := get(streamKey(key[:0], subject))
-	if err != nil || raw == nil {
-		return x, false, err
+// stream reads a stream as it is after so many commits: get looks for its record as of then.
+func (s *Store) stream(commits uint64, get func(key []byte) ([]byte, error), subject event.Pseudonym) (x Stream, ok bool, err error) {
+	raw, ok := s.known.get(commits, subject)
+	if !ok {
+		var key [17]byte
+		if raw, err = get(streamKey(key[:0], subject)); err != nil {
+			return x, false, err
+		}
+		s.known.put(commits, subject, raw)
+	}
+	if raw == nil {
+		return x, false, nil
 	}
 	if x, err = readStream(raw); err != nil {
 		return x, false, s.failed(err)

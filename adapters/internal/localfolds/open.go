@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/foldstore"
-	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/adapters/internal/viewsums"
@@ -67,7 +66,7 @@ func Open(ctx context.Context, e *Rows) (_ *Folds, err error) {
 			err = errors.Join(err, store.Close())
 		}
 	}()
-	f := &opening{e, &Folds{rows: e, closing: make(chan struct{}), store: store, partitions: e.Partitions, marks: map[event.Partition]ledger.Mark{}, recent: recent.NewMap[event.Pseudonym, recentFold](mostRecentFolds), prunedTo: map[event.Partition]int64{},
+	f := &opening{e, &Folds{rows: e, closing: make(chan struct{}), store: store, partitions: e.Partitions, marks: map[event.Partition]ledger.Mark{}, prunedTo: map[event.Partition]int64{},
 		rowsPruned: map[event.Partition]time.Time{},
 		damaged:    partitionSet{in: map[event.Partition]bool{}}}}
 	if err := f.fit(ctx, dir); err != nil {

@@ -22,7 +22,6 @@ import (
 
 	"github.com/chirograph/chirograph/adapters/internal/folds"
 	"github.com/chirograph/chirograph/adapters/internal/foldstore"
-	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/adapters/internal/viewrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -48,7 +47,6 @@ type Folds struct {
 	// Only the writer uses these. marks is how far the folds are committed, and prunedTo the first day of which a partition's
 	// tails were kept when they were pruned last.
 	marks    map[event.Partition]ledger.Mark
-	recent   recent.Map[event.Pseudonym, recentFold]
 	prunedTo map[event.Partition]int64
 	// rowsPruned is the partition's time up to which its rows were pruned.
 	rowsPruned map[event.Partition]time.Time

@@ -75,7 +75,6 @@ func (f *Folds) replace() error {
 	}
 	// No transaction is under way: one that begins holds using.
 	f.marks, f.prunedTo = map[event.Partition]ledger.Mark{}, map[event.Partition]int64{}
-	f.recent.Clear()
 	return nil
 }
 

@@ -17,7 +17,7 @@ type Tx struct {
 	f     *Folds
 	batch *foldstore.Batch
 	// streams are those that were read, as they were before, and marks how far the folds are then.
-	streams map[event.Pseudonym]recentFold
+	streams map[event.Pseudonym]beside
 	marks   map[event.Partition]ledger.Mark
 	// ended are the keys of reservations that have ended. They are looked for once the folds are committed.
 	ended []endedKey
@@ -35,7 +35,7 @@ func (f *Folds) Begin() (*Tx, error) {
 		f.using.RUnlock()
 		return nil, errNoStore
 	}
-	return &Tx{f: f, batch: f.store.Batch(), streams: map[event.Pseudonym]recentFold{}, marks: map[event.Partition]ledger.Mark{}}, nil
+	return &Tx{f: f, batch: f.store.Batch(), streams: map[event.Pseudonym]beside{}, marks: map[event.Partition]ledger.Mark{}}, nil
 }
 
 // Mark is how far a partition's folds are committed.
@@ -69,26 +69,25 @@ func (t *Tx) Put(p event.Partition, subject event.Pseudonym, folded *ledger.Fold
 func (t *Tx) Latest(subject event.Pseudonym) event.ID { return t.streams[subject].latest }
 
 // stream is what is kept of a stream beside its state, as it was before the transaction; false if there was no such stream.
-func (t *Tx) stream(subject event.Pseudonym, folded *ledger.Folded) (old recentFold, there bool, err error) {
+func (t *Tx) stream(subject event.Pseudonym, folded *ledger.Folded) (old beside, there bool, err error) {
 	if old, there = t.streams[subject]; there {
 		return old, true, nil
 	}
 	if folded != nil && folded.New {
 		return old, false, nil
 	}
-	if old, there = t.f.recent.Get(subject); !there {
-		var x foldstore.Stream
-		x, there, err = t.batch.Stream(subject)
-		err = t.f.noted(err)
-		old = recentFold{x.Due, x.Latest}
+	x, there, err := t.batch.Stream(subject)
+	if err != nil {
+		return old, false, t.f.noted(err)
 	}
-	if there && err == nil {
+	old = beside{x.Due, x.Latest}
+	if there {
 		t.streams[subject] = old
 	}
-	return old, there, err
+	return old, there, nil
 }
 
-func (t *Tx) put(p event.Partition, subject event.Pseudonym, folded *ledger.Folded, old recentFold, latest event.ID) error {
+func (t *Tx) put(p event.Partition, subject event.Pseudonym, folded *ledger.Folded, old beside, latest event.ID) error {
 	x := foldstore.Stream{Due: old.due, Latest: old.latest}
 	if folded != nil {
 		x.State, x.Due = folded.State, folded.Due.Truncate(time.Millisecond)
@@ -109,7 +108,6 @@ func (t *Tx) put(p event.Partition, subject event.Pseudonym, folded *ledger.Fold
 			}
 		}
 	}
-	t.f.recent.Put(subject, recentFold{x.Due, x.Latest})
 	return t.batch.PutStream(p, subject, old.due, &x)
 }
 
@@ -148,7 +146,6 @@ func (t *Tx) Commit(rows func() error) error {
 		return err
 	}
 	if err := t.batch.Commit(); err != nil {
-		t.f.recent.Clear()
 		return err
 	}
 	b := t.f.store.Batch()
@@ -185,12 +182,9 @@ func (t *Tx) pruneRows(b *foldstore.Batch, p event.Partition, now time.Time) err
 	return err
 }
 
-// Rollback ends the transaction. undone says that it was not committed.
-func (t *Tx) Rollback(undone bool) {
+// Rollback ends the transaction.
+func (t *Tx) Rollback() {
 	t.batch.Close()
-	if undone {
-		t.f.recent.Clear()
-	}
 	t.f.using.RUnlock()
 }
 
@@ -204,17 +198,13 @@ func (f *Folds) Reset(p event.Partition) error {
 	if err := f.store.Reset(p, func(x event.Pseudonym) bool { return x.Partition(f.partitions) == int(p) }); err != nil {
 		return f.noted(err)
 	}
-	f.recent.Clear()
 	delete(f.marks, p)
 	delete(f.rowsPruned, p)
 	return nil
 }
 
-// recentFold is what the writer has to know of a stream that it writes once more.
-type recentFold struct {
+// beside is what is kept of a stream beside its state.
+type beside struct {
 	due    time.Time
 	latest event.ID
 }
-
-// mostRecentFolds is how many streams a Folds remembers at least, once it has written so many.
-const mostRecentFolds = 1 << 14

@@ -28,5 +28,11 @@ func (m *Map[K, V]) Put(k K, v V) {
 	m.now[k] = v
 }
 
+// Delete forgets a value.
+func (m *Map[K, V]) Delete(k K) {
+	delete(m.now, k)
+	delete(m.older, k)
+}
+
 // Clear forgets all.
 func (m *Map[K, V]) Clear() { m.now, m.older = map[K]V{}, nil }
