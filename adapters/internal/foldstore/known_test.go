@@ -41,6 +41,8 @@ func TestKnownStreams(t *testing.T) {
 	}
 	done := make(chan struct{})
 	var readers sync.WaitGroup
+	defer readers.Wait()
+	defer close(done)
 	for r := range 3 {
 		readers.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(r), 2))
@@ -93,8 +95,6 @@ func TestKnownStreams(t *testing.T) {
 		}
 		b.Close()
 	}
-	close(done)
-	readers.Wait()
 }
 
 // TestFilters: keys that are only walked through may not be looked up, since the filters do not know them.
