@@ -4,6 +4,7 @@ package rebuild
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -43,15 +44,21 @@ func New(log ledger.Log, views ledger.Views) *Rebuild {
 }
 
 // Fold continues each partition up to a bound (nil: the head that each has now), and returns how
-// many events it folded. step is called with the number of events of each batch.
+// many events it folded. step is called with the number of events of each batch. A bound after a head is ErrAhead: the log
+// has lost events that were there.
 func (r *Rebuild) Fold(ctx context.Context, upTo map[event.Partition]int64, step func(events int)) (n int64, err error) {
-	if upTo == nil { // ask before control is read, so that control has every position that they have applied
-		upTo = map[event.Partition]int64{}
-		for p := range r.folds {
-			if _, upTo[event.Partition(p)], err = r.log.Read(ctx, event.Partition(p), 0, 0); err != nil {
-				return 0, err
-			}
+	heads := map[event.Partition]int64{} // asked for before control is read, so that control has every position that they have applied
+	for p := range r.folds {
+		at := event.Partition(p)
+		if _, heads[at], err = r.log.Read(ctx, at, 0, 0); err != nil {
+			return 0, err
 		}
+		if upTo[at] > heads[at] {
+			return 0, fmt.Errorf("partition %d has %d events, not %d: %w", at, heads[at], upTo[at], ledger.ErrAhead)
+		}
+	}
+	if upTo == nil {
+		upTo = heads
 	}
 	if err := r.control.CatchUp(ctx); err != nil {
 		return 0, err
