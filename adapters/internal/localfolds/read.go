@@ -81,7 +81,7 @@ func (s *partitionSet) has(p event.Partition) bool {
 
 // Mark is part of ledger.Views: how far a partition is folded.
 func (f *Folds) Mark(p event.Partition) (ledger.Mark, error) {
-	v, done, err := f.viewOf(p)
+	v, done, err := f.view(p)
 	if err != nil {
 		return ledger.Mark{}, err
 	}
@@ -91,7 +91,7 @@ func (f *Folds) Mark(p event.Partition) (ledger.Mark, error) {
 
 // Streams is part of ledger.Views.
 func (f *Folds) Streams(_ context.Context, p event.Partition, subjects []event.Pseudonym) (map[event.Pseudonym]*recipient.State, int64, error) {
-	v, done, err := f.viewOf(p)
+	v, done, err := f.view(p)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -123,7 +123,7 @@ func (f *Folds) KeepsRows() bool { return true }
 
 // Rows is part of ledger.Views.
 func (f *Folds) Rows(_ context.Context, p event.Partition, keys []recipient.RowKey) (map[recipient.RowKey][]byte, int64, error) {
-	v, done, err := f.viewOf(p)
+	v, done, err := f.view(p)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -371,8 +371,13 @@ func (f *Folds) begin(ctx context.Context, db *sql.DB) (*sql.Tx, *foldstore.View
 	return tx, f.store.View(), nil
 }
 
-// view takes a snapshot, until done.
-func (f *Folds) view() (v *foldstore.View, done func(), err error) {
+// view takes a snapshot, until done. It is an error if one of the partitions that are asked about is damaged.
+func (f *Folds) view(about ...event.Partition) (v *foldstore.View, done func(), err error) {
+	for _, p := range about {
+		if f.damaged.has(p) {
+			return nil, nil, folds.Unfit(p, folds.ErrMarked)
+		}
+	}
 	f.using.RLock()
 	if f.store == nil {
 		f.using.RUnlock()
@@ -380,12 +385,4 @@ func (f *Folds) view() (v *foldstore.View, done func(), err error) {
 	}
 	v = f.store.View()
 	return v, func() { v.Close(); f.using.RUnlock() }, nil
-}
-
-// viewOf takes a snapshot for what is asked of one partition.
-func (f *Folds) viewOf(p event.Partition) (v *foldstore.View, done func(), err error) {
-	if f.damaged.has(p) {
-		return nil, nil, folds.Unfit(p, folds.ErrMarked)
-	}
-	return f.view()
 }
