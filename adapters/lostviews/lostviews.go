@@ -5,8 +5,6 @@ package lostviews
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -67,9 +65,9 @@ func (v *Views) Streams(ctx context.Context, f func(p event.Partition, s *recipi
 		if err := scan(&p, &raw); err != nil {
 			return err
 		}
-		s := new(recipient.State)
-		if json.Unmarshal(raw, s) != nil { // its error may quote what it read
-			return errors.New("the fold of a stream cannot be read")
+		s, err := recipient.Decode(raw)
+		if err != nil {
+			return err
 		}
 		for i := range s.OptOuts {
 			seen[s.OptOuts[i].Event] = true

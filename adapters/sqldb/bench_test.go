@@ -33,6 +33,8 @@ type bench struct {
 	parts            [benchPartitions]recipient.PartitionState
 	now              time.Time
 	keys, references bool
+	// bytes: the folds are in bytes and not JSON.
+	bytes bool
 }
 
 // life is one message's six events, judged, and its stream after each.
@@ -96,9 +98,12 @@ func (g *bench) batch(p int, lives []*life, from, to int) *ledger.Batch {
 			g.next[p]++
 			b.Judged = append(b.Judged, j)
 		}
-		state, err := json.Marshal(l.state)
-		if err != nil {
-			panic(err)
+		state := l.state.AppendEncoded(nil)
+		if !g.bytes {
+			var err error
+			if state, err = json.Marshal(l.state); err != nil {
+				panic(err)
+			}
 		}
 		b.Streams = append(b.Streams, ledger.Folded{Subject: l.state.Subject, State: state})
 	}
@@ -195,7 +200,7 @@ func benchmarkWrite(b *testing.B, open func(b *testing.B) (*sqldb.DB, func() tim
 		b.Run(c.name, func(b *testing.B) {
 			db, server := open(b)
 			defer db.Close()
-			g := &bench{now: time.Now(), keys: c.keys, references: c.references}
+			g := &bench{now: time.Now(), keys: c.keys, references: c.references, bytes: db.KeepsRows()}
 			var used, longest, took, served time.Duration
 			var doc []byte
 			state := 0

@@ -28,7 +28,7 @@ type Fold struct {
 	control   *control.Control
 	most      int64 // how many bytes of streams are kept in memory, about
 	rule      *recipient.Rule
-	keepRows  bool // the views keep rows of streams
+	keepRows  bool // the views keep rows of streams, and folds in bytes
 	bounds    recipient.Bounds
 	// apart is called with each message that becomes a row; nil: it is not.
 	apart func(of *stream, message event.ID)
@@ -46,6 +46,7 @@ type Fold struct {
 	dirty     map[event.Pseudonym]*stream // the streams that changed since the last cut
 	cuts      uint64
 	committed uint64
+	encoded   []byte // is written anew for each stream that is encoded
 }
 
 // StreamMemory is how many bytes of streams a Fold keeps in memory beside those in use, about.
@@ -59,8 +60,8 @@ func NewFold(p event.Partition, c *control.Control) *Fold {
 		streams: map[event.Pseudonym]*stream{}, dirty: map[event.Pseudonym]*stream{}, evicted: func(*stream) {}}
 }
 
-// KeepRows says whether the fold keeps settled messages and remembered ids in rows, as views can (ledger.Views.KeepsRows). Call it
-// before the fold is used.
+// KeepRows says whether the fold keeps settled messages and remembered ids in rows, and gives streams to the views in bytes and not as
+// JSON, as views can take them (ledger.Views.KeepsRows). Call it before the fold is used.
 func (f *Fold) KeepRows(keep bool) { f.keepRows = keep }
 
 // Restore makes the fold begin at a mark, under the registry of the mark's control position.
@@ -292,25 +293,32 @@ func (f *Fold) Cut() (*ledger.Batch, error) {
 	b := &ledger.Batch{Partition: f.partition, Mark: ledger.Mark{Next: f.next, Hash: f.hash, Partition: f.part}, Judged: f.judged}
 	for _, s := range sorted(f.dirty) {
 		st := f.dirty[s]
-		raw, err := json.Marshal(st.state)
+		raw, weight, err := encode(f, st.state)
 		if err != nil {
 			return nil, err
 		}
-		rows, err := recipient.RowsOf(st.state).Changed(f.cuts, f.committed)
-		if err != nil {
-			return nil, err
-		}
+		rows := recipient.RowsOf(st.state).Changed(f.cuts, f.committed)
 		b.Streams = append(b.Streams, ledger.Folded{Subject: s, State: raw, Rows: rows, Due: st.state.Due(), New: st.fresh})
 		st.cut, st.fresh = f.cuts, false
-		weight := newWeight + int64(len(raw))*3/2 + submitWeight*int64(len(st.submits))
+		weight += newWeight + submitWeight*int64(len(st.submits))
 		for i := range rows {
-			weight += rowWeight + int64(len(rows[i].Body))*3/2
+			weight += rowWeight + int64(len(rows[i].Body))*encodedWeight
 		}
 		f.weigh(st, weight)
 	}
 	clear(f.dirty)
 	f.judged = nil
 	return b, nil
+}
+
+// encode is a stream as the views keep it, and what the stream takes in memory for that, about.
+func encode(f *Fold, s *recipient.State) (raw []byte, weight int64, err error) {
+	if !f.keepRows {
+		raw, err = json.Marshal(s)
+		return raw, int64(len(raw)) * 3 / 2, err
+	}
+	f.encoded = s.AppendEncoded(f.encoded[:0])
+	return bytes.Clone(f.encoded), int64(len(f.encoded)) * encodedWeight, nil
 }
 
 // Cuts is how many batches Cut has made.
@@ -350,8 +358,10 @@ func (f *Fold) Committed(n uint64) {
 const mostReady = 4
 
 // What streams take in memory, about, in bytes: a new one; a message of one that was loaded; a submit that is kept for its
-// body; a row. Once its fold was encoded, a stream is taken to need half as much again as that.
+// body; a row. Once its fold was encoded, a stream is taken to need half as much again as its JSON, or encodedWeight times as much
+// as its bytes: about the same.
 const (
+	encodedWeight = 6
 	newWeight     = 512
 	messageWeight = 1024
 	submitWeight  = 1400

@@ -344,9 +344,14 @@ func (w *world) folds(records []ledger.Record) *node {
 				w.fail("promise 6: %s has folded, with its rows,\n%s\na fold without rows is\n%s", n.name, got, want)
 			}
 		}
+		for s, raw := range n.views.States {
+			if json := raw[0] == '{'; json == n.keepsRows() {
+				w.fail("promise 6: %s has a fold of %s in JSON: %t", n.name, s, json)
+			}
+		}
 		for s, raw := range fresh.views.States {
 			if n != whole && !bytes.Equal(raw, n.views.States[s]) {
-				w.fail("promise 6: %s has folded\n%s\na fresh fold is\n%s", n.name, n.views.States[s], raw)
+				w.fail("promise 6: %s has folded\n%x\na fresh fold is\n%x", n.name, n.views.States[s], raw)
 			}
 		}
 		for i, j := range fresh.judged {

@@ -310,10 +310,12 @@ func (n *node) load() {
 	n.clerk.Fold().Restore(n.views.Mark, n.control.At(n.views.Mark.Partition.Control))
 }
 
+func (n *node) keepsRows() bool { return n.w.bounds != nil && !n.whole }
+
 // newClerk makes a clerk that keeps rows as its world does.
 func (n *node) newClerk() *clerk.Clerk {
 	c := clerk.New(n.config())
-	if b := n.w.bounds; b != nil && !n.whole {
+	if b := n.w.bounds; n.keepsRows() {
 		c.Fold().Bound(*b)
 	}
 	return c

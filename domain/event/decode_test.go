@@ -159,17 +159,17 @@ func TestOtherForms(t *testing.T) {
 
 // A text that recurs has one copy, and the copies are bounded.
 func TestShared(t *testing.T) {
-	if n := testing.AllocsPerRun(100, func() { shared([]byte("acme")) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { Shared([]byte("acme")) }); n != 0 {
 		t.Errorf("a text that recurs takes %v allocations", n)
 	}
 	for i := range 10 * sharedSlots {
 		s := fmt.Sprint("text ", i)
-		if got := shared([]byte(s)); got != s {
+		if got := Shared([]byte(s)); got != s {
 			t.Fatalf("%q is read as %q", s, got)
 		}
 	}
 	long := []byte(strings.Repeat("x", sharedLength+1))
-	if shared(long) != string(long) {
+	if Shared(long) != string(long) {
 		t.Error("a long text is another")
 	}
 }

@@ -322,7 +322,7 @@ func word[S ~string](f *form, k string, s *S) {
 		return
 	}
 	if f.comes(k) {
-		*s = S(shared(f.quoted()))
+		*s = S(Shared(f.quoted()))
 		if *s == "" {
 			f.fail()
 		}
@@ -344,7 +344,7 @@ func strs[S ~string](f *form, k string, all *[]S) {
 func words[S ~string](f *form, k string, all *[]S) {
 	f.elements(k, len(*all), func(i int) {
 		if f.reading {
-			*all = append(*all, S(shared(f.quoted())))
+			*all = append(*all, S(Shared(f.quoted())))
 			return
 		}
 		f.quote(string((*all)[i]))

@@ -12,8 +12,8 @@ const (
 
 var sharedTexts [sharedSlots]atomic.Pointer[string]
 
-// shared is the text of b.
-func shared(b []byte) string {
+// Shared is the text of b, in one copy for all who read it, if it is no longer than 64 bytes. Use it for texts that recur.
+func Shared(b []byte) string {
 	if len(b) > sharedLength {
 		return string(b)
 	}

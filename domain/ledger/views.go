@@ -38,7 +38,7 @@ type Mark struct {
 // Folded is a stream's fold at the mark of its batch.
 type Folded struct {
 	Subject event.Pseudonym
-	// State is recipient.State as JSON.
+	// State is a recipient.State, which recipient.Decode reads: in bytes of its own where the views keep rows, and else as JSON.
 	State []byte
 	// Rows are the rows of the stream that changed.
 	Rows []recipient.Row
@@ -99,7 +99,8 @@ type Views interface {
 	// partition was folded at that moment (Mark.Next). If another process projects the same
 	// partition, that may be further than this process has read.
 	Streams(ctx context.Context, p event.Partition, subjects []event.Pseudonym) (folds map[event.Pseudonym]*recipient.State, asOf int64, err error)
-	// KeepsRows reports whether the views keep rows of streams. If they do not, all of a stream is in its fold.
+	// KeepsRows reports whether the views keep rows of streams. If they do not, all of a stream is in its fold, and the fold is JSON,
+	// which older versions read.
 	KeepsRows() bool
 	// Rows loads those of the rows that there are. A row that means nothing any more may be missing. asOf is as of Streams.
 	Rows(ctx context.Context, p event.Partition, keys []recipient.RowKey) (rows map[recipient.RowKey][]byte, asOf int64, err error)

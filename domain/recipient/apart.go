@@ -2,7 +2,6 @@ package recipient
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -48,7 +47,7 @@ type RowKey struct {
 // Row is what a stream keeps apart from its document.
 type Row struct {
 	RowKey
-	// Body is its content as JSON; nil: there is no such row any more.
+	// Body is its content in bytes, or as JSON in stores of before: see DecodeMessage. nil: there is no such row any more.
 	Body []byte
 	// Until is the last instant, in the log's own time, at which the row means something. It never changes to an earlier one.
 	Until time.Time
@@ -172,14 +171,12 @@ func (s Rows) Take(key RowKey, body []byte) error {
 		var err error
 		switch key.Kind {
 		case RowMessage:
-			r.message = new(Message)
-			err = json.Unmarshal(body, r.message)
+			r.message, err = DecodeMessage(body)
 		case RowFact:
-			r.fact = new(rememberedFact)
-			err = json.Unmarshal(body, r.fact)
+			r.fact, err = decodeFact(body)
 		}
 		if err != nil {
-			return fmt.Errorf("read a row of a stream: %w", err)
+			return err
 		}
 	}
 	a.know(rowID{key.Kind, key.ID}, r)
@@ -347,11 +344,12 @@ func (s Rows) thinSent() {
 
 // Changed returns the rows that changed since it was called last, in order: they belong to the batch with the number cut. Rows of
 // batches up to committed are in the views, and leave memory.
-func (s Rows) Changed(cut, committed uint64) (rows []Row, err error) {
+func (s Rows) Changed(cut, committed uint64) (rows []Row) {
 	a := s.Apart
 	if a == nil {
-		return nil, nil
+		return nil
 	}
+	var body []byte
 	for id, r := range a.rows {
 		if !r.changed {
 			if r.cut <= committed {
@@ -365,13 +363,11 @@ func (s Rows) Changed(cut, committed uint64) (rows []Row, err error) {
 		switch {
 		case r.message != nil:
 			row.Until = r.message.keptUntil()
-			row.Body, err = json.Marshal(r.message)
+			body = appendMessage(body[:0], r.message)
+			row.Body = bytes.Clone(body)
 		case r.fact != nil:
 			row.Until = r.fact.At.Add(RepeatWindow)
-			row.Body, err = json.Marshal(r.fact)
-		}
-		if err != nil {
-			return nil, err
+			row.Body = appendFact(nil, r.fact)
 		}
 		rows = append(rows, row)
 	}
@@ -381,7 +377,7 @@ func (s Rows) Changed(cut, committed uint64) (rows []Row, err error) {
 		}
 		return bytes.Compare(x.ID[:], y.ID[:])
 	})
-	return rows, nil
+	return rows
 }
 
 // Gather brings back into the document what is in the given rows of the stream, and forgets what the partition's time has
@@ -396,18 +392,18 @@ func (s Rows) Gather(p *PartitionState, rows []Row) error {
 				if s.Message(row.ID) != nil {
 					continue
 				}
-				m := new(Message)
-				if err := json.Unmarshal(row.Body, m); err != nil {
-					return fmt.Errorf("read a row of a stream: %w", err)
+				m, err := DecodeMessage(row.Body)
+				if err != nil {
+					return err
 				}
 				s.Messages, s.byID = append(s.Messages, m), nil
 			case RowFact:
-				var f rememberedFact
-				if err := json.Unmarshal(row.Body, &f); err != nil {
-					return fmt.Errorf("read a row of a stream: %w", err)
+				f, err := decodeFact(row.Body)
+				if err != nil {
+					return err
 				}
 				if f.Number >= a.Floor && !s.remembers(row.ID) {
-					facts = append(facts, f)
+					facts = append(facts, *f)
 					ids[f.Number] = row.ID
 				}
 			}

@@ -38,15 +38,8 @@ func (k *keeper) begin(events []*event.Event) {
 
 func (k *keeper) end() {
 	k.cut++
-	rows, err := RowsOf(k.s).Changed(k.cut, k.done)
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	k.batches = append(k.batches, rows)
-	raw, err := json.Marshal(k.s)
-	if err != nil {
-		k.t.Fatal(err)
-	}
+	k.batches = append(k.batches, RowsOf(k.s).Changed(k.cut, k.done))
+	raw := k.s.AppendEncoded(nil)
 	for range k.rng.IntN(len(k.batches) + 1) {
 		for _, r := range k.batches[0] {
 			if k.views[r.RowKey] = r.Body; r.Body == nil || k.rng.IntN(2) == 0 && k.p.Time.After(r.Until) { // pruned
@@ -57,8 +50,8 @@ func (k *keeper) end() {
 		k.done++
 	}
 	if len(k.batches) == 0 && k.rng.IntN(2) == 0 { // the stream leaves memory
-		k.s = new(State)
-		if err := json.Unmarshal(raw, k.s); err != nil {
+		var err error
+		if k.s, err = Decode(raw); err != nil {
 			k.t.Fatal(err)
 		}
 	}

@@ -76,7 +76,7 @@ func (s *State) changes(optOuts []OptOut, reviews []Review) *Changes {
 		}
 	}
 	if len(touched) > 0 {
-		for _, r := range s.openReviews(func(id event.ID) bool { return touched[id] }) {
+		for _, r := range openReviews(s, func(id event.ID) bool { return touched[id] }) {
 			c.Opened = append(c.Opened, r)
 			delete(touched, r.Event)
 		}

@@ -248,10 +248,10 @@ func (s arrival) review(r Review) {
 
 // OpenReviews are the inbound messages that an officer has yet to read, in the order of their events. A
 // part that waits for the other parts is not among them.
-func (s *State) OpenReviews() []Review { return s.openReviews(func(event.ID) bool { return true }) }
+func (s *State) OpenReviews() []Review { return openReviews(s, func(event.ID) bool { return true }) }
 
 // openReviews are those of the open reviews whose event is wanted.
-func (s *State) openReviews(wanted func(event.ID) bool) []Review {
+func openReviews(s *State, wanted func(event.ID) bool) []Review {
 	var out []Review
 	listed := map[event.ID]bool{}
 	for _, r := range s.Reviews {

@@ -7,7 +7,7 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// State is one stream, folded. Its JSON is what snapshots hold.
+// State is one stream, folded. Views hold it in bytes (AppendEncoded) or as JSON.
 type State struct {
 	Tenant  string          `json:"tenant"`
 	Subject event.Pseudonym `json:"subject"`

@@ -481,11 +481,7 @@ func keep(w *World, part *recipient.PartitionState, j *ledger.Judged, kept *ledg
 		panic(fmt.Sprintf("with rows an event is %q, and %q without", why, j.Why))
 	}
 	recipient.RowsOf(s).SetApart(*w.Bounds, func(event.ID) {})
-	var err error
-	if kept.Rows, err = recipient.RowsOf(s).Changed(uint64(j.Index+1), 0); err != nil {
-		panic(err)
-	}
-	kept.State = []byte(marshal(s))
+	kept.Rows, kept.State = recipient.RowsOf(s).Changed(uint64(j.Index+1), 0), s.AppendEncoded(nil)
 }
 
 // stored is the state of a partition as views keep it: the level follows from control.

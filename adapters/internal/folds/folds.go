@@ -176,8 +176,8 @@ func (r *Loader) Streams(ctx context.Context, p event.Partition, subjects []even
 		case !m.fits(s, x.state, x.sum):
 			return nil, 0, r.differs(p, m.next, errRow)
 		default:
-			state := new(recipient.State)
-			if err := json.Unmarshal(x.state, state); err != nil {
+			state, err := recipient.Decode(x.state)
+			if err != nil {
 				return nil, 0, fmt.Errorf("load streams: %w", err)
 			}
 			folds[s] = state
@@ -309,10 +309,17 @@ func (r *Loader) OptOuts(ctx context.Context, tenant string, subjects []event.Ps
 	return stand, asOf, nil
 }
 
-// Standing are the opt-outs that stand in the fold of a stream of partition p, as recipient.State's JSON. A stream of
-// another tenant has none for this one.
+// Standing are the opt-outs that stand in the fold of a stream of partition p, as ledger.Folded has it. A stream of another
+// tenant has none for this one.
 func Standing(p event.Partition, tenant string, state []byte) ([]reading.OptOut, error) {
-	var s struct {
+	if len(state) > 0 && state[0] != '{' {
+		s, err := recipient.Decode(state)
+		if err != nil || s.Tenant != tenant {
+			return nil, err
+		}
+		return projections.Standing(p, s.OptOuts), nil
+	}
+	var s struct { // all that is read of JSON, which may have all messages of a stream
 		Tenant  string             `json:"tenant"`
 		OptOuts []recipient.OptOut `json:"opt_outs"`
 	}

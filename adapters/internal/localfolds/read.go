@@ -11,7 +11,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strconv"
@@ -109,11 +108,9 @@ func (f *Folds) Streams(_ context.Context, p event.Partition, subjects []event.P
 		if !ok || len(x.State) == 0 {
 			continue
 		}
-		s := new(recipient.State)
-		if err := json.Unmarshal(x.State, s); err != nil {
+		if out[subject], err = recipient.Decode(x.State); err != nil {
 			return nil, 0, err
 		}
-		out[subject] = s
 	}
 	return out, m.Next, nil
 }

@@ -161,16 +161,15 @@ func dumpTable(ctx context.Context, tx *sql.Tx, out *bufio.Writer, table, text s
 	return rows.Err()
 }
 
-// Gathered is the fold of a stream with what is in its rows, and without what its partition's time has made obsolete. It is the
+// Gathered is the fold of a stream as JSON, with what is in its rows, and without what its partition's time has made obsolete. It is the
 // same however a stream's rows are kept.
 func Gathered(state []byte, now recipient.PartitionState, rows func() ([]recipient.Row, error)) ([]byte, error) {
-	s := new(recipient.State)
-	if err := json.Unmarshal(state, s); err != nil {
+	s, err := recipient.Decode(state)
+	if err != nil {
 		return nil, err
 	}
 	var all []recipient.Row
 	if s.Apart != nil && rows != nil {
-		var err error
 		if all, err = rows(); err != nil {
 			return nil, err
 		}

@@ -3,7 +3,6 @@ package nodetest
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,7 +21,7 @@ import (
 // event.
 type Snapshot struct {
 	Mark ledger.Mark
-	// States are the folds of the streams, as they were written (recipient.State as JSON).
+	// States are the folds of the streams, as they were written; recipient.Decode reads them.
 	States map[event.Pseudonym][]byte
 	// DueAt says when each stream has something due; zero: never.
 	DueAt map[event.Pseudonym]time.Time
@@ -89,8 +88,8 @@ func (s rowsOf) Rows(context.Context, event.Partition, []recipient.RowKey) (map[
 }
 
 func state(raw []byte) *recipient.State {
-	st := new(recipient.State)
-	if err := json.Unmarshal(raw, st); err != nil {
+	st, err := recipient.Decode(raw)
+	if err != nil {
 		panic(err) // a clerk has written it
 	}
 	return st
@@ -279,7 +278,7 @@ func (v *Views) compare(s Snapshot, b *ledger.Batch) {
 	}
 	for _, f := range b.Streams {
 		if !bytes.Equal(f.State, s.States[f.Subject]) {
-			v.differ = fmt.Errorf("two nodes folded %s up to %d into\n%s\nand\n%s", b.Partition, b.Mark.Next, s.States[f.Subject], f.State)
+			v.differ = fmt.Errorf("two nodes folded %s up to %d into\n%s\nand\n%s", b.Partition, b.Mark.Next, marshal(state(s.States[f.Subject])), marshal(state(f.State)))
 		}
 	}
 }
@@ -380,8 +379,8 @@ func (v *Views) Find(_ context.Context, tenant string, id event.ID) (ledger.Mess
 	}
 	m := state(raw).Message(id)
 	if row != nil {
-		m = new(recipient.Message)
-		if err := json.Unmarshal(row, m); err != nil {
+		var err error
+		if m, err = recipient.DecodeMessage(row); err != nil {
 			return ledger.MessageRef{}, false, err
 		}
 	}
