@@ -343,9 +343,16 @@ func copyViews(t *testing.T, from, to string) {
 	}
 }
 
-// TestRowsAfterUpgrade: folds from before there were rows are read on, and a version that knows no rows
-// does not take the store for its own.
-func TestRowsAfterUpgrade(t *testing.T) {
+// TestOlderForms: folds of the forms before are read on, and a version that knows only those does not take the store for its
+// own.
+func TestOlderForms(t *testing.T) {
+	for _, earlier := range []string{"", "+rows"} {
+		t.Run(earlier, func(t *testing.T) { olderForm(t, earlier) })
+	}
+}
+
+func olderForm(t *testing.T, earlier string) {
+	const form = "+bytes"
 	w := world(1500)
 	whole, half := func(p int) int { return len(w.Steps[p]) }, func(p int) int { return len(w.Steps[p]) / 2 }
 	_, dump := views(t, w, whole)
@@ -363,7 +370,7 @@ func TestRowsAfterUpgrade(t *testing.T) {
 		}
 		return id
 	}
-	bound(func(id string) string { return strings.TrimSuffix(id, "+rows") })
+	bound(func(id string) string { return strings.TrimSuffix(id, form) + earlier })
 	db := open(t, path)
 	for p := range viewtest.Partitions { // the folds are not made anew
 		if m, err := db.Mark(t.Context(), event.Partition(p)); err != nil || m.Next != int64(half(p)) {
@@ -377,7 +384,7 @@ func TestRowsAfterUpgrade(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if id := bound(nil); !strings.HasSuffix(id, "+rows") {
-		t.Fatalf("a version that knows no rows takes %q for its own", id)
+	if id := bound(nil); !strings.HasSuffix(id, form) {
+		t.Fatalf("an older version takes %q for its own", id)
 	}
 }

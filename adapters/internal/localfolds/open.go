@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/foldstore"
@@ -21,9 +23,12 @@ import (
 // Suffix is what the name of the folder has more than that of the rows' file.
 const Suffix = "-folds"
 
-// withRows is what the id of a store's views ends with from when on streams may have rows in it. A program that does not know rows
-// then takes the store for that of other views, and makes it anew from the log.
-const withRows = "+rows"
+// form is what the id of a store's views ends with, for the form of what is in it: streams may have rows, and are in bytes. A program
+// that does not know this form takes the store for that of other views, and makes it anew from the log. earlier are the forms
+// that this program reads as well.
+const form = "+bytes"
+
+var earlier = []string{"", "+rows"}
 
 // foldsVersion is the migration from which on programs know that the folds of an SQLite file are beside it.
 const foldsVersion = 7
@@ -113,14 +118,14 @@ func (e *opening) fit(ctx context.Context, dir string) error {
 		}
 	case why != "":
 		slog.Warn("the folds are made anew from the ledger", "folder", dir, "why", why)
-		if err := store.Clear(id + withRows); err != nil {
+		if err := store.Clear(id + form); err != nil {
 			return err
 		}
 		if err := e.indexKeys(ctx); err != nil {
 			return err
 		}
-	case bound == id: // from before there were rows
-		return store.Bind(id + withRows)
+	case bound != id+form:
+		return store.Bind(id + form)
 	}
 	return nil
 }
@@ -135,7 +140,7 @@ func (e *opening) unusable(id, bound string) (why string) {
 	if bound == "" && id != "" {
 		return "they are missing"
 	}
-	if bound != id && bound != id+withRows {
+	if rest, ok := strings.CutPrefix(bound, id); !ok || rest != form && !slices.Contains(earlier, rest) {
 		return "they belong to other views"
 	}
 	v := e.folds.store.View()
@@ -156,7 +161,7 @@ const moveAtOnce = 5000
 // end leaves the file as it was.
 func (e *opening) moveOut(ctx context.Context) error {
 	id := event.NewID(time.Now()).String()
-	if err := e.folds.store.Clear(id + withRows); err != nil {
+	if err := e.folds.store.Clear(id + form); err != nil {
 		return err
 	}
 	unfit, err := e.unfitFolds(ctx)
