@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"slices"
+
+	"github.com/klauspost/compress/s2"
 )
 
 // A commit is one row of the table commits: (id, dir, body). The ids are 1, 2, 3, …
@@ -12,7 +15,9 @@ import (
 //	      it, and how many bytes its segment has · CRC-32C of the body, 4 bytes ·
 //	      CRC-32C of the id (8 bytes) and of dir so far, 4 bytes
 //	body  the segments, in the order of the partitions; a segment is its events, each
-//	      its length as a uvarint and its bytes
+//	      its length as a uvarint and its bytes. Or, packed: the octet 0, with which no
+//	      length begins, and the segments as a block of S2. The sizes in dir are those
+//	      of the segments, and the CRC is that of what is stored
 //
 // Every row has the heads of all partitions, so the commit of a position is found by a
 // binary search over ids: no index is needed, and no row for each event or partition.
@@ -23,6 +28,9 @@ import (
 // commit that has events of both is a row in each, in one transaction. It is a table of its own
 // because of the ledgers that are older than the audit log: their rows stay as they are, and a
 // chirograph that does not know the table can open the ledger and add to it.
+
+// Files of format 1 have no packed bodies. Rows of both kinds may be in a file of format 2: a file of format 1 becomes one when it
+// is opened to be written, and its rows stay as they are.
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -79,6 +87,45 @@ func parseDir(id int64, dir []byte, partitions int) ([]segment, uint32, error) {
 		return nil, 0, errDir
 	}
 	return segments, sum, nil
+}
+
+// packedMark is the first octet of a packed body. Its first event would have no octets.
+const packedMark = 0
+
+// mostPacked bounds what is packed, and so what a row that is read takes in memory. A larger body stays as it is.
+const mostPacked = 64 << 20
+
+// pack returns a body as it is stored: packed, if that is smaller. b is room that it may use.
+func pack(b, body []byte) []byte {
+	if len(body) > mostPacked {
+		return body
+	}
+	b = slices.Grow(b[:0], 1+s2.MaxEncodedLen(len(body)))
+	b = b[:cap(b)]
+	b[0] = packedMark
+	if n := len(s2.Encode(b[1:], body)); n+1 < len(body) {
+		return b[:n+1]
+	}
+	return body
+}
+
+// unpack returns the segments of a body as it is stored.
+func unpack(stored []byte, segments []segment) ([]byte, error) {
+	if len(stored) == 0 || stored[0] != packedMark {
+		return stored, nil
+	}
+	size := int64(0)
+	for _, s := range segments {
+		size += s.size
+	}
+	if n, err := s2.DecodedLen(stored[1:]); err != nil || n > mostPacked || int64(n) != size {
+		return nil, errBody
+	}
+	body, err := s2.Decode(nil, stored[1:])
+	if err != nil {
+		return nil, errBody
+	}
+	return body, nil
 }
 
 // split cuts a segment of a checked body into its events.

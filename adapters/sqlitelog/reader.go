@@ -142,10 +142,8 @@ func identified(db *sql.DB) error {
 	switch {
 	case app != applicationID:
 		return errors.New("this is not a ledger")
-	case version != formatVersion:
-		return fmt.Errorf("this ledger has format %d, and this chirograph reads format %d: use the version that wrote it, or a newer one", version, formatVersion)
 	}
-	return nil
+	return readable(version)
 }
 
 // Partitions is part of ledger.Log.
@@ -258,18 +256,22 @@ func (x *storedRow) follows(t *table, before []segment) (events int, err error) 
 	if crc32.Checksum(x.body, castagnoli) != sum {
 		return 0, damaged(t, x.id, errBody)
 	}
+	body, err := unpack(x.body, segments)
+	if err != nil {
+		return 0, damaged(t, x.id, err)
+	}
 	size := int64(0)
 	for i, s := range segments {
 		if s.head != before[i].head+s.count {
 			return 0, damaged(t, x.id, fmt.Errorf("it does not go on where the commit before it ended, in partition %s", engine.PartitionOf(t.slot+i)))
 		}
-		if _, err := split(x.body, segments, i); err != nil {
+		if _, err := split(body, segments, i); err != nil {
 			return 0, damaged(t, x.id, err)
 		}
 		size += s.size
 		events += int(s.count)
 	}
-	if size != int64(len(x.body)) {
+	if size != int64(len(body)) {
 		return 0, damaged(t, x.id, errBody)
 	}
 	copy(before, segments)

@@ -80,7 +80,8 @@ type Options struct {
 const (
 	file          = "ledger.db"
 	applicationID = 0x43484c47 // "CHLG"
-	formatVersion = 1
+	// formatVersion is what this version of the program writes. It reads those before as well.
+	formatVersion = 2
 
 	// maxCommit bounds the bytes of one commit, unless a single append has more.
 	maxCommit = 4 << 20
@@ -147,6 +148,8 @@ type table struct {
 	commits   int64 // the last commit's id
 	segments  []segment
 	body, row []byte
+	packed    []byte // room for a packed body
+	stored    []byte // the body as it is written: body, or in packed
 }
 
 // tables are the audit log's, then that of all other partitions.
@@ -287,8 +290,11 @@ func (l *Log) openFile() error {
 	if err := l.readMeta(); err != nil {
 		return err
 	}
-	// A ledger that is older than the audit log gets one.
+	// A ledger that is older than the audit log gets one, and one of an older format has rows of this one from here on.
 	if _, err := l.write.Exec(createAudit); err != nil {
+		return err
+	}
+	if err := setFormat(l.write); err != nil {
 		return err
 	}
 	if l.read, err = sql.Open("sqlite", dsn(path, "&_pragma=query_only(1)")); err != nil {
@@ -326,7 +332,17 @@ func (l *Log) openFile() error {
 	return l.head.open(l)
 }
 
-// identify returns an error where the file is no ledger of this format. It makes the
+// setFormat makes a file of an older format one of this, so that older versions of the program refuse it.
+func setFormat(db *sql.DB) error {
+	var version int
+	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil || version == formatVersion {
+		return err
+	}
+	_, err := db.Exec(fmt.Sprintf("PRAGMA user_version = %d", formatVersion))
+	return err
+}
+
+// identify returns an error where the file is no ledger of a format that this version reads. It makes the
 // tables of a new file.
 func (l *Log) identify() error {
 	made, err := identify(l.write)
@@ -353,10 +369,16 @@ func identify(db *sql.DB) (made bool, err error) {
 		return false, nil
 	case app != applicationID:
 		return false, errors.New("this is not a ledger: the file belongs to another application")
-	case version != formatVersion:
-		return false, fmt.Errorf("this ledger has format %d, and this chirograph reads format %d: use the version that wrote it, or a newer one", version, formatVersion)
 	}
-	return true, nil
+	return true, readable(version)
+}
+
+// readable returns an error where a file's format is not one that this version reads.
+func readable(version int) error {
+	if version < 1 || version > formatVersion {
+		return fmt.Errorf("this ledger has format %d, and this chirograph reads formats 1 to %d: use the version that wrote it, or a newer one", version, formatVersion)
+	}
+	return nil
 }
 
 // readMeta reads what the ledger was created with, and compares it with the options.
@@ -630,7 +652,10 @@ func (t *table) fill(heads []int64, batch []*engine.Append) bool {
 		}
 		ends[a.Slot-t.slot] = at
 	}
-	t.row = appendDir(t.row[:0], t.commits+1, t.segments, t.body)
+	if t.stored = pack(t.packed, t.body); t.stored[0] == packedMark {
+		t.packed = t.stored
+	}
+	t.row = appendDir(t.row[:0], t.commits+1, t.segments, t.stored)
 	return true
 }
 
@@ -652,7 +677,7 @@ func (l *Log) writeCommit(batch []*engine.Append) (doubt bool, err error) {
 		return false, err
 	}
 	for _, t := range rows {
-		if _, err = t.insert.Exec(t.commits+1, t.row, t.body); err == nil {
+		if _, err = t.insert.Exec(t.commits+1, t.row, t.stored); err == nil {
 			err = l.fault.at("insert")
 		}
 		if err != nil {
@@ -675,9 +700,9 @@ func (l *Log) writeCommit(batch []*engine.Append) (doubt bool, err error) {
 		for i, s := range t.segments {
 			l.heads[t.slot+i] = s.head
 		}
-		l.uncheckpointed += len(t.body) + len(t.row)
-		if cap(t.body) > 2*maxCommit {
-			t.body = nil
+		l.uncheckpointed += len(t.stored) + len(t.row)
+		if t.stored = nil; cap(t.body) > 2*maxCommit {
+			t.body, t.packed = nil, nil
 		}
 	}
 	return false, nil

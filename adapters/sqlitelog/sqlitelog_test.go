@@ -5,11 +5,14 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -327,8 +330,8 @@ func TestWhoMayOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	change("PRAGMA user_version = 2")
-	fails(Options{NumberForms: 3}, "format 2")
+	change("PRAGMA user_version = 3")
+	fails(Options{NumberForms: 3}, "format 3")
 	change("PRAGMA user_version = 1; PRAGMA application_id = 7")
 	fails(Options{NumberForms: 3}, "another application")
 	if err := os.WriteFile(filepath.Join(dir, file), bytes.Repeat([]byte("a letter "), 2000), 0o600); err != nil {
@@ -514,6 +517,121 @@ func TestFormat(t *testing.T) {
 	}
 }
 
+// What is packed is promised too: what is stored today is read by every later version.
+func TestPacked(t *testing.T) {
+	ab, xyz := bytes.Repeat([]byte("ab"), 75), bytes.Repeat([]byte("xyz"), 60)
+	segments := []segment{{}, {head: 300, count: 2, size: 334}, {head: 7, count: 1, size: 3}}
+	body := slices.Concat([]byte("\x96\x01"), ab, []byte("\xb4\x01"), xyz, []byte("\x02de"))
+	stored, err := hex.DecodeString("00d1020c96016162110215008410b40178797a11031500a108026465")
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := unpack(stored, segments)
+	if err != nil || !bytes.Equal(back, body) {
+		t.Fatalf("%x, %v", back, err)
+	}
+	if again := pack(nil, body); len(again) > len(stored) || again[0] != packedMark {
+		t.Errorf("%x", again)
+	} else if back, err := unpack(again, segments); err != nil || !bytes.Equal(back, body) {
+		t.Errorf("%x, %v", back, err)
+	}
+	if short := []byte("\x01a\x02bc\x02de"); !bytes.Equal(pack(nil, short), short) {
+		t.Error("what does not get smaller was packed")
+	}
+	segments[2].size = 4
+	if _, err := unpack(stored, segments); err == nil {
+		t.Error("it has not the size that its directory says")
+	}
+	segments[2].size = 1 << 40
+	if _, err := unpack(binary.AppendUvarint([]byte{packedMark}, 334+1<<40), segments); err == nil {
+		t.Error("it says that it is too large, and was read")
+	}
+	segments[2].size = 3
+	for i := range stored {
+		if _, err := unpack(stored[:i], segments); i > 0 && err == nil {
+			t.Errorf("%d octets of it are taken", i)
+		}
+	}
+}
+
+// TestFormat1: the rows of a ledger of format 1 stay as they are, and are read with those that come after them. From when on it is
+// opened to be written, it has format 2, which an older version refuses.
+func TestFormat1(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Options{Partitions: 2})
+	add := func(seed int) {
+		if a := logtest.Wait(l, 1, logtest.Events(seed, 40)); a.Err != nil {
+			t.Fatal(a.Err)
+		}
+	}
+	add(1)
+	l.Close()
+	db, err := sql.Open("sqlite", filepath.Join(dir, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var stored []byte
+	version := func() (n int) {
+		if err := errors.Join(db.QueryRow("PRAGMA user_version").Scan(&n), db.QueryRow("SELECT body FROM commits WHERE id = 1").Scan(&stored)); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if version() != 2 || stored[0] != packedMark {
+		t.Fatalf("a new ledger has a row that begins with %d", stored[0])
+	}
+	// The row as format 1 has it.
+	var dirs []byte
+	if err := db.QueryRow("SELECT dir FROM commits WHERE id = 1").Scan(&dirs); err != nil {
+		t.Fatal(err)
+	}
+	segments, _, err := parseDir(1, dirs, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := unpack(stored, segments)
+	if err != nil || len(plain) < 2*len(stored) {
+		t.Fatalf("%d octets are stored as %d: %v", len(plain), len(stored), err)
+	}
+	if _, err := db.Exec("UPDATE commits SET dir = ?, body = ?", appendDir(nil, 1, segments, plain), plain); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec("PRAGMA user_version = 1"); err != nil {
+		t.Fatal(err)
+	}
+	r, err := OpenReader(dir, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, head, err := r.Read(t.Context(), 1, 0, 100); err != nil || head != 40 || len(got) != 40 {
+		t.Fatal(len(got), head, err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if version() != 1 {
+		t.Fatal("to read it changed it")
+	}
+	l = open(t, dir, Options{})
+	add(2)
+	l.Close()
+	if version() != 2 || !bytes.Equal(stored, plain) {
+		t.Error("the row of format 1 did not stay as it was")
+	}
+	l = open(t, dir, Options{Decode: true})
+	if n := len(logtest.ReadAll(t, l, 1)); n != 80 {
+		t.Errorf("%d events", n)
+	}
+	l.Close()
+	if _, err := db.Exec("PRAGMA user_version = 3"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "format 3") {
+		t.Error(err)
+	}
+}
+
 func FuzzRow(f *testing.F) {
 	body := []byte("\x01a\x02bc\x02de")
 	f.Add(appendDir(nil, 9, []segment{{}, {head: 300, count: 2, size: 5}, {head: 7, count: 1, size: 3}}, body), body)
@@ -524,6 +642,9 @@ func FuzzRow(f *testing.F) {
 		dir = append(dir[:n:n], byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum))
 		segments, _, err := parseDir(9, dir, 3)
 		if err != nil {
+			return
+		}
+		if body, err = unpack(body, segments); err != nil {
 			return
 		}
 		for i := range segments {
@@ -600,7 +721,8 @@ func TestOlderLedger(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	look("DROP TABLE audit") // that is all that is new in the file
+	look("DROP TABLE audit") // that is all that is new in the file, and the format
+	look("PRAGMA user_version = 1")
 	const asBefore = "SELECT group_concat(hex(dir) || hex(body)) FROM (SELECT * FROM commits WHERE id <= 20 ORDER BY id)"
 	look(asBefore, &rows)
 
@@ -630,7 +752,7 @@ func TestOlderLedger(t *testing.T) {
 	look("PRAGMA user_version", &version)
 	look("PRAGMA application_id", &app)
 	look("SELECT dir FROM commits WHERE id = 23", &dirs)
-	if after != rows || version != 1 || app != applicationID {
+	if after != rows || version != formatVersion || app != applicationID {
 		t.Errorf("format %d of %x, the old rows are the same: %v", version, app, after == rows)
 	}
 	if _, _, err := parseDir(23, dirs, 6); err != nil {

@@ -44,7 +44,7 @@ const cacheBytes = 16 << 20
 // row is one commit, checked.
 type row struct {
 	segments []segment
-	body     []byte
+	body     []byte // unpacked
 }
 
 // newStore makes the store of a table that has so many partitions, from first on.
@@ -129,6 +129,9 @@ func (s *store) read(id int64) (*row, error) {
 	}
 	if crc32.Checksum(body, castagnoli) != sum {
 		return nil, errBody
+	}
+	if body, err = unpack(body, segments); err != nil {
+		return nil, err
 	}
 	return &row{segments, body}, nil
 }

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/s2"
+
 	"github.com/chirograph/chirograph/cmd/internal/bench"
 )
 
@@ -208,6 +210,12 @@ func readLedger(t *testing.T, dir string) map[int][][]byte {
 			return out
 		}
 		dir = dir[:max(0, len(dir)-8)] // two checksums
+		if len(body) > 0 && body[0] == 0 {
+			var err error
+			if body, err = s2.Decode(nil, body[1:]); err != nil {
+				return out
+			}
+		}
 		for p := -2; len(dir) > 0; p++ {
 			var n [3]uint64 // head, count, bytes
 			for i := range n {
