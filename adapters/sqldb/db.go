@@ -53,7 +53,7 @@ type Options struct {
 	// for a later event. Default 8,192, about 3 KB each. More than there are messages between
 	// submit and receipt is of no use.
 	Cache int
-	// Folds are how many bytes of an SQLite file's folds are kept in memory. Default 24 MiB.
+	// Folds are how many bytes of an SQLite file's folds are kept in memory at most. Default 70 MB.
 	Folds int64
 	// Queue is how many batches may wait; Write blocks while they do. Default 64.
 	Queue int

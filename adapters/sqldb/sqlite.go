@@ -107,7 +107,7 @@ func (d *DB) startSQLite(e *sqlite, path string) (err error) {
 			return err
 		}
 		if e.folds, err = localfolds.Open(ctx, &localfolds.Rows{Path: path, Conn: e.conn, Read: d.read, Ledger: e.ledger, Partitions: d.o.Partitions,
-			Marks: e.marks, Contents: e.partitions, Cache: d.o.Folds}); err != nil {
+			Marks: e.marks, Contents: e.partitions, Memory: d.o.Folds}); err != nil {
 			return err
 		}
 		d.folds, d.loader = e.folds, e.folds

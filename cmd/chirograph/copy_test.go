@@ -642,7 +642,7 @@ func TestCopyMillion(t *testing.T) {
 // openAt opens the ledger of a folder, or of a configuration.
 func openAt(ctx context.Context, arg string) (*assemble.Data, error) {
 	if info, err := os.Stat(arg); err != nil || info.IsDir() {
-		return assemble.OpenFolder(arg, "", false, false)
+		return assemble.OpenFolder(assemble.Folder{Dir: arg})
 	}
 	cfg, err := config.LoadShared(arg)
 	if err != nil {

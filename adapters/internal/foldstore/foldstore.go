@@ -46,14 +46,15 @@ const (
 
 // Options are the options of a store.
 type Options struct {
-	// Cache is how many bytes of blocks are kept in memory at least. Default 24 MiB. What is not written yet takes up to
-	// three times Memory besides, and while it does not, blocks do.
-	Cache int64
-	// Memory is how many bytes are gathered before they are written as a file. Default 16 MiB.
-	Memory uint64
+	// Size is how many bytes it takes in memory at most, about. Default DefaultSize. Three fifths are for what is not
+	// written yet, and are blocks of the files while they are not needed for that.
+	Size int64
 }
 
-// writesAhead is how often Options.Memory may be full before a commit waits for the disk.
+// DefaultSize is enough for look-ups among some millions of streams.
+const DefaultSize = 70_000_000
+
+// writesAhead is how many files may be gathered in memory before a commit waits for the disk.
 const writesAhead = 3
 
 // Store is an open store. Its methods may be called from any goroutine, but one at a time makes a Batch.
@@ -74,12 +75,10 @@ var ErrDamaged = errors.New("the folds are damaged")
 // Open opens the store in a folder, or makes both. One process at a time may have it open. After ErrDamaged, Remove the
 // folder, and open the store once more: it is then empty.
 func Open(dir string, o Options) (_ *Store, err error) {
-	if o.Cache == 0 {
-		o.Cache = 24 << 20
+	if o.Size == 0 {
+		o.Size = DefaultSize
 	}
-	if o.Memory == 0 {
-		o.Memory = 16 << 20
-	}
+	gathered := o.Size / 5 // before they are written as a file
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -94,7 +93,7 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	}
 	options := &pebble.Options{
 		// Pebble takes what is not written yet out of CacheSize: with as little as that, each look-up reads filters and indexes.
-		FS: files, Lock: lock, Logger: logger{}, CacheSize: o.Cache + writesAhead*int64(o.Memory), MemTableSize: o.Memory,
+		FS: files, Lock: lock, Logger: logger{}, CacheSize: o.Size, MemTableSize: uint64(gathered),
 		// Keys are random, so each merge of new files rewrites the level below: fewer merges of more cost less. But each file that
 		// is not merged yet is asked by every look-up. Among a million streams, a message writes 3.5 times what it adds with these
 		// figures, and 7.4 times with files of 8 MiB, four before a merge and a level of 256 MiB.

@@ -45,11 +45,11 @@ type Rows struct {
 	// Marks say how far the rows are, and Contents what they must be. Open changes Contents where it moves rows out.
 	Marks    map[event.Partition]ledger.Mark
 	Contents map[event.Partition]viewsums.Contents
-	// Cache is how many bytes of folds are kept in memory; 0: foldstore's default.
-	Cache int64
+	// Memory is how many bytes of folds are kept in memory at most; 0: foldstore's default.
+	Memory int64
 }
 
-func (e *Rows) options() foldstore.Options { return foldstore.Options{Cache: e.Cache} }
+func (e *Rows) options() foldstore.Options { return foldstore.Options{Size: e.Memory} }
 
 // Open opens the folds beside some rows. Folds that are not of these rows, that cannot be read, or that are ahead of the rows
 // (someone put an older file back) are dropped, and folded anew from the log. What an earlier version kept in the file is

@@ -33,7 +33,7 @@ func ApplyConfig(ctx context.Context, cfg *config.Config) error {
 			return err
 		}
 		placement, err = d.cluster.visitor(ctx)
-	} else if d, err = OpenFolder(cfg.Data, cfg.MasterKeyFile, true, false); err == nil {
+	} else if d, err = OpenFolder(Folder{Dir: cfg.Data, MasterKey: cfg.MasterKeyFile, Create: true}); err == nil {
 		err = d.Begin(cfg.Node, false)
 	}
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 // returns control as it is then. Without events it only reads.
 func record(t *testing.T, dir string, changes ...*event.Event) *control.Registry {
 	t.Helper()
-	d, err := OpenFolder(dir, "", true, false)
+	d, err := OpenFolder(Folder{Dir: dir, Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}

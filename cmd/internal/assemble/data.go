@@ -46,7 +46,8 @@ type Data struct {
 	New bool
 	// Development: the ledger was made by serve --dev.
 	Development bool
-	bound       bool // to its vault
+	bound       bool  // to its vault
+	folds       int64 // as in Folder
 	// Aside says that the views were set aside, and why; "" if they were not.
 	Aside string
 	// Private are the files and folders whose modes let others use them, until OpenFolder changed that.
@@ -63,11 +64,26 @@ type dependency struct {
 	state func() (ok bool, since time.Time, detail string)
 }
 
-// OpenFolder opens a data folder, making it where create says so. The lock is taken first: a second
+// Folder says which data folder is opened, and how.
+type Folder struct {
+	Dir string
+	// MasterKey is the file of the master key; "": the one in the folder.
+	MasterKey string
+	// Create: a folder without a ledger gets one.
+	Create bool
+	// Decode makes every read of the ledger decode what is stored.
+	Decode bool
+	// Folds is how many bytes of folds are kept in memory at most; 0: foldstore's default.
+	Folds int64
+	// Tail is how many stored bytes of the newest events are kept in memory; 0: sqlitelog's default.
+	Tail int64
+}
+
+// OpenFolder opens a data folder, making it where Create says so. The lock is taken first: a second
 // process stops before it touches anything. Then ledger, vault and views are compared (see Look): where
-// they contradict each other the error says how, and nothing was changed. decode makes every read decode
-// what is stored.
-func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error) {
+// they contradict each other the error says how, and nothing was changed.
+func OpenFolder(f Folder) (_ *Data, err error) {
+	dir, masterKey, create := f.Dir, f.MasterKey, f.Create
 	if err := checkRestoring(dir); err != nil {
 		return nil, err
 	}
@@ -81,7 +97,7 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 	if masterKey == "" {
 		masterKey = filepath.Join(dir, "master.key")
 	}
-	d := &Data{Dir: dir}
+	d := &Data{Dir: dir, folds: f.Folds}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -99,7 +115,7 @@ func OpenFolder(dir, masterKey string, create, decode bool) (_ *Data, err error)
 		return nil, errors.Join(err, lock.Close())
 	}
 	// The head file was compared: it may be of another ledger, which says nothing of this one.
-	log, err := sqlitelog.Open(dir, sqlitelog.Options{NumberForms: sms.CanonicalForms, Decode: decode, Lock: lock, Restored: true})
+	log, err := sqlitelog.Open(dir, sqlitelog.Options{NumberForms: sms.CanonicalForms, Decode: f.Decode, TailBytes: int(f.Tail), Lock: lock, Restored: true})
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +195,7 @@ func (d *Data) OpenViews(path string) (*sqldb.DB, error) {
 }
 
 func (d *Data) viewOptions() sqldb.Options {
-	return sqldb.Options{Ledger: d.Log.Source()[1:], Partitions: d.Log.Partitions(), Reference: d.reference}
+	return sqldb.Options{Ledger: d.Log.Source()[1:], Partitions: d.Log.Partitions(), Reference: d.reference, Folds: d.folds}
 }
 
 // reference is the digest under which a message is found by its reference.

@@ -27,7 +27,7 @@ func TestExportSpeed(t *testing.T) {
 	if s := os.Getenv("CHIROGRAPH_EXPORT_HEAP"); s != "" {
 		most, _ = strconv.ParseUint(s, 10, 32)
 	}
-	d, err := OpenFolder(dir, "", false, false)
+	d, err := OpenFolder(Folder{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -237,7 +237,7 @@ func Prepare(ctx context.Context, cfg *config.Config, l net.Listener, log *slog.
 
 // alone opens the embedded engine for a node of its own.
 func (r *Running) alone(cfg *config.Config, stderr io.Writer) error {
-	d, err := OpenFolder(cfg.Data, cfg.MasterKeyFile, true, false)
+	d, err := OpenFolder(Folder{Dir: cfg.Data, MasterKey: cfg.MasterKeyFile, Create: true, Folds: cfg.Limits.Memory.Folds(), Tail: cfg.Limits.Memory.Tail()})
 	if err != nil {
 		return err
 	}

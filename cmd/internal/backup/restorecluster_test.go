@@ -21,7 +21,7 @@ import (
 func TestRestoreIsKilledInTheEpoch(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
-	d, err := assemble.OpenFolder(at("data"), "", true, false)
+	d, err := assemble.OpenFolder(assemble.Folder{Dir: at("data"), Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -124,7 +124,7 @@ func (m *maker) run(ctx context.Context, data string) error {
 		return err
 	}
 	defer l.Close()
-	d, err := assemble.OpenFolder(data, "", true, false)
+	d, err := assemble.OpenFolder(assemble.Folder{Dir: data, Create: true})
 	if err != nil {
 		return err
 	}

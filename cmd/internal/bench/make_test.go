@@ -111,7 +111,7 @@ func TestMake(t *testing.T) {
 	if err := assemble.CheckDevelopment(data, madeTenant); err != nil {
 		t.Error(err)
 	}
-	d, err := assemble.OpenFolder(data, "", false, true)
+	d, err := assemble.OpenFolder(assemble.Folder{Dir: data, Decode: true})
 	if err != nil {
 		t.Fatal(err)
 	}

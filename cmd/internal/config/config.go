@@ -451,10 +451,13 @@ func (c *Config) Logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// Of the memory, streams beside those in use get a fourteenth. A tenth bounds the streams that wait, each of which takes some 40
-// bytes.
+// Of the memory, streams beside those in use get a fourteenth, the store of the folds a tenth, and the newest events of the log a
+// sixtieth as they are stored, which is three times that in memory. A tenth bounds the streams that wait, each of which takes
+// some 40 bytes.
 const (
 	memoryOfStreams = 14
+	memoryOfFolds   = 10
+	memoryOfTail    = 60
 	memoryOfBacklog = 10
 	waitingStream   = 40
 )
@@ -464,6 +467,12 @@ const offHeap = 180_000_000
 
 // HeapLimit is where Go's collector begins to work harder to keep a process within that size.
 func (s Size) HeapLimit() int64 { return int64(s) - offHeap }
+
+// Folds is how many bytes the store of the folds takes in a process of that size.
+func (s Size) Folds() int64 { return int64(s) / memoryOfFolds }
+
+// Tail is how many stored bytes of the log's newest events a process of that size keeps in memory.
+func (s Size) Tail() int64 { return int64(s) / memoryOfTail }
 
 // Clerk is what the file says of a partition's work, in a ledger with so many partitions.
 func (c *Config) Clerk(partitions int) clerk.Config {

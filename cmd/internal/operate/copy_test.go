@@ -116,7 +116,7 @@ func (l *late) Read(ctx context.Context, p event.Partition, from int64, most int
 func someLedger(t *testing.T, events int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	d, err := assemble.OpenFolder(dir, "", true, false)
+	d, err := assemble.OpenFolder(assemble.Folder{Dir: dir, Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}

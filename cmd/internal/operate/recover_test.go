@@ -35,7 +35,7 @@ type history struct {
 
 func openHistory(t *testing.T, dir string, create bool) *history {
 	t.Helper()
-	d, err := assemble.OpenFolder(dir, "", create, false)
+	d, err := assemble.OpenFolder(assemble.Folder{Dir: dir, Create: create})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ func TestVault(t *testing.T) {
 	dir := t.TempDir()
 	ledger := func() *assemble.Data {
 		t.Helper()
-		d, err := assemble.OpenFolder(dir, "", true, false)
+		d, err := assemble.OpenFolder(assemble.Folder{Dir: dir, Create: true})
 		if err != nil {
 			t.Fatal(err)
 		}

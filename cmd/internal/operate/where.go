@@ -17,7 +17,7 @@ type DataFlags struct {
 // open opens the ledger that the flags name; nothing is made.
 func (f *DataFlags) open(ctx context.Context) (*assemble.Data, error) {
 	if f.Config == "" {
-		return assemble.OpenFolder(f.Data, f.MasterKey, false, false)
+		return assemble.OpenFolder(assemble.Folder{Dir: f.Data, MasterKey: f.MasterKey})
 	}
 	cfg, err := config.LoadSound(f.Config)
 	if err != nil {
@@ -26,5 +26,5 @@ func (f *DataFlags) open(ctx context.Context) (*assemble.Data, error) {
 	if cfg.IsShared() {
 		return assemble.OpenShared(ctx, cfg, false)
 	}
-	return assemble.OpenFolder(cfg.Data, cfg.MasterKeyFile, false, false)
+	return assemble.OpenFolder(assemble.Folder{Dir: cfg.Data, MasterKey: cfg.MasterKeyFile})
 }

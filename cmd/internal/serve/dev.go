@@ -72,7 +72,7 @@ func (c *Cmd) dev(ctx context.Context, g *terminal.Globals) error {
 			return err
 		}
 	}
-	d, err := assemble.OpenFolder(c.Data, "", true, c.Decode)
+	d, err := assemble.OpenFolder(assemble.Folder{Dir: c.Data, Create: true, Decode: c.Decode})
 	if err != nil {
 		return err
 	}
