@@ -29,8 +29,8 @@ import (
 // because of the ledgers that are older than the audit log: their rows stay as they are, and a
 // chirograph that does not know the table can open the ledger and add to it.
 
-// Files of format 1 have no packed bodies. Rows of both kinds may be in a file of format 2: a file of format 1 becomes one when it
-// is opened to be written, and its rows stay as they are.
+// Files of format 1 have no packed bodies. Rows of both kinds may be in a file of format 2: a file of format 1 becomes one with
+// the first commit that is added, and its rows stay as they are.
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

@@ -394,6 +394,13 @@ func (r *Reader) CopyTo(ctx context.Context, dir string, step func(events int)) 
 			return 0, err
 		}
 	}
+	if version, err := formatOf(r.db); err != nil {
+		return 0, err
+	} else if version == formatVersion { // its rows may be packed
+		if err := setFormat(w.write); err != nil {
+			return 0, err
+		}
+	}
 	for _, t := range r.tables {
 		k, err := r.addTo(ctx, w.write, t, had.of(t.name).Last, step)
 		if n += k; err != nil {

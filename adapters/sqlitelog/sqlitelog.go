@@ -122,6 +122,7 @@ type Log struct {
 	health     health
 
 	// These belong to the committer's goroutine.
+	format         int   // of the file: the first commit makes it this version's
 	failed         error // why it writes no more
 	failing        bool  // the last commit failed
 	heads          []int64
@@ -290,11 +291,11 @@ func (l *Log) openFile() error {
 	if err := l.readMeta(); err != nil {
 		return err
 	}
-	// A ledger that is older than the audit log gets one, and one of an older format has rows of this one from here on.
+	// A ledger that is older than the audit log gets one.
 	if _, err := l.write.Exec(createAudit); err != nil {
 		return err
 	}
-	if err := setFormat(l.write); err != nil {
+	if l.format, err = formatOf(l.write); err != nil {
 		return err
 	}
 	if l.read, err = sql.Open("sqlite", dsn(path, "&_pragma=query_only(1)")); err != nil {
@@ -332,12 +333,14 @@ func (l *Log) openFile() error {
 	return l.head.open(l)
 }
 
-// setFormat makes a file of an older format one of this, so that older versions of the program refuse it.
+// formatOf reads the format of a file.
+func formatOf(db *sql.DB) (version int, err error) {
+	err = db.QueryRow("PRAGMA user_version").Scan(&version)
+	return version, err
+}
+
+// setFormat makes a file one of this format, so that older versions of the program refuse it. It may be part of a transaction.
 func setFormat(db *sql.DB) error {
-	var version int
-	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil || version == formatVersion {
-		return err
-	}
 	_, err := db.Exec(fmt.Sprintf("PRAGMA user_version = %d", formatVersion))
 	return err
 }
@@ -676,6 +679,12 @@ func (l *Log) writeCommit(batch []*engine.Append) (doubt bool, err error) {
 	if _, err := l.begin.Exec(); err != nil {
 		return false, err
 	}
+	if l.format < formatVersion {
+		if err = setFormat(l.write); err != nil {
+			l.undo()
+			return false, err
+		}
+	}
 	for _, t := range rows {
 		if _, err = t.insert.Exec(t.commits+1, t.row, t.stored); err == nil {
 			err = l.fault.at("insert")
@@ -695,6 +704,7 @@ func (l *Log) writeCommit(batch []*engine.Append) (doubt bool, err error) {
 	if err != nil {
 		return true, err
 	}
+	l.format = formatVersion
 	for _, t := range rows {
 		t.commits++
 		for i, s := range t.segments {

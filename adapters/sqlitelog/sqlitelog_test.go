@@ -554,8 +554,8 @@ func TestPacked(t *testing.T) {
 	}
 }
 
-// TestFormat1: the rows of a ledger of format 1 stay as they are, and are read with those that come after them. From when on it is
-// opened to be written, it has format 2, which an older version refuses.
+// TestFormat1: the rows of a ledger of format 1 stay as they are, and are read with those that come after them. With the
+// first event that is added it has format 2, which an older version refuses.
 func TestFormat1(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir, Options{Partitions: 2})
@@ -614,6 +614,9 @@ func TestFormat1(t *testing.T) {
 		t.Fatal("to read it changed it")
 	}
 	l = open(t, dir, Options{})
+	if version() != 1 {
+		t.Fatal("to open it changed it")
+	}
 	add(2)
 	l.Close()
 	if version() != 2 || !bytes.Equal(stored, plain) {

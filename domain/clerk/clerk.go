@@ -17,6 +17,7 @@ package clerk
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/control"
@@ -77,7 +78,7 @@ type Config struct {
 	// ReleaseRate bounds how many scheduled and deferred messages a second one partition decides
 	// when many become due together. Default 100.
 	ReleaseRate int
-	// MaxWaiting bounds the messages of one priority that are allowed and wait for a slot.
+	// MaxWaiting bounds the messages that are allowed and wait for a slot of one carrier account with one priority.
 	// Further messages stay undecided. Default 2,000.
 	MaxWaiting int
 	// StreamMemory is how many bytes of streams are kept in memory beside those in use, about. Default StreamMemory.
@@ -360,10 +361,10 @@ func (c *Clerk) propose() (id uint64) {
 func (c *Clerk) queue(s event.Pseudonym) { c.agenda.queue(s, c.fold.streams[s]) }
 
 // unpark makes streams ready that were undecided while too many messages waited.
-func (c *Clerk) unpark(streams []event.Pseudonym) {
-	for _, s := range streams {
+func (c *Clerk) unpark(back unparked) {
+	for _, s := range back.streams {
 		if st := c.fold.streams[s]; st != nil {
-			st.parked = 0
+			st.parked = slices.DeleteFunc(st.parked, func(in lane) bool { return in == back.lane })
 		}
 		c.queue(s)
 	}

@@ -26,8 +26,8 @@ type stream struct {
 	queued bool
 	timer  time.Time
 
-	// The windows' field: in which priorities the stream is parked, a bit each.
-	parked uint16
+	// The windows' field: the lanes in which the stream is parked.
+	parked []lane
 
 	// The flights' field: the stream's one proposal that has not come back.
 	flight *flight

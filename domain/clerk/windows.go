@@ -21,16 +21,27 @@ type Slots interface {
 
 // windows are the carriers' windows as this clerk uses them: the grants of its messages, the
 // messages that wait for a grant, and the streams that stay undecided because too many messages
-// of a priority wait.
+// wait for the same carrier with the same priority.
 type windows struct {
 	of   func(account string) Slots
-	most int // how many messages of one priority may wait
+	most int // how many messages may wait in one lane
 
 	grants  map[event.ID]dispatch.Grant // by message
-	waiting map[event.ID]waits          // the messages that wait in a dispatcher's queue
-	counts  [10]int                     // how many of those there are, by priority
-	// parked are the streams that stay undecided, by priority. There may be a million of them.
-	parked [10]parkedStreams
+	waiting map[event.ID]lane           // the messages that wait in a dispatcher's queue
+	lanes   map[lane]*waitingLane
+}
+
+// lane is where a message waits: in which account's queue, and with which priority. Each has a bound of its own, so that a
+// carrier which takes nothing holds up no other.
+type lane struct {
+	account  string
+	priority int
+}
+
+type waitingLane struct {
+	count int // how many messages wait
+	// parked are the streams that stay undecided. There may be a million of them.
+	parked parkedStreams
 }
 
 // parkedStreams is a queue of streams, 16 bytes each. A stream that left memory meanwhile may be in it twice: then it is looked
@@ -65,14 +76,8 @@ func (q *parkedStreams) take(n int) (out []event.Pseudonym) {
 	return out
 }
 
-// waits says in which account's queue a message waits, and with which priority.
-type waits struct {
-	account  string
-	priority int
-}
-
 func newWindows(of func(account string) Slots, most int) windows {
-	return windows{of: of, most: most, grants: map[event.ID]dispatch.Grant{}, waiting: map[event.ID]waits{}}
+	return windows{of: of, most: most, grants: map[event.ID]dispatch.Grant{}, waiting: map[event.ID]lane{}, lanes: map[lane]*waitingLane{}}
 }
 
 // release gives a grant back.
@@ -101,32 +106,42 @@ func (w *windows) want(slots Slots, account string, x dispatch.Want, now time.Ti
 		w.grants[x.Message] = g
 		return g, true
 	}
-	w.waiting[x.Message] = waits{account, x.Priority}
-	w.counts[x.Priority]++
+	in := lane{account, x.Priority}
+	w.waiting[x.Message] = in
+	if w.lanes[in] == nil {
+		w.lanes[in] = &waitingLane{}
+	}
+	w.lanes[in].count++
 	return g, false
+}
+
+// unparked are streams that were parked in a lane, and may be decided now.
+type unparked struct {
+	lane    lane
+	streams []event.Pseudonym
 }
 
 // granted takes a grant for a message that waited, and returns the parked streams that may be
 // decided now.
-func (w *windows) granted(g dispatch.Granted) []event.Pseudonym {
-	unparked := w.unwait(g.Want.Message)
+func (w *windows) granted(g dispatch.Granted) unparked {
+	back := w.unwait(g.Want.Message)
 	if old, ok := w.grants[g.Want.Message]; ok {
 		w.release(old)
 	}
 	w.grants[g.Want.Message] = g.Grant
-	return unparked
+	return back
 }
 
 // letGo takes a message out of its dispatcher's queue, and gives its grant back. It returns the
 // parked streams that may be decided now.
-func (w *windows) letGo(message event.ID) []event.Pseudonym {
+func (w *windows) letGo(message event.ID) unparked {
 	if g, ok := w.grants[message]; ok {
 		delete(w.grants, message)
 		w.release(g)
 	}
 	x, ok := w.waiting[message]
 	if !ok {
-		return nil
+		return unparked{}
 	}
 	if slots := w.of(x.account); slots != nil {
 		slots.Forget(message)
@@ -134,40 +149,45 @@ func (w *windows) letGo(message event.ID) []event.Pseudonym {
 	return w.unwait(message)
 }
 
-// unwait notes that a message no longer waits. When fewer than half of most wait, it returns parked
+// unwait notes that a message no longer waits. When fewer than half of most wait in its lane, it returns parked
 // streams to be decided.
-func (w *windows) unwait(message event.ID) (unparked []event.Pseudonym) {
-	x, ok := w.waiting[message]
+func (w *windows) unwait(message event.ID) unparked {
+	in, ok := w.waiting[message]
 	if !ok {
-		return nil
+		return unparked{}
 	}
-	p := x.priority
 	delete(w.waiting, message)
-	w.counts[p]--
+	l := w.lanes[in]
+	l.count--
 	half := max(1, w.most/2)
-	if w.counts[p] >= half {
-		return nil
+	if l.count >= half {
+		return unparked{}
 	}
-	return w.parked[p].take(half)
+	if l.count == 0 { // nothing that waits will bring back the rest
+		delete(w.lanes, in)
+		return unparked{in, l.parked.take(l.parked.count)}
+	}
+	return unparked{in, l.parked.take(half)}
 }
 
-// full reports whether as many messages of a priority wait as may. If so, the stream is parked:
+// full reports whether as many messages wait in a lane as may. If so, the stream is parked:
 // it stays undecided until fewer wait.
-func (w *windows) full(st *stream, priority int) bool {
-	if w.counts[priority] < w.most {
+func (w *windows) full(st *stream, in lane) bool {
+	l := w.lanes[in]
+	if l == nil || l.count < w.most {
 		return false
 	}
-	if st.parked>>priority&1 == 0 {
-		st.parked |= 1 << priority
-		w.parked[priority].push(st.subject)
+	if !slices.Contains(st.parked, in) {
+		st.parked = append(st.parked, in)
+		l.parked.push(st.subject)
 	}
 	return true
 }
 
 // parkedCount is how many streams are parked.
 func (w *windows) parkedCount() (n int) {
-	for i := range w.parked {
-		n += w.parked[i].count
+	for _, l := range w.lanes {
+		n += l.parked.count
 	}
 	return n
 }

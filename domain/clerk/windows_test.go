@@ -17,29 +17,44 @@ func (busy) Want(dispatch.Want, time.Time) (dispatch.Grant, bool) { return dispa
 func (busy) Release(dispatch.Grant)                               {}
 func (busy) Forget(event.ID)                                      {}
 
-// However few may wait, a stream that is parked comes back when fewer do.
+// However few may wait, streams that are parked come back when fewer do, and no other lane is held up.
 func TestParkedStreamsComeBack(t *testing.T) {
 	now := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
 	for _, most := range []int{1, 2, 3, 10} {
 		w := newWindows(func(string) Slots { return busy{} }, most)
-		parked := &stream{subject: event.Pseudonym{9}}
+		in := lane{"c1", 5}
+		parked := make([]*stream, 7)
+		for i := range parked {
+			parked[i] = &stream{subject: event.Pseudonym{byte(i + 1)}}
+		}
 		for i := range most {
-			if w.full(parked, 5) {
+			if w.full(parked[0], in) {
 				t.Fatalf("%d of %d wait, and it is full", i, most)
 			}
 			w.want(busy{}, "c1", dispatch.Want{Message: event.ID{byte(i + 1)}, Priority: 5, Slots: 1}, now)
 		}
 		for range 2 { // a second look does not park it twice
-			if !w.full(parked, 5) {
-				t.Fatalf("%d wait, and one more may", most)
+			for _, st := range parked {
+				if !w.full(st, in) {
+					t.Fatalf("%d wait, and one more may", most)
+				}
+			}
+		}
+		for _, other := range []lane{{"c2", 5}, {"c1", 6}, {"", 5}} {
+			if w.full(parked[0], other) {
+				t.Errorf("%v is full, because %v is", other, in)
 			}
 		}
 		var back []event.Pseudonym
 		for i := range most {
-			back = append(back, w.letGo(event.ID{byte(i + 1)})...)
+			x := w.letGo(event.ID{byte(i + 1)})
+			if len(x.streams) > 0 && x.lane != in {
+				t.Errorf("streams come back from %v", x.lane)
+			}
+			back = append(back, x.streams...)
 		}
-		if len(back) != 1 || back[0] != parked.subject {
-			t.Errorf("of at most %d: when nothing waits, %v came back", most, back)
+		if len(back) != len(parked) || back[0] != parked[0].subject || len(w.lanes) != 0 {
+			t.Errorf("of at most %d: when nothing waits, %v came back, and %d lanes are left", most, back, len(w.lanes))
 		}
 	}
 }

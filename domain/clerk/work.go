@@ -153,7 +153,8 @@ func (w *work) decide(m *recipient.Message) {
 			return
 		}
 	}
-	if c.windows.full(w.st, m.Priority) {
+	// What has no route waits for no carrier: the decision says so.
+	if route, ok := c.fold.reg.Routes().Choose(m.Country, m.Program); ok && c.windows.full(w.st, lane{route.Carrier, m.Priority}) {
 		return
 	}
 	delete(c.agenda.turns, m.ID)
