@@ -376,10 +376,13 @@ func identify(db *sql.DB) (made bool, err error) {
 	return true, readable(version)
 }
 
-// readable returns an error where a file's format is not one that this version reads.
+// ErrFormat is the error of a ledger that another version of the program has written. There is nothing wrong with it.
+var ErrFormat = errors.New("use the version that wrote it, or a newer one")
+
+// readable returns ErrFormat where a file's format is not one that this version reads.
 func readable(version int) error {
 	if version < 1 || version > formatVersion {
-		return fmt.Errorf("this ledger has format %d, and this chirograph reads formats 1 to %d: use the version that wrote it, or a newer one", version, formatVersion)
+		return fmt.Errorf("this ledger has format %d, and this chirograph reads formats 1 to %d: %w", version, formatVersion, ErrFormat)
 	}
 	return nil
 }

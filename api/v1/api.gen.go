@@ -1882,7 +1882,7 @@ type GetInboundParams struct {
 
 // SubmitMessageParams defines parameters for SubmitMessage.
 type SubmitMessageParams struct {
-	// IdempotencyKey 1 to 255 characters that you choose, another key for each message that you mean to send.
+	// IdempotencyKey 1 to 255 bytes of text that you choose, another key for each message that you mean to send.
 	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
 }
 

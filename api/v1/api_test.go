@@ -93,6 +93,7 @@ func TestSubmitProblems(t *testing.T) {
 		"no content type":   {request: func(r *http.Request) { r.Header.Del("Content-Type") }, status: 415, code: "unsupported_media_type"},
 		"latin-1":           {request: header("Content-Type", "application/json; charset=iso-8859-1"), status: 415, code: "unsupported_media_type"},
 		"gzip":              {request: header("Content-Encoding", "gzip"), status: 415, code: "unsupported_media_type"},
+		"an empty key":      {request: func(r *http.Request) { r.Header["Idempotency-Key"] = []string{" "} }, status: 422, code: "invalid_idempotency_key"},
 		"two keys":          {request: func(r *http.Request) { r.Header["Idempotency-Key"] = []string{"a", "b"} }, status: 400, code: "bad_parameter"},
 		"not json":          {body: "to=1", status: 400, code: "malformed_json"},
 		"trailing":          {body: `{"to":"a","body":"b"} {}`, status: 400, code: "trailing_data"},

@@ -104,6 +104,8 @@ func partitionsDetail(st *Stats) (detail string) {
 		detail += "partition " + p + " is stopped"
 		if err := st.Failed[p]; errors.Is(err, ledger.ErrDamaged) || errors.Is(err, ledger.ErrLost) {
 			detail += ": " + err.Error()
+		} else {
+			detail += ": the node's log says at which position, and why"
 		}
 		detail += "; "
 	}

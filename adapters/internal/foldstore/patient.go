@@ -2,6 +2,7 @@ package foldstore
 
 import (
 	"io"
+	"log/slog"
 	"os"
 	"runtime"
 	"sync"
@@ -19,6 +20,7 @@ type patientFS struct {
 	isOpen  atomic.Bool // before that an error is the caller's to report
 	once    sync.Once
 	closing chan struct{}
+	told    atomic.Int64 // when it was last said that the disk is full, in seconds
 }
 
 func newPatientFS() *patientFS { return &patientFS{FS: vfs.Default, closing: make(chan struct{})} }
@@ -35,6 +37,10 @@ func (p *patientFS) wait(try func() error) error {
 		err := try()
 		if !noRoom(err) || !p.isOpen.Load() {
 			return err
+		}
+		if now, last := time.Now().Unix(), p.told.Load(); now >= last+60 && p.told.CompareAndSwap(last, now) {
+			slog.Error("the disk is full, and the folds of the streams cannot be written; the process waits until there is room",
+				"error", err, "do", "make room on the disk of the data folder; the process goes on by itself")
 		}
 		select {
 		case <-p.closing:

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -137,6 +138,9 @@ func OpenFolder(f Folder) (_ *Data, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := d.foldsFit(context.Background(), views); err != nil {
+		return nil, err
+	}
 	if !found.New && !d.bound {
 		if err := d.numberFits(context.Background()); err != nil {
 			return nil, err
@@ -145,6 +149,37 @@ func OpenFolder(f Folder) (_ *Data, err error) {
 	d.New = found.New
 	d.Policy, err = policies.Builtin()
 	return d, err
+}
+
+// foldsFit has the folds made anew that are of another course of the ledger than the ledger itself, as after a snapshot was put
+// back without them: the views' rows were compared with it, and the folds have marks of their own.
+func (d *Data) foldsFit(ctx context.Context, views string) error {
+	for p := range event.Partition(d.Log.Partitions()) {
+		m, err := d.Views.Mark(ctx, p)
+		if errors.Is(err, ledger.ErrUnfit) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if m.Next == 0 {
+			continue
+		}
+		at := event.Position{Partition: p, Index: m.Next - 1}
+		if hash, err := ledger.HashAt(ctx, d.Log, at); err != nil || hash == m.Hash {
+			continue // what cannot be read stops the partition, which says so
+		}
+		slog.Warn("the folds are of another course of the ledger, and are made anew from it", "folder", views+sqldb.FoldsSuffix, "position", at)
+		err = d.Views.Close()
+		if err == nil {
+			err = os.RemoveAll(views + sqldb.FoldsSuffix)
+		}
+		if err == nil {
+			d.Views, err = d.OpenViews(views)
+		}
+		return err
+	}
+	return nil
 }
 
 func noLedger(dir string) error {

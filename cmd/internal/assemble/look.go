@@ -109,6 +109,9 @@ func (l *Look) lookAtLedger(ctx context.Context, dir string) (err error) {
 		if errors.Is(err, sqlitelog.ErrNoLedger) {
 			err = fs.ErrNotExist
 		}
+		if errors.Is(err, sqlitelog.ErrFormat) { // it is well, whatever stands beside it
+			return err
+		}
 		return sort(&s.Side, besideWAL(filepath.Join(dir, ledgerFile), err))
 	}
 	if s.Known, err = l.Log.Known(); err != nil {

@@ -78,6 +78,16 @@ func (c *Cmd) Validate() error {
 	return nil
 }
 
+// notALedger refuses a folder that is the data folder of a node: nothing of a benchmark is put beside its files.
+func notALedger(dir string) error {
+	for _, file := range []string{"ledger.db", "vault.db", "master.key"} {
+		if _, err := os.Stat(filepath.Join(dir, file)); dir != "" && err == nil {
+			return fmt.Errorf("%s is the data folder of a node: choose a new folder for --keep", dir)
+		}
+	}
+	return nil
+}
+
 // bench is one benchmark under way.
 type bench struct {
 	c       *Cmd
@@ -114,6 +124,9 @@ func (c *Cmd) Run(g *terminal.Globals) (err error) {
 			return err
 		}
 	}
+	if err := notALedger(c.Keep); err != nil {
+		return err
+	}
 	b := &bench{c: c, dir: c.Keep}
 	if b.dir == "" {
 		if b.dir, err = os.MkdirTemp("", "chirograph-bench-"); err != nil {
@@ -126,8 +139,10 @@ func (c *Cmd) Run(g *terminal.Globals) (err error) {
 	b.data = filepath.Join(b.dir, "data")
 	if c.Ledger != "" {
 		b.data = filepath.Join(c.Ledger, "data")
-		if _, err := os.Stat(b.data); err != nil {
-			return fmt.Errorf("--ledger takes a folder that --keep or --make has made: %w", err)
+		for _, made := range []string{b.data, filepath.Join(c.Ledger, rememberedFile)} {
+			if _, err := os.Stat(made); err != nil {
+				return fmt.Errorf("--ledger takes a folder that --keep or --make has made, and %s is not one, or was not finished: %w", c.Ledger, err)
+			}
 		}
 	}
 	if b.traffic, err = newTraffic(c, filepath.Dir(b.data)); err != nil {

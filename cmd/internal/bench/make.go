@@ -84,7 +84,10 @@ type maker struct {
 func (c *Cmd) makeLedger(ctx context.Context, g *terminal.Globals) (err error) {
 	data := filepath.Join(c.Keep, "data")
 	if _, err := os.Stat(data); err == nil {
-		return fmt.Errorf("there is a data folder in %s: choose another folder, or delete it", c.Keep)
+		return fmt.Errorf("there is a data folder in %s: choose a new folder", c.Keep)
+	}
+	if err := notALedger(c.Keep); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(c.Keep, 0o700); err != nil {
 		return err
