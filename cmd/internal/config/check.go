@@ -122,7 +122,7 @@ func (k *checker) process() {
 		k.bad("limits.release_rate", "it must not be negative")
 	}
 	if c.Limits.Memory < leastMemory {
-		k.bad("limits.memory", "it must be at least 300MB")
+		k.bad("limits.memory", "it must be at least 400MB")
 	}
 	if c.Limits.MaxWaiting < 0 {
 		k.bad("limits.max_waiting", "it must not be negative")
@@ -130,7 +130,7 @@ func (k *checker) process() {
 }
 
 // leastMemory is what a node needs to work at all, with its libraries and tables.
-const leastMemory = 300_000_000
+const leastMemory = 400_000_000
 
 func (k *checker) tenantNames() {
 	if len(k.c.Tenants) == 0 {

@@ -72,7 +72,7 @@ type Limits struct {
 	CallWindow   Duration `yaml:"call_window" default:"5s" doc:"How long after a hand-off was proposed the carrier may be called for it. It is extended to eight times the measured lag of the log, if that is longer."`
 	AnswerWithin Duration `yaml:"answer_within" default:"10s" doc:"After call_window, how long the carrier may take to answer before the hand-off is in doubt. Must be longer than every carrier's response_timeout."`
 	ReleaseRate  int      `yaml:"release_rate" default:"100" doc:"How many scheduled and deferred messages a partition decides per second when many are due at once."`
-	Memory       Size     `yaml:"memory" default:"700MB" doc:"About how much memory the process may take; at least 300MB. From it follow the bound of Go's heap (unless GOMEMLIMIT is set), how many bytes of streams are kept in memory, and how many streams may wait. Past that submits are answered 503 with Retry-After."`
+	Memory       Size     `yaml:"memory" default:"700MB" doc:"About how much memory the process may take; at least 400MB. From it follow the bound of Go's heap (unless GOMEMLIMIT is set), how many bytes of streams are kept in memory, and how many streams may wait. Past that submits are answered 503 with Retry-After."`
 	MaxWaiting   int      `yaml:"max_waiting" default:"2000" doc:"For each partition, carrier account and priority: how many allowed messages may wait. Further messages for that account are decided later."`
 }
 

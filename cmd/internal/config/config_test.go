@@ -407,7 +407,7 @@ func FuzzConfig(f *testing.F) {
 
 // TestShares: what the limit of memory is shared among leaves room for the work, down to the least limit.
 func TestShares(t *testing.T) {
-	for _, size := range []Size{leastMemory, 400_000_000, 700_000_000, 4_000_000_000} {
+	for _, size := range []Size{leastMemory, 700_000_000, 4_000_000_000} {
 		const partitions = 16
 		clerk := (&Config{Limits: Limits{Memory: size}}).Clerk(partitions)
 		streams, waiting := clerk.StreamMemory*partitions, int64(clerk.MaxBacklog)*waitingStream*partitions

@@ -117,7 +117,7 @@ func (w *walker) scalar(n *yaml.Node, v reflect.Value, path string, tag reflect.
 	case v.Type() == sizeType:
 		s, err := parseSize(n.Value)
 		if err != nil {
-			w.bad(n, path, "it must be a number of bytes with its unit, such as 700MB or 2GB")
+			w.bad(n, path, "it must be a whole number with the unit MB or GB, such as 700MB or 2GB")
 		}
 		v.SetInt(int64(s))
 	case v.Kind() == reflect.String:
