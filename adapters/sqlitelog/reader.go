@@ -136,7 +136,7 @@ func identified(db *sql.DB) error {
 	var app, version int
 	for q, into := range map[string]*int{"PRAGMA application_id": &app, "PRAGMA user_version": &version} {
 		if err := db.QueryRow(q).Scan(into); err != nil {
-			return fmt.Errorf("this is not a ledger, or its first page is damaged: %w", err)
+			return firstPage(err)
 		}
 	}
 	switch {

@@ -364,7 +364,7 @@ func identify(db *sql.DB) (made bool, err error) {
 		into *int
 	}{{"PRAGMA application_id", &app}, {"PRAGMA user_version", &version}, {"SELECT count(*) FROM sqlite_schema", &tables}} {
 		if err := db.QueryRow(q.text).Scan(q.into); err != nil {
-			return false, fmt.Errorf("this is not a ledger, or its first page is damaged: %w", err)
+			return false, firstPage(err)
 		}
 	}
 	switch {
@@ -374,6 +374,15 @@ func identify(db *sql.DB) (made bool, err error) {
 		return false, errors.New("this is not a ledger: the file belongs to another application")
 	}
 	return true, readable(version)
+}
+
+// firstPage says what the error of the first read of a file means.
+func firstPage(err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_IOERR || full(err)) { // a full disk has no room for the file -shm
+		return fmt.Errorf("the ledger cannot be read now; make room if its disk is full, and leave the ledger as it is: %w", err)
+	}
+	return fmt.Errorf("this is not a ledger, or its first page is damaged: %w", err)
 }
 
 // ErrFormat is the error of a ledger that another version of the program has written. There is nothing wrong with it.

@@ -297,8 +297,13 @@ func isVault(ctx context.Context, db *sql.DB) error {
 		into *int
 	}{{"PRAGMA application_id", &app}, {"PRAGMA user_version", &version}, {"SELECT count(*) FROM sqlite_schema", &tables}} {
 		if err := db.QueryRowContext(ctx, q.text).Scan(q.into); err != nil {
-			if e := (*driver.Error)(nil); errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_CORRUPT {
-				return damaged(err)
+			if e := (*driver.Error)(nil); errors.As(err, &e) {
+				switch e.Code() & 0xff {
+				case sqlite3.SQLITE_CORRUPT:
+					return damaged(err)
+				case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL: // a full disk has no room for the file -shm
+					return fmt.Errorf("the vault cannot be read now; make room if its disk is full, and leave the vault as it is: %w", err)
+				}
 			}
 			return tag(ErrNotVault, "this is not a vault, or its first page is damaged: %v", err)
 		}
