@@ -248,6 +248,37 @@ func TestSecondOpening(t *testing.T) {
 	}
 }
 
+// TestNoFolder: what stands where the folder should be, and is none, is damage: Remove takes it away, and nothing that it leads to.
+func TestNoFolder(t *testing.T) {
+	dir := t.TempDir()
+	target := filepath.Join(dir, "elsewhere")
+	for name, put := range map[string]func(path string) error{
+		"a file":                    func(path string) error { return os.WriteFile(path, []byte("x"), 0o600) },
+		"a link that leads nowhere": func(path string) error { return os.Symlink(target, path) },
+		"a link that leads to a file": func(path string) error {
+			return errors.Join(os.WriteFile(target, []byte("x"), 0o600), os.Symlink(target, path))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(dir, name)
+			if err := put(path); err != nil {
+				t.Skip("no links here:", err)
+			}
+			if s, err := Open(path, Options{}); !errors.Is(err, ErrDamaged) {
+				t.Fatal(s, err)
+			}
+			if err := Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			open(t, path).Close()
+			if raw, err := os.ReadFile(target); name == "a link that leads to a file" && string(raw) != "x" {
+				t.Error("what the link led to is gone:", err)
+			}
+			_ = os.Remove(target)
+		})
+	}
+}
+
 // TestModes: what the store makes is for its owner alone, whatever the umask.
 func TestModes(t *testing.T) {
 	if runtime.GOOS == "windows" {
