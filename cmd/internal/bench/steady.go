@@ -331,7 +331,7 @@ func (s *steady) watch(ctx context.Context, out io.Writer, report *SteadyReport,
 			if err != nil {
 				return nil, 0, err
 			}
-			cut(now, time.Now())
+			cut(now, end) // what is waited for belongs to it, and not the time
 			return total, now.cpu - first.cpu, nil
 		}
 	}
