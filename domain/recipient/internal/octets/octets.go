@@ -21,13 +21,13 @@ type Form struct {
 	reading bool
 	at      int   // how far b was read
 	err     error // why reading ended
-	group
+	Group
 	last  int64 // the time before, in milliseconds since 1970
 	words recent
 }
 
-// group is eight fields of a struct at most.
-type group struct {
+// Group is where a struct is: eight of its fields at most, for Open and Close.
+type Group struct {
 	there byte // which are there, as it was read
 	where int  // in b, as it is written
 	field int  // how many fields of the struct came
@@ -75,17 +75,17 @@ func (f *Form) fail(why string) {
 }
 
 // Open begins a struct. Give Close what it returns.
-func (f *Form) Open() (outer group) {
-	outer, f.group = f.group, group{}
+func (f *Form) Open() (outer Group) {
+	outer, f.Group = f.Group, Group{}
 	return outer
 }
 
 // Close ends a struct.
-func (f *Form) Close(outer group) {
+func (f *Form) Close(outer Group) {
 	if n := (f.field-1)%8 + 1; f.there>>n != 0 {
 		f.fail("it has a field that is not known")
 	}
-	f.group = outer
+	f.Group = outer
 }
 
 // Has writes whether the next field of a struct is there, or reads it; and reports it.
