@@ -243,10 +243,6 @@ func (g *guard) handle(c echo.Context, next echo.HandlerFunc, op *Operation, cal
 	if err := g.identify(in.Header, op, caller); err != nil {
 		return err
 	}
-	// Who gives an empty key believes that repeats are told from new calls.
-	if keys := in.Header.Values("Idempotency-Key"); len(keys) > 0 && strings.TrimSpace(keys[0]) == "" {
-		return Refuse("invalid_idempotency_key", "", "The Idempotency-Key is empty. Give one, or leave the header out.")
-	}
 	if g.face.Accepts != nil {
 		if err := g.face.Accepts(in.Header); err != nil {
 			return err

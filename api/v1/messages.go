@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chirograph/chirograph/api/door"
@@ -30,12 +31,18 @@ func (s *server) SubmitMessage(ctx context.Context, r SubmitMessageRequestObject
 			return nil, door.Refuse("invalid_valid_for", "/valid_for", "valid_for is one minute to 7 days, counted from send_at.")
 		}
 	}
+	var key string
+	if given := r.Params.IdempotencyKey; given != nil {
+		if key = *given; strings.TrimSpace(key) == "" { // who gives an empty key believes that repeats are told from new calls
+			return nil, door.Refuse("invalid_idempotency_key", "", "The Idempotency-Key is empty. Give one, or leave the header out.")
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.AnswerWithin)
 	defer cancel()
 	m, err := s.Intake.Submit(ctx, callerOf(ctx), &intake.SubmitRequest{
 		To: b.To, Country: b.Country, Body: b.Body, From: b.From, Program: b.Program, Purpose: b.Purpose,
 		Priority: priority, Reference: b.Reference, SendAt: b.SendAt, ValidFor: validFor, Metadata: b.Metadata,
-		IdempotencyKey: r.Params.IdempotencyKey,
+		IdempotencyKey: key,
 	})
 	if err != nil {
 		return nil, written(err)
