@@ -95,13 +95,13 @@ const packedMark = 0
 // mostPacked bounds what is packed, and so what a row that is read takes in memory. A larger body stays as it is.
 const mostPacked = 64 << 20
 
-// pack returns a body as it is stored: packed, if that is smaller. b is room that it may use.
-func pack(b, body []byte) []byte {
+// pack returns a body as it is stored: packed, if that is smaller. room is used for that, and may grow.
+func pack(room *[]byte, body []byte) []byte {
 	if len(body) > mostPacked {
 		return body
 	}
-	b = slices.Grow(b[:0], 1+s2.MaxEncodedLen(len(body)))
-	b = b[:cap(b)]
+	*room = slices.Grow((*room)[:0], 1+s2.MaxEncodedLen(len(body)))
+	b := (*room)[:cap(*room)]
 	b[0] = packedMark
 	if n := len(s2.Encode(b[1:], body)); n+1 < len(body) {
 		return b[:n+1]

@@ -667,9 +667,7 @@ func (t *table) fill(heads []int64, batch []*engine.Append) bool {
 		}
 		ends[a.Slot-t.slot] = at
 	}
-	if t.stored = pack(t.packed, t.body); t.stored[0] == packedMark {
-		t.packed = t.stored
-	}
+	t.stored = pack(&t.packed, t.body)
 	t.row = appendDir(t.row[:0], t.commits+1, t.segments, t.stored)
 	return true
 }
@@ -723,8 +721,8 @@ func (l *Log) writeCommit(batch []*engine.Append) (doubt bool, err error) {
 			l.heads[t.slot+i] = s.head
 		}
 		l.uncheckpointed += len(t.stored) + len(t.row)
-		if t.stored = nil; cap(t.body) > 2*maxCommit {
-			t.body, t.packed = nil, nil
+		if cap(t.body) > 2*maxCommit {
+			t.body, t.packed, t.stored = nil, nil, nil
 		}
 	}
 	return false, nil

@@ -530,12 +530,12 @@ func TestPacked(t *testing.T) {
 	if err != nil || !bytes.Equal(back, body) {
 		t.Fatalf("%x, %v", back, err)
 	}
-	if again := pack(nil, body); len(again) > len(stored) || again[0] != packedMark {
+	if again := pack(new([]byte), body); len(again) > len(stored) || again[0] != packedMark {
 		t.Errorf("%x", again)
 	} else if back, err := unpack(again, segments); err != nil || !bytes.Equal(back, body) {
 		t.Errorf("%x, %v", back, err)
 	}
-	if short := []byte("\x01a\x02bc\x02de"); !bytes.Equal(pack(nil, short), short) {
+	if short := []byte("\x01a\x02bc\x02de"); !bytes.Equal(pack(new([]byte), short), short) {
 		t.Error("what does not get smaller was packed")
 	}
 	segments[2].size = 4
