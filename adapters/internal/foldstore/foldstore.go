@@ -78,14 +78,10 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	if o.Size == 0 {
 		o.Size = DefaultSize
 	}
-	gathered := o.Size / 5 // before they are written as a file
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		if info, e := os.Stat(dir); e == nil && info.IsDir() || errors.Is(err, os.ErrPermission) || noRoom(err) {
-			return nil, err
-		}
-		if _, e := os.Lstat(dir); e == nil { // a file, or a link that leads nowhere
-			return nil, fmt.Errorf("%w: %s is no folder", ErrDamaged, dir)
-		}
+	gathered := o.Size / 5                                                                              // before they are written as a file
+	if err := os.MkdirAll(dir, 0o700); errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrExist) { // a file, or a link that leads nowhere
+		return nil, fmt.Errorf("%w: %s is no folder", ErrDamaged, dir)
+	} else if err != nil {
 		return nil, err
 	}
 	files := newPatientFS()
