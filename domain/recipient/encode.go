@@ -38,36 +38,28 @@ func Decode(b []byte) (*State, error) {
 	return decoded(s, f.End())
 }
 
-func appendMessage(b []byte, m *Message) []byte {
-	f := octets.Append(b, version)
-	messageFields(&f, m)
-	return f.Written()
-}
+func appendMessage(b []byte, m *Message) []byte { return appendRow(b, messageFields, m) }
 
 // DecodeMessage reads the body of a RowMessage. Its errors say nothing of what the message holds.
-func DecodeMessage(b []byte) (*Message, error) {
-	m := new(Message)
-	if isJSON(b) {
-		return decoded(m, readJSON(b, m))
-	}
-	f := octets.Read(b, version)
-	messageFields(&f, m)
-	return decoded(m, f.End())
-}
+func DecodeMessage(b []byte) (*Message, error) { return decodeRow(b, messageFields) }
 
-func appendFact(b []byte, x *rememberedFact) []byte {
+func appendFact(b []byte, x *rememberedFact) []byte { return appendRow(b, factFields, x) }
+
+func decodeFact(b []byte) (*rememberedFact, error) { return decodeRow(b, factFields) }
+
+func appendRow[T any](b []byte, fields func(*octets.Form, *T), x *T) []byte {
 	f := octets.Append(b, version)
-	factFields(&f, x)
+	fields(&f, x)
 	return f.Written()
 }
 
-func decodeFact(b []byte) (*rememberedFact, error) {
-	x := new(rememberedFact)
+func decodeRow[T any](b []byte, fields func(*octets.Form, *T)) (*T, error) {
+	x := new(T)
 	if isJSON(b) {
 		return decoded(x, readJSON(b, x))
 	}
 	f := octets.Read(b, version)
-	factFields(&f, x)
+	fields(&f, x)
 	return decoded(x, f.End())
 }
 
