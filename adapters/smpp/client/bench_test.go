@@ -39,7 +39,7 @@ func BenchmarkSubmit(b *testing.B) {
 			h := handoff(1)
 			h.CallBy, h.AnswerBy = time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
 			for i := 0; i < b.N; {
-				free, _ := p.Free(time.Now())
+				free, _ := p.free(time.Now())
 				if free == 0 {
 					<-p.Changed()
 					continue
@@ -78,7 +78,7 @@ func BenchmarkStep(b *testing.B) {
 	var buf []byte
 	taken := 0
 	for b.Loop() {
-		octets, err := submitSM(h)
+		octets, err := submitSM(h, cfg)
 		if err != nil {
 			b.Fatal(err)
 		}

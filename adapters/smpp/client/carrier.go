@@ -27,28 +27,34 @@ func (c *Client) Account() string { return c.cfg.Account }
 // rate was cut.
 func (c *Client) Changed() <-chan struct{} { return c.changed }
 
-// Free is how many more parts may be submitted now; see ledger.Carrier.
-func (c *Client) Free(now time.Time) (slots int, next time.Time) {
+// Takes reports whether the account can begin with one more message now; see ledger.Carrier.
+func (c *Client) Takes(promised int, now time.Time) (ok bool, next time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.s.free(now)
+	return c.a.takes(promised, now)
 }
 
-// Submit writes one part as submit_sm (SMPP 3.4 §4.4.1). done is called exactly
-// once: inside Submit when the part is refused at once, else by the client's
-// goroutines. If the process ends before, done is not called; at answer_by the ledger
-// puts the hand-off in doubt.
+// Pace is how long the account is expected to take for so many more parts; see ledger.Carrier.
+func (c *Client) Pace(parts int, now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.a.pace(parts, now)
+}
+
+// Submit queues one part, which is written as submit_sm (SMPP 3.4 §4.4.1); see ledger.Carrier. done
+// is called by the client's goroutines, or inside Submit when the part is refused at once. If the
+// process ends before, done is not called; at answer_by the ledger puts the hand-off in doubt.
 func (c *Client) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 	p := &submit{
 		callBy: h.CallBy, answerBy: h.AnswerBy,
 		done: func(r result) { done(handoffResult(r)) },
 	}
 	var err error
-	if p.octets, err = submitSM(h); err != nil {
+	if p.octets, err = submitSM(h, c.cfg); err != nil {
 		done(ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: err.Error()})
 		return
 	}
-	c.step(func(s *session, now time.Time) { s.submit(p, now) })
+	c.step(func(a *account, now time.Time) { a.submit(p, now) })
 }
 
 var handoffStatus = [...]ledger.HandoffStatus{
@@ -64,12 +70,12 @@ func handoffResult(r result) ledger.HandoffResult {
 	return ledger.HandoffResult{Status: handoffStatus[r.outcome], CarrierID: r.id, Code: r.code, Reason: r.reason}
 }
 
-// submitSM encodes a part; its sequence_number is still 0.
-func submitSM(h ledger.Handoff) ([]byte, error) {
+// submitSM encodes a part as the account's carrier asks for it; its sequence_number is still 0.
+func submitSM(h ledger.Handoff, cfg Config) ([]byte, error) {
 	m := &pdu.SubmitSM{}
 	m.CommandID = data.SUBMIT_SM
-	m.SourceAddr = sourceAddress(h.From)
-	m.DestAddr = address(1, 1, strings.TrimPrefix(string(h.To), "+"))
+	m.ServiceType = cfg.ServiceType
+	m.SourceAddr, m.DestAddr = addresses(cfg, h.From, h.To)
 	if h.Segment.UDH {
 		m.EsmClass = data.SM_UDH_GSM
 	}
@@ -85,7 +91,33 @@ func submitSM(h ledger.Handoff) ([]byte, error) {
 	m.OptionalParameters = map[pdu.Tag]pdu.Field{
 		pdu.TagUserMessageReference: {Tag: pdu.TagUserMessageReference, Data: binary.BigEndian.AppendUint16(nil, h.Reference)},
 	}
-	return wire.Append(nil, m), nil
+	octets := wire.Append(nil, m)
+	for i := range cfg.TLVs {
+		if t := &cfg.TLVs[i]; t.applies(h.Tenant, h.Program) {
+			octets = wire.AppendTLV(octets, t.Tag, t.Value)
+		}
+	}
+	return octets, nil
+}
+
+// addresses are the source and the destination address of a submit.
+func addresses(cfg Config, from sms.Sender, to sms.Number) (source, dest pdu.Address) {
+	source = sourceAddress(from)
+	dest = address(data.GSM_TON_INTERNATIONAL, data.GSM_NPI_ISDN, strings.TrimPrefix(string(to), "+"))
+	for _, x := range []struct {
+		set   *byte
+		field func(byte)
+	}{{cfg.SourceTON, source.SetTon}, {cfg.SourceNPI, source.SetNpi}, {cfg.DestTON, dest.SetTon}, {cfg.DestNPI, dest.SetNpi}} {
+		if x.set != nil {
+			x.field(*x.set)
+		}
+	}
+	return source, dest
+}
+
+// addressRange is the address range of a bind.
+func addressRange(cfg Config) pdu.AddressRange {
+	return pdu.NewAddressRangeWithTonNpiAddr(cfg.AddrTON, cfg.AddrNPI, cfg.AddressRange)
 }
 
 // putSequence writes a PDU's sequence_number.
@@ -114,8 +146,17 @@ func address(ton, npi byte, digits string) pdu.Address {
 	return a
 }
 
-// deliver gives a deliver_sm or data_sm to the inbox.
+// deliver gives a deliver_sm or data_sm, or the answer to a question, to the inbox.
 func (c *Client) deliver(d delivery) {
+	if d.report != nil {
+		c.inbox.Deliver(ledger.Delivery{Account: c.cfg.Account, Received: c.now(), Raw: d.report.raw, From: d.report.from, To: d.report.to,
+			Receipt: &d.report.receipt}, func(err error) {
+			if err != nil {
+				c.log.Warn("smpp: the carrier's answer to a question could not be recorded", "cause", err)
+			}
+		})
+		return
+	}
 	out := readDelivery(d.message, c.cfg)
 	if out.Unreadable {
 		c.log.Warn("smpp: an inbound message, or a part of it, could not be read; its octets are kept",
@@ -123,7 +164,7 @@ func (c *Client) deliver(d delivery) {
 	}
 	out.Account, out.Received = c.cfg.Account, c.now()
 	c.inbox.Deliver(out, func(err error) {
-		c.step(func(s *session, now time.Time) { s.acked(d.ack, err, now) })
+		c.step(func(a *account, now time.Time) { a.sessions[d.session].acked(d.ack, err, now) })
 	})
 }
 

@@ -27,7 +27,7 @@ func TestSubmitSM(t *testing.T) {
 		"+14155550100": {"14155550100", 1, 1}, "24273": {"24273", 3, 0}, "MyBank": {"MyBank", 5, 0},
 	} {
 		h.From = from
-		octets, err := submitSM(h)
+		octets, err := submitSM(h, Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,12 +47,12 @@ func TestSubmitSM(t *testing.T) {
 		}
 	}
 	h.ValidUntil, h.Segment.UDH, h.Priority = time.Time{}, false, -1
-	octets, _ := submitSM(h)
+	octets, _ := submitSM(h, Config{})
 	if p, err := wire.Parse(octets); err != nil || p.Message.ValidityPeriod != "" || p.Message.EsmClass != 0 || p.Message.PriorityFlag != 0 {
 		t.Errorf("%+v, %v", p.Message, err)
 	}
 	h.Segment.Octets = make([]byte, 255)
-	if _, err := submitSM(h); err == nil {
+	if _, err := submitSM(h, Config{}); err == nil {
 		t.Error("255 octets were taken")
 	}
 }

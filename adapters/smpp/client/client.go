@@ -1,139 +1,41 @@
-// Package client is a carrier account reached over SMPP 3.4: one transceiver bind,
-// kept up for as long as Run runs.
+// Package client is a carrier account reached over SMPP 3.4: its binds, kept up for as long as Run
+// runs, and the parts that are submitted over them.
 //
-// The session (session.go) is this package's own: a submit is in the window before it is
-// written, responses are matched by sequence_number, and deliveries are acknowledged only
-// when the inbox has made them durable. Each of its steps is deterministic; Client is a thin
-// layer of goroutines and a socket around it. gosmpp's pdu package encodes and decodes.
+// The account (account.go) and its sessions (session.go), one a bind, are this package's own. A part
+// waits for a slot of a window and for the rate, in order; it is in a window before it is written;
+// responses are matched by sequence_number, late ones too; and deliveries are acknowledged only when
+// the inbox has made them durable. Each step of them is deterministic; Client is a thin layer of
+// goroutines and sockets around it. gosmpp's pdu package encodes; package wire decodes.
 package client
 
 import (
-	"cmp"
 	"context"
-	"crypto/tls"
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
 
+	"github.com/linxGnu/gosmpp/data"
+
 	"github.com/chirograph/chirograph/adapters/smpp/wire"
 	"github.com/chirograph/chirograph/domain/ledger"
-	"github.com/chirograph/chirograph/domain/sms"
 )
 
-// Config is one account at one message centre. A field that is left zero is what Defaults
-// says.
-type Config struct {
-	// Account names the account in the ledger. Required.
-	Account string
-	// Addr is the centre's host:port. Required.
-	Addr string
-	// TLS, when set, wraps the connection.
-	TLS *tls.Config
-	// SystemID, Password and SystemType go into bind_transceiver (SMPP 3.4 §4.1.5);
-	// at most 15, 8 and 12 octets. SystemID is required.
-	SystemID, Password, SystemType string
-
-	// Window is how many submits may be unanswered; carriers say what they allow.
-	Window int
-	// TPS is how many submits a second the account allows; each part of a message is
-	// one. With 0 only the carrier's throttling limits the rate.
-	TPS float64
-	// ResponseTimeout is how long a response may take, for submits (then
-	// HandoffUnknown), the bind and enquire_link. Keep it below the
-	// time between a hand-off's call_by and its answer_by. (response_timer)
-	ResponseTimeout time.Duration
-	// EnquireLink is the silence after which enquire_link asks whether the centre
-	// still answers. It must be below every idle limit of the carrier and
-	// of the firewalls on the way. (enquire_link_timer)
-	EnquireLink time.Duration
-	// ReconnectMin and ReconnectMax bound the wait before the next bind. It doubles at
-	// each failure, and half of it is random.
-	ReconnectMin, ReconnectMax time.Duration
-	// Jitter draws the random half, in [0,1). Default math/rand.
-	Jitter func() float64
-	// DrainTimeout bounds the wait for open responses and acknowledgements when Run
-	// is told to stop.
-	DrainTimeout time.Duration
-	// Deliveries is how many deliver_sm may wait for the inbox. Beyond it they are
-	// answered with ESME_RX_T_APPN, so that the carrier delivers them again.
-	Deliveries int
-
-	// Alphabet is what data_coding 0 means at this carrier: sms.GSM7 or sms.Latin1. (SMSC default alphabet, SMPP 3.4 §5.2.19)
-	Alphabet sms.Encoding
-	// SniffReceipts makes an ordinary message a receipt if its text reads like one. It is
-	// only for a carrier that sends receipts with esm_class 0: with others a handset could
-	// forge the receipt of its own message. Default off.
-	SniffReceipts bool
-	// HexIDs: this carrier writes ids in hexadecimal in submit_sm_resp and in
-	// decimal in receipts. Ids are not converted here; the matcher does that.
-	HexIDs bool
-	// RetryStatuses are additional command_status values that this carrier documents
-	// as "not taken, try later", such as 8 (ESME_RSYSERR).
-	RetryStatuses []uint32
-}
-
-// Defaults are the values that fields of a Config have when they are left zero: the one
-// list of them, for a configuration file and its documents too.
-func Defaults() Config {
-	return Config{Window: 64, ResponseTimeout: 5 * time.Second, EnquireLink: 30 * time.Second, ReconnectMin: 500 * time.Millisecond,
-		ReconnectMax: 30 * time.Second, DrainTimeout: 10 * time.Second, Deliveries: 512, Alphabet: sms.GSM7}
-}
-
-// check returns an error for an invalid configuration, and sets the defaults of a valid one.
-func (c *Config) check() error {
-	switch {
-	case c.Account == "":
-		return errors.New("smpp: account is missing: name the carrier account")
-	case c.Addr == "":
-		return errors.New("smpp: addr is missing: give the message centre's host:port")
-	case c.SystemID == "" || len(c.SystemID) > 15:
-		return errors.New("smpp: system_id must have 1 to 15 characters")
-	case len(c.Password) > 8:
-		return errors.New("smpp: password must have at most 8 characters (SMPP 3.4 §5.2.2)")
-	case len(c.SystemType) > 12:
-		return errors.New("smpp: system_type must have at most 12 characters")
-	case c.Window < 0 || c.TPS < 0 || c.ResponseTimeout < 0 || c.EnquireLink < 0 || c.ReconnectMin < 0 ||
-		c.ReconnectMax < 0 || c.DrainTimeout < 0 || c.Deliveries < 0:
-		return errors.New("smpp: window, tps, time-outs and bounds must not be negative")
-	case c.Alphabet != "" && c.Alphabet != sms.GSM7 && c.Alphabet != sms.Latin1:
-		return fmt.Errorf("smpp: alphabet must be %s or %s", sms.GSM7, sms.Latin1)
-	}
-	d := Defaults()
-	c.Window = cmp.Or(c.Window, d.Window)
-	c.ResponseTimeout = cmp.Or(c.ResponseTimeout, d.ResponseTimeout)
-	c.EnquireLink = cmp.Or(c.EnquireLink, d.EnquireLink)
-	c.ReconnectMin = cmp.Or(c.ReconnectMin, d.ReconnectMin)
-	c.ReconnectMax = cmp.Or(c.ReconnectMax, max(d.ReconnectMax, c.ReconnectMin))
-	c.DrainTimeout = cmp.Or(c.DrainTimeout, d.DrainTimeout)
-	c.Deliveries = cmp.Or(c.Deliveries, d.Deliveries)
-	c.Alphabet = cmp.Or(c.Alphabet, d.Alphabet)
-	if c.ReconnectMin > c.ReconnectMax {
-		return errors.New("smpp: reconnect_min must not be above reconnect_max")
-	}
-	if c.Jitter == nil {
-		c.Jitter = rand.Float64
-	}
-	return nil
-}
-
-// Client is one account's session. It is a ledger.Carrier.
+// Client is one account. It is a ledger.Client and a ledger.Asker.
 type Client struct {
 	cfg     Config
 	inbox   ledger.Inbox
 	log     *slog.Logger
 	now     func() time.Time
 	changed chan struct{}
-	wake    chan struct{}
-	shared  chan struct{} // holds a token after SetShare
+	wakes   []chan struct{} // by session: there is something to write
+	timer   *time.Timer     // the account's next step
 
 	mu sync.Mutex
-	s  *session
+	a  *account
+	// shared is closed and replaced when SetShare was called.
+	shared chan struct{}
 }
 
 // New checks cfg and makes a client; nothing is connected before Run.
@@ -141,38 +43,44 @@ func New(cfg Config, inbox ledger.Inbox, log *slog.Logger) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	if cfg.Window < sms.MaxSegments {
-		return nil, fmt.Errorf("smpp: window must be at least %d: the parts of a message are granted together", sms.MaxSegments)
+	c := &Client{cfg: cfg, inbox: inbox, log: log.With("account", cfg.Account), now: time.Now,
+		changed: make(chan struct{}, 1), shared: make(chan struct{}), a: newAccount(cfg)}
+	for range c.a.sessions {
+		c.wakes = append(c.wakes, make(chan struct{}, 1))
 	}
-	return &Client{
-		cfg: cfg, inbox: inbox, log: log.With("account", cfg.Account), now: time.Now,
-		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), shared: make(chan struct{}, 1),
-		s: newSession(cfg),
-	}, nil
+	c.timer = time.AfterFunc(time.Hour, func() { c.step(func(*account, time.Time) {}) })
+	c.timer.Stop()
+	return c, nil
 }
 
 // State is how the account stands now. See ledger.Client.
 func (c *Client) State() ledger.ClientState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	st := ledger.ClientState{Bound: c.s.phase == bound, Since: c.s.since, Open: len(c.s.window),
-		Submits: c.s.stats.Submits, Throttled: c.s.stats.Throttled}
-	switch {
-	case st.Bound:
-	case c.s.err != nil:
-		st.LastError = c.s.err.Error()
-	default:
-		st.LastError = "not bound yet"
+	st := ledger.ClientState{Bound: c.a.usable(), Binds: len(c.a.sessions), Submits: c.a.stats.Submits, Throttled: c.a.stats.Throttled}
+	for _, s := range c.a.sessions {
+		st.Open += len(s.window)
+		if s.since.After(st.Since) {
+			st.Since = s.since
+		}
+		switch {
+		case s.phase == bound:
+			st.BindsUp++
+		case s.err != nil:
+			st.LastError = s.err.Error()
+		case st.LastError == "":
+			st.LastError = "not bound yet"
+		}
 	}
 	return st
 }
 
-// Stats counts what the session did since it was made, all binds together.
+// Stats counts what the account did since it was made, all binds together.
 type Stats struct {
 	// Submits counts submit_sm that were written; the next five count how submits ended.
 	Submits, Accepted, Retry, Final, Unknown, NotCalled uint64
-	// TimedOut counts those of Unknown that had no response in time; Late counts
-	// responses that came after that time.
+	// TimedOut counts the submits that had no response in time. Late counts the responses that came
+	// after that time, or contradicted an earlier refusal; the submit then counts as they say.
 	TimedOut, Late uint64
 	// Throttled counts responses that asked for a lower rate.
 	Throttled uint64
@@ -180,76 +88,82 @@ type Stats struct {
 	// DeliveriesAcked of them and refused DeliveriesRefused. DeliveriesOverflowed counts those
 	// that were refused because too many waited for the inbox.
 	Deliveries, DeliveriesAcked, DeliveriesRefused, DeliveriesOverflowed uint64
-	// Malformed counts PDUs that could not be decoded, Unexpected those without a
-	// request, Nacked the generic_nack received.
-	Malformed, Unexpected, Nacked uint64
-	// Binds, BindsRefused, ConnectionsLost and EnquireLinks count what happened to the bind.
+	// Malformed counts PDUs that could not be decoded, Unexpected responses without a
+	// request and requests that an ESME does not take, Nacked the generic_nack received. Alerts and
+	// Outbinds count alert_notification and outbind.
+	Malformed, Unexpected, Nacked, Alerts, Outbinds uint64
+	// Binds, BindsRefused, ConnectionsLost and EnquireLinks count what happened to the binds.
 	Binds, BindsRefused, ConnectionsLost, EnquireLinks uint64
 
-	// Open is how many submits have no answer now, Unacked how many deliveries the
-	// inbox has not acknowledged now, TPS the rate allowed now (0 is no limit).
-	Open, Unacked int
-	TPS           float64
+	// Waiting is how many parts wait for a slot or the rate now, Open how many submits have no
+	// answer now, Unacked how many deliveries the inbox has not acknowledged now, TPS the rate
+	// allowed now (0 is no limit).
+	Waiting, Open, Unacked int
+	TPS                    float64
 }
 
 // Stats is a snapshot of the counters.
 func (c *Client) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	st := c.s.stats
-	st.Open, st.Unacked, st.TPS = len(c.s.window), len(c.s.unacked), c.s.rate.limit
+	st := c.a.stats
+	st.Waiting, st.TPS = len(c.a.queue), c.a.rate.limit
+	for _, s := range c.a.sessions {
+		st.Open, st.Unacked = st.Open+len(s.window), st.Unacked+len(s.unacked)
+	}
 	return st
 }
 
 // SetShare says what this node may use of an account that nodes share: whether it may
 // be bound, and with a bind how many submits a second it may write, in place of
 // Config.TPS; 0 is no limit. Both have an immediate effect: after a change to a lower rate,
-// submits of a tenth of a second at most may be saved up. Without a bind Free is 0; the client
+// submits of a tenth of a second at most may be saved up. Without a bind the client
 // takes no more submits, waits up to DrainTimeout for open responses and for the inbox,
 // unbinds, and does not connect until a bind is allowed. Before the first call the
 // configuration counts. It returns at once and may be called at any time.
 func (c *Client) SetShare(bind bool, tps float64) {
-	c.step(func(s *session, now time.Time) { s.share(bind, tps, now.Add(c.cfg.DrainTimeout), now) })
-	signal(c.shared)
+	c.step(func(a *account, now time.Time) { a.share(bind, tps, now.Add(c.cfg.DrainTimeout), now) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.shared)
+	c.shared = make(chan struct{})
 }
 
 // allowed waits until this node may be bound; false when ctx is done first.
 func (c *Client) allowed(ctx context.Context) bool {
 	for {
 		c.mu.Lock()
-		withheld := c.s.withheld
+		withheld, shared := c.a.withheld, c.shared
 		c.mu.Unlock()
 		if !withheld {
 			return ctx.Err() == nil
 		}
 		select {
-		case <-c.shared:
+		case <-shared:
 		case <-ctx.Done():
 			return false
 		}
 	}
 }
 
-// shareEnded reports whether the last connection ended because this node lost its share.
-func (c *Client) shareEnded() bool {
+// step runs a step of the account under the lock, then does what it wants done.
+func (c *Client) step(f func(a *account, now time.Time)) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return errors.Is(c.s.err, errWithheld)
-}
-
-// step runs a step of the session under the lock, then does what the step wants done.
-func (c *Client) step(f func(s *session, now time.Time)) {
-	c.mu.Lock()
-	f(c.s, c.now())
-	out := c.s.take()
+	now := c.now()
+	f(c.a, now)
+	c.a.flow(now)
+	out := c.a.take()
+	if !out.next.IsZero() {
+		c.timer.Reset(max(out.next.Sub(now), time.Millisecond/10))
+	}
 	c.mu.Unlock()
 	c.do(out)
 }
 
 // do does what a step wants done.
 func (c *Client) do(out effects) {
-	if out.flush || out.close {
-		signal(c.wake)
+	for _, i := range out.wake {
+		signal(c.wakes[i])
 	}
 	for _, n := range out.notes {
 		level := slog.LevelInfo
@@ -279,34 +193,47 @@ func signal(ch chan struct{}) {
 
 // Run keeps the account bound until ctx is done, as far as SetShare allows. Then it takes no
 // more submits, waits up to DrainTimeout for open responses and for the inbox, unbinds and
-// closes the connection. It returns nil after that; submits without a response were answered
+// closes the connections. It returns nil after that; submits without a response were answered
 // with HandoffUnknown. A refused bind is no error: it is in State, and Run tries once more
 // after a wait. Run is called once.
 func (c *Client) Run(ctx context.Context) error {
-	var fails int
+	var wg sync.WaitGroup
+	for i := range c.a.sessions {
+		wg.Go(func() { c.keep(ctx, i) })
+	}
+	wg.Wait()
+	// Parts may have come after the last bind had ended.
+	c.step(func(*account, time.Time) {})
+	c.timer.Stop()
+	return nil
+}
+
+// keep keeps one bind up until ctx is done. It tries the centre's addresses in order, each without
+// a wait after the one before, and then waits.
+func (c *Client) keep(ctx context.Context, bind int) {
+	fails := 0
 	for c.allowed(ctx) {
-		conn, err := c.dial(ctx)
-		if err != nil {
-			c.mu.Lock()
-			c.s.err = err
-			c.mu.Unlock()
-		} else {
-			before := c.Stats().Binds
-			c.serve(ctx, conn)
-			if c.Stats().Binds != before {
-				fails = 0
+		lasted := time.Duration(0)
+		for _, addr := range c.cfg.addresses() {
+			if lasted = c.try(ctx, bind, addr); lasted > 0 || ctx.Err() != nil || c.shareEnded(bind) {
+				break
 			}
 		}
 		if ctx.Err() != nil {
-			break
+			return
 		}
-		if c.shareEnded() {
+		if c.shareEnded(bind) {
 			fails = 0
 			continue
 		}
+		// A bind that lasted less than the wait before it is one more failure: the carrier may end
+		// each as soon as it is up.
+		if lasted > 0 && lasted >= c.most(fails-1) {
+			fails = 0
+		}
 		wait := c.backoff(fails)
 		fails++
-		c.log.Warn("smpp: no bind, trying again", "cause", c.State().LastError, "wait", wait)
+		c.log.Warn("smpp: no bind, trying again", "cause", c.cause(bind), "wait", wait)
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
@@ -314,43 +241,69 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		timer.Stop()
 	}
-	return nil
 }
 
-// backoff is how long to wait before the next bind after so many failures.
-func (c *Client) backoff(fails int) time.Duration {
-	d := c.cfg.ReconnectMax
-	if fails < 30 && c.cfg.ReconnectMin<<fails < d {
-		d = c.cfg.ReconnectMin << fails
+// try connects to one address, binds, and serves the connection until it ends. It returns how long
+// the bind lasted; 0 if there was none.
+func (c *Client) try(ctx context.Context, bind int, addr string) time.Duration {
+	conn, err := c.dial(ctx, addr)
+	if err != nil {
+		c.step(func(a *account, now time.Time) { a.sessions[bind].err = err })
+		return 0
 	}
+	c.serve(ctx, bind, conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.a.sessions[bind].lasted
+}
+
+// shareEnded reports whether the last connection ended because this node lost its share.
+func (c *Client) shareEnded(bind int) bool { return errors.Is(c.cause(bind), errWithheld) }
+
+// cause is why a session has no bind.
+func (c *Client) cause(bind int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.a.sessions[bind].err
+}
+
+// most is the longest wait after so many failures; 0 before the first.
+func (c *Client) most(fails int) time.Duration {
+	switch {
+	case fails < 0:
+		return 0
+	case fails < 30 && c.cfg.ReconnectMin<<fails < c.cfg.ReconnectMax:
+		return c.cfg.ReconnectMin << fails
+	}
+	return c.cfg.ReconnectMax
+}
+
+// backoff is how long to wait before the next bind after so many failures. Half of it is random, so
+// that binds which were lost together do not come back together.
+func (c *Client) backoff(fails int) time.Duration {
+	d := c.most(fails)
 	return d/2 + time.Duration(c.cfg.Jitter()*float64(d/2))
 }
 
-// dial connects to the centre.
-func (c *Client) dial(ctx context.Context) (net.Conn, error) {
-	d := net.Dialer{Timeout: c.cfg.ResponseTimeout}
-	if c.cfg.TLS != nil {
-		return (&tls.Dialer{NetDialer: &d, Config: c.cfg.TLS}).DialContext(ctx, "tcp", c.cfg.Addr)
+// serve runs one connection of a session from bind to close.
+func (c *Client) serve(ctx context.Context, bind int, conn net.Conn) {
+	step := func(f func(s *session, now time.Time)) {
+		c.step(func(a *account, now time.Time) { f(a.sessions[bind], now) })
 	}
-	return d.DialContext(ctx, "tcp", c.cfg.Addr)
-}
-
-// serve runs one connection from bind to close.
-func (c *Client) serve(ctx context.Context, conn net.Conn) {
 	end := make(chan struct{})
 	stop := sync.OnceFunc(func() {
 		conn.Close()
 		close(end)
 	})
-	c.step((*session).connected)
+	step((*session).connected)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if c.read(conn) {
+		if c.read(conn, step) {
 			stop()
 		}
 	})
 	wg.Go(func() {
-		c.write(conn, end)
+		c.write(conn, c.wakes[bind], end, step)
 		stop()
 	})
 	ticker := time.NewTicker(min(max(min(c.cfg.ResponseTimeout, c.cfg.EnquireLink)/20, time.Millisecond), 100*time.Millisecond))
@@ -362,14 +315,14 @@ func (c *Client) serve(ctx context.Context, conn net.Conn) {
 			running = false
 		case <-done:
 			done = nil
-			c.step(func(s *session, now time.Time) { s.drain(now.Add(c.cfg.DrainTimeout), now) })
+			c.step(func(a *account, now time.Time) { a.drain(now.Add(c.cfg.DrainTimeout), now) })
 		case <-ticker.C:
-			c.step((*session).tick)
+			step((*session).tick)
 		}
 	}
 	// Only when both goroutines have ended is it certain what was written.
 	wg.Wait()
-	c.step(func(s *session, now time.Time) { s.lost(errors.New("the connection was closed"), now) })
+	step(func(s *session, now time.Time) { s.lost(errors.New("the connection was closed"), now) })
 }
 
 // readBatch is how many PDUs one step takes at most, when they have come together.
@@ -377,7 +330,7 @@ const readBatch = 64
 
 // read takes PDUs until the connection ends. It reports whether the connection
 // must be closed at once; it must not where a last answer has to be written first.
-func (c *Client) read(conn net.Conn) bool {
+func (c *Client) read(conn net.Conn, step func(func(*session, time.Time))) bool {
 	type parsed struct {
 		pdu wire.PDU
 		err error
@@ -398,16 +351,14 @@ func (c *Client) read(conn net.Conn) bool {
 				break
 			}
 		}
-		c.step(func(s *session, now time.Time) {
+		step(func(s *session, now time.Time) {
 			for _, p := range batch {
 				s.receive(p.pdu, p.err, now)
 			}
 			if errors.Is(err, wire.ErrLength) {
-				s.unframed(int32(binary.BigEndian.Uint32(frame[12:])), now)
-			} else if errors.Is(err, io.EOF) {
-				s.quit(errors.New("the carrier closed the connection"), now)
+				s.unframed(frame, now)
 			} else if err != nil {
-				s.quit(fmt.Errorf("read: %w", err), now)
+				s.quit(readError(err, s.phase != binding, c.cfg.TLS != nil), now)
 			}
 		})
 		if err != nil {
@@ -417,18 +368,18 @@ func (c *Client) read(conn net.Conn) bool {
 }
 
 // write writes what the session has queued, in one call each time.
-func (c *Client) write(conn net.Conn, end <-chan struct{}) {
+func (c *Client) write(conn net.Conn, wake, end <-chan struct{}, step func(func(*session, time.Time))) {
 	var buf []byte
 	for {
 		select {
 		case <-end:
 			return
-		case <-c.wake:
+		case <-wake:
 		}
 		for {
 			var by time.Time
 			var last bool
-			c.step(func(s *session, now time.Time) {
+			step(func(s *session, now time.Time) {
 				buf, by = s.flush(buf[:0], now)
 				last = s.phase == closing
 			})
@@ -440,10 +391,21 @@ func (c *Client) write(conn net.Conn, end <-chan struct{}) {
 			}
 			_ = conn.SetWriteDeadline(by) // where this fails, Write fails too
 			n, err := conn.Write(buf)
-			c.step(func(s *session, now time.Time) { s.wrote(n, err, now) })
+			step(func(s *session, now time.Time) { s.wrote(n, err, now) })
 			if err != nil {
 				return
 			}
 		}
 	}
+}
+
+// Query asks the carrier how a part stands (query_sm). See ledger.Asker.
+func (c *Client) Query(x ledger.Asked) bool { return c.ask(data.QUERY_SM, x) }
+
+// Cancel asks the carrier to cancel a part (cancel_sm). See ledger.Asker.
+func (c *Client) Cancel(x ledger.Asked) bool { return c.ask(data.CANCEL_SM, x) }
+
+func (c *Client) ask(command data.CommandIDType, x ledger.Asked) (done bool) {
+	c.step(func(a *account, now time.Time) { done = a.ask(command, x, now) })
+	return done
 }

@@ -190,10 +190,10 @@ func (p *pair) send(t testing.TB, n int) []ledger.HandoffResult {
 		free := 0
 		p.until(t, func() bool {
 			var again time.Time
-			if free, again = p.Free(time.Now()); free == 0 && !again.IsZero() {
+			if free, again = p.free(time.Now()); free == 0 && !again.IsZero() {
 				timer := time.NewTimer(time.Until(again))
 				<-timer.C
-				free, _ = p.Free(time.Now())
+				free, _ = p.free(time.Now())
 			}
 			return free > 0
 		})
@@ -249,7 +249,7 @@ func TestSubmitAndReceipt(t *testing.T) {
 	if st.DeliveriesAcked != 200 || st.ConnectionsLost != 0 || st.Open != 0 || st.Unacked != 0 {
 		t.Errorf("after a drain: %+v", st)
 	}
-	if slots, _ := p.Free(time.Now()); slots != 0 {
+	if slots, _ := p.free(time.Now()); slots != 0 {
 		t.Errorf("%d slots free after Run returned", slots)
 	}
 	var r ledger.HandoffResult
@@ -456,7 +456,7 @@ func TestWindow(t *testing.T) {
 	var mu sync.Mutex
 	var rs []ledger.HandoffResult
 	for i := range 20 {
-		if free, again := p.Free(time.Now()); free != max(12-i, 0) || !again.IsZero() {
+		if free, again := p.free(time.Now()); free != max(12-i, 0) || !again.IsZero() {
 			t.Errorf("%d free after %d submits, again %v", free, i, again)
 		}
 		p.Submit(handoff(i), func(r ledger.HandoffResult) {
@@ -497,7 +497,7 @@ func TestSetShare(t *testing.T) {
 	p.Submit(handoff(1), func(r ledger.HandoffResult) { told <- r })
 	<-arrived // and not answered
 	p.SetShare(false, 0)
-	if free, again := p.Free(time.Now()); free != 0 || !again.IsZero() || p.State().Bound {
+	if free, again := p.free(time.Now()); free != 0 || !again.IsZero() || p.State().Bound {
 		t.Errorf("%d free, again %v, %+v", free, again, p.State())
 	}
 	p.Submit(handoff(2), func(r ledger.HandoffResult) { told <- r })
@@ -511,7 +511,7 @@ func TestSetShare(t *testing.T) {
 	// The client takes note of a share only while it waits for one.
 	p.SetShare(false, 0)
 	ctx := within(t)
-	for len(p.shared) > 0 {
+	for !p.isDown() {
 		if ctx.Err() != nil {
 			t.Fatal("the client does not wait for its share")
 		}
@@ -542,6 +542,13 @@ func TestSetShare(t *testing.T) {
 	if got := strings.Join(commands, " "); got != "bind_transceiver unbind bind_transceiver unbind" {
 		t.Errorf("the client sent %s", got)
 	}
+}
+
+// isDown reports whether the first bind's connection has ended.
+func (p *pair) isDown() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.a.sessions[0].phase == down
 }
 
 // TestStopWithoutShare: Run ends when it is told to, also while it may not bind.
@@ -661,7 +668,7 @@ func TestWrongPassword(t *testing.T) {
 	if st := p.State(); st.Bound || p.Stats().Binds != 0 {
 		t.Errorf("%+v", st)
 	}
-	if slots, again := p.Free(time.Now()); slots != 0 || !again.IsZero() {
+	if slots, again := p.free(time.Now()); slots != 0 || !again.IsZero() {
 		t.Errorf("%d free without a bind, again %v", slots, again)
 	}
 }
@@ -795,7 +802,7 @@ func TestConfig(t *testing.T) {
 	good := Config{Account: "a", Addr: "a:1", SystemID: "s"}
 	for name, spoil := range map[string]func(*Config){
 		"account": func(c *Config) { c.Account = "" }, "addr": func(c *Config) { c.Addr = "" },
-		"system_id": func(c *Config) { c.SystemID = strings.Repeat("x", 16) }, "password": func(c *Config) { c.Password = "123456789" },
+		"system_id": func(c *Config) { c.SystemID = strings.Repeat("x", 16) }, "password": func(c *Config) { c.Password = strings.Repeat("x", MaxPassword+1) },
 		"system_type": func(c *Config) { c.SystemType = strings.Repeat("x", 13) }, "negative": func(c *Config) { c.Window = -1 },
 		"alphabet": func(c *Config) { c.Alphabet = "ebcdic" }, "reconnect_min": func(c *Config) { c.ReconnectMin, c.ReconnectMax = 2, 1 },
 	} {

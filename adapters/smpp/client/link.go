@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/linxGnu/gosmpp/data"
+	"github.com/linxGnu/gosmpp/pdu"
 
 	"github.com/chirograph/chirograph/adapters/smpp/wire"
 )
@@ -15,7 +16,7 @@ type phase uint8
 const (
 	// down: no connection. Ended by connected.
 	down phase = iota
-	// binding: bind_transceiver is sent. Ended by its response, or by lost.
+	// binding: the bind is sent. Ended by its response, or by lost.
 	binding
 	// bound: submits are written. Ended by drain, by share, by an unbind or by lost.
 	bound
@@ -34,54 +35,63 @@ var (
 	errWithheld = errors.New("this node has no share of the account")
 )
 
-// output is what a session wants to be done, and what it has counted.
+// output is what an account's sessions want to be done, and what they have counted.
 type output struct {
-	// pdus are responses and the session's own PDUs, encoded. They are written before submits.
-	pdus  []byte
 	stats Stats
 	out   effects
-}
-
-// take returns what the steps since the last call want done.
-func (o *output) take() effects {
-	out := o.out
-	o.out = effects{}
-	return out
 }
 
 func (o *output) note(warn bool, text string, args ...any) {
 	o.out.notes = append(o.out.notes, note{warn, text, args})
 }
 
-// send queues a PDU without a body.
-func (o *output) send(id data.CommandIDType, status data.CommandStatusType, sequence int32) {
-	o.pdus = wire.AppendHeader(o.pdus, id, status, sequence)
-	o.out.flush = true
-}
-
-// respond queues the response to a deliver_sm or data_sm.
-func (o *output) respond(r request, status data.CommandStatusType) {
-	o.pdus = wire.AppendResponse(o.pdus, r.command, status, r.sequence, "")
-	o.out.flush = true
-}
-
 // link is a session's bind: its phase, its open requests, and why it ended.
 type link struct {
-	output
+	*output
+	kind pdu.BindingType
 
-	phase phase
-	since time.Time // when the bind began or ended
-	err   error     // why it ended
-	// stop: the session drains to stop; there will be no further bind.
-	stop bool
-	// withheld: this node may not be bound, until share allows it.
-	withheld bool
-	drainBy  time.Time
+	// pdus are responses and the session's own PDUs, encoded. They are written before submits.
+	pdus []byte
+	// wake: there is something to write, or the connection is to be closed.
+	wake bool
+
+	phase   phase
+	since   time.Time     // when the bind began or ended
+	lasted  time.Duration // how long the last connection was bound
+	err     error         // why it ended
+	drainBy time.Time
 
 	received time.Time // the last PDU of any kind
 	// bindSeq, enquireSeq and unbindSeq are our open requests; 0 is none.
 	bindSeq, enquireSeq, unbindSeq int32
 	requestBy                      time.Time // when the open request is late
+	enquired                       time.Time // when enquire_link was sent
+}
+
+// sends reports whether submits may go over the bind, once it is up.
+func (l *link) sends() bool { return l.kind != pdu.Receiver }
+
+// receives reports whether the carrier delivers over the bind, once it is up.
+func (l *link) receives() bool { return l.kind != pdu.Transmitter }
+
+// kindNames are the binds by name, for people.
+var kindNames = map[pdu.BindingType]string{pdu.Transceiver: "transceiver", pdu.Transmitter: "transmitter", pdu.Receiver: "receiver"}
+
+// note notes a line for the log, which names the bind.
+func (l *link) note(warn bool, text string, args ...any) {
+	l.output.note(warn, text, append(args, "bind", kindNames[l.kind])...)
+}
+
+// send queues a PDU without a body.
+func (l *link) send(id data.CommandIDType, status data.CommandStatusType, sequence int32) {
+	l.pdus = wire.AppendHeader(l.pdus, id, status, sequence)
+	l.wake = true
+}
+
+// respond queues the response to a deliver_sm or data_sm.
+func (l *link) respond(r request, status data.CommandStatusType) {
+	l.pdus = wire.AppendResponse(l.pdus, r.command, status, r.sequence, "")
+	l.wake = true
 }
 
 // leave records why and when the bind ended. The first reason is kept.
@@ -89,8 +99,11 @@ func (l *link) leave(err error, now time.Time) {
 	if l.phase == closing || l.phase == down {
 		return
 	}
-	if (l.phase == bound || l.phase == draining) && !errors.Is(err, errStopped) {
-		l.stats.ConnectionsLost++
+	if l.phase == bound || l.phase == draining {
+		l.lasted = max(now.Sub(l.since), 1)
+		if !errors.Is(err, errStopped) {
+			l.stats.ConnectionsLost++
+		}
 	}
 	l.err, l.since = err, now
 	l.out.changed = true
@@ -104,18 +117,10 @@ func (l *link) quit(err error, now time.Time) {
 	}
 	l.leave(err, now)
 	l.phase = closing
-	l.out.close, l.out.flush = true, true
+	l.wake = true
 }
 
-// why is the reason of our unbind.
-func (l *link) why() error {
-	if l.stop {
-		return errStopped
-	}
-	return errWithheld
-}
-
-// bindAnswered deals with bind_transceiver_resp.
+// bindAnswered deals with the response to the bind.
 func (l *link) bindAnswered(status data.CommandStatusType, now time.Time) {
 	l.bindSeq = 0
 	if status == data.ESME_ROK {

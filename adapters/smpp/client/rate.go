@@ -3,13 +3,10 @@ package client
 import (
 	"math"
 	"time"
-
-	"github.com/chirograph/chirograph/domain/sms"
 )
 
 const (
-	// burst bounds the tokens of a bucket: it saves up what it gets in that time, or the
-	// parts of the longest message if that is more.
+	// burst bounds the tokens of a bucket: it saves up what it gets in that time, and at least one.
 	burst = 100 * time.Millisecond
 	// cutEvery is the least time between two cuts: 64 ESME_RTHROTTLED for the 64 submits of a
 	// window are one signal.
@@ -70,9 +67,8 @@ func (r *rate) advance(now time.Time) {
 	r.tokens = min(r.tokens+d*r.limit, r.depth())
 }
 
-// depth is never below the parts of the longest message: they are granted
-// together, so a smaller bucket would never let them go.
-func (r *rate) depth() float64 { return max(sms.MaxSegments, r.limit*burst.Seconds()) }
+// depth is what the bucket can hold: what it gets in burst, and at least one token.
+func (r *rate) depth() float64 { return max(1, r.limit*burst.Seconds()) }
 
 // set changes what the account allows, and reports whether that is a change. A limit that the
 // carrier has cut grows on from its value. Tokens that were saved up at a higher rate are
@@ -94,29 +90,26 @@ func (r *rate) set(tps float64, now time.Time) bool {
 	return true
 }
 
-// free is how many submits the rate allows now; where it is 0, also when to ask next.
-func (r *rate) free(now time.Time) (int, time.Time) {
+// enough is how far short of n a bucket of n tokens may be, by the rounding of sums.
+const enough = 1e-6
+
+// at is when n submits are allowed by the rate, if it stays as it is: now, or later.
+func (r *rate) at(n int, now time.Time) time.Time {
 	r.advance(now)
-	if r.limit == 0 {
-		return math.MaxInt, time.Time{}
+	short := float64(n) - r.tokens
+	if r.limit == 0 || short <= enough {
+		return now
 	}
-	if r.tokens >= 1 {
-		return int(r.tokens), time.Time{}
-	}
-	wait := time.Duration((1 - r.tokens) / r.limit * float64(time.Second))
-	return 0, now.Add(wait + time.Microsecond)
+	return now.Add(time.Duration(math.Ceil(short / r.limit * float64(time.Second))))
 }
 
-// take counts one submit; false if the rate allows none now.
-func (r *rate) take(now time.Time) bool {
-	if n, _ := r.free(now); n < 1 {
-		return false
-	}
+// take counts one submit, which at has allowed.
+func (r *rate) take(now time.Time) {
+	r.advance(now)
 	if r.limit > 0 {
 		r.tokens--
 	}
 	r.now++
-	return true
 }
 
 // throttled halves the rate and reports whether it did.

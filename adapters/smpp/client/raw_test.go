@@ -327,7 +327,7 @@ func TestLargestEvents(t *testing.T) {
 
 // A delivery that the inbox refuses is answered with ESME_RX_T_APPN and logged, and the bind lives.
 func TestRefusedDeliveryIsLogged(t *testing.T) {
-	s := newSession(Config{Deliveries: 4, Window: 10})
+	s := newTestSession(Config{Deliveries: 4, Window: 10, Binds: 1})
 	s.phase = bound
 	p, _ := wire.Parse(frameOf(data.DELIVER_SM, 0, 5, from("14155550100", 0, 0)+text("STOP")))
 	refusals := 0

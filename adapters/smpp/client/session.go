@@ -1,6 +1,7 @@
 package client
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -34,14 +35,24 @@ type result struct {
 type submit struct {
 	// octets is the encoded PDU; the session writes its sequence_number.
 	octets []byte
-	// After callBy it must not be written any more; at answerBy the caller gives it up.
+	// After callBy, or when callWithin has passed since it was submitted, it must not be written any
+	// more: the second holds if the clock is set back. At answerBy the caller gives it up.
 	callBy, answerBy time.Time
+	submitted        time.Time
+	callWithin       time.Duration
 	done             func(result)
 
 	sequence int32
 	written  bool
+	at       time.Time // when it was written
 	deadline time.Time // of the response, once written
 	end      int       // its end in the octets of the batch
+	told     outcome   // what its caller was told, once it is among the late ones
+}
+
+// expired reports whether the time to write a submit is over, or nearly so.
+func (p *submit) expired(now time.Time) bool {
+	return now.Add(callMargin).After(p.callBy) || now.Sub(p.submitted)+callMargin > p.callWithin
 }
 
 // answer is a result and the callback that gets it.
@@ -50,22 +61,25 @@ type answer struct {
 	result result
 }
 
-// delivery is a deliver_sm or data_sm for the inbox; ack names it.
+// delivery is a deliver_sm or data_sm for the inbox; session and ack name it. Or it is what the
+// carrier answered to a question of ours: then it has a receipt, and is not acknowledged.
 type delivery struct {
+	session int
 	ack     uint64
 	message *wire.Message
+	report  *report
 }
 
 // effects is what a step wants done. Client does it after the step, outside the lock.
 type effects struct {
 	answers    []answer
 	deliveries []delivery
-	// flush: there is something to write.
-	flush bool
-	// changed: Free may have another result than before.
+	// wake are the sessions that have something to write, or whose connection is to be closed.
+	wake []int
+	// changed: Takes may have another result than before.
 	changed bool
-	// close: the connection must be closed when the queued answers are written.
-	close bool
+	// next is when a step is due although nothing happens; zero: never.
+	next  time.Time
 	notes []note
 }
 
@@ -76,13 +90,14 @@ type note struct {
 	args []any
 }
 
-// session is one account's SMPP session over all its connections: pure, without
-// clock, goroutine or socket. Each method is a step; take returns what it wants done.
+// session is one bind of an account over all its connections. Each method is a step.
 type session struct {
-	cfg  Config
-	rate rate
+	a     *account
+	cfg   Config
+	index int // among the account's sessions
 	submits
 	link
+	questions
 
 	// unacked has the deliveries that the inbox has and has not acknowledged. Its keys are
 	// used once.
@@ -98,47 +113,44 @@ type request struct {
 	sequence int32
 }
 
-func newSession(cfg Config) *session {
-	return &session{
-		cfg:     cfg,
-		rate:    newRate(cfg.TPS),
-		submits: newSubmits(cfg.Window),
-		unacked: make(map[uint64]request),
-	}
+func newSession(a *account, index int, kind pdu.BindingType) *session {
+	return &session{a: a, cfg: a.cfg, index: index, submits: newSubmits(a.cfg.Window), link: link{output: &a.output, kind: kind},
+		questions: questions{}, unacked: make(map[uint64]request)}
 }
 
-// connected begins a bind on a new connection (SMPP 3.4 §4.1.5).
+// connected begins a bind on a new connection (SMPP 3.4 §4.1).
 func (s *session) connected(now time.Time) {
-	s.phase, s.received = binding, now
-	if s.withheld {
-		s.quit(errWithheld, now)
+	s.phase, s.received, s.lasted = binding, now, 0
+	if s.a.withheld || s.a.stop {
+		s.quit(s.a.why(), now)
 		return
 	}
 	s.bindSeq = s.next()
 	s.requestBy = now.Add(s.cfg.ResponseTimeout)
-	b := pdu.NewBindRequest(pdu.Transceiver)
+	b := pdu.NewBindRequest(s.kind)
 	b.SystemID, b.Password, b.SystemType = s.cfg.SystemID, s.cfg.Password, s.cfg.SystemType
+	b.AddressRange = addressRange(s.cfg)
 	b.SetSequenceNumber(s.bindSeq)
 	s.pdus = wire.Append(s.pdus, b)
-	s.out.flush = true
+	s.wake = true
 }
 
 // lost ends the connection. Submits that were written are answered with unknown, because
-// they may have arrived; the others with notCalled.
+// they may have arrived; another bind may take the others.
 func (s *session) lost(err error, now time.Time) {
 	if s.phase == down {
 		return
 	}
 	s.leave(err, now)
 	s.phase = down
-	for _, p := range s.pending(func(*submit) bool { return true }) {
-		if p.written {
-			s.settle(p, result{outcome: unknown, reason: "the connection was lost before the carrier answered"})
-		} else {
-			s.settle(p, result{outcome: notCalled, reason: "the connection was lost before the message was written"})
-		}
+	for _, p := range s.pending(func(p *submit) bool { return p.written }) {
+		s.settle(p, result{outcome: unknown, reason: "the connection was lost before the carrier answered"})
 	}
+	s.a.back(s.pending(func(*submit) bool { return true }))
+	clear(s.window)
 	s.queue, s.batch, s.pdus = nil, nil, nil
+	s.forget()
+	s.questions = questions{}
 	clear(s.unacked)
 	s.bindSeq, s.enquireSeq, s.unbindSeq = 0, 0, 0
 }
@@ -146,58 +158,37 @@ func (s *session) lost(err error, now time.Time) {
 // settle takes a submit out of the window and answers its caller.
 func (s *session) settle(p *submit, r result) {
 	delete(s.window, p.sequence)
-	switch r.outcome {
+	s.count(r.outcome, 1)
+	s.a.answer(p, r)
+	if r.outcome == unknown || r.outcome == retry || r.outcome == final {
+		p.told = r.outcome
+		s.keep(p)
+	}
+}
+
+// count counts how submits ended.
+func (s *session) count(o outcome, n int) {
+	switch o {
 	case accepted:
-		s.stats.Accepted++
+		s.stats.Accepted += uint64(n)
 	case retry:
-		s.stats.Retry++
+		s.stats.Retry += uint64(n)
 	case final:
-		s.stats.Final++
+		s.stats.Final += uint64(n)
 	case unknown:
-		s.stats.Unknown++
+		s.stats.Unknown += uint64(n)
 	case notCalled:
-		s.stats.NotCalled++
+		s.stats.NotCalled += uint64(n)
 	}
-	s.out.answers = append(s.out.answers, answer{p.done, r})
-	s.out.changed = true
 }
 
-// free is the result of Carrier.Free.
-func (s *session) free(now time.Time) (int, time.Time) {
-	if s.phase != bound {
-		return 0, time.Time{}
-	}
-	slots := s.cfg.Window - len(s.window)
-	if slots <= 0 {
-		return 0, time.Time{}
-	}
-	n, next := s.rate.free(now)
-	return min(slots, n), next
-}
-
-// submit takes a slot and queues the PDU, or answers at once with notCalled.
-func (s *session) submit(p *submit, now time.Time) {
-	refuse := ""
-	switch {
-	case s.phase != bound:
-		refuse = "there is no bind to the carrier"
-	case len(s.window) >= s.cfg.Window:
-		refuse = "the carrier's window is full"
-	case now.After(p.callBy):
-		refuse = "the time to call the carrier was over"
-	case !s.rate.take(now):
-		refuse = "the carrier's rate is used up"
-	}
-	if refuse != "" {
-		s.stats.NotCalled++
-		s.out.answers = append(s.out.answers, answer{p.done, result{outcome: notCalled, reason: refuse}})
-		return
-	}
+// assign gives a part a slot of the window, and queues its PDU.
+func (s *session) assign(p *submit) {
 	p.sequence = s.next()
 	putSequence(p.octets, p.sequence)
 	s.window[p.sequence] = p
 	s.queue = append(s.queue, p)
-	s.out.flush = true
+	s.wake = true
 }
 
 // callMargin: a submit is not written any more in the last callMargin before its callBy,
@@ -227,11 +218,11 @@ func (s *session) flush(buf []byte, now time.Time) ([]byte, time.Time) {
 		if s.window[p.sequence] != p {
 			continue // it was answered meanwhile
 		}
-		if now.Add(callMargin).After(p.callBy) {
-			s.settle(p, result{outcome: notCalled, reason: "the time to call the carrier was over"})
+		if p.expired(now) {
+			s.settle(p, result{outcome: notCalled, reason: timeOver})
 			continue
 		}
-		p.written = true
+		p.written, p.at = true, now
 		p.deadline = now.Add(s.cfg.ResponseTimeout)
 		if last := p.answerBy.Add(-answerLead); !p.answerBy.IsZero() && last.Before(p.deadline) {
 			p.deadline = last
@@ -252,13 +243,13 @@ func (s *session) flush(buf []byte, now time.Time) ([]byte, time.Time) {
 const answerLead = 200 * time.Millisecond
 
 // wrote says how many octets of the flushed batch the kernel took. A submit of which it took
-// no octet was not called; one of which it took some is unknown.
+// no octet was not written; one of which it took some is unknown.
 func (s *session) wrote(n int, err error, now time.Time) {
 	if err != nil {
 		for _, p := range s.batch {
 			if p.end-len(p.octets) >= n && s.window[p.sequence] == p {
 				s.stats.Submits--
-				s.settle(p, result{outcome: notCalled, reason: "the connection was lost before the message was written"})
+				p.written = false // lost gives it to another bind
 			}
 		}
 	}
@@ -268,7 +259,7 @@ func (s *session) wrote(n int, err error, now time.Time) {
 		return
 	}
 	if len(s.queue) > 0 {
-		s.out.flush = true
+		s.wake = true
 	}
 }
 
@@ -278,13 +269,13 @@ func (s *session) tick(now time.Time) {
 		return
 	}
 	for _, p := range s.pending(func(p *submit) bool { return p.written && !now.Before(p.deadline) }) {
-		s.expire(p.sequence)
 		s.settle(p, result{outcome: unknown, reason: "the carrier did not answer in time"})
 		s.stats.TimedOut++
 	}
-	for _, p := range s.pending(func(p *submit) bool { return !p.written && now.After(p.callBy) }) {
-		s.settle(p, result{outcome: notCalled, reason: "the time to call the carrier was over"})
+	for _, p := range s.pending(func(p *submit) bool { return !p.written && p.expired(now) }) {
+		s.settle(p, result{outcome: notCalled, reason: timeOver})
 	}
+	s.giveUp(now)
 	switch s.phase {
 	case binding:
 		if !now.Before(s.requestBy) {
@@ -298,16 +289,18 @@ func (s *session) tick(now time.Time) {
 		}
 	case unbinding:
 		if !now.Before(s.requestBy) {
-			s.quit(s.why(), now)
+			s.quit(s.a.why(), now)
 		}
 		return
 	}
 	switch {
+	case s.enquireSeq != 0 && !s.received.Before(s.enquired):
+		s.enquireSeq = 0 // whatever came since shows that the peer is alive
 	case s.enquireSeq != 0 && !now.Before(s.requestBy):
 		s.quit(errors.New("the carrier did not answer enquire_link in time"), now)
 	case s.enquireSeq == 0 && now.Sub(s.received) >= s.cfg.EnquireLink:
 		s.enquireSeq = s.next()
-		s.requestBy = now.Add(s.cfg.ResponseTimeout)
+		s.enquired, s.requestBy = now, now.Add(s.cfg.ResponseTimeout)
 		s.stats.EnquireLinks++
 		s.send(data.ENQUIRE_LINK, data.ESME_ROK, s.enquireSeq)
 	}
@@ -318,7 +311,7 @@ func (s *session) unbind(now time.Time) {
 	s.phase = unbinding
 	for _, p := range s.queue {
 		if s.window[p.sequence] == p {
-			s.settle(p, result{outcome: notCalled, reason: "the session is unbinding"})
+			s.settle(p, result{outcome: notCalled, reason: "the bind ends"})
 		}
 	}
 	s.queue = s.queue[:0]
@@ -333,53 +326,17 @@ func (s *session) unbind(now time.Time) {
 // unbindWait bounds the wait for unbind_resp where the drain has used up its time.
 const unbindWait = 500 * time.Millisecond
 
-// drain takes no more submits, waits until by for open responses and acknowledgements,
-// then unbinds.
-func (s *session) drain(by, now time.Time) {
-	s.stop = true
-	s.windUp(by, now)
-}
-
 // windUp begins to drain, or ends a bind that has no response yet.
 func (s *session) windUp(by, now time.Time) {
 	s.drainBy = by
 	switch s.phase {
 	case bound:
-		s.phase, s.since, s.err = draining, now, s.why()
+		s.phase, s.since, s.err = draining, now, s.a.why()
 		s.out.changed = true
 	case binding:
-		s.quit(s.why(), now)
+		s.quit(s.a.why(), now)
 	}
 	s.tick(now)
-}
-
-// share changes what this node may use of the account. Without a bind the session drains, like
-// before a stop, until by. Where a bind is allowed once more before the session unbinds, it goes
-// on with the bind that it has.
-func (s *session) share(bind bool, tps float64, by, now time.Time) {
-	before := !s.withheld
-	s.withheld = !bind
-	switch {
-	case s.stop:
-	case !bind && before:
-		if s.phase == down {
-			s.err = errWithheld
-		} else {
-			s.note(false, "smpp: this node has no share of the account any more, unbinding")
-		}
-		s.windUp(by, now)
-	case bind && !before:
-		if s.phase == draining {
-			s.phase, s.since = bound, now
-		}
-		if errors.Is(s.err, errWithheld) {
-			s.err = nil
-		}
-		s.out.changed = true
-	}
-	if bind && s.rate.set(tps, now) {
-		s.out.changed = true
-	}
 }
 
 // refusalEvery bounds how often a refused delivery is logged.
@@ -409,10 +366,14 @@ func (s *session) acked(ack uint64, err error, now time.Time) {
 }
 
 // unframed deals with an impossible command_length: it answers and closes the connection,
-// because nothing after it can be read (SMPP 3.4 §4.3.1).
-func (s *session) unframed(sequence int32, now time.Time) {
+// because nothing after it can be read (SMPP 3.4 §4.3.1). head is the PDU's header.
+func (s *session) unframed(head []byte, now time.Time) {
 	s.stats.Malformed++
-	s.send(data.GENERIC_NACK, data.ESME_RINVCMDLEN, sequence)
+	if s.cfg.TLS == nil && s.phase == binding && head[0] == tlsAlert && head[1] == tlsMajor {
+		s.quit(errSpeaksTLS, now)
+		return
+	}
+	s.send(data.GENERIC_NACK, data.ESME_RINVCMDLEN, int32(binary.BigEndian.Uint32(head[12:])))
 	s.quit(wire.ErrLength, now)
 }
 
@@ -448,12 +409,14 @@ func (s *session) receive(p wire.PDU, err error, now time.Time) {
 			return
 		}
 		s.enquireSeq = 0
-	case data.BIND_TRANSCEIVER_RESP:
+	case data.BIND_TRANSCEIVER_RESP, data.BIND_TRANSMITTER_RESP, data.BIND_RECEIVER_RESP:
 		if s.phase != binding || p.SequenceNumber != s.bindSeq {
 			s.stats.Unexpected++
 			return
 		}
 		s.bindAnswered(p.CommandStatus, now)
+	case data.QUERY_SM_RESP, data.CANCEL_SM_RESP:
+		s.told(p)
 	case data.UNBIND:
 		s.send(data.UNBIND_RESP, data.ESME_ROK, p.SequenceNumber)
 		s.quit(errors.New("the carrier unbound"), now)
@@ -462,9 +425,13 @@ func (s *session) receive(p wire.PDU, err error, now time.Time) {
 			s.stats.Unexpected++
 			return
 		}
-		s.quit(s.why(), now)
-	case data.ALERT_NOTIFICATION, data.OUTBIND:
-		s.stats.Unexpected++ // these have no response (SMPP 3.4 §4.12.1, §4.1.7)
+		s.quit(s.a.why(), now)
+	case data.ALERT_NOTIFICATION:
+		s.stats.Alerts++ // it has no response (SMPP 3.4 §4.12.1)
+	case data.OUTBIND:
+		// It asks for a bind (SMPP 3.4 §4.1.7), which a connection of ours begins with.
+		s.stats.Outbinds++
+		s.note(false, "smpp: the carrier sent outbind")
 	default:
 		s.stats.Unexpected++
 		if !wire.IsResponse(p.CommandID) {
@@ -489,46 +456,45 @@ func (s *session) malformed(p wire.PDU, err error) {
 	s.send(data.GENERIC_NACK, status, p.SequenceNumber)
 }
 
-// open finds the written submit of a response, and counts responses without one.
-func (s *session) open(sequence int32) (*submit, bool) {
-	p, ok := s.window[sequence]
-	if ok && p.written {
-		return p, true
-	}
-	if _, late := s.timedOut[sequence]; late {
-		delete(s.timedOut, sequence)
-		s.stats.Late++
-		s.note(false, "smpp: a response came after its time-out", "sequence", sequence)
-	} else {
-		s.stats.Unexpected++
-	}
-	return nil, false
-}
-
-// submitted deals with submit_sm_resp.
+// submitted deals with submit_sm_resp. A yes is a yes, with whatever id it comes, or with none.
 func (s *session) submitted(p wire.PDU, now time.Time) {
-	w, ok := s.open(p.SequenceNumber)
-	if slowDown(p.CommandStatus) {
-		s.stats.Throttled++
-		if s.rate.throttled(now) {
-			s.out.changed = true
-			s.note(true, "smpp: the carrier throttles, the rate is cut", "status", wire.StatusName(p.CommandStatus), "tps", s.rate.limit)
-		}
-	}
-	if !ok {
-		return
-	}
+	r := result{outcome: accepted, id: p.MessageID, code: wire.StatusCode(p.CommandStatus), reason: "the carrier accepted the message"}
 	switch {
 	case p.CommandStatus != data.ESME_ROK:
-		s.settle(w, judge(p.CommandStatus, s.cfg.RetryStatuses))
+		r = judge(p.CommandStatus, s.cfg.RetryStatuses)
 	case p.MessageID == "":
-		// The carrier took it, but no receipt can ever be matched by id: so it is in doubt.
-		s.settle(w, result{outcome: unknown, code: wire.StatusCode(p.CommandStatus), reason: "the carrier accepted the message without giving an id"})
-	default:
-		s.settle(w, result{outcome: accepted, id: p.MessageID, code: wire.StatusCode(p.CommandStatus), reason: "the carrier accepted the message"})
+		r.reason = "the carrier accepted the message and gave it no id"
 	}
+	if slowDown(p.CommandStatus) {
+		s.a.throttled(wire.StatusName(p.CommandStatus), now)
+	}
+	s.settleBy(p.SequenceNumber, r, now)
 	if p.CommandStatus == data.ESME_RINVBNDSTS {
 		s.quit(errors.New("the carrier says that the session is not bound"), now)
+	}
+}
+
+// settleBy answers the submit of a response, and counts a response without one. A response that
+// comes late counts too. So does an acceptance that contradicts a refusal: the carrier has the
+// message, and it must not be sent once more.
+func (s *session) settleBy(sequence int32, r result, now time.Time) {
+	if p, ok := s.window[sequence]; ok && p.written {
+		s.a.answered(now.Sub(p.at))
+		s.settle(p, r)
+		return
+	}
+	p := s.late[sequence]
+	if p == nil || r.outcome == unknown || r.outcome != accepted && p.told != unknown {
+		s.stats.Unexpected++
+		return
+	}
+	s.stats.Late++
+	s.note(true, "smpp: the carrier's answer to a submit came late, or contradicts the one before; it counts", "sequence", sequence, "status", r.code)
+	s.count(p.told, -1)
+	s.count(r.outcome, 1)
+	s.a.answer(p, r)
+	if p.told = r.outcome; r.outcome == accepted {
+		delete(s.late, sequence)
 	}
 }
 
@@ -543,29 +509,13 @@ func (s *session) nacked(p wire.PDU, now time.Time) {
 	case seq == s.enquireSeq:
 		s.enquireSeq = 0 // the peer is alive
 	case seq == s.unbindSeq && s.phase == unbinding:
-		s.quit(s.why(), now)
+		s.quit(s.a.why(), now)
+	case s.asked(seq):
+		s.told(p)
 	default:
-		if w, ok := s.open(seq); ok {
-			s.settle(w, result{outcome: unknown, code: wire.StatusCode(p.CommandStatus),
-				reason: "the carrier answered with generic_nack (" + wire.StatusName(p.CommandStatus) + "), which does not say whether it took the message"})
-		}
+		s.settleBy(seq, result{outcome: unknown, code: wire.StatusCode(p.CommandStatus),
+			reason: "the carrier answered with generic_nack (" + wire.StatusName(p.CommandStatus) + "), which does not say whether it took the message"}, now)
 	}
-}
-
-// bindRefused is the error of a bind_transceiver_resp.
-type bindRefused struct{ status data.CommandStatusType }
-
-func (b *bindRefused) Error() string {
-	hint := "see the carrier's documentation for this status"
-	switch b.status {
-	case data.ESME_RINVPASWD, data.ESME_RINVSYSID, data.ESME_RBINDFAIL:
-		hint = "check system_id, password and the addresses that the carrier allows"
-	case data.ESME_RALYBND:
-		hint = "an earlier connection may still be open at the carrier, or another process uses this account"
-	case data.ESME_RINVSYSTYP:
-		hint = "check system_type"
-	}
-	return "the carrier refused the bind with " + wire.StatusName(b.status) + ": " + hint
 }
 
 // delivered gives a deliver_sm or data_sm to the inbox, or refuses it where Config.Deliveries
@@ -584,5 +534,5 @@ func (s *session) delivered(p wire.PDU) {
 	s.nextAck++
 	s.unacked[s.nextAck] = request{p.CommandID, p.SequenceNumber}
 	s.stats.Deliveries++
-	s.out.deliveries = append(s.out.deliveries, delivery{s.nextAck, p.Message})
+	s.out.deliveries = append(s.out.deliveries, delivery{session: s.index, ack: s.nextAck, message: p.Message})
 }

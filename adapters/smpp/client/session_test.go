@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chirograph/chirograph/domain/sms"
 	"github.com/linxGnu/gosmpp/data"
 	"github.com/linxGnu/gosmpp/pdu"
 	"pgregory.net/rapid"
@@ -76,7 +75,7 @@ func settleAll(s *session) effects {
 // boundSession is a session whose bind is up at epoch.
 func boundSession(t testing.TB, cfg Config) *session {
 	t.Helper()
-	s := newSession(cfg)
+	s := newTestSession(cfg)
 	s.connected(epoch)
 	out := write(s, epoch)
 	if len(out) != 1 || out[0].CommandID != data.BIND_TRANSCEIVER || out[0].Bind.SystemID != cfg.SystemID || out[0].Bind.InterfaceVersion != 0x34 {
@@ -92,13 +91,12 @@ func boundSession(t testing.TB, cfg Config) *session {
 
 // call is a submit as the model knows it.
 type call struct {
-	callBy   time.Time
-	told     int
-	result   result
-	sequence int32
-	flushed  bool // it was in a batch to be written
-	begun    bool // at least one octet went to the kernel
-	ids      []string
+	*submit
+	callBy  time.Time
+	told    []result
+	flushed bool // it was in a batch to be written
+	begun   bool // at least one octet went to the kernel
+	ids     []string
 }
 
 // TestSession drives the step with every order of submits, writes cut short,
@@ -110,12 +108,20 @@ func TestSession(t *testing.T) {
 		if rapid.Bool().Draw(t, "limited") {
 			cfg.TPS = 50
 		}
-		s := newSession(cfg)
+		s := newTestSession(cfg)
 		s.sequence = int32(math.MaxInt32 - rapid.IntRange(0, 40).Draw(t, "before the wrap"))
 		now := epoch
 		var calls []*call
-		open := map[int32]*call{} // unsettled, by sequence
-		var inFlight []byte       // flushed, not yet reported as written
+		open := map[int32]*call{} // in the window, by sequence
+		opened := func() {
+			clear(open)
+			for _, c := range calls {
+				if s.window[c.sequence] == c.submit {
+					open[c.sequence] = c
+				}
+			}
+		}
+		var inFlight []byte // flushed, not yet reported as written
 		flushed := false
 		outran := false            // what is in flight has been answered, so all of it was written
 		acks := map[uint64]int32{} // deliveries of this connection the inbox holds
@@ -151,7 +157,7 @@ func TestSession(t *testing.T) {
 				switch p.CommandID {
 				case data.SUBMIT_SM:
 					for _, c := range calls {
-						if c.sequence == p.SequenceNumber && !c.begun && c.told == 0 {
+						if c.sequence == p.SequenceNumber && !c.begun && len(c.told) == 0 {
 							c.begun = true
 						}
 					}
@@ -165,7 +171,7 @@ func TestSession(t *testing.T) {
 		anySeq := func() int32 {
 			seqs := slices.Sorted(maps.Keys(open))
 			seqs = append(seqs, s.bindSeq, s.enquireSeq, s.unbindSeq, 0, 77, -5)
-			for q := range s.timedOut {
+			for q := range s.late {
 				seqs = append(seqs, q)
 			}
 			slices.Sort(seqs)
@@ -174,10 +180,10 @@ func TestSession(t *testing.T) {
 
 		t.Repeat(map[string]func(*rapid.T){
 			"connect": func(t *rapid.T) {
-				if s.phase != down || s.stop {
+				if s.phase != down || s.a.stop {
 					t.Skip()
 				}
-				allowed = !s.withheld
+				allowed = !s.a.withheld
 				s.connected(now)
 				if allowed != (s.phase == binding) {
 					t.Fatalf("phase %d, and the bind allowed is %v", s.phase, allowed)
@@ -198,34 +204,24 @@ func TestSession(t *testing.T) {
 			},
 			"submit": func(t *rapid.T) {
 				c := &call{callBy: now.Add(time.Duration(rapid.IntRange(-10, 2000).Draw(t, "call by")) * time.Millisecond)}
-				free, _ := s.free(now)
-				p := testSubmit(c.callBy, c.callBy.Add(2*time.Second), nil)
-				p.done = func(r result) {
-					c.told++
-					c.result = r
-					delete(open, c.sequence)
-				}
+				c.submit = testSubmit(c.callBy, c.callBy.Add(2*time.Second), func(r result) { c.told = append(c.told, r) })
 				calls = append(calls, c)
-				s.submit(p, now)
-				c.sequence = p.sequence
-				accepted := p.sequence != 0
-				if accepted {
-					if open[c.sequence] != nil {
-						t.Fatalf("sequence %d is open already", c.sequence)
-					}
-					open[c.sequence] = c
+				usable := s.a.usable()
+				s.submit(c.submit, now)
+				take()
+				opened()
+				if usable && c.callBy.Sub(now) >= callMargin != (len(c.told) == 0) {
+					t.Fatalf("a bind is there: %v, called by %v, told %v", usable, c.callBy.Sub(now), c.told)
 				}
-				if should := free > 0 && !now.After(c.callBy); accepted != should {
-					t.Fatalf("accepted %v with %d free", accepted, free)
-				}
-				if accepted && (drained || s.withheld) {
-					t.Fatal("a submit was taken after drain, or without a share")
+				if usable && (drained || s.a.withheld) {
+					t.Fatal("submits are taken after drain, or without a share")
 				}
 			},
 			"flush": func(t *rapid.T) {
 				if flushed || s.phase == down {
 					t.Skip()
 				}
+				opened()
 				buf, by := s.flush(nil, now)
 				take()
 				if len(buf) == 0 {
@@ -249,6 +245,7 @@ func TestSession(t *testing.T) {
 				if !flushed {
 					t.Skip()
 				}
+				opened()
 				n, err := len(inFlight), error(nil)
 				if rapid.IntRange(0, 4).Draw(t, "broken") == 0 {
 					n, err = rapid.IntRange(0, len(inFlight)).Draw(t, "n"), errors.New("broken pipe")
@@ -272,6 +269,7 @@ func TestSession(t *testing.T) {
 				s.wrote(n, err, now)
 			},
 			"respond": func(t *rapid.T) {
+				opened()
 				seq := anySeq()
 				p := response(data.SUBMIT_SM_RESP, data.ESME_ROK, seq, "id")
 				switch rapid.IntRange(0, 6).Draw(t, "how") {
@@ -283,9 +281,10 @@ func TestSession(t *testing.T) {
 					p.CommandID = data.GENERIC_NACK
 				case 3:
 					p.MessageID = ""
-				default:
-					if c := open[seq]; c != nil {
-						c.ids = append(c.ids, "id")
+				}
+				for _, c := range calls {
+					if c.sequence == seq && p.CommandID == data.SUBMIT_SM_RESP && p.CommandStatus == data.ESME_ROK {
+						c.ids = append(c.ids, p.MessageID)
 					}
 				}
 				// A response to what is still in our buffers can only be the peer's mistake;
@@ -342,8 +341,10 @@ func TestSession(t *testing.T) {
 				s.lost(errors.New("reset by peer"), now)
 				take()
 				reset()
-				if len(open) > 0 {
-					t.Fatalf("%d submits survive the connection", len(open))
+				s.a.flow(now)
+				take()
+				if n := len(s.window) + len(s.a.queue); n > 0 {
+					t.Fatalf("%d submits survive the connection", n)
 				}
 			},
 			"unbind": func(t *rapid.T) {
@@ -356,8 +357,8 @@ func TestSession(t *testing.T) {
 			"share": func(t *rapid.T) {
 				bind, tps := rapid.IntRange(0, 2).Draw(t, "bind") != 0, rapid.SampledFrom([]float64{0, 0.3, 20, 50, 1000}).Draw(t, "tps")
 				s.share(bind, tps, now.Add(3*time.Second), now)
-				if bind && s.rate.configured != tps || s.rate.limit > tps && tps > 0 && bind || bind == s.withheld {
-					t.Fatalf("%v, %v: withheld %v, rate %+v", bind, tps, s.withheld, s.rate)
+				if bind && s.a.rate.configured != tps || s.a.rate.limit > tps && tps > 0 && bind || bind == s.a.withheld {
+					t.Fatalf("%v, %v: withheld %v, rate %+v", bind, tps, s.a.withheld, s.a.rate)
 				}
 			},
 			"drain": func(t *rapid.T) {
@@ -368,44 +369,46 @@ func TestSession(t *testing.T) {
 				s.drain(now.Add(3*time.Second), now)
 			},
 			"": func(t *rapid.T) {
+				s.a.flow(now)
 				take()
-				if len(s.window) > cfg.Window || len(open) > cfg.Window {
-					t.Fatalf("%d in a window of %d", len(s.window), cfg.Window)
+				opened()
+				if len(s.window) > cfg.Window || len(open) != len(s.window) {
+					t.Fatalf("%d, %d in a window of %d", len(s.window), len(open), cfg.Window)
 				}
 				if len(s.unacked) > cfg.Deliveries {
 					t.Fatalf("%d deliveries unacknowledged", len(s.unacked))
 				}
-				if free, _ := s.free(now); free > cfg.Window-len(open) || free > 0 && s.phase != bound {
-					t.Fatalf("%d free with %d open", free, len(open))
+				if ok, _ := s.a.takes(0, now); ok && (s.phase != bound || len(open) == cfg.Window) {
+					t.Fatalf("takes more with %d open", len(open))
 				}
 				for _, c := range calls {
-					if c.told > 1 {
-						t.Fatal("done was called twice")
+					waits := slices.Contains(s.a.queue, c.submit)
+					if (waits || open[c.sequence] == c) == (len(c.told) > 0) {
+						t.Fatalf("waits %v, told %v", waits, c.told)
 					}
-					if c.told == 0 {
-						if c.sequence == 0 || open[c.sequence] != c {
-							t.Fatal("a refused submit was not told")
+					for i, r := range c.told {
+						later := i > 0 && r.outcome != unknown && r.outcome != notCalled && (c.told[i-1].outcome == unknown ||
+							r.outcome == accepted && (c.told[i-1].outcome == retry || c.told[i-1].outcome == final))
+						switch {
+						case i > 0 && !later:
+							t.Fatalf("told %+v after %+v", r, c.told[i-1])
+						case r.outcome == notCalled && c.begun:
+							t.Fatalf("not called, but written: %+v", r)
+						case r.outcome != notCalled && !c.flushed:
+							t.Fatalf("never written, but told %+v", r)
+						case r.outcome == accepted && !slices.Contains(c.ids, r.id):
+							t.Fatalf("taken without a response: %+v", r)
 						}
-						continue
-					}
-					switch {
-					case c.result.outcome == notCalled && c.begun:
-						t.Fatalf("not called, but written: %+v", c.result)
-					case c.result.outcome != notCalled && c.sequence == 0:
-						t.Fatalf("refused, but told %+v", c.result)
-					case c.result.outcome != notCalled && !c.flushed:
-						t.Fatalf("never written, but told %+v", c.result)
-					case c.result.outcome == accepted && (len(c.ids) == 0 || c.result.id != c.ids[0]):
-						t.Fatalf("taken without a response: %+v", c.result)
 					}
 				}
 			},
 		})
 		s.lost(errors.New("the end"), now)
+		s.a.flow(now)
 		take()
 		for _, c := range calls {
-			if c.told != 1 {
-				t.Fatalf("done was called %d times", c.told)
+			if len(c.told) == 0 {
+				t.Fatal("done was not called")
 			}
 		}
 	})
@@ -418,7 +421,7 @@ func TestOutcomes(t *testing.T) {
 		want outcome
 	}{
 		{"accepted", response(data.SUBMIT_SM_RESP, data.ESME_ROK, 0, "42"), accepted},
-		{"accepted without an id", response(data.SUBMIT_SM_RESP, data.ESME_ROK, 0, ""), unknown},
+		{"accepted without an id", response(data.SUBMIT_SM_RESP, data.ESME_ROK, 0, ""), accepted},
 		{"throttled", response(data.SUBMIT_SM_RESP, data.ESME_RTHROTTLED, 0, ""), retry},
 		{"queue full", response(data.SUBMIT_SM_RESP, data.ESME_RMSGQFUL, 0, ""), retry},
 		{"temporary", response(data.SUBMIT_SM_RESP, data.ESME_RX_T_APPN, 0, ""), retry},
@@ -453,31 +456,53 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// TestLateResponse: after its time-out a submit is unknown, its slot is free, and
-// the response that comes after all changes nothing.
+// TestLateResponse: after its time-out a submit is unknown and its slot is free. What the carrier says
+// of it later counts, once; so does an acceptance after a refusal, and nothing else.
 func TestLateResponse(t *testing.T) {
-	cfg := testConfig()
-	s := boundSession(t, cfg)
-	var got []result
-	p := testSubmit(epoch.Add(time.Second), epoch.Add(time.Minute), func(r result) { got = append(got, r) })
-	s.submit(p, epoch)
-	write(s, epoch)
-	s.tick(epoch.Add(cfg.ResponseTimeout - 1))
-	if settleAll(s); len(got) != 0 {
-		t.Fatalf("settled before its time: %+v", got)
-	}
-	now := epoch.Add(cfg.ResponseTimeout)
-	s.tick(now)
-	settleAll(s)
-	if free, _ := s.free(now); len(got) != 1 || got[0].outcome != unknown || free != cfg.Window {
-		t.Fatalf("%+v, %d free", got, free)
-	}
-	for range 2 {
-		s.receive(response(data.SUBMIT_SM_RESP, 0, p.sequence, "42"), nil, now)
-		settleAll(s)
-	}
-	if len(got) != 1 || s.stats.Late != 1 || s.stats.Unexpected != 1 || s.stats.TimedOut != 1 {
-		t.Fatalf("%+v %+v", got, s.stats)
+	ok, no, busy, nack := response(data.SUBMIT_SM_RESP, 0, 0, "42"), response(data.SUBMIT_SM_RESP, data.ESME_RINVDSTADR, 0, ""),
+		response(data.SUBMIT_SM_RESP, data.ESME_RTHROTTLED, 0, ""), response(data.GENERIC_NACK, data.ESME_RINVCMDLEN, 0, "")
+	for name, c := range map[string]struct {
+		silent   bool // no answer in time
+		answers  []wire.PDU
+		outcomes []outcome
+		late     uint64
+	}{
+		"a late yes":                {true, []wire.PDU{ok, ok, no}, []outcome{unknown, accepted}, 1},
+		"a late no":                 {true, []wire.PDU{no, no}, []outcome{unknown, final}, 1},
+		"a late not now":            {true, []wire.PDU{busy, no}, []outcome{unknown, retry}, 1},
+		"a late no, and then a yes": {true, []wire.PDU{no, ok, no}, []outcome{unknown, final, accepted}, 2},
+		"a late nack says nothing":  {true, []wire.PDU{nack, ok}, []outcome{unknown, accepted}, 1},
+		"no, and then yes":          {false, []wire.PDU{busy, ok, ok}, []outcome{retry, accepted}, 1},
+		"yes, and then no":          {false, []wire.PDU{ok, no}, []outcome{accepted}, 0},
+		"nack, and then yes":        {false, []wire.PDU{nack, ok}, []outcome{unknown, accepted}, 1},
+	} {
+		cfg := testConfig()
+		s := boundSession(t, cfg)
+		var got []outcome
+		p := testSubmit(epoch.Add(time.Second), epoch.Add(time.Minute), func(r result) { got = append(got, r.outcome) })
+		s.submit(p, epoch)
+		write(s, epoch)
+		now := epoch.Add(cfg.ResponseTimeout)
+		s.tick(now.Add(-1))
+		if settleAll(s); len(got) != 0 {
+			t.Fatalf("settled before its time: %+v", got)
+		}
+		if c.silent {
+			s.tick(now)
+			settleAll(s)
+			if free, _ := s.free(now); free != cfg.Window || s.stats.TimedOut != 1 {
+				t.Fatalf("%d free, %+v", free, s.stats)
+			}
+		}
+		for _, a := range c.answers {
+			a.SequenceNumber = p.sequence
+			s.receive(a, nil, now)
+			settleAll(s)
+		}
+		st := s.stats
+		if !slices.Equal(got, c.outcomes) || st.Late != c.late || st.Accepted+st.Retry+st.Final+st.Unknown+st.NotCalled != 1 {
+			t.Errorf("%s: %v, %+v", name, got, st)
+		}
 	}
 }
 
@@ -519,6 +544,7 @@ func TestCutWrite(t *testing.T) {
 		s.flush(nil, epoch)
 		s.wrote(n, errors.New("broken pipe"), epoch)
 		s.lost(errors.New("closed"), epoch)
+		s.a.flow(epoch)
 		settleAll(s)
 		for i, r := range got {
 			if want := i < begun; (r.outcome == unknown) != want || (r.outcome == notCalled) == want {
@@ -552,17 +578,17 @@ func TestEnquireLink(t *testing.T) {
 	now = now.Add(cfg.EnquireLink)
 	s.tick(now)
 	s.tick(now.Add(cfg.ResponseTimeout))
-	if s.phase != closing || !settleAll(s).close {
+	if s.phase != closing || !s.closes(settleAll(s)) {
 		t.Fatal("a peer that does not answer enquire_link is kept")
 	}
 }
 
 func TestBindRefused(t *testing.T) {
-	s := newSession(testConfig())
+	s := newTestSession(testConfig())
 	s.connected(epoch)
 	s.receive(response(data.BIND_TRANSCEIVER_RESP, data.ESME_RINVPASWD, s.bindSeq, ""), nil, epoch)
 	out := settleAll(s)
-	if s.phase != closing || !out.close || s.err == nil || !strings.Contains(s.err.Error(), "ESME_RINVPASWD") {
+	if s.phase != closing || !s.closes(out) || s.err == nil || !strings.Contains(s.err.Error(), "ESME_RINVPASWD") {
 		t.Fatalf("phase %d, %v", s.phase, s.err)
 	}
 	s.lost(errors.New("EOF"), epoch)
@@ -713,7 +739,8 @@ func TestRateSet(t *testing.T) {
 	now := epoch
 	take := func(r *rate, d time.Duration) (n int) {
 		for end := now.Add(d); now.Before(end); now = now.Add(time.Millisecond) {
-			for r.take(now) {
+			for !r.at(1, now).After(now) {
+				r.take(now)
 				n++
 			}
 		}
@@ -744,7 +771,7 @@ func TestRateSet(t *testing.T) {
 	}
 	for range 60 {
 		now = now.Add(time.Second)
-		r.free(now)
+		r.at(1, now)
 	}
 	if r.limit != 800 {
 		t.Errorf("%v after recovery", r.limit)
@@ -856,41 +883,38 @@ func TestSequenceWraps(t *testing.T) {
 	s.sequence = math.MaxInt32 - 1
 	var got []int32
 	s.window[1] = &submit{done: func(result) {}}
+	s.late[2] = &submit{}
 	for range 3 {
 		got = append(got, s.next())
 	}
-	if !slices.Equal(got, []int32{math.MaxInt32, 2, 3}) {
+	if !slices.Equal(got, []int32{math.MaxInt32, 3, 4}) {
 		t.Fatalf("%v", got)
 	}
 }
 
+// TestThrottling: a carrier that throttles is offered half, and then more and more.
 func TestThrottling(t *testing.T) {
 	for _, tps := range []float64{0, 100} {
 		cfg := testConfig()
 		cfg.TPS, cfg.Window = tps, 1000
 		s := boundSession(t, cfg)
 		now := epoch
-		sent := 0
-		// A second at 100 submits a second, each answered at once.
+		// A second in which 100 submits come, each answered at once.
 		second := func(status data.CommandStatusType) (n int) {
 			for range 100 {
 				now = now.Add(10 * time.Millisecond)
-				if free, again := s.free(now); free == 0 {
-					if again.IsZero() || !again.After(now) {
-						t.Fatalf("no slot for the rate alone, and no word on when: %v", again)
-					}
-					continue
+				if ok, again := s.a.takes(0, now); ok {
+					s.submit(testSubmit(now.Add(time.Second), time.Time{}, func(result) {}), now)
+				} else if again.IsZero() || !again.After(now) {
+					t.Fatalf("no slot for the rate alone, and no word on when: %v", again)
 				}
-				p := testSubmit(now.Add(time.Second), time.Time{}, func(result) {})
-				s.submit(p, now)
-				write(s, now)
-				if p.sequence != 0 {
+				s.a.flow(now)
+				for _, p := range write(s, now) {
 					n++
+					s.receive(response(data.SUBMIT_SM_RESP, status, p.SequenceNumber, "x"), nil, now)
 				}
-				s.receive(response(data.SUBMIT_SM_RESP, status, p.sequence, "x"), nil, now)
 				settleAll(s)
 			}
-			sent += n
 			return n
 		}
 		if n := second(data.ESME_ROK); n < 95 {
@@ -899,8 +923,8 @@ func TestThrottling(t *testing.T) {
 		now = now.Add(-10 * time.Millisecond)
 		s.receive(response(data.SUBMIT_SM_RESP, data.ESME_RTHROTTLED, 12345, ""), nil, now)
 		s.receive(response(data.SUBMIT_SM_RESP, data.ESME_RTHROTTLED, 12346, ""), nil, now)
-		if free, _ := s.free(now); free != 0 {
-			t.Fatalf("tps %v: %d free right after a cut", tps, free)
+		if at := s.a.rate.at(1, now); !at.After(now) {
+			t.Fatalf("tps %v: more right after a cut", tps)
 		}
 		if n := second(data.ESME_ROK); n < 40 || n > 60 {
 			t.Fatalf("tps %v: %d in the second after one cut of 100", tps, n)
@@ -911,18 +935,23 @@ func TestThrottling(t *testing.T) {
 		if n := second(data.ESME_ROK); n < 95 {
 			t.Fatalf("tps %v: %d in a second after recovery", tps, n)
 		}
-		if s.rate.limit != tps {
-			t.Fatalf("the limit is %v, it was %v", s.rate.limit, tps)
+		if s.a.rate.limit != tps {
+			t.Fatalf("the limit is %v, it was %v", s.a.rate.limit, tps)
 		}
 	}
 }
 
+// closes reports whether the connection is to be closed.
+func (s *session) closes(out effects) bool {
+	return s.phase == closing && slices.Contains(out.wake, s.index)
+}
+
 func TestUnframed(t *testing.T) {
 	s := boundSession(t, testConfig())
-	s.unframed(7, epoch)
+	s.unframed(wire.AppendHeader(nil, data.DELIVER_SM, 0, 7), epoch)
 	out := settleAll(s)
 	buf, _ := s.flush(nil, epoch)
-	if p := frames(buf); !out.close || len(p) != 1 || p[0].CommandID != data.GENERIC_NACK || p[0].CommandStatus != data.ESME_RINVCMDLEN || p[0].SequenceNumber != 7 {
+	if p := frames(buf); !s.closes(out) || len(p) != 1 || p[0].CommandID != data.GENERIC_NACK || p[0].CommandStatus != data.ESME_RINVCMDLEN || p[0].SequenceNumber != 7 {
 		t.Fatalf("%+v", p)
 	}
 }
@@ -935,18 +964,5 @@ func TestFlood(t *testing.T) {
 	}
 	if s.phase != closing || len(s.pdus) > maxAnswers+wire.HeaderLen {
 		t.Fatalf("phase %d with %d octets queued", s.phase, len(s.pdus))
-	}
-}
-
-// TestRateLetsLongMessagesGo: the parts of the longest message are granted together,
-// so a bucket must be able to hold that many, however low the rate.
-func TestRateLetsLongMessagesGo(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	for _, tps := range []float64{0.5, 1, 10, 50} {
-		r := newRate(tps)
-		r.free(now)
-		if n, _ := r.free(now.Add(time.Minute)); n < sms.MaxSegments {
-			t.Errorf("at %v a second at most %d parts are ever free", tps, n)
-		}
 	}
 }

@@ -45,6 +45,32 @@ var verdicts = map[data.CommandStatusType]struct {
 	data.ESME_RUNKNOWNERR:      {final, "the carrier refused the message without saying why"},
 }
 
+// bindHints is what to do about a refused bind.
+var bindHints = map[data.CommandStatusType]string{
+	data.ESME_RINVPASWD:     "the password is wrong: check password, and that the account is not locked",
+	data.ESME_RINVSYSID:     "the system_id is wrong: check it, and that this machine's address is allowed",
+	data.ESME_RBINDFAIL:     "check system_id, password, system_type and the addresses that the carrier allows; some carriers answer so when all binds of the account are in use",
+	data.ESME_RALYBND:       "all binds of the account are in use: an earlier connection may still be open at the carrier, another process may use the account, or binds_per_node is too high",
+	data.ESME_RINVSYSTYP:    "check system_type",
+	data.ESME_RINVCMDID:     "the carrier does not know this kind of bind: try bind_as the other way",
+	data.ESME_RINVBNDSTS:    "the carrier does not take this kind of bind: try bind_as the other way",
+	data.ESME_RPROVNOTALLWD: "the account is not provisioned for this kind of bind: try bind_as the other way",
+	data.ESME_RSYSERR:       "the carrier has a system error",
+	data.ESME_RTHROTTLED:    "the carrier refuses binds that come too fast; the next one comes later",
+}
+
+// bindRefused is the error of a response to a bind.
+type bindRefused struct{ status data.CommandStatusType }
+
+// Error is the status by its name, and what to do.
+func (b *bindRefused) Error() string {
+	hint, ok := bindHints[b.status]
+	if !ok {
+		hint = "see the carrier's documentation for this status"
+	}
+	return "the carrier refused the bind with " + wire.StatusName(b.status) + ": " + hint
+}
+
 // judge turns the command_status of a submit_sm_resp into a result. also lists
 // the statuses that this carrier documents as "not taken, try later".
 func judge(status data.CommandStatusType, also []uint32) result {

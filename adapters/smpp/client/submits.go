@@ -16,30 +16,30 @@ type submits struct {
 	// batch has the submits that are being written.
 	batch []*submit
 
-	// timedOut has the sequences of the last submits without a response in time, to recognise
-	// a late response. timedOutRing has them in order, and its next one is overwritten first.
-	timedOut     map[int32]struct{}
-	timedOutRing []int32
-	timedOutNext int
+	// late has the last submits that were answered with unknown or as refused, by sequence: what
+	// the carrier says of one later counts. lateRing has their sequences in order, and its next
+	// one is overwritten first.
+	late     map[int32]*submit
+	lateRing []int32
+	lateNext int
 }
 
+// leastLate is how many of them are kept at least.
+const leastLate = 256
+
 func newSubmits(window int) submits {
-	return submits{
-		window:       make(map[int32]*submit, window),
-		timedOut:     make(map[int32]struct{}, 4*window),
-		timedOutRing: make([]int32, 4*window),
-	}
+	return submits{window: make(map[int32]*submit, window), late: map[int32]*submit{}, lateRing: make([]int32, max(leastLate, 4*window))}
 }
 
 // next returns the next sequence_number, 1 to 0x7FFFFFFF (SMPP 3.4 §5.1.4). It skips
-// those of open submits.
+// those of submits that the carrier may still answer.
 func (w *submits) next() int32 {
 	for {
 		w.sequence++
 		if w.sequence <= 0 {
 			w.sequence = 1
 		}
-		if _, open := w.window[w.sequence]; !open {
+		if w.window[w.sequence] == nil && w.late[w.sequence] == nil {
 			return w.sequence
 		}
 	}
@@ -57,12 +57,18 @@ func (w *submits) pending(which func(*submit) bool) (list []*submit) {
 	return list
 }
 
-// expire remembers a sequence whose response did not come in time.
-func (w *submits) expire(sequence int32) {
-	if old := w.timedOutRing[w.timedOutNext]; old != 0 {
-		delete(w.timedOut, old)
+// keep remembers a submit that has an answer which the carrier may still change.
+func (w *submits) keep(p *submit) {
+	if old := w.lateRing[w.lateNext]; old != 0 {
+		delete(w.late, old)
 	}
-	w.timedOutRing[w.timedOutNext] = sequence
-	w.timedOutNext = (w.timedOutNext + 1) % len(w.timedOutRing)
-	w.timedOut[sequence] = struct{}{}
+	w.lateRing[w.lateNext] = p.sequence
+	w.lateNext = (w.lateNext + 1) % len(w.lateRing)
+	w.late[p.sequence] = p
+}
+
+// forget forgets the submits whose answer may still change: their connection is gone.
+func (w *submits) forget() {
+	clear(w.late)
+	clear(w.lateRing)
 }

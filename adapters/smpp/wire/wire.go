@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/linxGnu/gosmpp/data"
@@ -86,6 +87,17 @@ type PDU struct {
 	Bind *pdu.BindRequest
 	// Message is set for submit_sm, deliver_sm and data_sm.
 	Message *Message
+	// State is set for query_sm_resp, if it goes as far as message_state, and Body is the exact
+	// octets after the header of query_sm_resp and cancel_sm_resp.
+	State *State
+	Body  []byte
+}
+
+// State is what query_sm_resp says of a message (SMPP 3.4 §4.8.2).
+type State struct {
+	// State is message_state (§5.2.28), and Error is error_code, "" for none.
+	State byte
+	Error string
 }
 
 // Malformed is the error of a PDU that could not be decoded, with the command_status for the
@@ -126,6 +138,12 @@ func Parse(frame []byte) (p PDU, err error) {
 		id, _, _ := bytes.Cut(body, []byte{0})
 		p.MessageID = Text(string(id))
 		return p, nil
+	case data.QUERY_SM_RESP, data.CANCEL_SM_RESP:
+		p.Body = bytes.Clone(body)
+		if p.CommandID == data.QUERY_SM_RESP {
+			p.State = parseState(p.Body)
+		}
+		return p, nil
 	case data.BIND_TRANSCEIVER, data.BIND_RECEIVER, data.BIND_TRANSMITTER:
 		p.Bind, err = parseBind(frame)
 		return p, err
@@ -134,6 +152,22 @@ func Parse(frame []byte) (p PDU, err error) {
 		return p, &Malformed{data.ESME_RINVCMDID, err}
 	}
 	return p, nil
+}
+
+// parseState reads the body of query_sm_resp; nil if it ends before message_state.
+func parseState(body []byte) *State {
+	f := fields{rest: body}
+	f.cstring(false) // message_id
+	f.cstring(false) // final_date
+	state := f.take(1)
+	if f.cut {
+		return nil
+	}
+	s := &State{State: state[0]}
+	if code := f.octet(); code != 0 {
+		s.Error = strconv.Itoa(int(code))
+	}
+	return s
 }
 
 // parseBind decodes a bind with the codec.
@@ -163,6 +197,15 @@ func Append(dst []byte, p pdu.PDU) []byte {
 	b := pdu.NewBuffer(dst)
 	p.Marshal(b)
 	return b.Bytes()
+}
+
+// AppendTLV appends an optional parameter to the octets of one PDU, and puts its command_length right.
+func AppendTLV(pdu []byte, tag uint16, value []byte) []byte {
+	pdu = binary.BigEndian.AppendUint16(pdu, tag)
+	pdu = binary.BigEndian.AppendUint16(pdu, uint16(len(value)))
+	pdu = append(pdu, value...)
+	binary.BigEndian.PutUint32(pdu, uint32(len(pdu)))
+	return pdu
 }
 
 // AppendHeader appends a PDU that has only a header: enquire_link, unbind, their
