@@ -154,7 +154,7 @@ func fieldTable(t *testing.T, of reflect.Value) string {
 }
 
 // leftOut is a configuration that leaves every field out, with one item in each list.
-const leftOut = "{api_keys: [{}], carriers: [{}], routes: [{}], words: [{}], zones: [{}], owners: [{}], programs: [{}]}"
+const leftOut = "{api_keys: [{}], carriers: [{tlvs: [{}], senders: [{}]}], routes: [{}], words: [{}], zones: [{}], owners: [{}], programs: [{}]}"
 
 func TestDocumentsOfTheConfiguration(t *testing.T) {
 	nothing, problems := config.Parse([]byte(leftOut), nil)
@@ -169,7 +169,13 @@ func TestDocumentsOfTheConfiguration(t *testing.T) {
 			of = of.Index(0)
 		}
 		if of.Kind() == reflect.Struct && f.Tag.Get("yaml") != "" {
-			want[f.Tag.Get("yaml")] = fieldTable(t, of)
+			name := f.Tag.Get("yaml")
+			want[name] = fieldTable(t, of)
+			for j := range of.NumField() { // lists within it
+				if g := of.Field(j); g.Kind() == reflect.Slice && g.Type().Elem().Kind() == reflect.Struct {
+					want[name+"."+of.Type().Field(j).Tag.Get("yaml")] = fieldTable(t, g.Index(0))
+				}
+			}
 		}
 	}
 	doc := document(t, "configuration.md", want, func(doc string) string { return doc })

@@ -1,6 +1,8 @@
 package client
 
 import (
+	"strconv"
+
 	"github.com/linxGnu/gosmpp/data"
 
 	"github.com/chirograph/chirograph/adapters/smpp/wire"
@@ -93,4 +95,18 @@ func judge(status data.CommandStatusType, also []uint32) result {
 // slowDown says which statuses ask for a lower rate.
 func slowDown(status data.CommandStatusType) bool {
 	return status == data.ESME_RTHROTTLED || status == data.ESME_RMSGQFUL
+}
+
+// ParseStatus reads a command_status by its name (ESME_RSYSERR) or number (8, 0x0400); false if it is
+// neither.
+func ParseStatus(text string) (uint32, bool) {
+	if n, err := strconv.ParseUint(text, 0, 32); err == nil {
+		return uint32(n), n != 0
+	}
+	for status := range verdicts {
+		if wire.StatusName(status) == text {
+			return uint32(status), true
+		}
+	}
+	return 0, false
 }

@@ -207,67 +207,26 @@ func (k *checker) carriers() {
 			k.bad(path+".account", "%s has this name already", first)
 		}
 		x.check(path, k.c.Limits.AnswerWithin, k.bad)
+		for j, t := range x.TLVs {
+			for n, p := range t.Programs {
+				k.program(fmt.Sprintf("%s.tlvs[%d].programs[%d]", path, j, n), p, true)
+			}
+		}
 	}
 }
 
-// maxCountries bounds the countries of one account. More would make most addresses ambiguous.
-const maxCountries = 40
-
-// check says what keeps an account from being bound. answerWithin is limits.answer_within.
-func (x *Carrier) check(path string, answerWithin Duration, bad note) {
-	if host, port, err := net.SplitHostPort(x.Addr); err != nil || host == "" || port == "" {
-		bad(path+".addr", "write the message centre's host:port")
-	}
-	if len(x.SystemID) < 1 || len(x.SystemID) > 15 {
-		bad(path+".system_id", "it must have 1 to 15 characters")
-	}
-	if len(x.SystemType) > 12 {
-		bad(path+".system_type", "it must have at most 12 characters")
-	}
-	if x.PasswordFile != "" && x.Password != "" {
-		bad(path+".password", "give password_file or password, not both")
-	} else if len(x.password) > 8 {
-		field := path + ".password"
-		if x.PasswordFile != "" {
-			field += "_file"
-		}
-		bad(field, "a password must have at most 8 characters (SMPP 3.4 §5.2.2)")
-	}
-	if x.Binds < 0 || x.Binds > 10_000 {
-		bad(path+".binds", "it must be 0 (every node) to 10000")
-	}
-	if x.Window < 0 || x.Window > 10_000 {
-		bad(path+".window", "it must be 1 to 10000")
-	}
-	if !(x.TPS >= 0 && x.TPS <= 1e6) {
-		bad(path+".tps", "it must be 0 (no limit) to 1000000")
-	}
-	if x.ResponseTimeout < 0 {
-		bad(path+".response_timeout", "it must not be negative")
-	} else if x.ResponseTimeout >= answerWithin {
-		bad(path+".response_timeout", "it must be shorter than limits.answer_within (%s); otherwise an answer can come when its hand-off is already in doubt", answerWithin)
-	}
-	if x.EnquireLink < 0 {
-		bad(path+".enquire_link", "it must not be negative")
-	}
-	if len(x.Countries) > maxCountries {
-		bad(path+".countries", "it must have at most %d countries", maxCountries)
-	}
-	for i, c := range x.Countries {
-		if wrong := control.WrongCountry(c); wrong != "" {
-			bad(fmt.Sprintf("%s.countries[%d]", path, i), "%s", wrong)
+// program checks a field that names a program; where owned is true, it may name tenant/program too.
+func (k *checker) program(path, name string, owned bool) {
+	var names []string
+	for _, p := range k.c.Programs {
+		if names = append(names, p.Name); name == p.Name || owned && name == p.Tenant+"/"+p.Name {
+			return
 		}
 	}
-	if x.Alphabet != string(sms.GSM7) && x.Alphabet != string(sms.Latin1) {
-		bad(path+".alphabet", "it must be gsm7 or latin1")
-	}
+	k.bad(path, "%q is not a program under programs%s", name, perhaps(name, names))
 }
 
 func (k *checker) routes() {
-	names := []string{}
-	for _, p := range k.c.Programs {
-		names = append(names, p.Name)
-	}
 	rules := once{}
 	for i, r := range k.c.Routes {
 		path := fmt.Sprintf("routes[%d]", i)
@@ -288,9 +247,7 @@ func (k *checker) routes() {
 			}
 		}
 		for j, x := range r.Programs {
-			if !slices.Contains(names, x) {
-				k.bad(fmt.Sprintf("%s.programs[%d]", path, j), "%q is not a program under programs%s", x, perhaps(x, names))
-			}
+			k.program(fmt.Sprintf("%s.programs[%d]", path, j), x, false)
 		}
 	}
 }

@@ -5,13 +5,10 @@ package config
 
 import (
 	"bytes"
-	"cmp"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -21,11 +18,9 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/chirograph/chirograph/adapters/smpp/client"
 	"github.com/chirograph/chirograph/domain/clerk"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/places"
-	"github.com/chirograph/chirograph/domain/sms"
 )
 
 // Config is what a configuration file says. `doc` is what docs/configuration.md
@@ -95,29 +90,6 @@ type Key struct {
 	SHA256 string   `yaml:"sha256" doc:"SHA-256 of the key, in hexadecimal. Required."`
 	Tenant string   `yaml:"tenant" doc:"The tenant whose key it is. Required."`
 	Scopes []string `yaml:"scopes" doc:"What it may do: messages:write, messages:read, opt-outs:write, opt-outs:read, opt-outs:lift, reviews:read, reviews:write, evidence:read, inbound:read, audit:read, audit:export, control:write, operate. Required."`
-}
-
-// Carrier is one account at one message centre. What a field without `default` is
-// when it is left out, client.Defaults says.
-type Carrier struct {
-	Account         string   `yaml:"account" doc:"Its name in the ledger. Receipts are matched by this name: never reuse it for another account. Required."`
-	Addr            string   `yaml:"addr" doc:"The message centre's host:port. Required."`
-	TLS             bool     `yaml:"tls" default:"false" doc:"Use TLS; the message centre's certificate must be valid for its host name."`
-	SystemID        string   `yaml:"system_id" doc:"For the bind; 1 to 15 characters. Required. (SMPP 3.4 §5.2.1)"`
-	PasswordFile    string   `yaml:"password_file" file:"" doc:"File with the bind's password and nothing else; at most 8 characters. (SMPP 3.4 §5.2.2)"`
-	Password        string   `yaml:"password" secret:"" doc:"Instead of password_file, and only as a reference to the environment: ${ENV:NAME}."`
-	SystemType      string   `yaml:"system_type" doc:"For the bind, if the carrier asks for it; at most 12 characters. (SMPP 3.4 §5.2.3)"`
-	Binds           int      `yaml:"binds" default:"0" doc:"How many nodes of a cluster may have a bind at the same time; 0: every node. Other nodes wait for a free bind and serve no partition. tps is shared among the nodes that have one."`
-	Window          int      `yaml:"window" doc:"How many submits may be unanswered at a time. Ask the carrier what it allows."`
-	TPS             float64  `yaml:"tps" default:"0" doc:"Parts a second that the account allows. 0: no limit; if the carrier throttles, the node still slows down."`
-	ResponseTimeout Duration `yaml:"response_timeout" doc:"How long a submit, a bind or enquire_link may be unanswered. Must be shorter than limits.answer_within. (response_timer)"`
-	EnquireLink     Duration `yaml:"enquire_link" doc:"After this long without traffic, enquire_link is sent. Must be shorter than the idle limits of the carrier and of the firewalls between. (enquire_link_timer)"`
-	Alphabet        string   `yaml:"alphabet" doc:"What data_coding 0 means to this carrier: gsm7 or latin1. (SMPP 3.4 §5.2.19)"`
-	Countries       []string `yaml:"countries" otherwise:"the programs' countries" doc:"Countries (ISO 3166-1 alpha-2, at most 40) whose national numbers this carrier may write as the sender of an inbound text, such as 07400 123456 for a British handset. A number that is national in several of them is held for each; so name only those that it has."`
-	HexIDs          bool     `yaml:"hex_ids" default:"false" doc:"This carrier writes message ids in hexadecimal in submit_sm_resp and in decimal in receipts."`
-	SniffReceipts   bool     `yaml:"sniff_receipts" default:"false" doc:"Treat an inbound text that looks like a receipt as a receipt. Only for a carrier that sends receipts with esm_class 0: with any other carrier a handset could fake a delivery."`
-
-	password string
 }
 
 // Route is event.Route.
@@ -243,7 +215,7 @@ func Load(path string) (*Config, error) {
 	}
 	resolve(reflect.ValueOf(cfg).Elem(), dir)
 	for i := range cfg.Carriers {
-		cfg.Carriers[i].readPassword(cfg, fmt.Sprintf("carriers[%d]", i))
+		cfg.Carriers[i].read(cfg, fmt.Sprintf("carriers[%d]", i))
 	}
 	cfg.readLedger()
 	if cfg.WorldFile != "" {
@@ -332,15 +304,6 @@ func set(f reflect.Value, value string) {
 	}
 }
 
-// defaults fills in what the account's adapter takes where a file says nothing.
-func (x *Carrier) defaults() {
-	d := client.Defaults()
-	x.Window = cmp.Or(x.Window, d.Window)
-	x.ResponseTimeout = cmp.Or(x.ResponseTimeout, Duration(d.ResponseTimeout))
-	x.EnquireLink = cmp.Or(x.EnquireLink, Duration(d.EnquireLink))
-	x.Alphabet = cmp.Or(x.Alphabet, string(d.Alphabet))
-}
-
 // resolve makes the paths in a configuration absolute: its fields with a `file` tag.
 func resolve(v reflect.Value, dir string) {
 	switch v.Kind() {
@@ -358,14 +321,6 @@ func resolve(v reflect.Value, dir string) {
 			}
 		}
 	}
-}
-
-func (x *Carrier) readPassword(c *Config, path string) {
-	x.password = x.Password
-	if x.PasswordFile == "" {
-		return
-	}
-	x.password = c.readSecret(path+".password_file", x.PasswordFile, "the file is empty; leave the field out if the carrier asks for no password")
 }
 
 // loadWorld reads a file of world data.
@@ -479,24 +434,6 @@ func (c *Config) Clerk(partitions int) clerk.Config {
 	return clerk.Config{CallWindow: time.Duration(c.Limits.CallWindow), AnswerWithin: time.Duration(c.Limits.AnswerWithin),
 		ReleaseRate: c.Limits.ReleaseRate, MaxWaiting: c.Limits.MaxWaiting,
 		StreamMemory: int64(c.Limits.Memory) / memoryOfStreams / int64(partitions), MaxBacklog: int(c.Limits.Memory) / memoryOfBacklog / waitingStream / partitions}
-}
-
-// KindSMPP is the one kind of carrier that a file can name so far.
-const KindSMPP = "smpp"
-
-// Kind is which kind of carrier the account is at; the file has no field for it yet.
-func (x *Carrier) Kind() string { return KindSMPP }
-
-// SMPP is the account as its adapter takes it, with its password.
-func (x *Carrier) SMPP() client.Config {
-	s := client.Config{Account: x.Account, Addr: x.Addr, SystemID: x.SystemID, Password: x.password, SystemType: x.SystemType,
-		Window: x.Window, TPS: x.TPS, ResponseTimeout: time.Duration(x.ResponseTimeout), EnquireLink: time.Duration(x.EnquireLink),
-		Alphabet: sms.Encoding(x.Alphabet), HexIDs: x.HexIDs, SniffReceipts: x.SniffReceipts}
-	if x.TLS {
-		host, _, _ := net.SplitHostPort(x.Addr) // Check has looked
-		s.TLS = &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
-	}
-	return s
 }
 
 // RouteTable are the route table.

@@ -27,7 +27,9 @@ func load(t *testing.T, text string) (*Config, string, error) {
 	t.Helper()
 	t.Setenv("SPARE", "s3cret")
 	dir := t.TempDir()
-	for name, content := range map[string]string{"c.yaml": text, "acme.password": "pass wd\r\n"} {
+	cert, key := certificate(t)
+	for name, content := range map[string]string{"c.yaml": text, "acme.password": "pass wd\r\n", "long.password": strings.Repeat("x", 65),
+		"ca.pem": cert, "node.pem": cert, "node.key": key} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -54,14 +56,22 @@ func TestConfig(t *testing.T) {
 	for i := range c.Carriers {
 		carriers = append(carriers, c.Carriers[i].SMPP())
 	}
-	if carriers[0].TLS == nil || carriers[0].TLS.ServerName != "smpp.example.com" {
-		t.Errorf("%+v", carriers[0].TLS)
+	if x := carriers[0].TLS; x == nil || x.ServerName != "smpp.example.com" || x.RootCAs == nil || len(x.Certificates) != 1 {
+		t.Errorf("%+v", x)
 	}
+	if got := c.Carriers[0].SendersIn(); !reflect.DeepEqual(got, map[string][]sms.Sender{"IN": {"EXMPLB", "12345"}}) {
+		t.Errorf("%+v", got)
+	}
+	octet := func(b byte) *byte { return &b }
 	carriers[0].TLS = nil
 	if want := []client.Config{
 		{Account: "acme", Addr: "smpp.example.com:2776", SystemID: "bank", Password: "pass wd", SystemType: "SMPP", Window: 10, TPS: 12.5,
-			ResponseTimeout: 4 * time.Second, EnquireLink: 15 * time.Second, Alphabet: sms.Latin1, HexIDs: true, SniffReceipts: true},
-		{Account: "spare", Addr: "127.0.0.1:2775", SystemID: "bank", Password: "s3cret", Window: 64, ResponseTimeout: 5 * time.Second,
+			ResponseTimeout: 4 * time.Second, EnquireLink: 15 * time.Second, Alphabet: sms.Latin1, HexIDs: true, SniffReceipts: true,
+			Failover: []string{"smpp2.example.com:2776"}, Apart: true, Binds: 2, AddrTON: 1, AddrNPI: 2, AddressRange: "1202*", ServiceType: "CMT",
+			SourceTON: octet(3), SourceNPI: octet(4), DestTON: octet(5), DestNPI: octet(6), RetryStatuses: []uint32{8, 0x400}, QuerySM: true, CancelSM: true,
+			TLVs: []client.TLV{{Tag: 0x1400, Value: []byte("1101\x00"), Programs: []string{"otp", "bank/otp"}}, {Tag: 0x1500, Value: []byte{2, 1}},
+				{Tag: 0x1401, Value: []byte{0, 255}}}},
+		{Account: "spare", Addr: "127.0.0.1:2775", SystemID: "bank", Password: "s3cret", Binds: 1, Window: 64, ResponseTimeout: 5 * time.Second,
 			EnquireLink: 30 * time.Second, Alphabet: sms.GSM7},
 	}; !reflect.DeepEqual(carriers, want) {
 		t.Errorf("%+v", carriers)
@@ -146,7 +156,7 @@ func TestConfigIsRefused(t *testing.T) {
 		{"fields for a value", change(t, "node: node-7", "node: {a: b}"), "node: it must be one value"},
 		{"a value for fields", change(t, "log: {level: warn, format: json}", "log: warn"), "log: it must have fields"},
 		{"nothing", change(t, "node: node-7", "node:"), "line 4: node: a value is missing"},
-		{"a secret in the file", change(t, "${ENV:SPARE}", "hunter2"), "line 37: carriers[1].password: do not write a secret into the file"},
+		{"a secret in the file", change(t, "${ENV:SPARE}", "hunter2"), "line 61: carriers[1].password: do not write a secret into the file"},
 		{"half a reference", change(t, "node: node-7", `node: "${HOME}"`), "as ${ENV:NAME}"},
 		{"an open reference", change(t, "node: node-7", `node: "a${ENV:HOME"`), "as ${ENV:NAME}"},
 	} {
@@ -193,7 +203,34 @@ func TestConfigCheck(t *testing.T) {
 		{"addr: smpp.example.com:2776", "addr: smpp.example.com", "carriers[0].addr: write the message centre's host:port"},
 		{"system_type: SMPP", "system_type: SMPP_SMPP_SMPP", "carriers[0].system_type: "},
 		{"password_file: acme.password", "password_file: none", "carriers[0].password_file: it cannot be read: "},
-		{"password_file: acme.password", "password_file: c.yaml", "carriers[0].password_file: a password must have at most 8"},
+		{"password_file: acme.password", "password_file: long.password", "carriers[0].password_file: a password must have at most 64"},
+		{"failover: [\"smpp2.example.com:2776\"]", "failover: [smpp2]", "carriers[0].failover[0]: write the message centre's host:port"},
+		{"failover: [\"smpp2.example.com:2776\"]", "failover: [" + strings.Repeat("\"a:1\", ", 9) + "]", "carriers[0].failover: it must have at most 8"},
+		{"tls: true", "tls: false", "carriers[0].tls: certificate files are named"},
+		{"tls: true\n", "tls: false\n", "carriers[0].server_name: it is for TLS"},
+		{"ca_file: ca.pem", "ca_file: c.yaml", "carriers[0].ca_file: it contains no certificate"},
+		{"ca_file: ca.pem", "ca_file: none", "carriers[0].ca_file: it cannot be read"},
+		{"cert_file: node.pem", "cert_file: node.key", "carriers[0].cert_file: certificate and key cannot be used"},
+		{"    key_file: node.key\n", "", "carriers[0].cert_file: give both"},
+		{"bind_as: transmitter_and_receiver", "bind_as: receiver", "carriers[0].bind_as: it must be transceiver or"},
+		{"binds_per_node: 2", "binds_per_node: 65", "carriers[0].binds_per_node: it must be 1 to 64"},
+		{"bind_ton: 1", "bind_ton: 256", "carriers[0].bind_ton: it must be 0 to 255"},
+		{"bind_npi: 2", "bind_npi: -1", "carriers[0].bind_npi: it must be 0 to 255"},
+		{"source_ton: 3", "source_ton: 300", "carriers[0].source_ton: "},
+		{"dest_npi: 6", "dest_npi: -2", "carriers[0].dest_npi: "},
+		{"address_range: \"1202*\"", "address_range: " + strings.Repeat("x", 41), "carriers[0].address_range: it must have at most 40"},
+		{"service_type: CMT", "service_type: CMTCMT", "carriers[0].service_type: it must have at most 5"},
+		{"retry_statuses: [ESME_RSYSERR", "retry_statuses: [ESME_NONE", "carriers[0].retry_statuses[0]: write a command_status"},
+		{"tag: \"0x1400\"", "tag: \"0x0204\"", "carriers[0].tlvs[0].tag: every submit may have"},
+		{"tag: \"0x1500\"", "tag: \"0x15000\"", "carriers[0].tlvs[1].tag: write the tag"},
+		{"name: template_id, ", "name: template, ", "carriers[0].tlvs[2].tag: write the tag"},
+		{"value: \"00ff\"", "value: \"00f\"", "carriers[0].tlvs[2].value: it cannot be written as hex"},
+		{"value: \"513\"", "value: \"65536\"", "carriers[0].tlvs[1].value: it cannot be written as uint16"},
+		{"value: \"1101\"", "value: \"\"", "carriers[0].tlvs[0].value: it is missing"},
+		{"as: cstring", "as: string", "carriers[0].tlvs[0].as: \"string\" is no form; did you mean cstring?"},
+		{"programs: [otp, bank/otp]", "programs: [opt]", "carriers[0].tlvs[0].programs[0]: \"opt\" is not a program"},
+		{"{country: IN,", "{country: in,", "carriers[0].senders[0].country: "},
+		{"senders: [EXMPLB, \"12345\"]", "senders: []", "carriers[0].senders[0].senders: name 1 to 200"},
 		{"password: ${ENV:SPARE}", "password: ${ENV:NONE_SUCH}", "carriers[1].password: the environment has no variable NONE_SUCH"},
 		{"password_file: acme.password", "password_file: acme.password\n    password: ${ENV:SPARE}", "carriers[0].password: give password_file or password"},
 		{"window: 10", "window: -1", "carriers[0].window: "},

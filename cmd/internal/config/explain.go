@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
 	"github.com/chirograph/chirograph/domain/control"
@@ -50,38 +49,6 @@ func (c *Config) Explain(w io.Writer, policies string) {
 	for _, t := range c.Tenants {
 		c.explainTenant(w, t)
 	}
-}
-
-// explain says in words how an account is bound.
-func (x *Carrier) explain(w io.Writer) {
-	how := "SMPP 3.4"
-	if x.TLS {
-		how += " in TLS"
-	}
-	rate := "no limit of parts a second"
-	if x.TPS > 0 {
-		rate = fmt.Sprintf("%g parts a second", x.TPS)
-	}
-	password := "no password"
-	switch {
-	case x.PasswordFile != "":
-		password = "password from " + x.PasswordFile
-	case x.password != "":
-		password = "password from the environment"
-	}
-	fmt.Fprintf(w, "  %s: %s to %s as %s, %s\n", x.Account, how, x.Addr, terminal.Plain(x.SystemID), password)
-	fmt.Fprintf(w, "    at most %d submits unanswered, %s; answers within %s; enquire_link after %s of silence\n", x.Window, rate, x.ResponseTimeout, x.EnquireLink)
-	extra := []string{"data_coding 0 is " + x.Alphabet}
-	if x.HexIDs {
-		extra = append(extra, "ids in hexadecimal in responses, in decimal in receipts")
-	}
-	if len(x.Countries) > 0 {
-		extra = append(extra, "national numbers are those of "+strings.Join(x.Countries, ", "))
-	}
-	if x.SniffReceipts {
-		extra = append(extra, "texts that look like receipts are treated as receipts")
-	}
-	fmt.Fprintf(w, "    %s\n", strings.Join(extra, "; "))
 }
 
 // explainTenant says in words what a tenant may do.
@@ -168,6 +135,7 @@ func (c *Config) Notes() []string {
 		note("there is no route, so no message is sent: messages are accepted and held")
 	}
 	for _, x := range c.Carriers {
+		out = append(out, x.notes()...)
 		if !slices.ContainsFunc(c.Routes, func(r Route) bool { return r.Carrier == x.Account }) {
 			note("no route uses carrier %s: it gets no messages", x.Account)
 		}

@@ -2,10 +2,8 @@ package config
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strings"
 
@@ -43,24 +41,7 @@ func (k *Kafka) read(c *Config) {
 	if !k.TLS {
 		return
 	}
-	k.tls = &tls.Config{MinVersion: tls.VersionTLS12}
-	if k.CAFile != "" {
-		raw, err := os.ReadFile(k.CAFile)
-		k.tls.RootCAs = x509.NewCertPool()
-		switch {
-		case err != nil:
-			c.note(&c.problems, "kafka.ca_file", "it cannot be read: "+cause(err))
-		case !k.tls.RootCAs.AppendCertsFromPEM(raw):
-			c.note(&c.problems, "kafka.ca_file", "it contains no certificate in PEM form")
-		}
-	}
-	if k.CertFile != "" && k.KeyFile != "" {
-		pair, err := tls.LoadX509KeyPair(k.CertFile, k.KeyFile)
-		if err != nil {
-			c.note(&c.problems, "kafka.cert_file", "certificate and key cannot be used: "+cause(err))
-		}
-		k.tls.Certificates = []tls.Certificate{pair}
-	}
+	k.tls = c.readTLS("kafka", k.CAFile, k.CertFile, k.KeyFile)
 }
 
 func (k *Kafka) check(bad note) {
@@ -85,12 +66,7 @@ func (k *Kafka) check(bad note) {
 		bad("kafka.min_insync", "it must be 1 to replication (%d)", k.Replication)
 	}
 	checkSession("kafka.session", k.Session, bad)
-	if !k.TLS && (k.CAFile != "" || k.CertFile != "" || k.KeyFile != "") {
-		bad("kafka.tls", "certificate files are named: set tls to true, or leave them out")
-	}
-	if (k.CertFile == "") != (k.KeyFile == "") {
-		bad("kafka.cert_file", "give both cert_file and its key_file, or neither")
-	}
+	checkTLS("kafka", k.TLS, k.CAFile, k.CertFile, k.KeyFile, bad)
 	mechanisms := []string{"plain", "scram-sha-256", "scram-sha-512"}
 	switch {
 	case k.SASL != "" && !slices.Contains(mechanisms, k.SASL):

@@ -120,6 +120,9 @@ func (w *walker) scalar(n *yaml.Node, v reflect.Value, path string, tag reflect.
 			w.bad(n, path, "it must be a whole number with the unit MB or GB, such as 700MB or 2GB")
 		}
 		v.SetInt(int64(s))
+	case v.Kind() == reflect.Pointer: // a value that may be left out, where zero is one
+		v.Set(reflect.New(v.Type().Elem()))
+		w.scalar(n, v.Elem(), path, tag)
 	case v.Kind() == reflect.String:
 		if n.Tag != "!!str" {
 			w.bad(n, path, "it must be a text: write it in quotes")
