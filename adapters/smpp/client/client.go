@@ -248,7 +248,7 @@ func (c *Client) keep(ctx context.Context, bind int) {
 func (c *Client) try(ctx context.Context, bind int, addr string) time.Duration {
 	conn, err := c.dial(ctx, addr)
 	if err != nil {
-		c.step(func(a *account, now time.Time) { a.sessions[bind].err = err })
+		c.step(func(a *account, now time.Time) { a.sessions[bind].err, a.out.changed = err, true })
 		return 0
 	}
 	c.serve(ctx, bind, conn)

@@ -48,7 +48,6 @@ func tlsError(err error) error {
 	var name x509.HostnameError
 	var authority x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
-	var alert tls.AlertError
 	hint := "the TLS handshake failed"
 	switch {
 	case errors.As(err, &plain):
@@ -61,7 +60,7 @@ func tlsError(err error) error {
 		hint = "the certificate is from an authority that this machine does not trust: set ca_file to the carrier's CA certificate"
 	case errors.As(err, &invalid):
 		hint = "the certificate is not valid: it may have expired, or this machine's clock is wrong"
-	case errors.As(err, &alert):
+	case isAlert(err):
 		hint = "the carrier refused the handshake: it may ask for a client certificate (cert_file and key_file)"
 	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
 		hint = "the connection was closed during the TLS handshake: the port may not speak TLS, or the carrier asks for a client certificate"
@@ -69,11 +68,16 @@ func tlsError(err error) error {
 	return fmt.Errorf("%s: %w", hint, err)
 }
 
+// isAlert reports whether an error is an alert that the peer sent over TLS (RFC 8446 §6).
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
+}
+
 // readError says why the connection ended while it was read.
 func readError(err error, bound, secured bool) error {
-	var alert tls.AlertError
 	switch {
-	case errors.As(err, &alert):
+	case isAlert(err):
 		return fmt.Errorf("the carrier ended the TLS connection: it may ask for another client certificate (cert_file and key_file): %w", err)
 	case errors.Is(err, io.EOF) && bound:
 		return errors.New("the carrier closed the connection")

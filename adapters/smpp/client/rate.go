@@ -11,14 +11,17 @@ const (
 	// cutEvery is the least time between two cuts: 64 ESME_RTHROTTLED for the 64 submits of a
 	// window are one signal.
 	cutEvery = time.Second
-	// recovery is the fraction of the ceiling by which the limit grows in a second.
+	// recovery is by which fraction of the ceiling the limit grows in a second, up to the ceiling. From
+	// there on it grows by that fraction of itself: slowly at a low rate, and yet twice in 14 s.
 	recovery = 0.05
-	// minRate is the lowest limit, and the least growth in a second.
-	minRate = 1.0
+	// minRate is the lowest limit after cuts, unless less is configured.
+	minRate = 0.1
+	// calm is how long after the last cut an account without a configured rate has no limit again, if
+	// its limit has come to twice the ceiling.
+	calm = time.Minute
 )
 
-// rate is a token bucket. Its limit is halved when the carrier throttles, and then grows
-// by a constant amount a second. Limits are submits a second; 0 is no limit.
+// rate is a token bucket. Its limit is halved when the carrier throttles, and then grows again. Limits are submits a second; 0 is no limit.
 type rate struct {
 	configured float64 // what the account allows
 	limit      float64 // what is allowed now
@@ -55,11 +58,11 @@ func (r *rate) advance(now time.Time) {
 		return
 	}
 	if r.limit != r.configured {
-		r.limit += d * max(minRate, recovery*r.ceiling)
+		r.limit += d * recovery * max(r.limit, r.ceiling)
 		switch {
 		case r.configured > 0 && r.limit > r.configured:
 			r.limit = r.configured
-		case r.configured == 0 && r.limit > 2*r.ceiling:
+		case r.configured == 0 && r.limit > 2*r.ceiling && now.Sub(r.cut) >= calm:
 			r.limit = 0
 			return
 		}
@@ -121,8 +124,8 @@ func (r *rate) throttled(now time.Time) bool {
 	r.cut = now
 	if r.limit == 0 {
 		r.limit = max(r.past, r.now, minRate)
-		r.ceiling = r.limit
 	}
+	r.ceiling = r.limit
 	lowest := minRate
 	if r.configured > 0 {
 		lowest = min(lowest, r.configured)
