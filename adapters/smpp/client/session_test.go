@@ -503,6 +503,15 @@ func TestLateResponse(t *testing.T) {
 		if !slices.Equal(got, c.outcomes) || st.Late != c.late || st.Accepted+st.Retry+st.Final+st.Unknown+st.NotCalled != 1 {
 			t.Errorf("%s: %v, %+v", name, got, st)
 		}
+		// On another connection the same sequence_number would be another submit's.
+		before := s.stats.Unexpected
+		s.lost(errors.New("gone"), now)
+		s.connected(now)
+		ok.SequenceNumber = p.sequence
+		s.receive(ok, nil, now)
+		if settleAll(s); len(got) != len(c.outcomes) || s.stats.Unexpected != before+1 {
+			t.Errorf("%s: the answer of an earlier connection counts", name)
+		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"strings"
 
 	"github.com/linxGnu/gosmpp/data"
 	"github.com/linxGnu/gosmpp/pdu"
@@ -260,11 +259,10 @@ func (f *fields) address(split bool) Address {
 // maxText is how long a Text is at most, in octets. SMPP 3.4 §5.2.23 allows 64 for message_id.
 const maxText = 64
 
-// Source writes the octets of the address of who wrote a message as Text does. Of one that is too long it adds the last
-// 24 digits after the digest: a number may be among them.
+// Source writes the octets of the address of who wrote a message as Text does. One that is too long becomes
+// "sha256:" and its digest, and the last 24 digits in it follow: a number may be among them.
 func Source(octets string) string {
-	text := Text(octets)
-	if len(octets) <= maxText && !strings.HasPrefix(text, "sha256:") {
+	if text, whole := escaped(octets); whole {
 		return text
 	}
 	var digits []byte
@@ -273,34 +271,55 @@ func Source(octets string) string {
 			digits = append(digits, c)
 		}
 	}
-	return text + ":" + string(digits[max(0, len(digits)-24):])
+	return digest(octets) + ":" + string(digits[max(0, len(digits)-24):])
 }
 
 // Text writes octets of a PDU that name something (an id, an address, an error code) as text that
 // every event can have: printable ASCII as it is, each other octet as `\xE9`. If that has more than
-// 64 characters, it is "sha256:" and the first 128 bits of the digest of the octets, in hexadecimal.
-// The same octets always give the same text, so an id in a receipt still is the id in
-// submit_sm_resp.
+// 64 characters, it is its first 24 or so, "~sha256:", and the first 128 bits of the digest of the
+// octets in hexadecimal. The same octets always give the same text, so an id in a receipt still is
+// the id in submit_sm_resp.
 func Text(octets string) string {
+	text, whole := escaped(octets)
+	if whole {
+		return text
+	}
+	return text + "~" + digest(octets)
+}
+
+// mostHead is how many characters of a text that is too long are kept.
+const mostHead = 24
+
+// escaped writes octets in printable ASCII. If that is too long, it is the head of it, and whole is
+// false.
+func escaped(octets string) (text string, whole bool) {
 	plain := len(octets) <= maxText
 	for i := 0; plain && i < len(octets); i++ {
 		plain = octets[i] >= 0x20 && octets[i] <= 0x7e
 	}
 	if plain {
-		return octets
+		return octets, true
 	}
 	const digits = "0123456789ABCDEF"
-	out := make([]byte, 0, maxText)
+	out, head := make([]byte, 0, maxText+4), 0
 	for i := 0; i < len(octets) && len(out) <= maxText; i++ {
 		if c := octets[i]; c >= 0x20 && c <= 0x7e {
 			out = append(out, c)
 		} else {
 			out = append(out, '\\', 'x', digits[c>>4], digits[c&15])
 		}
+		if len(out) <= mostHead {
+			head = len(out)
+		}
 	}
 	if len(out) <= maxText {
-		return string(out)
+		return string(out), true
 	}
+	return string(out[:head]), false
+}
+
+// digest is "sha256:" and the first 128 bits of the digest of octets.
+func digest(octets string) string {
 	sum := sha256.Sum256([]byte(octets))
 	return "sha256:" + hex.EncodeToString(sum[:16])
 }
