@@ -57,7 +57,7 @@ func New(cfg Config, inbox ledger.Inbox, log *slog.Logger) (*Client, error) {
 func (c *Client) State() ledger.ClientState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	st := ledger.ClientState{Bound: c.a.usable(), Binds: len(c.a.sessions), Submits: c.a.stats.Submits, Throttled: c.a.stats.Throttled}
+	st := ledger.ClientState{Bound: c.a.usable(), Binds: len(c.a.sessions), Submits: c.a.stats.Submits, Throttled: c.a.stats.Throttled, Late: c.a.stats.Late}
 	for _, s := range c.a.sessions {
 		st.Open += len(s.window)
 		if s.since.After(st.Since) {

@@ -62,7 +62,9 @@ var (
 	descCompared   = prometheus.NewDesc("chirograph_views_checked_timestamp_seconds", "When this process last compared all rows of the views with what was written, as a Unix time; 0: not yet.", nil, nil)
 	descUp         = prometheus.NewDesc("chirograph_dependency_up", "1 while this outside system (ledger, database, broker) answers.", []string{"name"}, nil)
 	descDisk       = prometheus.NewDesc("chirograph_disk_free_bytes", "Free bytes of the disk that the data folder is on.", nil, nil)
-	descBound      = prometheus.NewDesc("chirograph_carrier_bound", "1 while the account has a bind.", []string{"account"}, nil)
+	descBound      = prometheus.NewDesc("chirograph_carrier_bound", "1 while the account takes submits: a bind that sends is up, and one that receives.", []string{"account"}, nil)
+	descBindsUp    = prometheus.NewDesc("chirograph_carrier_binds_up", "Binds of the account that are up on this node.", []string{"account"}, nil)
+	descLate       = prometheus.NewDesc("chirograph_carrier_late_answers_total", "Answers to submits that came after response_timeout, or contradicted an earlier one, and count.", []string{"account"}, nil)
 	descOpen       = prometheus.NewDesc("chirograph_carrier_open_submits", "Submits that the carrier has not answered yet.", []string{"account"}, nil)
 	descSubmitSM   = prometheus.NewDesc("chirograph_carrier_submits_total", "submit_sm requests sent to the carrier.", []string{"account"}, nil)
 	descThrottle   = prometheus.NewDesc("chirograph_carrier_throttled_total", "Responses in which the carrier asked for a lower rate.", []string{"account"}, nil)
@@ -161,6 +163,8 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 			bound = 1
 		}
 		gauge(descBound, bound, c.Account())
+		gauge(descBindsUp, float64(st.BindsUp), c.Account())
+		count(descLate, int64(st.Late), c.Account())
 		gauge(descOpen, float64(st.Open), c.Account())
 		count(descSubmitSM, int64(st.Submits), c.Account())
 		count(descThrottle, int64(st.Throttled), c.Account())

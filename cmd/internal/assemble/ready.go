@@ -46,7 +46,11 @@ func (h *readiness) Ready(context.Context) (bool, []v1.Component) {
 	}
 	for _, c := range h.carriers {
 		s := c.State()
-		carriers = append(carriers, node.Component{Name: "carrier " + c.Account(), OK: s.Bound, Since: s.Since, Detail: s.LastError})
+		detail := s.LastError
+		if s.Bound && s.BindsUp < s.Binds {
+			detail = fmt.Sprintf("%d of %d binds are up: %s", s.BindsUp, s.Binds, s.LastError)
+		}
+		carriers = append(carriers, node.Component{Name: "carrier " + c.Account(), OK: s.Bound, Since: s.Since, Detail: detail})
 	}
 	ok, components := h.node.Ready(dependencies, carriers, h.d.Views.Progress().Marks, h.since)
 	out := make([]v1.Component, len(components))
