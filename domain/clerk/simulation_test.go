@@ -174,7 +174,7 @@ func (c *carrier) Takes(promised int, _ time.Time) (bool, time.Time) {
 	return c.bound && c.open+len(c.queue)+promised < c.window, time.Time{}
 }
 func (c *carrier) Pace(parts int, _ time.Time) time.Duration {
-	return time.Duration(c.n.w.rng.IntN(2)*(len(c.queue)+parts)) * time.Second
+	return time.Duration(len(c.queue)+parts) * time.Second
 }
 func (c *carrier) Changed() <-chan struct{} { return c.changed }
 func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
