@@ -85,6 +85,8 @@ type taker struct {
 	calls []ledger.Handoff
 	hold  bool
 	held  []func()
+	// answer answers a part in a way of its own; nil: the carrier takes it.
+	answer func(h ledger.Handoff, done func(ledger.HandoffResult))
 }
 
 // newTaker has 100 places, however many are taken.
@@ -95,16 +97,22 @@ func newTaker(node string) *taker {
 func (c *taker) Account() string          { return "c1" }
 func (c *taker) Changed() <-chan struct{} { return c.changed }
 
-func (c *taker) Free(time.Time) (int, time.Time) {
+func (c *taker) Takes(promised int, _ time.Time) (bool, time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.free, time.Time{}
+	return promised < c.free, time.Time{}
 }
+
+func (c *taker) Pace(int, time.Time) time.Duration { return 0 }
 
 func (c *taker) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calls = append(c.calls, h)
+	if c.answer != nil {
+		c.answer(h, done)
+		return
+	}
 	answer := func() {
 		done(ledger.HandoffResult{Status: ledger.HandoffTaken, CarrierID: c.node + "-" + h.Message.String()})
 	}
@@ -165,8 +173,15 @@ func newPair(t *testing.T, wrap func(ledger.Log) ledger.Log) *pair {
 // start starts one node; change (may be nil) has the last word on how.
 func (p *pair) start(i int, change func(*node.Config)) {
 	p.t.Helper()
+	p.carriers[i] = newTaker(fmt.Sprintf("node-%d", i))
+	p.startWith(i, p.carriers[i], change)
+}
+
+// startWith is start with a carrier of the test's own.
+func (p *pair) startWith(i int, carrier ledger.Carrier, change func(*node.Config)) {
+	p.t.Helper()
 	name := fmt.Sprintf("node-%d", i)
-	p.places[i], p.carriers[i] = newPlacement(), newTaker(name)
+	p.places[i] = newPlacement()
 	cfg := node.Config{Log: p.log, Views: p.views, Finder: p.views, Vault: nodetest.Vault{}, Policy: nodetest.Policy{}, Clock: node.NewClock(time.Now),
 		Logger: slog.New(slog.DiscardHandler), Author: ledger.Author{Source: "/l", Node: name}, Placement: p.places[i], Reservations: p.reserved,
 		Clerk: clerk.Config{CallWindow: 500 * time.Millisecond, AnswerWithin: 300 * time.Millisecond}}
@@ -174,7 +189,7 @@ func (p *pair) start(i int, change func(*node.Config)) {
 		change(&cfg)
 	}
 	p.nodes[i] = node.New(cfg)
-	p.nodes[i].Attach(p.carriers[i])
+	p.nodes[i].Attach(carrier)
 	r, err := p.nodes[i].Start(p.t.Context())
 	if err != nil {
 		p.t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/dispatch"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/facts"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/places"
@@ -62,9 +63,10 @@ type Node struct {
 	log        *slog.Logger
 	control    *control.Control
 	partitions *partitions
-	facts      *Recorder
+	facts      *facts.Recorder
 
 	matching *matching
+	asking   *asking
 	texts    *texts
 	inbox    *inbox
 	intake   *intake.Intake
@@ -95,7 +97,7 @@ func New(cfg Config) *Node {
 	}
 	n := &Node{cfg: cfg, log: cfg.Logger, control: control.NewControl(cfg.Log), dispatchers: map[string]*dispatch.Dispatcher{},
 		carriers: map[string]ledger.Carrier{}, metrics: newMetrics()}
-	n.facts = NewRecorder(cfg.Log, cfg.Clock.Now, func(p event.Partition, e *event.Event, err error) {
+	n.facts = facts.New(cfg.Log, cfg.Clock.Now, n.log, func(p event.Partition, e *event.Event, err error) {
 		n.metrics.lost.Add(1)
 		n.log.Error("a fact could not be recorded; it is lost", "partition", p.String(), "type", string(e.Data.Type()), "event", e.ID.String(), "error", err)
 	})
@@ -105,10 +107,12 @@ func New(cfg Config) *Node {
 	}
 	writer := ledger.NewWriter(cfg.Author, cfg.Log, cfg.Vault, cfg.Views, cfg.Clock.Now, cfg.AppendWithin)
 	n.matching = newMatching(&n.cfg, writer, n.facts, func() int { return n.Registry().Level() })
+	n.asking = newAsking(n.carriers, n.matching.recipientOf)
 	n.texts = newTexts(writer, n.control, cfg.Accounts, listener{&n.cfg, writer}, cfg.Log.Partitions(), n.metrics.countUnplaced)
 	n.inbox = &inbox{matching: n.matching, control: n.control, node: cfg.Author.Node}
 	n.intake = intake.New(intake.Config{Writer: writer, Log: cfg.Log, Vault: cfg.Vault, Views: cfg.Views, Finder: cfg.Finder, Control: n.control,
-		Decider: cfg.decider(), Serving: requests{n.partitions, n}, Hear: receipts.Listen(cfg.Lists), World: cfg.World, Reservations: cfg.Reservations, Now: cfg.Clock.Now})
+		Decider: cfg.decider(), Serving: requests{n.partitions, n}, Hear: receipts.Listen(cfg.Lists), World: cfg.World, Reservations: cfg.Reservations,
+		Account: func(account string) ledger.Account { return cfg.Accounts[account] }, Now: cfg.Clock.Now})
 	n.commands = control.NewCommands(n.control, writer, cfg.Log.Partitions(), n.facts, n.partitions, cfg.Policy, cfg.Clock.Now)
 	return n
 }
@@ -197,6 +201,7 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 		r.inner.Go(func() { n.pump(inner, d) })
 	}
 	r.inner.Go(func() { n.wakeByControl(inner) })
+	r.inner.Go(func() { n.asking.run(inner) })
 	if n.cfg.Placement != nil {
 		r.outer.Go(func() { n.partitions.hear(outer) })
 		r.serving.Go(func() { n.serve(serving, inner, outer) })
@@ -225,7 +230,7 @@ type Running struct {
 	outer, inner, serving             sync.WaitGroup
 }
 
-// Stop ends all proposing, waits (within ctx) until every observed fact is durable, and returns
+// Stop ends all proposing, waits (within ctx) until every observed fact is durable, or will never be, and returns
 // when every goroutine has ended. Drain the carriers before. They may still deliver until Stop
 // returns.
 func (r *Running) Stop(ctx context.Context) error {

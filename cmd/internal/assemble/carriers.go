@@ -35,7 +35,7 @@ func accountsOf(c *config.Config) ([]Account, error) {
 			return nil, fmt.Errorf("carriers[%d]: there is no kind of carrier %q", i, x.Kind())
 		}
 		a := account(x)
-		a.Countries = x.Countries
+		a.Countries, a.Senders = x.Countries, x.SendersIn()
 		a.Sharing = ledger.Sharing{Binds: x.Binds, TPS: x.TPS}
 		out = append(out, a)
 	}
@@ -46,7 +46,7 @@ func accountsOf(c *config.Config) ([]Account, error) {
 // inbound messages.
 func SMPPAccount(c client.Config) Account {
 	a := Account{Name: c.Account, Account: ledger.Account{Takes: ledger.TakesParts, Alphabet: cmp.Or(c.Alphabet, client.Defaults().Alphabet),
-		Tells: ledger.Tells{Receipts: true, Inbound: true}, HexIDs: c.HexIDs}}
+		Tells: ledger.Tells{Receipts: true, Inbound: true}, Asks: ledger.Asks{Query: c.QuerySM, Cancel: c.CancelSM}, HexIDs: c.HexIDs}}
 	a.Connect = func(inbox ledger.Inbox, log *slog.Logger) (ledger.Client, error) { return client.New(c, inbox, log) }
 	return a
 }

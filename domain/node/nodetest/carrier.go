@@ -43,38 +43,71 @@ type carrier struct {
 	window  int
 	changed chan struct{}
 
-	mu   sync.Mutex
-	open int
-	busy tally // counts the answers that this node waits for
+	mu    sync.Mutex
+	open  int
+	queue []waitingPart
+	busy  tally // counts the answers that this node waits for
+}
+
+// waitingPart is a part that waits for a slot of the window.
+type waitingPart struct {
+	h    ledger.Handoff
+	done func(ledger.HandoffResult)
 }
 
 func (c *carrier) Account() string          { return c.account }
 func (c *carrier) Changed() <-chan struct{} { return c.changed }
 
-func (c *carrier) Free(time.Time) (int, time.Time) {
+func (c *carrier) Takes(promised int, _ time.Time) (bool, time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.window - c.open, time.Time{}
+	return c.open+len(c.queue)+promised < c.window, time.Time{}
 }
 
-// Submit records the part, and answers at once, soon, after its time to be answered, or with
-// HandoffUnknown.
-func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
-	m := c.centre
-	if !c.node.clock.Now().Before(h.CallBy) {
-		done(ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: "its time to be called had passed"})
-		return
-	}
+// Pace counts a hold for each window that is full before the last part.
+func (c *carrier) Pace(parts int, _ time.Time) time.Duration {
 	c.mu.Lock()
-	full := c.open >= c.window
-	if !full {
-		c.open++
-	}
+	defer c.mu.Unlock()
+	return time.Duration((c.open+len(c.queue)+parts)/c.window) * holdSlot
+}
+
+// Submit queues the part behind the others, and writes it when a slot is free.
+func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
+	c.mu.Lock()
+	c.queue = append(c.queue, waitingPart{h, done})
+	c.busy.add()
 	c.mu.Unlock()
-	if full {
-		done(ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: "no slot is free"})
-		return
+	c.writeQueued()
+}
+
+// writeQueued writes parts while slots are free.
+func (c *carrier) writeQueued() {
+	for {
+		c.mu.Lock()
+		if len(c.queue) == 0 || c.open >= c.window {
+			c.mu.Unlock()
+			return
+		}
+		x := c.queue[0]
+		c.queue = c.queue[1:]
+		late := !c.node.clock.Now().Before(x.h.CallBy)
+		if !late {
+			c.open++
+		}
+		c.mu.Unlock()
+		if late {
+			x.done(ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: "its time to be called had passed"})
+		} else {
+			c.write(x.h, x.done)
+		}
+		c.busy.done()
 	}
+}
+
+// write records the part, and answers at once, soon, after its time to be answered, or with
+// HandoffUnknown; then perhaps a second time.
+func (c *carrier) write(h ledger.Handoff, done func(ledger.HandoffResult)) {
+	m := c.centre
 	x := &call{node: c.node.name, account: c.account, at: time.Now(), h: h}
 	m.mu.Lock()
 	m.calls = append(m.calls, x)
@@ -101,10 +134,14 @@ func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 		c.mu.Lock()
 		c.open--
 		c.mu.Unlock()
+		c.writeQueued()
 		select {
 		case c.changed <- struct{}{}:
 		default:
 		}
+	}
+	if r.Status == ledger.HandoffUnknown && m.rng.n(2) == 0 {
+		done = m.answersLate(c, x, took, done)
 	}
 	receipt := took && m.rng.n(2) == 0
 	early := m.rng.n(8) == 0
@@ -134,6 +171,30 @@ func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 	}
 }
 
+// answersLate makes the carrier answer after all, once it has said that it does not know: before or after the
+// part is in doubt.
+func (m *centre) answersLate(c *carrier, x *call, took bool, done func(ledger.HandoffResult)) func(ledger.HandoffResult) {
+	late := ledger.HandoffResult{Status: ledger.HandoffTaken, CarrierID: x.id}
+	switch {
+	case !took:
+		late = ledger.HandoffResult{Status: ledger.HandoffRetry, Code: "0x00000058"}
+	case m.rng.n(2) == 0:
+		late.CarrierID = fmt.Sprintf("late-%s-%d-%d", x.h.Message, x.h.Attempt, x.h.Part)
+	}
+	wait := m.rng.upTo(time.Until(x.h.AnswerBy) + 2500*time.Millisecond)
+	x.status, x.id = late.Status, late.CarrierID
+	m.busy.add()
+	c.busy.add()
+	return func(r ledger.HandoffResult) {
+		done(r)
+		time.AfterFunc(wait, func() {
+			done(late)
+			c.busy.done()
+			m.busy.done()
+		})
+	}
+}
+
 // receipt delivers a receipt to some node; if the call got no answer, to the node that called.
 func (m *centre) receipt(c *carrier, x *call) {
 	d := ledger.Delivery{Account: x.account, From: string(x.h.To), To: string(x.h.From), Received: time.Now(), Reference: x.h.Reference,
@@ -142,7 +203,7 @@ func (m *centre) receipt(c *carrier, x *call) {
 		d.Receipt.State = sms.StateUndeliverable
 	}
 	var to *server
-	if x.status == ledger.HandoffUnknown || m.rng.n(2) == 0 {
+	if x.id == "" || m.rng.n(2) == 0 {
 		to = c.node
 	}
 	m.deliver(d, to, nil)
