@@ -67,7 +67,7 @@ type Config struct {
 
 	// CallWindow is how long after its proposal the carrier may be called for a start. Default 5
 	// s. It grows to eight times the measured time between a proposal and its return, up to a
-	// minute.
+	// minute. The time that the account takes to write the parts comes on top, up to two minutes.
 	CallWindow time.Duration
 	// AnswerWithin is how long after call_by an answer may come. Keep it longer than the carrier
 	// client waits for an answer. Default 10 s.

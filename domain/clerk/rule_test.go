@@ -685,7 +685,7 @@ func (w *world) atRest(fresh *node) {
 			if load := d.Load(); load.Grants+load.Slots > 0 || load.Waiting > 0 {
 				w.fail("%s keeps in the queue of %s %+v", n.name, a, load)
 			}
-			if n.carrier[a].open != 0 {
+			if n.carrier[a].open+len(n.carrier[a].queue) != 0 {
 				w.fail("%s has %d parts open at %s", n.name, n.carrier[a].open, a)
 			}
 		}

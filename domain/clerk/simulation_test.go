@@ -159,28 +159,55 @@ type carrier struct {
 	bound   bool
 	changed chan struct{}
 	call    dispatch.Call // the one that is being made
+	queue   []queuedPart
+}
+
+// queuedPart is a part that waits for a slot of the window.
+type queuedPart struct {
+	call dispatch.Call
+	h    ledger.Handoff
+	done func(ledger.HandoffResult)
 }
 
 func (c *carrier) Account() string { return c.account }
-func (c *carrier) Free(time.Time) (int, time.Time) {
-	if !c.bound {
-		return 0, time.Time{}
-	}
-	return c.window - c.open, time.Time{}
+func (c *carrier) Takes(promised int, _ time.Time) (bool, time.Time) {
+	return c.bound && c.open+len(c.queue)+promised < c.window, time.Time{}
+}
+func (c *carrier) Pace(parts int, _ time.Time) time.Duration {
+	return time.Duration(len(c.queue)+parts) * time.Second
 }
 func (c *carrier) Changed() <-chan struct{} { return c.changed }
 func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
-	n, w := c.n, c.n.w
-	if !c.bound || c.open >= c.window {
-		done(ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: "no bind or no slot"})
-		return
+	c.queue = append(c.queue, queuedPart{c.call, h, done})
+	c.writeQueued()
+}
+
+// writeQueued gives up the parts whose time has passed, and writes the others while slots are free.
+func (c *carrier) writeQueued() {
+	for len(c.queue) > 0 {
+		x := c.queue[0]
+		late := !c.n.now().Before(x.h.CallBy)
+		if !late && (!c.bound || c.open >= c.window) {
+			return
+		}
+		c.queue = c.queue[1:]
+		if late {
+			x.done(ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: "its time to be called had passed"})
+		} else {
+			c.write(x)
+		}
 	}
-	w.writes = append(w.writes, write{node: n.name, local: n.now(), true_: w.now, call: c.call, h: h})
+}
+
+func (c *carrier) write(x queuedPart) {
+	n, w, h, done := c.n, c.n.w, x.h, x.done
+	w.writes = append(w.writes, write{node: n.name, local: n.now(), true_: w.now, call: x.call, h: h})
 	o := &op{node: n, epoch: n.epoch, w: len(w.writes) - 1}
 	c.open++
 	o.done = func(r ledger.HandoffResult) {
 		c.open--
 		done(r)
+		c.writeQueued()
 	}
 	w.writes[o.w].id = carrierID(c.account, o.w)
 	o.r = ledger.HandoffResult{Status: ledger.HandoffTaken, CarrierID: w.writes[o.w].id}
@@ -443,6 +470,7 @@ func (n *node) ack() {
 
 func (n *node) grant() {
 	for _, a := range accounts {
+		n.carrier[a].writeQueued()
 		out, _ := n.disp[a].Pump(n.now())
 		n.grants = append(n.grants, out...)
 	}

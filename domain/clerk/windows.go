@@ -8,10 +8,10 @@ import (
 	"github.com/chirograph/chirograph/domain/event"
 )
 
-// Slots grants slots of a carrier account's window; dispatch.Dispatcher does.
+// Slots grants the slots of a carrier account; dispatch.Dispatcher does.
 type Slots interface {
-	// Want asks for slots for a message. They are granted at once, or later: the clerk then gets
-	// them by Granted. A second Want for the same message replaces the first.
+	// Want asks the account to take a message. That is granted at once, or later: the clerk then gets
+	// the grant by Granted. A second Want for the same message replaces the first.
 	Want(w dispatch.Want, now time.Time) (dispatch.Grant, bool)
 	// Release ends a grant that is not used. It may have expired.
 	Release(g dispatch.Grant)

@@ -247,16 +247,13 @@ func (w *work) handoff(m *recipient.Message, r *prepared, until time.Time) {
 		return
 	}
 	g, ok := c.windows.grant(m.ID, r.route.Carrier, len(parts), w.now)
-	callBy := w.now.Add(max(c.cfg.CallWindow, min(8*c.flights.lag, time.Minute)))
-	if until.Before(callBy) {
-		callBy = until
-	}
 	if !ok {
 		if g, ok = c.windows.want(slots, r.route.Carrier, dispatch.Want{Partition: c.cfg.Partition, Subject: w.st.subject, Message: m.ID,
 			Priority: m.Priority, Slots: len(parts)}, w.now); !ok {
 			return
 		}
 	}
+	callBy := w.callBy(g, until)
 	w.outcome(m, &event.MessageRouted{Rule: r.route.Rule, Table: r.table, Carrier: r.route.Carrier, From: m.From,
 		Encoding: string(r.segments[0].Encoding), Parts: len(r.segments)})
 	started := &event.HandoffStarted{Attempt: len(m.Attempts) + 1, CallBy: event.Millis(callBy),
@@ -269,12 +266,27 @@ func (w *work) handoff(m *recipient.Message, r *prepared, until time.Time) {
 	e := w.outcome(m, started)
 	s := &start{message: m.ID, grant: g, stream: w.st, proposed: w.raw, window: started.CallBy.Sub(w.now)}
 	for _, n := range parts {
-		s.handoffs = append(s.handoffs, ledger.Handoff{Message: m.ID, Attempt: started.Attempt, Part: n, Parts: len(r.segments),
+		s.handoffs = append(s.handoffs, ledger.Handoff{Tenant: w.st.state.Tenant, Program: m.Program, Message: m.ID, Attempt: started.Attempt, Part: n, Parts: len(r.segments),
 			Reference: started.Reference + uint16(n-1), To: r.to, From: sms.Sender(m.From), Segment: r.segments[n-1], Priority: m.Priority,
 			ValidUntil: m.ValidUntil, CallBy: started.CallBy, AnswerBy: started.AnswerBy})
 	}
 	c.flights.starts[e.ID] = s
 	w.starts = append(w.starts, e.ID)
+}
+
+// maxPace bounds how long a start waits for a slow account. What the account has not written by then goes
+// in a next attempt.
+const maxPace = 2 * time.Minute
+
+// callBy is until when the carrier may be called for a start: the time that the start takes through the
+// log, and then the time that the account takes to write its parts; but never past the allow.
+func (w *work) callBy(g dispatch.Grant, until time.Time) time.Time {
+	c := w.c
+	by := w.now.Add(max(c.cfg.CallWindow, min(8*c.flights.lag, time.Minute)) + min(g.Pace, maxPace))
+	if until.Before(by) {
+		return until
+	}
+	return by
 }
 
 // tail is the tail of the recipient's number, where a start has to tell it: from format level 2 on, if the

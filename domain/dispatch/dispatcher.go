@@ -1,5 +1,5 @@
-// Package dispatch keeps, for one carrier account, the queue of the messages that wait for slots
-// of its window, by priority and over all partitions, and the grants of slots that are in use. It
+// Package dispatch keeps, for one carrier account, the queue of the messages that wait for the account
+// to take them, by priority and over all partitions, and the grants that are in use. It
 // decides nothing about a message and talks to no network: the ledger.Carrier does. It is a step
 // under a lock: the time is an input, and node runs it.
 package dispatch
@@ -14,13 +14,13 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// grantTTL is how long slots are kept for the message that they were granted to. A clerk whose
-// proposal takes longer must ask for slots once more.
+// grantTTL is how long a grant stands. A clerk whose proposal takes longer must ask for one once more.
 const grantTTL = 30 * time.Second
 
-// Dispatcher keeps the queue of one carrier account, by priority and over all partitions, and
-// grants the account's slots. It has ids only, never a body. Its methods may be called from any
-// goroutine.
+// Dispatcher keeps the queue of one carrier account, by priority and over all partitions, and says
+// which message goes next. A message goes as soon as the account can begin with it, however many parts
+// it has: so a long message at the head waits no longer than a short one, and holds up no other. Dispatcher
+// has ids only, never a body. Its methods may be called from any goroutine.
 type Dispatcher struct {
 	carrier ledger.Carrier
 	wake    chan struct{}
@@ -29,7 +29,7 @@ type Dispatcher struct {
 	queue   queue
 	waiting map[event.ID]*waiter
 	grants  map[uint64]Grant
-	granted int // the number of slots in grants
+	granted int // the number of parts in grants
 	seq     uint64
 }
 
@@ -45,8 +45,8 @@ func New(c ledger.Carrier) *Dispatcher {
 	return &Dispatcher{carrier: c, waiting: map[event.ID]*waiter{}, grants: map[uint64]Grant{}, wake: make(chan struct{}, 1)}
 }
 
-// Want grants slots at once if they are free and no message of the same or a higher priority
-// waits. Else the message waits, the bool is false, and a later Pump grants the slots. If the
+// Want grants at once if the account can begin with the message now and no message of the same or a
+// higher priority waits. Else the message waits, the bool is false, and a later Pump grants. If the
 // message waits already, the new Want replaces the old one, and the message goes behind the
 // others of its priority.
 func (d *Dispatcher) Want(w Want, now time.Time) (Grant, bool) {
@@ -55,7 +55,7 @@ func (d *Dispatcher) Want(w Want, now time.Time) (Grant, bool) {
 	d.forget(w.Message)
 	d.trim()
 	if len(d.queue) == 0 || d.queue[0].Priority < w.Priority {
-		if free, _ := d.carrier.Free(now); free-d.granted >= w.Slots {
+		if ok, _ := d.carrier.Takes(d.granted, now); ok {
 			return d.grant(w.Slots, now), true
 		}
 	}
@@ -67,12 +67,12 @@ func (d *Dispatcher) Want(w Want, now time.Time) (Grant, bool) {
 	return Grant{}, false
 }
 
-// grant keeps slots for a message. The caller holds the lock.
+// grant promises the account's next slots to a message. The caller holds the lock.
 func (d *Dispatcher) grant(slots int, now time.Time) Grant {
 	d.seq++
-	g := Grant{ID: d.seq, Account: d.carrier.Account(), Slots: slots, Expires: now.Add(grantTTL)}
-	d.grants[g.ID] = g
 	d.granted += slots
+	g := Grant{ID: d.seq, Account: d.carrier.Account(), Slots: slots, Pace: d.carrier.Pace(d.granted, now), Expires: now.Add(grantTTL)}
+	d.grants[g.ID] = g
 	return g
 }
 
@@ -118,13 +118,17 @@ func (d *Dispatcher) forget(message event.ID) {
 	}
 }
 
-// Call hands the parts of one start to the carrier, and ends the grant. done is called once for
-// each part, from any goroutine. A part is not called if its call_by has passed by the wall
-// clock, or its Window by the monotonic clock; done then gets HandoffNotCalled.
+// Call hands the parts of one start to the carrier, and ends the grant. done is called for each part
+// as ledger.Carrier says: once, and perhaps once more when an answer comes late; from any goroutine. A
+// part is not called if its call_by has passed by the wall clock, or its Window by the monotonic
+// clock; done then gets HandoffNotCalled.
 func (d *Dispatcher) Call(c Call, clock func() time.Time, done func(ledger.Handoff, ledger.HandoffResult)) {
-	d.mu.Lock()
-	d.end(c.Grant)
-	d.mu.Unlock()
+	defer func() {
+		d.mu.Lock()
+		d.end(c.Grant)
+		d.mu.Unlock()
+		d.nudge()
+	}()
 	for _, h := range c.Handoffs {
 		if now := clock(); !now.Before(h.CallBy) || now.Sub(c.Proposed) >= c.Window {
 			done(h, ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: "its time to be called had passed"})
@@ -132,7 +136,6 @@ func (d *Dispatcher) Call(c Call, clock func() time.Time, done func(ledger.Hando
 		}
 		d.carrier.Submit(h, func(r ledger.HandoffResult) { done(h, r) })
 	}
-	d.nudge()
 }
 
 func (d *Dispatcher) nudge() {
@@ -150,8 +153,9 @@ func (d *Dispatcher) Wake() <-chan struct{} { return d.wake }
 // free, or the rate changed.
 func (d *Dispatcher) Changed() <-chan struct{} { return d.carrier.Changed() }
 
-// Pump ends expired grants and grants free slots to the messages that wait. next is when to call
-// Pump once more at the latest; the zero time means: when Wake or Changed tells.
+// Pump ends expired grants, and grants to the messages that wait, in order, for as long as the account
+// takes more. next is when to call Pump once more at the latest; the zero time means: when Wake or
+// Changed tells.
 func (d *Dispatcher) Pump(now time.Time) (out []Granted, next time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -165,8 +169,8 @@ func (d *Dispatcher) Pump(now time.Time) (out []Granted, next time.Time) {
 		if len(d.queue) == 0 {
 			return out, time.Time{}
 		}
-		free, at := d.carrier.Free(now)
-		if free-d.granted < d.queue[0].Slots {
+		ok, at := d.carrier.Takes(d.granted, now)
+		if !ok {
 			return out, at
 		}
 		w := heap.Pop(&d.queue).(*waiter)
@@ -177,10 +181,10 @@ func (d *Dispatcher) Pump(now time.Time) (out []Granted, next time.Time) {
 
 // Load says how much a dispatcher holds.
 type Load struct {
-	Waiting int // messages that wait for slots
+	Waiting int // messages that wait for a grant
 	Queued  int // the entries of the queue, forgotten ones included
 	Grants  int // the grants that have not ended
-	Slots   int // the slots in them
+	Slots   int // the parts in them
 }
 
 // Load says how much the dispatcher holds now.

@@ -20,9 +20,14 @@ type window struct {
 	changed chan struct{}
 }
 
-func (p *window) Account() string                 { return "c1" }
-func (p *window) Free(time.Time) (int, time.Time) { return p.free, time.Time{} }
-func (p *window) Changed() <-chan struct{}        { return p.changed }
+func (p *window) Account() string { return "c1" }
+func (p *window) Takes(promised int, _ time.Time) (bool, time.Time) {
+	return promised < p.free, time.Time{}
+}
+func (p *window) Pace(parts int, _ time.Time) time.Duration {
+	return time.Duration(parts) * time.Second
+}
+func (p *window) Changed() <-chan struct{} { return p.changed }
 func (p *window) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 	p.called = append(p.called, h)
 	done(ledger.HandoffResult{Status: ledger.HandoffTaken, CarrierID: "x"})
@@ -51,9 +56,10 @@ func TestDispatcherPriority(t *testing.T) {
 }
 
 func TestDispatcherDoesNotOvertake(t *testing.T) {
-	c := &window{free: 1}
+	c := &window{}
 	d := New(c)
 	d.Want(Want{Message: message(1), Priority: 5, Slots: 2}, noon)
+	c.free = 1
 	if _, ok := d.Want(Want{Message: message(2), Priority: 5, Slots: 1}, noon); ok {
 		t.Error("what came later, and is no more urgent, is granted first")
 	}
@@ -90,8 +96,22 @@ func TestDispatcherCallsInTime(t *testing.T) {
 	}
 }
 
+// A grant says how long its parts take, behind those that are granted already.
+func TestGrantPace(t *testing.T) {
+	d := New(&window{free: 3}) // a second a part
+	for i, parts := range []int{2, 4} {
+		g, ok := d.Want(Want{Message: message(i), Slots: parts}, noon)
+		if want := time.Duration(2+4*i) * time.Second; !ok || g.Slots != parts || g.Pace != want {
+			t.Errorf("granted %t: %+v; want a pace of %s", ok, g, want)
+		}
+	}
+	if _, ok := d.Want(Want{Message: message(3), Slots: 1}, noon); ok {
+		t.Error("granted behind six parts, of three slots")
+	}
+}
+
 // Whatever is asked, granted, released, forgotten and left to run out, in the end
-// nothing is kept, and never is more granted than is free.
+// nothing is kept, and nothing is granted where no slot is free.
 func TestDispatcherLeaks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := &window{}
@@ -106,8 +126,8 @@ func TestDispatcherLeaks(t *testing.T) {
 			case 0, 1:
 				before := live()
 				if g, ok := d.Want(Want{Message: m, Priority: rapid.IntRange(0, 9).Draw(t, "priority"), Slots: rapid.IntRange(1, 3).Draw(t, "slots")}, now); ok {
-					if before+g.Slots > c.free {
-						t.Fatalf("%d slots granted of %d", before+g.Slots, c.free)
+					if before >= c.free {
+						t.Fatalf("granted behind %d slots of %d", before, c.free)
 					}
 					grants = append(grants, g)
 				}
@@ -117,8 +137,8 @@ func TestDispatcherLeaks(t *testing.T) {
 				c.free = rapid.IntRange(0, 6).Draw(t, "free")
 			case 4:
 				out, _ := d.Pump(now)
-				if len(out) > 0 && live() > c.free {
-					t.Fatalf("%d slots granted of %d", live(), c.free)
+				if n := len(out); n > 0 && live()-out[n-1].Grant.Slots >= c.free {
+					t.Fatalf("granted behind %d slots of %d", live()-out[n-1].Grant.Slots, c.free)
 				}
 				for _, g := range out {
 					grants = append(grants, g.Grant)

@@ -7,7 +7,8 @@ import (
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
-// Want is a message that asks for slots of a carrier's window: one slot for each of its parts.
+// Want is a message that asks a carrier account to take it. Slots is how many parts it has: one slot
+// of the account's window for each.
 type Want struct {
 	Partition event.Partition
 	Subject   event.Pseudonym
@@ -16,11 +17,16 @@ type Want struct {
 	Slots     int
 }
 
-// Grant is a number of slots of a carrier's window that are kept for one message until Expires.
+// Grant lets one message go to a carrier account, until Expires. It is given as soon as the account can
+// begin with the message; the carrier writes the parts one by one.
 type Grant struct {
 	ID      uint64
 	Account string
-	Slots   int
+	// Slots is the number of the message's parts.
+	Slots int
+	// Pace is how long the account is expected to take, from the grant on, until it has written all of
+	// these parts, behind those that were promised or queued before.
+	Pace    time.Duration
 	Expires time.Time
 }
 

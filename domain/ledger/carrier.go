@@ -11,26 +11,38 @@ import (
 	"github.com/chirograph/chirograph/domain/sms"
 )
 
-// Carrier is one account at one carrier, as the dispatcher sees it: a window of submits that may
-// be unanswered, and a rate. It has no queue: ask Free before Submit.
+// Carrier is one account at one carrier, as the dispatcher sees it: a queue of parts that the account
+// writes in order, as fast as its rate and its window (of submits that may be unanswered) allow. Ask
+// Takes before Submit, so that the queue stays short and the most urgent message goes next.
 type Carrier interface {
 	// Account is the name of the carrier account. A carrier's ids are unique only within an
 	// account.
 	Account() string
 
-	// Free is how many more slots can be used now: the free slots of the window or what the rate
-	// allows, whichever is less; 0 without a bind. If only the rate makes it 0, next is when to
-	// ask once more. Else next is the zero time, and Changed tells when to ask.
-	Free(now time.Time) (slots int, next time.Time)
+	// Takes reports whether the account can begin with one more message now, however many parts that
+	// has: its first part could be written at once, behind promised parts, which are granted to other
+	// messages and not submitted yet. It is false without a bind. If only the rate is in the way, next
+	// is when to ask once more. Else next is the zero time, and Changed tells when to ask.
+	Takes(promised int, now time.Time) (ok bool, next time.Time)
+
+	// Pace is how long the account is expected to take, from now, to write so many more parts than are
+	// submitted already: by its rate, by its window, and by how fast the carrier answers. It is an
+	// estimate, and never negative. To ask it for a message, count the parts that are promised before it too.
+	Pace(parts int, now time.Time) time.Duration
 
 	// Changed receives a value after a bind came or went, a slot became free, or the rate
 	// changed. It has a capacity of 1, and the carrier never waits for its reader.
 	Changed() <-chan struct{}
 
-	// Submit writes one part to the carrier. done is called exactly once, from any goroutine,
-	// possibly before Submit returns; it must not block. Submit repeats no check of the gate. But
-	// without a bind or a free slot, or at h.CallBy or later, it writes nothing, and the result
-	// is HandoffNotCalled.
+	// Submit queues one part. The carrier writes the parts in the order in which they were submitted,
+	// each as soon as window and rate allow. It writes a part before h.CallBy, or never: then the result
+	// is HandoffNotCalled. While the part is queued, the carrier checks CallBy by the wall clock and by
+	// the time that has passed since Submit, so that a clock that was set back writes nothing late.
+	// Submit repeats no check of the gate.
+	//
+	// done is called with the result, from any goroutine, possibly before Submit returns; it must not
+	// block. It is called exactly once, but for this: after HandoffUnknown it may be called one more
+	// time, with HandoffTaken, HandoffRetry or HandoffFinal, when the carrier's answer comes late.
 	Submit(h Handoff, done func(HandoffResult))
 }
 
@@ -66,6 +78,9 @@ type ClientState struct {
 
 // Handoff is one part that is handed to a carrier (SMPP 3.4 §4.4.1 submit_sm).
 type Handoff struct {
+	// Tenant and Program say who sends the message, for fields that a carrier wants for a program.
+	Tenant, Program string
+
 	Message event.ID
 	Attempt int
 	Part    int // the part's number, from 1
@@ -93,9 +108,9 @@ type HandoffStatus uint8
 const (
 	// HandoffUnknown: the part was written, or perhaps written, and not answered: the connection
 	// was lost, or the time ran out, or a generic_nack came. No event records it. After AnswerBy
-	// the clerk records HandoffInDoubt.
+	// the clerk records HandoffInDoubt. An answer that comes later is a second result.
 	HandoffUnknown HandoffStatus = iota
-	// HandoffTaken: the carrier took the part and answered with an id.
+	// HandoffTaken: the carrier took the part. It answered with an id, or with a yes that has none.
 	HandoffTaken
 	// HandoffRetry: the carrier did not take the part, and may take it later (ESME_RTHROTTLED,
 	// ESME_RMSGQFUL, and ESME_RSYSERR where the carrier documents it so).
@@ -110,7 +125,8 @@ const (
 type HandoffResult struct {
 	Status HandoffStatus
 	// CarrierID is the id as submit_sm_resp has it, in printable ASCII of at most 64 characters: see
-	// Delivery. It is set only with HandoffTaken.
+	// Delivery. It is set only with HandoffTaken, and may be empty there: a carrier's yes is a yes, with
+	// or without an id. A receipt finds such a part by its reference alone.
 	CarrierID string
 	// Code is the command_status or the aggregator's error code; "" if there is none.
 	Code string

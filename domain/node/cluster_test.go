@@ -95,11 +95,13 @@ func newTaker(node string) *taker {
 func (c *taker) Account() string          { return "c1" }
 func (c *taker) Changed() <-chan struct{} { return c.changed }
 
-func (c *taker) Free(time.Time) (int, time.Time) {
+func (c *taker) Takes(promised int, _ time.Time) (bool, time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.free, time.Time{}
+	return promised < c.free, time.Time{}
 }
+
+func (c *taker) Pace(int, time.Time) time.Duration { return 0 }
 
 func (c *taker) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 	c.mu.Lock()

@@ -27,12 +27,21 @@ func (c *Client) Account() string { return c.cfg.Account }
 // rate was cut.
 func (c *Client) Changed() <-chan struct{} { return c.changed }
 
-// Free is how many more parts may be submitted now; see ledger.Carrier.
+// Free is how many more parts may be submitted now.
 func (c *Client) Free(now time.Time) (slots int, next time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.s.free(now)
 }
+
+// Takes reports whether one more message can begin now; see ledger.Carrier.
+func (c *Client) Takes(promised int, now time.Time) (ok bool, next time.Time) {
+	free, next := c.Free(now)
+	return free > promised, next
+}
+
+// Pace is how long the account is expected to take for so many more parts; see ledger.Carrier.
+func (c *Client) Pace(int, time.Time) time.Duration { return 0 }
 
 // Submit writes one part as submit_sm (SMPP 3.4 §4.4.1). done is called exactly
 // once: inside Submit when the part is refused at once, else by the client's

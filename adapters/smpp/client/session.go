@@ -162,7 +162,7 @@ func (s *session) settle(p *submit, r result) {
 	s.out.changed = true
 }
 
-// free is the result of Carrier.Free.
+// free is the result of Client.Free.
 func (s *session) free(now time.Time) (int, time.Time) {
 	if s.phase != bound {
 		return 0, time.Time{}

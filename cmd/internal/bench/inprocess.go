@@ -20,10 +20,10 @@ type inProcess struct {
 	clock   *simulatedClock
 	inbox   ledger.Inbox
 	changed chan struct{}
-	work    chan called // with room for a whole window
+	work    chan called // with room for a whole window, and for a long message that begins in its last slot
 
 	mu       sync.Mutex
-	used     int              // slots of the window
+	used     int              // parts that are queued or unanswered
 	busy     int              // parts and texts of which a delivery is not acknowledged
 	submits  uint64           // parts
 	receipts map[event.ID]int // of this step: receipts of each message that lacks some
@@ -43,7 +43,7 @@ const (
 )
 
 func newInProcess(clock *simulatedClock) *inProcess {
-	c := &inProcess{clock: clock, changed: make(chan struct{}, 1), work: make(chan called, window)}
+	c := &inProcess{clock: clock, changed: make(chan struct{}, 1), work: make(chan called, window+sms.MaxSegments)}
 	c.begin()
 	return c
 }
@@ -59,26 +59,26 @@ func (c *inProcess) Account() string { return madeCarrier }
 // Changed receives a value after a slot became free.
 func (c *inProcess) Changed() <-chan struct{} { return c.changed }
 
-// Free is how many slots are free.
-func (c *inProcess) Free(time.Time) (int, time.Time) {
+// Takes reports whether a slot is free.
+func (c *inProcess) Takes(promised int, _ time.Time) (bool, time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return window - c.used, time.Time{}
+	return c.used+promised < window, time.Time{}
 }
 
-// Submit takes a part, unless it comes too late or no slot is free.
+// Pace is 0: the carrier writes what it gets at once.
+func (c *inProcess) Pace(int, time.Time) time.Duration { return 0 }
+
+// Submit takes a part, unless it comes too late.
 func (c *inProcess) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
-	c.mu.Lock()
-	free := c.used < window && c.clock.now().Before(h.CallBy)
-	if free {
-		c.used++
-		c.busy++
-	}
-	c.mu.Unlock()
-	if !free {
-		done(ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: "no slot is free, or its time had passed"})
+	if !c.clock.now().Before(h.CallBy) {
+		done(ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: "its time to be called had passed"})
 		return
 	}
+	c.mu.Lock()
+	c.used++
+	c.busy++
+	c.mu.Unlock()
 	c.work <- called{h, done}
 }
 

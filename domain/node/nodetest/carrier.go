@@ -43,38 +43,71 @@ type carrier struct {
 	window  int
 	changed chan struct{}
 
-	mu   sync.Mutex
-	open int
-	busy tally // counts the answers that this node waits for
+	mu    sync.Mutex
+	open  int
+	queue []waitingPart
+	busy  tally // counts the answers that this node waits for
+}
+
+// waitingPart is a part that waits for a slot of the window.
+type waitingPart struct {
+	h    ledger.Handoff
+	done func(ledger.HandoffResult)
 }
 
 func (c *carrier) Account() string          { return c.account }
 func (c *carrier) Changed() <-chan struct{} { return c.changed }
 
-func (c *carrier) Free(time.Time) (int, time.Time) {
+func (c *carrier) Takes(promised int, _ time.Time) (bool, time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.window - c.open, time.Time{}
+	return c.open+len(c.queue)+promised < c.window, time.Time{}
 }
 
-// Submit records the part, and answers at once, soon, after its time to be answered, or with
-// HandoffUnknown.
-func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
-	m := c.centre
-	if !c.node.clock.Now().Before(h.CallBy) {
-		done(ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: "its time to be called had passed"})
-		return
-	}
+// Pace counts a hold for each window that is full before the last part.
+func (c *carrier) Pace(parts int, _ time.Time) time.Duration {
 	c.mu.Lock()
-	full := c.open >= c.window
-	if !full {
-		c.open++
-	}
+	defer c.mu.Unlock()
+	return time.Duration((c.open+len(c.queue)+parts)/c.window) * holdSlot
+}
+
+// Submit queues the part behind the others, and writes it when a slot is free.
+func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
+	c.mu.Lock()
+	c.queue = append(c.queue, waitingPart{h, done})
+	c.busy.add()
 	c.mu.Unlock()
-	if full {
-		done(ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: "no slot is free"})
-		return
+	c.writeQueued()
+}
+
+// writeQueued writes parts while slots are free.
+func (c *carrier) writeQueued() {
+	for {
+		c.mu.Lock()
+		if len(c.queue) == 0 || c.open >= c.window {
+			c.mu.Unlock()
+			return
+		}
+		x := c.queue[0]
+		c.queue = c.queue[1:]
+		late := !c.node.clock.Now().Before(x.h.CallBy)
+		if !late {
+			c.open++
+		}
+		c.mu.Unlock()
+		if late {
+			x.done(ledger.HandoffResult{Status: ledger.HandoffNotCalled, Reason: "its time to be called had passed"})
+		} else {
+			c.write(x.h, x.done)
+		}
+		c.busy.done()
 	}
+}
+
+// write records the part, and answers at once, soon, after its time to be answered, or with
+// HandoffUnknown; then perhaps a second time.
+func (c *carrier) write(h ledger.Handoff, done func(ledger.HandoffResult)) {
+	m := c.centre
 	x := &call{node: c.node.name, account: c.account, at: time.Now(), h: h}
 	m.mu.Lock()
 	m.calls = append(m.calls, x)
@@ -101,6 +134,7 @@ func (c *carrier) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 		c.mu.Lock()
 		c.open--
 		c.mu.Unlock()
+		c.writeQueued()
 		select {
 		case c.changed <- struct{}{}:
 		default:
