@@ -115,7 +115,10 @@ func take(m *reading.Message, j *ledger.Judged) {
 		// A receipt may have told before this that the carrier has the part. The id is still the
 		// one in the carrier's own answer. Of several answers the first counts.
 		if part := partOf(m, d.Attempt, d.Part); part != nil && (part.Status != recipient.PartTaken || part.AnsweredAt.IsZero()) {
-			part.Status, part.CarrierID, part.AnsweredAt = recipient.PartTaken, d.CarrierID, e.Time
+			part.Status, part.AnsweredAt = recipient.PartTaken, e.Time
+			if d.CarrierID != "" {
+				part.CarrierID = d.CarrierID
+			}
 			part.NotCalled, part.Code, part.Reason = false, "", ""
 			sent(m, e.Time)
 		}
@@ -254,8 +257,8 @@ func sent(m *reading.Message, at time.Time) {
 }
 
 // Handoffs appends the open hand-offs of m to refs: each part that a carrier accepted under an id
-// and that has no final receipt yet, under that id; and each part in doubt that has a reference,
-// under that reference.
+// and that has no final receipt yet, under that id; and each part that is in doubt, or was accepted without
+// an id and has no final receipt yet, under its reference, if it has one.
 func Handoffs(m *reading.Message, refs []Handoff) []Handoff {
 	for i := range m.Attempts {
 		a := &m.Attempts[i]
@@ -265,7 +268,7 @@ func Handoffs(m *reading.Message, refs []Handoff) []Handoff {
 			switch {
 			case part.Status == recipient.PartTaken && !part.Final && part.CarrierID != "":
 				h.Key = sms.IDKeys(part.CarrierID)[1]
-			case part.Status == recipient.PartInDoubt && a.Reference != 0:
+			case (part.Status == recipient.PartInDoubt || part.Status == recipient.PartTaken && !part.Final) && a.Reference != 0:
 				h.Key = ledger.ReferenceKey(uint16(a.Reference + part.Part - 1)) // it wraps around at 16 bits, as in the hand-off
 			default:
 				continue

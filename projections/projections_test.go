@@ -342,3 +342,37 @@ func TestOnlyWhatALevelBroughtNeedsANewLayout(t *testing.T) {
 		}
 	}
 }
+
+// A part that its carrier took without an id is found by its reference, until its final receipt.
+func TestHandoffWithoutID(t *testing.T) {
+	l := &life{t: t}
+	l.add(recipient.Accepted, &event.MessageSubmitted{Program: "otp", Purpose: "otp", From: "BANK", Segments: 2})
+	l.add(recipient.Allowed, &event.MessageDecided{Outcome: "allow"})
+	l.add(recipient.Allowed, &event.MessageRouted{Carrier: "alpha", From: "12345", Parts: 2})
+	l.add(recipient.Sending, &event.HandoffStarted{Attempt: 1, Reference: 17, Parts: []event.StartedPart{{Part: 1}, {Part: 2}}})
+	l.add(recipient.Sending, &event.HandoffInDoubt{Attempt: 1, Parts: []int{1, 2}})
+	l.add(recipient.InDoubt, &event.HandoffAccepted{Attempt: 1, Part: 2, Carrier: "alpha"})
+	open := func() (keys []string) {
+		for _, h := range projections.Handoffs(l.m, nil) {
+			keys = append(keys, h.Key)
+		}
+		return keys
+	}
+	both := []string{ledger.ReferenceKey(17), ledger.ReferenceKey(18)}
+	if got := open(); !slices.Equal(got, both) {
+		t.Errorf("found by %q, want %q", got, both)
+	}
+	l.add(recipient.InDoubt, &event.ReceiptReceived{Attempt: 1, Part: 2, State: "enroute"})
+	if got := open(); !slices.Equal(got, both) {
+		t.Errorf("after a receipt that is not final found by %q, want %q", got, both)
+	}
+	l.add(recipient.InDoubt, &event.ReceiptReceived{Attempt: 1, Part: 2, State: "delivered", Final: true})
+	if got := open(); !slices.Equal(got, both[:1]) {
+		t.Errorf("after the final receipt of the second part found by %q", got)
+	}
+	l.add(recipient.InDoubt, &event.ReceiptReceived{CarrierID: "00a1", Attempt: 1, Part: 1, State: "enroute"})
+	l.add(recipient.Sent, &event.HandoffAccepted{Attempt: 1, Part: 1, Carrier: "alpha"})
+	if p := l.m.Attempts[0].Parts[0]; p.CarrierID != "00a1" || p.AnsweredAt.IsZero() {
+		t.Errorf("an answer without an id takes the receipt's away: %+v", p)
+	}
+}

@@ -207,6 +207,13 @@ func (c *carrier) write(x queuedPart) {
 	o.done = func(r ledger.HandoffResult) {
 		c.open--
 		done(r)
+		if r.Status == ledger.HandoffUnknown && w.rng.IntN(2) == 0 { // the answer comes after all
+			answer := ledger.HandoffResult{Status: ledger.HandoffRetry, Code: "0x00000058"}
+			if w.writes[o.w].took {
+				answer = ledger.HandoffResult{Status: ledger.HandoffTaken, CarrierID: w.writes[o.w].id}
+			}
+			w.ops = append(w.ops, &op{node: n, epoch: n.epoch, w: o.w, done: done, r: answer, late: true})
+		}
 		c.writeQueued()
 	}
 	w.writes[o.w].id = carrierID(c.account, o.w)

@@ -296,14 +296,15 @@ type HandoffStarted struct {
 	Epoch int `json:"epoch,omitempty"`
 }
 
-// HandoffAccepted (fact): the carrier accepted a part, and gave it an id.
+// HandoffAccepted (fact): the carrier accepted a part, and gave it an id, or none.
 type HandoffAccepted struct {
 	Attempt int `json:"attempt"`
 	Part    int `json:"part"`
 	// Carrier is the carrier account that answered.
 	Carrier string `json:"carrier"`
-	// CarrierID is the id that the carrier gave the part. It is unique only within the account.
-	CarrierID string `json:"carrier_id"`
+	// CarrierID is the id that the carrier gave the part. It is unique only within the account. It is left out if
+	// the carrier accepted the part without an id; a receipt then finds the part by its reference.
+	CarrierID string `json:"carrier_id,omitempty"`
 }
 
 // HandoffRefused (fact): the carrier did not accept a part, or was not called with it.

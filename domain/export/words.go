@@ -32,6 +32,9 @@ func says(x *told) string {
 	case *event.MessageRecovered:
 		return "The ledger had lost events of the message, which was known as " + strings.ReplaceAll(d.Status, "_", " ") + ": it is in doubt, and is not sent again."
 	case *event.HandoffAccepted:
+		if d.CarrierID == "" {
+			return "The carrier " + d.Carrier + " accepted part " + strconv.Itoa(d.Part) + " and gave it no id."
+		}
 		return "The carrier " + d.Carrier + " accepted part " + strconv.Itoa(d.Part) + " and gave it the id " + d.CarrierID + "."
 	case *event.HandoffRefused:
 		return refused(d)

@@ -170,6 +170,6 @@ type MessageRef struct {
 // ended.
 const KeepReserved = 30 * 24 * time.Hour
 
-// ReferenceKey is the key by which Views.Handoff finds a part in doubt that has a given
-// user_message_reference.
+// ReferenceKey is the key by which Views.Handoff finds a part that has a given user_message_reference, and is in
+// doubt or was accepted without an id.
 func ReferenceKey(reference uint16) string { return "#" + strconv.Itoa(int(reference)) }

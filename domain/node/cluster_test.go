@@ -85,6 +85,8 @@ type taker struct {
 	calls []ledger.Handoff
 	hold  bool
 	held  []func()
+	// answer answers a part in a way of its own; nil: the carrier takes it.
+	answer func(h ledger.Handoff, done func(ledger.HandoffResult))
 }
 
 // newTaker has 100 places, however many are taken.
@@ -107,6 +109,10 @@ func (c *taker) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calls = append(c.calls, h)
+	if c.answer != nil {
+		c.answer(h, done)
+		return
+	}
 	answer := func() {
 		done(ledger.HandoffResult{Status: ledger.HandoffTaken, CarrierID: c.node + "-" + h.Message.String()})
 	}

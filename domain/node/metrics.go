@@ -106,8 +106,8 @@ type Stats struct {
 	// the inbound texts that are certain for no recipient and tenant. Effective and Void count the judged events.
 	// Lost counts the facts that could not be appended.
 	Submitted, Refused, Receipts, Inbound, Orphans, Effective, Void, Lost int64
-	// Handoffs counts the hand-offs by ledger.HandoffStatus: unknown, taken, retry, final, not
-	// called.
+	// Handoffs counts the results of hand-offs by ledger.HandoffStatus: unknown, taken, retry, final, not
+	// called. A part whose answer came late has two: unknown, and its answer.
 	Handoffs [5]int64
 	// Waiting is how many messages wait for slots, by carrier account. Parked is how many
 	// receipts in the inbox wait for their message. Backlog is how many streams wait to be looked

@@ -159,7 +159,10 @@ func (n *Node) trusted() (t time.Time, fault event.Fault, detail string) {
 	return t, "", ""
 }
 
-// call makes the carrier calls of one start, and records what the carrier answers.
+// call makes the carrier calls of one start, and records what the carrier answers. An answer that comes
+// after HandoffUnknown is recorded like one in time: the fold takes an acceptance behind "in doubt" too, and a
+// refusal for a part that is open or in doubt. Such a part is counted twice: as unknown, and then
+// under its answer, since a count never goes back.
 func (n *Node) call(c *dispatch.Call) {
 	n.matching.called(c)
 	n.dispatchers[c.Grant.Account].Call(*c, n.cfg.Clock.Now, func(h ledger.Handoff, r ledger.HandoffResult) {

@@ -76,8 +76,8 @@ type Matcher struct {
 
 }
 
-// calledPart is a part that the carrier was called with. unanswerable says that its answer will
-// never come here, so that only its reference can match a receipt to it.
+// calledPart is a part that the carrier was called with. unanswerable says that no answer with an id
+// came here, and perhaps none will, so that only its reference can match a receipt to it.
 type calledPart struct {
 	ref          ledger.HandoffRef
 	to           sms.Number
@@ -115,7 +115,7 @@ type Actions struct {
 }
 
 // Lookup asks the views for the hand-off that a receipt is about: by the forms of its id; or
-// else, if the receipt has a reference, for a part in doubt with that reference that went to the
+// else, if the receipt has a reference, for a part in doubt or without an id, with that reference, that went to the
 // receipt's recipient. Tell Found the answer.
 type Lookup struct {
 	ID       uint64
@@ -180,36 +180,42 @@ func refOf(s ledger.Stream, h *ledger.Handoff, id string) ledger.HandoffRef {
 }
 
 // Answered takes a carrier's answer to a part. Receipts that came before the answer are matched
-// now.
+// now. After HandoffUnknown another answer may come: then the id counts, and no longer the reference. A
+// part that the carrier took without an id is found by its reference, like one without an answer.
 func (m *Matcher) Answered(account string, s ledger.Stream, h *ledger.Handoff, r ledger.HandoffResult) (out Actions) {
 	if a, known := m.accounts[account]; known && !a.Tells.Receipts {
 		return out
 	}
 	k := referenceKey(account, h.Reference)
-	switch r.Status {
-	case ledger.HandoffTaken:
-		m.forgetCall(k, h.Message)
+	switch {
+	case r.Status == ledger.HandoffTaken && r.CarrierID != "":
+		m.forgetCall(k, h)
 		ref := refOf(s, h, r.CarrierID)
 		for _, id := range idForms(m.accounts[account], r.CarrierID) {
 			k := idKey(account, id)
 			m.remember(k, ref)
 			m.move(&out, m.unpark(k, ""), ref, true)
 		}
-	case ledger.HandoffUnknown:
-		if c := m.calls[k]; c.ref.Message == h.Message {
+	case r.Status == ledger.HandoffTaken || r.Status == ledger.HandoffUnknown:
+		if c := m.calls[k]; c.of(h) {
 			c.unanswerable = true
 			m.calls[k] = c
 			m.move(&out, m.unpark(k, c.to), c.ref, false)
 		}
 	default:
-		m.forgetCall(k, h.Message)
+		m.forgetCall(k, h)
 	}
 	return out
 }
 
-// forgetCall forgets a part's reference, unless another message uses the same one.
-func (m *Matcher) forgetCall(k string, message event.ID) {
-	if m.calls[k].ref.Message == message {
+// of reports whether it is that part of that attempt.
+func (c *calledPart) of(h *ledger.Handoff) bool {
+	return c.ref.Message == h.Message && c.ref.Attempt == h.Attempt && c.ref.Part == h.Part
+}
+
+// forgetCall forgets a part's reference, unless another part or attempt uses the same one.
+func (m *Matcher) forgetCall(k string, h *ledger.Handoff) {
+	if c := m.calls[k]; c.of(h) {
 		delete(m.calls, k)
 	}
 }

@@ -812,3 +812,58 @@ func TestAccountWithoutReceipts(t *testing.T) {
 		t.Errorf("it remembers %v and %v", m.known, m.calls)
 	}
 }
+
+// The carrier's answer comes after it was given up: receipts that came meanwhile were matched by the reference, and
+// from then on the id counts.
+func TestAnswerAfterUnknown(t *testing.T) {
+	d := newDesk(t, false)
+	h := part(1, 17, ann)
+	d.called(h)
+	d.unfound("a1", string(ann), 0) // its id says nothing yet
+	d.unknown(h)
+	d.matched(d.receipt("c1", "", string(ann), 17), refTo(h, ""), event.MatchReference)
+	d.matched(d.taken("c1", h, "a1"), refTo(h, "a1"), event.MatchID)
+	d.waiting(0)
+	d.matched(d.receipt("c1", "a1", string(ann), 17), refTo(h, "a1"), event.MatchID)
+	if d.Knows("c1", 17, h.Message) {
+		t.Error("the reference of an answered part is kept")
+	}
+	if out := d.receipt("c1", "", string(ann), 17); len(out.Lookups) != 1 {
+		t.Errorf("a receipt is matched by the reference of an answered part: %+v", out)
+	}
+	again := part(2, 18, bob)
+	d.called(again)
+	d.unknown(again)
+	d.Answered("c1", stream, again, ledger.HandoffResult{Status: ledger.HandoffRetry})
+	if d.Knows("c1", 18, again.Message) {
+		t.Error("the reference of a refused part is kept")
+	}
+}
+
+// A late answer of one attempt does not forget another attempt's part, if both have one reference.
+func TestLateAnswerOfAnEarlierAttempt(t *testing.T) {
+	d := newDesk(t, false)
+	first := part(1, 17, ann)
+	second := *first
+	second.Attempt = 2
+	d.called(first)
+	d.Answered("c1", stream, first, ledger.HandoffResult{Status: ledger.HandoffRetry})
+	d.called(&second)
+	d.taken("c1", first, "a1")
+	d.unknown(&second)
+	d.matched(d.receipt("c1", "", string(ann), 17), refTo(&second, ""), event.MatchReference)
+}
+
+// A part that the carrier took without an id is found by its reference, whether the receipt comes before or after the
+// answer, and by no other recipient's receipt.
+func TestTakenWithoutID(t *testing.T) {
+	d := newDesk(t, false)
+	h := part(1, 17, ann)
+	d.called(h)
+	d.unfound("", string(ann), 17)
+	d.matched(d.taken("c1", h, ""), refTo(h, ""), event.MatchReference)
+	d.matched(d.receipt("c1", "a1", string(ann), 17), refTo(h, ""), event.MatchReference)
+	if out := d.receipt("c1", "", string(bob), 17); len(out.Matched) != 0 {
+		t.Errorf("another recipient's receipt is matched: %+v", out)
+	}
+}

@@ -47,7 +47,7 @@ type model struct {
 	called  []*ledger.Handoff
 	parts   map[*ledger.Handoff]string // account
 	known   map[string]ledger.HandoffRef
-	doubt   map[string][]*ledger.Handoff // by account and reference, those whose answer will not come
+	doubt   map[string][]*ledger.Handoff // by account and reference, those whose answer has no id, or will not come
 	found   *ledger.HandoffRef           // what the views said in this step
 	n       byte
 }
@@ -255,7 +255,7 @@ func (x *model) answer() {
 			x.known[idKey(account, id)] = refTo(h, r.CarrierID)
 		}
 	}
-	if r.Status == ledger.HandoffUnknown {
+	if r.Status == ledger.HandoffUnknown || r.Status == ledger.HandoffTaken && r.CarrierID == "" {
 		x.inDoubt(account, h)
 	}
 	if rapid.Bool().Draw(x.T, "for good") { // else it is answered once more, later: late, or twice

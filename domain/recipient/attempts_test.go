@@ -269,3 +269,60 @@ func TestRefusedAfterDoubt(t *testing.T) {
 	x.must(m, refused(2, 1, false))
 	x.status(m, InDoubt)
 }
+
+// Answers that come late, and contradict what came of a later attempt, are kept and send nothing once more.
+func TestLateAnswers(t *testing.T) {
+	sentTwice := func(x *stream) event.ID { // attempt 1 is in doubt, attempt 2 is out
+		m := x.submit(prefers)
+		x.send(m, 1)
+		x.doubt(m, 1, 1)
+		x.pass(time.Minute)
+		if why := x.again(m, 2, 1, true, 1); why != "" {
+			x.t.Fatalf("the second start is void: %s", why)
+		}
+		return m
+	}
+	late := map[string]event.Data{
+		"taken": accepted(1, 1), "taken without an id": &event.HandoffAccepted{Attempt: 1, Part: 1, Carrier: "c1"},
+		"refused": refused(1, 1, false), "refused with retry": refused(1, 1, true),
+	}
+	for name, answer := range late {
+		takes := name == "taken" || name == "taken without an id"
+		second := map[string]struct {
+			answer event.Data
+			status Status
+		}{"taken": {accepted(2, 1), Sent}}
+		if takes {
+			second["refused"] = struct {
+				answer event.Data
+				status Status
+			}{refused(2, 1, false), Sent}
+			second["refused with retry"] = struct {
+				answer event.Data
+				status Status
+			}{refused(2, 1, true), Sent}
+		}
+		for and, c := range second {
+			for _, before := range []bool{true, false} {
+				t.Run(name+", and attempt 2 "+and, func(t *testing.T) {
+					x := newStream(t)
+					m := sentTwice(x)
+					if before {
+						x.must(m, answer)
+						x.must(m, c.answer)
+					} else {
+						x.must(m, c.answer)
+						x.must(m, answer)
+					}
+					x.status(m, c.status)
+					if before && takes && x.s.Message(m).Attempts[0].Parts[0].Status != PartTaken {
+						t.Error("the late answer is not kept")
+					}
+					if parts, _ := x.s.Message(m).Sendable(); len(parts) != 0 {
+						t.Errorf("the parts %v would be sent once more", parts)
+					}
+				})
+			}
+		}
+	}
+}

@@ -140,6 +140,9 @@ func (c *carrier) write(h ledger.Handoff, done func(ledger.HandoffResult)) {
 		default:
 		}
 	}
+	if r.Status == ledger.HandoffUnknown && m.rng.n(2) == 0 {
+		done = m.answersLate(c, x, took, done)
+	}
 	receipt := took && m.rng.n(2) == 0
 	early := m.rng.n(8) == 0
 	if receipt && early { // the receipt comes before the answer
@@ -168,6 +171,30 @@ func (c *carrier) write(h ledger.Handoff, done func(ledger.HandoffResult)) {
 	}
 }
 
+// answersLate makes the carrier answer after all, once it has said that it does not know: before or after the
+// part is in doubt.
+func (m *centre) answersLate(c *carrier, x *call, took bool, done func(ledger.HandoffResult)) func(ledger.HandoffResult) {
+	late := ledger.HandoffResult{Status: ledger.HandoffTaken, CarrierID: x.id}
+	switch {
+	case !took:
+		late = ledger.HandoffResult{Status: ledger.HandoffRetry, Code: "0x00000058"}
+	case m.rng.n(2) == 0:
+		late.CarrierID = fmt.Sprintf("late-%s-%d-%d", x.h.Message, x.h.Attempt, x.h.Part)
+	}
+	wait := m.rng.upTo(time.Until(x.h.AnswerBy) + 2500*time.Millisecond)
+	x.status, x.id = late.Status, late.CarrierID
+	m.busy.add()
+	c.busy.add()
+	return func(r ledger.HandoffResult) {
+		done(r)
+		time.AfterFunc(wait, func() {
+			done(late)
+			c.busy.done()
+			m.busy.done()
+		})
+	}
+}
+
 // receipt delivers a receipt to some node; if the call got no answer, to the node that called.
 func (m *centre) receipt(c *carrier, x *call) {
 	d := ledger.Delivery{Account: x.account, From: string(x.h.To), To: string(x.h.From), Received: time.Now(), Reference: x.h.Reference,
@@ -176,7 +203,7 @@ func (m *centre) receipt(c *carrier, x *call) {
 		d.Receipt.State = sms.StateUndeliverable
 	}
 	var to *server
-	if x.status == ledger.HandoffUnknown || m.rng.n(2) == 0 {
+	if x.id == "" || m.rng.n(2) == 0 {
 		to = c.node
 	}
 	m.deliver(d, to, nil)
