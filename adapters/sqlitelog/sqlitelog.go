@@ -574,7 +574,7 @@ func (l *Log) commitBatch(batch []*engine.Append) {
 			if !full(err) || !l.undo() {
 				err = fmt.Errorf("a commit of the ledger failed (%w); open it again to find out what is in it", err)
 				l.failed = err
-				l.queue.stop(err)
+				l.queue.stop(ledger.Never(err))
 			}
 		}
 		if cause != nil || l.failing {

@@ -12,7 +12,7 @@ func TestAcceptedWords(t *testing.T) {
 		"9f31": "The carrier smsc accepted part 2 and gave it the id 9f31.",
 		"":     "The carrier smsc accepted part 2 and gave it no id.",
 	} {
-		x := &told{}
+		x := &told{Entry: &Entry{}}
 		x.Event = &event.Event{Data: &event.HandoffAccepted{Attempt: 1, Part: 2, Carrier: "smsc", CarrierID: id}}
 		if got := says(x); got != want {
 			t.Errorf("%q, want %q", got, want)

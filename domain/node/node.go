@@ -95,7 +95,7 @@ func New(cfg Config) *Node {
 	}
 	n := &Node{cfg: cfg, log: cfg.Logger, control: control.NewControl(cfg.Log), dispatchers: map[string]*dispatch.Dispatcher{},
 		carriers: map[string]ledger.Carrier{}, metrics: newMetrics()}
-	n.facts = NewRecorder(cfg.Log, cfg.Clock.Now, func(p event.Partition, e *event.Event, err error) {
+	n.facts = NewRecorder(cfg.Log, cfg.Clock.Now, n.log, func(p event.Partition, e *event.Event, err error) {
 		n.metrics.lost.Add(1)
 		n.log.Error("a fact could not be recorded; it is lost", "partition", p.String(), "type", string(e.Data.Type()), "event", e.ID.String(), "error", err)
 	})
@@ -225,7 +225,7 @@ type Running struct {
 	outer, inner, serving             sync.WaitGroup
 }
 
-// Stop ends all proposing, waits (within ctx) until every observed fact is durable, and returns
+// Stop ends all proposing, waits (within ctx) until every observed fact is durable, or will never be, and returns
 // when every goroutine has ended. Drain the carriers before. They may still deliver until Stop
 // returns.
 func (r *Running) Stop(ctx context.Context) error {

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -40,7 +41,7 @@ func (l *shaky) Append(_ event.Partition, events []*event.Event, done func(ledge
 
 func TestRecorder(t *testing.T) {
 	log := &shaky{todo: []error{ledger.ErrRefused, ledger.ErrUnknown}, each: make(chan struct{}, 100)}
-	r := NewRecorder(log, func() time.Time { return noon }, nil)
+	r := NewRecorder(log, func() time.Time { return noon }, slog.New(slog.DiscardHandler), nil)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	r.Append(0, &event.Event{ID: message(1), Data: &event.HandoffAccepted{}}, func(err error) { done <- err })
@@ -61,7 +62,7 @@ func TestRecorderGivesUp(t *testing.T) {
 	now := noon
 	log := &shaky{todo: slices.Repeat([]error{ledger.ErrRefused}, 1000), each: make(chan struct{}, 1000)}
 	lost := make(chan *event.Event, 1)
-	r := NewRecorder(log, func() time.Time { mu.Lock(); defer mu.Unlock(); return now }, func(_ event.Partition, e *event.Event, _ error) { lost <- e })
+	r := NewRecorder(log, func() time.Time { mu.Lock(); defer mu.Unlock(); return now }, slog.New(slog.DiscardHandler), func(_ event.Partition, e *event.Event, _ error) { lost <- e })
 	done := make(chan error, 1)
 	r.Append(0, &event.Event{ID: message(1), Data: &event.HandoffAccepted{}}, func(err error) { done <- err })
 	mu.Lock()
@@ -86,7 +87,7 @@ func TestRecorderGivesUp(t *testing.T) {
 func TestRecorderEnds(t *testing.T) {
 	log := &shaky{todo: []error{ledger.ErrRefused}, each: make(chan struct{}, 100)}
 	lost := 0
-	r := NewRecorder(log, func() time.Time { return noon }, func(event.Partition, *event.Event, error) { lost++ })
+	r := NewRecorder(log, func() time.Time { return noon }, slog.New(slog.DiscardHandler), func(event.Partition, *event.Event, error) { lost++ })
 	var got error
 	r.Append(0, &event.Event{ID: message(1), Data: &event.HandoffAccepted{}}, func(err error) { got = err })
 	ctx, stop := context.WithCancel(t.Context())

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 const (
@@ -21,8 +22,8 @@ const (
 )
 
 var (
-	// ErrClosed is the error of what is asked of a log that was closed.
-	ErrClosed = errors.New("the ledger is closed")
+	// ErrClosed is the error of what is asked of a log that was closed. It is ledger.ErrNever.
+	ErrClosed = ledger.Never(errors.New("the ledger is closed"))
 	// ErrFull is the cause of a refusal: the queue's bounds are reached.
 	ErrFull = errors.New("too much is waiting to be written")
 	// ErrDelayed is the cause of a refusal: the append was in the queue for so long that it
