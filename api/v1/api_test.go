@@ -539,6 +539,7 @@ func TestCancel(t *testing.T) {
 	}{
 		{&intake.Cancelled{Status: recipient.Cancelled, Position: at}, nil, 200, ""},
 		{&intake.Cancelled{Status: recipient.Sent, Position: at, Late: true}, nil, 409, "message_left"},
+		{&intake.Cancelled{Status: recipient.Sent, Position: at, Late: true, Asked: true}, nil, 409, "message_left"},
 		{nil, &ledger.Refusal{Code: "message_not_found", Status: ledger.NotFound, Text: "There is no such message."}, 404, "message_not_found"},
 		{nil, ledger.ErrUnknown, 504, "outcome_unknown"},
 		{nil, ledger.ErrRefused, 503, "unavailable"},
@@ -554,7 +555,7 @@ func TestCancel(t *testing.T) {
 			continue
 		}
 		p := a.problem(c.status, c.code, "")
-		if c.code == "message_left" && (p.State != "sent" || p.Position != "07-1240") {
+		if c.code == "message_left" && (p.State != "sent" || p.Position != "07-1240" || strings.Contains(p.Detail, "carrier is asked") != c.answer.Asked) {
 			t.Errorf("%+v", p)
 		}
 	}

@@ -45,6 +45,9 @@ func written(err error) error {
 
 // left is the 409 of a cancel.
 func left(c *intake.Cancelled) *door.Problem {
-	return &door.Problem{Code: "message_left", State: string(c.Status), Position: c.Position.String(),
-		Detail: "Its status is " + string(c.Status) + ": it can no longer be cancelled. No further attempt to send it will be made."}
+	detail := "Its status is " + string(c.Status) + ": it can no longer be cancelled. No further attempt to send it will be made."
+	if c.Asked {
+		detail += " The carrier is asked to cancel what it has not delivered yet; a receipt tells what became of it."
+	}
+	return &door.Problem{Code: "message_left", State: string(c.Status), Position: c.Position.String(), Detail: detail}
 }

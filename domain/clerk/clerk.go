@@ -4,13 +4,14 @@
 // calls no carrier: node does. What is allowed it asks package decision, and what is effective,
 // package recipient.
 //
-// Five types share the work:
+// Six types share the work:
 //
 //   - The Fold judges records and keeps the streams.
 //   - The agenda says which stream is looked at next.
 //   - Work is one look at one stream. It builds the stream's next proposal.
 //   - The flights are the proposals that have not come back, and the memory of starts. A carrier
 //     is called only for a start in that memory.
+//   - The asks are questions to carriers about parts that they accepted.
 //   - The windows are what the clerk holds of the carriers' windows: grants, and messages that
 //     wait for one.
 package clerk
@@ -150,6 +151,8 @@ type Actions struct {
 	// Proposals are to be appended, and Calls to be made.
 	Proposals []Proposal
 	Calls     []dispatch.Call
+	// Asks are to be put to their carriers. They may be dropped: no answer depends on them.
+	Asks []Ask
 	// Need are streams to load: there is something to do for them.
 	Need []event.Pseudonym
 	// Next is when to call Act next if nothing happens before; zero: never.
@@ -168,6 +171,9 @@ type Clerk struct {
 	agenda  agenda
 	windows windows
 	flights flights
+	asks    asks
+	// liveFrom is where the log ended when the clerk began; see LiveFrom.
+	liveFrom int64
 
 	appends uint64 // how many proposals were made
 	// lacking is the control position that the partition lacks. lackingSince is when this clerk
@@ -185,7 +191,7 @@ type Clerk struct {
 func New(cfg Config) *Clerk {
 	cfg.defaults()
 	c := &Clerk{cfg: cfg, fold: NewFold(cfg.Partition, cfg.Control), agenda: newAgenda(cfg.Horizon, cfg.ReleaseRate),
-		windows: newWindows(cfg.Slots, cfg.MaxWaiting), ended: map[event.Pseudonym][]event.ID{}}
+		windows: newWindows(cfg.Slots, cfg.MaxWaiting), ended: map[event.Pseudonym][]event.ID{}, asks: newAsks()}
 	c.fold.most, c.fold.rule, c.fold.keepRows = cfg.StreamMemory, cfg.Rule, cfg.KeepRows
 	c.fold.evicted = c.agenda.evicted
 	c.fold.apart = func(st *stream, message event.ID) { // what is in hand for it ends with the next look at the stream
@@ -268,6 +274,9 @@ func (c *Clerk) Apply(ctx context.Context, records []ledger.Record, now time.Tim
 				st.remember(j.Event)
 			}
 			calls = append(calls, c.flights.landed(st, j, now)...)
+			if _, cancel := j.Event.Data.(*event.CancelRequested); cancel && j.Why == "" && j.Index >= c.liveFrom {
+				c.cancelled(st.state.Message(j.Event.Message), now)
+			}
 			st.forget()
 			c.agenda.wake(st)
 		case j.Why == "": // another control position came into force
@@ -296,9 +305,9 @@ func (c *Clerk) Granted(g dispatch.Granted) {
 // Act looks at the streams that are ready, the most urgent first, and proposes what there is to
 // do. fault is what the caller knows to be wrong with this node, with its detail; "" means
 // nothing. With a fault every decision is a hold.
-func (c *Clerk) Act(ctx context.Context, now time.Time, fault event.Fault, detail string) Actions {
-	var out Actions
+func (c *Clerk) Act(ctx context.Context, now time.Time, fault event.Fault, detail string) (out Actions) {
 	out.Calls, c.flights.recoveredCalls = c.flights.recoveredCalls, nil
+	defer func() { out.Asks = c.asks.take() }()
 	for _, st := range c.flights.expire(now) {
 		c.agenda.wake(st)
 	}

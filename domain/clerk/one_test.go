@@ -26,6 +26,7 @@ type one struct {
 	// events are all that landed; calls and asks are what the clerk asked for.
 	events []*event.Event
 	calls  []dispatch.Call
+	asks   []clerk.Ask
 }
 
 // at is the account's window in these tests: it takes everything, at a pace.
@@ -97,6 +98,7 @@ func (x *one) land(events ...*event.Event) {
 func (x *one) act(events *[]*event.Event) {
 	out := x.c.Act(x.t.Context(), x.now, "", "")
 	x.calls = append(x.calls, out.Calls...)
+	x.asks = append(x.asks, out.Asks...)
 	for _, p := range out.Proposals {
 		x.calls = append(x.calls, x.c.Acked(p.ID, nil)...)
 		*events = append(*events, p.Events...)

@@ -69,12 +69,19 @@ func (w *work) message(m *recipient.Message) {
 	if todo != recipient.Decide {
 		delete(c.agenda.turns, m.ID)
 	}
+	if m.Status != recipient.Sent {
+		delete(c.asks.queried, m.ID)
+	}
 	switch todo {
 	case recipient.Nothing:
 		c.agenda.remind(w.st, next, w.now)
 	case recipient.Expire:
 		w.outcome(m, &event.MessageExpired{})
 	case recipient.Overdue:
+		if until := c.query(m, w.now); !until.IsZero() {
+			c.agenda.remind(w.st, until, w.now)
+			return
+		}
 		w.outcome(m, &event.ReceiptOverdue{})
 	case recipient.Doubt:
 		a := m.Attempts[len(m.Attempts)-1]

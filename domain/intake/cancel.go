@@ -2,6 +2,7 @@ package intake
 
 import (
 	"context"
+	"slices"
 
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -16,6 +17,9 @@ type Cancelled struct {
 	// Late says that the message was sent, or had ended, before the request came into the log.
 	// Then nothing was cancelled, but no later attempt is made.
 	Late bool
+	// Asked says, with Late, that a carrier has a part of the message, and is asked to cancel it: by the node that serves
+	// the message's partition, if it can. A receipt tells what becomes of the part; there may be none.
+	Asked bool
 }
 
 // Cancel asks that a message not be sent, and answers what became of it. A message that was sent
@@ -38,5 +42,19 @@ func (in *Intake) Cancel(ctx context.Context, c ledger.Caller, id event.ID) (*Ca
 	if f, err = in.find(ctx, c.Tenant, id); err != nil {
 		return nil, ledger.Unknown(err)
 	}
-	return &Cancelled{Status: f.Status, Position: pos, Late: f.Status != recipient.Cancelled}, nil
+	out := &Cancelled{Status: f.Status, Position: pos, Late: f.Status != recipient.Cancelled}
+	out.Asked = out.Late && in.asks(ctx, f.Position.Partition, f.Subject, id)
+	return out, nil
+}
+
+// asks reports whether a carrier is asked to cancel a part of a message. If the views do not answer, it says no.
+func (in *Intake) asks(ctx context.Context, p event.Partition, subject event.Pseudonym, id event.ID) bool {
+	folds, _, err := in.cfg.Views.Streams(ctx, p, []event.Pseudonym{subject})
+	if err != nil || folds[subject] == nil {
+		return false
+	}
+	m := folds[subject].Message(id)
+	return m != nil && slices.ContainsFunc(m.Carried(), func(x recipient.Carried) bool {
+		return in.cfg.Account(x.Carrier).Asks.Cancel && ledger.Askable(x.CarrierID)
+	})
 }

@@ -71,7 +71,9 @@ type Config struct {
 	// Reservations keep idempotency keys where several processes take requests; nil: only this
 	// process does.
 	Reservations ledger.Reservations
-	Now          func() time.Time
+	// Account describes a carrier account.
+	Account func(account string) ledger.Account
+	Now     func() time.Time
 }
 
 // Intake takes requests on one node. Its methods may be called from any goroutine.

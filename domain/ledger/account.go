@@ -23,6 +23,8 @@ type Account struct {
 	// submit and in decimal in receipts, or the other way round. It is a setting of the account.
 	// It is never guessed from a receipt, because a guess can match the id of another message.
 	HexIDs bool
+	// Asks says what the account answers about a part that it accepted.
+	Asks Asks
 	// Sharing says how the nodes of a cluster share the account.
 	Sharing Sharing
 }
@@ -47,6 +49,15 @@ type Tells struct {
 	// Inbound says that the account delivers what handsets write. Without it a STOP must reach us
 	// in another way.
 	Inbound bool
+}
+
+// Asks says what an account may be asked about a part that it accepted. Many carriers support neither, so
+// it is a setting of the account.
+type Asks struct {
+	// Query: the account answers what became of a part (SMPP 3.4 §4.8 query_sm).
+	Query bool
+	// Cancel: the account takes requests to cancel a part that it has not delivered yet (SMPP 3.4 §4.9 cancel_sm).
+	Cancel bool
 }
 
 // Sharing says how the nodes of a cluster share an account.

@@ -5,6 +5,7 @@ package ledger
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -58,6 +59,31 @@ type Client interface {
 	SetShare(use bool, tps float64)
 	// State describes the account on this node now.
 	State() ClientState
+}
+
+// Asker is a Carrier that can be asked about a part which it accepted. The answer comes to the Inbox as a
+// Delivery with a Receipt, like any receipt. Both methods return at once, with false if nothing was written:
+// there is no bind, or the account does not support it.
+type Asker interface {
+	// Query asks what became of the part (SMPP 3.4 §4.8 query_sm).
+	Query(Asked) bool
+	// Cancel asks the carrier not to deliver the part (SMPP 3.4 §4.9 cancel_sm).
+	Cancel(Asked) bool
+}
+
+// Asked is a part that a carrier is asked about.
+type Asked struct {
+	// CarrierID is the id as submit_sm_resp had it. See Askable.
+	CarrierID string
+	// From and To are the sender that the part left with, and the recipient.
+	From sms.Sender
+	To   sms.Number
+}
+
+// Askable reports whether a carrier can be asked about a part by this id: it is the id as the carrier wrote it. An id that
+// was escaped or digested, because it is no printable ASCII or too long, says nothing to the carrier.
+func Askable(carrierID string) bool {
+	return carrierID != "" && !strings.Contains(carrierID, `\x`) && !strings.Contains(carrierID, "sha256:")
 }
 
 // ClientState describes an account on one node.

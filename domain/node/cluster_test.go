@@ -173,8 +173,15 @@ func newPair(t *testing.T, wrap func(ledger.Log) ledger.Log) *pair {
 // start starts one node; change (may be nil) has the last word on how.
 func (p *pair) start(i int, change func(*node.Config)) {
 	p.t.Helper()
+	p.carriers[i] = newTaker(fmt.Sprintf("node-%d", i))
+	p.startWith(i, p.carriers[i], change)
+}
+
+// startWith is start with a carrier of the test's own.
+func (p *pair) startWith(i int, carrier ledger.Carrier, change func(*node.Config)) {
+	p.t.Helper()
 	name := fmt.Sprintf("node-%d", i)
-	p.places[i], p.carriers[i] = newPlacement(), newTaker(name)
+	p.places[i] = newPlacement()
 	cfg := node.Config{Log: p.log, Views: p.views, Finder: p.views, Vault: nodetest.Vault{}, Policy: nodetest.Policy{}, Clock: node.NewClock(time.Now),
 		Logger: slog.New(slog.DiscardHandler), Author: ledger.Author{Source: "/l", Node: name}, Placement: p.places[i], Reservations: p.reserved,
 		Clerk: clerk.Config{CallWindow: 500 * time.Millisecond, AnswerWithin: 300 * time.Millisecond}}
@@ -182,7 +189,7 @@ func (p *pair) start(i int, change func(*node.Config)) {
 		change(&cfg)
 	}
 	p.nodes[i] = node.New(cfg)
-	p.nodes[i].Attach(p.carriers[i])
+	p.nodes[i].Attach(carrier)
 	r, err := p.nodes[i].Start(p.t.Context())
 	if err != nil {
 		p.t.Fatal(err)

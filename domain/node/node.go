@@ -65,6 +65,7 @@ type Node struct {
 	facts      *Recorder
 
 	matching *matching
+	asking   *asking
 	texts    *texts
 	inbox    *inbox
 	intake   *intake.Intake
@@ -105,10 +106,12 @@ func New(cfg Config) *Node {
 	}
 	writer := ledger.NewWriter(cfg.Author, cfg.Log, cfg.Vault, cfg.Views, cfg.Clock.Now, cfg.AppendWithin)
 	n.matching = newMatching(&n.cfg, writer, n.facts, func() int { return n.Registry().Level() })
+	n.asking = newAsking(n.carriers, n.matching.recipientOf)
 	n.texts = newTexts(writer, n.control, cfg.Accounts, listener{&n.cfg, writer}, cfg.Log.Partitions(), n.metrics.countUnplaced)
 	n.inbox = &inbox{matching: n.matching, control: n.control, node: cfg.Author.Node}
 	n.intake = intake.New(intake.Config{Writer: writer, Log: cfg.Log, Vault: cfg.Vault, Views: cfg.Views, Finder: cfg.Finder, Control: n.control,
-		Decider: cfg.decider(), Serving: requests{n.partitions, n}, Hear: receipts.Listen(cfg.Lists), World: cfg.World, Reservations: cfg.Reservations, Now: cfg.Clock.Now})
+		Decider: cfg.decider(), Serving: requests{n.partitions, n}, Hear: receipts.Listen(cfg.Lists), World: cfg.World, Reservations: cfg.Reservations,
+		Account: func(account string) ledger.Account { return cfg.Accounts[account] }, Now: cfg.Clock.Now})
 	n.commands = control.NewCommands(n.control, writer, cfg.Log.Partitions(), n.facts, n.partitions, cfg.Policy, cfg.Clock.Now)
 	return n
 }
@@ -197,6 +200,7 @@ func (n *Node) Start(ctx context.Context) (*Running, error) {
 		r.inner.Go(func() { n.pump(inner, d) })
 	}
 	r.inner.Go(func() { n.wakeByControl(inner) })
+	r.inner.Go(func() { n.asking.run(inner) })
 	if n.cfg.Placement != nil {
 		r.outer.Go(func() { n.partitions.hear(outer) })
 		r.serving.Go(func() { n.serve(serving, inner, outer) })

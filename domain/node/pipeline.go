@@ -311,6 +311,7 @@ func (l *pipeline) serve(parent context.Context) error {
 	if _, l.headAtStart, err = n.cfg.Log.Read(ctx, l.p, 0, 0); err != nil {
 		return err
 	}
+	l.clerk.LiveFrom(l.headAtStart)
 	l.keys.need(max(mark.Next, l.headAtStart))
 	l.keys.committed(mark.Next)
 	l.committed.Store(mark.Next)
@@ -469,6 +470,7 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 		l.drainClerk(c, now)
 	}
 	out := c.Act(ctx, now, fault, detail)
+	n.asking.add(out.Asks)
 	l.waits(c)
 	for _, p := range out.Proposals {
 		n.cfg.Log.Append(l.p, p.Events, func(a ledger.Appended) {

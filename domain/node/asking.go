@@ -1,0 +1,67 @@
+package node
+
+import (
+	"context"
+
+	"github.com/chirograph/chirograph/domain/clerk"
+	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/sms"
+)
+
+// asksWaiting bounds the questions to carriers that wait. One more is dropped: nothing depends on its answer.
+const asksWaiting = 1024
+
+// asking puts the clerks' questions to the carriers. It looks up the recipient's number of each, which no clerk keeps.
+type asking struct {
+	queue    chan clerk.Ask
+	carriers map[string]ledger.Carrier
+	// recipientOf is the number that a submit is for; "" if the submit cannot be read.
+	recipientOf func(ctx context.Context, submit event.Position) sms.Number
+}
+
+func newAsking(carriers map[string]ledger.Carrier, recipientOf func(context.Context, event.Position) sms.Number) *asking {
+	return &asking{queue: make(chan clerk.Ask, asksWaiting), carriers: carriers, recipientOf: recipientOf}
+}
+
+// add queues questions. It never waits.
+func (a *asking) add(asks []clerk.Ask) {
+	for _, x := range asks {
+		select {
+		case a.queue <- x:
+		default:
+		}
+	}
+}
+
+// run puts the questions, one after the other, until ctx is done.
+func (a *asking) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case x := <-a.queue:
+			a.put(ctx, x)
+		}
+	}
+}
+
+// put puts one question, if its carrier can be asked.
+func (a *asking) put(ctx context.Context, x clerk.Ask) {
+	carrier, can := a.carriers[x.Account].(ledger.Asker)
+	if !can {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	to := a.recipientOf(ctx, x.Submit)
+	if to == "" {
+		return
+	}
+	asked := ledger.Asked{CarrierID: x.CarrierID, From: x.From, To: to}
+	if x.Cancel {
+		carrier.Cancel(asked)
+	} else {
+		carrier.Query(asked)
+	}
+}
