@@ -179,3 +179,21 @@ func TestCallByFollowsPace(t *testing.T) {
 		t.Errorf("the second start %+v may be called after its allow", d)
 	}
 }
+
+// fullUp is an account that takes nothing until its test grants it.
+type fullUp struct {
+	open
+	wants []dispatch.Want
+}
+
+func (f *fullUp) Want(w dispatch.Want, _ time.Time) (dispatch.Grant, bool) {
+	f.wants = append(f.wants, w)
+	return dispatch.Grant{}, false
+}
+
+// grant grants what was wanted last.
+func (f *fullUp) grant(now time.Time) dispatch.Granted {
+	w := f.wants[len(f.wants)-1]
+	g, _ := f.open.Want(w, now)
+	return dispatch.Granted{Want: w, Grant: g}
+}

@@ -112,7 +112,7 @@ func (w *work) message(m *recipient.Message) {
 			}
 			return
 		}
-		w.handoff(m, ready, m.AllowUntil)
+		w.handoff(m, ready, m.AllowUntil, m.AllowSenders)
 	}
 }
 
@@ -148,7 +148,7 @@ func (w *work) fact(id event.ID, d event.Data) {
 
 // decide decides a message. If it is allowed and can be encoded, its start is proposed at once.
 func (w *work) decide(m *recipient.Message) {
-	c, s := w.c, w.st.state
+	c := w.c
 	held := m.Status == recipient.Held && m.DecidedUnder == c.fold.part.Control
 	if t := w.st.lookAt[m.ID]; held && w.now.Before(t) {
 		c.agenda.remind(w.st, t, w.now)
@@ -175,7 +175,7 @@ func (w *work) decide(m *recipient.Message) {
 	} else if w.lacksEpoch() {
 		ready = nil
 	}
-	d := c.cfg.Decider.Decide(w.ctx, reg, s, m, w.now, fault, detail)
+	d := w.decided(reg, m, fault, detail)
 	if d.Outcome == decision.Hold && held && d.Fault == m.Fault {
 		// The fault is the same as before: record nothing, only look later.
 		if w.st.lookAt == nil {
@@ -189,8 +189,50 @@ func (w *work) decide(m *recipient.Message) {
 	delete(w.st.lookAt, m.ID)
 	w.outcome(m, d)
 	if d.Outcome == decision.Allow && ready != nil {
-		w.handoff(m, ready, d.Until)
+		w.handoff(m, ready, d.Until, d.Senders)
 	}
+}
+
+// decided is the decision about a message. If its account demands another sender than the message asks for, the message is
+// decided with that one: the allow names it, and so it leaves with it. What is not allowed so is decided with its own
+// sender; so a decision that is no allow is always about that.
+func (w *work) decided(reg *control.Registry, m *recipient.Message, fault event.Fault, detail string) *event.MessageDecided {
+	decider, s := w.c.cfg.Decider, w.st.state
+	if route, ok := reg.Routes().Choose(m.Country, m.Program); ok && fault == "" {
+		for _, from := range w.demanded(reg, m, route.Carrier) {
+			other := *m
+			other.From = from
+			if d := decider.Decide(w.ctx, reg, s, &other, w.now, "", ""); d.Outcome == decision.Allow {
+				return d
+			}
+		}
+	}
+	return decider.Decide(w.ctx, reg, s, m, w.now, fault, detail)
+}
+
+// demanded are the senders that an account demands for a message and its program has, the preferred first. There are none if
+// the message's own sender is one of them; if it answers a text, which came to its own sender; and if its recipient
+// has opted out of its own sender: another sender is no way around that.
+func (w *work) demanded(reg *control.Registry, m *recipient.Message, account string) (out []string) {
+	senders := w.c.cfg.Account(account).Senders[m.Country]
+	if len(senders) == 0 || slices.Contains(senders, sms.Sender(m.From)) || !m.Answers.IsZero() {
+		return nil
+	}
+	for _, o := range w.st.state.OptOuts {
+		if o.Reach.Scope == event.ScopeSender && control.SenderForm(o.Reach.Name) == control.SenderForm(m.From) {
+			return nil
+		}
+	}
+	prog := reg.Program(w.st.state.Tenant, m.Program)
+	if prog == nil {
+		return nil
+	}
+	for _, from := range senders {
+		if slices.Contains(prog.Senders, string(from)) {
+			out = append(out, string(from))
+		}
+	}
+	return out
 }
 
 // prepared is a message that is unsealed and encoded for its carrier.
@@ -239,9 +281,9 @@ func (w *work) prepare(m *recipient.Message) (*prepared, event.Fault, string) {
 	return &prepared{to: sms.Number(content.To), route: route, table: table.Position, segments: segments}, "", ""
 }
 
-// handoff proposes the route and the start of an allowed message, if its carrier has free slots
-// now. Else the message waits in the carrier's queue.
-func (w *work) handoff(m *recipient.Message, r *prepared, until time.Time) {
+// handoff proposes the route and the start of an allowed message, if its account takes it
+// now. Else the message waits in the carrier's queue. until and senders are what the allow says.
+func (w *work) handoff(m *recipient.Message, r *prepared, until time.Time, senders []string) {
 	c := w.c
 	slots := c.cfg.Slots(r.route.Carrier)
 	if slots == nil || c.fold.reg.Paused(w.st.state.Tenant, m.Program, r.route.Carrier) != nil {
@@ -260,8 +302,11 @@ func (w *work) handoff(m *recipient.Message, r *prepared, until time.Time) {
 			return
 		}
 	}
-	callBy := w.callBy(g, until)
-	w.outcome(m, &event.MessageRouted{Rule: r.route.Rule, Table: r.table, Carrier: r.route.Carrier, From: m.From,
+	callBy, from := w.callBy(g, until), m.From
+	if len(senders) > 0 && !slices.Contains(senders, from) {
+		from = senders[0] // its account demands it: see decided
+	}
+	w.outcome(m, &event.MessageRouted{Rule: r.route.Rule, Table: r.table, Carrier: r.route.Carrier, From: from,
 		Encoding: string(r.segments[0].Encoding), Parts: len(r.segments)})
 	started := &event.HandoffStarted{Attempt: len(m.Attempts) + 1, CallBy: event.Millis(callBy),
 		AnswerBy: event.Millis(callBy.Add(c.cfg.AnswerWithin)), Duplicate: duplicate,
@@ -274,7 +319,7 @@ func (w *work) handoff(m *recipient.Message, r *prepared, until time.Time) {
 	s := &start{message: m.ID, grant: g, stream: w.st, proposed: w.raw, window: started.CallBy.Sub(w.now)}
 	for _, n := range parts {
 		s.handoffs = append(s.handoffs, ledger.Handoff{Tenant: w.st.state.Tenant, Program: m.Program, Message: m.ID, Attempt: started.Attempt, Part: n, Parts: len(r.segments),
-			Reference: started.Reference + uint16(n-1), To: r.to, From: sms.Sender(m.From), Segment: r.segments[n-1], Priority: m.Priority,
+			Reference: started.Reference + uint16(n-1), To: r.to, From: sms.Sender(from), Segment: r.segments[n-1], Priority: m.Priority,
 			ValidUntil: m.ValidUntil, CallBy: started.CallBy, AnswerBy: started.AnswerBy})
 	}
 	c.flights.starts[e.ID] = s

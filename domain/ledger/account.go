@@ -19,6 +19,10 @@ type Account struct {
 	// an inbound message, in ISO 3166-1 alpha-2. It is empty where the configuration does not say:
 	// then they are those of the programs that may send over the account.
 	Countries []string
+	// Senders are the senders that the account demands for recipients of a country (ISO 3166-1 alpha-2), in order of
+	// preference. A message that asks for another sender leaves with the first of them that is a sender of its program and that
+	// the policies allow; with its own if there is none. A country that is not named demands nothing.
+	Senders map[string][]sms.Sender
 	// HexIDs says that the account writes ids in two ways: in hexadecimal in the answer to a
 	// submit and in decimal in receipts, or the other way round. It is a setting of the account.
 	// It is never guessed from a receipt, because a guess can match the id of another message.
