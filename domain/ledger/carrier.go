@@ -52,7 +52,8 @@ type Carrier interface {
 type Client interface {
 	Carrier
 	// Run keeps the account usable until ctx is done: for a carrier with binds, it keeps it
-	// bound. Then it waits, for a bounded time, for the answers to open submits, and returns.
+	// bound. Then it answers the parts that it has not written with HandoffNotCalled, waits, for a
+	// bounded time, for the answers to open submits, and returns.
 	Run(ctx context.Context) error
 	// SetShare sets whether this node may use the account, and how many submits a second of the
 	// account's rate are this node's share; 0 means no limit. See Sharing.

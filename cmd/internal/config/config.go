@@ -69,7 +69,7 @@ type Log struct {
 
 // Limits bounds a partition's work.
 type Limits struct {
-	CallWindow   Duration `yaml:"call_window" default:"5s" doc:"How long after a hand-off was proposed the carrier may be called for it. It is extended to eight times the measured lag of the log, if that is longer."`
+	CallWindow   Duration `yaml:"call_window" default:"5s" doc:"How long after a hand-off was proposed the carrier may be called for it. It is extended to eight times the measured lag of the log, if that is longer, and by the time that a slow account takes to write the parts, up to two minutes."`
 	AnswerWithin Duration `yaml:"answer_within" default:"10s" doc:"After call_window, how long the carrier may take to answer before the hand-off is in doubt. Must be longer than every carrier's response_timeout."`
 	ReleaseRate  int      `yaml:"release_rate" default:"100" doc:"How many scheduled and deferred messages a partition decides per second when many are due at once."`
 	Memory       Size     `yaml:"memory" default:"700MB" doc:"About how much memory the process may take; at least 400MB. From it follow the bound of Go's heap (unless GOMEMLIMIT is set), how many bytes of streams are kept in memory, and how many streams may wait. Past that submits are answered 503 with Retry-After."`
