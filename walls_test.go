@@ -55,6 +55,8 @@ var rooms = []room{
 	{folder: "domain/recovery", own: []string{"domain/agreement", "domain/control", "domain/event", "domain/ledger", "domain/reading", "domain/recipient"}, others: []string{}, pure: true},
 	// Ports, errors, and the one writer of sealed events.
 	{folder: "domain/ledger", own: []string{"domain/event", "domain/recipient", "domain/sms"}, others: []string{}},
+	// What was observed, appended until it is durable.
+	{folder: "domain/facts", own: []string{"domain/event", "domain/ledger"}, others: []string{}},
 	{folder: "domain/routing", own: []string{"domain/event"}, others: []string{}, pure: true},
 	{folder: "domain/control", own: []string{"domain/event", "domain/ledger", "domain/routing", "domain/sms", "domain/words"}, others: []string{"golang.org/x/text"}, pure: true},
 	{folder: "domain/decision", own: []string{"domain/control", "domain/event", "domain/recipient", "domain/sms"}, others: []string{}, pure: true, tests: []string{"domain/places"}},
@@ -80,7 +82,7 @@ var rooms = []room{
 	{folder: "domain/node/nodetest", own: []string{"domain"}, others: []string{}},
 	// Goroutines, placement, clock and readiness, and no decisions.
 	{folder: "domain/rebuild", own: []string{"domain/clerk", "domain/control", "domain/event", "domain/ledger"}, others: []string{}},
-	{folder: "domain/node", own: []string{"domain/clerk", "domain/control", "domain/decision", "domain/dispatch", "domain/event", "domain/intake", "domain/ledger", "domain/places", "domain/receipts", "domain/recipient", "domain/sms", "domain/words"}, others: []string{}, tests: []string{"domain/rebuild"}},
+	{folder: "domain/node", own: []string{"domain/clerk", "domain/control", "domain/decision", "domain/dispatch", "domain/event", "domain/facts", "domain/intake", "domain/ledger", "domain/places", "domain/receipts", "domain/recipient", "domain/sms", "domain/words"}, others: []string{}, tests: []string{"domain/rebuild"}},
 	// A program that writes a Go file of policies.
 	{folder: "policies/internal/encoders", own: []string{"domain/decision"}, others: []string{}},
 	{folder: "policies", own: []string{"domain/decision"}, others: []string{"github.com/open-policy-agent/opa"}, pure: true,

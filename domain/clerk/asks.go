@@ -35,7 +35,10 @@ type Ask struct {
 // asks are the questions that the clerk has for carriers, and what it remembers of those that it asked. The memory is
 // this process's alone: after a restart a carrier may be asked twice, which is harmless.
 type asks struct {
+	cfg *Config
 	out []Ask
+	// liveFrom is where the log ended when the clerk began; see LiveFrom.
+	liveFrom int64
 	// queried are the messages of which the receipts are overdue and the carrier was asked, with when. cancelled are the
 	// parts that a carrier was asked to cancel.
 	queried   map[event.ID]time.Time
@@ -47,8 +50,8 @@ type askedPart struct {
 	attempt, part int
 }
 
-func newAsks() asks {
-	return asks{queried: map[event.ID]time.Time{}, cancelled: map[askedPart]time.Time{}}
+func newAsks(cfg *Config) asks {
+	return asks{cfg: cfg, queried: map[event.ID]time.Time{}, cancelled: map[askedPart]time.Time{}}
 }
 
 // take takes the questions out.
@@ -65,29 +68,32 @@ func roomFor[K comparable](memory map[K]time.Time, now time.Time) bool {
 	return len(memory) < maxAsked
 }
 
-// askable reports whether this node can ask an account about a part: it serves the account, and the part has an id as the
-// carrier wrote it.
-func (c *Clerk) askable(p *recipient.Carried) bool {
-	return ledger.Askable(p.CarrierID) && c.cfg.Slots(p.Carrier) != nil
+// supported is what this node can ask an account about a part: it serves the account, the account supports it, and the part
+// has an id as the carrier wrote it.
+func (a *asks) supported(p *recipient.Carried) ledger.Asks {
+	if !ledger.Askable(p.CarrierID) || a.cfg.Slots(p.Carrier) == nil {
+		return ledger.Asks{}
+	}
+	return a.cfg.Account(p.Carrier).Asks
 }
 
-func (c *Clerk) ask(m *recipient.Message, p *recipient.Carried, cancel bool) {
-	c.asks.out = append(c.asks.out, Ask{Account: p.Carrier, Cancel: cancel, CarrierID: p.CarrierID, From: sms.Sender(p.Sender),
-		Submit: event.Position{Partition: c.cfg.Partition, Index: m.Index}})
+func (a *asks) add(m *recipient.Message, p *recipient.Carried, cancel bool) {
+	a.out = append(a.out, Ask{Account: p.Carrier, Cancel: cancel, CarrierID: p.CarrierID, From: sms.Sender(p.Sender),
+		Submit: event.Position{Partition: a.cfg.Partition, Index: m.Index}})
 }
 
 // query asks the carriers once about a message whose receipts are overdue, and returns until when their answers are
 // waited for; zero: there is nothing to wait for.
-func (c *Clerk) query(m *recipient.Message, now time.Time) (until time.Time) {
-	at, asked := c.asks.queried[m.ID]
+func (a *asks) query(m *recipient.Message, now time.Time) (until time.Time) {
+	at, asked := a.queried[m.ID]
 	if !asked {
 		for _, p := range m.Carried() {
-			if c.cfg.Account(p.Carrier).Asks.Query && c.askable(&p) && roomFor(c.asks.queried, now) {
-				c.ask(m, &p, false)
-				c.asks.queried[m.ID] = now
+			if a.supported(&p).Query && roomFor(a.queried, now) {
+				a.add(m, &p, false)
+				a.queried[m.ID] = now
 			}
 		}
-		if at, asked = c.asks.queried[m.ID]; !asked {
+		if at, asked = a.queried[m.ID]; !asked {
 			return time.Time{}
 		}
 	}
@@ -97,21 +103,21 @@ func (c *Clerk) query(m *recipient.Message, now time.Time) (until time.Time) {
 	return time.Time{}
 }
 
-// cancelled asks the carriers to cancel what they have of a message whose cancel came too late. Each part is asked for once.
-func (c *Clerk) cancelled(m *recipient.Message, now time.Time) {
+// cancel asks the carriers to cancel what they have of a message whose cancel came too late. Each part is asked for once.
+func (a *asks) cancel(m *recipient.Message, now time.Time) {
 	if m == nil {
 		return
 	}
 	for _, p := range m.Carried() {
 		k := askedPart{m.ID, p.Attempt, p.Part}
-		if _, asked := c.asks.cancelled[k]; asked || !c.cfg.Account(p.Carrier).Asks.Cancel || !c.askable(&p) || !roomFor(c.asks.cancelled, now) {
+		if _, asked := a.cancelled[k]; asked || !a.supported(&p).Cancel || !roomFor(a.cancelled, now) {
 			continue
 		}
-		c.ask(m, &p, true)
-		c.asks.cancelled[k] = now
+		a.add(m, &p, true)
+		a.cancelled[k] = now
 	}
 }
 
-// LiveFrom says where the log ended when this clerk began. For a cancel before it no carrier is asked: it was read before, by
+// LiveFrom tells a clerk where the log ended when it began. For a cancel before it no carrier is asked: it was read before, by
 // this process or another one.
-func (c *Clerk) LiveFrom(index int64) { c.liveFrom = index }
+func LiveFrom(c *Clerk, index int64) { c.asks.liveFrom = index }

@@ -95,7 +95,7 @@ func TestCancelIsPassedOn(t *testing.T) {
 
 	x = newOne(t, &at{}, asking(true, true))
 	m = x.taken("a1")
-	x.c.LiveFrom(100)
+	clerk.LiveFrom(x.c, 100)
 	cancel(x, m)
 	if len(x.asks) != 0 {
 		t.Errorf("a cancel from before the clerk began is passed on: %+v", x.asks)

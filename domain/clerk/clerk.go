@@ -172,8 +172,6 @@ type Clerk struct {
 	windows windows
 	flights flights
 	asks    asks
-	// liveFrom is where the log ended when the clerk began; see LiveFrom.
-	liveFrom int64
 
 	appends uint64 // how many proposals were made
 	// lacking is the control position that the partition lacks. lackingSince is when this clerk
@@ -191,7 +189,7 @@ type Clerk struct {
 func New(cfg Config) *Clerk {
 	cfg.defaults()
 	c := &Clerk{cfg: cfg, fold: NewFold(cfg.Partition, cfg.Control), agenda: newAgenda(cfg.Horizon, cfg.ReleaseRate),
-		windows: newWindows(cfg.Slots, cfg.MaxWaiting), ended: map[event.Pseudonym][]event.ID{}, asks: newAsks()}
+		windows: newWindows(cfg.Slots, cfg.MaxWaiting), ended: map[event.Pseudonym][]event.ID{}}
 	c.fold.most, c.fold.rule, c.fold.keepRows = cfg.StreamMemory, cfg.Rule, cfg.KeepRows
 	c.fold.evicted = c.agenda.evicted
 	c.fold.apart = func(st *stream, message event.ID) { // what is in hand for it ends with the next look at the stream
@@ -202,7 +200,7 @@ func New(cfg Config) *Clerk {
 			c.ended[st.subject] = append(c.ended[st.subject], message)
 		}
 	}
-	c.flights = newFlights(&c.windows, cfg.GiveUp)
+	c.flights, c.asks = newFlights(&c.windows, cfg.GiveUp), newAsks(&c.cfg)
 	return c
 }
 
@@ -274,8 +272,8 @@ func (c *Clerk) Apply(ctx context.Context, records []ledger.Record, now time.Tim
 				st.remember(j.Event)
 			}
 			calls = append(calls, c.flights.landed(st, j, now)...)
-			if _, cancel := j.Event.Data.(*event.CancelRequested); cancel && j.Why == "" && j.Index >= c.liveFrom {
-				c.cancelled(st.state.Message(j.Event.Message), now)
+			if _, cancel := j.Event.Data.(*event.CancelRequested); cancel && j.Why == "" && j.Index >= c.asks.liveFrom {
+				c.asks.cancel(st.state.Message(j.Event.Message), now)
 			}
 			st.forget()
 			c.agenda.wake(st)

@@ -78,7 +78,7 @@ func (w *work) message(m *recipient.Message) {
 	case recipient.Expire:
 		w.outcome(m, &event.MessageExpired{})
 	case recipient.Overdue:
-		if until := c.query(m, w.now); !until.IsZero() {
+		if until := c.asks.query(m, w.now); !until.IsZero() {
 			c.agenda.remind(w.st, until, w.now)
 			return
 		}
@@ -199,7 +199,7 @@ func (w *work) decide(m *recipient.Message) {
 func (w *work) decided(reg *control.Registry, m *recipient.Message, fault event.Fault, detail string) *event.MessageDecided {
 	decider, s := w.c.cfg.Decider, w.st.state
 	if route, ok := reg.Routes().Choose(m.Country, m.Program); ok && fault == "" {
-		for _, from := range w.demanded(reg, m, route.Carrier) {
+		for _, from := range demanded(w, reg, m, route.Carrier) {
 			other := *m
 			other.From = from
 			if d := decider.Decide(w.ctx, reg, s, &other, w.now, "", ""); d.Outcome == decision.Allow {
@@ -213,7 +213,7 @@ func (w *work) decided(reg *control.Registry, m *recipient.Message, fault event.
 // demanded are the senders that an account demands for a message and its program has, the preferred first. There are none if
 // the message's own sender is one of them; if it answers a text, which came to its own sender; and if its recipient
 // has opted out of its own sender: another sender is no way around that.
-func (w *work) demanded(reg *control.Registry, m *recipient.Message, account string) (out []string) {
+func demanded(w *work, reg *control.Registry, m *recipient.Message, account string) (out []string) {
 	senders := w.c.cfg.Account(account).Senders[m.Country]
 	if len(senders) == 0 || slices.Contains(senders, sms.Sender(m.From)) || !m.Answers.IsZero() {
 		return nil
@@ -302,14 +302,14 @@ func (w *work) handoff(m *recipient.Message, r *prepared, until time.Time, sende
 			return
 		}
 	}
-	callBy, from := w.callBy(g, until), m.From
+	by, from := callBy(w, g, until), m.From
 	if len(senders) > 0 && !slices.Contains(senders, from) {
 		from = senders[0] // its account demands it: see decided
 	}
 	w.outcome(m, &event.MessageRouted{Rule: r.route.Rule, Table: r.table, Carrier: r.route.Carrier, From: from,
 		Encoding: string(r.segments[0].Encoding), Parts: len(r.segments)})
-	started := &event.HandoffStarted{Attempt: len(m.Attempts) + 1, CallBy: event.Millis(callBy),
-		AnswerBy: event.Millis(callBy.Add(c.cfg.AnswerWithin)), Duplicate: duplicate,
+	started := &event.HandoffStarted{Attempt: len(m.Attempts) + 1, CallBy: event.Millis(by),
+		AnswerBy: event.Millis(by.Add(c.cfg.AnswerWithin)), Duplicate: duplicate,
 		Reference: reference(m.ID, len(m.Attempts)+1), Tail: w.tail(r), Epoch: w.epoch(m)}
 	for _, n := range parts {
 		started.Parts = append(started.Parts, event.StartedPart{Part: n,
@@ -332,7 +332,7 @@ const maxPace = 2 * time.Minute
 
 // callBy is until when the carrier may be called for a start: the time that the start takes through the
 // log, and then the time that the account takes to write its parts; but never past the allow.
-func (w *work) callBy(g dispatch.Grant, until time.Time) time.Time {
+func callBy(w *work, g dispatch.Grant, until time.Time) time.Time {
 	c := w.c
 	by := w.now.Add(max(c.cfg.CallWindow, min(8*c.flights.lag, time.Minute)) + min(g.Pace, maxPace))
 	if until.Before(by) {

@@ -43,18 +43,18 @@ func (in *Intake) Cancel(ctx context.Context, c ledger.Caller, id event.ID) (*Ca
 		return nil, ledger.Unknown(err)
 	}
 	out := &Cancelled{Status: f.Status, Position: pos, Late: f.Status != recipient.Cancelled}
-	out.Asked = out.Late && in.asks(ctx, f.Position.Partition, f.Subject, id)
+	out.Asked = out.Late && carrierAsked(ctx, &in.cfg, f.Position.Partition, f.Subject, id)
 	return out, nil
 }
 
-// asks reports whether a carrier is asked to cancel a part of a message. If the views do not answer, it says no.
-func (in *Intake) asks(ctx context.Context, p event.Partition, subject event.Pseudonym, id event.ID) bool {
-	folds, _, err := in.cfg.Views.Streams(ctx, p, []event.Pseudonym{subject})
+// carrierAsked reports whether a carrier is asked to cancel a part of a message. If the views do not answer, it says no.
+func carrierAsked(ctx context.Context, cfg *Config, p event.Partition, subject event.Pseudonym, id event.ID) bool {
+	folds, _, err := cfg.Views.Streams(ctx, p, []event.Pseudonym{subject})
 	if err != nil || folds[subject] == nil {
 		return false
 	}
 	m := folds[subject].Message(id)
 	return m != nil && slices.ContainsFunc(m.Carried(), func(x recipient.Carried) bool {
-		return in.cfg.Account(x.Carrier).Asks.Cancel && ledger.Askable(x.CarrierID)
+		return cfg.Account(x.Carrier).Asks.Cancel && ledger.Askable(x.CarrierID)
 	})
 }

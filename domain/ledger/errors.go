@@ -17,10 +17,10 @@ var (
 	// ErrUnknown means that the append may or may not be in the log, now or later.
 	// Append the same events, with the same ids, again.
 	ErrUnknown = errors.New("it is not known whether the ledger recorded it")
-	// ErrNever means that this process's log takes no event any more, or never takes that event: the log was closed, or
+	// errNever means that this process's log takes no event any more, or never takes that event: the log was closed, or
 	// it failed for good and has to be opened anew, or the event cannot be encoded. It comes with ErrRefused. To
 	// append once more is of no use.
-	ErrNever = errors.New("the ledger will never record it")
+	errNever = errors.New("the ledger will never record it")
 	// ErrAhead means that a position past the partition's head was asked for: the log has
 	// lost what was read from it before.
 	ErrAhead = errors.New("the ledger ends before a position that was read from it")
@@ -54,7 +54,8 @@ func Refused(cause error) error { return fmt.Errorf("%w: %w", ErrRefused, cause)
 // was not refused.
 func Unknown(cause error) error { return fmt.Errorf("%w: %s", ErrUnknown, cause.Error()) }
 
-// Never returns a cause that is ErrNever too. Its text is the cause's.
+// Never returns a cause that says that the log takes no event any more, or never takes that event: see IsFinal. Its text is
+// the cause's. It comes with ErrRefused.
 func Never(cause error) error { return never{cause} }
 
 type never struct{ cause error }
@@ -64,11 +65,12 @@ func (n never) Error() string { return n.cause.Error() }
 
 // Unwrap and Is are for errors.Is.
 func (n never) Unwrap() error        { return n.cause }
-func (n never) Is(target error) bool { return target == ErrNever }
+func (n never) Is(target error) bool { return target == errNever }
 
-// IsFinal reports whether an append's error says that the log takes nothing any more: ErrNever, ErrLost or ErrDamaged.
+// IsFinal reports whether an append's error says that the log takes nothing any more: a cause made by Never, ErrLost or
+// ErrDamaged. To append once more is of no use.
 func IsFinal(err error) bool {
-	return errors.Is(err, ErrNever) || errors.Is(err, ErrLost) || errors.Is(err, ErrDamaged)
+	return errors.Is(err, errNever) || errors.Is(err, ErrLost) || errors.Is(err, ErrDamaged)
 }
 
 // Damaged returns ErrDamaged with the record's position and what is wrong with its bytes.

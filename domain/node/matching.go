@@ -8,6 +8,7 @@ import (
 
 	"github.com/chirograph/chirograph/domain/dispatch"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/facts"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/receipts"
 	"github.com/chirograph/chirograph/domain/recipient"
@@ -37,7 +38,7 @@ type matching struct {
 	vault   ledger.Vault
 	views   ledger.Views
 	finder  ledger.Finder
-	facts   *Recorder
+	facts   *facts.Recorder
 	level   func() int // the ledger's format level
 	now     func() time.Time
 	arrived chan arrived
@@ -62,7 +63,7 @@ type unanswered struct {
 	submit    event.Position
 }
 
-func newMatching(cfg *Config, w *ledger.Writer, facts *Recorder, level func() int) *matching {
+func newMatching(cfg *Config, w *ledger.Writer, facts *facts.Recorder, level func() int) *matching {
 	return &matching{log: cfg.Logger, writer: w, ledger: cfg.Log, vault: cfg.Vault, views: cfg.Views, finder: cfg.Finder, facts: facts, level: level, now: cfg.Clock.Now,
 		arrived: make(chan arrived, receiptsWaiting), lookups: make(chan receipts.Lookup, receipts.MaxLookups), calls: make(chan unanswered, unansweredWaiting),
 		step: receipts.New(cfg.Accounts, cfg.Placement != nil, event.NewID)}

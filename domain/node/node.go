@@ -16,6 +16,7 @@ import (
 	"github.com/chirograph/chirograph/domain/decision"
 	"github.com/chirograph/chirograph/domain/dispatch"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/facts"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/places"
@@ -62,7 +63,7 @@ type Node struct {
 	log        *slog.Logger
 	control    *control.Control
 	partitions *partitions
-	facts      *Recorder
+	facts      *facts.Recorder
 
 	matching *matching
 	asking   *asking
@@ -96,7 +97,7 @@ func New(cfg Config) *Node {
 	}
 	n := &Node{cfg: cfg, log: cfg.Logger, control: control.NewControl(cfg.Log), dispatchers: map[string]*dispatch.Dispatcher{},
 		carriers: map[string]ledger.Carrier{}, metrics: newMetrics()}
-	n.facts = NewRecorder(cfg.Log, cfg.Clock.Now, n.log, func(p event.Partition, e *event.Event, err error) {
+	n.facts = facts.New(cfg.Log, cfg.Clock.Now, n.log, func(p event.Partition, e *event.Event, err error) {
 		n.metrics.lost.Add(1)
 		n.log.Error("a fact could not be recorded; it is lost", "partition", p.String(), "type", string(e.Data.Type()), "event", e.ID.String(), "error", err)
 	})

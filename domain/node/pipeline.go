@@ -311,7 +311,7 @@ func (l *pipeline) serve(parent context.Context) error {
 	if _, l.headAtStart, err = n.cfg.Log.Read(ctx, l.p, 0, 0); err != nil {
 		return err
 	}
-	l.clerk.LiveFrom(l.headAtStart)
+	clerk.LiveFrom(l.clerk, l.headAtStart)
 	l.keys.need(max(mark.Next, l.headAtStart))
 	l.keys.committed(mark.Next)
 	l.committed.Store(mark.Next)

@@ -1,11 +1,6 @@
 package node
 
 import (
-	"context"
-	"errors"
-	"log/slog"
-	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,91 +10,6 @@ import (
 )
 
 var noon = time.Date(2026, 11, 24, 17, 0, 0, 0, time.UTC) // in New York
-
-func message(n int) event.ID { return event.ID{0: 1, 14: byte(n >> 8), 15: byte(n)} }
-
-// shaky is a log that does what it is told to with each append.
-type shaky struct {
-	ledger.Log
-	mu   sync.Mutex
-	todo []error
-	got  []event.ID
-	each chan struct{}
-}
-
-func (l *shaky) Append(_ event.Partition, events []*event.Event, done func(ledger.Appended)) {
-	l.mu.Lock()
-	l.got = append(l.got, events[0].ID)
-	var err error
-	if len(l.todo) > 0 {
-		err, l.todo = l.todo[0], l.todo[1:]
-	}
-	l.mu.Unlock()
-	done(ledger.Appended{Err: err})
-	l.each <- struct{}{}
-}
-
-func TestRecorder(t *testing.T) {
-	log := &shaky{todo: []error{ledger.ErrRefused, ledger.ErrUnknown}, each: make(chan struct{}, 100)}
-	r := NewRecorder(log, func() time.Time { return noon }, slog.New(slog.DiscardHandler), nil)
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	r.Append(0, &event.Event{ID: message(1), Data: &event.HandoffAccepted{}}, func(err error) { done <- err })
-	ended := make(chan struct{})
-	go func() { r.Run(ctx); close(ended) }()
-	if err := r.Drain(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-done; err != nil || !slices.Equal(log.got, []event.ID{message(1), message(1), message(1)}) {
-		t.Errorf("appended as %v: %v", log.got, err)
-	}
-	stop()
-	<-ended
-}
-
-func TestRecorderGivesUp(t *testing.T) {
-	var mu sync.Mutex
-	now := noon
-	log := &shaky{todo: slices.Repeat([]error{ledger.ErrRefused}, 1000), each: make(chan struct{}, 1000)}
-	lost := make(chan *event.Event, 1)
-	r := NewRecorder(log, func() time.Time { mu.Lock(); defer mu.Unlock(); return now }, slog.New(slog.DiscardHandler), func(_ event.Partition, e *event.Event, _ error) { lost <- e })
-	done := make(chan error, 1)
-	r.Append(0, &event.Event{ID: message(1), Data: &event.HandoffAccepted{}}, func(err error) { done <- err })
-	mu.Lock()
-	now = noon.Add(ledger.RetryFor + time.Second)
-	mu.Unlock()
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { r.Run(ctx); close(ended) }()
-	if err := <-done; !errors.Is(err, ledger.ErrRefused) || (<-lost).ID != message(1) {
-		t.Errorf("given up with %v", err)
-	}
-	stop()
-	<-ended
-	short, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := r.Drain(short); err != nil {
-		t.Errorf("nothing is on its way, and Drain says %v", err)
-	}
-}
-
-// What cannot be appended when the recorder ends is told, not forgotten.
-func TestRecorderEnds(t *testing.T) {
-	log := &shaky{todo: []error{ledger.ErrRefused}, each: make(chan struct{}, 100)}
-	lost := 0
-	r := NewRecorder(log, func() time.Time { return noon }, slog.New(slog.DiscardHandler), func(event.Partition, *event.Event, error) { lost++ })
-	var got error
-	r.Append(0, &event.Event{ID: message(1), Data: &event.HandoffAccepted{}}, func(err error) { got = err })
-	ctx, stop := context.WithCancel(t.Context())
-	stop()
-	if err := r.Drain(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("one is on its way, and Drain says %v", err)
-	}
-	r.Run(ctx)
-	if lost != 1 || !errors.Is(got, context.Canceled) || !errors.Is(got, ledger.ErrRefused) {
-		t.Errorf("%d lost, %v", lost, got)
-	}
-}
 
 func TestClock(t *testing.T) {
 	c := &Clock{base: noon}

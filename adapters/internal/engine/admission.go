@@ -22,7 +22,7 @@ const (
 )
 
 var (
-	// ErrClosed is the error of what is asked of a log that was closed. It is ledger.ErrNever.
+	// ErrClosed is the error of what is asked of a log that was closed. See ledger.Never.
 	ErrClosed = ledger.Never(errors.New("the ledger is closed"))
 	// ErrFull is the cause of a refusal: the queue's bounds are reached.
 	ErrFull = errors.New("too much is waiting to be written")

@@ -11,7 +11,7 @@ import (
 
 // Encode returns the exact bytes of an append's events, and the number of these bytes. It
 // refuses what ledger.Log.Append must refuse: no events, more than ledger.MaxAppend, and
-// an event that cannot be encoded (ledger.ErrNever).
+// an event that cannot be encoded (see ledger.Never).
 func Encode(events []*event.Event) (raws [][]byte, size int, err error) {
 	if len(events) == 0 || len(events) > ledger.MaxAppend {
 		return nil, 0, fmt.Errorf("an append has 1 to %d events, not %d", ledger.MaxAppend, len(events))

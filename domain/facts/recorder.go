@@ -1,4 +1,5 @@
-package node
+// Package facts appends observed facts to the log until they are durable. It decides nothing, and looks at nothing in them.
+package facts
 
 import (
 	"context"
@@ -56,9 +57,9 @@ type retried struct {
 	err   error
 }
 
-// NewRecorder returns a Recorder that appends to log, and tells journal which facts wait. lost, if not nil, is called
+// New returns a Recorder that appends to log, and tells journal which facts wait. lost, if not nil, is called
 // with each fact that is given up.
-func NewRecorder(log ledger.Log, clock func() time.Time, journal *slog.Logger, lost func(event.Partition, *event.Event, error)) *Recorder {
+func New(log ledger.Log, clock func() time.Time, journal *slog.Logger, lost func(event.Partition, *event.Event, error)) *Recorder {
 	return &Recorder{log: log, clock: clock, journal: journal, lost: lost, idle: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
 
