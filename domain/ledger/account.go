@@ -19,9 +19,9 @@ type Account struct {
 	// an inbound message, in ISO 3166-1 alpha-2. It is empty where the configuration does not say:
 	// then they are those of the programs that may send over the account.
 	Countries []string
-	// HexIDs says that the account writes ids in two ways: in hexadecimal in the answer to a
-	// submit and in decimal in receipts, or the other way round. It is a setting of the account.
-	// It is never guessed from a receipt, because a guess can match the id of another message.
+	// HexIDs says that the account writes ids in hexadecimal in the answer to a submit, and in decimal in
+	// receipts. Of an account without it, receipts whose number is legible show if it does so, or the other
+	// way round.
 	HexIDs bool
 	// Sharing says how the nodes of a cluster share the account.
 	Sharing Sharing

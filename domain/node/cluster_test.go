@@ -417,13 +417,13 @@ func TestReceiptAtAnotherNode(t *testing.T) {
 	p.places[0].give(all()...)
 	late := p.submit(0, "+12125550100", "")
 	p.becomes(late.ID, recipient.Sent)
-	receipt := func(id string) chan error {
+	receipt := func(id, from string) chan error {
 		acked := make(chan error, 1)
-		p.nodes[1].Deliver(ledger.Delivery{Account: "c1", Raw: []byte("dlr"), From: "12125550100", To: "15005550006", Received: time.Now(),
+		p.nodes[1].Deliver(ledger.Delivery{Account: "c1", Raw: []byte("dlr"), From: from, To: "15005550006", Received: time.Now(),
 			Receipt: &sms.Receipt{ID: id, State: sms.StateDelivered, Final: true}}, func(err error) { acked <- err })
 		return acked
 	}
-	if err := <-receipt("node-0-" + late.ID.String()); err != nil {
+	if err := <-receipt("node-0-"+late.ID.String(), "12125550100"); err != nil {
 		t.Fatal(err)
 	}
 	p.becomes(late.ID, recipient.Delivered)
@@ -436,7 +436,7 @@ func TestReceiptAtAnotherNode(t *testing.T) {
 	p.carriers[0].mu.Unlock()
 	early := p.submit(0, "+12125550101", "")
 	eventually(t, func() bool { return p.carriers[0].count() == 2 }, func() string { return "the carrier was not called" })
-	if err := <-receipt("node-0-" + early.ID.String()); err != nil {
+	if err := <-receipt("node-0-"+early.ID.String(), "12125550101"); err != nil {
 		t.Fatal(err)
 	}
 	if _, head, _ := p.log.Read(t.Context(), event.InboxPartition, 0, 0); head != 1 {
