@@ -21,8 +21,9 @@ func referenceKey(account string, reference uint16) string {
 type verdict uint8
 
 const (
-	silent      verdict = iota // nothing: they are absent, short or masked
+	silent      verdict = iota // nothing: they are absent, or masked but for three digits
 	agrees                     // one of them is that number
+	doubts                     // the few digits that are legible are not that number's
 	contradicts                // they have another number
 )
 
@@ -42,10 +43,12 @@ func judge(d *ledger.Delivery, to sms.Number, from sms.Sender) verdict {
 	if isSender(address, from) {
 		address = d.To
 	}
-	if _, ok := lastDigits(address); ok && !isSender(address, from) {
+	if _, ok := lastDigits(address); legibleDigits(address) < 4 || isSender(address, from) {
+		return silent
+	} else if ok {
 		return contradicts
 	}
-	return silent
+	return doubts
 }
 
 // fits reports whether an address is a number: as far as its digits are legible (SamePerson), or by its last seven

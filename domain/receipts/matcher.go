@@ -100,12 +100,12 @@ func (c calls) forget(k string, message event.ID) {
 	}
 }
 
-// awaits reports whether the answer to a part is still to come that went to a receipt's number: the receipt may be
-// about that part.
+// awaits reports whether the id of a part is not known that went to a receipt's number: its answer is still to come, or
+// will not come. The receipt may be about that part.
 func (c calls) awaits(d *ledger.Delivery) bool {
 	prefix := idKey(d.Account, "")
 	for k, p := range c {
-		if !p.unanswerable && strings.HasPrefix(k, prefix) && judge(d, p.to, "") == agrees {
+		if strings.HasPrefix(k, prefix) && judge(d, p.to, "") == agrees {
 			return true
 		}
 	}
@@ -159,15 +159,15 @@ type Lookup struct {
 }
 
 // Recipients reports whether Found needs the numbers and senders of the hand-offs that were found. It needs none where
-// the receipt has no number that is legible, or one that could contradict the only hand-off with exactly its id.
+// the receipt has no number with four legible digits, and none where its source address has none and there is only one
+// hand-off, with exactly its id.
 func (l *Lookup) Recipients(found []ledger.HandoffRef) bool {
 	d := l.Delivery
 	if legibleDigits(d.From) < 4 && legibleDigits(d.To) < 4 {
 		return false
 	}
 	if len(found) == 1 && l.hexIDs == NoHexIDs && found[0].CarrierID != "" && (found[0].CarrierID == d.Receipt.ID || found[0].CarrierID == d.Receipt.TextID) {
-		_, ok := lastDigits(d.From)
-		return ok
+		return legibleDigits(d.From) >= 4
 	}
 	return true
 }
@@ -376,14 +376,16 @@ func (m *Matcher) byID(out *Actions, r *receipt, found []Candidate) bool {
 			return true
 		}
 	}
-	for i := range forms {
-		f := &forms[i]
-		if !f.sure(h) {
-			continue
-		}
-		if ref, ok := best(f, silent); ok {
-			m.matched(out, r, ref, f.match(ref.CarrierID))
-			return true
+	for _, says := range [...]verdict{silent, doubts} {
+		for i := range forms {
+			f := &forms[i]
+			if !f.sure(h) || says == doubts && !r.asked {
+				continue
+			}
+			if ref, ok := best(f, says); ok && !(says == doubts && m.calls.awaits(&r.d)) {
+				m.matched(out, r, ref, f.match(ref.CarrierID))
+				return true
+			}
 		}
 	}
 	return false
