@@ -121,7 +121,8 @@ func idForms(r *sms.Receipt, h HexIDs) []form {
 	for _, id := range ids {
 		bare := strings.ReplaceAll(trim(id), "-", "")
 		add(loose, id, sms.IDKey(bare), bare != trim(id))
-		add(loose, id, sms.IDKey(hyphened(bare)), len(bare) == 32)
+		uuid, ok := hyphened(bare)
+		add(loose, id, sms.IDKey(uuid), ok)
 	}
 	for _, id := range ids {
 		key, ok := sms.HexID(trim(id))
@@ -154,12 +155,15 @@ func paired(r *sms.Receipt, h HexIDs) (id, key string, ok bool) {
 	return "", "", false
 }
 
-// hyphened is 32 hexadecimal digits with the hyphens of a UUID.
-func hyphened(bare string) string {
-	if len(bare) != 32 {
-		return bare
+// hyphened is a UUID of 32 hexadecimal digits, with or without its first zeros, with its hyphens. The bool is false if
+// the id is too long or too short for one.
+func hyphened(bare string) (string, bool) {
+	bare = strings.TrimLeft(bare, "0")
+	if len(bare) < 25 || len(bare) > 32 {
+		return "", false
 	}
-	return bare[:8] + "-" + bare[8:12] + "-" + bare[12:16] + "-" + bare[16:20] + "-" + bare[20:]
+	bare = strings.Repeat("0", 32-len(bare)) + bare
+	return bare[:8] + "-" + bare[8:12] + "-" + bare[12:16] + "-" + bare[16:20] + "-" + bare[20:], true
 }
 
 // believeAfter is how many matches in a row must show one base of an account's ids before it is believed.
