@@ -36,7 +36,7 @@ func judge(d *ledger.Delivery, to sms.Number, from sms.Sender) verdict {
 	if to == "" {
 		return silent
 	}
-	if fits(d.From, to) || fits(d.To, to) {
+	if fits(d.From, to) || fits(d.To, to) && !isSender(d.To, from) {
 		return agrees
 	}
 	address := d.From

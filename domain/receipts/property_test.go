@@ -178,7 +178,7 @@ func (x *model) right(y *Matched) {
 			for _, f := range idForms(d.Receipt, NoHexIDs) {
 				says := judge(d, c.To, c.From)
 				sure := c.Ref.CarrierID == d.Receipt.ID || x.m[0].accounts.of(d.Account).base.now != NoHexIDs
-				if c.Ref == y.Ref && f.key == sms.IDKey(c.Ref.CarrierID) && (says == agrees || says == silent && sure) {
+				if c.Ref == y.Ref && f.key == sms.IDKey(c.Ref.CarrierID) && (says == agrees || says != contradicts && sure) {
 					return
 				}
 			}
