@@ -59,6 +59,7 @@ func Exercise(t *testing.T, open func(t *testing.T) Store) {
 		{"a batch that cannot be written fails alone", alone},
 		{"a reset takes its turn", resets},
 		{"hand-offs are found under their ids", handoffs},
+		{"hand-offs with one of several keys are found in order", manyHandoffs},
 		{"hand-offs in doubt are found under their references", doubts},
 		{"keys are remembered, and forgotten by the log's time", reserved},
 		{"recipients are found by a tail, and forgotten by the log's time", tails},
@@ -791,27 +792,6 @@ func handoffs(t *testing.T, open func(*testing.T) Store) {
 		}
 	}
 	together.Wait()
-	// All that have one of the keys are found, in the order of the keys, and of one key the newest first.
-	var all []event.ID
-	refs, err := s.Handoffs(ctx, "alpha", []string{"deadbeef", "12", "99", "4711", "99"})
-	for _, ref := range refs {
-		all = append(all, ref.Message)
-	}
-	if want := []event.ID{hex, newer, older, padded}; err != nil || !slices.Equal(all, want) {
-		t.Errorf("four keys find %v, not %v; %v", all, want, err)
-	}
-	if refs, err := s.Handoffs(ctx, "alpha", nil); len(refs) > 0 || err != nil {
-		t.Errorf("no key finds %v, %v", refs, err)
-	}
-	// A carrier that uses one id for all of its messages: the newest are found.
-	var same []event.ID
-	for range ledger.MaxSameKey + 3 {
-		same = append(same, sent(w, 0, a, "0"))
-	}
-	flush()
-	if refs, err = s.Handoffs(ctx, "alpha", []string{"0"}); err != nil || len(refs) != ledger.MaxSameKey || refs[0].Message != same[len(same)-1] || refs[ledger.MaxSameKey-1].Message != same[3] {
-		t.Errorf("one id finds %v; %v", refs, err)
-	}
 	// What no text can hold is an id like any other.
 	odd := sent(w, 0, a, "a\x00b")
 	flush()
@@ -847,6 +827,40 @@ func handoffs(t *testing.T, open func(*testing.T) Store) {
 	asOne(t, w, s, open)
 	if _, ok := find("alpha", "99"); !ok {
 		t.Error("another partition's time closed a hand-off")
+	}
+}
+
+// manyHandoffs: all that have one of the keys are found, in the order of the keys, and of one key the newest first.
+func manyHandoffs(t *testing.T, open func(*testing.T) Store) {
+	s := open(t)
+	ctx := context.Background()
+	w := seeded(4)
+	a := w.subjects[0][0]
+	var ids []event.ID
+	for _, id := range []string{"00004711", "DEADBEEF", "99", "0099"} {
+		ids = append(ids, sent(w, 0, a, id))
+	}
+	for range ledger.MaxSameKey + 3 { // a carrier that uses one id for all of its messages
+		ids = append(ids, sent(w, 0, a, "0"))
+	}
+	write(t, s, w.Batch(0, 0, len(w.Steps[0]), false))
+	newest := slices.Clone(ids[len(ids)-ledger.MaxSameKey:])
+	slices.Reverse(newest)
+	for _, c := range []struct {
+		keys, account string
+		want          []event.ID
+	}{
+		{"deadbeef 12 99 4711 99", "alpha", []event.ID{ids[1], ids[3], ids[2], ids[0]}}, {"0", "alpha", newest}, {"4711 0", "alpha", append(ids[:1:1], newest...)},
+		{"12", "alpha", nil}, {"", "alpha", nil}, {"4711", "beta", nil},
+	} {
+		refs, err := s.Handoffs(ctx, c.account, strings.Fields(c.keys))
+		var got []event.ID
+		for _, ref := range refs {
+			got = append(got, ref.Message)
+		}
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q find %v, not %v; %v", c.account, c.keys, got, c.want, err)
+		}
 	}
 }
 

@@ -305,7 +305,7 @@ func (v *Views) index(p event.Partition, j *ledger.Judged) {
 			}
 		}
 		for _, h := range d.Handoffs {
-			v.handoff(h.Carrier, ledger.HandoffRef{Partition: p, Tenant: e.Tenant, Subject: e.Subject,
+			taken(v.handoffs, h.Carrier, ledger.HandoffRef{Partition: p, Tenant: e.Tenant, Subject: e.Subject,
 				Message: e.Message, Attempt: h.Attempt, Part: h.Part, CarrierID: h.CarrierID})
 		}
 	case *event.MessageRouted:
@@ -315,16 +315,16 @@ func (v *Views) index(p event.Partition, j *ledger.Judged) {
 			v.tails = append(v.tails, tail{v.carriers[e.Message], d.Tail, day(e.Time), ledger.Tailed{Tenant: e.Tenant, Subject: e.Subject}})
 		}
 	case *event.HandoffAccepted:
-		v.handoff(d.Carrier, ledger.HandoffRef{Partition: p, Tenant: e.Tenant, Subject: e.Subject,
+		taken(v.handoffs, d.Carrier, ledger.HandoffRef{Partition: p, Tenant: e.Tenant, Subject: e.Subject,
 			Message: e.Message, Attempt: d.Attempt, Part: d.Part, CarrierID: d.CarrierID})
 	}
 }
 
-// handoff notes a part that a carrier took under an id.
-func (v *Views) handoff(account string, ref ledger.HandoffRef) {
+// taken notes a part that a carrier took under an id.
+func taken(handoffs map[string][]ledger.HandoffRef, account string, ref ledger.HandoffRef) {
 	if ref.CarrierID != "" {
 		k := account + "\x00" + sms.IDKey(ref.CarrierID)
-		v.handoffs[k] = slices.Insert(v.handoffs[k], 0, ref)
+		handoffs[k] = slices.Insert(handoffs[k], 0, ref)
 	}
 }
 
