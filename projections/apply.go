@@ -267,7 +267,7 @@ func Handoffs(m *reading.Message, refs []Handoff) []Handoff {
 				Subject: m.Subject, Message: m.ID, Attempt: a.Number, Part: part.Part, CarrierID: part.CarrierID}}
 			switch {
 			case part.Status == recipient.PartTaken && !part.Final && part.CarrierID != "":
-				h.Key = sms.IDKeys(part.CarrierID)[1]
+				h.Key = sms.IDKey(part.CarrierID)
 			case (part.Status == recipient.PartInDoubt || part.Status == recipient.PartTaken && !part.Final) && a.Reference != 0:
 				h.Key = ledger.ReferenceKey(uint16(a.Reference + part.Part - 1)) // it wraps around at 16 bits, as in the hand-off
 			default:
@@ -296,7 +296,7 @@ func Reserved(j *ledger.Judged) *Reservation {
 }
 
 // Handoff is an open hand-off of a carrier account, and its key: the canonical key of the
-// carrier's id (see sms.IDKeys), or ledger.ReferenceKey.
+// carrier's id (sms.IDKey), or ledger.ReferenceKey.
 type Handoff struct {
 	Account string
 	Key     string

@@ -119,41 +119,34 @@ func (r *reader) Due(ctx context.Context, p event.Partition, before time.Time) (
 	return due, nil
 }
 
-// Handoff is part of ledger.Views. The best key comes first, and the first key that finds
-// something decides. keys[0] is the id as the receipt has it. It chooses among several hand-offs
-// under one key; if several remain, because the carrier used an id more than once, the newest
-// counts.
-func (r *reader) Handoff(ctx context.Context, account string, keys []string) (ref ledger.HandoffRef, found bool, err error) {
+// Handoffs is part of ledger.Views. Under one key the newest comes first.
+func (r *reader) Handoffs(ctx context.Context, account string, keys []string) (found []ledger.HandoffRef, err error) {
 	if r.pg != nil {
-		return r.asked.Handoff(ctx, account, keys)
+		return r.asked.Handoffs(ctx, account, keys)
 	}
-	for i, key := range keys {
-		if slices.Contains(keys[:i], key) {
-			continue
-		}
-		if ref, found, err = r.handoff(ctx, account, key, keys[0]); found || err != nil {
-			return ref, found, err
-		}
-	}
-	return ledger.HandoffRef{}, false, nil
-}
-
-// handoff finds the best hand-off under one key. id is the id as the receipt has it.
-func (r *reader) handoff(ctx context.Context, account, key, id string) (ref ledger.HandoffRef, found bool, err error) {
 	err = r.do(ctx, "look a carrier's id up", func(ctx context.Context) error {
-		found = false
-		return sqlrows.Each(ctx, r.stmt.handoff, []any{viewrows.Plain(key), viewrows.Plain(account), viewrows.Plain(id)}, func(scan func(...any) error) error {
-			h, counts, err := lookups.ScanHandoff(scan)
-			if err == nil && !found && counts {
-				ref, found = h, true
+		found = nil
+		for i, key := range keys {
+			if slices.Contains(keys[:i], key) {
+				continue
 			}
-			return err
-		})
+			args := []any{viewrows.Plain(key), viewrows.Plain(account), ledger.MaxSameKey}
+			if err := sqlrows.Each(ctx, r.stmt.handoff, args, func(scan func(...any) error) error {
+				h, counts, err := lookups.ScanHandoff(scan)
+				if err == nil && counts {
+					found = append(found, h)
+				}
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
-	if err != nil || !found {
-		return ledger.HandoffRef{}, false, err
+	if err != nil {
+		return nil, err
 	}
-	return ref, true, nil
+	return found, nil
 }
 
 // Reserved is part of ledger.Views. If two submits have used one key (a result was lost, two

@@ -23,11 +23,10 @@ func (s *statements) prepare(ctx context.Context, read *sql.DB, pg bool) (err er
 	}
 	all := []statement{
 		{&s.message, `SELECT doc FROM messages WHERE id = $1 AND tenant = $2 AND status <> ''`},
-		// Of several hand-offs under one key: first the one with exactly the id as it was
-		// written, then the newest.
+		// Of several hand-offs under one key: the newest.
 		{&s.handoff, `SELECT h.partition, h.tenant, h.subject, h.message, h.attempt, h.part, h.carrier_id, p.time
 			FROM handoffs h JOIN partitions p ON p.partition = h.partition WHERE h.key = $1 AND h.account = $2
-			ORDER BY h.carrier_id = $3 DESC, h.message DESC, h.attempt DESC, h.part DESC`},
+			ORDER BY h.message DESC, h.attempt DESC, h.part DESC LIMIT $3`},
 		{&s.previousOf, `SELECT previous FROM messages WHERE id = $1 AND tenant = $2`},
 		// A message, and up to $2 messages before it in its chain.
 		{&s.chain, `WITH RECURSIVE chain (n, tenant, doc, previous, reference) AS (

@@ -516,6 +516,10 @@ type Inbound struct {
 	Unreadable bool `json:"unreadable,omitempty"`
 	// Raw is the exact octets that the carrier delivered.
 	Raw []byte `json:"raw,omitempty"`
+	// To is the destination address, and TextID the id in the text if the receipt has another one beside
+	// it, of a receipt that waits in the inbox.
+	To     string `json:"to,omitempty"`
+	TextID string `json:"text_id,omitempty"`
 }
 
 // ReceiptReceived (fact): a delivery receipt. In a message's stream it is matched to its message.

@@ -81,7 +81,7 @@ type Match string
 const (
 	// MatchID: the carrier's id, exactly.
 	MatchID        Match = "id"
-	MatchZeros     Match = "id_zeros"  // the id, without regard to leading zeros and to the case of letters
+	MatchZeros     Match = "id_zeros"  // the id, without regard to leading zeros, case, spaces and hyphens
 	MatchHex       Match = "id_hex"    // one side writes the id in hexadecimal, the other in decimal
 	MatchReference Match = "reference" // the user_message_reference and the recipient's number
 )

@@ -23,9 +23,9 @@ type Account struct {
 	// preference. A message that asks for another sender leaves with the first of them that is a sender of its program and that
 	// the policies allow; with its own if there is none. A country that is not named demands nothing.
 	Senders map[string][]sms.Sender
-	// HexIDs says that the account writes ids in two ways: in hexadecimal in the answer to a
-	// submit and in decimal in receipts, or the other way round. It is a setting of the account.
-	// It is never guessed from a receipt, because a guess can match the id of another message.
+	// HexIDs says that the account writes ids in hexadecimal in the answer to a submit, and in decimal in
+	// receipts. Of an account without it, receipts whose number is legible show if it does so, or the other
+	// way round.
 	HexIDs bool
 	// Asks says what the account answers about a part that it accepted.
 	Asks Asks

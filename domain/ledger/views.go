@@ -116,9 +116,10 @@ type Views interface {
 	// Reset drops everything about a partition: its folds, its rows and its mark.
 	Reset(ctx context.Context, p event.Partition) error
 
-	// Handoff finds an open hand-off of a carrier account by any of the keys (see sms.IDKeys).
-	// The bool is false if there is none.
-	Handoff(ctx context.Context, account string, keys []string) (HandoffRef, bool, error)
+	// Handoffs finds the open hand-offs of a carrier account that have one of the keys (sms.IDKey of the
+	// id in the carrier's answer, or ReferenceKey of a part in doubt), in the order of the keys. Of each key
+	// it finds the newest, up to MaxSameKey of them: a carrier may use an id more than once.
+	Handoffs(ctx context.Context, account string, keys []string) ([]HandoffRef, error)
 	// Reserved finds an idempotency key that was used, by its digest. The bool is false if there
 	// is none.
 	Reserved(ctx context.Context, tenant, key string) (Reserved, bool, error)
@@ -170,6 +171,9 @@ type MessageRef struct {
 // ended.
 const KeepReserved = 30 * 24 * time.Hour
 
-// ReferenceKey is the key by which Views.Handoff finds a part that has a given user_message_reference, and is in
+// MaxSameKey bounds what Views.Handoffs finds under one key.
+const MaxSameKey = 8
+
+// ReferenceKey is the key by which Views.Handoffs finds a part that has a given user_message_reference, and is in
 // doubt or was accepted without an id.
 func ReferenceKey(reference uint16) string { return "#" + strconv.Itoa(int(reference)) }

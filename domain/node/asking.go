@@ -16,12 +16,12 @@ const asksWaiting = 1024
 type asking struct {
 	queue    chan clerk.Ask
 	carriers map[string]ledger.Carrier
-	// recipientOf is the number that a submit is for; "" if the submit cannot be read.
-	recipientOf func(ctx context.Context, submit event.Position) sms.Number
+	// addressesOf are the number that a submit is for, and its sender; "" if the submit cannot be read.
+	addressesOf func(ctx context.Context, submit event.Position) (sms.Number, sms.Sender, error)
 }
 
-func newAsking(carriers map[string]ledger.Carrier, recipientOf func(context.Context, event.Position) sms.Number) *asking {
-	return &asking{queue: make(chan clerk.Ask, asksWaiting), carriers: carriers, recipientOf: recipientOf}
+func newAsking(carriers map[string]ledger.Carrier, addressesOf func(context.Context, event.Position) (sms.Number, sms.Sender, error)) *asking {
+	return &asking{queue: make(chan clerk.Ask, asksWaiting), carriers: carriers, addressesOf: addressesOf}
 }
 
 // add queues questions. It never waits.
@@ -54,9 +54,9 @@ func (a *asking) put(ctx context.Context, x clerk.Ask) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
-	to := a.recipientOf(ctx, x.Submit)
-	if to == "" {
-		return
+	to, _, err := a.addressesOf(ctx, x.Submit)
+	if err != nil || to == "" {
+		return // nothing depends on the answer
 	}
 	asked := ledger.Asked{CarrierID: x.CarrierID, From: x.From, To: to}
 	if x.Cancel {

@@ -79,6 +79,7 @@ func (r *reserved) Reserve(_ context.Context, tenant, key string, x ledger.Reser
 type taker struct {
 	node    string
 	changed chan struct{}
+	id      func(call int) string // the ids that it answers with; nil: the node and the message
 
 	mu    sync.Mutex
 	free  int
@@ -108,14 +109,16 @@ func (c *taker) Pace(int, time.Time) time.Duration { return 0 }
 func (c *taker) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	id := c.node + "-" + h.Message.String()
+	if c.id != nil {
+		id = c.id(len(c.calls))
+	}
 	c.calls = append(c.calls, h)
 	if c.answer != nil {
 		c.answer(h, done)
 		return
 	}
-	answer := func() {
-		done(ledger.HandoffResult{Status: ledger.HandoffTaken, CarrierID: c.node + "-" + h.Message.String()})
-	}
+	answer := func() { done(ledger.HandoffResult{Status: ledger.HandoffTaken, CarrierID: id}) }
 	if c.hold {
 		c.held = append(c.held, answer)
 		return
@@ -432,13 +435,13 @@ func TestReceiptAtAnotherNode(t *testing.T) {
 	p.places[0].give(all()...)
 	late := p.submit(0, "+12125550100", "")
 	p.becomes(late.ID, recipient.Sent)
-	receipt := func(id string) chan error {
+	receipt := func(id, from string) chan error {
 		acked := make(chan error, 1)
-		p.nodes[1].Deliver(ledger.Delivery{Account: "c1", Raw: []byte("dlr"), From: "12125550100", To: "15005550006", Received: time.Now(),
+		p.nodes[1].Deliver(ledger.Delivery{Account: "c1", Raw: []byte("dlr"), From: from, To: "15005550006", Received: time.Now(),
 			Receipt: &sms.Receipt{ID: id, State: sms.StateDelivered, Final: true}}, func(err error) { acked <- err })
 		return acked
 	}
-	if err := <-receipt("node-0-" + late.ID.String()); err != nil {
+	if err := <-receipt("node-0-"+late.ID.String(), "12125550100"); err != nil {
 		t.Fatal(err)
 	}
 	p.becomes(late.ID, recipient.Delivered)
@@ -451,7 +454,7 @@ func TestReceiptAtAnotherNode(t *testing.T) {
 	p.carriers[0].mu.Unlock()
 	early := p.submit(0, "+12125550101", "")
 	eventually(t, func() bool { return p.carriers[0].count() == 2 }, func() string { return "the carrier was not called" })
-	if err := <-receipt("node-0-" + early.ID.String()); err != nil {
+	if err := <-receipt("node-0-"+early.ID.String(), "12125550101"); err != nil {
 		t.Fatal(err)
 	}
 	if _, head, _ := p.log.Read(t.Context(), event.InboxPartition, 0, 0); head != 1 {
@@ -463,6 +466,104 @@ func TestReceiptAtAnotherNode(t *testing.T) {
 	}
 	p.carriers[0].mu.Unlock()
 	p.becomes(early.ID, recipient.Delivered)
+}
+
+// A receipt at another node is matched by the number that its message went to: a loose form of the id by that alone,
+// and the exact id not against it. The id in its text is kept with it in the inbox.
+func TestReceiptOfANumberAtAnotherNode(t *testing.T) {
+	p := newPair(t, nil)
+	p.places[0].give(all()...)
+	deliver := func(id, text, from string) {
+		t.Helper()
+		acked := make(chan error, 1)
+		p.nodes[1].Deliver(ledger.Delivery{Account: "c1", Raw: []byte("dlr"), From: from, To: "15005550006", Received: time.Now(),
+			Receipt: &sms.Receipt{ID: id, TextID: text, State: sms.StateDelivered, Final: true}}, func(err error) { acked <- err })
+		if err := <-acked; err != nil {
+			t.Fatal(err)
+		}
+	}
+	inbox := func(want int64) {
+		t.Helper()
+		if _, head, err := p.log.Read(t.Context(), event.InboxPartition, 0, 0); head != want || err != nil {
+			t.Errorf("%d events are in the inbox, want %d; %v", head, want, err)
+		}
+	}
+	ann, bob := p.submit(0, "+12125550100", ""), p.submit(0, "+12125550101", "")
+	p.becomes(ann.ID, recipient.Sent)
+	p.becomes(bob.ID, recipient.Sent)
+	exact := "node-0-" + ann.ID.String()
+	loose := strings.ToUpper(exact)
+	deliver(exact, "", "12125550101") // bob's number, and ann's id
+	inbox(1)
+	deliver(loose, "", "")
+	inbox(2)
+	deliver("of the carrier's", loose, "2125550100")
+	p.becomes(ann.ID, recipient.Delivered)
+	inbox(2)
+	deliver("node-0-"+bob.ID.String(), "", "") // the exact id needs no number
+	p.becomes(bob.ID, recipient.Delivered)
+	inbox(2)
+
+	p.carriers[0].mu.Lock()
+	p.carriers[0].hold = true
+	p.carriers[0].mu.Unlock()
+	early := p.submit(0, "+12125550102", "")
+	eventually(t, func() bool { return p.carriers[0].count() == 3 }, func() string { return "the carrier was not called" })
+	deliver("of the carrier's", strings.ToUpper("node-0-"+early.ID.String()), "12125550102")
+	inbox(3)
+	p.carriers[0].mu.Lock()
+	for _, answer := range p.carriers[0].held {
+		answer()
+	}
+	p.carriers[0].mu.Unlock()
+	p.becomes(early.ID, recipient.Delivered) // node 0 has read the receipt from the inbox
+}
+
+// What receipts show of the base of an account's ids is logged once, and shown.
+func TestHexIDsAreShown(t *testing.T) {
+	p := newLedger(t)
+	logged := &lines{}
+	p.start(0, func(c *node.Config) {
+		tells := ledger.Tells{Receipts: true}
+		c.Accounts = map[string]ledger.Account{"c1": {Tells: tells}, "c2": {Tells: tells, HexIDs: true}}
+		c.Logger = slog.New(slog.NewTextHandler(logged, nil))
+	})
+	p.carriers[0].id = func(n int) string { return fmt.Sprintf("%08x", 5000+n) }
+	p.apply()
+	p.places[0].give(all()...)
+	if got := p.nodes[0].Stats().HexIDs; len(got) != 1 || got["c2"] != "responses" {
+		t.Errorf("at the start it shows %v", got)
+	}
+	for n := range 20 {
+		to := fmt.Sprintf("+121255501%02d", n)
+		m := p.submit(0, to, "")
+		p.becomes(m.ID, recipient.Sent)
+		p.nodes[0].Deliver(ledger.Delivery{Account: "c1", Raw: []byte("dlr"), From: to, To: "15005550006", Received: time.Now(),
+			Receipt: &sms.Receipt{ID: fmt.Sprint(5000 + n), State: sms.StateDelivered, Final: true}}, func(error) {})
+		p.becomes(m.ID, recipient.Delivered)
+	}
+	if got := p.nodes[0].Stats().HexIDs; len(got) != 2 || got["c1"] != "responses" || logged.count("account=c1 hexadecimal_in=responses") != 1 {
+		t.Errorf("after twenty receipts it shows %v, and has logged it %d times", got, logged.count("hexadecimal_in"))
+	}
+}
+
+// lines are what a node logs.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// count is how often the log has some words.
+func (l *lines) count(words string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), words)
 }
 
 // spoiled is a log in which some records are no events.

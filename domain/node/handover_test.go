@@ -445,9 +445,9 @@ type stuck struct {
 	next  map[event.Partition]int64
 }
 
-func (s *stuck) Handoff(ctx context.Context, account string, keys []string) (ledger.HandoffRef, bool, error) {
+func (s *stuck) Handoffs(ctx context.Context, account string, keys []string) ([]ledger.HandoffRef, error) {
 	<-s.letGo
-	return s.Views.Handoff(ctx, account, keys)
+	return s.Views.Handoffs(ctx, account, keys)
 }
 
 func (s *stuck) Mark(ctx context.Context, p event.Partition) (ledger.Mark, error) {

@@ -153,7 +153,7 @@ func (x *inbox) restore(e *event.Event, d *event.ReceiptReceived, now time.Time)
 	if err != nil {
 		return err
 	}
-	r := &sms.Receipt{ID: d.CarrierID, Final: d.Final, Error: d.Error}
+	r := &sms.Receipt{ID: d.CarrierID, TextID: in.TextID, Final: d.Final, Error: d.Error}
 	for s := sms.StateScheduled; s <= sms.StateSkipped; s++ {
 		if s.String() == string(d.State) {
 			r.State = s
@@ -161,6 +161,6 @@ func (x *inbox) restore(e *event.Event, d *event.ReceiptReceived, now time.Time)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.step.Restored(e.ID, ledger.Delivery{Account: d.Account, Raw: in.Raw, From: in.From, Reference: uint16(d.Reference), Receipt: r, Received: e.Time}, e.Time, now)
+	m.step.Restored(e.ID, ledger.Delivery{Account: d.Account, Raw: in.Raw, From: in.From, To: in.To, Reference: uint16(d.Reference), Receipt: r, Received: e.Time}, e.Time, now)
 	return nil
 }

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -139,6 +141,10 @@ func (m *matching) do(step func(now time.Time) receipts.Actions) {
 		m.lookups <- l
 	}
 	m.mu.Unlock()
+	for _, l := range out.Learned {
+		m.log.Info("receipts show where the carrier account writes its ids in hexadecimal; in the other place they are decimal",
+			"account", l.Account, "hexadecimal_in", cmp.Or(string(l.HexIDs), "neither"))
+	}
 	for i := range out.Matched {
 		m.record(&out.Matched[i])
 	}
@@ -150,48 +156,65 @@ func (m *matching) do(step func(now time.Time) receipts.Actions) {
 	}
 }
 
-// look asks the views which hand-off a receipt is about.
+// look asks the views which hand-offs a receipt may be about.
 func (m *matching) look(ctx context.Context, l receipts.Lookup) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
-	ref, how, ok, err := m.find(ctx, l)
-	m.do(func(now time.Time) receipts.Actions { return m.step.Found(l.ID, ref, how, ok, err, now) })
+	found, err := m.find(ctx, l)
+	m.do(func(now time.Time) receipts.Actions { return m.step.Found(l.ID, found, err, now) })
 }
 
-// find looks for a hand-off by the forms of a receipt's id, or else for one in doubt, by its
-// reference and its recipient.
-func (m *matching) find(ctx context.Context, l receipts.Lookup) (ref ledger.HandoffRef, how event.Match, ok bool, err error) {
-	d := l.Delivery
-	if len(l.IDs) > 0 {
-		if ref, ok, err = m.views.Handoff(ctx, d.Account, l.IDs); err != nil || ok {
-			return ref, receipts.MatchOf(d.Receipt.ID, ref.CarrierID), ok, err
+// recipientsRead bounds the hand-offs of one look-up whose recipients are read. Nearly every look-up finds one or none.
+const recipientsRead = 8
+
+// find looks for the hand-offs that have one of a receipt's keys, with their recipients where they count.
+func (m *matching) find(ctx context.Context, l receipts.Lookup) ([]receipts.Candidate, error) {
+	if len(l.Keys) == 0 {
+		return nil, nil
+	}
+	refs, err := m.views.Handoffs(ctx, l.Delivery.Account, l.Keys)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]receipts.Candidate, len(refs))
+	recipients := l.Recipients(refs)
+	for i, ref := range refs {
+		found[i].Ref = ref
+		if !recipients || i >= recipientsRead {
+			continue
+		}
+		f, ok, err := m.finder.Find(ctx, ref.Tenant, ref.Message)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		if found[i].To, found[i].From, err = m.addressesOf(ctx, f.Position); err != nil {
+			return nil, err
 		}
 	}
-	if d.Reference == 0 {
-		return ref, "", false, nil
-	}
-	if ref, ok, err = m.views.Handoff(ctx, d.Account, []string{ledger.ReferenceKey(d.Reference)}); err != nil || !ok {
-		return ref, "", false, err
-	}
-	f, ok, err := m.finder.Find(ctx, ref.Tenant, ref.Message)
-	if err != nil || !ok {
-		return ref, "", false, err
-	}
-	to := m.recipientOf(ctx, f.Position)
-	return ref, event.MatchReference, to != "" && receipts.SamePerson(d.From, to), nil
+	return found, nil
 }
 
-// recipientOf is the number that a submit is for; "" if the submit cannot be read.
-func (m *matching) recipientOf(ctx context.Context, at event.Position) sms.Number {
+// addressesOf are the number that a submit is for, and its sender. They are "" if that can never be read; an error
+// says that it may be read later.
+func (m *matching) addressesOf(ctx context.Context, at event.Position) (sms.Number, sms.Sender, error) {
 	e, err := ledger.ReadEvent(ctx, m.ledger, at)
 	if err != nil {
-		return ""
+		if errors.Is(err, ledger.ErrDamaged) {
+			return "", "", nil
+		}
+		return "", "", err
 	}
-	_, content, err := ledger.OpenContent(m.vault, e)
+	d, content, err := ledger.OpenContent(m.vault, e)
 	if err != nil {
-		return ""
+		if errors.Is(err, ledger.ErrRefused) {
+			return "", "", err
+		}
+		return "", "", nil
 	}
-	return sms.Number(content.To)
+	return sms.Number(content.To), sms.Sender(d.From), nil
 }
 
 // record appends a receipt to its message's stream.
@@ -250,11 +273,16 @@ func (m *matching) keep(x *receipts.Kept) {
 		return
 	}
 	data := received(&x.Delivery)
-	if data.Sealed, err = m.writer.Seal(m.level(), stream, ledger.ClassCarrier, x.ID, event.Inbound{From: x.Delivery.From, Raw: x.Delivery.Raw}); err != nil {
+	if data.Sealed, err = m.writer.Seal(m.level(), stream, ledger.ClassCarrier, x.ID, kept(&x.Delivery)); err != nil {
 		x.Ack(err)
 		return
 	}
 	m.writer.Queue(stream.Partition, m.writer.Write(stream, x.ID, data), x.Ack)
+}
+
+// kept is what of a receipt in the inbox is sealed: all that it is matched by and that its event does not have.
+func kept(d *ledger.Delivery) event.Inbound {
+	return event.Inbound{From: d.From, To: d.To, TextID: d.Receipt.TextID, Raw: d.Raw}
 }
 
 // received is a receipt as events have it, without the message that it is about.
@@ -306,9 +334,20 @@ func (m *matching) unansweredOf(p event.Partition, s *recipient.State, msg *reci
 func (m *matching) unanswered(ctx context.Context, x unanswered) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
-	if to := m.recipientOf(ctx, x.submit); to != "" {
+	if to, _, err := m.addressesOf(ctx, x.submit); err == nil && to != "" {
 		m.do(func(now time.Time) receipts.Actions { return m.step.Unanswered(x.account, x.reference, x.ref, to, now) })
 	}
+}
+
+// hexIDs says where the accounts write their ids in hexadecimal; see Stats.HexIDs.
+func (m *matching) hexIDs() map[string]string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := map[string]string{}
+	for account, h := range m.step.HexIDs() {
+		out[account] = string(h)
+	}
+	return out
 }
 
 // waiting is how many receipts are parked.

@@ -115,6 +115,9 @@ type Stats struct {
 	Waiting map[string]int
 	Parked  int
 	Backlog int64
+	// HexIDs says, by carrier account, where it writes its ids in hexadecimal ("responses" or "receipts"), while it writes
+	// them in decimal in the other place: because hex_ids says so, or because receipts showed it since the start.
+	HexIDs map[string]string
 	// Decided counts the effective decisions, Voids the void events by reason, States the
 	// receipts by state, and Doubts the hand-offs that became in doubt.
 	Decided map[Deciding]int64
@@ -144,7 +147,7 @@ func (n *Node) Stats() Stats {
 	m := &n.metrics
 	s := Stats{World: n.cfg.World, Receipts: m.receipts.Load(), Inbound: m.inbound.Load(),
 		Orphans: m.orphans.Load(), Effective: m.effective.Load(), Void: m.void.Load(), Lost: m.lost.Load(),
-		Waiting: map[string]int{}, Parked: n.matching.waiting(), Failed: map[string]error{}, Ready: n.Takes() == nil}
+		Waiting: map[string]int{}, Parked: n.matching.waiting(), HexIDs: n.matching.hexIDs(), Failed: map[string]error{}, Ready: n.Takes() == nil}
 	s.Submitted, s.Refused = n.intake.Counts()
 	for i := range s.Handoffs {
 		s.Handoffs[i] = m.handoffs[i].Load()

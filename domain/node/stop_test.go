@@ -23,12 +23,12 @@ type hung struct {
 	begun atomic.Int64
 }
 
-func (h *hung) Handoff(ctx context.Context, account string, keys []string) (ledger.HandoffRef, bool, error) {
+func (h *hung) Handoffs(ctx context.Context, account string, keys []string) ([]ledger.HandoffRef, error) {
 	h.begun.Add(1)
 	if err := h.wait(ctx); err != nil {
-		return ledger.HandoffRef{}, false, err
+		return nil, err
 	}
-	return h.Views.Handoff(ctx, account, keys)
+	return h.Views.Handoffs(ctx, account, keys)
 }
 
 // receiptOf is one under an id that nothing was handed off under.

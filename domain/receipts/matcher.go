@@ -4,8 +4,10 @@
 package receipts
 
 import (
+	"bytes"
 	"container/list"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -52,17 +54,20 @@ const (
 // recipient. A receipt may come before the answer to its hand-off. Then it is put into the inbox
 // and waits, parked, until the answer or the views tell its message.
 //
+// A receipt's id has several forms (idForms). The first form counts that a hand-off has whose number agrees with the
+// receipt's. If no number agrees, because the receipt has none, a hand-off with exactly the receipt's id counts, and
+// one in the base in which the account is known to write its ids. No other does: a receipt that is not certain waits.
+//
 // It is a step: it has no goroutine, no lock and no clock, looks nothing up and appends nothing.
 // What is to be done, its Actions say.
 type Matcher struct {
-	accounts map[string]ledger.Account
+	accounts accounts
 	// shared says that other nodes make hand-offs too. The views have them.
 	shared bool
 	newID  func(now time.Time) event.ID
 
-	known map[string]ledger.HandoffRef // hand-offs by account and the carrier's id
-	order []string                     // the keys of known, the oldest first
-	calls map[string]calledPart        // parts by account and reference
+	order []*handoff // those in memory, the oldest first
+	calls calls
 
 	parking
 	// waiting are unacknowledged receipts that wait for another node's hand-off, in order of
@@ -85,14 +90,36 @@ type calledPart struct {
 	at           time.Time
 }
 
+// calls are the parts that carriers were called with, by account and reference.
+type calls map[string]calledPart
+
+// forget forgets a part's reference, unless another part or attempt uses the same one.
+func (c calls) forget(k string, h *ledger.Handoff) {
+	if p := c[k]; p.of(h) {
+		delete(c, k)
+	}
+}
+
+// awaits reports whether the id of a part is not known that went to a receipt's number: its answer is still to come, or
+// will not come. The receipt may be about that part.
+func (c calls) awaits(d *ledger.Delivery) bool {
+	prefix := idKey(d.Account, "")
+	for k, p := range c {
+		if strings.HasPrefix(k, prefix) && judge(d, p.to, "") == agrees {
+			return true
+		}
+	}
+	return false
+}
+
 // receipt is a receipt that is not matched yet.
 type receipt struct {
 	id      event.ID // of its event: the matched one, or the inbox's
 	d       ledger.Delivery
 	ack     func(error)
 	inbox   bool      // it is in the inbox, or on its way there: parked, and acknowledged from there
-	ids     []string  // the forms of its id
-	keys    []string  // under which it is parked, once it is
+	keys    []string  // under which it is looked up, and parked: of the forms of its ids, and of its reference
+	asked   bool      // the views were asked for hand-offs, of other nodes too
 	at      time.Time // when it came
 	waits   int       // how often it has waited for another node's hand-off
 	element *list.Element
@@ -112,15 +139,37 @@ type Actions struct {
 	Kept []Kept
 	// Acks are deliveries to be answered now.
 	Acks []Ack
+	// Learned are accounts of which another base of their ids is believed from now on.
+	Learned []Learned
 }
 
-// Lookup asks the views for the hand-off that a receipt is about: by the forms of its id; or
-// else, if the receipt has a reference, for a part in doubt or without an id, with that reference, that went to the
-// receipt's recipient. Tell Found the answer.
+// Learned says where an account writes its ids in hexadecimal, as its last 20 receipts with a legible number showed it.
+type Learned struct {
+	Account string
+	HexIDs  HexIDs
+}
+
+// Lookup asks the views for the hand-offs that a receipt may be about. Tell Found the answer.
 type Lookup struct {
-	ID       uint64
-	IDs      []string
+	ID uint64
+	// Keys are those for Views.Handoffs: of each form of the receipt's ids, and of its reference.
+	Keys     []string
 	Delivery *ledger.Delivery
+	hexIDs   HexIDs
+}
+
+// Recipients reports whether Found needs the numbers and senders of the hand-offs that were found. It needs none where
+// the receipt has no number with four legible digits, and none where its source address has none and there is only one
+// hand-off, with exactly its id.
+func (l *Lookup) Recipients(found []ledger.HandoffRef) bool {
+	d := l.Delivery
+	if legibleDigits(d.From) < 4 && legibleDigits(d.To) < 4 {
+		return false
+	}
+	if len(found) == 1 && l.hexIDs == NoHexIDs && found[0].CarrierID != "" && (found[0].CarrierID == d.Receipt.ID || found[0].CarrierID == d.Receipt.TextID) {
+		return legibleDigits(d.From) >= 4
+	}
+	return true
 }
 
 // Matched is a receipt whose message is known. Append it to the message's stream, and call Ack
@@ -157,14 +206,18 @@ type Ack struct {
 
 // New returns a Matcher that knows no hand-off. shared says that other nodes make hand-offs too.
 func New(accounts map[string]ledger.Account, shared bool, newID func(now time.Time) event.ID) *Matcher {
-	return &Matcher{accounts: accounts, shared: shared, newID: newID, known: map[string]ledger.HandoffRef{}, calls: map[string]calledPart{},
+	return &Matcher{accounts: newAccounts(accounts), shared: shared, newID: newID, calls: calls{},
 		lookups: map[uint64]*receipt{}, parking: parking{bounds: bounds{maxRemembered, maxParked, MaxLookups - looksAtOnce, looksAtOnce},
 			parked: map[string][]*receipt{}, arrival: list.New()}}
 }
 
+// HexIDs says where the accounts write their ids in hexadecimal, as far as it is believed: because the configuration
+// says so, or because receipts showed it. Other accounts are not in it.
+func (m *Matcher) HexIDs() map[string]HexIDs { return m.accounts.hexIDs() }
+
 // Called remembers a part before the carrier is called with it, if the account delivers receipts.
 func (m *Matcher) Called(account string, s ledger.Stream, h *ledger.Handoff, now time.Time) {
-	if a, known := m.accounts[account]; known && !a.Tells.Receipts {
+	if !m.accounts.of(account).Tells.Receipts {
 		return
 	}
 	k := referenceKey(account, h.Reference)
@@ -183,27 +236,24 @@ func refOf(s ledger.Stream, h *ledger.Handoff, id string) ledger.HandoffRef {
 // now. After HandoffUnknown another answer may come: then the id counts, and no longer the reference. A
 // part that the carrier took without an id is found by its reference, like one without an answer.
 func (m *Matcher) Answered(account string, s ledger.Stream, h *ledger.Handoff, r ledger.HandoffResult) (out Actions) {
-	if a, known := m.accounts[account]; known && !a.Tells.Receipts {
+	a := m.accounts.of(account)
+	if !a.Tells.Receipts {
 		return out
 	}
 	k := referenceKey(account, h.Reference)
 	switch {
 	case r.Status == ledger.HandoffTaken && r.CarrierID != "":
-		m.forgetCall(k, h)
-		ref := refOf(s, h, r.CarrierID)
-		for _, id := range idForms(m.accounts[account], r.CarrierID) {
-			k := idKey(account, id)
-			m.remember(k, ref)
-			m.move(&out, m.unpark(k, ""), ref, true)
-		}
+		m.calls.forget(k, h)
+		m.remember(a.add(refOf(s, h, r.CarrierID), h.To, h.From))
+		m.unpark(&out, idKey(account, sms.IDKey(r.CarrierID)))
 	case r.Status == ledger.HandoffTaken || r.Status == ledger.HandoffUnknown:
 		if c := m.calls[k]; c.of(h) {
 			c.unanswerable = true
 			m.calls[k] = c
-			m.move(&out, m.unpark(k, c.to), c.ref, false)
+			m.unpark(&out, k)
 		}
 	default:
-		m.forgetCall(k, h)
+		m.calls.forget(k, h)
 	}
 	return out
 }
@@ -213,24 +263,29 @@ func (c *calledPart) of(h *ledger.Handoff) bool {
 	return c.ref.Message == h.Message && c.ref.Attempt == h.Attempt && c.ref.Part == h.Part
 }
 
-// forgetCall forgets a part's reference, unless another part or attempt uses the same one.
-func (m *Matcher) forgetCall(k string, h *ledger.Handoff) {
-	if c := m.calls[k]; c.of(h) {
-		delete(m.calls, k)
+// remember keeps a hand-off that is new in memory, and forgets the oldest quarter when there are too many.
+func (m *Matcher) remember(h *handoff) {
+	if h == nil {
+		return
+	}
+	m.order = append(m.order, h)
+	if most := m.bounds.remembered; len(m.order) > most {
+		for _, old := range m.order[:most/4] {
+			old.forget()
+		}
+		m.order = append([]*handoff(nil), m.order[most/4:]...)
 	}
 }
 
-// remember keeps a hand-off under a key, and forgets the oldest quarter when there are too many.
-func (m *Matcher) remember(k string, ref ledger.HandoffRef) {
-	if _, ok := m.known[k]; !ok {
-		m.order = append(m.order, k)
+// unpark matches the receipts parked under a key that it now has the message of.
+func (m *Matcher) unpark(out *Actions, k string) {
+	if len(m.parked) == 0 {
+		return
 	}
-	m.known[k] = ref
-	if most := m.bounds.remembered; len(m.order) > most {
-		for _, old := range m.order[:most/4] {
-			delete(m.known, old)
+	for _, r := range slices.Clone(m.parked[k]) {
+		if m.match(out, r, nil) {
+			m.unlink(r)
 		}
-		m.order = append([]string(nil), m.order[most/4:]...)
 	}
 }
 
@@ -249,17 +304,25 @@ func (m *Matcher) Unanswered(account string, reference uint16, ref ledger.Handof
 	}
 	k := referenceKey(account, reference)
 	m.calls[k] = calledPart{ref: ref, to: to, unanswerable: true, at: now}
-	m.move(&out, m.unpark(k, to), ref, false)
+	m.unpark(&out, k)
 	return out
 }
 
 // Receipt takes a receipt that a carrier delivered. ack is called when it is durable, or with an
 // error.
 func (m *Matcher) Receipt(d ledger.Delivery, ack func(error), now time.Time) (out Actions) {
-	r := m.receipt(m.newID(now), d, now)
+	id, a := m.newID(now), m.accounts.of(d.Account)
+	if h := a.plain(&d); h != nil {
+		if a.base.run > 0 {
+			a.learn(&out, d.Receipt.ID, h.ref.CarrierID)
+		}
+		out.Matched = []Matched{{ID: id, Ref: h.ref, Delivery: d, Match: event.MatchID, Ack: ack}}
+		return out
+	}
+	r := m.receipt(id, d, now)
 	r.ack = ack
 	switch {
-	case m.recall(&out, r):
+	case m.match(&out, r, nil):
 	case m.open >= m.bounds.open:
 		out.Acks = append(out.Acks, Ack{ack, ledger.ErrRefused})
 	default:
@@ -269,56 +332,94 @@ func (m *Matcher) Receipt(d ledger.Delivery, ack func(error), now time.Time) (ou
 	return out
 }
 
-// receipt is one with the keys that it is parked under.
+// receipt is one with the keys that it is looked up, and parked, under.
 func (m *Matcher) receipt(id event.ID, d ledger.Delivery, at time.Time) *receipt {
-	r := &receipt{id: id, d: d, at: at, ids: idForms(m.accounts[d.Account], d.Receipt.ID), index: -1}
-	for _, form := range r.ids { // the first two forms are often one
-		if k := idKey(d.Account, form); !slices.Contains(r.keys, k) {
+	r := &receipt{id: id, d: d, at: at, index: -1}
+	forms := idForms(d.Receipt, m.accounts.of(d.Account).base.now)
+	for i := range forms { // several forms often have one key
+		if k := forms[i].key; !slices.Contains(r.keys, k) {
 			r.keys = append(r.keys, k)
 		}
 	}
 	if d.Reference != 0 {
-		r.keys = append(r.keys, referenceKey(d.Account, d.Reference))
+		r.keys = append(r.keys, ledger.ReferenceKey(d.Reference))
 	}
 	return r
 }
 
-// recall matches a receipt by this node's own hand-offs: by its id, or a part whose answer
-// will not come by its reference and its recipient.
-func (m *Matcher) recall(out *Actions, r *receipt) bool {
-	for _, id := range r.ids {
-		if ref, ok := m.known[idKey(r.d.Account, id)]; ok {
-			m.match(out, r, ref, MatchOf(r.d.Receipt.ID, ref.CarrierID))
+// match matches a receipt to one of this node's own hand-offs, or of those that the views found.
+func (m *Matcher) match(out *Actions, r *receipt, found []Candidate) bool {
+	return m.byID(out, r, found) || m.byReference(out, r, found)
+}
+
+// byID matches a receipt by a form of its id.
+func (m *Matcher) byID(out *Actions, r *receipt, found []Candidate) bool {
+	a := m.accounts.of(r.d.Account)
+	h := a.base.now
+	forms := idForms(r.d.Receipt, h)
+	best := func(f *form, want verdict) (ref ledger.HandoffRef, ok bool) {
+		a.candidates(f, found, func(x *ledger.HandoffRef, to sms.Number, from sms.Sender) {
+			// Of several with one id, the newest counts.
+			if judge(&r.d, to, from) == want && (!ok || bytes.Compare(x.Message[:], ref.Message[:]) > 0) {
+				ref, ok = *x, true
+			}
+		})
+		return ref, ok
+	}
+	for i := range forms {
+		f := &forms[i]
+		if f.hasty(h) && !r.asked {
+			continue
+		}
+		if ref, ok := best(f, agrees); ok && !(f.hasty(h) && m.calls.awaits(&r.d)) {
+			if r.d.Receipt.TextID == "" {
+				a.learn(out, f.id, ref.CarrierID)
+			}
+			m.matched(out, r, ref, f.match(ref.CarrierID))
 			return true
 		}
 	}
-	c := m.calls[referenceKey(r.d.Account, r.d.Reference)]
-	if r.d.Reference == 0 || !c.unanswerable || !SamePerson(r.d.From, c.to) {
-		return false
+	for _, says := range [...]verdict{silent, doubts} {
+		for i := range forms {
+			f := &forms[i]
+			if !f.sure(h) || says == doubts && !r.asked {
+				continue
+			}
+			if ref, ok := best(f, says); ok && !(says == doubts && m.calls.awaits(&r.d)) {
+				m.matched(out, r, ref, f.match(ref.CarrierID))
+				return true
+			}
+		}
 	}
-	m.match(out, r, c.ref, event.MatchReference)
-	return true
+	return false
 }
 
-// match asks for a receipt to be appended to its message's stream. If it waited in the inbox, its
+// byReference matches a receipt to a part whose answer will not come, by its reference and its recipient.
+func (m *Matcher) byReference(out *Actions, r *receipt, found []Candidate) bool {
+	if r.d.Reference == 0 {
+		return false
+	}
+	if c := m.calls[referenceKey(r.d.Account, r.d.Reference)]; c.unanswerable && judge(&r.d, c.to, "") == agrees {
+		m.matched(out, r, c.ref, event.MatchReference)
+		return true
+	}
+	for i := range found {
+		if c := &found[i]; c.Ref.CarrierID == "" && judge(&r.d, c.To, c.From) == agrees {
+			m.matched(out, r, c.Ref, event.MatchReference)
+			return true
+		}
+	}
+	return false
+}
+
+// matched asks for a receipt to be appended to its message's stream. If it waited in the inbox, its
 // new id is derived from its inbox event: if it is moved twice, the second copy is void.
-func (m *Matcher) match(out *Actions, r *receipt, ref ledger.HandoffRef, how event.Match) {
+func (m *Matcher) matched(out *Actions, r *receipt, ref ledger.HandoffRef, how event.Match) {
 	x := Matched{ID: r.id, Ref: ref, Delivery: r.d, Match: how, Ack: r.ack}
 	if r.inbox {
 		x.ID, x.Received, x.Ack, x.Parked = event.Derive(r.id, "matched"), r.at, nil, &Parked{r}
 	}
 	out.Matched = append(out.Matched, x)
-}
-
-// move matches receipts that were parked. byID: by the carrier's id, not by a reference.
-func (m *Matcher) move(out *Actions, rs []*receipt, ref ledger.HandoffRef, byID bool) {
-	for _, r := range rs {
-		how := event.MatchReference
-		if byID {
-			how = MatchOf(r.d.Receipt.ID, ref.CarrierID)
-		}
-		m.match(out, r, ref, how)
-	}
 }
 
 func (m *Matcher) lookup(out *Actions, r *receipt) {
@@ -327,27 +428,29 @@ func (m *Matcher) lookup(out *Actions, r *receipt) {
 	if r.inbox {
 		m.looking++
 	}
-	out.Lookups = append(out.Lookups, Lookup{ID: m.lastID, IDs: r.ids, Delivery: &r.d})
+	out.Lookups = append(out.Lookups, Lookup{ID: m.lastID, Keys: r.keys, Delivery: &r.d, hexIDs: m.accounts.of(r.d.Account).base.now})
 }
 
-// Found takes the answer to a look-up: the hand-off and how it matched. ok is false if the views
-// know none; err is set if they did not answer.
-func (m *Matcher) Found(id uint64, ref ledger.HandoffRef, how event.Match, ok bool, err error, now time.Time) (out Actions) {
+// Found takes the answer to a look-up: the hand-offs that the views have, in any order. err is set if they did not
+// answer.
+func (m *Matcher) Found(id uint64, found []Candidate, err error, now time.Time) (out Actions) {
 	r := m.lookups[id]
 	if r == nil {
 		return out
 	}
 	delete(m.lookups, id)
+	if err != nil {
+		found = nil
+	}
+	r.asked = r.asked || err == nil && (!m.shared || r.inbox || r.waits >= crossWaits)
 	if r.inbox {
 		m.looking--
-		m.foundParked(&out, r, ref, how, ok && err == nil, now)
+		m.foundParked(&out, r, found, now)
 		return out
 	}
 	m.open--
 	switch {
-	case err == nil && ok:
-		m.match(&out, r, ref, how)
-	case m.recall(&out, r): // the carrier's answer came after the look-up
+	case m.match(&out, r, found): // without found too: the carrier's answer may have come after the look-up
 	case err != nil:
 		out.Acks = append(out.Acks, Ack{r.ack, err})
 	case m.shared && r.waits < crossWaits:
@@ -364,12 +467,11 @@ func (m *Matcher) Found(id uint64, ref ledger.HandoffRef, how event.Match, ok bo
 }
 
 // foundParked is Found for a receipt that waits in the inbox.
-func (m *Matcher) foundParked(out *Actions, r *receipt, ref ledger.HandoffRef, how event.Match, ok bool, now time.Time) {
+func (m *Matcher) foundParked(out *Actions, r *receipt, found []Candidate, now time.Time) {
 	switch {
 	case r.element == nil: // matched or dropped meanwhile
-	case ok:
+	case m.match(out, r, found):
 		m.unlink(r)
-		m.match(out, r, ref, how)
 	default:
 		m.lookLater(r, now)
 	}
@@ -422,15 +524,3 @@ func (m *Matcher) Due(now time.Time, owner bool) (out Actions, next time.Time) {
 
 // Waiting is how many receipts are parked.
 func (m *Matcher) Waiting() int { return m.arrival.Len() }
-
-// idForms are the forms of a carrier's id under which a hand-off is remembered and looked up.
-func idForms(a ledger.Account, id string) []string {
-	if id == "" {
-		return nil
-	}
-	forms := sms.IDKeys(id)
-	if !a.HexIDs && len(forms) > 2 {
-		forms = forms[:2] // exact, without leading zeros
-	}
-	return forms
-}

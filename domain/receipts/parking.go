@@ -3,8 +3,6 @@ package receipts
 import (
 	"container/list"
 	"time"
-
-	"github.com/chirograph/chirograph/domain/sms"
 )
 
 // bounds of a Matcher's memory.
@@ -13,7 +11,7 @@ type bounds struct{ remembered, parked, open, looking int }
 // parking is the receipts that wait for their message. They are durable in the inbox.
 type parking struct {
 	bounds  bounds
-	parked  map[string][]*receipt // by account and id, and by account and reference
+	parked  map[string][]*receipt // by account and each of its keys
 	arrival *list.List            // the same, in order of arrival
 	looks   looks                 // the same, by when they are looked up; without those that are being looked up
 }
@@ -23,7 +21,7 @@ func (p *parking) parkedAs(r *receipt) *receipt {
 	if len(r.keys) == 0 {
 		return nil
 	}
-	for _, x := range p.parked[r.keys[0]] {
+	for _, x := range p.parked[idKey(r.d.Account, r.keys[0])] {
 		if x.id == r.id {
 			return x
 		}
@@ -40,6 +38,7 @@ func (p *parking) park(r *receipt, now time.Time, first time.Duration) {
 	p.expire(now, p.bounds.parked-1)
 	r.element = p.arrival.PushBack(r)
 	for _, k := range r.keys {
+		k = idKey(r.d.Account, k)
 		p.parked[k] = append(p.parked[k], r)
 	}
 	r.wait, r.next = firstLook, now.Add(first)
@@ -54,20 +53,6 @@ func (p *parking) expire(now time.Time, most int) {
 	}
 }
 
-// unpark takes out the receipts parked under a key, which is an id; with to, which is the
-// number that a part went to, the key is a reference, and the receipts are those from there.
-func (p *parking) unpark(k string, to sms.Number) (out []*receipt) {
-	for _, r := range p.parked[k] {
-		if to == "" || SamePerson(r.d.From, to) {
-			out = append(out, r)
-		}
-	}
-	for _, r := range out {
-		p.unlink(r)
-	}
-	return out
-}
-
 // unlink takes a receipt out of the order of arrival, out of what is looked up, and from
 // under all of its keys.
 func (p *parking) unlink(r *receipt) {
@@ -75,6 +60,7 @@ func (p *parking) unlink(r *receipt) {
 	p.arrival.Remove(r.element)
 	r.element = nil
 	for _, k := range r.keys {
+		k = idKey(r.d.Account, k)
 		rest := p.parked[k][:0]
 		for _, x := range p.parked[k] {
 			if x != r {

@@ -45,15 +45,15 @@ type model struct {
 	durable []Kept      // in the inbox
 	lookups []Lookup    // that have not been answered
 	called  []*ledger.Handoff
-	parts   map[*ledger.Handoff]string // account
-	known   map[string]ledger.HandoffRef
+	parts   map[*ledger.Handoff]string   // account
+	known   map[string][]Candidate       // by account: what it took
 	doubt   map[string][]*ledger.Handoff // by account and reference, those whose answer has no id, or will not come
-	found   *ledger.HandoffRef           // what the views said in this step
+	found   []Candidate                  // what the views said in this step
 	n       byte
 }
 
 func newModel(t *rapid.T) *model {
-	x := &model{T: t, now: begun, parts: map[*ledger.Handoff]string{}, known: map[string]ledger.HandoffRef{}, doubt: map[string][]*ledger.Handoff{}}
+	x := &model{T: t, now: begun, parts: map[*ledger.Handoff]string{}, known: map[string][]Candidate{}, doubt: map[string][]*ledger.Handoff{}}
 	shared := rapid.Bool().Draw(t, "shared")
 	bounds := bounds{remembered: 8, parked: rapid.IntRange(1, 6).Draw(t, "room"), open: rapid.IntRange(1, 6).Draw(t, "openings"), looking: rapid.IntRange(1, 3).Draw(t, "at once")}
 	for i := range x.m {
@@ -87,7 +87,7 @@ func (x *model) step(f func(m *Matcher, i int) Actions) Actions {
 func plain(a Actions) string {
 	s := ""
 	for _, l := range a.Lookups {
-		s += fmt.Sprintf("look-up %d of %q %+v\n", l.ID, l.IDs, written(l.Delivery))
+		s += fmt.Sprintf("look-up %d of %q %+v\n", l.ID, l.Keys, written(l.Delivery))
 	}
 	for _, y := range a.Matched {
 		s += fmt.Sprintf("matched %s %+v %s %s %s, ack %v, again %v\n", y.ID, y.Ref, written(y.Delivery), y.Match, y.Received, y.Ack != nil, y.Parked != nil)
@@ -97,6 +97,9 @@ func plain(a Actions) string {
 	}
 	for _, y := range a.Acks {
 		s += fmt.Sprintf("ack %v\n", y.Err)
+	}
+	for _, y := range a.Learned {
+		s += fmt.Sprintf("learned %v\n", y)
 	}
 	return s
 }
@@ -156,23 +159,28 @@ func (x *model) of(r *receipt) *modelled {
 	return nil
 }
 
-// right: a receipt is matched to no other message than its id or its reference says, or the
-// views said.
+// right: a receipt is matched to no other message than its id, or its reference, and its number allow.
 func (x *model) right(y *Matched) {
 	d := &y.Delivery
-	if x.found != nil && y.Ref == *x.found {
-		return
-	}
 	if y.Match == event.MatchReference {
 		for _, h := range x.doubt[referenceKey(d.Account, d.Reference)] {
 			if d.Reference != 0 && refTo(h, "") == y.Ref && SamePerson(d.From, h.To) {
 				return
 			}
 		}
-	} else {
-		for _, id := range idForms(x.m[0].accounts[d.Account], d.Receipt.ID) {
-			if ref, ok := x.known[idKey(d.Account, id)]; ok && ref == y.Ref {
+		for _, c := range x.found {
+			if d.Reference != 0 && c.Ref == y.Ref && c.Ref.CarrierID == "" && SamePerson(d.From, c.To) {
 				return
+			}
+		}
+	} else {
+		for _, c := range slices.Concat(x.known[d.Account], x.found) {
+			for _, f := range idForms(d.Receipt, NoHexIDs) {
+				says := judge(d, c.To, c.From)
+				sure := c.Ref.CarrierID == d.Receipt.ID || x.m[0].accounts.of(d.Account).base.now != NoHexIDs
+				if c.Ref == y.Ref && f.key == sms.IDKey(c.Ref.CarrierID) && (says == agrees || says != contradicts && sure) {
+					return
+				}
 			}
 		}
 	}
@@ -251,9 +259,7 @@ func (x *model) answer() {
 	r := ledger.HandoffResult{Status: rapid.SampledFrom([]ledger.HandoffStatus{ledger.HandoffTaken, ledger.HandoffTaken, ledger.HandoffUnknown, ledger.HandoffFinal, ledger.HandoffRetry}).Draw(x.T, "status")}
 	if r.Status == ledger.HandoffTaken {
 		r.CarrierID = x.id("answered")
-		for _, id := range idForms(x.m[0].accounts[account], r.CarrierID) {
-			x.known[idKey(account, id)] = refTo(h, r.CarrierID)
-		}
+		x.known[account] = append(x.known[account], Candidate{refTo(h, r.CarrierID), h.To, h.From})
 	}
 	if r.Status == ledger.HandoffUnknown || r.Status == ledger.HandoffTaken && r.CarrierID == "" {
 		x.inDoubt(account, h)
@@ -290,19 +296,18 @@ func (x *model) find() {
 func (x *model) answered(i, found int) {
 	l := x.lookups[i]
 	x.lookups = slices.Delete(x.lookups, i, i+1)
-	var ref ledger.HandoffRef
 	var err error
 	switch found {
 	case 0:
 		err = errors.New("away")
 	case 1:
-		x.n++
-		ref = ledger.HandoffRef{Message: event.ID{7, 15: x.n}, CarrierID: "v"}
-		x.found = &ref
+		for range rapid.IntRange(1, 3).Draw(x.T, "hand-offs") {
+			x.n++
+			to := rapid.SampledFrom([]sms.Number{ann, bob, ""}).Draw(x.T, "went to")
+			x.found = append(x.found, Candidate{Ref: ledger.HandoffRef{Message: event.ID{7, 15: x.n}, CarrierID: x.id("found")}, To: to})
+		}
 	}
-	x.step(func(m *Matcher, _ int) Actions {
-		return m.Found(l.ID, ref, event.MatchID, found == 1, err, x.now)
-	})
+	x.step(func(m *Matcher, _ int) Actions { return m.Found(l.ID, x.found, err, x.now) })
 	x.found = nil
 }
 

@@ -3,7 +3,6 @@ package sms
 import (
 	"math/big"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -258,63 +257,27 @@ func dateDigits(d string) (time.Time, bool) {
 	return t, err == nil
 }
 
-// sameID reports whether two ids of one carrier account, one from submit_sm_resp and one from a
-// receipt, name the same message. They do if
-//
-//   - they are equal, or
-//   - they are equal without leading zeros, or
-//   - they are the same number, one in hexadecimal and one in decimal, and hexDecimal says that
-//     the account writes ids in these two ways.
-//
-// An empty id names no message.
-//
-// hexDecimal is a setting of the account. It is never guessed for one receipt: among many open
-// messages, one id read as hexadecimal is often another's decimal id.
-func sameID(a, b string, hexDecimal bool) bool {
-	if a == "" || b == "" {
-		return false
+// IDKey is the canonical key of a carrier's id: without leading zeros, in lower case. A hand-off is
+// stored under the key of the id in its answer, and under no other. Zeros alone are "0". The key of
+// "" is "", which names no message.
+func IDKey(id string) string { return strings.ToLower(trimZeros(id)) }
+
+// HexID is the canonical key of an id that is a decimal number, written in hexadecimal. The bool is
+// false if the id has other characters than decimal digits, or more than 40 of them.
+func HexID(id string) (string, bool) {
+	if len(id) > longestID || !isDecimal(id) {
+		return "", false
 	}
-	if a == b || trimZeros(a) == trimZeros(b) {
-		return true
-	}
-	if !hexDecimal {
-		return false
-	}
-	return crossed(a, b) || crossed(b, a)
+	return rebase(id, 10, 16)
 }
 
-// crossed reports whether the two are the same number.
-func crossed(hexadecimal, decimal string) bool {
-	d, ok := hexOf(decimal)
-	return ok && isHex(hexadecimal) && d == strings.ToLower(trimZeros(hexadecimal))
-}
-
-// IDKeys returns the keys under which a carrier's id is looked up, best first:
-//
-//	0   the id as written
-//	1   without leading zeros, in lower case: the canonical key
-//	2…  read as decimal and written in hexadecimal; read as hexadecimal and written
-//	    in decimal: each where the id can be read so
-//
-// A message is stored under its canonical key alone. A receipt's id is looked up under
-// its keys 1 and, for an account that writes hexadecimal in one place and decimal in
-// the other, 2 and on; key 0 picks among several that are found. What was found is a
-// candidate: sameID, with that account's setting, decides. It is empty for "".
-func IDKeys(id string) []string {
-	if id == "" {
-		return nil
+// DecimalID is the canonical key of an id that is a hexadecimal number, written in decimal. The bool
+// is false if the id has other characters than hexadecimal digits, or more than 40 of them.
+func DecimalID(id string) (string, bool) {
+	if len(id) > longestID || !isHex(id) {
+		return "", false
 	}
-	keys := make([]string, 0, 4)
-	canonical := strings.ToLower(trimZeros(id))
-	keys = append(keys, id, canonical)
-	add := func(k string, ok bool) {
-		if ok && !slices.Contains(keys[1:], k) {
-			keys = append(keys, k)
-		}
-	}
-	add(hexOf(id))
-	add(decimalOf(id))
-	return keys
+	return rebase(id, 16, 10)
 }
 
 func trimZeros(id string) string {
@@ -328,25 +291,6 @@ func trimZeros(id string) string {
 // longestID is the longest id that is read as a number: 128 bits have 39 decimal digits.
 const longestID = 40
 
-func hexOf(id string) (string, bool) {
-	if len(id) > longestID {
-		return "", false
-	}
-	for i := range len(id) {
-		if id[i] < '0' || id[i] > '9' {
-			return "", false
-		}
-	}
-	return rebase(id, 10, 16)
-}
-
-func decimalOf(id string) (string, bool) {
-	if len(id) > longestID || !isHex(id) {
-		return "", false
-	}
-	return rebase(id, 16, 10)
-}
-
 func rebase(id string, from, to int) (string, bool) {
 	if n, err := strconv.ParseUint(id, from, 64); err == nil {
 		return strconv.FormatUint(n, to), true
@@ -356,6 +300,15 @@ func rebase(id string, from, to int) (string, bool) {
 		return "", false
 	}
 	return n.Text(to), true
+}
+
+func isDecimal(id string) bool {
+	for i := range len(id) {
+		if id[i] < '0' || id[i] > '9' {
+			return false
+		}
+	}
+	return id != ""
 }
 
 func isHex(id string) bool {

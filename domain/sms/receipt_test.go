@@ -1,9 +1,7 @@
 package sms
 
 import (
-	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -67,6 +65,17 @@ func TestParseReceipt(t *testing.T) {
 		{"a number too high", "id:77 stat:99", "77", StateUnknown, false, "", "", ""},
 		{"bad dates", "id:77 submit date:2613241329 done date:000000000000 stat:DELIVRD", "77", StateDelivered, true, "", "", ""},
 		{"other bad dates", "id:77 submit date:n/a done date:26112413290000000 stat:DELIVRD", "77", StateDelivered, true, "", "", ""},
+		{"a zone without its quarters", "id:77 submit date:2611241200123+00 done date:2611241330 stat:DELIVRD err:034", "77", StateDelivered, true, "034", "", "2026-11-24 13:30:00"},
+		{"a zone in words", "id:77 submit date:2026-11-24T13:29:01+00:00 done date:2611241330 UTC stat:DELIVRD err:034", "77", StateDelivered, true, "034", "", ""},
+		{"20 digits", "id:77 submit date:20261124132901000000 done date:20261124133002 stat:UNDELIV err:034", "77", StateUndeliverable, true, "034", "", "2026-11-24 13:30:02"},
+		{"dates first", "submit date:202611241329010000000000 done date:x id:77 stat:UNDELIV err:034", "77", StateUndeliverable, true, "034", "", ""},
+		{"empty dates", "id:77 submit date: done date: stat:DELIVRD err:034", "77", StateDelivered, true, "034", "", ""},
+		{"an octet in a date", "id:77 submit date:26112413\xE929 stat:DELIVRD err:034", "77", StateDelivered, true, "034", "", ""},
+		{"an SMPP time that is no date", "id:77 submit date:269924132901000+ stat:DELIVRD err:034", "77", StateDelivered, true, "034", "", ""},
+		{"a code in letters", "id:77 stat:UNDELIV err:ABSENT text:x", "77", StateUndeliverable, true, "ABSENT", "", ""},
+		{"a code in hexadecimal", "id:77 stat:UNDELIV err:0x22", "77", StateUndeliverable, true, "0x22", "", ""},
+		{"an octet for a code", "id:77 stat:UNDELIV err:\xE9 text:x", "77", StateUndeliverable, true, "\xE9", "", ""},
+		{"a code of two words", "id:77 stat:UNDELIV err:034 absent text:x", "77", StateUndeliverable, true, "034", "", ""},
 		{"30 February", "id:77 submit date:2602301329 stat:DELIVRD", "77", StateDelivered, true, "", "", ""},
 		{"state in the text", "id:77 stat:UNDELIV err:001 text:id:78 stat:DELIVRD err:000", "77", StateUndeliverable, true, "001", "", ""},
 		{"state in the text only", "id:77 err:001 Text:stat:DELIVRD", "77", StateUnknown, false, "001", "", ""},
@@ -115,88 +124,41 @@ func TestMessageState(t *testing.T) {
 	}
 }
 
-func TestSameID(t *testing.T) {
-	for _, c := range []struct {
-		a, b       string
-		plain, hex bool
-	}{
-		{"123", "123", true, true},
-		{"0123", "123", true, true},
-		{"000", "0", true, true},
-		{"0", "00", true, true},
-		{"abc-1", "abc-1", true, true},
-		{"abc", "ABC", false, false}, // an id of letters may differ by case alone
-		{"4D2", "1234", false, true},
-		{"4d2", "1234", false, true},
-		{"1234", "04D2", false, true},
-		{"1234", "1234", true, true},
-		{"10", "16", false, true},
-		{"16", "10", false, true},
-		{"10", "17", false, false},
-		{"FFFFFFFFFFFFFFFFFF", "4722366482869645213695", false, true}, // past 64 bits
-		{"A", "A ", false, false},
-		{"", "", false, false},
-		{"", "0", false, false},
-		{"-10", "-16", false, false},
-		{"+10", "16", false, false},
-		{"0x10", "16", false, false},
-		{"1_0", "16", false, false},
-	} {
-		for _, hex := range []bool{false, true} {
-			want := c.plain
-			if hex {
-				want = c.hex
-			}
-			if sameID(c.a, c.b, hex) != want || sameID(c.b, c.a, hex) != want {
-				t.Errorf("sameID(%q, %q, %v) is not %v", c.a, c.b, hex, want)
-			}
-		}
-	}
-}
-
 func TestIDKeys(t *testing.T) {
-	for id, want := range map[string][]string{
-		"":                      nil,
-		"0":                     {"0", "0"},
-		"000":                   {"000", "0"},
-		"1234":                  {"1234", "1234", "4d2", "4660"},
-		"04D2":                  {"04D2", "4d2", "1234"},
-		"7":                     {"7", "7"},
-		"msg-01":                {"msg-01", "msg-01"},
-		"Msg":                   {"Msg", "msg"},
-		"00Msg":                 {"00Msg", "msg"},
-		strings.Repeat("9", 41): {strings.Repeat("9", 41), strings.Repeat("9", 41)},
+	nines := strings.Repeat("9", 41)
+	for _, c := range []struct{ id, key, hex, decimal string }{ // "": it cannot be read so
+		{"", "", "", ""},
+		{"0", "0", "0", "0"}, {"000", "0", "0", "0"}, {"7", "7", "7", "7"}, {"007", "7", "7", "7"},
+		{"1234", "1234", "4d2", "4660"}, {"04D2", "4d2", "", "1234"}, {"0001234", "1234", "4d2", "4660"},
+		{"msg-01", "msg-01", "", ""}, {"00Msg", "msg", "", ""}, {"-10", "-10", "", ""}, {"+10", "+10", "", ""}, {"0x10", "x10", "", ""},
+		{"1_0", "1_0", "", ""}, {"A ", "a ", "", ""},
+		{"4722366482869645213695", "4722366482869645213695", "ffffffffffffffffff", "85995297019735350385391253"}, // past 64 bits
+		{"FFFFFFFFFFFFFFFFFF", "ffffffffffffffffff", "", "4722366482869645213695"},
+		{nines, nines, "", ""},
 	} {
-		if got := IDKeys(id); !slices.Equal(got, want) {
-			t.Errorf("IDKeys(%q) = %q, want %q", id, got, want)
+		hex, isNumber := HexID(c.id)
+		decimal, isHexadecimal := DecimalID(c.id)
+		if key := IDKey(c.id); key != c.key || hex != c.hex || isNumber != (c.hex != "") || decimal != c.decimal || isHexadecimal != (c.decimal != "") {
+			t.Errorf("%q has the key %q, %q in hexadecimal (%v) and %q in decimal (%v)", c.id, key, hex, isNumber, decimal, isHexadecimal)
 		}
 	}
 }
 
-// What sameID accepts, IDKeys finds under the canonical key of the other.
-func TestIDKeysFindWhatSameIDAccepts(t *testing.T) {
+// However a number is written, its keys are the same, and one is the other in the other base.
+func TestIDKeysOfNumbers(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for range 20_000 {
 		n := rnd.Uint64() >> rnd.IntN(64)
-		write := func() string {
-			s := strconv.FormatUint(n, 10)
-			if rnd.IntN(2) == 0 {
-				s = strconv.FormatUint(n, 16)
-				if rnd.IntN(2) == 0 {
-					s = strings.ToUpper(s)
-				}
-			}
-			return strings.Repeat("0", rnd.IntN(3)) + s
+		zeros := strings.Repeat("0", rnd.IntN(3))
+		decimal, hexadecimal := strconv.FormatUint(n, 10), strconv.FormatUint(n, 16)
+		written := hexadecimal
+		if rnd.IntN(2) == 0 {
+			written = strings.ToUpper(written)
 		}
-		a, b := write(), write()
-		if rnd.IntN(10) == 0 {
-			b = fmt.Sprint(rnd.IntN(20))
-		}
-		if sameID(a, b, true) && !slices.Contains(IDKeys(a)[1:], IDKeys(b)[1]) {
-			t.Fatalf("%q and %q are one, keys %q and %q", a, b, IDKeys(a), IDKeys(b))
-		}
-		if sameID(a, b, false) && IDKeys(a)[1] != IDKeys(b)[1] {
-			t.Fatalf("%q and %q are one, keys %q and %q", a, b, IDKeys(a), IDKeys(b))
+		hex, ok := HexID(zeros + decimal)
+		dec, ok2 := DecimalID(zeros + written)
+		if !ok || !ok2 || hex != hexadecimal || dec != decimal || IDKey(zeros+written) != hexadecimal || IDKey(zeros+decimal) != decimal {
+			t.Fatalf("%s%s is %q in hexadecimal, %s%s is %q in decimal", zeros, decimal, hex, zeros, written, dec)
 		}
 	}
 }
@@ -225,10 +187,11 @@ func FuzzParseReceipt(f *testing.F) {
 		if again, ok2 := ParseReceipt(text + " text: id:5 stat:EXPIRED err:9"); ok2 != ok || again != r {
 			t.Fatalf("%+v became %+v", r, again)
 		}
-		if !sameID(r.ID, r.ID, false) && r.ID != "" {
-			t.Fatal("an id is not itself")
+		if hex, ok := HexID(text); ok {
+			if back, ok := DecimalID(hex); len(hex) <= longestID && (!ok || back != IDKey(text)) {
+				t.Fatalf("%q is %q in hexadecimal, and that %q in decimal", text, hex, back)
+			}
 		}
-		_ = IDKeys(text)
 	})
 }
 

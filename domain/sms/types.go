@@ -65,9 +65,13 @@ const (
 
 // Receipt is a delivery receipt, parsed from TLVs, from its text, or from both.
 type Receipt struct {
-	// ID is the carrier's id as the receipt writes it; "" if there is none.
-	ID    string
-	State MessageState
+	// ID is the carrier's id as the receipt writes it; "" if there is none. If the TLV
+	// receipted_message_id (SMPP 3.4 §5.3.2.12) has one, it is that.
+	ID string
+	// TextID is the id in the text of the receipt, if it differs from ID; else "". Some carriers write
+	// the id in one form in the TLV and in another in the text.
+	TextID string
+	State  MessageState
 	// Final says that the state can no longer change at the carrier.
 	Final bool
 	// Error is the carrier's error code ("err:" or network_error_code); "" if there is none.

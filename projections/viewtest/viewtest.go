@@ -59,6 +59,7 @@ func Exercise(t *testing.T, open func(t *testing.T) Store) {
 		{"a batch that cannot be written fails alone", alone},
 		{"a reset takes its turn", resets},
 		{"hand-offs are found under their ids", handoffs},
+		{"hand-offs with one of several keys are found in order", manyHandoffs},
 		{"hand-offs in doubt are found under their references", doubts},
 		{"keys are remembered, and forgotten by the log's time", reserved},
 		{"recipients are found by a tail, and forgotten by the log's time", tails},
@@ -722,6 +723,14 @@ func alone(t *testing.T, open func(*testing.T) Store) {
 	same(t, "after it was read again", Dump(t, s), Dump(t, fresh))
 }
 
+// first is the first of what was found.
+func first(refs []ledger.HandoffRef) (ref ledger.HandoffRef, ok bool) {
+	if len(refs) > 0 {
+		return refs[0], true
+	}
+	return ref, false
+}
+
 // sent is a message that carrier alpha took under an id.
 func sent(w *World, p int, s *recipient.State, carrierID string) event.ID {
 	id := started(w, p, s, 0, 1)
@@ -750,10 +759,11 @@ func handoffs(t *testing.T, open func(*testing.T) Store) {
 	flush()
 	find := func(account, id string) (event.ID, bool) {
 		t.Helper()
-		ref, ok, err := s.Handoff(ctx, account, sms.IDKeys(id))
+		refs, err := s.Handoffs(ctx, account, []string{sms.IDKey(id)})
 		if err != nil {
 			t.Fatal(err)
 		}
+		ref, ok := first(refs)
 		if ok && (ref.Attempt != 1 || ref.Part != 1 || ref.Subject.IsZero() || ref.Tenant == "") {
 			t.Fatalf("%+v", ref)
 		}
@@ -764,9 +774,9 @@ func handoffs(t *testing.T, open func(*testing.T) Store) {
 		account, id string
 		want        event.ID
 	}{
-		{"alpha", "00004711", padded}, {"alpha", "4711", padded}, {"alpha", "0004711", padded}, {"alpha", "1267", padded}, // 4711 is 0x1267
-		{"alpha", "deadbeef", hex}, {"alpha", "3735928559", hex},
-		{"alpha", "99", older}, {"alpha", "0099", newer}, {"alpha", "00099", newer},
+		{"alpha", "00004711", padded}, {"alpha", "4711", padded}, {"alpha", "0004711", padded}, {"alpha", "1267", event.ID{}}, // 4711 is 0x1267
+		{"alpha", "deadbeef", hex}, {"alpha", "3735928559", event.ID{}},
+		{"alpha", "99", newer}, {"alpha", "0099", newer}, {"alpha", "00099", newer},
 		{"alpha", "12", event.ID{}}, {"beta", "4711", event.ID{}},
 	} {
 		if id, ok := find(c.account, c.id); id != c.want || ok == c.want.IsZero() {
@@ -774,7 +784,8 @@ func handoffs(t *testing.T, open func(*testing.T) Store) {
 		}
 		for range 20 {
 			together.Go(func() {
-				if ref, ok, err := s.Handoff(ctx, c.account, sms.IDKeys(c.id)); err != nil || ref.Message != c.want || ok == c.want.IsZero() {
+				refs, err := s.Handoffs(ctx, c.account, []string{sms.IDKey(c.id)})
+				if ref, ok := first(refs); err != nil || ref.Message != c.want || ok == c.want.IsZero() {
 					t.Errorf("%s %s finds %v together with others, not %v; %v", c.account, c.id, ref.Message, c.want, err)
 				}
 			})
@@ -819,6 +830,40 @@ func handoffs(t *testing.T, open func(*testing.T) Store) {
 	}
 }
 
+// manyHandoffs: all that have one of the keys are found, in the order of the keys, and of one key the newest first.
+func manyHandoffs(t *testing.T, open func(*testing.T) Store) {
+	s := open(t)
+	ctx := context.Background()
+	w := seeded(4)
+	a := w.subjects[0][0]
+	var ids []event.ID
+	for _, id := range []string{"00004711", "DEADBEEF", "99", "0099"} {
+		ids = append(ids, sent(w, 0, a, id))
+	}
+	for range ledger.MaxSameKey + 3 { // a carrier that uses one id for all of its messages
+		ids = append(ids, sent(w, 0, a, "0"))
+	}
+	write(t, s, w.Batch(0, 0, len(w.Steps[0]), false))
+	newest := slices.Clone(ids[len(ids)-ledger.MaxSameKey:])
+	slices.Reverse(newest)
+	for _, c := range []struct {
+		keys, account string
+		want          []event.ID
+	}{
+		{"deadbeef 12 99 4711 99", "alpha", []event.ID{ids[1], ids[3], ids[2], ids[0]}}, {"0", "alpha", newest}, {"4711 0", "alpha", append(ids[:1:1], newest...)},
+		{"12", "alpha", nil}, {"", "alpha", nil}, {"4711", "beta", nil},
+	} {
+		refs, err := s.Handoffs(ctx, c.account, strings.Fields(c.keys))
+		var got []event.ID
+		for _, ref := range refs {
+			got = append(got, ref.Message)
+		}
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q find %v, not %v; %v", c.account, c.keys, got, c.want, err)
+		}
+	}
+}
+
 // doubts: a part in doubt is found under its reference while it is in doubt.
 func doubts(t *testing.T, open func(*testing.T) Store) {
 	s := open(t)
@@ -839,12 +884,13 @@ func doubts(t *testing.T, open func(*testing.T) Store) {
 	expect := func(when string, want map[string]ledger.HandoffRef) {
 		t.Helper()
 		for _, key := range []string{"#4097", "#4098", "#4099", "#65535", "#0", "#1"} {
-			ref, ok, err := s.Handoff(ctx, "alpha", []string{key})
+			refs, err := s.Handoffs(ctx, "alpha", []string{key})
+			ref, ok := first(refs)
 			if err != nil || ok != (want[key].Part > 0) || ref != want[key] {
 				t.Errorf("%s: %s finds %+v, not %+v; %v", when, key, ref, want[key], err)
 			}
 		}
-		if _, ok, err := s.Handoff(ctx, "beta", []string{"#4097"}); ok || err != nil {
+		if refs, err := s.Handoffs(ctx, "beta", []string{"#4097"}); len(refs) > 0 || err != nil {
 			t.Errorf("%s: another account's is found, %v", when, err)
 		}
 	}
@@ -866,14 +912,14 @@ func doubts(t *testing.T, open func(*testing.T) Store) {
 	delete(want, "#4098")
 	delete(want, "#65535")
 	expect("after answers", want)
-	if ref, ok, err := s.Handoff(ctx, "alpha", sms.IDKeys("x2")); !ok || ref.Part != 2 || ref.CarrierID != "x2" || err != nil {
-		t.Errorf("what was in doubt and then taken is %+v, %v", ref, err)
+	if refs, err := s.Handoffs(ctx, "alpha", []string{"x2"}); len(refs) != 1 || refs[0].Part != 2 || refs[0].CarrierID != "x2" || err != nil {
+		t.Errorf("what was in doubt and then taken is %+v, %v", refs, err)
 	}
 	w.add(1, b, &event.ReceiptReceived{Account: "alpha", CarrierID: "y2", Attempt: 1, Part: 2, State: "enroute"}, next)
 	w.add(1, b, &event.ReceiptReceived{Account: "alpha", CarrierID: "y3", Attempt: 1, Part: 3, State: "delivered", Final: true}, next)
 	flush()
 	expect("after receipts", nil)
-	if _, ok, _ := s.Handoff(ctx, "alpha", sms.IDKeys("y2")); !ok {
+	if refs, _ := s.Handoffs(ctx, "alpha", []string{"y2"}); len(refs) != 1 {
 		t.Error("a receipt that is not final closed a hand-off")
 	}
 	asOne(t, w, s, open)

@@ -8,6 +8,7 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
@@ -25,7 +26,7 @@ const most = 256
 type Reader struct {
 	do                 func(ctx context.Context, what string, query func(ctx context.Context) error) error
 	handoffs, reserved *sql.Stmt
-	handoffsAsked      *postgres.Gather[handoffAsked, *handoffFound]
+	handoffsAsked      *postgres.Gather[handoffAsked, []handoffFound]
 	reservedAsked      *postgres.Gather[reservedAsked, *ledger.Reserved]
 }
 
@@ -40,7 +41,9 @@ func New(do func(ctx context.Context, what string, query func(context.Context) e
 func (r *Reader) Prepare(ctx context.Context, read *sql.DB) (err error) {
 	if r.handoffs, err = read.PrepareContext(ctx, `SELECT a.call, a.nth, h.partition, h.tenant, h.subject, h.message, h.attempt, h.part, h.carrier_id, p.time
 		FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) AS a (call, nth, key, account)
-		JOIN handoffs h ON h.key = a.key AND h.account = a.account JOIN partitions p ON p.partition = h.partition`); err != nil {
+		CROSS JOIN LATERAL (SELECT * FROM handoffs WHERE key = a.key AND account = a.account
+			ORDER BY message DESC, attempt DESC, part DESC LIMIT `+strconv.Itoa(ledger.MaxSameKey)+`) h
+		JOIN partitions p ON p.partition = h.partition`); err != nil {
 		return err
 	}
 	r.reserved, err = read.PrepareContext(ctx, `SELECT a.call, r.message, r.input
@@ -50,7 +53,7 @@ func (r *Reader) Prepare(ctx context.Context, read *sql.DB) (err error) {
 	return err
 }
 
-// handoffAsked is one call of Handoff.
+// handoffAsked is one call of Handoffs.
 type handoffAsked struct {
 	account string
 	keys    []string
@@ -62,37 +65,34 @@ type handoffFound struct {
 	key int
 }
 
-// compare is less than 0 if f is the better answer to a call for the id as the receipt has it: it has a better key, or
-// exactly that id, or it is newer.
-func (f *handoffFound) compare(g *handoffFound, id string) int {
-	exact := func(x *handoffFound) int {
-		if x.CarrierID == id {
-			return 0
-		}
-		return 1
-	}
-	return cmp.Or(cmp.Compare(f.key, g.key), cmp.Compare(exact(f), exact(g)), bytes.Compare(g.Message[:], f.Message[:]),
+// compare is less than 0 if f comes before g: it has an earlier key, or is newer.
+func (f *handoffFound) compare(g *handoffFound) int {
+	return cmp.Or(cmp.Compare(f.key, g.key), bytes.Compare(g.Message[:], f.Message[:]),
 		cmp.Compare(g.Attempt, f.Attempt), cmp.Compare(g.Part, f.Part))
 }
 
-// Handoff is part of ledger.Views.
-func (r *Reader) Handoff(ctx context.Context, account string, keys []string) (ref ledger.HandoffRef, ok bool, err error) {
+// Handoffs is part of ledger.Views.
+func (r *Reader) Handoffs(ctx context.Context, account string, keys []string) ([]ledger.HandoffRef, error) {
 	if len(keys) == 0 {
-		return ref, false, nil
+		return nil, nil
 	}
-	var found *handoffFound
-	err = r.do(ctx, "look a carrier's id up", func(ctx context.Context) (err error) {
+	var found []handoffFound
+	err := r.do(ctx, "look a carrier's id up", func(ctx context.Context) (err error) {
 		found, err = r.handoffsAsked.Ask(ctx, handoffAsked{account, keys})
 		return err
 	})
-	if err != nil || found == nil {
-		return ref, false, err
+	if err != nil || len(found) == 0 {
+		return nil, err
 	}
-	return found.HandoffRef, true, nil
+	out := make([]ledger.HandoffRef, len(found))
+	for i := range found {
+		out[i] = found[i].HandoffRef
+	}
+	return out, nil
 }
 
-// askHandoffs answers calls of Handoff.
-func (r *Reader) askHandoffs(ctx context.Context, all []handoffAsked) ([]*handoffFound, error) {
+// askHandoffs answers calls of Handoffs.
+func (r *Reader) askHandoffs(ctx context.Context, all []handoffAsked) ([][]handoffFound, error) {
 	var calls, nths []int64
 	var keys, accounts []string
 	for i, a := range all {
@@ -103,19 +103,19 @@ func (r *Reader) askHandoffs(ctx context.Context, all []handoffAsked) ([]*handof
 			}
 		}
 	}
-	found := make([]*handoffFound, len(all))
+	found := make([][]handoffFound, len(all))
 	err := sqlrows.Each(ctx, r.handoffs, []any{calls, nths, keys, accounts}, func(scan func(...any) error) error {
 		var call, nth int64
 		ref, counts, err := ScanHandoff(scan, &call, &nth)
 		if err != nil || !counts {
 			return err
 		}
-		f := &handoffFound{ref, int(nth)}
-		if best := found[call]; best == nil || f.compare(best, viewrows.Plain(all[call].keys[0])) < 0 {
-			found[call] = f
-		}
+		found[call] = append(found[call], handoffFound{ref, int(nth)})
 		return nil
 	})
+	for _, f := range found {
+		slices.SortFunc(f, func(a, b handoffFound) int { return a.compare(&b) })
+	}
 	return found, err
 }
 

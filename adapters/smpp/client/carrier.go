@@ -334,12 +334,13 @@ func number(m *wire.Message, tag pdu.Tag) (uint32, bool) {
 // readReceipt reads a receipt from its text (SMPP 3.4 appendix B) and its optional parameters.
 // Where both say something, the optional parameters count, because they are exact. parsed says
 // that the text has an id or a state of a receipt. What names something is written as wire.Text
-// does, so that an id is the one in submit_sm_resp.
+// does, so that an id is the one in submit_sm_resp. If the text has another id than
+// receipted_message_id, it is TextID: which of them is the one in submit_sm_resp differs by carrier.
 func readReceipt(m *wire.Message, alphabet sms.Encoding, intermediate bool) (*sms.Receipt, bool) {
 	r, parsed := receiptText(m, alphabet)
 	if f, ok := m.TLVs[pdu.TagReceiptedMessageID]; ok {
-		if id, _, _ := bytes.Cut(f.Data, []byte{0}); len(id) > 0 {
-			r.ID = string(id)
+		if id, _, _ := bytes.Cut(f.Data, []byte{0}); len(id) > 0 && string(id) != r.ID {
+			r.ID, r.TextID = string(id), r.ID
 		}
 	}
 	if v, ok := number(m, pdu.TagMessageStateOption); ok && v <= uint32(sms.StateSkipped) {
@@ -351,7 +352,7 @@ func readReceipt(m *wire.Message, alphabet sms.Encoding, intermediate bool) (*sm
 	if strings.Trim(r.Error, "0") == "" {
 		r.Error = "" // err:000
 	}
-	r.ID, r.Error = wire.Text(r.ID), wire.Text(r.Error)
+	r.ID, r.TextID, r.Error = wire.Text(r.ID), wire.Text(r.TextID), wire.Text(r.Error)
 	r.Intermediate = intermediate
 	r.Final = r.State.Final() && !intermediate
 	return &r, parsed

@@ -44,6 +44,7 @@ var (
 	descLost       = prometheus.NewDesc("chirograph_facts_lost_total", "Facts that could not be recorded within an hour.", nil, nil)
 	descWaiting    = prometheus.NewDesc("chirograph_waiting_messages", "Allowed messages that wait for a slot in a carrier's window.", []string{"account"}, nil)
 	descParked     = prometheus.NewDesc("chirograph_parked_receipts", "Receipts in the inbox that wait for their message.", nil, nil)
+	descHexIDs     = prometheus.NewDesc("chirograph_carrier_hex_ids", "1 for an account whose ids are hexadecimal in responses, or in receipts, and decimal in the other place.", []string{"account", "direction"}, nil)
 	descBacklog    = prometheus.NewDesc("chirograph_backlog_streams", "Streams with work to do.", nil, nil)
 	descStopped    = prometheus.NewDesc("chirograph_partitions_stopped", "Partitions that stopped and need an operator.", nil, nil)
 	descHeld       = prometheus.NewDesc("chirograph_programs_held", "Programs of which nothing is sent until an operator releases them, because the ledger was recovered or restored.", nil, nil)
@@ -110,6 +111,9 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 		gauge(descWaiting, float64(n), account)
 	}
 	gauge(descParked, float64(s.Parked))
+	for account, direction := range s.HexIDs {
+		gauge(descHexIDs, 1, account, direction)
+	}
 	gauge(descBacklog, float64(s.Backlog))
 	gauge(descStopped, float64(len(s.Failed)))
 	gauge(descPauses, float64(len(s.Pauses)))

@@ -56,7 +56,7 @@ type Carrier struct {
 	CancelSM        bool             `yaml:"cancel_sm" default:"false" doc:"The carrier supports cancel_sm: it is asked to cancel a message that it has and whose sender cancels it. (SMPP 3.4 §4.9)"`
 	Alphabet        string           `yaml:"alphabet" doc:"What data_coding 0 means to this carrier: gsm7 or latin1. (SMPP 3.4 §5.2.19)"`
 	Countries       []string         `yaml:"countries" otherwise:"the programs' countries" doc:"Countries (ISO 3166-1 alpha-2, at most 40) whose national numbers this carrier may write as the sender of an inbound text, such as 07400 123456 for a British handset. A number that is national in several of them is held for each; so name only those that it has."`
-	HexIDs          bool             `yaml:"hex_ids" default:"false" doc:"This carrier writes message ids in hexadecimal in submit_sm_resp and in decimal in receipts."`
+	HexIDs          bool             `yaml:"hex_ids" default:"false" doc:"This carrier writes message ids in hexadecimal in submit_sm_resp and in decimal in receipts. Without it, that is learned from receipts whose number is legible, or that it is the other way round."`
 	SniffReceipts   bool             `yaml:"sniff_receipts" default:"false" doc:"Treat an inbound text that looks like a receipt as a receipt. Only for a carrier that sends receipts with esm_class 0: with any other carrier a handset could fake a delivery."`
 
 	password string

@@ -127,8 +127,8 @@ type Views struct {
 	verdicts map[event.Partition][]verdict // of every event, by index
 	queued   map[event.Partition][]queued
 	submits  map[event.ID]submitted
-	handoffs map[string]ledger.HandoffRef // by account and the carrier's id
-	reserved map[string]ledger.Reserved   // by tenant and key
+	handoffs map[string][]ledger.HandoffRef // by account and the key of the carrier's id
+	reserved map[string]ledger.Reserved     // by tenant and key
 	inbound  []ledger.InboundRef
 	carriers map[event.ID]string // to which account each message was routed last
 	tails    []tail
@@ -167,7 +167,7 @@ type submitted struct {
 // NewViews returns views that hold nothing.
 func NewViews() *Views {
 	return &Views{rng: newChance(1), at: map[event.Partition]Snapshot{}, verdicts: map[event.Partition][]verdict{}, queued: map[event.Partition][]queued{}, submits: map[event.ID]submitted{},
-		handoffs: map[string]ledger.HandoffRef{}, reserved: map[string]ledger.Reserved{}, carriers: map[event.ID]string{}, progress: make(chan struct{})}
+		handoffs: map[string][]ledger.HandoffRef{}, reserved: map[string]ledger.Reserved{}, carriers: map[event.ID]string{}, progress: make(chan struct{})}
 }
 
 // Snapshot is a partition as it is committed now.
@@ -305,10 +305,8 @@ func (v *Views) index(p event.Partition, j *ledger.Judged) {
 			}
 		}
 		for _, h := range d.Handoffs {
-			for _, k := range sms.IDKeys(h.CarrierID) {
-				v.handoffs[h.Carrier+"\x00"+k] = ledger.HandoffRef{Partition: p, Tenant: e.Tenant, Subject: e.Subject,
-					Message: e.Message, Attempt: h.Attempt, Part: h.Part, CarrierID: h.CarrierID}
-			}
+			taken(v.handoffs, h.Carrier, ledger.HandoffRef{Partition: p, Tenant: e.Tenant, Subject: e.Subject,
+				Message: e.Message, Attempt: h.Attempt, Part: h.Part, CarrierID: h.CarrierID})
 		}
 	case *event.MessageRouted:
 		v.carriers[e.Message] = d.Carrier
@@ -317,10 +315,16 @@ func (v *Views) index(p event.Partition, j *ledger.Judged) {
 			v.tails = append(v.tails, tail{v.carriers[e.Message], d.Tail, day(e.Time), ledger.Tailed{Tenant: e.Tenant, Subject: e.Subject}})
 		}
 	case *event.HandoffAccepted:
-		for _, k := range sms.IDKeys(d.CarrierID) {
-			v.handoffs[d.Carrier+"\x00"+k] = ledger.HandoffRef{Partition: p, Tenant: e.Tenant, Subject: e.Subject,
-				Message: e.Message, Attempt: d.Attempt, Part: d.Part, CarrierID: d.CarrierID}
-		}
+		taken(v.handoffs, d.Carrier, ledger.HandoffRef{Partition: p, Tenant: e.Tenant, Subject: e.Subject,
+			Message: e.Message, Attempt: d.Attempt, Part: d.Part, CarrierID: d.CarrierID})
+	}
+}
+
+// taken notes a part that a carrier took under an id.
+func taken(handoffs map[string][]ledger.HandoffRef, account string, ref ledger.HandoffRef) {
+	if ref.CarrierID != "" {
+		k := account + "\x00" + sms.IDKey(ref.CarrierID)
+		handoffs[k] = slices.Insert(handoffs[k], 0, ref)
 	}
 }
 
@@ -333,16 +337,15 @@ func (v *Views) Reset(_ context.Context, p event.Partition) error {
 	return nil
 }
 
-// Handoff is part of ledger.Views.
-func (v *Views) Handoff(_ context.Context, account string, keys []string) (ledger.HandoffRef, bool, error) {
+// Handoffs is part of ledger.Views.
+func (v *Views) Handoffs(_ context.Context, account string, keys []string) (out []ledger.HandoffRef, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, k := range keys {
-		if ref, ok := v.handoffs[account+"\x00"+k]; ok {
-			return ref, true, nil
-		}
+		found := v.handoffs[account+"\x00"+k]
+		out = append(out, found[:min(len(found), ledger.MaxSameKey)]...)
 	}
-	return ledger.HandoffRef{}, false, nil
+	return out, nil
 }
 
 // Reserved is part of ledger.Views.
