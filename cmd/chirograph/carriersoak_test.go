@@ -115,8 +115,8 @@ func TestCarrierSurvives(t *testing.T) {
 	if code := p.stop(); code != 0 {
 		t.Errorf("the node's exit code is %d: %s", code, tail(p.text(), 2000))
 	}
-	if out, code := command(t, dir, "audit", "verify", "--views", "--config", "node.yaml"); code != 0 {
-		t.Errorf("audit verify --views: exit %d\n%s", code, tail(out, 4000))
+	if out, code := command(t, dir, "audit", "verify", "--config", "node.yaml"); code != 0 {
+		t.Errorf("audit verify: exit %d\n%s", code, tail(out, 4000))
 	}
 	quarters := s.checkMemory(memory, long)
 	s.print(took, cuts, before, after, doubtful, quarters)

@@ -108,6 +108,12 @@ func startBox(t *testing.T, program, dir string) *box {
 	return b
 }
 
+// says waits for a line of its log.
+func (b *box) says(t testing.TB, what string) {
+	t.Helper()
+	until(t, filepath.Base(b.cmd.Path)+" says "+what, func() bool { return strings.Contains(b.text(), what) })
+}
+
 func (b *box) stop(t testing.TB) {
 	b.cmd.Process.Signal(syscall.SIGTERM)
 	kill := time.AfterFunc(patience, func() {
@@ -148,7 +154,7 @@ func TestKannel(t *testing.T) {
 	bearerbox, smsbox := servertest.Program(t, "bearerbox"), servertest.Program(t, "smsbox")
 	var mu sync.Mutex
 	arrived := map[string]int{} // texts at the centre, those that it refused too
-	parts := map[string]string{}
+	parts := map[string][]string{}
 	centre, addr := startSMSC(t, smsc.Config{Password: "secret08", Undeliverable: 0.2, Reject: 0.1, Seed: 2, RedeliverAfter: 2 * patience,
 		OnMessage: func(m smsc.Message) {
 			mu.Lock()
@@ -158,9 +164,12 @@ func TestKannel(t *testing.T) {
 				arrived[m.Text]++
 				return
 			}
-			parts[key] += m.Text // over one bind, parts come in their order
-			if m.Part == m.Parts {
-				arrived[parts[key]]++
+			if parts[key] == nil {
+				parts[key] = make([]string, m.Parts)
+			}
+			parts[key][m.Part-1] = m.Text // Kannel does not keep their order
+			if !slices.Contains(parts[key], "") {
+				arrived[strings.Join(parts[key], "")]++
 			}
 		}})
 	calls := &kannelCalls{receipts: map[string]string{}}
@@ -173,8 +182,9 @@ func TestKannel(t *testing.T) {
 		t.Fatal(err)
 	}
 	gateway := startBox(t, bearerbox, dir)
-	answers(t, ports[1])
+	gateway.says(t, "MAIN: Start-up done")
 	sender := startBox(t, smsbox, dir)
+	sender.says(t, "heartbeat_thread") // its connection to bearerbox is set up; before that, a message makes it panic
 	answers(t, ports[2])
 	if err := centre.Bound(within(t)); err != nil {
 		t.Fatalf("bearerbox does not bind: %v", err)
@@ -200,9 +210,11 @@ func TestKannel(t *testing.T) {
 			t.Fatalf("Kannel took no message: %d %s", resp.StatusCode, body)
 		}
 	}
-	until(t, "Kannel has a receipt of every message", func() bool {
+	until(t, "Kannel has a receipt of every message, and the centre every part", func() bool {
 		_, receipts := calls.received()
-		return len(receipts) == burst
+		mu.Lock()
+		defer mu.Unlock()
+		return len(receipts) == burst && len(arrived) >= burst
 	})
 	mu.Lock()
 	for n := range burst {
@@ -246,6 +258,7 @@ func TestKannel(t *testing.T) {
 		}
 	}
 
+	gateway.says(t, "enquire_link_resp")
 	sender.stop(t)
 	gateway.stop(t)
 	for line := range strings.Lines(gateway.text()) {
@@ -255,8 +268,8 @@ func TestKannel(t *testing.T) {
 			}
 		}
 	}
-	if text := gateway.text(); !strings.Contains(text, "unbind_resp") || !strings.Contains(text, "enquire_link_resp") {
-		t.Error("bearerbox did not have the centre's answers to enquire_link and unbind")
+	if !strings.Contains(gateway.text(), "unbind_resp") {
+		t.Error("bearerbox did not have the centre's answer to unbind")
 	}
 }
 
