@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -228,7 +229,7 @@ func TestSMPPLib(t *testing.T) {
 	var read []heard
 	for d := json.NewDecoder(bytes.NewReader(out)); ; {
 		var h heard
-		if err := d.Decode(&h); err == io.EOF {
+		if err := d.Decode(&h); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Fatal(err)
