@@ -12,14 +12,16 @@ FUZZTIME ?= 10s
 SOAK ?= 30m
 
 SERVERS = deploy/servers/servers
+PEERS   = deploy/servers/peers
 
-.PHONY: help build run test servers servers-down check fmt vet lint walls generated tidy race fuzz bench bench-cluster bench-check soak-cluster test-eventstoredb
+.PHONY: help build run test servers servers-down peers check fmt vet lint walls generated tidy race fuzz bench bench-cluster bench-check soak-cluster soak-smpp test-eventstoredb
 
 help:
 	@echo 'make run     build, and start a development node with a simulated carrier'
 	@echo 'make test    every test, on real Kafka and PostgreSQL where they can be had'
 	@echo 'make test-eventstoredb  its tests, against the real EventStoreDB that CHIROGRAPH_TEST_EVENTSTOREDB names'
 	@echo 'make servers Kafka (BROKERS=3: three brokers) and PostgreSQL for tests, without Docker; make servers-down ends them'
+	@echo 'make peers   fetch the SMPP libraries of others that tests speak with (npm, Maven, pip)'
 	@echo 'make check   formatting, vet, linter, walls, generated code, go.mod'
 	@echo 'make build   bin/chirograph'
 	@echo 'make race    the tests of what runs concurrently, under the race detector (needs cgo and gcc)'
@@ -27,6 +29,7 @@ help:
 	@echo 'make bench   messages a second, end to end, on this machine; make bench-cluster: over Kafka and PostgreSQL'
 	@echo 'make bench-check  what benchmarks of each room allocate, compared with testdata/allocs.txt; UPDATE=1 writes it'
 	@echo 'make soak-cluster  nodes, brokers and PostgreSQL killed under load, again and again, for SOAK=30m'
+	@echo 'make soak-smpp  a carrier whose binds are cut under load, for SOAK=30m'
 
 build:
 	@echo 'building bin/chirograph (a first build takes a few minutes)'
@@ -40,6 +43,7 @@ run: build
 # own where Java, Maven and PostgreSQL are found; it says what it could not try.
 # -count=1 where it matters is the caller's: make test TESTFLAGS=-count=1
 test:
+	@$(PEERS) --allow-missing
 	$(SERVERS) run --allow-missing $(GO) test -timeout 30m $(TESTFLAGS) ./...
 	@echo 'Left out: the race detector (make race; it needs cgo and gcc) and fuzzing beyond the seeds (make fuzz).'
 
@@ -56,6 +60,9 @@ servers:
 
 servers-down:
 	@$(SERVERS) down
+
+peers:
+	@$(PEERS)
 
 check: fmt vet lint walls generated tidy
 
@@ -111,3 +118,7 @@ bench-check:
 # It starts three brokers and PostgreSQL of its own, and stops them.
 soak-cluster:
 	CHIROGRAPH_SOAK=$(SOAK) CHIROGRAPH_REQUIRE_SERVERS=1 $(GO) test -count=1 -v -timeout 0 -run '^TestClusterSurvives$$' ./cmd/chirograph
+
+# The node is a process of its own, and the centre is in the test's.
+soak-smpp:
+	CHIROGRAPH_SOAK_SMPP=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run '^TestCarrierSurvives$$' ./cmd/chirograph

@@ -60,6 +60,27 @@ func TestMissing(t *testing.T) {
 	}
 }
 
+// So does what others wrote and is not here.
+func TestMissingPeer(t *testing.T) {
+	versions := filepath.Join(t.TempDir(), "versions")
+	if err := os.WriteFile(versions, []byte("1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	for name, ask := range map[string]func(testing.TB){
+		"no-such-program": func(t testing.TB) { servertest.Program(t, "no-such-program") },
+		"no-such-library": func(t testing.TB) { servertest.Library(t, "no-such-library", versions) },
+	} {
+		for require, want := range map[string]string{"": "skipped: ", "0": "skipped: ", "1": "failed: "} {
+			t.Setenv(servertest.RequireEnv, require)
+			got := how(t, ask)
+			if !strings.HasPrefix(got, want) || !strings.Contains(got, name) || strings.Contains(got, "\n") {
+				t.Errorf("required %q: %s", require, got)
+			}
+		}
+	}
+}
+
 // EventStoreDB is required nowhere: it cannot be had everywhere.
 func TestEventStoreDB(t *testing.T) {
 	t.Setenv(servertest.EventStoreDBEnv, "")
