@@ -37,7 +37,7 @@ const (
 )
 
 // soakBinds is how many binds the node has of the account. It becomes 4 when carriers have the field binds_per_node.
-const soakBinds = 1
+const soakBinds = 4
 
 // soakSender is the sender that texts are sent from, and that handsets answer to.
 const soakSender = "+12025550101"

@@ -29,7 +29,8 @@ func TestLateAnswer(t *testing.T) {
 		{ledger.HandoffResult{Status: ledger.HandoffTaken, CarrierID: "late"}, recipient.Sent},
 		{ledger.HandoffResult{Status: ledger.HandoffFinal, Code: "0x0000000b"}, recipient.Failed},
 	} {
-		m := p.submit(0, numbers(0, 1)[0], "").ID
+		to := numbers(0, 1)[0]
+		m := p.submit(0, to, "").ID
 		answer := <-late
 		p.becomes(m, recipient.InDoubt)
 		before := p.nodes[0].Stats().Handoffs
@@ -42,7 +43,9 @@ func TestLateAnswer(t *testing.T) {
 		if c.status != recipient.Sent {
 			continue
 		}
-		if err := p.deliver(receiptOf("late")); err != nil {
+		d := receiptOf("late")
+		d.From = string(to)
+		if err := p.deliver(d); err != nil {
 			t.Fatal(err)
 		}
 		p.becomes(m, recipient.Delivered)

@@ -10,15 +10,12 @@ package client
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
 	"github.com/linxGnu/gosmpp/data"
 
-	"github.com/chirograph/chirograph/adapters/smpp/wire"
 	"github.com/chirograph/chirograph/domain/ledger"
 )
 
@@ -129,23 +126,6 @@ func (c *Client) SetShare(bind bool, tps float64) {
 	c.shared = make(chan struct{})
 }
 
-// allowed waits until this node may be bound; false when ctx is done first.
-func (c *Client) allowed(ctx context.Context) bool {
-	for {
-		c.mu.Lock()
-		withheld, shared := c.a.withheld, c.shared
-		c.mu.Unlock()
-		if !withheld {
-			return ctx.Err() == nil
-		}
-		select {
-		case <-shared:
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
 // step runs a step of the account under the lock, then does what it wants done.
 func (c *Client) step(f func(a *account, now time.Time)) {
 	c.mu.Lock()
@@ -199,204 +179,13 @@ func signal(ch chan struct{}) {
 func (c *Client) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for i := range c.a.sessions {
-		wg.Go(func() { c.keep(ctx, i) })
+		wg.Go(func() { (&keeper{c, i}).keep(ctx) })
 	}
 	wg.Wait()
 	// Parts may have come after the last bind had ended.
 	c.step(func(*account, time.Time) {})
 	c.timer.Stop()
 	return nil
-}
-
-// keep keeps one bind up until ctx is done. It tries the centre's addresses in order, each without
-// a wait after the one before, and then waits.
-func (c *Client) keep(ctx context.Context, bind int) {
-	fails := 0
-	for c.allowed(ctx) {
-		lasted := time.Duration(0)
-		for _, addr := range c.cfg.addresses() {
-			if lasted = c.try(ctx, bind, addr); lasted > 0 || ctx.Err() != nil || c.shareEnded(bind) {
-				break
-			}
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		if c.shareEnded(bind) {
-			fails = 0
-			continue
-		}
-		// A bind that lasted less than the wait before it is one more failure: the carrier may end
-		// each as soon as it is up.
-		if lasted > 0 && lasted >= c.most(fails-1) {
-			fails = 0
-		}
-		wait := c.backoff(fails)
-		fails++
-		c.log.Warn("smpp: no bind, trying again", "cause", c.cause(bind), "wait", wait)
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
-	}
-}
-
-// try connects to one address, binds, and serves the connection until it ends. It returns how long
-// the bind lasted; 0 if there was none.
-func (c *Client) try(ctx context.Context, bind int, addr string) time.Duration {
-	conn, err := c.dial(ctx, addr)
-	if err != nil {
-		c.step(func(a *account, now time.Time) { a.sessions[bind].err, a.out.changed = err, true })
-		return 0
-	}
-	c.serve(ctx, bind, conn)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.a.sessions[bind].lasted
-}
-
-// shareEnded reports whether the last connection ended because this node lost its share.
-func (c *Client) shareEnded(bind int) bool { return errors.Is(c.cause(bind), errWithheld) }
-
-// cause is why a session has no bind.
-func (c *Client) cause(bind int) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.a.sessions[bind].err
-}
-
-// most is the longest wait after so many failures; 0 before the first.
-func (c *Client) most(fails int) time.Duration {
-	switch {
-	case fails < 0:
-		return 0
-	case fails < 30 && c.cfg.ReconnectMin<<fails < c.cfg.ReconnectMax:
-		return c.cfg.ReconnectMin << fails
-	}
-	return c.cfg.ReconnectMax
-}
-
-// backoff is how long to wait before the next bind after so many failures. Half of it is random, so
-// that binds which were lost together do not come back together.
-func (c *Client) backoff(fails int) time.Duration {
-	d := c.most(fails)
-	return d/2 + time.Duration(c.cfg.Jitter()*float64(d/2))
-}
-
-// serve runs one connection of a session from bind to close.
-func (c *Client) serve(ctx context.Context, bind int, conn net.Conn) {
-	step := func(f func(s *session, now time.Time)) {
-		c.step(func(a *account, now time.Time) { f(a.sessions[bind], now) })
-	}
-	end := make(chan struct{})
-	stop := sync.OnceFunc(func() {
-		conn.Close()
-		close(end)
-	})
-	step((*session).connected)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if c.read(conn, step) {
-			stop()
-		}
-	})
-	wg.Go(func() {
-		c.write(conn, c.wakes[bind], end, step)
-		stop()
-	})
-	ticker := time.NewTicker(min(max(min(c.cfg.ResponseTimeout, c.cfg.EnquireLink)/20, time.Millisecond), 100*time.Millisecond))
-	defer ticker.Stop()
-	done := ctx.Done()
-	for running := true; running; {
-		select {
-		case <-end:
-			running = false
-		case <-done:
-			done = nil
-			c.step(func(a *account, now time.Time) { a.drain(now.Add(c.cfg.DrainTimeout), now) })
-		case <-ticker.C:
-			step((*session).tick)
-		}
-	}
-	// Only when both goroutines have ended is it certain what was written.
-	wg.Wait()
-	step(func(s *session, now time.Time) { s.lost(errors.New("the connection was closed"), now) })
-}
-
-// readBatch is how many PDUs one step takes at most, when they have come together.
-const readBatch = 64
-
-// read takes PDUs until the connection ends. It reports whether the connection
-// must be closed at once; it must not where a last answer has to be written first.
-func (c *Client) read(conn net.Conn, step func(func(*session, time.Time))) bool {
-	type parsed struct {
-		pdu wire.PDU
-		err error
-	}
-	r := wire.NewReader(conn)
-	batch := make([]parsed, 0, readBatch)
-	for {
-		var frame []byte
-		var err error
-		batch = batch[:0]
-		for {
-			if frame, err = r.Next(); err != nil {
-				break
-			}
-			p, perr := wire.Parse(frame)
-			batch = append(batch, parsed{p, perr})
-			if len(batch) == readBatch || !r.Buffered() {
-				break
-			}
-		}
-		step(func(s *session, now time.Time) {
-			for _, p := range batch {
-				s.receive(p.pdu, p.err, now)
-			}
-			if errors.Is(err, wire.ErrLength) {
-				s.unframed(frame, now)
-			} else if err != nil {
-				s.quit(readError(err, s.phase != binding, c.cfg.TLS != nil), now)
-			}
-		})
-		if err != nil {
-			return !errors.Is(err, wire.ErrLength)
-		}
-	}
-}
-
-// write writes what the session has queued, in one call each time.
-func (c *Client) write(conn net.Conn, wake, end <-chan struct{}, step func(func(*session, time.Time))) {
-	var buf []byte
-	for {
-		select {
-		case <-end:
-			return
-		case <-wake:
-		}
-		for {
-			var by time.Time
-			var last bool
-			step(func(s *session, now time.Time) {
-				buf, by = s.flush(buf[:0], now)
-				last = s.phase == closing
-			})
-			if len(buf) == 0 {
-				if last {
-					return
-				}
-				break
-			}
-			_ = conn.SetWriteDeadline(by) // where this fails, Write fails too
-			n, err := conn.Write(buf)
-			step(func(s *session, now time.Time) { s.wrote(n, err, now) })
-			if err != nil {
-				return
-			}
-		}
-	}
 }
 
 // Query asks the carrier how a part stands (query_sm). See ledger.Asker.

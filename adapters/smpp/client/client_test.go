@@ -790,9 +790,9 @@ func TestBackoff(t *testing.T) {
 	}
 	for fails, want := range map[int]time.Duration{0: time.Second, 1: 2 * time.Second, 3: 8 * time.Second, 4: 10 * time.Second, 1000: 10 * time.Second} {
 		jitter = 0
-		low := c.backoff(fails)
+		low := (&keeper{c, 0}).backoff(fails)
 		jitter = 0.999999
-		if high := c.backoff(fails); low != want/2 || high <= low || high > want {
+		if high := (&keeper{c, 0}).backoff(fails); low != want/2 || high <= low || high > want {
 			t.Errorf("after %d failures: %v to %v, not within %v", fails, low, high, want)
 		}
 	}

@@ -21,20 +21,20 @@ var errSpeaksTLS = errors.New("the port expects TLS, and tls is off for this acc
 
 // dial connects to one address of the centre, and does the TLS handshake if there is TLS. Its errors
 // say what to do.
-func (c *Client) dial(ctx context.Context, addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.ResponseTimeout)
+func (k *keeper) dial(ctx context.Context, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, k.c.cfg.ResponseTimeout)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded) {
-			return nil, fmt.Errorf("%s took no connection within %v: check the address and the firewalls on the way", addr, c.cfg.ResponseTimeout)
+			return nil, fmt.Errorf("%s took no connection within %v: check the address and the firewalls on the way", addr, k.c.cfg.ResponseTimeout)
 		}
 		return nil, err
 	}
-	if c.cfg.TLS == nil {
+	if k.c.cfg.TLS == nil {
 		return conn, nil
 	}
-	t := tls.Client(conn, c.cfg.tlsFor(addr))
+	t := tls.Client(conn, k.c.cfg.tlsFor(addr))
 	if err := t.HandshakeContext(ctx); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("TLS with %s: %w", addr, tlsError(err))

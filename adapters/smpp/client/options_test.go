@@ -349,7 +349,7 @@ func TestTLSSilence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.dial(context.Background(), l.Addr().String()); err == nil || !strings.Contains(err.Error(), "may not speak TLS") {
+	if _, err := (&keeper{c, 0}).dial(context.Background(), l.Addr().String()); err == nil || !strings.Contains(err.Error(), "may not speak TLS") {
 		t.Errorf("%v", err)
 	}
 }
@@ -542,7 +542,7 @@ func TestShortBinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	for fails, want := range []time.Duration{0, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 8 * time.Second} {
-		if got := c.most(fails - 1); got != want {
+		if got := (&keeper{c, 0}).most(fails - 1); got != want {
 			t.Errorf("after %d failures a bind must last %v, not %v", fails, got, want)
 		}
 	}

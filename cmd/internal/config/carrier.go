@@ -105,7 +105,7 @@ func (x *Carrier) read(c *Config, path string) {
 		x.password = c.readSecret(path+".password_file", x.PasswordFile, "the file is empty; leave the field out if the carrier asks for no password")
 	}
 	if x.TLS {
-		x.tls = c.readTLS(path, x.CAFile, x.CertFile, x.KeyFile)
+		x.tls = readTLS(c, path, x.CAFile, x.CertFile, x.KeyFile)
 		x.tls.ServerName = x.ServerName
 	}
 }

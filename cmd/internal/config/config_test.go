@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/smpp/client"
+	"github.com/chirograph/chirograph/cmd/internal/terminal/terminaltest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/sms"
 )
@@ -27,7 +28,7 @@ func load(t *testing.T, text string) (*Config, string, error) {
 	t.Helper()
 	t.Setenv("SPARE", "s3cret")
 	dir := t.TempDir()
-	cert, key := certificate(t)
+	cert, key := terminaltest.Certificate(t)
 	for name, content := range map[string]string{"c.yaml": text, "acme.password": "pass wd\r\n", "long.password": strings.Repeat("x", 65),
 		"ca.pem": cert, "node.pem": cert, "node.key": key} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {

@@ -41,7 +41,7 @@ func (k *Kafka) read(c *Config) {
 	if !k.TLS {
 		return
 	}
-	k.tls = c.readTLS("kafka", k.CAFile, k.CertFile, k.KeyFile)
+	k.tls = readTLS(c, "kafka", k.CAFile, k.CertFile, k.KeyFile)
 }
 
 func (k *Kafka) check(bad note) {

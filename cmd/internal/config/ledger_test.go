@@ -1,20 +1,15 @@
 package config
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chirograph/chirograph/cmd/internal/terminal/terminaltest"
 )
 
 const wholeCluster = `engine: kafka
@@ -43,7 +38,7 @@ postgres:
 func loadCluster(t *testing.T, text string) (*Config, error) {
 	t.Helper()
 	dir := t.TempDir()
-	cert, key := certificate(t)
+	cert, key := terminaltest.Certificate(t)
 	for name, content := range map[string]string{"c.yaml": text, "kafka.password": "hush\n", "postgres.url": "postgres://c:pw@db.example.com/c?sslmode=verify-full\n",
 		"ca.pem": cert, "node.pem": cert, "node.key": key, "empty": "", "no.url": "db.example.com", "eventstore.connection": "esdb://chirograph:hush@es.example.com:2113?tlsCaFile=" + filepath.Join(dir, "ca.pem") + "\n",
 		"no.connection": "https://chirograph:hush@es.example.com\n", "lines.connection": "esdb://chirograph:hush@es.example.com\nesdb://chirograph:hush@es.example.com\n",
@@ -54,24 +49,6 @@ func loadCluster(t *testing.T, text string) (*Config, error) {
 		}
 	}
 	return Load(filepath.Join(dir, "c.yaml"))
-}
-
-func certificate(t *testing.T) (cert, key string) {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "node"}, NotBefore: time.Unix(0, 0), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, x, x, &k.PublicKey, k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
 }
 
 func TestClusterConfig(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// readTLS reads the certificates of a section. What is wrong with them is noted.
-func (c *Config) readTLS(path, caFile, certFile, keyFile string) *tls.Config {
+// readTLS reads the certificates of a section of a configuration. What is wrong with them is noted.
+func readTLS(c *Config, path, caFile, certFile, keyFile string) *tls.Config {
 	out := &tls.Config{MinVersion: tls.VersionTLS12}
 	if caFile != "" {
 		raw, err := os.ReadFile(caFile)

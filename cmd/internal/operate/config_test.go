@@ -43,7 +43,8 @@ func TestConfigCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string]string{"c.yaml": string(whole), "acme.password": "pass wd\r\n"} {
+	cert, key := terminaltest.Certificate(t)
+	for name, content := range map[string]string{"c.yaml": string(whole), "acme.password": "pass wd\r\n", "ca.pem": cert, "node.pem": cert, "node.key": key} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}

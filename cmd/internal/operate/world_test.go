@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/chirograph/chirograph/cmd/internal/config"
+	"github.com/chirograph/chirograph/cmd/internal/terminal/terminaltest"
 	"github.com/chirograph/chirograph/domain/places"
 )
 
@@ -19,7 +20,8 @@ func TestWorldFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("SPARE", "s3cret")
-	for name, content := range map[string]string{"c.yaml": "world_file: w.zip\n" + string(whole), "acme.password": "pass wd"} {
+	cert, key := terminaltest.Certificate(t)
+	for name, content := range map[string]string{"c.yaml": "world_file: w.zip\n" + string(whole), "acme.password": "pass wd", "ca.pem": cert, "node.pem": cert, "node.key": key} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
