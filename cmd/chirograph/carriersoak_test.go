@@ -36,7 +36,7 @@ const (
 	carrierSoakLong = 20
 )
 
-// soakBinds is how many binds the node has of the account. It becomes 4 when carriers have the field binds_per_node.
+// soakBinds is how many binds the node has of the account.
 const soakBinds = 4
 
 // soakSender is the sender that texts are sent from, and that handsets answer to.
@@ -165,10 +165,7 @@ func (s *carrierSoak) startCentre() (*smsc.Server, *cutter, func()) {
 func (s *carrierSoak) startNode(carrier string) (*proc, string) {
 	s.t.Helper()
 	dir := s.t.TempDir()
-	binds := ""
-	if soakBinds > 1 {
-		binds = fmt.Sprintf(", binds_per_node: %d", soakBinds)
-	}
+	binds := fmt.Sprintf(", binds_per_node: %d", soakBinds)
 	config := fmt.Sprintf(`data: data
 listen: %s
 tenants: [bank]

@@ -360,20 +360,24 @@ func readReceipt(m *wire.Message, alphabet sms.Encoding, intermediate bool) (*sm
 
 // receiptText reads the text of a receipt. That is ASCII, whatever data_coding says and whatever
 // alphabet the account has: as GSM 03.38, '_' in an id would become '§'. If it is no receipt in
-// ASCII, its other readings are tried.
+// ASCII, or its id has control characters (in GSM 03.38 0x11 is '_', and 0x00 '@'), its other readings are tried.
 func receiptText(m *wire.Message, alphabet sms.Encoding) (sms.Receipt, bool) {
 	says := func(text string) (sms.Receipt, bool) {
 		r, ok := sms.ParseReceipt(text)
 		return r, ok && (r.ID != "" || r.State != sms.StateUnknown)
 	}
 	for _, octets := range append([][]byte{m.Octets}, m.Others...) {
-		if r, ok := says(string(octets)); ok {
-			return r, true
+		ascii, ok := says(string(octets))
+		if ok && !strings.ContainsFunc(ascii.ID, unicode.IsControl) {
+			return ascii, true
 		}
 		for _, text := range sms.ReadOctets(m.DataCoding, octets, m.EsmClass&data.SM_UDH_GSM != 0, alphabet).Texts {
-			if r, ok := says(text); ok {
+			if r, ok := says(text); ok && (ascii.ID == "" || r.ID != "") {
 				return r, true
 			}
+		}
+		if ok {
+			return ascii, true
 		}
 	}
 	r, _ := sms.ParseReceipt(string(m.Octets)) // it may have dates or an error code
