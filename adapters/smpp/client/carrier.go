@@ -372,7 +372,8 @@ func receiptText(m *wire.Message, alphabet sms.Encoding) (sms.Receipt, bool) {
 			return ascii, true
 		}
 		for _, text := range sms.ReadOctets(m.DataCoding, octets, m.EsmClass&data.SM_UDH_GSM != 0, alphabet).Texts {
-			if r, ok := says(text); ok && (ascii.ID == "" || r.ID != "") {
+			r, says := says(text)
+			if says && (!ok || r.ID != "" && wire.Text(r.ID) == r.ID) {
 				return r, true
 			}
 		}
