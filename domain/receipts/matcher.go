@@ -88,15 +88,54 @@ type calledPart struct {
 	to           sms.Number
 	unanswerable bool
 	at           time.Time
+	older        *calledPart
 }
 
-// calls are the parts that carriers were called with, by account and reference.
-type calls map[string]calledPart
+// calls are the parts that carriers were called with, by account and reference: the newest of each, with older ones
+// behind it. There are only 65,536 references, and a part whose answer will not come is kept for long.
+type calls map[string]*calledPart
 
-// forget forgets a part's reference, unless another part or attempt uses the same one.
+// maxSameReference bounds the parts that are kept of one reference.
+const maxSameReference = 8
+
+// add keeps a part. Of the same reference the parts are dropped whose time is over, and the oldest beyond
+// maxSameReference.
+func (c calls) add(k string, p *calledPart) {
+	p.older = c[k]
+	c[k] = p
+	for n := 1; p.older != nil; n++ {
+		if n == maxSameReference || p.older.unanswerable && c[k].at.Sub(p.older.at) >= ParkFor {
+			p.older = nil // those behind it are older still
+			return
+		}
+		p = p.older
+	}
+}
+
+// find is the newest part of a reference that fits; nil if there is none.
+func (c calls) find(k string, fits func(*calledPart) bool) *calledPart {
+	for p := c[k]; p != nil; p = p.older {
+		if fits(p) {
+			return p
+		}
+	}
+	return nil
+}
+
+// forget forgets a part's reference. Other parts and attempts may use the same one.
 func (c calls) forget(k string, h *ledger.Handoff) {
-	if p := c[k]; p.of(h) {
-		delete(c, k)
+	p := c[k]
+	if p != nil && p.of(h) {
+		if c[k] = p.older; p.older == nil {
+			delete(c, k)
+		}
+		return
+	}
+	for ; p != nil && p.older != nil; p = p.older {
+		if p.older.of(h) {
+			p.older = p.older.older
+			return
+		}
 	}
 }
 
@@ -104,8 +143,8 @@ func (c calls) forget(k string, h *ledger.Handoff) {
 // will not come. The receipt may be about that part.
 func (c calls) awaits(d *ledger.Delivery) bool {
 	prefix := idKey(d.Account, "")
-	for k, p := range c {
-		if strings.HasPrefix(k, prefix) && judge(d, p.to, "") == agrees {
+	for k := range c {
+		if strings.HasPrefix(k, prefix) && c.find(k, func(p *calledPart) bool { return judge(d, p.to, "") == agrees }) != nil {
 			return true
 		}
 	}
@@ -220,11 +259,7 @@ func (m *Matcher) Called(account string, s ledger.Stream, h *ledger.Handoff, now
 	if !m.accounts.of(account).Tells.Receipts {
 		return
 	}
-	k := referenceKey(account, h.Reference)
-	if c := m.calls[k]; c.unanswerable && now.Sub(c.at) < ParkFor {
-		return // only the reference can match a receipt to that part: keep it
-	}
-	m.calls[k] = calledPart{ref: refOf(s, h, ""), to: h.To, at: now}
+	m.calls.add(referenceKey(account, h.Reference), &calledPart{ref: refOf(s, h, ""), to: h.To, at: now})
 }
 
 func refOf(s ledger.Stream, h *ledger.Handoff, id string) ledger.HandoffRef {
@@ -247,9 +282,8 @@ func (m *Matcher) Answered(account string, s ledger.Stream, h *ledger.Handoff, r
 		m.remember(a.add(refOf(s, h, r.CarrierID), h.To, h.From))
 		m.unpark(&out, idKey(account, sms.IDKey(r.CarrierID)))
 	case r.Status == ledger.HandoffTaken || r.Status == ledger.HandoffUnknown:
-		if c := m.calls[k]; c.of(h) {
+		if c := m.calls.find(k, func(p *calledPart) bool { return p.of(h) }); c != nil {
 			c.unanswerable = true
-			m.calls[k] = c
 			m.unpark(&out, k)
 		}
 	default:
@@ -291,8 +325,7 @@ func (m *Matcher) unpark(out *Actions, k string) {
 
 // Knows reports whether this process called a carrier for the message with that reference.
 func (m *Matcher) Knows(account string, reference uint16, message event.ID) bool {
-	c, ok := m.calls[referenceKey(account, reference)]
-	return ok && c.ref.Message == message
+	return m.calls.find(referenceKey(account, reference), func(p *calledPart) bool { return p.ref.Message == message }) != nil
 }
 
 // Unanswered takes a part of an attempt that another process made, or this process before it
@@ -303,7 +336,7 @@ func (m *Matcher) Unanswered(account string, reference uint16, ref ledger.Handof
 		return out
 	}
 	k := referenceKey(account, reference)
-	m.calls[k] = calledPart{ref: ref, to: to, unanswerable: true, at: now}
+	m.calls.add(k, &calledPart{ref: ref, to: to, unanswerable: true, at: now})
 	m.unpark(&out, k)
 	return out
 }
@@ -399,7 +432,9 @@ func (m *Matcher) byReference(out *Actions, r *receipt, found []Candidate) bool 
 	if r.d.Reference == 0 {
 		return false
 	}
-	if c := m.calls[referenceKey(r.d.Account, r.d.Reference)]; c.unanswerable && judge(&r.d, c.to, "") == agrees {
+	if c := m.calls.find(referenceKey(r.d.Account, r.d.Reference), func(p *calledPart) bool {
+		return p.unanswerable && judge(&r.d, p.to, "") == agrees
+	}); c != nil {
 		m.matched(out, r, c.ref, event.MatchReference)
 		return true
 	}

@@ -389,6 +389,26 @@ func TestReferenceIsTaken(t *testing.T) {
 	d.counts(d.receipt("c1", "z", string(ann), 9), 1, 0, 0, 0)
 }
 
+// Several parts without an answer share a reference: each gets its own receipts, by its number; one more than are kept
+// pushes the oldest out.
+func TestSharedReference(t *testing.T) {
+	d := newDesk(t, false)
+	var numbers []sms.Number
+	for i := range maxSameReference + 1 {
+		numbers = append(numbers, sms.Number(fmt.Sprintf("+1415555%04d", i)))
+		h := part(i+1, 7, numbers[i])
+		d.called(h)
+		d.unknown(h)
+	}
+	for i, n := range numbers[1:] {
+		d.matched(d.receipt("c1", "x", string(n), 7), refTo(part(i+2, 7, n), ""), event.MatchReference)
+	}
+	d.counts(d.receipt("c1", "y", string(numbers[0]), 7), 1, 0, 0, 0)
+	d.taken("c1", part(5, 7, numbers[4]), "e")
+	d.counts(d.receipt("c1", "z", string(numbers[4]), 7), 1, 0, 0, 0)
+	d.matched(d.receipt("c1", "w", string(numbers[5]), 7), refTo(part(6, 7, numbers[5]), ""), event.MatchReference)
+}
+
 // A receipt that outran its response is kept, and moved when the response comes, whichever
 // form of the id that has.
 func TestOutranItsResponse(t *testing.T) {
