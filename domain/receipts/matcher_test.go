@@ -396,12 +396,12 @@ func TestSharedReference(t *testing.T) {
 	var numbers []sms.Number
 	for i := range maxSameReference + 1 {
 		numbers = append(numbers, sms.Number(fmt.Sprintf("+1415555%04d", i)))
-		h := part(i+1, 7, numbers[i])
+		h := part(byte(i+1), 7, numbers[i])
 		d.called(h)
 		d.unknown(h)
 	}
 	for i, n := range numbers[1:] {
-		d.matched(d.receipt("c1", "x", string(n), 7), refTo(part(i+2, 7, n), ""), event.MatchReference)
+		d.matched(d.receipt("c1", "x", string(n), 7), refTo(part(byte(i+2), 7, n), ""), event.MatchReference)
 	}
 	d.counts(d.receipt("c1", "y", string(numbers[0]), 7), 1, 0, 0, 0)
 	d.taken("c1", part(5, 7, numbers[4]), "e")
