@@ -86,6 +86,7 @@ type Matcher struct {
 type calledPart struct {
 	ref          ledger.HandoffRef
 	to           sms.Number
+	from         sms.Sender // "" where it is not known
 	unanswerable bool
 	at           time.Time
 	older        *calledPart
@@ -144,7 +145,7 @@ func (c calls) forget(k string, h *ledger.Handoff) {
 func (c calls) awaits(d *ledger.Delivery) bool {
 	prefix := idKey(d.Account, "")
 	for k := range c {
-		if strings.HasPrefix(k, prefix) && c.find(k, func(p *calledPart) bool { return judge(d, p.to, "") == agrees }) != nil {
+		if strings.HasPrefix(k, prefix) && c.find(k, func(p *calledPart) bool { return judge(d, p.to, p.from) == agrees }) != nil {
 			return true
 		}
 	}
@@ -259,7 +260,7 @@ func (m *Matcher) Called(account string, s ledger.Stream, h *ledger.Handoff, now
 	if !m.accounts.of(account).Tells.Receipts {
 		return
 	}
-	m.calls.add(referenceKey(account, h.Reference), &calledPart{ref: refOf(s, h, ""), to: h.To, at: now})
+	m.calls.add(referenceKey(account, h.Reference), &calledPart{ref: refOf(s, h, ""), to: h.To, from: h.From, at: now})
 }
 
 func refOf(s ledger.Stream, h *ledger.Handoff, id string) ledger.HandoffRef {
@@ -433,7 +434,7 @@ func (m *Matcher) byReference(out *Actions, r *receipt, found []Candidate) bool 
 		return false
 	}
 	if c := m.calls.find(referenceKey(r.d.Account, r.d.Reference), func(p *calledPart) bool {
-		return p.unanswerable && judge(&r.d, p.to, "") == agrees
+		return p.unanswerable && judge(&r.d, p.to, p.from) == agrees
 	}); c != nil {
 		m.matched(out, r, c.ref, event.MatchReference)
 		return true

@@ -395,7 +395,7 @@ func TestSharedReference(t *testing.T) {
 	d := newDesk(t, false)
 	var numbers []sms.Number
 	for i := range maxSameReference + 1 {
-		numbers = append(numbers, sms.Number(fmt.Sprintf("+1415555%04d", i)))
+		numbers = append(numbers, sms.Number(fmt.Sprintf("+1415777%04d", i)))
 		h := part(byte(i+1), 7, numbers[i])
 		d.called(h)
 		d.unknown(h)
