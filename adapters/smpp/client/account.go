@@ -54,7 +54,7 @@ func (a *account) take() effects {
 	for _, s := range a.sessions {
 		if s.wake {
 			s.wake = false
-			out.wake = append(out.wake, s.index)
+			out.wake |= 1 << s.index
 		}
 	}
 	a.out = effects{}
@@ -173,7 +173,8 @@ func (a *account) flow(now time.Time) {
 	if !now.Add(callMargin).Before(a.expires) {
 		a.expire(now)
 	}
-	for len(a.queue) > 0 {
+	n := 0
+	for n < len(a.queue) {
 		s := a.room()
 		if s == nil {
 			break
@@ -183,10 +184,10 @@ func (a *account) flow(now time.Time) {
 			break
 		}
 		a.rate.take(now)
-		s.assign(a.queue[0])
-		a.queue[0], a.queue = nil, a.queue[1:]
+		s.assign(a.queue[n])
+		n++
 	}
-	if len(a.queue) == 0 {
+	if a.queue = slices.Delete(a.queue, 0, n); len(a.queue) == 0 {
 		a.expires = time.Time{}
 		return
 	}

@@ -102,17 +102,17 @@ func submitSM(h ledger.Handoff, cfg Config) ([]byte, error) {
 
 // addresses are the source and the destination address of a submit.
 func addresses(cfg Config, from sms.Sender, to sms.Number) (source, dest pdu.Address) {
-	source = sourceAddress(from)
-	dest = address(data.GSM_TON_INTERNATIONAL, data.GSM_NPI_ISDN, strings.TrimPrefix(string(to), "+"))
-	for _, x := range []struct {
-		set   *byte
-		field func(byte)
-	}{{cfg.SourceTON, source.SetTon}, {cfg.SourceNPI, source.SetNpi}, {cfg.DestTON, dest.SetTon}, {cfg.DestNPI, dest.SetNpi}} {
-		if x.set != nil {
-			x.field(*x.set)
-		}
+	ton, npi := senderType(from)
+	return address(set(cfg.SourceTON, ton), set(cfg.SourceNPI, npi), strings.TrimPrefix(string(from), "+")),
+		address(set(cfg.DestTON, data.GSM_TON_INTERNATIONAL), set(cfg.DestNPI, data.GSM_NPI_ISDN), strings.TrimPrefix(string(to), "+"))
+}
+
+// set is what the configuration says, or else otherwise.
+func set(configured *byte, otherwise byte) byte {
+	if configured != nil {
+		return *configured
 	}
-	return source, dest
+	return otherwise
 }
 
 // addressRange is the address range of a bind.
@@ -125,17 +125,16 @@ func putSequence(octets []byte, sequence int32) {
 	binary.BigEndian.PutUint32(octets[12:], uint32(sequence))
 }
 
-// sourceAddress gives a sender its type of number and numbering plan (SMPP 3.4
-// §5.2.5, §5.2.6): alphanumeric 5 and 0, short code 3 and 0, long code 1 and 1.
-func sourceAddress(from sms.Sender) pdu.Address {
+// senderType is a sender's type of number and numbering plan (SMPP 3.4 §5.2.5, §5.2.6): alphanumeric
+// 5 and 0, short code 3 and 0, long code 1 and 1.
+func senderType(from sms.Sender) (ton, npi byte) {
 	switch from.Type() {
 	case sms.Alphanumeric:
-		return address(data.GSM_TON_ALPHANUMERIC, data.GSM_NPI_UNKNOWN, string(from))
+		return data.GSM_TON_ALPHANUMERIC, data.GSM_NPI_UNKNOWN
 	case sms.ShortCode:
-		return address(data.GSM_TON_NETWORK, data.GSM_NPI_UNKNOWN, string(from))
-	default:
-		return address(data.GSM_TON_INTERNATIONAL, data.GSM_NPI_ISDN, strings.TrimPrefix(string(from), "+"))
+		return data.GSM_TON_NETWORK, data.GSM_NPI_UNKNOWN
 	}
+	return data.GSM_TON_INTERNATIONAL, data.GSM_NPI_ISDN
 }
 
 // address makes an address. It checks no length: an E.164 number has 15 digits and a sender 11

@@ -142,8 +142,10 @@ func (c *Client) step(f func(a *account, now time.Time)) {
 
 // do does what a step wants done.
 func (c *Client) do(out effects) {
-	for _, i := range out.wake {
-		signal(c.wakes[i])
+	for i := range c.wakes {
+		if out.wake&(1<<i) != 0 {
+			signal(c.wakes[i])
+		}
 	}
 	for _, n := range out.notes {
 		level := slog.LevelInfo

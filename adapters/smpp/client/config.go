@@ -105,8 +105,8 @@ func (t *TLV) applies(tenant, program string) bool {
 const (
 	// MaxPassword bounds a password, in octets.
 	MaxPassword = 64
-	// MaxBinds bounds Config.Binds.
-	MaxBinds = 64
+	// MaxBinds bounds Config.Binds: with Apart, 64 sessions in all.
+	MaxBinds = 32
 	// MaxTLV bounds the value of a TLV, in octets, and MaxTLVs how many an account has.
 	MaxTLV  = 1024
 	MaxTLVs = 64

@@ -74,8 +74,8 @@ type delivery struct {
 type effects struct {
 	answers    []answer
 	deliveries []delivery
-	// wake are the sessions that have something to write, or whose connection is to be closed.
-	wake []int
+	// wake has a bit for each session that has something to write, or whose connection is to be closed.
+	wake uint64
 	// changed: Takes may have another result than before.
 	changed bool
 	// next is when a step is due although nothing happens; zero: never.

@@ -953,7 +953,7 @@ func TestThrottling(t *testing.T) {
 
 // closes reports whether the connection is to be closed.
 func (s *session) closes(out effects) bool {
-	return s.phase == closing && slices.Contains(out.wake, s.index)
+	return s.phase == closing && out.wake&(1<<s.index) != 0
 }
 
 func TestUnframed(t *testing.T) {

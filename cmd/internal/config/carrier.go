@@ -35,7 +35,7 @@ type Carrier struct {
 	Password        string           `yaml:"password" secret:"" doc:"Instead of password_file, and only as a reference to the environment: ${ENV:NAME}."`
 	SystemType      string           `yaml:"system_type" doc:"For the bind, if the carrier asks for it; at most 12 characters. (SMPP 3.4 §5.2.3)"`
 	BindAs          string           `yaml:"bind_as" default:"transceiver" doc:"transceiver, or transmitter_and_receiver: two kinds of binds, for a carrier that has no transceivers. Nothing is sent while no bind receives, because a STOP could not come."`
-	BindsPerNode    int              `yaml:"binds_per_node" doc:"How many binds each node keeps at the same time (with transmitter_and_receiver: of each kind); 1 to 64. window counts for each bind, tps for all together."`
+	BindsPerNode    int              `yaml:"binds_per_node" doc:"How many binds each node keeps at the same time (with transmitter_and_receiver: of each kind); 1 to 32. window counts for each bind, tps for all together."`
 	BindTON         int              `yaml:"bind_ton" default:"0" doc:"addr_ton of the bind. (SMPP 3.4 §5.2.5)"`
 	BindNPI         int              `yaml:"bind_npi" default:"0" doc:"addr_npi of the bind. (SMPP 3.4 §5.2.6)"`
 	AddressRange    string           `yaml:"address_range" doc:"address_range of the bind, if the carrier asks for it; at most 40 characters. (SMPP 3.4 §5.2.7)"`

@@ -214,7 +214,7 @@ func TestConfigCheck(t *testing.T) {
 		{"cert_file: node.pem", "cert_file: node.key", "carriers[0].cert_file: certificate and key cannot be used"},
 		{"    key_file: node.key\n", "", "carriers[0].cert_file: give both"},
 		{"bind_as: transmitter_and_receiver", "bind_as: receiver", "carriers[0].bind_as: it must be transceiver or"},
-		{"binds_per_node: 2", "binds_per_node: 65", "carriers[0].binds_per_node: it must be 1 to 64"},
+		{"binds_per_node: 2", "binds_per_node: 33", "carriers[0].binds_per_node: it must be 1 to 32"},
 		{"bind_ton: 1", "bind_ton: 256", "carriers[0].bind_ton: it must be 0 to 255"},
 		{"bind_npi: 2", "bind_npi: -1", "carriers[0].bind_npi: it must be 0 to 255"},
 		{"source_ton: 3", "source_ton: 300", "carriers[0].source_ton: "},
