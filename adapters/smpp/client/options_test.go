@@ -571,3 +571,56 @@ func TestParseStatus(t *testing.T) {
 		}
 	}
 }
+
+// TestLateAnswerTCP: a centre that answers only when the client has given up. What it says then counts, and the
+// slots of a window of one are free meanwhile.
+func TestLateAnswerTCP(t *testing.T) {
+	c := peer(t, Config{Window: 1, ResponseTimeout: 20 * time.Millisecond, EnquireLink: patience}, func(nc net.Conn, r *wire.Reader) {
+		if !accept(nc, r) {
+			return
+		}
+		var held []int32
+		for {
+			frame, err := r.Next()
+			if err != nil {
+				return
+			}
+			p, _ := wire.Parse(frame)
+			if p.CommandID == data.UNBIND {
+				nc.Write(wire.AppendHeader(nil, data.UNBIND_RESP, 0, p.SequenceNumber))
+			}
+			if p.CommandID != data.SUBMIT_SM {
+				continue
+			}
+			if held = append(held, p.SequenceNumber); len(held) < 3 { // the third one answers all
+				continue
+			}
+			for i, seq := range held {
+				nc.Write(wire.AppendResponse(nil, data.SUBMIT_SM, []data.CommandStatusType{0, data.ESME_RINVDSTADR, 0}[i], seq, []string{"a", "", "c"}[i]))
+			}
+		}
+	})
+	p := &pair{Client: c}
+	p.bound(t)
+	var mu sync.Mutex
+	told := make([][]ledger.HandoffStatus, 3)
+	for i := range told {
+		c.Submit(handoff(i), func(r ledger.HandoffResult) {
+			mu.Lock()
+			defer mu.Unlock()
+			told[i] = append(told[i], r.Status)
+			signal(c.changed)
+		})
+	}
+	p.until(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(told[0]) == 2 && len(told[1]) == 2 && len(told[2]) > 0
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	late := func(want ledger.HandoffStatus) []ledger.HandoffStatus { return []ledger.HandoffStatus{ledger.HandoffUnknown, want} }
+	if !slices.Equal(told[0], late(ledger.HandoffTaken)) || !slices.Equal(told[1], late(ledger.HandoffFinal)) {
+		t.Errorf("%v", told)
+	}
+}

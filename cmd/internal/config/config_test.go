@@ -455,3 +455,19 @@ func TestShares(t *testing.T) {
 		}
 	}
 }
+
+// A password that is longer than the standard allows is used, and told of.
+func TestLongPassword(t *testing.T) {
+	for length, told := range map[int]bool{8: false, 9: true, 64: true} {
+		t.Setenv("LONG", strings.Repeat("p", length))
+		c, _, err := load(t, change(t, "${ENV:SPARE}", "${ENV:LONG}"))
+		if err != nil || len(c.Check()) > 0 {
+			t.Fatal(err, c.Check())
+		}
+		if got := slices.ContainsFunc(c.Notes(), func(n string) bool {
+			return strings.Contains(n, "password of carrier spare") && strings.Contains(n, "at most 8")
+		}); got != told || len(c.Carriers[1].SMPP().Password) != length {
+			t.Errorf("%d characters: told of it %v", length, got)
+		}
+	}
+}
