@@ -619,7 +619,9 @@ func TestLateAnswerTCP(t *testing.T) {
 	})
 	mu.Lock()
 	defer mu.Unlock()
-	late := func(want ledger.HandoffStatus) []ledger.HandoffStatus { return []ledger.HandoffStatus{ledger.HandoffUnknown, want} }
+	late := func(want ledger.HandoffStatus) []ledger.HandoffStatus {
+		return []ledger.HandoffStatus{ledger.HandoffUnknown, want}
+	}
 	if !slices.Equal(told[0], late(ledger.HandoffTaken)) || !slices.Equal(told[1], late(ledger.HandoffFinal)) {
 		t.Errorf("%v", told)
 	}
