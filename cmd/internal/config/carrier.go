@@ -75,7 +75,7 @@ type TLV struct {
 // CountrySenders are the senders that a carrier asks for in a country.
 type CountrySenders struct {
 	Country string   `yaml:"country" doc:"The recipient's country (ISO 3166-1 alpha-2). Required."`
-	Senders []string `yaml:"senders" doc:"Sender IDs. A message of a program that has one of them leaves with the first of these in the program's list, unless it names its sender. Required."`
+	Senders []string `yaml:"senders" doc:"Sender IDs, in order of preference: the first that the message's program has is used. Required."`
 }
 
 const (
