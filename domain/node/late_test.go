@@ -44,7 +44,7 @@ func TestLateAnswer(t *testing.T) {
 			continue
 		}
 		d := receiptOf("late")
-		d.From = string(to)
+		d.From = to
 		if err := p.deliver(d); err != nil {
 			t.Fatal(err)
 		}

@@ -8,7 +8,6 @@ import (
 	"context"
 	"database/sql"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/chirograph/chirograph/adapters/internal/postgres"
@@ -42,7 +41,7 @@ func (r *Reader) Prepare(ctx context.Context, read *sql.DB) (err error) {
 	if r.handoffs, err = read.PrepareContext(ctx, `SELECT a.call, a.nth, h.partition, h.tenant, h.subject, h.message, h.attempt, h.part, h.carrier_id, p.time
 		FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) AS a (call, nth, key, account)
 		CROSS JOIN LATERAL (SELECT * FROM handoffs WHERE key = a.key AND account = a.account
-			ORDER BY message DESC, attempt DESC, part DESC LIMIT `+strconv.Itoa(ledger.MaxSameKey)+`) h
+			ORDER BY message DESC, attempt DESC, part DESC LIMIT $5) h
 		JOIN partitions p ON p.partition = h.partition`); err != nil {
 		return err
 	}
@@ -104,7 +103,7 @@ func (r *Reader) askHandoffs(ctx context.Context, all []handoffAsked) ([][]hando
 		}
 	}
 	found := make([][]handoffFound, len(all))
-	err := sqlrows.Each(ctx, r.handoffs, []any{calls, nths, keys, accounts}, func(scan func(...any) error) error {
+	err := sqlrows.Each(ctx, r.handoffs, []any{calls, nths, keys, accounts, ledger.MaxSameKey}, func(scan func(...any) error) error {
 		var call, nth int64
 		ref, counts, err := ScanHandoff(scan, &call, &nth)
 		if err != nil || !counts {

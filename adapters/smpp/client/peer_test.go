@@ -46,7 +46,6 @@ type end struct {
 	// sent are the carrier's requests that have no response, by sequence.
 	sent     map[int32]*delivered
 	sequence int32
-	fatal    bool // it sent what ends a connection
 }
 
 type arrived struct {
