@@ -153,6 +153,8 @@ type Actions struct {
 	Calls     []dispatch.Call
 	// Asks are to be put to their carriers. They may be dropped: no answer depends on them.
 	Asks []Ask
+	// Withdrawn are parts to be taken back from their carriers, if they are not written yet.
+	Withdrawn []Withdrawal
 	// Need are streams to load: there is something to do for them.
 	Need []event.Pseudonym
 	// Next is when to call Act next if nothing happens before; zero: never.
@@ -172,6 +174,8 @@ type Clerk struct {
 	windows windows
 	flights flights
 	asks    asks
+	// withdrawn are the withdrawals of the records that were applied since the last Act.
+	withdrawn []Withdrawal
 
 	appends uint64 // how many proposals were made
 	// lacking is the control position that the partition lacks. lackingSince is when this clerk
@@ -275,9 +279,11 @@ func (c *Clerk) Apply(ctx context.Context, records []ledger.Record, now time.Tim
 			if _, cancel := j.Event.Data.(*event.CancelRequested); cancel && j.Why == "" && j.Index >= c.asks.liveFrom {
 				c.asks.cancel(st.state.Message(j.Event.Message), now)
 			}
+			c.overtake(st, j)
 			st.forget()
 			c.agenda.wake(st)
 		case j.Why == "": // another control position came into force
+			c.withdrawPaused()
 			for _, s := range sorted(c.agenda.resting) {
 				c.queue(s)
 			}
@@ -305,7 +311,7 @@ func (c *Clerk) Granted(g dispatch.Granted) {
 // nothing. With a fault every decision is a hold.
 func (c *Clerk) Act(ctx context.Context, now time.Time, fault event.Fault, detail string) (out Actions) {
 	out.Calls, c.flights.recoveredCalls = c.flights.recoveredCalls, nil
-	defer func() { out.Asks = c.asks.take() }()
+	defer func() { out.Asks, out.Withdrawn, c.withdrawn = c.asks.take(), c.withdrawn, nil }()
 	for _, st := range c.flights.expire(now) {
 		c.agenda.wake(st)
 	}

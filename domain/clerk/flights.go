@@ -57,6 +57,8 @@ type start struct {
 	proposed time.Time
 	window   time.Duration
 	handoffs []ledger.Handoff
+	// withdrawn says that a fact landed behind it that can change a decision, before its append was acknowledged.
+	withdrawn bool
 	// inherited says that an earlier clerk of this process had it in flight when it ended.
 	inherited bool
 }
@@ -135,7 +137,7 @@ func (fs *flights) acked(id uint64, err error) (calls []dispatch.Call) {
 	for _, f := range fs.appends[id] {
 		f.acked, f.failed = err == nil, err != nil
 		for _, s := range f.uncalled {
-			if err != nil {
+			if err != nil || s.withdrawn {
 				calls = append(calls, notCalled(s))
 			} else {
 				calls = append(calls, call(s))

@@ -27,6 +27,8 @@ type one struct {
 	events []*event.Event
 	calls  []dispatch.Call
 	asks   []clerk.Ask
+	// withdrawn are the withdrawals that the clerk asked for.
+	withdrawn []clerk.Withdrawal
 }
 
 // at is the account's window in these tests: it takes everything, at a pace.
@@ -99,6 +101,7 @@ func (x *one) act(events *[]*event.Event) {
 	out := x.c.Act(x.t.Context(), x.now, "", "")
 	x.calls = append(x.calls, out.Calls...)
 	x.asks = append(x.asks, out.Asks...)
+	x.withdrawn = append(x.withdrawn, out.Withdrawn...)
 	for _, p := range out.Proposals {
 		x.calls = append(x.calls, x.c.Acked(p.ID, nil)...)
 		*events = append(*events, p.Events...)
@@ -196,4 +199,34 @@ func (f *fullUp) grant(now time.Time) dispatch.Granted {
 	w := f.wants[len(f.wants)-1]
 	g, _ := f.open.Want(w, now)
 	return dispatch.Granted{Want: w, Grant: g}
+}
+
+// What may change a decision takes back what its carrier has not written of the stream's messages; the answers of carriers and
+// the clerk's own outcomes take nothing back.
+func TestWithdrawn(t *testing.T) {
+	x := newOne(t, &at{pace: 30 * time.Second}, ledger.Account{})
+	id := x.submit(3)
+	x.fact(id, &event.HandoffAccepted{Attempt: 1, Part: 1, Carrier: "c1", CarrierID: "a"})
+	other := x.submit(1)
+	fits := func(q ledger.Queued) bool {
+		for _, w := range x.withdrawn {
+			if w.Account == "c1" && w.Fits(q) {
+				return true
+			}
+		}
+		return false
+	}
+	if fits(ledger.Queued{Message: id}) {
+		t.Fatal("withdrawn before anything was said")
+	}
+	x.fact(event.ID{}, &event.OptedOut{Reach: event.Reach{Scope: event.ScopeTenant}, Source: "phone", By: "k"})
+	if !fits(ledger.Queued{Message: id}) || !fits(ledger.Queued{Message: other}) || fits(ledger.Queued{Message: event.ID{7}}) {
+		t.Errorf("after an opt-out: %d withdrawals", len(x.withdrawn))
+	}
+	x = newOne(t, &at{pace: 30 * time.Second}, ledger.Account{})
+	id = x.submit(3)
+	x.fact(id, &event.CancelRequested{By: "k"})
+	if !fits(ledger.Queued{Message: id}) {
+		t.Error("a cancel withdraws nothing")
+	}
 }

@@ -138,6 +138,13 @@ func (d *Dispatcher) Call(c Call, clock func() time.Time, done func(ledger.Hando
 	}
 }
 
+// Withdraw takes parts that are submitted and not written yet back from the carrier; see ledger.Withdrawer.
+func (d *Dispatcher) Withdraw(fits func(ledger.Queued) bool) {
+	if w, queues := d.carrier.(ledger.Withdrawer); queues {
+		w.Withdraw(fits)
+	}
+}
+
 func (d *Dispatcher) nudge() {
 	select {
 	case d.wake <- struct{}{}:

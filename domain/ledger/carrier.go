@@ -73,6 +73,18 @@ type Asker interface {
 	Cancel(Asked) bool
 }
 
+// Withdrawer is a Carrier that queues parts before it writes them. One that writes them at once need not be one.
+type Withdrawer interface {
+	// Withdraw takes the parts out of the queue that fit and are not written yet, and answers them with HandoffNotCalled.
+	Withdraw(fits func(Queued) bool)
+}
+
+// Queued is a part in a carrier's queue.
+type Queued struct {
+	Message         event.ID
+	Tenant, Program string
+}
+
 // Asked is a part that a carrier is asked about.
 type Asked struct {
 	// CarrierID is the id as submit_sm_resp had it. See Askable.

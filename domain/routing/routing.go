@@ -28,6 +28,16 @@ func (t Table) Choose(country, program string) (event.Route, bool) {
 	return event.Route{}, false
 }
 
+// Carriers are the carrier accounts that routes lead to, each once.
+func (t Table) Carriers() (out []string) {
+	for _, r := range t.Routes {
+		if !slices.Contains(out, r.Carrier) {
+			out = append(out, r.Carrier)
+		}
+	}
+	return out
+}
+
 // Leads reports whether some route leads to a carrier account.
 func (t Table) Leads(carrier string) bool {
 	return slices.ContainsFunc(t.Routes, func(r event.Route) bool { return r.Carrier == carrier })

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/linxGnu/gosmpp/pdu"
+
+	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 // account is all binds of one account and the parts that wait for them: pure, without clock,
@@ -193,6 +195,24 @@ func (a *account) flow(now time.Time) {
 	}
 	if at := a.expires.Add(-callMargin); a.next.IsZero() || at.Before(a.next) {
 		a.next = at
+	}
+}
+
+// withdraw gives up the parts that fit and that no connection was given yet: those in the queue, and those that a session
+// has not handed to its writer.
+func (a *account) withdraw(fits func(ledger.Queued) bool) {
+	const withdrawn = "it was withdrawn before it was written: what the recipient, the sender or an operator said since has to be decided first"
+	a.queue = slices.DeleteFunc(a.queue, func(p *submit) bool {
+		if !fits(p.of) {
+			return false
+		}
+		a.notCalled(p, withdrawn)
+		return true
+	})
+	for _, s := range a.sessions {
+		for _, p := range s.pending(func(p *submit) bool { return !p.written && fits(p.of) }) {
+			s.settle(p, result{outcome: notCalled, reason: withdrawn})
+		}
 	}
 }
 

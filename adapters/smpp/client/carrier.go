@@ -46,7 +46,7 @@ func (c *Client) Pace(parts int, now time.Time) time.Duration {
 // process ends before, done is not called; at answer_by the ledger puts the hand-off in doubt.
 func (c *Client) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 	p := &submit{
-		callBy: h.CallBy, answerBy: h.AnswerBy,
+		callBy: h.CallBy, answerBy: h.AnswerBy, of: ledger.Queued{Message: h.Message, Tenant: h.Tenant, Program: h.Program},
 		done: func(r result) { done(handoffResult(r)) },
 	}
 	var err error
@@ -55,6 +55,11 @@ func (c *Client) Submit(h ledger.Handoff, done func(ledger.HandoffResult)) {
 		return
 	}
 	c.step(func(a *account, now time.Time) { a.submit(p, now) })
+}
+
+// Withdraw takes the parts back that fit and are not written yet; see ledger.Withdrawer.
+func (c *Client) Withdraw(fits func(ledger.Queued) bool) {
+	c.step(func(a *account, _ time.Time) { a.withdraw(fits) })
 }
 
 var handoffStatus = [...]ledger.HandoffStatus{

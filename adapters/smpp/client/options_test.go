@@ -626,3 +626,35 @@ func TestLateAnswerTCP(t *testing.T) {
 		t.Errorf("%v", told)
 	}
 }
+
+// TestWithdraw: parts that are withdrawn are not written: those that wait for the rate, and those that no connection was given.
+func TestWithdraw(t *testing.T) {
+	cfg := testConfig()
+	cfg.Window = 2
+	a := boundAccount(t, cfg)
+	s := a.sessions[0]
+	var got []result
+	part := func(program string) {
+		p := testSubmit(epoch.Add(time.Second), epoch.Add(time.Minute), func(r result) { got = append(got, r) })
+		p.of = ledger.Queued{Program: program}
+		a.submit(p, epoch)
+	}
+	part("codes")
+	part("news")
+	part("news")
+	part("codes")
+	a.flow(epoch) // the first two are in the window
+	a.withdraw(func(q ledger.Queued) bool { return q.Program == "news" })
+	a.flow(epoch)
+	out := write(s, epoch)
+	for _, x := range a.take().answers {
+		x.done(x.result)
+	}
+	if len(out) != 2 || len(got) != 2 || got[0].outcome != notCalled || got[1].outcome != notCalled {
+		t.Fatalf("wrote %d, told %+v", len(out), got)
+	}
+	a.withdraw(func(ledger.Queued) bool { return true }) // what is written is not withdrawn
+	if len(a.take().answers) != 0 || len(s.window) != 2 {
+		t.Error("a part was withdrawn that is written")
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/linxGnu/gosmpp/pdu"
 
 	"github.com/chirograph/chirograph/adapters/smpp/wire"
+	"github.com/chirograph/chirograph/domain/ledger"
 )
 
 // outcome is what became of one submit.
@@ -41,6 +42,7 @@ type submit struct {
 	submitted        time.Time
 	callWithin       time.Duration
 	done             func(result)
+	of               ledger.Queued
 
 	sequence int32
 	written  bool
