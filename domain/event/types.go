@@ -99,8 +99,8 @@ type MessageSubmitted struct {
 	SendAt time.Time `json:"send_at,omitzero"`
 	// ValidUntil is the time from which the message is not sent any more.
 	ValidUntil time.Time `json:"valid_until"`
-	// PrefersDuplicate says that when an attempt is in doubt, the message is sent once more: the
-	// recipient may get it twice, which is better than not at all.
+	// PrefersDuplicate says that when an attempt is in doubt, the message is sent again, at most
+	// three times in all: the recipient may get it more than once, which is better than not at all.
 	PrefersDuplicate bool `json:"prefers_duplicate,omitempty"`
 	// Key is a keyed digest (128 bits, hex) of the idempotency key; left out when no key was given.
 	Key string `json:"key,omitempty"`
@@ -424,8 +424,8 @@ type InboundReceivedV2 struct {
 	Unplaced UnplacedReason `json:"unplaced,omitempty"`
 	// Streams are the streams that are held because of the message.
 	Streams []HeldStream `json:"streams,omitempty"`
-	// Digest is a keyed digest (128 bits, hex) of the exact octets, by which a second delivery of the
-	// same START is recognized.
+	// Digest is a keyed digest (128 bits, hex) of the words and the number that they came to (of the
+	// exact octets in older events), by which a second delivery of the same START is recognized.
 	Digest string `json:"digest,omitempty"`
 	// Places is the unplaced message that an officer placed here.
 	Places ID     `json:"places,omitzero"`

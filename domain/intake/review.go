@@ -523,7 +523,11 @@ func (x *resolving) placeOne(ctx context.Context, s ledger.Stream, number sms.Nu
 	}
 	// Read stays 0: when it came, nothing of this stream is known to have been read. So a START that an
 	// officer places lifts nothing by itself, and is under review in the person's stream.
-	placed.Places, placed.Digest = e.ID, w.OctetsDigest(s.Tenant, words.Raw)
+	said := ledger.Delivery{Texts: texts, To: d.To, Raw: words.Raw}
+	if c := d.Concat; c != nil {
+		said.Concat = &sms.Concat{Reference: uint16(c.Reference), Part: c.Part, Parts: c.Parts}
+	}
+	placed.Places, placed.Digest = e.ID, w.SaidDigest(s.Tenant, &said)
 	_, err = w.Append(ctx, s.Partition, w.Write(s, id, &placed))
 	return id, err
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -234,9 +235,24 @@ func (w *Writer) StreamOf(tenant string, subject event.Pseudonym) Stream {
 	return Stream{Tenant: tenant, Subject: subject, Partition: event.Partition(subject.Partition(w.log.Partitions()))}
 }
 
-// OctetsDigest is a keyed digest of the octets that a carrier delivered.
-func (w *Writer) OctetsDigest(tenant string, octets []byte) string {
-	return w.vault.Digest(tenant, "octets", octets)
+// SaidDigest is a keyed digest of what an inbound message says, and to which number: of its words without regard to case and
+// to the spaces around them, and of the number's digits. A second delivery of one message has the same digest, although
+// carriers write other fields of it anew. Where no text was read, it is a digest of the octets.
+func (w *Writer) SaidDigest(tenant string, d *Delivery) string {
+	if len(d.Texts) == 0 {
+		return w.vault.Digest(tenant, "octets", d.Raw)
+	}
+	said := []byte(strings.ToLower(strings.Trim(d.Text(), " \t\r\n\x00")))
+	if c := d.Concat; c != nil {
+		said = fmt.Appendf(said, "\x00part %d of %d, %d", c.Part, c.Parts, c.Reference)
+	}
+	said = append(said, 0)
+	for i := range len(d.To) {
+		if c := d.To[i]; c >= '0' && c <= '9' {
+			said = append(said, c)
+		}
+	}
+	return w.vault.Digest(tenant, "said", said)
 }
 
 // newKey makes a key for a stream that has none, and remembers the stream's key.

@@ -129,7 +129,7 @@ func (t *texts) certain(ctx context.Context, x *text, reg *control.Registry, who
 		x.ack(err)
 		return
 	}
-	p.Event.Read, p.Event.Digest, p.Event.Sealed = x.read[stream.Partition], w.OctetsDigest(p.Tenant, x.d.Raw), sealed
+	p.Event.Read, p.Event.Digest, p.Event.Sealed = x.read[stream.Partition], w.SaidDigest(p.Tenant, &x.d), sealed
 	var events []*event.Event
 	for _, d := range p.Events(reg.Level(), id) {
 		events = append(events, w.Write(stream, id, d))
@@ -173,7 +173,7 @@ func (t *texts) held(ctx context.Context, x *text, reg *control.Registry, p *rec
 	if stream.Partition >= 0 {
 		e.Read = x.read[stream.Partition]
 	}
-	e.Digest = w.OctetsDigest("", x.d.Raw)
+	e.Digest = w.SaidDigest("", &x.d)
 	t.append(stream.Partition, []*event.Event{w.Write(stream, id, p.Events(reg.Level(), id)[0])}, func(err error) {
 		if err != nil || len(holds) == 0 {
 			x.ack(err)

@@ -61,11 +61,14 @@ func (a *account) learn(out *Actions, id, answered string) {
 
 // handoff is a part that the account took.
 type handoff struct {
-	ref   ledger.HandoffRef
-	to    sms.Number
-	from  sms.Sender
-	older *handoff // the next older one with the same key
-	of    *account // nil: it is forgotten
+	ref  ledger.HandoffRef
+	to   sms.Number
+	from sms.Sender
+	// reference is its user_message_reference. final says that a final receipt was matched to it.
+	reference uint16
+	final     bool
+	older     *handoff // the next older one with the same key
+	of        *account // nil: it is forgotten
 }
 
 // sameKey bounds the hand-offs in memory with one key. A carrier that reuses ids has more of them in the views.
@@ -73,20 +76,20 @@ const sameKey = 8
 
 // add remembers a hand-off under its key, as the newest. It returns nil if that hand-off was there already: then it
 // is written anew.
-func (a *account) add(ref ledger.HandoffRef, to sms.Number, from sms.Sender) *handoff {
+func (a *account) add(ref ledger.HandoffRef, to sms.Number, from sms.Sender, reference uint16) *handoff {
 	key := sms.IDKey(ref.CarrierID)
 	first := a.known[key]
 	n := 0
 	for h := first; h != nil; h = h.older {
-		if h.ref.Message == ref.Message && h.ref.Attempt == ref.Attempt && h.ref.Part == ref.Part {
-			h.ref, h.to, h.from = ref, to, from
+		if h.is(&ref) {
+			h.ref, h.to, h.from, h.reference = ref, to, from, reference
 			return nil
 		}
 		if n++; n == sameKey-1 && h.older != nil {
 			h.older.of, h.older = nil, nil
 		}
 	}
-	h := &handoff{ref: ref, to: to, from: from, older: first, of: a}
+	h := &handoff{ref: ref, to: to, from: from, reference: reference, older: first, of: a}
 	a.known[key] = h
 	return h
 }
@@ -112,16 +115,42 @@ func (h *handoff) forget() {
 
 // plain finds the hand-off whose id is a receipt's exactly, and whose number agrees, where nothing else is to be
 // weighed: it is what nearly every receipt needs.
-func (a *account) plain(d *ledger.Delivery) *handoff {
+func (a *account) plain(d *ledger.Delivery) (best *handoff) {
 	if a.base.now != NoHexIDs || d.Receipt.ID == "" {
 		return nil
 	}
 	for h := a.known[sms.IDKey(d.Receipt.ID)]; h != nil; h = h.older {
-		if h.ref.CarrierID == d.Receipt.ID && judge(d, h.to, h.from) == agrees {
-			return h
+		if h.ref.CarrierID == d.Receipt.ID && judge(d, h.to, h.from) == agrees && (best == nil || h.rank(d) > best.rank(d)) {
+			best = h
 		}
 	}
-	return nil
+	return best
+}
+
+// rank says which of several hand-offs with one id a receipt is about: the one with its reference, else one without a
+// final receipt.
+func (h *handoff) rank(d *ledger.Delivery) int {
+	switch {
+	case d.Reference != 0 && h.reference == d.Reference:
+		return 2
+	case !h.final:
+		return 1
+	}
+	return 0
+}
+
+// settled notes a final receipt that was matched to a hand-off.
+func (a *account) settled(ref *ledger.HandoffRef) {
+	for h := a.known[sms.IDKey(ref.CarrierID)]; h != nil; h = h.older {
+		if h.is(ref) {
+			h.final = true
+		}
+	}
+}
+
+// is reports whether it is that part of that attempt.
+func (h *handoff) is(ref *ledger.HandoffRef) bool {
+	return h.ref.Message == ref.Message && h.ref.Attempt == ref.Attempt && h.ref.Part == ref.Part
 }
 
 // Candidate is a hand-off in the views that a receipt may be about.
@@ -132,17 +161,28 @@ type Candidate struct {
 	From sms.Sender
 }
 
-// candidates calls yield with each hand-off that has a form: those in memory, and those of found.
-func (a *account) candidates(f *form, found []Candidate, yield func(ref *ledger.HandoffRef, to sms.Number, from sms.Sender)) {
+// candidates calls yield with each hand-off that has a form, and its rank: those in memory, and those of found that are not.
+func (a *account) candidates(f *form, d *ledger.Delivery, found []Candidate, yield func(ref *ledger.HandoffRef, to sms.Number, from sms.Sender, rank int)) {
 	for h := a.known[f.key]; h != nil; h = h.older {
 		if f.is(h.ref.CarrierID) {
-			yield(&h.ref, h.to, h.from)
+			yield(&h.ref, h.to, h.from, h.rank(d))
 		}
 	}
 	for i := range found {
 		c := &found[i]
-		if c.Ref.CarrierID != "" && sms.IDKey(c.Ref.CarrierID) == f.key && f.is(c.Ref.CarrierID) {
-			yield(&c.Ref, c.To, c.From)
+		if c.Ref.CarrierID == "" || sms.IDKey(c.Ref.CarrierID) != f.key || !f.is(c.Ref.CarrierID) || a.remembers(f.key, &c.Ref) {
+			continue
+		}
+		yield(&c.Ref, c.To, c.From, 1) // the views have only those without a final receipt
+	}
+}
+
+// remembers reports whether a hand-off is in memory.
+func (a *account) remembers(key string, ref *ledger.HandoffRef) bool {
+	for h := a.known[key]; h != nil; h = h.older {
+		if h.is(ref) {
+			return true
 		}
 	}
+	return false
 }

@@ -280,7 +280,7 @@ func (m *Matcher) Answered(account string, s ledger.Stream, h *ledger.Handoff, r
 	switch {
 	case r.Status == ledger.HandoffTaken && r.CarrierID != "":
 		m.calls.forget(k, h)
-		m.remember(a.add(refOf(s, h, r.CarrierID), h.To, h.From))
+		m.remember(a.add(refOf(s, h, r.CarrierID), h.To, h.From, h.Reference))
 		m.unpark(&out, idKey(account, sms.IDKey(r.CarrierID)))
 	case r.Status == ledger.HandoffTaken || r.Status == ledger.HandoffUnknown:
 		if c := m.calls.find(k, func(p *calledPart) bool { return p.of(h) }); c != nil {
@@ -350,6 +350,7 @@ func (m *Matcher) Receipt(d ledger.Delivery, ack func(error), now time.Time) (ou
 		if a.base.run > 0 {
 			a.learn(&out, d.Receipt.ID, h.ref.CarrierID)
 		}
+		h.final = h.final || d.Receipt.Final
 		out.Matched = []Matched{{ID: id, Ref: h.ref, Delivery: d, Match: event.MatchID, Ack: ack}}
 		return out
 	}
@@ -392,12 +393,20 @@ func (m *Matcher) byID(out *Actions, r *receipt, found []Candidate) bool {
 	h := a.base.now
 	forms := idForms(r.d.Receipt, h)
 	best := func(f *form, want verdict) (ref ledger.HandoffRef, ok bool) {
-		a.candidates(f, found, func(x *ledger.HandoffRef, to sms.Number, from sms.Sender) {
-			// Of several with one id, the newest counts.
-			if judge(&r.d, to, from) == want && (!ok || bytes.Compare(x.Message[:], ref.Message[:]) > 0) {
-				ref, ok = *x, true
+		top, several := -1, false
+		a.candidates(f, &r.d, found, func(x *ledger.HandoffRef, to sms.Number, from sms.Sender, rank int) {
+			if judge(&r.d, to, from) != want || rank < top {
+				return
+			}
+			several = rank == top && (several || x.Message != ref.Message)
+			// Of several with one id and one rank, the newest counts.
+			if rank > top || bytes.Compare(x.Message[:], ref.Message[:]) > 0 {
+				ref, ok, top = *x, true, rank
 			}
 		})
+		if several && want != agrees {
+			return ref, false // without a number, only one of them may be told apart
+		}
 		return ref, ok
 	}
 	for i := range forms {
@@ -451,6 +460,9 @@ func (m *Matcher) byReference(out *Actions, r *receipt, found []Candidate) bool 
 // matched asks for a receipt to be appended to its message's stream. If it waited in the inbox, its
 // new id is derived from its inbox event: if it is moved twice, the second copy is void.
 func (m *Matcher) matched(out *Actions, r *receipt, ref ledger.HandoffRef, how event.Match) {
+	if r.d.Receipt.Final {
+		m.accounts.of(r.d.Account).settled(&ref)
+	}
 	x := Matched{ID: r.id, Ref: ref, Delivery: r.d, Match: how, Ack: r.ack}
 	if r.inbox {
 		x.ID, x.Received, x.Ack, x.Parked = event.Derive(r.id, "matched"), r.at, nil, &Parked{r}

@@ -347,8 +347,8 @@ func readReceipt(m *wire.Message, alphabet sms.Encoding, intermediate bool) (*sm
 			r.ID, r.TextID = string(id), r.ID
 		}
 	}
-	if v, ok := number(m, pdu.TagMessageStateOption); ok && v <= uint32(sms.StateSkipped) {
-		r.State = sms.MessageState(v)
+	if v, ok := number(m, pdu.TagMessageStateOption); ok && v <= uint32(sms.StateSkipped) && (v > 0 || r.State == sms.StateUnknown) {
+		r.State = sms.MessageState(v) // 0 is no state of SMPP 3.4 (§5.2.28)
 	}
 	if e := networkError(m.TLVs[pdu.TagNetworkErrorCode].Data); strings.Trim(e, "0") != "" {
 		r.Error = e

@@ -414,8 +414,11 @@ func (s *session) receive(p wire.PDU, err error, now time.Time) {
 	case data.BIND_TRANSCEIVER_RESP, data.BIND_TRANSMITTER_RESP, data.BIND_RECEIVER_RESP:
 		if s.phase != binding || p.SequenceNumber != s.bindSeq {
 			s.stats.Unexpected++
+		}
+		if s.phase != binding {
 			return
 		}
+		// There is one bind on a connection, so this is its answer, whatever its sequence_number.
 		s.bindAnswered(p.CommandStatus, now)
 	case data.QUERY_SM_RESP, data.CANCEL_SM_RESP:
 		s.told(p)

@@ -117,7 +117,7 @@ type Program struct {
 	Countries        []string `yaml:"countries" doc:"Countries it may reach (ISO 3166-1 alpha-2), or * for all. Required."`
 	Senders          []string `yaml:"senders" doc:"Its sender IDs, the default first. In a country where the default is not legal, the first one that is legal there is used. Required."`
 	Priority         int      `yaml:"priority" otherwise:"the purpose's" doc:"9 is sent first, 1 last."`
-	PrefersDuplicate bool     `yaml:"prefers_duplicate" default:"false" doc:"If a hand-off is in doubt, the message is sent a second time. Not for marketing."`
+	PrefersDuplicate bool     `yaml:"prefers_duplicate" default:"false" doc:"If a hand-off is in doubt, the message is sent again, at most three times in all. Not for marketing."`
 	HelpText         string   `yaml:"help_text" doc:"The answer to HELP; at most 3 segments."`
 	StopText         string   `yaml:"stop_text" doc:"The one confirmation of a STOP; at most 3 segments. It must not advertise anything."`
 	StartText        string   `yaml:"start_text" otherwise:"a START is not answered" doc:"The answer to a START; at most 3 segments. The ledger must be at format level 2."`

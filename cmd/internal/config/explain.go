@@ -85,7 +85,7 @@ func (c *Config) explainTenant(w io.Writer, t string) {
 		}
 		fmt.Fprintf(w, "  program %s%s of %s: %s to %s, from %s\n", p.Name, standing, terminal.Plain(p.LegalEntity), terminal.Listed(p.Purposes), countries, terminal.Listed(p.Senders))
 		if p.PrefersDuplicate {
-			fmt.Fprintf(w, "    if a hand-off is in doubt, the message is sent a second time\n")
+			fmt.Fprintf(w, "    if a hand-off is in doubt, the message is sent again, at most three times in all\n")
 		}
 	}
 }
