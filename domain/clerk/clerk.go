@@ -168,14 +168,13 @@ type Actions struct {
 // Nothing depends on there being only one clerk for a partition. Two of them only void each
 // other's proposals.
 type Clerk struct {
-	cfg     Config
-	fold    *Fold
-	agenda  agenda
-	windows windows
-	flights flights
-	asks    asks
-	// withdrawn are the withdrawals of the records that were applied since the last Act.
-	withdrawn []Withdrawal
+	cfg       Config
+	fold      *Fold
+	agenda    agenda
+	windows   windows
+	flights   flights
+	asks      asks
+	withdrawn withdrawals
 
 	appends uint64 // how many proposals were made
 	// lacking is the control position that the partition lacks. lackingSince is when this clerk
@@ -279,11 +278,11 @@ func (c *Clerk) Apply(ctx context.Context, records []ledger.Record, now time.Tim
 			if _, cancel := j.Event.Data.(*event.CancelRequested); cancel && j.Why == "" && j.Index >= c.asks.liveFrom {
 				c.asks.cancel(st.state.Message(j.Event.Message), now)
 			}
-			c.overtake(st, j)
+			c.withdrawn.overtake(st, j, &c.flights)
 			st.forget()
 			c.agenda.wake(st)
 		case j.Why == "": // another control position came into force
-			c.withdrawPaused()
+			c.withdrawn.paused(c.fold.reg, c.cfg.Partition)
 			for _, s := range sorted(c.agenda.resting) {
 				c.queue(s)
 			}

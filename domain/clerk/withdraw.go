@@ -1,6 +1,7 @@
 package clerk
 
 import (
+	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/recipient"
@@ -14,28 +15,30 @@ type Withdrawal struct {
 	Fits    func(ledger.Queued) bool
 }
 
+// withdrawals are what the records that were applied since the last Act withdraw.
+type withdrawals []Withdrawal
+
 // overtake withdraws what is being sent of a stream's messages when a fact lands that can change a decision: a STOP, a cancel,
 // a revoked consent.
-func (c *Clerk) overtake(st *stream, j *ledger.Judged) {
+func (w *withdrawals) overtake(st *stream, j *ledger.Judged, fs *flights) {
 	if j.Why != "" || !j.Event.After.IsZero() || st.state.Last != j.Event.ID {
 		return
 	}
-	c.flights.withdraw(st)
+	fs.withdraw(st)
 	for _, m := range st.state.Messages {
 		if m.Status != recipient.Sending {
 			continue
 		}
 		id := m.ID
-		c.withdrawn = append(c.withdrawn, Withdrawal{m.Carrier, func(q ledger.Queued) bool { return q.Message == id }})
+		*w = append(*w, Withdrawal{m.Carrier, func(q ledger.Queued) bool { return q.Message == id }})
 	}
 }
 
-// withdrawPaused withdraws the partition's parts that a pause covers, when another control position came into force.
-func (c *Clerk) withdrawPaused() {
-	reg := c.fold.reg
+// paused withdraws the partition's parts that a pause covers, when another control position came into force.
+func (w *withdrawals) paused(reg *control.Registry, p event.Partition) {
 	for _, account := range reg.Routes().Carriers() {
-		c.withdrawn = append(c.withdrawn, Withdrawal{account, func(q ledger.Queued) bool {
-			return event.Partition(q.Message.Partition()) == c.cfg.Partition && reg.Paused(q.Tenant, q.Program, account) != nil
+		*w = append(*w, Withdrawal{account, func(q ledger.Queued) bool {
+			return event.Partition(q.Message.Partition()) == p && reg.Paused(q.Tenant, q.Program, account) != nil
 		}})
 	}
 }

@@ -107,7 +107,7 @@ func New(cfg Config) *Node {
 	}
 	writer := ledger.NewWriter(cfg.Author, cfg.Log, cfg.Vault, cfg.Views, cfg.Clock.Now, cfg.AppendWithin)
 	n.matching = newMatching(&n.cfg, writer, n.facts, func() int { return n.Registry().Level() })
-	n.asking = newAsking(n.carriers, n.matching.addressesOf)
+	n.asking = newAsking(n.carriers, n.dispatchers, n.matching.addressesOf)
 	n.texts = newTexts(writer, n.control, cfg.Accounts, listener{&n.cfg, writer}, cfg.Log.Partitions(), n.metrics.countUnplaced)
 	n.inbox = &inbox{matching: n.matching, control: n.control, node: cfg.Author.Node}
 	n.intake = intake.New(intake.Config{Writer: writer, Log: cfg.Log, Vault: cfg.Vault, Views: cfg.Views, Finder: cfg.Finder, Control: n.control,

@@ -470,12 +470,7 @@ func (l *pipeline) step(ctx context.Context, batch []ledger.Record, writeFailed 
 		l.drainClerk(c, now)
 	}
 	out := c.Act(ctx, now, fault, detail)
-	n.asking.add(out.Asks)
-	for _, w := range out.Withdrawn {
-		if d := n.dispatchers[w.Account]; d != nil {
-			d.Withdraw(w.Fits)
-		}
-	}
+	n.asking.put(out.Asks, out.Withdrawn)
 	l.waits(c)
 	for _, p := range out.Proposals {
 		n.cfg.Log.Append(l.p, p.Events, func(a ledger.Appended) {
