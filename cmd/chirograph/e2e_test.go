@@ -231,6 +231,7 @@ type view struct {
 			Part      int
 			Status    string
 			CarrierID string `json:"carrier_id"`
+			NotCalled bool   `json:"not_called"`
 			Receipt   struct {
 				State, Grade, Match string
 				Count               int
