@@ -378,7 +378,7 @@ func (pl *place) from(other *place, want int) string {
 
 // killed is from, but the command is killed: first when a batch of keys has come, then
 // whenever there are more records than when it began, so many times at most.
-func (pl *place) killed(other *place, most int) string {
+func (pl *place) killed(other *place, most int) (between bool) {
 	pl.t.Helper()
 	for kills := 0; ; kills++ {
 		_, had := pl.seen()
@@ -400,10 +400,7 @@ func (pl *place) killed(other *place, most int) string {
 			pl.t.Fatalf("log copy: exit %d\n%s", code, out)
 		}
 		pl.t.Logf("killed %d times, then: %s", kills, strings.TrimSpace(out))
-		if kills < 2 || strings.Contains(out, "; 0 were there already") {
-			pl.t.Error("it was not killed between two events")
-		}
-		return out
+		return kills >= 2 && !strings.Contains(out, "; 0 were there already")
 	}
 }
 
@@ -490,15 +487,18 @@ func TestCopyKilled(t *testing.T) {
 			last := first
 			for _, name := range names {
 				var next *place
-				switch name {
-				case config.EngineKafka:
-					next = kafkaPlace(t, key).place
-				case config.EngineEventStoreDB:
-					next = eventStorePlace(t, key)
-				default:
-					next = folderPlace(t, key)
-				}
-				next.killed(last, 5)
+				// On a busy machine a copy may end before this process looks at it once.
+				within(t, "a copy is killed between two events", func() bool {
+					switch name {
+					case config.EngineKafka:
+						next = kafkaPlace(t, key).place
+					case config.EngineEventStoreDB:
+						next = eventStorePlace(t, key)
+					default:
+						next = folderPlace(t, key)
+					}
+					return next.killed(last, 5)
+				})
 				if out := next.from(last, 0); !strings.Contains(out, "Copied 0 events") {
 					t.Errorf("a copy of what is there says: %s", out)
 				}
