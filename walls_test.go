@@ -68,6 +68,9 @@ var rooms = []room{
 	// Whether ledger, vault and views belong together.
 	{folder: "domain/agreement", own: []string{"domain/event", "domain/ledger"}, others: []string{}, pure: true},
 	{folder: "domain/reading", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/recipient", "domain/sms"}, others: []string{}},
+	// What changes, told to its tenant in order; and the endpoints that are told.
+	{folder: "domain/feed", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient"}, others: []string{}, tests: []string{"domain", "projections", "adapters/memlog"}},
+	{folder: "domain/notify", own: []string{"domain/event", "domain/feed", "domain/ledger", "domain/reading"}, others: []string{}},
 	{folder: "domain/report", own: []string{"domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient"}, others: []string{}, tests: []string{"domain/places"}},
 	{folder: "domain/history", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient", "domain/sms"}, others: []string{}, tests: []string{"domain/places", "projections"}},
 	{folder: "domain/lists", own: []string{"domain/event", "domain/ledger", "domain/reading", "domain/recipient"}, others: []string{}, tests: []string{"projections/viewtest"}},

@@ -824,7 +824,7 @@ func (w *writer) reset(p event.Partition) error {
 }
 
 // tables are all tables with rows of partitions. Each has a column partition.
-var tables = []string{"partitions", "streams", "messages", "opt_outs", "standing", "reviews", "inbound", "handoffs", "reserved", "tails", "facets", "reasons", "tallies", "stream_events"}
+var tables = []string{"partitions", "streams", "messages", "opt_outs", "standing", "reviews", "inbound", "handoffs", "reserved", "tails", "facets", "reasons", "tallies", "stream_events", "feed"}
 
 // maxPruned bounds the tails of a partition that one pruning deletes. It is many times what a partition
 // adds in pruneEvery.

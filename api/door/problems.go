@@ -40,6 +40,7 @@ var problems = map[string]kind{
 	"invalid_duration":  {422, "A duration is malformed or out of its range", "Write it as 30s, 15m or 1h30m."},
 	"invalid_value":     {422, "A field has a value that it cannot have", "The detail lists the values, or says how to write the field."},
 	"invalid_cursor":    {422, "The cursor belongs to another search", "Send the next_cursor of the page before with exactly the same search, or leave the cursor out to begin with the first page."},
+	"cursor_gone":       {410, "The cursor is from before what the feed tells now", "The ledger was recovered or restored since, or the server was upgraded. Call without after, and skip the records whose id you have; or compare what you keep with GET /v1/opt-outs and GET /v1/messages and go on with after=now."},
 	"invalid_position":  {422, "A position is malformed or is not in this ledger", "Send a position that this server gave in an answer, such as 07-1234."},
 	"too_many":          {422, "A list is too long", "The detail gives the limit. Divide the list over several calls."},
 	"event_not_found":   {404, "There is no such event", "Check the id. If an event is not found by its id, ask with its position. An event of another tenant gets the same answer."},

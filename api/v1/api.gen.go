@@ -189,6 +189,35 @@ type Cancelled struct {
 	Status Status `json:"status"`
 }
 
+// Change A record of the feed. docs/schemas/feed has a schema of `data` for each type.
+type Change struct {
+	Data map[string]interface{} `json:"data"`
+
+	// Id The same whenever the record is told.
+	Id string `json:"id"`
+
+	// Position Of the event that made it.
+	Position string `json:"position"`
+
+	// Timestamp That event's time.
+	Timestamp time.Time `json:"timestamp"`
+	Type      string    `json:"type"`
+
+	// Version Of `data`. Fields may be added within a version.
+	Version int `json:"version"`
+}
+
+// ChangePage defines model for ChangePage.
+type ChangePage struct {
+	Changes []Change `json:"changes"`
+
+	// More Whether further records are there already.
+	More bool `json:"more"`
+
+	// Next Give it as `after`. It is longer than shown here.
+	Next string `json:"next"`
+}
+
 // CheckRequest defines model for CheckRequest.
 type CheckRequest struct {
 	// Numbers In E.164. Numbers of any kind.
@@ -1808,6 +1837,36 @@ type GetReportParams struct {
 	Format string `form:"format,omitempty" json:"format,omitempty,omitzero"`
 }
 
+// ListChangesParams defines parameters for ListChanges.
+type ListChangesParams struct {
+	// After The `next` of the page before, or `now`.
+	After string `form:"after,omitempty" json:"after,omitempty,omitzero"`
+
+	// Types Only these types, divided by commas.
+	Types string `form:"types,omitempty" json:"types,omitempty,omitzero"`
+
+	// Program Only records about messages of these programs, divided by commas. Records that are about no message are then left out.
+	Program string `form:"program,omitempty" json:"program,omitempty,omitzero"`
+
+	// Limit Records a page, 1 to 200. Default: 100. What one event tells is never divided, so a page may have a few more.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Wait How long to wait for a record, at most 60s. Default: not at all.
+	Wait string `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
+
+	// Bodies Whether records have the texts of messages: true or false.
+	Bodies bool `form:"bodies,omitempty" json:"bodies,omitempty,omitzero"`
+
+	// Accept application/json or text/event-stream.
+	Accept string `json:"Accept,omitempty,omitzero"`
+
+	// LastEventID The cursor from which a stream goes on.
+	LastEventID string `json:"Last-Event-ID,omitempty,omitzero"`
+
+	// AuditReason Why you read this, in 3 to 500 characters, such as `complaint 4711`. What is shown in clear is recorded in the audit log, and the reason with it. It is kept for ever, so write no personal data: a text with 7 digits in a run is refused.
+	AuditReason AuditReason `json:"Audit-Reason,omitempty,omitzero"`
+}
+
 // ControlHistoryParams defines parameters for ControlHistory.
 type ControlHistoryParams struct {
 	// Since At or after this.
@@ -2053,6 +2112,9 @@ type ServerInterface interface {
 	// GetReport Report a day, a week or a month
 	// (GET /v1/audit/reports/{period})
 	GetReport(ctx echo.Context, period string, params GetReportParams) error
+	// ListChanges Follow what changes
+	// (GET /v1/changes)
+	ListChanges(ctx echo.Context, params ListChangesParams) error
 	// ControlHistory Read who changed what
 	// (GET /v1/control/history)
 	ControlHistory(ctx echo.Context, params ControlHistoryParams) error
@@ -2306,6 +2368,106 @@ func (w *ServerInterfaceWrapper) GetReport(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetReport(ctx, period, params)
+	return err
+}
+
+// ListChanges converts echo context to params.
+func (w *ServerInterfaceWrapper) ListChanges(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListChangesParams
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", ctx.QueryParams(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter after: %s", err))
+	}
+
+	// ------------- Optional query parameter "types" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "types", ctx.QueryParams(), &params.Types, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter types: %s", err))
+	}
+
+	// ------------- Optional query parameter "program" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "program", ctx.QueryParams(), &params.Program, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter program: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", ctx.QueryParams(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter wait: %s", err))
+	}
+
+	// ------------- Optional query parameter "bodies" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "bodies", ctx.QueryParams(), &params.Bodies, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter bodies: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Accept" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Accept")]; found {
+		var Accept string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Accept, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Accept", valueList[0], &Accept, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Accept: %s", err))
+		}
+
+		params.Accept = Accept
+	}
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Last-Event-ID, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Last-Event-ID: %s", err))
+		}
+
+		params.LastEventID = LastEventID
+	}
+	// ------------- Optional header parameter "Audit-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Audit-Reason")]; found {
+		var AuditReason AuditReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Audit-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Audit-Reason", valueList[0], &AuditReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Audit-Reason: %s", err))
+		}
+
+		params.AuditReason = AuditReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListChanges(ctx, params)
 	return err
 }
 
@@ -3169,6 +3331,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/audit/exports/:id/file", wrapper.GetExportFile, options.OperationMiddlewares["GetExportFile"]...)
 	router.GET(options.BaseURL+"/v1/audit/log", wrapper.GetAuditLog, options.OperationMiddlewares["GetAuditLog"]...)
 	router.GET(options.BaseURL+"/v1/audit/reports/:period", wrapper.GetReport, options.OperationMiddlewares["GetReport"]...)
+	router.GET(options.BaseURL+"/v1/changes", wrapper.ListChanges, options.OperationMiddlewares["ListChanges"]...)
 	router.GET(options.BaseURL+"/v1/control/history", wrapper.ControlHistory, options.OperationMiddlewares["ControlHistory"]...)
 	router.GET(options.BaseURL+"/v1/events/:id", wrapper.GetEvent, options.OperationMiddlewares["GetEvent"]...)
 	router.GET(options.BaseURL+"/v1/inbound", wrapper.ListInbound, options.OperationMiddlewares["ListInbound"]...)
@@ -3425,6 +3588,28 @@ func (response GetReport200TextResponse) VisitGetReportResponse(w http.ResponseW
 	w.WriteHeader(200)
 
 	_, err := w.Write([]byte(fmt.Sprint(response)))
+	return err
+}
+
+type ListChangesRequestObject struct {
+	Params ListChangesParams
+}
+
+type ListChangesResponseObject interface {
+	VisitListChangesResponse(w http.ResponseWriter) error
+}
+
+type ListChanges200JSONResponse ChangePage
+
+func (response ListChanges200JSONResponse) VisitListChangesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
 	return err
 }
 
@@ -4034,6 +4219,9 @@ type StrictServerInterface interface {
 	// GetReport Report a day, a week or a month
 	// (GET /v1/audit/reports/{period})
 	GetReport(ctx context.Context, request GetReportRequestObject) (GetReportResponseObject, error)
+	// ListChanges Follow what changes
+	// (GET /v1/changes)
+	ListChanges(ctx context.Context, request ListChangesRequestObject) (ListChangesResponseObject, error)
 	// ControlHistory Read who changed what
 	// (GET /v1/control/history)
 	ControlHistory(ctx context.Context, request ControlHistoryRequestObject) (ControlHistoryResponseObject, error)
@@ -4313,6 +4501,31 @@ func (sh *strictHandler) GetReport(ctx echo.Context, period string, params GetRe
 		return err
 	} else if validResponse, ok := response.(GetReportResponseObject); ok {
 		return validResponse.VisitGetReportResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListChanges operation middleware
+func (sh *strictHandler) ListChanges(ctx echo.Context, params ListChangesParams) error {
+	var request ListChangesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListChanges(ctx.Request().Context(), request.(ListChangesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListChanges")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListChangesResponseObject); ok {
+		return validResponse.VisitListChangesResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

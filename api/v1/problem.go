@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/chirograph/chirograph/api/door"
+	"github.com/chirograph/chirograph/domain/feed"
 	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -28,6 +29,12 @@ func problemOf(err error) *door.Problem {
 		return door.RetryLater("audit_log_behind", "Personal data is shown only if the audit log takes down that it was. Nothing was shown; try again in five seconds.", 5, err)
 	case errors.Is(err, history.ErrNoEvent):
 		return door.Refuse("event_not_found", "", "No event with this id was found in your tenant. If you know its position, such as 07-1234, ask with that.")
+	case errors.Is(err, feed.ErrGone):
+		return door.Refuse("cursor_gone", "", "This cursor is from before what the feed tells now. Call without after, and skip the records whose id you have.")
+	case errors.Is(err, feed.ErrCursor):
+		return door.Refuse("invalid_cursor", "", "The parameter after is no cursor of this ledger and tenant. Send the next of the page before as it was, or leave it out.")
+	case errors.Is(err, feed.ErrBehind):
+		return door.RetryLater("behind", "The views are being made anew and have not reached this record. Try again in a second.", 1, err)
 	case errors.As(err, &behind):
 		return door.RetryLater("behind", "The views have not read this position yet. Try again in a second.", 1, behind.Err)
 	}

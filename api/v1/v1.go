@@ -16,6 +16,7 @@ import (
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/exportjobs"
+	"github.com/chirograph/chirograph/domain/feed"
 	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -77,6 +78,8 @@ type Deps struct {
 	Health   Health
 	// Exports is nil where this node keeps no exports.
 	Exports Exports
+	// Feed tells what changes.
+	Feed *feed.Reader
 	// Lists answers the lists of opt-outs, inbound texts and reviews.
 	Lists *lists.Lister
 	// Metrics serves /metrics; without it that is 404.
@@ -94,6 +97,7 @@ type server struct {
 	reporting
 	listCalls
 	historyCalls
+	*changeCalls
 }
 
 // New returns the handler of the whole API. Run it with door.Serve.
@@ -112,7 +116,7 @@ func New(d Deps) http.Handler {
 	e.Use(d.Door.Guard(door.Face{Operations: guarded, Accepts: acceptsJSON, Problem: problemOf}))
 	RegisterHandlers(e, NewStrictHandler(&server{Deps: d, exportCalls: exportCalls{d.Exports, d.AnswerWithin}, auditLogCalls: auditLogCalls{d.AuditLog},
 		controlCalls: controlCalls{d.Reading, d.AnswerWithin}, reporting: reporting{d.Reports, max(door.MaxWait, d.AnswerWithin)},
-		listCalls: listCalls{d.Lists}, historyCalls: historyCalls{d.History}}, nil))
+		listCalls: listCalls{d.Lists}, historyCalls: historyCalls{d.History}, changeCalls: newChangeCalls(d.Feed, d.Door.Wait)}, nil))
 	for _, r := range e.Routes() {
 		// A route that the document gives no scope would be open to everybody.
 		if strings.HasPrefix(r.Path, "/v1/") && scopes[r.Method+" "+r.Path] == "" {
@@ -146,7 +150,8 @@ func acceptsJSON(h http.Header) error {
 			t, weight, _ := strings.Cut(t, ";")
 			switch strings.ToLower(strings.TrimSpace(t)) {
 			case "application/json", "application/problem+json", "application/*", "*/*", "",
-				"application/zip": // of an export's file
+				"application/zip",   // of an export's file
+				"text/event-stream": // of the feed
 				if w := strings.TrimSpace(weight); w != "q=0" && w != "q=0.0" {
 					return nil
 				}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+
+	"github.com/chirograph/chirograph/domain/event"
 )
 
 var (
@@ -71,4 +73,14 @@ func DecodeCursor(b []byte) (c Cursor, err error) {
 // Equal reports whether two cursors are the same.
 func (c Cursor) Equal(o Cursor) bool {
 	return c.Epoch == o.Epoch && c.Audit == o.Audit && slices.Equal(c.Next, o.Next)
+}
+
+// Pass moves the cursor after an event, and changes it in place.
+func (c *Cursor) Pass(at event.Position) {
+	switch {
+	case at.Partition == event.AuditPartition:
+		c.Audit = max(c.Audit, at.Index+1)
+	case at.Partition >= 0 && int(at.Partition) < len(c.Next):
+		c.Next[at.Partition] = max(c.Next[at.Partition], at.Index+1)
+	}
 }

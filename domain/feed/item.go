@@ -20,7 +20,7 @@ const (
 	MessageInDoubt Kind = "message.in_doubt" // a carrier may have the message, and nothing proves it
 	MessageInbound Kind = "message.inbound"  // a person wrote
 	OptOutRecorded Kind = "opt_out.recorded" // an opt-out stands from now on
-	OptOutLifted   Kind = "opt_out.lifted"   // an opt-out stands no longer, and none of its reach took its place
+	OptOutLifted   Kind = "opt_out.lifted"   // an opt-out stands no longer
 	ReviewOpened   Kind = "review.opened"    // an officer has to decide what a person meant
 	ReviewResolved Kind = "review.resolved"  // nothing is left to decide there
 	ExportFinished Kind = "export.finished"  // an export's file is ready, or will never be
@@ -55,6 +55,42 @@ type Item struct {
 	Message event.ID
 	// Status is the message's status from the event on, and Was the one before; "" before the first.
 	Status, Was recipient.Status
-	// Detail are further facts by their names in the record's data, as JSON values; see the schemas in docs/schemas/feed.
-	Detail []byte
+	// Detail are further facts; empty: none.
+	Detail Detail
+}
+
+// Detail are the facts of an Item that only some have. It is kept as JSON.
+type Detail struct {
+	// Of a status: who carries the message, the carrier's or the receipt's error code, and what the receipt said.
+	Carrier string             `json:"carrier,omitempty"`
+	Code    string             `json:"code,omitempty"`
+	Receipt event.MessageState `json:"receipt,omitempty"`
+	Grade   event.Grade        `json:"grade,omitempty"`
+	// Of a status that a decision brought: by which rules, or by which fault and why, and until when.
+	Outcome event.DecisionOutcome `json:"outcome,omitempty"`
+	Rules   []string              `json:"rules,omitempty"`
+	Fault   event.Fault           `json:"fault,omitempty"`
+	Why     string                `json:"why,omitempty"`
+	Until   time.Time             `json:"until,omitzero"`
+
+	// Of an opt-out: the event that it is known by, whom it reaches, where it came from, and since when. Unclear: it is held until an
+	// officer has read it. By is the opt-out that took the place of one that is lifted; zero: none did.
+	OptOut   event.ID     `json:"opt_out,omitzero"`
+	Scope    event.Scope  `json:"scope,omitempty"`
+	Name     string       `json:"name,omitempty"`
+	Source   event.Source `json:"source,omitempty"`
+	Occurred time.Time    `json:"occurred,omitzero"`
+	Unclear  bool         `json:"unclear,omitempty"`
+	By       event.ID     `json:"by,omitzero"`
+
+	// Of an inbound message and of a review: what the words ask for, and our number.
+	Ask event.InboundAsk `json:"ask,omitempty"`
+	To  string           `json:"to,omitempty"`
+	// Of a review: the event under review, and why.
+	Review event.ID             `json:"review,omitzero"`
+	Kind   recipient.ReviewKind `json:"kind,omitempty"`
+
+	// Of an export: its id, and what became of it.
+	Export event.ID          `json:"export,omitzero"`
+	As     event.ExportState `json:"as,omitempty"`
 }

@@ -74,13 +74,15 @@ func (x *Tx) Queue(b *pgx.Batch) {
 			SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[], $4::text[], $5::text[], $6::bytea[], $7::bigint[], $8::text[]) ON CONFLICT DO NOTHING`,
 			partition, position, id, typ, tenant, subject, at, why)
 	}
+	x.queueFeed(b)
 	var partition array[int16]
 	var next array[int64]
 	var since array[pgtype.Int8]
 	for p, at := range x.begins {
 		partition, next, since = append(partition, int16(p)), append(next, at.Next), append(since, pgtype.Int8(at.since()))
 	}
-	b.Queue(`UPDATE partitions p SET desk_first = CASE WHEN desk_next = u.first THEN desk_first ELSE u.first END,
+	b.Queue(`UPDATE partitions p SET feed_first = CASE WHEN feed_next = u.first THEN feed_first ELSE u.first END, feed_next = next,
+			desk_first = CASE WHEN desk_next = u.first THEN desk_first ELSE u.first END,
 			desk_since = CASE WHEN desk_next = u.first THEN desk_since ELSE u.since END, desk_next = next
 		FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS u (partition, first, since) WHERE p.partition = u.partition`, partition, next, since)
 }

@@ -10,7 +10,7 @@ import (
 
 // SQLite are the statements that write, on one connection. A transaction must be open on it.
 type SQLite struct {
-	facet, reason, tallies, load, stream, begin *sql.Stmt
+	facet, reason, tallies, load, stream, feed, begin *sql.Stmt
 }
 
 // PrepareSQLite prepares the statements.
@@ -27,7 +27,8 @@ func PrepareSQLite(ctx context.Context, conn *sql.Conn) (*SQLite, error) {
 		{&s.load, `SELECT body FROM tallies WHERE tenant = $1 AND quarter = $2 AND partition = $3`},
 		{&s.stream, `INSERT INTO stream_events (partition, position, event, type, tenant, subject, at, why)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`},
-		{&s.begin, `UPDATE partitions SET desk_first = CASE WHEN desk_next = $2 THEN desk_first ELSE $2 END,
+		{&s.feed, appendSQLite},
+		{&s.begin, `UPDATE partitions SET feed_first = CASE WHEN feed_next = $2 THEN feed_first ELSE $2 END, feed_next = next, desk_first = CASE WHEN desk_next = $2 THEN desk_first ELSE $2 END,
 			desk_since = CASE WHEN desk_next = $2 THEN desk_since ELSE $3 END, desk_next = next WHERE partition = $1`},
 	} {
 		var err error
@@ -69,6 +70,9 @@ func (s *SQLite) Write(x *Tx) error {
 		if _, err := s.stream.Exec(int64(e.Position.Partition), e.Position.Index, e.ID[:], string(e.Type), e.Tenant, e.Subject[:], e.Time.UnixMilli(), string(e.Why)); err != nil {
 			return err
 		}
+	}
+	if err := s.writeFeed(x); err != nil {
+		return err
 	}
 	for p, b := range x.begins {
 		if _, err := s.begin.Exec(int64(p), b.Next, b.since()); err != nil {

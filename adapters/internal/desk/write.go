@@ -1,6 +1,6 @@
 // Package desk keeps the officer's views in the SQL views: which values occur among messages and when,
 // by which rules messages were not allowed, what was counted in each quarter of an hour, and where the
-// events are that belong to no message. The writer of the views calls it in its transactions; its
+// events are that belong to no message. Beside them it keeps what the feed tells (feed.go). The writer of the views calls it in its transactions; its
 // Reader answers reading.Desk.
 package desk
 
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/feed"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/projections"
@@ -86,6 +87,11 @@ type Tx struct {
 	err  error
 	p    event.Partition
 
+	// Of the feed: what is appended to which block, which of them is a partition's last, and room for the items of one event.
+	blocks []block
+	last   map[event.Partition]int
+	items  []feed.Item
+
 	facets  map[facet]struct{}
 	reasons map[reason]struct{}
 	streams []reading.StreamEvent
@@ -106,7 +112,7 @@ func (b begin) since() sql.NullInt64 {
 
 // Begin starts a transaction. load reads the stored body of a row of tallies within it; nil for none.
 func (w *Writer) Begin(load func(tenant string, quarter int64, p event.Partition) ([]byte, error)) *Tx {
-	return &Tx{w: w, load: load, facets: map[facet]struct{}{}, reasons: map[reason]struct{}{}, tallies: map[quarter]*projections.Tallies{}, begins: map[event.Partition]begin{}}
+	return &Tx{w: w, load: load, last: map[event.Partition]int{}, facets: map[facet]struct{}{}, reasons: map[reason]struct{}{}, tallies: map[quarter]*projections.Tallies{}, begins: map[event.Partition]begin{}}
 }
 
 // Partition says that judged events of a partition follow, from the mark on where it stands in the
@@ -134,6 +140,7 @@ func (x *Tx) Partition(p event.Partition, mark ledger.Mark, judged []ledger.Judg
 func (x *Tx) Take(p event.Partition, j *ledger.Judged, m *reading.Message, before projections.Before) error {
 	x.p = p
 	projections.Desk(x, p, j, m, before)
+	x.tell(p, j, m, before)
 	return x.err
 }
 

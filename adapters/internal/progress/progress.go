@@ -38,6 +38,7 @@ type Tracker struct {
 	committed time.Time
 	positions map[event.Partition][]positionWaiter
 	changes   map[event.ID][]*changeWaiter
+	beyond    []*beyondWaiter
 }
 
 // New returns a Tracker of views of which nothing is known.
@@ -142,6 +143,7 @@ func (g *Tracker) Published(marks map[event.Partition]ledger.Mark, status func(e
 	for p, m := range marks {
 		g.marks[p] = m.Next
 		g.wakePositions(p, m.Next)
+		g.wakeBeyond(p, m.Next)
 	}
 	g.commits++
 	g.committed = time.Now()
@@ -170,7 +172,7 @@ func (g *Tracker) Waits() {
 func (g *Tracker) Awaited() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.positions)+len(g.changes) > 0
+	return len(g.positions)+len(g.changes)+len(g.beyond) > 0
 }
 
 // Own is how many commits this process has made.
@@ -197,6 +199,7 @@ func (g *Tracker) See(marks, before map[event.Partition]int64, commits int) (mes
 		}
 		g.marks[p] = next
 		g.wakePositions(p, next)
+		g.wakeBeyond(p, next)
 	}
 	for id := range g.changes {
 		if p := event.Partition(id.Partition()); marks[p] != before[p] {
@@ -220,4 +223,45 @@ func (g *Tracker) Begin(marks map[event.Partition]ledger.Mark) {
 	for p, m := range marks {
 		g.marks[p] = m.Next
 	}
+}
+
+// Folded says, without a query, how far each partition is folded, whichever process folds it.
+func (g *Tracker) Folded() map[event.Partition]int64 { return g.Progress().Marks }
+
+// WaitBeyond returns when a partition is folded beyond its index in next, or when ctx is done. Partitions that next lacks do not count.
+func (g *Tracker) WaitBeyond(ctx context.Context, next []int64) {
+	g.mu.Lock()
+	for p, n := range next {
+		if g.marks[event.Partition(p)] > n {
+			g.mu.Unlock()
+			return
+		}
+	}
+	w := &beyondWaiter{next, make(chan struct{})}
+	g.beyond = append(g.beyond, w)
+	g.mu.Unlock()
+	g.Waits()
+	select {
+	case <-w.wake:
+	case <-ctx.Done():
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.beyond = slices.DeleteFunc(g.beyond, func(x *beyondWaiter) bool { return x == w })
+	}
+}
+
+type beyondWaiter struct {
+	next []int64
+	wake chan struct{}
+}
+
+// wakeBeyond wakes the callers that wait for a partition to be folded beyond an index.
+func (g *Tracker) wakeBeyond(p event.Partition, next int64) {
+	g.beyond = slices.DeleteFunc(g.beyond, func(w *beyondWaiter) bool {
+		there := int(p) >= 0 && int(p) < len(w.next) && next > w.next[p]
+		if there {
+			close(w.wake)
+		}
+		return there
+	})
 }

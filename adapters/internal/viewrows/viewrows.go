@@ -41,6 +41,7 @@ var dumps = []struct{ table, text string }{
 	{"reasons", `SELECT message, rule, partition FROM reasons ORDER BY message, rule`},
 	{"tallies", `SELECT tenant, quarter, partition, body FROM tallies ORDER BY tenant, quarter, partition`},
 	{"stream_events", `SELECT partition, position, event, type, tenant, subject, at, why FROM stream_events ORDER BY partition, position`},
+	{"feed", `SELECT partition, block, body FROM feed ORDER BY partition, block`},
 	{"tails", `SELECT t.partition, t.day, t.account, t.tail, t.tenant, t.subject, p.time FROM tails t
 		JOIN partitions p ON p.partition = t.partition ORDER BY t.partition, t.day, t.tail, t.account, t.tenant, t.subject`},
 }

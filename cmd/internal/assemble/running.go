@@ -25,6 +25,7 @@ import (
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/feed"
 	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/lists"
@@ -188,6 +189,8 @@ func (r *Running) handler(w *witnessing, exports v1.Exports) http.Handler {
 		Programs: r.Node.Commands(), Witness: w, Hurry: node.Hurry(r.Node), Wait: door.WaitContext})
 	return v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Uses: w, Logger: r.Log, Registerer: registry}),
 		Intake: r.Node.Intake(), Commands: r.Node.Commands(), Reading: reader,
+		Feed: feed.NewReader(feed.Ports{Views: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
+			Epoch: func() control.Epoch { return r.Node.Registry().Epoch() }, Witness: w, Now: time.Now}),
 		Lists: lists.New(lists.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Open: reader, Witness: w}),
 		History: history.New(history.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
 			Registry: node.RegistryAt(r.Node), Zone: cmp.Or(r.Data.World, places.BuiltIn()).Zone, Now: time.Now, Witness: w}),

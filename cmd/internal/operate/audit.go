@@ -263,7 +263,21 @@ func (c *VerifyCmd) compareViews(ctx context.Context, g *terminal.Globals) (_ *v
 		return nil, err
 	}
 	defer f.Close()
-	out, err := diffDumps(ctx, f, fresh, !since.IsZero())
+	var partial [][]byte
+	if !since.IsZero() {
+		partial = deskTables
+	}
+	first, err := d.Views.FeedFirst(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range first {
+		if n > 0 { // so it is with the feed
+			partial = append(slices.Clip(partial), []byte("feed\t"))
+			break
+		}
+	}
+	out, err := diffDumps(ctx, f, fresh, partial)
 	if err == nil {
 		out.DeskSince, out.Behind, out.Empty = since, behind, n == 0 && behind > 0
 	}
@@ -309,9 +323,9 @@ func dumpViews(ctx context.Context, db *sqldb.DB, path string) (map[event.Partit
 // deskTables are the tables of the officer's views.
 var deskTables = [][]byte{[]byte("facets\t"), []byte("reasons\t"), []byte("tallies\t"), []byte("stream_events\t")}
 
-// diffDumps compares a dump with what views dump, line by line: neither is held. partial leaves out the
-// officer's views.
-func diffDumps(ctx context.Context, have io.Reader, want *sqldb.DB, partial bool) (*viewsReport, error) {
+// diffDumps compares a dump with what views dump, line by line: neither is held. Tables whose lines begin as
+// partial says are left out.
+func diffDumps(ctx context.Context, have io.Reader, want *sqldb.DB, partial [][]byte) (*viewsReport, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	lines := func(r io.Reader) *bufio.Scanner {
@@ -326,7 +340,7 @@ func diffDumps(ctx context.Context, have io.Reader, want *sqldb.DB, partial bool
 	out := &viewsReport{}
 	next := func(s *bufio.Scanner) bool {
 		for s.Scan() {
-			if !partial || !slices.ContainsFunc(deskTables, func(t []byte) bool { return bytes.HasPrefix(s.Bytes(), t) }) {
+			if !slices.ContainsFunc(partial, func(t []byte) bool { return bytes.HasPrefix(s.Bytes(), t) }) {
 				return true
 			}
 		}
