@@ -23,8 +23,13 @@ func Feed(items []feed.Item, p event.Partition, j *ledger.Judged, m *reading.Mes
 		i.Tenant, i.Subject, i.Event, i.At = e.Tenant, e.Subject, e.ID, e.Time
 		items = append(items, i)
 	}
-	if m != nil && m.Submitted() && m.Subject == e.Subject && m.Status != before.Status {
-		i := feed.Item{Kind: feed.MessageStatus, Message: m.ID, Program: m.Program, Status: m.Status, Was: before.Status, Detail: statusDetail(e, m)}
+	was := before.Status
+	_, submitted := e.Data.(*event.MessageSubmitted)
+	if submitted {
+		was = "" // also for a copy that came after the fold had forgotten the first one: whether its row is known then depends on the cache
+	}
+	if m != nil && m.Submitted() && m.Subject == e.Subject && (submitted || m.Status != was) {
+		i := feed.Item{Kind: feed.MessageStatus, Message: m.ID, Program: m.Program, Status: m.Status, Was: was, Detail: statusDetail(e, m)}
 		add(i)
 		if m.Status == recipient.InDoubt {
 			i.Kind = feed.MessageInDoubt

@@ -103,7 +103,7 @@ func TestRollingUpgrade(t *testing.T) {
 		if err == nil {
 			db.Close()
 		}
-		if err == nil || !strings.Contains(err.Error(), "they are at 9002 and want at least 9002; this one knows 7") {
+		if err == nil || !strings.Contains(err.Error(), "they are at 9002 and want at least 9002; this one knows 8") {
 			t.Fatal(err)
 		}
 	})
