@@ -235,7 +235,7 @@ func (r *Reader) Read(ctx context.Context, tenant string, after Cursor, limit in
 		var further []int
 		for i, p := range behind {
 			quota := (limit - len(items)) / (len(behind) - i)
-			if quota == 0 {
+			if quota <= 0 { // what one event tells is not divided, so a page may be more than full
 				further = append(further, p)
 				continue
 			}
@@ -251,7 +251,7 @@ func (r *Reader) Read(ctx context.Context, tenant string, after Cursor, limit in
 		behind = further
 	}
 	more = len(behind) > 0
-	found, upTo, all, err := r.exports(ctx, tenant, after.Audit, limit-len(items))
+	found, upTo, all, err := r.exports(ctx, tenant, after.Audit, max(limit-len(items), 0))
 	if err != nil {
 		return nil, after, false, err
 	}

@@ -63,20 +63,20 @@ type Data struct {
 	Until     time.Time         `json:"until,omitzero"`
 
 	// Of what is about a person and no message.
-	Event    string    `json:"event,omitempty"`
-	Number   string    `json:"number,omitempty"`
-	OptOut   string    `json:"opt_out,omitempty"`
-	Scope    string    `json:"scope,omitempty"`
-	Name     string    `json:"name,omitempty"`
-	Source   string    `json:"source,omitempty"`
-	Occurred time.Time `json:"occurred_at,omitzero"`
-	Unclear  bool      `json:"unclear,omitempty"`
-	By       string    `json:"replaced_by,omitempty"`
-	Ask      string    `json:"ask,omitempty"`
-	Number2  string    `json:"our_number,omitempty"`
-	Words    string    `json:"words,omitempty"`
-	Review   string    `json:"review,omitempty"`
-	Kind     string    `json:"kind,omitempty"`
+	Event     string    `json:"event,omitempty"`
+	Number    string    `json:"number,omitempty"`
+	OptOut    string    `json:"opt_out,omitempty"`
+	Scope     string    `json:"scope,omitempty"`
+	Name      string    `json:"name,omitempty"`
+	Source    string    `json:"source,omitempty"`
+	Occurred  time.Time `json:"occurred_at,omitzero"`
+	Unclear   bool      `json:"unclear,omitempty"`
+	By        string    `json:"replaced_by,omitempty"`
+	Ask       string    `json:"ask,omitempty"`
+	OurNumber string    `json:"our_number,omitempty"`
+	Words     string    `json:"words,omitempty"`
+	Review    string    `json:"review,omitempty"`
+	Kind      string    `json:"kind,omitempty"`
 
 	// Of an export.
 	Export string `json:"export,omitempty"`
@@ -258,7 +258,7 @@ func (x *rendering) reasons(d *Detail) (out []Reason) {
 func (x *rendering) person(ctx context.Context, out *Record, it *Item) error {
 	d, t := &out.Data, &it.Detail
 	*d = Data{Event: it.Event.String(), Scope: string(t.Scope), Name: t.Name, Source: string(t.Source), Occurred: t.Occurred, Unclear: t.Unclear,
-		Ask: string(t.Ask), Number2: t.To, Kind: string(t.Kind)}
+		Ask: string(t.Ask), OurNumber: t.To, Kind: string(t.Kind)}
 	for id, to := range map[event.ID]*string{t.OptOut: &d.OptOut, t.By: &d.By, t.Review: &d.Review} {
 		if !id.IsZero() {
 			*to = id.String()
