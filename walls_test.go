@@ -102,6 +102,7 @@ var rooms = []room{
 	{folder: "cmd/internal/client", own: []string{"api", "cmd/internal/terminal"}},
 	// What the API's answers are made of, and nothing that could open a ledger.
 	{folder: "cmd/internal/cli", own: []string{"api", "domain/event", "domain/places", "domain/sms", "domain/recipient", "domain/words", "cmd/internal/client", "cmd/internal/terminal"}},
+	{folder: "cmd/internal/told", own: []string{"api", "domain/feed", "domain/notify", "cmd/internal/client", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/config", own: []string{"api/door", "domain", "adapters", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/assemble", own: []string{"domain", "projections", "policies", "adapters", "api", "cmd/internal/config"}},
 	{folder: "cmd/internal/operate", own: []string{"api/door", "domain", "projections", "policies", "adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
@@ -111,7 +112,7 @@ var rooms = []room{
 	{folder: "cmd/internal/bench", own: []string{"domain", "adapters", "api/door", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/world", own: []string{"adapters/smpp", "cmd/internal/client", "cmd/internal/config", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/serve", own: []string{"domain", "adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal", "cmd/internal/world"}},
-	{folder: "cmd/chirograph", own: []string{"cmd/internal/cli", "cmd/internal/backup", "cmd/internal/operate", "cmd/internal/bench", "cmd/internal/world", "cmd/internal/serve", "cmd/internal/terminal"},
+	{folder: "cmd/chirograph", own: []string{"cmd/internal/cli", "cmd/internal/told", "cmd/internal/backup", "cmd/internal/operate", "cmd/internal/bench", "cmd/internal/world", "cmd/internal/serve", "cmd/internal/terminal"},
 		// They look at what the built binary leaves.
 		tests: []string{"domain", "policies", "adapters", "api", "cmd/internal"}},
 }

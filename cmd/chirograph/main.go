@@ -13,6 +13,7 @@ import (
 	"github.com/chirograph/chirograph/cmd/internal/operate"
 	"github.com/chirograph/chirograph/cmd/internal/serve"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
+	"github.com/chirograph/chirograph/cmd/internal/told"
 	"github.com/chirograph/chirograph/cmd/internal/world"
 )
 
@@ -26,6 +27,7 @@ type commandLine struct {
 	Search      cli.SearchCmd          `cmd:"" help:"Search messages, the newest first."`
 	History     cli.HistoryCmd         `cmd:"" help:"Show everything between you and one number, in order, in sentences."`
 	Event       cli.EventCmd           `cmd:"" help:"Show one event of the ledger, by its id or position."`
+	Changes     told.ChangesCmd        `cmd:"" help:"Show what becomes of messages and recipients, in order, and follow it."`
 	Optout      cli.OptoutCmd          `cmd:"" help:"Record, lift and check opt-outs."`
 	Inbound     cli.InboundCmd         `cmd:"" help:"Read what persons wrote."`
 	Review      cli.ReviewCmd          `cmd:"" help:"Read and resolve replies that need a person."`

@@ -64,8 +64,8 @@ func appendText(b []byte, s string) []byte {
 
 var errBlock = errors.New("a block of the feed cannot be read: make the views anew (chirograph projections rebuild)")
 
-// DecodeItems reads the items of a block of a partition, or of its end from a boundary between two items on.
-func DecodeItems(p event.Partition, block int64, b []byte) (items []Item, err error) {
+// decodeItems reads the items of a block of a partition, or of its end from a boundary between two items on.
+func decodeItems(p event.Partition, block int64, b []byte) (items []Item, err error) {
 	for len(b) > 0 {
 		var i Item
 		if b, err = decodeItem(&i, p, block, b); err != nil {

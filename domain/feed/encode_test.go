@@ -41,11 +41,11 @@ func TestBlock(t *testing.T) {
 		cuts = append(cuts, len(body))
 	}
 	for _, cut := range cuts {
-		a, err := DecodeItems(7, 2, body[:cut])
+		a, err := decodeItems(7, 2, body[:cut])
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := DecodeItems(7, 2, body[cut:])
+		b, err := decodeItems(7, 2, body[cut:])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +54,7 @@ func TestBlock(t *testing.T) {
 		}
 	}
 	for cut := range body {
-		if _, err := DecodeItems(7, 2, body[:cut]); err == nil && !slices.Contains(cuts, cut) {
+		if _, err := decodeItems(7, 2, body[:cut]); err == nil && !slices.Contains(cuts, cut) {
 			t.Errorf("a block that is cut at %d is read", cut)
 		}
 	}
@@ -105,7 +105,7 @@ func FuzzBlock(f *testing.F) {
 	f.Add(body)
 	f.Add([]byte{1, 0, 0, 1, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got, err := DecodeItems(3, 1, b)
+		got, err := decodeItems(3, 1, b)
 		if err != nil {
 			return
 		}
@@ -115,7 +115,7 @@ func FuzzBlock(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		twice, err := DecodeItems(3, 1, out)
+		twice, err := decodeItems(3, 1, out)
 		if err != nil || !reflect.DeepEqual(got, twice) {
 			t.Fatalf("%v: %+v, then %+v", err, got, twice)
 		}

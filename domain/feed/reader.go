@@ -323,7 +323,7 @@ func (r *Reader) fill(ctx context.Context, p event.Partition, n int64) error {
 		if b.bytes > len(body) {
 			continue // the partition is made anew, and what is kept is what it will have
 		}
-		more, err := DecodeItems(p, k, body[b.bytes:])
+		more, err := decodeItems(p, k, body[b.bytes:])
 		if err != nil {
 			return err
 		}
