@@ -44,19 +44,33 @@ func AppendItem(b []byte, i *Item) ([]byte, error) {
 		b = append(b, i.Message[:]...)
 		b = appendText(b, i.Program)
 	}
-	if i.Detail.empty() {
-		return append(b, 0), nil
+	d := &i.Detail
+	switch {
+	case d.Outcome == "" && d.OptOut.IsZero() && d.Ask == "" && d.To == "" && d.Review.IsZero() && d.Export.IsZero():
+		// What most records have costs no JSON.
+		if d.Carrier+d.Code+string(d.Receipt)+string(d.Grade) == "" {
+			return append(b, detailNone), nil
+		}
+		b = append(b, detailCarrier)
+		for _, t := range [...]string{d.Carrier, d.Code, string(d.Receipt), string(d.Grade)} {
+			b = appendText(b, t)
+		}
+		return b, nil
+	default:
+		detail, err := json.Marshal(d)
+		if err != nil {
+			return b, err
+		}
+		return appendText(append(b, detailJSON), string(detail)), nil
 	}
-	detail, err := json.Marshal(&i.Detail)
-	if err != nil {
-		return b, err
-	}
-	return appendText(b, string(detail)), nil
 }
 
-func (d *Detail) empty() bool {
-	return d.Carrier == "" && d.Code == "" && d.Receipt == "" && d.Outcome == "" && d.OptOut.IsZero() && d.Ask == "" && d.To == "" && d.Review.IsZero() && d.Export.IsZero()
-}
+// How a Detail is stored: not at all; carrier, code, receipt and grade as texts; or as JSON.
+const (
+	detailNone    = 0
+	detailCarrier = 1
+	detailJSON    = 2
+)
 
 func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
@@ -115,7 +129,18 @@ func decodeItem(i *Item, p event.Partition, block int64, b []byte) ([]byte, erro
 		fixed(i.Message[:])
 		i.Program = string(text())
 	}
-	if detail := text(); len(detail) > 0 && json.Unmarshal(detail, &i.Detail) != nil || fail {
+	form := []byte{detailNone}
+	fixed(form)
+	switch d := &i.Detail; form[0] {
+	case detailNone:
+	case detailCarrier:
+		d.Carrier, d.Code, d.Receipt, d.Grade = string(text()), string(text()), event.MessageState(text()), event.Grade(text())
+	case detailJSON:
+		fail = json.Unmarshal(text(), d) != nil || fail
+	default:
+		fail = true
+	}
+	if fail {
 		return nil, errBlock
 	}
 	return b, nil

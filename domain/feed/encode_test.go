@@ -89,7 +89,7 @@ func TestBlockBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden := "\x01\x01\x00\x10\x07\xf6\xf9\xb2\xe5\xbdh\x06clinic\x01\x02\x03" + string(make([]byte, 13)) + "\x09\x01" + string(make([]byte, 14)) + "\x04" + string(make([]byte, 15)) + "\x03otp\x0f{\"carrier\":\"a\"}"
+	golden := "\x01\x01\x00\x10\x07\xf6\xf9\xb2\xe5\xbdh\x06clinic\x01\x02\x03" + string(make([]byte, 13)) + "\x09\x01" + string(make([]byte, 14)) + "\x04" + string(make([]byte, 15)) + "\x03otp\x01\x01a\x00\x00\x00"
 	if string(body) != golden {
 		t.Errorf("%q\nnot\n%q", body, golden)
 	}

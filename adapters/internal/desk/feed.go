@@ -31,7 +31,7 @@ func (x *Tx) tell(p event.Partition, j *ledger.Judged, m *reading.Message, befor
 	at, ok := x.last[p]
 	if !ok || x.blocks[at].block != n {
 		at = len(x.blocks)
-		x.blocks = append(x.blocks, block{p, n, make([]byte, 0, 1<<10)})
+		x.blocks = append(x.blocks, block{p, n, nil})
 		x.last[p] = at
 	}
 	for i := range x.items {
