@@ -61,6 +61,7 @@ type Client struct {
 
 	mu       sync.Mutex
 	settings recent.Map[TLS, *tls.Config]
+	targets  recent.Map[string, target]
 	hosts    map[hostKey]*host
 	idle     int // connections without a call
 	sweeper  *time.Timer
@@ -80,7 +81,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.PerHost <= 0 {
 		cfg.PerHost = 8
 	}
-	c := &Client{cfg: cfg, resolve: cfg.Resolve, settings: recent.NewMap[TLS, *tls.Config](maxSettings), hosts: map[hostKey]*host{}}
+	c := &Client{cfg: cfg, resolve: cfg.Resolve, settings: recent.NewMap[TLS, *tls.Config](maxSettings), targets: recent.NewMap[string, target](maxTargets), hosts: map[hostKey]*host{}}
 	for _, p := range cfg.Allow {
 		c.allow = append(c.allow, p.Masked())
 	}
@@ -135,7 +136,7 @@ func (c *Client) Post(ctx context.Context, r *Request) (Answer, error) {
 }
 
 func (c *Client) post(ctx context.Context, r *Request, now time.Time) (Answer, *Error) {
-	t, fault := parse(r.URL)
+	t, fault := c.targetOf(r.URL)
 	if fault != nil {
 		return Answer{}, fault
 	}
@@ -178,6 +179,26 @@ func (c *Client) post(ctx context.Context, r *Request, now time.Time) (Answer, *
 		k.close()
 	}
 	return a, fault
+}
+
+// maxTargets bounds the URLs whose reading is kept: at most twice as many.
+const maxTargets = 512
+
+// targetOf is parse, with a memory of what was read last.
+func (c *Client) targetOf(url string) (target, *Error) {
+	c.mu.Lock()
+	t, ok := c.targets.Get(url)
+	c.mu.Unlock()
+	if ok {
+		return t, nil
+	}
+	t, fault := parse(url)
+	if fault == nil {
+		c.mu.Lock()
+		c.targets.Put(url, t)
+		c.mu.Unlock()
+	}
+	return t, fault
 }
 
 var buffers sync.Pool
