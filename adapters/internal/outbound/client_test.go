@@ -349,7 +349,9 @@ func (c *Client) only(t testing.TB) *conn {
 // until polls for what gives no signal of its own.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); !ok(); <-tick.C {
 		if time.Now().After(end) {
 			t.Fatalf("gave up waiting: %s", what)
 		}
@@ -363,8 +365,10 @@ func TestSlow(t *testing.T) {
 			if q, _ := request(r); q == nil {
 				return
 			}
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
 			for _, err := io.WriteString(c, octets); err == nil; _, err = io.WriteString(c, "a") {
-				time.Sleep(time.Millisecond)
+				<-tick.C
 			}
 		}
 	}
@@ -391,6 +395,13 @@ func TestSlow(t *testing.T) {
 			}
 		})
 	}
+	t.Run("no handshake", func(t *testing.T) {
+		p := listen(t, func(_ int, _ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) })
+		c := caller(t, Config{Timeout: patience, Connect: bound})
+		if _, text := do(t, c, "https"+strings.TrimPrefix(p.url(), "http")); text != Timeout {
+			t.Errorf("%q", text)
+		}
+	})
 	t.Run("no request is read", func(t *testing.T) {
 		p := listen(t, func(_ int, c net.Conn, _ *bufio.Reader) {
 			<-t.Context().Done()
@@ -539,6 +550,24 @@ func TestIdle(t *testing.T) {
 		defer c.mu.Unlock()
 		return len(c.hosts) == 0
 	})
+}
+
+// TestAge: a connection is not kept for ever, however much it is used.
+func TestAge(t *testing.T) {
+	p := listen(t, always("HTTP/1.1 204 No Content\r\n\r\n"))
+	c := caller(t, Config{})
+	for i := range 4 {
+		if status, text := do(t, c, p.url()); status != 204 {
+			t.Fatal(text)
+		}
+		if i%2 == 1 {
+			k := c.only(t)
+			k.born = k.born.Add(-maxAge)
+		}
+	}
+	if n := p.conns.Load(); n != 2 {
+		t.Errorf("%d connections, want 2", n)
+	}
 }
 
 // authority makes certificates for tests.

@@ -148,7 +148,9 @@ func run(t *testing.T, cmd *exec.Cmd, secret string) *receiver {
 			t.Logf("it said: %s", said.String())
 		}
 	})
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); ; <-tick.C {
 		c, err := net.Dial("tcp", addr.String())
 		if err == nil {
 			_ = c.Close()
@@ -260,7 +262,7 @@ func receives(t *testing.T, c *webhook.Caller, r *receiver, secret, other string
 	refused("a timestamp to come", a)
 
 	// What a person between might do: the request is taken down by a server of the test's own, and sent with a change.
-	q, raw := taken1(t, c, secret)
+	q, raw := intercepted(t, c, secret)
 	if s := r.post(t, q, raw); s != 204 {
 		t.Fatalf("the request as it was: %d", s)
 	}
@@ -298,8 +300,8 @@ func receives(t *testing.T, c *webhook.Caller, r *receiver, secret, other string
 	taken("a record after them", a, sent)
 }
 
-// taken1 has the caller send a record to a server of the test's own, and returns what arrived.
-func taken1(t *testing.T, c *webhook.Caller, secret string) (http.Header, []byte) {
+// intercepted has the caller send a record to a server of the test's own, and returns what arrived.
+func intercepted(t *testing.T, c *webhook.Caller, secret string) (http.Header, []byte) {
 	t.Helper()
 	var h http.Header
 	var b []byte
