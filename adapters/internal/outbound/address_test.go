@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -180,8 +181,8 @@ func TestCheckURL(t *testing.T) {
 	} {
 		got := ""
 		if err := c.CheckURL(t.Context(), url); err != nil {
-			fault, ok := err.(*Error)
-			if !ok {
+			var fault *Error
+			if !errors.As(err, &fault) {
 				t.Fatalf("%s: %T", url, err)
 			}
 			got = fault.Text

@@ -27,7 +27,7 @@ func TestBenchServer(t *testing.T) {
 	if cert == "" {
 		t.Skip("the server of BenchmarkPost; run that")
 	}
-	url := ""
+	var url string
 	if key != "" {
 		url = secure(t, &tls.Config{}, cert, key).URL
 	} else {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -127,7 +128,7 @@ type Answer struct {
 func (c *Client) Post(ctx context.Context, r *Request) (Answer, error) {
 	a, fault := c.post(ctx, r, time.Now())
 	if fault != nil {
-		if ctx.Err() == context.Canceled {
+		if errors.Is(ctx.Err(), context.Canceled) {
 			fault = refused(Stopped, "the call was given up from here; whether the host took the request is not known")
 		}
 		return Answer{}, fault
@@ -338,12 +339,13 @@ func (k *conn) exchange(ctx context.Context, request []byte, deadline time.Time)
 	}
 	k.bounded.more(MaxHead)
 	for range 6 { // of which five may be 1xx (RFC 9110 §15.2)
-		response, err := http.ReadResponse(k.br, post)
+		response, err := http.ReadResponse(k.br, post) //nolint:bodyclose // drain says why
+		broken := k.bounded.err
 		switch {
-		case err != nil && k.bounded.err != nil && k.bounded.err != errBound && !(k.bounded.err == io.EOF && k.bounded.octets > 0):
-			return Answer{}, false, ofExchange(k.bounded.err)
-		case err != nil && k.bounded.err == errBound:
+		case err != nil && errors.Is(broken, errBound):
 			return Answer{}, false, refused(InvalidAnswer, "the answer's headers are longer than 16 KB")
+		case err != nil && broken != nil && !(errors.Is(broken, io.EOF) && k.bounded.octets > 0): // half an answer is an invalid one
+			return Answer{}, false, ofExchange(broken)
 		case err != nil || response.StatusCode < 100 || response.StatusCode > 599 || response.ProtoMajor != 1:
 			return Answer{}, false, refused(InvalidAnswer, "what the host answered is not HTTP/1.1")
 		case response.StatusCode >= 200 || response.StatusCode == http.StatusSwitchingProtocols:
@@ -369,7 +371,7 @@ func (k *conn) drain(r *http.Response, deadline time.Time) bool {
 			}
 		}
 		k.bounded.more(2 * MaxBody) // what surrounds chunks counts
-		if n, err := io.CopyN(io.Discard, r.Body, MaxBody+1); err != io.EOF || n > MaxBody {
+		if n, err := io.CopyN(io.Discard, r.Body, MaxBody+1); !errors.Is(err, io.EOF) || n > MaxBody {
 			return false
 		}
 	}

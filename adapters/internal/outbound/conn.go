@@ -241,7 +241,7 @@ func throughProxy(ctx context.Context, u *url.URL, tcp *net.TCPConn, at netip.Ad
 	bounded := &boundedReader{from: rw}
 	bounded.more(MaxHead)
 	br := bufio.NewReader(bounded)
-	response, err := http.ReadResponse(br, &http.Request{Method: http.MethodConnect})
+	response, err := http.ReadResponse(br, &http.Request{Method: http.MethodConnect}) //nolint:bodyclose // the connection is the tunnel from here
 	if err != nil {
 		return nil, err
 	}

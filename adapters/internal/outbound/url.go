@@ -75,7 +75,8 @@ func parse(raw string) (t target, fault *Error) {
 // readHost reads host and port.
 func (t *target) readHost(authority string) *Error {
 	bad := func(detail string) *Error { return refused(InvalidURL, detail) }
-	host, port, written := authority, "", false
+	var host, port string
+	var written bool
 	bracketed := strings.HasPrefix(authority, "[")
 	if bracketed {
 		end := strings.IndexByte(authority, ']')
