@@ -309,8 +309,8 @@ func (c *Client) Close() {
 // conn is one connection. One call at a time has it.
 type conn struct {
 	tcp     *net.TCPConn
-	overTLS bool
 	rw      net.Conn // tcp, or TLS over it
+	gate    *gate    // under the TLS to the host; nil: there is none
 	bounded *boundedReader
 	br      *bufio.Reader
 	born    time.Time
@@ -380,13 +380,12 @@ func (k *conn) drain(r *http.Response, deadline time.Time) bool {
 
 // fresh reports whether a kept connection can be used: the peer has neither closed it nor written what it was not asked for.
 func (k *conn) fresh() bool {
-	if k.overTLS {
-		// What the TLS connection has read but not given yet. Nothing is read from the network: the deadline has passed.
+	if k.gate != nil {
+		// What the TLS connection has read but not given yet.
 		k.bounded.more(1)
-		if err := k.rw.SetReadDeadline(longAgo); err != nil {
-			return false
-		}
-		if _, err := k.br.Peek(1); err == nil || !timedOut(err) {
+		k.gate.shut = true
+		_, err := k.br.Peek(1)
+		if k.gate.shut = false; err == nil || !timedOut(err) {
 			return false
 		}
 	}

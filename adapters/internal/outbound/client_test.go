@@ -552,6 +552,59 @@ func TestIdle(t *testing.T) {
 	})
 }
 
+// TestUnaskedOverTLS: what a host wrote behind its answer, and TLS has read already, is no answer to the next request.
+func TestUnaskedOverTLS(t *testing.T) {
+	ca := newAuthority(t)
+	cert, key := ca.issue(t, "127.0.0.1", time.Now().Add(time.Hour))
+	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := listen(t, func(n int, c net.Conn, _ *bufio.Reader) {
+		// Both records of the first connection go out in one write.
+		corked := &cork{Conn: c}
+		s := tls.Server(corked, &tls.Config{Certificates: []tls.Certificate{pair}})
+		r := bufio.NewReader(s)
+		for q, _ := request(r); q != nil; q, _ = request(r) {
+			corked.held = n == 1
+			_, _ = io.WriteString(s, "HTTP/1.1 204 No Content\r\n\r\n")
+			if n == 1 {
+				_, _ = io.WriteString(s, "HTTP/1.1 500 Unasked\r\nContent-Length: 0\r\n\r\n")
+			}
+			corked.release()
+		}
+	})
+	c := caller(t, Config{})
+	for i := range 4 {
+		a, err := c.Post(t.Context(), &Request{URL: "https://" + p.Addr().String(), TLS: TLS{CA: ca.pem}})
+		if err != nil || a.Status != 204 {
+			t.Errorf("call %d: %d, %v", i, a.Status, err)
+		}
+	}
+	if n := p.conns.Load(); n != 2 {
+		t.Errorf("%d connections, want 2", n)
+	}
+}
+
+// cork keeps what is written until release.
+type cork struct {
+	net.Conn
+	held bool
+	buf  bytes.Buffer
+}
+
+func (c *cork) Write(p []byte) (int, error) {
+	if !c.held {
+		return c.Conn.Write(p)
+	}
+	return c.buf.Write(p)
+}
+
+func (c *cork) release() {
+	_, _ = c.buf.WriteTo(c.Conn)
+	c.held = false
+}
+
 // TestAge: a connection is not kept for ever, however much it is used.
 func TestAge(t *testing.T) {
 	p := listen(t, always("HTTP/1.1 204 No Content\r\n\r\n"))

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"time"
 )
 
@@ -161,19 +162,36 @@ func (c *Client) dial(ctx context.Context, t *target, settings *tls.Config, dead
 	if fault != nil {
 		return nil, fault
 	}
+	k := &conn{tcp: tcp, rw: rw}
 	if !t.plain {
 		own := settings.Clone()
 		own.ServerName = t.host
-		over := tls.Client(rw, own)
+		k.gate = &gate{Conn: rw}
+		over := tls.Client(k.gate, own)
 		if err := over.HandshakeContext(ctx); err != nil {
 			_ = tcp.Close()
 			return nil, ofTLS(err)
 		}
-		rw = over
+		k.rw = over
 	}
-	k := &conn{tcp: tcp, overTLS: rw != net.Conn(tcp), rw: rw, bounded: &boundedReader{from: rw}, born: time.Now()}
+	k.born, k.bounded = time.Now(), &boundedReader{from: k.rw}
 	k.br = bufio.NewReaderSize(k.bounded, 2<<10)
 	return k, nil
+}
+
+// gate lies under TLS. While it is shut, reading gives at once what a deadline that has passed would give: an error after which TLS
+// goes on.
+type gate struct {
+	net.Conn
+	shut bool
+}
+
+// Read is part of net.Conn.
+func (g *gate) Read(p []byte) (int, error) {
+	if g.shut {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return g.Conn.Read(p)
 }
 
 // connect makes a TCP connection to exactly this address, through the proxy if there is one. rw is what to speak over.
