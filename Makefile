@@ -21,7 +21,7 @@ help:
 	@echo 'make test    every test, on real Kafka and PostgreSQL where they can be had'
 	@echo 'make test-eventstoredb  its tests, against the real EventStoreDB that CHIROGRAPH_TEST_EVENTSTOREDB names'
 	@echo 'make servers Kafka (BROKERS=3: three brokers) and PostgreSQL for tests, without Docker; make servers-down ends them'
-	@echo 'make peers   fetch the SMPP libraries of others that tests speak with (npm, Maven, pip)'
+	@echo 'make peers   fetch the libraries of others that tests speak SMPP and receive webhooks with (npm, Maven, pip)'
 	@echo 'make check   formatting, vet, linter, walls, generated code, go.mod'
 	@echo 'make build   bin/chirograph'
 	@echo 'make race    the tests of what runs concurrently, under the race detector (needs cgo and gcc)'

@@ -131,6 +131,7 @@ var homes = []struct{ pkg, folder, tests string }{
 	{pkg: "github.com/twmb/franz-go", folder: "adapters", tests: "cmd"},
 	{pkg: "github.com/EventStore/EventStore-Client-Go", folder: "adapters"},
 	{pkg: "github.com/alecthomas/kong", folder: "cmd"},
+	{pkg: "github.com/standard-webhooks/standard-webhooks", folder: "adapters/webhook"},
 }
 
 // harness are packages for tests alone; a log in memory promises nothing.
@@ -366,6 +367,8 @@ func TestWallsCatch(t *testing.T) {
 		{"SMPP in a command", "cmd/chirograph/a.go", `package main; import "github.com/linxGnu/gosmpp/pdu"`, "belongs in adapters/smpp"},
 		{"a test's own message centre", "cmd/chirograph/a_test.go", `package main; import "github.com/linxGnu/gosmpp/pdu"`, ""},
 		{"OPA in a command's test", "cmd/chirograph/a_test.go", `package main; import "github.com/open-policy-agent/opa/v1/rego"`, "belongs in policies"},
+		{"webhooks are signed in their adapter", "adapters/webhook/a.go", `package webhook; import "github.com/standard-webhooks/standard-webhooks/libraries/go"`, ""},
+		{"webhooks are signed nowhere else", "api/v1/a.go", `package v1; import "github.com/standard-webhooks/standard-webhooks/libraries/go"`, "belongs in adapters/webhook"},
 		{"a new adapter", "adapters/kafkalog/a.go", `package kafkalog; import "github.com/twmb/franz-go/pkg/kgo"`, ""},
 		{"cmd in anything", "api/v1/a.go", `package v1; import ` + own + `cmd/chirograph"`, "nothing outside cmd does"},
 		{"a part of cmd in anything", "adapters/smpp/a.go", `package smpp; import ` + own + `cmd/internal/config"`, "nothing outside cmd does"},
