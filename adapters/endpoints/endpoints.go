@@ -146,9 +146,9 @@ func (s *Store) Put(ctx context.Context, x notify.Stored, was int64) (revision i
 	}
 	revision = was + 1
 	err = s.engine.write(ctx, func(ctx context.Context, q querier, again bool) error {
-		text, args := `UPDATE endpoints SET revision = revision + 1, body = $4 WHERE id = $1 AND tenant = $2 AND revision = $3`, []any{x.ID[:], x.Tenant, was, x.Body}
+		text, args := `UPDATE endpoints SET revision = revision + 1, body = $4 WHERE id = $1 AND tenant = $2 AND revision = $3`, []any{x.ID[:], x.Tenant, was, orEmpty(x.Body)}
 		if was == 0 {
-			text, args = `INSERT INTO endpoints (id, tenant, revision, body) VALUES ($1, $2, 1, $3) ON CONFLICT (id) DO NOTHING`, []any{x.ID[:], x.Tenant, x.Body}
+			text, args = `INSERT INTO endpoints (id, tenant, revision, body) VALUES ($1, $2, 1, $3) ON CONFLICT (id) DO NOTHING`, []any{x.ID[:], x.Tenant, orEmpty(x.Body)}
 		}
 		n, err := affected(q.ExecContext(ctx, text, args...))
 		if err != nil {
@@ -158,11 +158,13 @@ func (s *Store) Put(ctx context.Context, x notify.Stored, was int64) (revision i
 			return unchanged(ctx, q, &x, was, again)
 		}
 		if was == 0 {
-			for _, text := range []string{`DELETE FROM batches WHERE endpoint = $1`, `DELETE FROM deleted WHERE endpoint = $1`,
-				`INSERT INTO progress (endpoint, feed_cursor, last, failing, lease, holder, lease_until) VALUES ($1, '', 0, 0, 0, '', 0)`} {
-				if _, err := q.ExecContext(ctx, text, x.ID[:]); err != nil {
-					return err
-				}
+			var number int64
+			if err := q.QueryRowContext(ctx, `UPDATE changes SET made = made + 1 RETURNING made`).Scan(&number); err != nil {
+				return err
+			}
+			if _, err := q.ExecContext(ctx, `INSERT INTO progress (number, endpoint, feed_cursor, last, failing, lease, holder, lease_until) VALUES ($1, $2, $3, 0, 0, 0, $3, 0)`,
+				number, x.ID[:], []byte{}); err != nil {
+				return err
 			}
 		}
 		return changed(ctx, q)
@@ -203,22 +205,23 @@ func affected(r sql.Result, err error) (int64, error) {
 // Delete is part of notify.Store. The endpoint is gone when it returns nil; its deliveries are then removed in steps, and what is
 // left of them when ctx ends is removed by Prune. The error is notify.ErrNoEndpoint if there is none.
 func (s *Store) Delete(ctx context.Context, id event.ID) error {
+	var number int64
 	err := s.engine.write(ctx, func(ctx context.Context, q querier, again bool) error {
 		// Writers of the endpoint lock this row first: so none writes for it after this.
-		if _, err := q.ExecContext(ctx, `DELETE FROM progress WHERE endpoint = $1`, id[:]); err != nil {
-			return err
-		}
-		n, err := affected(q.ExecContext(ctx, `DELETE FROM endpoints WHERE id = $1`, id[:]))
-		if err != nil {
-			return err
-		}
-		if n == 0 {
+		err := q.QueryRowContext(ctx, `DELETE FROM progress WHERE endpoint = $1 RETURNING number`, id[:]).Scan(&number)
+		if errors.Is(err, sql.ErrNoRows) {
 			if again {
 				return nil
 			}
 			return notify.ErrNoEndpoint
 		}
-		if _, err := q.ExecContext(ctx, `INSERT INTO deleted (endpoint) VALUES ($1) ON CONFLICT (endpoint) DO NOTHING`, id[:]); err != nil {
+		if err != nil {
+			return err
+		}
+		if _, err := q.ExecContext(ctx, `DELETE FROM endpoints WHERE id = $1`, id[:]); err != nil {
+			return err
+		}
+		if _, err := q.ExecContext(ctx, `INSERT INTO deleted (number) VALUES ($1)`, number); err != nil {
 			return err
 		}
 		return changed(ctx, q)
@@ -227,21 +230,20 @@ func (s *Store) Delete(ctx context.Context, id event.ID) error {
 		return err
 	}
 	// The endpoint is gone. An error of what comes now is no error of the call.
-	_, _ = s.purge(ctx, id, 1<<30)
+	_, _ = s.purge(ctx, number, 1<<30)
 	return nil
 }
 
 // purge removes batches of a deleted endpoint, at most limit.
-func (s *Store) purge(ctx context.Context, id event.ID, limit int) (removed int, err error) {
+func (s *Store) purge(ctx context.Context, number int64, limit int) (removed int, err error) {
 	for removed < limit {
 		var n int64
 		want := min(step, limit-removed)
 		err := s.engine.write(ctx, func(ctx context.Context, q querier, _ bool) (err error) {
-			if n, err = affected(q.ExecContext(ctx, `DELETE FROM batches WHERE endpoint = $1 AND first IN (SELECT first FROM batches WHERE endpoint = $1 ORDER BY first LIMIT $2)
-				AND EXISTS (SELECT 1 FROM deleted WHERE endpoint = $1)`, id[:], want)); err != nil || n == int64(want) {
+			if n, err = affected(q.ExecContext(ctx, `DELETE FROM batches WHERE owner = $1 AND first IN (SELECT first FROM batches WHERE owner = $1 ORDER BY first LIMIT $2)`, number, want)); err != nil || n == int64(want) {
 				return err
 			}
-			_, err = q.ExecContext(ctx, `DELETE FROM deleted WHERE endpoint = $1`, id[:])
+			_, err = q.ExecContext(ctx, `DELETE FROM deleted WHERE number = $1`, number)
 			return err
 		})
 		if err != nil {
@@ -257,20 +259,20 @@ func (s *Store) purge(ctx context.Context, id event.ID, limit int) (removed int,
 // Prune is part of notify.Store. It first removes batches of endpoints that were deleted. The last batch of an endpoint stays, however
 // old it is: the next delivery may be added to it.
 func (s *Store) Prune(ctx context.Context, before time.Time, limit int) (removed int, err error) {
-	var deleted []event.ID
+	var deleted []int64
 	if err := s.engine.read(ctx, func(ctx context.Context, q querier) error {
 		deleted = nil
-		return sqlrows.Query(ctx, q, `SELECT endpoint FROM deleted ORDER BY endpoint LIMIT 16`, nil, func(scan func(...any) error) error {
-			var id []byte
-			err := scan(&id)
-			deleted = append(deleted, event.ID(id))
+		return sqlrows.Query(ctx, q, `SELECT number FROM deleted ORDER BY number LIMIT 16`, nil, func(scan func(...any) error) error {
+			var number int64
+			err := scan(&number)
+			deleted = append(deleted, number)
 			return err
 		})
 	}); err != nil {
 		return 0, err
 	}
-	for _, id := range deleted {
-		n, err := s.purge(ctx, id, limit-removed)
+	for _, number := range deleted {
+		n, err := s.purge(ctx, number, limit-removed)
 		if removed += n; err != nil {
 			return removed, err
 		}
@@ -280,9 +282,9 @@ func (s *Store) Prune(ctx context.Context, before time.Time, limit int) (removed
 		want := min(step, limit-removed)
 		if err := s.engine.write(ctx, func(ctx context.Context, q querier, _ bool) (err error) {
 			// What is said twice holds for rows that were rewritten meanwhile.
-			n, err = affected(q.ExecContext(ctx, `DELETE FROM batches WHERE open = 0 AND dead = 0 AND newest < $1 AND (endpoint, first) IN (
-				SELECT b.endpoint, b.first FROM batches b WHERE b.open = 0 AND b.dead = 0 AND b.newest < $1
-				AND NOT EXISTS (SELECT 1 FROM progress p WHERE p.endpoint = b.endpoint AND p.last < b.first + b.size) ORDER BY b.newest LIMIT $2)`, micros(before), want))
+			n, err = affected(q.ExecContext(ctx, `DELETE FROM batches WHERE open = 0 AND dead = 0 AND newest < $1 AND (owner, first) IN (
+				SELECT b.owner, b.first FROM batches b WHERE b.open = 0 AND b.dead = 0 AND b.newest < $1
+				AND NOT EXISTS (SELECT 1 FROM progress p WHERE p.number = b.owner AND p.last < b.first + b.size) ORDER BY b.newest LIMIT $2)`, micros(before), want))
 			return err
 		}); err != nil {
 			return removed, err
@@ -350,8 +352,8 @@ func (s *Store) Progress(ctx context.Context, id event.ID) (p notify.Progress, e
 // OpenBatches is part of notify.Store. A batch in which from lies is one of them.
 func (s *Store) OpenBatches(ctx context.Context, id event.ID, from int64, limit int) ([]notify.Batch, error) {
 	// No batch has more than notify.MaxBatch: so the index finds the first of them.
-	return s.batches(ctx, `SELECT first, size, open, dead, newest, body FROM batches WHERE open > 0 AND endpoint = $1 AND first > $2 AND first + size > $3
-		AND EXISTS (SELECT 1 FROM progress WHERE endpoint = $1) ORDER BY first LIMIT $4`, id[:], from-notify.MaxBatch, from, limit)
+	return s.batches(ctx, `SELECT first, size, open, dead, newest, body FROM batches WHERE open > 0 AND owner = (SELECT number FROM progress WHERE endpoint = $1) AND first > $2
+		AND first + size > $3 ORDER BY first LIMIT $4`, id[:], from-notify.MaxBatch, from, limit)
 }
 
 // Batches is part of notify.Store.
@@ -363,8 +365,8 @@ func (s *Store) Batches(ctx context.Context, id event.ID, before int64, limit in
 	if dead {
 		only = "dead > 0 AND "
 	}
-	return s.batches(ctx, `SELECT first, size, open, dead, newest, body FROM batches WHERE `+only+`endpoint = $1 AND first < $2
-		AND EXISTS (SELECT 1 FROM progress WHERE endpoint = $1) ORDER BY first DESC LIMIT $3`, id[:], before, limit)
+	return s.batches(ctx, `SELECT first, size, open, dead, newest, body FROM batches WHERE `+only+`owner = (SELECT number FROM progress WHERE endpoint = $1) AND first < $2
+		ORDER BY first DESC LIMIT $3`, id[:], before, limit)
 }
 
 func (s *Store) batches(ctx context.Context, text string, args ...any) (all []notify.Batch, err error) {

@@ -157,7 +157,7 @@ func (e *postgresEngine) standing(ctx context.Context, q querier, w []notify.Wri
 		ids[i] = w[i].Endpoint[:]
 	}
 	// All who lock several use the same order, so that none waits for one that waits for it.
-	rows, err := q.QueryContext(ctx, `SELECT endpoint, last, CASE WHEN holder = $2 THEN lease ELSE 0 END FROM progress WHERE endpoint = ANY ($1::bytea[]) ORDER BY endpoint FOR UPDATE`, ids, e.holder)
+	rows, err := q.QueryContext(ctx, `SELECT endpoint, number, last, CASE WHEN holder = $2 THEN lease ELSE 0 END FROM progress WHERE endpoint = ANY ($1::bytea[]) ORDER BY endpoint FOR UPDATE`, ids, e.holder)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func (e *postgresEngine) standing(ctx context.Context, q querier, w []notify.Wri
 	for rows.Next() {
 		var id []byte
 		var s standing
-		if err := rows.Scan(&id, &s.last, &s.lease); err != nil {
+		if err := rows.Scan(&id, &s.number, &s.last, &s.lease); err != nil {
 			return nil, err
 		}
 		have[event.ID(id)] = s
@@ -176,15 +176,14 @@ func (e *postgresEngine) standing(ctx context.Context, q querier, w []notify.Wri
 
 // columns are rows of batches, a column each.
 type columns struct {
-	endpoints, bodies            [][]byte
-	first, was, size, open, dead []int64
-	newest                       []int64
+	bodies                                      [][]byte
+	owner, first, was, size, open, dead, newest []int64
 }
 
 func columnsOf(rows []row) (c columns) {
 	for i := range rows {
 		r := &rows[i]
-		c.endpoints, c.bodies = append(c.endpoints, r.endpoint[:]), append(c.bodies, orEmpty(r.Body))
+		c.owner, c.bodies = append(c.owner, r.number), append(c.bodies, orEmpty(r.Body))
 		c.first, c.was = append(c.first, r.First), append(c.was, int64(r.was))
 		c.size, c.open, c.dead = append(c.size, int64(r.Count)), append(c.open, int64(r.Open)), append(c.dead, int64(r.Dead))
 		c.newest = append(c.newest, micros(r.Newest))
@@ -195,36 +194,36 @@ func columnsOf(rows []row) (c columns) {
 func (e *postgresEngine) apply(ctx context.Context, q querier, p *plan) error {
 	if len(p.added) > 0 {
 		c := columnsOf(p.added)
-		if _, err := q.ExecContext(ctx, `INSERT INTO batches (endpoint, first, size, open, dead, newest, body)
-			SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[])`,
-			c.endpoints, c.first, c.size, c.open, c.dead, c.newest, c.bodies); err != nil {
+		if _, err := q.ExecContext(ctx, `INSERT INTO batches (owner, first, size, open, dead, newest, body)
+			SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[])`,
+			c.owner, c.first, c.size, c.open, c.dead, c.newest, c.bodies); err != nil {
 			return err
 		}
 	}
 	if len(p.rewritten) > 0 {
 		c := columnsOf(p.rewritten)
 		n, err := affected(q.ExecContext(ctx, `UPDATE batches b SET size = w.size, open = w.open, dead = w.dead, newest = w.newest, body = w.body
-			FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[]) AS w (endpoint, first, was, size, open, dead, newest, body)
-			WHERE b.endpoint = w.endpoint AND b.first = w.first AND b.size = w.was`, c.endpoints, c.first, c.was, c.size, c.open, c.dead, c.newest, c.bodies))
+			FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[]) AS w (owner, first, was, size, open, dead, newest, body)
+			WHERE b.owner = w.owner AND b.first = w.first AND b.size = w.was`, c.owner, c.first, c.was, c.size, c.open, c.dead, c.newest, c.bodies))
 		if err != nil {
 			return err
 		}
 		if n != int64(len(p.rewritten)) {
-			return unfit(fmt.Sprintf("one of the batches of %d endpoints", len(p.rewritten)))
+			return unfit(fmt.Sprintf("one of %d batches", len(p.rewritten)))
 		}
 	}
 	if len(p.progress) == 0 {
 		return nil
 	}
-	var ids, cursors [][]byte
-	var last, failing []int64
+	var cursors [][]byte
+	var numbers, last, failing []int64
 	for i := range p.progress {
 		r := &p.progress[i]
-		ids, cursors = append(ids, r.endpoint[:]), append(cursors, orEmpty(r.Cursor))
+		numbers, cursors = append(numbers, r.number), append(cursors, orEmpty(r.Cursor))
 		last, failing = append(last, r.Last), append(failing, micros(r.Failing))
 	}
 	_, err := q.ExecContext(ctx, `UPDATE progress p SET feed_cursor = w.feed_cursor, last = w.last, failing = w.failing
-		FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[]) AS w (endpoint, feed_cursor, last, failing) WHERE p.endpoint = w.endpoint`, ids, cursors, last, failing)
+		FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::bigint[]) AS w (number, feed_cursor, last, failing) WHERE p.number = w.number`, numbers, cursors, last, failing)
 	return err
 }
 

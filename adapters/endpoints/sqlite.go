@@ -117,7 +117,7 @@ func dsn(path string, pragmas ...string) string {
 
 func (e *sqliteEngine) open(path, of string, made bool) (err error) {
 	ctx := context.Background()
-	if e.db, err = sql.Open("sqlite", dsn(path, "busy_timeout(10000)", "synchronous(FULL)", "cell_size_check(1)", "temp_store(MEMORY)", "cache_size(-4096)")+"&_txlock=immediate"); err != nil {
+	if e.db, err = sql.Open("sqlite", dsn(path, "busy_timeout(10000)", "synchronous(FULL)", "cell_size_check(1)", "temp_store(MEMORY)", "cache_size(-4096)", "wal_autocheckpoint(4000)")+"&_txlock=immediate"); err != nil {
 		return err
 	}
 	e.db.SetMaxOpenConns(1)
@@ -154,9 +154,9 @@ func (e *sqliteEngine) open(path, of string, made bool) (err error) {
 		stmt **sql.Stmt
 		text string
 	}{
-		{&e.insertBatch, `INSERT INTO batches (endpoint, first, size, open, dead, newest, body) VALUES ($1, $2, $3, $4, $5, $6, $7)`},
-		{&e.updateBatch, `UPDATE batches SET size = $4, open = $5, dead = $6, newest = $7, body = $8 WHERE endpoint = $1 AND first = $2 AND size = $3`},
-		{&e.setTo, `UPDATE progress SET feed_cursor = $2, last = $3, failing = $4 WHERE endpoint = $1`},
+		{&e.insertBatch, `INSERT INTO batches (owner, first, size, open, dead, newest, body) VALUES ($1, $2, $3, $4, $5, $6, $7)`},
+		{&e.updateBatch, `UPDATE batches SET size = $4, open = $5, dead = $6, newest = $7, body = $8 WHERE owner = $1 AND first = $2 AND size = $3`},
+		{&e.setTo, `UPDATE progress SET feed_cursor = $2, last = $3, failing = $4 WHERE number = $1`},
 		{&e.take, `UPDATE progress SET lease = lease + 1, holder = $2 WHERE endpoint = $1 AND holder <> $2 RETURNING lease`},
 	} {
 		if *x.stmt, err = e.conn.PrepareContext(ctx, x.text); err != nil {
@@ -220,7 +220,7 @@ func (e *sqliteEngine) migrate(ctx context.Context, of string) error {
 			return err
 		}
 		if err := e.inTx(func(tx *sql.Tx) error {
-			_, err := tx.Exec(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; ", applicationID, number) + string(text))
+			_, err := tx.Exec(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; ", applicationID, number) + rowids(text))
 			if err == nil && have == 0 && number == 1 && of != "" {
 				_, err = tx.Exec("INSERT INTO ledger (id) VALUES ($1)", of)
 			}
@@ -230,6 +230,11 @@ func (e *sqliteEngine) migrate(ctx context.Context, of string) error {
 		}
 	}
 	return e.inTx(func(tx *sql.Tx) error { return belong(ctx, tx, of) })
+}
+
+// rowids is a migration in which the keys that are numbers are SQLite's own keys of rows, which need no index.
+func rowids(text []byte) string {
+	return strings.ReplaceAll(string(text), "bigint PRIMARY KEY", "integer PRIMARY KEY")
 }
 
 // belong notes whose a store is that does not say it, and refuses one of another ledger.
@@ -341,7 +346,7 @@ func (e *sqliteEngine) prepared(ctx context.Context, n int) (*sql.Stmt, error) {
 	if s := e.ids[n]; s != nil {
 		return s, nil
 	}
-	s, err := e.conn.PrepareContext(ctx, `SELECT endpoint, last, CASE WHEN holder = ? THEN lease ELSE 0 END FROM progress WHERE endpoint IN (?`+strings.Repeat(", ?", n-1)+`)`)
+	s, err := e.conn.PrepareContext(ctx, `SELECT endpoint, number, last, CASE WHEN holder = ? THEN lease ELSE 0 END FROM progress WHERE endpoint IN (?`+strings.Repeat(", ?", n-1)+`)`)
 	if err == nil {
 		e.ids[n] = s
 	}
@@ -377,7 +382,7 @@ func (e *sqliteEngine) standing(ctx context.Context, _ querier, w []notify.Write
 		for rows.Next() {
 			var id sql.RawBytes
 			var s standing
-			if err := rows.Scan(&id, &s.last, &s.lease); err != nil {
+			if err := rows.Scan(&id, &s.number, &s.last, &s.lease); err != nil {
 				_ = rows.Close()
 				return nil, err
 			}
@@ -393,15 +398,15 @@ func (e *sqliteEngine) standing(ctx context.Context, _ querier, w []notify.Write
 func (e *sqliteEngine) apply(ctx context.Context, _ querier, p *plan) error {
 	for i := range p.added {
 		r := &p.added[i]
-		if _, err := e.insertBatch.ExecContext(ctx, r.endpoint[:], r.First, r.Count, r.Open, r.Dead, micros(r.Newest), orEmpty(r.Body)); err != nil {
+		if _, err := e.insertBatch.ExecContext(ctx, r.number, r.First, r.Count, r.Open, r.Dead, micros(r.Newest), orEmpty(r.Body)); err != nil {
 			return err
 		}
 	}
 	for i := range p.rewritten {
 		r := &p.rewritten[i]
-		n, err := affected(e.updateBatch.ExecContext(ctx, r.endpoint[:], r.First, r.was, r.Count, r.Open, r.Dead, micros(r.Newest), orEmpty(r.Body)))
+		n, err := affected(e.updateBatch.ExecContext(ctx, r.number, r.First, r.was, r.Count, r.Open, r.Dead, micros(r.Newest), orEmpty(r.Body)))
 		if err == nil && n != 1 {
-			err = unfit(fmt.Sprintf("the batch from %d on of the endpoint %s", r.First, r.endpoint))
+			err = unfit(fmt.Sprintf("the batch from %d on", r.First))
 		}
 		if err != nil {
 			return err
@@ -409,7 +414,7 @@ func (e *sqliteEngine) apply(ctx context.Context, _ querier, p *plan) error {
 	}
 	for i := range p.progress {
 		r := &p.progress[i]
-		if _, err := e.setTo.ExecContext(ctx, r.endpoint[:], orEmpty(r.Cursor), r.Last, micros(r.Failing)); err != nil {
+		if _, err := e.setTo.ExecContext(ctx, r.number, orEmpty(r.Cursor), r.Last, micros(r.Failing)); err != nil {
 			return err
 		}
 	}

@@ -12,20 +12,21 @@ import (
 
 // standing is what the store has of an endpoint for which something is to be written.
 type standing struct {
-	lease int64 // 0: this process does not hold it
-	last  int64
+	number int64 // the endpoint's short name
+	lease  int64 // 0: this process does not hold it
+	last   int64
 }
 
 // row is a batch that is to be written.
 type row struct {
-	endpoint event.ID
+	number int64 // the endpoint's short name
 	notify.Batch
 	was int // how many deliveries it had before; 0: it is new
 }
 
 // told is a progress that is to be written.
 type told struct {
-	endpoint event.ID
+	number int64 // the endpoint's short name
 	*notify.Progress
 }
 
@@ -58,7 +59,7 @@ func (s *Store) Write(ctx context.Context, w []notify.Write) (lost []event.ID, e
 				lost = append(lost, w[i].Endpoint)
 				continue
 			}
-			if err := p.add(&w[i], is.last); err != nil {
+			if err := p.add(&w[i], is); err != nil {
 				return err
 			}
 		}
@@ -88,8 +89,9 @@ func check(w []notify.Write) error {
 	return nil
 }
 
-// add plans the write of one endpoint whose last number is last.
-func (p *plan) add(w *notify.Write, last int64) error {
+// add plans the write of one endpoint.
+func (p *plan) add(w *notify.Write, is standing) error {
+	last := is.last
 	refuse := func(format string, a ...any) error {
 		return fmt.Errorf("%w: the endpoint %s has the numbers up to %d, and %s. Nothing was written", ErrNumbers, w.Endpoint, last, fmt.Sprintf(format, a...))
 	}
@@ -108,11 +110,11 @@ func (p *plan) add(w *notify.Write, last int64) error {
 		case b.First > now+1:
 			return refuse("a batch begins with %d", b.First)
 		case b.First == now+1:
-			p.added = append(p.added, row{w.Endpoint, b, 0})
+			p.added = append(p.added, row{is.number, b, 0})
 		case to < last: // it ends where it did: the next batch begins there
-			p.rewritten = append(p.rewritten, row{w.Endpoint, b, b.Count})
+			p.rewritten = append(p.rewritten, row{is.number, b, b.Count})
 		default: // it is the last one
-			p.rewritten = append(p.rewritten, row{w.Endpoint, b, int(last - b.First + 1)})
+			p.rewritten = append(p.rewritten, row{is.number, b, int(last - b.First + 1)})
 		}
 		end, now = to, max(now, to)
 	}
@@ -126,7 +128,7 @@ func (p *plan) add(w *notify.Write, last int64) error {
 	case w.Progress.Last != now:
 		return refuse("the progress says %d, with batches up to %d", w.Progress.Last, now)
 	}
-	p.progress = append(p.progress, told{w.Endpoint, w.Progress})
+	p.progress = append(p.progress, told{is.number, w.Progress})
 	return nil
 }
 

@@ -14,12 +14,13 @@ CREATE TABLE ledger (
     id  text NOT NULL
 );
 
--- How often an endpoint was made, changed or deleted.
+-- n is how often an endpoint was made, changed or deleted, and made is how many were made.
 CREATE TABLE changes (
-    one integer PRIMARY KEY DEFAULT 1 CHECK (one = 1),
-    n   bigint NOT NULL
+    one  integer PRIMARY KEY DEFAULT 1 CHECK (one = 1),
+    n    bigint NOT NULL,
+    made bigint NOT NULL
 );
-INSERT INTO changes (n) VALUES (0);
+INSERT INTO changes (n, made) VALUES (0, 0);
 
 CREATE TABLE endpoints (
     id       bytea PRIMARY KEY,
@@ -29,31 +30,33 @@ CREATE TABLE endpoints (
 );
 
 -- How far each endpoint was told, and who sends for it. The row is locked while something is written for the endpoint.
+-- On SQLite a bigint PRIMARY KEY is an integer one.
 CREATE TABLE progress (
-    endpoint     bytea PRIMARY KEY,
-    feed_cursor  bytea  NOT NULL,
-    last         bigint NOT NULL, -- the highest number that was given
-    failing      bigint NOT NULL,
-    lease        bigint NOT NULL, -- grows each time the lease is taken anew
-    holder       bytea  NOT NULL, -- one run of a process; empty: none
-    lease_until  bigint NOT NULL  -- by this database's clock; not used on SQLite
+    number      bigint PRIMARY KEY, -- a short name of the endpoint, that is never used again
+    endpoint    bytea  NOT NULL UNIQUE,
+    feed_cursor bytea  NOT NULL,
+    last        bigint NOT NULL, -- the highest number of a delivery that was given
+    failing     bigint NOT NULL,
+    lease       bigint NOT NULL, -- grows each time the lease is taken anew
+    holder      bytea  NOT NULL, -- one run of a process; empty: none
+    lease_until bigint NOT NULL  -- by this database's clock; not used on SQLite
 );
 CREATE INDEX progress_holder ON progress (holder);
 
 -- Deliveries with consecutive numbers, from first on.
 CREATE TABLE batches (
-    endpoint bytea   NOT NULL,
-    first    bigint  NOT NULL,
-    size     integer NOT NULL,
-    open     integer NOT NULL,
-    dead     integer NOT NULL,
-    newest   bigint  NOT NULL,
-    body     bytea   NOT NULL,
-    PRIMARY KEY (endpoint, first)
+    owner  bigint  NOT NULL, -- the endpoint's short name
+    first  bigint  NOT NULL,
+    size   integer NOT NULL,
+    open   integer NOT NULL,
+    dead   integer NOT NULL,
+    newest bigint  NOT NULL,
+    body   bytea   NOT NULL,
+    PRIMARY KEY (owner, first)
 );
-CREATE INDEX batches_open ON batches (endpoint, first) WHERE open > 0;
-CREATE INDEX batches_dead ON batches (endpoint, first) WHERE dead > 0;
+CREATE INDEX batches_open ON batches (owner, first) WHERE open > 0;
+CREATE INDEX batches_dead ON batches (owner, first) WHERE dead > 0;
 CREATE INDEX batches_done ON batches (newest) WHERE open = 0 AND dead = 0;
 
 -- Endpoints that were deleted, whose batches are yet to be removed.
-CREATE TABLE deleted (endpoint bytea PRIMARY KEY);
+CREATE TABLE deleted (number bigint PRIMARY KEY);
