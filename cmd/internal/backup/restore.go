@@ -269,7 +269,7 @@ func (c *RestoreCmd) begin(inside string, src *source) (begun bool, err error) {
 		switch name := e.Name(); name {
 		case "ledger.lock", "lost+found":
 		case assemble.Restoring: // a run that was cut short before it made anything
-		case "ledger.db", "vault.db", "views.db", "views.db-folds":
+		case "ledger.db", "vault.db", "views.db", "views.db-folds", "webhooks.db":
 			return false, fmt.Errorf("%s has a data folder's file %s already, and nothing was changed. Keep it: it may know more than the backup, and then chirograph recover does more than a restore. Restore to another folder", c.To, name)
 		default:
 			other = name
