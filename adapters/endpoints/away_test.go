@@ -180,6 +180,9 @@ func TestOpenFile(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	if entries, err := os.ReadDir(filepath.Dir(whole)); err != nil || len(entries) != 1 {
+		t.Errorf("beside a file that was closed there is more: %v, %v", entries, err)
+	}
 	if info, err := os.Stat(whole); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("it is %v, %v", info, err)
 	}

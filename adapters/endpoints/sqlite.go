@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,6 +59,7 @@ func OpenFile(path, of string) (_ *Store, err error) {
 	e.state.ok, e.state.since = true, time.Now()
 	defer func() {
 		if err != nil {
+			e.failed = true
 			_ = e.close() // the first error says more
 			err = fmt.Errorf("the webhooks in %s: %w", filepath.Base(path), err)
 		}
@@ -94,6 +97,7 @@ type sqliteEngine struct {
 	conn        *sql.Conn     // the writer's
 	turn        chan struct{} // whose turn it is has it
 	closed      bool          // under turn
+	failed      bool          // it could not be opened: the file stays as it is
 	holder      []byte
 
 	ids                             map[int]*sql.Stmt // reads the progress of so many endpoints
@@ -495,7 +499,16 @@ func (e *sqliteEngine) close() error {
 	if e.readers != nil {
 		err = e.readers.Close()
 	}
+	for _, stmt := range append(slices.Collect(maps.Values(e.ids)), e.insertBatch, e.updateBatch, e.setTo, e.take) {
+		if stmt != nil {
+			err = errors.Join(err, stmt.Close())
+		}
+	}
 	if e.conn != nil {
+		if !e.failed {
+			_, e := e.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
+			err = errors.Join(err, e)
+		}
 		err = errors.Join(err, e.conn.Close())
 	}
 	if e.db != nil {
