@@ -143,6 +143,11 @@ func (s *Source) each(ctx context.Context, f func(table string, columns []string
 					into[i] = &row[i]
 				}
 				err := scan(into...)
+				for i, x := range row {
+					if b, ok := x.([]byte); ok {
+						row[i] = orEmpty(b) // SQLite's driver has nil for no bytes
+					}
+				}
 				page = append(page, row)
 				return err
 			}); err != nil {

@@ -30,7 +30,7 @@ func TestCopy(t *testing.T) {
 		}
 		s := open(t, place)
 		ids := []event.ID{endpoint(t, s), endpoint(t, s), endpoint(t, s)}
-		gone := endpoint(t, s)
+		gone, quiet := endpoint(t, s), endpoint(t, s)
 		leases, err := s.Lease(ctx, append(ids, gone), 4, time.Minute)
 		if err != nil || len(leases) != 4 {
 			t.Fatal(leases, err)
@@ -73,7 +73,7 @@ func TestCopy(t *testing.T) {
 		c, err := CopyToFile(ctx, from, path)
 		close(done)
 		wg.Wait()
-		if err != nil || c.Endpoints != 3 || c.Batches < 600 || c.Batches%3 != 0 {
+		if err != nil || c.Endpoints != 4 || c.Batches < 600 || c.Batches%3 != 0 {
 			t.Fatalf("%+v, %v", c, err)
 		}
 		if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 1 {
@@ -97,6 +97,9 @@ func TestCopy(t *testing.T) {
 			}
 			if _, err := was.Endpoint(ctx, other); !errors.Is(err, notify.ErrNoEndpoint) {
 				t.Errorf("what it had is still there: %v", err)
+			}
+			if p, err := was.Progress(ctx, quiet); err != nil || p.Last != 0 || p.Cursor != nil {
+				t.Errorf("of an endpoint that was told nothing: %+v, %v", p, err)
 			}
 			for _, id := range ids {
 				b, p := all(t, was, id)

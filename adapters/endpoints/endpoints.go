@@ -62,9 +62,9 @@ type querier interface {
 type engine interface {
 	// read runs f, which only reads, within a bound.
 	read(ctx context.Context, f func(ctx context.Context, q querier) error) error
-	// write runs f in a transaction, within a bound, and commits it durably. It may run f a second time, with again, when it is
+	// write runs f in a transaction, within a bound, and commits it durably. It may run f a second time, with repeat, when it is
 	// not known whether the first transaction was committed.
-	write(ctx context.Context, f func(ctx context.Context, q querier, again bool) error) error
+	write(ctx context.Context, f func(ctx context.Context, q querier, repeat bool) error) error
 	// standing reads, and where there are other processes locks, the progress of endpoints. What is not there is not in it.
 	standing(ctx context.Context, q querier, w []notify.Write) (map[event.ID]standing, error)
 	// apply writes what is planned.
@@ -145,7 +145,7 @@ func (s *Store) Put(ctx context.Context, x notify.Stored, was int64) (revision i
 		return 0, fmt.Errorf("an endpoint has an id, a revision from 0 on, and at most %d bytes", maxBody)
 	}
 	revision = was + 1
-	err = s.engine.write(ctx, func(ctx context.Context, q querier, again bool) error {
+	err = s.engine.write(ctx, func(ctx context.Context, q querier, repeat bool) error {
 		text, args := `UPDATE endpoints SET revision = revision + 1, body = $4 WHERE id = $1 AND tenant = $2 AND revision = $3`, []any{x.ID[:], x.Tenant, was, orEmpty(x.Body)}
 		if was == 0 {
 			text, args = `INSERT INTO endpoints (id, tenant, revision, body) VALUES ($1, $2, 1, $3) ON CONFLICT (id) DO NOTHING`, []any{x.ID[:], x.Tenant, orEmpty(x.Body)}
@@ -155,7 +155,7 @@ func (s *Store) Put(ctx context.Context, x notify.Stored, was int64) (revision i
 			return err
 		}
 		if n == 0 {
-			return unchanged(ctx, q, &x, was, again)
+			return unchanged(ctx, q, &x, was, repeat)
 		}
 		if was == 0 {
 			var number int64
@@ -176,14 +176,14 @@ func (s *Store) Put(ctx context.Context, x notify.Stored, was int64) (revision i
 }
 
 // unchanged says why an endpoint was not written: nil if the transaction before this one wrote it.
-func unchanged(ctx context.Context, q querier, x *notify.Stored, was int64, again bool) error {
+func unchanged(ctx context.Context, q querier, x *notify.Stored, was int64, repeat bool) error {
 	have, err := scanEndpoint(q.QueryRowContext(ctx, `SELECT id, tenant, revision, body FROM endpoints WHERE id = $1`, x.ID[:]).Scan)
 	switch {
 	case errors.Is(err, sql.ErrNoRows), err == nil && have.Tenant != x.Tenant:
 		return notify.ErrNoEndpoint
 	case err != nil:
 		return err
-	case again && have.Revision == was+1 && string(have.Body) == string(x.Body):
+	case repeat && have.Revision == was+1 && string(have.Body) == string(x.Body):
 		return nil
 	}
 	return notify.ErrChanged
@@ -206,11 +206,11 @@ func affected(r sql.Result, err error) (int64, error) {
 // left of them when ctx ends is removed by Prune. The error is notify.ErrNoEndpoint if there is none.
 func (s *Store) Delete(ctx context.Context, id event.ID) error {
 	var number int64
-	err := s.engine.write(ctx, func(ctx context.Context, q querier, again bool) error {
+	err := s.engine.write(ctx, func(ctx context.Context, q querier, repeat bool) error {
 		// Writers of the endpoint lock this row first: so none writes for it after this.
 		err := q.QueryRowContext(ctx, `DELETE FROM progress WHERE endpoint = $1 RETURNING number`, id[:]).Scan(&number)
 		if errors.Is(err, sql.ErrNoRows) {
-			if again {
+			if repeat {
 				return nil
 			}
 			return notify.ErrNoEndpoint

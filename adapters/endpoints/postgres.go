@@ -119,7 +119,7 @@ func (e *postgresEngine) read(ctx context.Context, f func(ctx context.Context, q
 	return away(err)
 }
 
-func (e *postgresEngine) write(ctx context.Context, f func(ctx context.Context, q querier, again bool) error) error {
+func (e *postgresEngine) write(ctx context.Context, f func(ctx context.Context, q querier, repeat bool) error) error {
 	doubt := false // a commit was begun, and it is not known how it ended
 	err := e.client.Do(ctx, e.within, func(ctx context.Context) error {
 		tx, err := e.client.DB().BeginTx(ctx, nil)

@@ -316,7 +316,7 @@ func refused(err error) error {
 	return err
 }
 
-func (e *sqliteEngine) write(ctx context.Context, f func(ctx context.Context, q querier, again bool) error) error {
+func (e *sqliteEngine) write(ctx context.Context, f func(ctx context.Context, q querier, repeat bool) error) error {
 	select {
 	case e.turn <- struct{}{}:
 	case <-ctx.Done():
