@@ -107,7 +107,7 @@ var rooms = []room{
 	{folder: "cmd/internal/assemble", own: []string{"domain", "projections", "policies", "adapters", "api", "cmd/internal/config"}},
 	{folder: "cmd/internal/operate", own: []string{"api/door", "domain", "projections", "policies", "adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
 	// Copies of a ledger and its keys, and a ledger of such a copy.
-	{folder: "cmd/internal/backup", own: []string{"domain/agreement", "domain/control", "domain/event", "domain/ledger", "domain/sms", "adapters/database", "adapters/sqlitelog", "adapters/vault", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/operate", "cmd/internal/terminal"},
+	{folder: "cmd/internal/backup", own: []string{"domain/agreement", "domain/control", "domain/event", "domain/ledger", "domain/sms", "adapters/database", "adapters/endpoints", "adapters/sqlitelog", "adapters/vault", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/operate", "cmd/internal/terminal"},
 		tests: []string{"domain", "adapters"}},
 	{folder: "cmd/internal/bench", own: []string{"domain", "adapters", "api/door", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/world", own: []string{"adapters/smpp", "cmd/internal/client", "cmd/internal/config", "cmd/internal/terminal"}},

@@ -25,6 +25,10 @@ var Vault = folder("vault")
 // the views and the vault.
 var Leases = folder("leases")
 
+// Webhooks has the migrations of the webhooks' endpoints and deliveries. As with the views, the same text runs on SQLite and
+// PostgreSQL.
+var Webhooks = folder("webhooks")
+
 // folder returns the folder of one schema. It panics if there is none: the names are those above.
 func folder(name string) fs.FS {
 	f, err := fs.Sub(all, name)

@@ -7,9 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/endpoints"
 	"github.com/chirograph/chirograph/cmd/internal/assemble"
 	"github.com/chirograph/chirograph/cmd/internal/config"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/notify"
 )
 
 // sharedLog opens the log that a configuration names.
@@ -43,6 +45,27 @@ func recordsOf(t *testing.T, log assemble.Log) map[event.Partition][][]byte {
 	return out
 }
 
+// ledgerOf is the short id of the ledger that a configuration names.
+func ledgerOf(t *testing.T, file string) string { return sharedLog(t, file).Source()[1:] }
+
+// webhooksOf opens the webhooks of a cluster, for a ledger; "": its own.
+func webhooksOf(t *testing.T, file, of string) *endpoints.Store {
+	t.Helper()
+	cfg, err := config.LoadShared(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if of == "" {
+		of = ledgerOf(t, file)
+	}
+	s, err := endpoints.OpenPostgres(t.Context(), cfg.Postgres.Address(), of)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
 // TestBackupCluster: the ledger of a cluster is copied to a folder and its keys to another, by backups that are
 // killed, and restored to other topics or streams and another database, by restores that are killed.
 func TestBackupCluster(t *testing.T) {
@@ -71,8 +94,13 @@ func TestBackupCluster(t *testing.T) {
 					t.Fatalf("%v: exit %d, want %d and %q\n%s", args, got, code, want, out)
 				}
 			}
+			hooks := webhooksOf(t, was.arg, "")
+			endpoint := event.NewID(time.Now())
+			if _, err := hooks.Put(t.Context(), notify.Stored{ID: endpoint, Tenant: "acme", Body: []byte("{}")}, 0); err != nil {
+				t.Fatal(err)
+			}
 			killed(args, 4, 400)
-			run("verified", 0, args...)
+			run("1 endpoint of webhooks", 0, args...)
 			log := sharedLog(t, was.arg)
 			if _, err := assemble.Record(log, "test", &event.Resumed{Reason: "one more event", By: "test"}); err != nil {
 				t.Fatal(err)
@@ -93,6 +121,9 @@ func TestBackupCluster(t *testing.T) {
 				t.Fatalf("restore: exit %d\n%s", code, out)
 			}
 			run("may know more", 1, restore...)
+			if got, err := webhooksOf(t, to.arg, ledgerOf(t, was.arg)).Endpoint(t.Context(), endpoint); err != nil || string(got.Body) != "{}" {
+				t.Errorf("the endpoint that was restored: %+v, %v", got, err)
+			}
 			now := recordsOf(t, sharedLog(t, to.arg))
 			control := now[event.ControlPartition]
 			began := 0

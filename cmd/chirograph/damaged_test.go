@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"database/sql"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/chirograph/chirograph/api/v1"
@@ -49,6 +52,31 @@ func TestCheckAtOnce(t *testing.T) {
 		if got := n.checked(bench.Number(i)); got[0] != v1.CheckStateOptedOut {
 			t.Fatalf("after a start: %v", got)
 		}
+	}
+}
+
+// TestDamagedWebhooks: a node whose webhooks are damaged takes and sends messages, is ready, and says what is wrong; the
+// file stays as it is.
+func TestDamagedWebhooks(t *testing.T) {
+	t.Parallel()
+	n := newTestNode(t, "--dev-quiet")
+	n.p.stop()
+	path := filepath.Join(n.dir, "data", "webhooks.db")
+	damaged := []byte("this was a database")
+	if err := os.WriteFile(path, damaged, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	n.becomes(n.send(`{"to":"+14155550123","body":"Hello."}`), "delivered")
+	if a := n.call("GET", "/readyz", ""); a.status != http.StatusOK || !strings.Contains(string(a.body), "webhooks cannot be used") {
+		t.Errorf("readiness: %d %s", a.status, a.body)
+	}
+	n.p.stop()
+	if !strings.Contains(n.p.text(), "webhooks cannot be used, and nothing is told to endpoints") {
+		t.Errorf("the log says nothing of it: %s", n.p.text())
+	}
+	if raw, err := os.ReadFile(path); err != nil || !bytes.Equal(raw, damaged) {
+		t.Errorf("the file was changed: %v", err)
 	}
 }
 

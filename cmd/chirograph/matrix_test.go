@@ -344,7 +344,7 @@ func matrix(t *testing.T) (rows []row) {
 }
 
 // dataFiles are the files that the table means by "all".
-var dataFiles = []string{"ledger.db", "ledger.db-wal", "ledger.db-head", "vault.db", "vault.db-wal", "views.db", "views.db-wal", "views.db-head", "master.key"}
+var dataFiles = []string{"ledger.db", "ledger.db-wal", "ledger.db-head", "vault.db", "vault.db-wal", "views.db", "views.db-wal", "views.db-head", "webhooks.db", "webhooks.db-wal", "master.key"}
 
 // apply does what the row says to a copy of the folder, and returns it with the names of the opt-outs that
 // the folder had before.
@@ -450,7 +450,7 @@ func TestResetKeepsWhatIsLeft(t *testing.T) {
 		"missing": func(dir string) error { return os.Remove(filepath.Join(dir, "ledger.db")) },
 		"empty":   func(dir string) error { return os.Truncate(filepath.Join(dir, "ledger.db"), 0) },
 		"vault alone": func(dir string) error {
-			for _, file := range []string{"ledger.db", "ledger.db-head", "views.db", "views.db-head", "master.key"} {
+			for _, file := range []string{"ledger.db", "ledger.db-head", "views.db", "views.db-head", "webhooks.db", "master.key"} {
 				if err := os.Remove(filepath.Join(dir, file)); err != nil {
 					return err
 				}

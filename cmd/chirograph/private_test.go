@@ -44,7 +44,7 @@ func TestFolderIsPrivate(t *testing.T) {
 			}
 			return nil
 		})
-		if err != nil || files < 12 {
+		if err != nil || files < 15 {
 			t.Errorf("%d files were looked at, %v", files, err)
 		}
 	}
@@ -55,7 +55,7 @@ func TestFolderIsPrivate(t *testing.T) {
 		start()
 		n.p.kill()
 		// A backup was put back with wider modes.
-		for _, name := range []string{"ledger.db", "ledger.db-wal", "vault.db", "views.db", "views.db-shm", "ledger.db-head"} {
+		for _, name := range []string{"ledger.db", "ledger.db-wal", "vault.db", "views.db", "views.db-shm", "webhooks.db", "ledger.db-head"} {
 			if err := os.Chmod(filepath.Join(data, name), 0o666); err != nil {
 				t.Fatal(err)
 			}

@@ -49,7 +49,7 @@ func MakeFolder(path string) error {
 }
 
 // ours are the beginnings of the names of what the product makes in a data folder.
-var ours = []string{"ledger.", "vault.", "views.", "master.key", "dev-key"}
+var ours = []string{"ledger.", "vault.", "views.", "webhooks.", "master.key", "dev-key"}
 
 // Private gives the data folder dir mode 0700 and the product's files in it mode 0600, where their modes let
 // others do more; so it does with its folders of exports and of folds. It returns the names of what it changed. What

@@ -32,7 +32,7 @@ func TestPrivate(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "exports"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	private := []string{"ledger.db", "ledger.db-wal", "ledger.db-head", "ledger.lock", "vault.db", "views.db", "views.db-shm", "views.db.aside-20261128T100000.000", "master.key", "dev-key", "exports/x.sealed"}
+	private := []string{"ledger.db", "ledger.db-wal", "ledger.db-head", "ledger.lock", "vault.db", "views.db", "views.db-shm", "views.db.aside-20261128T100000.000", "webhooks.db", "webhooks.db-wal", "master.key", "dev-key", "exports/x.sealed"}
 	for _, name := range append([]string{"mine.txt"}, private...) {
 		if err := MakeFile(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)

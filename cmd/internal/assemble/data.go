@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/endpoints"
 	"github.com/chirograph/chirograph/adapters/leases"
 	"github.com/chirograph/chirograph/adapters/sqldb"
 	"github.com/chirograph/chirograph/adapters/sqlitelog"
@@ -31,11 +32,13 @@ import (
 // folder, which one process has at a time, or what a cluster shares.
 type Data struct {
 	// Dir is the folder of the embedded engine; "" where nodes share the ledger.
-	Dir    string
-	Log    Log
-	Vault  *vault.Vault
-	Views  *sqldb.DB
-	Policy *policies.Evaluator
+	Dir   string
+	Log   Log
+	Vault *vault.Vault
+	Views *sqldb.DB
+	// Endpoints keeps the endpoints of webhooks, and their deliveries. Where it cannot be opened, each of its methods is refused.
+	Endpoints *endpoints.Store
+	Policy    *policies.Evaluator
 	// Lists are the word lists by which a node reads inbound texts; nil: the built-in ones.
 	Lists *words.Lists
 	// World is the world data that a node over these data decides with; nil: the built-in one.
@@ -55,6 +58,8 @@ type Data struct {
 	Private []string
 	// dependencies are the outside systems that /readyz names.
 	dependencies []dependency
+	// beside are those that /readyz names too, and without which the node is ready all the same.
+	beside []dependency
 	// cluster is what the nodes share; nil on one machine.
 	cluster *shared
 }
@@ -146,6 +151,10 @@ func OpenFolder(f Folder) (_ *Data, err error) {
 			return nil, err
 		}
 	}
+	if d.Endpoints, err = openWebhooks(filepath.Join(dir, webhooksFile), log.Source()[1:]); err != nil {
+		return nil, err
+	}
+	d.beside = append(d.beside, dependency{"webhooks", d.Endpoints.Health})
 	d.New = found.New
 	d.Policy, err = policies.Builtin()
 	return d, err
@@ -203,6 +212,9 @@ func (d *Data) compare(dir, masterKey string, create bool) (a agreement.Answer, 
 		err = noLedger(dir)
 	case !a.New:
 		err = l.keysThere(ctx)
+	}
+	if err == nil {
+		err = webhooksFit(filepath.Join(dir, webhooksFile), l.Ledger.Known.Ledger)
 	}
 	if err = errors.Join(err, l.Close()); err != nil || a.Aside == nil {
 		return a, err
@@ -264,6 +276,9 @@ func (d *Data) IsShared() bool { return d.cluster != nil }
 // Close closes all that is open of it.
 func (d *Data) Close() error {
 	var err error
+	if d.Endpoints != nil {
+		err = errors.Join(err, d.Endpoints.Close())
+	}
 	if d.Views != nil {
 		err = errors.Join(err, d.Views.Close())
 	}
@@ -367,6 +382,10 @@ func OpenShared(ctx context.Context, cfg *config.Config, create bool) (_ *Data, 
 	if err := d.compareShared(ctx); err != nil {
 		return nil, err
 	}
+	if d.Endpoints, err = openSharedWebhooks(ctx, cfg.Postgres.Address(), log.Source()[1:]); err != nil {
+		return nil, err
+	}
+	d.beside = append(d.beside, dependency{"postgres webhooks", d.Endpoints.Health})
 	c, err := leases.Open(ctx, cfg.Postgres.Address())
 	if err != nil {
 		return nil, err

@@ -25,8 +25,10 @@ func CheckDevelopment(dir, tenant string) (err error) {
 	if l.Ledger.State != agreement.Present || l.Registry.Position == 0 {
 		// Of one that cannot be read it cannot be told whether --dev made it, and what belongs to a ledger that is not
 		// there may be all that is left of it.
-		_, err := agreement.Compare(&l.Question)
-		return err
+		if _, err := agreement.Compare(&l.Question); err != nil {
+			return err
+		}
+		return webhooksFit(filepath.Join(dir, webhooksFile), l.Ledger.Known.Ledger)
 	}
 	if v := l.Registry.Epoch().Vault; v != nil {
 		if !v.Development {

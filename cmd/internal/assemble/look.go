@@ -20,9 +20,10 @@ import (
 
 // The files of a data folder.
 const (
-	ledgerFile = "ledger.db"
-	vaultFile  = "vault.db"
-	viewsFile  = "views.db"
+	ledgerFile   = "ledger.db"
+	vaultFile    = "vault.db"
+	viewsFile    = "views.db"
+	webhooksFile = "webhooks.db"
 )
 
 // Look is what was found in a data folder, read from images of its files: nothing was opened for writing,

@@ -44,6 +44,11 @@ func (h *readiness) Ready(context.Context) (bool, []v1.Component) {
 		ok, since, detail := p.state()
 		dependencies = append(dependencies, node.Component{Name: p.name, OK: ok, Since: since, Detail: detail})
 	}
+	// A carrier without a bind is listed, and does not make the node unready: so it is with these.
+	for _, p := range h.d.beside {
+		ok, since, detail := p.state()
+		carriers = append(carriers, node.Component{Name: p.name, OK: ok, Since: since, Detail: detail})
+	}
 	for _, c := range h.carriers {
 		s := c.State()
 		detail := s.LastError

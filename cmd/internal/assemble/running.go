@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -184,7 +185,7 @@ func (r *Running) watchFor(ctx context.Context, conflicts chan error, stop func(
 func (r *Running) handler(w *witnessing, exports v1.Exports) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: r.Data.dependencies, partitions: r.Data.Log.Partitions(), dir: r.Data.Dir})
+		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: slices.Concat(r.Data.dependencies, r.Data.beside), partitions: r.Data.Log.Partitions(), dir: r.Data.Dir})
 	reader := reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
 		Programs: r.Node.Commands(), Witness: w, Hurry: node.Hurry(r.Node), Wait: door.WaitContext})
 	return v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Uses: w, Logger: r.Log, Registerer: registry}),
@@ -253,6 +254,9 @@ func (r *Running) alone(cfg *config.Config, stderr io.Writer) error {
 	}
 	if d.Aside != "" {
 		r.Log.Warn(d.Aside)
+	}
+	if d.Endpoints.Made() && !d.New {
+		r.Log.Info("webhooks.db was not there, and was made: if this ledger had webhooks, stop the node and restore the file from a backup, or add the endpoints again")
 	}
 	if len(d.Private) > 0 {
 		r.Log.Warn("others could use files of the data folder; their modes are 0600 now, and 0700 of folders", "files", d.Private)

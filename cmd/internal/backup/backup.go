@@ -26,7 +26,7 @@ import (
 
 // Cmd makes and checks backups.
 type Cmd struct {
-	Make  MakeCmd  `cmd:"" default:"withargs" help:"Copy to a folder what it lacks of the ledger, and the keys to another folder, while the nodes run; then verify the copy. The word make may be left out."`
+	Make  MakeCmd  `cmd:"" default:"withargs" help:"Copy to a folder what it lacks of the ledger, with the webhooks, and the keys to another folder, while the nodes run; then verify the copy. The word make may be left out."`
 	Check CheckCmd `cmd:"" help:"Say up to when a backup is whole. It fails if that is too long ago, or, with --verify, if something in the backup changed."`
 }
 
@@ -52,6 +52,8 @@ type made struct {
 	KeysDir  string `json:"keys_dir,omitempty"`
 	Verified string `json:"verified"`
 	Note     string `json:"note,omitempty"`
+	// failed says that the webhooks were not copied, and all else was.
+	failed error
 }
 
 // Run makes the backup.
@@ -101,7 +103,7 @@ func (c *MakeCmd) Run(g *terminal.Globals) (err error) {
 	if err != nil {
 		return diskFull(err, c.Dir, old)
 	}
-	return out.print(g)
+	return errors.Join(out.print(g), out.failed)
 }
 
 func (o *made) print(g *terminal.Globals) error {
@@ -116,8 +118,12 @@ func (o *made) print(g *terminal.Globals) error {
 	if o.KeysDir == "" {
 		keys = "no keys were copied (--keys), and without the vault the copy cannot be read"
 	}
-	_, err := fmt.Fprintf(g.Stdout, "Backup of the ledger %s in %s, as of %s: %d events, %d of them new; %s, byte by byte; %s.\n",
-		o.Ledger, o.Dir, instant(o.AsOf), o.Events, o.Added, verified, keys)
+	webhooks := ""
+	if w := o.Webhooks; w != nil && w.Endpoints > 0 {
+		webhooks = fmt.Sprintf("; %s of webhooks, as of %s", terminal.Count(int(w.Endpoints), "endpoint"), instant(w.AsOf))
+	}
+	_, err := fmt.Fprintf(g.Stdout, "Backup of the ledger %s in %s, as of %s: %d events, %d of them new; %s, byte by byte; %s%s.\n",
+		o.Ledger, o.Dir, instant(o.AsOf), o.Events, o.Added, verified, keys, webhooks)
 	if err == nil && o.Note != "" {
 		_, err = fmt.Fprintln(g.Stdout, o.Note)
 	}
@@ -183,11 +189,12 @@ func (c *MakeCmd) folder(ctx context.Context, g *terminal.Globals, old *manifest
 	if err := belongs(ctx, src, keys); err != nil {
 		return err
 	}
+	webhooks, failed := c.webhooks(ctx, nil, src.Source()[1:])
 	if out.Added, err = src.CopyTo(ctx, c.Dir, terminal.NewBar(g, "copying", total(ctx, src))); err != nil {
 		return otherHistory(err, c.Dir)
 	}
 	end := src.End()
-	return c.finish(ctx, g, old, out, finishing{asOf: asOf, engine: "embedded", end: &end, of: src, keys: keys})
+	return c.finish(ctx, g, old, out, finishing{asOf: asOf, engine: "embedded", end: &end, of: src, keys: keys, webhooks: webhooks, failed: failed})
 }
 
 // cluster copies from a ledger that nodes share.
@@ -214,6 +221,7 @@ func (c *MakeCmd) cluster(ctx context.Context, g *terminal.Globals, cfg *config.
 	if err := belongs(ctx, src, keys); err != nil {
 		return err
 	}
+	webhooks, failed := c.webhooks(ctx, cfg, src.Source()[1:])
 	to, err := sqlitelog.Open(c.Dir, sqlitelog.Options{NumberForms: sms.CanonicalForms, Partitions: src.Partitions(), Ledger: src.Source()[1:], Decode: true})
 	if err != nil {
 		return fmt.Errorf("the backup cannot be written: %w", err)
@@ -228,7 +236,7 @@ func (c *MakeCmd) cluster(ctx context.Context, g *terminal.Globals, cfg *config.
 		return err
 	}
 	defer func() { err = errors.Join(err, held.Close()) }()
-	return c.finish(ctx, g, old, out, finishing{asOf: asOf, engine: cfg.Engine, keys: keys})
+	return c.finish(ctx, g, old, out, finishing{asOf: asOf, engine: cfg.Engine, keys: keys, webhooks: webhooks, failed: failed})
 }
 
 // finishing is what is left to do when a ledger was copied.
@@ -238,6 +246,9 @@ type finishing struct {
 	end    *sqlitelog.Contents // nil: all that is in the copy
 	of     *sqlitelog.Reader   // the original, to be compared with row by row; nil if that was done
 	keys   *vault.Vault        // nil: no keys are copied
+	// webhooks is their copy; nil if there are none, or failed says why they were not copied.
+	webhooks *webhooksCopy
+	failed   error
 }
 
 // finish verifies the copy, copies the keys, and writes the manifest.
@@ -271,8 +282,17 @@ func (c *MakeCmd) finish(ctx context.Context, g *terminal.Globals, old *manifest
 		}
 		m.Vault = f.keys.Fingerprint()
 	}
+	out.keepWebhooks(m, old, f.webhooks, f.failed)
+	if c.Verify == "all" {
+		if err := checkWebhooks(ctx, c.Dir, m.Webhooks, true); err != nil {
+			return fmt.Errorf("the backup is NOT verified: %w", err)
+		}
+	}
 	out.manifest = m
-	return m.write(c.Dir)
+	if err := m.write(c.Dir); err != nil {
+		return err
+	}
+	return removeWebhooks(c.Dir, m.Webhooks)
 }
 
 // verify checks the copy's rows: those that the former manifest does not have, or all. What the former
@@ -423,6 +443,9 @@ func (c *CheckCmd) Run(g *terminal.Globals) error {
 	}
 	if err := r.Close(); err != nil {
 		return err
+	}
+	if err := checkWebhooks(ctx, c.Dir, m.Webhooks, c.Verify); err != nil {
+		return fmt.Errorf("the backup is not whole: %w", err)
 	}
 	if c.Verify {
 		if err := unchanged(ctx, c.Dir, m, terminal.NewBar(g, "verifying", m.Events)); err != nil {

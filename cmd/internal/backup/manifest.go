@@ -2,8 +2,8 @@
 // and make a ledger of it again.
 //
 // A backup is a folder with a ledger of the embedded engine, whatever the engine of the original, and a
-// manifest that says up to where it is whole. The keys are in another folder. Views are not in it: they are
-// computed from the ledger.
+// manifest that says up to where it is whole, and a copy of the webhooks. The keys are in another folder. Views are not in
+// it: they are computed from the ledger.
 package backup
 
 import (
@@ -47,6 +47,8 @@ type manifest struct {
 	Heads map[string]manifestHead `json:"heads"`
 	// Vault is the fingerprint of the vault whose keys were copied by this run; "" if none were.
 	Vault string `json:"vault,omitempty"`
+	// Webhooks is the copy of the webhooks; nil if there were none.
+	Webhooks *webhooksCopy `json:"webhooks,omitempty"`
 }
 
 // tableRows are the rows of a table that are in the backup, and the digest of them all (hex).

@@ -168,6 +168,9 @@ func (c *RestoreCmd) open(ctx context.Context) (_ *source, err error) {
 	if err := belongs(ctx, s.log, s.keys); err != nil {
 		return nil, err
 	}
+	if err := checkWebhooks(ctx, c.Dir, s.Webhooks, true); err != nil {
+		return nil, fmt.Errorf("the backup is not whole: %w. To restore it without the webhooks, remove \"webhooks\" from its backup.json", err)
+	}
 	return s, s.newKeys(ctx)
 }
 
@@ -197,7 +200,7 @@ const (
 )
 
 // restoredFiles are the files of a restored data folder in the order in which they get their places: the ledger last.
-var restoredFiles = []string{"master.key", "vault.db", "ledger.db-head", "ledger.db"}
+var restoredFiles = []string{"master.key", "vault.db", webhooksFile, "ledger.db-head", "ledger.db"}
 
 // toFolder restores to a data folder. Everything is made in a folder inside it and moved when it is whole;
 // as long as that folder is there no node starts on it, and the command goes on where it was cut short.
@@ -244,7 +247,11 @@ func (c *RestoreCmd) toFolder(ctx context.Context, g *terminal.Globals, src *sou
 
 // mark says what is restored; a run that goes on must be of the same.
 func (c *RestoreCmd) mark(src *source) ([]byte, error) {
-	return json.Marshal(map[string]any{"ledger": src.Ledger, "commits": src.Commits, "audit": src.Audit})
+	of := map[string]any{"ledger": src.Ledger, "commits": src.Commits, "audit": src.Audit}
+	if src.Webhooks != nil {
+		of["webhooks"] = src.Webhooks
+	}
+	return json.Marshal(of)
 }
 
 // begin looks at the data folder: it must be empty, or have a restore of the same backup that was cut short.
@@ -269,7 +276,7 @@ func (c *RestoreCmd) begin(inside string, src *source) (begun bool, err error) {
 		switch name := e.Name(); name {
 		case "ledger.lock", "lost+found":
 		case assemble.Restoring: // a run that was cut short before it made anything
-		case "ledger.db", "vault.db", "views.db", "views.db-folds":
+		case "ledger.db", "vault.db", "views.db", "views.db-folds", "webhooks.db":
 			return false, fmt.Errorf("%s has a data folder's file %s already, and nothing was changed. Keep it: it may know more than the backup, and then chirograph recover does more than a restore. Restore to another folder", c.To, name)
 		default:
 			other = name
@@ -305,7 +312,10 @@ func (c *RestoreCmd) build(ctx context.Context, g *terminal.Globals, src *source
 	if err := c.restoreKeys(ctx, src, dir); err != nil {
 		return 0, err
 	}
-	for _, name := range []string{"ledger.db-wal", "vault.db-wal"} {
+	if err := c.webhooksToFolder(ctx, src, dir); err != nil {
+		return 0, fmt.Errorf("the webhooks: %w", err)
+	}
+	for _, name := range []string{"ledger.db-wal", "vault.db-wal", webhooksFile + "-wal"} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Size() > 0 {
 			return 0, fmt.Errorf("%s is still in use: another program has the database open", filepath.Join(dir, name))
 		}

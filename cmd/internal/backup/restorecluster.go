@@ -60,6 +60,9 @@ func (c *RestoreCmd) toCluster(ctx context.Context, g *terminal.Globals, src *so
 	if epoch, err = c.begunEpoch(ctx, src, to); err != nil {
 		return 0, err
 	}
+	if err := c.webhooksToCluster(ctx, src, cfg); err != nil {
+		return 0, fmt.Errorf("the webhooks: %w", err)
+	}
 	v, err := vault.OpenPostgres(ctx, cfg.Postgres.Address(), cfg.MasterKeyFile, vault.Options{Create: true, CopyOf: src.keys, ToCopy: true})
 	if err != nil {
 		return 0, err

@@ -70,9 +70,9 @@ func checkTarget(dir string) error {
 	var others []string
 	for _, e := range entries {
 		switch name := e.Name(); {
-		case slices.Contains([]string{"vault.db", "views.db", "views.db-folds", "master.key"}, name):
+		case slices.Contains([]string{"vault.db", "views.db", "views.db-folds", "webhooks.db", "master.key"}, name):
 			return fmt.Errorf("%s has a file %s, so it is a data folder and no backup: name another folder", dir, name)
-		case strings.HasPrefix(name, "ledger.") || strings.HasPrefix(name, manifestFile):
+		case strings.HasPrefix(name, "ledger.") || strings.HasPrefix(name, manifestFile) || strings.HasPrefix(name, webhooksPrefix):
 			ours = true
 		case name != "lost+found":
 			others = append(others, name)

@@ -211,7 +211,7 @@ func resetData(dir string) error {
 	if err := os.RemoveAll(filepath.Join(dir, "views.db"+sqldb.FoldsSuffix)); err != nil {
 		return err
 	}
-	for _, name := range []string{"ledger.db", "vault.db", "views.db", "master.key", "dev-key"} {
+	for _, name := range []string{"ledger.db", "vault.db", "views.db", "webhooks.db", "master.key", "dev-key"} {
 		for _, suffix := range []string{"-head", "-head.new", "", "-wal", "-shm", ".new"} {
 			if err := os.Remove(filepath.Join(dir, name+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
