@@ -71,6 +71,10 @@ var rooms = []room{
 	{folder: "domain/report", own: []string{"domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient"}, others: []string{}, tests: []string{"domain/places"}},
 	{folder: "domain/history", own: []string{"domain/control", "domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient", "domain/sms"}, others: []string{}, tests: []string{"domain/places", "projections"}},
 	{folder: "domain/lists", own: []string{"domain/event", "domain/ledger", "domain/reading", "domain/recipient"}, others: []string{}, tests: []string{"projections/viewtest"}},
+	// What became of a tenant's messages and recipients, in order.
+	{folder: "domain/feed", own: []string{"domain/event", "domain/ledger", "domain/reading", "domain/recipient"}, others: []string{}},
+	// The endpoints that are told what the feed tells.
+	{folder: "domain/notify", own: []string{"domain/event", "domain/feed", "domain/ledger", "domain/reading"}, others: []string{}},
 	// The file of an export.
 	{folder: "domain/export", own: []string{"domain/decision", "domain/event", "domain/ledger", "domain/reading", "domain/recipient", "domain/sms"}, others: []string{}, tests: []string{"domain/places"}},
 	// The question, the events that it covers, and the job that makes the file.
@@ -99,6 +103,8 @@ var rooms = []room{
 	{folder: "cmd/internal/client", own: []string{"api", "cmd/internal/terminal"}},
 	// What the API's answers are made of, and nothing that could open a ledger.
 	{folder: "cmd/internal/cli", own: []string{"api", "domain/event", "domain/places", "domain/sms", "domain/recipient", "domain/words", "cmd/internal/client", "cmd/internal/terminal"}},
+	// Commands about what is told to others, as cmd/internal/cli.
+	{folder: "cmd/internal/told", own: []string{"api", "domain/event", "cmd/internal/client", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/config", own: []string{"api/door", "domain", "adapters", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/assemble", own: []string{"domain", "projections", "policies", "adapters", "api", "cmd/internal/config"}},
 	{folder: "cmd/internal/operate", own: []string{"api/door", "domain", "projections", "policies", "adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
@@ -108,7 +114,7 @@ var rooms = []room{
 	{folder: "cmd/internal/bench", own: []string{"domain", "adapters", "api/door", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/world", own: []string{"adapters/smpp", "cmd/internal/client", "cmd/internal/config", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/serve", own: []string{"domain", "adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal", "cmd/internal/world"}},
-	{folder: "cmd/chirograph", own: []string{"cmd/internal/cli", "cmd/internal/backup", "cmd/internal/operate", "cmd/internal/bench", "cmd/internal/world", "cmd/internal/serve", "cmd/internal/terminal"},
+	{folder: "cmd/chirograph", own: []string{"cmd/internal/cli", "cmd/internal/told", "cmd/internal/backup", "cmd/internal/operate", "cmd/internal/bench", "cmd/internal/world", "cmd/internal/serve", "cmd/internal/terminal"},
 		// They look at what the built binary leaves.
 		tests: []string{"domain", "policies", "adapters", "api", "cmd/internal"}},
 }
