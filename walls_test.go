@@ -102,7 +102,8 @@ var rooms = []room{
 	{folder: "cmd/internal/client", own: []string{"api", "cmd/internal/terminal"}},
 	// What the API's answers are made of, and nothing that could open a ledger.
 	{folder: "cmd/internal/cli", own: []string{"api", "domain/event", "domain/places", "domain/sms", "domain/recipient", "domain/words", "cmd/internal/client", "cmd/internal/terminal"}},
-	{folder: "cmd/internal/told", own: []string{"api", "domain/feed", "domain/notify", "cmd/internal/client", "cmd/internal/terminal"}},
+	// Commands about what is told to others, as cmd/internal/cli.
+	{folder: "cmd/internal/told", own: []string{"api", "domain/event", "cmd/internal/client", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/config", own: []string{"api/door", "domain", "adapters", "cmd/internal/terminal"}},
 	{folder: "cmd/internal/assemble", own: []string{"domain", "projections", "policies", "adapters", "api", "cmd/internal/config"}},
 	{folder: "cmd/internal/operate", own: []string{"api/door", "domain", "projections", "policies", "adapters", "cmd/internal/assemble", "cmd/internal/config", "cmd/internal/terminal"}},

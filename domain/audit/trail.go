@@ -2,6 +2,7 @@ package audit
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -85,6 +86,10 @@ func (v trail) follow(index int64, e *event.Event) {
 		must(d.By != "", "it does not say by whom")
 		must(spans(d.Began, d.Ended), "its times are not in order")
 		must(d.Keys >= 2, "a vault has more keys")
+	case *event.WebhookChanged:
+		must(!d.Webhook.IsZero() && e.Tenant != "", "it names no endpoint, or no tenant")
+		must(slices.Contains(webhookChanges, d.As), "it says nothing that is done to an endpoint")
+		must(d.By != "" || d.As == event.WebhookPaused || d.As == event.WebhookDisabled, "it does not say by whom")
 	}
 	if len(wrong) > 0 {
 		v.find(index, 0, AuditImpossible, "%s cannot be right: %s", e.Data.Type().Name(), strings.Join(compact(wrong), "; "))
@@ -134,3 +139,7 @@ func onePerPartition(heads []string) bool {
 	}
 	return len(seen) > 0
 }
+
+// webhookChanges are what can be done to an endpoint.
+var webhookChanges = []event.WebhookChange{event.WebhookAdded, event.WebhookSet, event.WebhookRotated, event.WebhookPaused, event.WebhookDisabled,
+	event.WebhookEnabled, event.WebhookReplayed, event.WebhookDeleted}

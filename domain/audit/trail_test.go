@@ -26,6 +26,7 @@ func watched(t testing.TB) *book {
 		return b.trail(name, tenant, &event.ExportAsked{By: "k1", Reason: "a complaint", Scope: `{"program":"account"}`, Heads: []string{"00-17", "01-0", "control-9"}}).ID
 	}
 	b.trail("rotated", "", &event.MasterKeyRotated{Began: at, Ended: at.Add(time.Minute), Keys: 12, By: "operator"})
+	b.trail("webhook", "acme", &event.WebhookChanged{Webhook: event.ID{9}, As: event.WebhookAdded, By: "k1"})
 	x := asked("x.asked", "acme")
 	y := asked("y.asked", "bank")
 	b.trail("x.ended", "acme", &event.ExportEnded{Export: x, As: event.ExportFinished, Events: 12, Size: 345, SHA256: digest, DeleteAfter: at.Add(7 * 24 * time.Hour)})
@@ -47,11 +48,11 @@ func TestAuditLog(t *testing.T) {
 	if !r.OK() {
 		t.Fatal(b.list(r))
 	}
-	want := map[event.Type]int64{"KeyUsed.v1": 1, "PersonalDataRead.v1": 1, "ExportAsked.v1": 3, "ExportEnded.v1": 3, "ExportDownloaded.v1": 1, "ExportDeleted.v1": 1, "MasterKeyRotated.v1": 1}
+	want := map[event.Type]int64{"KeyUsed.v1": 1, "PersonalDataRead.v1": 1, "ExportAsked.v1": 3, "ExportEnded.v1": 3, "ExportDownloaded.v1": 1, "ExportDeleted.v1": 1, "MasterKeyRotated.v1": 1, "WebhookChanged.v1": 1}
 	if fmt.Sprint(r.Audit) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", r.Audit, want)
 	}
-	if before := good(t).verify(); r.Events != before.Events+11 || r.Effective != before.Effective+11 || r.Streams != before.Streams || before.Audit != nil {
+	if before := good(t).verify(); r.Events != before.Events+12 || r.Effective != before.Effective+12 || r.Streams != before.Streams || before.Audit != nil {
 		t.Errorf("%d events, %d effective, %d streams; without an audit log %d, %d, %d", r.Events, r.Effective, r.Streams, before.Events, before.Effective, before.Streams)
 	}
 }
@@ -139,6 +140,12 @@ func TestWhatIsBrokenInTheAuditLogIsFound(t *testing.T) {
 		{"fewer than no events", "audit_impossible@y.ended", ended(func(d *event.ExportEnded) { d.Events = -1 })},
 		{"a download by no key", "audit_impossible@x.downloaded", func(b *book) {
 			edit(b, "x.downloaded", func(_ *event.Event, d *event.ExportDownloaded) { d.By = "" })
+		}},
+		{"a webhook added by no key", "audit_impossible@webhook", func(b *book) {
+			edit(b, "webhook", func(_ *event.Event, d *event.WebhookChanged) { d.By = "" })
+		}},
+		{"a change of a webhook that is none", "audit_impossible@webhook", func(b *book) {
+			edit(b, "webhook", func(_ *event.Event, d *event.WebhookChanged) { d.As = "sold" })
 		}},
 		{"a download of no file", "audit_impossible@x.downloaded", func(b *book) {
 			edit(b, "x.downloaded", func(_ *event.Event, d *event.ExportDownloaded) { d.SHA256 = "" })

@@ -95,6 +95,7 @@ func init() {
 	register[ExportDownloaded](Audit)
 	register[ExportDeleted](Audit)
 	register[MasterKeyRotated](Audit)
+	register[WebhookChanged](Audit)
 }
 
 // Type names. The version of each type is written here and nowhere else.
@@ -138,6 +139,7 @@ func (*ExportEnded) Type() Type       { return "ExportEnded.v1" }
 func (*ExportDownloaded) Type() Type  { return "ExportDownloaded.v1" }
 func (*ExportDeleted) Type() Type     { return "ExportDeleted.v1" }
 func (*MasterKeyRotated) Type() Type  { return "MasterKeyRotated.v1" }
+func (*WebhookChanged) Type() Type    { return "WebhookChanged.v1" }
 
 func (d *MessageSubmitted) fields(f *form) {
 	word(f, "program", &d.Program)
@@ -487,6 +489,13 @@ func (d *MasterKeyRotated) fields(f *form) {
 	f.time("began", &d.Began)
 	f.time("ended", &d.Ended)
 	num(f, "keys", &d.Keys)
+	word(f, "by", &d.By)
+}
+
+func (d *WebhookChanged) fields(f *form) {
+	f.id("webhook", &d.Webhook)
+	word(f, "as", &d.As)
+	str(f, "why", &d.Why)
 	word(f, "by", &d.By)
 }
 

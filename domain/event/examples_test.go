@@ -95,6 +95,7 @@ func examples() []*Event {
 		control(43, "acme", &ExportDownloaded{Export: exampleID(41), By: "key-2", SHA256: digest + digest}),
 		control(44, "acme", &ExportDeleted{Export: exampleID(41), By: "key-2"}),
 		control(48, "", &MasterKeyRotated{Began: at(0), Ended: at(60_000), Keys: 12345, By: "operator"}),
+		control(49, "acme", &WebhookChanged{Webhook: exampleID(9), As: WebhookDisabled, Why: "it answered 410 Gone", By: "key-2"}),
 	}
 }
 

@@ -235,6 +235,7 @@ var narrower = map[string]schema{
 	"ExportEnded.as":           {Enum: []string{"finished", "failed", "cancelled"}},
 	"ExportEnded.sha256":       {Pattern: digest256},
 	"ExportDownloaded.sha256":  {Pattern: digest256},
+	"WebhookChanged.as":        {Enum: []string{"added", "changed", "rotated", "paused", "disabled", "enabled", "replayed", "deleted"}},
 	"envelope.specversion":     {Const: "1.0"},
 	"envelope.source":          {Pattern: `^/[^/]+$`},
 }

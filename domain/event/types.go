@@ -886,3 +886,16 @@ type MasterKeyRotated struct {
 	// By is who asked for it, on the command line.
 	By string `json:"by"`
 }
+
+// WebhookChanged (audit): an endpoint that is told what the feed tells was added, changed or deleted, or is told things
+// or not from now on.
+type WebhookChanged struct {
+	// Webhook is the id of the endpoint.
+	Webhook ID `json:"webhook"`
+	// As says what was done: added, changed, rotated (it has another secret), paused, disabled, enabled, replayed or deleted.
+	As WebhookChange `json:"as"`
+	// Why says more, in words without personal data.
+	Why string `json:"why,omitempty"`
+	// By is the id of the API key; "" for the server itself.
+	By string `json:"by,omitempty"`
+}

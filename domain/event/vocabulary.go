@@ -148,3 +148,17 @@ const (
 	ShownWords     = "words"     // what a person wrote to us
 	ShownEvidence  = "evidence"  // on what evidence an opt-out was recorded or lifted
 )
+
+// WebhookChange says what was done to an endpoint.
+type WebhookChange string
+
+const (
+	WebhookAdded    WebhookChange = "added"
+	WebhookSet      WebhookChange = "changed"  // its URL, its filters or its other settings
+	WebhookRotated  WebhookChange = "rotated"  // it has another secret; the one before signs on for a while
+	WebhookPaused   WebhookChange = "paused"   // no attempt has succeeded for a day
+	WebhookDisabled WebhookChange = "disabled" // on request, or because the endpoint answered 410
+	WebhookEnabled  WebhookChange = "enabled"
+	WebhookReplayed WebhookChange = "replayed" // deliveries are sent once more
+	WebhookDeleted  WebhookChange = "deleted"
+)

@@ -237,6 +237,8 @@ func notOfARecipient(e *event.Event) string {
 		return "The file of an export was deleted."
 	case *event.MasterKeyRotated:
 		return "The vault got a new master key."
+	case *event.WebhookChanged:
+		return "A webhook was " + string(d.As) + "."
 	case *event.LevelRaised:
 		return "The ledger's format level was raised."
 	case *event.VaultBound:

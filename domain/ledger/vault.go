@@ -11,6 +11,7 @@ const (
 	ClassEvidence Class = "evidence" // an inbound text, or the evidence for an opt-out or a lift
 	ClassCarrier  Class = "carrier"  // what a carrier delivered: raw receipts, and inbound texts that belong to no recipient
 	ClassExport   Class = "export"   // the key of an export's file; no event has any
+	ClassSecret   Class = "secret"   // the secrets with which an endpoint's calls are signed; no event has any
 )
 
 // Vault keeps the keys under which personal data is sealed. The ledger's backups never include

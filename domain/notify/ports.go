@@ -3,7 +3,7 @@
 // attempt, and is sent at least once, in order for each recipient. Kept are the places of records, never their
 // text: a record is rendered when it is sent.
 //
-// Queue is the step of one endpoint: what was read, answered and committed goes in with the time, and what is to be read,
+// queue is the step of one endpoint: what was read, answered and committed goes in with the time, and what is to be read,
 // committed and sent comes out. Sender is the thin layer of goroutines around the queues of the endpoints that this node
 // sends for. Endpoints are what a tenant's keys and an operator may ask and change.
 package notify
@@ -23,8 +23,8 @@ type State string
 
 // The states of an endpoint.
 const (
-	Enabled State = "enabled" // left by Paused after PauseAfter of failures, by Disabled on request or after a 410
-	// Paused: no attempt has succeeded for PauseAfter. Nothing is sent, and nothing is lost. Left on request.
+	Enabled State = "enabled" // left by Paused after pauseAfter of failures, by Disabled on request or after a 410
+	// Paused: no attempt has succeeded for pauseAfter. Nothing is sent, and nothing is lost. Left on request.
 	Paused State = "paused"
 	// Disabled: on request, or because the endpoint answered 410. Nothing is sent, and nothing is lost. Left on request.
 	Disabled State = "disabled"
@@ -50,6 +50,11 @@ type Endpoint struct {
 	Secrets []Secret `json:"secrets"`
 	TLS     TLS      `json:"tls,omitzero"`
 
+	// Start is the cursor from which on it is told things (feed.Cursor, encoded): that of when it was added.
+	Start []byte `json:"start,omitempty"`
+	// Replays were asked for and are not done yet; at most mostReplays. The node that sends takes them out.
+	Replays []Replay `json:"replays,omitempty"`
+
 	State State `json:"state"`
 	// Why says why it is paused or disabled, in words; "" while enabled.
 	Why   string    `json:"why,omitempty"`
@@ -57,6 +62,16 @@ type Endpoint struct {
 
 	CreatedAt time.Time `json:"created_at"`
 	CreatedBy string    `json:"created_by"` // the key
+}
+
+// Replay asks that deliveries that are not open are sent once more, under their numbers.
+type Replay struct {
+	ID event.ID `json:"id"`
+	// From and To are the first and the last number.
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
+	// Dead: only those that are dead.
+	Dead bool `json:"dead,omitempty"`
 }
 
 // Secret is one secret of an endpoint, sealed under the endpoint's key of the vault.
@@ -88,7 +103,7 @@ type DeliveryState uint8
 const (
 	Open      DeliveryState = 0 // is sent, or will be
 	Delivered DeliveryState = 1 // the endpoint answered 2xx
-	Dead      DeliveryState = 2 // given up after GiveUpAfter; it can be replayed
+	Dead      DeliveryState = 2 // given up after giveUpAfter; it can be replayed
 )
 
 // Delivery is one record for one endpoint.
@@ -97,12 +112,17 @@ type Delivery struct {
 	Seq   int64
 	Place feed.Place
 	Kind  feed.Kind
+	// Event is the item's event. After the ledger's tail was lost, another event may be where it was.
+	Event event.ID
 	// Subject orders: of deliveries with the same one, one is sent at a time, in the order of Seq.
 	Subject event.Pseudonym
 	// Queued is when it got its number. Changed is when its state or its attempts last changed.
 	Queued, Changed time.Time
 	State           DeliveryState
-	Attempts        int
+	// Attempts are all answered ones. Tries are those since Since.
+	Attempts, Tries int
+	// Since is from when giveUpAfter counts: when it was queued or replayed, or its endpoint was enabled, whichever was last.
+	Since time.Time
 	// Next is when it may be sent next, while it is open.
 	Next time.Time
 	// Answer is the last one, in a word or two: "200", "503", "timeout", "refused address". See docs/webhooks.md.
@@ -117,7 +137,7 @@ type Batch struct {
 	Dead  int   // how many are dead
 	// Newest is when the last of them was queued.
 	Newest time.Time
-	// Body are the deliveries, as EncodeDeliveries writes them.
+	// Body are the deliveries, as encodeDeliveries writes them.
 	Body []byte
 }
 

@@ -184,6 +184,8 @@ func changeOf(tenant string, e *event.Event) (c Change, n int64, ok bool) {
 		}
 	case *event.MasterKeyRotated:
 		c.By, c.Text = d.By, fmt.Sprintf("The vault got a new master key: %d keys were wrapped under it.", d.Keys)
+	case *event.WebhookChanged:
+		c.By, c.Text = d.By, fmt.Sprintf("The webhook %s was %s.", d.Webhook, d.As)
 	default:
 		return c, 0, false
 	}

@@ -40,8 +40,28 @@ func sentence(d event.Data) string {
 		return "Key " + d.By + " deleted the file of the export " + d.Export.String() + "."
 	case *event.MasterKeyRotated:
 		return "The vault got a new master key, by " + d.By + ": " + count(d.Keys, "key") + " were wrapped under it, from " + instant(d.Began) + " to " + instant(d.Ended) + "."
+	case *event.WebhookChanged:
+		return webhookSentence(d)
 	}
 	return "An event of the type " + string(d.Type()) + "."
+}
+
+func webhookSentence(d *event.WebhookChanged) string {
+	what := map[event.WebhookChange]string{event.WebhookAdded: " added the webhook ", event.WebhookSet: " changed the webhook ", event.WebhookRotated: " gave a new secret to the webhook ",
+		event.WebhookPaused: " paused the webhook ", event.WebhookDisabled: " disabled the webhook ", event.WebhookEnabled: " enabled the webhook ",
+		event.WebhookReplayed: " asked for a replay of the webhook ", event.WebhookDeleted: " deleted the webhook "}[d.As]
+	if what == "" {
+		what = " did something to the webhook "
+	}
+	who := "Key " + d.By
+	if d.By == "" {
+		who = "The server"
+	}
+	s := who + what + d.Webhook.String()
+	if d.Why == "" {
+		return s + "."
+	}
+	return s + ": " + strings.TrimRight(d.Why, ".") + "."
 }
 
 func because(reason string) string {

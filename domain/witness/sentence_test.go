@@ -36,6 +36,8 @@ func TestSentences(t *testing.T) {
 		{&event.ExportDeleted{Export: id}, "The file of the export ID was deleted, because its time was over."},
 		{&event.MasterKeyRotated{Began: now, Ended: now.Add(time.Minute), Keys: 1234, By: "operator"},
 			"The vault got a new master key, by operator: 1,234 keys were wrapped under it, from 2026-11-24 13:40:00 UTC to 2026-11-24 13:41:00 UTC."},
+		{&event.WebhookChanged{Webhook: id, As: event.WebhookAdded, By: "ann"}, "Key ann added the webhook ID."},
+		{&event.WebhookChanged{Webhook: id, As: event.WebhookDisabled, Why: "it answered 410 Gone"}, "The server disabled the webhook ID: it answered 410 Gone."},
 	} {
 		if got := strings.ReplaceAll(sentence(c.d), id.String(), "ID"); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)

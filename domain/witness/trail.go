@@ -47,7 +47,7 @@ type Query struct {
 	Tenant string
 	All    bool
 	// Type is an event type without its version: PersonalDataRead, KeyUsed, ExportAsked, ExportEnded,
-	// ExportDownloaded, ExportDeleted or MasterKeyRotated.
+	// ExportDownloaded, ExportDeleted, MasterKeyRotated or WebhookChanged.
 	Type string
 	// Key is the id of the API key that read, was used, asked or deleted.
 	Key string
@@ -81,7 +81,7 @@ type Page struct {
 
 // Types are the types of events in the audit log, without their versions.
 func Types() []string {
-	return []string{"PersonalDataRead", "KeyUsed", "ExportAsked", "ExportEnded", "ExportDownloaded", "ExportDeleted", "MasterKeyRotated"}
+	return []string{"PersonalDataRead", "KeyUsed", "ExportAsked", "ExportEnded", "ExportDownloaded", "ExportDeleted", "MasterKeyRotated", "WebhookChanged"}
 }
 
 // Entries returns a page of the audit log. It reads the log from its end, or from the time Until, backwards,
@@ -191,6 +191,8 @@ func keyOf(d event.Data) string {
 	case *event.ExportDownloaded:
 		return d.By
 	case *event.ExportDeleted:
+		return d.By
+	case *event.WebhookChanged:
 		return d.By
 	}
 	return ""

@@ -29,7 +29,7 @@ type AuditLogCmd struct {
 
 	Until  string `help:"Only before this time." placeholder:"TIME"`
 	By     string `help:"Only what the API key with this id did." placeholder:"KEY"`
-	Type   string `help:"Only PersonalDataRead, KeyUsed, ExportAsked, ExportEnded, ExportDownloaded, ExportDeleted or MasterKeyRotated." placeholder:"TYPE"`
+	Type   string `help:"Only PersonalDataRead, KeyUsed, ExportAsked, ExportEnded, ExportDownloaded, ExportDeleted, MasterKeyRotated or WebhookChanged." placeholder:"TYPE"`
 	Tenant string `help:"Of another tenant; * is everything. The key needs the scope operate too." placeholder:"NAME"`
 	All    bool   `help:"All pages, of --limit entries each."`
 }
