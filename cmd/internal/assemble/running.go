@@ -48,6 +48,7 @@ type Running struct {
 	Drain    time.Duration
 	Log      *slog.Logger
 	Exports  Exports
+	Webhooks Webhooks
 	zones    map[string]string // of the tenants' reports
 	// behind is how often in a row the vault knew more of a partition than its ledger.
 	behind map[event.Partition]int
@@ -129,7 +130,14 @@ func (r *Running) Run(ctx context.Context) (err error) {
 	}
 	warnOfSharing(r.Log, r.Node.Registry())
 	witnessed := r.witness()
-	handler := r.handler(witnessed, exports)
+	told := r.feed(witnessed)
+	notifying, err := r.notify(told)
+	if err != nil {
+		witnessed.end()
+		stop()
+		return err
+	}
+	handler := r.handler(witnessed, exports, told, notifying)
 	served := make(chan error, 1)
 	apiCtx, stopAPI := context.WithCancel(ctx)
 	defer stopAPI()
@@ -139,6 +147,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		if err := r.Started(ctx); err != nil && ctx.Err() == nil {
 			stopAPI()
 			err = errors.Join(err, <-served)
+			notifying.end()
 			witnessed.end()
 			stop()
 			return err
@@ -149,6 +158,7 @@ func (r *Running) Run(ctx context.Context) (err error) {
 		r.Log.Warn("some requests were cut off while stopping")
 		err = nil
 	}
+	notifying.end()
 	witnessed.end()
 	stop()
 	return errors.Join(err, conflict())
@@ -182,16 +192,15 @@ func (r *Running) watchFor(ctx context.Context, conflicts chan error, stop func(
 }
 
 // handler is the API of the node.
-func (r *Running) handler(w *witnessing, exports v1.Exports) http.Handler {
+func (r *Running) handler(w *witnessing, exports v1.Exports, told *feed.Reader, n *notifying) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: slices.Concat(r.Data.dependencies, r.Data.beside), partitions: r.Data.Log.Partitions(), dir: r.Data.Dir})
+		appendSeconds, &figures{node: r.Node, carriers: r.Carriers, views: r.Data.Views, dependencies: slices.Concat(r.Data.dependencies, r.Data.beside), partitions: r.Data.Log.Partitions(), dir: r.Data.Dir}, webhookFigures{n.sender})
 	reader := reading.New(reading.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
 		Programs: r.Node.Commands(), Witness: w, Hurry: node.Hurry(r.Node), Wait: door.WaitContext})
 	return v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Uses: w, Logger: r.Log, Registerer: registry}),
 		Intake: r.Node.Intake(), Commands: r.Node.Commands(), Reading: reader,
-		Feed: feed.NewReader(feed.Ports{Views: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
-			Epoch: func() control.Epoch { return r.Node.Registry().Epoch() }, Witness: w, Now: time.Now}),
+		Feed:  told,
 		Lists: lists.New(lists.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Open: reader, Witness: w}),
 		History: history.New(history.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
 			Registry: node.RegistryAt(r.Node), Zone: cmp.Or(r.Data.World, places.BuiltIn()).Zone, Now: time.Now, Witness: w}),
@@ -223,7 +232,8 @@ func Prepare(ctx context.Context, cfg *config.Config, l net.Listener, log *slog.
 		return nil, err
 	}
 	r = &Running{Name: cfg.Node, Listener: l, Keys: keys, Drain: time.Duration(cfg.Drain), Log: log, zones: map[string]string{},
-		Exports: Exports{Node: cfg.Node, Dir: cfg.Exports.Folder(cfg.Data), Keep: time.Duration(cfg.Exports.Keep)}}
+		Exports:  Exports{Node: cfg.Node, Dir: cfg.Exports.Folder(cfg.Data), Keep: time.Duration(cfg.Exports.Keep)},
+		Webhooks: Webhooks{Allow: cfg.Webhooks.Prefixes(), Proxy: cfg.Webhooks.Proxy}}
 	for _, z := range cfg.Zones {
 		r.zones[z.Tenant] = z.Zone
 	}

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -108,6 +110,14 @@ func (k *checker) process() {
 	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		k.bad("log.format", "it must be text or json")
+	}
+	for i, text := range c.Webhooks.Allow {
+		if _, err := netip.ParsePrefix(text); err != nil {
+			k.bad(fmt.Sprintf("webhooks.allow[%d]", i), "it must be a prefix of addresses, such as 10.1.2.0/24, or 10.1.2.3/32 for one address")
+		}
+	}
+	if u, err := url.Parse(c.Webhooks.Proxy); c.Webhooks.Proxy != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		k.bad("webhooks.proxy", "it must be a URL such as http://proxy.example.com:3128")
 	}
 	if keep := time.Duration(c.Exports.Keep); keep < time.Hour || keep > 365*24*time.Hour {
 		k.bad("exports.keep", "it must be 1h to 8760h")

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -38,6 +39,7 @@ type Config struct {
 	Log           Log          `yaml:"log" doc:"The process's own log, on standard error. It never contains a recipient's phone number or a message's text."`
 	Limits        Limits       `yaml:"limits" doc:"Limits for each partition."`
 	Exports       Exports      `yaml:"exports" doc:"The files of exports (docs/export.md): one zip for each question of a compliance officer."`
+	Webhooks      Webhooks     `yaml:"webhooks" doc:"How the endpoints of tenants are called (docs/webhooks.md)."`
 	Tenants       []string     `yaml:"tenants" doc:"Names of the tenants: small letters, digits, - and _. A name is in every event and cannot be changed later. Required."`
 	Zones         []Zone       `yaml:"zones" doc:"In which zone the reports of a tenant are cut into days, where that is not UTC."`
 	APIKeys       []Key        `yaml:"api_keys" doc:"Who may call the API. chirograph config key makes a key."`
@@ -75,6 +77,22 @@ type Limits struct {
 type Exports struct {
 	Keep Duration `yaml:"keep" default:"168h0m0s" doc:"How long a file is kept after it was made; 1h to 8760h."`
 	Dir  string   `yaml:"dir" file:"" otherwise:"the folder exports in data; on a cluster: none, and the node makes no exports" doc:"Folder of the files, which are sealed and can be read only by this process's user. Each node needs one of its own, on a disk that outlives the process."`
+}
+
+// Webhooks says which addresses of endpoints may be called, and how.
+type Webhooks struct {
+	Allow []string `yaml:"allow" doc:"Prefixes of addresses that endpoints may have though they are not public, such as 10.1.2.0/24 or 127.0.0.1/32, at any port and also by http. Everything in them can then be reached by whoever may add an endpoint. The metadata services of clouds need their single addresses."`
+	Proxy string   `yaml:"proxy" doc:"URL of an HTTP proxy through which endpoints are called, http:// or https://. It must take CONNECT to addresses: names are resolved and checked here. The environment's proxies are never used."`
+}
+
+// Prefixes are those of Allow. What is none is left out; the check of the file says so.
+func (w *Webhooks) Prefixes() (out []netip.Prefix) {
+	for _, text := range w.Allow {
+		if p, err := netip.ParsePrefix(text); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Zone is the zone of one tenant's reports.

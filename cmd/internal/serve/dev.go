@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	_ "net/http/pprof" // on its own listener, with --dev-pprof
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -120,7 +121,9 @@ func (c *Cmd) dev(ctx context.Context, g *terminal.Globals) error {
 		return errors.Join(err, d.Close())
 	}
 	r := &assemble.Running{Data: d, Name: "dev", Node: node, Carriers: clients, Listener: l, Keys: keys, Drain: c.Drain, Log: log,
-		Exports: assemble.Exports{Node: "dev", Dir: filepath.Join(c.Data, "exports"), Keep: 7 * 24 * time.Hour}}
+		Exports: assemble.Exports{Node: "dev", Dir: filepath.Join(c.Data, "exports"), Keep: 7 * 24 * time.Hour},
+		// A developer's receiver runs on the same machine.
+		Webhooks: assemble.Webhooks{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}}
 	r.Started = func(ctx context.Context) error {
 		if err := assemble.Apply(ctx, node, d, "dev", &assemble.Wanted{Programs: devPrograms(), Routes: []event.Route{{Rule: "everything", Carrier: devCarrier}}}); err != nil {
 			return err
