@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/servertest"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/notify"
 )
@@ -23,6 +24,16 @@ func BenchmarkWrite(b *testing.B) {
 			benchmarkWrite(b, s, size)
 		})
 	}
+}
+
+// BenchmarkWritePostgres is the same on PostgreSQL; the server's time is not in it.
+func BenchmarkWritePostgres(b *testing.B) {
+	s, err := OpenPostgres(b.Context(), servertest.Postgres(b), "abc")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	benchmarkWrite(b, s, 2000)
 }
 
 func benchmarkWrite(b *testing.B, s *Store, size int) {
