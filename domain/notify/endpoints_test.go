@@ -38,7 +38,7 @@ func TestEndpoints(t *testing.T) {
 		}
 		for i, kind := range []string{"", "ed25519"} {
 			var shown NewSecret
-			if e, shown, err = s.Rotate(ctx, caller, e.ID, kind, 0); err != nil || len(e.Secrets) != 2 || !e.Secrets[0].Until.IsZero() || !e.Secrets[1].Until.Equal(event.Millis(time.Now().Add(24*time.Hour))) {
+			if e, shown, err = s.Rotate(ctx, caller, e.ID, kind, nil); err != nil || len(e.Secrets) != 2 || !e.Secrets[0].Until.IsZero() || !e.Secrets[1].Until.Equal(event.Millis(time.Now().Add(24*time.Hour))) {
 				t.Errorf("%+v %v", e.Secrets, err)
 			}
 			if want := []string{"whsec_", "whpk_"}[i]; !strings.HasPrefix(shown.Secret, want) {
@@ -223,8 +223,10 @@ func TestPausedByTheSender(t *testing.T) {
 		}
 		sender := h.sender()
 		stop := start(sender)
-		status := 500
-		h.callee.answer["u"] = func(context.Context, *Call) Answer { return Answer{Status: status, Text: fmt.Sprint(status)} }
+		answers := func(status int) {
+			h.callee.set("u", func(context.Context, *Call) Answer { return Answer{Status: status, Text: fmt.Sprint(status)} })
+		}
+		answers(500)
 		time.Sleep(2 * time.Second)
 		for i := range 30 {
 			h.feed.add(item("acme", byte(i)))
@@ -233,7 +235,7 @@ func TestPausedByTheSender(t *testing.T) {
 		if e, _ := s.Get(ctx, caller, e.ID); e.State != Paused || !strings.Contains(e.Why, "24 hours") || sender.Figures().Paused != 1 {
 			t.Fatalf("%+v %+v", e, sender.Figures())
 		}
-		status = 410
+		answers(410)
 		if _, err := s.Enable(ctx, caller, e.ID); err != nil {
 			t.Fatal(err)
 		}
@@ -241,7 +243,7 @@ func TestPausedByTheSender(t *testing.T) {
 		if e, _ := s.Get(ctx, caller, e.ID); e.State != Disabled || sender.Figures().Disabled != 1 {
 			t.Fatalf("%+v", e)
 		}
-		status = 200
+		answers(200)
 		time.Sleep(4 * 24 * time.Hour)
 		h.feed.add(item("acme", 99))
 		if _, err := s.Enable(ctx, caller, e.ID); err != nil {

@@ -327,6 +327,25 @@ func (c *callee) Check(_ context.Context, e *Endpoint) error {
 	return nil
 }
 
+// set says how an endpoint answers; nil: 200 at once.
+func (c *callee) set(url string, f func(ctx context.Context, c *Call) Answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answer[url] = f
+}
+
+func (c *callee) when(url string) []time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.times[url])
+}
+
+func (c *callee) atOnce(url string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.most[url]
+}
+
 func (c *callee) got(url string) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -58,7 +58,7 @@ func TestADeadOrSlowEndpointDelaysNoOther(t *testing.T) {
 			if n := len(h.callee.got(url(i))); n != 600 {
 				t.Fatalf("the endpoint %d got %d calls", i, n)
 			}
-			for k, at := range h.callee.times[url(i)] {
+			for k, at := range h.callee.when(url(i)) {
 				worst = max(worst, at.Sub(added[k]))
 			}
 		}
@@ -69,16 +69,16 @@ func TestADeadOrSlowEndpointDelaysNoOther(t *testing.T) {
 		if dead > 25 || slow < 90 {
 			t.Errorf("%d calls of the dead endpoint, %d of the slow one", dead, slow)
 		}
-		if h.callee.most["acme"] > tenantCalls || h.callee.most[url(1)] > mostFlights {
-			t.Errorf("calls at a time: %v", h.callee.most)
+		if all, one := h.callee.atOnce("acme"), h.callee.atOnce(url(1)); all > tenantCalls || one > mostFlights {
+			t.Errorf("%d and %d calls at a time", all, one)
 		}
 		f := s.Figures()
 		if f.Endpoints != 20 || f.Failing != 1 || f.Delivered < 18*600 || f.Open == 0 || f.Oldest.IsZero() {
 			t.Errorf("%+v", f)
 		}
-		t.Logf("the latest call of a healthy endpoint came %v after the item; the dead one got %d calls, the slow one %d; %d commits; %+v", worst, dead, slow, h.store.writes, f)
-		delete(h.callee.answer, url(0))
-		delete(h.callee.answer, url(1))
+		t.Logf("the latest call of a healthy endpoint came %v after the item; the dead one got %d calls, the slow one %d; %+v", worst, dead, slow, f)
+		h.callee.set(url(0), nil)
+		h.callee.set(url(1), nil)
 		time.Sleep(20 * time.Minute)
 		stop()
 		for i := range 20 {
@@ -189,7 +189,7 @@ func TestLostItem(t *testing.T) {
 		h.feed.mu.Lock()
 		h.feed.items[1].Event = event.ID{99} // another event is where it was
 		h.feed.mu.Unlock()
-		delete(h.callee.answer, "u")
+		h.callee.set("u", nil)
 		time.Sleep(time.Minute)
 		stop()
 		all, _, err := h.endpoints().Deliveries(context.Background(), caller, event.ID{1}, 0, 10, false)
