@@ -10,7 +10,7 @@ import (
 
 // Scopes lists every scope that a key may have.
 func Scopes() []string {
-	return []string{"messages:write", "messages:read", "changes:read", "opt-outs:write", "opt-outs:read", "opt-outs:lift", "reviews:read", "reviews:write", "evidence:read", "inbound:read", "audit:read", "audit:export", "control:write", "operate"}
+	return []string{"messages:write", "messages:read", "changes:read", "opt-outs:write", "opt-outs:read", "opt-outs:lift", "reviews:read", "reviews:write", "evidence:read", "inbound:read", "audit:read", "audit:export", "webhooks:read", "webhooks:write", "control:write", "operate"}
 }
 
 // HashKey is the SHA-256 of an API key in hexadecimal digits, as configurations hold it.

@@ -104,6 +104,13 @@ var problems = map[string]kind{
 	"export_damaged":          {409, "The file of the export is damaged", "It is not what the server wrote, so it is not given out. Ask for the export once more, and tell the operator."},
 	"exports_off":             {409, "This node keeps no exports", "Its operator turns them on with exports.dir in the configuration. Ask another node, or the operator."},
 	"too_many_exports":        {429, "Too many exports", "At most 20 exports of a tenant wait or run, and at most 500 are kept. Wait, cancel one, or delete files with DELETE /v1/jobs/{id}."},
+	"webhook_not_found":       {404, "There is no such webhook", "Check the id. A webhook of another tenant gets the same answer."},
+	"webhook_changed":         {409, "The webhook was changed at the same time", "Nothing was changed by this call. Read the webhook, and try again."},
+	"too_many_webhooks":       {429, "Too many webhooks", "A tenant has at most 20. Delete one that you do not need."},
+	"too_many_replays":        {429, "Too many replays", "20 replays of the webhook wait. Try again when they are done; one that is paused or disabled does them once it is enabled."},
+	"nothing_to_replay":       {422, "There is nothing to replay", "The detail says why. GET /v1/webhooks/{id}/deliveries lists the deliveries with their numbers."},
+	"too_many_deliveries":     {422, "A replay is of at most 10,000 numbers", "The detail has the numbers. Divide them over several calls."},
+	"webhooks_off":            {503, "This node has no webhooks", "Its operator has to turn them on. Nothing was done."},
 	"not_paused":              {409, "No such pause is in force", "A resume ends the pause of exactly the same program and carrier. GET /readyz lists the pauses in force."},
 	"unknown_carrier":         {422, "There is no such carrier", "Name a carrier account that a route uses."},
 

@@ -9,6 +9,7 @@ import (
 	"github.com/chirograph/chirograph/domain/history"
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
+	"github.com/chirograph/chirograph/domain/notify"
 	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/sms"
 )
@@ -27,6 +28,10 @@ func problemOf(err error) *door.Problem {
 		return door.Refuse("review_not_found", "", "There is no review with this id.")
 	case errors.Is(err, reading.ErrNotRecorded):
 		return door.RetryLater("audit_log_behind", "Personal data is shown only if the audit log takes down that it was. Nothing was shown; try again in five seconds.", 5, err)
+	case errors.Is(err, notify.ErrNoEndpoint):
+		return door.Refuse("webhook_not_found", "", "There is no webhook with this id in your tenant.")
+	case errors.Is(err, notify.ErrChanged):
+		return door.Refuse("webhook_changed", "", "The webhook was changed at the same time. Try again.")
 	case errors.Is(err, history.ErrNoEvent):
 		return door.Refuse("event_not_found", "", "No event with this id was found in your tenant. If you know its position, such as 07-1234, ask with that.")
 	case errors.Is(err, feed.ErrGone):

@@ -21,6 +21,7 @@ import (
 	"github.com/chirograph/chirograph/domain/intake"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/lists"
+	"github.com/chirograph/chirograph/domain/notify"
 	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/witness"
 )
@@ -56,6 +57,22 @@ type Exports interface {
 	Download(ctx context.Context, c ledger.Caller, id event.ID) (exportjobs.Job, io.ReadCloser, error)
 }
 
+// Webhooks are the endpoints that are told what happens; notify.Endpoints is. Its errors are those of Intake, and
+// notify.ErrNoEndpoint.
+type Webhooks interface {
+	Add(ctx context.Context, c ledger.Caller, set *notify.Settings, kind string, sight reading.Sight) (*notify.Endpoint, notify.NewSecret, error)
+	List(ctx context.Context, c ledger.Caller) ([]notify.Endpoint, error)
+	Get(ctx context.Context, c ledger.Caller, id event.ID) (*notify.Endpoint, error)
+	Change(ctx context.Context, c ledger.Caller, id event.ID, set *notify.Settings) (*notify.Endpoint, error)
+	Rotate(ctx context.Context, c ledger.Caller, id event.ID, kind string, keep *time.Duration) (*notify.Endpoint, notify.NewSecret, error)
+	Enable(ctx context.Context, c ledger.Caller, id event.ID) (*notify.Endpoint, error)
+	Disable(ctx context.Context, c ledger.Caller, id event.ID) (*notify.Endpoint, error)
+	Delete(ctx context.Context, c ledger.Caller, id event.ID) error
+	Test(ctx context.Context, c ledger.Caller, id event.ID) (notify.Answer, error)
+	Deliveries(ctx context.Context, c ledger.Caller, id event.ID, before int64, limit int, dead bool) (page []notify.Delivery, next int64, err error)
+	Replay(ctx context.Context, c ledger.Caller, id event.ID, q *notify.ReplayQuestion) (notify.Replay, error)
+}
+
 // Health says how the process is.
 type Health interface {
 	// Ready is false when the log cannot be written or the views are past their lag
@@ -63,7 +80,7 @@ type Health interface {
 	Ready(ctx context.Context) (ok bool, components []Component)
 }
 
-// Deps is what the API stands on. All but Exports, Metrics and AnswerWithin are required.
+// Deps is what the API stands on. All but Exports, Webhooks, Metrics and AnswerWithin are required.
 type Deps struct {
 	// Door stands before every handler.
 	Door *door.Door
@@ -80,6 +97,8 @@ type Deps struct {
 	Exports Exports
 	// Feed tells what changes.
 	Feed *feed.Reader
+	// Webhooks is nil where this node has no webhooks.
+	Webhooks Webhooks
 	// Lists answers the lists of opt-outs, inbound texts and reviews.
 	Lists *lists.Lister
 	// Metrics serves /metrics; without it that is 404.
@@ -98,6 +117,7 @@ type server struct {
 	listCalls
 	historyCalls
 	*changeCalls
+	webhookCalls
 }
 
 // New returns the handler of the whole API. Run it with door.Serve.
@@ -116,7 +136,7 @@ func New(d Deps) http.Handler {
 	e.Use(d.Door.Guard(door.Face{Operations: guarded, Accepts: acceptsJSON, Problem: problemOf}))
 	RegisterHandlers(e, NewStrictHandler(&server{Deps: d, exportCalls: exportCalls{d.Exports, d.AnswerWithin}, auditLogCalls: auditLogCalls{d.AuditLog},
 		controlCalls: controlCalls{d.Reading, d.AnswerWithin}, reporting: reporting{d.Reports, max(door.MaxWait, d.AnswerWithin)},
-		listCalls: listCalls{d.Lists}, historyCalls: historyCalls{d.History}, changeCalls: newChangeCalls(d.Feed, d.Door.Wait)}, nil))
+		listCalls: listCalls{d.Lists}, historyCalls: historyCalls{d.History}, changeCalls: newChangeCalls(d.Feed, d.Door.Wait), webhookCalls: webhookCalls{d.Webhooks, d.AnswerWithin}}, nil))
 	for _, r := range e.Routes() {
 		// A route that the document gives no scope would be open to everybody.
 		if strings.HasPrefix(r.Path, "/v1/") && scopes[r.Method+" "+r.Path] == "" {

@@ -73,7 +73,7 @@ func (s *Endpoints) Replay(ctx context.Context, c ledger.Caller, id event.ID, q 
 	}
 	_, err = s.change(ctx, c, id, event.WebhookReplayed, why, func(e *Endpoint) (bool, error) {
 		if len(e.Replays) >= mostReplays {
-			return false, &ledger.Refusal{Code: "too_many_replays", Status: ledger.Conflict, Text: "20 replays of this webhook wait. Try again when they are done; a paused or disabled webhook does them once it is enabled."}
+			return false, &ledger.Refusal{Code: "too_many_replays", Text: "20 replays of this webhook wait. Try again when they are done; a paused or disabled webhook does them once it is enabled."}
 		}
 		e.Replays = append(e.Replays, r)
 		return true, nil

@@ -99,7 +99,7 @@ func (s *Endpoints) Add(ctx context.Context, c ledger.Caller, set *Settings, kin
 	now := event.Millis(s.p.Now())
 	e := &Endpoint{ID: s.p.Writer.NewID(), Tenant: c.Tenant, Sight: sight, State: Enabled, Since: now, CreatedAt: now, CreatedBy: c.Key}
 	if set.URL == nil || *set.URL == "" {
-		return nil, NewSecret{}, refuse("missing", "/url", "Give the URL that is to be called, such as https://example.com/sms.")
+		return nil, NewSecret{}, refuse("missing_field", "/url", "Give the URL that is to be called, such as https://example.com/sms.")
 	}
 	if err := s.set(ctx, e, set); err != nil {
 		return nil, NewSecret{}, err
@@ -335,19 +335,20 @@ func (s *Endpoints) Change(ctx context.Context, c ledger.Caller, id event.ID, se
 	return s.change(ctx, c, id, event.WebhookSet, "", func(e *Endpoint) (bool, error) { return true, s.set(ctx, e, set) })
 }
 
-// Rotate makes another secret. The one before signs on for a while, 24 hours if it is 0; an older one no more.
-func (s *Endpoints) Rotate(ctx context.Context, c ledger.Caller, id event.ID, kind string, keep time.Duration) (*Endpoint, NewSecret, error) {
-	if keep < 0 || keep > mostRotate {
-		return nil, NewSecret{}, refuse("invalid_value", "/keep_seconds", "The secret before signs on for at most 30 days.")
+// Rotate makes another secret. The one before signs on for as long as keep says, 24 hours if it is nil; an older one no more.
+func (s *Endpoints) Rotate(ctx context.Context, c ledger.Caller, id event.ID, kind string, keep *time.Duration) (*Endpoint, NewSecret, error) {
+	lasts := rotateFor
+	if keep != nil {
+		lasts = *keep
 	}
-	if keep == 0 {
-		keep = rotateFor
+	if lasts < 0 || lasts > mostRotate {
+		return nil, NewSecret{}, refuse("invalid_duration", "/keep", "The secret before signs on for at most 30 days (720h); 0s ends it at once.")
 	}
 	var shown NewSecret
 	e, err := s.change(ctx, c, id, event.WebhookRotated, "", func(e *Endpoint) (bool, error) {
 		now := event.Millis(s.p.Now())
 		if e.Secrets = e.Secrets[:min(len(e.Secrets), 1)]; len(e.Secrets) > 0 {
-			e.Secrets[0].Until = now.Add(keep)
+			e.Secrets[0].Until = now.Add(lasts)
 			kind = cmp.Or(kind, e.Secrets[0].Kind)
 		}
 		var err error

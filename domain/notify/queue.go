@@ -524,18 +524,10 @@ func (q *queue) change(e *Endpoint, now time.Time) {
 	}
 }
 
-// due is when the queue may have something to do although nothing else happens; zero: never.
-func (q *queue) due(now time.Time) (at time.Time) {
-	sooner := func(t time.Time) {
-		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
-			at = t
-		}
-	}
-	if from, ok := q.wantsCommit(now); ok {
-		sooner(from)
-	}
+// due is when next may have a call although nothing else happens; zero: never.
+func (q *queue) due(now time.Time) time.Time {
 	if !q.enabled() || len(q.flights) >= mostFlights {
-		return at
+		return time.Time{}
 	}
 	q.lanes.mature(q.durable, now.UnixMilli())
 	call := now
@@ -543,21 +535,20 @@ func (q *queue) due(now time.Time) (at time.Time) {
 		call = instant(q.lanes.earliest())
 	}
 	if call.IsZero() {
-		return at
+		return call
 	}
 	if call.Before(q.hold) {
 		call = q.hold
 	}
 	if q.failures >= probeAfter {
 		if len(q.flights) > 0 {
-			return at
+			return time.Time{}
 		}
 		if call.Before(q.probe) {
 			call = q.probe
 		}
 	}
-	sooner(call)
-	return at
+	return call
 }
 
 // oldest is when the oldest open delivery was queued; zero: none is open. It looks at every page in memory.

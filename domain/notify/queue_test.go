@@ -54,6 +54,15 @@ func (b *bed) commit() Write {
 	return w
 }
 
+// due is when there is a call or a commit to make.
+func (b *bed) due() time.Time {
+	at := b.q.due(b.now)
+	if from, waits := b.q.wantsCommit(b.now); waits && (at.IsZero() || from.Before(at)) {
+		at = from
+	}
+	return at
+}
+
 // call makes the next call; 0: there is none now.
 func (b *bed) call() int64 {
 	a, _ := b.q.next(b.now)
@@ -108,7 +117,7 @@ func TestGivenUp(t *testing.T) {
 	var pauses []time.Duration
 	last := begin
 	for b.q.entry(1).state == Open {
-		at := b.q.due(b.now)
+		at := b.due()
 		if at.IsZero() {
 			t.Fatal("nothing is due")
 		}
@@ -195,7 +204,7 @@ func TestFailingEndpoint(t *testing.T) {
 	}
 	probes := 0
 	for b.q.state == "" {
-		at := b.q.due(b.now)
+		at := b.due()
 		if at.IsZero() {
 			t.Fatal("nothing is due")
 		}

@@ -192,8 +192,8 @@ func wakeAll(s *Sender, ctx context.Context) {
 				}
 			}
 		})
-		s.p.Source.Wait(ctx, head)
 		rest(ctx, max(wakeEvery, time.Duration(s.Figures().Endpoints)*time.Millisecond))
+		s.p.Source.Wait(ctx, head)
 	}
 }
 
@@ -336,7 +336,6 @@ func survey(s *Sender, now time.Time) {
 		if at := x.oldest(); !at.IsZero() && (f.Oldest.IsZero() || at.Before(f.Oldest)) {
 			f.Oldest = at
 		}
-		s.sooner(x.due(now))
 	}
 	s.mu.Lock()
 	s.figures = f
@@ -411,7 +410,6 @@ func (s *Sender) answer(x *sending, f func(q *queue, now time.Time)) {
 		if s.queues[x.id] == x && x.queue != nil {
 			f(x.queue, s.p.Now())
 			s.touched[x] = struct{}{}
-			s.sooner(x.due(s.p.Now()))
 		}
 	})
 }

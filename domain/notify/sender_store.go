@@ -283,7 +283,6 @@ func readDone(s *Sender, x *sending, after feed.Cursor, items []feed.Item, refer
 		x.queue.read(after, items, references, next, more, now)
 	}
 	s.touched[x] = struct{}{}
-	s.sooner(x.due(now))
 }
 
 // referencesOf finds those of the items that would be told but for their references.
@@ -394,7 +393,6 @@ func (s *Sender) committed(all []*sending, writes []Write, lost []event.ID, err 
 		default:
 			x.committed(now)
 			s.touched[x] = struct{}{}
-			s.sooner(x.due(now))
 		}
 	}
 }

@@ -448,7 +448,7 @@ func (w *world) heal() {
 			}
 			w.answer()
 			w.commit(n)
-			if at := n.q.due(w.now); at.After(w.now) {
+			if at := n.q.due(w.now); at.After(w.now) && n.write == nil {
 				w.now = at
 			}
 		}

@@ -107,7 +107,7 @@ type Key struct {
 	ID     string   `yaml:"id" doc:"Its name in events and logs. Required, unique."`
 	SHA256 string   `yaml:"sha256" doc:"SHA-256 of the key, in hexadecimal. Required."`
 	Tenant string   `yaml:"tenant" doc:"The tenant whose key it is. Required."`
-	Scopes []string `yaml:"scopes" doc:"What it may do: messages:write, messages:read, changes:read, opt-outs:write, opt-outs:read, opt-outs:lift, reviews:read, reviews:write, evidence:read, inbound:read, audit:read, audit:export, control:write, operate. Required."`
+	Scopes []string `yaml:"scopes" doc:"What it may do: messages:write, messages:read, changes:read, opt-outs:write, opt-outs:read, opt-outs:lift, reviews:read, reviews:write, evidence:read, inbound:read, audit:read, audit:export, webhooks:read, webhooks:write, control:write, operate. Required."`
 }
 
 // Route is event.Route.
