@@ -200,7 +200,7 @@ func (r *Running) handler(w *witnessing, exports v1.Exports, told *feed.Reader, 
 		Programs: r.Node.Commands(), Witness: w, Hurry: node.Hurry(r.Node), Wait: door.WaitContext})
 	return v1.New(v1.Deps{Door: door.New(door.Config{Keys: r.Keys, Uses: w, Logger: r.Log, Registerer: registry}),
 		Intake: r.Node.Intake(), Commands: r.Node.Commands(), Reading: reader,
-		Feed:  told,
+		Feed: told, Webhooks: n.endpoints,
 		Lists: lists.New(lists.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Open: reader, Witness: w}),
 		History: history.New(history.Ports{Views: r.Data.Views, Desk: r.Data.Views, Log: r.Data.Log, Vault: r.Data.Vault, Rules: r.Data.Policy,
 			Registry: node.RegistryAt(r.Node), Zone: cmp.Or(r.Data.World, places.BuiltIn()).Zone, Now: time.Now, Witness: w}),
