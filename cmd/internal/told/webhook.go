@@ -67,7 +67,7 @@ type AddCmd struct {
 	Reference   []string `help:"Only what is about messages with this reference, and about no message. Repeat it for more." placeholder:"TEXT"`
 	Bodies      bool     `help:"Records have the texts of persons and messages, as far as the key may see them."`
 	Description string   `help:"Your own words." placeholder:"TEXT"`
-	Ed25519     bool     `help:"Sign with Ed25519: you get a public key, and no secret."`
+	Ed25519     bool     `name:"ed25519" help:"Sign with Ed25519: you get a public key, and no secret."`
 	CA          string   `name:"ca" help:"A file with the PEM certificates that are believed instead of the system's." placeholder:"FILE"`
 	Certificate string   `help:"A file with a client's certificate, as PEM." placeholder:"FILE"`
 	PrivateKey  string   `help:"A file with its private key, as PEM." placeholder:"FILE"`
@@ -237,7 +237,7 @@ func (c *TestCmd) Run(g *terminal.Globals) error {
 type RotateCmd struct {
 	ID      string `arg:"" help:"The id of the webhook."`
 	Keep    string `help:"For how long the secret before signs on, such as 24h; 0s: no longer." default:"24h" placeholder:"DURATION"`
-	Ed25519 bool   `help:"The new secret is of Ed25519: you get a public key."`
+	Ed25519 bool   `name:"ed25519" help:"The new secret is of Ed25519: you get a public key."`
 	HMAC    bool   `name:"hmac" help:"The new secret is of HMAC-SHA256."`
 }
 
