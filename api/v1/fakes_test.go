@@ -351,7 +351,7 @@ type fakeKeys struct{}
 func (fakeKeys) Authenticate(token string) (ledger.Caller, []string, bool) {
 	switch token {
 	case testToken:
-		return ledger.Caller{Tenant: "acme", Key: "key1"}, []string{"messages:write", "messages:read", "opt-outs:write", "opt-outs:read", "opt-outs:lift", "reviews:read", "reviews:write", "control:write", "operate", "audit:read"}, true
+		return ledger.Caller{Tenant: "acme", Key: "key1"}, []string{"messages:write", "messages:read", "opt-outs:write", "opt-outs:read", "opt-outs:lift", "reviews:read", "reviews:write", "control:write", "operate", "audit:read", "webhooks:read", "webhooks:write"}, true
 	case "k_officer":
 		return ledger.Caller{Tenant: "acme", Key: "key4"}, []string{"opt-outs:write", "reviews:read", "reviews:write"}, true
 	case "k_auditor":

@@ -31,6 +31,7 @@ type commandLine struct {
 	Optout      cli.OptoutCmd          `cmd:"" help:"Record, lift and check opt-outs."`
 	Inbound     cli.InboundCmd         `cmd:"" help:"Read what persons wrote."`
 	Review      cli.ReviewCmd          `cmd:"" help:"Read and resolve replies that need a person."`
+	Webhook     told.WebhookCmd        `cmd:"" help:"Have a URL called with what happens, and follow its calls."`
 	Pause       cli.PauseCmd           `cmd:"" help:"Stop sending for a program, to a carrier (of all tenants), or everything that the key's tenant sends. Messages are accepted and held."`
 	Resume      cli.ResumeCmd          `cmd:"" help:"End a pause."`
 	Control     cli.ControlCmd         `cmd:"" help:"Read who changed programs, routes, policies and pauses."`

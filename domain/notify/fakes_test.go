@@ -276,6 +276,9 @@ func (f *memoryFeed) Wait(ctx context.Context, after feed.Cursor) {
 
 func (f *memoryFeed) Records(_ context.Context, _ *Endpoint, items []feed.Item) (records [][]byte, references []string, err error) {
 	for i := range items {
+		if items[i].Subject == (event.Pseudonym{255, 255}) {
+			return nil, nil, errors.New("the vault is shut")
+		}
 		records = append(records, fmt.Appendf(nil, `{"id":"r%d","type":%q}`, items[i].Index, items[i].Kind))
 		references = append(references, fmt.Sprintf("c%d", items[i].Index%3))
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
@@ -67,6 +68,7 @@ type Sender struct {
 	byTenant map[string]int
 	reads    int
 	changes  int64
+	unsure   map[event.ID]bool // whose last commit is unknown, and that are no queues any more
 
 	looking, leasing, committing, stopping bool
 	lookAt, leaseAt, scanAt                time.Time
@@ -111,7 +113,7 @@ type Figures struct {
 // NewSender returns a sender, which does nothing before Run.
 func NewSender(p SenderPorts) *Sender {
 	return &Sender{p: p, done: make(chan func()), look: make(chan struct{}, 1), stored: map[event.ID]known{}, queues: map[event.ID]*sending{},
-		touched: map[*sending]struct{}{}, byTenant: map[string]int{}}
+		touched: map[*sending]struct{}{}, byTenant: map[string]int{}, unsure: map[event.ID]bool{}}
 }
 
 // Look makes the sender look at the endpoints at once, because one was changed on this node.
@@ -349,6 +351,9 @@ func dropQueue(s *Sender, x *sending, why string) {
 	}
 	delete(s.queues, x.id)
 	if x.queue != nil {
+		if x.broken || x.committing { // a commit may still be made: the next lease must have another number
+			s.unsure[x.id] = true
+		}
 		s.finished.attempts += x.stats.attempts
 		s.finished.delivered += x.stats.delivered
 		s.finished.failed += x.stats.failed
@@ -362,7 +367,7 @@ func (s *Sender) call(now time.Time) {
 	for blocked := 0; blocked < len(s.ring) && s.used < nodeCalls && !s.stopping; {
 		x := s.ring[0]
 		s.ring = s.ring[1:]
-		if s.queues[x.id] != x || x.queue == nil {
+		if s.queues[x.id] != x || x.queue == nil || !now.Before(x.lease.Until) {
 			x.ringed = false
 			continue
 		}
@@ -417,6 +422,12 @@ func (s *Sender) answer(x *sending, f func(q *queue, now time.Time)) {
 // send makes the records of attempts and calls, all of them at the same time.
 func (s *Sender) send(x *sending, e *Endpoint, group []attempt) {
 	records, lost, err := recordsOf(s, x.tenant, e, group)
+	if err != nil && len(group) > 1 { // one that cannot be made holds back no other
+		for i := range group {
+			s.send(x, e, group[i:i+1])
+		}
+		return
+	}
 	if err != nil {
 		s.p.Logger.Warn("the records for an endpoint could not be made; they are made later", "endpoint", e.ID, "error", err)
 	}
@@ -428,12 +439,21 @@ func (s *Sender) send(x *sending, e *Endpoint, group []attempt) {
 			s.answer(x, func(q *queue, now time.Time) { q.lost(a.seq, now) })
 		default:
 			go func() {
-				got := s.p.Caller.Call(s.work, &Call{Endpoint: e, ID: recordID(records[i], &a), Body: records[i], At: s.p.Now()})
+				got := s.p.Caller.Call(s.work, &Call{Endpoint: e, ID: recordID(records[i], &a), Body: numbered(records[i], a.seq), At: s.p.Now()})
 				chance := rand.Float64()
 				s.answer(x, func(q *queue, now time.Time) { q.answered(a.seq, got, chance, now) })
 			}()
 		}
 	}
+}
+
+// numbered is a record with its number at the endpoint as its first member.
+func numbered(record []byte, seq int64) []byte {
+	if len(record) < 2 || record[0] != '{' {
+		return record
+	}
+	b := strconv.AppendInt(append(make([]byte, 0, len(record)+32), `{"sequence":`...), seq, 10)
+	return append(append(b, ','), record[1:]...)
 }
 
 // recordID is the id that a record has.

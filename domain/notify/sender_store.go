@@ -59,6 +59,7 @@ func learn(s *Sender, all []Stored) {
 	for id := range s.stored {
 		if !there[id] {
 			delete(s.stored, id)
+			delete(s.unsure, id)
 			if x := s.queues[id]; x != nil {
 				dropQueue(s, x, "it was deleted")
 			}
@@ -92,7 +93,7 @@ func (s *Sender) takeLeases(now time.Time) {
 	var broken []event.ID
 	for id := range s.stored {
 		ids = append(ids, id)
-		if x := s.queues[id]; x != nil && x.queue != nil && x.broken {
+		if x := s.queues[id]; x != nil && x.queue != nil && x.broken || x == nil && s.unsure[id] {
 			broken = append(broken, id)
 		}
 	}
@@ -118,6 +119,9 @@ func (s *Sender) takeLeases(now time.Time) {
 				s.leaseAt = s.p.Now().Add(retryEvery)
 				s.p.Logger.Warn("the leases of endpoints cannot be taken", "error", err)
 				return
+			}
+			for _, id := range broken {
+				delete(s.unsure, id)
 			}
 			s.leased(leases)
 		})

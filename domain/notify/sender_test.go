@@ -199,6 +199,24 @@ func TestLostItem(t *testing.T) {
 	})
 }
 
+// A record that cannot be made holds back its recipient alone.
+func TestRecordThatCannotBeMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.put(Endpoint{ID: event.ID{1}, Tenant: "acme", URL: "u", Since: time.Now()})
+		stop := start(h.sender())
+		time.Sleep(2 * time.Second)
+		bad := item("acme", 255)
+		bad.Subject[1] = 255
+		h.feed.add(item("acme", 1), bad, item("acme", 2), bad, item("acme", 3))
+		time.Sleep(2 * time.Second)
+		stop()
+		if got := h.callee.got("u"); len(got) != 3 {
+			t.Errorf("called %v", got)
+		}
+	})
+}
+
 // References are looked at when numbers are given.
 func TestReferences(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
