@@ -191,7 +191,7 @@ func TestAddresses(t *testing.T) {
 		t.Error("/openapi.yaml is not the document")
 	}
 	docs := e.do("GET", "/docs", "").is(200)
-	for _, op := range document().operations {
+	for _, op := range document().Operations {
 		if !strings.Contains(docs.Body.String(), `id="`+op.ID+`"`) {
 			t.Errorf("/docs has no %s", op.ID)
 		}
@@ -699,7 +699,7 @@ func TestPause(t *testing.T) {
 func TestScopes(t *testing.T) {
 	e := newEnv(t)
 	n := 0
-	for _, op := range document().operations {
+	for _, op := range document().Operations {
 		if op.Scope == "" {
 			if strings.HasPrefix(op.Path, "/v1/") {
 				t.Errorf("%s %s needs no key", op.Method, op.Path)
@@ -877,7 +877,7 @@ func TestDocument(t *testing.T) {
 	}
 	e := newEnv(t)
 	life(e)
-	for _, op := range document().operations {
+	for _, op := range document().Operations {
 		if op.Method != "GET" {
 			continue
 		}
@@ -886,7 +886,7 @@ func TestDocument(t *testing.T) {
 			t.Errorf("%s is not served", op.Path)
 		}
 	}
-	for _, op := range document().operations {
+	for _, op := range document().Operations {
 		for _, b := range op.Bodies {
 			if !json.Valid([]byte(b.JSON)) || !strings.Contains(op.Curl, "-d '") {
 				t.Errorf("%s: the example is no JSON: %s", op.ID, b.JSON)
@@ -894,7 +894,7 @@ func TestDocument(t *testing.T) {
 		}
 	}
 	// The body that the first example shows is one that is taken.
-	for _, op := range document().operations {
+	for _, op := range document().Operations {
 		if op.ID == "SubmitMessage" {
 			for _, b := range op.Bodies {
 				e.do("POST", op.Path, b.JSON).is(202)
@@ -974,10 +974,10 @@ func TestGenerated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, op := range document().operations {
-		served := op.tag != "documents" && op.ID != "GetMetrics"
-		if has := strings.Contains(string(code), `"`+op.route+`"`) || strings.Contains(string(code), `"`+op.route+`",`); served && !has {
-			t.Errorf("api.gen.go has no %s: run go generate ./api/v1", op.route)
+	for _, op := range document().Operations {
+		served := op.Tag != "documents" && op.ID != "GetMetrics"
+		if has := strings.Contains(string(code), `"`+op.Route+`"`) || strings.Contains(string(code), `"`+op.Route+`",`); served && !has {
+			t.Errorf("api.gen.go has no %s: run go generate ./api/v1", op.Route)
 		}
 	}
 }

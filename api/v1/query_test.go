@@ -11,7 +11,7 @@ import (
 func TestUnknownParameter(t *testing.T) {
 	e := newEnv(t)
 	n := 0
-	for _, op := range document().operations {
+	for _, op := range document().Operations {
 		if op.Scope == "" {
 			continue
 		}

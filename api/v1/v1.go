@@ -5,14 +5,17 @@ package v1
 
 import (
 	"context"
+	_ "embed"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/chirograph/chirograph/api/door"
+	"github.com/chirograph/chirograph/api/page"
 	"github.com/chirograph/chirograph/domain/control"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/exportjobs"
@@ -27,6 +30,19 @@ import (
 )
 
 //go:generate go tool -modfile=codegen/go.mod oapi-codegen -config oapi-codegen.yaml openapi.yaml
+
+//go:embed openapi.yaml
+var openapi []byte
+
+// document is openapi.yaml, read once. It is embedded, so a fault in it is a fault
+// of the build, which the tests find.
+var document = sync.OnceValue(func() *page.Document {
+	d, err := page.Read(openapi)
+	if err != nil {
+		panic("v1: openapi.yaml: " + err.Error())
+	}
+	return d
+})
 
 // Intake takes the requests of senders and officers; intake.Intake does. An error is a
 // *ledger.Refusal, or ledger.ErrRefused (nothing was appended), or ledger.ErrUnknown, or a
@@ -127,9 +143,9 @@ func New(d Deps) http.Handler {
 	}
 	var guarded []door.Operation
 	scopes := map[string]string{} // by method and route
-	for _, op := range document().operations {
-		guarded = append(guarded, door.Operation{Method: op.Method, Route: op.route, Path: op.Path, Scope: op.Scope, Query: op.query()})
-		scopes[op.Method+" "+op.route] = op.Scope
+	for _, op := range document().Operations {
+		guarded = append(guarded, door.Operation{Method: op.Method, Route: op.Route, Path: op.Path, Scope: op.Scope, Query: op.Query()})
+		scopes[op.Method+" "+op.Route] = op.Scope
 	}
 	e := echo.New()
 	e.Binder = binder{}
@@ -145,7 +161,7 @@ func New(d Deps) http.Handler {
 	}
 	e.GET("/", func(c echo.Context) error { return c.Redirect(http.StatusFound, "/docs") })
 	e.GET("/openapi.yaml", func(c echo.Context) error { return c.Blob(http.StatusOK, "application/yaml", openapi) })
-	e.GET("/docs", func(c echo.Context) error { return door.Page(c, document().docs) })
+	e.GET("/docs", func(c echo.Context) error { return door.Page(c, document().Page) })
 	door.ServeProblems(e)
 	if d.Metrics != nil {
 		e.GET("/metrics", echo.WrapHandler(d.Metrics))

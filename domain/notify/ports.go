@@ -165,7 +165,7 @@ type Stored struct {
 // Write is what the sender of one endpoint makes durable.
 type Write struct {
 	Endpoint event.ID
-	// Lease is the lease under which it sends; the write fails with ErrLeaseLost if another node has taken the endpoint since.
+	// Lease is the lease under which it sends; nothing is written if another node has taken the endpoint since, or it was deleted.
 	Lease int64
 	// Progress is the new progress; nil: unchanged.
 	Progress *Progress
@@ -174,8 +174,6 @@ type Write struct {
 }
 
 var (
-	// ErrLeaseLost is the error for a write for an endpoint that another node sends for by now, or that is deleted.
-	ErrLeaseLost = errors.New("another node sends for this endpoint, or it was deleted")
 	// ErrNoEndpoint is the error for an endpoint that there is not.
 	ErrNoEndpoint = errors.New("no such endpoint")
 	// ErrChanged is the error for a change of an endpoint that was changed meanwhile.

@@ -139,6 +139,7 @@ func (s *Sender) Run(ctx context.Context) {
 	s.work = work
 	var others sync.WaitGroup
 	others.Go(func() { wakeAll(s, ctx) })
+	others.Go(func() { prune(s, ctx) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -175,6 +176,22 @@ func (s *Sender) bring(f func()) {
 	select {
 	case s.done <- f:
 	case <-s.work.Done():
+	}
+}
+
+// keepDeliveries is how long deliveries are kept that are neither open nor dead: so long they can be listed and replayed.
+const keepDeliveries = 30 * 24 * time.Hour
+
+// prune removes old deliveries, a bounded number at a time.
+func prune(s *Sender, ctx context.Context) {
+	for ctx.Err() == nil {
+		n, err := s.p.Store.Prune(ctx, s.p.Now().Add(-keepDeliveries), 1000)
+		if err != nil && ctx.Err() == nil {
+			s.p.Logger.Warn("old deliveries to endpoints could not be removed; it is tried later", "error", err)
+		}
+		if n < 1000 {
+			rest(ctx, time.Hour)
+		}
 	}
 }
 

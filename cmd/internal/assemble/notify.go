@@ -12,6 +12,7 @@ import (
 	"github.com/chirograph/chirograph/domain/feed"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/notify"
+	"github.com/chirograph/chirograph/domain/reading"
 )
 
 // Webhooks says which addresses of endpoints may be called, and how.
@@ -36,7 +37,7 @@ type notifying struct {
 
 // notify begins to tell the endpoints what the feed tells.
 func (r *Running) notify(told *feed.Reader) (*notifying, error) {
-	source, store := notify.FromFeed(told), r.Data.Endpoints
+	source, store := feedSource{told}, r.Data.Endpoints
 	caller, err := webhook.New(webhook.Config{Allow: r.Webhooks.Allow, Proxy: r.Webhooks.Proxy}, r.Data.Vault)
 	if err != nil {
 		return nil, err
@@ -104,4 +105,36 @@ func (f webhookFigures) Collect(to chan<- prometheus.Metric) {
 		age = time.Since(x.Oldest).Seconds()
 	}
 	gauge(descWebhookAge, age)
+}
+
+// awaitMost bounds one wait for the feed: what the audit log tells, the end of an export, wakes none.
+const awaitMost = 500 * time.Millisecond
+
+// feedSource is the notify.Source that a feed is.
+type feedSource struct{ *feed.Reader }
+
+// Wait is part of notify.Source.
+func (s feedSource) Wait(ctx context.Context, after feed.Cursor) {
+	ctx, cancel := context.WithTimeout(ctx, awaitMost)
+	defer cancel()
+	s.Reader.Wait(ctx, after)
+}
+
+// Records is part of notify.Source. The audit log names the key that made the endpoint as who was shown personal data. Texts of
+// persons are told, as texts of messages are, only where the endpoint asks for bodies.
+func (s feedSource) Records(ctx context.Context, e *notify.Endpoint, items []feed.Item) (records [][]byte, references []string, err error) {
+	show := feed.Show{Look: reading.Look{Caller: ledger.Caller{Tenant: e.Tenant, Key: e.CreatedBy}, Sight: e.Sight}, Call: "webhook", Bodies: e.Bodies}
+	show.Look.Sight.Words = e.Sight.Words && e.Bodies
+	all, err := s.Render(ctx, e.Tenant, show, items)
+	if err != nil {
+		return nil, nil, err
+	}
+	records, references = make([][]byte, len(all)), make([]string, len(all))
+	for i := range all {
+		references[i] = all[i].Reference
+		if records[i], err = all[i].JSON(); err != nil {
+			return nil, nil, err
+		}
+	}
+	return records, references, nil
 }

@@ -1,4 +1,5 @@
-package v1
+// Package page reads an OpenAPI document: what each operation needs, and the page that shows it to a person.
+package page
 
 import (
 	"bytes"
@@ -10,21 +11,17 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/chirograph/chirograph/api/door"
 )
 
-//go:embed openapi.yaml
-var openapi []byte
-
 //go:embed docs.html.tmpl
 var docsTemplate string
 
-// operation is one of the document's, as the page and the key check need it.
-type operation struct {
+// Operation is one of the document's, as the page and the key check need it.
+type Operation struct {
 	Method, Path string
 	ID           string
 	Summary      string
@@ -37,8 +34,9 @@ type operation struct {
 	Answers []answer
 	Curl    string
 
-	route string // the path as echo writes it
-	tag   string
+	// Route is the path as echo writes it.
+	Route string
+	Tag   string
 }
 
 type field struct {
@@ -56,22 +54,16 @@ type answer struct {
 	Example []example
 }
 
-type documented struct {
-	operations []*operation
-	docs       []byte // the page at /docs
+// Document is an API's description.
+type Document struct {
+	// Operations are in the order of the document.
+	Operations []*Operation
+	// Page shows them to a person, as HTML.
+	Page []byte
 }
 
-// document is openapi.yaml, read once. It is embedded, so a fault in it is a fault
-// of the build, which the tests find.
-var document = sync.OnceValue(func() *documented {
-	d, err := readDocument(openapi)
-	if err != nil {
-		panic("v1: openapi.yaml: " + err.Error())
-	}
-	return d
-})
-
-func readDocument(raw []byte) (*documented, error) {
+// Read reads an OpenAPI 3.1 document, as YAML.
+func Read(raw []byte) (*Document, error) {
 	var root yaml.Node
 	if err := yaml.Unmarshal(raw, &root); err != nil {
 		return nil, err
@@ -80,7 +72,7 @@ func readDocument(raw []byte) (*documented, error) {
 		return nil, errors.New("there is no document")
 	}
 	doc := node{root.Content[0]}
-	d := &documented{}
+	d := &Document{}
 	paths := doc.at("paths")
 	for _, path := range paths.keys() {
 		item := paths.at(path)
@@ -88,13 +80,13 @@ func readDocument(raw []byte) (*documented, error) {
 			if method == "parameters" {
 				continue
 			}
-			d.operations = append(d.operations, readOperation(doc, path, method, item))
+			d.Operations = append(d.Operations, readOperation(doc, path, method, item))
 		}
 	}
 	type group struct {
 		Name       string
 		Text       template.HTML
-		Operations []*operation
+		Operations []*Operation
 	}
 	type schema struct {
 		Name   string
@@ -111,8 +103,8 @@ func readDocument(raw []byte) (*documented, error) {
 	}{Title: doc.at("info", "title").text(), Summary: doc.at("info", "summary").text(), Text: prose(doc.at("info", "description").text()), Problems: door.Kinds()}
 	for _, tag := range doc.at("tags").items() {
 		g := group{Name: tag.at("name").text(), Text: prose(tag.at("description").text())}
-		for _, op := range d.operations {
-			if op.tag == g.Name {
+		for _, op := range d.Operations {
+			if op.Tag == g.Name {
 				g.Operations = append(g.Operations, op)
 			}
 		}
@@ -132,15 +124,15 @@ func readDocument(raw []byte) (*documented, error) {
 	if err := t.ExecuteTemplate(&b, "docs", data); err != nil {
 		return nil, err
 	}
-	d.docs = b.Bytes()
+	d.Page = b.Bytes()
 	return d, nil
 }
 
-func readOperation(doc node, path, method string, item node) *operation {
+func readOperation(doc node, path, method string, item node) *Operation {
 	n := item.at(method)
-	op := &operation{Method: strings.ToUpper(method), Path: path, ID: n.at("operationId").text(), Summary: n.at("summary").text(),
-		Text: prose(n.at("description").text()), tag: n.at("tags").items()[0].text(),
-		route: strings.NewReplacer("{", ":", "}", "").Replace(path)}
+	op := &Operation{Method: strings.ToUpper(method), Path: path, ID: n.at("operationId").text(), Summary: n.at("summary").text(),
+		Text: prose(n.at("description").text()), Tag: n.at("tags").items()[0].text(),
+		Route: strings.NewReplacer("{", ":", "}", "").Replace(path)}
 	for _, s := range n.at("security").items() {
 		op.Scope = s.at("key").items()[0].text()
 	}
@@ -181,8 +173,8 @@ func readOperation(doc node, path, method string, item node) *operation {
 	return op
 }
 
-// query are the names of the query parameters.
-func (op *operation) query() (names []string) {
+// Query are the names of the query parameters.
+func (op *Operation) Query() (names []string) {
 	for _, p := range op.Params {
 		if p.In == "query" {
 			names = append(names, p.Name)
