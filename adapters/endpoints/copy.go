@@ -213,7 +213,7 @@ func Copy(ctx context.Context, from *Source, to *Store) (Contents, error) {
 	}
 	if err := to.engine.write(ctx, func(ctx context.Context, q querier, _ bool) error {
 		for _, table := range []string{"deleted", "progress", "endpoints", "changes"} {
-			if _, err := q.ExecContext(ctx, "DELETE FROM "+table); err != nil { //nolint:gosec // the names are ours
+			if _, err := q.ExecContext(ctx, "DELETE FROM "+table); err != nil {
 				return err
 			}
 		}

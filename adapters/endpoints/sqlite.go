@@ -350,7 +350,7 @@ func (e *sqliteEngine) prepared(ctx context.Context, n int) (*sql.Stmt, error) {
 	if s := e.ids[n]; s != nil {
 		return s, nil
 	}
-	s, err := e.conn.PrepareContext(ctx, `SELECT endpoint, number, last, CASE WHEN holder = ? THEN lease ELSE 0 END FROM progress WHERE endpoint IN (?`+strings.Repeat(", ?", n-1)+`)`)
+	s, err := e.conn.PrepareContext(ctx, `SELECT endpoint, number, last, CASE WHEN holder = ? THEN lease ELSE 0 END FROM progress WHERE endpoint IN (?`+strings.Repeat(", ?", n-1)+`)`) //nolint:gosec // only placeholders are added
 	if err == nil {
 		e.ids[n] = s
 	}

@@ -311,11 +311,11 @@ func TestExports(t *testing.T) {
 	}
 	var want []int64
 	for i := range 3000 {
-		switch {
-		case i%100 == 7:
+		switch i % 100 {
+		case 7:
 			add("a", &event.ExportEnded{Export: event.ID{1}, As: event.ExportFinished})
 			want = append(want, int64(i))
-		case i%100 == 8:
+		case 8:
 			add("b", &event.ExportEnded{Export: event.ID{1}, As: event.ExportFinished})
 		default:
 			add("a", &event.KeyUsed{})

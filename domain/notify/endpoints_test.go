@@ -140,16 +140,16 @@ func TestDeliveriesAndReplays(t *testing.T) {
 			t.Fatal(err)
 		}
 		stop := start(h.sender())
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		var half time.Time
 		for i := range 1000 {
 			if i == 600 {
-				time.Sleep(time.Minute)
+				<-time.After(time.Minute)
 				half = time.Now()
 			}
 			h.feed.add(item("acme", byte(i)))
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		var all []Delivery
 		for next := int64(0); ; {
 			some, n, err := s.Deliveries(ctx, caller, e.ID, next, 300, false)
@@ -180,7 +180,7 @@ func TestDeliveriesAndReplays(t *testing.T) {
 			if err != nil || r.From != c.from || r.To != c.to {
 				t.Fatalf("%s: %+v %v", name, r, err)
 			}
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 			want := int(c.to - c.from + 1)
 			if c.q.Dead {
 				want = 0
@@ -227,11 +227,11 @@ func TestPausedByTheSender(t *testing.T) {
 			h.callee.set("u", func(context.Context, *Call) Answer { return Answer{Status: status, Text: fmt.Sprint(status)} })
 		}
 		answers(500)
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		for i := range 30 {
 			h.feed.add(item("acme", byte(i)))
 		}
-		time.Sleep(30 * time.Hour)
+		<-time.After(30 * time.Hour)
 		if e, _ := s.Get(ctx, caller, e.ID); e.State != Paused || !strings.Contains(e.Why, "24 hours") || sender.Figures().Paused != 1 {
 			t.Fatalf("%+v %+v", e, sender.Figures())
 		}
@@ -239,17 +239,17 @@ func TestPausedByTheSender(t *testing.T) {
 		if _, err := s.Enable(ctx, caller, e.ID); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if e, _ := s.Get(ctx, caller, e.ID); e.State != Disabled || sender.Figures().Disabled != 1 {
 			t.Fatalf("%+v", e)
 		}
 		answers(200)
-		time.Sleep(4 * 24 * time.Hour)
+		<-time.After(4 * 24 * time.Hour)
 		h.feed.add(item("acme", 99))
 		if _, err := s.Enable(ctx, caller, e.ID); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		stop()
 		h.whole(e.ID, 31)
 		if got := h.audit.said(); !slices.Equal(got, []string{"added ann", "paused ", "enabled ann", "disabled ", "enabled ann"}) {

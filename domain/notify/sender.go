@@ -138,8 +138,8 @@ func (s *Sender) Run(ctx context.Context) {
 	defer cancel()
 	s.work = work
 	var others sync.WaitGroup
-	others.Go(func() { wakeAll(s, ctx) })
-	others.Go(func() { prune(s, ctx) })
+	others.Go(func() { wakeAll(ctx, s) })
+	others.Go(func() { prune(ctx, s) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -183,7 +183,7 @@ func (s *Sender) bring(f func()) {
 const keepDeliveries = 30 * 24 * time.Hour
 
 // prune removes old deliveries, a bounded number at a time.
-func prune(s *Sender, ctx context.Context) {
+func prune(ctx context.Context, s *Sender) {
 	for ctx.Err() == nil {
 		n, err := s.p.Store.Prune(ctx, s.p.Now().Add(-keepDeliveries), 1000)
 		if err != nil && ctx.Err() == nil {
@@ -196,7 +196,7 @@ func prune(s *Sender, ctx context.Context) {
 }
 
 // wakeAll wakes all queues when there may be more in the feed.
-func wakeAll(s *Sender, ctx context.Context) {
+func wakeAll(ctx context.Context, s *Sender) {
 	for ctx.Err() == nil {
 		head, err := s.p.Source.Head(ctx)
 		if err != nil {

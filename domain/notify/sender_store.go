@@ -169,7 +169,7 @@ func (s *Sender) load(x *sending) {
 	go func() {
 		ctx, cancel := context.WithTimeout(s.work, storeWithin)
 		defer cancel()
-		p, batches, err := readStock(s, ctx, x.id)
+		p, batches, err := readStock(ctx, s, x.id)
 		s.bring(func() {
 			x.loading = false
 			k, ok := s.stored[x.id]
@@ -202,7 +202,7 @@ func (s *Sender) load(x *sending) {
 const loadBatches = 64
 
 // readStock reads the progress of an endpoint, its batches with open deliveries, and its last one.
-func readStock(s *Sender, ctx context.Context, id event.ID) (Progress, []Batch, error) {
+func readStock(ctx context.Context, s *Sender, id event.ID) (Progress, []Batch, error) {
 	p, err := s.p.Store.Progress(ctx, id)
 	if err != nil {
 		return p, nil, err
@@ -254,7 +254,7 @@ func (s *Sender) read(x *sending) {
 		}
 		var references []string
 		if err == nil && !gone && len(e.References) > 0 {
-			references, err = referencesOf(s, ctx, e, items)
+			references, err = referencesOf(ctx, s, e, items)
 		}
 		s.bring(func() {
 			s.reads--
@@ -290,7 +290,7 @@ func readDone(s *Sender, x *sending, after feed.Cursor, items []feed.Item, refer
 }
 
 // referencesOf finds those of the items that would be told but for their references.
-func referencesOf(s *Sender, ctx context.Context, e *Endpoint, items []feed.Item) ([]string, error) {
+func referencesOf(ctx context.Context, s *Sender, e *Endpoint, items []feed.Item) ([]string, error) {
 	out := make([]string, len(items))
 	var which []int
 	var some []feed.Item

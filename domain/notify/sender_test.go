@@ -45,14 +45,14 @@ func TestADeadOrSlowEndpointDelaysNoOther(t *testing.T) {
 		}
 		s := h.sender()
 		stop := start(s)
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		var added []time.Time
 		for i := range 600 {
 			added = append(added, time.Now())
 			h.feed.add(item("acme", byte(i)))
-			time.Sleep(100 * time.Millisecond)
+			<-time.After(100 * time.Millisecond)
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		var worst time.Duration
 		for i := 2; i < 20; i++ {
 			if n := len(h.callee.got(url(i))); n != 600 {
@@ -79,7 +79,7 @@ func TestADeadOrSlowEndpointDelaysNoOther(t *testing.T) {
 		t.Logf("the latest call of a healthy endpoint came %v after the item; the dead one got %d calls, the slow one %d; %+v", worst, dead, slow, f)
 		h.callee.set(url(0), nil)
 		h.callee.set(url(1), nil)
-		time.Sleep(20 * time.Minute)
+		<-time.After(20 * time.Minute)
 		stop()
 		for i := range 20 {
 			h.whole(event.ID{1, byte(i)}, 600)
@@ -97,14 +97,14 @@ func TestStop(t *testing.T) {
 			return Answer{Status: 200, Text: "200"}
 		}
 		first, second := start(h.sender()), start(h.sender())
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		for i := range 40 {
 			h.feed.add(item("acme", byte(i)))
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		first()
 		before := len(h.callee.got("u"))
-		time.Sleep(20 * time.Second)
+		<-time.After(20 * time.Second)
 		second()
 		got := h.callee.got("u")
 		slices.Sort(got)
@@ -147,7 +147,7 @@ func TestSendersUnderFire(t *testing.T) {
 			stops := []func(){start(h.sender()), start(h.sender())}
 			for i := range 300 {
 				h.feed.add(item("acme", byte(i%20)))
-				time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
+				<-time.After(time.Duration(rand.IntN(400)) * time.Millisecond)
 				if i%60 == 30 {
 					k := i / 60 % 2
 					stops[k]()
@@ -165,7 +165,7 @@ func TestSendersUnderFire(t *testing.T) {
 			h.callee.mu.Lock()
 			clear(h.callee.answer)
 			h.callee.mu.Unlock()
-			time.Sleep(time.Hour)
+			<-time.After(time.Hour)
 			for _, stop := range stops {
 				stop()
 			}
@@ -183,14 +183,14 @@ func TestLostItem(t *testing.T) {
 		h.put(Endpoint{ID: event.ID{1}, Tenant: "acme", URL: "u", Since: time.Now()})
 		h.callee.answer["u"] = func(context.Context, *Call) Answer { return Answer{Status: 500, Text: "500"} }
 		stop := start(h.sender())
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		h.feed.add(item("acme", 1), item("acme", 2))
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		h.feed.mu.Lock()
 		h.feed.items[1].Event = event.ID{99} // another event is where it was
 		h.feed.mu.Unlock()
 		h.callee.set("u", nil)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		stop()
 		all, _, err := h.endpoints().Deliveries(context.Background(), caller, event.ID{1}, 0, 10, false)
 		if err != nil || len(all) != 2 || all[0].State != Dead || all[0].Answer != "lost with the ledger's tail" || all[1].State != Delivered {
@@ -205,11 +205,11 @@ func TestRecordThatCannotBeMade(t *testing.T) {
 		h := newHouse(t)
 		h.put(Endpoint{ID: event.ID{1}, Tenant: "acme", URL: "u", Since: time.Now()})
 		stop := start(h.sender())
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		bad := item("acme", 255)
 		bad.Subject[1] = 255
 		h.feed.add(item("acme", 1), bad, item("acme", 2), bad, item("acme", 3))
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		stop()
 		if got := h.callee.got("u"); len(got) != 3 {
 			t.Errorf("called %v", got)
@@ -223,11 +223,11 @@ func TestReferences(t *testing.T) {
 		h := newHouse(t)
 		h.put(Endpoint{ID: event.ID{1}, Tenant: "acme", URL: "u", Since: time.Now(), References: []string{"c1"}})
 		stop := start(h.sender())
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		for i := range 30 {
 			h.feed.add(item([]string{"acme", "other"}[i%2], byte(i)))
 		}
-		time.Sleep(5 * time.Second)
+		<-time.After(5 * time.Second)
 		stop()
 		h.whole(event.ID{1}, 5)
 	})
