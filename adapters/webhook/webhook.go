@@ -31,7 +31,8 @@ type Config struct {
 	Proxy string
 	// Timeout bounds a call as a whole; 15 s by default. Connect bounds look-up, connection and TLS; 5 s.
 	Timeout, Connect time.Duration
-	// PerHost bounds the connections that one tenant has to one host and port with the same settings of TLS; 8 by default.
+	// PerHost bounds the connections to one endpoint; 16 by default, which is as many calls as a sender makes to it at a time. Endpoints share none, so
+	// that one that takes long holds up no other at the same host.
 	PerHost int
 	// UserAgent is the request's header; "Chirograph" by default.
 	UserAgent string
@@ -75,6 +76,9 @@ var _ notify.Caller = (*Caller)(nil)
 
 // New returns a caller that opens secrets with the vault. The error is one of the configuration.
 func New(cfg Config, vault ledger.Opener) (*Caller, error) {
+	if cfg.PerHost <= 0 {
+		cfg.PerHost = 16
+	}
 	out, err := outbound.New(outbound.Config{Allow: cfg.Allow, Proxy: cfg.Proxy, Timeout: cfg.Timeout, Connect: cfg.Connect, PerHost: cfg.PerHost})
 	if err != nil {
 		return nil, err
@@ -111,7 +115,7 @@ func (c *Caller) call(ctx context.Context, call *notify.Call) notify.Answer {
 	if err != nil {
 		return unreadable
 	}
-	got, err := c.out.Post(ctx, &outbound.Request{URL: e.URL, Body: call.Body, TLS: settings, Pool: e.Tenant, Headers: []outbound.Header{
+	got, err := c.out.Post(ctx, &outbound.Request{URL: e.URL, Body: call.Body, TLS: settings, Pool: e.ID.String(), Headers: []outbound.Header{
 		{Name: "Content-Type", Value: "application/json"},
 		{Name: "User-Agent", Value: c.agent},
 		{Name: "webhook-id", Value: call.ID},

@@ -89,6 +89,8 @@ type Reader struct {
 	first   map[event.Partition]int64
 	firstAt time.Time
 	audit   auditTail
+	// messages are those of the newest records.
+	messages messageCache
 	// auditHead is the head of the audit log, as of auditAt.
 	auditHead int64
 	auditAt   time.Time

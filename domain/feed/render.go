@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -116,7 +117,7 @@ type rendering struct {
 	r        *Reader
 	tenant   string
 	show     Show
-	messages map[event.ID]*reading.Message
+	messages map[event.ID]submitted
 	kinds    map[string]bool
 	ids      []event.ID
 	subjects map[event.Pseudonym]bool
@@ -126,17 +127,9 @@ type rendering struct {
 // personal data is shown is recorded first: after an error nothing may be shown. The error is ErrBehind while the views are made anew.
 func (r *Reader) Render(ctx context.Context, tenant string, show Show, items []Item) ([]Record, error) {
 	x := &rendering{r: r, tenant: tenant, show: show, kinds: map[string]bool{}, subjects: map[event.Pseudonym]bool{}}
-	var ids []event.ID
-	for i := range items {
-		if id := items[i].Message; !id.IsZero() && !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	if len(ids) > 0 {
-		var err error
-		if x.messages, err = r.p.Views.Messages(ctx, tenant, ids); err != nil {
-			return nil, err
-		}
+	var err error
+	if x.messages, err = r.submitted(ctx, tenant, items); err != nil {
+		return nil, err
 	}
 	epoch := r.epoch()
 	out := make([]Record, len(items))
@@ -160,6 +153,76 @@ func (r *Reader) Render(ctx context.Context, tenant string, show Show, items []I
 		}
 	}
 	return out, x.record(ctx)
+}
+
+// submitted is what a record tells of its message beside the item. It never changes; what is personal is sealed.
+type submitted struct {
+	tenant, from, purpose, by string
+	content                   event.Sealed
+	lost                      bool
+}
+
+// keptMessages is how many messages are kept at least; at most twice as many.
+const keptMessages = 1 << 13
+
+// messageCache keeps the messages of the newest records: each has some five, and perhaps many readers.
+type messageCache struct {
+	mu         sync.Mutex
+	now, older map[event.ID]submitted
+}
+
+func (c *messageCache) get(id event.ID, tenant string) (submitted, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m, ok := c.now[id]
+	if !ok {
+		m, ok = c.older[id]
+	}
+	return m, ok && m.tenant == tenant
+}
+
+func (c *messageCache) put(id event.ID, m submitted) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.now == nil || len(c.now) >= keptMessages {
+		c.now, c.older = map[event.ID]submitted{}, c.now
+	}
+	c.now[id] = m
+}
+
+// submitted finds the messages of items.
+func (r *Reader) submitted(ctx context.Context, tenant string, items []Item) (map[event.ID]submitted, error) {
+	out := make(map[event.ID]submitted, len(items))
+	var ids []event.ID
+	for i := range items {
+		id := items[i].Message
+		if _, have := out[id]; have || id.IsZero() {
+			continue
+		}
+		m, ok := r.messages.get(id, tenant)
+		if out[id] = m; !ok {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return out, nil
+	}
+	found, err := r.p.Views.Messages(ctx, tenant, ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		m := found[id]
+		if m == nil {
+			delete(out, id)
+			continue
+		}
+		out[id] = submitted{tenant: tenant, from: m.From, purpose: m.Purpose, by: m.By, content: m.Content, lost: m.Lost()}
+		if !m.Lost() { // what was lost may come back
+			r.messages.put(id, out[id])
+		}
+	}
+	return out, nil
 }
 
 // record writes down what is shown.
@@ -200,20 +263,20 @@ func (x *rendering) about(it *Item, id event.ID, by string) {
 }
 
 func (x *rendering) message(out *Record, it *Item) error {
-	m := x.messages[it.Message]
-	if m == nil {
+	m, ok := x.messages[it.Message]
+	if !ok {
 		return ErrBehind
 	}
 	d := &out.Data
-	*d = Data{Message: it.Message.String(), Status: it.Status, Was: it.Was, Program: it.Program, Purpose: m.Purpose, From: m.From,
+	*d = Data{Message: it.Message.String(), Status: it.Status, Was: it.Was, Program: it.Program, Purpose: m.purpose, From: m.from,
 		Carrier: it.Detail.Carrier, Code: it.Detail.Code, Until: it.Detail.Until, Outcome: string(it.Detail.Outcome), Reasons: x.reasons(&it.Detail)}
 	if it.Detail.Receipt != "" {
 		d.Receipt = &Receipt{it.Detail.Receipt, it.Detail.Code, it.Detail.Grade}
 	}
-	if m.Lost() {
+	if m.lost {
 		return nil
 	}
-	c, err := ledger.Open[event.Content](x.r.p.Vault, x.tenant, m.ID, &m.Content)
+	c, err := ledger.Open[event.Content](x.r.p.Vault, x.tenant, it.Message, &m.content)
 	switch {
 	case errors.Is(err, ledger.ErrErased):
 		d.Erased = true
@@ -225,7 +288,7 @@ func (x *rendering) message(out *Record, it *Item) error {
 		return err
 	}
 	out.Reference = c.Reference
-	x.about(it, m.ID, m.By)
+	x.about(it, it.Message, m.by)
 	x.sees(d, event.ShownNumber)
 	d.To = x.show.Look.Sight.Number(c.To)
 	if c.Reference != "" && x.sees(d, event.ShownReference) {

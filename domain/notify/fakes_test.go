@@ -274,15 +274,15 @@ func (f *memoryFeed) Wait(ctx context.Context, after feed.Cursor) {
 	}
 }
 
-func (f *memoryFeed) Records(_ context.Context, _ *Endpoint, items []feed.Item) (records [][]byte, references []string, err error) {
+func (f *memoryFeed) Records(_ context.Context, _ *Endpoint, items []feed.Item) (records []Record, err error) {
 	for i := range items {
 		if items[i].Subject == (event.Pseudonym{255, 255}) {
-			return nil, nil, errors.New("the vault is shut")
+			return nil, errors.New("the vault is shut")
 		}
-		records = append(records, fmt.Appendf(nil, `{"id":"r%d","type":%q}`, items[i].Index, items[i].Kind))
-		references = append(references, fmt.Sprintf("c%d", items[i].Index%3))
+		id := fmt.Sprintf("r%d", items[i].Index)
+		records = append(records, Record{id, fmt.Appendf(nil, `{"id":%q,"type":%q}`, id, items[i].Kind), fmt.Sprintf("c%d", items[i].Index%3)})
 	}
-	return records, references, nil
+	return records, nil
 }
 
 // callee is the world outside.

@@ -237,8 +237,18 @@ type Source interface {
 	// Wait returns when there may be more after the cursor, or when ctx is done.
 	Wait(ctx context.Context, after feed.Cursor)
 	// Records renders items as the JSON of records, for an endpoint: what it may not see is masked, what is erased is redacted.
-	// references are those of the messages, for filters. That personal data is shown is recorded first.
-	Records(ctx context.Context, e *Endpoint, items []feed.Item) (records [][]byte, references []string, err error)
+	// That personal data is shown is recorded first.
+	Records(ctx context.Context, e *Endpoint, items []feed.Item) ([]Record, error)
+}
+
+// Record is a rendered item.
+type Record struct {
+	// ID is the record's id, the same each time it is rendered.
+	ID string
+	// JSON is the record.
+	JSON []byte
+	// Reference is that of its message, for filters.
+	Reference string
 }
 
 // Call is one attempt.

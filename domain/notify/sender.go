@@ -2,7 +2,6 @@ package notify
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -456,7 +455,7 @@ func (s *Sender) send(x *sending, e *Endpoint, group []attempt) {
 			s.answer(x, func(q *queue, now time.Time) { q.lost(a.seq, now) })
 		default:
 			go func() {
-				got := s.p.Caller.Call(s.work, &Call{Endpoint: e, ID: recordID(records[i], &a), Body: numbered(records[i], a.seq), At: s.p.Now()})
+				got := s.p.Caller.Call(s.work, &Call{Endpoint: e, ID: records[i].ID, Body: numbered(records[i].JSON, a.seq), At: s.p.Now()})
 				chance := rand.Float64()
 				s.answer(x, func(q *queue, now time.Time) { q.answered(a.seq, got, chance, now) })
 			}()
@@ -473,19 +472,8 @@ func numbered(record []byte, seq int64) []byte {
 	return append(append(b, ','), record[1:]...)
 }
 
-// recordID is the id that a record has.
-func recordID(record []byte, a *attempt) string {
-	var r struct {
-		ID string `json:"id"`
-	}
-	if json.Unmarshal(record, &r) != nil || r.ID == "" {
-		return a.event.String() + "." + string(rune('0'+a.place.Nth%10))
-	}
-	return r.ID
-}
-
 // recordsOf are the records of attempts; lost are those whose item is not in the ledger any more.
-func recordsOf(s *Sender, tenant string, e *Endpoint, group []attempt) (records [][]byte, lost []bool, err error) {
+func recordsOf(s *Sender, tenant string, e *Endpoint, group []attempt) (records []Record, lost []bool, err error) {
 	ctx, cancel := context.WithTimeout(s.work, readWithin)
 	defer cancel()
 	places := make([]feed.Place, len(group))
@@ -499,7 +487,7 @@ func recordsOf(s *Sender, tenant string, e *Endpoint, group []attempt) (records 
 	if err != nil {
 		return nil, nil, err
 	}
-	records, lost = make([][]byte, len(group)), make([]bool, len(group))
+	records, lost = make([]Record, len(group)), make([]bool, len(group))
 	var there []feed.Item
 	for i := range items {
 		if lost[i] = items[i].Event.IsZero() || items[i].Event != group[i].event; !lost[i] {
@@ -509,7 +497,7 @@ func recordsOf(s *Sender, tenant string, e *Endpoint, group []attempt) (records 
 	if len(there) == 0 {
 		return records, lost, nil
 	}
-	made, _, err := s.p.Source.Records(ctx, e, there)
+	made, err := s.p.Source.Records(ctx, e, there)
 	if err == nil && len(made) != len(there) {
 		err = errors.New("the feed made another number of records")
 	}

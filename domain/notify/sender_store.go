@@ -302,15 +302,15 @@ func referencesOf(ctx context.Context, s *Sender, e *Endpoint, items []feed.Item
 	if len(some) == 0 {
 		return out, nil
 	}
-	_, references, err := s.p.Source.Records(ctx, e, some)
-	if err == nil && len(references) != len(some) {
+	records, err := s.p.Source.Records(ctx, e, some)
+	if err == nil && len(records) != len(some) {
 		err = errors.New("the feed answered with another number of references")
 	}
 	if err != nil {
 		return nil, err
 	}
 	for i, at := range which {
-		out[at] = references[i]
+		out[at] = records[i].Reference
 	}
 	return out, nil
 }

@@ -123,9 +123,17 @@ const atOnce = 128
 
 // The + keeps SQLite from looking through all messages of the tenant, which it takes for cheaper than so many ids.
 var (
-	listOfMessages = `SELECT doc FROM messages WHERE id IN (?` + strings.Repeat(", ?", atOnce-1) + `) AND +tenant = ? AND status <> ''`
+	listOfMessages = messagesIn(atOnce)
+	shortList      = messagesIn(shortOnce)
 	setOfMessages  = `SELECT doc FROM messages WHERE id = ANY($1) AND tenant = $2 AND status <> ''`
 )
+
+// shortOnce is how many messages a shorter statement finds: to make one ready costs as much as it has parameters.
+const shortOnce = 8
+
+func messagesIn(n int) string {
+	return `SELECT doc FROM messages WHERE id IN (?` + strings.Repeat(", ?", n-1) + `) AND +tenant = ? AND status <> ''`
+}
 
 // documents adds the messages that a statement finds.
 func (r *Reader) documents(ctx context.Context, out map[event.ID]*reading.Message, text string, args ...any) error {
@@ -160,13 +168,17 @@ func (r *Reader) Messages(ctx context.Context, tenant string, ids []event.ID) (m
 			}
 			return r.documents(ctx, out, setOfMessages, all, tenant)
 		}
-		args := make([]any, atOnce+1)
-		args[atOnce] = tenant
-		for part := range slices.Chunk(ids, atOnce) {
-			for i := range atOnce {
+		most, text := atOnce, listOfMessages
+		if len(ids) <= shortOnce {
+			most, text = shortOnce, shortList
+		}
+		args := make([]any, most+1)
+		args[most] = tenant
+		for part := range slices.Chunk(ids, most) {
+			for i := range most {
 				args[i] = part[min(i, len(part)-1)][:] // the last one is named again: a statement has all its parameters
 			}
-			if err := r.documents(ctx, out, listOfMessages, args...); err != nil {
+			if err := r.documents(ctx, out, text, args...); err != nil {
 				return err
 			}
 		}

@@ -122,19 +122,19 @@ func (s feedSource) Wait(ctx context.Context, after feed.Cursor) {
 
 // Records is part of notify.Source. The audit log names the key that made the endpoint as who was shown personal data. Texts of
 // persons are told, as texts of messages are, only where the endpoint asks for bodies.
-func (s feedSource) Records(ctx context.Context, e *notify.Endpoint, items []feed.Item) (records [][]byte, references []string, err error) {
+func (s feedSource) Records(ctx context.Context, e *notify.Endpoint, items []feed.Item) (records []notify.Record, err error) {
 	show := feed.Show{Look: reading.Look{Caller: ledger.Caller{Tenant: e.Tenant, Key: e.CreatedBy}, Sight: e.Sight}, Call: "webhook", Bodies: e.Bodies}
 	show.Look.Sight.Words = e.Sight.Words && e.Bodies
 	all, err := s.Render(ctx, e.Tenant, show, items)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	records, references = make([][]byte, len(all)), make([]string, len(all))
+	records = make([]notify.Record, len(all))
 	for i := range all {
-		references[i] = all[i].Reference
-		if records[i], err = all[i].JSON(); err != nil {
-			return nil, nil, err
+		records[i] = notify.Record{ID: all[i].ID, Reference: all[i].Reference}
+		if records[i].JSON, err = all[i].JSON(); err != nil {
+			return nil, err
 		}
 	}
-	return records, references, nil
+	return records, nil
 }
