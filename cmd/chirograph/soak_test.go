@@ -181,6 +181,7 @@ master_key_file: master.key
 limits: {call_window: 1s, answer_within: 2s}
 postgres: {url_file: postgres.url}
 tenants: [bank]
+webhooks: {allow: [127.0.0.0/8]}
 api_keys:
   - {id: test, sha256: %q, tenant: bank, scopes: [%s]}
 carriers:
@@ -283,6 +284,16 @@ func TestClusterSurvives(t *testing.T) {
 	}
 	c := newTestCluster(t, 3)
 	victim := func() *clusterNode { return c.nodes[rand.IntN(3)] }
+	// An endpoint is told everything, whatever is broken, and its receiver fails at random too.
+	call := func(method, path, body string) httpAnswer {
+		n := c.nodes[rand.IntN(3)]
+		if !n.up() {
+			return httpAnswer{err: errors.New("the node is down")}
+		}
+		return c.call(n, method, path, body)
+	}
+	hook := newHookReceiver(t)
+	from := hook.begin(call)
 	broken := []struct {
 		what string
 		do   func()
@@ -367,6 +378,7 @@ func TestClusterSurvives(t *testing.T) {
 		}
 		run(i)
 	}
+	hook.complete(from, call)
 	for _, n := range c.nodes[:3] {
 		n.down(func(p *proc) {
 			if code := p.stop(); code != 0 {

@@ -24,7 +24,7 @@ const (
 	pageItems = 256
 	// commitWithin is how long what came of attempts may wait for its commit, and moveWithin how long a
 	// cursor that moved past items that are not for the endpoint.
-	commitWithin = 100 * time.Millisecond
+	commitWithin = 250 * time.Millisecond
 	moveWithin   = 10 * time.Second
 )
 

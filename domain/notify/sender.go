@@ -32,7 +32,7 @@ const (
 	unsentPause  = 5 * time.Second // of a delivery whose record could not be made
 	storeWithin  = 10 * time.Second
 	readWithin   = 30 * time.Second
-	wakeEvery    = 20 * time.Millisecond // at most this often are feeds looked at for what is new
+	wakeEvery    = 50 * time.Millisecond // at most this often are feeds looked at for what is new, so that one commit has much
 	longestPause = time.Second           // of the loop
 )
 
