@@ -278,6 +278,8 @@ func TestFeedFollowedOnKafka(t *testing.T) {
 			t.Errorf("rebuild says: %s", out)
 		}
 	}
+	hook := newHookReceiver(t)
+	from := hook.begin(call)
 	follow(t, call, []func(){
 		restart(c.nodes[0], (*proc).kill),
 		rebuild,
@@ -285,6 +287,7 @@ func TestFeedFollowedOnKafka(t *testing.T) {
 		restart(two, (*proc).kill),
 		rebuild,
 	})
+	hook.complete(from, call)
 	c.command(0, "audit", "verify", "--views", "--config", "node-1.yaml")
 	c.stop()
 }

@@ -129,6 +129,11 @@ func (h *hookReceiver) complete(after string, call func(method, path, body strin
 		}
 		after, more = p.Next, p.More
 	}
+	defer func() {
+		if h.t.Failed() {
+			h.t.Logf("%d records of %d were told, in %d attempts; %s", len(h.bodies), len(want), h.attempts, call(http.MethodGet, "/v1/webhooks", "").body)
+		}
+	}()
 	within(h.t, "the endpoint is told everything", func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
