@@ -241,11 +241,12 @@ func retryAfter(value string, now time.Time) time.Duration {
 func (c *Caller) Check(ctx context.Context, e *notify.Endpoint) error {
 	var fault *outbound.Error
 	if err := c.out.CheckURL(ctx, e.URL); errors.As(err, &fault) {
-		code := "invalid_url"
+		f := ledger.Refusal{Code: "invalid_url"}
 		if fault.Text != outbound.InvalidURL {
-			code = "address_not_allowed"
+			f = ledger.Refusal{Code: "address_not_allowed"}
 		}
-		return &ledger.Refusal{Code: code, Field: "/url", Text: fault.Detail + ". See docs/webhooks.md#which-addresses-are-called"}
+		f.Field, f.Text = "/url", fault.Detail+". See docs/webhooks.md#which-addresses-are-called"
+		return &f
 	}
 	settings, err := c.settings(e)
 	if err != nil {

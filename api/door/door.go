@@ -249,7 +249,12 @@ func (g *guard) handle(c echo.Context, next echo.HandlerFunc, op *Operation, cal
 		}
 	}
 	if in.URL.RawQuery != "" {
-		if err := op.known(in.URL.Query()); err != nil {
+		// What cannot be read would be left out, and a filter with it.
+		query, err := url.ParseQuery(in.URL.RawQuery)
+		if err != nil {
+			return Refuse("bad_parameter", "", "The query string is malformed. Divide parameters by & and write reserved characters as %XX.")
+		}
+		if err := op.known(query); err != nil {
 			return err
 		}
 	}

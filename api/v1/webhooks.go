@@ -2,6 +2,7 @@ package v1
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -29,6 +30,29 @@ func (s webhookCalls) webhooks(ctx context.Context) (Webhooks, context.Context, 
 // webhookID reads the id of a webhook. What is none is a webhook that there is not.
 func webhookID(text string) event.ID { return exportID(text) }
 
+// sees refuses a key that may see less than an endpoint shows: it could have the records sent to itself.
+func sees(ctx context.Context, hooks Webhooks, id event.ID) error {
+	e, err := hooks.Get(ctx, callerOf(ctx), id)
+	if err != nil {
+		return err
+	}
+	if e.Sight.Numbers || e.Sight.Bodies {
+		err = door.Require(ctx, "messages:read")
+	}
+	if e.Sight.Words {
+		err = errors.Join(err, door.Require(ctx, "inbound:read"))
+	}
+	return err
+}
+
+// byReference refuses a filter by what the key may not see.
+func byReference(ctx context.Context, references *[]string) error {
+	if references == nil || len(*references) == 0 {
+		return nil
+	}
+	return door.Require(ctx, "messages:read")
+}
+
 // AddWebhook is POST /v1/webhooks.
 func (s webhookCalls) AddWebhook(ctx context.Context, r AddWebhookRequestObject) (AddWebhookResponseObject, error) {
 	hooks, within, cancel, err := s.webhooks(ctx)
@@ -37,6 +61,9 @@ func (s webhookCalls) AddWebhook(ctx context.Context, r AddWebhookRequestObject)
 	}
 	defer cancel()
 	b := r.Body
+	if err := byReference(ctx, b.References); err != nil {
+		return nil, err
+	}
 	sight := reading.SightOf(func(scope string) bool { return door.Has(ctx, scope) })
 	e, secret, err := hooks.Add(within, callerOf(ctx), &notify.Settings{URL: &b.Url, Description: b.Description, Types: b.Types, Programs: b.Programs, References: b.References, Bodies: b.Bodies,
 		CA: b.Tls.Ca, Certificate: b.Tls.Certificate, Key: b.Tls.Key}, b.SecretKind, sight)
@@ -89,6 +116,9 @@ func (s webhookCalls) GetWebhook(ctx context.Context, r GetWebhookRequestObject)
 func (s webhookCalls) ChangeWebhook(ctx context.Context, r ChangeWebhookRequestObject) (ChangeWebhookResponseObject, error) {
 	b := r.Body
 	v, err := s.one(ctx, func(hooks Webhooks, within context.Context) (*notify.Endpoint, error) {
+		if err := errors.Join(sees(ctx, hooks, webhookID(r.Id)), byReference(ctx, b.References)); err != nil {
+			return nil, err
+		}
 		return hooks.Change(within, callerOf(ctx), webhookID(r.Id), &notify.Settings{URL: b.Url, Description: b.Description, Types: b.Types, Programs: b.Programs, References: b.References, Bodies: b.Bodies,
 			CA: b.Tls.Ca, Certificate: b.Tls.Certificate, Key: b.Tls.Key})
 	})
@@ -116,6 +146,9 @@ func (s webhookCalls) DeleteWebhook(ctx context.Context, r DeleteWebhookRequestO
 // EnableWebhook is POST /v1/webhooks/{id}/enable.
 func (s webhookCalls) EnableWebhook(ctx context.Context, r EnableWebhookRequestObject) (EnableWebhookResponseObject, error) {
 	v, err := s.one(ctx, func(hooks Webhooks, within context.Context) (*notify.Endpoint, error) {
+		if err := sees(ctx, hooks, webhookID(r.Id)); err != nil {
+			return nil, err
+		}
 		return hooks.Enable(within, callerOf(ctx), webhookID(r.Id))
 	})
 	if err != nil {
@@ -149,6 +182,9 @@ func (s webhookCalls) RotateWebhook(ctx context.Context, r RotateWebhookRequestO
 			return nil, door.Refuse("invalid_duration", "/keep", "Write the duration as 30m, 24h or 168h.")
 		}
 		keep = &d
+	}
+	if err := sees(ctx, hooks, webhookID(r.Id)); err != nil {
+		return nil, err
 	}
 	e, secret, err := hooks.Rotate(within, callerOf(ctx), webhookID(r.Id), r.Body.SecretKind, keep)
 	if err != nil {
@@ -228,6 +264,9 @@ func (s webhookCalls) ReplayWebhook(ctx context.Context, r ReplayWebhookRequestO
 	}
 	if q.To > 0 && q.From == 0 {
 		q.From = 1
+	}
+	if err := sees(ctx, hooks, webhookID(r.Id)); err != nil {
+		return nil, err
 	}
 	replay, err := hooks.Replay(within, callerOf(ctx), webhookID(r.Id), q)
 	if err != nil {

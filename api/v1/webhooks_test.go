@@ -2,6 +2,7 @@ package v1
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,18 +121,27 @@ func TestWebhooks(t *testing.T) {
 	if e.do("GET", "/v1/webhooks", "").is(200).into(&list); len(list.Webhooks) != 1 {
 		t.Errorf("%+v", list)
 	}
-	e.do("PATCH", path, `{"types":[],"description":""}`).is(200)
+	// A key that may see less than the endpoint shows could send the records to itself.
+	for _, weak := range []string{"webhooks:write", "webhooks:write,messages:read", "webhooks:write,inbound:read"} {
+		for _, call := range [][2]string{{"PATCH", path}, {"POST", path + "/rotate"}, {"POST", path + "/enable"}, {"POST", path + "/replay"}} {
+			body := map[string]string{path: `{"url":"https://mine.example/"}`, path + "/replay": `{"from":1}`, path + "/rotate": `{}`}[call[1]]
+			e.do(call[0], call[1], body, with(weak)).problem(403, "forbidden", "")
+		}
+	}
+	e.do("POST", "/v1/webhooks", `{"url":"https://example.com/sms","references":["a"]}`, with("webhooks:write")).problem(403, "forbidden", "")
+	strong := with("webhooks:write,webhooks:read,messages:read,inbound:read")
+	e.do("PATCH", path, `{"types":[],"description":""}`, strong).is(200)
 	if f.set.URL != nil || f.set.Types == nil || len(*f.set.Types) != 0 || *f.set.Description != "" {
 		t.Errorf("%+v", f.set)
 	}
-	e.do("POST", path+"/rotate", `{"keep":"1h","secret_kind":"ed25519"}`).is(200).into(&made)
+	e.do("POST", path+"/rotate", `{"keep":"1h","secret_kind":"ed25519"}`, strong).is(200).into(&made)
 	if made.Secret.Secret != "whpk_shown" || *f.keep != time.Hour || f.kind != "ed25519" {
 		t.Errorf("%+v", made)
 	}
-	if e.do("POST", path+"/rotate", `{}`).is(200); f.keep != nil {
+	if e.do("POST", path+"/rotate", `{}`, strong).is(200); f.keep != nil {
 		t.Error("a time was made up")
 	}
-	e.do("POST", path+"/enable", "").is(200)
+	e.do("POST", path+"/enable", "", strong).is(200)
 	e.do("POST", path+"/disable", "").is(200)
 	var tested WebhookAnswer
 	if e.do("POST", path+"/test", "").is(200).into(&tested); tested != (WebhookAnswer{Status: 503, Answer: "503", Detail: "It is busy.", TookMs: 41}) {
@@ -143,12 +153,13 @@ func TestWebhooks(t *testing.T) {
 		t.Errorf("%+v %+v", page, f)
 	}
 	var replay WebhookReplay
-	e.do("POST", path+"/replay", `{"to":9,"dead":true}`).is(202).into(&replay)
+	e.do("POST", path+"/replay", `{"to":9,"dead":true}`, strong).is(202).into(&replay)
 	if replay != (WebhookReplay{From: 3, To: 9, Dead: true}) || f.ask != (notify.ReplayQuestion{From: 1, To: 9, Dead: true}) {
 		t.Errorf("%+v %+v", replay, f.ask)
 	}
 	e.do("DELETE", path, "").is(200)
-	if got := strings.Join(f.said, " "); got != "get change rotate rotate enable disable test deliveries replay get delete" {
+	f.said = slices.DeleteFunc(f.said, func(call string) bool { return call == "get" })
+	if got := strings.Join(f.said, " "); got != "change rotate rotate enable disable test deliveries replay delete" {
 		t.Error(got)
 	}
 

@@ -25,6 +25,8 @@ type Show struct {
 	Call string
 	// Bodies: records have the texts of messages too, as far as the look may see them. The words of persons need only the sight.
 	Bodies bool
+	// NoWords: the texts that persons wrote are left out, and not named as masked.
+	NoWords bool
 }
 
 // Record is a record of the feed as it is told.
@@ -350,7 +352,7 @@ func (x *rendering) person(ctx context.Context, out *Record, it *Item) error {
 		x.sees(d, event.ShownNumber)
 		d.Number = x.show.Look.Sight.Number(said.number)
 	}
-	if it.Kind == MessageInbound && said.words != "" && x.sees(d, event.ShownWords) {
+	if it.Kind == MessageInbound && said.words != "" && !x.show.NoWords && x.sees(d, event.ShownWords) {
 		d.Words = said.words
 	}
 	return nil

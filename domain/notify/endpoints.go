@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -68,14 +69,17 @@ type EndpointPorts struct {
 // Endpoints are the endpoints of tenants, for their keys: each call says whose, and finds no other tenant's. What is wrong
 // with a call is a *ledger.Refusal, or ErrNoEndpoint. Every change is in the audit log before it is made: after an error
 // the log may have one that was not made.
-type Endpoints struct{ p EndpointPorts }
+type Endpoints struct {
+	p      EndpointPorts
+	adding sync.Mutex // so that no more are added than a tenant may have
+}
 
 // NewEndpoints returns the endpoints that the store has.
 func NewEndpoints(p EndpointPorts) *Endpoints {
 	if p.Changed == nil {
 		p.Changed = func() {}
 	}
-	return &Endpoints{p}
+	return &Endpoints{p: p}
 }
 
 // Settings are what a tenant says of an endpoint. In a change nil leaves a setting as it is.
@@ -104,6 +108,8 @@ func (s *Endpoints) Add(ctx context.Context, c ledger.Caller, set *Settings, kin
 	if err := s.set(ctx, e, set); err != nil {
 		return nil, NewSecret{}, err
 	}
+	s.adding.Lock()
+	defer s.adding.Unlock()
 	all, err := s.List(ctx, c)
 	if err != nil {
 		return nil, NewSecret{}, err
@@ -335,7 +341,8 @@ func (s *Endpoints) Change(ctx context.Context, c ledger.Caller, id event.ID, se
 	return s.change(ctx, c, id, event.WebhookSet, "", func(e *Endpoint) (bool, error) { return true, s.set(ctx, e, set) })
 }
 
-// Rotate makes another secret. The one before signs on for as long as keep says, 24 hours if it is nil; an older one no more.
+// Rotate makes another secret. The one before signs for as long as keep says, 24 hours if it is nil. While an older one still signs too it is
+// refused, unless keep is 0: then the new one alone signs.
 func (s *Endpoints) Rotate(ctx context.Context, c ledger.Caller, id event.ID, kind string, keep *time.Duration) (*Endpoint, NewSecret, error) {
 	lasts := rotateFor
 	if keep != nil {
@@ -347,6 +354,10 @@ func (s *Endpoints) Rotate(ctx context.Context, c ledger.Caller, id event.ID, ki
 	var shown NewSecret
 	e, err := s.change(ctx, c, id, event.WebhookRotated, "", func(e *Endpoint) (bool, error) {
 		now := event.Millis(s.p.Now())
+		if lasts > 0 && len(e.Secrets) > 1 && e.Secrets[1].Until.After(now) {
+			return false, &ledger.Refusal{Code: "secrets_in_force", Status: ledger.Conflict, Field: "/keep",
+				Text: "Two secrets sign until " + e.Secrets[1].Until.UTC().Format(time.RFC3339) + ", and a third would end the first of them for your receivers. Wait until then; or give keep as 0s, which ends both at once."}
+		}
 		if e.Secrets = e.Secrets[:min(len(e.Secrets), 1)]; len(e.Secrets) > 0 {
 			e.Secrets[0].Until = now.Add(lasts)
 			kind = cmp.Or(kind, e.Secrets[0].Kind)
@@ -369,14 +380,11 @@ func (s *Endpoints) Disable(ctx context.Context, c ledger.Caller, id event.ID) (
 	})
 }
 
-// Enable begins calls. What is open is tried anew for all of the time.
+// Enable begins calls. What is open is tried at once, and anew for all of the time; also where it is enabled already, and failing.
 func (s *Endpoints) Enable(ctx context.Context, c ledger.Caller, id event.ID) (*Endpoint, error) {
 	return s.change(ctx, c, id, event.WebhookEnabled, "", func(e *Endpoint) (bool, error) {
-		was := e.State
-		if was != Enabled {
-			e.State, e.Why, e.Since = Enabled, "", event.Millis(s.p.Now())
-		}
-		return was != Enabled, nil
+		e.State, e.Why, e.Since = Enabled, "", event.Millis(s.p.Now())
+		return true, nil
 	})
 }
 
@@ -402,7 +410,7 @@ func (s *Endpoints) Test(ctx context.Context, c ledger.Caller, id event.ID) (Ans
 		return Answer{}, err
 	}
 	call := &Call{Endpoint: e, ID: s.p.Writer.NewID().String(), At: s.p.Now()}
-	call.Body, err = json.Marshal(map[string]any{"id": call.ID, "type": "endpoint.test", "time": event.Millis(call.At), "data": map[string]any{"webhook": e.ID}})
+	call.Body, err = json.Marshal(map[string]any{"id": call.ID, "type": "endpoint.test", "version": feed.Version, "timestamp": event.Millis(call.At), "data": map[string]any{"webhook": e.ID}})
 	if err != nil {
 		return Answer{}, err
 	}

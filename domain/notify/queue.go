@@ -221,7 +221,10 @@ func (q *queue) wantsRead() (after feed.Cursor, limit int, ok bool) {
 func (q *queue) unread() { q.reading, q.more = false, false }
 
 // resume sets the cursor with which the feed goes on in another epoch.
-func (q *queue) resume(c feed.Cursor, now time.Time) {
+func (q *queue) resume(after, c feed.Cursor, now time.Time) {
+	if !q.reading || !q.cursor.Equal(after) {
+		return // the queue was loaded anew meanwhile, and may be further
+	}
 	q.reading = false
 	q.moved(c, now)
 }

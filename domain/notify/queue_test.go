@@ -219,7 +219,7 @@ func TestFailingEndpoint(t *testing.T) {
 			b.answer(got[0], failure)
 		}
 	}
-	if b.q.state != Paused || b.now.Sub(begin) < pauseAfter || b.now.Sub(begin) > pauseAfter+15*time.Minute || probes > 200 {
+	if b.q.state != Paused || b.now.Sub(begin) < pauseAfter || b.now.Sub(begin) > pauseAfter+15*time.Minute || probes > 2000 {
 		t.Fatalf("%s after %v and %d probes", b.q.state, b.now.Sub(begin), probes)
 	}
 	t.Logf("%d probes in a day", probes)

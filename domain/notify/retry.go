@@ -13,7 +13,7 @@ const (
 	// probeAfter is how many attempts must fail in a row, of any recipients, until there is one probe at a time.
 	probeAfter = 10
 	// mostProbePause bounds the time between two probes, so that an endpoint that is well is told things soon.
-	mostProbePause = 10 * time.Minute
+	mostProbePause = time.Minute
 	// mostFlights bounds the calls of one endpoint that are under way.
 	mostFlights = 16
 	// mostOpen bounds the open deliveries of an endpoint in memory. At this many its feed is not read: the cursor waits.

@@ -282,7 +282,7 @@ func readDone(s *Sender, x *sending, after feed.Cursor, items []feed.Item, refer
 		x.retryAt = now.Add(retryEvery)
 	case gone:
 		s.p.Logger.Info("the feed goes on in another epoch for an endpoint", "endpoint", x.id)
-		x.resume(next, now)
+		x.resume(after, next, now)
 	default:
 		x.queue.read(after, items, references, next, more, now)
 	}

@@ -49,6 +49,14 @@ var metadata = []netip.Addr{
 	netip.MustParseAddr("fd20:ce::254"),
 }
 
+// metadataBlocks are blocks in which clouds have further such addresses. Only a prefix within the block allows them.
+var metadataBlocks = []netip.Prefix{
+	netip.MustParsePrefix("169.254.0.0/16"),
+	netip.MustParsePrefix("fd00:ec2::/32"),
+	netip.MustParsePrefix("fd20:ce::/32"),
+	netip.MustParsePrefix("100.88.222.5/32"),
+}
+
 // Blocks of IPv6 addresses that carry an IPv4 address.
 var (
 	compatible = netip.MustParsePrefix("::/96")           // RFC 4291 §2.5.5.1
@@ -122,6 +130,11 @@ func (l allow) has(a netip.Addr) bool {
 	}
 	if slices.Contains(metadata, a) {
 		return slices.Contains(l, netip.PrefixFrom(a, a.BitLen()))
+	}
+	for _, block := range metadataBlocks {
+		if block.Contains(a) {
+			return slices.ContainsFunc(l, func(p netip.Prefix) bool { return p.Contains(a) && p.Bits() >= block.Bits() })
+		}
 	}
 	if !contains(l, a) {
 		return false

@@ -82,6 +82,10 @@ func TestAllowed(t *testing.T) {
 		{[]string{"::/0"}, "::ffff:127.0.0.1", false},
 		{[]string{"::/0"}, "::ffff:169.254.169.254", false},
 		{all, "64:ff9b::169.254.169.254", false},
+		{all, "169.254.170.23", false},
+		{all, "169.254.42.42", false},
+		{all, "fd00:ec2::23", false},
+		{[]string{"fd00:ec2::23/128"}, "fd00:ec2::23", true},
 	} {
 		var l allow
 		for _, p := range tt.list {

@@ -123,8 +123,7 @@ func (s feedSource) Wait(ctx context.Context, after feed.Cursor) {
 // Records is part of notify.Source. The audit log names the key that made the endpoint as who was shown personal data. Texts of
 // persons are told, as texts of messages are, only where the endpoint asks for bodies.
 func (s feedSource) Records(ctx context.Context, e *notify.Endpoint, items []feed.Item) (records []notify.Record, err error) {
-	show := feed.Show{Look: reading.Look{Caller: ledger.Caller{Tenant: e.Tenant, Key: e.CreatedBy}, Sight: e.Sight}, Call: "webhook", Bodies: e.Bodies}
-	show.Look.Sight.Words = e.Sight.Words && e.Bodies
+	show := feed.Show{Look: reading.Look{Caller: ledger.Caller{Tenant: e.Tenant, Key: e.CreatedBy}, Sight: e.Sight}, Call: "webhook", Bodies: e.Bodies, NoWords: !e.Bodies}
 	all, err := s.Render(ctx, e.Tenant, show, items)
 	if err != nil {
 		return nil, err
