@@ -7,7 +7,7 @@ LINT  = $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
 export CGO_ENABLED = 0
 
 # Packages that start goroutines.
-RACE_PACKAGES = ./adapters/... ./domain/clerk ./domain/control ./domain/dispatch ./domain/exportjobs ./domain/intake ./domain/ledger ./domain/node/... ./domain/receipts ./domain/witness ./api/... ./cmd/...
+RACE_PACKAGES = ./adapters/... ./domain/clerk ./domain/control ./domain/dispatch ./domain/exportjobs ./domain/feed ./domain/intake ./domain/ledger ./domain/node/... ./domain/notify ./domain/receipts ./domain/witness ./api/... ./cmd/...
 FUZZTIME ?= 10s
 SOAK ?= 30m
 

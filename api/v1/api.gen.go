@@ -1846,7 +1846,7 @@ type Turn struct {
 type Webhook struct {
 	Bodies bool `json:"bodies"`
 
-	// Ca The PEM certificates that are believed instead of the system''s.
+	// Ca The PEM certificates that are trusted instead of the system''s.
 	Ca string `json:"ca,omitempty,omitzero"`
 
 	// Certificate The client's certificate.
@@ -1990,7 +1990,7 @@ type WebhookSettings struct {
 
 // WebhookTLS defines model for WebhookTLS.
 type WebhookTLS struct {
-	// Ca PEM certificates that are believed instead of the system's.
+	// Ca PEM certificates that are trusted instead of the system's.
 	Ca *string `json:"ca,omitempty"`
 
 	// Certificate A client's certificate, as PEM.

@@ -263,6 +263,9 @@ func TestFeedFollowed(t *testing.T) {
 // TestFeedFollowedOnKafka does so with two nodes, of which each takes the other's partitions, and views that are made anew beside the live
 // ones.
 func TestFeedFollowedOnKafka(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with -short (the race detector's lane): the one on one machine is run there")
+	}
 	t.Parallel()
 	c := newSmallCluster(t)
 	two := &clusterNode{c: c, name: "node-2", addr: free(t)}

@@ -32,7 +32,7 @@ func (r *Reader) exports(ctx context.Context, tenant string, from int64, limit i
 			return nil, from, false, err
 		}
 		if tail.next == 0 && upTo == head {
-			r.keep(auditTail{from, upTo, ended}, tail)
+			keep(r, auditTail{from, upTo, ended}, tail)
 		}
 		return ofTenant(ended, tenant, from, upTo, head, limit)
 	}
@@ -45,7 +45,7 @@ func (r *Reader) exports(ctx context.Context, tenant string, from int64, limit i
 		if over := len(grown.items) - mostEnded; over > 0 {
 			grown.from, grown.items = grown.items[over-1].Index+1, grown.items[over:]
 		}
-		r.keep(grown, tail)
+		keep(r, grown, tail)
 		tail = grown
 	}
 	if from < tail.from {
@@ -72,7 +72,7 @@ func (r *Reader) endOfAudit(ctx context.Context) (int64, error) {
 	return head, err
 }
 
-func (r *Reader) keep(grown, was auditTail) {
+func keep(r *Reader, grown, was auditTail) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.audit.next == was.next {
