@@ -174,10 +174,19 @@ func TestMessages(t *testing.T) {
 // them from a time on, and says so.
 func TestDeskBegins(t *testing.T) {
 	w := world(600)
-	for _, was := range []string{`UPDATE partitions SET desk_next = NULL, desk_first = NULL, desk_since = NULL`, `UPDATE partitions SET desk_next = desk_next - 1`} {
+	for _, was := range []string{`UPDATE partitions SET desk_next = NULL, desk_first = NULL, desk_since = NULL, feed_next = NULL, feed_first = NULL`,
+		`UPDATE partitions SET desk_next = desk_next - 1, feed_next = feed_next - 1`} {
 		check := func(t *testing.T, db *sqldb.DB, forget func()) {
 			write(t, db, w, 0, 0, 50)
+			feedFrom := func(want int64) {
+				t.Helper()
+				if first, err := db.FeedFirst(t.Context()); err != nil || first[0] != want {
+					t.Fatalf("the feed is whole from %d on, not %d (%v)", first[0], want, err)
+				}
+			}
+			feedFrom(0)
 			forget()
+			feedFrom(50)
 			since, err := db.Complete(t.Context())
 			if at := w.Batch(0, 0, 50, false).Mark.Partition.Time; err != nil || !since.Equal(at) {
 				t.Fatalf("complete since %s, not %s (%v)", since, at, err)
@@ -188,6 +197,10 @@ func TestDeskBegins(t *testing.T) {
 				t.Fatalf("complete since %s, not %s (%v)", since, at, err)
 			}
 			write(t, db, w, 0, 60, 70)
+			feedFrom(50)
+			if blocks, next, err := db.FeedBlocks(t.Context(), 0, 0, 10); err != nil || next != 70 || len(blocks) == 0 {
+				t.Fatal(len(blocks), next, err)
+			}
 			if again, err := db.Complete(t.Context()); err != nil || !again.Equal(since) {
 				t.Fatal(again, since, err)
 			}

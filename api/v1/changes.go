@@ -36,34 +36,47 @@ type changeCalls struct {
 	feed *feed.Reader
 	wait func(func() error) error
 
+	waits *shares
+}
+
+// Bounds of the calls of one tenant that wait on a node, so that no tenant takes what others need: streams and waits for changes,
+// and waits for a message.
+const (
+	mostChangeWaits  = 32
+	mostMessageWaits = 256
+)
+
+// shares count the waiting calls of tenants.
+type shares struct {
+	most int
+
 	mu      sync.Mutex
 	waiting map[string]int // by tenant
 }
 
-// mostWaiting bounds the streams and waiting calls of one tenant on a node, so that no tenant takes those of others.
-const mostWaiting = 32
+func newShares(most int) *shares { return &shares{most: most, waiting: map[string]int{}} }
 
-func newChangeCalls(f *feed.Reader, wait func(func() error) error) *changeCalls {
-	return &changeCalls{feed: f, wait: wait, waiting: map[string]int{}}
-}
-
-// enter counts a call of a tenant that waits; leave must follow.
-func (s *changeCalls) enter(tenant string) error {
+// enter counts a call of a tenant that waits; leave must follow unless it is refused.
+func (s *shares) enter(tenant string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.waiting[tenant] >= mostWaiting {
-		return door.RetryLater("overloaded", "Your tenant has 32 streams and waiting calls on this server, which is the most. End one, or call without wait.", 5, nil)
+	if s.waiting[tenant] >= s.most {
+		return door.RetryLater("overloaded", fmt.Sprintf("Your tenant has %d such calls waiting on this server, which is the most. End one, or call without wait.", s.most), 5, nil)
 	}
 	s.waiting[tenant]++
 	return nil
 }
 
-func (s *changeCalls) leave(tenant string) {
+func (s *shares) leave(tenant string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.waiting[tenant]--; s.waiting[tenant] == 0 {
 		delete(s.waiting, tenant)
 	}
+}
+
+func newChangeCalls(f *feed.Reader, wait func(func() error) error) *changeCalls {
+	return &changeCalls{feed: f, wait: wait, waits: newShares(mostChangeWaits)}
 }
 
 // follower is one caller's reading of the feed.
@@ -125,10 +138,10 @@ func (s *changeCalls) ListChanges(ctx context.Context, r ListChangesRequestObjec
 		if _, _, _, err := s.feed.Read(ctx, l.Caller.Tenant, f.at, 1); err != nil {
 			return nil, err
 		}
-		if err := s.enter(l.Caller.Tenant); err != nil {
+		if err := s.waits.enter(l.Caller.Tenant); err != nil {
 			return nil, err
 		}
-		return &changeStream{ctx: ctx, f: f, wait: s.wait, leave: func() { s.leave(l.Caller.Tenant) }}, nil
+		return &changeStream{ctx: ctx, f: f, wait: s.wait, leave: func() { s.waits.leave(l.Caller.Tenant) }}, nil
 	}
 	var out changePage
 	read := func() (err error) {
@@ -140,10 +153,10 @@ func (s *changeCalls) ListChanges(ctx context.Context, r ListChangesRequestObjec
 		}
 	}
 	if wait > 0 {
-		if err = s.enter(l.Caller.Tenant); err != nil {
+		if err = s.waits.enter(l.Caller.Tenant); err != nil {
 			return nil, err
 		}
-		defer s.leave(l.Caller.Tenant)
+		defer s.waits.leave(l.Caller.Tenant)
 		err = s.wait(read)
 	} else {
 		err = read()

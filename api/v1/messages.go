@@ -77,7 +77,12 @@ func (s *server) GetMessage(ctx context.Context, r GetMessageRequestObject) (Get
 		return nil, err
 	}
 	if wait > 0 && m.MayChange() {
-		if err := s.Door.Wait(func() error { return s.Reading.WaitChange(ctx, m, wait) }); err != nil {
+		if err := s.messageWaits.enter(m.Tenant); err != nil {
+			return nil, err
+		}
+		err := s.Door.Wait(func() error { return s.Reading.WaitChange(ctx, m, wait) })
+		s.messageWaits.leave(m.Tenant)
+		if err != nil {
 			return nil, err
 		}
 		if m, err = s.find(ctx, r.Id); err != nil {
