@@ -47,7 +47,7 @@ type Config struct {
 	// Registerer gets chirograph_http_request_seconds; nil: none.
 	Registerer prometheus.Registerer
 	// MaxRequests bounds the requests being worked on; more are 503 with
-	// Retry-After. Default 1,024. Health checks and waits do not count.
+	// Retry-After. Default 1,024. Health checks and waits do not count. Of one tenant there are at most three quarters of it.
 	MaxRequests int
 	// MaxWaiting bounds the reads that wait for a message to change. Default 1,024.
 	MaxWaiting int
@@ -102,6 +102,7 @@ type Door struct {
 	c             Config
 	seconds       *prometheus.HistogramVec
 	busy, waiting atomic.Int64
+	shares        *Shares
 }
 
 // New makes a door, and registers its histogram.
@@ -112,7 +113,7 @@ func New(c Config) *Door {
 	if c.MaxWaiting <= 0 {
 		c.MaxWaiting = 1024
 	}
-	d := &Door{c: c}
+	d := &Door{c: c, shares: NewShares(c.MaxRequests - c.MaxRequests/4)}
 	if c.Registerer != nil {
 		d.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "chirograph_http_request_seconds",
@@ -234,15 +235,19 @@ func (g *guard) handle(c echo.Context, next echo.HandlerFunc, op *Operation, cal
 		// Open to all: health, documents, and echo's own 404 and 405.
 		return next(c)
 	}
+	in := c.Request()
+	if err := g.identify(in.Header, op, caller); err != nil {
+		return err
+	}
+	if err := g.shares.Enter(caller.Tenant); err != nil {
+		return err
+	}
+	defer g.shares.Leave(caller.Tenant)
 	if g.busy.Add(1) > int64(g.c.MaxRequests) {
 		g.busy.Add(-1)
 		return RetryLater("overloaded", "Too many requests are being worked on. Nothing was done; try again in a second.", 1, nil)
 	}
 	defer g.busy.Add(-1)
-	in := c.Request()
-	if err := g.identify(in.Header, op, caller); err != nil {
-		return err
-	}
 	if g.face.Accepts != nil {
 		if err := g.face.Accepts(in.Header); err != nil {
 			return err
@@ -282,13 +287,16 @@ func (d *Door) identify(h http.Header, op *Operation, caller *identity) error {
 // Wait calls f, which waits for something to change. The request does not count
 // among those being worked on meanwhile, but among those that wait: past the bound
 // of these f is not called, and the error is a *Problem.
-func (d *Door) Wait(f func() error) error {
+func (d *Door) Wait(ctx context.Context, f func() error) error {
 	if d.waiting.Add(1) > int64(d.c.MaxWaiting) {
 		d.waiting.Add(-1)
 		return RetryLater("overloaded", "Too many reads are waiting. Read without wait, or try again in five seconds.", 5, nil)
 	}
+	caller, _ := CallerOf(ctx)
 	d.busy.Add(-1)
+	d.shares.Leave(caller.Tenant)
 	defer d.waiting.Add(-1)
 	defer d.busy.Add(1)
+	defer d.shares.add(caller.Tenant)
 	return f()
 }

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/chirograph/chirograph/api/door"
@@ -34,9 +33,9 @@ const (
 // changeCalls answer what the feed tells.
 type changeCalls struct {
 	feed *feed.Reader
-	wait func(func() error) error
+	wait func(ctx context.Context, f func() error) error
 
-	waits *shares
+	waits *door.Shares
 }
 
 // Bounds of the calls of one tenant that wait on a node, so that no tenant takes what others need: streams and waits for changes,
@@ -46,37 +45,8 @@ const (
 	mostMessageWaits = 256
 )
 
-// shares count the waiting calls of tenants.
-type shares struct {
-	most int
-
-	mu      sync.Mutex
-	waiting map[string]int // by tenant
-}
-
-func newShares(most int) *shares { return &shares{most: most, waiting: map[string]int{}} }
-
-// enter counts a call of a tenant that waits; leave must follow unless it is refused.
-func (s *shares) enter(tenant string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.waiting[tenant] >= s.most {
-		return door.RetryLater("overloaded", fmt.Sprintf("Your tenant has %d such calls waiting on this server, which is the most. End one, or call without wait.", s.most), 5, nil)
-	}
-	s.waiting[tenant]++
-	return nil
-}
-
-func (s *shares) leave(tenant string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.waiting[tenant]--; s.waiting[tenant] == 0 {
-		delete(s.waiting, tenant)
-	}
-}
-
-func newChangeCalls(f *feed.Reader, wait func(func() error) error) *changeCalls {
-	return &changeCalls{feed: f, wait: wait, waits: newShares(mostChangeWaits)}
+func newChangeCalls(f *feed.Reader, wait func(ctx context.Context, f func() error) error) *changeCalls {
+	return &changeCalls{feed: f, wait: wait, waits: door.NewShares(mostChangeWaits)}
 }
 
 // follower is one caller's reading of the feed.
@@ -138,10 +108,10 @@ func (s *changeCalls) ListChanges(ctx context.Context, r ListChangesRequestObjec
 		if _, _, _, err := s.feed.Read(ctx, l.Caller.Tenant, f.at, 1); err != nil {
 			return nil, err
 		}
-		if err := s.waits.enter(l.Caller.Tenant); err != nil {
+		if err := s.waits.Enter(l.Caller.Tenant); err != nil {
 			return nil, err
 		}
-		return &changeStream{ctx: ctx, f: f, wait: s.wait, leave: func() { s.waits.leave(l.Caller.Tenant) }}, nil
+		return &changeStream{ctx: ctx, f: f, wait: s.wait, leave: func() { s.waits.Leave(l.Caller.Tenant) }}, nil
 	}
 	var out changePage
 	read := func() (err error) {
@@ -153,11 +123,11 @@ func (s *changeCalls) ListChanges(ctx context.Context, r ListChangesRequestObjec
 		}
 	}
 	if wait > 0 {
-		if err = s.waits.enter(l.Caller.Tenant); err != nil {
+		if err = s.waits.Enter(l.Caller.Tenant); err != nil {
 			return nil, err
 		}
-		defer s.waits.leave(l.Caller.Tenant)
-		err = s.wait(read)
+		defer s.waits.Leave(l.Caller.Tenant)
+		err = s.wait(ctx, read)
 	} else {
 		err = read()
 	}
@@ -270,7 +240,7 @@ func (p *changePage) VisitListChangesResponse(w http.ResponseWriter) error {
 type changeStream struct {
 	ctx   context.Context //nolint:containedctx // of the request that it answers
 	f     *follower
-	wait  func(func() error) error
+	wait  func(ctx context.Context, f func() error) error
 	leave func()
 }
 
@@ -297,7 +267,7 @@ func (s *changeStream) VisitListChangesResponse(w http.ResponseWriter) error {
 	if err := write("retry: 1000\n: the feed of " + s.f.look.Caller.Tenant + "\nid: " + s.f.feed.Token(s.f.look.Caller.Tenant, s.f.at) + "\n\n"); err != nil {
 		return nil //nolint:nilerr // the caller has gone
 	}
-	return s.wait(func() error {
+	return s.wait(s.ctx, func() error {
 		began, spoke := time.Now(), time.Now()
 		for time.Since(began) < streamFor {
 			records, more, err := s.f.page(s.ctx)

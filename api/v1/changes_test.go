@@ -2,7 +2,6 @@ package v1
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 
@@ -49,32 +48,4 @@ func TestChangesRefuses(t *testing.T) {
 		e.do("GET", "/v1/changes?"+query, "", with("changes:read")).problem(status, code, "")
 	}
 	e.do("GET", "/v1/changes", "", with("messages:read")).problem(403, "forbidden", "")
-}
-
-// A tenant has its share of what may wait, and no more; another's is untouched.
-func TestShares(t *testing.T) {
-	s := newShares(3)
-	for range 3 {
-		if err := s.enter("a"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var p *door.Problem
-	if err := s.enter("a"); !errors.As(err, &p) || p.Code != "overloaded" {
-		t.Fatal(err)
-	}
-	if err := s.enter("b"); err != nil {
-		t.Fatal(err)
-	}
-	s.leave("a")
-	if err := s.enter("a"); err != nil {
-		t.Fatal(err)
-	}
-	for range 3 {
-		s.leave("a")
-	}
-	s.leave("b")
-	if len(s.waiting) != 0 {
-		t.Errorf("%v", s.waiting)
-	}
 }

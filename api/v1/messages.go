@@ -77,11 +77,11 @@ func (s *server) GetMessage(ctx context.Context, r GetMessageRequestObject) (Get
 		return nil, err
 	}
 	if wait > 0 && m.MayChange() {
-		if err := s.messageWaits.enter(m.Tenant); err != nil {
+		if err := s.messageWaits.Enter(m.Tenant); err != nil {
 			return nil, err
 		}
-		err := s.Door.Wait(func() error { return s.Reading.WaitChange(ctx, m, wait) })
-		s.messageWaits.leave(m.Tenant)
+		err := s.Door.Wait(ctx, func() error { return s.Reading.WaitChange(ctx, m, wait) })
+		s.messageWaits.Leave(m.Tenant)
 		if err != nil {
 			return nil, err
 		}

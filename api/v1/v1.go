@@ -134,7 +134,7 @@ type server struct {
 	historyCalls
 	*changeCalls
 	webhookCalls
-	messageWaits *shares
+	messageWaits *door.Shares
 }
 
 // New returns the handler of the whole API. Run it with door.Serve.
@@ -153,7 +153,7 @@ func New(d Deps) http.Handler {
 	e.Use(d.Door.Guard(door.Face{Operations: guarded, Accepts: acceptsJSON, Problem: problemOf}))
 	RegisterHandlers(e, NewStrictHandler(&server{Deps: d, exportCalls: exportCalls{d.Exports, d.AnswerWithin}, auditLogCalls: auditLogCalls{d.AuditLog},
 		controlCalls: controlCalls{d.Reading, d.AnswerWithin}, reporting: reporting{d.Reports, max(door.MaxWait, d.AnswerWithin)},
-		listCalls: listCalls{d.Lists}, historyCalls: historyCalls{d.History}, messageWaits: newShares(mostMessageWaits), changeCalls: newChangeCalls(d.Feed, d.Door.Wait), webhookCalls: webhookCalls{d.Webhooks, d.AnswerWithin}}, nil))
+		listCalls: listCalls{d.Lists}, historyCalls: historyCalls{d.History}, messageWaits: door.NewShares(mostMessageWaits), changeCalls: newChangeCalls(d.Feed, d.Door.Wait), webhookCalls: webhookCalls{d.Webhooks, d.AnswerWithin}}, nil))
 	for _, r := range e.Routes() {
 		// A route that the document gives no scope would be open to everybody.
 		if strings.HasPrefix(r.Path, "/v1/") && scopes[r.Method+" "+r.Path] == "" {
