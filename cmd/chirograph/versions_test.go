@@ -65,8 +65,9 @@ func TestTwoVersions(t *testing.T) {
 	}
 	older, newer := c.nodes[0], c.nodes[1]
 	older.program = old
-	c.write(older.name+".yaml", strings.Replace(c.config(older.name, older.addr), strings.Join(door.Scopes(), ", "),
-		"messages:write, messages:read, opt-outs:write, opt-outs:read, control:write, operate", 1))
+	known := strings.NewReplacer(strings.Join(door.Scopes(), ", "), "messages:write, messages:read, opt-outs:write, opt-outs:read, control:write, operate",
+		"webhooks: {allow: [127.0.0.0/8]}\n", "")
+	c.write(older.name+".yaml", known.Replace(c.config(older.name, older.addr)))
 	for _, args := range [][]string{{"log", "init", "--config", "node-1.yaml"}, {"config", "apply", "node-1.yaml"}} {
 		cmd := exec.Command(old, args...)
 		cmd.Dir = c.dir
