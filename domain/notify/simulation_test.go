@@ -459,6 +459,9 @@ func (w *world) heal() {
 // each recipient and after its number was durable.
 func TestSimulation(t *testing.T) {
 	attempts := 0
+	if testing.Short() { // the race detector's lane, where each takes ten times as long
+		*runs = min(*runs, 30)
+	}
 	for seed := range uint64(*runs) {
 		w := newWorld(t, seed)
 		for range 200 + w.r.IntN(3000) {
