@@ -336,145 +336,54 @@ func (x *rendering) person(ctx context.Context, out *Record, it *Item) error {
 	if e.ID != it.Event || e.Tenant != x.tenant {
 		return errors.New("the event at " + it.Position.String() + " is not the one that the views have read")
 	}
-	said, err := x.said(ctx, e, 2)
-	if err == nil && said.number == "" && !said.erased && !said.keyMissing {
+	said, err := reading.SaidIn(x.r.p.Vault, e, 2, func(id event.ID) (*event.Event, error) { return x.find(ctx, id) })
+	if err == nil && said.Number == "" && !said.Erased && !said.KeyMissing {
 		err = x.texted(ctx, it.Subject, &said)
 	}
 	if err != nil {
 		return err
 	}
-	d.Erased, d.KeyMissing = said.erased, said.keyMissing
-	if said.number == "" && (said.words == "" || it.Kind != MessageInbound) {
+	d.Erased, d.KeyMissing = said.Erased, said.KeyMissing
+	if said.Number == "" && (said.Words == "" || it.Kind != MessageInbound) {
 		return nil
 	}
 	x.about(it, it.Event, "")
-	if said.number != "" {
+	if said.Number != "" {
 		x.sees(d, event.ShownNumber)
-		d.Number = x.show.Look.Sight.Number(said.number)
+		d.Number = x.show.Look.Sight.Number(said.Number)
 	}
-	if it.Kind == MessageInbound && said.words != "" && !x.show.NoWords && x.sees(d, event.ShownWords) {
-		d.Words = said.words
+	if it.Kind == MessageInbound && said.Words != "" && !x.show.NoWords && x.sees(d, event.ShownWords) {
+		d.Words = said.Words
 	}
 	return nil
 }
 
-// said is what an event has of who said what.
-type said struct {
-	number, words      string
-	erased, keyMissing bool
-}
-
-func (s *said) note(err error) error {
-	switch {
-	case errors.Is(err, ledger.ErrErased):
-		s.erased = true
-		return nil
-	case errors.Is(err, ledger.ErrKeyMissing):
-		s.keyMissing = true
-		return nil
+// find reads an event of the tenant that belongs to no message, by its id; nil if there is none that counts.
+func (x *rendering) find(ctx context.Context, id event.ID) (*event.Event, error) {
+	at, ok, err := x.r.p.Views.StreamEvent(ctx, x.tenant, id)
+	if err != nil || !ok || at.Why != "" {
+		return nil, err
 	}
-	return err
-}
-
-// said opens what an event has of the person's number and words, or the events that it names. depth bounds how far it follows them.
-func (x *rendering) said(ctx context.Context, e *event.Event, depth int) (s said, err error) {
-	var sealed *event.Sealed
-	var from []event.ID
-	switch d := e.Data.(type) {
-	case *event.InboundReceived:
-		sealed = &d.Sealed
-	case *event.InboundReceivedV2:
-		sealed = &d.Sealed
-	case *event.InboundJoined:
-		from = d.Parts
-	case *event.OptedOut:
-		sealed, from = d.Sealed, []event.ID{d.Answers}
-	case *event.SuppressionLifted:
-		sealed, from = d.Sealed, []event.ID{d.Answers}
-	case *event.ReviewResolved:
-		sealed, from = d.Sealed, []event.ID{d.Review}
-	}
-	if sealed != nil {
-		v, err := ledger.Open[personal](x.r.p.Vault, e.Tenant, e.ID, sealed)
-		if err != nil {
-			return s, s.note(err)
-		}
-		s.number, s.words = v.From+v.Number, v.Text
-	}
-	if s.number != "" || depth == 0 {
-		return s, nil
-	}
-	type fragment struct {
-		n     int
-		words string
-	}
-	var fragments []fragment
-	for _, id := range from {
-		if id.IsZero() {
-			continue
-		}
-		at, ok, err := x.r.p.Views.StreamEvent(ctx, x.tenant, id)
-		if err != nil {
-			return s, err
-		}
-		if !ok {
-			continue
-		}
-		named, err := reading.EventAt(ctx, x.r.p.Log, at.Position)
-		if err != nil {
-			return s, err
-		}
-		one, err := x.said(ctx, named, depth-1)
-		if err != nil {
-			return s, err
-		}
-		s.erased, s.keyMissing = s.erased || one.erased, s.keyMissing || one.keyMissing
-		if one.number != "" {
-			s.number = one.number
-		}
-		fragments = append(fragments, fragment{numberIn(named), one.words})
-	}
-	slices.SortStableFunc(fragments, func(a, b fragment) int { return a.n - b.n })
-	for _, p := range fragments {
-		s.words += p.words
-	}
-	return s, nil
-}
-
-// personal is what is sealed in an event of what a person said, or of what was recorded for them.
-type personal struct {
-	From   string `json:"from"`
-	Number string `json:"number"`
-	Text   string `json:"text"`
-}
-
-// numberIn is which part of a text an inbound event is; 0 for a whole one.
-func numberIn(e *event.Event) int {
-	switch d := e.Data.(type) {
-	case *event.InboundReceived:
-		if d.Concat != nil {
-			return d.Concat.Part
-		}
-	case *event.InboundReceivedV2:
-		if d.Concat != nil {
-			return d.Concat.Part
-		}
-	}
-	return 0
+	return reading.EventAt(ctx, x.r.p.Log, at.Position)
 }
 
 // texted takes the number from the latest message to the person.
-func (x *rendering) texted(ctx context.Context, subject event.Pseudonym, s *said) error {
+func (x *rendering) texted(ctx context.Context, subject event.Pseudonym, s *reading.Said) error {
 	found, err := x.r.p.Views.Search(ctx, x.tenant, reading.Filter{Subject: subject, Limit: 1})
 	if err != nil || len(found) == 0 || found[0].Lost() {
 		return err
 	}
 	c, err := ledger.Open[event.Content](x.r.p.Vault, x.tenant, found[0].ID, &found[0].Content)
-	if err != nil {
-		return s.note(err)
+	switch {
+	case errors.Is(err, ledger.ErrErased):
+		s.Erased = true
+		return nil
+	case errors.Is(err, ledger.ErrKeyMissing):
+		s.KeyMissing = true
+		return nil
 	}
-	s.number = c.To
-	return nil
+	s.Number = c.To
+	return err
 }
 
 // JSON is a record as its bytes.

@@ -193,7 +193,7 @@ func (l *listing) inboundOf(ctx context.Context, x reading.StreamEvent, e *event
 // complete adds the words of a text and what followed.
 func (l *listing) complete(ctx context.Context, t *Inbound, x reading.StreamEvent, e *event.Event) (err error) {
 	l.about(x.ID, x.Subject)
-	if t.Told, err = l.told(ctx, x, e, 1); err != nil {
+	if t.Told, err = l.told(ctx, e, 1); err != nil {
 		return err
 	}
 	t.Evidence = ""

@@ -12,7 +12,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/fnv"
-	"slices"
 	"strings"
 	"time"
 
@@ -32,8 +31,6 @@ const (
 	scanned = 100
 	// defaultPage is how many entries a page has where the caller does not say.
 	defaultPage = 50
-	// mostParts bounds the parts of one text: concatenation counts them in one octet (3GPP TS 23.040 §9.2.3.24.1).
-	mostParts = 255
 )
 
 // ErrNoEvent is the error for an event that there is not, that is another tenant's, or that is of another kind
@@ -266,123 +263,23 @@ type Told struct {
 }
 
 // told opens what an event has of that. depth bounds how far it follows the events that one names.
-func (l *listing) told(ctx context.Context, x reading.StreamEvent, e *event.Event, depth int) (Told, error) {
-	var sealed *event.Sealed
-	var words []event.ID
-	switch d := e.Data.(type) {
-	case *event.InboundReceived, *event.InboundReceivedV2:
-		return l.wrote(e)
-	case *event.InboundJoined:
-		words = d.Parts
-	case *event.OptedOut:
-		sealed = d.Sealed
-		if !d.Answers.IsZero() {
-			words = append([]event.ID{d.Answers}, d.Lifts...)
-		}
-	case *event.SuppressionLifted:
-		sealed = d.Sealed
-		switch {
-		case d.Source == event.SourceJoined:
-			words = d.Lifts
-		case d.Source != event.SourceReview && !d.Answers.IsZero():
-			words = []event.ID{d.Answers}
-		}
-	case *event.ReviewResolved:
-		sealed, words = d.Sealed, []event.ID{d.Review}
-	}
-	var t Told
-	if sealed != nil {
-		v, err := ledger.Open[event.Evidence](l.r.p.Vault, e.Tenant, e.ID, sealed)
-		switch {
-		case errors.Is(err, ledger.ErrErased):
-			t.Erased = true
-		case errors.Is(err, ledger.ErrKeyMissing):
-			t.KeyMissing = true
-		case err != nil:
-			return t, err
-		}
-		t.Number, t.Evidence = l.number(v.Number), l.text(event.ShownEvidence, v.Text)
-	}
-	if depth == 0 || len(words) == 0 {
-		return t, nil
-	}
-	return t, l.join(ctx, &t, words, depth-1)
-}
-
-// wrote opens the words of an inbound message or of a part.
-func (l *listing) wrote(e *event.Event) (Told, error) {
-	var sealed *event.Sealed
-	switch d := e.Data.(type) {
-	case *event.InboundReceived:
-		sealed = &d.Sealed
-	case *event.InboundReceivedV2:
-		sealed = &d.Sealed
-	}
-	in, err := ledger.Open[event.Inbound](l.r.p.Vault, e.Tenant, e.ID, sealed)
-	if missing := errors.Is(err, ledger.ErrKeyMissing); missing || errors.Is(err, ledger.ErrErased) {
-		return Told{Erased: !missing, KeyMissing: missing}, nil
-	}
-	t := Told{Number: l.number(in.From), Words: l.text(event.ShownWords, in.Text), Unreadable: in.Unreadable}
-	if l.look.Sight.Words {
-		t.Others = in.Others
-	}
-	return t, err
-}
-
-// join adds what the named events say, as one text in the order of their parts.
-func (l *listing) join(ctx context.Context, t *Told, ids []event.ID, depth int) error {
-	type piece struct {
-		part int
-		Told
-	}
-	var all []piece
-	for i, id := range ids[:min(len(ids), mostParts)] {
-		if slices.Contains(ids[:i], id) {
-			continue
-		}
-		x, e, err := l.byID(ctx, id)
+func (l *listing) told(ctx context.Context, e *event.Event, depth int) (Told, error) {
+	said, err := reading.SaidIn(l.r.p.Vault, e, depth, func(id event.ID) (*event.Event, error) {
+		_, named, err := l.byID(ctx, id)
 		if errors.Is(err, ErrNoEvent) {
-			continue
+			return nil, nil
 		}
-		if err != nil {
-			return err
-		}
-		said, err := l.told(ctx, x, e, depth)
-		if err != nil {
-			return err
-		}
-		all = append(all, piece{partOf(e), said})
+		return named, err
+	})
+	if err != nil {
+		return Told{}, err
 	}
-	slices.SortStableFunc(all, func(a, b piece) int { return a.part - b.part })
-	for _, p := range all {
-		t.Words += p.Words
-		if t.Number == "" {
-			t.Number = p.Number
-		}
-		if len(all) == 1 {
-			t.Others = p.Others
-		}
-		if t.Evidence == "" {
-			t.Evidence = p.Evidence
-		}
-		t.Unreadable, t.Erased, t.KeyMissing = t.Unreadable || p.Unreadable, t.Erased || p.Erased, t.KeyMissing || p.KeyMissing
+	t := Told{Number: l.number(said.Number), Words: l.text(event.ShownWords, said.Words), Evidence: l.text(event.ShownEvidence, said.Evidence),
+		Unreadable: said.Unreadable, Erased: said.Erased, KeyMissing: said.KeyMissing}
+	if l.look.Sight.Words {
+		t.Others = said.Others
 	}
-	return nil
-}
-
-// partOf is the number of the part that an inbound event is; 0 if it is a whole message.
-func partOf(e *event.Event) int {
-	switch d := e.Data.(type) {
-	case *event.InboundReceived:
-		if d.Concat != nil {
-			return d.Concat.Part
-		}
-	case *event.InboundReceivedV2:
-		if d.Concat != nil {
-			return d.Concat.Part
-		}
-	}
-	return 0
+	return t, nil
 }
 
 // types are those of the given events.

@@ -251,7 +251,7 @@ func (l *listing) tell(ctx context.Context, o *OptOut, x reading.StreamEvent, e 
 			return err
 		}
 	}
-	if o.Told, err = l.told(ctx, x, e, 2); err != nil || o.Review.IsZero() {
+	if o.Told, err = l.told(ctx, e, 2); err != nil || o.Review.IsZero() {
 		return err
 	}
 	if at, ok, err := l.r.p.Desk.StreamEvent(ctx, l.tenant, o.Review); err != nil {
@@ -417,6 +417,6 @@ func tellTurn(ctx context.Context, l *listing, t *Turn) (err error) {
 	if t.As != "" {
 		depth = 0
 	}
-	t.Told, err = l.told(ctx, reading.StreamEvent{ID: t.Event, Position: t.Position}, t.event, depth)
+	t.Told, err = l.told(ctx, t.event, depth)
 	return err
 }

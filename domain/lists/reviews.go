@@ -202,7 +202,7 @@ func (r *Lister) Review(ctx context.Context, look reading.Look, tenant string, i
 			return nil, nil, err
 		}
 	}
-	if v.Told, err = l.told(ctx, x, e, 1); err != nil {
+	if v.Told, err = l.told(ctx, e, 1); err != nil {
 		return nil, nil, err
 	}
 	masked, err := l.done(ctx, "getReview")
