@@ -62,6 +62,7 @@ type follower struct {
 
 // change is a record, and the cursor after it; "" where more of the same event follows.
 type change struct {
+	kind  feed.Kind
 	json  json.RawMessage
 	token string
 }
@@ -177,7 +178,7 @@ func (f *follower) page(ctx context.Context) (out []change, more bool, err error
 			if err != nil {
 				return nil, false, err
 			}
-			c := change{json: raw}
+			c := change{kind: records[i].Type, json: raw}
 			if i == len(items)-1 || items[i+1].Position != items[i].Position {
 				at.Pass(items[i].Position)
 				if i == len(items)-1 {
@@ -279,11 +280,7 @@ func (s *changeStream) VisitListChangesResponse(w http.ResponseWriter) error {
 				if c.token != "" {
 					b.WriteString("id: " + c.token + "\n")
 				}
-				var head struct{ Type feed.Kind }
-				if err := json.Unmarshal(c.json, &head); err != nil {
-					return err
-				}
-				fmt.Fprintf(&b, "event: %s\ndata: %s\n\n", head.Type, c.json)
+				fmt.Fprintf(&b, "event: %s\ndata: %s\n\n", c.kind, c.json)
 			}
 			if b.Len() == 0 && time.Since(spoke) >= heartbeat {
 				b.WriteString("id: " + s.f.feed.Token(s.f.look.Caller.Tenant, s.f.at) + "\n: alive\n\n")

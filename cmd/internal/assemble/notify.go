@@ -42,7 +42,7 @@ func (r *Running) notify(told *feed.Reader) (*notifying, error) {
 	if err != nil {
 		return nil, err
 	}
-	writer := ledger.NewWriter(ledger.Author{Source: r.Data.Log.Source(), Node: r.Name}, timed{r.Data.Log}, r.Data.Vault, r.Data.Views, time.Now, 0)
+	writer := r.writer()
 	sender := notify.NewSender(notify.SenderPorts{Store: store, Source: source, Caller: caller, Writer: writer, Logger: r.Log, Now: time.Now, Drain: r.Drain / 2})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

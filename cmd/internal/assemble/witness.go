@@ -24,9 +24,14 @@ func (w *witnessing) ReviewRead(ctx context.Context, c ledger.Caller, tenant str
 	return w.intake.ReviewRead(ctx, c, tenant, subject, review)
 }
 
+// writer writes what this node records beside its requests.
+func (r *Running) writer() *ledger.Writer {
+	return ledger.NewWriter(ledger.Author{Source: r.Data.Log.Source(), Node: r.Name}, timed{r.Data.Log}, r.Data.Vault, r.Data.Views, time.Now, 0)
+}
+
 // witness begins to record reads of personal data and uses of keys.
 func (r *Running) witness() *witnessing {
-	writer := ledger.NewWriter(ledger.Author{Source: r.Data.Log.Source(), Node: r.Name}, timed{r.Data.Log}, r.Data.Vault, r.Data.Views, time.Now, 0)
+	writer := r.writer()
 	w := &witnessing{Witness: witness.New(writer, time.Now, r.Log), intake: r.Node.Intake()}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

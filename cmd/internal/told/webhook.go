@@ -1,4 +1,3 @@
-// Package told has the commands about what is told to other programs as it happens. They talk to a running node over its API.
 package told
 
 import (
