@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 
 	"github.com/chirograph/chirograph/cmd/internal/client"
 	"github.com/chirograph/chirograph/cmd/internal/terminal"
@@ -50,29 +48,9 @@ func (c *ReportCmd) Run(g *terminal.Globals) error {
 		_, err = g.Stdout.Write(raw)
 		return err
 	}
-	if err := writeWhole(c.Out, raw); err != nil {
+	if err := terminal.WriteWhole(c.Out, raw); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(g.Stderr, "The report is in %s.\n", terminal.Plain(c.Out))
 	return err
-}
-
-// writeWhole writes a file as a whole or not at all.
-func writeWhole(name string, raw []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".report-*") // 0600
-	if err != nil {
-		return fmt.Errorf("the file cannot be written: %w", err)
-	}
-	_, err = f.Write(raw)
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return fmt.Errorf("the file cannot be written: %w", err)
-	}
-	return nil
 }

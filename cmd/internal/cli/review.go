@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -114,7 +113,7 @@ func (c *ReviewListCmd) resolved(g *terminal.Globals) error {
 	}, page.Masked, page.NextCursor)
 }
 
-var errNotOurs = errors.New("the answer does not come from Chirograph's API; check --url")
+var errNotOurs = client.ErrNotOurs
 
 // ReviewShowCmd shows one review.
 type ReviewShowCmd struct {

@@ -63,6 +63,9 @@ func At(base, key string) *Client {
 	}}
 }
 
+// ErrNotOurs is the error for an answer that is no answer of the API.
+var ErrNotOurs = errors.New("the answer does not come from Chirograph's API; check --url")
+
 // Refusal is an answer that is an error (RFC 9457), as the API writes it.
 type Refusal struct {
 	door.Document

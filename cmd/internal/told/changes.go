@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -85,7 +84,7 @@ func (c *ChangesCmd) Run(g *terminal.Globals) error {
 			return err
 		}
 		if after != p.Next && c.State != "" {
-			if err := keep(c.State, p.Next); err != nil {
+			if err := terminal.WriteWhole(c.State, []byte(p.Next+"\n")); err != nil {
 				return err
 			}
 		}
@@ -117,7 +116,7 @@ func (c *ChangesCmd) read(ctx context.Context, cl *client.Client, after string) 
 	}
 	p := new(page)
 	if json.Unmarshal(raw, p) != nil || p.Next == "" {
-		return nil, nil, errors.New("the answer is not one of Chirograph's API: check --url")
+		return nil, nil, client.ErrNotOurs
 	}
 	return p, raw, nil
 }
@@ -129,7 +128,7 @@ func (c *ChangesCmd) print(g *terminal.Globals, p *page, raw []byte) error {
 		if !g.JSON {
 			var r record
 			if err := json.Unmarshal(line, &r); err != nil {
-				return errors.New("a record is not one of Chirograph's API: check --url")
+				return client.ErrNotOurs
 			}
 			text = r.sentence()
 		}
@@ -186,26 +185,4 @@ func (r *record) sentence() string {
 	add("as", d.As)
 	add("wrote", d.Words)
 	return fmt.Sprintf("%s  %-16s %-8s %s", r.Timestamp.UTC().Format("2006-01-02 15:04:05.000Z"), terminal.Plain(r.Type), terminal.Plain(r.Position), strings.Join(said, ", "))
-}
-
-// keep writes the cursor to its file, whole or not at all.
-func keep(path, cursor string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(cursor + "\n")
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
 }

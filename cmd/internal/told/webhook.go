@@ -31,7 +31,7 @@ type WebhookCmd struct {
 }
 
 // errNotOurs is the error for an answer that is no answer of the API.
-var errNotOurs = &terminal.ExitError{Code: terminal.ExitUnknown, Err: errors.New("the answer does not come from Chirograph's API; check --url")}
+var errNotOurs = &terminal.ExitError{Code: terminal.ExitUnknown, Err: client.ErrNotOurs}
 
 // ask makes a call. With --json it prints the answer, and printed is true; else it reads the answer into v.
 func ask(g *terminal.Globals, c client.Call, v any) (printed bool, err error) {
