@@ -228,20 +228,8 @@ func (e *postgresEngine) apply(ctx context.Context, q querier, p *plan) error {
 }
 
 func (e *postgresEngine) lease(ctx context.Context, q querier, ids []event.ID, want int, d time.Duration) ([]notify.Lease, error) {
-	rows, err := q.QueryContext(ctx, `SELECT endpoint, lease FROM progress WHERE holder = $1 ORDER BY endpoint FOR UPDATE`, e.holder)
+	held, err := keepLeases(ctx, e, q, `SELECT endpoint, lease FROM progress WHERE holder = $1 ORDER BY endpoint FOR UPDATE`, e.holder, want)
 	if err != nil {
-		return nil, err
-	}
-	held, err := scanLeases(rows)
-	if err != nil {
-		return nil, err
-	}
-	var drop []event.ID
-	for len(held) > want {
-		drop = append(drop, held[len(held)-1].Endpoint)
-		held = held[:len(held)-1]
-	}
-	if err := e.release(ctx, q, drop); err != nil {
 		return nil, err
 	}
 	if len(held) > 0 {
@@ -254,7 +242,7 @@ func (e *postgresEngine) lease(ctx context.Context, q querier, ids []event.ID, w
 		return held, nil
 	}
 	// Nodes that take leases at the same time pass over each other's.
-	rows, err = q.QueryContext(ctx, `UPDATE progress SET lease = lease + 1, holder = $1, lease_until = `+here+` + $2::bigint WHERE endpoint = ANY (ARRAY (
+	rows, err := q.QueryContext(ctx, `UPDATE progress SET lease = lease + 1, holder = $1, lease_until = `+here+` + $2::bigint WHERE endpoint = ANY (ARRAY (
 		SELECT endpoint FROM progress WHERE endpoint = ANY ($3::bytea[]) AND holder <> $1 AND (holder = '' OR lease_until <= `+here+`)
 		ORDER BY endpoint LIMIT $4 FOR UPDATE SKIP LOCKED)) RETURNING endpoint, lease`, e.holder, d.Microseconds(), bytesOf(ids), want-len(held))
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/chirograph/chirograph/adapters/internal/datafile"
+	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
 	"github.com/chirograph/chirograph/domain/notify"
@@ -259,15 +260,7 @@ func belong(ctx context.Context, q querier, of string) error {
 
 // inTx runs f in a transaction of the writer. It has the turn, or no other can.
 func (e *sqliteEngine) inTx(f func(tx *sql.Tx) error) error {
-	tx, err := e.conn.BeginTx(context.Background(), nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-	if err := f(tx); err != nil {
-		return err
-	}
-	return tx.Commit()
+	return sqlrows.InTx(context.Background(), e.conn, f)
 }
 
 // note remembers for health how a call ended. Damage is for good; anything else ends with the next write that succeeds.
@@ -434,19 +427,7 @@ func orEmpty(b []byte) []byte {
 }
 
 func (e *sqliteEngine) lease(ctx context.Context, q querier, ids []event.ID, want int, _ time.Duration) (held []notify.Lease, err error) {
-	rows, err := q.QueryContext(ctx, `SELECT endpoint, lease FROM progress WHERE holder = $1 ORDER BY endpoint`, e.holder)
-	if err != nil {
-		return nil, err
-	}
-	if held, err = scanLeases(rows); err != nil {
-		return nil, err
-	}
-	var drop []event.ID
-	for len(held) > want {
-		drop = append(drop, held[len(held)-1].Endpoint)
-		held = held[:len(held)-1]
-	}
-	if err := e.release(ctx, q, drop); err != nil {
+	if held, err = keepLeases(ctx, e, q, `SELECT endpoint, lease FROM progress WHERE holder = $1 ORDER BY endpoint`, e.holder, want); err != nil {
 		return nil, err
 	}
 	for _, id := range ids {
@@ -462,6 +443,24 @@ func (e *sqliteEngine) lease(ctx context.Context, q querier, ids []event.ID, wan
 		}
 	}
 	return held, nil
+}
+
+// keepLeases reads the leases that the holder has, releases those beyond want, and returns the others.
+func keepLeases(ctx context.Context, e engine, q querier, text string, holder any, want int) ([]notify.Lease, error) {
+	rows, err := q.QueryContext(ctx, text, holder)
+	if err != nil {
+		return nil, err
+	}
+	held, err := scanLeases(rows)
+	if err != nil {
+		return nil, err
+	}
+	var drop []event.ID
+	for len(held) > want {
+		drop = append(drop, held[len(held)-1].Endpoint)
+		held = held[:len(held)-1]
+	}
+	return held, e.release(ctx, q, drop)
 }
 
 func scanLeases(rows *sql.Rows) (out []notify.Lease, err error) {

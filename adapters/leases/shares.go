@@ -11,7 +11,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/chirograph/chirograph/adapters/internal/postgres"
+	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 )
 
 // lease is how long a lease is valid. It is renewed every renewEvery, or retryAfter after a
@@ -214,7 +214,7 @@ func (l *leases) renew(ctx context.Context) (surplus bool, err error) {
 		if err := l.register(ctx); err != nil {
 			return err
 		}
-		return postgres.InTx(ctx, l.d.db, func(tx *sql.Tx) (err error) {
+		return sqlrows.InTx(ctx, l.d.db, func(tx *sql.Tx) (err error) {
 			shares, err = l.divide(ctx, tx)
 			return err
 		})
@@ -343,7 +343,7 @@ func (l *leases) write(ctx context.Context, tx *sql.Tx, written []holding, now i
 // release gives up all leases at once. If that fails, they end by themselves.
 func (l *leases) release() {
 	_ = l.d.client.Do(l.d.ctx, l.d.timing.attempt, func(ctx context.Context) error {
-		return postgres.InTx(ctx, l.d.db, func(tx *sql.Tx) error {
+		return sqlrows.InTx(ctx, l.d.db, func(tx *sql.Tx) error {
 			if err := l.lock(ctx, tx); err != nil {
 				return err
 			}

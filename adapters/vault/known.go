@@ -14,7 +14,6 @@ import (
 	driver "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
-	"github.com/chirograph/chirograph/adapters/internal/postgres"
 	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/domain/event"
 	"github.com/chirograph/chirograph/domain/ledger"
@@ -121,7 +120,7 @@ func (s sqliteNotes) used(ctx context.Context) (used bool, err error) {
 
 func (p sharedNotes) known(ctx context.Context) (k ledger.Known, err error) {
 	err = p.do(ctx, func(ctx context.Context) error {
-		return postgres.InTx(ctx, p.db, func(tx *sql.Tx) error {
+		return sqlrows.InTx(ctx, p.db, func(tx *sql.Tx) error {
 			k, err = readKnown(ctx, tx, inPostgres)
 			return err
 		})
@@ -139,7 +138,7 @@ func (p sharedNotes) learn(ctx context.Context, k ledger.Known, exactly bool) er
 		numbers, nexts, hashes = append(numbers, int64(n)), append(nexts, h.Next), append(hashes, h.Hash[:])
 	}
 	return p.do(ctx, func(ctx context.Context) error {
-		return postgres.InTx(ctx, p.db, func(tx *sql.Tx) error {
+		return sqlrows.InTx(ctx, p.db, func(tx *sql.Tx) error {
 			if err := learnLedger(ctx, tx, inPostgres, k, exactly); err != nil {
 				return err
 			}

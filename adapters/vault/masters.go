@@ -9,7 +9,7 @@ import (
 	"os"
 	"sync"
 
-	"github.com/chirograph/chirograph/adapters/internal/postgres"
+	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 )
 
 // MostWraps is how many keys may be wrapped under one master key: AES-GCM with random nonces of 96 bits is
@@ -320,7 +320,7 @@ func (s *sqlite) tx(ctx context.Context, under, n int, f func(tx *sql.Tx) error)
 
 func (p *shared) tx(ctx context.Context, under, n int, f func(ctx context.Context, tx *sql.Tx) error) error {
 	return p.do(ctx, func(ctx context.Context) error {
-		return postgres.InTx(ctx, p.db, func(tx *sql.Tx) error {
+		return sqlrows.InTx(ctx, p.db, func(tx *sql.Tx) error {
 			if err := countWraps(ctx, tx, inPostgres, under, n); err != nil {
 				return err
 			}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chirograph/chirograph/adapters/internal/postgres"
 	"github.com/chirograph/chirograph/adapters/internal/sqlrows"
 	"github.com/chirograph/chirograph/domain/event"
 )
@@ -413,7 +412,7 @@ func (p sharedRotation) rewrapClass(ctx context.Context, k classKey, box wrapped
 
 func (p sharedRotation) endRotation(ctx context.Context, m master, ended time.Time, keys int64) error {
 	return p.do(ctx, func(ctx context.Context) error {
-		return postgres.InTx(ctx, p.db, func(tx *sql.Tx) error { return endRotation(ctx, tx, inPostgres, m, ended, keys) })
+		return sqlrows.InTx(ctx, p.db, func(tx *sql.Tx) error { return endRotation(ctx, tx, inPostgres, m, ended, keys) })
 	})
 }
 

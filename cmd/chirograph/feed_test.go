@@ -233,7 +233,8 @@ func follow(t *testing.T, call func(method, path, body string) httpAnswer, disru
 	t.Logf("%d records told, %d messages, %d opt-outs stand; the tool crashed %d times, and had no answer %d times", len(tool.told), len(d.message), len(want), tool.crashes, tool.unreached)
 }
 
-// TestFeedFollowed has a campaign tool keep its table in step with a node that is killed, stopped, and whose views are made anew.
+// TestFeedFollowed has a campaign tool keep its table in step with a node that is killed, stopped, and whose views are made anew, and tells all of it
+// to an endpoint whose receiver fails at random, and once is away.
 func TestFeedFollowed(t *testing.T) {
 	t.Parallel()
 	n := newTestNode(t, "--dev-smsc", newCentre(t, "--receipt-delay", "20ms").addr, "--dev-quiet", "--dev-tps", "2000")
@@ -249,13 +250,21 @@ func TestFeedFollowed(t *testing.T) {
 		}
 		n.start()
 	}
+	hook := newHookReceiver(t)
+	from := hook.begin(call)
 	follow(t, call, []func(){
 		func() { n.p.kill(); n.start() },
 		rebuild,
-		func() { n.p.kill(); n.start() },
+		func() {
+			hook.set(func() { hook.away = true })
+			n.p.kill()
+			n.start()
+			hook.set(func() { hook.away = false })
+		},
 		func() { n.p.stop(); n.start() },
 		rebuild,
 	})
+	hook.complete(from, call)
 	n.p.stop()
 	n.verify()
 }

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // hookReceiver is a tenant's receiver, which fails at random: it refuses, closes the connection before or after it has stored the
@@ -155,57 +154,4 @@ func (h *hookReceiver) complete(after string, call func(method, path, body strin
 		h.t.Errorf("%d records were told, and the feed has %d", len(h.bodies), len(want))
 	}
 	h.t.Logf("an endpoint was told %d records in %d attempts", len(h.bodies), h.attempts)
-}
-
-// TestWebhooks tells an endpoint of a day, in which the node is killed and its views are made anew, and the receiver fails at random.
-func TestWebhooks(t *testing.T) {
-	t.Parallel()
-	n := newTestNode(t, "--dev-smsc", newCentre(t, "--receipt-delay", "20ms").addr, "--dev-quiet", "--dev-tps", "2000")
-	key := n.key()
-	client := &http.Client{Timeout: 20 * time.Second}
-	call := func(method, path, body string) httpAnswer { return ask(t, client, n.addr, key, method, path, body) }
-	h := newHookReceiver(t)
-	from := h.begin(call)
-	ended := make(chan struct{})
-	d := &day{t: t, call: call}
-	var writers sync.WaitGroup
-	for range 2 {
-		writers.Go(func() {
-			for {
-				select {
-				case <-ended:
-					return
-				default:
-					d.act()
-				}
-			}
-		})
-	}
-	told := func() (n int) { h.set(func() { n = len(h.bodies) }); return n }
-	for _, f := range []func(){
-		func() { n.p.kill(); n.start() },
-		func() { h.set(func() { h.away = true }); n.p.kill(); n.start(); h.set(func() { h.away = false }) },
-		func() {
-			n.p.stop()
-			if out, code := command(t, n.dir, "projections", "rebuild", "--data", "data"); code != 0 {
-				t.Errorf("rebuild: exit %d\n%s", code, out)
-			}
-			n.start()
-		},
-		func() { n.p.stop(); n.start() },
-	} {
-		was := told()
-		within(t, "more is told", func() bool { return told() > was+60 })
-		f()
-	}
-	was := told()
-	within(t, "more is told at the end", func() bool { return told() > was+60 })
-	close(ended)
-	writers.Wait()
-	for _, id := range d.message {
-		n.becomes(id, "delivered", "denied", "in_doubt", "failed")
-	}
-	h.complete(from, call)
-	n.p.stop()
-	n.verify()
 }

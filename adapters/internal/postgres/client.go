@@ -188,19 +188,6 @@ func (c *Client) Try(ctx context.Context, within time.Duration, f func(ctx conte
 	return c.Explain(err, within)
 }
 
-// InTx runs f in a transaction and commits it, unless f fails.
-func InTx(ctx context.Context, db *sql.DB, f func(tx *sql.Tx) error) error {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-	if err := f(tx); err != nil {
-		return err
-	}
-	return tx.Commit()
-}
-
 // Close ends what is under way and closes the pool. It returns within a few seconds,
 // also where PostgreSQL does not answer.
 func (c *Client) Close() error {

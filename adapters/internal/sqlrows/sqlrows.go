@@ -1,4 +1,4 @@
-// Package sqlrows goes through the rows of a query one by one.
+// Package sqlrows goes through the rows of a query one by one, and runs what belongs together in a transaction.
 package sqlrows
 
 import (
@@ -36,4 +36,22 @@ type prepared struct{ stmt *sql.Stmt }
 
 func (p prepared) QueryContext(ctx context.Context, _ string, args ...any) (*sql.Rows, error) {
 	return p.stmt.QueryContext(ctx, args...)
+}
+
+// Beginner is a database, or a connection of one.
+type Beginner interface {
+	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
+}
+
+// InTx runs f in a transaction and commits it, unless f fails.
+func InTx(ctx context.Context, db Beginner, f func(tx *sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	if err := f(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
