@@ -34,6 +34,14 @@ type Block struct {
 	Body   []byte
 }
 
+// Submitted is what a record tells of its message beside the item. It never changes; what is personal is sealed.
+type Submitted struct {
+	Tenant, From, Purpose, By string
+	Content                   event.Sealed
+	// Lost: the submit is lost, so there is no Content.
+	Lost bool
+}
+
 // Views is what the feed needs of the views.
 type Views interface {
 	// FeedBlocks returns the blocks of a partition from a number on, in order, at most so many. A block without items is
@@ -45,8 +53,9 @@ type Views interface {
 	Folded() map[event.Partition]int64
 	// WaitBeyond returns when a partition is folded beyond next, or when ctx is done.
 	WaitBeyond(ctx context.Context, next []int64)
-	// Messages returns those of the messages that the tenant has.
-	Messages(ctx context.Context, tenant string, ids []event.ID) (map[event.ID]*reading.Message, error)
+	// Submitted returns of those of the messages that the tenant has what they were submitted with. Each is asked for some five times, and
+	// perhaps by many readers.
+	Submitted(ctx context.Context, tenant string, ids []event.ID) (map[event.ID]Submitted, error)
 	// Search finds the latest messages of a recipient.
 	Search(ctx context.Context, tenant string, f reading.Filter) ([]*reading.Message, error)
 	StreamEvent(ctx context.Context, tenant string, id event.ID) (reading.StreamEvent, bool, error)
@@ -89,8 +98,6 @@ type Reader struct {
 	first   map[event.Partition]int64
 	firstAt time.Time
 	audit   auditTail
-	// messages are those of the newest records.
-	messages messageCache
 	// auditHead is the head of the audit log, as of auditAt.
 	auditHead int64
 	auditAt   time.Time

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/chirograph/chirograph/domain/event"
@@ -119,7 +118,7 @@ type rendering struct {
 	r        *Reader
 	tenant   string
 	show     Show
-	messages map[event.ID]submitted
+	messages map[event.ID]Submitted
 	kinds    map[string]bool
 	ids      []event.ID
 	subjects map[event.Pseudonym]bool
@@ -157,74 +156,18 @@ func (r *Reader) Render(ctx context.Context, tenant string, show Show, items []I
 	return out, x.record(ctx)
 }
 
-// submitted is what a record tells of its message beside the item. It never changes; what is personal is sealed.
-type submitted struct {
-	tenant, from, purpose, by string
-	content                   event.Sealed
-	lost                      bool
-}
-
-// keptMessages is how many messages are kept at least; at most twice as many.
-const keptMessages = 1 << 13
-
-// messageCache keeps the messages of the newest records: each has some five, and perhaps many readers.
-type messageCache struct {
-	mu         sync.Mutex
-	now, older map[event.ID]submitted
-}
-
-func (c *messageCache) get(id event.ID, tenant string) (submitted, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	m, ok := c.now[id]
-	if !ok {
-		m, ok = c.older[id]
-	}
-	return m, ok && m.tenant == tenant
-}
-
-func (c *messageCache) put(id event.ID, m submitted) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.now == nil || len(c.now) >= keptMessages {
-		c.now, c.older = map[event.ID]submitted{}, c.now
-	}
-	c.now[id] = m
-}
-
 // submitted finds the messages of items.
-func (r *Reader) submitted(ctx context.Context, tenant string, items []Item) (map[event.ID]submitted, error) {
-	out := make(map[event.ID]submitted, len(items))
+func (r *Reader) submitted(ctx context.Context, tenant string, items []Item) (map[event.ID]Submitted, error) {
 	var ids []event.ID
 	for i := range items {
-		id := items[i].Message
-		if _, have := out[id]; have || id.IsZero() {
-			continue
-		}
-		m, ok := r.messages.get(id, tenant)
-		if out[id] = m; !ok {
+		if id := items[i].Message; !id.IsZero() && !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}
 	if len(ids) == 0 {
-		return out, nil
+		return nil, nil
 	}
-	found, err := r.p.Views.Messages(ctx, tenant, ids)
-	if err != nil {
-		return nil, err
-	}
-	for _, id := range ids {
-		m := found[id]
-		if m == nil {
-			delete(out, id)
-			continue
-		}
-		out[id] = submitted{tenant: tenant, from: m.From, purpose: m.Purpose, by: m.By, content: m.Content, lost: m.Lost()}
-		if !m.Lost() { // what was lost may come back
-			r.messages.put(id, out[id])
-		}
-	}
-	return out, nil
+	return r.p.Views.Submitted(ctx, tenant, ids)
 }
 
 // record writes down what is shown.
@@ -270,15 +213,15 @@ func (x *rendering) message(out *Record, it *Item) error {
 		return ErrBehind
 	}
 	d := &out.Data
-	*d = Data{Message: it.Message.String(), Status: it.Status, Was: it.Was, Program: it.Program, Purpose: m.purpose, From: m.from,
+	*d = Data{Message: it.Message.String(), Status: it.Status, Was: it.Was, Program: it.Program, Purpose: m.Purpose, From: m.From,
 		Carrier: it.Detail.Carrier, Code: it.Detail.Code, Until: it.Detail.Until, Outcome: string(it.Detail.Outcome), Reasons: x.reasons(&it.Detail)}
 	if it.Detail.Receipt != "" {
 		d.Receipt = &Receipt{it.Detail.Receipt, it.Detail.Code, it.Detail.Grade}
 	}
-	if m.lost {
+	if m.Lost {
 		return nil
 	}
-	c, err := ledger.Open[event.Content](x.r.p.Vault, x.tenant, it.Message, &m.content)
+	c, err := ledger.Open[event.Content](x.r.p.Vault, x.tenant, it.Message, &m.Content)
 	switch {
 	case errors.Is(err, ledger.ErrErased):
 		d.Erased = true
@@ -290,7 +233,7 @@ func (x *rendering) message(out *Record, it *Item) error {
 		return err
 	}
 	out.Reference = c.Reference
-	x.about(it, it.Message, m.by)
+	x.about(it, it.Message, m.By)
 	x.sees(d, event.ShownNumber)
 	d.To = x.show.Look.Sight.Number(c.To)
 	if c.Reference != "" && x.sees(d, event.ShownReference) {

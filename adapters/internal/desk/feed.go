@@ -91,6 +91,40 @@ func (r *Reader) FeedBlocks(ctx context.Context, p event.Partition, from int64, 
 	return blocks, next, err
 }
 
+// keptSubmitted is how many messages are kept at least for the feed, some 600 bytes each; at most twice as many.
+const keptSubmitted = 1 << 13
+
+// Submitted is part of feed.Views.
+func (r *Reader) Submitted(ctx context.Context, tenant string, ids []event.ID) (map[event.ID]feed.Submitted, error) {
+	out := make(map[event.ID]feed.Submitted, len(ids))
+	var missing []event.ID
+	r.mu.Lock()
+	for _, id := range ids {
+		if m, ok := r.submitted.Get(id); ok && m.Tenant == tenant {
+			out[id] = m
+		} else {
+			missing = append(missing, id)
+		}
+	}
+	r.mu.Unlock()
+	if len(missing) == 0 {
+		return out, nil
+	}
+	found, err := r.Messages(ctx, tenant, missing)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, m := range found {
+		out[id] = feed.Submitted{Tenant: tenant, From: m.From, Purpose: m.Purpose, By: m.By, Content: m.Content, Lost: m.Lost()}
+		if !m.Lost() { // what was lost may come back
+			r.submitted.Put(id, out[id])
+		}
+	}
+	return out, nil
+}
+
 // FeedFirst is part of feed.Views.
 func (r *Reader) FeedFirst(ctx context.Context) (first map[event.Partition]int64, err error) {
 	err = r.do(ctx, "ask where the feed begins", func(ctx context.Context) error {

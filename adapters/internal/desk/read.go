@@ -7,9 +7,12 @@ import (
 	"database/sql"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/chirograph/chirograph/adapters/internal/recent"
 	"github.com/chirograph/chirograph/domain/event"
+	"github.com/chirograph/chirograph/domain/feed"
 	"github.com/chirograph/chirograph/domain/reading"
 	"github.com/chirograph/chirograph/domain/recipient"
 	"github.com/chirograph/chirograph/projections"
@@ -25,13 +28,16 @@ type Reader struct {
 	pg   func() bool
 	// latest is the latest message of a stream; zero if it has none.
 	latest func(ctx context.Context, subject event.Pseudonym) (event.ID, error)
+
+	mu        sync.Mutex
+	submitted recent.Map[event.ID, feed.Submitted]
 }
 
 // NewReader returns a reader. read are the readers' connections. do runs a query within its time, perhaps
 // twice, and its error says what it was for. pg reports whether the database is PostgreSQL.
 func NewReader(read func() *sql.DB, do func(ctx context.Context, what string, query func(context.Context) error) error, pg func() bool,
 	latest func(ctx context.Context, subject event.Pseudonym) (event.ID, error)) *Reader {
-	return &Reader{read, do, pg, latest}
+	return &Reader{read: read, do: do, pg: pg, latest: latest, submitted: recent.NewMap[event.ID, feed.Submitted](keptSubmitted)}
 }
 
 const streamColumns = `partition, position, event, type, tenant, subject, at, why`
